@@ -1,9 +1,10 @@
-//! CPU time for each write, by who takes it: the tool, and of the embedded server the layer in front and the engine.
+//! CPU time for each write, split into the tool and the two parts of the embedded server: the layer in front and the
+//! engine.
 //!
-//! `cargo bench --bench cpu [-- --items 4000]`; with `--profile dev` it takes the build of the tests. The tool is the real
-//! binary in a process of its own, the server is in this process, with a database file as in the demo; threads are told
-//! apart by their names. Linux only: the figures come from `/proc`. What else the machine does changes CPU time little, and
-//! the shares and the last line, which compares two runs, even less.
+//! `cargo bench --bench cpu [-- --items 4000]`; with `--profile dev` it uses the build of the tests. The tool is the
+//! real binary in a process of its own. The server is in this process, with a database file as in the demo. Threads are
+//! identified by their names. Linux only: the figures come from `/proc`. Other work on the machine hardly changes CPU
+//! time, and even less the shares and the last line, which compares two runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 use std::collections::BTreeMap;
@@ -16,10 +17,10 @@ use backfill::internals::local::{Local, LocalOptions};
 /// The kernel counts a thread's time in hundredths of a second (`USER_HZ`, which is 100 on every Linux platform).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process is looked at this often: what it takes after the last look is not seen.
+/// A process is sampled this often. What it uses after the last sample is not counted.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Seconds of CPU by the name of the thread.
+/// Seconds of CPU by thread name.
 type Cpu = BTreeMap<String, f64>;
 
 fn main() -> ExitCode {
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a plan over a table of this number of items, and prints what each part took, in milliseconds a write.
+/// Runs a plan over a table of this number of items, and prints what each part used, in milliseconds a write.
 fn measure(items: u64, front: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let db = Some(dir.path().join("table.db"));
@@ -69,7 +70,7 @@ fn measure(items: u64, front: bool) -> f64 {
     each(all)
 }
 
-/// Runs the plan: what its threads had taken when it was last looked at, and the writes that were applied.
+/// Runs the plan. Returns what its threads had used at the last sample, and the number of applied writes.
 fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
     let report = dir.join("report.json");
     let mut tool = Command::new(env!("CARGO_BIN_EXE_backfill"))
@@ -86,7 +87,7 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
         .unwrap();
     let mut taken = Cpu::new();
     while tool.try_wait().unwrap().is_none() {
-        // Threads that have ended keep what they had.
+        // Keep what ended threads used.
         for (name, seconds) in threads(&tool.id().to_string()) {
             let known = taken.entry(name).or_default();
             *known = known.max(seconds);
@@ -97,13 +98,13 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
     (taken, report["totals"]["counts"]["applied"].as_u64().unwrap())
 }
 
-/// What the threads of a process have taken so far, by name.
+/// What the threads of a process have used so far, by name.
 fn threads(process: &str) -> Cpu {
     let mut cpu = Cpu::new();
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return cpu };
     for task in tasks.flatten() {
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
-        // `pid (name) state …`: user and system time are the 14th and 15th field; a name may have spaces.
+        // `pid (name) state …`: user and system time are fields 14 and 15. A name may contain spaces.
         let Some((head, rest)) = stat.rsplit_once(')') else { continue };
         let name = head.split_once('(').map_or("", |(_, name)| name).to_owned();
         let ticks = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());

@@ -1,7 +1,7 @@
-//! What rate limiting costs: one write through every scope (partition key, key range, index, table) and its settlement,
-//! where nobody has to wait, at a million partition keys; and what the keys take in memory.
+//! The cost of rate limiting: one write through every scope (partition key, key range, index, table) and its
+//! settlement, without waiting, at a million partition keys. Also the memory that the keys take.
 //!
-//! `cargo bench --bench limiter`. The exit code is 1 if a figure is not as required.
+//! `cargo bench --bench limiter`. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::process::ExitCode;
@@ -13,10 +13,10 @@ use backfill::internals::item::{PartitionHash, Value};
 use backfill::internals::plan::Access;
 use backfill::internals::ratelimit::{Budget, Budgets, Feedback, KeyRange, Scopes};
 
-/// Nanoseconds that a write may take in the limiter.
+/// Nanoseconds that one write may take in the limiter.
 const REQUIRED: f64 = 1_000.0;
 
-/// Megabytes that ten million keys may take more than one million.
+/// Megabytes that ten million keys may take beyond one million.
 const GROWTH: f64 = 1.0;
 
 const MILLION: u64 = 1_000_000;
@@ -25,8 +25,8 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let keys: Vec<PartitionHash> = (0..MILLION).map(key).collect();
     let mut missed = false;
-    // At 250 WCU/s to a key, the default, a key that was asked for once is full again, and forgotten, after milliseconds;
-    // at one unit in a hundred seconds a million keys are remembered at the same time.
+    // At the default of 250 WCU/s for each key, a key that was used once is full again, and dropped, after
+    // milliseconds. At one unit in a hundred seconds, a million keys are remembered at the same time.
     for (name, per_key) in [("keys at 250 WCU/s", 250.0), ("a million keys busy at once", 0.01)] {
         let (scopes, range) = scopes(per_key);
         let mut best = f64::INFINITY;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             let began = processor_time();
             runtime.block_on(write_each(&scopes, &range, &keys));
             let each = (processor_time() - began).as_nanos() as f64 / keys.len() as f64;
-            // The first round fills the map, and is shown, not taken.
+            // The first round fills the map. It is printed but does not count.
             println!("{name:<34} round {round}: {each:>6.0} ns a write");
             if round > 0 {
                 best = best.min(each);
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(missed))
 }
 
-/// Scopes in which nobody waits, with an index.
+/// Scopes in which no request waits, with an index.
 fn scopes(per_key: f64) -> (Arc<Scopes>, Arc<KeyRange>) {
     let wide = Budget { write: 1e8, read: 1e8 };
     let budgets = Budgets {
@@ -86,7 +86,7 @@ fn scopes(per_key: f64) -> (Arc<Scopes>, Arc<KeyRange>) {
 async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
     let cost = WriteCost { table: 1.0, indexes: vec![(0, 1.0)] };
     for key in keys {
-        // A key that is out of units would be set aside; what it costs to find that out is part of the figure.
+        // A key without units would be set aside. The cost of finding that out is part of the figure.
         let taken = scopes.try_key(Access::Write, *key, cost.table);
         scopes.narrow_write(range, &cost).await;
         scopes.table(Access::Write).acquire(cost.table).await;
@@ -99,8 +99,8 @@ fn key(number: u64) -> PartitionHash {
     PartitionHash::of(&Value::S(format!("CUSTOMER#{number:08}")))
 }
 
-/// Time that this thread had on a processor: on a busy machine the wall clock measures the neighbours. The wall clock
-/// where the system does not tell.
+/// Processor time of this thread, because on a busy machine the wall clock also measures other processes. Falls back to
+/// the wall clock if the system does not tell.
 fn processor_time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
@@ -108,7 +108,7 @@ fn processor_time() -> Duration {
     nanos.map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
 
-/// What the process has in memory now.
+/// The memory that the process uses now, in megabytes.
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

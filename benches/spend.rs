@@ -1,8 +1,8 @@
-//! What a run spends by the server's count: how far its estimate is from that, and what `[limits] max_wcu` lets through when
-//! it is killed again and again. The real binary, over sockets, on the embedded engine.
+//! What a run spends by the server's count: how far its estimate is off, and what `[limits] max_wcu` lets through when
+//! the run is killed repeatedly. It uses the real binary, over sockets, on the embedded engine.
 //!
-//! `cargo bench --bench spend [-- SCENARIO…]`: scenarios by the beginnings of their names. The exit code is 1 if a figure is
-//! not as required.
+//! `cargo bench --bench spend [-- SCENARIO…]` runs the scenarios whose names begin with one of these. The exit code is
+//! 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 #[expect(unreachable_pub, reason = "shared with the simulator")]
@@ -26,7 +26,7 @@ const MAX: &str = "8-max_wcu";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // `--bench` is Cargo's own.
+    // Cargo passes `--bench` itself.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.starts_with(wanted.as_str()));
     let mut missed = false;
@@ -55,7 +55,7 @@ async fn estimate() -> Vec<Figure> {
         told.extend([
             Figure::new(format!("{name}: estimated WCU off from what the server counted, %"), off, within),
             Figure::new(
-                format!("{name}: predicted by the dry run, off likewise, %"),
+                format!("{name}: WCU predicted by the dry run off from the server's count, %"),
                 100.0 * run.prediction_off(),
                 within,
             ),
@@ -73,16 +73,17 @@ async fn max_wcu() -> Vec<Figure> {
     scene.run().exits(6);
     let spent = scene.spent();
     scene.run().exits(6);
-    let as_it_is = scene.spent() - spent;
+    let unchanged = scene.spent() - spent;
     scene.limit(&format!("max_wcu = {}", MAX_WCU + 100.0));
     scene.run().exits(6);
     let raised = scene.spent();
-    let (most, least) = (Required::AtMost, Required::AtLeast);
+    let most = Required::AtMost;
+    let least = Required::AtLeast;
     vec![
         Figure::new(format!("WCU spent of {MAX_WCU} with ten SIGKILLs, slice {SLICE}"), spent, most(MAX_WCU + SLICE)),
         Figure::new("WCU counted as spent that were only reserved at a kill", lost, Required::Nothing),
-        Figure::new("resumed as it is: WCU spent more", as_it_is, most(0.0)),
-        Figure::new("resumed with 100 more: WCU spent in all", raised, most(MAX_WCU + 100.0 + SLICE)),
-        Figure::new("resumed with 100 more: WCU spent more", raised - spent, least(1.0)),
+        Figure::new("resumed with the same limit: additional WCU spent", unchanged, most(0.0)),
+        Figure::new("resumed with 100 more: total WCU spent", raised, most(MAX_WCU + 100.0 + SLICE)),
+        Figure::new("resumed with 100 more: additional WCU spent", raised - spent, least(1.0)),
     ]
 }

@@ -1,6 +1,6 @@
-//! What a command pays for the size of the journal: `status`, opening the state file, and the figures that every step
-//! asks for, beside a journal of many rows; what a rollback pays before its first item, and what the first command pays that
-//! takes a file of layout 1.
+//! What a command costs depending on the size of the journal: `status`, opening the state file, and the figures that
+//! every step reads, with a journal of many rows. Also what a rollback costs before its first item, and what the first
+//! command costs that migrates a file of layout 1.
 //!
 //! `cargo bench --bench state [-- ROWS]`: 1,500,000 rows unless another number is given. It needs no table.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -13,10 +13,10 @@ use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{BaselinePage, Begin, Identity, NewRun, PreImageRow, RunId, RunStatus};
 
-/// Rows that are appended in one request.
+/// Rows appended in one request.
 const BATCH: u64 = 1_000;
 
-/// How often each figure is taken.
+/// Number of measurements of each figure.
 const ROUNDS: usize = 7;
 
 #[tokio::main]
@@ -40,7 +40,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     tell("status", status);
 
-    let (mut open, mut step, mut close) = (Vec::new(), Vec::new(), Vec::new());
+    let mut open = Vec::new();
+    let mut step = Vec::new();
+    let mut close = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();
         let store = backfill::internals::state::open(&path, &identity(), clock)?;
@@ -95,7 +97,7 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
     Ok(run)
 }
 
-/// The same as an earlier version left it.
+/// The same state as an earlier version wrote it.
 fn fill_older(path: &Path, rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut file = rusqlite::Connection::open(path)?;
     file.execute_batch(include_str!("../src/state/sqlite/schema.sql"))?;
@@ -113,7 +115,7 @@ fn fill_older(path: &Path, rows: u64) -> Result<(), Box<dyn std::error::Error>> 
     )?;
     let sql = "INSERT INTO pre_images (run, key, path, kind, value, at) VALUES (1, ?1, 'value', 'value', ?2, ?3)";
     for n in 0..rows {
-        // A byte 0 says that it is not compressed.
+        // A leading byte 0 means that the value is not compressed.
         let value = [b"\0", Value::S(format!("value of item {n}")).to_json().to_string().as_bytes()].concat();
         filling.prepare_cached(sql)?.execute((key(n).to_text(), value, clock()))?;
     }

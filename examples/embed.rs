@@ -4,9 +4,9 @@
 //! cargo run --example embed -- PLAN [ENDPOINT]
 //! ```
 //!
-//! The endpoint may also come from the variable `AWS_ENDPOINT_URL_DYNAMODB`; by default the plan names it.
+//! The endpoint may also come from the variable `AWS_ENDPOINT_URL_DYNAMODB`. By default the plan names it.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it is told")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example prints its results")]
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use backfill::{
     Answer, DryRunOptions, Figures, Migration, MigrationError, Notice, Observer, Options, Question, RunOptions,
 };
 
-/// Prints what happens, and agrees to what the dry run has shown.
+/// Prints what happens, and agrees to every question.
 struct Console;
 
 impl Observer for Console {

@@ -1,18 +1,18 @@
-//! Exponential backoff with full jitter. Pure: the caller brings the randomness and does the waiting.
+//! Exponential backoff with full jitter. Pure: the caller supplies the randomness and waits.
 
 use std::time::Duration;
 
-/// How long to wait before the next attempt: drawn evenly from zero to a ceiling that doubles with each attempt.
+/// The wait before the next attempt. It is drawn evenly between zero and an upper limit that doubles with each attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {
-    /// Ceiling before the second attempt.
+    /// Upper limit before the second attempt.
     pub(crate) base: Duration,
-    /// The ceiling never passes this.
+    /// Maximum of the upper limit.
     pub(crate) cap: Duration,
 }
 
 impl Backoff {
-    /// The wait after so many failed attempts (at least one), where `random` is in 0..1.
+    /// The wait after this number of failed attempts (at least one). `random` is in 0..1.
     pub(crate) fn wait(&self, failed_attempts: u32, random: f64) -> Duration {
         self.ceiling(failed_attempts).mul_f64(random.clamp(0.0, 1.0))
     }

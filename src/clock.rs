@@ -1,6 +1,6 @@
-//! The clocks. The wall clock: timestamps for what is stored and shown, and the time of the day for deadlines and windows.
-//! The time since the machine was started, which nobody sets, and which goes on while it sleeps: for what outlives a
-//! process. Waiting is always `tokio::time`.
+//! Clocks. The wall clock gives timestamps for storage and display, and the time of day for deadlines and windows. The
+//! time since the machine started is for values that outlive a process: nobody can set it, and it continues while the
+//! machine sleeps. Waiting always uses `tokio::time`.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Gives the time now. It is an argument, so that a test has its own.
+/// Returns the current time. It is an argument, so that a test can use its own clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The machine's clock. It may jump, and it goes on while the machine sleeps.
+/// The machine's clock. It may jump, and it continues while the machine sleeps.
 pub fn wall() -> Clock {
     Arc::new(Timestamp::now)
 }
@@ -20,13 +20,13 @@ pub fn wall() -> Clock {
 /// A moment, by both clocks of this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// By the monotonic clock: nobody sets it, and it may stand still while the machine sleeps.
+    /// By the monotonic clock. Nobody can set it, and it may stop while the machine sleeps.
     pub monotonic: Instant,
-    /// By the wall clock: it goes on while the machine sleeps, and may be set.
+    /// By the wall clock. It continues while the machine sleeps, and it can be set.
     pub wall: Timestamp,
 }
 
-/// Gives the moment now. It is an argument, so that a test has its own.
+/// Returns the current moment. It is an argument, so that a test can use its own clocks.
 pub type Moments = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// The machine's own clocks.
@@ -35,20 +35,20 @@ pub fn moments() -> Moments {
 }
 
 impl Moment {
-    /// The time since an earlier moment, by the clock that shows more of it. So a sleep of the machine is never missed; a wall
-    /// clock that is set forward looks like one, which costs no more than to make sure again.
+    /// The time since an earlier moment, by the clock that shows more time. So a sleep of the machine is never missed.
+    /// A wall clock that is set forward looks like a sleep, which only causes an unnecessary check.
     pub fn since(self, earlier: Moment) -> Duration {
         let wall = Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or_default();
         self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
     }
 }
 
-/// A moment of a machine's life, comparable across its processes.
+/// A moment in the life of a machine, comparable across its processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootTime {
     /// Identifies one start of one machine.
     pub boot: String,
-    /// The time since.
+    /// The time since that start.
     pub since: Duration,
 }
 
@@ -60,7 +60,7 @@ pub fn boot_time() -> Option<BootTime> {
     Some(BootTime { boot, since })
 }
 
-/// The time now, to the second, as it is stored: RFC 3339 in UTC.
+/// The current time as it is stored: RFC 3339 in UTC, to the second.
 pub fn now() -> String {
     to_text(Timestamp::now())
 }

@@ -1,4 +1,4 @@
-//! Figures as people read them.
+//! Formats figures for people.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ pub fn number(n: u64) -> String {
     out
 }
 
-/// Capacity units, to the half.
+/// Capacity units, with half units.
 pub fn units(units: Units) -> String {
     let halves = (units * 2.0).round() as u64;
     format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
 }
 
-/// US dollars: cents, and below ten of them millionths as far as there are any.
+/// US dollars. Amounts below ten cents have up to six decimals.
 pub fn dollars(amount: f64) -> String {
     if amount >= 0.1 {
         return format!("${amount:.2}");
@@ -44,10 +44,12 @@ pub fn whole_duration(duration: Duration) -> String {
     }
 }
 
-/// A time that somebody has to wait, in the two largest units that it has.
+/// A waiting time in its two largest units, rounded up.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().ceil() as u64;
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let days = seconds / 86_400;
+    let hours = seconds / 3_600 % 24;
+    let minutes = seconds / 60 % 60;
     match (days, hours, minutes, seconds % 60) {
         (0, 0, 0, seconds) => format!("{seconds} s"),
         (0, 0, minutes, 0) => format!("{minutes} min"),

@@ -1,5 +1,5 @@
-//! What this host is called and allows. Who holds a lock or a lease is told by the name, so that people find the process;
-//! nothing rests on it.
+//! Name and limits of this host. The name identifies the owner of a lock or lease, so that people can find the process.
+//! No logic depends on it.
 
 use std::fs;
 use std::process::Command;
@@ -7,18 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Open files that are always enough: connections for as many writes and segments as the engine ever has at a time, and
-/// room for the state. Some systems refuse more than about 10,000.
+/// A number of open files that is always enough: connections for the maximum number of writes and segments, plus the
+/// state. Some systems refuse more than about 10,000.
 const ENOUGH_FILES: u64 = 4_096;
 
-/// Files that are no connections of a run: its state, its terminal, the runtime, the flag. Of a small limit, half.
+/// Number of files that are not connections of a run: its state, its terminal, the runtime, the flag. With a small
+/// limit, half of the limit is reserved for them.
 const OTHER_FILES: usize = 64;
 
-/// How many connections a run of this process may have open, see [`raise_open_files`].
+/// Maximum number of open connections of a run in this process; see [`raise_open_files`].
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Raises the soft limit of open files, as far as the hard one allows. What is allowed then, if that is not enough: a run
-/// keeps within it by [`connections`].
+/// Raises the soft limit of open files, as far as the hard limit allows. Returns the allowed number if it is not
+/// enough; a run then stays within it through [`connections`].
 pub fn raise_open_files() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let wanted = ENOUGH_FILES.min(hard);
@@ -28,12 +29,12 @@ pub fn raise_open_files() -> Option<u64> {
     (allowed < ENOUGH_FILES).then_some(allowed)
 }
 
-/// How many connections a run may have open at a time.
+/// Maximum number of connections that a run may have open at a time.
 pub fn connections() -> usize {
     CONNECTIONS.load(Ordering::Relaxed)
 }
 
-/// Whether somebody has this process ignore that its terminal goes away, as `nohup` does. Known on Linux alone.
+/// Whether this process ignores that its terminal is closed, as with `nohup`. Detected only on Linux.
 pub fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -41,15 +42,15 @@ pub fn ignores_hangup() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Whether a signal has stopped this process of this host, as Linux tells it; false where that is not known.
+/// Whether a signal has stopped this process of this host. Detected only on Linux; false elsewhere.
 pub fn is_stopped(pid: u32) -> bool {
-    // The name stands in parentheses, and may have any character in it; the state comes behind it.
+    // The name is in parentheses and may contain any character. The state follows it.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     matches!(state, Some('T' | 't'))
 }
 
-/// As the kernel tells it, else the command `hostname`; `(unknown)` where neither does.
+/// The host name from the kernel, or otherwise from the command `hostname`. `(unknown)` if neither works.
 pub fn name() -> String {
     let from_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = from_kernel.or_else(|| {

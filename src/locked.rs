@@ -1,17 +1,19 @@
-//! A lock on an open file that is free the moment its owner lets go of it.
+//! A lock on an open file that becomes free as soon as its owner drops it.
 
 use std::fs::{File, TryLockError};
 use std::ops::{Deref, DerefMut};
 
-/// A file that this process has locked. The lock goes when this is dropped, or when the process ends, however it ends.
+/// A file that this process has locked. The lock is released when this value is dropped or when the process ends in any
+/// way.
 ///
-/// Closing the file is not enough: the lock belongs to the open file, which a child process shares from its fork until it
-/// begins another program. In that instant the lock would still be seen, and another process, or this one, refused.
+/// Closing the file is not enough. The lock belongs to the open file, which a child process shares from its fork until
+/// it starts another program. In that moment the lock would still exist, and this process or another one would fail to
+/// take it.
 #[derive(Debug)]
 pub struct LockedFile(File);
 
 impl LockedFile {
-    /// Locks an open file against everybody else; gives it back where somebody else holds it.
+    /// Locks an open file exclusively. Returns the file if somebody else has locked it.
     pub fn take(file: File) -> Result<LockedFile, (TryLockError, File)> {
         match file.try_lock() {
             Ok(()) => Ok(LockedFile(file)),
@@ -36,7 +38,7 @@ impl DerefMut for LockedFile {
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
-        // Where it fails, closing the file does it.
+        // If this fails, closing the file releases the lock.
         let _ = self.0.unlock();
     }
 }
@@ -49,7 +51,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Does something again and again while other threads start processes.
+    /// Repeats an action while other threads start processes.
     pub(crate) fn while_processes_start(mut then: impl FnMut()) {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -67,7 +69,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_dropped_is_free_at_once() {
+    fn a_dropped_lock_is_free_immediately() {
         let dir = tempfile::tempdir().unwrap();
         let open = || File::create(dir.path().join("a.lock")).unwrap();
         while_processes_start(|| {

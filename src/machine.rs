@@ -1,4 +1,4 @@
-//! What the machine gives: clocks and randomness. Both are arguments, so that a test replays from a seed.
+//! The machine's clocks and randomness. Both are arguments, so that a test can replay from a seed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::clock::{BootTime, Clock, Moments, boot_time, moments};
 
-/// Gives the time since the machine started, as [`boot_time`] does.
+/// Returns the time since the machine started, like [`boot_time`].
 pub type Boot = Arc<dyn Fn() -> Option<BootTime> + Send + Sync>;
 
 /// The clocks and the randomness of one process. A clone shares them.
@@ -18,7 +18,7 @@ pub struct Machine {
     pub moments: Moments,
     /// The clock that outlives a process.
     pub boot: Boot,
-    /// Backoff jitter, samples, and names of writers are drawn from it.
+    /// The source of backoff jitter, samples, and names of writers.
     pub random: Random,
 }
 
@@ -28,13 +28,13 @@ impl Machine {
         Machine { moments: moments(), boot: Arc::new(boot_time), random: Random::of_system() }
     }
 
-    /// The wall clock alone.
+    /// Only the wall clock.
     pub fn wall(&self) -> Clock {
         let moments = Arc::clone(&self.moments);
         Arc::new(move || moments().wall)
     }
 
-    /// The time now, by the wall clock.
+    /// The current time by the wall clock.
     pub fn now(&self) -> Timestamp {
         (self.moments)().wall
     }
@@ -55,7 +55,7 @@ impl Random {
         Random::with(Rng::new())
     }
 
-    /// The sequence of this seed: always the same.
+    /// The sequence of this seed. It is always the same.
     pub fn with_seed(seed: u64) -> Random {
         Random::with(Rng::with_seed(seed))
     }
@@ -69,12 +69,12 @@ impl Random {
         self.draw(Rng::f64)
     }
 
-    /// A number of 64 bits: a seed.
+    /// A 64-bit number, for a seed.
     pub fn number(&self) -> u64 {
         self.draw(|rng| rng.u64(..))
     }
 
-    /// A number of 128 bits: no other process draws the same.
+    /// A 128-bit number that no other process draws.
     pub fn name(&self) -> u128 {
         self.draw(|rng| rng.u128(..))
     }
@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn a_seed_gives_one_sequence_and_clones_share_it() {
         let draw = |random: &Random| (random.fraction(), random.number(), random.name());
-        let (one, other) = (Random::with_seed(7), Random::with_seed(7));
+        let one = Random::with_seed(7);
+        let other = Random::with_seed(7);
         assert_eq!(draw(&one), draw(&other));
         assert_eq!(draw(&one.clone()), draw(&other));
         assert_eq!(draw(&one), draw(&other));

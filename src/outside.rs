@@ -1,5 +1,5 @@
-//! Text from outside: of the flag's item, of a lease, of a table's description, of a server's errors, of a lock file, of a
-//! state file. Whoever wrote it may want to be something else on a terminal: it can only be printed escaped.
+//! Text from outside: from the flag's item, a lease, a table's description, a server's errors, a lock file or a state
+//! file. Its author may have put terminal control sequences into it, so it can only be printed escaped.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct OutsideText(String);
 
 impl OutsideText {
-    /// The text as it is: to be compared, or to be stored. Never to be printed.
+    /// The raw text, to compare or store. Never print it.
     pub fn as_it_is(&self) -> &str {
         &self.0
     }
@@ -35,23 +35,24 @@ impl fmt::Debug for OutsideText {
     }
 }
 
-/// Text as it may be printed within a line.
+/// Escapes text so that it is safe to print within a line.
 pub fn escaped(text: &str) -> impl fmt::Display + '_ {
     Escaped { text, but: "" }
 }
 
-/// Several lines as they may be printed: line feeds stay.
+/// Escapes several lines so that they are safe to print. Line feeds stay.
 pub fn escaped_lines(text: &str) -> impl fmt::Display + '_ {
     Escaped { text, but: "\n" }
 }
 
-/// The same of text that has colours of our own, and has no escape sequence of anybody else's.
+/// Escapes text that carries our own colours. Escape characters and line feeds stay, so the text must contain no escape
+/// sequences from outside.
 pub fn escaped_styled(text: &str) -> String {
     Escaped { text, but: "\n\u{1b}" }.to_string()
 }
 
-/// A JSON document as it may be printed: what would be something else on a terminal can only stand in its strings, where it
-/// is spelt as JSON allows. Programs read the same.
+/// Makes a JSON document safe to print. Characters that could control a terminal occur only in its strings, and JSON
+/// allows an escaped spelling there. Programs read the same document.
 pub fn escaped_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -67,7 +68,7 @@ pub fn escaped_json(text: &str) -> String {
 
 struct Escaped<'a> {
     text: &'a str,
-    /// What stays.
+    /// Characters that are not escaped.
     but: &'static str,
 }
 
@@ -85,8 +86,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a character does something else to a terminal, or to a reader, than to stand there: controls (with all escape
-/// sequences), line separators, what reverses or hides text, and tags.
+/// Whether a character affects a terminal or misleads a reader instead of just being displayed: controls (including all
+/// escape sequences), line separators, characters that reverse or hide text, and tags.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -101,12 +102,13 @@ mod tests {
 
     use super::*;
 
-    /// What a hostile item may have in it: a cursor movement, an OSC 8 link, C1 controls, bidi overrides, zero widths, tags.
+    /// What a hostile item may contain: a cursor movement, an OSC 8 link, C1 controls, bidi overrides, zero widths,
+    /// tags.
     const HOSTILE: &str =
         "a\u{1b}[2J\u{1b}]8;;http://x\u{7}b\u{9b}31m\r\nc\u{202e}d\u{2066}e\u{200b}f\u{feff}g\u{e0041}h\u{2028}i\u{7f}";
 
     #[test]
-    fn nothing_of_it_reaches_a_terminal() {
+    fn no_hostile_character_reaches_a_terminal() {
         let text = OutsideText::from(HOSTILE);
         for printed in [text.to_string(), format!("{text:?}"), format!("{text:>60}"), format!("{:?}", Some(&text))] {
             assert!(!printed.chars().any(is_hostile), "{printed:?}");
@@ -127,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_it_is(text in "\\PC*|[\\x00-\\x{2100}]*") {
+        fn any_text_prints_without_hostile_characters(text in "\\PC*|[\\x00-\\x{2100}]*") {
             prop_assert!(!OutsideText::from(text.as_str()).to_string().chars().any(is_hostile));
         }
     }

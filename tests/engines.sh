@@ -4,13 +4,13 @@
 #     tests/engines.sh ENGINE COMMAND [ARGUMENT...]
 #     tests/engines.sh dynalite cargo test --test table contract::
 #
-# ENGINE is ministack or moto (Python 3.11 or later) or dynalite (Node.js 20 or later, npm). Each is fetched once, by the
-# ordinary package clients, in the versions and with the hashes that tests/engines/ pins, and kept under target/. It runs
-# in memory, on a free port of 127.0.0.1, for as long as the command does. The command finds it in
-# BACKFILL_TEST_ENDPOINT and its name in BACKFILL_TEST_ENGINE, with made-up credentials that no real account accepts.
+# ENGINE is ministack or moto (Python 3.11 or later) or dynalite (Node.js 20 or later, npm). The ordinary package clients fetch
+# each engine once, with the versions and hashes that tests/engines/ pins, and this script keeps it under target/. The engine
+# runs in memory, on a free port of 127.0.0.1, until the command ends. BACKFILL_TEST_ENDPOINT and BACKFILL_TEST_ENGINE tell the
+# command its address and name. The credentials are invented: no real account accepts them.
 #
-# Exit code: the command's. 75, after one line "SKIPPED: ENGINE: <reason>", if the engine cannot be installed on this
-# machine; with CI=true that is a failure (1) instead. An engine that is installed and does not start is a failure.
+# The exit code is that of the command. If the engine cannot be installed on this machine, the script prints one line "SKIPPED:
+# ENGINE: <reason>" and exits with 75, or with 1 if CI=true. An installed engine that does not start is a failure.
 set -euo pipefail
 
 readonly start_seconds=60 fetch_seconds=600
@@ -44,7 +44,7 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/backfill-engine.XXXXXX")
 server='' command='' partial=''
 
-# Everything this script started ends with it, and only that: each job is a process group of its own.
+# Ends everything that this script started, and nothing else: each job has its own process group.
 stop_group() {
     local group=$1 signal
     for signal in TERM KILL; do
@@ -68,13 +68,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 require_python() {
-    command -v python3 >/dev/null || skip "there is no python3 on the PATH (3.11 or later is needed)"
+    command -v python3 >/dev/null || skip "python3 3.11 or later is needed, and there is none on the PATH"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "$(python3 --version), and 3.11 or later is needed"
     python3 -c 'import ensurepip, venv' 2>/dev/null || skip "this Python has no venv module"
 }
 
 require_node() {
-    command -v node >/dev/null || skip "there is no node on the PATH (20 or later is needed)"
+    command -v node >/dev/null || skip "node 20 or later is needed, and there is none on the PATH"
     command -v npm >/dev/null || skip "there is no npm on the PATH"
     local version
     version=$(node --version)
@@ -82,7 +82,7 @@ require_node() {
     [ "${major%%.*}" -ge 20 ] || skip "node is $version, and 20 or later is needed"
 }
 
-# What was installed depends on what is pinned and on the language's version.
+# Identifies an installation: it depends on the pinned files and on the version of the language.
 fingerprint() {
     local hash=(sha256sum)
     command -v sha256sum >/dev/null || hash=(shasum -a 256)
@@ -104,8 +104,8 @@ install_node() {
         cd "$1" && limited npm ci --silent --ignore-scripts --no-audit --no-fund
 }
 
-# Installs the engine if need be and sets `installed` to its directory. That is renamed into place when complete, so a
-# directory that exists is whole, also when two of these scripts install at the same time.
+# Installs the engine if necessary and sets `installed` to its directory. The directory gets its final name only when it is
+# complete, so an existing directory is always complete, even if two of these scripts install at the same time.
 install() {
     local how=$1 language=$2 folder
     folder="${CARGO_TARGET_DIR:-$here/../target}/engines"
@@ -125,7 +125,7 @@ install() {
     installed=$(cd "$installed" && pwd)
 }
 
-# Whether the server answers HTTP on this port, whatever it answers.
+# Succeeds if the server gives any HTTP answer on this port.
 answers() {
     local line=''
     { exec 3<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 1
@@ -135,7 +135,7 @@ answers() {
     [[ $line == HTTP/1.* ]]
 }
 
-# No profile, session, endpoint or metadata service of this machine can slip in.
+# Keep out every profile, session, endpoint and metadata service of this machine.
 unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ENDPOINT_URL_DYNAMODB
 export AWS_ACCESS_KEY_ID=backfilltest AWS_SECRET_ACCESS_KEY=backfilltest
 export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
@@ -160,13 +160,13 @@ set -m
 TMPDIR="$work" "${serve[@]}" "$work/port" <"$work/alive" >"$work/server.log" 2>&1 &
 server=$!
 set +m
-# Held open by this shell alone: when it ends, even by SIGKILL, the server reads the end of its input and ends too.
+# Only this shell holds the pipe open. When the shell ends, even by SIGKILL, the server reads end of file and ends too.
 exec 9>"$work/alive"
 
 deadline=$((SECONDS + start_seconds))
 until [ -s "$work/port" ] && answers "$(<"$work/port")"; do
     if ! kill -0 "$server" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
-        echo "$engine did not start (it has $start_seconds s for it). The end of its log:" >&2
+        echo "$engine did not start within $start_seconds s. The end of its log:" >&2
         tail -n 20 "$work/server.log" >&2
         exit 1
     fi
@@ -175,7 +175,7 @@ done
 BACKFILL_TEST_ENDPOINT="http://127.0.0.1:$(<"$work/port")"
 export BACKFILL_TEST_ENDPOINT BACKFILL_TEST_ENGINE=$engine
 
-# A job of its own, waited for: a signal to this script is then acted on at once, and reaches all of the command.
+# Run the command as a job and wait for it. Then a signal to this script takes effect immediately and reaches all of the command.
 set -m
 "$@" </dev/null 9>&- &
 command=$!

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests the crate outside the package (tests/outside/), which sees only the supported API. It reuses the package's Cargo.lock
-# and the dependencies that `cargo test` has built, so that only two crates are compiled.
+# and the dependencies that `cargo test` built, so it compiles only two crates.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cp Cargo.lock tests/outside/Cargo.lock

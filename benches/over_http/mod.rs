@@ -1,5 +1,6 @@
-//! The same promises over real sockets and in real time: the binary, against the embedded engine behind the capacity
-//! model, with the application's own HTTP traffic beside it. A twentieth of a table, and a minute or so for each run.
+//! The same promises over real sockets and in real time: the binary runs against the embedded engine behind the
+//! capacity model, with the application's own HTTP traffic beside it. It uses a twentieth of a table, and about a
+//! minute for each run.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +17,7 @@ use crate::simulator::data::{Data, INDEX_KEY, SOURCE, Spread, TARGET, Workload};
 use crate::simulator::figure::{Figure, Required};
 use crate::simulator::model::{INDEX, provisioned, with_index};
 
-/// Everything is so much of what a real table has: what two cores can serve.
+/// Everything has this share of a real table's size, which two cores can serve.
 const SCALE: f64 = 0.05;
 
 /// Name of the table.
@@ -28,15 +29,15 @@ struct Run<'a> {
     model: ModelSpec,
     /// Writes and reads of the application per second.
     traffic: Option<(f64, f64)>,
-    /// `[capacity]` of the plan; none: only the application runs.
+    /// `[capacity]` of the plan. `None` means that only the application runs.
     capacity: Option<&'a str>,
-    /// The application runs alone for so many seconds before.
+    /// Seconds for which the application runs alone first.
     before: u64,
-    /// It is watched for so many seconds at most.
+    /// Seconds for which the run is watched at most.
     seconds: u64,
 }
 
-/// The difference of two looks at the model and the application, a second apart.
+/// The difference between two samples of the model and the application, a second apart.
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
     writes: f64,
@@ -48,13 +49,13 @@ struct Second {
 
 struct Watched {
     seconds: Vec<Second>,
-    /// Seconds that the job took; none if it was cut off or failed.
+    /// Seconds that the job took. `None` if it was cut off or failed.
     took: Option<f64>,
     exit: Option<i32>,
     started: usize,
 }
 
-/// Runs the scenarios whose numbers are wanted (all, if none is), and hands out their figures.
+/// Runs the scenarios whose numbers are wanted (all if the list is empty), and reports their figures.
 pub(crate) fn run(wanted: &[String], mut tell: impl FnMut(&str, &Figure)) {
     type Scenario = fn() -> Vec<Figure>;
     let all: [(&str, Scenario); 6] = [
@@ -85,12 +86,12 @@ fn uniform() -> Vec<Figure> {
 fn above() -> Vec<Figure> {
     let capacity = "write = 200\nread = 400\nper_key_range = { write = 200 }\nper_partition_key = { write = 200 }";
     let mut run = Run { capacity: Some(capacity), ..plain(3_000.0, 2_000.0, 8_000.0) };
-    // A budget above what the table is known to have is refused: it must not know.
+    // A budget above the table's known capacity is refused, so the table must not report its capacity.
     run.model.advertise = false;
     let watched = watch(&run);
     let steady = watched.steady(15);
     vec![
-        Figure::new("share of what it allows, %", 100.0 * steady.writes / 100.0, Required::AtLeast(90.0)),
+        Figure::new("share of what the table allows, %", 100.0 * steady.writes / 100.0, Required::AtLeast(90.0)),
         Figure::new("job's requests throttled, %", watched.throttled(), Required::AtMost(2.0)),
         watched.done(),
     ]
@@ -98,7 +99,7 @@ fn above() -> Vec<Figure> {
 
 fn beside() -> Vec<Figure> {
     let mut figures = Vec::new();
-    // The table has 400 writes and 1,200 reads a second; the application takes 60 % of them, the job 30 %.
+    // The table has 400 writes and 1,200 reads a second. The application uses 60 % of them, the job 30 %.
     let with = |capacity| Run {
         traffic: Some((240.0, 720.0)),
         capacity,
@@ -113,9 +114,13 @@ fn beside() -> Vec<Figure> {
         let first: f64 = beside.seconds.iter().skip(beside.started).take(2).map(|s| s.application_throttled).sum();
         let caused = (sum(&beside) - sum(&alone)).max(0.0);
         figures.extend([
-            Figure::new(format!("{name}: application throttles that it causes"), caused, Required::AtMost(0.0)),
-            Figure::new(format!("{name}: of them in its first second"), first, Required::AtMost(0.0)),
-            Figure::new(format!("{name}: application throttles without it"), sum(&alone), Required::Nothing),
+            Figure::new(format!("{name}: application throttles that the job causes"), caused, Required::AtMost(0.0)),
+            Figure::new(
+                format!("{name}: application throttles in the job's first second"),
+                first,
+                Required::AtMost(0.0),
+            ),
+            Figure::new(format!("{name}: application throttles without the job"), sum(&alone), Required::Nothing),
             Figure::new(format!("{name}: units written per second"), beside.steady(5).writes, Required::Nothing),
         ]);
     }
@@ -135,11 +140,16 @@ fn skewed() -> Vec<Figure> {
         run.workload.spread = spread;
         run.workload.items = if spread == zipf { 1_400 } else { 250 };
         let largest = largest_key(&run.workload);
-        // The segment's other items, and what the partition adds, are not in this bound: the engine's hash decides on them.
+        // This bound does not include the segment's other items and what the partition adds, because the engine's hash
+        // decides on them.
         let bound = (largest / 12.5).max(units(&run.workload) / 100.0);
         let watched = watch(&run);
         let by = watched.took.unwrap_or(f64::INFINITY) / bound;
-        figures.push(Figure::new(format!("{name}: time by the bound of {bound:.0} s"), by, Required::AtMost(1.10)));
+        figures.push(Figure::new(
+            format!("{name}: time relative to the bound of {bound:.0} s"),
+            by,
+            Required::AtMost(1.10),
+        ));
         figures.push(watched.done());
     }
     figures
@@ -148,8 +158,9 @@ fn skewed() -> Vec<Figure> {
 fn index() -> Vec<Figure> {
     let mut figures = Vec::new();
     let stated = "write = 100\nread = 400\nper_key_range = { write = 100 }\n[capacity.index]\nby-group = 100";
-    // Above its limit a table of a twentieth has so few requests that each search for the limit is a large share of them; the
-    // share is held at full size, in virtual time. And an index that throttles does so for the application too.
+    // At a twentieth of the size, a table above its limit gets so few requests that each search for the limit is a
+    // large share of them. The simulator checks this share at full size in virtual time. Also, an index that throttles
+    // the job throttles the application too.
     for (name, capacity, allowed, job, application) in [
         ("default", "write = 100\nread = 400", 6.25, Required::AtMost(2.0), Required::AtMost(0.0)),
         ("above", stated, 25.0, Required::Nothing, Required::Nothing),
@@ -182,7 +193,7 @@ fn storm() -> Vec<Figure> {
     let within = watched.seconds.iter().skip(26).take(58).map(|s| s.job_requests).sum::<f64>() / 58.0;
     vec![
         Figure::new(
-            "rate from 30 s after it, % of before",
+            "rate from 30 s after the storm, % of the rate before",
             100.0 * mean(115, 125) / mean(10, 24),
             Required::AtLeast(90.0),
         ),
@@ -191,7 +202,7 @@ fn storm() -> Vec<Figure> {
     ]
 }
 
-/// A run over uniform keys, without an application; the model's limits at full size.
+/// A run over uniform keys, without an application. The arguments are the model's limits at full size.
 fn plain(items: f64, write: f64, read: f64) -> Run<'static> {
     Run {
         workload: Workload { items: items as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
@@ -211,12 +222,15 @@ fn watch(run: &Run<'_>) -> Watched {
     local.engine().load(TABLE, (0..data.items.len()).map(|place| data.item(place))).unwrap();
     let front = local.front().unwrap();
     front.set_model(Some(backfill::internals::local::capacity::Model::new(run.model.clone())));
-    let (began, stop) = (Instant::now(), CancellationToken::new());
+    let began = Instant::now();
+    let stop = CancellationToken::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let traffic = run.traffic.map(|(writes, reads)| {
         let spec =
             TrafficSpec { writes_per_second: writes, reads_per_second: reads, keys: 10_000, ..TrafficSpec::default() };
-        let (traffic, endpoint, stop) = (Arc::new(Traffic::new(spec)), local.endpoint(), stop.clone());
+        let traffic = Arc::new(Traffic::new(spec));
+        let endpoint = local.endpoint();
+        let stop = stop.clone();
         let sending = Arc::clone(&traffic);
         runtime.spawn(async move {
             let http = Http::connect(&endpoint, TABLE).await.unwrap();
@@ -229,7 +243,9 @@ fn watch(run: &Run<'_>) -> Watched {
         let report = traffic.as_ref().map(|traffic| traffic.report()).unwrap_or_default();
         Look::of(&figures, report.sent() as f64, report.throttled() as f64, report.writes.served as f64)
     };
-    let (mut last, mut job, mut watched) = (look(), None, Watched::new(run.before));
+    let mut last = look();
+    let mut job = None;
+    let mut watched = Watched::new(run.before);
     let mut started = began;
     for second in 0..run.seconds {
         if second == run.before
@@ -243,7 +259,8 @@ fn watch(run: &Run<'_>) -> Watched {
             std::thread::sleep(Duration::from_millis(20));
             let status = job.as_mut().and_then(|job| job.try_wait().unwrap());
             if let Some(status) = status {
-                (watched.exit, watched.took) = (status.code(), Some(started.elapsed().as_secs_f64()));
+                watched.exit = status.code();
+                watched.took = Some(started.elapsed().as_secs_f64());
                 if !status.success() {
                     eprint!("{}", std::fs::read_to_string(folder.path().join("stderr")).unwrap_or_default());
                 }
@@ -265,7 +282,7 @@ fn watch(run: &Run<'_>) -> Watched {
     watched
 }
 
-/// What has been counted until now.
+/// The counts so far.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     writes: f64,
@@ -277,7 +294,8 @@ struct Look {
 
 impl Look {
     fn of(figures: &Figures, sent: f64, suffered: f64, written: f64) -> Look {
-        let (admitted, throttled) = (figures.admitted, figures.throttled);
+        let admitted = figures.admitted;
+        let throttled = figures.throttled;
         let all = (admitted.read + admitted.write + throttled.read + throttled.write) as f64;
         Look {
             // The application's items take one unit each.
@@ -305,7 +323,7 @@ impl Watched {
         Watched { seconds: Vec::new(), took: None, exit: None, started: before as usize }
     }
 
-    /// From so many seconds after the job's start until 90 % of its units are written.
+    /// The mean from `settles` seconds after the job's start until 90 % of its units are written.
     fn steady(&self, settles: usize) -> Second {
         let all: f64 = self.seconds.iter().map(|s| s.writes).sum();
         let mut sum = 0.0;
@@ -371,7 +389,7 @@ fn table(indexed: bool) -> serde_json::Value {
     request
 }
 
-/// Write units of a workload, and of its largest partition key.
+/// Write units of a workload.
 fn units(workload: &Workload) -> f64 {
     Data::draw(workload, 7).items.iter().map(|item| f64::from(item.bytes.div_ceil(1024))).sum()
 }

@@ -1,4 +1,4 @@
-//! The baseline: what is recorded about an item before the migration first writes it. This is the one place that decides
+//! The baseline: what is recorded about an item before the migration first writes it. Only this module decides
 //! whether a target existed before.
 
 use std::fmt;
@@ -8,31 +8,32 @@ use super::expand::ExpandOp;
 use super::{Decision, Digest, OnExisting};
 use crate::item::{Item, Path};
 
-/// What an item was like before the migration, as far as a rollback needs it.
+/// The state of an item before the migration, as far as a rollback needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     /// Preexisting targets of moves and copies, with digests of their values.
     pub preexisting: Vec<(Path, Digest)>,
-    /// Existing targets, with or without their source, that a rollback changes or that readers see for the first time.
+    /// Existing targets, with or without their source, whose value a rollback changes or readers see for the first
+    /// time.
     pub pairs: Vec<(Path, BaselinePair)>,
-    /// Whether the phase may write a target of this item, which then looks like a preexisting one. It may even if it only
-    /// writes another change: a live writer can give the target a source meanwhile.
+    /// Whether the phase may write a target of this item, which then looks like a preexisting one. This is possible
+    /// even if it writes only another change, because a live writer can create the target's source meanwhile.
     pub may_write: bool,
 }
 
-/// A pair of attributes before the migration, if a rollback may change it from what it was, or readers may see its new value
+/// The state of a pair of attributes before the migration, if a rollback may change it or readers may see its new value
 /// for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BaselinePair {
-    /// Both, and equal, while applications wrote both.
+    /// Both had equal values while applications wrote both.
     Equal,
-    /// The new one alone.
+    /// Only the new one existed.
     NewAlone,
 }
 
 impl Changes {
-    /// Whether a rollback needs to know which targets existed before this phase. Moves in place do not need it: the journal
-    /// has each of them.
+    /// Whether a rollback needs to know which targets existed before this phase. In-place moves do not need it, because
+    /// the journal has each of them.
     pub fn needs_baseline(&self) -> bool {
         self.ops.expand().iter().any(|op| matches!(op, ExpandOp::Copy { removes_source: false, .. }))
     }
@@ -51,7 +52,7 @@ impl Changes {
                 }
                 (old, Some(new)) => {
                     baseline.pairs.extend(old.is_none().then(|| (to.clone(), BaselinePair::NewAlone)));
-                    // The journal gets an overwritten value too, before the write. But the write may never happen.
+                    // The journal also gets an overwritten value, before the write. But the write may never be sent.
                     baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
                     baseline.preexisting.push((to.clone(), Digest::of(new)));
                 }
@@ -62,12 +63,13 @@ impl Changes {
         baseline
     }
 
-    /// Targets that a run leaves because a live writer filled them after the baseline was recorded and before the write. They
-    /// count as preexisting.
+    /// Targets that a run skips because a live writer filled them after the baseline was recorded and before the write.
+    /// They count as preexisting.
     pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
         let skipped = self.ops.expand().iter().filter_map(|op| match op {
             ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
-                let (old, there) = (from.get(item)?, to.get(item)?);
+                let old = from.get(item)?;
+                let there = to.get(item)?;
                 (old != there).then(|| (to.clone(), Digest::of(there)))
             }
             ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
@@ -77,7 +79,7 @@ impl Changes {
 }
 
 impl BaselinePair {
-    /// Both.
+    /// All values of the enum.
     pub const ALL: [BaselinePair; 2] = [BaselinePair::Equal, BaselinePair::NewAlone];
 
     /// Its name in state files.
@@ -98,7 +100,7 @@ impl fmt::Display for BaselinePair {
             }
             BaselinePair::NewAlone => {
                 "had only the new attribute before the migration. After new-only writes, a rollback leaves them with \
-                 an old one too"
+                 an old attribute too"
             }
         })
     }

@@ -1,4 +1,4 @@
-//! What `contract` does to one item: the old attribute goes.
+//! The operations of `contract` for one item: it removes the old attribute.
 
 use super::draft::Draft;
 use super::expand::is_other;
@@ -6,26 +6,26 @@ use super::target::Target;
 use super::{Change, Condition, OnExisting, PreImage, Strategy};
 use crate::item::{Path, Value};
 
-/// A change as `contract` makes it.
+/// The way in which `contract` makes a change.
 #[derive(Debug, Clone)]
 pub(super) enum ContractOp {
-    /// The source of a move goes, unless the move was skipped.
+    /// Removes the source of a move, unless the move was skipped.
     RemoveSource { from: Path, to: Path, skips: bool },
-    /// The path goes, if these copies of it are there, and those that skip were not skipped.
+    /// Removes the path if these copies of it exist and none of them was skipped.
     Remove { path: Path, copies: Vec<Target> },
 }
 
 impl ContractOp {
-    /// The operations for these changes, in their order.
+    /// The operations for these changes, in the same order.
     pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ContractOp> {
         match strategy {
             Strategy::ExpandContract => changes.iter().filter_map(|change| ContractOp::of(change, changes)).collect(),
-            // `run` did it all.
+            // `run` has already done everything.
             Strategy::InPlace => Vec::new(),
         }
     }
 
-    /// The operation for one change of a plan; none if nothing of it goes.
+    /// The operation for one change of a plan, or `None` if the change removes nothing.
     fn of(change: &Change, all: &[Change]) -> Option<ContractOp> {
         match change.clone() {
             Change::Move { from, to, on_existing } => {
@@ -36,14 +36,14 @@ impl ContractOp {
         }
     }
 
-    /// The path that it may change.
+    /// The path that the operation may change.
     pub(super) fn changed(&self) -> &Path {
         match self {
             ContractOp::RemoveSource { from: path, .. } | ContractOp::Remove { path, .. } => path,
         }
     }
 
-    /// Whether decisions depend on the recorded history of an item: a value that was skipped is the recorded one.
+    /// Whether decisions depend on the recorded history of an item, which shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             ContractOp::RemoveSource { skips, .. } => *skips,
@@ -53,7 +53,7 @@ impl ContractOp {
 }
 
 impl Draft<'_> {
-    /// Nothing goes away that has no copy: an equal new value, or the journal.
+    /// Plans one operation. A value is removed only if there is another copy of it: an equal new value, or the journal.
     pub(super) fn contract(&mut self, op: &ContractOp) {
         match op {
             ContractOp::RemoveSource { from, to, skips } => self.drop_moved(from, to, *skips),
@@ -62,7 +62,7 @@ impl Draft<'_> {
     }
 
     /// Removes the source of a move. If only the new attribute was written since, the old value is recorded first. If
-    /// the move was skipped, the source stays: its value is nowhere else.
+    /// the move was skipped, the source stays, because it has the only copy of its value.
     fn drop_moved(&mut self, from: &Path, to: &Path, skips: bool) {
         match (from.get(self.item), to.get(self.item)) {
             (None, _) => self.require(Condition::Missing(from.clone())),
@@ -80,7 +80,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A path that the plan removes; where it is copied too, the copies must be there.
+    /// Removes a path as the plan asks. If the plan also copies the path, the copies must exist.
     fn drop_removed(&mut self, path: &Path, copies: &[Target]) {
         let Some(value) = path.get(self.item) else { return self.require(Condition::Missing(path.clone())) };
         if copies.iter().any(|copy| copy.to.get(self.item).is_none()) {
@@ -94,8 +94,8 @@ impl Draft<'_> {
         self.remove(path, value);
     }
 
-    /// Whether the run left what is at this target beside the old value. For an item without a baseline this is unknown, so
-    /// that every other value counts as such.
+    /// Whether the run kept a different value at this target. For an item without a baseline this is unknown, so every
+    /// different value counts.
     fn was_skipped(&self, old: &Value, to: &Path) -> bool {
         let there = to.get(self.item);
         is_other(there, old)

@@ -1,9 +1,9 @@
-//! What a write consumes: by the table, and by every index whose entry of the item it changes.
+//! The capacity that a write consumes, on the table and on every index whose entry it changes.
 //!
-//! Sources: developer guide, "Provisioned throughput" (the larger of the whole item before and after, in started KB) and
-//! "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears, disappears or changes costs
-//! one write of its size, and two where the index key changes; local ones alike, from the table's capacity). That an entry
-//! which stays as it was costs nothing is from third-party captures.
+//! Sources: developer guide, "Provisioned throughput" (the larger size of the item before and after, in started KB)
+//! and "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears, disappears or
+//! changes costs one write of its size, and two writes if the index key changes; the same for local indexes, from the
+//! table's capacity). Third-party captures show that an unchanged entry costs nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,41 +12,43 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::{Action, Indexes, WriteCost};
 use crate::item::{IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, write_units};
 
-/// What the writes of one phase can cost: of the table's indexes, those that the phase can touch.
+/// The prices for the writes of one phase, with the indexes that the phase can touch.
 #[derive(Debug, Clone)]
 pub(super) struct Pricing {
     /// The top-level attributes that the phase changes.
     changed: Arc<[String]>,
     table_key: KeySchema,
     indexes: Indexes,
-    /// Of the indexes in this version, those that it can touch.
+    /// The version of the indexes, and the ones that the phase can touch.
     touched: Arc<RwLock<(u64, Arc<[Touched]>)>>,
 }
 
 /// An index that some write of the phase may change.
 #[derive(Debug, Clone)]
 struct Touched {
-    /// Its place among the indexes that the changes were prepared with.
+    /// Its position among the indexes that the changes were prepared with.
     place: usize,
     local: bool,
     key: Vec<KeyAttribute>,
-    /// Every attribute that an entry has: the index key's, the table key's and the projected ones. None: all of them.
+    /// Every attribute of an entry: the index key, the table key and the projected attributes. `None` means all
+    /// attributes.
     held: Option<Vec<String>>,
 }
 
 impl Pricing {
-    /// For writes that set or remove these top-level attributes, or something in them, and no others.
+    /// Prices for writes that set or remove these top-level attributes, or something inside them, and no others.
     pub(super) fn new(changed: Vec<&str>, table_key: &KeySchema, indexes: &Indexes) -> Pricing {
         let changed: Arc<[String]> = changed.into_iter().map(str::to_owned).collect();
         let version = indexes.version();
         let touched = touched(&changed, table_key, &indexes.schemas());
-        let (table_key, indexes) = (table_key.clone(), indexes.clone());
+        let table_key = table_key.clone();
+        let indexes = indexes.clone();
         Pricing { changed, table_key, indexes, touched: Arc::new(RwLock::new((version, touched))) }
     }
 
-    /// The indexes that it can touch, as they are known now.
+    /// The currently known indexes that the phase can touch.
     fn touched(&self) -> Arc<[Touched]> {
-        // Read before the schemas: at worst the same is worked out again.
+        // Read the version before the schemas. At worst, the same result is computed again.
         let version = self.indexes.version();
         {
             let known = self.touched.read().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +61,7 @@ impl Pricing {
         now
     }
 
-    /// What a write with these actions costs on this image, which it makes so many bytes large.
+    /// The cost of a write with these actions on this image. `before` and `after` are the size of the item in bytes.
     pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
         let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
         let touched = self.touched();
@@ -79,13 +81,13 @@ impl Pricing {
     }
 }
 
-/// Of these indexes, those that hold one of the changed attributes.
+/// The indexes that contain one of the changed attributes.
 fn touched(changed: &[String], table_key: &KeySchema, indexes: &[IndexSchema]) -> Arc<[Touched]> {
     let touched = indexes.iter().enumerate().map(|(place, index)| Touched::new(place, index, table_key));
     touched.filter(|index| changed.iter().any(|name| index.holds(name))).collect()
 }
 
-/// The top-level attributes that the actions leave different or remove, as far as an index holds them.
+/// The top-level attributes that the actions change or remove, if an index contains them.
 fn changed<'a>(
     touched: &[Touched],
     image: &'a Item,
@@ -93,8 +95,9 @@ fn changed<'a>(
 ) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
     let mut changed = BTreeMap::new();
     for action in actions {
-        // Every source is read as it was before the write.
-        let (path, value) = (action.path(), action.value_on(image));
+        // Every source has its value from before the write.
+        let path = action.path();
+        let value = action.value_on(image);
         let root = path.root();
         if !touched.iter().any(|index| index.holds(root)) {
             continue;
@@ -116,11 +119,11 @@ fn changed<'a>(
     changed
 }
 
-/// A write as an index sees it.
+/// A write from the point of view of an index.
 struct Write<'a> {
     image: &'a Item,
     changed: BTreeMap<&'a str, Option<Cow<'a, Value>>>,
-    /// Bytes of the whole item.
+    /// Size of the item in bytes, before and after the write.
     before: usize,
     after: usize,
 }
@@ -162,17 +165,17 @@ impl Touched {
         }
     }
 
-    /// What the index consumes when its entry becomes what the write makes of it.
+    /// The units that the index consumes for the change of its entry.
     fn units(&self, write: &Write<'_>) -> Units {
-        let (is_in, will_be_in) =
-            (self.has_entry(|name| write.value_before(name)), self.has_entry(|name| write.value_after(name)));
+        let is_in = self.has_entry(|name| write.value_before(name));
+        let will_be_in = self.has_entry(|name| write.value_after(name));
         let before = || write_units(self.bytes(write.before, |name| write.value_before(name)), 0);
         let after = || write_units(0, self.bytes(write.after, |name| write.value_after(name)));
         match (is_in, will_be_in) {
             (false, false) => 0.0,
             (false, true) => after(),
             (true, false) => before(),
-            // Its key says where an entry is: another key is another entry.
+            // The key determines the position of an entry, so another key means another entry.
             (true, true) if self.key.iter().any(|key| write.changed.contains_key(key.name.as_str())) => {
                 before() + after()
             }
@@ -181,8 +184,8 @@ impl Touched {
         }
     }
 
-    /// An item is in an index when it has every key attribute, and of the declared type. A write cannot give it one of
-    /// another type or an empty one, but an item may have had that before the index was made.
+    /// Whether an item is in the index: it has every key attribute, with the declared type. A write cannot set a key to
+    /// another type or to an empty value, but an item may have had such a value before the index was created.
     fn has_entry<'v>(&self, value: impl Fn(&str) -> Option<&'v Value>) -> bool {
         self.key.iter().all(|key| match value(&key.name) {
             Some(Value::S(s)) => key.kind == "S" && !s.is_empty(),
@@ -195,7 +198,7 @@ impl Touched {
         })
     }
 
-    /// Bytes of the entry of an item that has so many in all.
+    /// Bytes of the entry of an item whose total size is `whole`.
     fn bytes<'v>(&self, whole: usize, value: impl Fn(&str) -> Option<&'v Value>) -> usize {
         match &self.held {
             None => whole,
@@ -233,7 +236,7 @@ mod tests {
         }
     }
 
-    /// What the table and an index with the key `k` (a string) consume.
+    /// The units that the table and an index with the key `k` (a string) consume.
     fn units(changes: &[Change], image: Json, projection: Projection) -> (Units, Units) {
         let write = decided(changes, &item(image), vec![index(&[("k", "S")], projection)]);
         (write.cost.table, write.cost.total() - write.cost.table)
@@ -245,7 +248,10 @@ mod tests {
 
     #[test]
     fn an_entry_that_appears_or_disappears_costs_its_own_size() {
-        let (old, k, two, three) = (json!({"S": "o"}), json!({"S": "k"}), kb(2), kb(3));
+        let old = json!({"S": "o"});
+        let k = json!({"S": "k"});
+        let two = kb(2);
+        let three = kb(3);
         let image = |k: &Json| json!({"pk": {"S": "1"}, "old": k, "two": two, "three": three});
         let held = || include(&["two"]);
         assert_eq!(units(&[mv("old", "k")], image(&old), held()), (6.0, 3.0));
@@ -253,7 +259,11 @@ mod tests {
         assert_eq!(units(&[mv("old", "k")], image(&old), Projection::KeysOnly), (6.0, 1.0));
         let image = json!({"pk": {"S": "1"}, "k": k, "two": two, "three": three});
         assert_eq!(units(&[remove("k")], image.clone(), held()), (6.0, 3.0));
-        assert_eq!(units(&[remove("k"), remove("two")], image.clone(), held()), (6.0, 3.0), "by the entry before");
+        assert_eq!(
+            units(&[remove("k"), remove("two")], image.clone(), held()),
+            (6.0, 3.0),
+            "the size of the entry before counts"
+        );
         assert_eq!(units(&[remove("k"), remove("three")], image, Projection::All), (6.0, 6.0));
     }
 
@@ -278,11 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_stays_as_it_was_costs_nothing() {
+    fn an_unchanged_entry_costs_nothing() {
         let image = json!({"pk": {"S": "1"}, "k": {"S": "k"}, "old": {"S": "o"}, "held": {"S": "h"}});
         assert_eq!(units(&[mv("old", "new")], image.clone(), include(&["held"])), (1.0, 0.0));
         assert_eq!(units(&[mv("old", "new")], image, Projection::KeysOnly), (1.0, 0.0));
-        let (image, value) = (item(json!({"pk": {"S": "1"}, "k": {"S": "k"}})), Value::S("k".into()));
+        let image = item(json!({"pk": {"S": "1"}, "k": {"S": "k"}}));
+        let value = Value::S("k".into());
         let same = [Action::SetValue { to: Path::attribute("k"), value }];
         let pricing = Pricing::new(vec!["k"], &key(), &vec![index(&[("k", "S")], Projection::All)].into());
         assert_eq!(pricing.cost(&image, &same, 2048, 2048), WriteCost { table: 2.0, indexes: vec![] });
@@ -294,7 +305,7 @@ mod tests {
         for k in [json!({"N": "1"}), json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"S": ""})] {
             let image = json!({"pk": {"S": "1"}, "k": k});
             assert_eq!(units(&changes, image.clone(), Projection::All), (1.0, 0.0), "{image}");
-            // Mended, it appears.
+            // Once the key is valid, the item appears in the index.
             assert_eq!(units(&[set("k", json!({"S": "k"}))], image, Projection::All), (1.0, 1.0));
         }
         let both = || vec![index(&[("k", "S"), ("n", "N")], Projection::KeysOnly)];
@@ -304,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn local_indexes_are_paid_by_the_table() {
+    fn local_indexes_use_the_tables_capacity() {
         let local = IndexSchema { local: true, ..index(&[("pk", "S"), ("k", "S")], Projection::All) };
         let global = index(&[("k", "S")], Projection::KeysOnly);
         let image = item(json!({"pk": {"S": "1"}, "k": {"S": "k"}, "old": {"S": "o"}}));
@@ -313,7 +324,7 @@ mod tests {
         assert_eq!(write.cost.total(), 5.0);
     }
 
-    /// What a phase does not change decides, once, which indexes no write is held against.
+    /// A phase computes once which indexes its writes cannot touch, and skips them.
     #[test]
     fn only_indexes_that_a_phase_can_touch_are_computed() {
         let indexes = vec![
@@ -333,7 +344,7 @@ mod tests {
         assert_eq!(touched(InPlace, &[remove("k.x")]), [0, 2, 3]);
     }
 
-    /// The entry of an item, if it has one: its index key, and everything that it holds.
+    /// The entry of an item, if it has one: its index key and all its attributes.
     fn entry(image: &Item, index: &IndexSchema) -> Option<(Vec<Value>, Item)> {
         let of_key = |key: &KeyAttribute| image.get(&key.name).filter(|v| v.type_name() == key.kind).cloned();
         let position = index.key.iter().map(of_key).collect::<Option<Vec<Value>>>()?;
@@ -364,12 +375,13 @@ mod tests {
         }
     }
 
-    /// Items whose attributes, and whose documents' members, are up to 3 KB large.
+    /// Items whose attributes and nested members have up to 3 KB.
     fn any_sized_item() -> impl Generator<Value = Item> {
         let sizes = proptest::collection::vec((0..5_usize, any::<bool>(), 0..3_000_usize), 0..4);
         (any_item(), sizes).prop_map(|(mut item, sizes)| {
             for (n, nested, bytes) in sizes {
-                let (name, text) = (["a", "b", "c", "d", "e"][n], Value::S("x".repeat(bytes)));
+                let name = ["a", "b", "c", "d", "e"][n];
+                let text = Value::S("x".repeat(bytes));
                 let value = if nested { Value::M([("x".to_owned(), text)].into()) } else { text };
                 item.insert(name.to_owned(), value);
             }
@@ -395,9 +407,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// The cost of a write is that of the entries before and after, built from whole items.
+        /// The cost of a write matches the entries before and after, built from whole items.
         #[test]
-        fn a_write_costs_what_whole_items_say(
+        fn the_cost_of_a_write_matches_whole_items(
             plan in any_plan(), image in any_sized_item(), in_place in any::<bool>(),
             indexes in proptest::collection::vec(any_index(), 0..4),
         ) {

@@ -1,4 +1,4 @@
-//! From an item's image to a decision: what the plan wants of this item, and under which condition.
+//! Turns an item's image into a decision: what the plan requires for this item, and under which condition.
 
 use std::sync::Arc;
 
@@ -13,33 +13,34 @@ use super::undo::UndoOp;
 use super::{Change, Indexes, ItemHistory, Lookup, Rule, Strategy, rule};
 use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, client_encryption};
 
-/// The changes that one phase makes, ready to be held against items.
+/// The changes of one phase, ready to be applied to items.
 #[derive(Debug, Clone)]
 pub struct Changes {
     pub(super) ops: Ops,
     key: KeySchema,
     indexes: Indexes,
     pub(super) pricing: Pricing,
-    /// Items that are signed or encrypted on the client are not written.
+    /// Whether items that are signed or encrypted on the client are not written.
     spares_encrypted: bool,
     /// Whether applications write both attributes.
     dual_writes: bool,
 }
 
 impl Changes {
-    /// The changes that `run` makes: all of them in place; otherwise only what adds, and the rest waits for `contract`.
+    /// The changes that `run` makes. With `in-place` that is everything; otherwise `run` only adds, and the rest waits
+    /// for `contract`.
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Expand(ExpandOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The changes that `contract` makes, after cutover: the sources of moves go, and what the plan removes. A plan that
-    /// works in place leaves nothing for it.
+    /// The changes that `contract` makes after cutover: it removes the sources of moves and everything that the plan
+    /// removes. An in-place plan leaves nothing for it.
     pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Contract(ContractOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The first phase of a rollback after new-only writes: old values become equal to new ones. An old value without a new
-    /// one stays. A plan that works in place has no new-only writes, so nothing is left for this phase.
+    /// The first phase of a rollback after new-only writes: it makes old values equal to new ones. An old value without
+    /// a new one stays. An in-place plan has no new-only writes, so this phase has nothing to do for it.
     pub fn for_old_from_new(
         changes: &[Change],
         strategy: Strategy,
@@ -49,12 +50,12 @@ impl Changes {
         Changes::new(Ops::OldFromNew(OldFromNewOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The last phase of a rollback: what `run` made goes, and what it overwrote, moved or removed comes back.
+    /// The last phase of a rollback: it removes what `run` created and restores what `run` overwrote, moved or removed.
     pub fn for_undo(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Undo(UndoOp::all(changes, strategy)), key, indexes)
     }
 
-    /// Every decision is the one that `rule` makes, for a table with this key and these indexes.
+    /// Takes every decision from `rule`, for a table with this key and these indexes.
     pub fn decided_by(rule: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Rule(rule), key, indexes)
     }
@@ -65,13 +66,14 @@ impl Changes {
         Changes { ops, key, indexes, pricing, spares_encrypted: false, dual_writes: false }
     }
 
-    /// The same, but items that are signed or encrypted on the client are not written ([`Rule::ClientEncryption`]).
+    /// The same changes, but items that are signed or encrypted on the client are not written
+    /// ([`Rule::ClientEncryption`]).
     pub fn sparing_encrypted(self, spares: bool) -> Changes {
         Changes { spares_encrypted: spares, ..self }
     }
 
-    /// The same changes, beside applications that have all written both attributes since before this pass (for an undo
-    /// pass: at any time). An equal pair may then be theirs, so it does not count as preexisting.
+    /// The same changes, if all applications have written both attributes since before this pass (for an undo pass: at
+    /// any time). An equal pair may then come from them, so it does not count as preexisting.
     pub fn beside_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }
@@ -91,7 +93,7 @@ impl Changes {
         self.ops.is_empty()
     }
 
-    /// The indexes that writes are priced for: what [`WriteCost::indexes`] counts. They follow the table.
+    /// The indexes that writes are priced for. [`WriteCost::indexes`] counts them. They follow the table.
     ///
     /// [`WriteCost::indexes`]: super::WriteCost::indexes
     pub fn indexes(&self) -> &Indexes {
@@ -103,13 +105,14 @@ impl Changes {
         &self.key
     }
 
-    /// Whether this phase rests on what it finds nothing to do for: what it passes over stays as it is, or goes for good. An
-    /// eventually consistent read may show an item as it was some seconds ago, which is not enough for that.
+    /// Whether this phase must read strongly consistently. It must if "nothing to do" is final: the item then stays as
+    /// it is, or its old values are removed for good. An eventually consistent read may show an item as it was some
+    /// seconds ago, so it is not enough.
     pub fn needs_consistent_reads(&self) -> bool {
         self.ops.need_consistent_reads()
     }
 
-    /// What this phase looks up the recorded history of an item for; nothing if it does not.
+    /// Why this phase looks up the recorded history of an item, or `None` if it does not.
     pub fn lookup(&self) -> Option<Lookup> {
         if self.needs_history() {
             return Some(Lookup::ToDecide);
@@ -125,13 +128,13 @@ impl Changes {
         self.ops.need_history()
     }
 
-    /// What this item needs, if it has no history or the phase does not need it. All of it goes into one write, or
-    /// none of it.
+    /// Decides what this item needs, if it has no history or the phase does not need it. All changes go into one write,
+    /// or none.
     pub fn decide(&self, item: &Item) -> Decision {
         self.decide_with(item, &ItemHistory::NOTHING)
     }
 
-    /// What this item needs, with its history. All of it goes into one write, or none of it.
+    /// Decides what this item needs, with its history. All changes go into one write, or none.
     pub fn decide_with(&self, item: &Item, record: &ItemHistory) -> Decision {
         let decided = self.decide_unchecked(item, record);
         let Decision::Write(write) = decided else { return decided };
@@ -148,19 +151,19 @@ impl Changes {
         }
     }
 
-    /// Bytes of the sources that stay until contract, and would go if the plan worked in place.
+    /// Bytes of the sources that stay until contract, but would be removed by an in-place plan.
     fn kept_bytes(&self, item: &Item) -> usize {
         let kept = self.ops.expand().iter().filter_map(ExpandOp::kept_source);
         kept.filter_map(|from| Some(bytes_at(from, from.get(item)?))).sum()
     }
 
-    /// The decision before it is held to DynamoDB's rules.
+    /// The decision before the check against DynamoDB's rules.
     fn decide_unchecked(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Ops::Rule(rule) = &self.ops {
             return rule.decide(item);
         }
         let Some(key) = self.key.key_of(item) else {
-            return Decision::Rejected("the item came without its key attributes".into());
+            return Decision::Rejected("the item has no key attributes".into());
         };
         if let Some(why) = record.why_unreadable().filter(|_| self.needs_history()) {
             return Decision::Rejected(format!(

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::{GuardedWrite, Rule};
 use crate::item::{Item, Path};
 
-/// Decides on items by another rule than a plan's operations.
+/// Decides about items by a rule other than a plan's operations.
 pub trait Decides: Debug + Send + Sync {
     /// See [`Changes::decide`](super::Changes::decide).
     fn decide(&self, item: &Item) -> Decision;
@@ -14,18 +14,19 @@ pub trait Decides: Debug + Send + Sync {
 /// What one item needs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// The plan asks nothing of it.
+    /// The plan does not ask for anything.
     NothingToDo,
-    /// It is as the plan implies.
+    /// The item already matches the plan.
     AlreadyApplied,
-    /// These targets already have another value, which stays and counts as done; nothing else is left to do.
+    /// These targets already have another value. It stays and counts as done, and nothing else is left to do.
     Skipped(Vec<Path>),
-    /// These targets hold something else than the plan implies, and are kept; nothing of the item is written.
+    /// These targets have a value other than the plan implies. It stays, and nothing in the item is written.
     Diverged(Vec<Path>),
-    /// The item's shape does not allow a change, for this reason (without attribute values).
+    /// The item's shape does not allow a change. The text is the reason, without attribute values.
     Rejected(String),
-    /// This write would make it as the plan implies, but DynamoDB rejects it by this rule. It is not sent.
+    /// This write would make the item match the plan, but DynamoDB would reject it because of this rule. It is not
+    /// sent.
     Refused(Box<GuardedWrite>, Rule),
-    /// This write makes it as the plan implies.
+    /// This write makes the item match the plan.
     Write(GuardedWrite),
 }

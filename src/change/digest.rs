@@ -1,10 +1,10 @@
-//! Digests of values: what is compared where the value itself is not kept.
+//! Digests of values. They allow comparisons if the value itself is not kept.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::item::Value;
 
-/// The first eight bytes of the SHA-256 of a value's DynamoDB JSON: tells values apart without keeping them.
+/// The first eight bytes of the SHA-256 of a value's DynamoDB JSON. It distinguishes values without keeping them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 8]);
 

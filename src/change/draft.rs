@@ -1,4 +1,4 @@
-//! A decision in the making: what has been found about one item so far, and how it becomes a guarded write.
+//! A decision in progress: it collects what one item needs and turns it into a guarded write.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use super::decision::Decision;
 use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
 
-/// What has been found about one item so far.
+/// The findings about one item so far.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
     pub(super) record: &'a ItemHistory,
-    /// Values that this write puts back where there is nothing.
+    /// Values that this write restores to empty paths.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
     conditions: Vec<Condition>,
     pub(super) pre_images: Vec<PreImage>,
-    /// Maps that have to be made, by their path, because a target's parent is missing.
+    /// Maps that the write creates, by their path, because a target's parent is missing.
     made: BTreeMap<Path, Item>,
     pub(super) diverged: Vec<Path>,
-    /// Targets with another value, which counts as done.
+    /// Targets with another value that counts as done.
     pub(super) skipped: Vec<Path>,
-    /// What stays as it is, and is told of where nothing else of the item changes.
+    /// Paths that stay unchanged. They are reported if nothing else in the item changes.
     pub(super) kept: Vec<Path>,
     rejected: Option<String>,
     pub(super) already: bool,
@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
         if self.actions.is_empty() {
             return if self.already { Decision::AlreadyApplied } else { Decision::NothingToDo };
         }
-        // A condition on the item's existence comes first: UpdateItem would otherwise bring a deleted item back.
+        // The condition on the item's existence comes first. Without it, UpdateItem would recreate a deleted item.
         let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
         conditions.append(&mut self.conditions);
         let bytes_before = item_bytes(self.item);
@@ -89,7 +89,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// A value that is about to go: it is kept, and held to by condition.
+    /// Records a value that is about to be destroyed, and makes the write conditional on it.
     pub(super) fn keep_pre_image(&mut self, pre: PreImage) {
         if let PriorValue::Value(value) = &pre.prior {
             self.require(Condition::Equals(pre.path.clone(), value.clone()));
@@ -97,7 +97,7 @@ impl<'a> Draft<'a> {
         self.pre_images.push(pre);
     }
 
-    /// Copies the value at `from` to `to`; `value` is what the image has at `from`.
+    /// Copies the value at `from` to `to`. `value` is the value that the image has at `from`.
     pub(super) fn copy(&mut self, from: &Path, to: &Path, value: &Value) {
         self.grows += bytes_at(to, value);
         self.actions.push(Action::SetFrom { to: to.clone(), from: from.clone(), value: value.clone() });
@@ -113,7 +113,7 @@ impl<'a> Draft<'a> {
         self.actions.push(Action::Remove { path: path.clone() });
     }
 
-    /// This value goes, or is written over.
+    /// Accounts for a value that is removed or overwritten.
     pub(super) fn shrinks_by(&mut self, path: &Path, value: &Value) {
         self.shrinks += bytes_at(path, value);
     }
@@ -122,7 +122,8 @@ impl<'a> Draft<'a> {
         self.shrinks -= bytes_at(path, value);
     }
 
-    /// Brings the value at `to` back to `from`. The caller holds what is at both. Returns why if `from` cannot have it.
+    /// Copies the value at `to` back to `from`. The caller pins both paths. Returns the reason if `from` cannot have the
+    /// value.
     pub(super) fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
             self.shrinks_by(from, old);
@@ -143,7 +144,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The item as the actions so far leave it.
+    /// The item after the actions so far.
     pub(super) fn after(&self) -> Item {
         let mut after = self.item.clone();
         for action in &self.actions {
@@ -157,7 +158,7 @@ impl<'a> Draft<'a> {
         after
     }
 
-    /// Puts a value into a map that this write makes at `root`, on the way to `to`.
+    /// Puts a value into a map that this write creates at `root`, on the way to `to`.
     pub(super) fn make(&mut self, root: Path, to: &Path, value: Value) {
         let mut names: Vec<String> = to.steps()[root.steps().len()..]
             .iter()
@@ -176,7 +177,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn require(&mut self, condition: Condition) {
-        // A value that is held exists.
+        // An equality condition already proves that the value exists.
         if matches!(&condition, Condition::Exists(path) if self.holds_value(path)) {
             return;
         }
@@ -192,7 +193,7 @@ impl<'a> Draft<'a> {
         self.conditions.iter().any(|condition| matches!(condition, Condition::Equals(held, _) if held == path))
     }
 
-    /// Holds the write to what the image has at a path.
+    /// Makes the write conditional on the image's value at a path.
     pub(super) fn hold(&mut self, path: &Path) {
         self.require(match path.get(self.item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),
@@ -210,7 +211,7 @@ impl<'a> Draft<'a> {
         self.rejected.get_or_insert(why);
     }
 
-    /// Whether a target that has no value can be given one.
+    /// Whether a missing target can be created.
     pub(super) fn place(&self, to: &Path) -> Place {
         for ancestor in to.ancestors() {
             let next_is_name = matches!(to.steps()[ancestor.steps().len()], Step::Name(_));
@@ -234,15 +235,15 @@ impl<'a> Draft<'a> {
 }
 
 pub(super) enum Place {
-    /// The parent is there.
+    /// The parent exists.
     Ready,
-    /// This is the outermost map that is missing; it can be made.
+    /// The outermost missing map. The write can create it.
     ParentMissing(Path),
-    /// There is no way to set it.
+    /// The target cannot be set. The text is the reason.
     Impossible(String),
 }
 
-/// Bytes that a value takes at a path, its name included.
+/// Number of bytes of a value at a path, including its name.
 pub(super) fn bytes_at(path: &Path, value: &Value) -> usize {
     match path.steps().last() {
         // Members of a map cost one byte more than attributes of the item.

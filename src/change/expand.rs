@@ -1,35 +1,35 @@
-//! What `run` does to one item.
+//! The operations of `run` for one item.
 
 use super::draft::{Draft, Place};
 use super::target::Target;
 use super::{Change, Condition, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Path, Value};
 
-/// A change as `run` makes it.
+/// The way in which `run` makes a change.
 #[derive(Debug, Clone)]
 pub(super) enum ExpandOp {
-    /// The target gets the source's value.
+    /// Copies the source's value to the target.
     Copy {
         from: Path,
         to: Path,
         is_move: bool,
-        /// In place, a move removes its source in the same write.
+        /// Whether the same write removes the source: a move of an in-place plan.
         removes_source: bool,
         on_existing: OnExisting,
     },
-    /// The target gets a constant.
+    /// Writes a constant to the target.
     Set { to: Path, value: Value, on_existing: OnExisting },
-    /// In place, the path goes, unless one of these copies of it was skipped.
+    /// Removes the path in place, unless one of these copies of it was skipped.
     Remove { path: Path, skipping: Vec<Path> },
 }
 
 impl ExpandOp {
-    /// The operations for these changes, in their order.
+    /// The operations for these changes, in the same order.
     pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
         changes.iter().filter_map(|change| ExpandOp::of(change, strategy, changes)).collect()
     }
 
-    /// The operation for one change of a plan; none if it waits for `contract`.
+    /// The operation for one change of a plan, or `None` if the change waits for `contract`.
     fn of(change: &Change, strategy: Strategy, all: &[Change]) -> Option<ExpandOp> {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
@@ -47,7 +47,7 @@ impl ExpandOp {
         }
     }
 
-    /// The paths that it may change.
+    /// The paths that the operation may change.
     pub(super) fn changed(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             ExpandOp::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
@@ -69,8 +69,8 @@ impl ExpandOp {
 impl Draft<'_> {
     /// Plans one operation.
     ///
-    /// An operation that needs no action still adds a condition. A live writer may make an action necessary before the
-    /// item's other operations are written. Then the write must fail: otherwise it would leave the item half changed,
+    /// Even an operation that needs no action adds a condition. A live writer may make an action necessary before the
+    /// item's other operations are written. The write must then fail. Otherwise it would leave the item partly changed,
     /// or change an item that has diverged.
     pub(super) fn expand(&mut self, op: &ExpandOp) {
         match op {
@@ -84,7 +84,7 @@ impl Draft<'_> {
             ExpandOp::Set { to, value, on_existing } => self.put(to, value, *on_existing),
             ExpandOp::Remove { path, skipping } => match path.get(self.item) {
                 Some(value) if skipping.iter().any(|to| is_other(to.get(self.item), value)) => {
-                    // Its copy was skipped, so that it is nowhere else.
+                    // The copy was skipped, so this path has the only copy of the value.
                     self.require(Condition::Equals(path.clone(), value.clone()));
                     skipping.iter().for_each(|to| self.hold(to));
                 }
@@ -97,9 +97,9 @@ impl Draft<'_> {
         }
     }
 
-    /// A move or a copy of this value; a move in place removes its source, and is recorded at its target. A move or a
-    /// copy that skips is recorded too. The record distinguishes what it wrote from what was there, and the condition
-    /// requires that the source is unchanged.
+    /// Moves or copies this value. An in-place move also removes its source, and is recorded at its target. A move or
+    /// copy that skips is recorded too. The record distinguishes the written value from an existing one, and the
+    /// condition requires that the source is unchanged.
     fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
@@ -112,14 +112,15 @@ impl Draft<'_> {
             }
             Some(there) => {
                 if in_place && on_existing == OnExisting::Skip {
-                    // In place the source of an equal pair goes: the pair has to be unequal still.
+                    // In place, the source of an equal pair is removed. So the condition requires that the pair is
+                    // still unequal.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.hold(to);
                 }
                 if !self.replaces(to, PreImage::of(to, there).wrote(value), on_existing) {
                     return;
                 }
-                // The write must store exactly the recorded value: a later pass may find it, and must recognise it as
+                // The write must store exactly the recorded value. A later pass may find it and must recognise it as
                 // the tool's own.
                 self.require(Condition::Equals(from.clone(), value.clone()));
                 self.copy(from, to, value);
@@ -136,8 +137,8 @@ impl Draft<'_> {
                     self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
                 }
                 Place::ParentMissing(root) => {
-                    // SET cannot copy into a map that is not there: the value travels, so the condition holds the source
-                    // to it.
+                    // SET cannot copy into a missing map. The value passes through the client, so the condition pins
+                    // the source.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.make(root, to, value.clone());
                     self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
@@ -180,7 +181,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether an unequal value at a target may be overwritten; if so, its pre-image is kept and held to by condition.
+    /// Whether an unequal value at a target may be overwritten. If so, records its pre-image and pins it.
     fn replaces(&mut self, to: &Path, there: PreImage, on_existing: OnExisting) -> bool {
         match on_existing {
             OnExisting::Keep => {
@@ -188,7 +189,7 @@ impl Draft<'_> {
                 false
             }
             OnExisting::Skip => {
-                // If it goes meanwhile, the target is to be filled after all.
+                // If the value is removed meanwhile, the write must fail so that the target is filled after all.
                 self.require(Condition::Exists(to.clone()));
                 self.skipped.push(to.clone());
                 false
@@ -204,7 +205,7 @@ impl Draft<'_> {
     }
 }
 
-/// Whether there is a value, and another one.
+/// Whether there is a value that differs from this one.
 pub(super) fn is_other(there: Option<&Value>, value: &Value) -> bool {
     there.is_some_and(|there| there != value)
 }

@@ -1,4 +1,4 @@
-//! A guarded write as the texts of one `UpdateItem`.
+//! Renders a guarded write as the expressions of one `UpdateItem`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,8 @@ pub struct Expression {
     pub update: String,
     /// `ConditionExpression`.
     pub condition: String,
-    /// `ExpressionAttributeNames`: every name goes through one, so that no reserved word and no character matters.
+    /// `ExpressionAttributeNames`. Every name uses a placeholder, so reserved words and special characters do not
+    /// matter.
     pub names: BTreeMap<String, String>,
     /// `ExpressionAttributeValues`.
     pub values: BTreeMap<String, Value>,
@@ -22,7 +23,8 @@ pub struct Expression {
 pub fn render(write: &GuardedWrite) -> Expression {
     let mut out = Placeholders::default();
     let condition = write.conditions.iter().map(|c| out.condition(c)).collect::<Vec<_>>().join(" AND ");
-    let (mut sets, mut removes) = (Vec::new(), Vec::new());
+    let mut sets = Vec::new();
+    let mut removes = Vec::new();
     for action in &write.actions {
         match action {
             Action::SetFrom { to, from, .. } => sets.push(format!("{} = {}", out.path(to), out.path(from))),
@@ -83,7 +85,7 @@ impl Placeholders {
     }
 
     fn value(&mut self, value: &Value) -> String {
-        // A value that stands in the condition and in the update is sent once.
+        // A value that is in both the condition and the update is sent once.
         if let Some((placeholder, _)) = self.values.iter().find(|(p, v)| p.as_str() != ":m" && *v == value) {
             return placeholder.clone();
         }

@@ -1,33 +1,33 @@
-//! A guarded write: one conditional update of one item, still independent of how it is sent.
+//! A guarded write: one conditional update of one item, independent of how it is sent.
 
 use super::pre_image::{PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, Units, Value};
 
 /// One `UpdateItem`, with the condition that makes it safe against every live writer.
 ///
-/// Kept as structure, not as text, because the single and the batched transport spell it differently.
+/// It is a structure and not text, because the single and the batched transport write it differently.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct GuardedWrite {
     /// The item.
     pub key: ItemKey,
-    /// What changes; never empty, never two actions on overlapping paths.
+    /// The changes. Never empty, and no two actions have overlapping paths.
     pub actions: Vec<Action>,
-    /// What must hold at the instant of the write; starts with [`Condition::ItemExists`].
+    /// The conditions at the moment of the write. They start with [`Condition::ItemExists`].
     pub conditions: Vec<Condition>,
-    /// What a rollback of this write needs: values that it destroys, above all. They must be durable before it is sent; each
-    /// is also in `conditions`.
+    /// The information that a rollback of this write needs, mainly the values that the write destroys. It must be
+    /// durable before the write is sent, and each value is also in `conditions`.
     pub pre_images: Vec<PreImage>,
-    /// Bytes of the whole item in the image that this was planned from.
+    /// Size of the item in bytes, in the image that this write was planned from.
     pub bytes_before: usize,
-    /// Bytes of the whole item as this write would leave that image.
+    /// Size of the item in bytes after this write on that image.
     pub bytes_after: usize,
-    /// What it will consume.
+    /// The capacity that the write will consume.
     pub cost: WriteCost,
 }
 
-/// Bytes of a row of the journal, beside its key (twice, as there is an index), path and value: the figures and the time in
-/// it, and the database's own. Measured in `tests/state/store/journal.rs`.
+/// Bytes of a journal row in addition to its key (stored twice because of an index), path and value: its numbers, its
+/// time, and the database's overhead. Measured in `tests/store/journal.rs`.
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {
@@ -45,9 +45,10 @@ impl GuardedWrite {
         }
     }
 
-    /// The same write for a transport that cannot let DynamoDB copy a value: a batch of statements, or a write to another
-    /// table. The copied values travel, and the condition pins each source to the value that travels, so that a writer who
-    /// changes a source in between makes the write fail. Whenever it is accepted, its effect is that of the copying write.
+    /// The same write for a transport that cannot let DynamoDB copy a value: a batch of statements, or a write to
+    /// another table. The copied values pass through the client, and the condition pins each source to its value, so
+    /// the write fails if a writer changes a source meanwhile. If the write is accepted, it has the same effect as the
+    /// copying write.
     pub fn pinned(&self) -> GuardedWrite {
         let mut pinned = self.clone();
         pinned.actions = Vec::with_capacity(self.actions.len());
@@ -63,7 +64,7 @@ impl GuardedWrite {
         pinned
     }
 
-    /// Requires that a path has this value. That it exists is then no condition of its own.
+    /// Requires that a path has this value. A separate condition that the path exists is then redundant.
     fn pin(&mut self, path: &Path, value: &Value) {
         let pin = Condition::Equals(path.clone(), value.clone());
         if !self.conditions.contains(&pin) {
@@ -72,8 +73,8 @@ impl GuardedWrite {
         }
     }
 
-    /// Bytes that the journal takes for this write at most: an estimate from above, as values are compressed where that
-    /// makes them smaller.
+    /// Maximum number of bytes that the journal needs for this write. The real number may be lower, because values are
+    /// compressed if that makes them smaller.
     pub fn journal_bytes(&self) -> usize {
         let key = self.key.to_text().len();
         let row = |pre: &PreImage| {
@@ -91,33 +92,34 @@ impl GuardedWrite {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct WriteCost {
-    /// By the table, its local indexes included, in write capacity units.
+    /// Write capacity units of the table, including its local indexes.
     pub table: Units,
-    /// By each global index that the write touches: its place among the indexes that the changes were prepared with, and
-    /// write capacity units.
+    /// Write capacity units of each global index that the write touches, with the index's position among the indexes
+    /// that the changes were prepared with.
     pub indexes: Vec<(usize, Units)>,
 }
 
 impl WriteCost {
-    /// Write capacity units in all: what is billed.
+    /// All write capacity units. These are billed.
     pub fn total(&self) -> Units {
         self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
     }
 }
 
-/// One change of one path.
+/// A change of one path.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// DynamoDB copies the value that is current at the instant of the write.
+    /// DynamoDB copies the value that the source has at the moment of the write.
     SetFrom {
         /// Target.
         to: Path,
         /// Source.
         from: Path,
-        /// What the source had in the image that the write was planned from. A transport that lets DynamoDB copy does not send it.
+        /// The source's value in the image that the write was planned from. A transport that lets DynamoDB copy does
+        /// not send it.
         value: Value,
     },
-    /// The value travels with the request.
+    /// The request contains the value.
     SetValue {
         /// Target.
         to: Path,
@@ -126,13 +128,13 @@ pub enum Action {
     },
     /// The path is removed.
     Remove {
-        /// What is removed.
+        /// The removed path.
         path: Path,
     },
 }
 
 impl Action {
-    /// The path that it changes.
+    /// The path that the action changes.
     pub fn path(&self) -> &Path {
         match self {
             Action::SetFrom { to, .. } | Action::SetValue { to, .. } => to,
@@ -140,7 +142,8 @@ impl Action {
         }
     }
 
-    /// The value that it puts there, on this image; none if it removes, or copies from a path without a value.
+    /// The value that the action writes for this image. `None` if it removes the path, or copies from a path without a
+    /// value.
     pub fn value_on<'a>(&'a self, image: &'a Item) -> Option<&'a Value> {
         match self {
             Action::SetFrom { from, .. } => from.get(image),
@@ -150,7 +153,7 @@ impl Action {
     }
 }
 
-/// One term of a guarded write's condition; all of them must hold.
+/// One term of a guarded write's condition. All terms must be true.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     /// The item still exists: `attribute_exists` of the named partition key attribute.

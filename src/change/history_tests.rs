@@ -1,4 +1,4 @@
-//! What a rollback goes by: items that nobody has met, several pre-images of a path, and those of repairs.
+//! Tests how a rollback uses the history: items without a baseline, several pre-images of a path, and repairs.
 
 use proptest::prelude::{ProptestConfig, Strategy as _, any, prop_assert, prop_assert_eq, proptest};
 use serde_json::json;
@@ -12,14 +12,14 @@ use super::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Targets that the migration has made are spoilt or deleted, repaired, perhaps passed over again, and rolled back: the
-    /// item is what it was, byte for byte, whatever the plan, also where a pass had kept it as diverged.
+    /// Targets that the migration created are spoilt or deleted, then repaired, perhaps passed over again, and rolled
+    /// back. For every plan, the item is the same as before, byte for byte, even if a pass had kept it as diverged.
     #[test]
-    fn a_rollback_restores_what_was_behind_a_repair(
+    fn a_rollback_after_a_repair_restores_the_item(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
         spoil in proptest::collection::vec(0..3_u8, 4), again in any::<bool>(),
     ) {
-        // Nothing is left to hold the target of a move in place against.
+        // After an in-place move, the source is gone, so a repair has nothing to compare the target with.
         let in_place = in_place && !plan.iter().any(|change| matches!(change, Change::Move { .. }));
         let strategy = if in_place { InPlace } else { ExpandContract };
         let mut story = Story::new(&plan, strategy, if overwrite { Overwrite } else { Keep }, &image);
@@ -50,16 +50,16 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// An application that knows the old name alone goes on writing and deleting; passes and repairs follow it, some killed
-    /// between journal and write: a rollback takes the new attribute to what it was before the migration, whatever the tool
-    /// has overwritten of its own since, and leaves the old one as the application has it.
+    /// An application that knows only the old name goes on writing and deleting. Passes and repairs follow it, and some
+    /// are killed between journal and write. A rollback restores the new attribute to its state before the migration,
+    /// even if the tool has overwritten its own values since, and leaves the old one as the application wrote it.
     #[test]
-    fn a_rollback_behind_an_old_application_restores_the_new_attribute(
+    fn a_rollback_after_an_old_applications_writes_restores_the_new_attribute(
         image in any_pair(), dual in any::<bool>(),
         steps in proptest::collection::vec((any_text(), 0..4_u8), 1..6), last in any_text(),
     ) {
         let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-        // An equal pair of an application that writes both is no value that existed before.
+        // If an application writes both attributes, an equal pair is not preexisting.
         let prior = image.get("b").filter(|new| !dual || image.get("a") != Some(new));
         story.dual_writes = dual;
         story.run(false);
@@ -94,9 +94,10 @@ fn any_pair() -> impl proptest::strategy::Strategy<Value = crate::item::Item> {
     })
 }
 
-/// What the tool made in an empty place and overwrote itself in a later pass goes, whoever wrote in between.
+/// The tool filled an empty target and overwrote its own value in a later pass. A rollback removes it, even if someone
+/// else wrote in between.
 #[test]
-fn what_was_not_there_before_does_not_come_back() {
+fn a_target_that_did_not_exist_before_is_removed() {
     let s = |text: &str| Some(Value::S(text.into()));
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}}));
     for (live, last) in [(None, "v2"), (s("live"), "v2"), (None, "v3"), (s("live"), "v3")] {
@@ -110,7 +111,7 @@ fn what_was_not_there_before_does_not_come_back() {
         assert!(matches!(story.undo(), Decision::Write(_)));
         assert_eq!((story.image.get("a"), story.image.get("b")), (s(last).as_ref(), None), "{live:?} {last}");
     }
-    // Of an item that nobody has met nobody knows, so that what was overwritten comes back.
+    // For an item without a baseline this is unknown, so the overwritten value is restored.
     let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
     let row = PreImage::of(&path("b"), &Value::S("x".into())).wrote(&Value::S("v".into()));
     let without_baseline = ItemHistory::new([], [(By::Run, row)]).without_baseline();
@@ -122,9 +123,9 @@ fn what_was_not_there_before_does_not_come_back() {
     assert_eq!(write.actions, [Action::SetValue { to: path("b"), value: Value::S("x".into()) }]);
 }
 
-/// The old attribute has changed since, and the tool's copy still stands over what existed before.
+/// The old attribute has changed since, and the tool's copy still replaces a preexisting value.
 #[test]
-fn the_tools_copy_goes_also_where_the_old_value_has_changed_since() {
+fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
     let s = |text: &str| Some(Value::S(text.into()));
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}, "b": {"S": "x0"}}));
     for (old, killed) in [(s("v2"), false), (s("v2"), true), (None, false), (None, true)] {
@@ -137,19 +138,19 @@ fn the_tools_copy_goes_also_where_the_old_value_has_changed_since() {
         story.edit([("a".to_owned(), old.clone())].into());
         let Decision::Write(write) = story.undo() else { panic!("{old:?} {killed}") };
         assert_eq!((story.image.get("a"), story.image.get("b")), (old.as_ref(), s("x0").as_ref()));
-        // What goes is recorded, and both values are held to.
+        // The removed value is recorded, and both values are pinned.
         assert_eq!(write.pre_images, [PreImage::of(&path("b"), &Value::S("v1".into()))]);
         let held = old.map_or(Condition::Missing(path("a")), |old| Condition::Equals(path("a"), old));
         assert!(write.conditions.contains(&held));
     }
-    // What a live writer has put there is not the tool's.
+    // A value from a live writer is not the tool's.
     let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
     story.run(false);
     story.edit([("a".to_owned(), s("v2")), ("b".to_owned(), s("live"))].into());
     assert_eq!(story.undo(), Decision::Diverged(vec![path("b")]));
 }
 
-/// A write that was journaled and never made says nothing of whose value it found.
+/// A write that was journaled but never made does not show who wrote the value that it found.
 #[test]
 fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -167,9 +168,9 @@ fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     }
 }
 
-/// What a repair found wrong does not come back, unless it existed before the migration.
+/// A wrong value that a repair found is not restored, unless it existed before the migration.
 #[test]
-fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
+fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
     let s = |text: &str| Some(Value::S(text.into()));
     let edit = |name: &str, text: &str| std::collections::BTreeMap::from([(name.to_owned(), s(text))]);
     let alone = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}}));
@@ -194,7 +195,7 @@ fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
         assert_eq!(text(&story.image), text(image), "{on_existing:?} {spoilt:?}");
         assert!(!matches!(story.undo(), Decision::Write(_)), "{on_existing:?} {spoilt:?}");
     }
-    // An application that knows the old name alone goes on writing, and each pass and each repair follows it.
+    // An application that knows only the old name goes on writing, and each pass and each repair follows it.
     for image in [&unequal, &equal] {
         let mut story = Story::new(&moves(), ExpandContract, Overwrite, image);
         story.run(false);
@@ -210,7 +211,7 @@ fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
         story.undo();
         assert_eq!((story.image.get("a"), &story.image["b"]), (s("w4").as_ref(), &image["b"]));
     }
-    // A constant, and what was removed in place.
+    // A constant, a value that was removed in place, and an in-place copy.
     for (plan, strategy, name) in [
         (vec![set("b", json!({"S": "c"}))], ExpandContract, "b"),
         (vec![remove("b")], InPlace, "b"),
@@ -229,9 +230,9 @@ fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
     }
 }
 
-/// Nobody knows what existed before of items that no pass has met.
+/// For items that no pass has read, it is unknown what existed before.
 #[test]
-fn of_unmet_items_only_what_repeats_the_old_value_goes() {
+fn without_a_baseline_only_copies_of_the_old_value_are_removed() {
     let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
     let without_baseline = ItemHistory::default().without_baseline();
     let decide = |image: serde_json::Value| rollback.decide_with(&item(image), &without_baseline);
@@ -241,14 +242,14 @@ fn of_unmet_items_only_what_repeats_the_old_value_goes() {
     let unequal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}});
     assert_eq!(decide(unequal), Decision::Diverged(vec![path("b")]));
     assert_eq!(decide(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::NothingToDo);
-    // Where all were met, it is the migration's, or has come since.
-    let met = |image| rollback.decide_with(&item(image), &ItemHistory::default());
-    assert!(matches!(met(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
+    // If the baseline is complete, the value is from the migration or was written since.
+    let with_baseline = |image| rollback.decide_with(&item(image), &ItemHistory::default());
+    assert!(matches!(with_baseline(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
 }
 
-/// Which pre-image comes back, where there are several (`history.rs`).
+/// Which pre-image is restored if there are several (`history.rs`).
 #[test]
-fn what_the_tool_itself_had_written_does_not_come_back() {
+fn the_tools_own_values_are_not_restored() {
     let s = |text: &str| Some(Value::S(text.into()));
     let old = |value: &str| std::collections::BTreeMap::from([("a".to_owned(), s(value))]);
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "x0"}}));
@@ -261,14 +262,15 @@ fn what_the_tool_itself_had_written_does_not_come_back() {
         assert!(matches!(story.undo(), Decision::Write(_)));
         assert_eq!((story.image.get("a"), story.image.get("b")), (s(back).as_ref(), s("x0").as_ref()), "{strategy:?}");
     }
-    // Killed between journal and write, and a live writer came in between: what it wrote comes back, not what was first.
+    // A pass was killed between journal and write, and a live writer wrote in between. Its value is restored, not the
+    // first one.
     let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
     story.run(true);
     story.edit([("b".to_owned(), s("x1"))].into());
     story.run(false);
     assert!(matches!(story.undo(), Decision::Write(_)));
     assert_eq!(story.image.get("b"), s("x1").as_ref());
-    // The same for a constant, and for one that was overwritten again.
+    // The same for a constant, and for a constant that was overwritten again.
     let mut story = Story::new(&[set("b", json!({"S": "c"}))], ExpandContract, Overwrite, &image);
     story.run(false);
     story.edit([("b".to_owned(), s("x1"))].into());

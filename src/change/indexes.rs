@@ -1,12 +1,12 @@
-//! The table's indexes as they are known now: while a run lasts, some may be added and others deleted. Pure.
+//! The table's indexes as currently known. Indexes may be added or deleted while a run lasts. Pure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::item::{IndexSchema, Projection};
 
-/// The indexes that writes are priced for, shared by all that prices them. Each keeps its place for good: a new one comes
-/// behind the others, and one that is gone stays in its place as an index that holds nothing.
+/// The indexes that writes are priced for, shared by everything that prices them. Each index keeps its position
+/// forever. A new index is added at the end. A deleted index keeps its position, as an index without entries.
 #[derive(Debug, Clone, Default)]
 pub struct Indexes(Arc<Inner>);
 
@@ -17,20 +17,21 @@ struct Inner {
 }
 
 impl Indexes {
-    /// All of them, by place.
+    /// All indexes, by position.
     pub fn schemas(&self) -> Arc<[IndexSchema]> {
         Arc::clone(&self.0.schemas.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Another number after each change.
+    /// A number that increases with each change.
     pub(super) fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
-    /// Follows a new description of the table. Returns the names of the indexes that are new, and of those that are gone.
+    /// Applies a new description of the table. Returns the names of the new indexes and of the deleted ones.
     pub fn follow(&self, described: &[IndexSchema]) -> (Vec<String>, Vec<String>) {
         let mut schemas = self.0.schemas.write().unwrap_or_else(PoisonError::into_inner);
-        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        let mut new = Vec::new();
+        let mut gone = Vec::new();
         let mut next: Vec<IndexSchema> = schemas.to_vec();
         for known in &mut next {
             match described.iter().find(|index| index.name == known.name) {
@@ -59,7 +60,7 @@ impl Indexes {
     }
 }
 
-/// No index of DynamoDB is without a key.
+/// Whether this stands for a deleted index. Every real index has a key.
 fn is_gone(index: &IndexSchema) -> bool {
     index.key.is_empty()
 }
@@ -85,14 +86,18 @@ mod tests {
     }
 
     #[test]
-    fn every_index_keeps_its_place_for_good() {
+    fn every_index_keeps_its_position_forever() {
         let indexes = Indexes::from(vec![index("a", "x"), index("b", "x")]);
         let shared = indexes.clone();
-        assert_eq!(indexes.follow(&[index("b", "x"), index("a", "x")]), (vec![], vec![]), "the order says nothing");
+        assert_eq!(indexes.follow(&[index("b", "x"), index("a", "x")]), (vec![], vec![]), "the order does not matter");
         assert_eq!(shared.version(), 0);
         assert_eq!(indexes.follow(&[index("c", "x"), index("b", "x")]), (names(&["c"]), names(&["a"])));
-        assert_eq!(indexes.follow(&[index("c", "x"), index("b", "x")]), (vec![], vec![]), "it is gone once");
-        // Of the same name, and another index.
+        assert_eq!(
+            indexes.follow(&[index("c", "x"), index("b", "x")]),
+            (vec![], vec![]),
+            "a deletion is reported once"
+        );
+        // A different index with the same name.
         assert_eq!(indexes.follow(&[index("a", "x"), index("c", "y"), index("b", "x")]), (names(&["a", "c"]), vec![]));
         let now: Vec<_> =
             shared.schemas().iter().map(|index| (index.name.clone(), index.key[0].name.clone())).collect();

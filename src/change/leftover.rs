@@ -1,16 +1,19 @@
-//! What a rollback cannot tell apart, and leaves otherwise than it was before the migration, on a table that nobody writes to.
+//! Differences that a rollback leaves, because the records do not show how the item was before the migration. They
+//! exist even on a table that nobody else writes to.
 
 use std::fmt;
 
-/// Why an item is not as it was once it is rolled back, although nobody has written it since.
+/// Why a rolled-back item differs from its state before the migration, although nobody else has written it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leftover {
-    /// Its new attribute went: it was equal to the old one when nobody could tell any more who had put it there.
+    /// The rollback removed its new attribute. It was equal to the old one, and the records did not show who had
+    /// written it.
     NewRemoved,
-    /// Its old attribute was made behind new-only writes: before the migration it had the new one alone.
+    /// The rollback created its old attribute after new-only writes. Before the migration the item had only the new
+    /// one.
     OldMade,
-    /// Its old attribute was made behind new-only writes. Its record cannot be read, so whether it had one before the
-    /// migration is not known.
+    /// The rollback created its old attribute after new-only writes. The item's record cannot be read, so it is unknown
+    /// whether the item had an old attribute before the migration.
     Unknown,
 }
 
@@ -34,7 +37,7 @@ impl fmt::Display for Leftover {
                  may have existed before"
             }
             Leftover::OldMade => {
-                "the way back created the old attribute, because applications had stopped writing it. Before the \
+                "the rollback created the old attribute, because applications had stopped writing it. Before the \
                  migration the item had only the new one"
             }
             Leftover::Unknown => {

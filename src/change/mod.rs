@@ -1,7 +1,7 @@
-//! What the plan wants of one item: pure functions from an item's image to a guarded write.
+//! Decides what the plan requires for one item: pure functions from an item's image to a guarded write.
 //!
-//! [`Changes::decide`] is the heart: image in, [`Decision`] out. It is called for every scanned item, and again with the
-//! current image whenever a condition fails.
+//! [`Changes::decide`] is the core: it takes an image and returns a [`Decision`]. It is called for every scanned item,
+//! and again with the current image if a condition fails.
 //!
 //! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
 //! `rollback` (`old_from_new.rs`, `undo.rs`), which depend on the recorded history of an item ([`ItemHistory`]).
@@ -52,34 +52,35 @@ use crate::item::{Path, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Change {
-    /// The value at `from` belongs at `to`, and `from` goes away (at once in place, else when the migration contracts).
+    /// Moves the value from `from` to `to`. An in-place plan removes `from` in the same write; otherwise `contract`
+    /// removes it.
     Move {
         /// The old path.
         from: Path,
         /// The new path.
         to: Path,
-        /// What happens to another value that is already there.
+        /// What happens if the target already has another value.
         on_existing: OnExisting,
     },
-    /// The value at `from` belongs at `to` as well.
+    /// Copies the value from `from` to `to`.
     Copy {
-        /// The path that is read, and stays.
+        /// The path that is read. It stays.
         from: Path,
         /// The new path.
         to: Path,
-        /// What happens to another value that is already there.
+        /// What happens if the target already has another value.
         on_existing: OnExisting,
     },
-    /// Every item carries this constant at `to`.
+    /// Writes this constant to `to` in every item.
     Set {
         /// The path that is written.
         to: Path,
         /// The constant.
         value: Value,
-        /// What happens to another value that is already there.
+        /// What happens if the target already has another value.
         on_existing: OnExisting,
     },
-    /// The path goes away.
+    /// Removes the path.
     Remove {
         /// The path that is removed.
         path: Path,
@@ -93,7 +94,7 @@ pub struct Effect<'a> {
     pub reads: Vec<&'a Path>,
     /// Paths that get a value.
     pub writes: Vec<&'a Path>,
-    /// Paths that go: at once in place, else in `contract`.
+    /// Paths that are removed: in the same write with an in-place plan, otherwise by `contract`.
     pub removes: Vec<&'a Path>,
 }
 
@@ -105,8 +106,8 @@ impl<'a> Effect<'a> {
 }
 
 impl Change {
-    /// The paths that it reads, writes and removes. Code that only needs paths uses this, so that it also holds for new kinds
-    /// of change.
+    /// The paths that the change reads, writes and removes. Code that needs only paths uses this, so that it also works
+    /// for new kinds of change.
     pub fn effect(&self) -> Effect<'_> {
         match self {
             Change::Move { from, to, .. } => Effect { reads: vec![from], writes: vec![to], removes: vec![from] },
@@ -116,7 +117,7 @@ impl Change {
         }
     }
 
-    /// What happens to another value that is already at the target; none if the change has no target.
+    /// What happens if the target already has another value, or `None` if the change has no target.
     pub fn on_existing(&self) -> Option<OnExisting> {
         match self {
             Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
@@ -126,7 +127,7 @@ impl Change {
         }
     }
 
-    /// The same change with another answer for a value that is already at the target.
+    /// The same change with another `on_existing`.
     #[must_use]
     pub fn with_existing(mut self, answer: OnExisting) -> Change {
         match &mut self {
@@ -138,45 +139,46 @@ impl Change {
         self
     }
 
-    /// Whether it removes exactly this path.
+    /// Whether the change removes exactly this path.
     pub fn removes(&self, removed: &Path) -> bool {
         matches!(self, Change::Remove { path } if path == removed)
     }
 
-    /// Whether it leaves a value that is already at its target, and counts it as done.
+    /// Whether the change keeps an existing value at its target and counts it as done.
     pub fn skips(&self) -> bool {
         self.on_existing() == Some(OnExisting::Skip)
     }
 }
 
-/// When old attributes go.
+/// When old attributes are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Strategy {
-    /// `run` only adds: old attributes, and every `remove`, wait for `contract`.
+    /// `run` only adds. Old attributes and every `remove` wait for `contract`.
     ExpandContract,
     /// `run` moves and removes in one write.
     InPlace,
 }
 
-/// What happens to a value that is already at a target and is not what the plan implies.
+/// What happens to a value at a target that differs from what the plan implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum OnExisting {
-    /// It stays, and the item is reported as diverged.
+    /// The value stays, and the item is reported as diverged.
     Keep,
-    /// It is overwritten; its pre-image is recorded first.
+    /// The value is overwritten. Its pre-image is recorded first.
     Overwrite,
-    /// It stays, and counts as done.
+    /// The value stays and counts as done.
     ///
-    /// A constant, and every change of a plan that works in place, counts any value as done. In an expand-contract plan a
-    /// move or a copy counts a value as done as long as it is the preexisting one
-    /// ([`ItemHistory::is_preexisting_value`]). A pair that became unequal later is a stale copy, which readers must not meet.
+    /// For a constant, and for every change of an in-place plan, any value counts as done. For a move or copy of an
+    /// expand-contract plan, a value counts as done only as long as it is the preexisting one
+    /// ([`ItemHistory::is_preexisting_value`]). If a pair became unequal later, the copy is stale, and readers must not
+    /// see it.
     Skip,
 }
 
 impl OnExisting {
-    /// Every answer.
+    /// All values of the enum.
     pub const ALL: [OnExisting; 3] = [OnExisting::Keep, OnExisting::Overwrite, OnExisting::Skip];
 
     /// The word in a plan.
@@ -189,24 +191,24 @@ impl OnExisting {
     }
 }
 
-/// What became of one scanned item.
+/// The outcome of one scanned item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// This run wrote it.
+    /// This run wrote the item.
     Applied,
-    /// It already was as the plan implies.
+    /// The item already matched the plan.
     AlreadyApplied,
-    /// The plan asks nothing of it: no source, no target.
+    /// The plan does not ask for anything: there is no source and no target.
     NothingToDo,
-    /// A target already had another value, which stays and counts as done; nothing else of the item was left to do.
+    /// A target already had another value, which stays and counts as done. Nothing else in the item was left to do.
     Skipped,
-    /// It was deleted since the scan.
+    /// The item was deleted after the scan.
     Gone,
-    /// A target holds something else than the plan implies, and is kept.
+    /// A target has a value other than the plan implies, and keeps it.
     Diverged,
-    /// It changed under every attempt.
+    /// The item changed during every attempt.
     Conflict,
-    /// DynamoDB, or its shape, does not allow the change.
+    /// DynamoDB or the item's shape does not allow the change.
     Rejected,
 }
 
@@ -237,7 +239,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the item is a failure: kept with its key and reason.
+    /// Whether the item is a failure, which is recorded with its key and reason.
     pub fn is_failure(self) -> bool {
         matches!(self, Outcome::Conflict | Outcome::Rejected)
     }

@@ -1,8 +1,8 @@
-//! What the first phase of `rollback` does to one item: old values become equal to new ones. It is only needed after
+//! The first phase of `rollback`, for one item: it makes old values equal to new ones. It is needed only after
 //! applications wrote the new attribute alone.
 //!
-//! Everything is compare-and-set: what a live writer changed since stays, and is reported as diverged. This phase passes over
-//! no item (`playbook`, "What the model taught").
+//! Every write is compare-and-set. A value that a live writer changed since stays and is reported as diverged. This
+//! phase skips no item (`playbook`, "What the model taught").
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::target::Target;
 use super::{Change, Condition, Leftover, PreImage, Strategy};
 use crate::item::{Path, Value};
 
-/// A source as this phase restores it.
+/// The way in which this phase restores a source.
 #[derive(Debug, Clone)]
 pub(super) enum OldFromNewOp {
-    /// The source gets the value that its targets have.
+    /// Gives the source the value of its targets.
     Refresh { from: Path, targets: Vec<Target> },
 }
 
@@ -28,14 +28,14 @@ impl OldFromNewOp {
                     sources.entry(from).or_default().push(target);
                 }
             }
-            // It has no new-only writes.
+            // An in-place plan has no new-only writes.
             Strategy::InPlace => {}
         }
         let refresh = |(from, targets): (&Path, _)| OldFromNewOp::Refresh { from: from.clone(), targets };
         sources.into_iter().map(refresh).collect()
     }
 
-    /// The source of a change, and the target that it can be restored from; none if it has no source.
+    /// The source of a change, and the target that it can be restored from. `None` if the change has no source.
     fn pair(change: &Change) -> Option<(&Path, Target)> {
         match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
@@ -45,14 +45,14 @@ impl OldFromNewOp {
         }
     }
 
-    /// The path that it may change.
+    /// The path that the operation may change.
     pub(super) fn changed(&self) -> &Path {
         match self {
             OldFromNewOp::Refresh { from, .. } => from,
         }
     }
 
-    /// Whether decisions depend on the recorded history of an item: a value that was skipped is the recorded one.
+    /// Whether decisions depend on the recorded history of an item, which shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             OldFromNewOp::Refresh { targets, .. } => targets.iter().any(|target| target.skips),
@@ -68,10 +68,11 @@ impl Draft<'_> {
         }
     }
 
-    /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
-    /// new one existed before the migration: an application may have written it since. An old value without a new one
-    /// stays: applications delete both, so this item never had a new value, and the old one is its only value. A pair
-    /// that the run skipped stays as it is while its new value is the preexisting one.
+    /// Makes the old value equal to the new one, because applications that write only the new one have left the old one
+    /// stale. This includes new values that existed before the migration, because an application may have written them
+    /// since. An old value without a new one stays: applications delete both, so this item never had a new value, and
+    /// the old one is its only value. A pair that the run skipped stays as long as its new value is the preexisting
+    /// one.
     fn refresh_old(&mut self, from: &Path, targets: &[Target]) {
         let item = self.item;
         let old = from.get(item);
@@ -88,7 +89,7 @@ impl Draft<'_> {
         }
         let Some((to, new)) = values.first().copied() else { return };
         if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
-            // Two copies of one source: nobody knows which of them it should equal.
+            // Two copies of one source differ, so it is unknown which one the source should equal.
             return self.diverged.push((*other).clone());
         }
         if old.is_some() && new.is_none() {
@@ -96,7 +97,7 @@ impl Draft<'_> {
             return self.kept.push(from.clone());
         }
         if old != new && from.ends_in_index() {
-            // Of a list, elements are never written: another one may be there by then.
+            // List elements are never written, because the position may have another element by then.
             return self.diverged.push(from.clone());
         }
         match (old, new) {
@@ -122,7 +123,7 @@ impl Draft<'_> {
         if let Some(new) = new.filter(|new| old != Some(*new))
             && let Err(why) = self.bring_back(from, to, new)
         {
-            // Readers that go back would miss it.
+            // Readers that switch back would miss the value.
             self.reject(why);
         }
     }

@@ -1,7 +1,7 @@
-//! The operations of a phase: what it makes of the plan's changes.
+//! The operations of a phase, built from the plan's changes.
 //!
-//! Each phase has its own type of operation, built from [`Change`] by one match without a catch-all, in the phase's file. So a
-//! new kind of change does not compile until every phase says what it means for it.
+//! Each phase has its own type of operation. The phase's file builds it from [`Change`] with one match and no
+//! catch-all. So a new kind of change does not compile until every phase handles it.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::item::Path;
 /// The operations of one phase.
 #[derive(Debug, Clone)]
 pub(super) enum Ops {
-    /// Of `run`.
+    /// The operations of `run`.
     Expand(Vec<ExpandOp>),
-    /// Of `contract`.
+    /// The operations of `contract`.
     Contract(Vec<ContractOp>),
-    /// Of the first phase of `rollback`.
+    /// The operations of the first phase of `rollback`.
     OldFromNew(Vec<OldFromNewOp>),
-    /// Of the last phase of `rollback`.
+    /// The operations of the last phase of `rollback`.
     Undo(Vec<UndoOp>),
-    /// No operations of a plan: this rule decides on each item.
+    /// No operations of a plan. This rule decides about each item.
     Rule(Arc<dyn Decides>),
 }
 
@@ -39,8 +39,8 @@ impl Ops {
         }
     }
 
-    /// Whether the phase relies on items that it finds nothing to do for: an eventually consistent read may hide a value
-    /// from it.
+    /// Whether the phase relies on "nothing to do" being right. An eventually consistent read may hide a value, so the
+    /// phase then reads strongly consistently.
     pub(super) fn need_consistent_reads(&self) -> bool {
         match self {
             Ops::Expand(_) | Ops::Rule(_) => false,
@@ -58,7 +58,7 @@ impl Ops {
         }
     }
 
-    /// The operations of `run`; empty in every other phase.
+    /// The operations of `run`, or none in every other phase.
     pub(super) fn expand(&self) -> &[ExpandOp] {
         match self {
             Ops::Expand(ops) => ops,

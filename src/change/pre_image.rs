@@ -1,39 +1,39 @@
-//! What a path had before a write changed it: the row that the journal keeps for the way back.
+//! Pre-images: what a path had before a write changed it. The journal keeps them for the rollback.
 
 use super::digest::Digest;
 use super::leftover::Leftover;
 use crate::item::{Path, Value};
 
-/// What a write is about to change, for the way back.
+/// The state of a path that a write is about to change, for the rollback.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct PreImage {
-    /// Where.
+    /// The path.
     pub path: Path,
-    /// What is there.
+    /// The state before the write.
     pub prior: PriorValue,
-    /// What a write that moves or copies puts there; none of any other.
+    /// The digest of the value that a move or copy writes there. `None` for any other write.
     pub wrote: Option<Digest>,
 }
 
-/// What was at a path before a write.
+/// The state of a path before a write.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PriorValue {
-    /// This value, which the write destroys.
+    /// The path has this value, which the write destroys.
     Value(Value),
-    /// Nothing: the write creates the path. Recorded for constants, for maps that are created for a target, and for
-    /// targets of moves in place, whose reverse move needs no more than that.
+    /// The path has no value, and the write creates it. Recorded for constants, for maps that are created for a target,
+    /// and for targets of in-place moves, whose reverse needs no more than that.
     Nothing,
-    /// The value that the source had: a move in place found both equal, and only removes the source.
+    /// The path has the same value as the source: an in-place move found both equal and only removes the source.
     Same,
-    /// A note, for reports alone: this write of the way back may leave the path otherwise than it was before the migration.
-    /// The other attribute of the pair has the value that is removed or made, so that nothing is lost by it.
+    /// A note that only reports use: this write of the rollback may leave the path different from before the migration.
+    /// The other attribute of the pair has the value that is removed or created, so nothing is lost.
     Left(Leftover),
 }
 
 impl PriorValue {
-    /// The value that was there, if the write destroyed one.
+    /// The destroyed value, if the write destroyed one.
     pub fn value(&self) -> Option<&Value> {
         match self {
             PriorValue::Value(value) => Some(value),
@@ -53,22 +53,22 @@ impl PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Nothing, wrote: None }
     }
 
-    /// A path that has what the source of a move in place has.
+    /// A path that has the same value as the source of an in-place move.
     pub fn same(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Same, wrote: None }
     }
 
-    /// A path that this write of the way back may leave otherwise than it was before the migration.
+    /// A path that this write of the rollback may leave different from before the migration.
     pub fn left(path: &Path, leftover: Leftover) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Left(leftover), wrote: None }
     }
 
-    /// The same, of a write that puts this value there.
+    /// The same pre-image for a write that writes this value.
     pub fn wrote(self, value: &Value) -> PreImage {
         PreImage { wrote: Some(Digest::of(value)), ..self }
     }
 
-    /// What the write may leave otherwise than it was, if this says so.
+    /// The difference that the write may leave, if this is such a note.
     pub fn leaves(&self) -> Option<Leftover> {
         match self.prior {
             PriorValue::Left(leftover) => Some(leftover),
@@ -76,7 +76,7 @@ impl PreImage {
         }
     }
 
-    /// The digest of the value that was there, if one was.
+    /// The digest of the value that was there, if there was one.
     pub(super) fn found(&self) -> Option<Digest> {
         match &self.prior {
             PriorValue::Value(value) => Some(Digest::of(value)),

@@ -1,12 +1,13 @@
-//! The rules by which DynamoDB rejects a write, applied before the write is sent.
+//! The rules for which DynamoDB rejects a write, checked before the write is sent.
 //!
-//! Every decision that ends in a write is held to them: of a run, a dry run, a repair, contract and rollback. So a dry run
-//! and the run that follows it agree on every item, and a write that would be rejected costs nothing.
+//! Every write is checked against them: in a run, a dry run, a repair, contract and rollback. So a dry run and the run
+//! after it agree on every item, and a write that would be rejected costs nothing.
 //!
-//! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key types,
-//! no empty key values). Third-party captures of AWS say that only index keys which a write changes are checked, that the
-//! innermost of 32 documents may be empty and nothing else, and what an update itself is charged against the item limit.
-//! Index keys of several attributes: each attribute is held to the limit; whether AWS adds them up is not documented.
+//! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key
+//! types, no empty key values). Third-party captures of AWS show that DynamoDB checks only index keys that a write
+//! changes, that the innermost of 32 documents must be empty, and how an update itself counts towards the item limit.
+//! For index keys with several attributes, the limit applies to each attribute; whether AWS adds the lengths is not
+//! documented.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,57 +21,58 @@ const MAX_PARTITION_KEY: usize = 2048;
 /// The longest value of a sort key, in bytes.
 const MAX_SORT_KEY: usize = 1024;
 
-/// A rule that forbids a write: DynamoDB's, or for one of them ours. Its text names no values, so that items with the same fault can be counted
-/// together.
+/// A rule that forbids a write. One rule is ours; the others are DynamoDB's. The text contains no values, so that items
+/// with the same fault can be counted together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// The item would exceed 400 KB.
     ItemSize {
-        /// Whether it would fit if the old attributes went in the same write.
+        /// Whether the item would fit if the same write removed the old attributes.
         fits_in_place: bool,
     },
-    /// The update alone carries more than an item may have.
+    /// The update alone is larger than an item may be.
     UpdateSize,
-    /// An attribute would be nested too deep.
+    /// An attribute would be nested too deeply.
     Nesting {
         /// The written path.
         path: Path,
     },
-    /// A value cannot be in the key of an index.
+    /// A value is not valid in the key of an index.
     IndexKey(IndexKeyFault),
-    /// The item is signed or encrypted on the client: DynamoDB would accept the write, and the item's readers would not.
+    /// The item is signed or encrypted on the client. DynamoDB would accept the write, but the item's readers would
+    /// not.
     ClientEncryption {
-        /// The attribute that shows it.
+        /// The attribute that shows this.
         mark: &'static str,
     },
 }
 
-/// Why a value cannot be in the key of an index.
+/// Why a value is not valid in the key of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexKeyFault {
     /// The key attribute.
     pub attribute: String,
     /// The index.
     pub index: String,
-    /// What is wrong with the value.
+    /// The fault of the value.
     pub fault: KeyFault,
 }
 
-/// What is wrong with a key value.
+/// The fault of a key value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFault {
-    /// It has another type.
+    /// The value has another type.
     Type {
         /// The key's type.
         expected: KeyType,
         /// The value's type.
         found: &'static str,
     },
-    /// It is an empty string or binary value.
+    /// The value is an empty string or an empty binary.
     Empty,
-    /// It has more bytes than a partition key may have.
+    /// The value has more bytes than a partition key may have.
     PartitionTooLong,
-    /// It has more bytes than a sort key may have.
+    /// The value has more bytes than a sort key may have.
     SortTooLong,
 }
 
@@ -85,14 +87,14 @@ pub enum KeyType {
     B,
 }
 
-/// The rule that forbids this write on the image that it was planned from, if one does.
+/// The rule that forbids this write on the image that it was planned from, if there is one.
 pub(super) fn broken_by(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     nesting(write, image)
         .or_else(|| written_keys(write, image).find_map(|(name, value)| index_key_rule(name, &value, image, indexes)))
         .or_else(|| size(write))
 }
 
-/// The first index whose key this value cannot be in, if it were the value of this attribute.
+/// The first index whose key cannot have this value in this attribute.
 pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) -> Option<IndexKeyFault> {
     indexes.iter().find_map(|index| {
         let place = index.key.iter().position(|key| key.name == attribute)?;
@@ -101,7 +103,7 @@ pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) 
     })
 }
 
-/// An item that is already larger, by our count, may be written as long as it does not grow.
+/// Checks the sizes. An item that is already too large by our count may be written if it does not grow.
 fn size(write: &GuardedWrite) -> Option<Rule> {
     if write.bytes_after > MAX_ITEM_BYTES && write.bytes_after > write.bytes_before {
         return Some(Rule::ItemSize { fits_in_place: false });
@@ -109,8 +111,8 @@ fn size(write: &GuardedWrite) -> Option<Rule> {
     (update_bytes(write) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
 }
 
-/// What an update is charged against the limit of an item, by what it carries alone: three bytes, for each value that it
-/// sets 19 and the target, for each that it removes one and the target, and the value or the path that is set.
+/// The bytes of an update that count towards the item limit. The base is 3 bytes. Each value that is set adds 19 bytes,
+/// its target, and the value or the source path. Each removal adds 1 byte and its target.
 fn update_bytes(write: &GuardedWrite) -> usize {
     let element = |step: &Step| match step {
         Step::Name(name) => name.len(),
@@ -129,7 +131,7 @@ fn update_bytes(write: &GuardedWrite) -> usize {
 fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
     write.actions.iter().find_map(|action| {
         let (to, value) = match action {
-            // What is no deeper than where it comes from is as DynamoDB has it already.
+            // A value that is not deeper at the target than at the source is valid, because DynamoDB already has it.
             Action::SetFrom { to, from, .. } if to.steps().len() <= from.steps().len() => return None,
             Action::SetFrom { to, from, .. } => (to, from.get(image)?),
             Action::SetValue { to, value } => (to, value),
@@ -140,19 +142,20 @@ fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
     })
 }
 
-/// What a write makes of a top-level attribute.
+/// The result of a write for a top-level attribute.
 #[derive(Clone, Copy)]
 enum Written<'a> {
     Value(&'a Value),
-    /// A document whose members it changes.
+    /// A document with changed members.
     Document,
 }
 
-/// The top-level attributes that a write sets, or changes something in.
+/// The top-level attributes that a write sets or changes inside.
 fn written_keys<'a>(write: &'a GuardedWrite, image: &'a Item) -> impl Iterator<Item = (&'a str, Written<'a>)> {
     let mut written = BTreeMap::new();
     for action in &write.actions {
-        let (path, value) = (action.path(), action.value_on(image));
+        let path = action.path();
+        let value = action.value_on(image);
         match (path.is_top_level(), value) {
             (true, Some(value)) => drop(written.insert(path.root(), Written::Value(value))),
             (true, None) => {}
@@ -164,7 +167,7 @@ fn written_keys<'a>(write: &'a GuardedWrite, image: &'a Item) -> impl Iterator<I
 
 fn index_key_rule(name: &str, written: &Written<'_>, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     let fault = match written {
-        // Only what changes is checked.
+        // Only changed values are checked.
         Written::Value(value) if image.get(name) == Some(value) => None,
         Written::Value(value) => index_key_fault(name, value, indexes),
         Written::Document => {
@@ -201,7 +204,7 @@ fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> 
 }
 
 impl KeyType {
-    /// The type of this name; none of one that this version does not know.
+    /// The type with this name, or `None` if this version does not know it.
     fn of(name: &str) -> Option<KeyType> {
         [KeyType::S, KeyType::N, KeyType::B].into_iter().find(|kind| kind.name() == name)
     }
@@ -216,12 +219,12 @@ impl KeyType {
 }
 
 impl Rule {
-    /// Whether it is about an item that is signed or encrypted on the client.
+    /// Whether the rule is about an item that is signed or encrypted on the client.
     pub fn is_client_encryption(&self) -> bool {
         matches!(self, Rule::ClientEncryption { .. })
     }
 
-    /// Whether it is about the size of the item.
+    /// Whether the rule is about the size of the item.
     pub fn is_item_size(&self) -> bool {
         matches!(self, Rule::ItemSize { .. })
     }
@@ -233,7 +236,7 @@ impl fmt::Display for Rule {
             Rule::ItemSize { fits_in_place } => {
                 write!(f, "the item size would exceed 400 KB (409,600 bytes, names included), DynamoDB's limit")?;
                 if *fits_in_place {
-                    write!(f, "; with strategy = \"in-place\", which does not keep the old attribute, it would fit")?;
+                    write!(f, "; it would fit with strategy = \"in-place\", which does not keep the old attribute")?;
                 }
                 Ok(())
             }
@@ -255,7 +258,8 @@ impl fmt::Display for Rule {
 
 impl fmt::Display for IndexKeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (attribute, index) = (Path::attribute(self.attribute.clone()), &self.index);
+        let attribute = Path::attribute(self.attribute.clone());
+        let index = &self.index;
         let is_in = |f: &mut fmt::Formatter<'_>, key: &str| {
             write!(f, "`{attribute}` is in the {key} of the index `{index}`, and the value would be ")
         };

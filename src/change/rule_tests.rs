@@ -1,4 +1,4 @@
-//! Each rule at its limit: one byte, level or type less is a write.
+//! Tests each rule at its limit. With one byte, level or type less, the write is sent.
 
 use serde_json::json;
 
@@ -19,11 +19,11 @@ fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<Ind
     Changes::for_expand(&answering(changes, Overwrite), strategy, key(), indexes).decide(image)
 }
 
-/// The text of the rule that forbids the write; none if it is sent.
+/// The text of the rule that forbids the write, or `None` if the write is sent.
 fn refused(changes: &[Change], image: &Item, indexes: &[IndexSchema]) -> Option<String> {
     match decide(changes, ExpandContract, image, indexes.to_vec()) {
         Decision::Refused(write, rule) => {
-            assert!(update(&write, Some(image)).is_some(), "it is the write that would be sent");
+            assert!(update(&write, Some(image)).is_some(), "this write would be sent");
             Some(rule.to_string())
         }
         Decision::Write(_) => None,
@@ -36,7 +36,7 @@ fn s(bytes: usize) -> Value {
 }
 
 #[test]
-fn a_value_of_an_index_key_has_its_type_and_length() {
+fn an_index_key_value_has_the_right_type_and_length() {
     let indexes = [
         index("one", &[("k", "S"), ("n", "N"), ("s", "S")], 1),
         index("many", &[("a", "B"), ("b", "S"), ("c", "B")], 2),
@@ -78,12 +78,12 @@ fn a_value_of_an_index_key_has_its_type_and_length() {
 }
 
 #[test]
-fn only_what_a_write_changes_of_an_index_key_is_checked() {
+fn an_index_key_is_checked_only_if_the_write_changes_it() {
     let indexes = [index("i", &[("k", "S")], 1)];
     // A value that existed before the index.
     let image = item(json!({"pk": {"S": "1"}, "k": {"N": "1"}, "from": {"S": "x"}}));
     assert_eq!(refused(&[copy("from", "to")], &image, &indexes), None);
-    assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "it is mended");
+    assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "the write fixes it");
     let document = item(json!({"pk": {"S": "1"}, "k": {"M": {"a": {"S": "x"}}}, "from": {"S": "x"}}));
     for image in [document, item(json!({"pk": {"S": "1"}, "from": {"S": "x"}}))] {
         let why = refused(&[copy("from", "k.new")], &image, &indexes).unwrap();
@@ -92,7 +92,7 @@ fn only_what_a_write_changes_of_an_index_key_is_checked() {
 }
 
 #[test]
-fn an_attribute_has_32_levels_at_most_where_it_comes_to() {
+fn an_attribute_has_at_most_32_levels_at_its_target() {
     let nested = |lists: usize, leaf: Value| (0..lists).fold(leaf, |value, _| Value::L(vec![value]));
     let of = |value: Value, changes: &[Change]| {
         let image = Item::from([
@@ -107,16 +107,16 @@ fn an_attribute_has_32_levels_at_most_where_it_comes_to() {
         assert_eq!(
             of(nested(29, Value::L(Vec::new())), &[copy("from", to)]),
             None,
-            "{to}: nothing is in the innermost"
+            "{to}: the innermost list is empty"
         );
         let why = of(nested(30, s(1)), &[copy("from", to)]).unwrap();
         assert!(why.contains("would be nested deeper than 32 levels"), "{why}");
     }
-    assert_eq!(of(nested(31, s(1)), &[copy("from", "to")]), None, "as deep as it was");
+    assert_eq!(of(nested(31, s(1)), &[copy("from", "to")]), None, "as deep as before");
 }
 
 #[test]
-fn an_item_has_400_kb_at_most_where_it_grows() {
+fn a_growing_item_has_at_most_400_kb() {
     let image = |bytes: usize| {
         let mut image = Item::from([("pk".to_owned(), s(1)), ("old".to_owned(), s(1_000))]);
         let filler = bytes - item_bytes(&image) - "filler".len();
@@ -129,13 +129,13 @@ fn an_item_has_400_kb_at_most_where_it_grows() {
     let full = image(MAX_ITEM_BYTES - grows + 1);
     let why = refused(&[mv("old", "new")], &full, &[]).unwrap();
     assert!(why.contains("exceed 400 KB") && why.contains("\"in-place\"") && why.contains("it would fit"), "{why}");
-    assert!(matches!(decide(&[mv("old", "new")], InPlace, &full, Vec::new()), Decision::Write(_)), "and it does");
+    assert!(matches!(decide(&[mv("old", "new")], InPlace, &full, Vec::new()), Decision::Write(_)), "in place, it fits");
     let why = refused(&[copy("old", "new")], &full, &[]).unwrap();
     assert!(!why.contains("in-place"), "{why}");
-    // By our count it is too large already; it does not grow.
+    // By our count the item is already too large, but this write does not make it grow.
     let over = image(MAX_ITEM_BYTES + 9);
     assert!(matches!(decide(&[remove("old")], InPlace, &over, Vec::new()), Decision::Write(_)));
-    // An update carries its own weight beside the value.
+    // An update has its own size in addition to the value.
     let alone = item(json!({"pk": {"S": ""}}));
     let value = |bytes: usize| set("v", s(bytes).to_json());
     let most = MAX_ITEM_BYTES - 3 - 19 - 1;
@@ -145,7 +145,7 @@ fn an_item_has_400_kb_at_most_where_it_grows() {
 }
 
 #[test]
-fn items_that_are_signed_on_the_client_are_spared_where_they_are_to_be() {
+fn items_signed_on_the_client_are_spared_if_the_plan_asks() {
     for mark in ["aws_dbe_head", "aws_dbe_foot", "*amzn-ddb-map-sig*", "*amzn-ddb-map-desc*"] {
         let mut image = item(json!({"pk": {"S": "1"}, "old": {"S": "x"}}));
         image.insert(mark.to_owned(), Value::B(vec![1]));
@@ -155,7 +155,7 @@ fn items_that_are_signed_on_the_client_are_spared_where_they_are_to_be() {
         let Decision::Refused(_, rule) = sparing.decide(&image) else { panic!("{mark}") };
         assert!(rule.is_client_encryption() && rule.to_string().contains(mark), "{rule}");
         image.insert("new".to_owned(), s(1));
-        assert_eq!(sparing.decide(&image), Decision::AlreadyApplied, "what needs no write is no matter");
+        assert_eq!(sparing.decide(&image), Decision::AlreadyApplied, "an item that needs no write is not refused");
         assert!(matches!(
             sparing.sparing_encrypted(false).decide(&item(json!({"pk": {"S": "1"}}))),
             Decision::NothingToDo

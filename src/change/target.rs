@@ -1,4 +1,4 @@
-//! The targets of copies.
+//! Targets of copies.
 
 use super::Change;
 use crate::item::Path;
@@ -7,12 +7,12 @@ use crate::item::Path;
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) to: Path,
-    /// A value that existed before the migration stays, and counts as done.
+    /// Whether a preexisting value stays and counts as done.
     pub(super) skips: bool,
 }
 
 impl Target {
-    /// The targets that these changes copy a path to. A move is not a copy: it takes its source with it.
+    /// The targets that these changes copy a path to. A move is not a copy, because it removes its source.
     pub(super) fn copies_of(changes: &[Change], path: &Path) -> Vec<Target> {
         let copy = |change: &Change| match change {
             Change::Copy { from, to, .. } if from == path => Some(Target { to: to.clone(), skips: change.skips() }),

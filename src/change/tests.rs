@@ -1,4 +1,4 @@
-//! Decisions held against a small model of `UpdateItem`: conditions and actions on an in-memory item.
+//! Tests decisions against a small model of `UpdateItem`, which applies conditions and actions to an in-memory item.
 
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
@@ -12,8 +12,8 @@ use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, Num, item_bytes
 mod pinned;
 mod skip;
 
-/// What DynamoDB does with a guarded write: the new image, or none where a condition does not hold. Panics where
-/// DynamoDB would answer with a validation error, which no race may lead to.
+/// Applies a guarded write as DynamoDB would. Returns the new image, or `None` if a condition fails. Panics if DynamoDB
+/// would answer with a validation error, because no race may lead to one.
 pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> {
     let empty = Item::new();
     let image = item.unwrap_or(&empty);
@@ -36,7 +36,7 @@ pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> 
                 assert!(to.set(&mut after, value), "the target's parent exists");
             }
             Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone()), "the target's parent exists"),
-            Action::Remove { path } => assert!(path.remove(&mut after).is_some(), "what is removed exists"),
+            Action::Remove { path } => assert!(path.remove(&mut after).is_some(), "the removed path exists"),
         }
     }
     Some(after)
@@ -70,7 +70,7 @@ pub(super) fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
 }
 
-/// The same changes, which say this of another value at their target.
+/// The same changes with this `on_existing`.
 pub(super) fn answering(changes: &[Change], on_existing: OnExisting) -> Vec<Change> {
     changes.iter().map(|change| change.clone().with_existing(on_existing)).collect()
 }
@@ -79,7 +79,7 @@ pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExis
     Changes::for_expand(&answering(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
-/// Applies a decision that must be a write, and checks what holds for every write.
+/// Applies a decision that must be a write, and checks the properties of every write.
 fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
     let image = item(image.clone());
     let Decision::Write(write) = decide(changes, strategy, on_existing, &image) else {
@@ -88,12 +88,16 @@ fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, imag
     crate::item::item_to_json(&check(&write, &image))
 }
 
-/// What must hold of every write; returns the image after it.
+/// Checks the properties of every write. Returns the image after it.
 pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()));
-    assert_eq!(update(write, None), None, "a deleted item is not brought back");
-    let after = update(write, Some(image)).expect("the condition holds on the image it was planned from");
-    assert_eq!(update(write, Some(&after)), None, "a lost response must meet a failed condition, never write twice");
+    assert_eq!(update(write, None), None, "a deleted item is not recreated");
+    let after = update(write, Some(image)).expect("the condition holds on the image that the write was planned from");
+    assert_eq!(
+        update(write, Some(&after)),
+        None,
+        "after a lost reply, the condition fails and nothing is written twice"
+    );
     assert_eq!(write.bytes_before, item_bytes(image));
     assert_eq!(write.bytes_after, item_bytes(&after));
     for pre in &write.pre_images {
@@ -106,7 +110,7 @@ pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     after
 }
 
-/// Checks that a pre-image is what the image has, and that the write's condition requires exactly that.
+/// Checks that a pre-image matches the image, and that the write's condition requires exactly this value.
 fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
     let missing = |path: &Path| write.conditions.contains(&Condition::Missing(path.clone()));
     match &pre.prior {
@@ -125,9 +129,9 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));
         }
-        // Held to the old value: the one that is there, or the one that the same write brings back.
+        // The write is conditional on the old value: the current one, or the one that the same write restores.
         PriorValue::Left(Leftover::NewRemoved) => {
-            let now = pre.path.get(image).expect("what is removed exists");
+            let now = pre.path.get(image).expect("the removed path exists");
             assert!(write.conditions.iter().any(|c| match c {
                 Condition::Same(_, to) => *to == pre.path,
                 Condition::Equals(to, value) => *to == pre.path && value == now,
@@ -151,7 +155,7 @@ fn a_move_copies_first_and_moves_in_place() {
 }
 
 #[test]
-fn a_moved_value_does_not_travel() {
+fn a_moved_value_does_not_pass_through_the_client() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "secret"}}));
     let Decision::Write(write) = decide(&[mv("a", "b")], InPlace, Keep, &image) else { panic!() };
     let text = render(&write);
@@ -164,7 +168,7 @@ fn name(text: &Expression, name: &str) -> String {
 }
 
 #[test]
-fn what_stands_at_the_target_decides() {
+fn the_value_at_the_target_decides() {
     let equal = item(json!({"pk": {"S": "1"}, "a": {"N": "1.0"}, "b": {"N": "1"}}));
     let unequal = item(json!({"pk": {"S": "1"}, "a": {"N": "1"}, "b": {"N": "2"}}));
     let only_new = item(json!({"pk": {"S": "1"}, "b": {"N": "2"}}));
@@ -176,11 +180,11 @@ fn what_stands_at_the_target_decides() {
     assert_eq!(decide(&plan, InPlace, Keep, &only_new), Decision::AlreadyApplied);
     assert_eq!(decide(&[copy("a", "b")], InPlace, Keep, &only_new), Decision::NothingToDo);
     assert_eq!(decide(&plan, InPlace, Overwrite, &neither), Decision::NothingToDo);
-    // In place, equal values leave one: the old goes, under the condition that they are equal still.
+    // If both values are equal, an in-place move removes the old one, on the condition that they are still equal.
     let Decision::Write(write) = decide(&plan, InPlace, Keep, &equal) else { panic!() };
     assert!(write.conditions.contains(&Condition::Same(path("a"), path("b"))));
     assert_eq!(check(&write, &equal), only_new_with("1"));
-    // Overwriting records what it destroys.
+    // Overwriting records the destroyed value.
     let Decision::Write(write) = decide(&plan, ExpandContract, Overwrite, &unequal) else { panic!() };
     assert_eq!(write.pre_images.len(), 1);
     check(&write, &unequal);
@@ -191,7 +195,7 @@ fn only_new_with(n: &str) -> Item {
 }
 
 #[test]
-fn a_missing_parent_is_made_once_and_holds_the_source_by_condition() {
+fn a_missing_parent_is_created_once_and_pins_the_source() {
     let image = json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "city": {"S": "Zürich"}});
     let plan = [mv("zip", "address.zip"), copy("city", "address.geo.city"), set("address.v", json!({"N": "1"}))];
     assert_eq!(
@@ -203,13 +207,18 @@ fn a_missing_parent_is_made_once_and_holds_the_source_by_condition() {
     let Decision::Write(write) = decide(&plan, InPlace, Keep, &image) else { panic!() };
     let mut changed = image.clone();
     changed.insert("zip".into(), Value::S("3000".into()));
-    assert_eq!(update(&write, Some(&changed)), None, "a value that travels is held to its source");
+    assert_eq!(
+        update(&write, Some(&changed)),
+        None,
+        "the condition pins the source of a value that passes through the client"
+    );
     let mut raced = image.clone();
     raced.insert("address".into(), Value::M(Item::new()));
-    assert_eq!(update(&write, Some(&raced)), None, "a parent that appeared is not overwritten");
+    assert_eq!(update(&write, Some(&raced)), None, "a parent that appeared meanwhile is not overwritten");
 }
 
-/// A target in a document: whatever stands in the place of its parent, the parent is made or the item is reported.
+/// A target in a document: if its parent is missing, the write creates it; if the parent has another type, the item is
+/// reported.
 #[test]
 fn a_nested_target_is_filled_or_reported() {
     let plan = [mv("street", "address.street"), mv("zip", "address.zip")];
@@ -234,7 +243,7 @@ fn a_nested_target_is_filled_or_reported() {
         let decided = decide(&plan, InPlace, Keep, &with(Some(address)));
         assert!(matches!(&decided, Decision::Rejected(why) if why.contains(&format!("of type {kind}, not M"))));
     }
-    // A member that is there is held to the source, or counts as done.
+    // An existing member must equal the source, or counts as done with `skip`.
     for street in [json!({"S": "Other"}), json!({"NULL": true})] {
         let image = with(map(json!({"street": street})));
         assert_eq!(decide(&plan, InPlace, Keep, &image), Decision::Diverged(vec![path("address.street")]));
@@ -247,7 +256,7 @@ fn a_nested_target_is_filled_or_reported() {
 }
 
 #[test]
-fn a_parent_of_another_type_rejects_the_whole_item() {
+fn a_parent_of_the_wrong_type_rejects_the_whole_item() {
     let image = item(json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "address": {"S": "a street"}, "x": {"S": "y"}}));
     let plan = [mv("zip", "address.zip"), mv("x", "z")];
     assert!(matches!(decide(&plan, InPlace, Keep, &image), Decision::Rejected(why) if !why.contains("street")));
@@ -265,7 +274,7 @@ fn one_diverged_change_holds_back_the_others() {
 }
 
 #[test]
-fn a_change_that_needs_nothing_is_held_to_it_while_others_are_written() {
+fn a_change_that_needs_nothing_is_pinned_while_others_are_written() {
     let plan = [mv("a", "b"), copy("c", "d"), remove("e"), set("f", json!({"S": "f"})), set("v", json!({"N": "2"}))];
     let image = json!({"pk": {"S": "1"}, "c": {"S": "c"}, "d": {"S": "c"}, "f": {"S": "f"}});
     for (name, value) in [("a", "late"), ("c", "late"), ("d", "late"), ("e", "late"), ("f", "late")] {
@@ -274,7 +283,7 @@ fn a_change_that_needs_nothing_is_held_to_it_while_others_are_written() {
         assert_eq!(write.actions, [Action::SetValue { to: path("v"), value: Value::N(Num::parse("2").unwrap()) }]);
         let mut raced = image.clone();
         raced.insert(name.into(), Value::S(value.into()));
-        assert_eq!(update(&write, Some(&raced)), None, "`{name}` changed, and the item would be half changed");
+        assert_eq!(update(&write, Some(&raced)), None, "`{name}` changed, so the item would be only partly changed");
     }
 }
 
@@ -289,7 +298,7 @@ fn removes_wait_for_contract_unless_in_place() {
 }
 
 #[test]
-fn no_estimate_is_needed_to_see_the_400_kb_limit() {
+fn the_400_kb_limit_is_known_before_the_write() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x".repeat(210 * 1024)}}));
     let Decision::Refused(write, rule) = decide(&[mv("a", "b")], ExpandContract, Keep, &image) else { panic!() };
     assert!(write.bytes_after > MAX_ITEM_BYTES && rule.is_item_size());
@@ -322,7 +331,7 @@ pub(super) fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<S
     proptest::collection::btree_map("[a-e]", proptest::option::of(any_value()), 1..3)
 }
 
-/// What a change may say of another value at its target.
+/// Any `on_existing`.
 pub(super) fn any_answer() -> impl Generator<Value = OnExisting> {
     proptest::sample::select(OnExisting::ALL.to_vec())
 }
@@ -336,7 +345,7 @@ pub(super) fn targets(plan: &[Change]) -> Vec<&Path> {
     plan.iter().filter_map(target).collect()
 }
 
-/// Plans with the kinds of change side by side, such as a plan file may hold.
+/// Plans that combine different kinds of change, as a plan file may.
 pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
     proptest::sample::select(vec![
         vec![mv("a", "b")],
@@ -352,8 +361,8 @@ pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// For every item and plan: a write holds what `check` asks; what it leaves needs nothing more; nothing but the
-    /// plan's paths changes; and no other image makes DynamoDB answer with a validation error.
+    /// For every item and plan: a write has the properties that `check` requires, and its result needs no further
+    /// write. Only the plan's paths change. No other image makes DynamoDB answer with a validation error.
     #[test]
     fn every_write_is_guarded_complete_and_final(
         plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
@@ -370,7 +379,8 @@ proptest! {
                 let there = to.get(&image);
                 prop_assert!(there.is_none() || to.get(&after) == there, "`{}` was there", to);
             }
-            let (bound, text) = (crate::plan::expression_bound(&plan), render(&write));
+            let bound = crate::plan::expression_bound(&plan);
+            let text = render(&write);
             prop_assert!(text.update.len() <= bound.update_bytes && text.condition.len() <= bound.condition_bytes);
             let terms = text.condition.matches(" AND ").count() + 1;
             prop_assert!(write.actions.len() <= bound.update_operators && 2 * terms - 1 <= bound.condition_operators);
@@ -382,8 +392,8 @@ proptest! {
             for (name, value) in &image {
                 prop_assert!(touched.contains(&name.as_str()) || after.get(name) == Some(value));
             }
-            // Whatever a live writer made of the item, a little or all: the write fails as a condition, or it does just
-            // what would be decided on the item as it is now.
+            // A live writer may have changed a part of the item or all of it. Either the condition fails, or the write
+            // does exactly what would be decided for the current item.
             let mut edited = image.clone();
             for (name, value) in edits {
                 match value {
@@ -398,7 +408,7 @@ proptest! {
                     Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced),
                     Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
                 };
-                prop_assert_eq!(Some(after), expected, "the write does not fit the item as it has become");
+                prop_assert_eq!(Some(after), expected, "the write does not match the current item");
             }
         }
     }

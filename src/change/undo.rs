@@ -1,10 +1,10 @@
-//! What the last phase of `rollback` does to one item: [what the migration made](UndoOp::Uncopy) goes, and what it overwrote
-//! or removed comes back.
+//! The last phase of `rollback`, for one item: it removes [copies that the migration made](UndoOp::Uncopy) and restores
+//! values that the migration overwrote or removed.
 //!
-//! Everything is compare-and-set: what a live writer changed since stays, and is reported as diverged; so is a value that
-//! would come back where its shape has no place for it any more. The journal keeps what a removal would lose. This
-//! phase keeps what existed before the migration. From an item without a baseline it removes only values that are equal
-//! to the item's old value.
+//! Every write is compare-and-set. A value that a live writer changed since stays and is reported as diverged. The same
+//! holds for a value that cannot be restored because the item's shape no longer has a place for it. The journal keeps
+//! every value that a removal would lose. This phase keeps what existed before the migration. From an item without a
+//! baseline, it removes only values that are equal to the item's old value.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,26 @@ use super::draft::{Draft, Place};
 use super::{Action, Change, Condition, Leftover, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Item, Path, Value};
 
-/// A change as this phase undoes it.
+/// The way in which this phase undoes a change.
 #[derive(Debug, Clone)]
 pub(super) enum UndoOp {
-    /// The target of a copy, or of a move whose source has stayed, is as it was before.
+    /// Restores the target of a copy, or of a move whose source stayed, to its state before the migration.
     Uncopy { from: Path, to: Path, skips: bool },
-    /// The value of a move in place is at its source again.
+    /// Moves the value of an in-place move back to its source.
     Unmove { from: Path, to: Path },
-    /// The constant goes, and what existed before comes back.
+    /// Removes the constant and restores what existed before.
     Unset { to: Path, value: Value },
-    /// What was removed in place is back.
+    /// Restores a value that was removed in place.
     Unremove { path: Path },
 }
 
 impl UndoOp {
-    /// The operations for these changes, in their order.
+    /// The operations for these changes, in the same order.
     pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<UndoOp> {
         changes.iter().filter_map(|change| UndoOp::of(change, strategy)).collect()
     }
 
-    /// The operation for one change of a plan; none if `run` has made nothing of it.
+    /// The operation for one change of a plan, or `None` if `run` does nothing for this change.
     fn of(change: &Change, strategy: Strategy) -> Option<UndoOp> {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
@@ -44,7 +44,7 @@ impl UndoOp {
         }
     }
 
-    /// The paths that it may change.
+    /// The paths that the operation may change.
     pub(super) fn changed(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             UndoOp::Unmove { from, to } => (to, Some(from)),
@@ -57,7 +57,7 @@ impl UndoOp {
 }
 
 impl<'a> Draft<'a> {
-    /// Plans all operations: what one of them brings back counts for the others.
+    /// Plans all operations. A value that one operation restores counts for the others.
     pub(super) fn undo(&mut self, ops: &'a [UndoOp]) {
         self.restored = self.restored_by(ops);
         for op in ops {
@@ -70,11 +70,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Removes what a move or copy has made, or brings back what it overwrote.
+    /// Removes the copy that the migration made, or restores the value that it overwrote.
     fn uncopy(&mut self, from: &Path, to: &Path, skips: bool) {
-        let (item, record) = (self.item, self.record);
+        let item = self.item;
+        let record = self.record;
         let restored = self.restored.get(from).copied();
-        let (old, new) = (from.get(item).or(restored), to.get(item));
+        let old = from.get(item).or(restored);
+        let new = to.get(item);
         if let Some(PriorValue::Value(before)) = record.prior_of_copy(to, new) {
             return match new {
                 Some(new) if new == before => self.is_undone(to, new),
@@ -88,7 +90,8 @@ impl<'a> Draft<'a> {
                     }
                     self.overwrite(to, new, before);
                 }
-                // Somebody has written it since, maybe both; or it is of another item, which has got the key.
+                // Somebody has written the target since, perhaps together with the source. Or the item is a new one
+                // with the same key.
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -102,11 +105,11 @@ impl<'a> Draft<'a> {
                 self.pre_images.push(PreImage::left(to, Leftover::NewRemoved));
             }
         } else if !record.has_baseline() {
-            // It is unknown whether the target existed before. Without an old value, no run made it.
+            // It is unknown whether the target existed before. If there is no old value, no run created the target.
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else if skips && !record.made(to) {
-            // A change that skips removes no other value from a target that the migration has not filled.
+            // With `skip`, a change does not remove another value from a target that the migration has not filled.
             return self.diverged.push(to.clone());
         } else {
             self.keep_apart(from, to, new);
@@ -114,16 +117,17 @@ impl<'a> Draft<'a> {
         self.remove(to, new);
     }
 
-    /// The reverse of a move in place, for an item whose journal has one.
+    /// Reverses an in-place move if the journal has a record of it.
     fn unmove(&mut self, from: &Path, to: &Path) {
-        let (item, record) = (self.item, self.record);
+        let item = self.item;
+        let record = self.record;
         let Some(prior) = record.prior(to) else { return };
         match (from.get(item), to.get(item), prior) {
             (None, None, _) => {
                 self.require(Condition::Missing(from.clone()));
                 self.require(Condition::Missing(to.clone()));
             }
-            // Undone, or never done.
+            // Already undone, or never done.
             (Some(_), None, PriorValue::Nothing) => {
                 self.already = true;
                 self.require(Condition::Missing(to.clone()));
@@ -145,7 +149,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What becomes of the target of a move in place when its value is at the source again.
+    /// Cleans up the target of an in-place move after its value is back at the source.
     fn clear_moved(&mut self, to: &Path, new: &Value, prior: &PriorValue) {
         match prior {
             PriorValue::Nothing => self.remove(to, new),
@@ -154,7 +158,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Takes a constant back, where it still stands.
+    /// Removes a constant if it is still there.
     fn unset(&mut self, to: &Path, value: &Value) {
         match (to.get(self.item), self.record.prior(to)) {
             (_, None | Some(PriorValue::Same | PriorValue::Left(_))) => {}
@@ -176,7 +180,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Puts a removed value back, where nothing has come in its place.
+    /// Restores a removed value, unless another value is there now.
     fn unremove(&mut self, path: &Path) {
         let Some(PriorValue::Value(before)) = self.record.prior(path) else { return };
         match path.get(self.item) {
@@ -194,7 +198,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Holds the new value to the old one; where the same write brings that back, to its value.
+    /// Makes the write conditional on the new value being equal to the old one. If the same write restores the old
+    /// value, the condition uses that value.
     fn hold_equal(&mut self, from: &Path, to: &Path, new: &Value, restored: Option<&Value>) {
         self.require(match from.get(self.item) {
             None if restored.is_some() => Condition::Equals(to.clone(), new.clone()),
@@ -202,7 +207,7 @@ impl<'a> Draft<'a> {
         });
     }
 
-    /// Keeps a new value that the old one does not repeat, and holds both to what they are.
+    /// Records a new value that differs from the old one, and pins both.
     fn keep_apart(&mut self, from: &Path, to: &Path, new: &Value) {
         self.keep_pre_image(PreImage::of(to, new));
         self.require(match from.get(self.item) {
@@ -221,7 +226,7 @@ impl<'a> Draft<'a> {
         self.set(path, before);
     }
 
-    /// Values that [`UndoOp::Unremove`] puts back in this write: until then their copies have no source.
+    /// Values that [`UndoOp::Unremove`] restores in this write. Until then, their copies have no source.
     fn restored_by(&self, ops: &'a [UndoOp]) -> BTreeMap<&'a Path, &'a Value> {
         let removed = ops.iter().filter_map(|op| match op {
             UndoOp::Unremove { path } => Some(path),
@@ -231,7 +236,7 @@ impl<'a> Draft<'a> {
         gone.filter_map(|path| Some((path, self.record.prior(path)?.value()?))).collect()
     }
 
-    /// Maps that the migration made for what is removed now go with it, where nothing else is in them.
+    /// Also removes maps that the migration created for the removed values, if nothing else is in them.
     pub(super) fn remove_made_maps(&mut self) {
         let ours = |path: &Path| path.ancestors().find(|ancestor| self.record.made(ancestor));
         let removed: Vec<(Path, Path)> = self
@@ -247,13 +252,13 @@ impl<'a> Draft<'a> {
         }
         let mut after = self.after();
         for (path, root) in &removed {
-            // From the innermost map to the outermost that is ours.
+            // Go from the innermost map to the outermost map that the migration created.
             let mut emptied = None;
             let mut inner = path.parent();
             while let Some(map) = inner.filter(|map| map.steps().len() >= root.steps().len()) {
                 match map.get(&after) {
                     Some(Value::M(members)) if members.is_empty() => drop(map.remove(&mut after)),
-                    // Another removed path has emptied it.
+                    // Another removed path has already emptied this map.
                     None => {}
                     Some(_) => break,
                 }
@@ -266,7 +271,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// One removal of a map in place of those inside it.
+    /// Replaces the removals inside a map by one removal of the map.
     fn remove_whole(&mut self, map: &Path) {
         let item: &'a Item = self.item;
         let Some(value) = map.get(item) else { return };

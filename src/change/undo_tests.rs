@@ -1,4 +1,4 @@
-//! Contract and rollback held against the model of `UpdateItem`, with what a run puts on record.
+//! Tests contract and rollback against the model of `UpdateItem`, with the history that a run records.
 
 mod cases;
 
@@ -16,7 +16,7 @@ use super::*;
 use crate::item::{Item, item_to_json};
 use crate::passes::verify::{Parity, Repair, Stage, Truth};
 
-/// An item and its recorded history, as runs and live writers leave them.
+/// An item and its recorded history, as runs and live writers leave it.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     plan: Vec<Change>,
@@ -26,13 +26,14 @@ pub(super) struct Story {
     /// Oldest first.
     pub(super) journal: Vec<(By, PreImage)>,
     passes: u32,
-    /// Whether applications write both attributes when the first pass meets the item.
+    /// Whether applications write both attributes when the first pass reads the item.
     pub(super) dual_writes: bool,
 }
 
 impl Story {
     pub(super) fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Story {
-        let (plan, image) = (answering(plan, on_existing), image.clone());
+        let plan = answering(plan, on_existing);
+        let image = image.clone();
         Story { plan, strategy, image, preexisting: vec![], journal: vec![], passes: 0, dual_writes: false }
     }
 
@@ -99,7 +100,7 @@ impl Story {
         self.apply(&self.rollback())
     }
 
-    /// Makes this phase's changes, and gives what was decided.
+    /// Applies this phase's changes and returns the decision.
     fn apply(&mut self, changes: &Changes) -> Decision {
         let decided = changes.decide_with(&self.image, &self.record());
         if let Decision::Write(write) = &decided {
@@ -117,8 +118,8 @@ pub(super) fn moves() -> Vec<Change> {
     vec![mv("a", "b")]
 }
 
-/// Every value at a path of the plan that a write takes away is elsewhere: at a path that it wrote, on record, or in the
-/// plan.
+/// Checks that no value at a path of the plan is lost: if a write removes it, it is at a path that the write set, in
+/// the journal, or in the plan.
 fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &Item) -> Result<(), String> {
     let paths = plan.iter().flat_map(|change| match change {
         Change::Move { from, to, .. } | Change::Copy { from, to, .. } => vec![from, to],
@@ -132,13 +133,13 @@ fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &
             || write.pre_images.iter().any(|pre| pre.path == **path && pre.prior == PriorValue::Value(value.clone()))
             || plan.iter().any(|change| matches!(change, Change::Set { value: constant, .. } if constant == value));
         if !kept {
-            return Err(format!("{} at `{path}` is gone", value.to_json()));
+            return Err(format!("{} at `{path}` is lost", value.to_json()));
         }
     }
     Ok(())
 }
 
-/// Plans for ways back: every kind of change, alone and together, with nested paths and with missing parents.
+/// Plans for rollbacks: every kind of change, alone and combined, with nested paths and missing parents.
 pub(super) fn any_undone_plan() -> impl Generator<Value = Vec<Change>> {
     let more = proptest::sample::select(vec![
         vec![set("a", json!({"N": "1"}))],
@@ -154,10 +155,11 @@ pub(super) fn any_undone_plan() -> impl Generator<Value = Vec<Change>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// On a quiet table a rollback restores the item byte for byte, whatever the plan, after one pass or several, one of
-    /// which may have been killed between journal and write; and then it has nothing more to do.
+    /// On a quiet table a rollback restores the item byte for byte. This holds for every plan, after one or more
+    /// passes, even if one of them was killed between journal and write. Afterwards, the rollback has nothing more to
+    /// do.
     #[test]
-    fn a_rollback_restores_what_was(
+    fn a_rollback_restores_the_item(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
         killed in any::<bool>(), passes in 1..3_u32,
     ) {
@@ -177,9 +179,9 @@ proptest! {
         prop_assert!(matches!(again, Decision::NothingToDo | Decision::AlreadyApplied), "{:?}", again);
     }
 
-    /// Whatever live writers did before, between and after passes: no write of contract or of a rollback loses a value; what
-    /// it leaves needs nothing more; it fits DynamoDB's expressions; and on an item that has changed meanwhile it fails as
-    /// a condition, or does just what would be decided on the item as it is.
+    /// Whatever live writers did before, between and after passes, no write of contract or of a rollback loses a value.
+    /// After the write nothing more is needed, and the write fits DynamoDB's limits for expressions. On an item that has
+    /// changed meanwhile, its condition fails, or the write does exactly what would be decided for the current item.
     #[test]
     fn every_way_back_is_guarded_complete_and_final(
         plan in any_undone_plan(), image in any_item(), edits in proptest::collection::vec(any_edits(), 0..3),
@@ -195,7 +197,8 @@ proptest! {
         }
         story.edit(races.clone());
         let changes = [Story::rollback, Story::old_equal_new, Story::contract][phase as usize](&story);
-        let (before, record) = (story.image.clone(), story.record());
+        let before = story.image.clone();
+        let record = story.record();
         if let Decision::Write(write) = story.apply(&changes) {
             prop_assert_eq!(nothing_is_lost(&plan, &write, &before, &story.image), Ok(()));
             let again = story.apply(&changes);
@@ -204,7 +207,8 @@ proptest! {
                 stays || matches!(again, Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_)),
                 "not final: {:?} on {}", again, text(&story.image)
             );
-            let (bound, rendered) = (crate::plan::expression_bound(&plan), render(&write));
+            let bound = crate::plan::expression_bound(&plan);
+            let rendered = render(&write);
             prop_assert!(rendered.update.len() <= bound.update_bytes, "{}", rendered.update);
             prop_assert!(rendered.condition.len() <= bound.condition_bytes, "{}", rendered.condition);
             let terms = rendered.condition.matches(" AND ").count() + 1;
@@ -217,15 +221,15 @@ proptest! {
                     Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced.image),
                     Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
                 };
-                prop_assert_eq!(Some(after), expected, "the write does not fit the item as it has become");
+                prop_assert_eq!(Some(after), expected, "the write does not match the current item");
             }
         }
     }
 
-    /// After a run every item is as verification wants it, in each strategy and with each answer, unless the run itself says
-    /// that it is not.
+    /// After a run every item passes verification, for each strategy and each `on_existing`, unless the run itself
+    /// reported it.
     #[test]
-    fn what_a_run_leaves_verifies(
+    fn items_pass_verification_after_a_run(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
         passes in 1..3_u32,
     ) {
@@ -239,10 +243,11 @@ proptest! {
         prop_assert!(reported || !found.verdict.is_mismatch(), "{:?} on {}", found, text(&story.image));
     }
 
-    /// With `skip` no phase changes or removes a value that was at a target, or the old value beside another one there: not
-    /// a run, a repair under any truth, old-from-new, contract or rollback, in whatever order.
+    /// With `skip`, no phase changes or removes a value that was at a target, nor the old value if the target had a
+    /// different one. This holds for a run, a repair under any truth, old-from-new, contract and rollback, in any
+    /// order.
     #[test]
-    fn no_phase_touches_what_was_there(
+    fn with_skip_no_phase_touches_an_existing_value(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(),
         phases in proptest::collection::vec(0..8_usize, 1..6),
     ) {
@@ -273,8 +278,8 @@ proptest! {
         }
     }
 
-    /// A write of a way back holds everything that it read: with any value at one of the plan's paths changed, added or
-    /// taken away, it fails.
+    /// A write of a rollback pins everything that it read. It fails if any value at one of the plan's paths is changed,
+    /// added or removed.
     #[test]
     fn a_changed_input_fails_the_condition(
         image in any_item(), value in any_item(), in_place in any::<bool>(), name in "[ab]", phase in 0..3,
@@ -290,7 +295,7 @@ proptest! {
                 Some(value) => drop(raced.insert(name.clone(), value.clone())),
                 None => drop(raced.remove(&name)),
             }
-            // The reverse of a move in place takes whatever value is there: it does not travel.
+            // The reverse of an in-place move copies the current value within DynamoDB, so it accepts any value.
             let reverse = in_place && name == "b" && raced.contains_key("b");
             if raced != before && !reverse {
                 prop_assert_eq!(update(&write, Some(&raced)), None);

@@ -1,4 +1,5 @@
-//! What an operator says to a step of the playbook: each command takes what applies to it.
+//! What the operator confirms, states and overrides for a step of the playbook. Each command accepts the options that apply
+//! to it.
 
 use clap::Args;
 
@@ -6,90 +7,94 @@ use super::{ContractArgs, CutoverArgs, RollbackArgs, accept_parser};
 use backfill::internals::migration;
 use backfill::internals::preflight::Accept;
 
-/// What goes before a step of the playbook.
+/// Confirmation and accepted findings, which come before a step.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Go {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Accept a finding of the preflight
+    /// Accept a preflight finding
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
 }
 
-/// What a flag would say of writers of both attributes.
+/// A fact about dual writes, which the operator states if no flag proves it.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[command(next_help_heading = "Facts to state, where the plan names no flag")]
+#[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct DualFact {
-    /// Every writer has written both attributes since then
+    /// State that every writer has written both attributes since this time
     #[arg(long, value_name = "TIME")]
     pub dual_writes_since: Option<jiff::Timestamp>,
 }
 
-/// What a flag would prove on the way forward.
+/// Facts on the way forward, which the operator states if no flag proves them.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[command(next_help_heading = "Facts to state, where the plan names no flag")]
+#[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct ForwardFacts {
-    /// Every reader reads the new attribute, or none reads the one that goes
+    /// State that no reader needs the old attribute any more
     #[arg(long)]
     pub readers_moved: bool,
-    /// Nobody writes the old attribute any more
+    /// State that no writer writes the old attribute any more
     #[arg(long)]
     pub old_writes_stopped: bool,
 }
 
-/// What a flag would prove on the way back.
+/// Facts on the way back, which the operator states if no flag proves them.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[command(next_help_heading = "Facts to state, where the plan names no flag")]
+#[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct BackFacts {
-    /// On the way back: every reader reads the old attribute again
+    /// On the way back: state that every reader reads the old attribute again
     #[arg(long)]
     pub readers_back: bool,
-    /// On the way back: nobody writes the new attribute any more
+    /// On the way back: state that no writer writes the new attribute any more
     #[arg(long)]
     pub new_writes_stopped: bool,
 }
 
-/// What an operator says to a step of the playbook, whichever command it is.
+/// All of the operator's input for a step, whatever the command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Decide {
-    /// Not asked.
+    /// Whether to skip the question.
     pub yes: bool,
-    /// The reason to go past what stands in the way.
+    /// The reason for an override.
     pub force: Option<String>,
     /// Accepted findings.
     pub accept: Vec<Accept>,
-    /// Stated of writers.
+    /// Stated facts about dual writes.
     pub dual: DualFact,
-    /// Stated on the way forward.
+    /// Stated facts on the way forward.
     pub forward: ForwardFacts,
-    /// Stated on the way back.
+    /// Stated facts on the way back.
     pub backward: BackFacts,
 }
 
-/// The reason of a `--force`: something that a person reads later. Refuses one that shows nothing.
+/// Parses the reason of a `--force`. A person reads it later, so a reason without visible characters is refused.
 pub(super) fn reason(text: &str) -> Result<String, String> {
     migration::reason(text)
-        .ok_or_else(|| "the reason is blank: say why, for those who read the record later".to_owned())
+        .ok_or_else(|| "the reason is blank: say why, for the people who read the record later".to_owned())
 }
 
 impl CutoverArgs {
-    /// What it says.
+    /// The operator's input.
     pub(crate) fn decide(&self) -> Decide {
-        let (dual, forward, backward) = (self.dual, self.forward, self.backward);
-        Decide { dual, forward, backward, ..Decide::of(&self.go, self.force.as_ref()) }
+        Decide {
+            dual: self.dual,
+            forward: self.forward,
+            backward: self.backward,
+            ..Decide::of(&self.go, self.force.as_ref())
+        }
     }
 }
 
 impl ContractArgs {
-    /// What it says.
+    /// The operator's input.
     pub(crate) fn decide(&self) -> Decide {
         Decide { forward: self.forward, ..Decide::of(&self.go, self.force.as_ref()) }
     }
 }
 
 impl RollbackArgs {
-    /// What it says.
+    /// The operator's input.
     pub(crate) fn decide(&self) -> Decide {
         Decide { dual: self.dual, backward: self.backward, ..Decide::of(&self.go, self.force.as_ref()) }
     }
@@ -106,7 +111,7 @@ mod tests {
     use super::reason;
 
     #[test]
-    fn a_blank_reason_is_none() {
+    fn a_blank_reason_is_refused() {
         for blank in
             ["", " ", "\t\n", "\u{a0}\u{3000}", "\u{200b}\u{200d}\u{feff}", " \u{2060}\u{ad} ", "\u{1b}", "\u{2800}"]
         {

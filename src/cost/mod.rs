@@ -1,5 +1,5 @@
-//! What capacity units cost. Every sum made of these is an estimate: list prices of one region, without taxes, discounts,
-//! storage, streams or replicas.
+//! Prices of capacity units. Every sum that uses them is an estimate: they are the list prices of one region, without
+//! taxes, discounts, storage, streams or replicas.
 
 mod spend;
 
@@ -9,16 +9,17 @@ use crate::dynamodb::{TableClass, TableDescription};
 use crate::item::Units;
 use crate::plan::Prices;
 
-/// When the list below was looked up.
+/// The date of the price list below.
 pub const DATED: &str = "2026-08-15";
 
-/// The list: US dollars for a million write and read capacity units, in us-east-1.
+/// The price list: US dollars per million write and read capacity units, in us-east-1.
 ///
-/// On demand by the AWS Price List of 2026-08-15: $0.625 and $0.125 for a million request units, $0.78 and $0.155 in the
-/// class Standard-IA. Provisioned by the same list: $0.00065 and $0.00013 for one write and one read capacity unit for an
-/// hour (as listed for us-east-2; that us-east-1 costs the same is not verified), in dollars for a million units where every
-/// second of the hour is used; Standard-IA at a quarter more, as the list of the China regions has it (not verified for
-/// others). A replicated write costs what a write costs.
+/// On-demand prices are from the AWS Price List of 2026-08-15: $0.625 and $0.125 per million request units, and $0.78
+/// and $0.155 in the class Standard-IA. Provisioned prices are from the same list: $0.00065 and $0.00013 per hour for
+/// one write and one read capacity unit (as listed for us-east-2; it is not verified that us-east-1 costs the same).
+/// They are converted to dollars per million units, if every second of the hour is used. Provisioned Standard-IA costs
+/// a quarter more, as listed for the China regions (not verified for others). A replicated write costs the same as a
+/// write.
 const LIST: [Listed; 4] = [
     Listed { basis: PriceBasis::OnDemand, write: 0.625, read: 0.125 },
     Listed { basis: PriceBasis::OnDemandInfrequent, write: 0.78, read: 0.155 },
@@ -30,43 +31,43 @@ const LIST: [Listed; 4] = [
     },
 ];
 
-/// One line of the list.
+/// One line of the price list.
 struct Listed {
     basis: PriceBasis,
     write: f64,
     read: f64,
 }
 
-/// From a unit for an hour to a million units.
+/// Converts the hourly price of a unit to the price of a million units.
 const fn per_million(hour: f64) -> f64 {
     hour / 3_600.0 * MILLION
 }
 
 const MILLION: f64 = 1e6;
 
-/// US dollars for a million capacity units, and where the figures come from.
+/// US dollars per million capacity units, and the source of the prices.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UnitPrices {
     /// Write capacity units.
     pub write_per_million: f64,
     /// Read capacity units.
     pub read_per_million: f64,
-    /// Where they come from.
+    /// The source of the prices.
     pub basis: PriceBasis,
 }
 
-/// Where prices come from.
+/// The source of prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceBasis {
-    /// At least one is the plan's own.
+    /// At least one price is the plan's own.
     Plan,
-    /// The list, on demand.
+    /// The price list, on demand.
     OnDemand,
-    /// The list, on demand, table class Standard-IA.
+    /// The price list, on demand, table class Standard-IA.
     OnDemandInfrequent,
-    /// The list, provisioned.
+    /// The price list, provisioned.
     Provisioned,
-    /// The list, provisioned, table class Standard-IA.
+    /// The price list, provisioned, table class Standard-IA.
     ProvisionedInfrequent,
 }
 
@@ -95,7 +96,7 @@ impl PriceBasis {
         PriceBasis::ALL.into_iter().find(|b| b.name() == name)
     }
 
-    /// In words, with the date of the list.
+    /// Text for people, with the date of the list.
     pub fn text(self) -> String {
         let listed = |mode: &str, class: &str, used: &str| {
             format!("by the {mode} list price of us-east-1{class}, {DATED}{used}")
@@ -112,7 +113,7 @@ impl PriceBasis {
 }
 
 impl UnitPrices {
-    /// What a table's units cost: the plan's prices where it states them, else the list's.
+    /// The prices of a table's units: the plan's prices if it states them, otherwise the list prices.
     pub fn of(table: &TableDescription, stated: &Prices) -> UnitPrices {
         let Prices { write_per_million, read_per_million } = *stated;
         let listed = match (table.provisioned, table.features.class) {
@@ -121,7 +122,7 @@ impl UnitPrices {
             (Some(_), TableClass::Standard) => PriceBasis::Provisioned,
             (Some(_), TableClass::InfrequentAccess) => PriceBasis::ProvisionedInfrequent,
         };
-        // The list has a line for each of these; what it had not would cost nothing, and a test says so.
+        // The list has a line for each basis. A test checks that, because a missing line would mean a price of zero.
         let line = LIST.iter().find(|line| line.basis == listed);
         let (write, read) = line.map_or((0.0, 0.0), |line| (line.write, line.read));
         let stated = write_per_million.is_some() || read_per_million.is_some();
@@ -132,12 +133,12 @@ impl UnitPrices {
         }
     }
 
-    /// US dollars that these units cost, by estimate.
+    /// Estimated cost of these units in US dollars.
     pub fn dollars(&self, spend: Spend) -> f64 {
         (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION
     }
 
-    /// Write units, and read units, that so many dollars buy; without end where they cost nothing.
+    /// Number of write units, and of read units, that this number of dollars buys. Infinite if the price is zero.
     pub fn units_for(&self, dollars: f64) -> (Units, Units) {
         (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
     }
@@ -155,9 +156,9 @@ mod tests {
         assert_eq!(prices.units_for(7.5), (12e6, 60e6));
     }
 
-    /// One provisioned write unit, used in every second of an hour, costs the hour's price.
+    /// One provisioned write unit that is used in every second of an hour costs the hourly price.
     #[test]
-    fn a_provisioned_unit_at_full_use_costs_its_hour() {
+    fn a_fully_used_provisioned_unit_costs_the_hourly_price() {
         let table = TableDescription { provisioned: Some((1.0, 1.0)), ..TableDescription::of_a_test() };
         let prices = UnitPrices::of(&table, &Prices::default());
         assert!((prices.dollars(Spend { write: 3_600.0, read: 0.0 }) - 0.00065).abs() < 1e-12);
@@ -180,7 +181,8 @@ mod tests {
                 table.features.class = class;
                 UnitPrices::of(&table, &Prices::default())
             };
-            let (standard, infrequent) = (price(TableClass::Standard), price(TableClass::InfrequentAccess));
+            let standard = price(TableClass::Standard);
+            let infrequent = price(TableClass::InfrequentAccess);
             assert!(standard.write_per_million > 0.0 && standard.read_per_million > 0.0);
             assert!(infrequent.write_per_million > standard.write_per_million * 1.2, "{infrequent:?}");
             assert!(infrequent.basis.text().contains("Standard-IA") && infrequent.basis.text().contains(DATED));

@@ -1,10 +1,10 @@
-//! Capacity units that requests consume, and sums of them.
+//! Capacity units that requests consume.
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 use crate::item::Units;
 
-/// Capacity units, of both kinds.
+/// Write and read capacity units.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Spend {
     /// Write capacity units, indexes included.
@@ -24,7 +24,7 @@ impl Spend {
         Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
     }
 
-    /// What is left of each kind when the other is taken away, nothing below zero.
+    /// The part of each kind that exceeds the other, but at least zero.
     pub fn beyond(self, other: Spend) -> Spend {
         (self - other).max(Spend::default())
     }

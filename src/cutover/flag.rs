@@ -1,4 +1,4 @@
-//! The cutover flag: what applications obey. Pure: how it may change, and nothing of where it is kept.
+//! The cutover flag that applications obey. Pure: how it may change, but not where it is stored.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,98 +8,98 @@ use jiff::{SignedDuration, Timestamp};
 /// Which attributes applications write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WriteTo {
-    /// Only the old one.
+    /// Only the old attribute.
     Old,
-    /// Both, in one write.
+    /// Both attributes, in one write.
     Both,
-    /// Only the new one.
+    /// Only the new attribute.
     New,
 }
 
 /// Which attribute applications read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReadFrom {
-    /// The old one.
+    /// The old attribute.
     Old,
-    /// The new one, for `read_percent` of the keys; while both are written, the old one where the new one is missing.
+    /// The new attribute, for `read_percent` of the keys. While both are written, the old one if the new one is missing.
     New,
 }
 
-/// What the flag says now.
+/// The current state of the flag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Flag {
-    /// Counts its changes; a change is conditional on it.
+    /// Counts the flag's changes. Every change is conditional on it.
     pub version: u64,
     /// Which attributes applications write.
     pub write: WriteTo,
-    /// Which attribute they read.
+    /// Which attribute applications read.
     pub read: ReadFrom,
-    /// How many percent of the keys read the new one; 0 exactly where `read` is old.
+    /// Percentage of the keys that read the new attribute; 0 exactly if `read` is old.
     pub read_percent: u8,
-    /// How long an application may go on with what it read of the flag, in seconds.
+    /// How long an application may obey what it read of the flag, in seconds.
     pub max_cache_seconds: u32,
-    /// The old attribute is being removed: there is no way back.
+    /// The old attribute is being removed, so there is no way back.
     pub contracting: bool,
-    /// Since when both are written, without a break.
+    /// Since when both attributes are written, without a break.
     pub dual_since: Option<Timestamp>,
-    /// Since when only the new one is written.
+    /// Since when only the new attribute is written.
     pub new_since: Option<Timestamp>,
     /// Items may have an old value that is older than the new one.
     pub old_stale: bool,
-    /// When it was last changed, by the clock of the host that changed it. No wait is measured by it.
+    /// When the flag was last changed, by the clock of the host that changed it. No wait is measured by it.
     pub changed_at: Timestamp,
 }
 
-/// One step of the flag. Each stands alone: the cache is waited out before the next one.
+/// One step of the flag. The cache time must pass between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlagChange {
     /// `write = both`, from `old`.
     DualWrite,
-    /// `read = new` for so many percent of the keys, more or fewer than before.
+    /// `read = new` for this percentage of the keys, more or fewer than before.
     ReadNew(u8),
-    /// `write = new`: the old values go stale.
+    /// `write = new`: old values go stale.
     WriteNew,
     /// The old attribute is about to be removed.
     Contract,
-    /// `write = both` again, from `new`; reads stay at the new one, and the old values are stale.
+    /// `write = both` again, from `new`. Reads stay at the new attribute, and old values are stale.
     DualWriteAgain,
-    /// Every old value equals the new one again: a full verification has shown it.
+    /// A full verification has shown that every old value equals its new one again.
     OldIsFresh,
     /// `read = old`.
     ReadOld {
-        /// Although old values may be stale: the operator accepts stale reads.
+        /// The operator accepts stale reads, because old values may be stale.
         accept_stale: bool,
     },
     /// `write = old`, from `both`.
     WriteOld,
 }
 
-/// Why a change does not fit the flag. Nothing was changed.
+/// Why the flag cannot make this change. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
-    /// It asks for a step that cannot follow what the flag says.
+    /// The step cannot follow the flag's current state.
     #[error("{0}")]
     OutOfOrder(String),
-    /// The flag says so already.
+    /// The flag is already in this state.
     #[error(
-        "the flag says so already ({0}): nothing was changed. Go on with the next step; `backfill status` names it"
+        "the flag says so already ({0}): nothing was changed. Continue with the next step; `backfill status` names it"
     )]
     Already(String),
-    /// Applications may still obey what the flag said before its last change.
+    /// Applications may still obey the flag's state before its last change.
     #[error(
-        "applications may still obey the previous version of the flag: wait {} s, and run the same command again",
+        "applications may still obey the previous version of the flag: wait {} s, then run the same command again",
         .left.as_secs_f64().ceil()
     )]
     TooSoon {
-        /// After that everybody obeys it.
+        /// The time until everybody obeys the last change.
         left: Duration,
     },
 }
 
 impl Flag {
-    /// The flag as it is created: old attributes only. That there is a flag at all is its first change, so its cache is
-    /// waited out like any other's.
+    /// The flag as it is created: old attributes only. Its creation counts as its first change, so its cache time must pass
+    /// too.
     pub fn first(max_cache_seconds: u32, now: Timestamp) -> Flag {
         Flag {
             version: 1,
@@ -115,11 +115,11 @@ impl Flag {
         }
     }
 
-    /// The only way in which a flag moves. `max_cache_seconds` is fixed when the flag is created: whoever cached an
-    /// earlier state would go by the earlier length.
+    /// The only way to change a flag. `max_cache_seconds` is fixed when the flag is created, because an application that
+    /// cached an earlier state would use the earlier length.
     ///
-    /// `left` is for how long an earlier state may still be obeyed ([`super::Sights`] measures it); `now` is only written down.
-    /// What cannot follow is refused as such, however long one waits; then what comes too soon.
+    /// `left` is how long an earlier state may still be obeyed ([`super::Sights`] measures it). `now` is only recorded. A
+    /// step that cannot follow at all is refused first; only then comes [`FlagError::TooSoon`].
     pub fn next(&self, change: FlagChange, now: Timestamp, left: Duration) -> Result<Flag, FlagError> {
         let mut next = self.after(change, now)?;
         if !left.is_zero() && !self.needs_no_wait(change) {
@@ -130,16 +130,16 @@ impl Flag {
         Ok(next)
     }
 
-    /// Whether this change may be made while earlier states are still obeyed: readers go back to old values, and every
-    /// state that anybody obeys writes both. Dual writes had settled before readers moved, and nothing but reads has
-    /// changed since.
+    /// Whether this change may be made while earlier states are still obeyed. This is so if readers go back to old values and
+    /// every state that anybody obeys writes both: dual writes had settled before readers moved, and only reads have changed
+    /// since.
     fn needs_no_wait(&self, change: FlagChange) -> bool {
         change == FlagChange::ReadOld { accept_stale: false }
             && self.write == WriteTo::Both
             && self.dual_since != Some(self.changed_at)
     }
 
-    /// Whether applications obey the same by both.
+    /// Whether both states mean the same to applications.
     pub fn says_the_same(&self, other: &Flag) -> bool {
         let state = |flag: &Flag| {
             (
@@ -155,15 +155,14 @@ impl Flag {
         state(self) == state(other)
     }
 
-    /// From then on nobody obeys an earlier state, by the clock of the host that made the change. Other hosts' clocks may
-    /// differ by any amount: compare it with times of the same clock only, and wait by [`super::Sights`].
+    /// From this time on, nobody obeys an earlier state, by the clock of the host that made the change. Other hosts' clocks
+    /// may differ by any amount, so compare it only with times of the same clock, and use [`super::Sights`] to wait.
     pub fn settled_at(&self) -> Timestamp {
         let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
         self.changed_at.checked_add(cache).unwrap_or(Timestamp::MAX)
     }
 
-    /// The same change, made at another time: `changed_at`, and with it `dual_since` or `new_since` where this change set
-    /// it.
+    /// The same change, made at another time. Sets `changed_at`, and also `dual_since` or `new_since` if this change set it.
     pub fn made_at(mut self, time: Timestamp) -> Flag {
         for since in [&mut self.dual_since, &mut self.new_since] {
             if *since == Some(self.changed_at) {
@@ -174,31 +173,25 @@ impl Flag {
         self
     }
 
-    /// Which rule this state breaks, if it is one that [`Flag::next`] can never reach.
+    /// The rule that this state breaks, if [`Flag::next`] can never reach it.
     pub fn impossible(&self) -> Option<&'static str> {
         let both_or_new = self.write != WriteTo::Old;
         let rules = [
             (self.version > 0, "versions count from 1"),
             (self.read_percent <= 100, "`read_percent` is at most 100"),
-            (
-                (self.read_percent == 0) == (self.read == ReadFrom::Old),
-                "`read_percent` is 0 exactly where `read` is old",
-            ),
+            ((self.read_percent == 0) == (self.read == ReadFrom::Old), "`read_percent` is 0 exactly if `read` is old"),
             (self.read == ReadFrom::Old || both_or_new, "`read = new` needs `write = both` or `write = new`"),
             (self.write != WriteTo::New || self.read_percent == 100, "`write = new` needs `read = new` at 100 %"),
             (!self.contracting || self.write == WriteTo::New, "`contracting` needs `write = new`"),
-            (self.dual_since.is_some() == both_or_new, "`dual_since` is set exactly where `write` is not old"),
-            (
-                self.new_since.is_some() == (self.write == WriteTo::New),
-                "`new_since` is set exactly where `write` is new",
-            ),
+            (self.dual_since.is_some() == both_or_new, "`dual_since` is set exactly if `write` is not old"),
+            (self.new_since.is_some() == (self.write == WriteTo::New), "`new_since` is set exactly if `write` is new"),
             (self.write != WriteTo::New || self.old_stale, "`write = new` leaves `old_stale` set"),
             (self.write != WriteTo::Old || !self.old_stale, "`write = old` needs old values that are not stale"),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)
     }
 
-    /// What the flag says after this change, but for its version and time.
+    /// The state after this change, without its version and time.
     fn after(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
         if self.contracting {
             return refuse("the old attribute is being removed, and there is no way back: finish `backfill contract`");
@@ -212,11 +205,14 @@ impl Flag {
             },
             FlagChange::ReadNew(percent) => {
                 self.check_read_new(percent)?;
-                (next.read, next.read_percent) = (ReadFrom::New, percent);
+                next.read = ReadFrom::New;
+                next.read_percent = percent;
             }
             FlagChange::WriteNew => {
                 self.check_write_new()?;
-                (next.write, next.new_since, next.old_stale) = (WriteTo::New, Some(now), true);
+                next.write = WriteTo::New;
+                next.new_since = Some(now);
+                next.old_stale = true;
             }
             FlagChange::Contract if self.write == WriteTo::New => next.contracting = true,
             FlagChange::Contract => {
@@ -226,7 +222,7 @@ impl Flag {
                 WriteTo::New => next.write_both(now),
                 WriteTo::Both => return self.already(),
                 WriteTo::Old => {
-                    return refuse("only old values are written: `backfill cutover --to dual-write` is the step");
+                    return refuse("only old values are written: use `backfill cutover --to dual-write`");
                 }
             },
             FlagChange::OldIsFresh => match (self.old_stale, self.write) {
@@ -238,31 +234,35 @@ impl Flag {
             },
             FlagChange::ReadOld { accept_stale } => {
                 self.check_read_old(accept_stale)?;
-                (next.read, next.read_percent) = (ReadFrom::Old, 0);
+                next.read = ReadFrom::Old;
+                next.read_percent = 0;
             }
             FlagChange::WriteOld => {
                 self.check_write_old()?;
-                (next.write, next.dual_since) = (WriteTo::Old, None);
+                next.write = WriteTo::Old;
+                next.dual_since = None;
             }
         }
         Ok(next)
     }
 
     fn write_both(&mut self, now: Timestamp) {
-        (self.write, self.dual_since, self.new_since) = (WriteTo::Both, Some(now), None);
+        self.write = WriteTo::Both;
+        self.dual_since = Some(now);
+        self.new_since = None;
     }
 
     fn check_read_new(&self, percent: u8) -> Result<(), FlagError> {
         match self.write {
             WriteTo::Old => refuse("new values are not written: `backfill cutover --to dual-write` comes first"),
-            _ if !(1..=100).contains(&percent) => {
-                refuse("`--percent` is from 1 to 100; for 0, `backfill cutover --back` reads the old one again")
-            }
+            _ if !(1..=100).contains(&percent) => refuse(
+                "`--percent` is from 1 to 100; for 0, `backfill cutover --back` makes readers use the old attribute again",
+            ),
             _ if self.read_percent == percent => self.already(),
             WriteTo::New => refuse(AFTER_NEW),
-            // Whoever reads an old value then would not see what was written while only new ones were.
+            // A reader of an old value would not see what was written while only new values were written.
             WriteTo::Both if self.old_stale && percent < 100 => refuse(
-                "old values may be stale, so that all keys must read new ones (100 %): `backfill rollback` mends them",
+                "old values may be stale, so all keys must read new ones (100 %): `backfill rollback` repairs old values",
             ),
             WriteTo::Both => Ok(()),
         }
@@ -294,9 +294,9 @@ impl Flag {
         }
     }
 
-    /// Not while old values may be stale: from here on they would be the truth, and what was written while only new ones
-    /// were would be gone for readers and verification alike. So `old_stale` ends with a verification, and nothing else,
-    /// and `write = old` always means that old values are the truth.
+    /// Refused while old values may be stale. After this change old values are the truth, so everything written while only
+    /// new values were written would be lost for readers and for verification. Therefore only a verification clears
+    /// `old_stale`, and `write = old` always means that old values are the truth.
     fn check_write_old(&self) -> Result<(), FlagError> {
         match self.write {
             WriteTo::Old => self.already(),
@@ -325,7 +325,7 @@ fn refuse<T>(why: &str) -> Result<T, FlagError> {
 }
 
 impl WriteTo {
-    /// As the flag spells it.
+    /// The word that the flag uses.
     pub fn as_str(self) -> &'static str {
         match self {
             WriteTo::Old => "old",
@@ -336,7 +336,7 @@ impl WriteTo {
 }
 
 impl ReadFrom {
-    /// As the flag spells it.
+    /// The word that the flag uses.
     pub fn as_str(self) -> &'static str {
         match self {
             ReadFrom::Old => "old",

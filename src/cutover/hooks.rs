@@ -1,13 +1,14 @@
-//! The flag behind two programs of the operator's: `get` prints it, `set` takes it (`[cutover.exec]`). For AppConfig, SSM,
-//! LaunchDarkly and whatever else can keep a JSON document.
+//! A flag behind two programs of the operator: `get` prints it and `set` stores it (`[cutover.exec]`). This works with
+//! AppConfig, SSM, LaunchDarkly and any other service that can store a JSON document.
 //!
-//! There is no shell: a program and its arguments. `get` prints the flag as a JSON document (docs/flag.schema.json), or
-//! nothing where there is none. `set` is given it on stdin, and in `BACKFILL_EXPECTED_VERSION` the version that it
-//! replaces (0: none). It succeeds once the flag is in effect: whoever reads it from then on reads this one. Doing it twice
-//! is as good as once. Whatever became of a `set`, `get` decides what is so.
+//! No shell is involved: a hook is a program and its arguments. `get` prints the flag as a JSON document
+//! (docs/flag.schema.json), or nothing if the flag does not exist. `set` receives the new flag on stdin, and the version it
+//! replaces in `BACKFILL_EXPECTED_VERSION` (0 if the flag does not exist). It must succeed only once the flag is in effect,
+//! which means that every later reader gets this flag. Running it twice must give the same result. Whatever `set` reports,
+//! `get` decides what the flag is.
 //!
-//! Two hosts that set at once are not kept apart by anything here: that takes a `set` which looks at the expected version
-//! where its service can compare and set.
+//! Nothing here separates two hosts that run `set` at the same time. For that, `set` must check the expected version, if its
+//! service supports compare-and-set.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -25,22 +26,21 @@ use crate::clock::Clock;
 use crate::outside::escaped;
 use crate::plan::FlagHooks;
 
-const UNREAD: &str =
-    "The flag could not be read, and nothing was changed: mend the hook, and run the same command again";
-const UNCHANGED: &str = "The flag is what it was (`get` says so): mend the hook, and run the same command again";
-const UNKNOWN: &str = "What the flag is now is not known: see what `get` prints, mend the hook, and run the same command again, which looks \
-     first";
+const UNREAD: &str = "The flag could not be read, and nothing was changed: fix the hook and run the same command again";
+const UNCHANGED: &str = "The flag is unchanged (`get` says so): fix the hook and run the same command again";
+const UNKNOWN: &str = "The current flag is unknown: look at what `get` prints, fix the hook and run the same command again, \
+     which reads the flag first";
 
-/// A flag takes less than a kilobyte; what is longer is something else.
+/// A flag takes less than a kilobyte, so longer output is something else.
 const MAX_OUTPUT: u64 = 64 * 1024;
 
-/// So often `set` is tried where it failed and took effect all the same, to know by when it did.
+/// How often `set` is tried if it fails but takes effect anyway. Another try is needed to know by when it took effect.
 const TRIES: u32 = 3;
 
-/// Between two looks at a flag that was set and does not show yet.
+/// The pause before reading a flag again that was set but does not show yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// The flag behind hooks.
+/// A flag behind hooks.
 pub struct HookStore {
     hooks: FlagHooks,
     clock: Clock,
@@ -70,7 +70,7 @@ impl HookStore {
         run(&self.hooks.set, Some(document), expected, self.hooks.timeout).await.map(drop)
     }
 
-    /// What `get` says after a `set`; one that succeeded is given some time to show.
+    /// What `get` prints after a `set`. After a successful `set`, waits for the flag to show.
     async fn look(&self, wanted: &Flag, succeeded: bool) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
         let until = Instant::now() + self.hooks.timeout;
         loop {
@@ -113,13 +113,16 @@ impl FlagStore for HookStore {
             let shows = found.as_ref().map(|(flag, _)| flag);
             match set {
                 Ok(()) if shows == Some(&kept) => return Ok(kept),
-                // It took effect, and nobody knows when: once more, with a time after that.
-                Err(why) if shows == Some(&kept) => (before, problem) = (Some(kept), why),
+                // It took effect, but nobody knows when. Set it once more, with a later time.
+                Err(why) if shows == Some(&kept) => {
+                    before = Some(kept);
+                    problem = why;
+                }
                 Ok(()) if shows == before.as_ref() => {
-                    let problem = "succeeded, and the flag is what it was".to_owned();
+                    let problem = "succeeded, but the flag is unchanged".to_owned();
                     return Err(self.set_failed(
                         problem,
-                        "Let `set` end only once `get` prints what it was given, or raise `timeout`",
+                        "Make `set` end only after `get` prints the new flag, or raise `timeout`",
                     ));
                 }
                 Err(why) if shows == before.as_ref() => {
@@ -131,7 +134,7 @@ impl FlagStore for HookStore {
         Err(self.set_failed(problem, UNKNOWN))
     }
 
-    /// A `set` of somebody else's may still be under way: what `get` shows is in effect everywhere when it ends.
+    /// Somebody else's `set` may still be running. What `get` shows is in effect everywhere once that `set` ends.
     fn lead(&self) -> Duration {
         self.hooks.timeout
     }
@@ -150,7 +153,7 @@ fn program(argv: &[String]) -> String {
     argv.first().cloned().unwrap_or_default()
 }
 
-/// Runs a program to its end and returns what it printed; or what became of it.
+/// Runs a program to its end. Returns its output, or a description of how it failed.
 async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Duration) -> Result<String, String> {
     let mut command = Command::new(program(argv));
     command.args(argv.iter().skip(1)).kill_on_drop(true);
@@ -163,10 +166,12 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("could not be started ({error})"))?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take();
+    let stderr = child.stderr.take();
     let give = async {
         if let (Some(mut stdin), Some(text)) = (stdin, input) {
-            // A program that does not read its input to the end may have its reasons; its exit code counts.
+            // A program may ignore part of its input; only its exit code counts.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
     };
@@ -187,11 +192,11 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
     String::from_utf8(output).map_err(|_| "printed something that is not UTF-8 text".to_owned())
 }
 
-/// What comes out, up to a little more than may: a program that prints without end is left to its time limit.
+/// Reads up to one byte more than allowed. A program that prints without end runs into its time limit.
 async fn take(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
-        // What could not be read is missing, and then it is no flag.
+        // Unread output is missing, so the result does not parse as a flag.
         let _ = from.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await;
     }
     bytes

@@ -1,13 +1,14 @@
-//! The lease: an item beside the flag, so that two hosts do not work on one migration at the same time.
+//! The lease: an item next to the flag that keeps two hosts from working on one migration at the same time.
 //!
-//! No clock of one host is compared with another's. Who holds the lease counts up in it every third of its duration; who
-//! wants it watches that count, and takes the lease over when it has not moved for the whole duration by his own monotonic
-//! clock. The holder sends nothing when he has not renewed for two thirds of it ([`Validity`]), by whichever of his clocks
-//! shows more time, which leaves a third to let requests in flight end; and he stops where he cannot.
+//! The clocks of two hosts are never compared. The holder raises a counter in the lease every third of its duration. A host
+//! that wants the lease watches the counter, and takes the lease over if the counter has not moved for the whole duration by
+//! its own monotonic clock. The holder sends nothing if it has not renewed for two thirds of the duration ([`Validity`]), by
+//! whichever of its clocks shows more time. This leaves a third for requests in flight to end. A holder that cannot renew
+//! stops.
 //!
-//! A machine that slept, or a process that was stopped, finds its lease out of date before it sends anything, and renews it
-//! under the condition that it is still as it was: if nobody has taken it, the work goes on. Only what was handed to the
-//! network before may still arrive: writes of items are guarded by their own conditions, and so are changes of the flag.
+//! After a sleep of the machine or a pause of the process, the lease is out of date before anything is sent. The holder then
+//! renews it, on condition that it is unchanged: if nobody has taken it, the work continues. Only requests handed to the
+//! network earlier may still arrive. Item writes are guarded by their own conditions, and so are changes of the flag.
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,40 +25,40 @@ use crate::item::{Item, Num, Value};
 use crate::machine::Random;
 use crate::outside::OutsideText;
 
-/// How long a lease outlives its last renewal: long enough for a table that throttles or fails over, short enough to wait
-/// for after a crash.
+/// How long a lease outlives its last renewal: long enough for a table that throttles or fails over, short enough for a wait
+/// after a crash.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
-/// Longer than this nobody waits for a lease, whatever its item says.
+/// The longest wait for a lease, whatever its item says.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Between two attempts to renew that failed for good reasons.
+/// The pause between two failed attempts to renew.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
-/// So long a release is tried; what is not released expires.
+/// How long a release is retried. A lease that is not released expires.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Others may come first so many times before it is said that somebody is always faster.
+/// How often others may take the lease first before this process gives up.
 const TRIES: u32 = 10;
 
-/// Why the lease was not had.
+/// Why the lease could not be acquired.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
-    /// Another process works on this migration, and is alive.
+    /// Another live process works on this migration.
     #[error(
         "another process works on this migration: {owner} holds the lease ({item}) and renews it. Nothing was done. Wait \
-         for it, or stop it: it stops in good order on SIGTERM. Where it died, the lease expires {} s after its last renewal",
+         for it, or stop it: it stops cleanly on SIGTERM. If it died, the lease expires {} s after its last renewal",
         .expires.as_secs()
     )]
     Held {
-        /// Who: host, pid, and a number that is drawn for each process.
+        /// The holder: host, pid, and a random number that is drawn for each process.
         owner: OutsideText,
         /// The lease's item.
         item: String,
-        /// How long it outlives a renewal.
+        /// How long the lease outlives a renewal.
         expires: Duration,
     },
-    /// What is there is no lease.
+    /// The item is not a lease.
     #[error(
         "{item} is not a lease of backfill: something else wrote it. Remove it, or name another `key` in [cutover]"
     )]
@@ -65,57 +66,59 @@ pub enum LeaseError {
         /// The lease's item.
         item: String,
     },
-    /// The table does not work.
+    /// The table cannot be read or written.
     #[error(transparent)]
     Control(#[from] ControlError),
 }
 
-/// Why the lease is no longer ours. The run must stop.
+/// Why this process no longer holds the lease. The run must stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseLost {
-    /// Somebody else has it.
-    #[error("the lease was taken over by {by}: this process did not renew it in time. Wait for that one, then resume")]
+    /// Another process holds it.
+    #[error(
+        "the lease was taken over by {by}: this process did not renew it in time. Wait for that process, then resume"
+    )]
     Taken {
-        /// Who has it.
+        /// The new holder.
         by: OutsideText,
     },
-    /// It could not be renewed for so long that somebody else may take it soon.
+    /// It could not be renewed for so long that another process may take it soon.
     #[error(
-        "the lease could not be renewed ({why}): the last time was {} s ago, and others may take it. Resume when the table \
+        "the lease could not be renewed ({why}): the last renewal was {} s ago, so others may take it. Resume when the table \
          answers",
         .after.as_secs()
     )]
     NotRenewed {
-        /// Since it was renewed last; also the time that a machine slept.
+        /// Time since the last renewal, including time that the machine slept.
         after: Duration,
         /// The last error.
         why: String,
     },
 }
 
-/// What the item of a lease says.
+/// The content of a lease item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRecord {
-    /// Who has it, or had it last.
+    /// The current holder, or the last one.
     pub owner: OutsideText,
     /// Counts its holders.
     pub fence: u64,
     /// Counts the renewals of this holder.
     pub counter: u64,
-    /// How long it outlives a renewal.
+    /// How long the lease outlives a renewal.
     pub duration: Duration,
-    /// Given back.
+    /// Whether it was released.
     pub released: bool,
 }
 
-/// What a look at the lease comes to.
+/// The judgement after a look at the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It may be taken, on condition that it is still as it was seen.
+    /// The lease may be taken, on condition that it is unchanged.
     Free,
-    /// Whether its holder is alive is not known; it is by then.
+    /// Whether its holder is alive is not known yet.
     Unknown {
-        /// From now.
+        /// It will be known within this time from now.
         within: Duration,
     },
     /// Its holder renewed it while we watched.
@@ -129,7 +132,7 @@ pub struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    /// What the lease comes to, as it was read by `now`.
+    /// Judges the lease, as read at `now`.
     pub fn look(&mut self, record: Option<&LeaseRecord>, now: Duration) -> Standing {
         let Some(record) = record.filter(|record| !record.released) else { return Standing::Free };
         let duration = record.duration.min(LONGEST);
@@ -149,7 +152,7 @@ impl LeaseWatch {
     }
 }
 
-/// A lease that is held. Dropping it ends the renewals, and it expires; [`Lease::release`] gives it back at once.
+/// A lease that this process holds. Dropping it ends the renewals, so it expires. [`Lease::release`] frees it immediately.
 #[derive(Debug)]
 pub struct Lease {
     fence: u64,
@@ -159,15 +162,15 @@ pub struct Lease {
     renewals: JoinHandle<()>,
 }
 
-/// The name of a lease's owner: host, pid, and a random number that tells it from every other process.
+/// The name of a lease's owner: host, pid, and a random number that distinguishes it from every other process.
 pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
     format!("{host} pid {pid} ({:016x})", random.number())
 }
 
 impl Lease {
-    /// Takes the lease, and renews it from then on. One that its holder renews is refused as soon as that is seen, after
-    /// a third of its duration or so; one that is not renewed is taken over after the whole, and one of `gone`, an owner
-    /// that is known to be dead, at once.
+    /// Takes the lease, and keeps renewing it. If its holder renews it, this refuses as soon as it notices, after about a
+    /// third of the duration. If nobody renews it, this takes it over after the whole duration. A lease of `gone`, an owner
+    /// that is known to be dead, is taken over immediately.
     ///
     /// If another host holds it, `waits` is called once with the holder and the longest time to wait.
     pub async fn acquire(
@@ -189,7 +192,9 @@ impl Lease {
         waits: impl Fn(&OutsideText, Duration) + Send,
     ) -> Result<Lease, LeaseError> {
         let mut told = false;
-        let (mut watch, began, mut tries) = (LeaseWatch::default(), Instant::now(), 0);
+        let mut watch = LeaseWatch::default();
+        let began = Instant::now();
+        let mut tries = 0;
         loop {
             let there = read(&item).await?;
             let standing = match &there {
@@ -219,12 +224,12 @@ impl Lease {
         }
     }
 
-    /// Counts the holders: whoever has a larger one came later.
+    /// The fencing token. It counts the holders: a later holder has a larger one.
     pub fn fence(&self) -> u64 {
         self.fence
     }
 
-    /// Ends when the lease is lost, and never while it is held.
+    /// Completes when the lease is lost, and never while it is held.
     pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
         let mut lost = self.lost.clone();
         async move {
@@ -233,28 +238,29 @@ impl Lease {
                     return why;
                 }
                 if lost.changed().await.is_err() {
-                    // It was released.
+                    // The lease was released, not lost.
                     std::future::pending::<()>().await;
                 }
             }
         }
     }
 
-    /// Gives it back, so that the next one need not wait. When this returns it is free, or it expires.
+    /// Releases the lease, so that the next process need not wait. When this returns, the lease is free or will expire.
     pub async fn release(mut self) {
         self.stop.cancel();
-        // The renewals end by giving it back, in bounded time; a panic there leaves a lease that expires.
+        // The renewal task releases the lease in bounded time. If it panics, the lease expires.
         let _ = (&mut self.renewals).await;
     }
 
-    /// Whether it is certain that nobody else has it: nothing is sent while it is not.
+    /// Whether it is certain that nobody else holds the lease. Nothing may be sent while it is not.
     pub fn validity(&self) -> Validity {
         self.validity.clone()
     }
 
     fn keep(item: ControlItem, record: LeaseRecord, renewed: Moment, moments: Moments) -> Lease {
         let (tell, lost) = watch::channel(None);
-        let (fence, stop) = (record.fence, CancellationToken::new());
+        let fence = record.fence;
+        let stop = CancellationToken::new();
         let validity = Validity::new(2 * record.duration / 3, renewed, moments);
         let renewals = tokio::spawn(renew_until(item, record, renewed, validity.clone(), stop.clone(), tell));
         Lease { fence, validity, lost, stop, renewals }
@@ -267,7 +273,7 @@ impl Drop for Lease {
     }
 }
 
-/// Renews until it is told to stop, and then gives the lease back; or until the lease is lost.
+/// Renews the lease until told to stop and then releases it, or until the lease is lost.
 async fn renew_until(
     item: ControlItem,
     mut record: LeaseRecord,
@@ -282,14 +288,14 @@ async fn renew_until(
             biased;
             () = stop.cancelled() => break,
             () = sleep_until(renewed.monotonic + third) => {}
-            // Something waits to be sent: the machine slept, and its timers stood still.
+            // A request waits to be sent: the machine slept, and its timers stood still.
             () = validity.wanted() => {}
         }
         let mut why = String::from("no reply");
         let result = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            // As long as this takes, also after a sleep; from two thirds of the duration on nothing is sent meanwhile.
+            // A renewal may take this long, even after a sleep. After two thirds of the duration, nothing is sent meanwhile.
             result = timeout(third, renew(&item, &mut record, &validity, &mut why)) => result,
         };
         match result {
@@ -304,11 +310,11 @@ async fn renew_until(
             }
         }
     }
-    // What cannot be given back in time expires.
+    // A lease that cannot be released in time expires.
     let _ = timeout(RELEASE_PATIENCE, release(&item, &record)).await;
 }
 
-/// Counts up, and says since when that is so at the latest: before the request was sent.
+/// Raises the counter. Returns a moment at or before the renewal: the one before the request was sent.
 async fn renew(
     item: &ControlItem,
     record: &mut LeaseRecord,
@@ -324,7 +330,7 @@ async fn renew(
                 return Ok(sent);
             }
             Err(ControlError::Changed { found, .. }) => match found.as_ref().and_then(from_item) {
-                // A renewal of ours that was given up arrived after all: count on from there.
+                // A renewal of ours that timed out arrived after all: continue from its counter.
                 Some(found) if same_holder(&found, record) && !found.released => record.counter = found.counter,
                 found => {
                     let by = found.map_or_else(|| "somebody who removed it".into(), |found| found.owner);
@@ -340,7 +346,7 @@ async fn renew(
 }
 
 async fn release(item: &ControlItem, record: &LeaseRecord) -> Result<(), ControlError> {
-    // A renewal may have been under way.
+    // A renewal may have been in flight.
     match item.get().await?.as_ref().and_then(from_item) {
         Some(found) if same_holder(&found, record) => {
             put(item, &LeaseRecord { released: true, ..found.clone() }, Some(&found)).await
@@ -349,12 +355,12 @@ async fn release(item: &ControlItem, record: &LeaseRecord) -> Result<(), Control
     }
 }
 
-/// Whether both are of one holder.
+/// Whether both records are of the same holder.
 fn same_holder(one: &LeaseRecord, other: &LeaseRecord) -> bool {
     (&one.owner, one.fence) == (&other.owner, other.fence)
 }
 
-/// A few looks while the holder would renew once.
+/// The pause between two looks: several looks per renewal of the holder.
 fn look_again(record: Option<&LeaseRecord>) -> Duration {
     (record.map_or(LEASE_DURATION, |record| record.duration) / 12).clamp(Duration::from_millis(20), LONGEST)
 }

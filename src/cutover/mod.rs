@@ -1,7 +1,7 @@
-//! The cutover: which attribute applications write and read, and how that moves, one step at a time.
+//! The cutover: which attribute applications write and read, and how that changes one step at a time.
 //!
-//! [`Flag`] is pure: [`Flag::next`] is the only way in which it moves. [`FlagStore`] keeps it, in the form that [`schema`]
-//! publishes; [`Lease`] keeps two hosts from working on one migration.
+//! [`Flag`] is pure, and only [`Flag::next`] moves it. [`FlagStore`] stores it in the form that [`schema`] publishes.
+//! [`Lease`] keeps two hosts from working on the same migration.
 
 mod flag;
 mod hooks;

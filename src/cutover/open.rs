@@ -1,4 +1,4 @@
-//! Opens the flag where the plan keeps it.
+//! Opens the flag at the place that the plan names.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::dynamodb::control::{Control, ControlItem};
 use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::plan::{FlagPlace, Plan};
 
-/// What `[cutover]` names, opened.
+/// The flag and the lease that `[cutover]` names, opened.
 pub struct Opened {
     /// The flag.
     pub flag: Arc<dyn FlagStore>,
-    /// The item of the lease beside it; hooks have none.
+    /// The item of the lease next to the flag; hooks have no lease.
     pub lease: Option<ControlItem>,
 }
 
-/// Opens what the plan names; `None` if it names no flag. A table is asked only for its key, and only if the plan does not
-/// say all of it; nothing is changed. `described` is the plan's table, if it was described: credentials that are renewed
-/// later have to reach it.
+/// Opens the flag that the plan names; `None` if it names none. Asks a table only for its key, and only if the plan does not
+/// give all of it. Changes nothing. `described` is the plan's table, if it was described: credentials that are renewed later
+/// must belong to its account.
 pub async fn open(
     plan: &Plan,
     clock: Clock,

@@ -1,18 +1,18 @@
-//! Which keys `read_percent` covers. Published: applications in any language compute the same (docs/flag.md,
-//! docs/flag-vectors.json), so what is hashed never changes.
+//! Which keys `read_percent` covers. This is published: applications in any language compute the same (docs/flag.md,
+//! docs/flag-vectors.json), so the hashed bytes must never change.
 
 use sha2::{Digest, Sha256};
 
 use super::{Flag, ReadFrom};
 use crate::item::{Num, Value};
 
-/// The part of a hundred that a partition key falls into, 0 to 99; none for a value that is no key.
+/// The bucket of a partition key, 0 to 99; `None` for a value that cannot be a key.
 ///
-/// SHA-256 over one byte for the type (`S`, `N` or `B`) and the value; its first eight bytes, big endian, modulo 100. The
-/// value is a string's UTF-8, a binary's bytes, or a number's plain decimal spelling: no exponent, no zeros at either end
-/// that mean nothing, no sign but `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
+/// It is the SHA-256 of one byte for the type (`S`, `N` or `B`) followed by the value; the first eight bytes, big endian,
+/// modulo 100. The value is a string's UTF-8, a binary's bytes, or a number in plain decimal notation: no exponent, no
+/// redundant zeros at either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
 ///
-/// Only the partition key counts, so that all items of a collection, and so one `Query`, read the same attribute.
+/// Only the partition key counts, so all items of a collection, and therefore of one `Query`, read the same attribute.
 pub fn bucket(partition_key: &Value) -> Option<u8> {
     let mut hash = Sha256::new();
     hash.update(partition_key.type_name());
@@ -29,17 +29,17 @@ pub fn bucket(partition_key: &Value) -> Option<u8> {
 }
 
 impl Flag {
-    /// Whether an item of this partition key is read at its new attribute.
+    /// Whether readers use the new attribute of an item with this partition key.
     pub fn reads_new(&self, partition_key: &Value) -> bool {
         self.read == ReadFrom::New && bucket(partition_key).is_some_and(|bucket| bucket < self.read_percent)
     }
 }
 
-/// The one plain spelling of a number.
+/// The unique plain notation of a number.
 fn plain(number: &Num) -> String {
     let canonical = number.canonical();
     let (sign, rest) = canonical.strip_prefix('-').map_or(("", canonical.as_str()), |rest| ("-", rest));
-    // `digits` without zeros at either end, times ten to the power of `exponent`.
+    // `digits` has no zeros at either end; the value is `digits` times ten to the power of `exponent`.
     let Some((digits, exponent)) = rest.split_once('E') else { return canonical };
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let places = usize::try_from(exponent.unsigned_abs()).unwrap_or(0);
@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    /// The vectors were computed by another implementation (Python's `hashlib` and `decimal`).
+    /// Another implementation (Python's `hashlib` and `decimal`) computed the vectors.
     #[test]
     fn the_published_vectors_hold() {
         let vectors: Json = serde_json::from_str(include_str!("../../docs/flag-vectors.json")).unwrap();
@@ -71,8 +71,8 @@ mod tests {
     }
 
     #[test]
-    fn a_number_has_one_plain_spelling() {
-        for (text, spelt) in [
+    fn a_number_has_one_plain_notation() {
+        for (text, expected) in [
             ("42", "42"),
             ("+42.0", "42"),
             ("1.50E1", "15"),
@@ -84,14 +84,14 @@ mod tests {
             ("-12345e-3", "-12.345"),
             ("99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
         ] {
-            assert_eq!(plain(&Num::parse(text).unwrap()), spelt, "{text}");
+            assert_eq!(plain(&Num::parse(text).unwrap()), expected, "{text}");
         }
         assert_eq!(plain(&Num::parse("1E125").unwrap()).len(), 126);
         assert_eq!(plain(&Num::parse("1E-130").unwrap()).len(), 132);
     }
 
     #[test]
-    fn what_is_no_key_is_in_no_part() {
+    fn a_value_that_is_no_key_has_no_bucket() {
         assert_eq!(bucket(&Value::Null), None);
         assert_ne!(bucket(&Value::S("1".into())), bucket(&Value::N(Num::parse("1").unwrap())));
     }
@@ -100,17 +100,16 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn equal_numbers_fall_into_one_part(mantissa in any::<i64>(), zeros in 0_usize..10, scale in 0_i64..40) {
+        fn equal_numbers_share_a_bucket(mantissa in any::<i64>(), zeros in 0_usize..10, scale in 0_i64..40) {
             let number = |text: String| Num::parse(&text).unwrap();
-            let (one, other) = (
-                number(format!("{mantissa}e-{scale}")), number(format!("{mantissa}{}e-{}", "0".repeat(zeros), scale + zeros as i64)),
-            );
+            let one = number(format!("{mantissa}e-{scale}"));
+            let other = number(format!("{mantissa}{}e-{}", "0".repeat(zeros), scale + zeros as i64));
             prop_assert_eq!(plain(&one), plain(&other));
             prop_assert_eq!(&number(plain(&one)), &one);
             prop_assert_eq!(bucket(&Value::N(one)), bucket(&Value::N(other)));
         }
 
-        /// Of many keys, about so many percent read the new attribute, and those that did at a lower one still do.
+        /// About this percentage of many keys reads the new attribute, and keys that did at a lower percentage still do.
         #[test]
         fn percentages_are_kept_and_grow(percent in 1_u8..=100, salt in any::<u32>()) {
             let flag = |read_percent| Flag {
@@ -119,7 +118,7 @@ mod tests {
             };
             let keys: Vec<Value> = (0..2000).map(|n| Value::S(format!("CUSTOMER#{salt}#{n}"))).collect();
             let new = keys.iter().filter(|key| flag(percent).reads_new(key)).count();
-            // Five standard deviations and some.
+            // A bit more than five standard deviations.
             prop_assert!(new.abs_diff(usize::from(percent) * 20) <= 120, "{} of 2000 at {} %", new, percent);
             prop_assert!(keys.iter().all(|key| !flag(percent - 1).reads_new(key) || flag(percent).reads_new(key)));
             prop_assert!(percent < 100 || new == 2000);

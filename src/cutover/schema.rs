@@ -1,5 +1,5 @@
-//! The flag as it is published: an item's attributes, and the same as a JSON document for hooks. What stands here is read
-//! by applications (docs/flag.md, docs/flag.schema.json): a change of it is a new `schema_version`.
+//! The published form of the flag: an item's attributes, and the same as a JSON document for hooks. Applications read this
+//! (docs/flag.md, docs/flag.schema.json), so any change needs a new `schema_version`.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
@@ -8,40 +8,40 @@ use super::{Flag, ReadFrom, WriteTo};
 use crate::item::{Item, Num, Value};
 use crate::outside::OutsideText;
 
-/// The version of everything below. Whoever meets another one does not know what it means, and obeys nothing.
+/// The version of this schema. A reader that finds another version does not know what it means, and must not obey it.
 pub const SCHEMA_VERSION: u64 = 1;
 
-/// The largest version and number of seconds: what every language's JSON keeps exactly (2^53 - 1).
+/// The largest version number: the largest integer that JSON keeps exactly in every language (2^53 - 1).
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
-/// A day: longer than anybody should obey what may have changed.
+/// One day: the longest time that an application may obey a cached flag.
 const MAX_CACHE_SECONDS: u64 = 86_400;
 
-/// What is kept beside the flag: on what ground it says what it says.
+/// What is stored next to the flag: who changed it, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagMeta {
-    /// Fingerprint of the plan that it belongs to.
+    /// Fingerprint of the plan that the flag belongs to.
     pub plan: OutsideText,
-    /// SHA-256 of the verify report that opened the gate of the last change, where one did.
+    /// SHA-256 of the verify report that opened the gate for the last change, if any.
     pub report: Option<OutsideText>,
     /// Who made the last change: user and host.
     pub actor: OutsideText,
-    /// What the operator said, where a change was forced or stale reads were accepted.
+    /// The operator's reason, if a change was forced or stale reads were accepted.
     pub reason: Option<OutsideText>,
 }
 
-/// Why what was read is not a flag that this version knows.
+/// Why the read content is not a flag that this version knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// Another version wrote it.
+    /// Another version wrote the flag.
     #[error(
-        "the flag has schema_version {0}, and this version of backfill knows {SCHEMA_VERSION}: use the version that wrote \
+        "the flag has schema_version {0}, but this version of backfill knows only {SCHEMA_VERSION}: use the version that wrote \
          it. Nothing was changed"
     )]
     Version(String),
-    /// An attribute is missing or is not what it must be.
+    /// An attribute is missing or invalid.
     #[error(
-        "`{name}` of the flag is {what}, and should be {wanted}: something else wrote this item. Check `key` in the plan's \
+        "`{name}` of the flag is {what}, but should be {wanted}: something else wrote this item. Check `key` in the plan's \
          [cutover]; nothing was changed"
     )]
     Attribute {
@@ -52,7 +52,7 @@ pub enum SchemaError {
         /// What it should be.
         wanted: &'static str,
     },
-    /// Each attribute could be, but not all together.
+    /// Each attribute is valid on its own, but not together with the others.
     #[error("the flag breaks a rule ({0}): somebody changed it by hand. Undo that change; nothing was changed here")]
     Impossible(&'static str),
 }
@@ -106,7 +106,7 @@ impl Kind {
         }
     }
 
-    /// DynamoDB's type.
+    /// The attribute type in DynamoDB.
     fn attribute(self) -> &'static str {
         match self {
             Kind::Whole(..) => "N",
@@ -116,7 +116,7 @@ impl Kind {
     }
 }
 
-/// All attributes beside the item's key. Applications need those up to `old_stale`.
+/// All attributes except the item's key. Applications need those up to `old_stale`.
 const FIELDS: [Field; 16] = {
     const fn field(name: &'static str, kind: Kind, about: &'static str) -> Field {
         Field { name, kind, required: true, about }
@@ -132,31 +132,31 @@ const FIELDS: [Field; 16] = {
         field(
             "read_percent",
             Kind::Whole(0, 100),
-            "How many percent of the keys read the new one; 0 exactly where `read` is old.",
+            "Percentage of the keys that read the new attribute; 0 exactly if `read` is old.",
         ),
         field(
             "max_cache_seconds",
             Kind::Whole(1, MAX_CACHE_SECONDS),
-            "How long what was read of the flag may be obeyed.",
+            "How long an application may obey the flag after reading it.",
         ),
         field("contracting", Kind::Bool, "The old attribute is being removed; there is no way back."),
         field("old_stale", Kind::Bool, "Old values may be older than new ones: never fall back to them."),
-        optional("dual_since", Kind::Time, "Since when both are written; absent while `write` is old."),
-        optional("new_since", Kind::Time, "Since when only the new one is written; present exactly then."),
+        optional("dual_since", Kind::Time, "Since when both attributes are written; absent while `write` is old."),
+        optional("new_since", Kind::Time, "Since when only the new attribute is written; absent otherwise."),
         field(
             "changed_at",
             Kind::Time,
-            "By when the last change was in effect: nobody obeys an earlier state `max_cache_seconds` later.",
+            "When the last change was in effect at the latest; after `max_cache_seconds` more, nobody obeys an earlier state.",
         ),
         field("plan", Kind::Text, "Fingerprint of the plan that the flag belongs to."),
         optional("report", Kind::Text, "SHA-256 of the verify report behind the last change."),
         field("actor", Kind::Text, "Who made the last change."),
-        optional("reason", Kind::Text, "Why, where it was forced or stale reads were accepted."),
-        optional("writer", Kind::Text, "Names the write that made the last change; of no meaning to applications."),
+        optional("reason", Kind::Text, "The reason, if the last change was forced or accepted stale reads."),
+        optional("writer", Kind::Text, "Identifies the write that made the last change; applications ignore it."),
     ]
 };
 
-/// The flag as a JSON document: what hooks read and write.
+/// The flag as a JSON document, as hooks read and write it.
 pub fn to_json(flag: &Flag, meta: &FlagMeta) -> Json {
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let mut all = json!({
@@ -182,7 +182,7 @@ pub fn to_json(flag: &Flag, meta: &FlagMeta) -> Json {
     all
 }
 
-/// Reads [`to_json`] back. Members that the schema does not know are left out.
+/// Reads [`to_json`] back. Ignores members that the schema does not know.
 pub fn from_json(json: &Json) -> Result<(Flag, FlagMeta), SchemaError> {
     let none = Map::new();
     let all = json.as_object().unwrap_or(&none);
@@ -208,11 +208,11 @@ pub fn to_item(flag: &Flag, meta: &FlagMeta) -> Item {
     json.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), to_value(value))).collect()
 }
 
-/// Reads [`to_item`] back. Attributes that the schema does not know, the key among them, are left out.
+/// Reads [`to_item`] back. Ignores attributes that the schema does not know, such as the key.
 pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
     let known = FIELDS.iter().filter_map(|field| {
         let value = item.get(field.name)?;
-        // A value of another type is kept as something that no field accepts.
+        // A value of the wrong type becomes something that no field accepts.
         let json = if value.type_name() == field.kind.attribute() { from_value(value) } else { json!([]) };
         Some((field.name.to_owned(), json))
     });
@@ -251,7 +251,7 @@ fn check_version(version: Option<&Json>) -> Result<(), SchemaError> {
     }
 }
 
-/// The flag of members that were found to be what they must be.
+/// The flag from members that were already checked.
 fn flag(all: &Map<String, Json>) -> Flag {
     let number = |name: &str| all.get(name).and_then(Json::as_u64).unwrap_or(0);
     let text = |name: &str| all.get(name).and_then(Json::as_str).unwrap_or("");
@@ -297,7 +297,7 @@ fn from_value(value: &Value) -> Json {
     match value {
         Value::S(text) => json!(text),
         Value::Bool(yes) => json!(yes),
-        // DynamoDB may spell a whole number in another way than it was written.
+        // DynamoDB may write a whole number in another notation than the one that was sent.
         Value::N(number) => whole(number).map_or(json!([]), |number| json!(number)),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => json!([]),
     }

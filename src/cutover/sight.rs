@@ -1,7 +1,7 @@
-//! How long an earlier state of the flag may still be obeyed. Pure: the time is that of a clock that only goes forward.
+//! How long an earlier state of the flag may still be obeyed. Pure: the time comes from a clock that only moves forward.
 //!
-//! The clocks of hosts differ, so nothing here uses the times in the flag. After a strongly consistent read of the flag,
-//! its state is in effect: `max_cache_seconds` later, by the reader's own clock, nobody obeys an earlier state.
+//! The clocks of hosts differ, so nothing here uses the times in the flag. When a strongly consistent read shows a state of
+//! the flag, that state is in effect. `max_cache_seconds` later, by the reader's own clock, nobody obeys an earlier state.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use jiff::Timestamp;
 
 use super::Flag;
 
-/// By how much the times of a change lie ahead of its first request: longer than all that a control item does for one
-/// write (30 s, and two requests of 5 s), so that it is in effect by then, also where this process dies meanwhile.
+/// How far the times of a change lie ahead of its first request. This is longer than everything a control item does for one
+/// write (30 s, and two requests of 5 s), so the change is in effect by then, even if this process dies meanwhile.
 pub const AHEAD: Duration = Duration::from_secs(45);
 
-/// When this host first saw what the flag says, and how long that takes to be obeyed by all.
+/// When this host first saw the flag's current state, and when everybody will obey it.
 #[derive(Debug, Clone, Default)]
 pub struct Sights {
     known: Option<Box<Known>>,
@@ -27,8 +27,8 @@ struct Known {
 }
 
 impl Sights {
-    /// The flag was read, and says this now. Gives for how long an earlier state may still be obeyed. `lead` is how long a
-    /// change may show before it is in effect everywhere.
+    /// Notes that the flag was read and says this now. Returns how long an earlier state may still be obeyed. `lead` is how
+    /// long a change may be visible before it is in effect everywhere.
     pub fn look(&mut self, flag: &Flag, lead: Duration, now: Duration) -> Duration {
         if self.known.as_ref().is_none_or(|known| !known.flag.says_the_same(flag)) {
             self.begin(flag, lead + cache(flag), now);
@@ -36,22 +36,23 @@ impl Sights {
         self.left(now)
     }
 
-    /// This process made the flag say this, and it is in effect.
+    /// Notes that this process changed the flag to this, and that the change is in effect.
     pub fn made(&mut self, flag: &Flag, now: Duration) {
         self.begin(flag, cache(flag), now);
     }
 
-    /// An earlier process of this host saw the flag say this, and knew how long an earlier state may still be obeyed.
+    /// Restores what an earlier process of this host knew: it saw this flag, and an earlier state may be obeyed for `left`
+    /// more.
     pub fn restore(&mut self, flag: &Flag, left: Duration, now: Duration) {
         self.begin(flag, left, now);
     }
 
-    /// There is no flag.
+    /// Notes that the flag does not exist.
     pub fn forget(&mut self) {
         self.known = None;
     }
 
-    /// For how long an earlier state may still be obeyed, by now.
+    /// How long an earlier state may still be obeyed, from `now`.
     pub fn left(&self, now: Duration) -> Duration {
         let left = |known: &Known| known.settles_after.saturating_sub(now.saturating_sub(known.since));
         self.known.as_deref().map_or(Duration::ZERO, left)
@@ -62,7 +63,8 @@ impl Sights {
     }
 }
 
-/// By how much the flag's last change is dated ahead of this clock. Up to [`AHEAD`] a change that is being made is as well.
+/// How far the flag's last change is dated ahead of this clock. A change that is being made now is dated up to [`AHEAD`]
+/// ahead.
 pub fn dated_ahead(flag: &Flag, now: Timestamp) -> Option<Duration> {
     Duration::try_from(flag.changed_at.duration_since(now)).ok().filter(|ahead| !ahead.is_zero())
 }
@@ -84,34 +86,30 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    /// Whatever the clock of the host that made the change says, the wait is the cache of the flag.
+    /// The wait is the flag's cache time, whatever the clock of the host that made the change says.
     #[test]
-    fn a_wait_is_the_cache_by_whatever_clock_the_change_is_dated() {
+    fn a_wait_is_the_cache_time_whatever_clock_dates_the_change() {
         for skew in [-172_800, -90, 0, 44, 90, 172_800] {
             let flag = Flag::first(2, at(skew));
             let mut sights = Sights::default();
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(7)), seconds(2));
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(8)), seconds(1));
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(9)), Duration::ZERO);
-            // It is given its final time: nothing that anybody obeys has changed.
+            // The flag gets its final time: nothing that applications obey has changed.
             assert_eq!(sights.look(&flag.clone().made_at(at(5)), Duration::ZERO, seconds(9)), Duration::ZERO);
             let next = flag.next(FlagChange::DualWrite, at(skew), Duration::ZERO).unwrap();
-            assert_eq!(
-                sights.look(&next, Duration::ZERO, seconds(20)),
-                seconds(2),
-                "another change is waited for anew"
-            );
+            assert_eq!(sights.look(&next, Duration::ZERO, seconds(20)), seconds(2), "another change has its own wait");
         }
     }
 
     #[test]
-    fn what_was_waited_out_before_is_not_waited_for_again() {
+    fn a_restored_wait_is_not_repeated() {
         let flag = Flag::first(60, at(0));
         let mut sights = Sights::default();
         sights.restore(&flag, seconds(10), seconds(100));
         assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(6));
         sights.forget();
-        assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(105), "it was removed, and is there again");
+        assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(105), "the flag was removed and is back");
         sights.made(&flag, seconds(110));
         assert_eq!(sights.left(seconds(130)), seconds(40));
     }

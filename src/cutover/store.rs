@@ -12,74 +12,74 @@ use crate::dynamodb::control::ControlError;
 use crate::outside::OutsideText;
 use crate::plan::Fingerprint;
 
-/// The flag, wherever it is kept.
+/// The flag, wherever it is stored.
 #[async_trait]
 pub trait FlagStore: Send + Sync {
-    /// The flag as it is now, and on what ground; none where there is none yet.
+    /// The current flag and its metadata; `None` if the flag does not exist.
     async fn read(&self) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError>;
 
-    /// Makes the flag `next` where it is `expected` (none: where there is none). When this returns, the change is durable
-    /// and in effect. It returns the flag as it is kept: its times are by when the change was in effect for certain, by this
-    /// host's clock, so they may lie a little ahead.
+    /// Changes the flag to `next` if it is still `expected` (`None`: if it does not exist). When this returns, the change is
+    /// durable and in effect. Returns the flag as stored. By its times, on this host's clock, the change was certainly in
+    /// effect, so they may lie a little ahead.
     ///
-    /// On an error that does not say otherwise the flag is what it was; [`FlagStore::read`] tells.
+    /// After an error, the flag is unchanged unless the error says otherwise. [`FlagStore::read`] shows what the flag is.
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError>;
 
-    /// For how long a change that somebody else makes may show before everybody who reads the flag reads it.
+    /// How long somebody else's change may be visible before every reader of the flag sees it.
     fn lead(&self) -> Duration;
 
-    /// Where it is, for people.
+    /// The place of the flag, for people.
     fn place(&self) -> String;
 }
 
 /// Why the flag could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagStoreError {
-    /// It is not what it was when the change was decided on.
+    /// The flag is not what it was when the change was decided on.
     #[error(
-        "the flag was changed by somebody else{}: it was {}, and now it is {}. Nothing was changed on top of that: see \
-         `backfill status`, and decide again",
+        "the flag was changed by somebody else{}: it was {}, and now it is {}. This command did not change it: see \
+         `backfill status` and decide again",
         by_whom(.by), shown(.expected), shown(.found)
     )]
     Changed {
-        /// What the change was for.
+        /// The flag before the change.
         expected: Option<Box<Flag>>,
-        /// What there is.
+        /// The flag that was found.
         found: Option<Box<Flag>>,
-        /// Who made the last change, as far as it says so.
+        /// Who made the last change, according to the flag.
         by: Option<OutsideText>,
     },
-    /// It belongs to another plan.
+    /// The flag belongs to another plan.
     #[error(
         "{place} is the flag of another plan (fingerprint {found}; this one has {expected}). Nothing was changed. Name \
          another `key` in [cutover], or use the plan as it was"
     )]
     Foreign {
-        /// Where it is.
+        /// The place of the flag.
         place: String,
-        /// Its plan's fingerprint.
+        /// The fingerprint of the flag's plan.
         found: OutsideText,
-        /// This plan's.
+        /// The fingerprint of this plan.
         expected: String,
     },
-    /// What is there is no flag of this version.
+    /// The content is not a flag of this version.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// The table does not work.
+    /// The table cannot be read or written.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// There is no way to the table.
+    /// The table cannot be reached.
     #[error("the flag's table cannot be reached: {error}. {}", .error.way_out())]
     Unreachable {
-        /// Why.
+        /// The cause.
         error: TableError,
     },
-    /// A hook does not work.
+    /// A hook failed.
     #[error(transparent)]
     Hook(#[from] HookError),
 }
 
-/// Why a hook did not do what it is for.
+/// Why a hook failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the hook {program:?} of [cutover.exec] {problem}. {state}")]
 pub struct HookError {
@@ -87,11 +87,11 @@ pub struct HookError {
     pub(super) program: String,
     /// How it failed, as the end of the sentence "the hook PROGRAM …".
     pub(super) problem: String,
-    /// What the flag is now, as far as it is known, and what to do.
+    /// What is known about the flag now, and what to do.
     pub(super) state: &'static str,
 }
 
-/// Whether the flag belongs to this plan.
+/// Checks that the flag belongs to this plan.
 pub fn check_plan(place: &str, meta: &FlagMeta, plan: &Fingerprint) -> Result<(), FlagStoreError> {
     if meta.plan.as_it_is() == plan.as_str() {
         return Ok(());
@@ -103,7 +103,7 @@ pub fn check_plan(place: &str, meta: &FlagMeta, plan: &Fingerprint) -> Result<()
     })
 }
 
-/// So far ahead of now.
+/// The time this far ahead of now.
 pub(super) fn by_then(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
     let now = clock();
     let ahead = SignedDuration::try_from(ahead).unwrap_or(SignedDuration::MAX);

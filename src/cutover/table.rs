@@ -14,7 +14,7 @@ use crate::dynamodb::control::{Control, ControlError, ControlItem, WRITER};
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::plan::{FlagKey, LEASE_SUFFIX};
 
-/// The items of the flag and of the lease beside it.
+/// The items of the flag and of the lease next to it.
 pub async fn items(
     table: Arc<dyn Control>,
     name: &str,
@@ -40,7 +40,7 @@ pub async fn items(
     Ok((item(""), item(LEASE_SUFFIX)))
 }
 
-/// A key for messages, as long as nobody knows what the table calls it.
+/// A key for messages, while the name of the table's key attribute is unknown.
 fn named(value: &str) -> ItemKey {
     ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
 }
@@ -50,7 +50,7 @@ fn only_key(schema: &KeySchema, table: &str, value: &str) -> Result<String, Cont
     let attribute = |name: &str| format!("{name:?} = \"…\"");
     let why = match (&schema.sort, schema.partition.kind.as_str()) {
         (None, "S") => return Ok(schema.partition.name.clone()),
-        (None, kind) => format!("its partition key has the type {kind}, and the flag's key is a string"),
+        (None, kind) => format!("its partition key has the type {kind}, but the flag's key is a string"),
         (Some(sort), _) => format!(
             "the table has a sort key too, so write `key = {{ {}, {} }}`",
             attribute(&schema.partition.name),
@@ -80,25 +80,25 @@ impl FlagStore for TableStore {
     }
 
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError> {
-        let (safe, condition) =
-            (next.clone().made_at(by_then(&self.clock, AHEAD)), expected.map(|flag| state_of(flag, meta)));
+        let safe = next.clone().made_at(by_then(&self.clock, AHEAD));
+        let condition = expected.map(|flag| state_of(flag, meta));
         let written = match self.item.put(to_item(&safe, meta), condition.as_ref()).await {
             Ok(written) => written,
             Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
             Err(other) => return Err(other.into()),
         };
-        // Applications may have read the state before until now, and no longer: nobody needs to wait for more.
+        // Applications may have read the earlier state until now, but not later. A later time would only prolong their wait.
         let kept = next.clone().made_at((self.clock)());
         let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
         match self.item.put(to_item(&kept, meta), Some(&ours)).await {
             Ok(_) => Ok(kept),
             Err(ControlError::Changed { found, .. }) => Err(changed(Some(&safe), found)),
-            // The change is made; the time that it has is late, and safe.
+            // The change is made. Its time is later than necessary, which is safe.
             Err(_) => Ok(safe),
         }
     }
 
-    /// A strongly consistent read that shows a change is followed by none that does not.
+    /// After one strongly consistent read shows a change, every later one does.
     fn lead(&self) -> Duration {
         Duration::ZERO
     }
@@ -108,7 +108,7 @@ impl FlagStore for TableStore {
     }
 }
 
-/// What a change is conditional on: the version, and everything that applications obey.
+/// The condition of a change: the version, and everything that applications obey.
 fn state_of(flag: &Flag, meta: &FlagMeta) -> Item {
     const STATE: [&str; 6] = ["version", "write", "read", "read_percent", "contracting", "old_stale"];
     to_item(flag, meta).into_iter().filter(|(name, _)| STATE.contains(&name.as_str())).collect()

@@ -1,27 +1,27 @@
-//! The truth: which side of a pair the other one is derived from, by what the flag says.
+//! The truth: which side of a pair the other side is derived from, according to the flag.
 //!
-//! Below 100 % the flag says it of each key by itself, by its bucket ([`bucket`]), which is computed from the item's
-//! partition key alone, here as in the applications: so the tool knows of every item which side its readers read.
+//! Below 100 %, the flag decides for each key by its bucket ([`bucket`]). The tool computes the bucket from the item's
+//! partition key alone, exactly as applications do, so it knows for every item which side its readers read.
 
 use super::flag::{Flag, ReadFrom, WriteTo};
 use super::percent::bucket;
 use crate::item::Value;
 
-/// Which side of a pair the other one is derived from.
+/// Which side of a pair the other side is derived from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truth {
-    /// The old value: `read = old`, and the old values are not stale. Also of every plan before its cutover.
+    /// The old value: `read = old`, and old values are not stale. This is also the truth of every plan before its cutover.
     Old,
-    /// The new value and, where there is none, the old one: `read = new` while both are written, when readers fall back.
+    /// The new value or, if it is missing, the old one: `read = new` while both are written, so readers fall back.
     NewThenOld,
-    /// The new value alone: `write = new`.
+    /// Only the new value: `write = new`.
     New,
-    /// The new value, for readers that go back: both are written again, and old values may be stale. An old value without a
-    /// new one is what they will find.
+    /// The new value, for readers that go back: both are written again, and old values may be stale. If an item has only an
+    /// old value, that is what readers will find.
     NewOnTheWayBack,
 }
 
-/// The truth of all keys.
+/// The truth for all keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truths {
     /// The same for every key.
@@ -48,7 +48,7 @@ impl Truth {
 }
 
 impl Truths {
-    /// What a flag makes the truth.
+    /// The truth under this flag.
     pub fn of(flag: &Flag) -> Truths {
         Truths::All(match (flag.read, flag.write) {
             (_, WriteTo::New) => Truth::New,
@@ -94,7 +94,7 @@ impl From<Truth> for Truths {
     }
 }
 
-/// What the name of a truth by key begins with.
+/// The prefix of the name of a truth that depends on the key.
 const PERCENT: &str = "percent_";
 
 #[cfg(test)]
@@ -118,9 +118,9 @@ mod tests {
         assert_eq!(of(WriteTo::Both, 0, true), Truths::All(Truth::NewOnTheWayBack), "stale reads were accepted");
     }
 
-    /// The truth of a key is what applications that obey docs/flag.md read of it.
+    /// The truth of a key is what applications that obey docs/flag.md read for it.
     #[test]
-    fn below_100_percent_each_key_has_the_truth_that_its_readers_read() {
+    fn below_100_percent_the_truth_of_a_key_is_what_its_readers_read() {
         for percent in [1, 50, 99] {
             let flag = flag(WriteTo::Both, percent, false);
             for key in (0..200).map(|n| Value::S(format!("P#{n}"))) {

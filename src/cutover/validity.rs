@@ -1,8 +1,9 @@
-//! What must hold while requests are sent: that the lease is ours, and that the flag says what it said.
+//! Conditions that must hold while requests are sent: that this process holds the lease, and that the flag is unchanged.
 //!
-//! Each is confirmed again and again, and counts for so long from the moment before it was asked for, by whichever clock
-//! shows more time ([`Moment::since`]). A machine that slept, a process that was stopped, and a flag that cannot be read in
-//! time are all the same here: nothing is sent until it is confirmed again, and requests in flight end meanwhile.
+//! Each condition is confirmed over and over. A confirmation counts for a fixed time, from the moment before the question was
+//! sent, by whichever clock shows more time ([`Moment::since`]). A machine that slept, a process that was stopped, and a flag
+//! that cannot be read in time all have the same effect: nothing is sent until the condition is confirmed again, and requests
+//! in flight end meanwhile.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::{Moment, Moments};
 
-/// Something that is confirmed again and again, and counts for so long.
+/// A condition that is confirmed over and over; each confirmation counts for a fixed time.
 #[derive(Clone)]
 pub struct Validity(Arc<Inner>);
 
@@ -26,12 +27,12 @@ struct Inner {
 #[derive(Clone, Copy)]
 struct Confirmed {
     at: Moment,
-    /// How often it had been out of date before it was confirmed.
+    /// How often the condition had expired before it was confirmed again.
     holds: u64,
 }
 
 impl Validity {
-    /// Something that was confirmed at this moment, and counts for so long each time.
+    /// A condition that was confirmed at this moment. Each confirmation counts for `good_for`.
     pub fn new(good_for: Duration, at: Moment, moments: Moments) -> Validity {
         let confirmed = watch::Sender::new(Confirmed { at, holds: 0 });
         Validity(Arc::new(Inner { good_for, moments, confirmed, wanted: Notify::new() }))
@@ -42,7 +43,7 @@ impl Validity {
         (self.0.moments)()
     }
 
-    /// It held at this moment: the one before the request was sent that has shown it.
+    /// Notes that the condition held at this moment, which is the one before the confirming request was sent.
     pub fn confirm(&self, at: Moment) {
         let fresh = self.is_fresh();
         self.0.confirmed.send_modify(|confirmed| {
@@ -51,18 +52,18 @@ impl Validity {
         });
     }
 
-    /// The time since it was confirmed last.
+    /// The time since the last confirmation.
     pub fn age(&self) -> Duration {
         self.now().since(self.0.confirmed.borrow().at)
     }
 
-    /// Whether it counts now.
+    /// Whether the last confirmation still counts.
     pub fn is_fresh(&self) -> bool {
         self.age() < self.0.good_for
     }
 
-    /// Returns when it counts. Who got leave to send something before ([`Validity::holds`]) gets it anew then. Safe to drop at
-    /// any point.
+    /// Returns when the condition is confirmed. A caller that obtained permits earlier must obtain them again if
+    /// [`Validity::holds`] changed. Safe to drop at any point.
     pub async fn fresh(&self) {
         let mut confirmed = self.0.confirmed.subscribe();
         loop {
@@ -72,18 +73,18 @@ impl Validity {
             }
             self.0.wanted.notify_one();
             if confirmed.changed().await.is_err() {
-                // Nobody confirms it any more: who waits is being stopped.
+                // Nobody confirms it any more, so every waiting task is being stopped.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Returns when somebody waits for the flag to be confirmed. For the task that confirms it.
+    /// Returns when somebody waits for a confirmation. For the task that confirms the condition.
     pub async fn wanted(&self) {
         self.0.wanted.notified().await;
     }
 
-    /// How often it was out of date before it was confirmed.
+    /// How often the condition expired before it was confirmed again.
     pub fn holds(&self) -> u64 {
         self.0.confirmed.borrow().holds
     }
@@ -108,7 +109,8 @@ mod tests {
 
     /// Clocks whose wall clock jumps by this number of seconds.
     fn clocks() -> (Moments, Arc<AtomicI64>) {
-        let (began, jump) = (Instant::now(), Arc::new(AtomicI64::new(0)));
+        let began = Instant::now();
+        let jump = Arc::new(AtomicI64::new(0));
         let jumped = Arc::clone(&jump);
         let moments: Moments = Arc::new(move || {
             let monotonic = Instant::now();
@@ -119,9 +121,9 @@ mod tests {
         (moments, jump)
     }
 
-    /// Each pair of what the clocks show: the one that shows more counts.
+    /// For each pair of readings, the clock that shows more time counts.
     #[tokio::test(start_paused = true)]
-    async fn it_counts_by_the_clock_that_shows_more() {
+    async fn the_clock_that_shows_more_time_counts() {
         for (monotonic, jump, fresh) in [
             (0, 0, true),
             (39, 0, true),
@@ -155,14 +157,14 @@ mod tests {
         });
         validity.wanted().await;
         assert!(!waiting.is_finished());
-        // What was asked before the sleep confirms nothing.
+        // A request sent before the sleep confirms nothing.
         let before = Moment { wall: Timestamp::UNIX_EPOCH, ..validity.now() };
         validity.confirm(before);
-        timeout(Duration::from_secs(5), validity.wanted()).await.expect("it is asked for again");
+        timeout(Duration::from_secs(5), validity.wanted()).await.expect("a confirmation is requested again");
         assert!(!waiting.is_finished());
         validity.confirm(validity.now());
         waiting.await.unwrap();
-        assert!(validity.holds() > 0, "who got leave before gets it anew");
+        assert!(validity.holds() > 0, "earlier permits do not count any more");
         assert!(validity.is_fresh());
     }
 }

@@ -1,6 +1,6 @@
-//! Control items: a few small items of another table (the flag, a lease), read strongly consistently and written only
-//! under conditions. [`ControlItem`] owns their retries and tells a write of its own, whose reply was lost, from somebody
-//! else's.
+//! Control items: a few small items of another table (the flag, a lease). They are read strongly consistently and
+//! written only under conditions. [`ControlItem`] retries requests. If the reply to a write was lost, it distinguishes
+//! that write from somebody else's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,59 +14,59 @@ use crate::backoff::Backoff;
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::machine::Random;
 
-/// A table of control items. An implementation sends each request once and reports what came of it.
+/// A table of control items. An implementation sends each request once and reports the result.
 #[async_trait]
 pub trait Control: Send + Sync {
-    /// The table's key, by its description.
+    /// The key from the table's description.
     async fn key(&self) -> Result<KeySchema, TableError>;
 
     /// A strongly consistent `GetItem`.
     async fn get(&self, key: &ItemKey) -> Result<Option<Item>, TableError>;
 
-    /// Replaces the whole item where what is there is as expected. Durable once it says that it is done; an ambiguous
-    /// error ([`TableError::is_ambiguous`]) says nothing of whether it is.
+    /// Replaces the whole item if the current one is as expected. Once it returns `Done`, the write is durable. After
+    /// an ambiguous error ([`TableError::is_ambiguous`]), the item may or may not have been written.
     async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError>;
 }
 
-/// What must be there for a write to happen.
+/// What the current item must be for a write to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// No item of this key, whose partition key is this attribute.
+    /// No item with this key. The partition key is this attribute.
     Absent {
         /// Name of the partition key.
         partition: String,
     },
-    /// An item of which each of these attributes has this value; at least one.
+    /// An item in which each of these attributes has this value. There is at least one attribute.
     These(Item),
 }
 
-/// What came of a conditional write that was answered.
+/// The result of a conditional write that was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutReply {
     /// It was written.
     Done,
-    /// Something else was there; nothing changed.
+    /// The current item was not as expected. Nothing changed.
     ConditionFailed,
 }
 
 /// Why a control item could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
-    /// Nothing will succeed until somebody mends something.
+    /// Nothing will succeed until somebody fixes the cause.
     #[error("{item} cannot be used: {message}. {}", way_out(*.kind, .item))]
     Unusable {
         /// The item.
         item: String,
-        /// What has to be mended.
+        /// What has to be fixed.
         kind: FatalKind,
-        /// DynamoDB's words.
+        /// DynamoDB's message.
         message: String,
     },
-    /// It was tried again until the patience ended.
+    /// All attempts failed until the time was up.
     #[error(
         "{item} could not be {what} within {} s: {message}. {}",
         .patience.as_secs(),
-        if *.uncertain { "Whether it was written is not known: run the same command again, which looks first" }
+        if *.uncertain { "It may have been written: run the same command again, which checks first" }
         else { "It was not changed: run the same command again" }
     )]
     GaveUp {
@@ -74,15 +74,15 @@ pub enum ControlError {
         item: String,
         /// `read` or `written`.
         what: &'static str,
-        /// How long it was tried.
+        /// How long it was retried.
         patience: Duration,
         /// The last error.
         message: String,
-        /// A write may have happened, or may still happen.
+        /// Whether a write may have happened, or may still happen.
         uncertain: bool,
     },
-    /// The table's key is not what the plan says.
-    #[error("{item} cannot be: {why}. Mend `key` in the plan's [cutover]; nothing was done")]
+    /// The table's key differs from the plan.
+    #[error("{item} cannot exist: {why}. Correct `key` in the plan's [cutover]; nothing was done")]
     OtherKey {
         /// The item.
         item: String,
@@ -90,20 +90,20 @@ pub enum ControlError {
         why: String,
     },
     /// Somebody else wrote it in between, before this write or right after it.
-    #[error("{item} was changed by somebody else in the meantime: look at it, and run the command again")]
+    #[error("{item} was changed by somebody else in the meantime: check it, and run the command again")]
     Changed {
         /// The item.
         item: String,
-        /// What is there now.
+        /// The current item.
         found: Option<Item>,
     },
 }
 
-/// The attribute that names the write which made the item what it is.
+/// The attribute that names the last write of the item.
 pub const WRITER: &str = "writer";
 
-/// How long a request is tried again: longer than a throttle or a change of leader takes, shorter than somebody at a
-/// terminal waits without a word.
+/// How long a request is retried: longer than a throttle or a change of leader lasts, and shorter than somebody at a
+/// terminal waits without output.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
@@ -115,18 +115,19 @@ pub struct ControlItem {
     name: String,
     key: ItemKey,
     partition: String,
-    /// The names of its writes and the jitter of its backoff are drawn from it.
+    /// Source of the names of its writes and of the jitter in its backoff.
     random: Random,
 }
 
 impl ControlItem {
-    /// The item of this key; `table_name` is for messages, `partition` the name of its partition key.
+    /// The item with this key. `table_name` is for messages, `partition` is the name of its partition key.
     pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
-        let (name, random) = (format!("item {key} of table {table_name}"), Random::of_system());
+        let name = format!("item {key} of table {table_name}");
+        let random = Random::of_system();
         ControlItem { table, name, key, partition: partition.to_owned(), random }
     }
 
-    /// The same item, with its randomness from here.
+    /// The same item, with its randomness from this source.
     pub fn drawing_from(self, random: Random) -> ControlItem {
         ControlItem { random, ..self }
     }
@@ -147,7 +148,7 @@ impl ControlItem {
         }
     }
 
-    /// The item as it is.
+    /// The current item.
     pub async fn get(&self) -> Result<Option<Item>, ControlError> {
         let mut patience = Patience::begin();
         loop {
@@ -158,9 +159,9 @@ impl ControlItem {
         }
     }
 
-    /// Replaces the item by these attributes, beside its key, where it is as expected (none: where there is none). When
-    /// this returns, the write is durable; a write whose reply was lost is known by its [`WRITER`]. On
-    /// [`ControlError::Changed`] what is there is somebody else's.
+    /// Replaces the attributes of the item, except its key, if the item is as expected (`None`: if there is no item).
+    /// When this returns, the write is durable. If the reply to a write was lost, its [`WRITER`] identifies it. On
+    /// [`ControlError::Changed`], the current item is somebody else's.
     pub async fn put(&self, attributes: Item, expected: Option<&Item>) -> Result<Item, ControlError> {
         let mut item = attributes;
         item.extend(self.key.attributes().clone());
@@ -169,7 +170,8 @@ impl ControlItem {
             Some(attributes) => Expected::These(attributes.clone()),
             None => Expected::Absent { partition: self.partition.clone() },
         };
-        let (mut patience, mut uncertain) = (Patience::begin(), false);
+        let mut patience = Patience::begin();
+        let mut uncertain = false;
         loop {
             match self.table.put(&item, &expected).await {
                 Ok(PutReply::Done) => return Ok(item),
@@ -184,7 +186,7 @@ impl ControlItem {
         }
     }
 
-    /// Something is there that fails the condition: this write itself, if an earlier attempt arrived.
+    /// The current item fails the condition. If an earlier attempt of this write arrived, the item is our own.
     async fn whose(&self, item: Item) -> Result<Item, ControlError> {
         match self.get().await? {
             Some(found) if found.get(WRITER) == item.get(WRITER) => Ok(item),
@@ -192,7 +194,7 @@ impl ControlItem {
         }
     }
 
-    /// One more look after the last attempt; what cannot be seen either stays as it was said.
+    /// Reads the item once more after the last attempt. If that does not confirm the write, the error stays.
     async fn settle(&self, item: Item, uncertain: bool, gave_up: ControlError) -> Result<Item, ControlError> {
         if !uncertain {
             return Err(gave_up);
@@ -210,7 +212,7 @@ impl fmt::Debug for ControlItem {
     }
 }
 
-/// How long it is still tried.
+/// The time left for attempts.
 struct Patience {
     until: Instant,
     attempts: u32,
@@ -221,7 +223,7 @@ impl Patience {
         Patience { until: Instant::now() + PATIENCE, attempts: 1 }
     }
 
-    /// Waits before the next attempt, if there is to be one.
+    /// Waits before the next attempt, if there is one.
     async fn again(
         &mut self,
         of: &ControlItem,
@@ -243,7 +245,7 @@ impl Patience {
         if let TableError::Fatal { kind, message } = error {
             return Err(ControlError::Unusable { item, kind, message });
         }
-        // A control item is small and has no indexes of ours: what DynamoDB rejects of it, it rejects of any.
+        // A control item is small and has no indexes of ours: if DynamoDB rejects one, it would reject any.
         Err(ControlError::Unusable { item, kind: FatalKind::Request, message: error.to_string() })
     }
 }
@@ -251,8 +253,8 @@ impl Patience {
 fn way_out(kind: FatalKind, item: &str) -> String {
     match kind {
         FatalKind::TableMissing => format!(
-            "Create the table (a string partition key, on demand, is enough; {item} is all that is kept in it), or check \
-             `table` in the plan's [cutover]: it is looked for in the account, the region and at the endpoint of [table]"
+            "Create the table (a string partition key, on demand, is enough; the tool stores only {item} in it), or check \
+             `table` in the plan's [cutover]: it must be in the account and region and at the endpoint of [table]"
         ),
         FatalKind::Permission => {
             "Grant dynamodb:GetItem, dynamodb:PutItem and dynamodb:DescribeTable on this table".to_owned()

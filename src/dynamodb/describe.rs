@@ -1,4 +1,4 @@
-//! The port [`Describe`]: what a table says of itself.
+//! The port [`Describe`]: a table's description of itself.
 
 use async_trait::async_trait;
 
@@ -10,7 +10,7 @@ use crate::item::{IndexSchema, KeySchema};
 ///
 /// An implementation promises:
 /// - Each call asks the service once and changes nothing. It does not retry: the caller does.
-/// - A description is that of the moment. It never answers from a cache.
+/// - A description is current. It never comes from a cache.
 /// - A call that the service does not know fails with [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
 #[async_trait]
 pub trait Describe: Send + Sync {
@@ -22,13 +22,13 @@ pub trait Describe: Send + Sync {
         Err(TableError::unsupported("DescribeContinuousBackups"))
     }
 
-    /// The attribute by which items expire; none if they do not: `DescribeTimeToLive`.
+    /// The attribute by which items expire (`DescribeTimeToLive`), or `None` if they do not expire.
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
         Err(TableError::unsupported("DescribeTimeToLive"))
     }
 }
 
-/// What `DescribeTable` says, as far as the tool uses it.
+/// The part of `DescribeTable` that the tool uses.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct TableDescription {
@@ -36,37 +36,37 @@ pub struct TableDescription {
     pub name: String,
     /// `arn:aws:dynamodb:region:account:table/name`.
     pub arn: String,
-    /// The table's unique id; a recreated table has another. Some engines have none.
+    /// The table's unique id. A recreated table has another id. Some engines have none.
     pub id: Option<String>,
     /// `ACTIVE`, `UPDATING`, ….
     pub status: String,
     /// Primary key.
     pub key: KeySchema,
-    /// Items, refreshed by DynamoDB about every six hours.
+    /// Number of items. DynamoDB refreshes it about every six hours.
     pub item_count: u64,
-    /// Bytes, refreshed likewise.
+    /// Size in bytes, refreshed like the number of items.
     pub size_bytes: u64,
-    /// Provisioned (read, write) capacity units per second; none on demand.
+    /// Provisioned (read, write) capacity units per second. `None` on demand.
     pub provisioned: Option<(f64, f64)>,
-    /// The table's own (read, write) maxima on demand, where it has them.
+    /// The table's own (read, write) maxima on demand, if it has any.
     pub on_demand_max: (Option<f64>, Option<f64>),
-    /// Warm throughput (read, write): what the table serves at once, where DynamoDB says so.
+    /// Warm throughput (read, write): what the table serves immediately, if DynamoDB says so.
     pub warm: Option<(f64, f64)>,
     /// Global and local secondary indexes.
     pub indexes: Vec<IndexDescription>,
-    /// What else it is: for the preflight.
+    /// Other features that the preflight checks.
     pub features: Features,
 }
 
-/// A secondary index, as far as the tool uses it.
+/// The part of a secondary index's description that the tool uses.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct IndexDescription {
     /// Name, key and projection.
     pub schema: IndexSchema,
-    /// Provisioned (read, write) capacity units per second of a global index; none on demand, and none of a local one.
+    /// Provisioned (read, write) capacity units per second of a global index. `None` on demand and for a local index.
     pub provisioned: Option<(f64, f64)>,
-    /// The index's own (read, write) maxima on demand, where it has them.
+    /// The index's own (read, write) maxima on demand, if it has any.
     pub on_demand_max: (Option<f64>, Option<f64>),
     /// Warm throughput (read, write).
     pub warm: Option<(f64, f64)>,

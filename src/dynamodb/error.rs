@@ -1,18 +1,18 @@
-//! What can go wrong with a request, and what follows: one match, from the kind of error to the directive.
+//! The errors of a request, and their consequences: one match maps each kind of error to a directive.
 
 /// An error of one request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableError {
-    /// DynamoDB throttled the request; it was not applied.
+    /// DynamoDB throttled the request and did not apply it.
     #[error("DynamoDB throttled the request: {message}")]
     Throttled {
-        /// Which limits, as far as the answer names them.
+        /// The limits that were exceeded, as far as the answer names them.
         reasons: Vec<ThrottlingReason>,
-        /// DynamoDB's words.
+        /// DynamoDB's message.
         message: String,
     },
-    /// A 5xx, a timeout, a reset, a transaction in the way.
+    /// A 5xx, a timeout, a reset or a transaction conflict.
     #[error("{message}")]
     Transient {
         /// What happened.
@@ -20,7 +20,7 @@ pub enum TableError {
         /// Whether a write may have been applied all the same.
         ambiguous: bool,
     },
-    /// A reply came, and it is not the whole reply of DynamoDB: it proves nothing.
+    /// A reply arrived, but it is not a complete reply of DynamoDB. It proves nothing.
     #[error("the reply to {operation} could not be used: {flaw}")]
     UnusableReply {
         /// The operation, for example `Scan`.
@@ -28,18 +28,18 @@ pub enum TableError {
         /// What is wrong with the reply.
         flaw: &'static str,
     },
-    /// DynamoDB does not allow this change of this item.
+    /// DynamoDB rejects this change of this item.
     #[error("{message}")]
     Rejected {
         /// Why, without attribute values.
         message: String,
     },
-    /// No request of this run can succeed until somebody mends something.
+    /// No request of this run can succeed until somebody fixes the cause.
     #[error("{message}")]
     Fatal {
-        /// What has to be mended.
+        /// What has to be fixed.
         kind: FatalKind,
-        /// DynamoDB's words.
+        /// DynamoDB's message.
         message: String,
     },
 }
@@ -53,7 +53,7 @@ pub struct ThrottlingReason {
     pub resource: String,
 }
 
-/// What an error of the whole run is about.
+/// The cause of an error that affects the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum FatalKind {
@@ -61,15 +61,15 @@ pub enum FatalKind {
     Credentials,
     /// The clock of this host differs too much from DynamoDB's for signatures to be valid.
     Clock,
-    /// The credentials may not do this.
+    /// The credentials do not permit this.
     Permission,
-    /// There is no such table (any more).
+    /// The table does not exist, or no longer exists.
     TableMissing,
-    /// DynamoDB rejects the request itself, so it would reject every one.
+    /// DynamoDB rejects the request itself, so it would reject it for every item.
     Request,
     /// The endpoint cannot be reached or spoken to at all.
     Endpoint,
-    /// The endpoint does not know this call: no DynamoDB, but an engine that stands in for it.
+    /// The endpoint does not support this call. It is not DynamoDB, but an engine that imitates it.
     Unsupported,
 }
 
@@ -81,7 +81,7 @@ impl FatalKind {
                 "Renew the credentials (for example `aws sso login`), or name another `profile` in the plan's [table]"
             }
             FatalKind::Clock => {
-                "Set the clock of this host, by NTP for example, and run the same command again; the credentials may be good"
+                "Set this host's clock, for example with NTP, and run the same command again; the credentials may be valid"
             }
             FatalKind::Permission => "Grant the permission that the message names on this table",
             FatalKind::TableMissing => {
@@ -91,30 +91,30 @@ impl FatalKind {
                 "DynamoDB would reject this request for every item, so check the plan's changes against the message"
             }
             FatalKind::Endpoint => "Check `region`, `endpoint_url` and the network path to DynamoDB",
-            FatalKind::Unsupported => "Check `endpoint_url`: what answers there does not know this call",
+            FatalKind::Unsupported => "Check `endpoint_url`: the service at this address does not support this call",
         }
     }
 }
 
-/// What follows from an error.
+/// What to do after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Directive {
     /// Wait with backoff and send it again.
     Retry,
-    /// Record the item as a failure and go on.
+    /// Record the item as a failure and continue.
     FailItem,
-    /// Stop the run, resumably; commit nothing past this point.
+    /// Stop the run so that it can be resumed. Commit nothing past this point.
     StopRun,
 }
 
 impl TableError {
-    /// What an engine answers to a call that it does not know.
+    /// The error of an engine that does not support a call.
     pub fn unsupported(call: &str) -> TableError {
-        TableError::Fatal { kind: FatalKind::Unsupported, message: format!("{call} is not known here") }
+        TableError::Fatal { kind: FatalKind::Unsupported, message: format!("the endpoint does not support {call}") }
     }
 
-    /// The one place that decides what an error leads to.
+    /// What to do after this error. No other place decides this.
     pub fn directive(&self) -> Directive {
         match self {
             TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {
@@ -136,7 +136,7 @@ impl TableError {
         }
     }
 
-    /// Whether a write that ended so may have been applied all the same.
+    /// Whether a write that ended with this error may have been applied.
     pub fn is_ambiguous(&self) -> bool {
         matches!(self, TableError::Transient { ambiguous: true, .. } | TableError::UnusableReply { .. })
     }

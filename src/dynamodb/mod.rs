@@ -19,15 +19,15 @@ pub use sink::{Consumed, Got, Sink, WriteReply};
 pub use source::{Page, PageRequest, Source};
 pub use surroundings::{Features, Recovery, StreamView, TableClass};
 
-/// What a migration works on: where its items come from, where its writes go, and the table that budgets follow. One table
-/// may be all three.
+/// The tables of a migration: the source of its items, the sink of its writes, and the table that budgets follow. One
+/// table may be all three.
 #[derive(Clone)]
 pub struct Tables {
     /// Describes the table whose capacity the run uses.
     pub described: Arc<dyn Describe>,
     /// Where items come from.
     pub source: Arc<dyn Source>,
-    /// Where writes go, and where an item is read alone.
+    /// Where writes go, and where single items are read.
     pub sink: Arc<dyn Sink>,
 }
 

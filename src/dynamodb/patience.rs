@@ -1,4 +1,4 @@
-//! A question that is asked again until it is answered, before anything has begun: no permits, no run to stop.
+//! Repeats a request until it is answered, before a run begins: there are no permits, and there is no run to stop.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use super::{Directive, TableError};
 use crate::backoff::Backoff;
 use crate::machine::Random;
 
-/// A question is asked so often at least, however long each answer takes: one that hangs uses up an attempt's whole time
-/// (5 s), and must not be the last.
+/// A request is sent at least this number of times, however long each answer takes. An answer that hangs uses up an
+/// attempt's whole time (5 s) and must not be the only attempt.
 pub const LEAST_ATTEMPTS: u32 = 3;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Asks until there is an answer, or an error that a retry cannot resolve. Gives up when `patience` is over and three
-/// attempts have failed, and returns the last error. `random` gives the jitter between two attempts.
+/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. Gives up when
+/// `patience` is over and three attempts have failed, and returns the last error. `random` supplies the jitter between
+/// attempts.
 pub async fn ask<T, F>(patience: Duration, random: &Random, question: impl Fn() -> F) -> Result<T, TableError>
 where
     F: Future<Output = Result<T, TableError>>,
@@ -46,7 +47,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// As long as an attempt may take.
+    /// The time limit of one attempt.
     const HANG: Duration = Duration::from_secs(5);
 
     fn timed_out() -> TableError {
@@ -54,8 +55,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_reply_that_hangs_is_not_the_last() {
-        let (asked, random) = (Cell::new(0), Random::with_seed(1));
+    async fn one_hanging_reply_is_not_the_last_attempt() {
+        let asked = Cell::new(0);
+        let random = Random::with_seed(1);
         let answer = ask(PATIENCE, &random, || {
             asked.set(asked.get() + 1);
             let first = asked.get() == 1;
@@ -71,8 +73,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_and_what_no_repetition_mends_ends_it_at_once() {
-        let (asked, began) = (Cell::new(0), Instant::now());
+    async fn patience_ends_and_a_permanent_error_ends_it_immediately() {
+        let asked = Cell::new(0);
+        let began = Instant::now();
         let never: Result<(), _> = ask(PATIENCE, &Random::with_seed(1), || {
             asked.set(asked.get() + 1);
             async {
@@ -84,7 +87,8 @@ mod tests {
         assert_eq!((never, asked.get()), (Err(timed_out()), LEAST_ATTEMPTS));
         assert!(began.elapsed() < HANG * LEAST_ATTEMPTS + Duration::from_secs(3), "{:?}", began.elapsed());
 
-        let (asked, began) = (Cell::new(0), Instant::now());
+        let asked = Cell::new(0);
+        let began = Instant::now();
         let refused: Result<(), _> = ask(PATIENCE, &Random::with_seed(1), || {
             asked.set(asked.get() + 1);
             async { Err(timed_out()) }

@@ -10,15 +10,15 @@ use crate::item::{Item, ItemKey, Units};
 ///
 /// The chunk is the seam for another transport: a batch of statements takes several writes in one request, `UpdateItem`
 /// takes one. An implementation promises:
-/// - **Guards.** A write takes effect only if all of its conditions hold at that instant, and then all of its actions take
-///   effect at once. A transport that cannot let DynamoDB copy a value sends [`GuardedWrite::pinned`] instead: the values
-///   travel, and the condition pins each source to the value that travels.
-/// - **Replies.** There is exactly one reply for each write, in order. A write that was applied is never reported as refused. An
-///   error that leaves open whether the write was applied is ambiguous ([`TableError::is_ambiguous`]).
+/// - **Guards.** A write takes effect only if all of its conditions are true at that moment. All of its actions then
+///   take effect together. A transport that cannot let DynamoDB copy a value sends [`GuardedWrite::pinned`] instead:
+///   the values travel, and the condition pins each source to the value that travels.
+/// - **Replies.** There is exactly one reply for each write, in order. An applied write is never reported as refused.
+///   If an error leaves open whether the write was applied, it is ambiguous ([`TableError::is_ambiguous`]).
 /// - **Durability.** [`WriteReply::Applied`] means that the write is durable, and visible to [`Sink::get`].
-/// - **Images.** A failed condition returns the item as it was found, if the service can (`ALL_OLD`).
-/// - **One request.** It does not retry and does not wait for capacity: the caller does. It sends nothing behind the
-///   caller's back after the replies are returned.
+/// - **Images.** A failed condition returns the current item, if the service can (`ALL_OLD`).
+/// - **One request.** It does not retry and does not wait for capacity: the caller does. It sends nothing in the
+///   background after it has returned the replies.
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Sends a chunk of guarded writes and returns the reply to each, in order. A chunk never names an item twice and has at
@@ -28,8 +28,8 @@ pub trait Sink: Send + Sync {
     /// Number of writes that one call of [`Sink::write`] takes; 1 if each write is a request of its own.
     fn max_chunk(&self) -> usize;
 
-    /// Reads one item, strongly consistently. It decides what a failed condition without an image means: no item is proof
-    /// that the item is gone.
+    /// Reads one item, strongly consistently. It decides what a failed condition without an image means: if it returns
+    /// no item, the item is gone.
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError>;
 }
 
@@ -52,7 +52,7 @@ pub struct Consumed {
 }
 
 impl Consumed {
-    /// Write capacity units in all: what is billed.
+    /// Total write capacity units. This is what is billed.
     pub fn total(&self) -> Units {
         self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
     }
@@ -66,9 +66,9 @@ pub enum WriteReply {
         /// Write capacity consumed, if the server stated them.
         consumed: Option<Consumed>,
     },
-    /// The condition did not hold; nothing changed.
+    /// The condition was not true. Nothing changed.
     ConditionFailed {
-        /// The item as it is, if the engine returned it. None does not say that the item is gone: [`Sink::get`] does.
+        /// The current item, if the engine returned it. `None` does not mean that the item is gone: call [`Sink::get`].
         image: Option<Item>,
     },
 }

@@ -7,15 +7,15 @@ use crate::item::{Item, Position, Units};
 
 /// Yields the items of a run, page by page: a table scan, later an index, an export or a stream.
 ///
-/// A source has segments, which are read independently of each other. The caller commits the position behind a page when
+/// A source has segments, which are read independently of each other. The caller commits the position after a page when
 /// every outcome of the page is known, and starts there after a crash. An implementation promises:
 /// - **Order.** A segment is read in one order, the same in every process and in every attempt. A request that starts
 ///   at a position returns what follows it. An item that exists throughout a read of its segment, from beginning to
 ///   end, is in the pages at least once.
 /// - **Positions are durable.** A position stays valid for the life of a run, whatever is written in between. It moves
 ///   forward with every page. A source that gets a position of another kind fails with [`TableError::Fatal`].
-/// - **Ends are certain.** `next` is none only if the segment has ended. A reply that is cut short, damaged or empty
-///   without saying so is an error, never an end.
+/// - **Ends are certain.** `next` is `None` only if the segment has ended. A reply that is cut short, damaged or
+///   unexpectedly empty is an error, never an end.
 /// - **Consistency.** With `consistent`, a page shows every write that was answered before the request. A source that
 ///   cannot do that (an index, an export, a stream) fails the request instead.
 /// - **One request.** Each call sends one request and reports how it ended. It does not retry and does not wait for
@@ -34,11 +34,11 @@ pub struct PageRequest {
     pub segment: u32,
     /// Number of segments of the run; fixed for its life.
     pub total_segments: u32,
-    /// The page begins behind this position; none at the segment's beginning.
+    /// The page begins after this position. `None` means the segment's beginning.
     pub start: Option<Position>,
-    /// Items evaluated at most; none leaves it to the source. DynamoDB's own bound is 1 MB.
+    /// The largest number of items to evaluate. `None` leaves it to the source. DynamoDB's own bound is 1 MB.
     pub limit: Option<u32>,
-    /// Strongly consistent.
+    /// Whether the read is strongly consistent.
     pub consistent: bool,
     /// Only the key of each item is needed. An implementation that does not know the key yet returns whole items. The page
     /// costs the same either way: DynamoDB charges whole items (developer guide, "Scan").
@@ -48,9 +48,9 @@ pub struct PageRequest {
 /// One page of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// The items; may be empty with more to come.
+    /// The items. They may be empty although more follow.
     pub items: Vec<Item>,
-    /// The position behind the page. None, and only none, means that the segment has ended.
+    /// The position after the page. `None` means that the segment has ended.
     pub next: Option<Position>,
     /// Read capacity units consumed, if the server stated them.
     pub units: Option<Units>,

@@ -1,37 +1,37 @@
-//! What surrounds a table's items: the way back, who hears of writes, where else the items are. For the preflight; nothing
-//! here is ever changed by the tool.
+//! What surrounds a table's items: backups, consumers of its stream, replicas. The preflight uses it; the tool never
+//! changes it.
 
-/// What `DescribeTable` says of a table beside its key, size and capacity.
+/// What `DescribeTable` says about a table besides its key, size and capacity.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Features {
-    /// What the records of its stream show; none where it has no stream.
+    /// What the records of its stream show. `None` if it has no stream.
     pub stream: Option<StreamView>,
     /// The other regions that it is replicated to, in order.
     pub replicas: Vec<String>,
     /// Whether those regions agree on each write before it is accepted (multi-region strong consistency).
     pub strong_across_regions: bool,
-    /// What it costs.
+    /// Its table class, which sets the prices.
     pub class: TableClass,
-    /// Whether it is protected against being deleted, where the engine says so.
+    /// Whether it is protected against deletion, if the engine says so.
     pub deletion_protection: Option<bool>,
 }
 
-/// What a stream's records show of an item.
+/// What the records of a stream show about an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StreamView {
     /// Its key.
     Keys,
-    /// It as it is after the write.
+    /// The item after the write.
     New,
-    /// It as it was before.
+    /// The item before the write.
     Old,
     /// Both.
     NewAndOld,
 }
 
-/// What storage and requests of a table cost.
+/// The prices for storage and requests of a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableClass {
@@ -49,6 +49,6 @@ pub struct Recovery {
     pub enabled: bool,
     /// The earliest moment that can be restored, RFC 3339.
     pub earliest: Option<String>,
-    /// For how many days back.
+    /// Number of days back that can be restored.
     pub days: Option<u32>,
 }

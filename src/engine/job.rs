@@ -1,4 +1,4 @@
-//! One session of a run: from its checkpoints to its end, or to where it was stopped.
+//! One session of a run: from its checkpoints until it ends or is stopped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,35 +27,36 @@ use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
-/// What a run works with: the table and what it is allowed.
+/// What a run works with: the table, the plan and the limits.
 pub struct Job {
     /// The plan.
     pub plan: Plan,
     /// The plan's changes, for this phase.
     pub changes: Arc<Changes>,
-    /// Where its items come from and where its writes go.
+    /// The tables that items come from and writes go to.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
-    /// What it may take.
+    /// The capacity it may use.
     pub budgets: Budgets,
     /// What a run may spend and scan.
     pub allowance: Arc<Allowance>,
-    /// When it works.
+    /// The hours in which it works.
     pub work_window: Arc<WorkWindow>,
-    /// Follows the table while it works; none if its budgets are not those of the plan, so that there is nothing to follow.
+    /// Follows the table's description while the run works. `None` if the budgets are not those of the plan: there is
+    /// nothing to follow then.
     pub table_watch: Option<Arc<TableWatch>>,
-    /// How it is stopped.
+    /// Stops the run.
     pub stop: Stopper,
-    /// Its clocks and its randomness.
+    /// The run's clocks and source of randomness.
     pub machine: Machine,
-    /// What it tells.
+    /// The live figures that the run updates.
     pub progress: Arc<Progress>,
-    /// What must hold while it sends anything: the lease is ours, the flag says what it said.
+    /// What must stay valid while it sends anything: its lease, and what the flag says.
     pub validities: Vec<Validity>,
-    /// Whether it waits only a short time for an overdue look at the table before its first request.
+    /// Whether its first request waits only briefly for an overdue description of the table.
     pub urgent: bool,
 }
 
@@ -72,7 +73,7 @@ pub struct Ended {
     pub throttles: Vec<(String, u64)>,
     /// Replies of this session that could not be used, by operation and flaw.
     pub unusable_replies: BTreeMap<String, u64>,
-    /// What of it waits for somebody.
+    /// Failures and diverged items that are still open.
     pub open: OpenWork,
     /// Why it stopped before its end, if it did.
     pub stopped: Option<StopReason>,
@@ -110,12 +111,13 @@ impl Job {
         job
     }
 
-    /// The same job, by these clocks and this randomness. To be called before [`Job::watch_table`].
+    /// The same job with these clocks and this randomness. Call it before [`Job::watch_table`].
     pub fn on(self, machine: Machine) -> Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
-    /// Follows the table, described at that moment, by looking at it this often.
+    /// Starts to follow the table. `described` is when the known description was read, `every` is the interval between
+    /// two reads.
     pub fn watch_table(&mut self, described: Instant, every: Duration) {
         let of_plan = Some(resolve_within(&self.plan.capacity, &self.description));
         let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
@@ -134,12 +136,13 @@ impl Job {
         });
     }
 
-    /// Lets the job change items that are signed or encrypted on the client, as somebody has accepted by name.
+    /// Allows the job to change items that are signed or encrypted on the client. The operator has accepted this by
+    /// name.
     pub fn edit_encrypted(&mut self) {
         self.changes = Arc::new(self.changes.as_ref().clone().sparing_encrypted(false));
     }
 
-    /// What every request of this job goes through.
+    /// The client that every request of this job goes through.
     pub fn requests(&self) -> Requests {
         let bounds = Bounds {
             scopes: Arc::clone(&self.scopes),
@@ -150,19 +153,20 @@ impl Job {
             random: self.machine.random.clone(),
         };
         let Tables { source, sink, .. } = self.tables.clone();
-        let (stop, progress) = (self.stop.clone(), Arc::clone(&self.progress));
+        let stop = self.stop.clone();
+        let progress = Arc::clone(&self.progress);
         let requests = Requests::new(source, sink, &self.description, bounds, stop, progress);
         requests.following(self.table_watch.clone()).while_valid(&self.validities)
     }
 
-    /// How a run of this job divides the table. A run that is resumed keeps its segments.
+    /// How a run of this job divides the table. A resumed run keeps its segments.
     pub fn segments(&self) -> SegmentChoice {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Whether this job's pass reads strongly consistently: the plan asks for it, or the pass's "nothing to do" proves
-    /// something. So does the pass that records the baseline: a value that a stale page does not show would count as the
-    /// migration's own, and a rollback would remove it.
+    /// Whether this job's pass reads strongly consistently. It does if the plan asks for it, or if the pass's "nothing
+    /// to do" proves something. The pass that records the baseline also does: if a stale page did not show a value, the
+    /// value would count as the migration's own, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
         self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
     }
@@ -172,13 +176,15 @@ impl Job {
         self.read_as(total_segments, self.reads_consistently())
     }
 
-    /// How a dry run or a sample of this job reads it. It records nothing, so that `run` is counted as the plan's `[scan]` says.
+    /// How a dry run or a sample of this job reads the table. It records no baseline, so it reads strongly consistently
+    /// only if the plan's `[scan]` or the changes require it.
     pub fn reading_only(&self, total_segments: u32) -> Reading {
         self.read_as(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
     }
 
     pub(crate) fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
-        let (table, choice) = (&self.description, self.segments().within(host::connections()));
+        let table = &self.description;
+        let choice = self.segments().within(host::connections());
         let scan = &ScanOptions { consistent, ..self.plan.scan.clone() };
         Reading {
             active: choice.active,
@@ -186,7 +192,7 @@ impl Job {
             consistent: scan.consistent,
             mean_item_bytes: table.size_bytes.checked_div(table.item_count),
             large: choice.large,
-            // A run of a part of the table is not made shorter by knowing the whole.
+            // Surveying the whole table does not shorten a run that scans only a part of it.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,
                 None => surveyed_items(table, scan, total_segments, self.budgets.table),
@@ -195,12 +201,12 @@ impl Job {
         }
     }
 
-    /// A writer of this job's changes in the newest session of a run.
+    /// A writer that applies this job's changes for a run.
     pub fn writer(&self, store: &State, run: &RunRecord) -> Writer {
         Writer::new(Arc::clone(&self.changes), store.history(), run.session())
     }
 
-    /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
+    /// Begins to spend for a run. What the run spent and scanned before counts against the limits.
     pub(crate) async fn begin_spend(&self, store: &State, run: &RunRecord) -> Result<(), StoreError> {
         let before = store.begin_spend(run.session(), self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
@@ -211,21 +217,21 @@ impl Job {
         }
     }
 
-    /// Where nothing is left of a limit, it is said before anything is sent.
+    /// Stops the run before it sends anything, if nothing is left of a limit or the deadline has passed.
     pub(crate) fn stop_at_limits(&self) {
         if let Some(reason) = self.work_window.past_deadline().or_else(|| self.allowance.exhausted()) {
             self.stop.stop(reason);
         }
     }
 
-    /// Makes durable what was spent in the end, no more. To be called when nothing is in flight.
+    /// Makes the final spend durable, without a reserved rest. Call it when no request is in flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
         store.settle_spend(run.session(), self.allowance.end().await).await
     }
 }
 
-/// The segments that are left.
+/// The segments that are not finished.
 pub(crate) async fn schedule(store: &State, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     store.each_segment(run.id, &mut |segment, state| scheduler.note(segment, state)).await?;

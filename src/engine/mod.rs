@@ -1,8 +1,8 @@
 //! The engine: machinery that reads a table page by page and writes its items under every limit.
 //!
-//! A pass (`passes/`) says what is done with each item. To follow one item, read `scan/` (a page is fetched), `client/` (every
-//! request is admitted, sent, and sent again), `write/` (items are decided on, written, and committed with their page) and
-//! `limits/` (what bounds the requests).
+//! A pass (`passes/`) decides what happens to each item. To follow one item, read `scan/` (fetches a page), `client/`
+//! (admits, sends and retries every request), `write/` (decides on items, writes them and commits them with their page)
+//! and `limits/` (bounds the requests).
 
 pub(crate) mod client;
 pub(crate) mod job;

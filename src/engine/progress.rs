@@ -1,4 +1,4 @@
-//! Live figures of a run, shared by all its parts. Only what is committed counts as progress.
+//! Live figures of a run, shared by all its parts. Only committed work counts as progress.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::state::Counts;
 
-/// Live figures. Written by the engine, read by whoever shows them.
+/// Live figures. The engine writes them; progress displays read them.
 #[derive(Debug, Default)]
 pub struct Progress {
     committed: Mutex<Counts>,
@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub counts: Counts,
     /// Pages committed.
     pub pages: u64,
-    /// Segments worked on now.
+    /// Segments in progress now.
     pub segments_active: u64,
     /// Segments whose last page this process has committed.
     pub segments_done: u64,
@@ -40,11 +40,11 @@ pub struct Snapshot {
     pub failed_requests: u64,
     /// Requests that wait to be sent again.
     pub backing_off: u64,
-    /// Requests that wait because as many as may be are in flight.
+    /// Requests that wait because the number of requests in flight is at its limit.
     pub without_slot: u64,
     /// Requests that wait until the lease and the flag are confirmed.
     pub confirming: u64,
-    /// Pages given up with writes possibly sent.
+    /// Pages that were given up after some of their writes may have been sent.
     pub abandoned_pages: u64,
     /// The last failed request's error.
     pub last_error: Option<String>,
@@ -69,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Pages are committed; `ends` says that they are the last of their segment.
+    /// Pages were committed. `ends` means that they are the last of their segment.
     pub(crate) fn committed(&self, counts: &Counts, pages: u64, ends: bool) {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);
@@ -94,8 +94,8 @@ impl Progress {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
     }
 
-    /// A reply could not be used: it is counted by its operation and its flaw, of which there are a few dozen. The first
-    /// of each is logged: somebody should look for what stands between the tool and DynamoDB.
+    /// Counts a reply that could not be used, by its operation and its flaw (there are a few dozen combinations). The
+    /// first of each is logged, because something between the tool and DynamoDB probably needs attention.
     pub(crate) fn reply_unusable(&self, operation: &str, flaw: &str) {
         let mut replies = self.unusable_replies.lock().unwrap_or_else(PoisonError::into_inner);
         let count = replies.entry(format!("{operation}: {flaw}")).or_default();

@@ -1,4 +1,4 @@
-//! How a run is asked to stop, and why it did.
+//! How a run is asked to stop, and why it stopped.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,18 +17,18 @@ pub enum StopReason {
     /// Ctrl-C or SIGTERM.
     #[error("it was interrupted")]
     Interrupted,
-    /// No request can succeed until somebody mends something.
+    /// No request can succeed until somebody fixes the cause.
     #[error("{message}. {}", .kind.way_out())]
     Fatal {
-        /// What has to be mended.
+        /// What has to be fixed.
         kind: FatalKind,
-        /// DynamoDB's words.
+        /// DynamoDB's message.
         message: String,
     },
     /// More items failed than `[limits] max_failures` allows.
     #[error(
         "{failures} items have failed, and [limits] max_failures is {limit}. Look at them with `backfill failures`, then \
-         mend the cause and `backfill failures retry`, or raise the limit"
+         fix the cause and run `backfill failures retry`, or raise the limit"
     )]
     MaxFailures {
         /// Items that have failed.
@@ -38,14 +38,14 @@ pub enum StopReason {
     },
     /// `[limits] max_wcu` leaves too little for the next write.
     #[error(
-        "it has spent {spent} write units{}, and the next write would take it past [limits] max_wcu = {limit}. Nothing \
-         more is written by this run until the limit is raised: what is spent stays counted",
+        "it has spent {spent} write units{}, and the next write would take it past [limits] max_wcu = {limit}. This run \
+         writes nothing more until the limit is raised: what is spent stays counted",
         of_which_lost(*lost, &lost.to_string())
     )]
     MaxWcu {
         /// Write capacity units, over all sessions.
         spent: Units,
-        /// Of these: slices that killed processes had open. At most so much less was used.
+        /// The part of `spent` that killed processes had reserved. They may have used less of it.
         lost: Units,
         /// The limit.
         limit: Units,
@@ -53,14 +53,14 @@ pub enum StopReason {
     /// `[limits] max_cost_usd` leaves too little for the next request.
     #[error(
         "it has cost about ${spent:.6}{}, and the next request would take it past [limits] max_cost_usd = {limit} (an \
-         estimate, {}). Nothing more is read or written by this run until the limit is raised: what is spent stays counted",
+         estimate, {}). This run reads and writes nothing more until the limit is raised: what is spent stays counted",
         of_which_lost(*lost, &format!("${lost:.6}")),
         .basis.text()
     )]
     MaxCost {
         /// US dollars by estimate, over all sessions.
         spent: f64,
-        /// Of these: slices that killed processes had open.
+        /// The part of `spent` that killed processes had reserved.
         lost: f64,
         /// The limit.
         limit: f64,
@@ -69,8 +69,8 @@ pub enum StopReason {
     },
     /// `[limits] max_items` is reached.
     #[error(
-        "{scanned} items have been scanned, and [limits] max_items is {limit}. No more are scanned by this run until the \
-         limit is raised"
+        "{scanned} items have been scanned, and [limits] max_items is {limit}. This run scans no more until the limit is \
+         raised"
     )]
     MaxItems {
         /// Items, over all sessions.
@@ -79,24 +79,24 @@ pub enum StopReason {
         limit: u64,
     },
     /// `[limits] deadline` has passed.
-    #[error("the time is past [limits] deadline = {0}. Nothing more is done until it is set later, or taken out")]
+    #[error("[limits] deadline = {0} has passed. The run does nothing more until the deadline is set later or removed")]
     Deadline(String),
-    /// Not one write was accepted so far, and many were not.
+    /// Many writes were rejected, and none was accepted so far.
     #[error(
         "all of the first {refused} writes were rejected, by DynamoDB or, unsent, by a check of its rules. The plan is \
-         probably wrong: correct it, and give it another [migration] name. The first reason: {reason}"
+         probably wrong: correct it, and give it another [migration] name. The first write was rejected because: {reason}"
     )]
     AllFailing {
-        /// Writes that were refused.
+        /// Number of rejected writes.
         refused: u64,
-        /// Why the first one was.
+        /// Why the first one was rejected.
         reason: String,
     },
-    /// An item is signed or encrypted on the client, and nobody has accepted that it is changed.
+    /// An item is signed or encrypted on the client, and nobody has accepted that such items are changed.
     #[error(
-        "it found items that are signed or encrypted on the client, and a change would break their signature. They are \
-         listed as failures, unchanged. Let an application that has the keys make this change, or leave those items \
-         out. If the signature covers nothing that the plan changes, run the same command again with --accept \
+        "it found items that are signed or encrypted on the client. A change would break their signature, so they were \
+         not changed and are listed as failures. Let an application that has the keys make this change, or exclude those \
+         items. If the signature covers nothing that the plan changes, run the same command again with --accept \
          client-encryption; to change items that `run` listed as failures, use `backfill failures PLAN retry --accept \
          client-encryption`"
     )]
@@ -109,30 +109,30 @@ pub enum StopReason {
         /// The last error.
         message: String,
     },
-    /// The table is not the one that the run began on, or cannot be worked on as it is.
+    /// The table is not the one that the run began on, or its current status does not allow work.
     #[error(
         "{0}. Requests in flight were finished; nothing more is read or written. Run it again when the table is \
          ACTIVE. A replaced table needs a new migration under another [migration] name"
     )]
     TableChanged(String),
-    /// The flag was moved to where this phase must not go on.
+    /// The flag was moved to a position at which this phase must not continue.
     #[error(
         "the flag was moved while it worked: {0}. Requests in flight were finished; nothing more is read or written"
     )]
     FlagMoved(String),
-    /// The flag could not be read for so long, or only later than applications may obey what it said.
+    /// The flag could not be read for too long, or every answer arrived after applications had stopped obeying it.
     #[error(
-        "the flag could not be read in time for {} s: {why}. It is unknown what applications obey, so nothing more is read \
-         or written. Everything done so far is committed. Run the same command again when the flag can be read in time",
+        "the flag could not be read in time for {} s: {why}. It is unknown which value applications obey, so nothing more \
+         is read or written. Everything done so far is committed. Run the same command again when the flag can be read in time",
         .unread.as_secs()
     )]
     FlagUnread {
-        /// For how long; a sleep of the machine counts as none of it.
+        /// For how long. Time during which the machine slept does not count.
         unread: Duration,
         /// The last error.
         why: String,
     },
-    /// Another process may work on this migration now.
+    /// Another process may be working on this migration now.
     #[error("{0}. Nothing more is read or written by this process")]
     LeaseLost(LeaseLost),
     /// The scheduler could not hand out work.
@@ -141,21 +141,25 @@ pub enum StopReason {
     /// Progress could not be made durable.
     #[error("progress could not be stored: {0}")]
     Store(String),
-    /// A fault of the tool.
+    /// A fault in backfill itself.
     #[error("a worker ended unexpectedly ({0}); this is a fault of backfill")]
     Internal(String),
 }
 
-/// What of a sum was only reserved when a process was killed; nothing, where nothing was.
+/// The part of a sum that killed processes had only reserved. Empty if there is no such part.
 fn of_which_lost(lost: f64, text: &str) -> String {
-    if lost > 0.0 { format!(" (of which up to {text} only reserved when a process was killed)") } else { String::new() }
+    if lost > 0.0 {
+        format!(" (including up to {text} only reserved when a process was killed)")
+    } else {
+        String::new()
+    }
 }
 
-/// The work was given up because the run is stopping; the reason stands in the [`Stopper`].
+/// The work was given up because the run is stopping. The [`Stopper`] has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
-/// Asks every part of a run to stop, once, for one reason: the first.
+/// Asks every part of a run to stop, once and for one reason: the first one given.
 #[derive(Debug, Clone, Default)]
 pub struct Stopper(Arc<Inner>);
 
@@ -168,17 +172,17 @@ struct Inner {
 impl Stopper {
     /// Asks the run to stop. The first reason stays.
     pub fn stop(&self, reason: StopReason) {
-        // A later reason is a consequence of the first, or of the same cause.
+        // A later reason follows from the first, or has the same cause.
         let _ = self.0.reason.set(reason);
         self.0.token.cancel();
     }
 
-    /// Why it stops, if it does.
+    /// Why the run is stopping, if it is.
     pub fn reason(&self) -> Option<&StopReason> {
         self.0.reason.get()
     }
 
-    /// Whether it stops.
+    /// Whether the run is stopping.
     pub fn is_stopping(&self) -> bool {
         self.0.token.is_cancelled()
     }
@@ -188,8 +192,8 @@ impl Stopper {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for something that may be given up at any point: permits, a pause, a prefetched page. Never for a request
-    /// in flight.
+    /// Waits for something that may be given up at any point: permits, a pause, a prefetched page. Never use it for a
+    /// request in flight.
     pub(crate) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {
             biased;

@@ -1,31 +1,31 @@
-//! Values of an attribute by which items expire (developer guide, "Using time to live": a number, seconds since 1970; values
-//! more than five years past expire nothing).
+//! Values of an attribute that expires items (developer guide, "Using time to live": a number in seconds since 1970; a
+//! value more than five years in the past expires nothing).
 
 use super::Value;
 
-/// As seconds this is in the year 5138: such a value is in milliseconds, or in something smaller.
+/// In seconds, this is the year 5138. Such a value is in milliseconds or a smaller unit.
 const NO_SECONDS: f64 = 1e11;
 
 /// Five years, in seconds.
 const FIVE_YEARS: f64 = 5.0 * 365.25 * 86_400.0;
 
-/// What time to live makes of a value.
+/// The effect of a value on time to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// It is no number: the item never expires.
+    /// The value is not a number: the item never expires.
     NotANumber,
-    /// It is in milliseconds: the item expires in thousands of years.
+    /// The value is in milliseconds: the item expires in thousands of years.
     Milliseconds,
-    /// It is more than five years past: the item never expires.
+    /// The value is more than five years in the past: the item never expires.
     LongPast,
-    /// It has passed: the item is deleted.
+    /// The value is in the past: the item is deleted.
     Past,
-    /// It is to come.
+    /// The value is in the future.
     Future,
 }
 
 impl Expiry {
-    /// Of this value at this time, in seconds since 1970.
+    /// The effect of this value at this time, in seconds since 1970.
     pub fn of(value: &Value, now: f64) -> Expiry {
         let Value::N(number) = value else { return Expiry::NotANumber };
         match number.as_str().parse::<f64>() {
@@ -38,14 +38,14 @@ impl Expiry {
     }
 }
 
-/// How many values are of a unit that time to live does not know.
+/// Number of values in a unit that time to live does not support.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
-    /// Values.
+    /// Number of values.
     pub values: u64,
-    /// Of them, those in milliseconds.
+    /// Number of values in milliseconds.
     pub milliseconds: u64,
-    /// Of them, those that are no numbers.
+    /// Number of values that are not numbers.
     pub not_numbers: u64,
 }
 
@@ -60,7 +60,7 @@ impl Times {
         }
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds the counts of another part.
     pub fn merge(&mut self, other: Times) {
         self.values += other.values;
         self.milliseconds += other.milliseconds;
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_told_apart() {
+    fn units_are_distinguished() {
         let now = 1_800_000_000.0;
         let of = |text: &str| Expiry::of(&Value::N(text.parse().unwrap()), now);
         for (text, expiry) in [

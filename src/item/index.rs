@@ -1,29 +1,30 @@
-//! Secondary indexes, as far as they decide what a write costs.
+//! Secondary indexes, as far as the cost of a write depends on them.
 
 use super::KeyAttribute;
 
-/// What of an item an index holds.
+/// The attributes of an item that an index contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexSchema {
     /// Index name.
     pub name: String,
-    /// Key attributes of the index, partition key first. An item is in the index when it has all of them.
+    /// Key attributes of the index, partition key first. An item is in the index if it has all of them.
     pub key: Vec<KeyAttribute>,
-    /// How many of them are its partition key: one, or up to four of a global index. The others are its sort key.
+    /// Number of these attributes that form the partition key: one, or up to four for a global index. The others form
+    /// the sort key.
     pub partition: usize,
-    /// The other attributes that it holds.
+    /// The other attributes of the index.
     pub projection: Projection,
-    /// A local secondary index is paid for with the table's own capacity; a global one has its own.
+    /// A local secondary index uses the table's capacity; a global index has its own.
     pub local: bool,
 }
 
-/// Which attributes an index holds beside its own key and the table's.
+/// The attributes of an index in addition to its own key and the table's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Projection {
-    /// All of them.
+    /// All attributes.
     All,
-    /// None.
+    /// No other attributes.
     KeysOnly,
-    /// These.
+    /// Only these attributes.
     Include(Vec<String>),
 }

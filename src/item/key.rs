@@ -1,4 +1,4 @@
-//! Primary keys: the item key, and the table's key schema that it is cut out by.
+//! Primary keys: the item key, and the table's key schema.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,9 +19,9 @@ pub struct KeyAttribute {
 /// A table's primary key: the partition key, and the sort key if it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySchema {
-    /// Hashed to choose the partition.
+    /// Its hash determines the partition.
     pub partition: KeyAttribute,
-    /// Orders the items of one partition key.
+    /// It orders the items of one partition key.
     pub sort: Option<KeyAttribute>,
 }
 
@@ -31,7 +31,7 @@ impl KeySchema {
         std::iter::once(&self.partition).chain(&self.sort).map(|a| a.name.as_str())
     }
 
-    /// Cuts the item key out of an item; none if a key attribute is missing, which no stored item can be.
+    /// The key of an item. `None` if a key attribute is missing, which is impossible for a stored item.
     pub fn key_of(&self, item: &Item) -> Option<ItemKey> {
         self.names().map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect::<Option<Item>>().map(ItemKey)
     }
@@ -52,12 +52,12 @@ impl ItemKey {
         &self.0
     }
 
-    /// The hash of its partition key, the attribute of this name.
+    /// The hash of the value of the partition key. `partition_key` is the name of its attribute.
     pub fn partition_hash(&self, partition_key: &str) -> PartitionHash {
         PartitionHash::of(self.0.get(partition_key).unwrap_or(&Value::Null))
     }
 
-    /// DynamoDB JSON in one line: how a key is stored and listed. One text for each key.
+    /// DynamoDB JSON on one line, to store and list keys. Each key has exactly one text.
     pub fn to_text(&self) -> String {
         item_to_json(&self.0).to_string()
     }
@@ -69,20 +69,20 @@ impl ItemKey {
     }
 }
 
-/// Names a partition key by 64 bits: enough to keep token buckets apart. Two keys with one hash share a bucket, which is
-/// slower and safe. It is not DynamoDB's own hash, which nobody can see.
+/// Identifies a partition key by 64 bits, which is enough to keep token buckets apart. Two keys with the same hash
+/// share a bucket, which is slower but safe. This is not DynamoDB's own hash, which is not public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionHash(u64);
 
 impl PartitionHash {
-    /// The hash of a partition key's value. Numbers that are equal have one hash, however they are written.
+    /// The hash of a partition key's value. Equal numbers have the same hash, however they are written.
     pub fn of(value: &Value) -> PartitionHash {
         let mut hasher = DefaultHasher::new();
         match value {
             Value::S(text) => text.hash(&mut hasher),
             Value::B(bytes) => bytes.hash(&mut hasher),
             Value::N(number) => number.canonical().hash(&mut hasher),
-            // No key attribute has another type.
+            // A key attribute never has another type.
             other @ (Value::Bool(_)
             | Value::Null
             | Value::Ss(_)
@@ -94,19 +94,19 @@ impl PartitionHash {
         PartitionHash(hasher.finish())
     }
 
-    /// The hash as a number, even over all of them.
+    /// The hash as a number, evenly distributed.
     pub fn number(self) -> u64 {
         self.0
     }
 
-    /// Which of so many parts it falls into.
+    /// The part, of `parts` parts, that the hash belongs to.
     pub(crate) fn shard(self, parts: usize) -> usize {
-        // The upper half: maps take the lower bits of the same hash.
+        // Use the upper half, because hash maps use the lower bits of the same hash.
         (self.0 >> 32) as usize % parts
     }
 }
 
-/// For people: `pk=CUSTOMER#1 sk=ORDER#2`, control characters escaped.
+/// Text for people: `pk=CUSTOMER#1 sk=ORDER#2`, with control characters escaped.
 impl fmt::Display for ItemKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (name, value)) in self.0.iter().enumerate() {

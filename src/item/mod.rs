@@ -1,5 +1,5 @@
-//! Items as DynamoDB knows them: attribute values, numbers of 38 digits, document paths, keys, and the size rules that
-//! turn an item into capacity units. Pure: nothing here waits, reads a clock or talks to anything.
+//! DynamoDB items: attribute values, numbers with up to 38 digits, document paths, keys, and the size rules that turn
+//! an item into capacity units. Pure: this code does not wait, read a clock, or communicate.
 
 mod client_encryption;
 mod expiry;

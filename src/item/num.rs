@@ -5,40 +5,40 @@ use std::str::FromStr;
 
 use bigdecimal::BigDecimal;
 
-/// A DynamoDB number, kept as the text that came over the wire and only parsed when it is compared or measured.
+/// A DynamoDB number. It keeps the text from the wire and parses it only to compare or measure it.
 ///
-/// Equality is numeric (`1.10 == 1.1`), as in DynamoDB's own comparisons; [`Num::as_str`] gives the bytes unchanged.
+/// Equality is numeric (`1.10 == 1.1`), as in DynamoDB's own comparisons. [`Num::as_str`] returns the text unchanged.
 #[derive(Debug, Clone)]
 pub struct Num(String);
 
 /// Why a text is not a DynamoDB number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumError {
-    /// Not a decimal number at all.
+    /// It is not a decimal number.
     #[error("it is not a decimal number")]
     NotANumber,
-    /// DynamoDB keeps 38 significant digits; more would be rounded, so they are refused.
-    #[error("it has {0} significant digits, and DynamoDB keeps at most 38")]
+    /// DynamoDB keeps 38 significant digits. More digits would be rounded, so they are refused.
+    #[error("it has {0} significant digits, but DynamoDB keeps at most 38")]
     TooManyDigits(usize),
     /// The magnitude is outside 1E-130 … 9.99E+125.
     #[error("its magnitude is outside DynamoDB's range of 1E-130 to 9.9E+125")]
     OutOfRange,
 }
 
-/// Significant digits that DynamoDB keeps (developer guide, "Data types": Number).
+/// Maximum number of significant digits in DynamoDB (developer guide, "Data types": Number).
 const MAX_DIGITS: usize = 38;
 
-/// The longest text that is read as a number. The longest that DynamoDB needs has 170 characters: a sign, `0.`, 129 zeros
-/// and 38 digits.
+/// The longest text that is read as a number. DynamoDB needs at most 170 characters: a sign, `0.`, 129 zeros and 38
+/// digits.
 pub(crate) const MAX_NUMBER_TEXT: usize = 400;
 
 impl Num {
-    /// Parses a number that a person wrote, and holds it to DynamoDB's limits.
+    /// Parses a number that a person wrote, and checks it against DynamoDB's limits.
     pub fn parse(text: &str) -> Result<Num, NumError> {
         if text.len() > MAX_NUMBER_TEXT || !looks_decimal(text) {
             return Err(NumError::NotANumber);
         }
-        // Checked before any arithmetic: an exponent of millions must not be expanded.
+        // Check this before any arithmetic, because a huge exponent must not be expanded.
         if exponent_of(text).is_none_or(|e| e.abs() > 600) {
             return Err(NumError::OutOfRange);
         }
@@ -57,17 +57,17 @@ impl Num {
         Ok(Num(text.to_owned()))
     }
 
-    /// Takes a number that DynamoDB sent; DynamoDB has checked it.
+    /// Takes a number from DynamoDB without a check, because DynamoDB has checked it.
     pub fn from_wire(text: String) -> Num {
         Num(text)
     }
 
-    /// The text as it came.
+    /// The text as received.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// One spelling for each numeric value, for hashing and for fingerprints: sign, digits, power of ten.
+    /// One spelling per numeric value, for hashes and fingerprints: sign, digits, power of ten.
     pub fn canonical(&self) -> String {
         match canonical(&self.0) {
             Some((negative, digits, scale)) => {
@@ -77,9 +77,9 @@ impl Num {
         }
     }
 
-    /// Bytes that the number takes in an item: one, plus one for every two significant digits on each side of the point,
-    /// plus one if negative (developer guide, "Capacity unit consumption"; the split at the point, and that zeros at either
-    /// end take nothing, is from captures of AWS).
+    /// Bytes of the number in an item: one, plus one for every two significant digits on each side of the point, plus
+    /// one if it is negative (developer guide, "Capacity unit consumption"). Captures of AWS show the split at the
+    /// point, and that leading and trailing zeros take no bytes.
     pub fn bytes(&self) -> usize {
         let Some((negative, digits, scale)) = canonical(&self.0) else { return self.0.len() };
         if digits == "0" {
@@ -116,7 +116,7 @@ impl FromStr for Num {
     }
 }
 
-/// Sign, significant digits without leading or trailing zeros, and scale: the value is ±digits × 10^-scale.
+/// Sign, significant digits without leading or trailing zeros, and scale. The value is ±digits × 10^-scale.
 fn canonical(text: &str) -> Option<(bool, String, i64)> {
     let number = BigDecimal::from_str(text).ok()?.normalized();
     let (mantissa, scale) = number.as_bigint_and_exponent();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dynamodb_cannot_keep_is_refused() {
+    fn numbers_that_dynamodb_cannot_store_are_refused() {
         assert_eq!(Num::parse(&"9".repeat(39)), Err(NumError::TooManyDigits(39)));
         assert!(Num::parse(&"9".repeat(38)).is_ok());
         assert!(Num::parse("9.9e125").is_ok());
@@ -208,7 +208,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn canonical_form_names_the_value(mantissa in any::<i64>(), zeros in 0_usize..10, scale in 0_i64..20) {
+        fn equal_numbers_have_the_same_canonical_form(mantissa in any::<i64>(), zeros in 0_usize..10, scale in 0_i64..20) {
             let plain = Num::parse(&format!("{mantissa}e-{scale}")).unwrap();
             let padded = Num::parse(&format!("{mantissa}{}e-{}", "0".repeat(zeros), scale + zeros as i64)).unwrap();
             prop_assert_eq!(plain.canonical(), padded.canonical());

@@ -7,9 +7,9 @@ use super::{Item, Value};
 
 /// A path to an attribute or into a nested document, as a plan writes it.
 ///
-/// Steps are separated by dots; `[n]` selects a list element. A name of letters, digits and underscores stands as it
-/// is; any other goes in double quotes, with `""` for a quote inside. Reserved words need nothing: every name reaches
-/// DynamoDB through a placeholder.
+/// Dots separate steps, and `[n]` selects a list element. A name of letters, digits and underscores needs no quotes.
+/// Any other name goes in double quotes, with `""` for a quote inside. Reserved words need no quotes, because every
+/// name is sent to DynamoDB as a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path(Vec<Step>);
 
@@ -22,27 +22,27 @@ pub enum Step {
     Index(usize),
 }
 
-/// Why a text is not a path; `at` is the byte where it stops being one.
+/// Why a text is not a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct PathError {
-    /// Byte offset in the text.
+    /// Byte offset of the error in the text.
     pub at: usize,
-    /// What is wrong there, and the way out.
+    /// The error and a remedy.
     pub what: String,
 }
 
-/// The most levels that an attribute may have, itself included (developer guide, "Service quotas": 32 levels). A path has
-/// no more steps than that.
+/// Maximum number of levels of an attribute, including itself (developer guide, "Service quotas": 32 levels). A path
+/// has no more steps than that.
 pub const MAX_LEVELS: usize = 32;
 
 impl Path {
-    /// The steps, first the top-level attribute.
+    /// The steps, starting with the top-level attribute.
     pub fn steps(&self) -> &[Step] {
         &self.0
     }
 
-    /// The path of a top-level attribute of this name, whatever characters it has.
+    /// The path of a top-level attribute with this name, which may have any characters.
     pub fn attribute(name: impl Into<String>) -> Path {
         Path(vec![Step::Name(name.into())])
     }
@@ -55,27 +55,27 @@ impl Path {
         }
     }
 
-    /// Whether the path names a list element: replaying a write to one shifts or appends elements.
+    /// Whether the path names a list element. Replaying a write to a list element shifts or appends elements.
     pub fn ends_in_index(&self) -> bool {
         matches!(self.0.last(), Some(Step::Index(_)))
     }
 
-    /// Whether it names a whole top-level attribute.
+    /// Whether the path names a whole top-level attribute.
     pub fn is_top_level(&self) -> bool {
         self.0.len() == 1
     }
 
-    /// The path without its last step; none for a top-level attribute.
+    /// The path without its last step, or `None` for a top-level attribute.
     pub fn parent(&self) -> Option<Path> {
         (self.0.len() > 1).then(|| Path(self.0[..self.0.len() - 1].to_vec()))
     }
 
-    /// The containers on the way to this path, outermost first, without the path itself.
+    /// The containers of this path, outermost first, without the path itself.
     pub fn ancestors(&self) -> impl Iterator<Item = Path> + '_ {
         (1..self.0.len()).map(|n| Path(self.0[..n].to_vec()))
     }
 
-    /// Whether one path is the other or contains it.
+    /// Whether the paths are equal or one contains the other.
     pub fn overlaps(&self, other: &Path) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| a == b)
     }
@@ -98,8 +98,8 @@ impl Path {
         Some(value)
     }
 
-    /// Puts a value at this path of a client-side image, as `SET` would. False, and nothing changed, where the parent
-    /// is missing or of another type, or where the path ends in a list index.
+    /// Sets a value at this path in a client-side image, as `SET` would. Returns false and changes nothing if the
+    /// parent is missing or of another type, or if the path ends in a list index.
     pub fn set(&self, item: &mut Item, value: Value) -> bool {
         match self.container(item) {
             Some((map, name)) => {
@@ -110,7 +110,8 @@ impl Path {
         }
     }
 
-    /// Takes the value at this path out of a client-side image, as `REMOVE` would; none where there is none.
+    /// Removes the value at this path from a client-side image, as `REMOVE` would. Returns it, or `None` if there was
+    /// none.
     pub fn remove(&self, item: &mut Item) -> Option<Value> {
         self.container(item).and_then(|(map, name)| map.remove(name))
     }
@@ -163,7 +164,7 @@ impl FromStr for Path {
                     return Err(error(
                         at,
                         format!(
-                            "{c:?} cannot stand here; put a name that contains it in double quotes: {}",
+                            "{c:?} is not allowed here; put a name that contains it in double quotes: {}",
                             quoted(text)
                         ),
                     ));
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn quoting_reaches_every_name() {
+    fn every_name_can_be_quoted() {
         assert_eq!(path("address.zip").steps().len(), 2);
         assert_eq!(path("\"e-mail.addr#1\""), Path::attribute("e-mail.addr#1"));
         assert_eq!(path("\"we\"\"ird\""), Path::attribute("we\"ird"));

@@ -1,13 +1,13 @@
-//! A durable place in a source.
+//! A durable position in a source.
 
 use super::ItemKey;
 
-/// A durable place in a segment of a source. Reading goes on behind it, also in another process. A further kind of source
-/// adds a variant: a match over positions names each of them.
+/// A durable position in a segment of a source. Reading continues after it, also in another process. A new kind of
+/// source adds a variant, and a match over positions names every variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
-    /// Behind the item with this key, in the order of a table scan: `LastEvaluatedKey`, and then `ExclusiveStartKey`. The
-    /// item itself need not exist any more.
+    /// After the item with this key, in the order of a table scan: the `LastEvaluatedKey` that becomes the next
+    /// `ExclusiveStartKey`. The item itself may no longer exist.
     Key(ItemKey),
 }
 

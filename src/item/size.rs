@@ -1,17 +1,17 @@
-//! How many bytes an item takes and how many capacity units that costs.
+//! The size of an item in bytes, and the capacity units that it costs.
 //!
-//! Source: developer guide, "Capacity unit consumption" (bytes per type) and "Provisioned throughput" (units). Sets cost
-//! the sum of their members; that AWS has no overhead there is taken from third-party captures.
+//! Source: developer guide, "Capacity unit consumption" (bytes per type) and "Provisioned throughput" (units). The size
+//! of a set is the sum of its members; third-party captures show that AWS adds no overhead to it.
 
 use super::{Item, Value};
 
-/// The largest item that DynamoDB keeps, in bytes, attribute names included (400 KB).
+/// The largest item that DynamoDB stores, in bytes, including attribute names (400 KB).
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 
-/// Capacity units, in halves: an eventually consistent read of 4 KB is half a unit.
+/// Capacity units. Half units exist: an eventually consistent read of 4 KB is half a unit.
 pub type Units = f64;
 
-/// Bytes of a value, without the name that it has in an item.
+/// Bytes of a value, without its attribute name.
 pub fn value_bytes(value: &Value) -> usize {
     match value {
         Value::S(s) => s.len(),
@@ -31,17 +31,18 @@ pub fn item_bytes(item: &Item) -> usize {
     item.iter().map(|(name, value)| attribute_bytes(name, value)).sum()
 }
 
-/// Bytes of one top-level attribute, its name included.
+/// Bytes of one top-level attribute, including its name.
 pub fn attribute_bytes(name: &str, value: &Value) -> usize {
     name.len() + value_bytes(value)
 }
 
-/// Write capacity units of one standard write: the larger of the image before and after, in started KB, at least one.
+/// Write capacity units of one standard write: the larger of the image before and after, in started KB, but at least
+/// one.
 pub fn write_units(before: usize, after: usize) -> Units {
     before.max(after).div_ceil(1024).max(1) as Units
 }
 
-/// Read capacity units for so many bytes: one per started 4 KB strongly consistent, half of that eventually.
+/// Read capacity units for this number of bytes: one per started 4 KB if strongly consistent, otherwise half of that.
 pub fn read_units(bytes: usize, consistent: bool) -> Units {
     let units = bytes.div_ceil(4096).max(1) as Units;
     if consistent { units } else { units / 2.0 }

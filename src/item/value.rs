@@ -1,4 +1,4 @@
-//! Attribute values, and DynamoDB JSON for what is stored or shown.
+//! Attribute values, and their DynamoDB JSON for storage and display.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,19 +41,19 @@ pub enum Value {
 /// Why a JSON document is not DynamoDB JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// The object must have exactly one member that names the type.
+    /// The object does not have exactly one member that names the type.
     #[error(
-        "a value is an object with one member that names its type: S, N, B, BOOL, NULL, SS, NS, BS, L or M (found {0})"
+        "a value must be an object with one member that names its type: S, N, B, BOOL, NULL, SS, NS, BS, L or M (found {0})"
     )]
     NotTyped(String),
-    /// What stands behind the type name has the wrong form.
+    /// The body of the type has the wrong form.
     #[error("the value of {0} has the wrong form: {1}")]
     WrongForm(&'static str, &'static str),
-    /// A number is out of DynamoDB's reach.
-    #[error("{0:?} is not a number that DynamoDB can keep: {1}")]
+    /// A number is outside DynamoDB's range.
+    #[error("{0:?} is not a number that DynamoDB can store: {1}")]
     Number(String, NumError),
-    /// DynamoDB has no empty sets.
-    #[error("{0} is empty or repeats a member, and a DynamoDB set can be neither")]
+    /// A set is empty or repeats a member.
+    #[error("{0} is empty or repeats a member, which a DynamoDB set must not")]
     BadSet(&'static str),
 }
 
@@ -74,8 +74,8 @@ impl Value {
         }
     }
 
-    /// Whether it has more levels than this: a scalar, a set or an empty document is one level, a document with members one
-    /// more than the deepest of them. It looks no deeper than that.
+    /// Whether the value has more levels than this. A scalar, a set or an empty document has one level. A document with
+    /// members has one level more than its deepest member. Looks no deeper than `levels`.
     pub fn nests_deeper_than(&self, levels: usize) -> bool {
         let Some(left) = levels.checked_sub(1) else { return true };
         match self {
@@ -92,7 +92,7 @@ impl Value {
         }
     }
 
-    /// DynamoDB JSON, `{"S": "x"}`; set members are sorted, numbers keep their text.
+    /// DynamoDB JSON, `{"S": "x"}`. Set members are sorted, and numbers keep their text.
     pub fn to_json(&self) -> Json {
         match self {
             Value::S(s) => json!({ "S": s }),
@@ -124,7 +124,7 @@ impl Value {
             "BOOL" => body.as_bool().map(Value::Bool).ok_or(JsonError::WrongForm("BOOL", "true or false")),
             "NULL" => match body.as_bool() {
                 Some(true) => Ok(Value::Null),
-                _ => Err(JsonError::WrongForm("NULL", "it can only be true")),
+                _ => Err(JsonError::WrongForm("NULL", "the only valid value is true")),
             },
             "SS" => set("SS", body, |b| string("SS", b).map(str::to_owned), String::clone).map(Value::Ss),
             "NS" => set("NS", body, |b| number("NS", b), Num::canonical).map(Value::Ns),

@@ -1,9 +1,9 @@
-//! What the embedded engine's own interface cannot do, done beneath it over a second SQLite connection: telling a foreign
-//! file from its own, indexing its tables for parallel scans, and marking a load that is not finished.
+//! Operations that the embedded engine's interface does not offer, done over a second SQLite connection to its database:
+//! recognising a foreign file, indexing tables for parallel scans, and marking an unfinished load.
 //!
-//! Why the index: the engine orders a parallel scan by `(hash_prefix, pk, sk)` and has no index on it, so that each page
-//! reads and sorts the whole table and a scan takes time quadratic in it (16 segments over 200,000 items: 15 s without
-//! the index, 1 s with it). SQLite lets any connection to the same database add one, and drops it with its table.
+//! Why the index: the engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these columns. So each
+//! page reads and sorts the whole table, and a scan takes quadratic time (16 segments over 200,000 items: 15 s without the
+//! index, 1 s with it). In SQLite, any connection to the same database can add an index; dropping the table drops it too.
 //! This is the only file of `local/` that names `rusqlite`.
 
 use std::path::{Path, PathBuf};
@@ -14,25 +14,25 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::LocalError;
 
-/// How long index creation waits for the engine to finish what it is writing.
+/// How long index creation waits for the engine's current write to finish.
 const WAIT_FOR_WRITER: Duration = Duration::from_secs(30);
 
-/// Numbers the in-memory databases of this process, since SQLite shares those that have the same name.
+/// Numbers the in-memory databases of this process, because SQLite shares databases with equal names.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Loads that were begun and not finished. The engine creates a table in several transactions and cannot rename one, so
-/// the note that it is incomplete has to be there before the table is.
+/// Records loads that have begun but not finished. The engine creates a table in several transactions and cannot rename a
+/// table, so the record must exist before the table does.
 const LOADS: &str = "CREATE TABLE IF NOT EXISTS _backfill_loads \
                      (table_name TEXT PRIMARY KEY, seed TEXT NOT NULL, items TEXT NOT NULL)";
 
-/// What a table is loaded with: sample items by seed and number.
+/// The seed and the number of the sample items that a table is loaded with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) seed: u64,
     pub(super) items: u64,
 }
 
-/// Where the engine's SQLite database is: a file, or a name in this process's memory.
+/// The location of the engine's SQLite database: a file, or a named database in the memory of this process.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     location: String,
@@ -41,24 +41,24 @@ pub(super) struct Store {
 impl Store {
     /// A database file.
     pub(super) fn file(path: &Path) -> Result<Store, LocalError> {
-        // Made absolute so that no path can be taken for one of SQLite's `file:` addresses.
+        // An absolute path cannot be mistaken for a `file:` URI of SQLite.
         let absolute = std::path::absolute(path).map_err(|e| unusable(path, e))?;
         let location = absolute.into_os_string().into_string().map_err(|_| unusable(path, "its path is not UTF-8"))?;
         Ok(Store { location })
     }
 
-    /// A database in memory that a second connection of this process can reach, which `:memory:` does not allow.
+    /// A database in memory that a second connection of this process can open. `:memory:` does not allow that.
     pub(super) fn memory() -> Store {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Store { location: format!("file:/backfill-{}-{number}?vfs=memdb", std::process::id()) }
     }
 
-    /// What the engine opens.
+    /// The name that the engine opens.
     pub(super) fn location(&self) -> &str {
         &self.location
     }
 
-    /// Gives the table the index that makes its parallel scans linear; does nothing where it is there already.
+    /// Creates the index that makes parallel scans of the table linear, unless it exists.
     pub(super) fn index(&self, table: &str) -> Result<(), LocalError> {
         let quoted = quoted(table);
         let index = quoted_index(table);
@@ -66,13 +66,13 @@ impl Store {
         self.connect()?.execute_batch(&sql).map_err(sqlite)
     }
 
-    /// Indexes every table that the engine knows.
+    /// Indexes every table of the engine.
     pub(super) fn index_all(&self) -> Result<(), LocalError> {
         let tables = self.tables().map_err(sqlite)?;
         tables.iter().try_for_each(|table| self.index(table))
     }
 
-    /// Notes, durably and before the table is created, that it is being loaded.
+    /// Records durably that the table is being loaded. Call this before creating the table.
     pub(super) fn mark_load(&self, table: &str, load: Load) -> Result<(), LocalError> {
         let connection = self.connect()?;
         connection.execute_batch(LOADS).map_err(sqlite)?;
@@ -81,14 +81,14 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the note of [`Store::mark_load`] away: the table is complete.
+    /// Removes the record of [`Store::mark_load`]: the table is complete.
     pub(super) fn unmark_load(&self, table: &str) -> Result<(), LocalError> {
         let connection = self.connect()?;
         connection.execute("DELETE FROM _backfill_loads WHERE table_name = ?1", [table]).map_err(sqlite)?;
         Ok(())
     }
 
-    /// The load of this table that was begun and never finished, if there is one.
+    /// The unfinished load of this table, if any.
     pub(super) fn unfinished_load(&self, table: &str) -> Result<Option<Load>, LocalError> {
         let connection = self.connect()?;
         connection.execute_batch(LOADS).map_err(sqlite)?;
@@ -98,7 +98,7 @@ impl Store {
         let Some((seed, items)) = rows.and_then(|mut rows| rows.next().transpose()).map_err(sqlite)? else {
             return Ok(None);
         };
-        // Only this module writes the two numbers; a note that does not read back still means "not finished".
+        // Only this module writes the two numbers. A record that does not parse still means "unfinished".
         Ok(Some(Load { seed: seed.parse().unwrap_or_default(), items: items.parse().unwrap_or_default() }))
     }
 
@@ -116,8 +116,8 @@ impl Store {
     }
 }
 
-/// Refuses a file that exists and is not a database of the embedded engine, which would otherwise add its own tables to
-/// whatever SQLite file it is given.
+/// Refuses an existing file that is not a database of the embedded engine. Without this check, the engine would add its own
+/// tables to any SQLite file.
 pub(super) fn refuse_foreign(path: &Path) -> Result<(), LocalError> {
     let foreign = |what| Err(LocalError::Foreign { path: path.to_owned(), what });
     match table_names(path) {
@@ -161,7 +161,7 @@ mod tests {
     use super::super::{Engine, EngineOptions, sample};
     use super::*;
 
-    /// How SQLite would run the statement behind a later page of a parallel scan, taken from the engine's own builder.
+    /// SQLite's query plan for a later page of a parallel scan. The statement comes from the engine's own builder.
     fn page_plan(store: &Store, table: &str) -> String {
         let params = ScanParams {
             limit: Some(100),
@@ -187,7 +187,7 @@ mod tests {
             let engine = Engine::start(EngineOptions { db, port: 0 }).unwrap();
             engine.create_unindexed(&sample::create_table_request("we-ird.t")).unwrap();
             let before = page_plan(engine.store(), "we-ird.t");
-            assert!(before.contains("TEMP B-TREE"), "the engine now has its own way: {before}");
+            assert!(before.contains("TEMP B-TREE"), "the engine no longer needs our index: {before}");
 
             engine.store().index_all().unwrap();
             let after = page_plan(engine.store(), "we-ird.t");

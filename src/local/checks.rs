@@ -1,21 +1,21 @@
-//! Checks of single values while they are read, so that an error names their line.
+//! Checks of single values during parsing, so that an error names the line.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-/// The most partitions that a spec may ask for: 65 million WCU, more than any account has.
+/// The maximum number of partitions in a spec: 65 million WCU, more than any account has.
 pub(super) const MOST: u32 = 65_536;
 
 pub(in crate::local) fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(from)?;
     let fine = value > 0.0 && value.is_finite();
-    if fine { Ok(value) } else { Err(D::Error::custom("it must be more than 0, and finite")) }
+    if fine { Ok(value) } else { Err(D::Error::custom("it must be finite and more than 0")) }
 }
 
-/// Seconds; `inf` is never.
+/// Seconds; `inf` means never.
 pub(in crate::local) fn delay<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(from)?;
-    if value > 0.0 { Ok(value) } else { Err(D::Error::custom("it must be more than 0; inf is never")) }
+    if value > 0.0 { Ok(value) } else { Err(D::Error::custom("it must be more than 0; inf means never")) }
 }
 
 pub(in crate::local) fn some_positive<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
@@ -29,7 +29,7 @@ pub(in crate::local) fn not_negative<'de, D: Deserializer<'de>>(from: D) -> Resu
 
 pub(in crate::local) fn share<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(from)?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(D::Error::custom("it must be a share, from 0 to 1")) }
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(D::Error::custom("it must be a share from 0 to 1")) }
 }
 
 pub(in crate::local) fn some_count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {

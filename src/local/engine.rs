@@ -1,4 +1,4 @@
-//! The embedded engine: dynoxide on a loopback port, on a thread and a runtime of its own.
+//! The embedded engine: dynoxide on a loopback port, with its own thread and runtime.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -20,29 +20,30 @@ use super::server::{Port, Server};
 use crate::item::{Item, Num, Value};
 use crate::locked::LockedFile;
 
-/// Workers of the engine's runtime. Its handlers block their worker for the length of an SQLite statement, and one lock
-/// serialises them; the second reads requests and writes replies meanwhile.
+/// Workers of the engine's runtime. A handler blocks its worker during an SQLite statement, and one lock serialises all
+/// handlers. The second worker reads requests and writes replies meanwhile.
 const WORKERS: usize = 2;
 
-/// Items in one import transaction: enough to make its cost vanish, few enough that their memory does not matter.
+/// Items in one import transaction: enough that the cost of the transaction is negligible, few enough that their memory
+/// does not matter.
 const IMPORT_CHUNK: usize = 2_000;
 
 /// Where the engine keeps its tables and where it listens.
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
-    /// The database file, created with mode 0600 if it is absent; `None` keeps everything in memory (at most 1 GB).
+    /// The database file, created with mode 0600 if it does not exist; `None` keeps everything in memory (at most 1 GB).
     pub db: Option<PathBuf>,
-    /// Port on 127.0.0.1; 0 takes any free one.
+    /// The port on 127.0.0.1; 0 picks any free port.
     pub port: u16,
 }
 
 /// A running embedded engine. Dropping it stops it.
 ///
-/// On a file, a write is there after the process was killed; a power cut may lose the last moments.
-/// Tables that are created straight at its endpoint, not through [`super::Front`] or [`Engine::create_table`], scan
-/// slowly in parallel until [`Engine::index_tables`] was called.
+/// With a file, writes survive a killed process, but a power cut may lose the last moments. Parallel scans are slow on a
+/// table that was created directly at the endpoint (not through [`super::Front`] or [`Engine::create_table`]), until
+/// [`Engine::index_tables`] is called.
 pub struct Engine {
-    // In the order in which they must go: the server's clone of the database, the database, the lock on its file.
+    // Fields drop in this order: first the server with its clone of the database, then the database, then the file lock.
     server: Option<Server>,
     port: Option<Port>,
     address: SocketAddr,
@@ -54,15 +55,15 @@ pub struct Engine {
 impl Engine {
     /// Opens the database and serves it.
     ///
-    /// Errors name a port that is taken, a file that cannot be written, that another process serves, or that is something
-    /// other than a database of this engine; a file is changed in none of these cases.
+    /// Fails if the port is taken, or if the file cannot be written, is served by another process, or is not a database of
+    /// this engine. In each of these cases the file stays unchanged.
     pub fn start(options: EngineOptions) -> Result<Engine, LocalError> {
         let mut engine = Engine::open(options)?;
         engine.serve()?;
         Ok(engine)
     }
 
-    /// Takes the port and opens the database; connections wait until [`Engine::serve`].
+    /// Binds the port and opens the database. Connections wait until [`Engine::serve`].
     pub(super) fn open(options: EngineOptions) -> Result<Engine, LocalError> {
         let port = Port::take(options.port)?;
         let (store, lock) = match &options.db {
@@ -77,7 +78,7 @@ impl Engine {
         Ok(Engine { server: None, address: port.address(), port: Some(port), database, store, _lock: lock })
     }
 
-    /// Begins to answer.
+    /// Starts to answer requests.
     pub(super) fn serve(&mut self) -> Result<(), LocalError> {
         if let Some(port) = self.port.take() {
             let database = self.database.clone();
@@ -92,7 +93,7 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
-    /// Creates a table from the JSON of a `CreateTable` request, indexed for parallel scans.
+    /// Creates a table from the JSON of a `CreateTable` request, and indexes it for parallel scans.
     pub fn create_table(&self, request: &Json) -> Result<(), LocalError> {
         let name = self.create_unindexed(request)?;
         self.store.index(&name)
@@ -105,7 +106,7 @@ impl Engine {
         Ok(name)
     }
 
-    /// Deletes a table; it is no error if there is none.
+    /// Deletes a table. A missing table is not an error.
     pub fn delete_table(&self, table: &str) -> Result<(), LocalError> {
         match self.database.delete_table(DeleteTableRequest { table_name: table.to_owned() }) {
             Ok(_) | Err(DynoxideError::ResourceNotFoundException(_)) => Ok(()),
@@ -122,18 +123,18 @@ impl Engine {
         }
     }
 
-    /// Puts items into a table in bulk, past HTTP, replacing those with equal keys; returns how many.
+    /// Puts items into a table in bulk without HTTP, and replaces items with equal keys. Returns the number of items.
     ///
-    /// They are durable in chunks, in order: a process that is killed meanwhile leaves a whole number of chunks.
+    /// The items become durable in chunks, in order: if the process is killed, a whole number of chunks remains.
     pub fn load(&self, table: &str, items: impl IntoIterator<Item = Item>) -> Result<u64, LocalError> {
         let mut items = items.into_iter();
-        // One chunk is made while another is imported: each takes about half of a load's time.
+        // Generates one chunk while another is imported: each step takes about half of the time of a load.
         let (send, chunks) = mpsc::sync_channel(1);
         thread::scope(|scope| {
             let import = scope.spawn(move || self.import(table, chunks));
             loop {
                 let chunk: Vec<_> = items.by_ref().take(IMPORT_CHUNK).map(to_engine_item).collect();
-                // A chunk that nobody receives met an error, which is returned below.
+                // A failed send means that the import failed. Its error is returned below.
                 if chunk.is_empty() || send.send(chunk).is_err() {
                     break;
                 }
@@ -152,13 +153,13 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Gives every table the index that makes its parallel scans linear, where it has none yet.
+    /// Gives every table without one the index that makes parallel scans linear.
     pub fn index_tables(&self) -> Result<(), LocalError> {
         self.store.index_all()
     }
 
-    /// Closes the port and the database, in bounded time: half-sent requests are cut off, and those being worked on get
-    /// three seconds.
+    /// Closes the port and the database in bounded time: half-sent requests are cut off, and requests in progress get three
+    /// seconds.
     pub fn stop(self) {}
 
     pub(super) fn store(&self) -> &Store {
@@ -166,13 +167,14 @@ impl Engine {
     }
 }
 
-/// Makes sure of the file: ours or absent, created for the owner only, and locked against a second process.
+/// Locks the database file against a second process. Refuses a foreign file; creates a missing file with access for its
+/// owner only.
 fn claim(path: &Path) -> Result<LockedFile, LocalError> {
     if path.exists() {
-        // Before a lock file is left beside it.
+        // Checked first, so that no lock file is left beside a foreign file.
         refuse_foreign(path)?;
     }
-    // A lock on the database file itself would be mixed up with SQLite's own.
+    // A lock on the database file itself would collide with SQLite's own locks.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let lock = private(Path::new(&beside)).map_err(|why| unusable(path, why))?;
@@ -185,7 +187,7 @@ fn claim(path: &Path) -> Result<LockedFile, LocalError> {
     Ok(lock)
 }
 
-/// Opens a file for writing, and creates it readable by its owner only.
+/// Opens a file for writing. Creates it with access for its owner only.
 fn private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -194,7 +196,7 @@ fn private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The engine reports refused requests through serde with a marker in front.
+/// The engine reports refused requests through serde, with a prefix.
 fn refused(why: &serde_json::Error) -> LocalError {
     let text = why.to_string();
     LocalError::Engine(text.strip_prefix("VALIDATION:").unwrap_or(&text).to_owned())
@@ -225,9 +227,9 @@ mod tests {
     use super::*;
     use crate::locked::tests::while_processes_start;
 
-    /// A process that is being started has every open file of this one for an instant.
+    /// A process that is starting briefly holds every open file of this process.
     #[test]
-    fn a_database_that_is_let_go_can_be_served_at_once() {
+    fn a_released_database_can_be_served_immediately() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.db");
         while_processes_start(|| {

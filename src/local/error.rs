@@ -1,32 +1,34 @@
-//! What can go wrong on this side of the socket.
+//! Errors of the embedded engine and of the layer in front of it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// Why the embedded engine, or the layer in front of it, did not start or did not do as it was asked.
+/// Why the embedded engine, or the layer in front of it, did not start or could not carry out a call.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// Somebody else listens on the port.
-    #[error("Port {port} on {address} is taken by another program. Name another with --port, or 0 for any free one")]
+    /// Another program listens on the port.
+    #[error(
+        "Port {port} on {address} is taken by another program. Choose another port with --port, or 0 for any free port"
+    )]
     PortTaken {
         /// The address to listen on.
         address: IpAddr,
-        /// The port that was asked for.
+        /// The requested port.
         port: u16,
     },
-    /// The port cannot be listened on for another reason.
+    /// The server cannot listen on the port for another reason.
     #[error("Cannot listen on {at}: {why}")]
     Listen {
-        /// The address and port that were asked for.
+        /// The requested address and port.
         at: SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         why: io::Error,
     },
-    /// The upstream's address is not one that can be forwarded to.
-    #[error("{upstream:?} is not an address to forward to; it has the form http://127.0.0.1:8000")]
+    /// The layer in front cannot forward to this upstream address.
+    #[error("Cannot forward to {upstream:?}: the address must have the form http://127.0.0.1:8000")]
     Upstream {
-        /// As it was given.
+        /// The given address.
         upstream: String,
     },
     /// The database file (or its lock beside it) cannot be created, read or written.
@@ -34,11 +36,11 @@ pub enum LocalError {
     File {
         /// The database file.
         path: PathBuf,
-        /// What the operating system or SQLite said.
+        /// The error of the operating system or of SQLite.
         why: String,
     },
-    /// The file exists and is something else.
-    #[error("{} is not a database of the embedded engine ({what}). It was left as it is; name another file", path.display())]
+    /// The file exists but is not a database of the embedded engine.
+    #[error("{} is not a database of the embedded engine ({what}). It was not changed; name another file", path.display())]
     Foreign {
         /// The database file.
         path: PathBuf,
@@ -46,18 +48,18 @@ pub enum LocalError {
         what: &'static str,
     },
     /// Another process serves this file.
-    #[error("The database file {} is in use by another process. Stop that one, or use its endpoint", path.display())]
+    #[error("The database file {} is in use by another process. Stop that process, or use its endpoint", path.display())]
     InUse {
         /// The database file.
         path: PathBuf,
     },
-    /// The engine refused a request, in DynamoDB's words.
-    #[error("The embedded engine refused it: {0}")]
+    /// The engine refused a request with this DynamoDB message.
+    #[error("The embedded engine refused the request: {0}")]
     Engine(String),
-    /// SQLite refused something beneath the engine.
-    #[error("SQLite, beneath the embedded engine, refused it: {0}")]
+    /// SQLite refused an operation on the engine's database.
+    #[error("SQLite refused an operation on the embedded engine's database: {0}")]
     Sqlite(String),
-    /// A thread or a runtime could not be started, or died.
+    /// A thread or a runtime did not start, or has died.
     #[error("Cannot run the server's thread: {0}")]
     Thread(io::Error),
 }

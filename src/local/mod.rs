@@ -1,11 +1,11 @@
 //! The embedded engine (dynoxide), the HTTP layer in front of it, and sample data.
 //!
-//! [`Engine`] serves DynamoDB's API on loopback from a file or from memory. [`Front`] stands in front of it, or of any
-//! other endpoint, counts what the server did, injects faults, and throttles as [`capacity`] says. [`sample`] makes a table
-//! that looks like a real one. [`Local`] puts them together; [`traffic`] is an application beside them. Each server runs
-//! on threads of its own, so that a caller that blocks starves none.
+//! [`Engine`] serves DynamoDB's API on loopback from a file or from memory. [`Front`] is an HTTP layer in front of it or of
+//! any other endpoint: it counts the server's work, injects faults, and throttles as configured in [`capacity`]. [`sample`]
+//! generates a table that looks like a real one. [`Local`] combines them. [`traffic`] simulates an application that uses the
+//! table at the same time. Each server runs on its own threads, so a caller that blocks does not starve a server.
 //!
-//! Only this folder names `dynoxide`, and in it only `beneath.rs` names `rusqlite`.
+//! Only this folder names `dynoxide`. Within it, only `beneath.rs` names `rusqlite`.
 
 mod beneath;
 pub mod capacity;

@@ -1,4 +1,4 @@
-//! A server on a thread and a runtime of its own, which stops in bounded time whatever its clients do.
+//! A server with its own thread and runtime. It stops in bounded time, whatever its clients do.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,26 +10,26 @@ use tokio::sync::oneshot;
 
 use super::LocalError;
 
-/// How long a request that is being worked on may hold up the end of the runtime. Idle connections and half-sent
-/// requests do not: their tasks are dropped.
+/// How long a request in progress may delay the end of the runtime. Idle connections and half-sent requests do not
+/// delay it: their tasks are dropped.
 const FINISH_REQUESTS: Duration = Duration::from_secs(3);
 
-/// How long `stop` waits for the thread: a little longer than the runtime's own bound.
+/// How long `stop` waits for the thread: slightly longer than the bound of the runtime.
 const STOP_AT_MOST: Duration = Duration::from_secs(4);
 
-/// A port that is taken but not yet served.
+/// A bound port that is not served yet.
 pub(super) struct Port {
     listener: std::net::TcpListener,
     address: SocketAddr,
 }
 
 impl Port {
-    /// Takes a port of 127.0.0.1; 0 means any free one.
+    /// Binds a port of 127.0.0.1; 0 picks any free port.
     pub(super) fn take(port: u16) -> Result<Port, LocalError> {
         Port::take_of(Ipv4Addr::LOCALHOST.into(), port)
     }
 
-    /// Takes a port of this address.
+    /// Binds a port of this address.
     pub(super) fn take_of(address: IpAddr, port: u16) -> Result<Port, LocalError> {
         let failed = |why: io::Error| match why.kind() {
             io::ErrorKind::AddrInUse => LocalError::PortTaken { address, port },
@@ -49,12 +49,12 @@ impl Port {
 /// The running thread. Dropping it stops it.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
-    // A mutex only so that servers may be shared between threads; it is never contended.
+    // The mutex only makes the server shareable between threads. It is never contended.
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Server {
-    /// Runs `serve` on a new thread, whose runtime has so many workers, until [`Server::stop`].
+    /// Runs `serve` on a new thread until [`Server::stop`]. The thread's runtime has this number of workers.
     pub(super) fn spawn<F>(
         name: &str,
         workers: usize,
@@ -84,17 +84,17 @@ impl Server {
                 }
             });
             runtime.shutdown_timeout(FINISH_REQUESTS);
-            // Nobody listens if the owner gave up waiting.
+            // The send fails if the owner has stopped waiting.
             end.send(()).ok();
         };
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(LocalError::Thread)?;
         Ok(Server { stop: Some(stop), ended: Mutex::new(ended) })
     }
 
-    /// Closes the port and every connection, and waits for it, at most a few seconds.
+    /// Closes the port and every connection, and waits a few seconds at most for the thread to end.
     pub(super) fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // The thread is gone already if nobody receives.
+            // The send fails if the thread has already ended.
             stop.send(()).ok();
             let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
             ended.recv_timeout(STOP_AT_MOST).ok();

@@ -1,4 +1,4 @@
-//! Engine, layer in front and sample table together: what `backfill local` and `backfill demo` run.
+//! The engine, the layer in front of it and the sample table, combined. `backfill local` and `backfill demo` run this.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,81 +11,81 @@ use super::capacity::{Model, ModelSpec};
 use super::front::{Front, FrontOptions};
 use super::{Engine, EngineOptions, LocalError, sample};
 
-/// A `Scan` without a `Limit` makes the engine read the rest of the segment for each page, so the layer in front asks for
-/// this many items: about a page's megabyte of the sample table.
+/// Without a `Limit`, the engine reads the rest of the segment for every page of a `Scan`. So the layer in front sets this
+/// limit: about one megabyte of the sample table, the size of a page.
 const PAGE_LIMIT: u32 = 1_000;
 
-/// What to serve, and where.
+/// What to serve, and on which address.
 #[derive(Debug, Clone, Default)]
 pub struct LocalOptions {
-    /// The address to listen on; `None` is 127.0.0.1. Only the layer in front can listen on another one.
+    /// The address to listen on; `None` means 127.0.0.1. Only the layer in front can listen on another address.
     pub listen: Option<IpAddr>,
-    /// Port on that address; 0 takes any free one.
+    /// The port on that address; 0 picks any free port.
     pub port: u16,
     /// The database file; `None` keeps everything in memory.
     pub db: Option<PathBuf>,
-    /// Load the sample table, [`sample::TABLE`], with so many items, if it is not there.
+    /// The number of items to load into the sample table, [`sample::TABLE`], unless the table exists.
     pub items: Option<u64>,
-    /// Which sample table: equal seeds make equal tables.
+    /// The seed of the sample table; equal seeds make equal tables.
     pub seed: u64,
-    /// Stand the layer in front that counts, injects faults and indexes new tables.
+    /// Whether to start the layer in front, which counts, injects faults and indexes new tables.
     pub front: bool,
-    /// Throttle as a table of this capacity would; it takes the layer in front, which then stands there in any case.
+    /// Throttle like a table of this capacity. This starts the layer in front even if `front` is false.
     pub capacity: Option<ModelSpec>,
 }
 
-/// The running whole. Dropping it stops it.
+/// The running servers. Dropping it stops them.
 pub struct Local {
     front: Option<Front>,
     engine: Engine,
     table: Option<TableReport>,
 }
 
-/// What the sample table holds, and how it came there.
+/// The contents of the sample table, and whether this start loaded them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableReport {
     /// The table's name.
     pub table: &'static str,
-    /// How it came there.
+    /// Whether this start loaded the table.
     pub content: Content,
-    /// Items in it.
+    /// Number of items in the table.
     pub items: u64,
-    /// How long the load took; zero where nothing was loaded.
+    /// How long the load took; zero if nothing was loaded.
     pub took: Duration,
 }
 
-/// How the sample table came to be as it is.
+/// Whether this start loaded the sample table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// It was not there, and was created and loaded.
+    /// The table did not exist, and was created and loaded.
     Loaded,
-    /// An earlier load had been killed before its end; it was done again, from the start.
+    /// An earlier load was killed before its end, and was repeated from the start.
     LoadedAgain,
-    /// It was there, and was left as it is.
+    /// The table existed and was not changed.
     Existing,
 }
 
-/// How it came there, in words.
+/// Describes whether this start loaded the table.
 impl fmt::Display for TableReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.content {
             Content::Loaded => write!(f, "loaded in {:.1} s", self.took.as_secs_f64()),
-            Content::LoadedAgain => f.write_str("loaded again: an earlier load had not finished"),
-            Content::Existing => f.write_str("there already, from an earlier start"),
+            Content::LoadedAgain => f.write_str("loaded again because an earlier load had not finished"),
+            Content::Existing => f.write_str("kept from an earlier start"),
         }
     }
 }
 
 impl Local {
-    /// Starts the engine, loads the sample table if it is asked for, and then begins to answer.
+    /// Starts the engine, loads the sample table if requested, and then starts to answer requests.
     ///
-    /// A load notes itself in the database before it creates the table and takes the note away at its end. A start that
-    /// finds the note deletes the table and loads it again, with the noted seed and number of items unless others are
-    /// asked for: what was noted was never served.
+    /// A load records itself in the database before it creates the table, and removes the record at its end. A start that
+    /// finds such a record deletes the table and loads it again. It uses the recorded seed and number of items, unless the
+    /// options request others. It may do so because the unfinished table was never served.
     pub fn start(options: LocalOptions) -> Result<Local, LocalError> {
         let front = options.front || options.capacity.is_some();
         let engine_port = if front { 0 } else { options.port };
-        // The port comes first: one that is taken must not cost the time of a load.
+        // Binds the port first, so that a taken port fails before the load, which can take long.
         let listen = options.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let port = if front { Some(super::server::Port::take_of(listen, options.port)?) } else { None };
         let mut engine = Engine::open(EngineOptions { db: options.db.clone(), port: engine_port })?;
@@ -106,22 +106,22 @@ impl Local {
         self.front.as_ref().map_or_else(|| self.engine.endpoint(), Front::endpoint)
     }
 
-    /// The engine behind it.
+    /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The layer in front of it, if there is one.
+    /// The layer in front of the engine, if any.
     pub fn front(&self) -> Option<&Front> {
         self.front.as_ref()
     }
 
-    /// What the sample table holds, if it was asked for or an unfinished load of it was found.
+    /// The contents of the sample table, if it was requested or if an unfinished load was repeated.
     pub fn table(&self) -> Option<&TableReport> {
         self.table.as_ref()
     }
 
-    /// Stops the layer in front and then the engine, in bounded time.
+    /// Stops first the layer in front, then the engine, in bounded time.
     pub fn stop(self) {}
 }
 
@@ -129,7 +129,7 @@ fn front_options(engine: &Engine, port: u16) -> FrontOptions {
     let store = engine.store().clone();
     let index = move |table: &str| {
         if let Err(why) = store.index(table) {
-            tracing::warn!(table, %why, "the new table could not be indexed; parallel scans of it will be slow");
+            tracing::warn!(table, %why, "cannot index the new table; its parallel scans will be slow");
         }
     };
     FrontOptions {
@@ -156,12 +156,13 @@ fn prepare_table(engine: &Engine, options: &LocalOptions) -> Result<Option<Table
     Ok(Some(TableReport { table: sample::TABLE, content, items, took: began.elapsed() }))
 }
 
-/// Loads the sample table anew. A crash anywhere in here leaves the note, and so is noticed.
+/// Loads the sample table from the start. If the process crashes during the load, the record remains, so the next start
+/// notices.
 fn load_table(engine: &Engine, load: Load) -> Result<u64, LocalError> {
     let store = engine.store();
     store.mark_load(sample::TABLE, load)?;
     engine.delete_table(sample::TABLE)?;
-    // Indexed at the end: that costs less than to keep the index in order meanwhile.
+    // Indexes at the end, which costs less than maintaining the index during the load.
     engine.create_unindexed(&sample::create_table_request(sample::TABLE))?;
     let items = engine.load(sample::TABLE, sample::items(load.seed, load.items))?;
     store.index(sample::TABLE)?;

@@ -5,13 +5,14 @@ use crate::migration::DriverError;
 use crate::plan::Plan;
 use crate::playbook::{Event, Kind, Limits, Phase, State, What};
 use crate::state::{self, EventRecord, RunId, StoreError};
-/// The error of a migration that has begun with another flag than the plan names.
+/// The error for a migration that began with another flag than the plan names.
 pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
-    let (begun, named) = (begun?, plan.cutover.flag.as_ref()?.to_string());
+    let begun = begun?;
+    let named = plan.cutover.flag.as_ref()?.to_string();
     (begun != named).then_some(DriverError::OtherFlag { begun, named })
 }
 
-/// The kind of a plan in a migration that has come to this state.
+/// The kind of a plan, for a migration in this state.
 pub(super) fn kind_of(plan: &Plan, state: &State) -> Kind {
     kind(plan).begun_as(state.kind(), plan.cutover.flag.is_some())
 }
@@ -21,7 +22,7 @@ pub fn kind(plan: &Plan) -> Kind {
     Kind::of(plan.strategy, &plan.changes, plan.cutover.flag.is_some())
 }
 
-/// Reads the flag, and sees to it that it is this plan's.
+/// Reads the flag and checks that it belongs to this plan.
 pub async fn read(flags: &dyn FlagStore, plan: &Plan) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
     let found = flags.read().await?;
     if let Some((_, meta)) = &found {
@@ -40,9 +41,10 @@ pub(super) fn limits(plan: &Plan) -> Limits {
     }
 }
 
-/// The state that a history comes to, and the newest run when each phase last began.
+/// The state after the whole history, and for each phase the newest run that existed when the phase last began.
 pub(super) async fn replay(store: &state::State) -> Result<(State, Vec<(Phase, RunId)>), DriverError> {
-    let (mut state, mut begun) = (State::default(), Vec::new());
+    let mut state = State::default();
+    let mut begun = Vec::new();
     for EventRecord { event, behind } in store.events().await? {
         let event = from_text(&event)?;
         state = state.next(&event)?;
@@ -55,7 +57,7 @@ pub(super) fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind:
     if let What::PhaseBegun { phase } = event.what {
         match begun.iter_mut().find(|(known, _)| *known == phase) {
             Some((_, last)) => *last = behind,
-            // Whatever run of it there is belongs to its first beginning.
+            // Every existing run of the phase belongs to its first beginning.
             None => begun.push((phase, RunId::NONE)),
         }
     }

@@ -3,24 +3,24 @@
 use super::{StepOptions, reason};
 use crate::playbook::Fact;
 use crate::preflight::Accept;
-/// What the command line says.
+/// What the operator gave on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorInput {
-    /// Who says it: user and host.
+    /// Who runs the command: user and host.
     pub actor: String,
-    /// Facts that are stated.
+    /// The facts that the operator states.
     pub facts: Vec<Fact>,
-    /// `--force`, with its reason.
+    /// The reason given with `--force`.
     pub force: Option<String>,
-    /// `--now` with its reason, or whatever else stands beside a change of the flag.
+    /// The reason recorded with a change of the flag, for example that of `--now`.
     pub reason: Option<String>,
-    /// What of the preflight's findings was accepted for this run, by name.
+    /// The preflight findings that the operator accepted by name for this run.
     pub accepted: Vec<String>,
-    /// That the table is empty was accepted by name.
+    /// Whether the operator accepted by name that the table is empty.
     pub accept_empty: bool,
-    /// Clusters that a sampled verification draws.
+    /// Number of clusters that a sampled verification draws.
     pub sample: Option<u32>,
-    /// `--repair-remove`: a repair removes values that nothing implies.
+    /// `--repair-remove`: the repair removes values that the plan does not imply.
     pub repair_remove: bool,
 }
 

@@ -30,7 +30,7 @@ pub fn job_of(
     };
     let mut plan = plan.clone();
     if matches!(phase, Phase::OldFromNew | Phase::Undo) {
-        // Nothing but the rate holds up the way back.
+        // The way back obeys only the rate.
         plan.limits = Limits::none();
     }
     Ok(Job::new(plan, changes, tables.clone(), description.clone(), budgets))

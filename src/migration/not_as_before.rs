@@ -1,4 +1,4 @@
-//! Items that a rollback does not restore exactly: before it is confirmed, and in its report.
+//! Items that a rollback does not restore exactly, for the question before a rollback and for its report.
 
 use std::io::Write as _;
 
@@ -9,15 +9,15 @@ use crate::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
 use crate::state::{self, Listed, RunRecord, State};
 use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, number, write_listed};
 
-/// Items that a report names; all are counted.
+/// The maximum number of items that a report names; it counts all of them.
 const NAMED: u32 = 1_000;
 
 /// The notice for a state file that recorded its pairs, if these records are damaged.
 const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
                           attribute, but these records cannot be read";
 
-/// Items that a run did not restore exactly; `None` if it restored all of them, or if it belongs to neither a rollback
-/// nor a step back.
+/// Items that a run did not restore exactly. `None` if it restored all of them, or if it belongs neither to a rollback nor to
+/// a step back.
 pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<NotAsBefore>, MigrationError> {
     let reason = match run.phase.as_str() {
         ROLLBACK => Leftover::NewRemoved,
@@ -25,7 +25,7 @@ pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<Not
         _ => return Ok(None),
     };
     let items = store.leftovers(run.id, reason, NAMED).await?;
-    // A rollback decides by its records: an item without a readable one fails.
+    // A rollback decides by its records: an item whose record is unreadable fails.
     let unreadable = match reason {
         Leftover::OldMade => store.leftovers(run.id, Leftover::Unknown, NAMED).await?,
         Leftover::NewRemoved | Leftover::Unknown => Listed::default(),
@@ -37,7 +37,7 @@ pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<Not
 /// Tells the observer what an operator should know before a rollback is confirmed.
 pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
     let mut text = Vec::new();
-    // A file that cannot be opened is explained when it is opened for writing.
+    // If the file cannot be opened, the later attempt to open it for writing explains why.
     let Ok(file) = state::read(&target.state) else { return };
     for kind in BaselinePair::ALL {
         let listed = match file.baseline_pairs(kind, NAMED).await {

@@ -18,8 +18,8 @@ use crate::state::StoreError;
 
 /// Receives the notices and progress of a migration, and answers its questions.
 ///
-/// Every method has a default, so that an observer implements only what it needs. The default refuses every question, so
-/// that nothing is written by accident. Methods are called from async code: they must not block for long.
+/// Every method has a default, so an observer implements only the methods it needs. The default refuses every question, so
+/// nothing is written by accident. Async code calls these methods, so they must not block for long.
 ///
 /// # Example
 ///
@@ -55,8 +55,8 @@ pub trait Observer: Send + Sync {
         Answer::No
     }
 
-    /// Called when this process owns the migration. From then on, the stopper drains it. A program that handles signals
-    /// connects them here.
+    /// Called when this process owns the migration. From then on, a program can use the stopper to drain the migration. A
+    /// program that handles signals connects them here.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// Hears nothing and refuses every question.
+/// Ignores every notice and refuses every question.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
@@ -80,13 +80,13 @@ impl Observer for Silent {}
 /// The answer to a [`Question`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Go on.
+    /// Proceed.
     Yes,
-    /// Do not: the command ends with [`super::MigrationError::NotConfirmed`].
+    /// Do not proceed: the command ends with [`super::MigrationError::NotConfirmed`].
     No,
 }
 
-/// What is asked before something is written. `Display` gives the text.
+/// The question before something is written. `Display` gives the text.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     pub(crate) text: &'a str,
@@ -98,7 +98,7 @@ impl Display for Question<'_> {
     }
 }
 
-/// Figures of a pass that is at work.
+/// Figures of a running pass.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Figures {
@@ -120,20 +120,20 @@ pub struct Figures {
 pub enum Notice<'a> {
     /// A budget of the plan was cut to what the table can have.
     BudgetCut(&'a str),
-    /// Another process holds the lease. This one waits, at most for the given time, for it to expire.
+    /// Another process holds the lease. This process waits for it to expire, at most for the given time.
     LeaseHeld {
-        /// Who holds it.
+        /// The holder of the lease.
         owner: &'a OutsideText,
         /// The longest wait.
         within: Duration,
     },
-    /// What the run works on, with which budgets and limits, and whether it starts or resumes.
+    /// The table, budgets and limits of the run, and whether it starts or resumes.
     RunHeader(&'a str),
     /// The preflight found something that an operator should decide about.
     Finding {
-        /// What was found.
+        /// The finding.
         finding: &'a Finding,
-        /// What the operator accepts.
+        /// The findings that the operator accepts.
         accepted: &'a [Accept],
     },
     /// A pass other than expand begins.
@@ -144,7 +144,7 @@ pub enum Notice<'a> {
     FlagChanged(&'a Flag),
     /// The command waits until applications have stopped using the flag's earlier value.
     Waiting(&'a Wait),
-    /// The table is compared first, because no recent verification says what a repair would do.
+    /// The table is compared first, because no recent verification shows what a repair would do.
     ComparesFirst,
     /// What a repair would do.
     RepairPreview(&'a str),
@@ -165,8 +165,8 @@ impl Display for Notice<'_> {
             | Notice::NotAsBefore(text) => f.write_str(text),
             Notice::LeaseHeld { owner, within } => write!(
                 f,
-                "waiting  {owner} holds the lease of this migration, or died with it: if it is not renewed within {} s, this \
-                 process takes it",
+                "waiting  {owner} holds the lease of this migration, or died while it held it: if it does not renew the lease \
+                 within {} s, this process takes it",
                 within.as_secs_f64().ceil()
             ),
             Notice::Finding { finding, accepted } => {
@@ -197,13 +197,14 @@ impl Display for Notice<'_> {
     }
 }
 
-/// Writes until when the command waits after a change of the flag.
+/// Writes how long the command waits after a change of the flag.
 fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
     let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
-    let (seconds, until) = (wait.left.as_secs_f64().ceil(), to_text(until.unwrap_or(wait.now)));
+    let seconds = wait.left.as_secs_f64().ceil();
+    let until = to_text(until.unwrap_or(wait.now));
     write!(f, "waiting  {seconds} s, until {until}, for application caches of the flag to expire")?;
     let Some(ahead) = wait.ahead else { return Ok(()) };
-    let why = if ahead > AHEAD { "" } else { ", or that change is still being made" };
+    let why = if ahead > AHEAD { "" } else { ", or somebody is still making that change" };
     let seconds = ahead.as_secs_f64().ceil();
     write!(
         f,
@@ -215,10 +216,10 @@ fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
 fn words(phase: Phase) -> &'static str {
     match phase {
         Phase::Expand => "expand",
-        Phase::Retry => "the failures once more",
+        Phase::Retry => "retry the failures",
         Phase::Verify { .. } => "shadow reads",
-        Phase::OldFromNew => "old is made equal new",
-        Phase::Undo => "what the migration made is taken away, what it overwrote or removed comes back",
-        Phase::Contract => "the old attribute is removed",
+        Phase::OldFromNew => "make old values equal the new ones",
+        Phase::Undo => "remove what the migration added, restore what it overwrote or removed",
+        Phase::Contract => "remove the old attribute",
     }
 }

@@ -14,15 +14,15 @@ use crate::state::{self, RunRecord, RunStatus};
 /// The result of a preflight.
 #[derive(Debug)]
 pub struct Preflight {
-    /// What was found, the weightiest first.
+    /// The findings, most severe first.
     pub findings: Vec<Finding>,
-    /// What a run would take.
+    /// The cost of a run.
     pub estimate: Estimate,
     /// What the operator accepts, now or when the run began.
     pub accepted: Vec<Accept>,
 }
 
-/// What of the table has been read, if any: it makes the estimate, and tells the types of what will be written.
+/// How much of the table was read. This decides the estimate and the known types of what will be written.
 pub enum Read<'a> {
     /// Only the description.
     Nothing,
@@ -32,20 +32,23 @@ pub enum Read<'a> {
     Whole(&'a Prediction),
 }
 
-/// Asks what is to be known of the table. Nothing is changed.
+/// Gathers what must be known about the table. Changes nothing.
 pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
-    let (table, plan) = (target.tables.described.as_ref(), &target.plan);
+    let table = target.tables.described.as_ref();
+    let plan = &target.plan;
     let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE, &job.machine.random);
     let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, &target.description, PATIENCE)));
     let none = Prediction::default();
     let (estimate, seen) = match read {
         Read::Nothing => (estimate_of_description(job), &none),
         Read::Part(sampled) => (estimate_of_sample(job, sampled), &sampled.seen),
-        // What was read until somebody stopped it is not the whole.
+        // A read that somebody stopped does not cover the whole table.
         Read::Whole(seen) if job.stop.is_stopping() => (estimate_of_description(job), seen),
         Read::Whole(seen) => (estimate_of_whole(job, seen), seen),
     };
-    let (types, times, signed) = (&seen.types, &seen.times, (seen.scanned, seen.encrypted));
+    let types = &seen.types;
+    let times = &seen.times;
+    let signed = (seen.scanned, seen.encrypted);
     let now = wall()().as_second() as f64;
     let mut findings = findings(&Known { facts: &facts, plan, estimate: &estimate, types, times, signed, now });
     findings.extend(flag_findings(plan, &flag));
@@ -73,7 +76,7 @@ impl Preflight {
         }
     }
 
-    /// The names of what was accepted and is worth a record.
+    /// The names of accepted findings that are needed for this run, to record them.
     pub fn to_record(&self) -> Vec<String> {
         needed(&self.findings, &self.accepted).into_iter().map(|accept| accept.name().to_owned()).collect()
     }

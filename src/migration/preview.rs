@@ -1,4 +1,4 @@
-//! What a command would be told, before it takes the state file. Nothing is locked, made or changed by asking.
+//! Previews a command before it takes the state file. Locks, creates and changes nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::playbook::{BackTo, Goal, Kind, Rehearsal, State, World, one_way, rehe
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, KeptFact, OpenWork};
 
-/// What a command does before its first lasting work, as the state file and the flag are now.
+/// What a command does before its first lasting work, given the current state file and flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preview {
-    /// What it is to bring about: of a `--back`, one stage from where the flag stands.
+    /// The goal. For `--back`, it is one stage back from the current flag.
     pub goal: Goal,
-    /// What it does first.
+    /// The steps before the first lasting work.
     pub rehearsal: Rehearsal,
 }
 
-/// What a state file that is only read tells.
+/// What a read-only state file contains.
 #[derive(Default)]
 struct Known {
     state: State,
@@ -33,8 +33,8 @@ struct Known {
     no_way_back: Option<u64>,
 }
 
-/// Plays a command through to its first lasting work. None if the state file cannot be read: what opens it says why. One of
-/// another plan or table is refused, as when it is opened.
+/// Plays a command through to its first lasting work. `None` if the state file cannot be read; opening it later explains why.
+/// Refuses a state file of another plan or table, as opening it does.
 pub async fn preview(
     path: &Path,
     plan: &Plan,
@@ -70,7 +70,8 @@ pub async fn preview(
         | Goal::Contract
         | Goal::Rollback => goal,
     };
-    let (fingerprint, one_way) = (plan.fingerprint(), one_way(&plan.changes, &table.key));
+    let fingerprint = plan.fingerprint();
+    let one_way = one_way(&plan.changes, &table.key);
     let world = World {
         kind,
         plan: fingerprint.as_str(),
@@ -103,7 +104,7 @@ impl Known {
         let ours = Identity::of(plan, table);
         file.check_is_of(&ours).await?;
         if !file.identity().await?.is_of(&ours) {
-            // Nothing has begun in it: it becomes this plan's.
+            // Nothing has begun in this file, so it becomes this plan's file.
             return Ok(Some(Known::default()));
         }
         let mut state = State::default();
@@ -119,7 +120,8 @@ impl Known {
             return Err(other);
         }
         let seen = file.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?;
-        let (open, no_way_back) = (file.open_work_of(EXPAND).await?, file.no_way_back().await?);
+        let open = file.open_work_of(EXPAND).await?;
+        let no_way_back = file.no_way_back().await?;
         Ok(Some(Known { state, seen, open, no_way_back }))
     }
 }

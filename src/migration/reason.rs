@@ -1,13 +1,12 @@
 //! Reasons that an operator gives for an override.
 
-/// The text without the space around it; `None` if nothing of it can be read: a blank reason is no reason.
+/// The trimmed text; `None` if it has no visible character, because a blank reason is no reason.
 pub fn reason(text: &str) -> Option<String> {
     let shown = |c: char| !c.is_whitespace() && !c.is_control() && !is_invisible(c);
     text.chars().any(shown).then(|| text.trim().to_owned())
 }
 
-/// Characters that take no room or leave it empty (Unicode's default-ignorable code points, fillers and the blank Braille
-/// pattern).
+/// Characters without a visible mark (Unicode's default-ignorable code points, fillers and the blank Braille pattern).
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'

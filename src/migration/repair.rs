@@ -1,4 +1,4 @@
-//! What a repair would do, shown before it is asked for.
+//! Shows what a repair would do, before the operator confirms it.
 
 use super::{MigrationError, Notice, Order, PassResult, Session};
 use crate::engine::StopReason;
@@ -36,7 +36,8 @@ impl Session {
     }
 
     fn show(&self, found: &VerifyReport, truths: Truths) {
-        let (strategy, removes) = (self.target.plan.strategy, self.driver.repairs_by_removing());
+        let strategy = self.target.plan.strategy;
+        let removes = self.driver.repairs_by_removing();
         let mut text = Vec::new();
         // Writing to memory does not fail.
         let _ = RepairPreview { strategy, truths, removes }.write(found, &mut text);
@@ -63,10 +64,10 @@ impl Session {
     }
 }
 
-/// Whether a verification now would compare items with the same side. Otherwise this report does not predict a repair.
+/// Whether a verification now would treat the same side as the truth. If not, this report does not predict a repair.
 fn is_of(report: &VerifyReport, (stage, truths): (Stage, Truths)) -> bool {
     report.stage == stage.name() && report.truth == truths.name()
 }
 
-/// Number of reports, newest first, that are searched for the last full one: later ones may be samples.
+/// Number of reports, newest first, to search for the last full one, because later reports may be samples.
 const REPORTS: u32 = 100;

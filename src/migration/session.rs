@@ -1,4 +1,5 @@
-//! A session: a migration that this process has to itself. The state file is locked, and the lease beside the flag taken.
+//! A session: exclusive work of this process on a migration. It holds the lock of the state file and the lease next to the
+//! flag.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes the state file, and the lease beside the flag if the plan names a flag. `stop` drains the session from here on.
+    /// Takes the state file, and the lease next to the flag if the plan names one. From here on, `stop` drains the session.
     ///
     /// # Errors
     ///
@@ -38,11 +39,11 @@ impl Session {
         Box::pin(Session::of(target, input, opened, observer, stop)).await
     }
 
-    /// The same for a command that may be refused, or not confirmed, before anything is created or changed.
+    /// Like [`Session::open`], for a command that may be refused or not confirmed before anything is created or changed.
     ///
     /// # Errors
     ///
-    /// As [`Session::open`]; and the playbook or the preflight refuses, or the observer does not confirm.
+    /// As [`Session::open`]. Also if the playbook or the preflight refuses, or if the observer does not confirm.
     pub async fn prepared(
         target: Target,
         input: OperatorInput,
@@ -65,7 +66,8 @@ impl Session {
     ) -> Result<Session, MigrationError> {
         let store = target.open_store()?;
         let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
-        let (machine, mut lease) = (Machine::this(), None);
+        let machine = Machine::this();
+        let mut lease = None;
         if let Some(item) = item {
             let (owner, gone) = owners(&store, &target, &machine.random).await?;
             let waits = |owner: &_, within| observer.notice(&Notice::LeaseHeld { owner, within });
@@ -106,7 +108,7 @@ impl Session {
 /// The lease of a session. If it is lost, the session stops.
 struct HeldLease {
     lease: Lease,
-    /// Waits for the loss. It ends with the session, because a program that embeds the tool outlives many sessions.
+    /// Waits until the lease is lost. It must end with the session, because an embedding program outlives many sessions.
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -123,9 +125,9 @@ impl HeldLease {
     }
 }
 
-/// Returns the name of this process as a lease owner, and the previous owner of this state file if that process is
-/// known to be dead: its lock was free. The new name is durable in the state file when this returns. A free lock proves
-/// this only on this host and at this path: a copy of the file proves nothing.
+/// Returns the name of this process as a lease owner. Also returns the previous owner of this state file if that process is
+/// known to be dead, because its lock was free. The new name is durable in the state file when this returns. A free lock
+/// proves this only on this host and at this path; a copy of the file proves nothing.
 async fn owners(store: &State, target: &Target, random: &Random) -> Result<(String, Option<String>), MigrationError> {
     let host = crate::host::name();
     let owner = lease_owner(&host, std::process::id(), random);
@@ -155,7 +157,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_leaves_no_task_behind() {
-        let (table, before) = (FakeTable::new(), tasks().await);
+        let table = FakeTable::new();
+        let before = tasks().await;
         for releases in [true, false] {
             let lease = Lease::acquire(table.item("lease"), "a", None, LEASE_DURATION, |_, _| ()).await.unwrap();
             let stop = Stopper::default();

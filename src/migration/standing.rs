@@ -1,4 +1,4 @@
-//! What a state file alone knows of its migration, while a command is at work on it and after it died.
+//! What the state file alone says about its migration, during a command and after it died.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use crate::plan::Plan;
 use crate::playbook::{Phase, Standing, State, World, standing};
 use crate::state::{self, KeptFact, RunStatus, StateReader, StateSummary, StoreError, phase};
 
-/// What is known of a migration without asking anybody.
+/// Everything known about a migration from its state file, and from the flag if it was read.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// Its history, folded.
+    /// The migration's history, folded.
     pub state: State,
-    /// The flag: as it was read just now, or when a command read it last.
+    /// The flag as it was read just now, or as a command last read it.
     pub seen: Option<Seen>,
-    /// Why the flag may be different by now; `None` if it was read just now.
+    /// Why the flag may have changed since; `None` if it was read just now.
     pub may_be_stale: Option<String>,
-    /// Where it stands, by these.
+    /// The current stage and the next command, derived from the other fields.
     pub standing: Standing,
 }
 
 /// A flag that was read.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// When it was read first as it is here.
+    /// When this state of the flag was first read.
     pub at: Timestamp,
-    /// What it said.
+    /// The content of the flag.
     pub flag: Flag,
-    /// Who had changed it, on what ground.
+    /// Who changed the flag, and why.
     pub meta: FlagMeta,
-    /// What was known of how long an earlier state may still be obeyed ([`super::Watched`]).
+    /// How long an earlier state could still be obeyed, as stored by [`super::Watched`].
     pub(super) settles: Json,
 }
 
-/// Reads what a state file knows of this plan's migration.
+/// Reads what the state file knows about this plan's migration.
 ///
 /// `read` is the result of reading the flag just now; `None` if that was not tried.
 pub async fn known(
@@ -101,8 +101,8 @@ pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Opti
     }
 }
 
-/// Records the flag as a command without a lock has left it. That needs a state file of this plan that no process uses;
-/// returns false otherwise, and then `status` reads the flag.
+/// Records the flag that a command without a lock left. This needs a state file of this plan that no process uses. Returns
+/// false otherwise; `status` then reads the flag itself.
 pub async fn record_seen(
     path: &Path,
     plan: &Plan,
@@ -131,7 +131,7 @@ pub async fn record_seen(
     Ok(true)
 }
 
-/// Open failures of the pass that a contract, a rollback or a way back has open, if it has been over the whole table.
+/// Number of open failures of the open contract, rollback or old-from-new pass, if that pass has covered the whole table.
 async fn unfinished(file: &dyn StateReader, state: &State) -> Result<u64, StoreError> {
     let name = match state.open.map(|open| open.phase) {
         Some(Phase::Contract) => phase::CONTRACT,
@@ -144,13 +144,13 @@ async fn unfinished(file: &dyn StateReader, state: &State) -> Result<u64, StoreE
 }
 
 impl Seen {
-    /// The flag as the state file has it, where it does; what cannot be read tells nothing.
+    /// The flag in the state file, if there is one and it can be read.
     pub async fn of(file: &dyn StateReader) -> Option<Seen> {
         Seen::from_text(&file.kept(KeptFact::FlagSeen).await.ok()??).ok()
     }
 
-    /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew. It knew that of
-    /// the very change that it saw: another one may say the same, and has a wait of its own.
+    /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew. That applies only
+    /// to exactly the same change: another change may say the same, but has its own wait.
     pub fn watched(&self, flag: &Flag) -> Watched {
         let mut watched = Watched::default();
         if self.flag == *flag {
@@ -159,14 +159,13 @@ impl Seen {
         watched
     }
 
-    /// As JSON: when, and the flag as it is published.
+    /// As JSON: the time, and the flag as published.
     pub fn to_json(&self) -> Json {
         json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta), "settles": self.settles })
     }
 
     pub(super) fn from_text(text: &str) -> Result<Seen, StoreError> {
-        let corrupt =
-            || StoreError::Corrupt("the flag that was seen last is on record in no form that is known".into());
+        let corrupt = || StoreError::Corrupt("the last seen flag is stored in an unknown format".into());
         let json: Json = serde_json::from_str(text).map_err(|_| corrupt())?;
         let at = json["seen_at"].as_str().and_then(|at| at.parse().ok()).ok_or_else(corrupt)?;
         let (flag, meta) = from_json(&json["flag"]).map_err(|_| corrupt())?;

@@ -1,9 +1,9 @@
 //! How long an earlier state of the flag may still be obeyed, also across processes of one host.
 //!
-//! It is measured by the monotonic clock, from when this host first saw what the flag says. A process that was killed in such
-//! a wait leaves what it knew in the state file: that nobody obeys an earlier state any more, or by when, in time since the
-//! machine was started. Where that cannot be told (another machine, another start, no such clock), the wait begins anew:
-//! it is never longer than the cache, and the lead of hooks.
+//! A monotonic clock measures it, from the moment this host first saw what the flag says. A process that is killed during
+//! such a wait leaves its knowledge in the state file: either nobody obeys an earlier state any more, or the end of the wait
+//! as a time since the machine started. If that cannot be used (another machine, a reboot, no such clock), the wait begins
+//! anew. It is never longer than the cache time plus the lead of hooks.
 
 use std::time::Duration;
 
@@ -14,19 +14,20 @@ use tokio::time::Instant;
 use crate::clock::BootTime;
 use crate::cutover::{Flag, Sights, dated_ahead};
 
-/// A wait until applications obey what the flag says.
+/// A wait until applications obey the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// For how long, by the monotonic clock.
+    /// How long, by the monotonic clock.
     pub left: Duration,
-    /// By how much the change is dated ahead of this host's clock: the clocks of the hosts differ, or it is being made now.
+    /// How far the change is dated ahead of this host's clock: the clocks of the hosts differ, or somebody is making the
+    /// change now.
     pub ahead: Option<Duration>,
     /// The time of this host's clock.
     pub now: Timestamp,
 }
 
 impl Wait {
-    /// For so long, under this flag.
+    /// A wait of this length, under this flag.
     pub fn of(left: Duration, flag: Option<&Flag>, now: Timestamp) -> Wait {
         Wait { left, ahead: flag.and_then(|flag| dated_ahead(flag, now)), now }
     }
@@ -46,36 +47,36 @@ impl Default for Watched {
 }
 
 impl Watched {
-    /// The flag was read, and says this now.
+    /// Notes that the flag was read and says this now. Returns how long an earlier state may still be obeyed.
     pub fn look(&mut self, flag: &Flag, lead: Duration) -> Duration {
         self.sights.look(flag, lead, self.began.elapsed())
     }
 
-    /// This process made the flag say this.
+    /// Notes that this process changed the flag to this.
     pub fn made(&mut self, flag: &Flag) {
         self.sights.made(flag, self.began.elapsed());
     }
 
-    /// There is no flag.
+    /// Notes that the flag does not exist.
     pub fn forget(&mut self) {
         self.sights.forget();
     }
 
-    /// For how long an earlier state may still be obeyed.
+    /// How long an earlier state may still be obeyed.
     pub fn left(&self) -> Duration {
         self.sights.left(self.began.elapsed())
     }
 
-    /// Goes on with what an earlier process knew of this flag, if that can be told.
-    /// `now` is the time since this machine started.
+    /// Continues the wait that an earlier process kept for this flag, if that is possible. `now` is the time since this
+    /// machine started.
     pub fn restore(&mut self, flag: &Flag, kept: &Json, now: Option<BootTime>) {
         if let Some(left) = left_by(kept, now) {
             self.sights.restore(flag, left, self.began.elapsed());
         }
     }
 
-    /// What a later process of this host goes on with.
-    /// `now` is the time since this machine started.
+    /// The knowledge that a later process of this host needs to continue the wait. `now` is the time since this machine
+    /// started.
     pub fn to_json(&self, now: Option<BootTime>) -> Json {
         kept(self.left(), now)
     }
@@ -97,7 +98,7 @@ fn left_by(kept: &Json, boot: Option<BootTime>) -> Option<Duration> {
     Some(Duration::from_millis(kept["settles_ms"].as_u64()?).saturating_sub(now.since))
 }
 
-/// Rounded up, so that no wait gets shorter by being kept.
+/// Rounds up, so that storing a wait never shortens it.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
@@ -112,24 +113,29 @@ mod tests {
         Some(BootTime { boot: boot.to_owned(), since: Duration::from_secs(seconds) })
     }
 
-    /// A wait that was killed goes on where it was, on the same machine, and begins anew anywhere else.
+    /// An interrupted wait continues on the same machine, and begins anew anywhere else.
     #[test]
     fn a_wait_survives_its_process() {
         let second = Duration::from_secs;
         let half = kept(second(30), boot("a", 100));
         assert_eq!(left_by(&half, boot("a", 110)), Some(second(20)));
         assert_eq!(left_by(&half, boot("a", 500)), Some(Duration::ZERO));
-        assert_eq!(left_by(&half, boot("b", 110)), None, "the machine was started anew, or is another one");
+        assert_eq!(left_by(&half, boot("b", 110)), None, "after a reboot, or on another machine");
         assert_eq!(left_by(&half, None), None);
         assert_eq!(left_by(&kept(second(30), None), boot("a", 110)), None);
-        assert_eq!(left_by(&kept(Duration::ZERO, None), boot("b", 1)), Some(Duration::ZERO), "what is over stays so");
-        assert_eq!(left_by(&Json::Null, boot("a", 1)), None, "an older version kept none of it");
+        assert_eq!(
+            left_by(&kept(Duration::ZERO, None), boot("b", 1)),
+            Some(Duration::ZERO),
+            "a finished wait stays finished"
+        );
+        assert_eq!(left_by(&Json::Null, boot("a", 1)), None, "an older version stored nothing");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_machine_tells_how_long_it_has_been_up() {
-        let (one, other) = (boot_time().unwrap(), boot_time().unwrap());
+    fn the_machine_knows_its_uptime() {
+        let one = boot_time().unwrap();
+        let other = boot_time().unwrap();
         assert!(
             one.boot == other.boot && !one.boot.is_empty() && one.since > Duration::ZERO && one.since <= other.since
         );

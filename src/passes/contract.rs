@@ -7,14 +7,14 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. Items that are encrypted on the client are skipped, unless
-/// [`Job::edit_encrypted`] says otherwise.
+/// The changes that this pass makes for a plan on this table. It skips items that are encrypted on the client, unless
+/// [`Job::edit_encrypted`] is called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
         .sparing_encrypted(true)
 }
 
-/// A session of a contraction.
+/// Runs one session of a contract pass.
 pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {
     let writes = Writes::begin(job, store, &session.run).await?;
     writes.walk(None, job.reads_consistently()).await?;

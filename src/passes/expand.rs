@@ -1,4 +1,4 @@
-//! The expand pass: writes the new attributes. The first pass of an expansion records the baseline of each item first.
+//! The expand pass: writes the new attributes. Its first pass over a table records the baseline of each item first.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. Items that are encrypted on the client are skipped, unless
-/// [`Job::edit_encrypted`] says otherwise.
+/// The changes that this pass makes for a plan on this table. It skips items that are encrypted on the client, unless
+/// [`Job::edit_encrypted`] is called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas()).sparing_encrypted(true)
 }
 
-/// A session of an expansion.
+/// Runs one session of an expand pass.
 pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {
     let run = &session.run;
     let writes = Writes::begin(job, store, run).await?;
     let first = store.is_first_pass(run.id).await?;
-    // After a complete pass, "nothing to do" says that nothing is missing any more.
+    // In a later pass, "nothing to do" proves that nothing is missing, so its reads must be strongly consistent.
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
         .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));

@@ -7,13 +7,13 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. Items that are encrypted on the client are not skipped: the
-/// way back covers whatever this migration wrote.
+/// The changes that this pass makes for a plan on this table. It does not skip items that are encrypted on the client,
+/// because the way back covers everything that this migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_old_from_new(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
 }
 
-/// A session of an old-from-new pass.
+/// Runs one session of an old-from-new pass.
 pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {
     let writes = Writes::begin(job, store, &session.run).await?;
     writes.walk(None, job.reads_consistently()).await?;

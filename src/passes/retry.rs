@@ -1,4 +1,4 @@
-//! Failed items, tried once more.
+//! Retries failed items.
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 
@@ -9,29 +9,28 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::writer::{ItemOutcomes, Writer};
 use crate::state::{Counts, Cursor, FailureRecord, RunRecord, SessionId, State, StoreError};
 
-/// Failures that are read from the store in one go.
+/// Number of failures read from the store in one batch.
 const BATCH: u32 = 1_000;
 
-/// Failures that are tried at the same time: as many writes as a large lane keeps outstanding. The budgets hold for them as
-/// for every request.
+/// Number of failures that are retried at the same time: as many writes as a large lane keeps outstanding. The budgets apply
+/// to them as to every request.
 const AT_ONCE: usize = 64;
 
-/// What a retry came to.
+/// The result of a retry.
 #[derive(Debug, Clone, Default)]
 pub struct Retried {
-    /// Failures that were tried, by their outcome.
+    /// Retried failures, counted by outcome.
     pub counts: Counts,
-    /// Items that failed again because they are signed or encrypted on the client, and nobody has accepted that they are
-    /// changed.
+    /// Items that failed again because they are signed or encrypted on the client, and the operator has not accepted changing
+    /// them.
     pub encrypted: u64,
 }
 
 impl Job {
-    /// Tries every open failure of the run's phase once more, whichever of its runs left it: the item is read as it is
-    /// now, strongly consistently, and processed like a scanned one, by the job's changes: those of that phase. Several are
-    /// tried at once; what each came to is durable before it counts. Counts those tried; it may end early, for the reason in
-    /// the job's stopper, when what is in flight was answered and stored.
-    /// What it spends is spent of the run's limits.
+    /// Retries every open failure of the run's phase, whichever run left it. It reads the item strongly consistently and
+    /// handles it like a scanned one, with the changes of the job. Several failures are retried in parallel. Each outcome is
+    /// durable before it is counted. Returns the counts of retried failures. It may end early, for the reason in the job's
+    /// stopper, after every request in flight was answered and stored. What it spends counts against the run's limits.
     pub async fn retry_failures(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.requests().watch().await;
@@ -42,9 +41,11 @@ impl Job {
     }
 
     async fn retry_all(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
-        let (writer, requests) = (self.writer(store, run), self.requests());
+        let writer = self.writer(store, run);
+        let requests = self.requests();
         let session = run.session();
-        let (mut all, mut after) = (Retried::default(), Cursor::START);
+        let mut all = Retried::default();
+        let mut after = Cursor::START;
         loop {
             let batch = store.failures_of(&run.phase, after, BATCH).await?;
             let Some(last) = batch.last() else { return Ok(all) };
@@ -67,7 +68,7 @@ impl Job {
     }
 }
 
-/// Tries one failure again and stores what it came to; none where the job stopped before.
+/// Retries one failure and stores its outcome. `None` if the job was stopped first.
 async fn try_again(
     store: &State,
     session: SessionId,
@@ -136,7 +137,7 @@ mod tests {
     use crate::ratelimit::{Budget, Budgets};
     use crate::state::{Begin, Commit, Failure, Identity, NewRun, SegmentEvent};
 
-    /// Every item is there and needs a write; each answer takes a while.
+    /// Every item exists and needs a write; each answer takes a while.
     #[derive(Default)]
     struct Slow {
         in_flight: AtomicUsize,
@@ -190,11 +191,12 @@ mod tests {
         ItemKey::new(Item::from([("pk", n), ("sk", 0)].map(|(name, n)| (name.to_owned(), Value::S(n.to_string())))))
     }
 
-    /// A table, a run with this many open failures, and a job to retry them.
+    /// A table, a run with this number of open failures, and a job to retry them.
     async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<Slow>, State, RunRecord, Job) {
         let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                     [[change]]\nmove = \"old\"\nto = \"new\"\n";
-        let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+        let plan = crate::plan::load("plan", text).unwrap().plan;
+        let description = TableDescription::of_a_test();
         let identity = Identity::of(&plan, &description);
         let store = crate::state::open(&dir.join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
         let new =
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failures_are_tried_at_the_same_time_within_a_bound() {
+    async fn failures_are_retried_in_parallel_within_a_bound() {
         let dir = tempfile::tempdir().unwrap();
         let (table, store, run, job) = failed(dir.path(), 300).await;
         let counts = job.retry_failures(&store, &run).await.unwrap().counts;
@@ -228,7 +230,7 @@ mod tests {
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
     }
 
-    /// Stopped, it waits for what is in flight, and each failure that it counts is resolved.
+    /// A stopped retry waits for requests in flight, and every failure that it counts has its outcome stored.
     #[tokio::test]
     async fn a_stopped_retry_counts_what_it_stored() {
         let dir = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use crate::item::{Item, ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets};
 use crate::state::{Begin, NewRun};
 
-/// A sink that is another table: its writes cannot copy from the first table, so they carry the values.
+/// Another table as the sink. Its writes cannot copy from the first table, so they carry the values.
 struct Other(Connection);
 
 #[async_trait]
@@ -58,12 +58,13 @@ fn pairs(table: &MemoryTable) -> BTreeMap<String, (Option<Value>, Option<Value>)
 async fn a_pass_reads_one_table_and_writes_the_other() {
     const ITEMS: usize = 200;
     let first = table_of((0..ITEMS).map(|n| (n, "x")));
-    // In the other table, a writer has deleted every tenth item, and changed the item before it.
+    // In the other table, a writer has deleted every tenth item and changed the item before it.
     let other = table_of((0..ITEMS).filter(|n| n % 10 != 0).map(|n| (n, if n % 10 == 9 { "changed" } else { "x" })));
     let before = first.history(|history| history.changes());
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 4\n";
-    let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+    let plan = crate::plan::load("plan", text).unwrap().plan;
+    let description = TableDescription::of_a_test();
     let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
     let connection = Arc::new(first.connect(0));
     let tables = Tables { described: connection.clone(), source: connection, sink: Arc::new(Other(other.connect(0))) };
@@ -77,7 +78,7 @@ async fn a_pass_reads_one_table_and_writes_the_other() {
     let ended = job.work(&store, &session).await.unwrap();
     let counts = ended.totals.counts;
     assert_eq!((counts.scanned, counts.of(Outcome::Applied), counts.of(Outcome::Gone)), (200, 180, 20));
-    assert_eq!(first.history(|history| history.changes()), before, "the first table was written");
+    assert_eq!(first.history(|history| history.changes()), before, "the first table must not be written");
     let expected = |n: usize| Some(Value::S(if n % 10 == 9 { "changed" } else { "x" }.into()));
     let expected = (0..ITEMS)
         .filter(|n| n % 10 != 0)

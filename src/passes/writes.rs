@@ -1,4 +1,4 @@
-//! What the passes that write have in common: a session of a run, from its checkpoints to its end or to where it was stopped.
+//! Shared by the passes that write: a session of a run, from its checkpoints to its end or until it is stopped.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) struct Writes<'a> {
 }
 
 impl<'a> Writes<'a> {
-    /// Begins to spend on the run, and stops the job at once if nothing is left of a limit.
+    /// Begins to count the run's spend, and stops the job immediately if a limit is already reached.
     pub(super) async fn begin(job: &'a Job, store: &'a State, run: &'a RunRecord) -> Result<Writes<'a>, StoreError> {
         job.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
@@ -23,10 +23,11 @@ impl<'a> Writes<'a> {
         Ok(Writes { job, store, run, scheduler })
     }
 
-    /// Walks over the segments that are left and writes what the job's changes ask for. With `baseline`, records it before
-    /// the first write of an item.
+    /// Walks over the remaining segments and makes the job's changes. With `baseline`, records the baseline of an item before
+    /// its first write.
     pub(super) async fn walk(&self, baseline: Option<FirstLook>, consistent: bool) -> Result<(), StoreError> {
-        let (requests, reading) = (self.job.requests(), self.job.read_as(self.run.total_segments, consistent));
+        let requests = self.job.requests();
+        let reading = self.job.read_as(self.run.total_segments, consistent);
         match baseline {
             None => {
                 let pages = Arc::new(self.pages(&requests, false).await?);
@@ -44,25 +45,28 @@ impl<'a> Writes<'a> {
     }
 
     async fn pages(&self, requests: &Requests, meets_first: bool) -> Result<WritePages, StoreError> {
-        let (job, store, run) = (self.job, self.store, self.run);
+        let job = self.job;
+        let store = self.store;
+        let run = self.run;
         let writer = job.writer(store, run);
         let writer = if meets_first { writer.meeting_first() } else { writer };
         let failures = store.open_work(Some(run.id)).await?.failures;
-        let (limit, proven) = (job.plan.limits.max_failures, store.is_proven(&run.phase).await?);
+        let limit = job.plan.limits.max_failures;
+        let proven = store.is_proven(&run.phase).await?;
         Ok(WritePages::new(writer, store.checkpoints(), run.id, requests.clone(), limit, failures, proven))
     }
 
     async fn finish(&self, pages: &WritePages) {
-        // An error stands in the stopper like every other.
+        // The stopper holds the error, like every other reason to stop.
         let _ = pages.finish(!self.job.stop.is_stopping()).await;
     }
 
-    /// Ends the session. When it returns, everything that it reports is durable.
+    /// Ends the session. When this returns, everything it reports is durable.
     pub(super) async fn end(self) -> Result<Ended, StoreError> {
         let Writes { job, store, run, .. } = self;
         let spend = job.end_spend(store, run).await?;
         let totals = store.totals(run.id).await?;
-        // A signal that comes when the last page is committed stops nothing any more.
+        // A signal that arrives after the last page was committed stops nothing any more.
         let complete = totals.done == run.total_segments;
         let left = || StopReason::Internal("segments were left over".into());
         let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));
@@ -71,7 +75,8 @@ impl<'a> Writes<'a> {
         let run =
             store.end_session(run.session(), status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
         let open = store.open_work(Some(run.id)).await?;
-        let (throttles, unusable_replies) = (job.scopes.throttles(), job.progress.unusable_replies());
+        let throttles = job.scopes.throttles();
+        let unusable_replies = job.progress.unusable_replies();
         Ok(Ended { run, totals, spend, throttles, unusable_replies, open, stopped })
     }
 }

@@ -1,15 +1,17 @@
-//! How long the expressions of one guarded write can become: DynamoDB refuses long ones, for every item alike.
+//! Upper bounds for the expressions of a guarded write. DynamoDB rejects long expressions, and it would do so for every
+//! item.
 
 use crate::change::Change;
 use crate::item::{Path, Step};
 
-/// The longest expression that DynamoDB takes, in bytes (developer guide, "Service quotas": 4 KB).
+/// The longest expression that DynamoDB accepts, in bytes (developer guide, "Service quotas": 4 KB).
 pub const MAX_EXPRESSION_BYTES: usize = 4096;
 
-/// The most operators and functions that an expression may have (developer guide, "Service quotas": 300).
+/// The largest number of operators and functions in an expression (developer guide, "Service quotas": 300).
 pub const MAX_OPERATORS: usize = 300;
 
-/// Bytes of a placeholder at most: `#n999`, `:v999`. A plan with more names or values is far above the limit anyway.
+/// Maximum length of a placeholder in bytes: `#n999`, `:v999`. A plan with more names or values exceeds the limit
+/// anyway.
 const PLACEHOLDER: usize = 5;
 
 /// Bytes around the path in the longest condition term: `attribute_type(` + `, ` + `:v999` + `)`.
@@ -18,7 +20,7 @@ const TERM: usize = 15 + 2 + PLACEHOLDER + 1;
 /// Bytes of ` AND `.
 const AND: usize = 5;
 
-/// Upper bounds of what any guarded write of a plan is rendered to.
+/// Upper bounds for the expressions of every guarded write of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpressionBound {
     /// Bytes of the update expression.
@@ -32,22 +34,22 @@ pub struct ExpressionBound {
 }
 
 impl ExpressionBound {
-    /// Whether DynamoDB takes every write of the plan.
+    /// Whether DynamoDB accepts every write of the plan.
     pub fn fits(&self) -> bool {
         self.update_bytes.max(self.condition_bytes) <= MAX_EXPRESSION_BYTES
             && self.update_operators.max(self.condition_operators) <= MAX_OPERATORS
     }
 }
 
-/// The upper bounds for these changes, whatever an item looks like.
+/// The upper bounds for these changes, valid for every item.
 ///
-/// Assumed of the renderer, and held by its tests: names and values are placeholders of at most five bytes; a change is
-/// at most one `SET` action (`path = path` or `path = :v`) and one `REMOVE` action; and its condition is at most one term
-/// for its source, one for its target, and one for the type of the map that holds the target, none longer than
-/// `attribute_type(path, :v999)`. The item's existence is one more term for all of them.
+/// This relies on properties of the renderer, which its tests check. Names and values are placeholders of at most five
+/// bytes. A change needs at most one `SET` action (`path = path` or `path = :v`) and one `REMOVE` action. Its condition
+/// has at most one term for the source, one for the target, and one for the type of the map that contains the target.
+/// No term is longer than `attribute_type(path, :v999)`. One more term checks that the item exists.
 ///
-/// What is written can be undone: the reverse of a move in place sets both paths; what goes back into a map asks for the
-/// map too.
+/// The bounds cover undo too. The reverse of an in-place move sets both paths, and a value that goes back into a map
+/// needs a term for that map.
 pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
     let mut bound = ExpressionBound {
         update_bytes: "SET ".len() + " REMOVE ".len(),
@@ -61,20 +63,21 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
         let gone = effect.removes.iter().filter(|path| !effect.reads.contains(path));
         let sources: Vec<&Path> = effect.reads.iter().chain(gone).copied().collect();
         let mut terms: Vec<usize> = sources.iter().map(|path| path_bytes(path)).collect();
-        // It goes back into the map that held it.
+        // On undo, the value goes back into the map that contained it.
         terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
         for to in &effect.writes {
-            // `SET` copies a value, or has a constant in a placeholder, which counts as long as its target at least.
+            // `SET` copies a value, or sets a constant through a placeholder. Count a constant as at least as long as
+            // its target.
             let value = if effect.reads.is_empty() { path_bytes(to) } else { longest(&effect.reads) }.max(PLACEHOLDER);
             bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
             terms.push(path_bytes(to));
             terms.extend(to.parent().as_ref().map(path_bytes));
-            // A constant has no source; the term is for a pre-image beside an absent parent.
+            // A constant has no source. This term is for a pre-image next to an absent parent.
             terms.extend(sources.is_empty().then(|| path_bytes(to)));
         }
         for path in &effect.removes {
-            // Or it is set again: to a value, or to what the target has.
+            // Undo sets the path again, to a value or to the value of the target.
             let value = longest(&effect.writes).max(PLACEHOLDER);
             bound.update_bytes += path_bytes(path) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_as_long_as_its_placeholders() {
+    fn the_length_of_a_path_counts_its_placeholders() {
         for (text, rendered) in [("a", "#n999"), ("a.b", "#n999.#n999"), ("a[12].b", "#n999[12].#n999")] {
             assert_eq!(path_bytes(&path(text)), rendered.len());
         }
@@ -121,7 +124,8 @@ mod tests {
         let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
                          attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
         assert!(bound.condition_bytes >= condition.len());
-        // The item, source, target, the map of the target; and two for the map that the value goes back into.
+        // The item, the source, the target and the target's map, plus two terms for the map that the value goes back
+        // into.
         assert_eq!((bound.update_operators, bound.condition_operators), (2, 11));
         assert!(bound.fits());
     }

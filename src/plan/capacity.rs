@@ -1,4 +1,4 @@
-//! `[capacity]`: what the job may take of the table, of its narrower scopes and of its indexes.
+//! Reads `[capacity]`: the budgets of the table, of its narrower scopes and of its indexes.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -8,13 +8,13 @@ use super::fields::{Fields, above_zero, number_of};
 use super::section::section;
 use super::{Access, Capacity, Rate, ScopeCapacity};
 
-/// Capacity units per second; far above what an account has by default (40,000 a table), so that more is a slip.
+/// Capacity units per second. An account has 40,000 per table by default, so a much larger number is a mistake.
 const MAX_RATE: f64 = 1_000_000.0;
 
-/// What a number out of range is told.
-const ABOUT: &str = "it is a number of capacity units per second; leave it out to take the careful default";
+/// Help for a number that is out of range.
+const ABOUT: &str = "it is a number of capacity units per second; remove it to use the careful default";
 
-/// A field of `[capacity]`: what an error about a budget points at.
+/// A field of `[capacity]`. Errors about a budget point at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CapacityField {
     /// `write` or `read`.
@@ -23,26 +23,26 @@ pub enum CapacityField {
     KeyRange(Access),
     /// `per_partition_key`.
     PartitionKey(Access),
-    /// The name of an index, by its place in [`Capacity::indexes`].
+    /// The name of an index, by its position in [`Capacity::indexes`].
     IndexName(usize),
-    /// The budget of an index, likewise.
+    /// The budget of an index, by the same position.
     Index(usize),
 }
 
 /// A budget that the table cannot have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetError {
-    /// Where it is stated.
+    /// The field with this budget.
     pub field: CapacityField,
-    /// What is wrong.
+    /// The error message.
     pub title: String,
-    /// A word about that place.
+    /// A label for the field.
     pub label: String,
-    /// The ways out.
+    /// The remedies.
     pub help: Vec<String>,
 }
 
-/// Where each field stands.
+/// The position of each field.
 type Places = Vec<(CapacityField, Span)>;
 
 /// Reads `[capacity]`.
@@ -57,7 +57,8 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> (Capacity,
         places.push((CapacityField::Table(access), value.span()));
         rate(&fields, name, value, problems)
     };
-    let (write, read) = (table("write", Access::Write), table("read", Access::Read));
+    let write = table("write", Access::Write);
+    let read = table("read", Access::Read);
     let key_range = ("per_key_range", "[capacity.per_key_range]");
     let per_key_range = scope(&fields, key_range, CapacityField::KeyRange, &mut places, problems);
     let partition_key = ("per_partition_key", "[capacity.per_partition_key]");
@@ -66,7 +67,8 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> (Capacity,
     (Capacity { write, read, per_key_range, per_partition_key, indexes }, places)
 }
 
-/// The budget of a narrow scope. It has no percentages: DynamoDB does not say what a partition has.
+/// The budget of a narrow scope. It cannot be a percentage, because DynamoDB does not report the capacity of a
+/// partition.
 fn scope(
     capacity: &Fields<'_, '_>,
     (name, title): (&str, &'static str),
@@ -76,7 +78,12 @@ fn scope(
 ) -> ScopeCapacity {
     let Some((_, value)) = capacity.get(name) else { return ScopeCapacity::default() };
     let DeValue::Table(table) = value.get_ref() else {
-        problems.add(capacity.wrong_type(name, value, "a table of `write` and `read`", "{ write = 250, read = 750 }"));
+        problems.add(capacity.wrong_type(
+            name,
+            value,
+            "a table with `write` and `read`",
+            "{ write = 250, read = 750 }",
+        ));
         return ScopeCapacity::default();
     };
     let fields = Fields::open(table, title, &["write", "read"], value.span(), problems);
@@ -85,7 +92,9 @@ fn scope(
         places.push((field(access), value.span()));
         if let DeValue::String(_) = value.get_ref() {
             let problem = fields.wrong_type(name, value, "a number, without quotes", example);
-            problems.add(problem.help("no percentage here: DynamoDB does not say what a partition has"));
+            problems.add(problem.help(
+                "a percentage is not possible here, because DynamoDB does not report the capacity of a partition",
+            ));
             return None;
         }
         fields.number(name, example, MAX_RATE, ABOUT, problems)
@@ -93,7 +102,7 @@ fn scope(
     ScopeCapacity { write: units("write", "250", Access::Write), read: units("read", "750", Access::Read) }
 }
 
-/// `[capacity.index]`: whatever an index may be called, and its write budget.
+/// Reads `[capacity.index]`: the write budget of each index. A key may be any index name.
 fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Problems) -> Vec<(String, Rate)> {
     let Some((_, value)) = capacity.get("index") else { return Vec::new() };
     let DeValue::Table(table) = value.get_ref() else {
@@ -110,8 +119,9 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
             problems.add(index_table(name, inner, value.span()));
         } else if !is_index_name(name) {
             problems.add(
-                Diagnostic::new("DynamoDB has no index of such a name", at, "not the name of an index")
-                    .help("3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`; not the ARN, but the name alone"),
+                Diagnostic::new("a DynamoDB index cannot have this name", at, "not the name of an index").help(
+                    "use 3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`; write only the name, not the ARN",
+                ),
             );
         } else if let Some(rate) = rate(&fields, &shown, value, problems) {
             let place = indexes.len();
@@ -123,27 +133,25 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
     indexes
 }
 
-/// For a table where a budget should be: most likely a name with dots and without quotes.
+/// The error for a table in place of a budget. The likely cause is a name with dots and without quotes.
 fn index_table(name: &str, inner: &DeTable<'_>, at: Span) -> Diagnostic {
     let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
     match inner.keys().next().map(|key| key.get_ref().as_ref()) {
-        None | Some("write" | "read") => {
-            problem.help(format!("an index has one budget, for what is written to it: `{name:?} = 200`"))
-        }
+        None | Some("write" | "read") => problem.help(format!("an index has only a write budget: `{name:?} = 200`")),
         Some(rest) => {
             let full = format!("{name}.{rest}");
-            problem.help(format!("a name with dots in it goes in quotes: `{full:?} = 200`"))
+            problem.help(format!("put a name that contains dots in quotes: `{full:?} = 200`"))
         }
     }
 }
 
-/// What DynamoDB takes for the name of an index (developer guide, "Naming rules").
+/// Whether DynamoDB accepts this name for an index (developer guide, "Naming rules").
 fn is_index_name(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     (3..=255).contains(&name.len()) && name.chars().all(valid)
 }
 
-/// Units per second, or a percentage in quotes.
+/// Reads units per second, or a percentage in quotes.
 fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Rate> {
     if let DeValue::String(text) = value.get_ref() {
         let wrong = |(title, label, help)| problems.add(Diagnostic::new(title, value.span(), label).help(help));
@@ -156,7 +164,7 @@ fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, probl
     above_zero(name, units, MAX_RATE, value.span(), ABOUT, problems).map(Rate::Units)
 }
 
-/// A percentage; or title, label and help of what is wrong with it.
+/// Reads a percentage. An error has a title, a label and a help text.
 fn percent(name: &str, text: &str) -> Result<Rate, (String, &'static str, String)> {
     let is_plain = |number: &&str| number.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
     let number = text.strip_suffix('%').map(str::trim_end).filter(is_plain).and_then(|number| number.parse().ok());
@@ -165,14 +173,13 @@ fn percent(name: &str, text: &str) -> Result<Rate, (String, &'static str, String
         Some(_) => Err((
             format!("`{name}` is out of range"),
             "must be above 0% and at most 100%",
-            "it is a share of what the table or the index is provisioned with, limited to on demand, or warm for"
-                .into(),
+            "it is a percentage of the provisioned capacity, the on-demand maximum or the warm throughput".into(),
         )),
         None => Err((
             format!("`{name}` is not a budget"),
             "neither a number nor a percentage",
             format!(
-                "capacity units per second go without quotes, `{name} = 500`; a percentage in quotes and with its sign, \
+                "write capacity units per second without quotes, `{name} = 500`, or a percentage with its sign in quotes, \
                  `{name} = \"40%\"`"
             ),
         )),

@@ -1,4 +1,4 @@
-//! Reading `[[change]]`: each change, with the places that its paths stand at.
+//! Reads `[[change]]`: each change, and the position of its paths in the text.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -12,20 +12,19 @@ use crate::item::Path;
 const KINDS: [&str; 4] = ["move", "copy", "set", "remove"];
 const NAMES: [&str; 7] = ["move", "copy", "set", "remove", "to", "value", "on_existing"];
 
-/// A change that could be read, and where its paths stand.
+/// A valid change, and the position of its paths.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct WrittenChange {
     pub(super) change: Change,
-    /// The path behind `move`, `copy`, `set` or `remove`.
+    /// The path after `move`, `copy`, `set` or `remove`.
     pub(super) first: Span,
-    /// The path behind `to`, else the same.
+    /// The path after `to`; the same as `first` if there is no `to`.
     pub(super) to: Span,
-    /// The value of a `set`, else the same as `first`.
+    /// The value of a `set`; the same as `first` for other changes.
     pub(super) value: Span,
 }
 
-/// Reads all changes; those that are wrong are reported and left out. `on_existing` is what the plan says for those that say
-/// nothing of their own.
+/// Reads all changes. Reports and drops the invalid ones. A change without its own `on_existing` takes the plan's.
 pub(super) fn read(root: &Fields<'_, '_>, on_existing: OnExisting, problems: &mut Problems) -> Vec<WrittenChange> {
     let Some((_, value)) = root.get("change") else {
         if !root.has_misspelt(&["change"]) {
@@ -67,7 +66,7 @@ fn read_change(
             if !fields.has_misspelt(&KINDS) {
                 problems.add_missing(
                     Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set or remove")
-                        .help("write one of: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\""),
+                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\""),
                 );
             }
             return None;
@@ -75,9 +74,15 @@ fn read_change(
         [first, others @ ..] => {
             for (name, key, _) in others {
                 problems.add(
-                    Diagnostic::new("a change does one thing", key.clone(), format!("`{name}` is a change of its own"))
-                        .also(first.1.clone(), format!("this change is a `{}`", first.0))
-                        .help(format!("begin another [[change]] for `{name}`; all changes of an item go in one write")),
+                    Diagnostic::new(
+                        "a change does only one thing",
+                        key.clone(),
+                        format!("`{name}` needs its own [[change]]"),
+                    )
+                    .also(first.1.clone(), format!("this change is a `{}`", first.0))
+                    .help(format!(
+                        "start another [[change]] for `{name}`; all changes of an item still go in one write"
+                    )),
                 );
             }
             return None;
@@ -105,25 +110,25 @@ fn read_change(
     }
 }
 
-/// What a change says of its own about another value at its target.
+/// The change's own `on_existing`.
 fn own_answer(fields: &Fields<'_, '_>, kind: &str, key: &Span, problems: &mut Problems) -> Option<OnExisting> {
     let (at, _) = fields.get("on_existing")?;
     if kind == "remove" {
         problems.add(
             Diagnostic::new("`remove` takes no `on_existing`", at, "only with `move`, `copy` or `set`")
                 .also(key.clone(), "this change is a `remove`")
-                .help("leave it out: a `remove` writes no value, so an existing one does not matter"),
+                .help("remove the line: a `remove` writes no value, so an existing value does not matter"),
         );
         return None;
     }
     fields.choice("on_existing", &ANSWERS, problems)
 }
 
-/// What a plan, or a change, can say about another value at a target.
+/// The words of `on_existing`, for a plan or a change.
 pub(super) const ANSWERS: [(&str, OnExisting); 3] =
     [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
-/// A field that some kinds of change must have, and the others cannot.
+/// A field that some kinds of change require and the others forbid.
 fn companion<'t, 'i>(
     fields: &Fields<'t, 'i>,
     name: &str,
@@ -138,14 +143,14 @@ fn companion<'t, 'i>(
         (None, true) => {
             if !fields.has_misspelt(&[name]) {
                 let (why, example) = match name {
-                    "to" => ("where the value goes", "to = \"new_name\""),
-                    _ => ("what every item gets", "value = 1"),
+                    "to" => ("the new path of the value", "to = \"new_name\""),
+                    _ => ("the value that every item gets", "value = 1"),
                 };
                 problems.add_missing(
                     Diagnostic::new(
                         format!("`{kind}` has no `{name}`"),
                         key.clone(),
-                        format!("`{name}` must say {why}"),
+                        format!("`{name}` must give {why}"),
                     )
                     .help(format!("add `{example}` to this change")),
                 );
@@ -195,7 +200,7 @@ fn read_path(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems)
 
 fn path_help(text: &str) -> String {
     if text.is_empty() || text.contains(['"', '\'']) || text.chars().any(char::is_control) {
-        return "a path is names with dots between them: \"address.zip\", 'tags[0].label', '\"e-mail\".home'"
+        return "a path consists of names separated by dots: \"address.zip\", 'tags[0].label', '\"e-mail\".home'"
             .to_owned();
     }
     format!(
@@ -211,6 +216,6 @@ fn nothing_to_do(at: Span) -> Diagnostic {
 
 fn not_a_list(value: &Spanned<DeValue<'_>>) -> Diagnostic {
     let found = value.get_ref().type_str();
-    Diagnostic::new("a change is a table of its own", value.span(), format!("found {found}"))
-        .help("write [[change]] with double brackets, once for each change")
+    Diagnostic::new("each change must be a table of its own", value.span(), format!("found {found}"))
+        .help("write [[change]] with double brackets above each change")
 }

@@ -1,4 +1,4 @@
-//! The constant of a `set`: a TOML value as an attribute value.
+//! Reads the constant of a `set`: a TOML value becomes an attribute value.
 
 use serde_json::Value as Json;
 use toml::Spanned;
@@ -8,11 +8,11 @@ use super::diagnostic::{Diagnostic, Problems, Span};
 use super::fields::integer_of;
 use crate::item::{Item, MAX_LEVELS, Value};
 
-/// DynamoDB JSON's names of the types, as a person may look them up.
+/// The type names of DynamoDB JSON, for help texts.
 const TYPES: &str = "one of S, N, B, BOOL, NULL, SS, NS, BS, L, M, such as { N = \"1.5\" } or { SS = [\"a\", \"b\"] }";
 
-/// Reads the constant that will stand `depth` steps deep in an item: strings, integers and booleans as they stand,
-/// every other type as DynamoDB JSON.
+/// Reads a constant that will be `depth` steps deep in an item. Strings, integers and booleans are plain TOML; every
+/// other type is DynamoDB JSON.
 pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
     match value.get_ref() {
         DeValue::String(text) => Some(Value::S(text.to_string())),
@@ -21,12 +21,12 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Pr
             Some(number) => typed("N", &Json::String(number.to_string()), value.span(), problems),
             None => {
                 let help = format!("write it as text, which keeps up to 38 digits: {{ N = \"{}\" }}", integer.as_str());
-                refuse(problems, value.span(), "an integer of TOML has at most 64 bits", &help)
+                refuse(problems, value.span(), "a TOML integer has at most 64 bits", &help)
             }
         },
         DeValue::Float(float) => {
             let help = format!("write it as text, which keeps every digit: {{ N = \"{}\" }}", float.as_str());
-            refuse(problems, value.span(), "a float of TOML is not exact, and DynamoDB's numbers are", &help)
+            refuse(problems, value.span(), "a TOML float is not exact, but a DynamoDB number is", &help)
         }
         DeValue::Datetime(date) => {
             let help = format!("write it as a string, \"{date}\", or as a number: {{ N = \"…\" }}");
@@ -34,7 +34,7 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Pr
         }
         DeValue::Array(_) => {
             let help = "write { L = [{ S = \"x\" }] } for a list, or { SS = [\"x\"] }, { NS = [\"1\"] } for a set";
-            refuse(problems, value.span(), "an array may be a list or a set, and this does not say which", help)
+            refuse(problems, value.span(), "an array could be a list or a set", help)
         }
         DeValue::Table(_) => dynamodb_json(value, depth, problems),
     }
@@ -42,7 +42,7 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Pr
 
 /// Reads `{ TYPE = … }`.
 fn dynamodb_json(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
-    let wrong = "a value here is a table of one member that names its type";
+    let wrong = "write a table with one member, whose name is the type";
     let DeValue::Table(table) = value.get_ref() else { return refuse(problems, value.span(), wrong, TYPES) };
     let mut members = table.iter();
     let (Some((name, body)), None) = (members.next(), members.next()) else {
@@ -91,7 +91,7 @@ fn document(map: &DeTable<'_>, depth: usize, problems: &mut Problems) -> Option<
     members.into_iter().collect()
 }
 
-/// Reads what stands behind a type's name, where that is not itself made of values.
+/// Reads the body of a type that does not contain other values.
 fn typed(kind: &str, body: &Json, at: Span, problems: &mut Problems) -> Option<Value> {
     match Value::from_json(&serde_json::json!({ kind: body })) {
         Ok(value) => Some(value),
@@ -111,7 +111,7 @@ fn typed(kind: &str, body: &Json, at: Span, problems: &mut Problems) -> Option<V
     }
 }
 
-/// TOML that has a counterpart in JSON; anything else becomes null, which no scalar or set accepts.
+/// Converts TOML to JSON. A value without a JSON counterpart becomes null, which no scalar or set accepts.
 fn as_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::String(text.to_string()),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dynamodb_cannot_keep_is_refused() {
+    fn values_that_dynamodb_cannot_store_are_refused() {
         let deep = format!("{}{{ S = \"x\" }}{}", "{ L = [".repeat(32), "] }".repeat(32));
         for bad in [
             "1.5",

@@ -1,5 +1,6 @@
-//! `[cutover]`: where the flag is, and what opens the gates. None of it is part of the plan's meaning: how to get to the
-//! flag is like how to get to the table, and a gate that is moved does not change what becomes of an item.
+//! `[cutover]`: where the flag is, and which conditions open the cutover gates. Nothing here is part of the plan's
+//! meaning. The location of the flag is like the location of the table, and a different gate condition does not change
+//! the result for any item.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,17 +17,18 @@ use super::section::section;
 /// `[cutover]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutover {
-    /// Where the flag is; none: the operator states what it would have proven.
+    /// Where the flag is. Without a flag, the operator must confirm what the flag would prove.
     pub flag: Option<FlagPlace>,
-    /// How long applications may obey what they read of the flag; fixed in the flag when it is created.
+    /// How long applications may keep using a value that they read from the flag. The flag fixes this when it is
+    /// created.
     pub max_cache_seconds: u32,
-    /// How long only new values must have been written before the old attribute is removed.
+    /// How long applications must have written only the new values before the old attribute may be removed.
     pub soak: Duration,
-    /// How old a verification may be, from its start, to open the gate.
+    /// Maximum age of a verification that opens the gate, counted from its start.
     pub max_age: Duration,
-    /// How many mismatches it may have found.
+    /// Maximum number of mismatches in that verification.
     pub max_mismatch: u64,
-    /// Whether a verification of a sample opens the gate.
+    /// Whether a verification of a sample may open the gate.
     pub accept_sample: bool,
 }
 
@@ -40,7 +42,7 @@ pub enum FlagPlace {
         /// Which item.
         key: FlagKey,
     },
-    /// Somewhere that two commands know.
+    /// A place that two commands know.
     Exec(FlagHooks),
 }
 
@@ -49,22 +51,22 @@ pub enum FlagPlace {
 pub struct FlagHooks {
     /// Prints the flag.
     pub get: Vec<String>,
-    /// Takes the flag that is to be.
+    /// Sets the flag to a new value.
     pub set: Vec<String>,
-    /// Each may take this long.
+    /// Maximum time for each command.
     pub timeout: Duration,
 }
 
-/// The key of the flag's item; its values are strings.
+/// The key of the flag's item. Its values are strings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagKey {
-    /// The value of the partition key, whatever the table calls it; it has no sort key.
+    /// The value of the partition key, whatever its attribute is called. The table has no sort key.
     Partition(String),
-    /// The key attributes with their values: one or two.
+    /// One or two key attributes with their values.
     Attributes(Vec<(String, String)>),
 }
 
-/// For people: what a state file records, so that a flag that is looked for elsewhere is noticed.
+/// Text for people. A state file records it, so a run notices if the plan later points to another flag.
 impl fmt::Display for FlagPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,17 +86,18 @@ impl fmt::Display for FlagPlace {
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// An hour: whoever obeys the flag for longer makes every step of a cutover take as long.
+/// One hour. Every step of a cutover waits this long for application caches, so a longer value would make each step
+/// slower.
 const MAX_CACHE_SECONDS: u64 = 3600;
 
-/// DynamoDB's limits for the values of a key, in bytes (developer guide, "Service quotas": partition key 2048, sort key
-/// 1024); the lease beside the flag takes [`LEASE_SUFFIX`] of it.
+/// DynamoDB's limits for key values, in bytes (developer guide, "Service quotas": partition key 2048, sort key 1024),
+/// less the length of [`LEASE_SUFFIX`], which the key of the lease item needs.
 const MAX_KEY_BYTES: [usize; 2] = [2048 - LEASE_SUFFIX.len(), 1024 - LEASE_SUFFIX.len()];
 
-/// What the key of the lease has beyond the flag's.
+/// The suffix that turns the flag's key into the key of the lease item.
 pub const LEASE_SUFFIX: &str = "#lease";
 
-/// Reads `[cutover]`. `migration` names the flag where `key` does not; `table` is the one that is migrated.
+/// Reads `[cutover]`. `migration` is the flag's name if `key` is absent; `table` is the table that is migrated.
 pub(super) fn read(
     root: &Fields<'_, '_>,
     migration: Option<&str>,
@@ -106,7 +109,7 @@ pub(super) fn read(
     let mut cutover = Cutover {
         flag: None,
         max_cache_seconds: 60,
-        // A week: jobs that run on a certain day of it have met new values by then.
+        // One week: jobs that run once a week have seen the new values by then.
         soak: 7 * DAY,
         max_age: DAY,
         max_mismatch: 0,
@@ -141,8 +144,7 @@ fn place(
             && !fields.has_misspelt(&["table"])
         {
             problems.add_missing(
-                Diagnostic::new("`key` has no `table`", at, "of which table?")
-                    .help("write `table = \"my-flags\"` beside it"),
+                Diagnostic::new("`key` has no `table`", at, "which table?").help("add `table = \"my-flags\"`"),
             );
         }
         return exec.map(FlagPlace::Exec);
@@ -151,7 +153,7 @@ fn place(
         problems.add(
             Diagnostic::new("the flag is in a table or behind hooks, not both", at, "hooks")
                 .also(text.span(), "a table")
-                .help("two flags could contradict one another: leave one of them out"),
+                .help("two flags could contradict each other; remove one of them"),
         );
         return None;
     }
@@ -159,7 +161,7 @@ fn place(
     if Some(name.as_str()) == migrated {
         problems.add(
             Diagnostic::new("the flag cannot be in the table that is migrated", text.span(), "the table of [table]")
-                .help("its scans would find the flag and take it for an item; name another table"),
+                .help("scans would find the flag and treat it as an item; name another table"),
         );
         return None;
     }
@@ -170,13 +172,13 @@ fn place(
     Some(FlagPlace::Table { name, key })
 }
 
-/// None where there is no key; some none where it is wrong.
+/// `None` if there is no `key`; `Some(None)` if it is invalid.
 fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKey>> {
     let (_, value) = fields.get("key")?;
     let mut wrong = |at: Span, label: String| {
-        problems.add(Diagnostic::new("`key` in [cutover] is the key of the flag's item", at, label).help(
+        problems.add(Diagnostic::new("`key` in [cutover] must be the key of the flag's item", at, label).help(
             "write `key = \"rename-email\"` (the value of the partition key), or the key attributes with their values, \
-                 `key = { pk = \"FLAG\", sk = \"rename-email\" }`; left out, it is the migration's name",
+                 `key = { pk = \"FLAG\", sk = \"rename-email\" }`; the default is the migration's name",
         ));
         Some(None)
     };
@@ -187,7 +189,7 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
         DeValue::String(_) => wrong(value.span(), too_long(0)),
         DeValue::Table(table) if (1..=2).contains(&table.len()) => {
             let mut written: Vec<_> = table.iter().collect();
-            // The partition key stands first.
+            // The partition key comes first.
             written.sort_by_key(|(name, _)| name.span().start);
             let mut attributes = Vec::new();
             for (place, (name, value)) in written.into_iter().enumerate() {
@@ -200,14 +202,15 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
             }
             Some(Some(FlagKey::Attributes(attributes)))
         }
-        DeValue::Table(_) => wrong(value.span(), "a key has one attribute or two".to_owned()),
+        DeValue::Table(_) => wrong(value.span(), "a key has one or two attributes".to_owned()),
         other => wrong(value.span(), format!("expected a string or a table, found {}", other.type_str())),
     }
 }
 
 fn hooks(cutover: &Fields<'_, '_>, problems: &mut Problems) -> Option<FlagHooks> {
     let fields = section(cutover, "exec", "[cutover.exec]", &["get", "set", "timeout"], None, problems)?;
-    let (get, set) = (argv(&fields, "get", problems), argv(&fields, "set", problems));
+    let get = argv(&fields, "get", problems);
+    let set = argv(&fields, "set", problems);
     let timeout = fields.long_duration("timeout", "\"10s\"", SECOND..=600 * SECOND, problems);
     Some(FlagHooks { get: get?, set: set?, timeout: timeout.map_or(10 * SECOND, Spanned::into_inner) })
 }
@@ -229,8 +232,8 @@ fn argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -> Option<
     };
     let mut wrong = |at: Span, label: &str| {
         problems.add(
-            Diagnostic::new(format!("`{name}` is a program and its arguments"), at, label)
-                .help(format!("write `{name} = [\"/usr/local/bin/flag\", {name:?}]`; there is no shell, so each argument is a string of its own")),
+            Diagnostic::new(format!("`{name}` must be a program with its arguments"), at, label)
+                .help(format!("write `{name} = [\"/usr/local/bin/flag\", {name:?}]`; there is no shell, so write each argument as a separate string")),
         );
         None
     };
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn without_anything_it_is_careful_and_has_no_flag() {
+    fn the_defaults_are_careful_and_have_no_flag() {
         let Cutover { flag, max_cache_seconds, soak, max_age, max_mismatch, accept_sample } = plan("").cutover;
         assert_eq!((flag, max_cache_seconds, soak, max_age), (None, 60, 7 * DAY, DAY));
         assert_eq!((max_mismatch, accept_sample), (0, false));
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_is_named_by_the_migration_a_value_or_a_whole_key() {
+    fn the_flag_key_is_the_migration_name_a_value_or_a_whole_key() {
         for (key, expected, shown) in [
             ("", FlagKey::Partition("rename".into()), "item \"rename\" of table flags"),
             ("key = \"x\"", FlagKey::Partition("x".into()), "item \"x\" of table flags"),
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn how_to_get_to_the_flag_is_no_part_of_the_meaning() {
+    fn the_flag_location_does_not_change_the_fingerprint() {
         let settings = "[cutover]\ntable = \"flags\"\nsoak = \"0s\"\nmax_mismatch = 3\naccept_sample = true\n";
         assert_eq!(plan(settings).fingerprint(), plan("").fingerprint());
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a plan, shown where it stands: file, line, caret, and the way out.
+//! Errors in a plan, each shown in its place: file, line, caret, and a remedy.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,38 +9,39 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 /// Bytes of the plan's text.
 pub(super) type Span = Range<usize>;
 
-/// Errors that are rendered in full; binary garbage has thousands, and nobody reads past the first screens.
+/// Number of errors that are rendered in full. Binary garbage causes thousands, and nobody reads past the first
+/// screens.
 const SHOWN: usize = 100;
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Diagnostic {
     title: String,
-    /// The first is the place itself, the others are what it conflicts with. Never empty.
+    /// The first label is the place of the error; the others are the places that it conflicts with. Never empty.
     labels: Vec<(Span, String)>,
     /// Already safe for a terminal.
     help: Vec<String>,
 }
 
 impl Diagnostic {
-    /// What is wrong, where, and a word about that place.
+    /// An error with a title, its place, and a label for that place.
     pub(super) fn new(title: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
         Diagnostic { title: title.into(), labels: vec![(span, label.into())], help: Vec::new() }
     }
 
-    /// Another place that has to do with it.
+    /// Adds another place that is involved.
     pub(super) fn also(mut self, span: Span, label: impl Into<String>) -> Diagnostic {
         self.labels.push((span, label.into()));
         self
     }
 
-    /// A way out.
+    /// Adds a remedy.
     pub(super) fn help(mut self, help: impl Into<String>) -> Diagnostic {
         self.help.push(visible(&help.into()));
         self
     }
 
-    /// A way out that takes more than one line.
+    /// Adds a remedy that takes more than one line.
     pub(super) fn example(mut self, lines: &'static str) -> Diagnostic {
         self.help.push(lines.to_owned());
         self
@@ -51,12 +52,13 @@ impl Diagnostic {
     }
 }
 
-/// Collects what is wrong while a plan is read, so that all of it is reported at once.
+/// Collects errors while a plan is read, so that all of them are reported together.
 #[derive(Debug)]
 pub(super) struct Problems {
     text: Arc<str>,
     list: Vec<Diagnostic>,
-    /// The text has syntax errors: that something is absent proves nothing, it may be what could not be read.
+    /// Whether the text has syntax errors. If so, a missing field proves nothing: it may be on a line that could not be
+    /// read.
     pub(super) incomplete: bool,
 }
 
@@ -69,7 +71,7 @@ impl Problems {
         self.list.push(diagnostic);
     }
 
-    /// Reports that something is absent, unless it may stand where the text could not be read.
+    /// Reports that something is missing, unless it may be on a line that could not be read.
     pub(super) fn add_missing(&mut self, diagnostic: Diagnostic) {
         if !self.incomplete {
             self.list.push(diagnostic);
@@ -80,8 +82,8 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// Adds syntax errors, and forgets what else was found on their lines, and from `unreliable` on: what stands there
-    /// could not be read as it was meant.
+    /// Adds syntax errors. Drops other errors on the same lines, and all errors from position `unreliable` on, because
+    /// the text there could not be read as the author meant it.
     pub(super) fn add_syntax(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
         self.list.retain(|d| d.span().start < unreliable);
         let lines: Vec<Span> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
@@ -92,13 +94,13 @@ impl Problems {
         self.list.extend(syntax);
     }
 
-    /// The place of one byte of a string's content, where the string has no escapes that shift it; else the whole string.
+    /// The position of one character in a string's content, or the whole string if escapes shift the content.
     pub(super) fn place_in_string(&self, string: Span, content: &str, at: usize) -> Span {
         let width = content.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
         self.part_of_string(string, content, at..at + width)
     }
 
-    /// The place of some bytes of a string's content, likewise.
+    /// The position of a part of a string's content, with the same fallback.
     pub(super) fn part_of_string(&self, string: Span, content: &str, part: Span) -> Span {
         let inner = string.start + 1..string.end.saturating_sub(1);
         match self.text.get(inner.clone()) {
@@ -107,14 +109,14 @@ impl Problems {
         }
     }
 
-    /// In the order of the text.
+    /// Sorts the errors by their position in the text.
     pub(super) fn into_errors(mut self, label: &str) -> PlanErrors {
         self.list.sort_by_key(|d| (d.span().start, d.span().end));
         PlanErrors { label: label.to_owned(), text: self.text, list: self.list }
     }
 }
 
-/// Everything that is wrong with a plan; at least one error. [`fmt::Display`] renders all of it without colour.
+/// All errors of a plan; at least one. [`fmt::Display`] renders all of them without colour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanErrors {
     label: String,
@@ -123,7 +125,7 @@ pub struct PlanErrors {
 }
 
 impl PlanErrors {
-    /// These errors and those, of the same plan.
+    /// Merges the errors of two checks of the same plan.
     pub fn and(self, more: PlanErrors) -> PlanErrors {
         let mut problems = Problems::new(self.text);
         problems.list = self.list;
@@ -131,12 +133,13 @@ impl PlanErrors {
         problems.into_errors(&self.label)
     }
 
-    /// How many errors there are.
+    /// Number of errors.
     pub fn count(&self) -> usize {
         self.list.len()
     }
 
-    /// Every error with its place and the way out, for a terminal. Control characters of the plan are made visible.
+    /// Renders every error with its place and a remedy, for a terminal. Control characters from the plan are made
+    /// visible.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
@@ -153,7 +156,7 @@ impl PlanErrors {
     }
 
     fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
-        // Only the lines that matter are handed over: each error costs its own lines, not the whole file.
+        // Only the affected lines are passed on, so each error costs its own lines and not the whole file.
         let spans: Vec<Span> = diagnostic.labels.iter().map(|(span, _)| on_chars(&self.text, span)).collect();
         let first = spans.iter().map(|s| s.start).min().unwrap_or(0);
         let last = spans.iter().map(|s| s.end).max().unwrap_or(0);
@@ -185,24 +188,24 @@ impl fmt::Display for PlanErrors {
 
 impl std::error::Error for PlanErrors {}
 
-/// The span moved onto character boundaries within the text.
+/// The span, extended to character boundaries within the text.
 fn on_chars(text: &str, span: &Span) -> Span {
     let start = text.floor_char_boundary(span.start.min(text.len()));
     let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
     start..end
 }
 
-/// The lines that a span touches, without the last one's line ending.
+/// The lines that a span touches, without the line ending of the last one.
 pub(super) fn whole_lines(text: &str, span: &Span) -> Span {
     let span = on_chars(text, span);
     let start = text[..span.start].rfind('\n').map_or(0, |i| i + 1);
-    // A span that ends just behind a line ending does not reach into the next line.
+    // A span that ends directly after a line ending does not reach into the next line.
     let inside = if span.end > span.start && text[..span.end].ends_with('\n') { span.end - 1 } else { span.end };
     let end = text[inside..].find('\n').map_or(text.len(), |i| inside + i);
     start..end.max(span.end)
 }
 
-/// Text of ours that may quote the plan, safe for a terminal.
+/// Makes our own text safe for a terminal, because it may quote the plan.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -211,8 +214,8 @@ fn visible(text: &str) -> String {
     out
 }
 
-/// Source text, safe for a terminal, with every byte offset unchanged. The renderer itself shows the control characters
-/// of ASCII; what it lets through is replaced here by a mark of the same length.
+/// Makes source text safe for a terminal without changing any byte offset. The renderer itself shows ASCII control
+/// characters; this replaces the characters that the renderer lets through by a mark of the same length.
 fn same_length_visible(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -224,7 +227,7 @@ fn same_length_visible(text: &str) -> String {
         .collect()
 }
 
-/// Control characters, and those that reorder or hide their neighbours.
+/// Control characters, and characters that reorder or hide their neighbours.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_plan_reaches_the_terminal_raw() {
+    fn plan_text_never_reaches_the_terminal_raw() {
         let text = "x = \"\u{1b}[2J\u{9b}31m\u{202e}abc\u{200f}\u{e0041}\"\n";
         let shown = errors(text, Diagnostic::new("bad \u{7}", 4..text.len() - 1, "here \u{9b}").help("not \u{1b}"));
         let shown = shown.to_string();
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn many_errors_are_counted_not_all_shown() {
+    fn all_errors_are_counted_but_only_the_first_are_shown() {
         let mut problems = Problems::new(Arc::from("abc"));
         (0..SHOWN + 7).for_each(|_| problems.add(Diagnostic::new("t", 0..1, "l")));
         let errors = problems.into_errors("p");

@@ -1,31 +1,31 @@
-//! Where an endpoint is: on this machine, or elsewhere.
+//! Tells whether an endpoint is on this machine.
 
 use std::net::IpAddr;
 
-/// Whether an endpoint URL names loopback: a local engine, and nobody's production.
+/// Whether an endpoint URL names a loopback address. Such an endpoint is a local engine and never production.
 ///
-/// Decided by the text alone, so a name that only resolves to loopback is elsewhere, and so is an address in a spelling
-/// that resolvers read differently (`127.1`, `0177.0.0.1`, `2130706433`). What is not certainly on loopback is elsewhere:
-/// that is the side on which a run is refused rather than begun.
+/// Only the text decides. A name that merely resolves to loopback does not count, and neither does an address in a
+/// spelling that resolvers read differently (`127.1`, `0177.0.0.1`, `2130706433`). In doubt the answer is no, because
+/// then the run is refused and not started.
 pub fn is_loopback(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| host(rest).is_some_and(|host| is_loopback_host(&host)))
 }
 
-/// The host of what follows a URL's scheme, in lower case.
+/// The host, in lower case. `rest` is the URL after its scheme.
 fn host(rest: &str) -> Option<String> {
     let authority = rest.split(['/', '?', '#', '\\']).next()?;
-    // What stands before an @ is a user's name, whatever it looks like.
+    // Everything before an @ is user information, even if it looks like a host.
     let address = authority.rsplit('@').next()?;
     let (host, port) = match address.strip_prefix('[') {
         Some(v6) => v6.split_once(']')?,
         None => address.split_at(address.find(':').unwrap_or(address.len())),
     };
-    // Anything but a port behind the host is a URL that no client reads as it looks.
+    // After the host only a port may follow. Clients disagree about how to read anything else.
     let port = port.strip_prefix(':').unwrap_or(port);
     port.chars().all(|c| c.is_ascii_digit()).then(|| host.to_ascii_lowercase())
 }
 
-/// `localhost` and every name below it are loopback by RFC 6761, with or without the final dot.
+/// RFC 6761 makes `localhost` and every name below it loopback, with or without the final dot.
 fn is_loopback_host(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let below = |name: &str| name.strip_suffix(".localhost").is_some_and(|below| !below.is_empty());
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn every_other_url_is_not_local() {
         for url in [
             "https://dynamodb.eu-west-1.amazonaws.com",
             "http://10.0.0.1:8000",
@@ -81,7 +81,7 @@ mod tests {
             "http://example.com\\@127.0.0.1",
             "http://127.0.0.1:8000.example.com",
             "http://[::1].example.com",
-            // Some resolvers read these as loopback, others as something else.
+            // Some resolvers read these as loopback, others do not.
             "http://127.1",
             "http://0177.0.0.1",
             "http://0x7f.0.0.1",

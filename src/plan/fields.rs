@@ -1,4 +1,5 @@
-//! Reading one table of a plan field by field: each wrong or unknown field is a problem of its own, none hides another.
+//! Reads one table of a plan field by field. Each wrong or unknown field is a separate problem, and no problem hides
+//! another.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,17 +11,17 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems, Span};
 
-/// A table of the plan, with the fields that it may have.
+/// A table of the plan, with access to its fields.
 pub(super) struct Fields<'t, 'i> {
     table: &'t DeTable<'i>,
-    /// How a person calls it: `[scan]`.
+    /// Its name in messages, such as `[scan]`.
     title: &'static str,
     /// Its header.
     pub(super) at: Span,
 }
 
 impl<'t, 'i> Fields<'t, 'i> {
-    /// Opens a table and reports the fields that it cannot have.
+    /// Opens a table and reports the fields that it may not have.
     pub(super) fn open(
         table: &'t DeTable<'i>,
         title: &'static str,
@@ -34,18 +35,19 @@ impl<'t, 'i> Fields<'t, 'i> {
         Fields { table, title, at }
     }
 
-    /// Where the field's name stands, and its value. None also for what the parser put in place of unreadable text.
+    /// The position of the field's name, and its value. Also `None` if the parser replaced unreadable text with a
+    /// placeholder.
     pub(super) fn get(&self, name: &str) -> Option<(Span, &'t Spanned<DeValue<'i>>)> {
         let (key, value) = self.table.get_key_value(name)?;
         (value.span() != (0..0)).then(|| (key.span(), value))
     }
 
-    /// The names that are there, of these.
+    /// Those of these fields that the table has.
     pub(super) fn present<'n>(&self, names: &[&'n str]) -> Vec<(&'n str, Span, &'t Spanned<DeValue<'i>>)> {
         names.iter().filter_map(|name| self.get(name).map(|(key, value)| (*name, key, value))).collect()
     }
 
-    /// Whether a field was written that is not one of these, but looks like one.
+    /// Whether the table has an unknown field whose name resembles one of these.
     pub(super) fn has_misspelt(&self, names: &[&str]) -> bool {
         self.table.keys().any(|key| nearest(key.get_ref(), names).is_some())
     }
@@ -62,7 +64,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// A string that must be there.
+    /// A required string.
     pub(super) fn required_text(&self, name: &str, example: &str, problems: &mut Problems) -> Option<Spanned<&'t str>> {
         if self.table.get(name).is_none() && !self.has_misspelt(&[name]) {
             let missing = format!("{} has no `{name}`", self.title);
@@ -74,7 +76,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.text(name, example, problems)
     }
 
-    /// A string that a rule accepts; the rule says what is wrong, and the way out.
+    /// A string that a rule accepts. If the rule rejects it, it returns the error and a remedy.
     pub(super) fn checked_text(
         &self,
         name: &str,
@@ -108,11 +110,11 @@ impl<'t, 'i> Fields<'t, 'i> {
         let found = choices.iter().find(|(word, _)| word == text.get_ref()).map(|(_, choice)| *choice);
         if found.is_none() {
             let title = format!("`{name}` cannot be {:?}", text.get_ref());
-            let mut problem = Diagnostic::new(title, text.span(), "not one of its values");
+            let mut problem = Diagnostic::new(title, text.span(), "not a valid value");
             if let Some(word) = nearest(text.get_ref(), &words) {
                 problem = problem.help(format!("did you mean {word:?}?"));
             }
-            problems.add(problem.help(format!("one of: {}", list(words.iter().map(|w| format!("{w:?}"))))));
+            problems.add(problem.help(format!("valid values: {}", list(words.iter().map(|w| format!("{w:?}"))))));
         }
         found
     }
@@ -137,7 +139,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         number
     }
 
-    /// A whole number within a range, or `"auto"`, which is none.
+    /// A whole number within a range, or `"auto"`, which gives `None`.
     pub(super) fn whole_or_auto(&self, name: &str, max: u32, problems: &mut Problems) -> Option<u32> {
         let (_, value) = self.get(name)?;
         match value.get_ref() {
@@ -150,7 +152,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// A number above zero, whole or not. `about` says what it is a number of, and what without it.
+    /// A number above zero, with or without decimals. `about` says what the number means and what applies without it.
     pub(super) fn number(
         &self,
         name: &str,
@@ -179,7 +181,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.duration_by(parse, "ms, s, m and h", (name, example), range, problems)
     }
 
-    /// A duration of days or weeks too, of 24 hours and 7 days.
+    /// A duration that may also use days and weeks, of 24 hours and 7 days.
     pub(super) fn long_duration(
         &self,
         name: &str,
@@ -219,7 +221,7 @@ impl<'t, 'i> Fields<'t, 'i> {
 
     fn out_of_range(&self, name: &str, at: Span, min: &str, max: &str) -> Diagnostic {
         Diagnostic::new(format!("`{name}` is out of range"), at, format!("must be from {min} to {max}"))
-            .help(format!("leave `{name}` out of {} to take the default", self.title))
+            .help(format!("remove `{name}` from {} to use the default", self.title))
     }
 
     pub(super) fn wrong_type(
@@ -240,7 +242,7 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 }
 
-/// Holds a string to a rule.
+/// Checks a string with a rule.
 pub(super) fn check(
     text: &Spanned<&str>,
     problems: &mut Problems,
@@ -255,7 +257,7 @@ pub(super) fn check(
     }
 }
 
-/// Holds a number to above zero and at most `max`.
+/// Checks that a number is above zero and at most `max`.
 pub(super) fn above_zero(
     name: &str,
     number: f64,
@@ -264,7 +266,7 @@ pub(super) fn above_zero(
     about: &str,
     problems: &mut Problems,
 ) -> Option<f64> {
-    // Not a number, and infinity, are in no range.
+    // NaN and infinity fail this test.
     if number > 0.0 && number <= max {
         return Some(number);
     }
@@ -273,7 +275,8 @@ pub(super) fn above_zero(
     None
 }
 
-/// The number, whole or not, if it is one. An integer that does not fit 64 bits is not a number that anything accepts.
+/// The value as a number, or `None` if it is not a number. An integer that does not fit into 64 bits becomes NaN, which no
+/// field accepts.
 pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
     match value {
         DeValue::Integer(integer) => Some(integer_of(integer).map_or(f64::NAN, |n| n as f64)),
@@ -282,12 +285,12 @@ pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
     }
 }
 
-/// The integer, where it fits 64 bits as TOML asks.
+/// The integer if it fits into 64 bits, as TOML requires.
 pub(super) fn integer_of(integer: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-/// Names for a person: `a, b or c`.
+/// Joins names for people: `a, b or c`.
 pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
     let mut names: Vec<String> = names.into_iter().collect();
     match names.pop() {
@@ -297,14 +300,14 @@ pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
     }
 }
 
-/// A duration in words, such as `2h` or `1 day 6h`; days and weeks are of 24 hours and 7 days.
+/// Parses a duration in words, such as `2h` or `1 day 6h`. Days have 24 hours and weeks 7 days.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let span = SpanParser::new().parse_span(text.as_bytes()).ok().filter(|span| !span.is_negative())?;
-    // Months and years have no length of their own.
+    // Months and years have no fixed length.
     Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()
 }
 
-/// A duration as a plan writes it.
+/// Writes a duration as in a plan.
 pub(super) fn spell(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
@@ -315,7 +318,7 @@ pub(super) fn spell(duration: Duration) -> String {
     }
 }
 
-/// An unknown field or table, with what was probably meant.
+/// An error about an unknown field or table, with the name that was probably meant.
 fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
     let mut problem = Diagnostic::new(format!("unknown field `{name}` in {title}"), at, "unknown field");
     if let Some(meant) = nearest(name, names) {
@@ -324,7 +327,7 @@ fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
     problem.help(format!("valid here: {}", names.join(", ")))
 }
 
-/// The name that is so near that it was probably meant.
+/// The valid name that was probably meant, if one is close enough.
 pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     if written.len() > 40 || names.contains(&written) {
         return None;
@@ -333,7 +336,7 @@ pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     names.iter().map(|name| (close(name), *name)).min().filter(|(d, name)| *d <= name.len().div_ceil(3)).map(|(_, n)| n)
 }
 
-/// Edits from one word to another (insert, delete, replace).
+/// Number of edits from one word to the other (insert, delete, replace).
 pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

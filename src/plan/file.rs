@@ -1,4 +1,4 @@
-//! The plan as it is written, and the way from there to a [`Plan`].
+//! Reads the text of a plan and turns it into a [`Plan`].
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -17,22 +17,23 @@ use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
-/// The largest text that is looked at: a plan is a page or two, and anything larger is another file.
+/// The largest text that is read. A plan is a page or two long; a larger file is something else.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// With more syntax errors than this, the file is something else, and nothing more is looked for in it.
+/// With more syntax errors than this, the file is not a plan, and no other errors are reported.
 const MAX_SYNTAX_ERRORS: usize = 100;
 
-/// A plan, and where in its text everything stands.
+/// A plan, and the position of its parts in the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What is to be done.
+    /// The valid plan.
     pub plan: Plan,
-    /// Where it is written.
+    /// Its text and positions.
     pub file: PlanFile,
 }
 
-/// The text of a plan, and where its parts stand in it: for what can only be checked when the table is known.
+/// The text of a plan and the position of its parts. Checks that need the table's description use it to show errors in
+/// the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanFile {
     label: String,
@@ -42,14 +43,14 @@ pub struct PlanFile {
     budgets: Vec<(CapacityField, Span)>,
 }
 
-/// Reads a plan. `label` is how errors call it, usually its path.
+/// Reads a plan. `label` names the plan in errors; usually it is the path.
 ///
-/// Everything that is wrong is reported at once. Where the text is not even TOML, what could still be read is checked too.
+/// Reports every error in one go. If the text is not valid TOML, the lines that can still be read are checked too.
 pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
-    // Some editors begin a file with a byte order mark; it would only shift the columns.
+    // Some editors start a file with a byte order mark. It would only shift the columns in errors.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
-        return Err(not_a_plan(label, &format!("{} bytes, and a plan has at most {MAX_BYTES}", text.len())));
+        return Err(not_a_plan(label, &format!("{} bytes; a plan has at most {MAX_BYTES}", text.len())));
     }
     let text: Arc<str> = Arc::from(text);
     let (root, syntax) = DeTable::parse_recoverable(&text);
@@ -67,7 +68,7 @@ pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
     }
 }
 
-/// Reads a plan from the bytes of a file, as [`load`] does; what is not UTF-8 is not a plan.
+/// Reads a plan from the bytes of a file, like [`load`]. Bytes that are not UTF-8 are an error.
 pub fn load_bytes(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
     match std::str::from_utf8(bytes) {
         Ok(text) => load(label, text),
@@ -76,11 +77,11 @@ pub fn load_bytes(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
 }
 
 impl Plan {
-    /// Reads a plan from TOML. `label` is what errors call it, usually its path.
+    /// Reads a plan from TOML. `label` names the plan in errors; usually it is the path.
     ///
     /// # Errors
     ///
-    /// Every problem of the text at once, with its line and a remedy.
+    /// Returns every problem in the text at once, each with its line and a remedy.
     ///
     /// # Example
     ///
@@ -94,27 +95,27 @@ impl Plan {
 }
 
 impl Loaded {
-    /// Checks what only the table's description can tell: that the stated key is its key, and that no change writes,
-    /// moves away or removes a key attribute.
+    /// Runs the checks that need the table's description: the stated key must be the table's key, and no change may
+    /// write, move away or remove a key attribute.
     pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         let actual: Vec<&str> = schema.names().collect();
         if let (Some(stated), Some(at)) = (&self.plan.table.key, &self.file.key)
             && *stated != actual
         {
-            let title = format!("the key of table `{}` is another one", self.plan.table.name);
+            let title = format!("table `{}` has a different key", self.plan.table.name);
             problems.add(
                 Diagnostic::new(title, at.clone(), "not the table's key attributes, partition key first")
-                    .help(format!("the table has `key = {actual:?}`: if that is the table you mean, write so"))
-                    .help("if not, check `name`, `region`, `account` and `endpoint_url`"),
+                    .help(format!("the table has `key = {actual:?}`; write that if this is the right table"))
+                    .help("otherwise, check `name`, `region`, `account` and `endpoint_url`"),
             );
         }
         rules::check_keys(&self.file.changes, &actual, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Checks that no change gives the key of an index a value which it cannot have. Attributes of the table's own key are
-    /// for [`Loaded::check_key_schema`].
+    /// Checks that no change writes a value that an index key cannot have. [`Loaded::check_key_schema`] checks the
+    /// attributes of the table's own key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         let own: Vec<&str> = schema.names().collect();
@@ -122,7 +123,7 @@ impl Loaded {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// What of `[capacity]` the table cannot have, shown where it stands.
+    /// Turns budgets that the table cannot have into errors that point at their fields in `[capacity]`.
     pub fn refuse(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         for error in errors {
@@ -135,7 +136,7 @@ impl Loaded {
     }
 }
 
-/// Where in the text it stands.
+/// Positions in the text.
 struct Places {
     changes: Vec<WrittenChange>,
     key: Option<Span>,
@@ -145,7 +146,7 @@ struct Places {
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, Places)> {
     const TABLES: [&str; 9] =
         ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry", "cutover"];
-    // What the whole plan lacks is shown at its end, where it can be added.
+    // An error about a missing section points at the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
     let migration = read_migration(&root, problems);
@@ -157,7 +158,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let limits = limits::read(&root, problems);
     let prices = limits::read_prices(&root, problems);
     let retry = read_retry(&root, problems);
-    let (named, migrated) = (migration.as_ref().map(|m| m.0.as_str()), target.as_ref().map(|t| t.0.name.as_str()));
+    let named = migration.as_ref().map(|m| m.0.as_str());
+    let migrated = target.as_ref().map(|t| t.0.name.as_str());
     let cutover = cutover::read(&root, named, migrated, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
@@ -200,14 +202,14 @@ fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<Str
     let (_, value) = fields.get("key")?;
     let mut wrong = |at: Span, label: &str| {
         problems.add(
-            Diagnostic::new("`key` in [table] names the key attributes", at, label)
+            Diagnostic::new("`key` in [table] must name the key attributes", at, label)
                 .help("write `key = [\"pk\", \"sk\"]`, or `key = [\"pk\"]` for a table without a sort key"),
         );
         None
     };
     let DeValue::Array(array) = value.get_ref() else { return wrong(value.span(), "expected an array of strings") };
     if !(1..=2).contains(&array.len()) {
-        return wrong(value.span(), "a key has one attribute or two");
+        return wrong(value.span(), "a key has one or two attributes");
     }
     let mut names = Vec::new();
     for name in array.iter() {
@@ -215,7 +217,7 @@ fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<Str
             Some(text) if (1..=255).contains(&text.len()) && !names.iter().any(|n| n == text) => {
                 names.push(text.to_owned())
             }
-            Some(_) => return wrong(name.span(), "a name has 1 to 255 bytes, and stands once"),
+            Some(_) => return wrong(name.span(), "a name has 1 to 255 bytes and may appear only once"),
             None => return wrong(name.span(), "expected a string"),
         }
     }
@@ -257,19 +259,27 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
     let lengths = [retry.base, retry.cap, retry.give_up_after];
     for i in 1..lengths.len() {
         if lengths[i] < lengths[i - 1] {
-            let (short, long) = (names[i], names[i - 1]);
+            let short = names[i];
+            let long = names[i - 1];
             problems.add(
-                Diagnostic::new(format!("`{short}` is shorter than `{long}`"), at[i].clone(), format!("{short} = {}", spell(lengths[i])))
-                    .also(at[i - 1].clone(), format!("{long} = {}", spell(lengths[i - 1])))
-                    .help("base ≤ cap ≤ give_up_after; what is left out is base = \"50ms\", cap = \"20s\", give_up_after = \"15m\""),
+                Diagnostic::new(
+                    format!("`{short}` is shorter than `{long}`"),
+                    at[i].clone(),
+                    format!("{short} = {}", spell(lengths[i])),
+                )
+                .also(at[i - 1].clone(), format!("{long} = {}", spell(lengths[i - 1])))
+                .help(
+                    "keep base ≤ cap ≤ give_up_after; the \
+                     defaults are base = \"50ms\", cap = \"20s\", give_up_after = \"15m\"",
+                ),
             );
         }
     }
     retry
 }
 
-/// The text with its unreadable lines blank, everything else where it was. The parser gives up at some errors, and what
-/// stands behind them is to be checked too. None where that would move fields into another table.
+/// The text with its unreadable lines blanked; everything else keeps its position. The parser stops at some errors, and
+/// this lets the lines after them be checked too. `None` if blanking a line would move fields into another table.
 fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
     if syntax.len() > MAX_SYNTAX_ERRORS {
         return None;
@@ -286,13 +296,13 @@ fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String
     (!syntax.is_empty()).then_some(rest)
 }
 
-/// As many spaces as the character has bytes; a line stays a line.
+/// One space for each byte of the character; line breaks stay.
 fn blanked(c: char) -> impl Iterator<Item = char> {
     std::iter::repeat_n(if matches!(c, '\n' | '\r') { c } else { ' ' }, c.len_utf8())
 }
 
-/// Reports the syntax errors, but not what merely follows from one: behind a header or a bracket that is never closed,
-/// fields belong to the wrong table.
+/// Reports the syntax errors, except those that only follow from an earlier one: after a header or bracket that is
+/// never closed, fields belong to the wrong table.
 fn add_syntax(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
     let place = |error: &toml::de::Error| error.span().unwrap_or(end..end);
     let is_unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");
@@ -309,21 +319,21 @@ fn syntax_error(error: &toml::de::Error, span: Span) -> Diagnostic {
     let message = error.message();
     let about_text = ["string", "must be quoted", "invalid float", "invalid integer", "invalid boolean"];
     let help = if message == "duplicate key" {
-        "each name stands once in its table: remove one of the two (only [[change]] may repeat)"
+        "a name may appear only once in its table: remove one of the two (only [[change]] may repeat)"
     } else if about_text.iter().any(|part| message.contains(part)) {
-        "texts go in double quotes, \"…\" (with \\\" and \\\\ inside), or in single quotes, '…', as they stand"
+        "write text in double quotes, \"…\" (with \\\" and \\\\ as escapes), or in single quotes, '…', without escapes"
     } else {
-        "a plan is TOML: `name = value` on a line of its own, [table] or [[change]] in brackets; see https://toml.io"
+        "a plan is TOML: `name = value` on its own line, [table] or [[change]] in brackets; see https://toml.io"
     };
     Diagnostic::new("this is not TOML", span, message).help(help)
 }
 
-/// For what is so far from a plan that its text is not worth showing.
+/// For a file that is so far from a plan that showing its text would not help.
 fn not_a_plan(label: &str, why: &str) -> PlanErrors {
     let mut problems = Problems::new(Arc::from(""));
     problems.add(
         Diagnostic::new("this file is not a plan", 0..0, why)
-            .help("a plan is a short TOML file; `backfill init` writes one to start from"),
+            .help("a plan is a short TOML file; `backfill init` writes a template"),
     );
     problems.into_errors(label)
 }

@@ -1,4 +1,4 @@
-//! The fingerprint: a hash of what a plan means. A run resumes only under the same one.
+//! The fingerprint: a hash of the plan's meaning. A run resumes only under the same fingerprint.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use super::Plan;
 use crate::change::{Change, OnExisting, Strategy};
 use crate::item::{Num, Path, Step, Value};
 
-/// What is hashed begins with this; another encoding of the meaning takes another one.
+/// The prefix of the hashed bytes. A different encoding of the meaning needs a different prefix.
 const VERSION: &[u8] = b"backfill plan meaning 1\n";
 
-/// Names the meaning of a plan: a SHA-256 in lowercase hexadecimal digits.
+/// Identifies the meaning of a plan: a SHA-256 in lowercase hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// All 64 digits: what is stored and compared.
+    /// All 64 digits. This is stored and compared.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Fingerprint {
 }
 
 impl Plan {
-    /// The hash of what the plan means: table, changes, strategy and `on_existing`. Everything else (capacity, limits,
+    /// The hash of the plan's meaning: table, changes, strategy and `on_existing`. Everything else (capacity, limits,
     /// prices, retry, segments, region, endpoint, the migration's name, …) may change between two starts of a run.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Meaning(VERSION.to_vec());
@@ -45,7 +45,7 @@ impl Plan {
         });
         let shared = self.shared_answer();
         hash.tag(answer_tag(shared));
-        // Changes of one plan never depend on order, so their order means nothing.
+        // The order of changes has no meaning, because changes of one plan never depend on their order.
         let part = |change: &Change| {
             Meaning::of(|meaning| {
                 meaning.change(change);
@@ -59,8 +59,8 @@ impl Plan {
 }
 
 impl Plan {
-    /// What all changes say of another value at their target; `keep`, if they do not agree. What each one does counts, not
-    /// where the plan says it.
+    /// The `on_existing` that all changes share, or `keep` if they differ. This way the setting has the same meaning in
+    /// the plan and in its changes.
     fn shared_answer(&self) -> OnExisting {
         let mut answers = self.changes.iter().filter_map(Change::on_existing);
         match answers.next() {
@@ -79,7 +79,7 @@ fn answer_tag(answer: OnExisting) -> u8 {
     }
 }
 
-/// An encoding in which different meanings are different bytes: every part has a tag or its length before it.
+/// An encoding that gives different meanings different bytes: every part starts with a tag or its length.
 #[derive(Default)]
 struct Meaning(Vec<u8>);
 
@@ -197,12 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_sha256_and_stays_what_it_is() {
+    fn it_is_a_sha256_and_never_changes() {
         let text = plan("", "shop", &["move = \"email\"\nto = \"contact_email\""]);
         let fingerprint = load("p", &text).unwrap().plan.fingerprint();
         assert_eq!(fingerprint.as_str().len(), 64);
         assert!(fingerprint.as_str().starts_with(fingerprint.short()) && fingerprint.short().len() == 12);
-        // A change of this is a change of every stored run: it needs another VERSION, and a word in the changelog.
+        // If this value changes, every stored run is affected. A new value needs another VERSION and a note in the
+        // changelog.
         assert_eq!(fingerprint.as_str(), "5ffcba0ca6f02194eb7e61f1eaf53e2a8beee2f2a5ad5a30e09bd4bc04726aef");
     }
 
@@ -258,10 +259,10 @@ mod tests {
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     }
 
-    /// What a change does with another value counts, not where the plan says it; and plans without a word of their own keep
-    /// the fingerprint that they had before changes could say it.
+    /// The fingerprint covers the `on_existing` of each change, not the place where the plan sets it. Plans whose
+    /// changes do not set it keep the fingerprint from before changes could set it.
     #[test]
-    fn an_answer_means_the_same_wherever_it_stands() {
+    fn on_existing_means_the_same_in_the_plan_and_in_a_change() {
         let changes = ["move = \"a\"\nto = \"b\"", "set = \"c\"\nvalue = \"x\"", "remove = \"d\""];
         let with = |answers: [&str; 2]| {
             let own = |n: usize| match answers[n] {
@@ -282,7 +283,7 @@ mod tests {
         assert_eq!(of("skip", ["keep", ""]), of("", ["", "skip"]));
         assert_eq!(of("overwrite", ["skip", ""]), of("skip", ["", "overwrite"]));
         assert_ne!(of("", ["", "skip"]), of("", ["skip", ""]));
-        // As the version before computed them.
+        // The values from the previous version.
         assert_eq!(of("", ["", ""]), "b0be5c928a3073216d9de88b840cc0727b08b06390d74662be5f96cf67a8abc8");
         assert_eq!(of("overwrite", ["", ""]), "2482a36abf104c51840f3c89ce607b5fb7080134a840fc66ac46faf499847417");
     }

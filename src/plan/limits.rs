@@ -1,4 +1,4 @@
-//! `[limits]` and `[prices]`: when the job stops by itself, and what its money limit counts with.
+//! Reads `[limits]`, which stop the migration, and `[prices]`, which the cost limit uses.
 
 use jiff::Timestamp;
 use toml::de::DeValue;
@@ -9,14 +9,15 @@ use super::fields::Fields;
 use super::section::section;
 use super::{Limits, Prices, Window, window};
 
-/// Units and items are counted exactly up to here and beyond; more than this is a slip.
+/// Maximum number of units or items. They can be counted exactly up to this number and beyond; a larger limit is a
+/// mistake.
 const MANY: u64 = 1_000_000_000_000_000;
 
-/// US dollars; more than this is a slip.
+/// Maximum in US dollars; a larger limit is a mistake.
 const MUCH: f64 = 1e9;
 
-/// What a limit out of range is told.
-const LEAVE_OUT: &str = "leave it out to set no such limit";
+/// Help for a limit that is out of range.
+const LEAVE_OUT: &str = "remove it to have no such limit";
 
 const DEADLINE: &str = "2026-12-01T06:00:00+01:00";
 
@@ -41,8 +42,7 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Limits {
 /// Reads `[prices]`.
 pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Prices {
     const NAMES: [&str; 2] = ["write_per_million", "read_per_million"];
-    const ABOUT: &str =
-        "it is a number of US dollars for a million capacity units; leave it out to take the list price";
+    const ABOUT: &str = "it is a number of US dollars for a million capacity units; remove it to use the list price";
     let Some(fields) = section(root, "prices", "[prices]", &NAMES, None, problems) else { return Prices::default() };
     Prices {
         write_per_million: fields.number("write_per_million", "0.625", MUCH, ABOUT, problems),
@@ -50,7 +50,7 @@ pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Pri
     }
 }
 
-/// A moment that is the same everywhere: TOML's own date-time with an offset, or the same in quotes.
+/// Reads a moment that is the same in every time zone: a TOML date-time with an offset, or the same as a string.
 fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestamp> {
     let (_, value) = fields.get("deadline")?;
     let written: Option<Datetime> = match value.get_ref() {
@@ -67,7 +67,7 @@ fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestam
         .ok()
 }
 
-/// The moment, or title, label and help of what is wrong with it.
+/// The moment, or the title, label and help of an error.
 fn moment(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'static str, String)> {
     let example = format!("write it like `deadline = {DEADLINE}`");
     let invalid = ("`deadline` is not a date and time", "no such date and time", example.clone());
@@ -76,14 +76,14 @@ fn moment(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'stati
         (Some(_), Some(_), Some(_)) => datetime.to_string().parse().map_err(|_| invalid),
         (Some(_), Some(_), None) => Err((
             "`deadline` has no offset from UTC",
-            "another moment in each time zone",
+            "a different moment in each time zone",
             format!("write `{datetime}Z` if that is UTC, or add the offset, such as `{datetime}+01:00`"),
         )),
         (Some(_), ..) => Err(("`deadline` has no time of the day", "only a date", example)),
         _ => Err((
             "`deadline` has no date",
             "only a time of the day",
-            format!("{example}; hours of every day are `window = {:?}`", window::EXAMPLE),
+            format!("{example}; for daily hours, write `window = {:?}`", window::EXAMPLE),
         )),
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_is_a_moment_however_it_is_written() {
+    fn every_spelling_of_a_deadline_gives_the_same_moment() {
         let moment: Timestamp = "2026-12-01T05:00:00Z".parse().unwrap();
         for text in [
             "2026-12-01T06:00:00+01:00",

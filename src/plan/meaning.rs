@@ -1,4 +1,4 @@
-//! A plan in words: for people who have to tell two plans apart.
+//! Describes a plan in words, so that people can tell two plans apart.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use super::Plan;
 use crate::change::{Change, Strategy};
 use crate::item::Value;
 
-/// A constant is cut after this many characters.
+/// Maximum number of characters of a constant that are shown.
 const MAX_SHOWN: usize = 60;
 
 impl Plan {
-    /// What the plan means, in one line. Constants are the plan's own, so they are shown: escaped, and cut where they are
-    /// long.
+    /// What the plan means, in one line. Constants belong to the plan and are not data, so they are shown. They are
+    /// escaped, and cut if they are long.
     pub fn meaning(&self) -> String {
         let strategy = match self.strategy {
             Strategy::ExpandContract => "expand-contract",
@@ -38,15 +38,15 @@ impl fmt::Display for Change {
     }
 }
 
-/// A constant as a plan may write it: strings in quotes, numbers and booleans as they are, every other type as DynamoDB
-/// JSON.
+/// A constant as a plan may write it: strings in quotes, numbers and booleans as they are, and every other type as
+/// DynamoDB JSON.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::S(text) => cut(text, |shown| format!("\"{}\"", shown.escape_debug())),
         Value::N(number) => cut(number.as_str(), |shown| shown.escape_debug().to_string()),
         Value::Bool(flag) => flag.to_string(),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => {
-            // JSON has escaped control characters already; what else may confuse a terminal is escaped here.
+            // JSON already escapes control characters. Escape the other characters that may confuse a terminal.
             cut(&value.to_json().to_string(), |shown| {
                 shown
                     .chars()
@@ -57,7 +57,7 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// The text as `show` writes it; its first characters and its length where it is long.
+/// The text as `show` writes it. A long text is cut and followed by its length.
 fn cut(text: &str, show: impl Fn(&str) -> String) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         None => show(text),

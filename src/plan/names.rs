@@ -5,11 +5,11 @@ pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
     if (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
         return Ok(());
     }
-    let help = "1 to 64 letters (a-z, A-Z), digits, `-` and `_`: it names the state file";
+    let help = "use 1 to 64 letters (a-z, A-Z), digits, `-` and `_`, because it names the state file";
     Err(("the migration's name cannot be used".into(), help.into()))
 }
 
-/// Checks the name of a table, by the naming rules of DynamoDB (developer guide, "Naming rules").
+/// Checks the name of a table with DynamoDB's naming rules (developer guide, "Naming rules").
 pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if (3..=255).contains(&name.len()) && name.chars().all(valid) {
@@ -17,11 +17,11 @@ pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     }
     let help = match name.strip_prefix("arn:").and_then(|arn| arn.split_once(":table/")) {
         Some((_, table)) => {
-            format!("not the ARN, but the name alone, {table:?}; region and account have fields of their own")
+            format!("write only the name, {table:?}, not the ARN; region and account have their own fields")
         }
-        None => "3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`".to_owned(),
+        None => "use 3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`".to_owned(),
     };
-    Err(("DynamoDB has no table of such a name".into(), help))
+    Err(("a DynamoDB table cannot have this name".into(), help))
 }
 
 /// Checks the name of a region.
@@ -53,7 +53,7 @@ pub(super) fn profile(name: &str) -> Result<(), (String, String)> {
     }
     Err((
         "this is not the name of a profile".into(),
-        "name a profile of the AWS configuration, such as \"prod\"".into(),
+        "name a profile from your AWS configuration, such as \"prod\"".into(),
     ))
 }
 
@@ -62,5 +62,5 @@ pub(super) fn account(id: &str) -> Result<(), (String, String)> {
     if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(());
     }
-    Err(("this is not an AWS account id".into(), "12 digits in quotes, without dashes: \"123456789012\"".into()))
+    Err(("this is not an AWS account id".into(), "write 12 digits in quotes, without dashes: \"123456789012\"".into()))
 }

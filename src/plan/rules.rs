@@ -1,7 +1,7 @@
-//! What no set of changes may be: anything whose result depends on order, or that could not be replayed.
+//! Rules for the changes of a plan. They refuse changes whose result depends on their order or that cannot be replayed.
 //!
-//! A run writes an item again whenever it cannot know whether the first write arrived. So a plan is accepted only if
-//! applying it twice is the same as once, and in any order.
+//! A run writes an item again if it cannot know whether the first write arrived. So a plan is valid only if applying it
+//! twice gives the same result as once, in any order.
 
 use super::budget::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use super::changes::WrittenChange;
@@ -9,11 +9,12 @@ use super::diagnostic::{Diagnostic, Problems, Span};
 use crate::change::{Change, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, Step, Value, item_bytes};
 
-/// The longest name of an attribute (developer guide, "Service quotas": 64 KB). With it, and with the largest text of a
-/// plan, the names and values of an expression stay below 2 MB: names have 256 KB in all, values at most three items.
+/// The longest attribute name (developer guide, "Service quotas": 64 KB). With this limit and the largest plan text,
+/// the names and values of an expression stay below 2 MB: all names together have at most 256 KB, and values at most
+/// the size of three items.
 const MAX_NAME_BYTES: usize = 65_535;
 
-/// What a change does with a path.
+/// How a change uses a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Target,
@@ -28,13 +29,13 @@ struct Use<'a> {
     at: &'a Span,
 }
 
-/// Reports everything in the changes that must not be.
+/// Reports every violation in the changes.
 pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
     for change in changes {
         check_alone(change, problems);
     }
     check_constants(changes, problems);
-    // Pairs are compared only while the plan can be accepted at all: this also bounds the work.
+    // Compare pairs only if the plan has an acceptable length. This also bounds the work.
     if check_length(changes, problems) {
         for (i, first) in changes.iter().enumerate() {
             for second in &changes[i + 1..] {
@@ -51,9 +52,9 @@ pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mu
             Role::CopiedFrom => continue,
             Role::Target => ("written", "choose another target; DynamoDB never changes the key of an item"),
             Role::MovedFrom => {
-                ("moved away", "`copy` it instead: the key attribute stays, its value goes where `to` says")
+                ("moved away", "use `copy` instead: the key attribute stays, and its value is copied to `to`")
             }
-            Role::Removed => ("removed", "leave it out; a table with another key is a new table"),
+            Role::Removed => ("removed", "remove this change; a different key needs a new table"),
         };
         let root = Path::attribute(used.path.root());
         let label = if used.path.is_top_level() { "a key attribute" } else { "inside a key attribute" };
@@ -64,7 +65,7 @@ pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mu
     }
 }
 
-/// Reports changes that would give the key of an index a value that it cannot have, in every item.
+/// Reports changes that would write an invalid value to an index key in every item.
 pub(super) fn check_index_keys(
     changes: &[WrittenChange],
     table_key: &[&str],
@@ -76,7 +77,7 @@ pub(super) fn check_index_keys(
             let made = made_of(to, &written.change).filter(|_| !table_key.contains(&to.root()));
             let Some(fault) = made.and_then(|made| index_key_fault(to.root(), &made, indexes)) else { continue };
             let (at, label) = match to.is_top_level() {
-                true => (&written.value, "no key value"),
+                true => (&written.value, "not valid as a key value"),
                 false => (&written.to, "inside a key attribute"),
             };
             problems.add(
@@ -88,7 +89,7 @@ pub(super) fn check_index_keys(
     }
 }
 
-/// What a change makes of the top-level attribute of its target, as far as the plan says it for every item.
+/// The value that a change writes to the top-level attribute of its target, as far as the plan alone determines it.
 fn made_of(to: &Path, change: &Change) -> Option<Value> {
     match (to.steps().get(1), change) {
         (Some(Step::Index(_)), _) => Some(Value::L(Vec::new())),
@@ -104,7 +105,7 @@ fn check_alone(written: &WrittenChange, problems: &mut Problems) {
             let title = format!("an attribute name has at most {MAX_NAME_BYTES} bytes");
             problems.add(
                 Diagnostic::new(title, used.at.clone(), format!("a name of {} bytes", name.len()))
-                    .help("no item has such an attribute: DynamoDB refuses the name"),
+                    .help("no item has such an attribute, because DynamoDB rejects the name"),
             );
         }
     }
@@ -112,7 +113,7 @@ fn check_alone(written: &WrittenChange, problems: &mut Problems) {
         let verb = if used.role == Role::Target { "written" } else { "removed" };
         problems.add(
             Diagnostic::new(format!("a list element cannot be {verb}"), used.at.clone(), "ends in a list index")
-                .help("a write may be sent twice, and the second time it would hit another element or append one")
+                .help("a write may be sent twice, and the second one would change another element or append one")
                 .help(format!("name the list itself, `{}`, or a member of a document", list_of(used.path))),
         );
     }
@@ -120,12 +121,12 @@ fn check_alone(written: &WrittenChange, problems: &mut Problems) {
         let what = if from == to {
             format!("`{from}` is its own target")
         } else {
-            format!("`{from}` and `{to}` contain one another")
+            format!("one of `{from}` and `{to}` contains the other")
         };
         problems.add(
             Diagnostic::new(what, written.to.clone(), "the target")
                 .also(written.first.clone(), "the source")
-                .help("source and target must be apart: choose a target outside the source, and not around it"),
+                .help("choose a target that is neither inside the source nor contains it"),
         );
     }
 }
@@ -140,21 +141,21 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
     }
 }
 
-/// What is wrong with two changes that use overlapping paths so; `a` stands in the earlier change.
+/// The error for two changes that use overlapping paths, if there is one. `a` belongs to the earlier change.
 fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
     use Role::{CopiedFrom, MovedFrom, Removed, Target};
     let same = a.path == b.path;
     let (title, help) = match (a.role, b.role) {
         (CopiedFrom, CopiedFrom) => return None,
-        // One write copies the value and removes it; the copy is a guard of the removal.
+        // One write copies the value and removes the original. The copy is a guard of the removal.
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) => (
-            format!("{} is copied from, and {} goes away", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
-            "copy exactly the path that goes away, or remove it with a later plan",
+            format!("{} is copied, and {} is removed", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
+            "copy exactly the path that is removed, or remove it with a later plan",
         ),
         (Target, Target) if same => (
             format!("two changes write `{}`", a.path),
-            "keep one of them: which of the two came last would decide the value",
+            "keep one of them; otherwise the last one would decide the value",
         ),
         (Target, Target) => (
             format!("`{}` and `{}` are both written, and one contains the other", a.path, b.path),
@@ -162,7 +163,7 @@ fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
         ),
         (Target, MovedFrom | CopiedFrom) | (MovedFrom | CopiedFrom, Target) if same => (
             format!("`{}` is the source of one change and the target of another", a.path),
-            "the result would depend on which comes first; use two plans, one after the other (for a swap: three, through a third name)",
+            "the result would depend on which comes first; use two plans, one after the other (a swap needs three, through a third name)",
         ),
         (Target, MovedFrom | CopiedFrom) | (MovedFrom | CopiedFrom, Target) => (
             format!("{} is a source and {} is a target", other_name(a, b, Target), name(a, b, Target)),
@@ -176,22 +177,22 @@ fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
             "keep one of the two changes",
         ),
         (MovedFrom, MovedFrom) if same => {
-            (format!("`{}` is moved twice", a.path), "`copy` it to both targets, and add a change that removes it")
+            (format!("`{}` is moved twice", a.path), "`copy` it to both targets and add a `remove`")
         }
         (MovedFrom, Removed) | (Removed, MovedFrom) if same => (
             format!("`{}` is moved and removed", a.path),
-            "leave the `remove` out: `move` removes the old attribute itself",
+            "drop the `remove`: `move` already removes the old attribute",
         ),
         (Removed, Removed) if same => (format!("`{}` is removed twice", a.path), "keep one of the two changes"),
         (MovedFrom | Removed, MovedFrom | Removed) => (
-            format!("`{}` and `{}` both go away, and one contains the other", a.path, b.path),
-            "take the outer path away with a later plan, or leave the inner change out",
+            format!("`{}` and `{}` are both removed, and one contains the other", a.path, b.path),
+            "remove the outer path with a later plan, or drop the inner change",
         ),
     };
     Some(Diagnostic::new(title, b.at.clone(), label(b)).also(a.at.clone(), label(a)).help(help))
 }
 
-/// The path of the use that has this role.
+/// The path of whichever use has this role.
 fn name(a: &Use<'_>, b: &Use<'_>, role: Role) -> String {
     format!("`{}`", if a.role == role { a.path } else { b.path })
 }
@@ -204,12 +205,12 @@ fn label(used: &Use<'_>) -> &'static str {
     match used.role {
         Role::Target => "written by this change",
         Role::MovedFrom => "moved away by this change",
-        Role::CopiedFrom => "copied from by this change",
+        Role::CopiedFrom => "copied by this change",
         Role::Removed => "removed by this change",
     }
 }
 
-/// Whether every write of the plan fits into DynamoDB's limits for expressions; reported if not.
+/// Whether every write of the plan fits DynamoDB's limits for expressions. Reports an error if not.
 fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
     let bound = expression_bound(&plain);
@@ -219,7 +220,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).fits()).unwrap_or(0);
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
-    // The first change that is too much.
+    // The first change that exceeds the limit.
     if let Some(written) = changes.get(fitting) {
         problems.add(
             Diagnostic::new(
@@ -228,17 +229,17 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
                 format!("{fitting} changes fit before this one"),
             )
             .help(format!(
-                "all {} changes of an item go in one write, whose expressions could take {bytes} bytes and {operators} \
-                     operators; DynamoDB takes at most {MAX_EXPRESSION_BYTES} bytes and {MAX_OPERATORS} operators",
+                "all {} changes of an item go in one write; its expressions could take {bytes} bytes and {operators} \
+                     operators; DynamoDB accepts at most {MAX_EXPRESSION_BYTES} bytes and {MAX_OPERATORS} operators",
                 plain.len()
             ))
-            .help("split the plan in two, and run one after the other"),
+            .help("split the plan in two and run one after the other"),
         );
     }
     false
 }
 
-/// Constants that alone are larger than an item can be.
+/// Reports constants that are larger than an item can be.
 fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     let mut total = 0;
     for written in changes {
@@ -247,12 +248,12 @@ fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
             if total > MAX_ITEM_BYTES {
                 problems.add(
                     Diagnostic::new(
-                        "no item can hold this constant",
+                        "this constant does not fit into any item",
                         written.value.clone(),
                         format!("{total} bytes up to here"),
                     )
                     .help(format!(
-                        "an item has at most {MAX_ITEM_BYTES} bytes, its names and all other attributes included"
+                        "an item has at most {MAX_ITEM_BYTES} bytes, including names and all other attributes"
                     )),
                 );
                 return;
@@ -280,7 +281,7 @@ fn too_long_name(step: &Step) -> Option<&str> {
     }
 }
 
-/// The path of the list whose element this is.
+/// The path of the list that contains this element.
 fn list_of(path: &Path) -> Path {
     let mut list = path.clone();
     while list.ends_in_index()
@@ -300,7 +301,7 @@ mod tests {
     use crate::item::{Item, Value, item_from_json};
     use crate::plan::load;
 
-    /// One write: everything is read from the image as it was.
+    /// Applies the changes as one write: every value is read from the image before the write.
     fn apply(changes: &[Change], image: &Item) -> Item {
         let mut after = image.clone();
         let mut gone = Vec::new();
@@ -340,13 +341,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// What the rules let through can be applied in any order, and again.
+        /// Every accepted plan can be applied in any order, and twice.
         #[test]
         fn an_accepted_plan_does_not_depend_on_order_or_repetition(
             (changes, shuffled) in proptest::collection::vec(one_change(), 1..4)
                 .prop_flat_map(|changes| (Just(changes.clone()), Just(changes).prop_shuffle())),
         ) {
-            let (first, second) = (load("p", &plan(&changes)), load("p", &plan(&shuffled)));
+            let first = load("p", &plan(&changes));
+            let second = load("p", &plan(&shuffled));
             prop_assert_eq!(first.is_ok(), second.is_ok());
             if let (Ok(first), Ok(second)) = (first, second) {
                 let image = item_from_json(&json!({
@@ -361,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_the_length_that_dynamodb_takes() {
+    fn names_may_have_the_length_that_dynamodb_accepts() {
         let named = |bytes: usize| plan(&[format!("set = \"{}\"\nvalue = 1", "n".repeat(bytes))]);
         assert!(load("p", &named(65_535)).is_ok());
         let errors = load("p", &named(65_536)).unwrap_err().to_string();

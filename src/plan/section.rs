@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::diagnostic::{Diagnostic, Problems};
 use super::fields::Fields;
 
-/// A table of the plan; `help` says how to write it where it must be there.
+/// Opens a section of the plan. `help` shows how to write the section if it is required.
 pub(super) fn section<'t, 'i>(
     root: &Fields<'t, 'i>,
     name: &str,
@@ -26,8 +26,8 @@ pub(super) fn section<'t, 'i>(
     };
     let DeValue::Table(table) = value.get_ref() else {
         let label = format!("expected a table, found {}", value.get_ref().type_str());
-        let problem = Diagnostic::new(format!("{title} is a table"), value.span(), label);
-        problems.add(problem.help(format!("write {title} on a line of its own, once, and its fields below")));
+        let problem = Diagnostic::new(format!("{title} must be a table"), value.span(), label);
+        problems.add(problem.help(format!("write {title} once, on its own line, with its fields below")));
         return None;
     };
     Some(Fields::open(table, title, names, value.span(), problems))

@@ -1,4 +1,4 @@
-//! The daily window: `"22:00-06:00 Europe/Paris"`.
+//! Reads the daily window: `"22:00-06:00 Europe/Paris"`.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use super::Window;
 use super::fields::distance;
 
-/// How a window is written.
+/// An example of a window.
 pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";
 
-/// What is wrong with a window, and in which bytes of its text.
+/// An error in a window, and the bytes of the text that it concerns.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub(super) part: Range<usize>,
@@ -25,19 +25,21 @@ pub(super) fn read(text: &str) -> Result<Window, Wrong> {
     let example = || format!("write it like `window = {EXAMPLE:?}`");
     let (times, zone) = text.split_once(' ').unwrap_or((text, ""));
     let Some((opens, closes)) = times.split_once('-') else {
-        let (title, label) = ("`window` is not a daily window", "not two times with a dash between");
+        let title = "`window` is not a daily window";
+        let label = "expected two times with a dash between them";
         return Err(Wrong { part: 0..text.len(), title: title.into(), label, help: vec![example()] });
     };
     let from = opens.len() + 1;
-    let (opens, closes) = (time(opens, 0)?, time(closes, from)?);
+    let opens = time(opens, 0)?;
+    let closes = time(closes, from)?;
     let zone_at = (times.len() + 1).min(text.len());
     let zone = zone.trim();
     if zone.is_empty() {
-        let help = vec!["name it, so that the window is the same on every machine".into(), example()];
+        let help = vec!["add one, so that the window is the same on every machine".into(), example()];
         return Err(Wrong {
             part: 0..text.len(),
             title: "`window` has no time zone".into(),
-            label: "no time zone behind the times",
+            label: "no time zone after the times",
             help,
         });
     }
@@ -48,14 +50,15 @@ pub(super) fn read(text: &str) -> Result<Window, Wrong> {
         help,
     })?;
     if opens == closes {
-        let help = vec!["leave `window` out to work at all times of the day".into(), example()];
-        let (title, label) = ("`window` opens when it closes", "the same time twice");
+        let help = vec!["remove `window` to work at any time of the day".into(), example()];
+        let title = "`window` opens and closes at the same time";
+        let label = "the same time twice";
         return Err(Wrong { part: 0..times.len(), title: title.into(), label, help });
     }
     Ok(Window { opens, closes, zone })
 }
 
-/// `HH:MM`, which begins at this byte.
+/// Reads `HH:MM`, which starts at byte `at` of the window's text.
 fn time(text: &str, at: usize) -> Result<Time, Wrong> {
     let number = |digits: &str| {
         let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -74,7 +77,7 @@ fn time(text: &str, at: usize) -> Result<Time, Wrong> {
     })
 }
 
-/// The zone of this name, or the way out.
+/// The zone of this name, or the help texts of an error.
 fn find(name: &str) -> Result<TimeZone, Vec<String>> {
     let zones = TimeZoneDatabase::bundled();
     if let Some(zone) = zones.get(name).ok().filter(|zone| !zone.is_unknown()) {
@@ -82,7 +85,7 @@ fn find(name: &str) -> Result<TimeZone, Vec<String>> {
     }
     let mut help = Vec::new();
     if name.chars().any(|c| c.is_ascii_digit()) {
-        help.push("an offset does not follow summer time: name a place".to_owned());
+        help.push("an offset does not follow daylight saving time: name a place".to_owned());
     } else if let Some(meant) = nearest(name, zones.available().map(|zone| zone.to_string())) {
         help.push(format!("did you mean {meant}?"));
     }
@@ -90,7 +93,7 @@ fn find(name: &str) -> Result<TimeZone, Vec<String>> {
     Err(help)
 }
 
-/// The zone that was probably meant: one of that city, or one that is written nearly so.
+/// The zone that the operator probably meant: one with this city, or one with a similar spelling.
 fn nearest(name: &str, zones: impl Iterator<Item = String>) -> Option<String> {
     if name.len() > 40 {
         return None;
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_shown_where_it_is_wrong() {
+    fn an_invalid_window_is_marked_where_it_is_wrong() {
         for (text, part) in [
             ("", ""),
             ("night", "night"),
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_zone_that_was_meant_is_found() {
+    fn a_misspelt_zone_gets_the_right_suggestion() {
         for (written, meant) in [
             ("Paris", "Europe/Paris"),
             ("Europe/Pari", "Europe/Paris"),

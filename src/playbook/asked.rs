@@ -1,4 +1,4 @@
-//! The arguments of a step, and questions about times that several commands ask.
+//! The arguments of a step, and time checks that several commands share.
 
 use std::time::Duration;
 
@@ -15,22 +15,23 @@ pub(super) struct Asked<'a> {
     pub(super) now: Timestamp,
 }
 
-/// What makes items equal that differ.
+/// The goal that resolves mismatches.
 pub(super) const REPAIR: Goal = Goal::Verify { scope: Scope::Full, repair: true };
 
-/// Whether what began then, under this flag, began while every writer wrote both, without a break until now.
+/// Whether something that began at `began`, under the flag state `under`, began during today's unbroken dual writes.
 pub(super) fn began_in_dual_writes(began: Timestamp, under: Option<Mark>, flag: &Flag, now: Timestamp) -> bool {
     let Some(since) = flag.dual_since else { return false };
-    // Without a mark the history is of before there were marks, or of a plan whose operator states the times.
+    // Without a mark, the history is older than marks, or the plan has no flag and its operator states the times.
     under.map_or(began >= settled(since, flag).min(now), |mark| mark.dual_since == Some(since))
 }
 
-/// Whether what began then, under this flag, began after the flag's last change was obeyed by all.
+/// Whether something that began at `began`, under the flag state `under`, began after everybody obeyed the flag's last
+/// change.
 pub(super) fn began_under(began: Timestamp, under: Option<Mark>, flag: &Flag) -> bool {
     under.map_or(began >= flag.settled_at(), |mark| mark.version == flag.version)
 }
 
-/// When a change that was made then is obeyed by all, by the clock of the host that made it.
+/// When everybody obeys a change made at `made`, by the clock of the host that made it.
 fn settled(made: Timestamp, flag: &Flag) -> Timestamp {
     later(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }

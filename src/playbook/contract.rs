@@ -1,4 +1,4 @@
-//! The end: the old attribute goes.
+//! Contract: removes the old attribute.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The point of no return is `contracting` in the flag; without one, that contract has begun.
+    /// The point of no return: `contracting` in the flag. Without a flag, it is the recorded beginning of contract.
     fn contract_moved(&self) -> Result<Step, Refused> {
         if let Some(step) = self.renew_contracting()? {
             return Ok(step);
@@ -25,7 +25,7 @@ impl Asked<'_> {
         let flag = self.flag()?;
         if !flag.contracting {
             if self.state.contract != Way::Ahead {
-                return Err(self.foreign("contract has begun, and the flag does not say so"));
+                return Err(self.foreign("contract has begun, but the flag does not say so"));
             }
             self.expanded()?;
             if flag.write != WriteTo::New {
@@ -48,9 +48,9 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag says that contract has begun. If this state file began it, that is recorded, except for a short moment. If
-    /// it is not recorded, another state file began it. What contract does to an item depends on the item alone, so this
-    /// state file may end it as well.
+    /// The flag says that contract has begun. If this state file began it, the event is recorded, except for a short moment.
+    /// If the event is missing, another state file began contract. What contract does to an item depends only on the item, so
+    /// this state file may finish it as well.
     fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
         if self.expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;
@@ -89,7 +89,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What is said where the soak began in the future of this host's clock.
+    /// The explanation to add if the soak began in the future by this host's clock.
     fn ahead_of_clock(&self, since: Option<Timestamp>) -> String {
         let Some(since) = since.filter(|since| *since > self.now) else { return String::new() };
         format!(
@@ -103,7 +103,7 @@ impl Asked<'_> {
         if self.now >= until {
             return Ok(());
         }
-        // To the second, and not before.
+        // Rounded up to the next second: contract must not be refused at the time shown.
         let shown = later(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(Refused::new(
             format!(

@@ -1,4 +1,4 @@
-//! What can happen to a migration: the lines of its append-only history.
+//! What can happen to a migration: the events that are the lines of its append-only history.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::{Fact, Kind, Override, Phase, Scope};
 use crate::cutover::{Flag, FlagChange};
 
-/// One line of the history: a JSON object with `at`, `actor`, `type` and what the type brings.
+/// One line of the history: a JSON object with `at`, `actor`, `type` and the fields of that type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
     /// When it happened.
     pub at: Timestamp,
     /// Who ran the command.
     pub actor: String,
-    /// The state of the flag then; `None` if the plan has no flag, and in histories that began without marks.
+    /// The state of the flag at that time; `None` if the plan has no flag, or if the history began before marks existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<Mark>,
     /// What happened.
@@ -21,25 +21,25 @@ pub struct Event {
     pub what: What,
 }
 
-/// What of the flag is remembered with an event, so that nobody has to compare times of two hosts' clocks: it is only ever
-/// compared for equality.
+/// The part of the flag's state that is stored with an event. It is only compared for equality, so nobody has to compare
+/// times from two hosts' clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
-    /// The version.
+    /// The flag's version.
     pub version: u64,
-    /// Since when both are written, as the flag says it.
+    /// The flag's `dual_since`: when dual writes began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dual_since: Option<Timestamp>,
 }
 
 impl Mark {
-    /// Of this flag.
+    /// The mark of this flag.
     pub fn of(flag: &Flag) -> Mark {
         Mark { version: flag.version, dual_since: flag.dual_since }
     }
 }
 
-/// What happened. The names are those of the state file, and stay.
+/// What happened. The serialized names are stored in state files and must not change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum What {
@@ -47,74 +47,74 @@ pub enum What {
     PreflightAccepted {
         /// The kind of the plan.
         kind: Kind,
-        /// What was accepted by name.
+        /// What the operator accepted by name.
         accepted: Vec<String>,
     },
-    /// A phase begins to go over the table. A resumed one does not begin again.
+    /// A phase begins its pass over the table. Resuming it does not begin it again.
     PhaseBegun {
-        /// Which.
+        /// The phase.
         phase: Phase,
     },
-    /// It went over the whole table. A verification ends with [`What::Verified`] instead.
+    /// A phase covered the whole table. A verification ends with [`What::Verified`] instead.
     PhaseComplete {
-        /// Which.
+        /// The phase.
         phase: Phase,
-        /// Items that it read, strongly consistently; none where it did not read so, or where nobody has recorded it.
+        /// Items that it read; `None` if its reads were not strongly consistent, or if nobody recorded the number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scanned: Option<u64>,
     },
-    /// A verification went over all that it meant to; its beginning is that of its `phase_begun`.
+    /// A verification compared everything it set out to compare. It began with the `phase_begun` event of its phase.
     Verified {
         /// How much was compared.
         scope: Scope,
         /// Whether mismatches were repaired.
         repair: bool,
-        /// Items that differ, less those that were repaired; of a sample, all that were found to, because what it has not
-        /// met is as it was.
+        /// Items that differ, without those that were repaired. For a sample with repair, all items that differed, because
+        /// the part of the table outside the sample was not repaired.
         mismatches: u64,
         /// Fingerprint of the plan.
         plan: String,
         /// Hash of the report.
         hash: String,
-        /// Items that were compared; none where nobody has recorded it.
+        /// Items that were compared; `None` if nobody recorded the number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         compared: Option<u64>,
     },
-    /// The flag is about to be changed. Whether it was is decided by reading it.
+    /// The flag is about to change. Whether it did is decided by reading it.
     FlagIntended {
-        /// How.
+        /// The change.
         #[serde(with = "Change")]
         change: FlagChange,
-        /// Its version before.
+        /// The flag's version before the change.
         version: u64,
-        /// The gate was closed, and this was the reason to go on all the same.
+        /// If the gate was closed: the reason given to proceed anyway.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },
     /// The flag was read after an intended change.
     FlagSeen {
-        /// Its version.
+        /// The version that was read.
         version: u64,
-        /// Whether it is the intended change that was seen, and not somebody else's.
+        /// Whether this is the intended change and not somebody else's.
         ours: bool,
     },
     /// The operator stated what a flag would have proven.
     FactStated {
-        /// What.
+        /// The fact.
         #[serde(flatten)]
         fact: Fact,
-        /// As for the flag.
+        /// As in [`What::FlagIntended`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },
-    /// Without a flag: a full verification has shown that every old value equals the new one again.
+    /// Without a flag: a full verification has shown that every old value equals its new one again.
     OldIsFresh,
-    /// Something stood in the way, and the operator overrides it.
+    /// The operator overrides an obstacle.
     #[serde(rename = "went_past")]
     Overridden(Override),
-    /// Nothing goes forward from here.
+    /// Rollback has begun; the migration cannot move forward any more.
     RollbackBegun {
-        /// Something stood in its way, and this was the reason to go on all the same.
+        /// If there was an obstacle: the reason given to proceed anyway.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },

@@ -1,77 +1,79 @@
 //! The playbook: the whole life of a migration as one durable, pure state machine.
 //!
-//! [`State`] is what is known of a migration, folded from the [`Event`]s that its state file keeps; [`State::next`] is the
-//! only way in which it moves, live and on replay alike. [`step`] says what a command has to do next, from the state, what
-//! can be observed ([`World`]) and the time; it plays what comes behind through first ([`rehearse()`]), so that a command which
-//! is refused before its first lasting work has recorded nothing. A command is a loop over it: nothing of its progress lives in memory alone,
-//! so after a kill the same command, or another one, goes on from what is durable.
+//! [`State`] is everything the tool knows about a migration. It is folded from the [`Event`]s in the state file, and only
+//! [`State::next`] moves it, live and on replay. [`step`] decides what a command does next from the state, from what can be
+//! observed ([`World`]) and from the time. [`rehearse()`] plays the coming steps through first, so that a command that is
+//! refused before its first lasting work records nothing. A command is a loop over [`step`]. It keeps no progress in memory
+//! alone: after a kill, the same command or another one continues from what is durable.
 //!
 //! | [`Step`] | the tool | durable before the next step |
 //! | --- | --- | --- |
-//! | `Preflight` | looks at the table, and asks what is to be accepted | `preflight_accepted` |
+//! | `Preflight` | inspects the table and asks the operator to accept findings | `preflight_accepted` |
 //! | `Record` | appends the event | the event |
-//! | `Confirm` | asks; `--yes` answers | nothing: it is asked again after a kill |
-//! | `Change` | changes the flag, on condition of the version that was read | the flag |
-//! | `Renew` | makes the flag anew, which somebody has removed | the flag |
-//! | `Wait` | waits, and reads the flag again | that it was seen, and when it is obeyed by all |
-//! | `Sweep` | goes over the table, resuming what has begun | the phase's checkpoints, then `phase_complete` or `verified` |
+//! | `Confirm` | asks; `--yes` answers | nothing: it asks again after a kill |
+//! | `Change` | changes the flag if its version is still the one that was read | the flag |
+//! | `Renew` | recreates the flag that somebody removed | the flag |
+//! | `Wait` | waits and reads the flag again | that the flag was seen, and when all applications obey it |
+//! | `Sweep` | runs a pass over the table, or resumes one | the phase's checkpoints, then `phase_complete` or `verified` |
 //! | `Done` | ends | |
 //!
-//! Without a flag the operator states what it would have proven. Those statements move a flag that exists in the state
-//! alone ([`State::stated`]), with a cache of no time, so that the rules are the same.
+//! Without a flag, the operator states what the flag would have proven. These statements move a flag that exists only in the
+//! state ([`State::stated`]) and has a cache time of zero, so the same rules apply.
 //!
 //! # What the model taught
 //!
-//! `tests/playbook/model.rs` explores flag, phases, one item, two application instances with stale caches and kills exhaustively. It
-//! mended two rules:
+//! `tests/model.rs` explores the flag, the phases, one item, two application instances with stale caches, and kills
+//! exhaustively. It corrected two rules:
 //!
-//! - **Making old equal new passes over no item.** An item that had its new attribute before the migration, and no old
-//!   one, matches, and repair and rollback leave it alone: so the rule was, always. But where only new values were
-//!   written, an application may have written that item since, and then `read = old` returned nothing for it, after a
-//!   rollback in perfect order. That the new value is still the one of before proves nothing: the same may have been
-//!   written again. So while `old_stale` holds such an item is a mismatch, and old is made from new, there too. An item
-//!   that nobody wrote gains an old attribute by that, which a rollback after new-only writes leaves behind. While old
-//!   values are fresh it is left alone, as before.
+//! - **The old-from-new pass skips no item.** Take an item that had its new attribute before the migration and has no old
+//!   one. It matches, so repair and rollback used to leave it alone. But while only new values were written, an application
+//!   may have written that item. After a rollback in perfect order, `read = old` then returned nothing for it. An unchanged
+//!   new value proves nothing, because an application may have written the same value again. So while `old_stale` is set,
+//!   such an item is a mismatch and the pass derives its old value too. An item that nobody wrote thereby gains an old
+//!   attribute, which a rollback after new-only writes leaves behind. While old values are fresh, the pass leaves the item
+//!   alone.
 //!
-//! - **Making old equal new removes nothing.** Where there was no new value, the old one was journaled and removed: so the rule
-//!   was. But applications delete both, at every `write`; an old value that is alone behind new-only writes is of an item
-//!   which was never given its new one (the gate was forced, or somebody wrote the old name alone), and the only one there.
-//!   It stays, matches on the way back, and is reported. No read is staler for it.
+//! - **The old-from-new pass removes nothing.** It used to journal and remove an old value that had no new value beside it.
+//!   But applications delete both attributes, whatever `write` is. An old value that is alone after new-only writes belongs
+//!   to an item that never got its new value (the gate was forced, or somebody wrote only the old name), and it is the only
+//!   copy. It stays, counts as a match on the way back, and is reported. Readers see nothing staler because of it.
 //!
-//! These it holds, and they are less obvious than they look:
+//! The model also confirmed these rules, which are less obvious than they look:
 //!
-//! - Only a full verification that *began* after old was made equal new, which began after `write = both` had settled,
-//!   clears `old_stale`. A resumed phase keeps the time of its first beginning, and one that began too early for what it
-//!   is to show is begun anew.
-//! - Another pass of expand, and making old equal new, take every earlier report's meaning away.
-//! - While both are written and old values are fresh, repair takes an item without a new value from the old one, also at
-//!   `read = new`: readers fall back to it, so that it is what they see. (Only a forced gate leads there.)
+//! - Only a full verification clears `old_stale`. It must *begin* after the old-from-new pass, which in turn must begin after
+//!   `write = both` has settled. A resumed phase keeps the time of its first beginning. A phase that began too early for what
+//!   it has to prove begins anew.
+//! - Another expand pass and the old-from-new pass invalidate every earlier report.
+//! - While both attributes are written and old values are fresh, repair derives a missing new value from the old one, also at
+//!   `read = new`: readers fall back to the old value, so they see the same. (Only a forced gate leads there.)
 //! - If no expand pass has read an item, rollback removes its new value only if it equals the old one: nobody has recorded
 //!   whether it existed before.
-//! - Where reads were moved past a closed gate, `write = new` asks for the gate once more: readers fall back no longer.
-//! - No reason goes past an expansion that is incomplete, nor to `write = new` past an item that has failed: it would have
-//!   no new value, and readers would find nothing.
-//! - A command that finds the flag moved by somebody else while it was at work ends, so that it does not undo a `--back`.
+//! - If reads were forced past a closed gate, `write = new` checks the gate again, because readers stop falling back.
+//! - `--force` overrides neither an incomplete expand pass nor, for `write = new`, a failed item: that item would have no new
+//!   value, and readers would find nothing.
+//! - A command ends when it finds that somebody else moved the flag while it was at work, so that it does not undo a
+//!   `--back`.
 //!
 //! # Clocks
 //!
-//! What can be told by the order of the history is told by it: a report of before dual writes, and old values that were made
-//! equal new before new ones were written alone, are forgotten with that step, whatever the clock said then. No line of the
-//! history is older than the one before it, also where the clock was set back in between ([`State::latest`]). How old a
-//! report is cannot be told while the clock stands before the last line, and the gate stays shut. What a command has done
-//! itself it knows by itself.
+//! Where the order of the history can decide, it decides. The step itself discards reports from before dual writes, and old
+//! values that were made equal before new-only writes, whatever the clock said at the time. No line of the history is older
+//! than the line before it, even if the clock was set back in between ([`State::latest`]). While the clock is behind the last
+//! line, the age of a report is unknown and the gate stays closed. A command remembers what it has done itself, without any
+//! clock.
 //!
-//! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far they differ, and the model has
-//! them differ by more than a cache:
+//! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far two clocks differ. In the
+//! model they differ by more than a cache time:
 //!
-//! - How long an earlier state of the flag may still be obeyed ([`World::left`]) is measured by a clock that only goes
-//!   forward, from when this host first saw the flag say what it says ([`crate::cutover::Sights`]).
-//! - A phase began under today's flag if the flag's state when it began ([`Mark`]) is equal to today's.
-//!   Only histories that have no marks are still judged by their times, once.
-//! - Readers go back to old values without a wait, where all that anybody may obey writes both.
+//! - [`World::left`] is how long applications may still obey an earlier state of the flag. A clock that only moves forward
+//!   measures it, from the moment this host first saw the flag's current state ([`crate::cutover::Sights`]).
+//! - A phase began under today's flag if the flag's state when it began ([`Mark`]) equals today's. Only histories without
+//!   marks are still judged by their times, once.
+//! - Readers go back to old values without a wait if every flag state that applications may still obey writes both
+//!   attributes.
 //!
-//! The soak, `max_age`, the work window and the deadline do go by the wall clock: they are times of a calendar, chosen for
-//! people, and last over restarts and hosts. They keep nobody on the way back, and no read depends on them.
+//! The soak, `max_age`, the work window and the deadline do use the wall clock: people choose them as calendar times, and
+//! they must survive restarts and changes of host. They never block the way back, and no read depends on them.
 
 mod asked;
 mod contract;
@@ -107,7 +109,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Change, Strategy};
 use crate::cutover::{AHEAD, Flag, FlagChange, ReadFrom, WriteTo, dated_ahead};
 
-/// What decides which way a plan goes.
+/// Which route through the playbook a plan takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -117,14 +119,15 @@ pub enum Kind {
     Stated,
     /// Everything in one write: it ends at verify, and rollback stays open.
     InPlace,
-    /// Constants alone: there is no old attribute to move readers and writers from, so that it ends at verify, too.
+    /// Only constants: there is no old attribute to move readers and writers away from, so this ends at verify too.
     SetOnly,
-    /// Nothing is added, and contract removes: there is nothing to expand, verify or read from.
+    /// Adds nothing, and contract removes attributes: there is nothing to expand, verify or read from.
     RemoveOnly,
 }
 
 impl Kind {
-    /// Of a plan; `flag` is whether it names one. Plans in place, and plans that only set or only remove, have no use for it.
+    /// The kind of a plan. `flag` is whether the plan names a flag; plans in place, and plans that only set or only remove,
+    /// ignore it.
     pub fn of(strategy: Strategy, changes: &[Change], flag: bool) -> Kind {
         match strategy {
             Strategy::InPlace => Kind::InPlace,
@@ -134,8 +137,8 @@ impl Kind {
         }
     }
 
-    /// Of the same plan in a migration that began as this kind. Versions before led plans of constants alone through a
-    /// cutover, and a migration keeps the way that it has begun.
+    /// The kind of the same plan in a migration that began as `begun`. Earlier versions took set-only plans through a
+    /// cutover, and a migration keeps the route it began with.
     pub fn begun_as(self, begun: Option<Kind>, flag: bool) -> Kind {
         let by_a_cutover = matches!(begun, Some(Kind::Flagged | Kind::Stated));
         if self == Kind::SetOnly && by_a_cutover { Kind::of_a_cutover(flag) } else { self }
@@ -146,84 +149,84 @@ impl Kind {
     }
 }
 
-/// What goes over the table.
+/// A kind of pass over the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Phase {
     /// A pass of `run`.
     Expand,
-    /// The open failures once more.
+    /// Processes the open failures again.
     Retry,
-    /// Shadow reads.
+    /// Compares the table with the plan by shadow reads.
     Verify {
         /// How much is compared.
         scope: Scope,
-        /// Mismatching items are re-derived from the side that is the truth.
+        /// Whether it re-derives mismatching items from the side that is the truth.
         repair: bool,
     },
-    /// Old is made equal new, on every item that has either.
+    /// Makes old values equal the new ones, on every item that has either.
     OldFromNew,
-    /// What expand and dual writes put there is taken away, what was overwritten or removed is put back.
+    /// Removes what expand and dual writes added, and restores what was overwritten or removed.
     Undo,
-    /// Old attributes are removed.
+    /// Removes old attributes.
     Contract,
 }
 
-/// How much a verification compares.
+/// How much of the table a verification compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Every item, by strongly consistent reads.
+    /// Every item, with strongly consistent reads.
     Full,
     /// Segments drawn at random.
     Sampled,
 }
 
-/// What the operator states where no flag proves it.
+/// What the operator states when no flag proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Fact {
-    /// `--dual-writes-since`: every writer has written both attributes since then.
+    /// `--dual-writes-since`: every writer has written both attributes since this time.
     DualWritesSince {
-        /// Since when.
+        /// The time.
         since: Timestamp,
     },
     /// `--readers-moved`: every reader reads the new attribute.
     ReadersMoved,
-    /// `--old-writes-stopped`: nobody writes the old one any more.
+    /// `--old-writes-stopped`: nobody writes the old attribute any more.
     OldWritesStopped,
     /// `--readers-back`: every reader reads the old attribute again.
     ReadersBack,
-    /// `--new-writes-stopped`: nobody writes the new one any more.
+    /// `--new-writes-stopped`: nobody writes the new attribute any more.
     NewWritesStopped,
 }
 
-/// What a command is to bring about.
+/// The goal of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Goal {
-    /// `run`, with `--again`.
+    /// `run`, or `run --again`.
     Run {
-        /// Another pass over a table that is expanded.
+        /// Whether to run another pass over an expanded table.
         again: bool,
     },
     /// `failures retry`.
     FailuresRetry,
-    /// `verify`, with `--all` or `--sample`, with `--repair`.
+    /// `verify`, with `--all` or `--sample`, and maybe `--repair`.
     Verify {
-        /// How much.
+        /// How much to compare.
         scope: Scope,
-        /// Repair as well.
+        /// Whether to repair mismatches.
         repair: bool,
     },
     /// `cutover --to …`.
     CutoverTo(Target),
-    /// `cutover --back`, with `--now`.
+    /// `cutover --back`, maybe with `--now`.
     Back {
         /// How far; fixed when the command begins.
         to: BackTo,
-        /// Stale reads are accepted.
+        /// Whether the operator accepts stale reads.
         now: bool,
     },
     /// `contract`.
@@ -232,30 +235,31 @@ pub enum Goal {
     Rollback,
 }
 
-/// Where a cutover goes to.
+/// The target of a cutover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
     /// `write = both`.
     DualWrite,
-    /// `read = new`, for so many percent of the keys.
+    /// `read = new`, for this percentage of the keys.
     ReadNew(u8),
     /// `write = new`.
     WriteNew,
 }
 
-/// How far `--back` goes: one stage, from where the flag stood when the command began.
+/// How far `--back` goes: one stage back from where the flag was when the command began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BackTo {
-    /// Readers read the old attribute, writers write both.
+    /// Readers read the old attribute; writers write both.
     OldReads,
-    /// Only the old attribute is written.
+    /// Writers write only the old attribute.
     OldWrites,
 }
 
 impl BackTo {
-    /// From where the flag stands. While the readers' way back has not settled it is still what the command is about: a
-    /// `--back` that was killed in its wait, and is given again, does not stop dual writes. What the clock says only tells
-    /// what is meant: where it differs too much from that of the host that made the change, the next stage is.
+    /// The stage that `--back` means, given the flag. While the last move of readers back to old has not settled, the command
+    /// still means that move: rerunning a `--back` that was killed during its wait must not stop dual writes. The clock is
+    /// only used to guess the intent. If it differs too much from the clock of the host that made the change, the command
+    /// means the next stage.
     pub fn of(flag: &Flag, now: Timestamp, left: Duration) -> BackTo {
         let moved_reads = flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at);
         let lately = now < flag.settled_at() && dated_ahead(flag, now).is_none_or(|ahead| ahead <= AHEAD);
@@ -272,59 +276,59 @@ impl BackTo {
 pub struct World<'a> {
     /// The kind of the plan as it is now.
     pub kind: Kind,
-    /// Its fingerprint.
+    /// The plan's fingerprint.
     pub plan: &'a str,
-    /// The flag as it was just read; none where the plan names none, or where it does not exist.
+    /// The flag as it was just read; `None` if the plan names no flag or the flag does not exist.
     pub flag: Option<&'a Flag>,
-    /// For how long somebody may still obey what it said before ([`crate::cutover::Sights`]).
+    /// How long somebody may still obey what the flag said before ([`crate::cutover::Sights`]).
     pub left: Duration,
     /// Open failures.
     pub failures: u64,
-    /// Open failures of the pass of a contract or a way back that is open and has been over the whole table: it waits for
-    /// somebody.
+    /// Open failures of a contract pass, or of a pass on the way back, that has covered the whole table and is still open: it
+    /// waits for somebody to resolve them.
     pub unfinished: u64,
     /// Open diverged items.
     pub diverged: u64,
     /// The plan's `[cutover]`.
     pub limits: Limits,
-    /// The number of items whose new attribute a rollback would leave, because nobody knows whether it existed before the
-    /// migration. `None` if it is known for every item.
+    /// The number of items whose new attribute a rollback would leave in place, because nobody knows whether it existed
+    /// before the migration. `None` if this is known for every item.
     pub no_way_back: Option<u64>,
-    /// Why a rollback may not succeed once new values alone were written ([`one_way()`]).
+    /// Why a rollback may not succeed after new-only writes ([`one_way()`]).
     pub one_way: Option<&'a str>,
     /// Facts stated on this command line.
     pub facts: &'a [Fact],
-    /// `--force`, with its reason.
+    /// The reason given with `--force`.
     pub force: Option<&'a str>,
-    /// `--accept empty-table`: that the table is empty is right.
+    /// `--accept empty-table`: the operator confirms that the table should be empty.
     pub accept_empty: bool,
-    /// What [`Step::Confirm`] asked was confirmed.
+    /// The operator has confirmed what [`Step::Confirm`] asked.
     pub confirmed: bool,
-    /// What this command has gone over the table for, to the end: not what it found complete.
+    /// The passes that this command itself has completed, not those it found complete.
     pub swept: &'a [Phase],
-    /// The flag's version when this command read it first.
+    /// The version of the flag when this command first read it.
     pub first: Option<u64>,
-    /// The flag as this migration saw it last, where there is none now.
+    /// If the flag is missing now: the flag as this migration last saw it.
     pub gone: Option<&'a Flag>,
 }
 
-/// What the plan's `[cutover]` asks of the gate.
+/// What the plan's `[cutover]` demands of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A report counts for so long, from its start.
+    /// How long a report counts, from its start.
     pub max_age: Duration,
-    /// It may have so many mismatches.
+    /// How many mismatches a report may have.
     pub max_mismatch: u64,
-    /// A sampled report opens the gate too.
+    /// Whether a sampled report opens the gate too.
     pub accept_sample: bool,
-    /// Only new values are written for so long before contract.
+    /// How long only new values must be written before contract.
     pub soak: Duration,
 }
 
-/// The one next thing for the tool to do.
+/// The one thing the tool does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Look at the table, have findings accepted, and record it.
+    /// Inspect the table, have the operator accept findings, and record it.
     Preflight,
     /// Append this event, with the time and the actor.
     Record(What),
@@ -332,12 +336,12 @@ pub enum Step {
     Confirm,
     /// Change the flag.
     Change(FlagChange),
-    /// Make the flag anew, which somebody has removed.
+    /// Recreate the flag that somebody removed.
     Renew(Box<Flag>),
-    /// Wait for so long, and look again.
+    /// Wait this long, and read the flag again.
     Wait(Duration),
-    /// Go over the table, to the end, and record that: [`What::PhaseComplete`] or [`What::Verified`].
+    /// Run a pass over the whole table, then record [`What::PhaseComplete`] or [`What::Verified`].
     Sweep(Phase),
-    /// The command has brought about what it is for.
+    /// The command has reached its goal.
     Done,
 }

@@ -1,44 +1,44 @@
-//! What may stand in the way of a command and can be overridden by a reason, and what is stored of an override.
+//! Obstacles that can block a command until the operator overrides them with `--force`, and the stored form of an override.
 //!
-//! An obstacle is known by its id, which is stored and stays. Its sentence is for people and may change: what an override
-//! covers never depends on it.
+//! An obstacle is identified by its id, which is stored and never changes. Its sentence is for people and may change: what an
+//! override covers never depends on the sentence.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that stands in the way, and that a reason overrides.
+/// Something that blocks a command until the operator overrides it with a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Obstacle {
     /// The flag's item was removed.
     FlagRemoved {
-        /// The version that was seen last: a flag that was made anew and is removed again is another obstacle.
+        /// The last version seen. If the flag is recreated and then removed again, that is another obstacle.
         version: u64,
     },
-    /// The flag says that contract has begun, and this state file has not led there.
+    /// The flag says that contract has begun, but this state file did not begin it.
     ForeignContract,
-    /// A rollback leaves the new attributes of these items: nobody knows whether they existed before the migration.
+    /// A rollback would leave the new attributes of these items: nobody knows whether they existed before the migration.
     UnsureTargets {
-        /// How many.
+        /// Number of items.
         items: u64,
     },
-    /// The plan's old values may not come back once new values alone were written.
+    /// After new-only writes, the plan's old values may not be recoverable.
     OneWay,
-    /// On the way back: items that differ although old was made equal new.
+    /// On the way back: items that still differ after the old-from-new pass.
     ItemsUnequal {
-        /// How many.
+        /// Number of items.
         items: u64,
     },
     /// On the way back: items that could not be changed.
     ItemsFailed {
-        /// How many.
+        /// Number of items.
         items: u64,
     },
     /// A verification compared no item, and the run read none: the table is empty.
     EmptyTable,
-    /// The sentence of another version, which this one does not know. It covers nothing.
+    /// A sentence stored by another version, which this version does not know. It covers nothing.
     Unrecognized {
-        /// How many items it was for.
+        /// Number of items it was for.
         items: u64,
     },
 }
@@ -47,9 +47,9 @@ pub enum Obstacle {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct Override {
-    /// What stood in the way.
+    /// The obstacle.
     pub obstacle: Obstacle,
-    /// The reason that was given.
+    /// The reason the operator gave.
     pub reason: String,
 }
 
@@ -68,7 +68,7 @@ impl Obstacle {
         }
     }
 
-    /// Whether an override of this one counts for the other one: the same obstacle, and no more of it.
+    /// Whether an override of this obstacle also covers `other`: the same obstacle, with no more items than before.
     pub fn covers(self, other: Obstacle) -> bool {
         match (self, other) {
             (Obstacle::FlagRemoved { version }, Obstacle::FlagRemoved { version: now }) => version == now,
@@ -92,7 +92,7 @@ impl Obstacle {
         }
     }
 
-    /// Items that may stay unequal on the way back by an override of this one.
+    /// Number of items that may stay unequal on the way back if this obstacle is overridden.
     pub fn items_left(self) -> u64 {
         match self {
             Obstacle::ItemsUnequal { items } | Obstacle::ItemsFailed { items } | Obstacle::Unrecognized { items } => {
@@ -111,10 +111,10 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Obstacle::FlagRemoved { version } => {
-                write!(f, "the plan names a flag, and its item is missing (the last version was {version})")
+                write!(f, "the plan names a flag, but its item is missing (the last version was {version})")
             }
             Obstacle::ForeignContract => f.write_str(
-                "the flag says that the old attribute is being removed, and this state file has not led there",
+                "the flag says that the old attribute is being removed, but this state file did not begin that",
             ),
             Obstacle::UnsureTargets { items } => write!(
                 f,
@@ -124,19 +124,22 @@ impl fmt::Display for Obstacle {
                  they are"
             ),
             Obstacle::OneWay => f.write_str("once new values alone are written, a rollback may not succeed"),
-            Obstacle::ItemsUnequal { items } => write!(f, "{items} items differ although old was made equal new"),
+            Obstacle::ItemsUnequal { items } => {
+                write!(f, "{items} items differ although old values were made equal the new ones")
+            }
             Obstacle::ItemsFailed { items } => {
                 write!(f, "{items} items could not be changed on the way back, and stay as they are")
             }
             Obstacle::EmptyTable => {
                 f.write_str("the verification compared no item, and the run read none: the table is empty")
             }
-            Obstacle::Unrecognized { .. } => f.write_str("an obstacle that another version of backfill has recorded"),
+            Obstacle::Unrecognized { .. } => f.write_str("an obstacle that another version of backfill recorded"),
         }
     }
 }
 
-/// An override as it is stored: an id and what belongs to it. Versions before ids had the sentence of the time (`why`).
+/// An override as it is stored: the obstacle's id and its fields. Versions before ids stored the obstacle's sentence of that
+/// time (`why`).
 #[derive(Serialize, Deserialize)]
 struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,7 +192,7 @@ impl From<Stored> for Override {
     }
 }
 
-/// The obstacle of a sentence that was stored before there were ids. No sentence is added here any more.
+/// The obstacle for a sentence that was stored before ids existed. Do not add new sentences here.
 fn from_sentence(sentence: &str) -> Option<Obstacle> {
     const FLAG: &str = "the plan names a flag, and there is none: its item is missing. It was last seen as [version ";
     const CONTRACT: &str =

@@ -1,17 +1,17 @@
-//! Plans behind whose new-only writes old values may not come back.
+//! Plans whose old values may not be recoverable after new-only writes.
 
 use crate::change::Change;
 use crate::item::{KeySchema, Path};
 
-/// Why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan, once applications have written new values
-/// alone; none where every old value can be made from a new one.
+/// Why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan after applications have written only new
+/// values. `None` if every old value can be made from a new one.
 pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
     let copies: Vec<(&Path, &Path)> = changes.iter().flat_map(|change| change.effect().pairs()).collect();
     let alone = copies.iter().find_map(|(from, _)| {
         if from.ends_in_index() {
-            Some(format!("`{from}` is an element of a list, and those are never written"))
+            Some(format!("`{from}` is an element of a list, which backfill never writes"))
         } else if key.names().any(|name| name == from.root()) {
-            Some(format!("`{from}` is a key attribute, which no write changes"))
+            Some(format!("`{from}` is a key attribute, which no write can change"))
         } else {
             None
         }

@@ -1,36 +1,40 @@
-//! A command, played through to its first lasting work: nothing is recorded before every precondition is known to hold.
+//! Plays a command through to its first lasting work, so that nothing is recorded before every precondition is known to hold.
 //!
-//! A command leads from one step to the next, and each may refuse. If the first ones were carried out and a later one refused,
-//! a refused command would have changed something. So before anything is recorded or asked, the steps are played through on
-//! a copy of the state, up to the first that does lasting work: a change of the flag, a wait, a pass over the table. What that
-//! work finds is not known before.
+//! A command takes several steps, and each may refuse. If the first steps were carried out and a later one refused, a refused
+//! command would have changed something. So before the tool records or asks anything, it plays the steps through on a copy of
+//! the state, up to the first step that does lasting work: a flag change, a wait, or a pass over the table. What that work
+//! will find is not known beforehand.
 //!
-//! To record what the operator states is lasting work too: it begins the soak of a plan that only removes, and the same
-//! command is refused until that is over.
+//! Recording the operator's statements counts as lasting work too: it begins the soak of a plan that only removes, and the
+//! same command is refused until the soak is over.
 
 use super::asked::Asked;
 use super::{Event, Fact, Goal, Kind, Mark, Refused, State, Step, What, World};
 use crate::cutover::Flag;
 use jiff::Timestamp;
 
-/// Steps between two pieces of lasting work: a preflight, a confirmation, the facts that there are, an override of each
-/// obstacle, and what begins. Twice as many as those.
+/// Bound on the steps between two pieces of lasting work. They are a preflight, a confirmation, each fact, an override of
+/// each obstacle, and the beginning of a phase. The bound is twice their number.
 const MOST_STEPS: usize = 32;
 
 /// What a command does before its first lasting work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rehearsal {
-    /// It holds a preflight.
+    /// Whether it includes a preflight.
     pub preflight: bool,
-    /// It asks for a confirmation.
+    /// Whether it asks for a confirmation.
     pub confirm: bool,
 }
 
-/// Plays a command through to its first lasting work. A refusal names every fact that is missing.
+/// Plays a command through to its first lasting work. A refusal names every missing fact.
 pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Rehearsal, Refused> {
     let mut rehearsal = Rehearsal::default();
-    let (mut state, mut flag, mut facts) = (state.clone(), world.flag.cloned(), world.facts.to_vec());
-    let (mut confirmed, mut missing, mut stated) = (world.confirmed, Vec::new(), false);
+    let mut state = state.clone();
+    let mut flag = world.flag.cloned();
+    let mut facts = world.facts.to_vec();
+    let mut confirmed = world.confirmed;
+    let mut missing = Vec::new();
+    let mut stated = false;
     for _ in 0..MOST_STEPS {
         let step = {
             let world = World { flag: flag.as_ref(), facts: &facts, confirmed, ..world.clone() };
@@ -38,7 +42,7 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
         };
         let recorded = match step {
             Err(refused) if !refused.missing.is_empty() => {
-                // As if it were stated: what else is missing?
+                // Continue as if the facts were stated, to find what else is missing.
                 missing.extend(&refused.missing);
                 facts.extend(&refused.missing);
                 continue;
@@ -46,12 +50,13 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
             Err(_) if stated || !missing.is_empty() => break,
             Err(refused) => return Err(refused),
             Ok(Step::Confirm) => {
-                (rehearsal.confirm, confirmed) = (true, true);
+                rehearsal.confirm = true;
+                confirmed = true;
                 continue;
             }
             Ok(Step::Preflight) => {
                 rehearsal.preflight = true;
-                // It is made with the preflight.
+                // The preflight step also creates the flag.
                 if world.kind == Kind::Flagged {
                     flag = flag.or_else(|| Some(Flag::first(0, now)));
                 }
@@ -73,18 +78,18 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
             Err(refused) => return Err(refused),
         }
     }
-    // In the order in which they come true.
+    // Sorted in the order in which facts become true.
     missing.sort_by_key(|fact: &Fact| fact.place());
     if missing.is_empty() { Ok(rehearsal) } else { Err(Refused::unstated(goal, world.facts, missing)) }
 }
 
 impl Refused {
-    /// Refuses for facts that only the operator can state. A refused command records nothing, so the next one states the
-    /// facts that were given again.
+    /// The refusal for facts that only the operator can state. A refused command records nothing, so the suggested command
+    /// repeats the facts that were already given.
     pub(super) fn unstated(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> Refused {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
         let why = format!(
-            "no flag is configured, so you must confirm what it would prove: {}. Make sure of each, then give its \
+            "no flag is configured, so you must confirm what it would prove: {}. Check each one, then add its \
              option",
             each.join(", ")
         );

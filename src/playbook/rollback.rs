@@ -1,4 +1,4 @@
-//! The way back: `--back` where old values may be stale, and `rollback`.
+//! The way back: `--back` when old values may be stale, and `rollback`.
 
 use super::asked::{Asked, began_under};
 use super::cutover::{back_needs_state, step_back};
@@ -43,7 +43,7 @@ impl Asked<'_> {
         if flagged { self.undo_flagged() } else { Ok(self.sweep(Phase::Undo, |_| true)) }
     }
 
-    /// Before the rollback has begun: whether there is anything to do, and whether it can be done.
+    /// The steps before the rollback begins: decides whether there is anything to do and whether it is possible.
     fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, Refused> {
         let state = self.state;
         let untouched = state.expand == Expand::NotBegun && !state.dual_written;
@@ -97,7 +97,7 @@ impl Asked<'_> {
         if self.world.kind == Kind::Stated {
             let facts =
                 [(Fact::ReadersBack, self.state.readers_back), (Fact::NewWritesStopped, self.state.new_writes_stopped)];
-            // Without a flag nothing but this proves it, also where nobody was ever said to have moved.
+            // Without a flag, only these statements prove it, even if no reader was ever moved.
             if let Some((fact, _)) = facts.into_iter().find(|(_, stated)| stated.is_none()) {
                 return self.ask(fact, None);
             }
@@ -105,8 +105,8 @@ impl Asked<'_> {
         Ok(self.sweep(Phase::Undo, |open| began_under(open.began, open.under, flag)))
     }
 
-    /// Where old values may be stale: both are written again, old is made equal new, and a full verification that began
-    /// afterwards shows it. None where they are fresh.
+    /// If old values may be stale: write both again, make old equal new, and prove it with a full verification that begins
+    /// afterwards. `None` if old values are fresh.
     fn freshen(&self, flag: &Flag) -> Result<Option<Step>, Refused> {
         if flag.write == WriteTo::New {
             return self.make(FlagChange::DualWriteAgain, None).map(Some);
@@ -129,8 +129,8 @@ impl Asked<'_> {
                 self.make(FlagChange::OldIsFresh, None).map(Some)
             }
             Some(report) if report.mismatches == 0 && self.swept(verify) => Err(Refused::new(
-                "the verification compared no item, although the pass before it read some. Run the same command again: \
-                 it reads every item anew",
+                "the verification compared no item, although the pass before it read some. Run the same command again to \
+                 read every item again",
                 self.goal,
             )),
             Some(report) if report.mismatches == 0 => {
@@ -141,12 +141,12 @@ impl Asked<'_> {
         }
     }
 
-    /// A verification that compared nothing shows nothing where the pass before it, strongly consistent, read items.
+    /// A verification that compared no item proves nothing if the strongly consistent pass before it read items.
     fn compared_what_was_read(&self, report: &Report) -> bool {
         report.compared != Some(0) || self.state.restored_items.is_none_or(|items| items == 0)
     }
 
-    /// Before old is made equal new once more: a reason is given for what was found until now, and for no more.
+    /// Before another old-from-new pass: a `--force` reason covers the unequal items found so far, and no more.
     fn accept_unequal(&self, items: u64) -> Result<Step, Refused> {
         Ok(match self.world.force {
             Some(_) if self.state.left < items && !self.world.confirmed => Step::Confirm,
@@ -158,23 +158,24 @@ impl Asked<'_> {
         })
     }
 
-    /// Items that cannot be made equal: mended by hand, or left to readers as they are, for a reason that was given when as
-    /// many were known.
+    /// Some items cannot be made equal. Either people fix them by hand, or a `--force` reason leaves them to readers as they
+    /// are. A reason only counts if it was given when at least as many items were known.
     fn leave_unequal(&self, items: u64) -> Result<Step, Refused> {
         let known = self.state.left;
         let only = match self.world.force {
             Some(_) if items <= known => return self.make(FlagChange::OldIsFresh, self.world.force),
-            Some(_) => format!(". The reason was given when {known} were known, and is for no more"),
+            Some(_) => format!(". The reason was given when {known} were known, and covers no more than those"),
             None => String::new(),
         };
-        let way_out = "Fix them by hand, and run the same command again; or leave them as they are, by `--force REASON`: \
-                       readers of the old attribute then find the value that is there";
+        let way_out = "Fix them by hand, and run the same command again; or leave them as they are with `--force REASON`: \
+                       readers of the old attribute then find its current value";
         let obstacle = Obstacle::ItemsUnequal { items };
         let next = Next::from(self.goal).with("--force REASON");
         Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), next))
     }
 
-    /// The command of a way back. If its last pass has left items unequal, it would leave them again without a reason.
+    /// The command for a way back. If its last pass left items unequal, it would leave them again without a reason, so this
+    /// adds `--force`.
     pub(super) fn back_by(&self, goal: Goal) -> Next {
         let behind = |report: &&Report| self.state.restored.is_some_and(|pass| report.span.began >= pass.ended);
         match self.state.full.as_ref().filter(behind) {

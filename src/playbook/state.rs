@@ -1,4 +1,4 @@
-//! What is durably known of a migration, and the only way in which that moves.
+//! The durable knowledge about a migration, and the only function that changes it.
 
 use std::time::Duration;
 
@@ -7,80 +7,80 @@ use jiff::Timestamp;
 use super::{Event, Fact, Goal, Kind, Mark, Obstacle, Override, Phase, Refused, Scope, What};
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
-/// What is durably known of a migration: its events, folded.
+/// Everything durably known about a migration: its events, folded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct State {
-    /// The preflight that was accepted last; nothing goes on without one.
+    /// The preflight that was accepted last; no command proceeds without one.
     pub preflight: Option<Preflight>,
     /// The expand passes.
     pub expand: Expand,
-    /// The phase that has begun last, other than a pass of expand, and is not complete.
+    /// The phase that began last and is not complete; never an expand pass.
     pub open: Option<Open>,
-    /// The last full verification since data was last changed by a phase.
+    /// The last full verification since a phase last changed data.
     pub full: Option<Report>,
-    /// The last sampled one, likewise.
+    /// The last sampled verification since a phase last changed data.
     pub sampled: Option<Report>,
-    /// Items that the last complete pass of expand read, if it read strongly consistently.
+    /// Number of items that the last complete expand pass read, if it read strongly consistently.
     pub expanded_items: Option<u64>,
-    /// The open failures were tried once more since the last pass of expand began.
+    /// Whether the open failures were retried since the last expand pass began.
     pub retried: bool,
-    /// When old was last made equal new.
+    /// When the last old-from-new pass ran.
     pub restored: Option<Span>,
-    /// Items that this pass read.
+    /// Number of items that this pass read.
     pub restored_items: Option<u64>,
-    /// A change of the flag that was about to be made, and of which nothing is known.
+    /// A change of the flag that was about to be made and whose outcome is unknown.
     pub intended: Option<Intended>,
-    /// The flag's version that this migration saw last, or made.
+    /// The version of the flag that this migration last saw or made.
     pub seen: Option<u64>,
-    /// Both attributes were written at some time.
+    /// Whether writers ever wrote both attributes.
     pub dual_written: bool,
-    /// Why reads were moved although the gate was closed.
+    /// The reason given for moving reads although the gate was closed.
     pub forced_reads: Option<String>,
-    /// What stood in the way and was overridden: each obstacle once, to its largest extent.
+    /// The overridden obstacles: each obstacle once, with its largest extent.
     pub overrides: Vec<Override>,
-    /// So many items may stay unequal on the way back, for a reason.
+    /// How many items may stay unequal on the way back, by an override.
     pub left: u64,
-    /// What a flag would say, where the operator states it.
+    /// Without a flag: what a flag would say, as the operator stated it.
     pub stated: Option<Flag>,
-    /// When a plan that only removes was said to have no readers of the old attribute.
+    /// For a plan that only removes: when the operator stated that nobody reads the old attribute.
     pub readers_moved: Option<Timestamp>,
-    /// When it was said to have no writers of it.
+    /// For a plan that only removes: when the operator stated that nobody writes the old attribute.
     pub old_writes_stopped: Option<Timestamp>,
-    /// Without a flag: when readers were last said to be back.
+    /// Without a flag: when the operator last stated that readers are back.
     pub readers_back: Option<Timestamp>,
-    /// Without a flag: when writers of the new attribute were last said to have stopped.
+    /// Without a flag: when the operator last stated that nobody writes the new attribute.
     pub new_writes_stopped: Option<Timestamp>,
-    /// The contraction.
+    /// The progress of contract.
     pub contract: Way,
-    /// The rollback.
+    /// The progress of the rollback.
     pub rollback: Way,
-    /// When the last event was.
+    /// The time of the last event.
     pub latest: Timestamp,
 }
 
-/// A preflight.
+/// An accepted preflight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Preflight {
-    /// When.
+    /// When it was accepted.
     pub at: Timestamp,
-    /// The kind of the plan then.
+    /// The kind of the plan at that time.
     pub kind: Kind,
-    /// What was accepted by name.
+    /// What the operator accepted by name.
     pub accepted: Vec<String>,
 }
 
-/// How far expand is.
+/// The progress of expand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Expand {
     /// No pass has begun.
     #[default]
     NotBegun,
-    /// A pass is under way, or was stopped.
+    /// A pass is running or was stopped.
     Open {
         /// When it began.
         began: Timestamp,
     },
-    /// The last pass that began is complete.
+    /// The pass that began last is complete.
     Complete {
         /// When it ended.
         ended: Timestamp,
@@ -90,35 +90,35 @@ pub enum Expand {
 /// A phase that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Open {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
-    /// When it began first, however often it was resumed.
+    /// When it first began, however often it was resumed.
     pub began: Timestamp,
-    /// The flag that it began under.
+    /// The flag state under which it began.
     pub under: Option<Mark>,
 }
 
-/// From when to when.
+/// The time range of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
-    /// When it began first.
+    /// When it first began.
     pub began: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
-    /// The flag that it began under.
+    /// The flag state under which it began.
     pub under: Option<Mark>,
 }
 
-/// A verification that went over all that it meant to.
+/// A verification that compared everything it set out to compare.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Report {
-    /// From when to when.
+    /// When it ran.
     pub span: Span,
     /// Items that differ.
     pub mismatches: u64,
-    /// Items that were compared, where that is known.
+    /// Number of items that were compared, if known.
     pub compared: Option<u64>,
-    /// Whether it repaired what it could: then those are what it left.
+    /// Whether it repaired what it could; `mismatches` then counts what it left.
     pub repair: bool,
     /// Fingerprint of the plan.
     pub plan: String,
@@ -126,18 +126,18 @@ pub struct Report {
     pub hash: String,
 }
 
-/// A change of the flag, intended.
+/// An intended change of the flag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Intended {
-    /// How.
+    /// The change.
     pub change: FlagChange,
-    /// The flag's version before.
+    /// The flag's version before the change.
     pub version: u64,
-    /// Why, although the gate was closed.
+    /// The reason for it, if the gate was closed.
     pub forced: Option<String>,
 }
 
-/// A way that is gone once.
+/// The progress of a one-way phase: contract or rollback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Way {
     /// Not begun.
@@ -150,12 +150,12 @@ pub enum Way {
 }
 
 impl State {
-    /// The state after a whole history.
+    /// The state after an entire history.
     pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<State, Refused> {
         events.into_iter().try_fold(State::default(), |state, event| state.next(event))
     }
 
-    /// The state after an event. An event that cannot follow is refused, whoever wants to append it.
+    /// The state after an event. It refuses an event that cannot follow.
     pub fn next(&self, event: &Event) -> Result<State, Refused> {
         let mut next = self.clone();
         if self.preflight.is_none() && !matches!(event.what, What::PreflightAccepted { .. }) {
@@ -173,10 +173,12 @@ impl State {
             What::Verified { scope, repair, mismatches, plan, hash, compared } => {
                 let span = next.close(Phase::Verify { scope: *scope, repair: *repair }, event.at)?;
                 if *scope == Scope::Full {
-                    // Whoever is told of fewer leaves no more than those.
+                    // A report of fewer unequal items also lowers the number that may stay.
                     next.left = self.left.min(*mismatches);
                 }
-                let (mismatches, compared, repair) = (*mismatches, *compared, *repair);
+                let mismatches = *mismatches;
+                let compared = *compared;
+                let repair = *repair;
                 let report = Report { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
                 *(if *scope == Scope::Full { &mut next.full } else { &mut next.sampled }) = Some(report);
             }
@@ -205,9 +207,10 @@ impl State {
                 if self.contract != Way::Ahead {
                     return Err(self.contracting());
                 }
-                (next.rollback, next.open) = (Way::Begun, None);
+                next.rollback = Way::Begun;
+                next.open = None;
                 if forced.is_some() {
-                    // That reason was given for no mismatch: what was found is looked for once more.
+                    // That reason covered no mismatch, so the table must be verified again.
                     next.full = None;
                 }
             }
@@ -216,17 +219,17 @@ impl State {
         Ok(next)
     }
 
-    /// The kind of plan that this migration has; none before its preflight.
+    /// The kind of plan that this migration began with; `None` before its preflight.
     pub fn kind(&self) -> Option<Kind> {
         self.preflight.as_ref().map(|preflight| preflight.kind)
     }
 
-    /// Whether a reason was given for this obstacle, to this extent.
+    /// Whether the operator overrode this obstacle, to at least this extent.
     pub fn is_overridden(&self, obstacle: Obstacle) -> bool {
         self.overrides.iter().any(|known| known.obstacle.covers(obstacle))
     }
 
-    /// Refuses what goes over the table after the way was left on which that makes sense.
+    /// Begins a phase. Refuses phases that make no sense any more after contract or rollback has begun.
     fn begin(&mut self, phase: Phase, event: &Event) -> Result<(), Refused> {
         let at = event.at;
         let looks = matches!(phase, Phase::Verify { repair: false, .. });
@@ -239,13 +242,18 @@ impl State {
             return Err(self.rolled_back());
         }
         if matches!(phase, Phase::Expand | Phase::OldFromNew) {
-            (self.full, self.sampled) = (None, None);
+            self.full = None;
+            self.sampled = None;
         }
         if phase == Phase::OldFromNew {
             self.restored = None;
         }
         match phase {
-            Phase::Expand => (self.expand, self.open, self.retried) = (Expand::Open { began: at }, None, false),
+            Phase::Expand => {
+                self.expand = Expand::Open { began: at };
+                self.open = None;
+                self.retried = false;
+            }
             Phase::Undo if self.rollback == Way::Ahead => {
                 return Err(Refused::new("the rollback has not begun", Goal::Rollback));
             }
@@ -267,13 +275,17 @@ impl State {
             let Expand::Open { .. } = self.expand else {
                 return Err(Refused::new("no pass of expand is open", Goal::Run { again: false }));
             };
-            (self.expand, self.expanded_items) = (Expand::Complete { ended: at }, scanned);
+            self.expand = Expand::Complete { ended: at };
+            self.expanded_items = scanned;
             return Ok(());
         }
         let span = self.close(phase, at)?;
         match phase {
             Phase::Retry => self.retried = true,
-            Phase::OldFromNew => (self.restored, self.restored_items) = (Some(span), scanned),
+            Phase::OldFromNew => {
+                self.restored = Some(span);
+                self.restored_items = scanned;
+            }
             Phase::Undo => self.rollback = Way::Complete,
             Phase::Contract => self.contract = Way::Complete,
             Phase::Expand | Phase::Verify { .. } => {
@@ -283,11 +295,11 @@ impl State {
         Ok(())
     }
 
-    /// The phase that is open ends.
+    /// Ends the open phase.
     fn close(&mut self, phase: Phase, ended: Timestamp) -> Result<Span, Refused> {
         match self.open.take() {
             Some(Open { phase: open, began, under }) if open == phase => Ok(Span { began, ended, under }),
-            _ => Err(Refused::new("a phase ends that has not begun", "status")),
+            _ => Err(Refused::new("a phase that has not begun cannot end", "status")),
         }
     }
 
@@ -300,8 +312,8 @@ impl State {
         }
         match self.kind() {
             Some(before) if before != kind => Err(Refused::new(
-                "the plan named another way (with a flag, without one, in place, removing only) when the migration began: put \
-                 that back, or roll back and begin with a new state file",
+                "the plan was of another kind when the migration began (with a flag, without one, in place, or only \
+                 removing): restore that, or roll back and begin with a new state file",
                 Goal::Rollback,
             )),
             _ => Ok(()),
@@ -330,7 +342,7 @@ impl State {
             return Ok(());
         }
         let Some(flag) = &self.stated else {
-            return Err(Refused::new("the plan's flag proves that; nothing is stated beside it", "status"));
+            return Err(Refused::new("the plan's flag proves that, so it must not be stated", "status"));
         };
         match fact {
             Fact::DualWritesSince { .. } => self.new_writes_stopped = None,
@@ -347,10 +359,10 @@ impl State {
             Fact::DualWritesSince { since } => (FlagChange::DualWrite, since),
             Fact::ReadersMoved => (FlagChange::ReadNew(100), at),
             Fact::OldWritesStopped => (FlagChange::WriteNew, at),
-            // Said once more, of what was never said to be otherwise.
+            // The operator repeats a fact that already holds.
             Fact::ReadersBack if flag.read == ReadFrom::Old => return Ok(()),
             Fact::NewWritesStopped if flag.write == WriteTo::Old => return Ok(()),
-            // That the operator accepts stale reads shows in `old_stale`.
+            // `old_stale` records that the operator accepts stale reads.
             Fact::ReadersBack => (FlagChange::ReadOld { accept_stale: flag.old_stale }, at),
             Fact::NewWritesStopped => (FlagChange::WriteOld, at),
         };
@@ -359,21 +371,23 @@ impl State {
         self.move_stated(change, when)
     }
 
-    /// What stays known of a change of the flag, and what is known no more: what looked at the table before cannot tell
-    /// what applications write from then on.
+    /// Records what a flag change implies, and discards what it invalidates: a pass that read the table earlier cannot know
+    /// what applications write from now on.
     fn noted(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
             FlagChange::DualWrite => {
                 self.dual_written = true;
-                // Without a flag the operator may state what has long been so.
+                // Without a flag, the operator may state a fact that has been true for long.
                 if self.stated.is_none() {
-                    (self.full, self.sampled) = (None, None);
+                    self.full = None;
+                    self.sampled = None;
                     self.open = self.open.filter(|open| !matches!(open.phase, Phase::Verify { .. }));
                 }
             }
             FlagChange::ReadNew(_) => self.forced_reads = forced.cloned(),
             FlagChange::WriteNew => {
-                (self.restored, self.left) = (None, 0);
+                self.restored = None;
+                self.left = 0;
                 self.open = self.open.filter(|open| open.phase != Phase::OldFromNew);
             }
             FlagChange::Contract
@@ -386,7 +400,7 @@ impl State {
 
     fn move_stated(&mut self, change: FlagChange, at: Timestamp) -> Result<(), Refused> {
         let Some(flag) = &mut self.stated else {
-            return Err(Refused::new("only a plan without a flag states what one would say", "status"));
+            return Err(Refused::new("only a plan without a flag needs such statements", "status"));
         };
         *flag = moved(flag, change, at)?;
         Ok(())
@@ -416,7 +430,7 @@ impl State {
 
 fn moved(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, Refused> {
     let next = flag.next(change, at, Duration::ZERO).map_err(|error| Refused::new(error.to_string(), "status"))?;
-    // What is stated is in effect when it is said to be: there is no cache to wait for.
+    // A stated fact takes effect at its stated time: there is no cache to wait for.
     let before = flag.settled_at();
     if at < before {
         return Err(Refused::new(

@@ -11,7 +11,7 @@ use super::*;
 use desk::*;
 
 /// How each place of a migration is reached, and what each command says there: `=` is "allowed".
-/// RUNBOOK: "refuses when another one is due"
+/// RUNBOOK: "it refuses and names the command to run"
 #[test]
 fn every_command_in_every_phase_of_every_kind_of_plan() {
     let contract_facts = "contract --readers-moved --old-writes-stopped";
@@ -75,7 +75,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
                 _ => Vec::new(),
             };
             if *goal == Goal::Contract && *kind == Kind::RemoveOnly {
-                assert_eq!(desk.give(*goal).unwrap_err().next.words(), "contract", "it soaks");
+                assert_eq!(desk.give(*goal).unwrap_err().next.words(), "contract", "still soaking");
             }
             if *goal == Goal::Contract {
                 desk.now += SOAK;
@@ -93,13 +93,13 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
                 wrong.push(format!("{kind:?} after {commands:?}: {goal:?} says {said:?}, not {expected:?}"));
             }
         }
-        assert_eq!(State::replay(&desk.events).as_ref(), Ok(&desk.state), "a replay is what was lived");
+        assert_eq!(State::replay(&desk.events).as_ref(), Ok(&desk.state), "a replay gives the live state");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The whole life with a flag, step by step.
-/// RUNBOOK: "Each change of the flag stands alone, and its cache is waited out before the next step"
+/// RUNBOOK: "waits until application caches have expired before the next step"
 #[test]
 fn each_change_of_the_flag_stands_alone_and_is_waited_out() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -117,7 +117,7 @@ fn each_change_of_the_flag_stands_alone_and_is_waited_out() {
     );
 }
 
-/// RUNBOOK: "both are written again, old is made equal new, all is verified, readers read old"
+/// RUNBOOK: "1. It lets applications write both attributes again. 2. It makes each old value equal to its new value. 3. It verifies the whole table. 4. It lets readers read old."
 #[test]
 fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -134,9 +134,9 @@ fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     ]);
 }
 
-/// A command that finds what it made still unequal ends; given again it goes round once more.
+/// A command that finds its own result still unequal ends; run again, it starts another round.
 #[test]
-fn a_way_back_that_does_not_verify_goes_no_further() {
+fn a_way_back_that_does_not_verify_stops() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     desk.mismatches = 3;
@@ -154,7 +154,7 @@ fn a_way_back_that_does_not_verify_goes_no_further() {
     assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
-/// RUNBOOK: "names the phase, the flag, and the command that is next"
+/// RUNBOOK: "`status` names the phase, the flag and the next command"
 #[test]
 fn where_a_migration_stands_at_every_step() {
     let stands = |desk: &Desk, stage, next: &str| {
@@ -202,7 +202,7 @@ fn where_a_migration_stands_at_every_step() {
     stands(&Desk::new(Kind::RemoveOnly), Stage::Preflight, "contract --readers-moved --old-writes-stopped");
 }
 
-/// RUNBOOK: "Each command asks for its fact by name, and records it"
+/// RUNBOOK: "Each command asks for its fact by name and records it"
 #[test]
 fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -230,7 +230,7 @@ fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
 }
 
 /// `--back` needs nothing but the flag while old values are fresh, and stops where it was going to.
-/// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
+/// RUNBOOK: "It needs no confirmation, no gate and no lock, and it works while other commands run"
 #[test]
 fn back_goes_one_stage() {
     let mut flag = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100), Duration::ZERO).unwrap();
@@ -241,15 +241,19 @@ fn back_goes_one_stage() {
     assert_eq!(BackTo::of(&flag, time(201), wait(59)), BackTo::OldReads);
     let step = |flag: &Flag, to, left| step_back(flag, to, time(300), left).unwrap();
     let change = FlagChange::ReadOld { accept_stale: false };
-    // Readers go back at once: all that anybody obeys writes both.
+    // Readers go back immediately: every flag state that anybody obeys writes both.
     assert_eq!(step(&flag, BackTo::OldReads, cache), Step::Change(change));
     assert!(flag.next(change, time(300), cache).is_ok());
     let back = flag.next(change, time(300), Duration::ZERO).unwrap();
-    assert_eq!(BackTo::of(&back, time(301), wait(59)), BackTo::OldReads, "killed in its wait, it is the same command");
+    assert_eq!(
+        BackTo::of(&back, time(301), wait(59)),
+        BackTo::OldReads,
+        "a rerun after a kill during the wait means the same move"
+    );
     assert_eq!(step(&back, BackTo::OldReads, wait(59)), Step::Wait(wait(59)));
     assert_eq!(step(&back, BackTo::OldReads, wait(0)), Step::Done);
     assert_eq!(BackTo::of(&back, time(360), wait(0)), BackTo::OldWrites);
-    // What another host sees first, later, and what its clock dates two days ahead, is not taken for such a command.
+    // A change that another host first sees later, or that its clock dates two days ahead, does not count as such a rerun.
     for now in [360, -172_800] {
         assert_eq!(BackTo::of(&back, time(now), cache), BackTo::OldWrites);
     }
@@ -259,7 +263,7 @@ fn back_goes_one_stage() {
     assert!(back_needs_state(&new) && step_back(&new, BackTo::OldReads, time(400), wait(0)).is_err());
 }
 
-/// RUNBOOK: "what readers read is not overwritten behind them"
+/// RUNBOOK: "a run never overwrites the attribute that readers read"
 #[test]
 fn only_fresh_old_values_that_are_read_are_copied() {
     let dual = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100), Duration::ZERO).unwrap();
@@ -270,7 +274,7 @@ fn only_fresh_old_values_that_are_read_are_copied() {
     }
 }
 
-/// The history's text is read by later versions: its names stay.
+/// Later versions read the history's text, so its names must not change.
 #[test]
 fn events_are_stable_json() {
     let overridden = |obstacle| What::Overridden(Override { obstacle, reason: "r".into() });
@@ -342,5 +346,6 @@ fn events_are_stable_json() {
     let flag = Some(Mark { version: 7, dual_since: Some(time(5)) });
     let marked = Event { at: time(9), actor: "a@h".to_owned(), flag, what: What::OldIsFresh };
     let line = r#"{"at":"1970-01-01T00:00:09Z","actor":"a@h","flag":{"version":7,"dual_since":"1970-01-01T00:00:05Z"},"type":"old_is_fresh"}"#;
-    assert_eq!((serde_json::to_string(&marked).unwrap().as_str(), serde_json::from_str(line).unwrap()), (line, marked));
+    assert_eq!(serde_json::to_string(&marked).unwrap().as_str(), line);
+    assert_eq!(serde_json::from_str::<Event>(line).unwrap(), marked);
 }

@@ -1,28 +1,29 @@
-//! Commands of the AWS command line that raise a table's capacity for a run, and lower it again. Pure.
+//! AWS CLI commands that raise a table's capacity for a run and lower it afterwards. Pure.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
 use crate::plan::Plan;
 
-/// Commands, in the order in which they are given.
+/// Commands, in the order in which to run them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Commands {
-    /// Before the run.
+    /// Commands before the run.
     pub(super) raise: Vec<String>,
-    /// After it.
+    /// Commands after the run.
     pub(super) lower: Vec<String>,
-    /// What to know about them.
+    /// Notes about them.
     pub(super) notes: Vec<String>,
 }
 
-/// A table's or an index's capacity as it is, and as it has to be: (read, write).
+/// The current and the required capacity of a table or an index: (read, write).
 struct Raise {
     now: (Units, Units),
     then: (Units, Units),
 }
 
 impl Raise {
-    /// What is needed comes beside what is there, so that the application keeps all that it has. None if it is there.
+    /// Adds the need to the current capacity, so that the application keeps all of its own. `None` if the current
+    /// capacity is enough.
     fn of(now: (Units, Units), needed: (Units, Units)) -> Option<Raise> {
         let raised = |now: Units, needed: Units| if needed > now { (now + needed).ceil() } else { now };
         let then = (raised(now.0, needed.0), raised(now.1, needed.1));
@@ -31,7 +32,7 @@ impl Raise {
 }
 
 impl Commands {
-    /// Commands for a run that needs so many (read, write) units per second of the table, and of each index by its name.
+    /// Commands for a run that needs these (read, write) units per second on the table, and on each index by name.
     pub(super) fn of(
         table: &TableDescription,
         plan: &Plan,
@@ -125,7 +126,7 @@ impl Commands {
         self.pre_warm(aws, table, needed);
     }
 
-    /// Warm throughput: more than the table serves at once.
+    /// Pre-warms the table if it needs more than it serves now.
     fn pre_warm(&mut self, aws: &Aws, table: &TableDescription, needed: (Units, Units)) {
         let warm = table.warm.unwrap_or((12_000.0, 4_000.0));
         if let Some(Raise { then: (read, write), .. }) = Raise::of(warm, needed) {
@@ -140,7 +141,7 @@ impl Commands {
     }
 }
 
-/// Maxima that there are; one that is not stated stays without.
+/// The maxima that exist. A scope without a maximum stays without one.
 fn stated((read, write): (Units, Units), quote: &str, is: &str, and: &str) -> String {
     let members = [("MaxReadRequestUnits", read), ("MaxWriteRequestUnits", write)];
     let stated = members.into_iter().filter(|(_, units)| units.is_finite());
@@ -154,15 +155,15 @@ fn of_indexes_option(updates: Vec<String>) -> String {
     }
 }
 
-/// How the AWS command line reaches the table.
+/// The AWS CLI options that select the table.
 struct Aws {
     table: String,
     options: String,
 }
 
 impl Aws {
-    /// With the region, profile and endpoint of the plan. A table's and an index's name have no character that a shell
-    /// minds; what the plan states is quoted.
+    /// Uses the region, profile and endpoint of the plan. The names of tables and indexes have no special shell
+    /// characters; the plan's values are quoted.
     fn of(table: &TableDescription, plan: &Plan) -> Aws {
         let mut options = String::new();
         let region = plan.table.region.clone().or_else(|| Some(table.region().to_owned()).filter(|r| !r.is_empty()));
@@ -188,7 +189,7 @@ impl Aws {
     }
 }
 
-/// For a shell.
+/// Quotes a value for a shell.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
     if value.chars().all(plain) && !value.is_empty() {

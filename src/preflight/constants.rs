@@ -1,4 +1,4 @@
-//! Constants that may not mean what their author thinks. Pure.
+//! Finds constants that may not mean what their author thinks. Pure.
 
 use super::finding::Finding;
 use super::finding::Severity::Warning;
@@ -6,7 +6,7 @@ use crate::change::Change;
 use crate::item::{Path, Value};
 use crate::plan::{Plan, shown};
 
-/// A warning for each constant that looks like a template or an expression: it is written as it stands.
+/// A warning for each constant that looks like a template or an expression, because constants are written literally.
 pub(super) fn templates(plan: &Plan) -> Vec<Finding> {
     let found = plan.changes.iter().filter_map(|change| match change {
         Change::Set { to, value, .. } => first_template(value).map(|(text, looks)| finding(to, text, looks)),
@@ -18,11 +18,11 @@ pub(super) fn templates(plan: &Plan) -> Vec<Finding> {
 fn finding(to: &Path, text: &str, looks: &str) -> Finding {
     let what = format!("The constant of `{to}` looks like {looks}: {}", shown(&Value::S(text.to_owned())));
     Finding::new(Warning, "constant-template", what)
-        .because("A constant is not evaluated: every item gets this text as it stands")
+        .because("A constant is not evaluated: every item gets exactly this text")
         .so("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
 }
 
-/// The first text in a constant that looks like a template, and what it looks like.
+/// The first text in a constant that looks like a template, and a name for what it looks like.
 fn first_template(value: &Value) -> Option<(&str, &'static str)> {
     match value {
         Value::S(text) => looks_like(text).map(|looks| (text.as_str(), looks)),
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_and_expressions_are_told_from_texts() {
+    fn templates_and_expressions_are_recognised() {
         for text in ["${id}", "a-${name}-b", "{{ user }}", "first + last", "'a' + b", "a || b", "a||b", "x + 1"] {
             assert!(looks_like(text).is_some(), "{text}");
         }

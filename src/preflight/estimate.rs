@@ -1,4 +1,4 @@
-//! What a run will take: items, pages, capacity, money and time, each as a range with its basis. Pure.
+//! Estimates what a run needs: items, pages, capacity, money and time, each as a range with its basis. Pure.
 
 use std::collections::BTreeMap;
 
@@ -14,74 +14,75 @@ use crate::figure::{dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
 use crate::ratelimit::Scope;
 
-/// What a run will take.
+/// The needs of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
-    /// What it is made from.
+    /// The source of the estimate.
     pub basis: Basis,
-    /// Items of the table.
+    /// Number of items in the table.
     pub items: Range,
-    /// Items that DynamoDB counts, and a sample does not account for.
+    /// Number of items that DynamoDB counts but a sample does not account for.
     pub unaccounted: f64,
-    /// Items that would be written; each is one record in the table's stream.
+    /// Number of items that would be written. Each causes one record in the table's stream.
     pub changed: Range,
-    /// Items that would grow past 400 KB; none where only the items' mean size is known.
+    /// Number of items that would grow past 400 KB. `None` if only the mean size of items is known.
     pub exceeding: Option<Range>,
-    /// Pages that are read.
+    /// Number of pages that are read.
     pub pages: Range,
     /// Read capacity units.
     pub read_units: Range,
-    /// Write capacity units, by the table and its indexes.
+    /// Write capacity units of the table and its indexes.
     pub write_units: Range,
-    /// What of them each global index takes, by name.
+    /// The part of them for each global index, by name.
     pub index_write_units: BTreeMap<String, Range>,
     /// US dollars, in all regions.
     pub dollars: Range,
-    /// How many regions pay for each write.
+    /// Number of regions that are billed for each write.
     pub regions: u64,
-    /// By which prices.
+    /// The prices.
     pub prices: UnitPrices,
-    /// How long it takes, and what decides that.
+    /// The duration, and the needs that decide it.
     pub pace: Pace,
 }
 
-/// What an estimate is made from.
+/// The source of an estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// DynamoDB's own count of items and bytes, as if every item needed a write.
     Description,
-    /// So many clusters of so many, read now; scaled by DynamoDB's own count of items where that is true.
+    /// A sample of clusters, which were just read: the number read, the total number, and whether the figures are scaled
+    /// by DynamoDB's own count of items.
     Sample(u32, u32, bool),
-    /// Every item, read now.
+    /// All items, which were just read.
     Whole,
 }
 
-/// What was counted of items, or is estimated of them.
+/// Figures that were counted or estimated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counted {
-    /// Items.
+    /// Number of items.
     pub items: Range,
-    /// Of them, those that a sample does not account for.
+    /// Number of these items that a sample does not account for.
     pub unaccounted: f64,
-    /// Their bytes.
+    /// Total size of the items in bytes.
     pub bytes: Range,
-    /// Items that would be written.
+    /// Number of items that would be written.
     pub changed: Range,
-    /// Items that would grow past 400 KB.
+    /// Number of items that would grow past 400 KB.
     pub exceeding: Option<Range>,
-    /// Write capacity units by the table and its local indexes.
+    /// Write capacity units of the table and its local indexes.
     pub table_write: Range,
-    /// And by each global index, by name.
+    /// Write capacity units of each global index, by name.
     pub index_write: BTreeMap<String, Range>,
-    /// What the partition key needs that needs the most; nothing where each key has one item.
+    /// The need of the heaviest partition key, or nothing if each key has one item.
     pub key: KeyLoad,
 }
 
-/// A page of a scan has at most so many bytes (developer guide, "Scan").
+/// Maximum size of a page of a scan in bytes (developer guide, "Scan").
 const PAGE_BYTES: f64 = 1024.0 * 1024.0;
 
 impl Estimate {
-    /// From what was counted.
+    /// An estimate from these figures.
     pub fn of(basis: Basis, counted: Counted, setting: &Setting<'_>) -> Estimate {
         let Counted { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key } = counted;
         let pages = pages(items, bytes, setting);
@@ -109,23 +110,25 @@ impl Estimate {
         }
     }
 
-    /// From DynamoDB's own count, as if every item needed a write; what the writes add to the items is not in it.
+    /// An estimate from DynamoDB's own count, as if every item needed a write. It does not include the bytes that the
+    /// writes add to the items.
     pub fn of_description(touched: &Touched, setting: &Setting<'_>) -> Estimate {
         let table = setting.table;
-        let (items, bytes) = (table.item_count as f64, table.size_bytes as f64);
-        // Sizes are rounded up to whole KB: by nothing at best, by nearly one unit an item at worst.
+        let items = table.item_count as f64;
+        let bytes = table.size_bytes as f64;
+        // Sizes are rounded up to whole KB. At best this adds nothing, at worst nearly one unit per item.
         let whole = Range::between(items.max(bytes / 1024.0), items + bytes / 1024.0);
         let mut table_write = whole;
         let mut index_write = BTreeMap::new();
         for index in touched.indexes(table) {
-            // An entry may stay as it is; where its key changes, one entry goes and another comes.
+            // An entry may stay unchanged. If its key changes, one entry is removed and one is added.
             let most = whole.high * if index.key { 2.0 } else { 1.0 };
             match index.local {
                 true => table_write = table_write.plus(Range::between(0.0, most)),
                 false => drop(index_write.insert(index.name.to_owned(), Range::between(0.0, most))),
             }
         }
-        // One partition key may have every item, where a key can have more than one.
+        // If a key can have more than one item, one partition key may have all items.
         let one = if table.key.sort.is_some() { 1.0 } else { 0.0 };
         let all = |most: f64| Range::between(0.0, most * one);
         let counted = Counted {
@@ -141,12 +144,12 @@ impl Estimate {
         Estimate::of(Basis::Description, counted, setting)
     }
 
-    /// What it is made from, in words.
+    /// The source of the estimate, in words.
     pub fn basis_text(&self) -> String {
         match self.basis {
             Basis::Description => {
                 "from DynamoDB's own count of items and bytes, up to six hours old, as if every item \
-                                   needed a write; without what the writes add to the items"
+                                   needed a write; not counting the bytes that the writes add"
                     .to_owned()
             }
             Basis::Sample(read, total, counted) => {
@@ -154,8 +157,8 @@ impl Estimate {
                 let missing = match self.unaccounted {
                     0.0 => String::new(),
                     items => format!(
-                        ". DynamoDB counts about {} items more than the sample accounts for: large item collections that \
-                         were not drawn, of which anything may be true, or a count that is stale",
+                        ". DynamoDB counts about {} items more than the sample accounts for. They are in large item collections \
+                         that were not drawn, so anything may be true for them, or the count is stale",
                         number(items as u64)
                     ),
                 };
@@ -176,7 +179,7 @@ impl Estimate {
         let capacity = |range: Range| between(range, units);
         let regions = match self.regions {
             1 => String::new(),
-            n => format!("; writes are paid in {n} regions"),
+            n => format!("; writes are billed in {n} regions"),
         };
         let mut lines = vec![
             ("items", count(self.items)),
@@ -185,8 +188,7 @@ impl Estimate {
             ("reads", format!("{} RCU", capacity(self.read_units))),
             ("writes", format!("{} WCU", capacity(self.write_units))),
         ];
-        let of_index =
-            |(name, range): (&String, &Range)| ("", format!("{} of it by the index {name}", capacity(*range)));
+        let of_index = |(name, range): (&String, &Range)| ("", format!("{} of them on index {name}", capacity(*range)));
         lines.extend(self.index_write_units.iter().map(of_index));
         lines.extend(self.exceeding.map(|range| ("past 400 KB", count(range))));
         let cost = between(self.dollars, dollars);
@@ -195,25 +197,26 @@ impl Estimate {
         lines
     }
 
-    /// How long it takes, and what decides it.
+    /// The duration, and the needs that decide it.
     fn duration_text(&self) -> String {
         let Some((low, high)) = self.pace.duration else { return "unknown".to_owned() };
         let (Some(short), Some(long)) = self.pace.decides() else { return duration(high) };
         let unknown_keys = self.basis == Basis::Description && long.scope == Scope::PartitionKey;
         let why = if short.scope == long.scope && short.access == long.access {
-            format!("decided by {}; with the whole budget used, or half of it", short.text(|range| range.low))
+            format!("decided by {}, with the whole budget or half of it used", short.text(|range| range.low))
         } else if unknown_keys {
-            "at best with all of the table's budget used; at worst with half of it, and every item under one partition \
+            "at best, with the table's whole budget used; at worst, with half of it and every item under one partition \
              key. Sizes of single keys are unknown; --sample 5% reads a part of the table"
                 .to_owned()
         } else {
-            let (best, worst) = (short.text(|range| range.low), long.text(|range| range.high));
+            let best = short.text(|range| range.low);
+            let worst = long.text(|range| range.high);
             format!("at best, with the whole budget used, decided by {best}; at worst, with half of it, by {worst}")
         };
         format!("{} to {} ({why})", duration(low), duration(high))
     }
 
-    /// As JSON.
+    /// The same as JSON.
     pub fn to_json(&self) -> Json {
         let indexes: Map<String, Json> =
             self.index_write_units.iter().map(|(name, range)| (name.clone(), range_json(*range))).collect();
@@ -243,42 +246,43 @@ impl Basis {
     }
 }
 
-/// The figures of a cluster in a [`Tally`], in order; a global index's units follow, in the order of the names.
+/// The figures of a cluster in a [`Tally`], in order. The units of global indexes follow, in the order of the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
-    /// Items.
+    /// Number of items.
     Items,
-    /// Bytes.
+    /// Number of bytes.
     Bytes,
-    /// Items that would be written.
+    /// Number of items that would be written.
     Changed,
-    /// Items that are as the plan implies.
+    /// Number of items that already match the plan.
     Already,
-    /// Items that the plan asks nothing of.
+    /// Number of items for which the plan does not ask for anything.
     Nothing,
-    /// Items with another value at a target, which counts as done.
+    /// Number of items with another value at a target that counts as done.
     Skipped,
-    /// Diverged items.
+    /// Number of diverged items.
     Diverged,
-    /// Items that would grow past 400 KB.
+    /// Number of items that would grow past 400 KB.
     Exceeding,
-    /// Items whose shape does not allow the change.
+    /// Number of items whose shape does not allow the change.
     Rejected,
-    /// Write units by the table and its local indexes.
+    /// Write units of the table and its local indexes.
     TableWrite,
 }
 
-/// How many figures there are before the indexes'.
+/// Number of figures before those of the indexes.
 pub const FIGURES: usize = Figure::TableWrite as usize + 1;
 
 impl Counted {
-    /// What the clusters of a sample say of the whole table.
+    /// Extrapolates the clusters of a sample to the whole table.
     ///
-    /// `drawn` is what the heaviest key of these clusters needs.
+    /// `drawn` is the need of the heaviest key in these clusters.
     pub fn of_sample(tally: &Tally, indexes: &[String], drawn: KeyLoad) -> Counted {
-        // No item takes more units than the largest there can be.
+        // No item needs more units than the largest possible item.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
-        // A key that was not drawn has at most the items that the sample does not see; where each key has one item, none.
+        // A key that was not drawn has at most the items that the sample does not show. If each key has one item, it
+        // has none.
         let hidden = |figure: Figure| if drawn.bytes.high > 0.0 { tally.hidden(figure as usize) } else { 0.0 };
         let key = KeyLoad {
             write: Range::between(drawn.write.low, drawn.write.high.max(hidden(Figure::TableWrite))),
@@ -299,21 +303,22 @@ impl Counted {
     }
 }
 
-/// How many items of the whole table are of a kind, by a sample.
+/// Estimated number of items of a kind in the whole table, from a sample.
 pub fn total(tally: &Tally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }
 
 fn pages(items: Range, bytes: Range, setting: &Setting<'_>) -> Range {
-    let (least, most) = (setting.page_items.0.max(1) as f64, setting.page_items.1.max(1) as f64);
+    let least = setting.page_items.0.max(1) as f64;
+    let most = setting.page_items.1.max(1) as f64;
     let segments = f64::from(setting.segments);
     let low = (items.low / most).max(bytes.low / PAGE_BYTES).max(segments).ceil();
     let high = items.high / least + bytes.high / PAGE_BYTES + segments;
     Range::between(low, high.ceil().max(low))
 }
 
-/// Each page is rounded up to a whole unit (half of that, read eventually consistently). A table with a sort key may be read
-/// once more, to find its large collections.
+/// Each page is rounded up to a whole unit (half a unit if read eventually consistently). A table with a sort key may
+/// be read a second time, to find its large collections.
 fn read_units(bytes: Range, pages: Range, setting: &Setting<'_>) -> Range {
     let unit = setting.read_unit();
     let times = if setting.table.key.sort.is_some() { 2.0 } else { 1.0 };
@@ -331,7 +336,7 @@ pub fn between(range: Range, text: impl Fn(f64) -> String) -> String {
     }
 }
 
-/// A range as JSON; a bound without end is null.
+/// A range as JSON. An infinite bound becomes null.
 pub fn range_json(range: Range) -> Json {
     json!({ "low": range.low, "likely": range.likely, "high": range.high })
 }

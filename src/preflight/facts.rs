@@ -1,4 +1,4 @@
-//! What is known of the table before a run: asked for once, read-only, and never guessed.
+//! Facts about the table before a run. They are requested once, read-only, and never guessed.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use crate::dynamodb::patience::ask;
 use crate::dynamodb::{Describe, FatalKind, Recovery, TableDescription, TableError};
 use crate::machine::Random;
 
-/// What came of a question.
+/// The answer to a request for a fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact<T> {
-    /// This.
+    /// The fact is known.
     Known(T),
-    /// The credentials may not ask; DynamoDB's words.
+    /// The credentials do not allow the request. The text is DynamoDB's message.
     Denied(String),
-    /// What answers at the endpoint does not know the question.
+    /// The endpoint does not support the request.
     NotSupported,
-    /// No answer; why.
+    /// There was no answer. The text is the reason.
     Failed(String),
 }
 
-/// What is known of a table.
+/// Known facts about a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// Its description.
@@ -28,13 +28,13 @@ pub struct Facts {
     pub loopback: bool,
     /// Point-in-time recovery.
     pub recovery: Fact<Recovery>,
-    /// The attribute by which items expire, if they do.
+    /// The attribute that expires items, if there is one.
     pub time_to_live: Fact<Option<String>>,
 }
 
 impl Facts {
-    /// Asks for what the description does not say. Each question is retried as long as `patience` lasts, with jitter from
-    /// `random`; see [`ask`].
+    /// Requests the facts that the description does not contain. Each request is retried until `patience` is over, with
+    /// jitter from `random`; see [`ask`].
     pub async fn gather(
         table: &dyn Describe,
         loopback: bool,
@@ -45,13 +45,14 @@ impl Facts {
         let recovery = ask(patience, random, || table.recovery());
         let time_to_live = ask(patience, random, || table.time_to_live());
         let (recovery, time_to_live) = tokio::join!(recovery, time_to_live);
-        let (recovery, time_to_live) = (Fact::of(recovery), Fact::of(time_to_live));
+        let recovery = Fact::of(recovery);
+        let time_to_live = Fact::of(time_to_live);
         Facts { table: description.clone(), loopback, recovery, time_to_live }
     }
 }
 
 impl<T> Fact<T> {
-    /// What an answer tells.
+    /// Turns an answer into a fact.
     pub fn of(answer: Result<T, TableError>) -> Fact<T> {
         match answer {
             Ok(known) => Fact::Known(known),
@@ -61,12 +62,12 @@ impl<T> Fact<T> {
         }
     }
 
-    /// Why it is not known, in words; none where it is.
+    /// Why the fact is unknown, in words, or `None` if it is known.
     pub fn unknown(&self) -> Option<String> {
         match self {
             Fact::Known(_) => None,
-            Fact::Denied(message) => Some(format!("the credentials may not ask ({message})")),
-            Fact::NotSupported => Some("what answers at the endpoint does not know the question".to_owned()),
+            Fact::Denied(message) => Some(format!("the credentials do not allow this request ({message})")),
+            Fact::NotSupported => Some("the endpoint does not support this request".to_owned()),
             Fact::Failed(message) => Some(format!("there was no answer ({message})")),
         }
     }
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_is_told_apart() {
+    fn every_kind_of_answer_is_distinguished() {
         let fatal = |kind| TableError::Fatal { kind, message: "m".into() };
         assert_eq!(Fact::<()>::of(Err(fatal(FatalKind::Permission))), Fact::Denied("m".into()));
         assert_eq!(Fact::<()>::of(Err(TableError::unsupported("x"))), Fact::NotSupported);

@@ -1,36 +1,36 @@
-//! What the preflight found: each with its weight, why it matters, and what to do.
+//! The findings of the preflight, each with its severity, the reason why it matters, and the action to take.
 
 use serde_json::{Value as Json, json};
 
-/// One thing that somebody should know before a run.
+/// A fact that an operator should know before a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Finding {
-    /// Its name, for scripts.
+    /// Its id, for scripts.
     pub id: &'static str,
-    /// How much it weighs.
+    /// Its severity.
     pub severity: Severity,
-    /// What is so.
+    /// The fact.
     pub what: String,
     /// Why it matters.
     pub why: String,
-    /// What to do.
+    /// The action to take.
     pub act: String,
-    /// How it is accepted, where it can be: then a run is not refused for it.
+    /// How the operator can accept it, if that is possible. A run is then not refused because of it.
     pub accept: Option<Accept>,
-    /// Something to copy: the filter patterns of a stream's consumer.
+    /// JSON to copy: the filter patterns for a consumer of the stream.
     pub attached: Option<Json>,
 }
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Severity {
-    /// A run is refused, unless it is accepted.
+    /// The run is refused, unless the operator accepts the finding.
     Refuses,
-    /// Somebody should decide about it.
+    /// The operator should decide what to do.
     Warning,
-    /// It is good to know.
+    /// For information.
     Note,
 }
 
@@ -38,13 +38,13 @@ pub enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Accept {
-    /// There is no point-in-time recovery, or nobody knows.
+    /// Point-in-time recovery is off, or its status is unknown.
     NoPitr,
     /// The table is replicated to other regions.
     MultiRegion,
-    /// A verification compared no item, because the table is empty. Not of the preflight: the gate of the cutover asks.
+    /// A verification compared no item, because the table is empty. The cutover gate asks for this, not the preflight.
     EmptyTable,
-    /// Items are signed or encrypted on the client, and are changed all the same.
+    /// Items are signed or encrypted on the client, and the run changes them anyway.
     ClientEncryption,
 }
 
@@ -81,7 +81,8 @@ impl Severity {
 
 impl Finding {
     pub(super) fn new(severity: Severity, id: &'static str, what: impl Into<String>) -> Finding {
-        let (why, act) = (String::new(), String::new());
+        let why = String::new();
+        let act = String::new();
         Finding { id, severity, what: what.into(), why, act, accept: None, attached: None }
     }
 
@@ -93,12 +94,12 @@ impl Finding {
         Finding { act: act.into(), ..self }
     }
 
-    /// Whether a run is refused for it, where this was accepted.
+    /// Whether a run is refused because of this finding, if `accepted` was accepted.
     pub fn refuses(&self, accepted: &[Accept]) -> bool {
         self.severity == Severity::Refuses && !self.accept.is_some_and(|accept| accepted.contains(&accept))
     }
 
-    /// As JSON.
+    /// The same as JSON.
     pub fn to_json(&self, accepted: &[Accept]) -> Json {
         json!({
             "id": self.id, "severity": self.severity.name(), "what": self.what, "why": self.why, "do": self.act,
@@ -106,14 +107,14 @@ impl Finding {
         })
     }
 
-    /// In one paragraph.
+    /// The finding in one paragraph.
     pub fn text(&self) -> String {
         let parts = [&self.what, &self.why, &self.act].map(|part| part.trim_end_matches('.'));
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
     }
 }
 
-/// Which of what was accepted is worth a record: what stands against a finding, and what a run may still find.
+/// The accepted findings that must be recorded: those that a finding needed, and those that a run may still need.
 pub fn needed(findings: &[Finding], accepted: &[Accept]) -> Vec<Accept> {
     let met = |accept: &Accept| findings.iter().any(|f| f.severity == Severity::Refuses && f.accept == Some(*accept));
     let needed = accepted.iter().copied().filter(|accept| met(accept) || *accept == Accept::ClientEncryption);
@@ -123,7 +124,7 @@ pub fn needed(findings: &[Finding], accepted: &[Accept]) -> Vec<Accept> {
     needed
 }
 
-/// Why a run is refused, in one paragraph; none where it is not.
+/// Why a run is refused, in one paragraph, or `None` if it is not refused.
 pub fn refusal(findings: &[Finding], accepted: &[Accept]) -> Option<String> {
     let refusing: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses(accepted)).collect();
     if refusing.is_empty() {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_refuses_and_is_not_accepted_refuses() {
+    fn only_unaccepted_refusals_refuse() {
         let found = [
             finding(Severity::Refuses, Some(Accept::NoPitr)),
             finding(Severity::Refuses, Some(Accept::MultiRegion)),

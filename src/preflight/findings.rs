@@ -1,4 +1,4 @@
-//! From facts to findings. Pure: what is asked, and of whom, is in `facts.rs`.
+//! Turns facts into findings. Pure: `facts.rs` makes the requests.
 
 use super::constants::templates;
 use super::estimate::{Basis, between};
@@ -15,7 +15,7 @@ use crate::dynamodb::{Recovery, TableClass};
 use crate::figure::number;
 use crate::item::MAX_ITEM_BYTES;
 
-/// Everything that somebody should know before `run`, the heaviest first.
+/// All findings that an operator should know before `run`, the most severe first.
 pub fn findings(known: &Known<'_>) -> Vec<Finding> {
     let touched = Touched::by(known.plan);
     let mut found: Vec<Finding> = [
@@ -40,14 +40,14 @@ pub fn findings(known: &Known<'_>) -> Vec<Finding> {
     found
 }
 
-const NEEDS_A_WAY_BACK: &str = "A run rewrites the whole table. Its own record of what it overwrites brings back what the \
-                                plan destroys, and not what a wrong plan or a fault of the tool does";
+const NEEDS_A_WAY_BACK: &str = "A run rewrites the whole table. Its journal can restore the values that the plan destroys, \
+                                but not the damage from a wrong plan or from a bug in the tool";
 
 fn recovery(facts: &Facts) -> Option<Finding> {
     let table = &facts.table;
     let switch_on = format!(
         "Switch it on (aws dynamodb update-continuous-backups --table-name {} --point-in-time-recovery-specification \
-         PointInTimeRecoveryEnabled=true), or say --accept no-pitr where there is another way back",
+         PointInTimeRecoveryEnabled=true), or use --accept no-pitr if you have another backup",
         table.name
     );
     let refuses = |what: String, act: String| Finding {
@@ -59,7 +59,7 @@ fn recovery(facts: &Facts) -> Option<Finding> {
             let days = days.map_or_else(String::new, |days| format!(", {days} days back"));
             let since = earliest.as_ref().map_or_else(String::new, |at| format!(", since {at}"));
             let on = Finding::new(Note, "pitr", format!("Point-in-time recovery is on{since}{days}"));
-            Some(on.because("It restores into a new table, from up to about five minutes ago"))
+            Some(on.because("It can restore the table's state, up to about five minutes ago, into a new table"))
         }
         (Fact::Known(_), _) if facts.loopback => {
             let what = "Point-in-time recovery is off in this local engine";
@@ -67,7 +67,8 @@ fn recovery(facts: &Facts) -> Option<Finding> {
         }
         (Fact::Known(_), _) => Some(refuses("Point-in-time recovery is off".to_owned(), switch_on)),
         (Fact::NotSupported, _) if facts.loopback => {
-            let what = "Whether there is point-in-time recovery is unknown: this local engine does not know the call";
+            let what =
+                "It is unknown whether point-in-time recovery is on: this local engine does not support the call";
             Some(Finding::new(Warning, "pitr", what).because(NEEDS_A_WAY_BACK).so("Nothing, on a test table"))
         }
         (unknown @ (Fact::Denied(_) | Fact::NotSupported | Fact::Failed(_)), why) => {
@@ -77,7 +78,7 @@ fn recovery(facts: &Facts) -> Option<Finding> {
             } else {
                 String::new()
             };
-            let what = format!("Point-in-time recovery counts as off, because it is not known: {why}");
+            let what = format!("Point-in-time recovery counts as off, because its status is unknown: {why}");
             Some(refuses(what, format!("{grant}{switch_on}")))
         }
     }
@@ -94,20 +95,19 @@ fn multi_region(known: &Known<'_>) -> Option<Finding> {
         "Its regions agree on each write (strong consistency), so a conflict between regions is an error that is retried"
             .to_owned()
     } else {
-        "A condition is checked in this region only, and between regions the last writer wins: a write that the \
-         application makes in another region at the same moment can undo one of the run, or be undone by it, and neither \
-         is told"
+        "A condition is checked only in this region, and between regions the last writer wins. If the application writes an \
+         item in another region at the same moment, one of the two writes is lost without notice"
             .to_owned()
     };
     let multiplied = format!(
-        "Each write is made, billed, and put into a stream in {} regions: {} WCU in all, {}",
+        "Each write is executed, billed and streamed in {} regions: {} WCU in total, {}",
         others + 1,
         between(known.estimate.write_units.times(known.estimate.regions as f64), crate::figure::units),
         between(known.estimate.dollars, crate::figure::dollars)
     );
     let finding = Finding::new(Refuses, "multi-region", what).because(format!("{race}. {multiplied}"));
-    let act = "Let the application write in this region only while the run goes on, make another pass with --again \
-               afterwards, and say --accept multi-region";
+    let act = "Let the application write only in this region during the run, run another pass with --again afterwards, \
+               and use --accept multi-region";
     Some(Finding { accept: Some(Accept::MultiRegion), ..finding.so(act) })
 }
 
@@ -122,10 +122,10 @@ fn client_encryption(known: &Known<'_>) -> Option<Finding> {
         number(signed),
         number(read)
     );
-    let why = "The signature covers other attributes of the item too: an item that is changed without the keys no \
-               longer matches it, and readers fail. A run changes no such item: it stops at the first one";
-    let act = "Let an application that has the keys make this change, or leave those items out. If the signature \
-               covers nothing that the plan changes, give --accept client-encryption";
+    let why = "The signature also covers other attributes of the item. After a change without the encryption keys, it no \
+               longer matches, and readers fail. A run never changes such an item; it stops at the first one";
+    let act = "Let an application with the keys make this change, or leave those items out. If the signature does not cover \
+               anything that the plan changes, use --accept client-encryption";
     let finding = Finding::new(Refuses, "client-encryption", what).because(why).so(act);
     Some(Finding { accept: Some(Accept::ClientEncryption), ..finding })
 }
@@ -134,7 +134,10 @@ fn status(known: &Known<'_>) -> Option<Finding> {
     let table = &known.facts.table;
     (table.status != "ACTIVE").then(|| {
         Finding::new(Warning, "status", format!("The table is {}", table.status))
-            .because("Its capacity or its indexes are being changed: an index that is being filled is written by both")
+            .because(
+                "Its capacity or indexes are being changed. While DynamoDB fills an index, \
+                 both DynamoDB and the run write to it",
+            )
             .so("Wait until it is ACTIVE, unless the change is known to be harmless")
     })
 }
@@ -145,18 +148,18 @@ fn stream(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     let records = between(known.estimate.changed, |n| number(n.round() as u64));
     let what =
         format!("The table has a stream, and this run puts {records} records into it: one for each item it changes");
-    let why = "Every consumer gets them: Lambda functions, EventBridge pipes, replication of your own. They cost it time \
-               and money, and what it does on each change it does for every item. A Kinesis data stream of the table, which \
-               is not looked for, gets them too";
+    let why = "Every consumer receives them: Lambda functions, EventBridge pipes, your own replication. They cost the consumer \
+               time and money, and it repeats its work for every item. A Kinesis data stream of the table also receives them; \
+               `check` does not look for one";
     let look = format!(
-        "Ask the owners; find them with `aws lambda list-event-source-mappings` for the table's stream, and `aws dynamodb \
-         describe-kinesis-streaming-destination --table-name {}`",
+        "Ask the owners of the consumers. Find them with `aws lambda list-event-source-mappings` for the table's \
+         stream, and `aws dynamodb describe-kinesis-streaming-destination --table-name {}`",
         table.name
     );
     let finding = Finding::new(Warning, "stream", what).because(why);
     Some(match filter(touched, &table.key, view, known.types) {
         Ok(made) => {
-            let act = format!("{look}. With the filter that is attached a Lambda function ignores them. {}", made.but);
+            let act = format!("{look}. With the attached filter, a Lambda function ignores them. {}", made.but);
             Finding { attached: Some(made.criteria), ..finding.so(act) }
         }
         Err(why) => finding.so(format!("{look}. There is no event filter for them: {why}")),
@@ -167,12 +170,12 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     if touched.written.is_empty() {
         return None;
     }
-    let why = "DynamoDB refuses a write that makes an item larger than 400 KB: it would be a failure. While a migration is \
-               expanded, an item has both attributes";
+    let why = "DynamoDB rejects a write that makes an item larger than 400 KB, so the item becomes a failure. Between expand \
+               and contract, an item has both attributes";
     let moves = known.plan.changes.iter().any(|change| matches!(change, Change::Move { .. }));
     let act = if moves && known.plan.strategy == Strategy::ExpandContract {
         "Make those items smaller, or expect them among the failures; a dry run names them. With `strategy = \
-         \"in-place\"` an item holds a moved value only once, so it hardly grows"
+         \"in-place\"` an item has a moved value only once, so it hardly grows"
     } else {
         "Make those items smaller, or expect them among the failures; a dry run names them"
     };
@@ -183,7 +186,7 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
             _ if range.low > 0.0 => finding(Warning, format!("Items that would grow past 400 KB: {}", count(range))),
             Basis::Sample(..) if range.high > 0.0 => finding(
                 Note,
-                format!("No item of the sample would grow past 400 KB; of the whole table: {}", count(range)),
+                format!("No item in the sample would grow past 400 KB; estimate for the whole table: {}", count(range)),
             ),
             Basis::Description | Basis::Sample(..) | Basis::Whole => None,
         };
@@ -192,7 +195,7 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     let mean = table.size_bytes.checked_div(table.item_count)?;
     let severity = if mean.saturating_mul(2) > MAX_ITEM_BYTES as u64 { Warning } else { Note };
     let what = format!(
-        "Items have {} bytes in the mean; how large the largest are, only a dry run or `check --sample` can tell",
+        "Items have {} bytes on average. Only a dry run or `check --sample` can find the largest ones",
         number(mean)
     );
     finding(severity, what)
@@ -223,11 +226,11 @@ fn capacity(known: &Known<'_>) -> Option<Finding> {
 fn auto_scaling(known: &Known<'_>) -> Option<Finding> {
     let table = &known.facts.table;
     table.provisioned?;
-    let what = "Whether the capacity is scaled automatically is unknown: DynamoDB does not say";
-    let why = "Scaling up follows some minutes behind the load, and what the run takes is load: the table grows for it, and \
-               the bill; scaling down before the run leaves it throttled";
+    let what = "It is unknown whether auto scaling is on, because DynamoDB does not report it";
+    let why = "Auto scaling raises capacity a few minutes after the load rises. The run is load too, so the table and the bill \
+               grow. If capacity is lowered before the run, the run is throttled";
     let act = format!(
-        "Look with `aws application-autoscaling describe-scalable-targets --service-namespace dynamodb --resource-ids \
+        "Check with `aws application-autoscaling describe-scalable-targets --service-namespace dynamodb --resource-ids \
          table/{}`",
         table.name
     );
@@ -237,20 +240,20 @@ fn auto_scaling(known: &Known<'_>) -> Option<Finding> {
 fn deletion_protection(known: &Known<'_>) -> Option<Finding> {
     (known.facts.table.features.deletion_protection == Some(false) && !known.facts.loopback).then(|| {
         Finding::new(Note, "deletion-protection", "The table is not protected against being deleted")
-            .because("A migration is a time of scripts and haste")
-            .so("Switch deletion protection on while it lasts")
+            .because("During a migration, people run scripts in a hurry, so mistakes are more likely")
+            .so("Turn on deletion protection for the duration of the migration")
     })
 }
 
 fn table_class(known: &Known<'_>) -> Option<Finding> {
     (known.facts.table.features.class == TableClass::InfrequentAccess).then(|| {
         Finding::new(Note, "table-class", "The table's class is Standard-IA")
-            .because("Its reads and writes cost about a quarter more; the estimate counts with that")
-            .so("For a short migration, nothing: a table's class can be changed twice in 30 days")
+            .because("Its reads and writes cost about a quarter more; the estimate includes that")
+            .so("Nothing for a short migration. The class can be changed twice in 30 days")
     })
 }
 
-/// One for each index that the run touches, and one for each that only contract does.
+/// One finding for each index that the run touches, and one for each index whose key only contract touches.
 fn indexes(known: &Known<'_>, touched: &Touched) -> Vec<Finding> {
     let table = &known.facts.table;
     let now = touched.indexes(table);
@@ -266,12 +269,12 @@ fn index_now(known: &Known<'_>, index: &TouchedIndex<'_>) -> Finding {
     let kind = if *local { "local" } else { "global" };
     let range = known.estimate.index_write_units.get(*name);
     let cost = match range {
-        _ if *local => "its units are among the table's".to_owned(),
-        Some(range) => format!("it takes {} WCU of its own", between(*range, crate::figure::units)),
-        None => "it takes no write units of its own".to_owned(),
+        _ if *local => "the table's units include it".to_owned(),
+        Some(range) => format!("the index needs {} WCU of its own", between(*range, crate::figure::units)),
+        None => "the index needs no write units of its own".to_owned(),
     };
     let act = if *local {
-        "Mind the 10 GB that an item collection with local indexes may have".to_owned()
+        "Mind the limit of 10 GB for an item collection with local indexes".to_owned()
     } else {
         "Set its budget in [capacity.index]: an index that is short of capacity throttles writes to the table"
             .to_owned()
@@ -279,15 +282,15 @@ fn index_now(known: &Known<'_>, index: &TouchedIndex<'_>) -> Finding {
     if *key {
         let what = format!("{names} is in the key of the {kind} index `{name}`");
         let why = format!(
-            "Entries appear, move (two writes each) or vanish while the run goes on, for whoever queries the index; an item \
-             whose value is of another type than the index key is refused. {cost}"
+            "During the run, entries appear, move (two writes each) or vanish for every reader of the index. An item whose value \
+             has a different type than the index key is rejected; {cost}"
         );
         Finding::new(Warning, "index-key", what).because(why).so(act)
     } else {
         let what = if attributes.is_empty() {
-            format!("The {kind} index `{name}` holds whole items")
+            format!("The {kind} index `{name}` contains whole items")
         } else {
-            format!("The {kind} index `{name}` holds {names}")
+            format!("The {kind} index `{name}` contains {names}")
         };
         let why = format!("Each entry of a changed item is written too: {cost}");
         Finding::new(Note, "index-projection", what).because(why).so(act)
@@ -296,11 +299,10 @@ fn index_now(known: &Known<'_>, index: &TouchedIndex<'_>) -> Finding {
 
 fn index_later(index: &TouchedIndex<'_>) -> Finding {
     let names = index.attributes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let what =
-        format!("{names} is in the key of the index `{}`, and goes away when the migration contracts", index.name);
+    let what = format!("{names} is in the key of the index `{}`, and `contract` removes it", index.name);
     Finding::new(Warning, "index-key-later", what)
-        .because("Then every entry of the index vanishes, for whoever queries it")
-        .so("Make an index with the new attribute, and move its readers, before contract")
+        .because("Every entry of the index then vanishes for its readers")
+        .so("Before `contract`, create an index with the new attribute and move the readers to it")
 }
 
 #[cfg(test)]

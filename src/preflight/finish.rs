@@ -1,4 +1,4 @@
-//! `check --finish-in`: the budgets with which a run ends within a time, what prevents them, and the commands that raise and
+//! `check --finish-in`: the budgets that let a run end within a time, the obstacles, and the commands that raise and
 //! lower the table's capacity. Pure.
 
 use std::io::{Result, Write};
@@ -17,22 +17,22 @@ use crate::plan::{Access, Limits, Plan, parse_duration};
 use crate::ratelimit::{Budgets, Scope};
 use crate::state::Spend;
 
-/// Budgets are made this much larger: a run uses 95 % of a budget or more (`benches/capacity.rs`).
+/// Budgets are raised by this factor, because a run uses only 95 % of a budget or more (`benches/capacity.rs`).
 const MARGIN: f64 = 1.0 / 0.95;
 
-/// What an account has by default of one table, of writes and of reads alike (developer guide, "Service quotas").
+/// Default quota of an account for one table, for writes and for reads (developer guide, "Service quotas").
 const TABLE_QUOTA: Units = 40_000.0;
 
-/// What a new on-demand table serves at once (developer guide, "Pre-warming on-demand capacity"): writes and reads.
+/// Initial capacity of a new on-demand table (developer guide, "Pre-warming on-demand capacity"): writes and reads.
 const NEW_ON_DEMAND: (Units, Units) = (4_000.0, 12_000.0);
 
-/// A time within which a run is to end.
+/// The time within which a run must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinishIn(Duration);
 
-/// It is no such time.
+/// The text is not such a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a time of at least a second and at most a year, with its unit: 2h, 90m, 1d")]
+#[error("use a duration between one second and one year, with its unit: 2h, 90m, 1d")]
 pub struct FinishInError;
 
 impl FromStr for FinishIn {
@@ -45,7 +45,7 @@ impl FromStr for FinishIn {
     }
 }
 
-/// What has to be true for a run to end in time.
+/// The requirements for a run to end in time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finish {
     within: Duration,
@@ -55,34 +55,34 @@ pub struct Finish {
     notes: Vec<String>,
 }
 
-/// A budget that is needed.
+/// A required budget.
 #[derive(Debug, Clone, PartialEq)]
 struct Needed {
     need: Need,
-    /// Units that are counted on.
+    /// Number of units that the calculation assumes.
     units: Units,
-    /// Units per second: of one scope.
+    /// Units per second, for one scope.
     rate: Units,
-    /// The same of a segment, without what a heavy partition key in it needs.
+    /// The same rate for a segment, without the need of a heavy partition key in it.
     without_key: Units,
-    /// What the plan gives.
+    /// The plan's budget.
     now: Units,
 }
 
-/// What stands against it.
+/// An obstacle to ending in time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Obstacle {
-    /// A name for it.
+    /// A stable id.
     pub(super) id: &'static str,
-    /// What it is, and what to do.
+    /// A description, with the action to take.
     pub(super) text: String,
-    /// No capacity and no setting removes it.
+    /// Whether no capacity and no setting can remove it.
     pub(super) is_final: bool,
 }
 
 impl Finish {
-    /// What a run of this plan needs, by this estimate. `lanes` says how many segments are worked on at a time within
-    /// budgets.
+    /// The requirements of a run of this plan, from this estimate. `lanes` returns the number of segments that run at
+    /// the same time within budgets.
     pub fn of(
         FinishIn(within): FinishIn,
         estimate: &Estimate,
@@ -109,12 +109,12 @@ impl Finish {
         Finish { within, obstacles, commands, notes: notes(estimate, plan), needs }
     }
 
-    /// Whether some budget can bring it about.
+    /// Whether some budget makes it possible.
     pub fn is_possible(&self) -> bool {
         !self.obstacles.iter().any(|obstacle| obstacle.is_final)
     }
 
-    /// The `[capacity]` of a plan that ends in time, if the table has it.
+    /// The `[capacity]` section of a plan that ends in time, if the table has that capacity.
     pub fn capacity(&self) -> String {
         let rate = |scope: &Scope, access| {
             let found = self.needs.iter().find(|n| n.need.scope == *scope && n.need.access == access);
@@ -146,7 +146,7 @@ impl Finish {
         lines.join("\n")
     }
 
-    /// For people.
+    /// Writes text for people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let mut line = |label: &str, text: &str| writeln!(out, "{label:<12} {text}");
         line("finish in", &duration(self.within))?;
@@ -169,7 +169,7 @@ impl Finish {
         self.notes.iter().chain(&self.commands.notes).try_for_each(|text| line("note", text))
     }
 
-    /// As JSON.
+    /// The same as JSON.
     pub fn to_json(&self) -> Json {
         let obstacle = |o: &Obstacle| json!({ "id": o.id, "text": o.text, "final": o.is_final });
         json!({
@@ -182,11 +182,11 @@ impl Finish {
     }
 }
 
-/// What each scope needs to end in so many seconds.
+/// The budget that each scope needs to end within this number of seconds.
 fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<Needed> {
     let mut all: Vec<Needed> = Vec::new();
     for need in &estimate.pace.needs {
-        // Totals are counted on at their upper bound; of a key only what is known of it can be.
+        // For totals, use the upper bound. For a partition key, only the lower bound is known.
         let counted = match need.scope {
             Scope::PartitionKey => need.units.low,
             Scope::Table | Scope::KeyRange | Scope::Index(_) => need.units.high,
@@ -204,7 +204,7 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
         let rate = counted / shares / seconds * MARGIN;
         all.push(Needed { need: need.clone(), units: counted, rate, without_key: rate, now });
     }
-    // A segment needs as much as the key that needs the most: all of it may be in one.
+    // All of the heaviest key's items may be in one segment, so a segment needs at least as much as that key.
     for access in [Access::Write, Access::Read] {
         let of = |scope: &Scope, all: &[Needed]| {
             all.iter().position(|needed| needed.need.scope == *scope && needed.need.access == access)
@@ -216,10 +216,12 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
     all
 }
 
-/// Limits of the plan that end a run before it is through, at the least that it needs.
+/// Limits of the plan that stop a run before it ends, even at the lower bound of its needs.
 fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
-    let (write, read, items) = (estimate.write_units.low, estimate.read_units.low, estimate.items.low);
-    // As the limit counts: of this region, without streams and replicas.
+    let write = estimate.write_units.low;
+    let read = estimate.read_units.low;
+    let items = estimate.items.low;
+    // Use the same count as the limit: this region only, without streams and replicas.
     let cost = estimate.prices.dollars(Spend { write, read });
     let max_wcu = limits.max_wcu.filter(|limit| write > *limit).map(|limit| {
         let needs = format!("it needs at least {} WCU", units(write));
@@ -240,7 +242,7 @@ fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
     [max_wcu, max_cost, max_items].into_iter().flatten().map(stops).collect()
 }
 
-/// The budgets with what is needed of the whole table: a larger one is used by more segments at a time.
+/// The budgets, raised to the need of the table. With a larger budget, more segments run at the same time.
 fn raised(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     let mut budgets = budgets.clone();
     let of_table = estimate.pace.needs.iter().filter(|need| need.scope == Scope::Table && need.units.high.is_finite());
@@ -254,18 +256,18 @@ fn raised(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     budgets
 }
 
-/// What the figures leave out.
+/// Facts that the figures leave out.
 fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     match estimate.basis {
         Basis::Description => notes.push(
-            "sizes of single partition keys are unknown, and a large one would decide. `check --sample 5%` reads a \
-             part of the table, `run --dry-run` all of it"
+            "the sizes of single partition keys are unknown, and a large one could decide the duration. \
+             `check --sample 5%` reads a part of the table, and `run --dry-run` reads all of it"
                 .to_owned(),
         ),
         Basis::Sample(..) if estimate.unaccounted > 0.0 => notes.push(format!(
-            "about {} items are in collections that the sample did not read: if they are under one partition key, that \
-             key decides. `run --dry-run` reads all",
+            "about {} items are in collections that the sample did not read. If they share one partition key, that \
+             key determines the duration. `run --dry-run` reads everything",
             number(estimate.unaccounted as u64)
         )),
         Basis::Sample(..) | Basis::Whole => {}
@@ -287,7 +289,8 @@ impl Needed {
             Scope::Table | Scope::Index(_) | Scope::PartitionKey => self.need.what(),
         };
         let enough = if self.rate <= self.now { "enough" } else { "too little" };
-        let (rate, now) = (units(self.rate.max(0.5)), units(self.now));
+        let rate = units(self.rate.max(0.5));
+        let now = units(self.now);
         format!("{what}: {} {unit}, so {rate} {unit}/s are needed; the budget is {now}: {enough}", units(self.units))
     }
 
@@ -304,13 +307,15 @@ impl Needed {
         })
     }
 
-    /// What one partition serves is the end of it for one key; more segments help where they are short.
+    /// The throughput of one partition limits a partition key. If segments are the limit, working on more of them
+    /// helps.
     fn by_partition(&self) -> Option<Obstacle> {
         let most = of(self.need.access, (PARTITION.read, PARTITION.write));
         if self.rate <= most {
             return None;
         }
-        let (unit, total) = (unit(self.need.access), units(self.units));
+        let unit = unit(self.need.access);
+        let total = units(self.units);
         let least = Duration::try_from_secs_f64(self.units / most).map_or_else(|_| "too long".to_owned(), duration);
         match self.need.scope {
             Scope::PartitionKey => Some(Obstacle {
@@ -333,7 +338,7 @@ impl Needed {
         }
     }
 
-    /// What the table or the index has, and what an account has by default.
+    /// Compares the need with the capacity of the table or index, and with an account's default quota.
     fn by_table(&self, table: &TableDescription) -> Vec<Obstacle> {
         let access = self.need.access;
         let (who, provisioned, maximum, warm) = match &self.need.scope {
@@ -362,8 +367,8 @@ impl Needed {
             obstacles.push(Obstacle {
                 id: "warm_throughput",
                 text: format!(
-                    "{who} serves about {} {unit}/s at once, and {} are needed: it is throttled until DynamoDB has added \
-                     partitions, or pre-warm it",
+                    "{who} serves about {} {unit}/s now, but {} are needed: DynamoDB throttles it until it has added \
+                     partitions, unless you pre-warm it",
                     units(serves),
                     units(self.rate)
                 ),
@@ -374,7 +379,7 @@ impl Needed {
             obstacles.push(Obstacle {
                 id: "quota",
                 text: format!(
-                    "an account has {} {unit}/s for a table by default: ask for a higher quota first (Service Quotas)",
+                    "by default, an account has {} {unit}/s per table: ask for a higher quota first (Service Quotas)",
                     units(TABLE_QUOTA)
                 ),
                 is_final: false,

@@ -1,4 +1,4 @@
-//! What somebody should know of the flag before a run. The findings are pure; [`ask_flag`] asks, read-only.
+//! What an operator should know about the flag before a run. The findings are pure; [`ask_flag`] reads the flag.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 use crate::playbook::Kind;
 
-/// Below this an application has less than about three seconds for each request: one slow read of the flag stops it.
+/// With a smaller value, an application has less than about three seconds for each request, so one slow read of the
+/// flag stops it.
 const SMALL_CACHE: u32 = 10;
 
 /// The result of one read of the flag.
@@ -25,7 +26,7 @@ pub struct FlagAsked {
     pub took: Duration,
 }
 
-/// How long what is read of the flag may be obeyed, and how long a read takes. Asked for `patience` at most.
+/// Reads the flag once, within `patience`. Returns the flag's `max_cache_seconds` and the duration of the read.
 pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> Fact<FlagAsked> {
     let asked = async {
         let opened = open(plan, wall(), Some(table)).await.map_err(|error| error.to_string())?;
@@ -56,10 +57,10 @@ pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
             Finding::new(
                 Refuses,
                 "other-cache",
-                format!("The flag was made with max_cache_seconds = {made}, and the plan says {stated}"),
+                format!("The flag was created with max_cache_seconds = {made}, but the plan says {stated}"),
             )
             .because(
-                "It is fixed when the flag is made. If applications use another value, this tool waits for the \
+                "The value is fixed when the flag is created. If applications use another value, this tool waits for the \
                       wrong time",
             )
             .so(format!("Write `max_cache_seconds = {made}` into [cutover]")),
@@ -69,10 +70,10 @@ pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
             found.extend(unknown.unknown().map(|why| {
                 Finding::new(Warning, "flag-unread", format!("The flag could not be read: {why}"))
                     .because(
-                        "It is unknown whether its max_cache_seconds is the plan's, and every step of a cutover needs \
+                        "It is unknown whether its max_cache_seconds matches the plan, and every step of a cutover needs \
                           the flag",
                     )
-                    .so("Make the flag's table readable, and check again")
+                    .so("Make the flag's table readable and check again")
             }))
         }
     }
@@ -84,33 +85,33 @@ pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
             Finding::new(
                 Warning,
                 "slow-flag",
-                format!("A read of the flag took {took:.1} s, and applications obey what they read of it for {cache} s"),
+                format!("A read of the flag took {took:.1} s, but applications use a value of the flag for only {cache} s"),
             )
-            .because("A phase sends nothing while it has read the flag too late, and stops where no read comes in time")
-            .so("Make the flag's table, or its `get`, answer faster; or choose a larger max_cache_seconds before the flag is made"),
+            .because("A phase sends nothing while its last read of the flag is too old, and it stops if no read arrives in time")
+            .so("Make the flag's table, or its `get`, answer faster, or choose a larger max_cache_seconds before the \
+                 flag is created"),
         );
     }
     if cache < SMALL_CACHE {
         found.push(
-            Finding::new(Warning, "small-cache", format!("Applications obey one reading of the flag for only {cache} s"))
+            Finding::new(Warning, "small-cache", format!("Applications use a value of the flag for only {cache} s"))
                 .because(
                     "Each of their requests to the table must end within a third of that. If the flag cannot be read \
                      for that time, their reads and writes of the attribute fail, and this tool sends nothing",
                 )
-                .so("Choose 30 or more before the flag is made: it is fixed then. Each step of a cutover takes that much longer"),
+                .so("Choose 30 or more before the flag is created, because the value is fixed then. \
+                     Each step of a cutover takes that much longer"),
         );
     }
     found.push(
-        Finding::new(
-            Note,
-            "dax",
-            "Readers of the attribute that moves must not be served from a cache of items, such as DAX",
-        )
-        .because(
-            "backfill writes to the table directly, so the cache serves old items until its time to live ends: \
-                 after the flag has moved, readers would miss values",
-        )
-        .so("Let them bypass it, or add its time to live to max_cache_seconds before the flag is made"),
+        Finding::new(Note, "dax", "Readers of the moved attribute must not use an item cache, such as DAX")
+            .because(
+                "backfill writes to the table directly, so the cache serves old items until its time to live ends. \
+                 After the flag has moved, readers would miss values",
+            )
+            .so(
+                "Let readers bypass the cache, or add its time to live to max_cache_seconds before the flag is created",
+            ),
     );
     found
 }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_is_small_or_another_one_than_the_flags_is_said() {
+    fn a_small_or_different_cache_time_causes_a_finding() {
         assert_eq!(ids(60, &asked(None, 0)), ["dax"]);
         assert_eq!(ids(60, &asked(Some(60), 0)), ["dax"]);
         assert_eq!(ids(9, &asked(None, 0)), ["small-cache", "dax"]);

@@ -7,20 +7,21 @@ use super::facts::Facts;
 use crate::item::{Path, Times};
 use crate::plan::Plan;
 
-/// What is known when findings are made.
+/// The known facts when findings are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
-    /// Of the table.
+    /// Facts about the table.
     pub facts: &'a Facts,
-    /// What is to be done.
+    /// The plan.
     pub plan: &'a Plan,
-    /// What it will take.
+    /// The estimate of the run.
     pub estimate: &'a Estimate,
-    /// The types that written paths will have, as far as anybody looked.
+    /// The types of the values that written paths will have, as far as items were read.
     pub types: &'a BTreeMap<Path, BTreeSet<&'static str>>,
-    /// How many of the values that written paths will have are times, as far as anybody looked.
+    /// Whether the values that written paths will have are times, and in which unit, as far as items were read.
     pub times: &'a BTreeMap<Path, Times>,
-    /// Items that were read, and of them those that the plan would change although they are signed on the client.
+    /// Number of items that were read, and number of those that the plan would change although they are signed on the
+    /// client.
     pub signed: (u64, u64),
     /// The time, in seconds since 1970.
     pub now: f64,

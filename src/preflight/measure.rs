@@ -1,4 +1,4 @@
-//! From what was read, all of the table or a sample of it, to an estimate of a run.
+//! Turns the items that were read, all of the table or a sample, into an estimate of a run.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use crate::cost::UnitPrices;
 use crate::engine::Job;
 use crate::passes::{Prediction, read_clusters};
 
-/// What a sample found.
+/// The result of a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampled {
-    /// In the clusters that were read, all together.
+    /// The totals over all clusters that were read.
     pub seen: Prediction,
-    /// The same by cluster, added up.
+    /// The sums by cluster.
     pub tally: Tally,
-    /// The global indexes of the tally's last figures.
+    /// The global indexes of the last figures in the tally.
     pub indexes: Vec<String>,
-    /// Whether every cluster that was drawn was read; else the job was stopped, and the tally says nothing of the whole.
+    /// Whether every drawn cluster was read. If not, the job was stopped, and the tally does not represent the table.
     pub complete: bool,
 }
 
-/// Reads a sample of the job's table, within its budgets, and decides on every item of it. Nothing is written.
+/// Reads a sample of the job's table within its budgets, and decides about every item in it. Writes nothing.
 pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, PreflightError> {
     let design = match (Design::draw(size, job.description.item_count, seed), size) {
         (Some(design), _) => design,
@@ -38,7 +38,8 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
         job.changes.indexes().schemas().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
     let mut tally = Tally::new(design.total, FIGURES + indexes.len(), job.description.item_count);
     let mut seen = Prediction::default();
-    let (reading, requests) = (job.reading_only(design.total), job.requests());
+    let reading = job.reading_only(design.total);
+    let requests = job.requests();
     let read = read_clusters(&reading, design.chosen, &job.changes, &requests, |cluster| {
         tally.add(&figures(&cluster, &indexes));
         seen.merge(cluster);
@@ -47,12 +48,12 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
     Ok(Sampled { seen: seen.sorted(), tally, indexes, complete })
 }
 
-/// From DynamoDB's own count alone.
+/// Estimates from DynamoDB's own count alone.
 pub fn estimate_of_description(job: &Job) -> Estimate {
     Estimate::of_description(&Touched::by(&job.plan), &setting(job))
 }
 
-/// From a sample; where it was not finished, from DynamoDB's own count.
+/// Estimates from a sample, or from DynamoDB's own count if the sample is incomplete.
 pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
     if !sampled.complete {
         return estimate_of_description(job);
@@ -63,7 +64,7 @@ pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
     Estimate::of(basis, Counted::of_sample(&sampled.tally, &sampled.indexes, key_load(&sampled.seen)), &setting(job))
 }
 
-/// From every item.
+/// Estimates from all items.
 pub fn estimate_of_whole(job: &Job, found: &Prediction) -> Estimate {
     let exactly = |n: u64| Range::exactly(n as f64);
     let by_index: BTreeMap<String, Range> =
@@ -95,9 +96,10 @@ fn setting(job: &Job) -> Setting<'_> {
     }
 }
 
-/// What the heaviest partition key needs of those that were read.
+/// The load of the heaviest partition key among the items that were read.
 fn key_load(found: &Prediction) -> KeyLoad {
-    let (least, most) = (found.heaviest.least(), found.heaviest.most());
+    let least = found.heaviest.least();
+    let most = found.heaviest.most();
     KeyLoad { write: Range::between(least.write, most.write), bytes: Range::between(least.bytes, most.bytes) }
 }
 
@@ -105,7 +107,7 @@ fn table_write(found: &Prediction) -> f64 {
     found.write_units - found.index_write_units.values().sum::<f64>()
 }
 
-/// What one cluster has, in the order of [`Figure`].
+/// The figures of one cluster, in the order of [`Figure`].
 fn figures(cluster: &Prediction, indexes: &[String]) -> Figures {
     let mut figures = vec![0.0; FIGURES];
     for (figure, value) in [

@@ -1,6 +1,6 @@
-//! What has to hold before a command touches the table: it is there, it is the right one, and it fits the plan; and what
-//! somebody should know before a run: [`findings`], made by a pure function from [`Facts`] that are asked for read-only, and
-//! an [`Estimate`], from the table's description or from a sample of it.
+//! Checks before a command touches the table. The table must exist, be the right one, and fit the plan. This module
+//! also produces what an operator should know before a run: [`findings`], which a pure function derives from [`Facts`],
+//! and an [`Estimate`] from the table's description or from a sample. All requests are read-only.
 
 mod aws;
 mod constants;
@@ -50,34 +50,34 @@ use crate::passes::expand;
 use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
 use crate::ratelimit::{Resolved, resolve, resolve_within};
 
-/// How long a table that does not answer is asked again before a command gives up; [`ask`](crate::dynamodb::patience::ask) asks
-/// three times at least.
+/// How long a command retries a table that does not answer before it gives up. [`ask`](crate::dynamodb::patience::ask)
+/// makes at least three attempts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a command does not begin. Nothing has been done by then.
+/// Why a command does not start. It has done nothing.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PreflightError {
-    /// It cannot be reached or described.
+    /// The table cannot be reached or described.
     #[error("table `{table}` cannot be used: {error}. Nothing was done. {}", way_out(.error))]
     Unusable {
         /// Table name.
         table: String,
-        /// Why.
+        /// The reason.
         error: TableError,
     },
-    /// The caller brought another table than the plan says.
+    /// The caller passed another table than the plan's.
     #[error(
-        "the plan is for table `{stated}`, but the table that was brought is `{found}`. Nothing was done. Bring the plan's \
+        "the plan is for table `{stated}`, but the caller passed table `{found}`. Nothing was done. Pass the plan's \
          table, or correct `name` in [table]"
     )]
     OtherTable {
         /// The plan's table.
         stated: String,
-        /// The name in the description of the other one.
+        /// The name of the passed table.
         found: String,
     },
-    /// It is in another account than the plan says.
+    /// The table is in another account than the plan says.
     #[error(
         "the plan is for account {stated}, but the table that was found is {arn}. Nothing was done. Use the credentials or \
          the `profile` of account {stated}, or correct `account` in [table]"
@@ -85,10 +85,10 @@ pub enum PreflightError {
     WrongAccount {
         /// The plan's account.
         stated: String,
-        /// The table that answered.
+        /// The ARN of the table.
         arn: String,
     },
-    /// It is being created, deleted, archived, ….
+    /// The table is being created, deleted or archived, or has another status that does not allow a run.
     #[error("table {arn} is {status}, not ACTIVE. Nothing was done. Wait until it is, and start again")]
     NotActive {
         /// The table.
@@ -104,29 +104,30 @@ pub enum PreflightError {
          `strategy = \"in-place\"`"
     )]
     NothingToRun,
-    /// A number of items is no share of a table of which nobody knows how many it has.
+    /// The sample size is a number of items, but DynamoDB has not counted the table's items yet.
     #[error(
-        "DynamoDB does not say yet how many items the table has (it counts about every six hours), so {0} items are not a known share of it. Nothing was read. State the sample in percent, such as --sample 5%"
+        "DynamoDB has not counted the table's items yet (it counts about every six hours), so \
+         {0} items cannot be converted to a percentage. Nothing was read. Give the sample in percent, such as --sample 5%"
     )]
     SampleOfUnknown(u64),
 }
 
-/// A table that answers.
+/// A reachable table.
 pub struct Reached {
     /// The table as source and sink.
     pub tables: Tables,
-    /// What it says of itself.
+    /// The table's description.
     pub description: TableDescription,
-    /// Whether it is on loopback: in a local engine.
+    /// Whether the table is in a local engine on loopback.
     pub on_loopback: bool,
 }
 
-/// Describes tables that the caller brings. Changes nothing.
+/// Describes tables that the caller passes. Changes nothing.
 ///
 /// # Errors
 ///
-/// [`PreflightError::Unusable`] if there is no description within [`PATIENCE`], [`PreflightError::OtherTable`] if it is of
-/// another table than the plan's.
+/// [`PreflightError::Unusable`] if there is no description within [`PATIENCE`], and [`PreflightError::OtherTable`] if
+/// the description is of another table than the plan's.
 pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let description = describe(tables.described.as_ref(), PATIENCE).await.map_err(unusable)?;
@@ -136,7 +137,7 @@ pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, Pr
     Ok(Reached { tables, description, on_loopback: false })
 }
 
-/// Connects to the table of a plan and describes it. Changes nothing. This is the place that chooses the source, the sink
+/// Connects to the table of a plan and describes it. Changes nothing. Only this function chooses the source, the sink
 /// and the transport of a plan.
 ///
 /// # Errors
@@ -146,7 +147,7 @@ pub async fn reach(plan: &Plan) -> Result<Reached, PreflightError> {
     reach_table(&plan.table).await
 }
 
-/// Connects to a table and describes it, before there is a plan. Changes nothing.
+/// Connects to a table and describes it, without a plan. Changes nothing.
 ///
 /// # Errors
 ///
@@ -159,41 +160,42 @@ pub async fn reach_table(table: &TableRef) -> Result<Reached, PreflightError> {
     Ok(Reached { tables, description, on_loopback: connection.is_on_loopback() })
 }
 
-/// Holds a table's description against what the plan says of it.
+/// Compares a table's description with what the plan states about the table.
 pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(), PreflightError> {
     if let Some(stated) = table.account.as_ref().filter(|a| *a != description.account()) {
         return Err(PreflightError::WrongAccount { stated: stated.clone(), arn: description.arn.clone() });
     }
     if !matches!(description.status.as_str(), "ACTIVE" | "UPDATING") {
-        let (arn, status) = (description.arn.clone(), description.status.clone());
+        let arn = description.arn.clone();
+        let status = description.status.clone();
         return Err(PreflightError::NotActive { arn, status });
     }
     Ok(())
 }
 
-/// How a command holds its plan against the table: [`check_plan`], [`check_begun_plan`] or [`check_way_back`].
+/// The check of a plan against the table: [`check_plan`], [`check_begun_plan`] or [`check_way_back`].
 pub type Fits = fn(&Loaded, &TableDescription) -> Result<Resolved, PlanErrors>;
 
-/// Holds a plan against the table that was found: its key, the keys of its indexes, and what it can give. All that does not fit is reported at once.
+/// Checks a plan against the table: its key, the keys of its indexes, and its capacity. Reports all errors at once.
 pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     let schemas: Vec<_> = description.indexes.iter().map(|index| index.schema.clone()).collect();
     both(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
 }
 
-/// The same for a command that makes none of the plan's changes anew: an index that was added since the migration began must
-/// not hold it up. What the key of an index forbids is found item by item.
+/// The same check for a command that continues a migration. It does not check index keys, because an index that was
+/// added since the migration began must not hold it up. Violations of index keys are found item by item.
 pub fn check_begun_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.refuse(errors));
     both(budgets, loaded.check_key_schema(&description.key))
 }
 
-/// The same for the way back, which is not refused for a budget either: one that the table cannot have any more is cut to what
-/// there is.
+/// The same check for the way back, which is not refused because of a budget either. A budget that the table no longer
+/// has is cut to the capacity of the table.
 pub fn check_way_back(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     both(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
 }
 
-/// The first result; all errors at once, if there are any.
+/// The first result, or all errors of both.
 fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Result<T, PlanErrors> {
     match (checked, too) {
         (checked, Ok(())) => checked,
@@ -202,7 +204,7 @@ fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Resul
     }
 }
 
-/// The changes that `run` makes of a plan on this table.
+/// The changes that `run` makes for a plan on this table.
 ///
 /// # Errors
 ///
@@ -215,8 +217,8 @@ pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Ch
 fn way_out(error: &TableError) -> &'static str {
     match error.directive() {
         Directive::Retry => {
-            "It was asked several times, and may answer later: run the same command again. If it does not answer then \
-             either, check `region`, `endpoint_url` and the network path to DynamoDB"
+            "The request was retried several times and may succeed later: run the same command again. If it fails again, \
+             check `region`, `endpoint_url` and the network path to DynamoDB"
         }
         Directive::FailItem | Directive::StopRun => error.way_out(),
     }

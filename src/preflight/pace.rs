@@ -1,4 +1,4 @@
-//! What decides how long a run takes: every budget and limit that its requests go through, with what they need of it. Pure.
+//! Determines the duration of a run from every budget and limit that applies to its requests. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use crate::item::Units;
 use crate::plan::Access;
 use crate::ratelimit::{Budget, Scope};
 
-/// What one partition key is served at most (developer guide, "Partition key design"), whatever the budgets are.
+/// The maximum throughput of one partition key (developer guide, "Partition key design"), whatever the budgets are.
 pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 
-/// What a run needs of one scope, and how fast it gets it.
+/// The need of a run for one scope, and the rate at which it can be met.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Need {
-    /// Of this scope: of one partition key, and of all key ranges together.
+    /// The scope: one partition key, or all key ranges together.
     pub scope: Scope,
     /// Writes or reads.
     pub access: Access,
     /// Capacity units.
     pub units: Range,
-    /// Units per second, at most.
+    /// Maximum number of units per second.
     pub rate: Units,
 }
 
-/// What is needed by the partition key that needs the most.
+/// The need of the heaviest partition key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KeyLoad {
     /// Write units of the table.
@@ -35,7 +35,7 @@ pub struct KeyLoad {
     pub bytes: Range,
 }
 
-/// What the run needs in all.
+/// The total need of the run.
 pub(super) struct Totals<'a> {
     pub(super) table_write: Range,
     pub(super) index_write: &'a BTreeMap<String, Range>,
@@ -43,17 +43,18 @@ pub(super) struct Totals<'a> {
     pub(super) key: KeyLoad,
 }
 
-/// How long a run takes, and what decides it.
+/// The duration of a run, and the needs that decide it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
-    /// Everything that it needs.
+    /// All needs.
     pub needs: Vec<Need>,
-    /// From the whole of every budget to half of it; none where a budget is 0, or nothing is known.
+    /// From the duration with full budgets to the duration with half of them. `None` if a budget is 0 or the need is
+    /// unknown.
     pub duration: Option<(Duration, Duration)>,
 }
 
 impl Pace {
-    /// Of a run that needs these.
+    /// The pace of a run with these totals.
     pub(super) fn of(totals: &Totals<'_>, setting: &Setting<'_>) -> Pace {
         let needs = needs(totals, setting);
         let longest = |of: fn(Range) -> f64| {
@@ -64,7 +65,7 @@ impl Pace {
         Pace { duration: low.zip(high), needs }
     }
 
-    /// What the shortest time comes from, and what the longest does; none where nothing takes any.
+    /// The needs that decide the shortest and the longest duration, or `None` if there are none.
     pub fn decides(&self) -> (Option<&Need>, Option<&Need>) {
         let by = |of: fn(Range) -> f64| {
             let takes = self.needs.iter().filter(|need| of(need.units) > 0.0);
@@ -75,7 +76,7 @@ impl Pace {
 }
 
 impl Need {
-    /// What it is, in words: `the table's writes`.
+    /// The need in words, such as `the table's writes`.
     pub fn what(&self) -> String {
         let kind = match self.access {
             Access::Write => "writes",
@@ -107,10 +108,11 @@ fn needs(totals: &Totals<'_>, setting: &Setting<'_>) -> Vec<Need> {
         need(Scope::Table, Access::Read, totals.read, budgets.table.read),
     ];
     let lanes = f64::from(setting.lanes.min(setting.segments).max(1));
-    let (range, key) = (budgets.per_key_range, budgets.per_partition_key);
+    let range = budgets.per_key_range;
+    let key = budgets.per_partition_key;
     needs.push(need(Scope::KeyRange, Access::Write, totals.table_write, range.write * lanes));
     needs.push(need(Scope::KeyRange, Access::Read, totals.read, range.read * lanes));
-    // A partition key is in one segment, and takes no more than its segment may, nor than a partition serves.
+    // A partition key is in one segment. The budgets of both limit it, and so does the throughput of a partition.
     let one = |of: fn(&Budget) -> Units| of(&key).min(of(&range)).min(of(&PARTITION));
     let key_reads = totals.key.bytes.times(setting.read_units_per_byte());
     needs.push(need(Scope::PartitionKey, Access::Write, totals.key.write, one(|budget| budget.write)));

@@ -1,39 +1,39 @@
-//! A figure that is known between bounds.
+//! A figure that is known only between bounds.
 
-/// A figure and the range in which it is.
+/// A figure and its range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
-    /// At least.
+    /// Lower bound.
     pub low: f64,
-    /// Most likely, where that can be told.
+    /// Most likely value, if known.
     pub likely: Option<f64>,
-    /// At most.
+    /// Upper bound.
     pub high: f64,
 }
 
 impl Range {
-    /// It is known.
+    /// A range for a known figure.
     pub fn exactly(figure: f64) -> Range {
         Range { low: figure, likely: Some(figure), high: figure }
     }
 
-    /// Between these, and nobody knows where.
+    /// A range without a most likely value.
     pub fn between(low: f64, high: f64) -> Range {
         Range { low, likely: None, high }
     }
 
-    /// Whether there is nothing uncertain about it.
+    /// Whether the figure is certain.
     pub fn is_exact(self) -> bool {
         self.low == self.high
     }
 
-    /// So many times.
+    /// The range, multiplied by a factor.
     #[must_use]
     pub fn times(self, factor: f64) -> Range {
         Range { low: self.low * factor, likely: self.likely.map(|likely| likely * factor), high: self.high * factor }
     }
 
-    /// Both together; the sum of bounds is a bound, and wider than it need be.
+    /// The sum of both. A sum of bounds is a valid bound, but wider than necessary.
     #[must_use]
     pub fn plus(self, other: Range) -> Range {
         let likely = self.likely.zip(other.likely).map(|(a, b)| a + b);

@@ -1,41 +1,42 @@
-//! A sample of a table: which segments of a fine split are read. Pure.
+//! A sample of a table: it chooses the segments of a fine split to read. Pure.
 //!
-//! The split's segments are clusters of items, drawn at random without replacement, each as likely as any other. What they
-//! say of the whole is told by the [`Tally`](super::Tally).
+//! The segments of the split are clusters of items. They are drawn at random without replacement, each with the same
+//! probability. The [`Tally`](super::Tally) extrapolates them to the whole table.
 
 use std::str::FromStr;
 
 use crate::machine::Rng;
 
-/// How much of the table a sample reads.
+/// The size of a sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum SampleSize {
-    /// Percent of it; above 0, at most 100.
+    /// A percentage of the table; above 0, at most 100.
     Percent(f64),
-    /// About so many items.
+    /// About this number of items.
     Items(u64),
 }
 
-/// Items in a cluster, by DynamoDB's count: few, so that there are many clusters; enough for a request.
+/// Number of items per cluster, by DynamoDB's count. It is small, so that there are many clusters, but large enough for
+/// a request.
 const CLUSTER_ITEMS: u64 = 25;
 
-/// Clusters that a sample has at least, unless it has all: a mean over fewer is far from normal.
+/// Minimum number of clusters in a sample, unless it has all. A mean over fewer clusters is far from normal.
 const LEAST_CLUSTERS: u32 = 40;
 
-/// The finest split there is (DynamoDB API reference, "Scan": `TotalSegments` is at most 1,000,000).
+/// The finest possible split (DynamoDB API reference, "Scan": `TotalSegments` is at most 1,000,000).
 const MOST_SEGMENTS: u32 = 1_000_000;
 
-/// Which clusters are read.
+/// The clusters to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Design {
-    /// Segments of the split.
+    /// Number of segments in the split.
     pub total: u32,
-    /// Those that are read, in the order of the draw.
+    /// The segments to read, in the order of the draw.
     pub chosen: Vec<u32>,
 }
 
-/// What is wrong with the text of a sample's size.
+/// The text is not the size of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a sample is a percentage, such as 5%, or a number of items, such as 10000")]
 pub struct SampleSizeError;
@@ -53,8 +54,8 @@ impl FromStr for SampleSize {
 }
 
 impl Design {
-    /// Draws the clusters of a sample of a table that has so many items, by DynamoDB's count. Where that is 0, a number of
-    /// items cannot be turned into a share of the table, and there is no design.
+    /// Draws the clusters of a sample from a table with this number of items, by DynamoDB's count. Returns `None` if
+    /// `size` is a number of items and the count is 0, because the number cannot be converted to a percentage.
     pub fn draw(size: SampleSize, item_count: u64, seed: u64) -> Option<Design> {
         let share = match size {
             SampleSize::Percent(percent) => percent / 100.0,
@@ -64,14 +65,15 @@ impl Design {
         let by_items = item_count.div_ceil(CLUSTER_ITEMS) as f64;
         let by_share = f64::from(LEAST_CLUSTERS) / share;
         let total = by_items.max(by_share).ceil().min(f64::from(MOST_SEGMENTS)) as u32;
-        // A part of a percent that binary fractions add is no cluster more.
+        // Ignore the rounding error of binary fractions, so that it does not add a cluster.
         let wanted = (share * f64::from(total) - 1e-6).ceil() as u32;
         let read = wanted.max(LEAST_CLUSTERS).min(total);
         Some(Design { total, chosen: choose(read, total, &mut Rng::with_seed(seed)) })
     }
 }
 
-/// So many different numbers below `total`, each set of them as likely as any other (a partial Fisher-Yates shuffle).
+/// Draws `count` different numbers below `total`. Every set has the same probability (a partial Fisher-Yates
+/// shuffle).
 pub(super) fn choose(count: u32, total: u32, random: &mut Rng) -> Vec<u32> {
     let mut all: Vec<u32> = (0..total).collect();
     for place in 0..count.min(total) as usize {
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_has_its_share_in_many_small_clusters() {
+    fn a_sample_consists_of_many_small_clusters() {
         for (size, items, total, read) in [
             (SampleSize::Percent(5.0), 20_000, 800, 40),
             (SampleSize::Percent(5.0), 2_000_000, 80_000, 4_000),
@@ -114,7 +116,7 @@ mod tests {
             let distinct: std::collections::BTreeSet<_> = chosen.iter().collect();
             assert!(distinct.len() == read && chosen.iter().all(|segment| *segment < total));
         }
-        assert_eq!(Design::draw(SampleSize::Items(5), 0, 7), None, "of what?");
+        assert_eq!(Design::draw(SampleSize::Items(5), 0, 7), None, "the count is unknown");
         let draw = |seed| Design::draw(SampleSize::Percent(5.0), 20_000, seed).unwrap().chosen;
         assert_eq!((draw(1) == draw(1), draw(1) == draw(2)), (true, false));
     }

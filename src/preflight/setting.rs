@@ -4,32 +4,32 @@ use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
 use crate::ratelimit::Budgets;
 
-/// What an estimate is about.
+/// The input of an estimate.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting<'a> {
     /// The table.
     pub table: &'a TableDescription,
-    /// What the run may take per second.
+    /// The budgets per second.
     pub budgets: &'a Budgets,
-    /// What units cost.
+    /// The prices of units.
     pub prices: UnitPrices,
-    /// Segments of the run.
+    /// Number of segments of the run.
     pub segments: u32,
-    /// Segments that are worked on at the same time, at most.
+    /// Maximum number of segments that run at the same time.
     pub lanes: u32,
-    /// Between how many items a page has.
+    /// Minimum and maximum number of items per page.
     pub page_items: (u64, u64),
-    /// Strongly consistent reads.
+    /// Whether reads are strongly consistent.
     pub consistent: bool,
 }
 
 impl Setting<'_> {
-    /// Read units for each byte: whole pages are little more.
+    /// Read units per byte. Whole pages need only a little more.
     pub(super) fn read_units_per_byte(&self) -> f64 {
         self.read_unit() / 4096.0
     }
 
-    /// What 4 KB cost.
+    /// The units of a read of 4 KB.
     pub(super) fn read_unit(&self) -> f64 {
         if self.consistent { 1.0 } else { 0.5 }
     }

@@ -1,8 +1,8 @@
-//! The event filter that lets a Lambda function ignore the records of a run. Pure.
+//! Builds the event filter that lets a Lambda function ignore the records of a run. Pure.
 //!
-//! Sources: Lambda developer guide, "Using event filtering with a DynamoDB event source" (patterns are about the `dynamodb`
-//! key of a record) and "Control which events Lambda sends to your function" (several filters: one must match; `exists`
-//! works on leaf nodes only; five filters for each mapping, ten on request). Not tried on AWS.
+//! Sources: Lambda developer guide, "Using event filtering with a DynamoDB event source" (patterns apply to the
+//! `dynamodb` key of a record) and "Control which events Lambda sends to your function" (if there are several filters,
+//! one must match; `exists` works on leaf nodes only; five filters per mapping, ten on request). Not tried on AWS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,18 +17,19 @@ use crate::item::{KeySchema, Path, Step};
 pub struct StreamFilter {
     /// `{"Filters": [{"Pattern": …}, …]}`.
     pub criteria: Json,
-    /// What it cannot do.
+    /// Limits of the filter.
     pub but: String,
 }
 
 /// Attribute types whose value is not a leaf of the record.
 const NOT_LEAVES: [&str; 2] = ["L", "M"];
 
-/// The filter that delivers every record but those of the run, as far as a filter can tell them; or why there is none.
-/// `types` are those that the written paths will have, as far as anybody looked.
+/// The filter that delivers every record except those of the run, as far as a filter can distinguish them, or the
+/// reason why there is none. `types` are the types of the values that written paths will have, as far as items were
+/// read.
 ///
-/// A filter sees one record and cannot compare its images. What tells a record of the run is that an attribute is there
-/// after it and was not before (or the other way round, where the plan only removes).
+/// A filter sees one record and cannot compare its images. It recognises a record of the run because an attribute
+/// exists after it but not before (or the other way round if the plan only removes).
 pub fn filter(
     touched: &Touched,
     key: &KeySchema,
@@ -38,12 +39,12 @@ pub fn filter(
     if view != StreamView::NewAndOld {
         return Err(
             "the stream does not show items before and after a write (NEW_AND_OLD_IMAGES), so a filter cannot \
-                    tell the run's records"
+                    recognise the run's records"
                 .to_owned(),
         );
     }
     let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, Step::Name(_)));
-    // (the telling path, the image that has it, the image that lacks it)
+    // (the path to test, the image that has it, the image that lacks it)
     let written = touched.written.iter().find(is_reachable).map(|path| (path, "NewImage", "OldImage"));
     let removed = || touched.removed.iter().find(is_reachable).map(|path| (path, "OldImage", "NewImage"));
     let Some((path, has, lacks)) = written.or_else(removed) else {
@@ -54,7 +55,7 @@ pub fn filter(
         return Err(format!("`{path}` is of type {kind}, and a filter's `exists` works on scalars and sets only"));
     }
     let kinds: Vec<&str> = known.map_or_else(|| vec!["S"], |types| types.iter().copied().collect());
-    // An item's first or last record has one image only.
+    // The first and the last record of an item have only one image.
     let one_image = nested(&Path::attribute(&key.partition.name), &[(key.partition.kind.as_str(), false)]);
     let mut patterns = vec![json!({ "dynamodb": { lacks: one_image } })];
     patterns.extend(kinds.iter().map(|kind| json!({ "dynamodb": { lacks: nested(path, &[(kind, true)]) } })));
@@ -66,23 +67,21 @@ pub fn filter(
 }
 
 fn but(path: &Path, adds: bool, known: bool, touched: &Touched) -> String {
-    let (does, like) = if adds { ("adds", "a first dual write") } else { ("removes", "its own clean-up") };
+    let (does, like) = if adds { ("adds", "a first dual write") } else { ("removes", "a clean-up") };
     let mut but = format!(
-        "It also hides whatever else {does} `{path}` (by the application: {like}), since a filter cannot compare two \
-         images; so only for a consumer that can do without those records"
+        "It also hides every other record that {does} `{path}` (such as {like} by the application), because a \
+         filter cannot compare two images. Use it only for a consumer that does not need those records"
     );
     if !known {
-        but += &format!(
-            "; it is written for type S, so put the type of `{path}` in its place (`check --sample` finds it)"
-        );
+        but += &format!("; it assumes type S, so replace S by the type of `{path}` (`check --sample` finds it)");
     }
     if adds && touched.written.len() > 1 {
-        but += &format!("; records in which `{path}` was there before are delivered");
+        but += &format!("; it delivers records of items that already had `{path}`");
     }
     but
 }
 
-/// The pattern of a path under an image, with whether each of these types of it exists.
+/// The pattern of a path in an image. It says for each of these types whether a value of that type exists.
 fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
     let leaf: Map<String, Json> =
         kinds.iter().map(|(kind, exists)| ((*kind).to_owned(), json!([{ "exists": exists }]))).collect();
@@ -125,7 +124,8 @@ mod tests {
         filters.iter().map(|f| serde_json::from_str(f["Pattern"].as_str().unwrap()).unwrap()).collect()
     }
 
-    /// A filter's rule for one record, as far as the patterns use it: a path of names that ends in a list of `exists`.
+    /// Applies a filter's pattern to one record, as far as these patterns need it: a path of names that ends in a list
+    /// of `exists`.
     fn matches(pattern: &Json, record: &Json) -> bool {
         match pattern {
             Json::Object(members) => members.iter().all(|(name, inner)| matches(inner, &record[name])),
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_run_that_adds_is_hidden_and_everything_else_is_delivered() {
         let filter = made(&touched(&["doc.new"], &[]), &types("doc.new", &["S", "N"])).unwrap();
-        assert_eq!(patterns(&filter).len(), 4, "five is what Lambda allows");
+        assert_eq!(patterns(&filter).len(), 4, "Lambda allows five");
         let item = |doc: Json| Some(json!({ "pk": {"S": "a"}, "doc": { "M": doc } }));
         for kind in ["S", "N"] {
             let with = || item(json!({ "new": { kind: "1" } }));
@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn a_run_that_only_removes_is_hidden_too() {
         let filter = made(&touched(&[], &["old"]), &types("old", &["S"])).unwrap();
-        let (with, without) = (json!({ "pk": {"S": "a"}, "old": {"S": "v"} }), json!({ "pk": {"S": "a"} }));
+        let with = json!({ "pk": {"S": "a"}, "old": {"S": "v"} });
+        let without = json!({ "pk": {"S": "a"} });
         assert!(!delivers(&filter, Some(with.clone()), Some(without.clone())));
         assert!(delivers(&filter, Some(with.clone()), Some(with.clone())));
         assert!(delivers(&filter, Some(with), None));
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_none_it_says_why() {
+    fn without_a_filter_the_reason_is_given() {
         let plain = touched(&["new"], &[]);
         let key = TableDescription::of_a_test().key;
         for view in [StreamView::Keys, StreamView::New, StreamView::Old] {

@@ -1,22 +1,25 @@
-//! What the sampled clusters say of the whole table. Pure.
+//! Estimates the whole table from sampled clusters. Pure.
 //!
-//! Where DynamoDB's count of the table's items is known, a total is what the sampled items have of it, times that count
-//! (a ratio estimator: clusters differ much in size, and what is counted goes with their items); else it is the
-//! clusters' mean times their number. The 95 % interval is Student's t with the linearised variance over clusters and
-//! the correction for a finite population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). It assumes that a
-//! mean over so many clusters is nearly normal. A few item collections that hold much of the table break that, since
-//! each is in one cluster. So clusters of more than ten times the mean stand apart: those that are drawn count once, as
-//! they are; and where DynamoDB counts more items than the others account for, the rest is in clusters that were not
-//! drawn (or the count is stale): anything may be there, and the range says so. Where fewer than ten clusters have any
-//! of what is counted, or fewer than ten have anything else, the interval is widened to the exact Poisson bounds on the
-//! number of such clusters.
+//! If DynamoDB's count of the table's items is known, a total is the sampled total per sampled item, times that count.
+//! This is a ratio estimator: clusters differ much in size, and the counted figures grow with the number of items.
+//! Otherwise a total is the mean of the clusters times their number. The 95 % interval is Student's t with the
+//! linearised variance over clusters and the correction for a finite population (Cochran, *Sampling Techniques*,
+//! chapters 2, 6 and 9A). It assumes that a mean over this number of clusters is nearly normal.
+//!
+//! A few item collections with a large part of the table break that assumption, because each is in one cluster. So
+//! clusters with more than ten times the mean are kept separate. Those that were drawn count once, as they are. If
+//! DynamoDB counts more items than the other clusters account for, the rest is in clusters that were not drawn, or the
+//! count is stale. These items may have any figures, and the range covers that. If fewer than ten clusters have any of
+//! a figure, or fewer than ten have anything else, the interval is widened to the exact Poisson bounds on the number of
+//! such clusters.
 
 use super::range::Range;
 
-/// Where fewer clusters than this have any of what is counted, their number is taken for a Poisson variable.
+/// If fewer clusters than this have any of a figure, their number is treated as a Poisson variable.
 const RARE: usize = 10;
 
-/// Upper and lower 95 % bounds on the mean of a Poisson variable that came out as 0, 1, …, 9 (Garwood's exact interval).
+/// Lower and upper 95 % bounds on the mean of a Poisson variable with the observed value 0, 1, …, 9 (Garwood's exact
+/// interval).
 const POISSON: [(f64, f64); RARE] = [
     (0.0, 3.689),
     (0.0253, 5.572),
@@ -30,10 +33,10 @@ const POISSON: [(f64, f64); RARE] = [
     (4.1154, 17.085),
 ];
 
-/// What one cluster has of each thing that is counted, in an order that the caller keeps.
+/// The figures of one cluster. The caller defines their order.
 pub(super) type Figures = Vec<f64>;
 
-/// What the clusters read so far have, added up. The first figure is the items.
+/// The sums over the clusters read so far. The first figure is the number of items.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tally {
     total: u32,
@@ -41,7 +44,7 @@ pub struct Tally {
     /// DynamoDB's own count of the table's items, if it has one.
     known_items: Option<f64>,
     sums: Vec<Sum>,
-    /// Of clusters that are much larger than the others.
+    /// Sums over clusters that are much larger than the others.
     large: Vec<f64>,
 }
 
@@ -49,22 +52,22 @@ pub struct Tally {
 struct Sum {
     sum: f64,
     squares: f64,
-    /// Of products with the items.
+    /// Sum of the figure times the number of items.
     products: f64,
-    /// Clusters that have any.
+    /// Number of clusters in which the figure is above zero.
     with: usize,
-    /// Clusters that have less of it than items.
+    /// Number of clusters whose figure is lower than their number of items.
     short: usize,
-    /// The most that an item has, in the mean of its cluster.
+    /// The largest mean per item in any cluster.
     most: f64,
 }
 
-/// A cluster with so many times the items of the mean stands apart.
+/// A cluster with more than this factor times the mean number of items is kept separate.
 const LARGE: f64 = 10.0;
 
 impl Tally {
-    /// Nothing yet, of a split into `total` clusters that are counted by so many figures, of a table that has so many items
-    /// by DynamoDB's own count (0: it does not say).
+    /// An empty tally of a split into `total` clusters with this number of figures. `item_count` is DynamoDB's own
+    /// count of the table's items, or 0 if it is unknown.
     pub fn new(total: u32, figures: usize, item_count: u64) -> Tally {
         let known_items = (item_count > 0).then_some(item_count as f64);
         Tally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
@@ -89,7 +92,7 @@ impl Tally {
         }
     }
 
-    /// Clusters read, and clusters there are.
+    /// Number of clusters read, and number of clusters in total.
     pub fn clusters(&self) -> (u32, u32) {
         (self.read, self.total)
     }
@@ -99,36 +102,37 @@ impl Tally {
         self.read >= self.total
     }
 
-    /// The table's items: by DynamoDB's own count where there is one, else by the sample.
+    /// Number of items in the table: DynamoDB's own count if there is one, otherwise an estimate from the sample.
     pub fn items(&self) -> Range {
         let known = self.known_items.filter(|_| !self.is_whole());
         known.map_or_else(|| self.items_by_sample(), Range::exactly)
     }
 
-    /// The table's items as the sample alone tells: clusters that stand apart and were not drawn are not among them.
+    /// Number of items in the table, from the sample alone. It does not include large clusters that were not drawn.
     pub fn items_by_sample(&self) -> Range {
         let items = self.of(0);
         let mean = items.sum / f64::from(self.read.max(1));
         self.range(items, Scale::of_clusters(self), mean, None).plus(Range::exactly(self.apart(0)))
     }
 
-    /// Items that DynamoDB counts, and the sample does not account for.
+    /// Number of items that DynamoDB counts but the sample does not account for.
     pub fn unaccounted(&self) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         let found = self.items_by_sample();
         if known > found.high { known - found.likely.unwrap_or(found.high) } else { 0.0 }
     }
 
-    /// What items may have of a figure that the sample sees nothing of: those that DynamoDB counts beyond the fewest that the
-    /// sample accounts for. All of them may be in one cluster that was not drawn.
+    /// Upper bound on a figure of items that the sample does not show: the items that DynamoDB counts beyond the lowest
+    /// estimate of the sample. All of them may be in one cluster that was not drawn.
     pub fn hidden(&self, figure: usize) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         (known - self.items_by_sample().low).max(0.0) * self.of(figure).most
     }
 
-    /// How many items of the whole table are of the kind that this figure counts, with 95 % confidence.
+    /// Number of items in the whole table that this figure counts, with 95 % confidence.
     pub fn count(&self, figure: usize) -> Range {
-        let (counted, scale) = (self.of(figure), self.scale());
+        let counted = self.of(figure);
+        let scale = self.scale();
         let mean = self.of(0).sum / f64::from(self.read.max(1));
         let all = self.of(0).sum * scale.factor;
         let others = Sum { sum: self.of(0).sum - counted.sum, with: counted.short, ..Sum::default() };
@@ -137,15 +141,16 @@ impl Tally {
         self.with_the_rest(figure, range, 1.0)
     }
 
-    /// What the whole table has of a figure, with 95 % confidence. `most` is how much of it an item can have.
+    /// Total of a figure in the whole table, with 95 % confidence. `most` is the maximum that an item can have.
     pub fn amount(&self, figure: usize, most: f64) -> Range {
-        let (counted, mean) = (self.of(figure), self.of(0).sum / f64::from(self.read.max(1)));
+        let counted = self.of(figure);
+        let mean = self.of(0).sum / f64::from(self.read.max(1));
         let range = self.range(counted, self.scale(), mean * most, None);
         self.with_the_rest(figure, range, counted.most)
     }
 
-    /// Adds the clusters that stand apart: those that were drawn, and the items of those that were not, of which each may
-    /// have `most` of the figure, or nothing.
+    /// Adds the large clusters. The drawn ones are added as they are. Each item of the others may have between zero and
+    /// `most` of the figure.
     fn with_the_rest(&self, figure: usize, range: Range, most: f64) -> Range {
         let Range { low, likely, high } = range.plus(Range::exactly(self.apart(figure)));
         match self.unaccounted() {
@@ -165,7 +170,7 @@ impl Tally {
     fn scale(&self) -> Scale {
         let seen = self.of(0);
         match self.known_items {
-            // Where items are missing, nobody knows how many the others are but the sample.
+            // If items are unaccounted for, only the sample tells the number of the others.
             Some(items) if seen.sum > 0.0 && self.unaccounted() == 0.0 => {
                 let others = (items - self.apart(0)).max(seen.sum);
                 Scale { factor: others / seen.sum, items: Some(seen) }
@@ -174,8 +179,8 @@ impl Tally {
         }
     }
 
-    /// `each` is what a cluster can have of it, where none that was read has any; `others` is everything that is not counted,
-    /// and the total of both.
+    /// `each` is the maximum that a cluster can have if no cluster in the sample has any. `others` is the sum of
+    /// everything that is not counted, together with the total of both.
     fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
         let Sum { sum, with, .. } = counted;
         if self.is_whole() {
@@ -188,7 +193,8 @@ impl Tally {
         let error = scale.factor * ((1.0 - read / f64::from(self.total)) * read * scale.variance(counted, read)).sqrt();
         let likely = sum * scale.factor;
         let reach = student(read - 1.0) * error;
-        let (mut low, mut high) = (likely - reach, likely + reach);
+        let mut low = likely - reach;
+        let mut high = likely + reach;
         let rare = |with: usize, sum: f64| {
             let each = if with == 0 { each } else { sum / with as f64 };
             POISSON.get(with).map(|(fewest, most)| (fewest * each * scale.factor, most * each * scale.factor))
@@ -203,16 +209,16 @@ impl Tally {
             low = low.min(all - most);
             high = high.max(all - fewest);
         }
-        // What was seen is there.
+        // The total cannot be less than the sampled sum.
         Range { low: low.max(sum), likely: Some(likely), high: high.max(sum) }
     }
 }
 
-/// From the sample to the whole.
+/// The extrapolation from the sample to the whole.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
     factor: f64,
-    /// The sampled items, where the factor is that of items and not of clusters.
+    /// The sampled items, if the factor is based on items and not on clusters.
     items: Option<Sum>,
 }
 
@@ -221,7 +227,7 @@ impl Scale {
         Scale { factor: f64::from(tally.total) / f64::from(tally.read.max(1)), items: None }
     }
 
-    /// The variance between clusters of a figure, or of what is left of it when the items explain what they can.
+    /// The variance of a figure between clusters. If the items are known, it is the variance that they do not explain.
     fn variance(self, counted: Sum, read: f64) -> f64 {
         let left = match self.items {
             None => counted.squares - counted.sum * counted.sum / read,
@@ -234,8 +240,8 @@ impl Scale {
     }
 }
 
-/// The 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher; from five degrees of freedom on within one
-/// percent.
+/// The 97.5 % quantile of Student's t, by the Cornish-Fisher expansion. It is accurate within one percent from five
+/// degrees of freedom.
 fn student(freedom: f64) -> f64 {
     const Z: f64 = 1.959_963_985;
     let z = |power: i32| Z.powi(power);
@@ -251,14 +257,14 @@ mod tests {
     use crate::machine::Rng;
 
     #[test]
-    fn student_is_that_of_the_tables() {
+    fn student_matches_the_published_tables() {
         for (freedom, quantile) in [(5.0, 2.571), (10.0, 2.228), (39.0, 2.023), (1e6, 1.960)] {
             assert!((student(freedom) / quantile - 1.0).abs() < 0.005, "{freedom}: {}", student(freedom));
         }
     }
 
     #[test]
-    fn the_whole_table_leaves_nothing_to_guess() {
+    fn a_fully_read_table_needs_no_estimate() {
         let mut tally = Tally::new(40, 2, 1_000);
         (0..40).for_each(|n| tally.add(&vec![50.0, f64::from(n)]));
         assert_eq!((tally.count(1), tally.items()), (Range::exactly(780.0), Range::exactly(2_000.0)));
@@ -266,28 +272,29 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_seen_may_be_there_all_the_same() {
+    fn a_figure_that_was_not_sampled_may_still_exist() {
         for (item_count, by) in [(0, 25_000.0), (25_000, 25_000.0)] {
             let mut tally = Tally::new(1_000, 3, item_count);
             (0..100).for_each(|_| tally.add(&vec![25.0, 0.0, 25.0]));
             let none = tally.count(1);
             assert_eq!((none.low, none.likely), (0.0, Some(0.0)));
             assert!((none.high - 3.689 / 100.0 * by).abs() < 1e-6, "{none:?}");
-            // And of what all have, some may not have it.
+            // In the same way, if all sampled items have it, some others may not.
             let all = tally.count(2);
             assert_eq!((all.likely, all.high), (Some(by), by));
             assert!((all.low - (1.0 - 3.689 / 100.0) * by).abs() < 1e-6, "{all:?}");
         }
     }
 
-    /// Over many seeded samples the interval holds the truth in at least 93 of 100, with DynamoDB's count and without: of a
-    /// figure that most items have, of one that one in a thousand has, and of the items themselves, whose clusters differ in
-    /// size. With the count it stays of use where few collections hold a third of the table.
+    /// Over many seeded samples, the interval contains the truth in at least 93 of 100 cases, with and without
+    /// DynamoDB's count. This holds for a figure that most items have, for one that one in a thousand has, and for the
+    /// items themselves, whose clusters differ in size. With the count, the interval stays useful even if a few
+    /// collections have a third of the table.
     #[test]
-    fn the_interval_holds_what_it_says() {
+    fn the_interval_contains_the_truth_as_often_as_stated() {
         let mut random = Rng::with_seed(11);
         let mut cluster = |items: u32| -> Figures {
-            // A sum of coin throws: about Poisson.
+            // A sum of coin flips, approximately Poisson.
             let items = (0..items * 100).filter(|_| random.u32(0..100) == 0).count();
             let changed = (0..items).filter(|_| random.u32(0..10) < 7).count();
             let rare = (0..items).filter(|_| random.u32(0..1_000) == 0).count();
@@ -295,7 +302,7 @@ mod tests {
         };
         let even: Vec<Figures> = (0..4_000).map(|_| cluster(25)).collect();
         let uneven: Vec<Figures> = (0..4_000).map(|n| cluster(if n < 400 { 125 } else { 25 })).collect();
-        // Half of the table in two collections, of which nothing changes.
+        // Two collections have half of the table, and nothing in them changes.
         let mut giants = even.clone();
         giants[17] = vec![30_000.0, 0.0, 0.0];
         giants[18] = vec![70_000.0, 0.0, 0.0];
@@ -309,7 +316,7 @@ mod tests {
                 let found = [tally.items_by_sample(), tally.count(1), tally.count(2)];
                 for (figure, found) in found.into_iter().enumerate() {
                     let holds = (found.low..=found.high).contains(&truth[figure]);
-                    // Of items in collections that were not drawn the sample alone knows nothing.
+                    // The sample alone shows nothing about items in collections that were not drawn.
                     held[figure] += u32::from(holds || (figure == 0 && tally.unaccounted() > 0.0));
                 }
                 let width = (found[1].high - found[1].low - tally.unaccounted()) / truth[1];
@@ -318,7 +325,7 @@ mod tests {
                     (false, _) => 0.1,
                     (true, true) => 0.3,
                 };
-                assert!(width < useful, "{found:?} is of no use for {truth:?}");
+                assert!(width < useful, "{found:?} is too wide for {truth:?}");
             }
             assert!(held.iter().all(|held| *held >= 372), "{held:?} of 400");
         }

@@ -1,4 +1,4 @@
-//! Whether a plan touches the attribute by which items expire, and in which unit its values are. Pure.
+//! Checks whether a plan touches the attribute that expires items, and in which unit its values are. Pure.
 
 use super::facts::Fact;
 use super::finding::Finding;
@@ -19,20 +19,21 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
             let why = unknown.unknown().unwrap_or_default();
             let severity = if known.facts.loopback { Note } else { Warning };
             return Some(
-                Finding::new(severity, "ttl", format!("The attribute by which items expire is unknown: {why}"))
+                Finding::new(severity, "ttl", format!("It is unknown which attribute expires items: {why}"))
                     .because("If the plan writes or removes that attribute, items vanish or never expire")
                     .so("Look up the table's time to live, and compare it with the plan"),
             );
         }
     };
     let is_it = |paths: &[Path]| paths.iter().any(|path| path.root() == attribute);
-    let (written, removed) = (is_it(&touched.written), is_it(&touched.removed));
+    let written = is_it(&touched.written);
+    let removed = is_it(&touched.removed);
     let copied = copies_of(known.plan, attribute);
     if !(written || removed || is_it(&touched.removed_later) || !copied.is_empty()) {
         let what = format!("Items expire by `{attribute}`, which this plan does not touch");
         return Some(Finding::new(Note, "ttl", what).because("An item that expires during the run counts as gone"));
     }
-    let what = format!("This plan touches `{attribute}`, by which items expire");
+    let what = format!("This plan touches `{attribute}`, which expires items");
     let why = match (written, removed, is_it(&touched.removed_later)) {
         (true, ..) => {
             "DynamoDB deletes items whose value is a time (in seconds) that has passed, up to five years back"
@@ -43,14 +44,16 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
     };
     let why = [why.to_owned()].into_iter().chain(constant(known, attribute)).chain(units(known, attribute, &copied));
     let act = match copied.as_slice() {
-        [] => "Move the table's time to live to the attribute that takes its place, at the right step, or take the attribute \
-               out of the plan"
-            .to_owned(),
+        [] => {
+            "Change the table's time to live to the replacement attribute at the right step, or remove the attribute \
+               from the plan"
+                .to_owned()
+        }
         targets => {
             let names = targets.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
             format!(
-                "Its value goes to {names}. If items should expire by that, move the table's time to live there when \
-                 every item has it, before the old attribute is removed. DynamoDB needs up to an hour for such a change"
+                "Its value is copied to {names}. If items should expire by that, change the table's time to live once \
+                 every item has it and before the old attribute is removed. DynamoDB needs up to an hour for the change"
             )
         }
     };
@@ -63,21 +66,21 @@ fn copies_of<'p>(plan: &'p Plan, attribute: &str) -> Vec<&'p Path> {
     pairs.filter(|(from, _)| from.root() == attribute).map(|(_, to)| to).collect()
 }
 
-/// What becomes of items that get a constant at this attribute.
+/// The effect on items that get a constant in this attribute.
 fn constant(known: &Known<'_>, attribute: &str) -> Option<String> {
     known.plan.changes.iter().find_map(|change| match change {
         Change::Set { to, value, .. } if to.root() == attribute => Some(match Expiry::of(value, known.now) {
             Expiry::NotANumber => {
                 format!(
-                    "The constant is of type {}, and only numbers are times: items with it never expire",
+                    "The constant is of type {}, but only numbers are times: items with it never expire",
                     value.type_name()
                 )
             }
             Expiry::Milliseconds => {
-                "The constant looks like milliseconds, and times are in seconds: items with it never expire".to_owned()
+                "The constant looks like milliseconds, but times are in seconds: items with it never expire".to_owned()
             }
             Expiry::LongPast => {
-                "The constant is a time more than five years past: items with it never expire".to_owned()
+                "The constant is a time more than five years in the past: items with it never expire".to_owned()
             }
             Expiry::Past => {
                 "The constant is a time that has passed: DynamoDB deletes every item that gets it, within days"
@@ -89,7 +92,7 @@ fn constant(known: &Known<'_>, attribute: &str) -> Option<String> {
     })
 }
 
-/// The units of the values that are moved to this attribute or from it, as far as anybody looked.
+/// The units of the values that are moved to or from this attribute, as far as items were read.
 fn units(known: &Known<'_>, attribute: &str, copied: &[&Path]) -> Option<String> {
     let pairs = known.plan.changes.iter().flat_map(|change| change.effect().pairs());
     let moved_here = pairs.filter(|(_, to)| to.root() == attribute).map(|(_, to)| to);
@@ -105,7 +108,10 @@ fn units(known: &Known<'_>, attribute: &str, copied: &[&Path]) -> Option<String>
             format!("The unit of the values is unknown (`check --sample` reads some): {SECONDS}")
         }
         Times { milliseconds: 0, not_numbers: 0, .. } => {
-            format!("All of the {} values that were read are times in seconds, by their size", number(times.values))
+            format!(
+                "All of the {} values that were read are times in seconds, judging by their size",
+                number(times.values)
+            )
         }
         Times { milliseconds, not_numbers, .. } => format!(
             "{} values that were read look like milliseconds, and {} are not numbers: {SECONDS}",

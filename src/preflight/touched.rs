@@ -1,4 +1,4 @@
-//! What of an item a plan touches, and when. Pure.
+//! The parts of an item that a plan touches, and when. Pure.
 
 use crate::change::Strategy;
 use crate::dynamodb::TableDescription;
@@ -8,11 +8,11 @@ use crate::plan::Plan;
 /// The paths that a plan touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Touched {
-    /// Written by `run`.
+    /// Paths that `run` writes.
     pub written: Vec<Path>,
-    /// Removed by `run`.
+    /// Paths that `run` removes.
     pub removed: Vec<Path>,
-    /// Removed when the migration contracts.
+    /// Paths that `contract` removes.
     pub removed_later: Vec<Path>,
 }
 
@@ -21,16 +21,16 @@ pub struct Touched {
 pub struct TouchedIndex<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Whether it is paid by the table.
+    /// Whether it uses the table's capacity.
     pub local: bool,
-    /// Whether its key is touched; else only what it holds beside.
+    /// Whether its key is touched. If not, only its other attributes are.
     pub key: bool,
-    /// The top-level attributes of it that are touched.
+    /// The touched top-level attributes in it.
     pub attributes: Vec<&'a str>,
 }
 
 impl Touched {
-    /// By this plan.
+    /// The paths that this plan touches.
     pub fn by(plan: &Plan) -> Touched {
         let mut touched = Touched { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
         for change in &plan.changes {

@@ -1,4 +1,4 @@
-//! The clock that governor sees: Tokio's, running faster or slower as the rate changes.
+//! The clock that governor sees: Tokio's clock, running faster or slower as the rate changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 /// A clock whose speed is the rate knob.
 ///
-/// governor cannot change a limiter's quota, and moving its state to a new limiter re-bases time. So the quota's rate is
-/// fixed, and time runs at `speed`: twice the speed is twice the rate, zero is a pause, and debt stays what it is in tokens.
+/// governor cannot change a limiter's quota, and moving its state to a new limiter shifts its time base. So the quota's
+/// rate is fixed, and time runs at `speed`: twice the speed is twice the rate, zero is a pause, and debt in tokens
+/// stays the same.
 #[derive(Debug, Clone)]
 pub(super) struct SpeedClock(Arc<Mutex<Pace>>);
 

@@ -1,20 +1,21 @@
-//! What a throttle does to the rate of a scope, and how the rate comes back. Pure: the time is an argument.
+//! How a throttle lowers the rate of a scope, and how the rate recovers. Pure: the time is an argument.
 
 use std::time::Duration;
 
 use crate::item::Units;
 
-/// How a scope's rate answers to throttles.
+/// How a scope's rate responds to throttles.
 ///
-/// A throttle lowers the rate to a share of what the scope was last seen to serve, at most once a second. From there it
-/// follows a cubic curve: quickly up to just under the rate at which it was throttled, slowly past it, and faster again
-/// the longer nothing is throttled, up to the budget and never beyond. So a limit that stays is met rarely, and one that
-/// went away costs little.
+/// A throttle lowers the rate to a share of what the scope was last seen to serve, at most once a second. From there
+/// the rate follows a cubic curve: it rises quickly to just under the rate at which it was throttled, slowly past it,
+/// and then faster the longer nothing is throttled, up to the budget and never beyond. So a limit that stays is hit
+/// rarely, and a limit that is lifted costs little.
 ///
-/// The constants were chosen by simulation: `cargo bench --bench capacity -- --sweep`, the real engine against the capacity
-/// model in virtual time, 3 to 9 ms a request, a budget of twice what is allowed. What was used of that, and the requests
-/// that were throttled, where the limit is the table's and where it is that of its partitions; and how long after a minute
-/// in which everything was throttled nine tenths of the rate were back:
+/// The constants were chosen by simulation: `cargo bench --bench capacity -- --sweep` runs the real engine against the
+/// capacity model in virtual time, at 3 to 9 ms a request, with a budget of twice the limit. The columns "table" and
+/// "partitions" show the used share of the limit and the share of throttled requests, for a limit of the table and for
+/// a limit of its partitions. The last column shows how long it took to recover nine tenths of the rate after a minute
+/// in which everything was throttled:
 ///
 /// | decrease | recovery | table | partitions | after a storm |
 /// | --- | --- | --- | --- | --- |
@@ -27,16 +28,16 @@ use crate::item::Units;
 /// | 0.8 | 30 s | 99.9 %, 0.12 % | 99.6 %, 0.64 % | 26 s |
 /// | 0.8 | 40 s | 100.0 %, 0.10 % | 99.6 %, 1.00 % | 37 s |
 ///
-/// A floor of 5 % instead of 1 % made no difference. The sweep is at a tenth of a real table's limits, where a few requests
-/// are a large share; at full size fewer are throttled.
+/// A floor of 5 % instead of 1 % made no difference. The sweep runs at a tenth of a real table's limits, where a few
+/// requests are a large share. At full size, the share of throttled requests is smaller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feedback {
-    /// A throttle leaves this share of the rate that was served.
+    /// A throttle reduces the rate to this share of what was served.
     pub decrease: f64,
-    /// Seconds in which a scope that was slowed to nothing has its whole budget again: the growth, as a share of the
-    /// budget.
+    /// Seconds in which a scope that was slowed to nothing regains its whole budget. This sets the growth as a share of
+    /// the budget.
     pub recovery: f64,
-    /// The least rate, as a share of the budget: enough requests to notice that a limit has gone.
+    /// The lowest rate, as a share of the budget. It allows enough requests to notice that a limit was lifted.
     pub floor: f64,
 }
 
@@ -46,11 +47,11 @@ impl Default for Feedback {
     }
 }
 
-/// One throttle never lowers a rate below this share of it: what was served in a scope's first moments, or in a pause,
+/// One throttle never lowers a rate below this share of it. What a scope served in its first moments, or in a pause,
 /// says little about what it can serve.
 const LARGEST_STEP: f64 = 0.5;
 
-/// Throttles that come within this time of a decrease are answers to requests sent before it.
+/// Throttles within this time after a decrease belong to requests sent before it.
 const BETWEEN_DECREASES: Duration = Duration::from_secs(1);
 
 /// The rate of one scope.
@@ -62,14 +63,14 @@ pub(super) struct Rate {
     served: Served,
 }
 
-/// Since a decrease.
+/// The state since a decrease.
 #[derive(Debug, Clone, Copy)]
 struct Slowed {
     since: Duration,
     from: Units,
-    /// The rate that was too much.
+    /// The rate that was too high.
     ceiling: Units,
-    /// The largest budget since. Under a smaller one nothing near it is tried, so that nothing is forgotten either.
+    /// The largest budget since then. Under a smaller one, no rate near it is tried, so the slowdown is kept.
     budget: Units,
 }
 
@@ -82,12 +83,12 @@ impl Rate {
         self.budget
     }
 
-    /// Whether it goes slower than its budget, and comes back by itself.
+    /// Whether the rate is below its budget and will recover by itself.
     pub(super) fn is_slowed(&mut self, now: Duration) -> bool {
         self.at(now) < self.budget
     }
 
-    /// Capacity units per second now. What was slowed and is back at its budget is slowed no more.
+    /// The rate now, in capacity units per second. A rate that has recovered its budget no longer counts as slowed.
     pub(super) fn at(&mut self, now: Duration) -> Units {
         let Some(slowed) = self.slowed else { return self.budget };
         if self.budget <= 0.0 {
@@ -100,8 +101,8 @@ impl Rate {
         rate.min(self.budget)
     }
 
-    /// Another budget, from now on; zero pauses. What is slowed recovers from the rate that was tried last: neither in a
-    /// pause nor under a lower budget is more learnt.
+    /// Changes the budget from now on. Zero pauses. A slowed rate recovers from the rate that was tried last, because
+    /// nothing is learnt in a pause or under a lower budget.
     pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
         let budget = budget.max(0.0);
         let tried = self.at(now);
@@ -116,7 +117,7 @@ impl Rate {
         self.budget = budget;
     }
 
-    /// Notes what a request consumed that was not throttled.
+    /// Notes what a request that was not throttled consumed.
     pub(super) fn served(&mut self, now: Duration, units: Units) {
         self.served.add(now, units);
     }
@@ -135,7 +136,7 @@ impl Rate {
         true
     }
 
-    /// Goes at this rate, as if it had been throttled there, and comes back from it.
+    /// Lowers the rate to this one, as if it had been throttled there. It recovers from it.
     pub(super) fn slow_to(&mut self, now: Duration, rate: Units) {
         let from = rate.clamp(self.floor(), self.budget);
         let ceiling = (from / self.feedback.decrease).min(self.budget);
@@ -154,10 +155,10 @@ impl Rate {
     }
 }
 
-/// No rate is lowered below this, in capacity units per second: one small request every two seconds.
+/// No rate falls below this, in capacity units per second: one small request every two seconds.
 const LEAST: Units = 0.5;
 
-/// What was served in less than this many seconds is taken to be what is served in so many.
+/// A measurement shorter than this number of seconds counts as one of this length.
 const FIRST_MOMENTS: f64 = 0.25;
 
 /// Capacity units served in about the last second: a sliding window of two halves.
@@ -172,7 +173,8 @@ struct Served {
 impl Served {
     fn add(&mut self, now: Duration, units: Units) {
         if self.began.is_none() {
-            (self.began, self.window) = (Some(now), now);
+            self.began = Some(now);
+            self.window = now;
         }
         self.roll(now);
         self.units += units;
@@ -182,8 +184,8 @@ impl Served {
         self.roll(now);
         let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
         match self.began {
-            // In the first second the window is not full yet; and a limit that was not used before serves a second's worth
-            // on top of what it can sustain.
+            // In the first second the window is not full yet. Also, a limit that was unused before serves an extra
+            // second's worth beyond what it can sustain.
             Some(began) if began == self.window => self.units / into.max(FIRST_MOMENTS) / 2.0,
             _ => self.before * (1.0 - into) + self.units,
         }
@@ -209,9 +211,11 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    /// A scope that serves `limit`, asked for as much as it lets through; returns throttled seconds and units served.
+    /// Runs a scope that can serve `limit` and is asked for all that its rate allows. Returns the number of decreases
+    /// and the units served.
     fn run(rate: &mut Rate, limit: impl Fn(f64) -> f64, seconds: u32) -> (u32, f64) {
-        let (mut throttled, mut served) = (0, 0.0);
+        let mut throttled = 0;
+        let mut served = 0.0;
         for step in 0..seconds * 20 {
             let now = f64::from(step) / 20.0;
             let asked = rate.at(at(now)) / 20.0;
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn it_settles_just_under_a_limit_that_it_cannot_see() {
+    fn the_rate_settles_just_under_an_unknown_limit() {
         for times in [1.2, 2.0, 10.0] {
             let mut rate = Rate::new(1000.0 * times, Feedback::default());
             let (decreases, served) = run(&mut rate, |_| 1000.0, 300);
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_storm_it_is_back_within_thirty_seconds() {
+    fn the_rate_recovers_within_thirty_seconds_after_a_storm() {
         let mut rate = Rate::new(1000.0, Feedback::default());
         run(&mut rate, |now| if now < 60.0 { 0.0 } else { 1000.0 }, 60);
         assert!(rate.at(at(60.0)) < 100.0, "{}", rate.at(at(60.0)));
@@ -245,11 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_changes_at_once_in_both_directions() {
+    fn a_budget_changes_immediately_in_both_directions() {
         let mut rate = Rate::new(1000.0, Feedback::default());
         rate.set_budget(at(1.0), 0.0);
         assert!(rate.at(at(1.0)).abs() < 1e-9);
-        assert!(!rate.throttled(at(1.0)), "what is paused cannot be slowed");
+        assert!(!rate.throttled(at(1.0)), "a paused rate cannot be slowed");
         rate.set_budget(at(1.0), 50.0);
         assert!((rate.at(at(1.0)) - 50.0).abs() < 1e-9);
         rate.throttled(at(2.0));
@@ -257,9 +261,9 @@ mod tests {
         assert!(rate.at(at(2.0)) <= 10.0);
     }
 
-    /// The lower budget says nothing of the limit that was met, and a pause proves nothing of it.
+    /// The lower budget says nothing about the limit that was hit, and a pause proves nothing about it.
     #[test]
-    fn a_budget_that_is_lowered_for_a_while_forgets_no_throttle() {
+    fn a_temporarily_lowered_budget_does_not_forget_a_throttle() {
         for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0), (5.0, 30.0), (5.0, 3600.0)] {
             let mut rate = Rate::new(1000.0, Feedback::default());
             rate.slow_to(at(10.0), 10.0);
@@ -275,12 +279,12 @@ mod tests {
         let mut rate = Rate::new(1000.0, Feedback::default());
         rate.slow_to(at(10.0), 10.0);
         rate.set_budget(at(10.0), 5.0);
-        assert!(rate.throttled(at(20.0)), "there, too");
+        assert!(rate.throttled(at(20.0)), "a lowered budget can be throttled too");
         rate.at(at(30.0));
         rate.set_budget(at(30.0), 1000.0);
         assert!(rate.is_slowed(at(30.0)) && rate.at(at(30.0)) < 500.0, "{}", rate.at(at(30.0)));
 
-        // A raised one begins no higher than its floor.
+        // After a raise, the rate starts no higher than its floor.
         let mut rate = Rate::new(100.0, Feedback::default());
         rate.slow_to(at(10.0), 10.0);
         rate.set_budget(at(15.0), 100_000.0);
@@ -288,14 +292,16 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is throttled and whenever: between the floor and the budget, never two decreases within a second.
+        /// Whatever is throttled and whenever, the rate stays between the floor and the budget, with no two decreases
+        /// within a second.
         #[test]
         fn the_rate_stays_between_floor_and_budget(
             budget in 0.5..100_000.0_f64,
             events in proptest::collection::vec((0.0..3.0_f64, any::<bool>(), 0.0..500.0_f64), 1..100),
         ) {
             let mut rate = Rate::new(budget, Feedback::default());
-            let (mut now, mut last) = (0.0, -10.0);
+            let mut now = 0.0;
+            let mut last = -10.0;
             for (wait, throttled, served) in events {
                 now += wait;
                 rate.served(at(now), served);

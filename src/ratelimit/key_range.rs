@@ -1,4 +1,4 @@
-//! Key ranges: a client cannot see partitions, so a range of the key hash, a segment, stands for one.
+//! Key ranges. A client cannot see partitions, so a range of the key hash (a segment) stands for one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::item::PartitionHash;
 use crate::item::Units;
 use crate::plan::Access;
 
-/// The buckets of one key range, that is, of one segment while it is worked on.
+/// The buckets of one key range, that is, of one segment in progress.
 #[derive(Debug)]
 pub struct KeyRange {
     name: u64,
@@ -24,29 +24,30 @@ pub struct KeyRange {
     turns: Mutex<HashMap<PartitionHash, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// The key ranges that are worked on, and which of them were throttled just now.
+/// The key ranges in progress, and those that were throttled recently.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
     active: AtomicUsize,
     made: AtomicU64,
     throttles: AtomicU64,
-    /// By key range, when it was throttled last: at most one entry for each that is worked on, or was within
-    /// [`TOGETHER`].
+    /// When each key range was throttled last. There is at most one entry for each range that is in progress or was so
+    /// within [`TOGETHER`].
     throttled: Mutex<HashMap<u64, Instant>>,
 }
 
-/// Key ranges that are throttled within this time of one another are throttled together.
+/// Key ranges that are throttled within this time count as throttled together.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// If so many of the key ranges that are worked on are throttled together, not one of them is hot but the table as a whole
-/// asks its partitions for too much; new segments would each have to learn it anew.
+/// If this share of the active key ranges is throttled together, no single range is hot: the table as a whole asks too
+/// much of its partitions. Slowing only the ranges would not help, because each new segment would have to learn it
+/// again.
 const MANY: f64 = 0.25;
 
-/// Of fewer key ranges than this nothing is concluded.
+/// With fewer throttled key ranges than this, nothing is concluded.
 const FEW: usize = 4;
 
 impl Ranges {
-    /// The buckets of a segment that is about to be worked on.
+    /// Creates the buckets of a segment that is about to begin.
     pub(super) fn begin(self: &Arc<Self>, budget: Budget, feedback: Feedback) -> KeyRange {
         self.active.fetch_add(1, Ordering::Relaxed);
         KeyRange {
@@ -58,33 +59,34 @@ impl Ranges {
         }
     }
 
-    /// Requests that were throttled for the sake of a key range.
+    /// Number of requests that were throttled because of a key range.
     pub(super) fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }
 }
 
 impl KeyRange {
-    /// Capacity units per second that it may use now.
+    /// The rate that it may use now, in capacity units per second.
     pub fn rate(&self, access: Access) -> Units {
         self.bucket(access).rate()
     }
 
-    /// The turn of a partition key whose items are set aside: who holds it goes first. Turns are first come, first served.
+    /// The turn of a partition key whose items are set aside: the holder goes first. Turns are first come, first
+    /// served.
     pub(crate) fn turn(&self, key: PartitionHash) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody but the map knows those whose items are done.
+        // If only the map holds a turn, the items of its key are done.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(key).or_default())
     }
 
-    /// Whether items of this key are set aside: others of it must queue behind them.
+    /// Whether items of this key are set aside. Other items of the key must queue behind them.
     pub(crate) fn is_set_aside(&self, key: PartitionHash) -> bool {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) > 1)
     }
 
-    /// Notes a throttle of this range; whether many others were throttled just now, too.
+    /// Notes a throttle of this range. Returns whether many others were throttled recently, too.
     pub(super) fn throttled_with_many(&self) -> bool {
         self.all.throttles.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Token buckets of partition keys: a billion keys, and memory for those that are busy now.
+//! Token buckets of partition keys. A table may have a billion keys; only busy ones take memory.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,24 +19,24 @@ use super::clock::SpeedClock;
 use super::feedback::Feedback;
 use crate::item::{PartitionHash, Units};
 
-/// The states lie in so many parts, each behind a lock of its own, so that threads seldom meet.
+/// The states are divided into this number of shards, each with its own lock, so that threads rarely contend.
 const SHARDS: usize = 16;
 
-/// A shard with more states than this forgets, before it grows, those whose bucket is full again: they would be granted
-/// everything anyway. A key that is asked for once is forgettable after a few milliseconds, so all shards together keep
-/// some hundred thousand keys, about two megabytes, however many keys a table has.
+/// A shard with more states than this drops the states of full buckets before it grows: those keys would be granted
+/// everything anyway. A key that is used once can be dropped after a few milliseconds. All shards together keep some
+/// hundred thousand keys in about two megabytes, however many keys a table has.
 const STATES_PER_SHARD: usize = 4_096;
 
-/// Keys that DynamoDB throttles get a bucket with a rate of its own, so many at most; of more, the one that was throttled
-/// longest ago loses it and has the common rate again.
+/// Keys that DynamoDB throttles get a bucket with a rate of their own, up to this number of keys. Beyond it, the key
+/// that was throttled longest ago loses its bucket and uses the common rate again.
 const MAX_SLOWED: usize = 256;
 
-/// So many throttles of one key, each within [`REPEATED_WITHIN`] of the one before, are about that key and not about
-/// its neighbours in the key range.
+/// If a key is throttled this number of times, each within [`REPEATED_WITHIN`] of the last, the throttles are about
+/// that key and not about its neighbours in the key range.
 const REPEATED: u32 = 3;
 const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 
-/// The token buckets of all partition keys, for reads or for writes. All have one budget.
+/// The token buckets of all partition keys, for reads or for writes. They share one budget per key.
 #[derive(Debug)]
 pub(super) struct Keyed {
     limiter: RwLock<Limiter>,
@@ -44,13 +44,13 @@ pub(super) struct Keyed {
     clock: SpeedClock,
     feedback: Feedback,
     slowed: Mutex<HashMap<PartitionHash, Slowed>>,
-    /// How many of `slowed` have a bucket: looked at before the lock is taken.
+    /// Number of `slowed` keys that have a bucket. It is checked before taking the lock.
     buckets: AtomicUsize,
     throttles: AtomicU64,
 }
 
-/// governor's limiter of the common budget. governor cannot change a quota: another budget gets another limiter, over the
-/// same states.
+/// governor's limiter of the common budget. governor cannot change a quota, so another budget needs another limiter
+/// over the same states.
 #[derive(Debug)]
 struct Limiter {
     governor: RateLimiter<PartitionHash, States, SpeedClock, NoOpMiddleware<Duration>>,
@@ -80,8 +80,8 @@ impl Keyed {
         }
     }
 
-    /// Another budget for each key from now on, also for those who wait. Debt stays. A larger
-    /// burst is there at once, which is a tenth of a second's budget.
+    /// Changes the budget of each key from now on, even for waiters. Debt stays. A larger burst is available
+    /// immediately; it is a tenth of a second's budget.
     pub(super) fn set_budget(&self, budget: Units) {
         let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
         self.clock.set_speed(speed_for(budget));
@@ -90,12 +90,12 @@ impl Keyed {
         self.lock().values().filter_map(|slowed| slowed.bucket.as_ref()).for_each(|bucket| bucket.set_budget(budget));
     }
 
-    /// Capacity units per second that each key may use.
+    /// The budget of each key, in capacity units per second.
     pub(super) fn budget(&self) -> Units {
         self.limiter.read().unwrap_or_else(PoisonError::into_inner).budget
     }
 
-    /// Takes units of a key if they are there now. False, and nothing is taken, where they would have to be waited for.
+    /// Takes units of a key if they are available now. Otherwise returns false and takes nothing.
     pub(super) fn try_acquire(&self, key: PartitionHash, units: Units) -> bool {
         match self.own_bucket(key) {
             Some(bucket) => bucket.try_acquire(units),
@@ -103,11 +103,11 @@ impl Keyed {
         }
     }
 
-    /// Waits until units of a key may be used, and takes them. The order among those who wait for one key is the
-    /// caller's to keep. Safe to drop at any point: nothing is taken until it returns.
+    /// Waits until units of a key may be used, and takes them. The caller keeps the order among the waiters of one key.
+    /// Safe to drop at any point: nothing is taken until it returns.
     ///
-    /// A refund, and whether the key goes at a rate of its own, is noticed within [`LOOK_AGAIN`]: so many keys have no memory
-    /// to spare for being told.
+    /// A refund, or a change between the common rate and a rate of its own, is noticed within [`LOOK_AGAIN`]. Notifying
+    /// waiters would take memory for each of very many keys.
     pub(super) async fn acquire(&self, key: PartitionHash, units: Units) {
         loop {
             if let Some(bucket) = self.own_bucket(key) {
@@ -124,20 +124,21 @@ impl Keyed {
         }
     }
 
-    /// Returns when the key goes by this bucket no more.
+    /// Returns when the key no longer uses this bucket.
     async fn loses(&self, key: PartitionHash, bucket: &Arc<Bucket>) {
         while self.own_bucket(key).is_some_and(|own| Arc::ptr_eq(&own, bucket)) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// Settles what was taken of a key against what was consumed.
+    /// Settles what was taken for a key against what was consumed.
     pub(super) fn settle(&self, key: PartitionHash, taken: Units, consumed: Units) {
         if let Some(bucket) = self.own_bucket(key) {
             return bucket.settle(taken, consumed);
         }
-        let (taken, used) = (to_tokens(taken), to_tokens(consumed));
-        // Most estimates are right, and then there is nothing to look up.
+        let taken = to_tokens(taken);
+        let used = to_tokens(consumed);
+        // Most estimates are right, and then no lookup is needed.
         if used > taken {
             self.states.debt(key, used - taken, nanos(self.clock.now()));
         } else if taken > used {
@@ -145,10 +146,11 @@ impl Keyed {
         }
     }
 
-    /// DynamoDB throttled a request for this key's range, which goes at `range_rate` by now. On repetition the key itself is
-    /// slowed, and begins there.
+    /// DynamoDB throttled a request for this key's range, whose rate is now `range_rate`. If this repeats, the key
+    /// itself is slowed and starts at that rate.
     pub(super) fn throttled(&self, key: PartitionHash, range_rate: Units) {
-        let (now, budget) = (Instant::now(), self.budget());
+        let now = Instant::now();
+        let budget = self.budget();
         let mut slowed = self.lock();
         if slowed.len() >= MAX_SLOWED && !slowed.contains_key(&key) {
             self.forget_oldest(&mut slowed);
@@ -172,18 +174,18 @@ impl Keyed {
         }
     }
 
-    /// Throttles that were taken to be about one key.
+    /// Number of throttles that were attributed to one key.
     pub(super) fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }
 
-    /// Keys that go at a rate of their own now.
+    /// Number of keys that have a rate of their own now.
     #[cfg(test)]
     fn slowed(&self) -> usize {
         self.buckets.load(Ordering::Relaxed)
     }
 
-    /// Keys whose state is remembered now.
+    /// Number of keys whose state is remembered now.
     #[cfg(test)]
     fn remembered(&self) -> usize {
         self.states.shards.iter().map(|shard| lock(shard).len()).sum()
@@ -233,7 +235,7 @@ impl Limiter {
 /// Theoretical arrival times by key.
 type Shard = HashMap<PartitionHash, u64, BuildHasherDefault<AsIs>>;
 
-/// The hash of a key is its hash.
+/// A hasher that returns the key unchanged, because the key is already a hash.
 #[derive(Debug, Default)]
 struct AsIs(u64);
 
@@ -243,7 +245,7 @@ impl Hasher for AsIs {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Not called for a `PartitionHash`, which is one u64; right all the same.
+        // A `PartitionHash` is one u64, so this is not called for it. It is correct anyway.
         bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 
@@ -252,12 +254,12 @@ impl Hasher for AsIs {
     }
 }
 
-/// governor's state of each busy key: the theoretical arrival time of its next token, by the clock of the keys.
+/// governor's state of each busy key: the theoretical arrival time of its next token, on the clock of the keys.
 #[derive(Debug, Clone)]
 struct States {
     shards: Arc<[Mutex<Shard>; SHARDS]>,
     clock: SpeedClock,
-    /// The limiter that sees these states was made at this time, and counts from there. What is before it is a full bucket
+    /// When the limiter that sees these states was made; it counts from there. Any earlier time means a full bucket
     /// either way.
     start: u64,
 }

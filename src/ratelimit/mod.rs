@@ -1,5 +1,5 @@
-//! Waiting on our own side, so that DynamoDB does not have to throttle: token buckets in capacity units for every scope that
-//! a request touches, and rates that respond to throttles.
+//! Our own rate limits, so that DynamoDB does not have to throttle: token buckets in capacity units for every scope
+//! that a request touches, and rates that respond to throttles.
 
 mod bucket;
 mod budget;
@@ -20,7 +20,7 @@ pub(crate) use waiters::Waiters;
 
 use crate::item::Units;
 
-/// Capacity units per second that a job may take.
+/// Capacity units per second that a job may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
     /// Write capacity units per second.
@@ -29,15 +29,15 @@ pub struct Budget {
     pub read: Units,
 }
 
-/// What a job may take of every scope, in capacity units per second.
+/// What a job may use of every scope, in capacity units per second.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Budgets {
-    /// Of the whole table.
+    /// For the whole table.
     pub table: Budget,
-    /// Of one key range: one segment of the run.
+    /// For one key range: one segment of the run.
     pub per_key_range: Budget,
-    /// Of the items of one partition key.
+    /// For the items of one partition key.
     pub per_partition_key: Budget,
-    /// Of each index, in the order of the table's description; writes. A local index has none of its own.
+    /// For the writes of each index, in the order of the table's description. A local index has no budget of its own.
     pub indexes: Vec<Option<Units>>,
 }

@@ -1,8 +1,8 @@
 //! The scopes that a request touches, each with a token bucket: partition key, key range, index, table.
 //!
-//! Permits are acquired from narrow to wide, one scope after the other: who waits for a narrow scope holds nothing of a
-//! wider one, so that a hot key never sits on tokens that others could use. Clients cannot see partitions: a *key range* is
-//! a segment of the run, which is a range of the key hash.
+//! Permits are acquired from narrow to wide, one scope after the other. A request that waits for a narrow scope holds
+//! no permit of a wider one, so a hot key never blocks tokens that others could use. Clients cannot see partitions: a
+//! *key range* is a segment of the run, which is a range of the key hash.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -23,14 +23,14 @@ use crate::plan::Access;
 pub struct Scopes {
     reads: Side,
     writes: Side,
-    /// By place in the table's description when the job began; those that are new since follow.
+    /// In the order of the table's description when the job began, followed by newer indexes.
     indexes: RwLock<Arc<[IndexScope]>>,
     key_ranges: Mutex<KeyRanges>,
     feedback: Feedback,
     ranges: Arc<Ranges>,
 }
 
-/// What each key range may use, and those that are worked on: few more than the run has lanes.
+/// The budget of each key range, and the key ranges in progress: only a few more than the run has lanes.
 #[derive(Debug)]
 struct KeyRanges {
     budget: Budget,
@@ -41,20 +41,20 @@ struct KeyRanges {
 struct Side {
     table: Bucket,
     keys: Keyed,
-    /// Who waits for units of some partition key.
+    /// Requests that wait for units of some partition key.
     wait_for_key: Waiters,
-    /// Who waits for units of some key range.
+    /// Requests that wait for units of some key range.
     wait_for_range: Waiters,
 }
 
 #[derive(Debug, Clone)]
 struct IndexScope {
     name: String,
-    /// A local index has none: the table pays for it.
+    /// `None` for a local index, because the table pays for it.
     writes: Option<Arc<Bucket>>,
 }
 
-/// Where a scope stands, for those who show it.
+/// The state of a scope, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScopeStatus {
     /// The index's name; empty for the table.
@@ -63,31 +63,31 @@ pub struct ScopeStatus {
     pub is_index: bool,
     /// Reads or writes.
     pub access: Access,
-    /// Capacity units per second that it may use.
+    /// The rate that it may use, in capacity units per second.
     pub budget: Units,
-    /// And that it uses at most now, because DynamoDB throttled it.
+    /// The rate that it may use now. It is lower than the budget after DynamoDB throttled the scope.
     pub rate: Units,
     /// Requests that wait for it.
     pub waiting: usize,
-    /// Requests that DynamoDB has throttled for its sake.
+    /// Requests that DynamoDB throttled because of it.
     pub throttles: u64,
 }
 
-/// Where the scopes of one kind stand that have no name: all partition keys, or all key ranges.
+/// The state of all scopes of one kind without names: all partition keys, or all key ranges.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NarrowStatus {
     /// `partition key` or `key range`.
     pub kind: &'static str,
     /// Reads or writes.
     pub access: Access,
-    /// Capacity units per second that each may use.
+    /// The rate that each may use, in capacity units per second.
     pub budget: Units,
     /// Requests that wait for one of them.
     pub waiting: usize,
 }
 
 impl Scopes {
-    /// The buckets of a job with these budgets; `index_names` are those of the table's description, in its order.
+    /// The buckets of a job with these budgets. `index_names` are the indexes of the table's description, in its order.
     pub fn new(budgets: &Budgets, index_names: &[String], feedback: Feedback) -> Arc<Scopes> {
         let side = |table: Units, key: Units| Side {
             table: Bucket::new(table, feedback),
@@ -109,7 +109,7 @@ impl Scopes {
         })
     }
 
-    /// The buckets of a segment that is about to be worked on.
+    /// Creates the buckets of a segment that is about to begin.
     pub fn key_range(&self) -> Arc<KeyRange> {
         let mut ranges = self.key_ranges();
         let range = Arc::new(self.ranges.begin(ranges.budget, self.feedback));
@@ -118,8 +118,8 @@ impl Scopes {
         range
     }
 
-    /// Gives a scope another budget, at once, also for those who wait; what was learnt from throttles stays. An index that
-    /// is not known yet has a bucket from now on, behind those that are.
+    /// Changes the budget of a scope immediately, even for waiters. What was learnt from throttles stays. An unknown
+    /// index gets a bucket, after the known ones.
     pub fn set_budget(&self, scope: &Scope, access: Access, units: Units) {
         match scope {
             Scope::Table => self.table(access).set_budget(units),
@@ -149,7 +149,7 @@ impl Scopes {
         }
     }
 
-    /// The place of an index by its name: in the table's description when the job began, or behind those.
+    /// The place of an index by its name: its place in the table's description when the job began, or a later one.
     pub fn index_place(&self, name: &str) -> Option<usize> {
         self.indexes().iter().position(|index| index.name == name)
     }
@@ -159,7 +159,7 @@ impl Scopes {
         &self.side(access).table
     }
 
-    /// Capacity units per second that one key range may use.
+    /// The rate that one key range may use, in capacity units per second.
     pub fn per_key_range(&self, access: Access) -> Units {
         let budget = self.key_ranges().budget;
         match access {
@@ -168,14 +168,13 @@ impl Scopes {
         }
     }
 
-    /// Takes units of a partition key if they are there now. False, and nothing is taken, where they would have to be
-    /// waited for.
+    /// Takes units of a partition key if they are available now. Otherwise returns false and takes nothing.
     pub fn try_key(&self, access: Access, key: PartitionHash, units: Units) -> bool {
         self.side(access).keys.try_acquire(key, units)
     }
 
-    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: what was taken
-    /// by then is given back.
+    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: what was
+    /// taken by then is given back.
     pub async fn keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
         let side = self.side(access);
         let mut taken = Taken { from: &side.keys, keys: &[] };
@@ -186,7 +185,7 @@ impl Scopes {
         taken.keys = &[];
     }
 
-    /// Waits for the units of a write in its key range, and then in each index that it touches; not in the table.
+    /// Waits for the units of a write in its key range, then in each index that it touches, but not in the table.
     pub async fn narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
         self.writes.range(range.bucket(Access::Write), cost.table).await;
         if cost.indexes.is_empty() {
@@ -200,7 +199,7 @@ impl Scopes {
         }
     }
 
-    /// Settles a write that was taken from every scope: `taken` against what was consumed.
+    /// Settles a write whose units were taken from every scope: `taken` against `consumed`.
     pub fn settle_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
         self.writes.keys.settle(key, taken.table, consumed.table);
         range.bucket(Access::Write).settle(taken.table, consumed.table);
@@ -220,7 +219,7 @@ impl Scopes {
         }
     }
 
-    /// Waits for a read's units in its partition key, where one is known, in its key range, and in the table.
+    /// Waits for a read's units in its partition key (if known), in its key range, and in the table.
     pub async fn read(&self, range: &KeyRange, key: Option<PartitionHash>, units: Units) {
         if let Some(key) = key {
             self.reads.key(key, units).await;
@@ -229,7 +228,7 @@ impl Scopes {
         self.reads.table.acquire(units).await;
     }
 
-    /// Settles a read: `consumed` in all, of which `of_key` by items of the key that it was acquired for.
+    /// Settles a read. `consumed` is the total; items of the key that it was acquired for consumed `of_key` of it.
     pub fn settle_read(
         &self,
         range: &KeyRange,
@@ -245,11 +244,11 @@ impl Scopes {
         self.reads.table.settle(taken, consumed);
     }
 
-    /// DynamoDB throttled a request: the scopes that its reasons name go slower. Without reasons that is the table.
+    /// DynamoDB throttled a request. The scopes that its reasons name slow down; without reasons, the table does.
     ///
-    /// Reasons (developer guide, "Diagnosing throttling") are `Table…` or `Index…`, `Read…` or `Write…`, and name a limit. A
-    /// key-range reason names no range: it is taken to be the item's own, and on repetition its partition key; where many
-    /// ranges are throttled together, the table.
+    /// Reasons (developer guide, "Diagnosing throttling") are `Table…` or `Index…`, `Read…` or `Write…`, and name a limit.
+    /// A key-range reason names no range. It is taken to mean the item's own range and, if it repeats, also the item's
+    /// partition key. If many ranges are throttled together, the table slows down as well.
     pub fn throttled(
         &self,
         access: Access,
@@ -261,7 +260,7 @@ impl Scopes {
             self.table(access).throttled();
         }
         for ThrottlingReason { reason, resource } in reasons {
-            // Hot partitions of an index are other ones than the table's: the index is the narrowest scope that is known.
+            // The hot partitions of an index are not the table's, so the index is the narrowest scope that is known.
             if reason.starts_with("Index") {
                 self.index_or_table_throttled(access, resource);
             } else if reason.contains("KeyRange") {
@@ -278,7 +277,7 @@ impl Scopes {
         }
     }
 
-    /// Where every scope stands that has a name: the table's reads and writes, and each index.
+    /// The state of every scope that has a name: the table's reads and writes, and each index.
     pub fn status(&self) -> Vec<ScopeStatus> {
         let status = |name: &str, access, bucket: &Bucket| ScopeStatus {
             name: name.to_owned(),
@@ -295,7 +294,7 @@ impl Scopes {
         tables.into_iter().chain(global.map(|(name, writes)| status(name, Access::Write, writes))).collect()
     }
 
-    /// Who waits for scopes that have no name: of each kind that somebody waits for, from narrow to wide.
+    /// The kinds of scopes without names that requests wait for, from narrow to wide.
     pub fn waited_for(&self) -> Vec<NarrowStatus> {
         let of =
             |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
@@ -309,8 +308,8 @@ impl Scopes {
         all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
     }
 
-    /// Requests that DynamoDB has throttled, by the scope that was slowed for it; only those that were. One request can be
-    /// throttled for the sake of several.
+    /// Number of requests that DynamoDB throttled, by the scope that was slowed for it; only scopes with any. One
+    /// request can count in several scopes.
     pub fn throttles(&self) -> Vec<(String, u64)> {
         let named = self.status().into_iter().map(|scope| match (scope.is_index, scope.access) {
             (true, _) => (format!("index {}", scope.name), scope.throttles),
@@ -349,7 +348,7 @@ impl Scopes {
     }
 }
 
-/// Units of partition keys that are given back, unless all are there.
+/// Units of partition keys that are given back on drop, unless all were acquired.
 struct Taken<'a> {
     from: &'a Keyed,
     keys: &'a [(PartitionHash, Units)],
@@ -362,7 +361,7 @@ impl Drop for Taken<'_> {
 }
 
 impl Side {
-    /// Waits for units of a partition key, and counts who does.
+    /// Waits for units of a partition key, and counts the waiter.
     async fn key(&self, key: PartitionHash, units: Units) {
         if !self.keys.try_acquire(key, units) {
             let _waits = self.wait_for_key.one_more();

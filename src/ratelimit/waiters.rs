@@ -1,17 +1,17 @@
-//! Who waits, for those who show it.
+//! Counts of waiting requests, for display.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many wait for one thing. Touched only by those who do have to wait.
+/// Number of requests that wait for one thing. Only requests that have to wait touch it.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters(AtomicUsize);
 
-/// One who waits, for as long as it lives.
+/// One waiting request, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Waiter<'a>(&'a AtomicUsize);
 
 impl Waiters {
-    /// How many there are now.
+    /// The current number of waiters.
     pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,33 +1,33 @@
-//! When a daily window is open. Pure: the caller says what time it is.
+//! When a daily window is open. Pure: the caller passes the time.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 
 use crate::plan::Window;
 
-/// Days ahead in which the next opening or closing is looked for. A day has one of each, but for a day whose change of
-/// the clocks swallows the window, and for the day that a zone has once left out (Samoa, 2011-12-30).
+/// Number of days ahead in which the next opening or closing is searched. Each day has one of both, except for a day on
+/// which a clock change swallows the window, and for the day that a zone once skipped (Samoa, 2011-12-30).
 const DAYS_AHEAD: usize = 4;
 
-/// And so many back: a window that crosses midnight, on a day that is longer than others.
+/// Number of days back, for a window that crosses midnight on a day that is longer than others.
 const DAYS_BACK: usize = 2;
 
 impl Window {
-    /// Whether it is open at this moment. It is at the moment that it opens, and no longer at the one that it closes.
+    /// Whether the window is open at this moment. It includes the moment of opening, not that of closing.
     pub fn is_open(&self, at: Timestamp) -> bool {
         self.days_around(at).any(|(opens, closes)| opens <= at && at < closes)
     }
 
-    /// When it opens next, or closes next if it is open now. None for a window that never does.
+    /// When the window opens next, or closes next if it is open now. `None` if it never changes.
     pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
         let open = self.is_open(after);
         let mut changes: Vec<Timestamp> = self.days_around(after).flat_map(|(opens, closes)| [opens, closes]).collect();
         changes.sort();
-        // Two days' windows can touch, or overlap where a day is left out: that is no change.
+        // The windows of two days can touch, or overlap if a day is skipped. That is no change.
         changes.into_iter().find(|change| *change > after && self.is_open(*change) != open)
     }
 
-    /// Opening and closing of the days around a moment.
+    /// The opening and closing times of the days around a moment.
     fn days_around(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
         let today = self.zone.to_datetime(at).date();
         let first = (0..DAYS_BACK).fold(today, |day, _| day.yesterday().unwrap_or(day));
@@ -37,8 +37,8 @@ impl Window {
         })
     }
 
-    /// A local time as a moment. Where the clocks go forward over it, it is taken as if they had not yet; where they go
-    /// back and it comes twice, it is the first.
+    /// A local time as a moment. If the clocks go forward over it, it is taken as if they had not changed yet. If they
+    /// go back and it occurs twice, the first one is taken.
     fn moment(&self, day: Date, time: Time) -> Option<Timestamp> {
         self.zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok()
     }
@@ -86,19 +86,19 @@ mod tests {
         let length = |evening: &str| night.next_change(at(evening)).unwrap().duration_since(at(evening));
         assert_eq!(length("2026-03-28T21:00:00Z"), SignedDuration::from_hours(7));
         assert_eq!(length("2026-10-24T20:00:00Z"), SignedDuration::from_hours(9));
-        // It opens at a time that there is not: as if the clocks had not changed yet.
+        // The opening time does not exist: it is taken as if the clocks had not changed yet.
         let early = window("02:30", "05:00", "Europe/Paris");
         assert_eq!(early.next_change(at("2026-03-29T00:00:00Z")), Some(at("2026-03-29T01:30:00Z")));
-        // At a time that comes twice: at the first, and it does not close in between.
+        // The opening time occurs twice: the window opens at the first, and does not close in between.
         assert_eq!(early.next_change(at("2026-10-25T00:00:00Z")), Some(at("2026-10-25T00:30:00Z")));
         assert_eq!(early.next_change(at("2026-10-25T00:30:00Z")), Some(at("2026-10-25T04:00:00Z")));
-        // A window that the change swallows opens a day later.
+        // If the clock change swallows the window, it opens a day later.
         let brief = window("02:50", "03:20", "Europe/Paris");
         assert_eq!(brief.next_change(at("2026-03-28T12:00:00Z")), Some(at("2026-03-30T00:50:00Z")));
     }
 
     #[test]
-    fn a_day_that_was_left_out_is_no_day() {
+    fn a_skipped_day_is_ignored() {
         let noon = window("11:00", "13:00", "Pacific/Apia");
         let mut now = at("2011-12-29T12:00:00Z");
         for _ in 0..6 {
@@ -136,15 +136,15 @@ mod tests {
             })
     }
 
-    /// Seconds from 2009 to 2027: every second as likely as any other, so days with a change of clocks are among them.
+    /// Seconds from 2009 to 2027, all equally likely, so days with a clock change are among them.
     fn any_moment() -> impl Strategy<Value = Timestamp> {
         (1_230_768_000_i64..1_798_761_600).prop_map(|second| Timestamp::from_second(second).unwrap())
     }
 
     proptest! {
-        /// What it is now it stays until the next change, and then it is the other.
+        /// The window stays open or closed until its next change, and then it is the opposite.
         #[test]
-        fn it_stays_as_it_is_until_its_next_change(
+        fn a_window_does_not_change_before_its_next_change(
             window in any_window(), now in any_moment(), part in 0.0_f64..1.0,
         ) {
             let next = window.next_change(now).unwrap();
@@ -155,7 +155,7 @@ mod tests {
             prop_assert_eq!(window.is_open(next - 1.second()), window.is_open(now));
         }
 
-        /// Where the clocks have not changed for a day and will not for another, the local time alone decides.
+        /// If the clocks have not changed for a day and will not for another, the local time alone decides.
         #[test]
         fn on_a_plain_day_the_time_of_the_day_decides(window in any_window(), now in any_moment()) {
             let offset = |time: Timestamp| window.zone.to_offset(time);

@@ -1,35 +1,35 @@
-//! Why a state cannot be kept or read.
+//! Errors of the stores.
 
 use super::TransitionError;
 
-/// Why the state could not be kept or read.
+/// Why a request to a store failed.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StoreError {
     /// Another process owns the state file.
     #[error("{0}")]
     Locked(String),
-    /// The state file is of another plan, another table, another version, or not ours.
+    /// The state file belongs to another plan, table or program, or to a newer version.
     #[error("{0}")]
     Foreign(String),
-    /// The file cannot be read, or what is in it contradicts itself.
+    /// The file is damaged, or its contents contradict each other.
     #[error("{0}")]
     Corrupt(String),
     /// The disk, the directory or SQLite failed.
     #[error("{0}")]
     Io(String),
-    /// The disk or SQLite failed while this process was storing, so it stores nothing more. What was committed before
-    /// stays, and a later process resumes from it.
+    /// The disk or SQLite failed during a write, so this process stores nothing more. Earlier commits stay, and a later
+    /// process resumes from them.
     #[error("{0}")]
     Broken(String),
-    /// What was asked does not fit where the runs stand; nothing was changed. The text says what to ask instead.
+    /// The state of the runs does not allow the request. Nothing was changed. The message says why.
     #[error("{0}")]
     Refused(String),
-    /// A later session of the run has begun, or a later run has superseded it, so the caller's session may no longer change
-    /// anything. Nothing was stored. The caller must stop; the later session continues from what is committed.
+    /// A later session of the run has begun, so the caller's session may no longer change the run. Nothing was stored. The
+    /// caller must stop; the later session continues from the last commit.
     #[error("{0}")]
     Fenced(String),
-    /// Progress would have moved in a way that it never may.
+    /// The event is not a valid transition of the stored progress.
     #[error("the checkpoint was refused, and nothing of it was stored: {0}")]
     Transition(#[from] TransitionError),
 }

@@ -1,7 +1,7 @@
-//! Names of stored things.
+//! Names of stored records.
 //!
-//! They are opaque: outside of a store they are compared, shown and handed back, and nothing else. A store hands them out
-//! in ascending order. People see them as numbers, and the command line takes them as such.
+//! They are opaque: code outside a store only compares them, shows them and passes them back. A store assigns them in
+//! ascending order. Users see them as numbers, and pass them as numbers on the command line.
 
 use std::fmt;
 
@@ -14,13 +14,12 @@ macro_rules! stored_name {
         pub struct $name(pub(super) i64);
 
         impl $name {
-            /// From the number that people see. A store treats a number that it has not assigned like any other unknown
-            /// name.
+            /// Creates the name from the number that users see. A store treats an unassigned number like any unknown name.
             pub const fn from_number(number: i64) -> $name {
                 $name(number)
             }
 
-            /// The number that people see.
+            /// The number that users see.
             pub const fn number(self) -> i64 {
                 self.0
             }
@@ -32,7 +31,7 @@ macro_rules! stored_name {
             }
         }
 
-        /// As the number that people see.
+        /// Serializes the number that users see.
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_i64(self.0)
@@ -52,8 +51,8 @@ stored_name! {
 }
 
 stored_name! {
-    /// A position in a list of stored records: directly after the record that has it. A list that is read in pieces
-    /// goes on from the last record's cursor, and shows no record twice.
+    /// A position in a list of stored records: directly after the record with this cursor. To read a list in pieces,
+    /// continue from the cursor of the last record; no record appears twice.
     Cursor
 }
 
@@ -68,11 +67,11 @@ pub struct SessionId {
 }
 
 impl RunId {
-    /// Before every run.
+    /// A name smaller than the name of every run.
     pub const NONE: RunId = RunId(0);
 }
 
 impl Cursor {
-    /// Before the first record.
+    /// The position before the first record.
     pub const START: Cursor = Cursor(0);
 }

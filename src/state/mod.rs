@@ -1,19 +1,19 @@
-//! Durable progress: what a segment's state is, how it may change, and the ports that keep it.
+//! Durable progress: the state of a segment, its transitions, and the ports that store it.
 //!
-//! [`SegmentState::next`] is the only way in which progress moves, live and when a stored state is read back.
+//! Progress changes only through [`SegmentState::next`], both live and when a stored state is read back.
 //!
-//! | port | keeps |
+//! | port | stores |
 //! | --- | --- |
 //! | [`Runs`] | runs and their sessions; failures and diverged items |
 //! | [`Checkpoints`] | the progress of segments |
 //! | [`History`] | the journal of pre-images, and the baseline |
-//! | [`SpendLedger`] | what runs spend, and have reserved |
-//! | [`Verifications`] | what verifications were asked, counted and found; their reports |
-//! | [`Events`] | the events of the migration, and facts beside them |
+//! | [`SpendLedger`] | what runs have spent and reserved |
+//! | [`Verifications`] | the parameters, counts and mismatches of verifications; their reports |
+//! | [`Events`] | the events of the migration, and a few facts |
 //!
-//! [`State`] has all of them; [`StateReader`] is for everyone who does not own the state. The rest of the program knows the
-//! ports, [`open`] and [`read`] alone; `sqlite/` keeps a state in one file, [`memory`] in memory, for tests. Another store
-//! implements the ports and passes the conformance suite (`tests/state/`).
+//! [`State`] offers all of them. [`StateReader`] gives read-only access to everyone who does not own the state. The rest of the
+//! program uses only the ports, [`open`] and [`read`]. `sqlite/` stores a state in one file; [`memory`] keeps it in memory, for
+//! tests. A new store must implement the ports and pass the conformance suite (`tests/state/`).
 //!
 //! Every call that changes what is stored of a run or of its items carries the [`SessionId`] of its session. Every store
 //! refuses the call, and changes nothing, if a later session has begun: a process that has lost a run can neither advance it
@@ -65,32 +65,33 @@ pub use store::{State, StateStore};
 pub use verdict::{Stage, Verdict, VerdictCounts};
 pub use verifications::Verifications;
 
-/// Opens the state of a migration in a file, or creates it, for this plan and table. Directories get mode 0700, files 0600.
-/// `clock` gives the timestamps that are stored. It blocks, for up to 0.2 s if another process holds the file's lock.
+/// Opens the state of a migration in a file, or creates it, for this plan and table. Directories get mode 0700, files
+/// 0600. `clock` returns the timestamps that are stored. This call blocks, for up to 0.2 s if another process holds the
+/// file's lock.
 ///
-/// A session that its process did not end is closed: its run becomes `Stopped`, with `lower_bound`, and capacity that it had
-/// reserved counts as spent.
+/// A session that its process did not end is closed: its run becomes `Stopped`, with `lower_bound`, and capacity that
+/// it had reserved counts as spent.
 ///
 /// # Errors
 ///
-/// [`StoreError::Locked`] names the process that owns the file. [`StoreError::Foreign`]: the file belongs to another plan,
-/// table or program, or to a newer version. [`StoreError::Corrupt`]: it is damaged. [`StoreError::Io`]: the disk, the
-/// directory or SQLite failed. None of them has changed a file that existed.
+/// [`StoreError::Locked`] if another process owns the file; the message names it. [`StoreError::Foreign`] if the file belongs to
+/// another plan, table or program, or to a newer version. [`StoreError::Corrupt`] if it is damaged. [`StoreError::Io`] if the
+/// disk, the directory or SQLite failed. After any of these errors, an existing file is unchanged.
 pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<State, StoreError> {
     Ok(State::new(sqlite::Store::open(path, identity, clock)?))
 }
 
-/// Whether there is no state at this place yet. False if the place cannot be read; opening the state then reports why.
+/// Whether no state exists at this path. False if the path cannot be read; opening the state then reports why.
 pub async fn is_absent(path: &Path) -> bool {
     sqlite::is_absent(path).await
 }
 
-/// Opens a state file to read it, whatever plan it belongs to: [`StateReader::identity`] says. It takes no lock.
+/// Opens a state file for reading, without a lock. The file may belong to any plan; [`StateReader::identity`] tells which.
 ///
 /// # Errors
 ///
-/// [`StoreError::Io`] if it does not exist or cannot be read, [`StoreError::Foreign`] if it is another program's or a newer
-/// version's, [`StoreError::Corrupt`] if it is damaged.
+/// [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to another program or
+/// a newer version. [`StoreError::Corrupt`] if it is damaged.
 pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
     Ok(Arc::new(sqlite::Reader::open(path)?))
 }
@@ -101,16 +102,16 @@ pub(crate) fn of_a_test() -> State {
     State::new(memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
 }
 
-/// The names of phases, as they are stored.
+/// The stored names of phases.
 pub mod phase {
     /// `run`.
     pub const EXPAND: &str = "expand";
     /// `contract`.
     pub const CONTRACT: &str = "contract";
-    /// The first phase of a `rollback` behind writes of the new attribute alone.
+    /// The first phase of a `rollback` if writers have written only the new attribute.
     pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
-    /// The phase of a `rollback` that undoes the expansion. Once it is complete, the earlier history no longer counts for an
-    /// expansion that begins behind it.
+    /// The phase of a `rollback` that undoes the expansion. After it is complete, a new expansion ignores the earlier
+    /// history.
     pub const ROLLBACK: &str = "rollback";
     /// `verify`.
     pub const VERIFY: &str = "verify";

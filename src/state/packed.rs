@@ -1,38 +1,38 @@
-//! Values as the journal keeps them: how they are packed, and the proof that they read back.
+//! How the journal stores values, and the proof that they are readable.
 //!
-//! A rollback has nothing but what is read back. So a write that destroys a value is only made when its value was packed,
-//! unpacked again by the code that a rollback uses, and found equal.
+//! A rollback depends on reading the stored values back. So before a write destroys a value, the value is packed,
+//! unpacked with the same code that a rollback uses, and compared.
 
 use crate::change::{Decision, GuardedWrite, PreImage, PriorValue};
 use crate::item::{MAX_ITEM_BYTES, MAX_NUMBER_TEXT, Path, Value};
 
-/// Values whose text is shorter are kept as they are: a zstd frame alone takes some twelve bytes.
+/// A value with a shorter text is stored uncompressed, because a zstd frame alone takes about twelve bytes.
 const COMPRESSED_FROM: usize = 64;
 
-/// The fast end of zstd, which is its default: on item-sized JSON the slow levels save a few percent more.
+/// The default level of zstd, which is fast. On item-sized JSON, the slow levels save only a few percent more.
 const LEVEL: i32 = 3;
 
-/// Characters of DynamoDB JSON for one byte of an item, at most. The worst is the member of a number set, which takes at
-/// least one byte: its text, two quotes and a comma. A property test compares it with every type.
+/// The maximum number of characters of DynamoDB JSON per byte of an item. The worst case is a member of a number set:
+/// at least one byte becomes the number's text, two quotes and a comma. A property test checks every type.
 const TEXT_PER_BYTE: usize = MAX_NUMBER_TEXT + 3;
 
-/// Characters around a value that takes no byte: `{"SS":[""]}`.
+/// The number of characters around a value of zero bytes, as in `{"SS":[""]}`.
 const TEXT_AROUND: usize = 16;
 
 /// The longest text of a value. It bounds the memory that a damaged frame can ask for.
 const MAX_TEXT: usize = TEXT_PER_BYTE * MAX_ITEM_BYTES + TEXT_AROUND;
 
-/// First bytes of a stored value: how it is stored.
+/// The first byte of a stored value tells its format.
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// A decision, with a write that would destroy what cannot be kept turned down.
+/// Rejects a write that would destroy a value which the journal cannot store. Returns any other decision unchanged.
 pub fn only_if_kept(decision: Decision) -> Decision {
     match decision {
         Decision::Write(write) => match lost(&write) {
             Some(path) => Decision::Rejected(format!(
-                "this write destroys the value of {path}, and the copy for the state file does not read back as the \
-                 same value; the item was not written"
+                "this write destroys the value of {path}, but the copy for the state file does not read back as the same \
+                 value; the item was not written"
             )),
             None => Decision::Write(write),
         },
@@ -45,14 +45,14 @@ pub fn only_if_kept(decision: Decision) -> Decision {
     }
 }
 
-/// The first path of a write whose value would not read back.
+/// The first path of a write whose value does not read back.
 fn lost(write: &GuardedWrite) -> Option<&Path> {
     write.pre_images.iter().find(|pre| !reads_back(pre)).map(|pre| &pre.path)
 }
 
 fn reads_back(pre: &PreImage) -> bool {
     let value_does = match &pre.prior {
-        // Equal by value, and to the letter: numbers compare equal in several spellings.
+        // Compares the texts too, because numbers compare equal in several spellings.
         PriorValue::Value(value) => {
             unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
         }
@@ -65,7 +65,7 @@ fn text(value: &Value) -> String {
     value.to_json().to_string()
 }
 
-/// A value as it is stored: its DynamoDB JSON, compressed where that makes it smaller.
+/// The stored form of a value: its DynamoDB JSON, compressed if that is smaller.
 pub(super) fn pack(value: &Value) -> Vec<u8> {
     let text = text(value);
     if text.len() >= COMPRESSED_FROM
@@ -77,12 +77,12 @@ pub(super) fn pack(value: &Value) -> Vec<u8> {
     [&[PLAIN][..], text.as_bytes()].concat()
 }
 
-/// Reads [`pack`] back; none if the bytes are not what it made.
+/// Reverses [`pack`]. `None` if `pack` cannot have produced these bytes.
 pub(super) fn unpack(stored: &[u8]) -> Option<Value> {
     let (how, rest) = stored.split_first()?;
     let text = match *how {
         PLAIN => rest.to_vec(),
-        // The frame says how long its content is; one that lies about it is refused.
+        // The frame states the length of its content. A frame with a wrong length is refused.
         ZSTD => zstd::bulk::Decompressor::upper_bound(rest)
             .filter(|length| *length <= MAX_TEXT)
             .and_then(|length| zstd::bulk::decompress(rest, length).ok())?,
@@ -110,7 +110,7 @@ mod tests {
         }
         assert_eq!((pack(&short)[0], pack(&long)[0]), (PLAIN, ZSTD));
         assert!(pack(&long).len() < 100);
-        // What is damaged is an error, never another value.
+        // Damaged bytes give an error, never another value.
         for damaged in [&[][..], &[2, 1], &[ZSTD], &[ZSTD, 0x28, 0xB5, 0x2F, 0xFD], &[PLAIN, b'{']] {
             assert_eq!(unpack(damaged), None);
         }
@@ -132,7 +132,7 @@ mod tests {
         })
     }
 
-    /// What an engine sends is not checked when it comes. A value that could not be read back is not destroyed.
+    /// Values from an engine are not checked on arrival. A value that would not read back is not destroyed.
     #[test]
     fn a_value_that_would_not_read_back_is_not_destroyed() {
         let wire = |text: &str| Value::N(Num::from_wire(text.to_owned()));
@@ -143,7 +143,7 @@ mod tests {
         }
         let long = "1".repeat(MAX_NUMBER_TEXT + 1);
         for value in [wire("1e126"), wire(&long), wire("many"), deep(200), Value::Ss(Vec::new())] {
-            let Decision::Rejected(why) = only_if_kept(destroying(value)) else { panic!("it was let through") };
+            let Decision::Rejected(why) = only_if_kept(destroying(value)) else { panic!("the write was not rejected") };
             assert!(why.contains("old") && !why.contains("many"), "{why}");
         }
     }
@@ -152,7 +152,7 @@ mod tests {
         let parts = (any::<bool>(), "[1-9][0-9]{0,37}", 0_usize..=MAX_NUMBER_TEXT);
         parts.prop_map(|(negative, digits, zeros)| {
             let sign = if negative { "-" } else { "" };
-            // As long as an engine may spell it: plain, with zeros on either side, or with an exponent.
+            // The spellings that an engine may use: plain, with zeros on either side, or with an exponent.
             let spellings = [
                 format!("{sign}{digits}"),
                 format!("{sign}0.{}{digits}", "0".repeat(zeros.min(90))),
@@ -165,7 +165,7 @@ mod tests {
         })
     }
 
-    /// Every type, nested, with short members: those whose text is long beside their bytes.
+    /// Values of every type, nested, with short members, whose text is long compared with their bytes.
     fn value() -> impl Strategy<Value = Value> {
         let string = || proptest::collection::vec(any::<char>(), 0..4).prop_map(String::from_iter);
         let control =
@@ -198,8 +198,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-        /// Of every shape: it reads back to the letter, and its text is within the bound that is derived from its bytes,
-        /// also when it is repeated up to the size of an item.
+        /// Values of every shape read back exactly. Their text stays within the bound derived from their bytes, even
+        /// when a value is repeated up to the size of an item.
         #[test]
         fn every_shape_reads_back_within_the_bound(value in value(), copies in 1_usize..200) {
             for value in [value.clone(), Value::L(vec![value; copies])] {

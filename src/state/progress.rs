@@ -1,28 +1,28 @@
-//! The pure state of a segment and of a run, and the only way in which they change.
+//! The pure state of a segment and of a run, with their only transitions.
 
 use super::Spend;
 use crate::change::Outcome;
 use crate::item::{Position, Units};
 
-/// What was counted over pages that are committed.
+/// The counts of committed pages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
     /// Items scanned: the sum of all outcomes.
     pub scanned: u64,
     /// Items by outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; 8],
-    /// Write capacity units that the server said it consumed.
+    /// Consumed write capacity units that the replies state.
     pub write_units: Units,
-    /// Read capacity units that the server said it consumed.
+    /// Consumed read capacity units that the replies state.
     pub read_units: Units,
-    /// Write capacity units taken to be consumed by requests whose answer named none: failed conditions, by the item that
-    /// they met, and lost replies, by their estimate.
+    /// Assumed write capacity units of requests whose reply states none. A failed condition counts by the size of the
+    /// item in its reply, a lost reply by the estimate.
     pub assumed_write_units: Units,
-    /// Write capacity units that the tool estimated, before sending them, for the requests whose replies stated
-    /// `write_units`. It is what that figure is to be held against, and was never consumed.
+    /// The estimate, made before sending, for the requests whose replies state `write_units`. Reports compare both figures.
+    /// This one was not consumed.
     pub estimated_write_units: Units,
     /// Items to which an attempt with a lost reply may have been applied, and which ended with another outcome, usually
-    /// already applied. They make `applied` a lower bound. Not stored for each segment: a run with such an item is marked.
+    /// already applied. They make `applied` a lower bound. This count is not stored per segment; instead the run is marked.
     pub unclear: u64,
 }
 
@@ -33,22 +33,22 @@ impl Counts {
         self.outcomes[outcome as usize] += 1;
     }
 
-    /// How many items had this outcome.
+    /// Number of items with this outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]
     }
 
-    /// Items that failed.
+    /// Number of failed items.
     pub fn failures(&self) -> u64 {
         Outcome::ALL.iter().filter(|o| o.is_failure()).map(|o| self.of(*o)).sum()
     }
 
-    /// Capacity that these items consumed: by DynamoDB's word, and as assumed where it said nothing.
+    /// Capacity that these items consumed: the stated units plus the assumed ones.
     pub fn spend(&self) -> Spend {
         Spend { write: self.write_units + self.assumed_write_units, read: self.read_units }
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds other counts.
     pub fn add(&mut self, other: &Counts) {
         self.scanned += other.scanned;
         for (mine, theirs) in self.outcomes.iter_mut().zip(other.outcomes) {
@@ -65,38 +65,38 @@ impl Counts {
 /// A segment's durable progress.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SegmentState {
-    /// Where it stands.
+    /// Its status.
     pub status: SegmentStatus,
-    /// Pages committed.
+    /// Number of committed pages.
     pub pages: u64,
-    /// What they counted.
+    /// The counts of the committed pages.
     pub counts: Counts,
 }
 
-/// Where a segment stands.
+/// The status of a segment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum SegmentStatus {
     /// No page is committed.
     #[default]
     Pending,
-    /// The next page starts behind this position.
+    /// The next page starts after this position.
     Scanning(Position),
     /// The last page is committed.
     Done,
 }
 
-/// What can happen to a segment.
+/// An event of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SegmentEvent {
-    /// Every outcome of these consecutive pages is known and, if a failure, recorded.
+    /// Every outcome of these consecutive pages is known, and every failure among them is recorded.
     PagesDone {
-        /// Number of the first of them, from 1: one more than the pages committed so far.
+        /// Number of the first page, counted from 1. Must be one more than the number of committed pages.
         first: u64,
-        /// How many.
+        /// Number of pages.
         pages: u64,
-        /// The position behind the last of them; none ends the segment.
+        /// The position after the last page; `None` ends the segment.
         next: Option<Position>,
-        /// What they counted.
+        /// The counts of these pages.
         counts: Counts,
     },
 }
@@ -108,17 +108,17 @@ pub enum TransitionError {
     #[error("the segment is already done")]
     AlreadyDone,
     /// A page would be skipped or counted twice.
-    #[error("page {found} came when page {expected} was due")]
+    #[error("got page {found}, but expected page {expected}")]
     OutOfOrder {
-        /// The page that was due.
+        /// The expected page.
         expected: u64,
-        /// The page that came.
+        /// The actual page.
         found: u64,
     },
-    /// A commit of nothing.
+    /// The commit has no pages.
     #[error("the event has no pages")]
     NoPages,
-    /// The start key is the one that is already committed: the scan would go round in a circle.
+    /// The start key equals the committed one, so the scan would loop.
     #[error("the start key did not move")]
     StuckKey,
     /// The counts of an event do not add up.
@@ -129,12 +129,12 @@ pub enum TransitionError {
         /// Outcomes counted.
         outcomes: u64,
     },
-    /// A run changed in a way that it never may.
+    /// The change of a run's status is not allowed.
     #[error("a run that is {from} cannot become {to}")]
     Run {
-        /// What it is.
+        /// The current status.
         from: &'static str,
-        /// What it was to become.
+        /// The requested status.
         to: &'static str,
     },
 }
@@ -169,16 +169,16 @@ impl SegmentState {
     }
 }
 
-/// Where a run stands.
+/// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
-    /// A process works on it, or died while it did.
+    /// A process works on it, or died while working on it.
     Running,
-    /// It was stopped in good order, and can be resumed.
+    /// It stopped and can be resumed.
     Stopped,
     /// Every segment is done.
     Complete,
-    /// A later run took its place (`--restart`).
+    /// A later run replaced it (`--restart`).
     Superseded,
 }
 
@@ -193,7 +193,7 @@ impl RunStatus {
         }
     }
 
-    /// Reads [`RunStatus::name`] back.
+    /// Parses [`RunStatus::name`].
     pub fn from_name(name: &str) -> Option<RunStatus> {
         [RunStatus::Running, RunStatus::Stopped, RunStatus::Complete, RunStatus::Superseded]
             .into_iter()
@@ -229,8 +229,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever events arrive, in whatever order and however often: pages and counts never shrink, no page counts
-        /// twice, and nothing follows the end.
+        /// For all sequences of events: pages and counts never shrink, no page counts twice, and no event is accepted
+        /// after the end.
         #[test]
         fn progress_never_moves_backwards(events in proptest::collection::vec((1_u64..6, 0_u64..3, 0_u64..5, any::<bool>()), 0..40)) {
             let mut state = SegmentState::default();

@@ -1,4 +1,4 @@
-//! The read-only port: a state for everyone who does not own it.
+//! The read-only port, for everyone who does not own the state.
 
 use async_trait::async_trait;
 
@@ -12,13 +12,13 @@ use crate::item::ItemKey;
 /// Read-only access to the recorded history of items.
 #[async_trait]
 pub trait Records: Send + Sync {
-    /// Of these items, in their order.
+    /// The recorded history of these items, in the order of the keys.
     async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
-/// Read-only access to a state, even while its owner works on it and after the owner died. It takes no lock, blocks
-/// nobody and changes nothing. Each answer is of one moment, and shows everything that was durable then; later answers
-/// may show more.
+/// Read-only access to a state, even while its owner works on it or after the owner died. It takes no lock, blocks
+/// nobody and changes nothing. Each answer is a snapshot of everything durable at one moment; a later answer may show
+/// more.
 ///
 /// Every method fails with [`StoreError::Corrupt`] if what it reads is damaged, and with [`StoreError::Io`] if it cannot be
 /// read.
@@ -30,40 +30,40 @@ pub trait StateReader: Records {
     /// The plan and table that the state belongs to.
     async fn identity(&self) -> Result<Identity, StoreError>;
 
-    /// [`StoreError::Foreign`] if the state belongs to another plan or table, unless nothing has begun in it: such a state
-    /// becomes its next owner's.
+    /// [`StoreError::Foreign`] if the state belongs to another plan or table. A state whose migration has not begun belongs to
+    /// nobody, so this passes.
     async fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError>;
 
-    /// Whether there is a run, or an event that says more than that a preflight was accepted and a first pass was about to
-    /// begin.
+    /// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement
+    /// of the first pass.
     async fn has_begun(&self) -> Result<bool, StoreError>;
 
     /// All events, oldest first.
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
-    /// A kept fact.
+    /// A stored fact.
     async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError>;
 
-    /// The newest run of a phase, and the findings of the preflight that were accepted for it.
+    /// The newest run of a phase, and the preflight findings that were accepted for it.
     async fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError>;
 
-    /// Items with an open failure, and open diverged items, of every run of a phase. An item counts once.
+    /// The number of items with an open failure, and of open diverged items, in all runs of a phase. An item counts once.
     async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
-    /// Failures in the order of their cursors. One that cannot be read hides no other.
+    /// Failures in the order of their cursors. An unreadable record does not hide the others.
     async fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
 
-    /// Diverged items in the order of their cursors. One that cannot be read hides no other.
+    /// Diverged items in the order of their cursors. An unreadable record does not hide the others.
     async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
 
-    /// Values that writes destroyed and that were not refused, oldest first. One that cannot be read hides no other.
+    /// Pre-images, oldest first, without those of refused writes. An unreadable record does not hide the others.
     async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError>;
 
     /// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
     async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
 
-    /// Pairs of this kind as the first pass found them: their number, and up to `limit` paths by name. `None` if an earlier
-    /// version of this program made that pass, which did not record them.
+    /// Pairs of this kind that the first pass found: their number, and up to `limit` of them. `None` if an earlier
+    /// version of this program made that pass and did not record them.
     async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError>;
 
     /// Whether an earlier version of this program made the first pass and did not record its pairs.

@@ -1,7 +1,7 @@
-//! The rules that every store keeps: how sessions begin and end, what a commit may contain, how open work is resolved.
+//! The rules that every store follows: how sessions begin and end, what a commit may contain, how open work is resolved.
 //!
-//! Each rule is a pure function. A store reads its rows, asks the rule, and writes rows. It decides nothing itself, so that
-//! two stores cannot decide differently.
+//! Each rule is a pure function. A store reads its rows, calls the rule, and writes rows. A store decides nothing
+//! itself, so two stores cannot decide differently.
 
 use std::cmp::Ordering;
 
@@ -17,7 +17,7 @@ use crate::item::Path;
 /// How a complete run resolves the failures and diverged items that earlier runs of its phase left open.
 pub(super) const LATER_PASS: &str = "later_pass";
 
-/// Stop reason of a run whose last session was not closed by its process.
+/// Stop reason of a run whose process did not close its last session.
 pub(super) const KILLED: &str =
     "the process ended without closing its session: it was killed, or the machine went down";
 
@@ -32,13 +32,13 @@ pub(super) const SUPERSEDED_BY_VERIFICATION: &str = "superseded by another verif
 pub(super) enum Beginning {
     /// Resume the newest run.
     Resume,
-    /// Resume the newest run for a look. From then on only another look resumes it.
+    /// Resume the newest run for a look. From then on only another look can resume it.
     Look,
     /// Begin a new run.
     New {
         /// Number of its pass.
         pass: u32,
-        /// The newest run is unfinished, and becomes `Superseded`.
+        /// Whether the newest run is unfinished and becomes `Superseded`.
         supersedes: bool,
     },
 }
@@ -64,7 +64,7 @@ pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning
         Begin::ResumeOrNew if run.can_be_resumed() => Ok(Beginning::Resume),
         Begin::ResumeOrNew if run.is_unfinished() => Err(refused(LOOKED_THROUGH)),
         Begin::ResumeOrNew if run.status == RunStatus::Complete => Err(refused(format!(
-            "pass {} is complete, so there is nothing to resume; --again makes another pass, --restart begins anew. \
+            "pass {} is complete, so there is nothing to resume. Use --again for another pass or --restart to start over. \
              Nothing was changed",
             run.pass
         ))),
@@ -82,16 +82,16 @@ pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning
     }
 }
 
-const NOTHING_TO_LOOK_AT: &str = "there is no unfinished run with items to look at. Nothing was changed";
+const NOTHING_TO_LOOK_AT: &str = "there is no unfinished run with remaining items. Nothing was changed";
 
-const NO_COMPLETE_PASS: &str = "another pass can be made only after a complete one: run without --again to begin or to \
-     resume. Nothing was changed";
+const NO_COMPLETE_PASS: &str = "another pass requires a complete one: run without --again to begin or resume. Nothing was \
+     changed";
 
-const LOOKED_THROUGH: &str = "this run was ended: pages that it had not read were looked at, and not written. Only a run \
-     that begins anew can follow it. Nothing was changed";
+const LOOKED_THROUGH: &str = "this run has ended: its remaining pages were read but not written. Start a new run. Nothing was \
+     changed";
 
-/// Decides how a verification begins. `current` is the newest one. `resumable` is what the newest one was asked, or `None`
-/// if its record or its counts cannot be read.
+/// Decides how a verification begins. `current` is the newest one. `resumable` holds its parameters, or `None` if its
+/// record or its counts cannot be read.
 ///
 /// # Errors
 ///
@@ -168,8 +168,8 @@ pub(super) fn check_session(run: &RunRecord, session: SessionId) -> Result<(), S
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`], [`StoreError::Fenced`] or [`StoreError::Transition`] if the session cannot end so. It then stays
-/// open.
+/// [`StoreError::Refused`], [`StoreError::Fenced`] or [`StoreError::Transition`] if the session cannot end with this status. It
+/// then stays open.
 pub(super) fn end_session(
     run: &RunRecord,
     session: SessionId,
@@ -193,11 +193,11 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification after this session ends it with a report, with `done` of `due` segments done.
+/// The status of a verification after this session ends it with a report. `done` of its `due` segments are done.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if segments are left; otherwise the same as [`end_session`]. The session then stays open.
+/// [`StoreError::Refused`] if a segment is not done; otherwise the errors of [`end_session`]. The session then stays open.
 pub(super) fn finish_verification(
     run: &RunRecord,
     session: SessionId,
@@ -220,16 +220,17 @@ pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), Store
     check_session(run, commit.session)?;
     if commit.segment >= run.total_segments {
         return Err(refused(format!(
-            "segment {} cannot be committed in a run of {} segments; nothing of it was stored",
+            "segment {} cannot be committed in a run of {} segments; nothing was stored",
             commit.segment, run.total_segments
         )));
     }
     let SegmentEvent::PagesDone { counts, .. } = &commit.event;
-    let (failures, diverged) = (commit.failures.len() as u64, commit.diverged.len() as u64);
+    let failures = commit.failures.len() as u64;
+    let diverged = commit.diverged.len() as u64;
     if counts.failures() != failures || counts.of(Outcome::Diverged) != diverged {
         return Err(refused(format!(
-            "pages that count {} failures and {} diverged items came with {failures} and {diverged} records; nothing of \
-             them was stored",
+            "pages that count {} failures and {} diverged items came with {failures} and {diverged} records; nothing was \
+             stored",
             counts.failures(),
             counts.of(Outcome::Diverged)
         )));
@@ -245,7 +246,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
     let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
     if run.phase != phase::VERIFY || *segment >= run.total_segments {
         return Err(refused(format!(
-            "segment {segment} cannot be committed in run {}, which has no such segment to verify; nothing of it was stored",
+            "segment {segment} cannot be committed in run {}, which has no such segment to verify; nothing was stored",
             run.id
         )));
     }
@@ -258,7 +259,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
         return Ok(());
     }
     Err(refused(format!(
-        "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing of them was stored",
+        "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing was stored",
         counts.scanned,
         verdicts.compared(),
         mismatches.len(),
@@ -271,7 +272,7 @@ pub(super) fn check_failure(outcome: Outcome) -> Result<(), StoreError> {
     if outcome.is_failure() {
         return Ok(());
     }
-    Err(refused(format!("an item that is {} was recorded as a failure; nothing of it was stored", outcome.name())))
+    Err(refused(format!("an item that is {} was recorded as a failure; nothing was stored", outcome.name())))
 }
 
 /// Refuses to resolve a failure if the outcome is a failure itself, or if the diverged paths do not fit the outcome.
@@ -280,7 +281,7 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
         return Ok(());
     }
     Err(refused(format!(
-        "a failure cannot be settled as {} with {} diverged paths; it stays open",
+        "a failure cannot be resolved as {} with {} diverged paths; it stays open",
         outcome.name(),
         diverged.len()
     )))
@@ -291,8 +292,7 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
 ///
 /// # Errors
 ///
-/// [`StoreError::Fenced`] if the state was opened again since the session began to spend: what it had reserved counts as
-/// spent. [`StoreError::Refused`] if the session has never begun to spend. Otherwise the same as [`check_epoch`].
+/// [`StoreError::Refused`] if the run has not begun to record its spend; otherwise the errors of [`check_epoch`].
 pub(super) fn reserve(
     run: &RunRecord,
     session: SessionId,

@@ -1,4 +1,4 @@
-//! The port of runs, their sessions, and the failures and diverged items that they left open.
+//! The port of runs, their sessions, and their failures and diverged items.
 
 use async_trait::async_trait;
 
@@ -9,7 +9,7 @@ use super::{
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
-/// Runs and their sessions; their failures and diverged items.
+/// Runs and their sessions, failures and diverged items.
 ///
 /// When a method that changes something returns `Ok`, the whole change is durable. After an error, none of it is
 /// stored.
@@ -24,19 +24,20 @@ pub trait Runs: Send + Sync {
     /// The newest run of a phase, complete or not.
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
 
-    /// Begins a session of the phase's run: of the newest one, or of a new one, as [`Begin`] says. A resumed run keeps what
-    /// it was created with; `new` does not change it. Each session raises [`RunRecord::sessions`] by one, and that number
+    /// Begins a session of the newest run of the phase, or of a new run, as [`Begin`] says. A resumed run keeps its
+    /// original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`], and the result
     /// is its epoch. From then on, calls of earlier sessions are refused.
     ///
     /// [`StoreError::Refused`] if the runs of the phase do not allow it, if a session of the run is open, or if the number
     /// of segments is not from 1 to 1,000,000.
     async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError>;
 
-    /// Ends this session of its run as `Stopped` or `Complete`, with the reason. `abandoned_pages` were begun and given up: if
-    /// there are any, the run's counts are a lower bound from here on.
+    /// Ends this session of its run as `Stopped` or `Complete`, with the reason. `abandoned_pages` is the number of
+    /// pages that the session began but did not finish. If it is not zero, the run's counts are a lower bound from then
+    /// on.
     ///
-    /// A complete run resolves the failures and diverged items that earlier runs of its phase left open, because it has met
-    /// every item again: `resolved_as` is `later_pass`.
+    /// A complete run resolves the failures and diverged items that earlier runs of its phase left open, because it has
+    /// read every item again. Their `resolved_as` is `later_pass`.
     ///
     /// [`StoreError::Refused`] for another status, if the run has no open session, and for a complete run if a segment is
     /// not done or a page was abandoned. The session then stays open. [`StoreError::Fenced`] if a later session has begun.
@@ -48,29 +49,28 @@ pub trait Runs: Send + Sync {
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError>;
 
-    /// Records findings of the preflight that the operator accepts for the session's run, beside those that were accepted
-    /// before. The session need not be open: a retry and a repair accept for the run that they work on.
+    /// Records preflight findings that the operator accepts for the session's run, in addition to those accepted before. The session need not be open: a retry and a repair accept for the run that they work on.
     async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError>;
 
-    /// Findings of the preflight that are accepted for a run, each once, in the order of their names.
+    /// Accepted preflight findings of a run, without duplicates, in the order of their names.
     async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError>;
 
-    /// Items with an open failure, and open diverged items: of one run, or of all. An item that several runs left open
-    /// counts once.
+    /// The number of items with an open failure, and of open diverged items, in one run or in all runs. An item that
+    /// several runs left open counts once.
     async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError>;
 
-    /// The same, of every run of a phase.
+    /// The same numbers for all runs of a phase.
     async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
     /// Whether a run of this phase has applied a write, is complete, or has a segment with at least 100 items that were
-    /// already applied. This shows that the phase does not fail for every item.
+    /// already applied. Any of these shows that the phase does not fail for every item.
     async fn is_proven(&self, phase: &str) -> Result<bool, StoreError>;
 
-    /// Failures in the order of their cursors; an error if one of them cannot be read.
+    /// Failures in the order of their cursors. Fails if one of them cannot be read.
     async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError>;
 
-    /// Up to `limit` open failures of the runs of a phase, in the order of their cursors, behind `after`. One that cannot be
-    /// read hides no other.
+    /// Up to `limit` open failures of the runs of a phase after the cursor `after`, in the order of their cursors. An
+    /// unreadable record is listed as such and does not hide the others.
     async fn failures_of(
         &self,
         phase: &str,
@@ -78,19 +78,17 @@ pub trait Runs: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
 
-    /// Diverged items in the order of their cursors; an error if one of them cannot be read.
+    /// Diverged items in the order of their cursors. Fails if one of them cannot be read.
     async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError>;
 
-    /// The same. One that cannot be read hides no other.
+    /// The same list, but an unreadable record is listed as such and does not hide the others.
     async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
 
-    /// Resolves the open failure of this key in `run` by the outcome of a retry. `diverged` names the paths if, and only if,
-    /// the outcome is `Diverged`: the item is then an open diverged item of that run. False if that run has no open failure
-    /// of this key; nothing changes then.
+    /// Resolves the run's open failure of this key with the outcome of a retry. `diverged` names paths if and only if
+    /// the outcome is `Diverged`; the item then becomes an open diverged item of the run. Returns false and changes
+    /// nothing if the run has no open failure of this key.
     ///
-    /// `session` retries; it need not be open. `run` is its run or an earlier one of the same phase, which left the failure.
-    ///
-    /// [`StoreError::Refused`] for an outcome that is a failure, and if the paths do not fit the outcome.
+    /// [`StoreError::Refused`] if the outcome is a failure, or if the paths do not fit the outcome.
     async fn resolve_failure(
         &self,
         session: SessionId,
@@ -100,8 +98,8 @@ pub trait Runs: Send + Sync {
         diverged: Vec<Path>,
     ) -> Result<bool, StoreError>;
 
-    /// Records that a retry of the open failure in `run` failed again, and why: one attempt more. False if that run has no
-    /// open failure of this key; nothing changes then. `session` and `run` are as in [`Runs::resolve_failure`].
+    /// Records that a retry of the run's open failure failed again, with the reason, and adds one attempt. Returns
+    /// false and changes nothing if the run has no open failure of this key.
     ///
     /// [`StoreError::Refused`] for an outcome that is no failure.
     async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError>;

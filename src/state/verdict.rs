@@ -1,11 +1,11 @@
-//! What verification finds, for one item and for many.
+//! The verdicts of a verification, for one item and for many.
 
-/// How far the migration is.
+/// The stage of the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// From `run` on: what `contract` will remove is still there.
+    /// After `run`: the attributes that `contract` will remove still exist.
     Expanded,
-    /// `contract` has removed it.
+    /// `contract` has removed them.
     Contracted,
 }
 
@@ -18,29 +18,29 @@ impl Stage {
         }
     }
 
-    /// Reads [`Stage::name`] back.
+    /// Parses [`Stage::name`].
     pub fn from_name(name: &str) -> Option<Stage> {
         [Stage::Expanded, Stage::Contracted].into_iter().find(|stage| stage.name() == name)
     }
 }
 
-/// What a shadow read establishes of an item: the last one is the worst.
+/// The verdict of a shadow read on an item, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It is as the plan and the side that is the truth imply, or they imply nothing of it.
+    /// The item matches what the plan and the true side imply, or they imply nothing for it.
     Matching,
     /// A target has another value than the truth implies, and `on_existing = "skip"` counts that value as done.
     Skipped,
-    /// The truth has a value and the side that is derived from it has none.
+    /// The true side has a value, but the derived side has none.
     Missing,
-    /// There is a value that nothing implies.
+    /// The item has a value that nothing implies.
     Unexpected,
-    /// Both sides have values, and they differ; or a constant is another one.
+    /// Both sides have values that differ, or a constant has another value.
     Stale,
 }
 
 impl Verdict {
-    /// Those that are mismatches, in the order that reports list them.
+    /// The verdicts that are mismatches, in the order of reports.
     pub const MISMATCHES: [Verdict; 3] = [Verdict::Missing, Verdict::Stale, Verdict::Unexpected];
 
     /// The name in state files and JSON.
@@ -54,7 +54,7 @@ impl Verdict {
         }
     }
 
-    /// Reads [`Verdict::name`] back.
+    /// Parses [`Verdict::name`].
     pub fn from_name(name: &str) -> Option<Verdict> {
         [Verdict::Matching, Verdict::Skipped]
             .into_iter()
@@ -62,7 +62,7 @@ impl Verdict {
             .find(|verdict| verdict.name() == name)
     }
 
-    /// Whether the item is not as it should be.
+    /// Whether the verdict is a mismatch.
     pub fn is_mismatch(self) -> bool {
         match self {
             Verdict::Matching | Verdict::Skipped => false,
@@ -74,9 +74,9 @@ impl Verdict {
 /// The number of compared items, by verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerdictCounts {
-    /// Items that are as they should be.
+    /// Matching items.
     pub matching: u64,
-    /// Items with a target whose other value counts as done, and that are as they should be otherwise.
+    /// Items that match except for a target whose other value counts as done.
     pub skipped: u64,
     /// Items whose worst change is [`Verdict::Missing`].
     pub missing: u64,
@@ -84,15 +84,15 @@ pub struct VerdictCounts {
     pub stale: u64,
     /// Items whose worst change is [`Verdict::Unexpected`].
     pub unexpected: u64,
-    /// Items that did not match when they were read, and did, or were gone, when they were read again: a live writer was
-    /// in between.
+    /// Items that did not match at first, but matched or were gone when they were read again, because a live writer changed
+    /// them in between.
     pub raced: u64,
-    /// Mismatching items that are equal, or gone, after a repair. They are counted above as they were found.
+    /// Mismatching items that are equal or gone after a repair. They also count above, by their original verdict.
     pub repaired: u64,
 }
 
 impl VerdictCounts {
-    /// Counts an item as it was found.
+    /// Counts an item by its original verdict.
     pub fn count(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Matching => self.matching += 1,
@@ -103,7 +103,7 @@ impl VerdictCounts {
         }
     }
 
-    /// Items with this verdict.
+    /// Number of items with this verdict.
     pub fn of(&self, verdict: Verdict) -> u64 {
         match verdict {
             Verdict::Matching => self.matching,
@@ -114,22 +114,22 @@ impl VerdictCounts {
         }
     }
 
-    /// Items that were held against the plan.
+    /// Number of compared items.
     pub fn compared(&self) -> u64 {
         self.matching + self.skipped + self.mismatching() + self.raced
     }
 
-    /// Items that were found not to be as they should.
+    /// Number of mismatching items.
     pub fn mismatching(&self) -> u64 {
         self.missing + self.stale + self.unexpected
     }
 
-    /// Those of them that still are not.
+    /// Number of mismatching items that were not repaired.
     pub fn left(&self) -> u64 {
         self.mismatching().saturating_sub(self.repaired)
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds other counts.
     pub fn add(&mut self, other: &VerdictCounts) {
         self.matching += other.matching;
         self.skipped += other.skipped;

@@ -1,4 +1,4 @@
-//! The port of verifications: what each was asked, what it counted, which items it found, and its report.
+//! The port of verifications: their parameters, counts, mismatches and reports.
 
 use async_trait::async_trait;
 
@@ -13,25 +13,25 @@ use crate::state::{Verdict, VerdictCounts};
 /// stored.
 #[async_trait]
 pub trait Verifications: Send + Sync {
-    /// Begins a session of a verification. Resumes the newest one if it is unfinished, has the same parameters and has
-    /// readable counts, unless `anew`. Otherwise begins a new one, which supersedes an unfinished one.
+    /// Begins a session of a verification. Resumes the newest verification if it is unfinished, has the same parameters
+    /// and has readable counts, unless `anew` is set. Otherwise begins a new one, which supersedes an unfinished one.
     ///
-    /// A new one deletes the counts and mismatches of verifications older than the newest complete one. Reports stay.
+    /// A new verification deletes the counts and mismatches of verifications older than the newest complete one.
+    /// Reports stay.
     ///
-    /// [`StoreError::Refused`] if a session of the verification is open, and if a sample comes without a draw, a draw without a
-    /// sample, or with a seed of 2^63 or more.
+    /// [`StoreError::Refused`] if a session of the verification is open, if only one of sample size and draw is given, or if the
+    /// seed is 2^63 or more.
     async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError>;
 
     /// Commits a segment's progress together with its verdicts and mismatches, as
     /// [`Checkpoints::commit`](super::Checkpoints::commit) does for other runs. Up to
-    /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) of a verdict are kept; all are counted.
+    /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) per verdict are stored; all are counted.
     ///
     /// [`StoreError::Refused`] if the run is not a verification, has no open session or no such segment, or if the verdicts,
     /// records and counts of the pages do not add up. [`StoreError::Fenced`] if a later session has begun.
     async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError>;
 
-    /// What every segment of a verification has counted so far, in ascending order, without segments that have no committed
-    /// page.
+    /// The counts of every segment of a verification so far, in ascending order. Omits segments without a committed page.
     async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError>;
 
     /// The first items that a verification found with this verdict, in the order of their commits.
@@ -45,9 +45,9 @@ pub trait Verifications: Send + Sync {
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError>;
 
-    /// Ends a verification with its report, and the hash of it.
+    /// Ends a verification with its report and the report's hash.
     ///
-    /// [`StoreError::Refused`] if a segment that is due is not done. The session then stays open.
+    /// [`StoreError::Refused`] if a segment is not done. The session then stays open.
     /// [`StoreError::Fenced`] if a later session has begun.
     async fn finish_verification(
         &self,
@@ -57,7 +57,7 @@ pub trait Verifications: Send + Sync {
         hash: String,
     ) -> Result<RunRecord, StoreError>;
 
-    /// Up to `limit` reports of complete verifications, newest first. A report that is damaged is left out.
+    /// Up to `limit` reports of complete verifications, newest first. Damaged reports are omitted.
     async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError>;
 
     /// The newest verification, complete or not; `None` if there is none, or if its record is damaged.

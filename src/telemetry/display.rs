@@ -1,4 +1,4 @@
-//! The progress line: a bar on a terminal, a log line every ten seconds elsewhere.
+//! The progress line: a bar on a terminal, otherwise a log line every ten seconds.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
@@ -16,34 +16,34 @@ use crate::plan::Access;
 use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
 use crate::state::SegmentTotals;
 
-/// A log line is written so often where there is no terminal.
+/// The interval of log lines without a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// The bar is drawn anew so often.
+/// The interval at which the bar is redrawn.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
-/// What the line is about.
+/// The data that the line shows.
 pub struct Watched {
     /// Live figures.
     pub progress: Arc<Progress>,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
-    /// When it works.
+    /// The daily hours of the run.
     pub work_window: Arc<WorkWindow>,
-    /// What it may spend and read.
+    /// What the run may still spend and read.
     pub allowance: Arc<Allowance>,
     /// Items committed before this process began.
     pub items_before: u64,
     /// Segments done before this process began.
     pub segments_before: u64,
-    /// Segments of the run.
+    /// Number of segments of the run.
     pub total_segments: u64,
-    /// Items of the table, by DynamoDB's count.
+    /// Number of items in the table, by DynamoDB's count.
     pub item_estimate: u64,
 }
 
 impl Job {
-    /// What a progress line shows of this job.
+    /// The data that a progress line shows for this job.
     pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
         Watched {
             progress: Arc::clone(&self.progress),
@@ -63,12 +63,12 @@ fn bars() -> &'static MultiProgress {
     BARS.get_or_init(MultiProgress::new)
 }
 
-/// Does something that writes to stderr while the bar is out of the way.
+/// Hides the bar while `f` writes to stderr.
 pub fn suspend<T>(f: impl FnOnce() -> T) -> T {
     bars().suspend(f)
 }
 
-/// A progress line that is being shown, until it is cleared or dropped.
+/// A visible progress line. It disappears when it is cleared or dropped.
 pub struct Line(AbortOnDropHandle<()>);
 
 impl Line {
@@ -77,10 +77,10 @@ impl Line {
         Line(AbortOnDropHandle::new(tokio::spawn(show(watched))))
     }
 
-    /// Takes the line off the screen; returns when it is gone, so that what is written next stands alone.
+    /// Removes the line from the screen. Waits until it is gone, so that later output does not mix with it.
     pub async fn clear(self) {
         self.0.abort();
-        // It ends as cancelled, as asked.
+        // The task always ends as cancelled.
         let _ = self.0.await;
     }
 }
@@ -88,7 +88,7 @@ impl Line {
 async fn show(watched: Watched) {
     let terminal = std::io::stderr().is_terminal();
     let bar = terminal.then(|| bars().add(bar(&watched)));
-    // The bar leaves the screen when this task is dropped.
+    // Removes the bar from the screen when this task is dropped.
     let _cleared = Cleared(bar.clone());
     let start = Instant::now();
     let mut pace = Pace::new(watched.items_before, watched.item_estimate);
@@ -139,7 +139,7 @@ impl Drop for Cleared {
 fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
     let percent = pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
     let (items, units) = pace.rates().unwrap_or((0.0, 0.0));
-    // Failures that are tried again are of no segment.
+    // A retry of failures has no segments.
     let segments = match watched.total_segments {
         0 => String::new(),
         all => format!(" · {}/{all} segments", watched.segments_before + now.segments_done),
@@ -152,13 +152,13 @@ fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
     )
 }
 
-/// Time left, and why it is not faster.
+/// The ETA, and what limits the speed.
 fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: bool) -> String {
     let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", whole_duration(eta)));
     format!("{eta} · {}", state(watched, now, throttled_just_now))
 }
 
-/// What holds the run back now. We wait, DynamoDB throttles, somebody pauses.
+/// What limits the run now. We wait, DynamoDB throttles, an operator pauses.
 fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String {
     let scopes = watched.scopes.status();
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
@@ -168,7 +168,7 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
         return waiting;
     }
     if now.confirming > 0 {
-        return "waiting until the lease and the flag are read again".into();
+        return "waiting for the lease and the flag to be read again".into();
     }
     let slowed: Vec<String> = scopes.iter().filter(|s| s.rate < s.budget).map(scope_rate).collect();
     let slowed = if slowed.is_empty() { String::new() } else { format!(", slowed: {}", slowed.join(", ")) };
@@ -181,14 +181,14 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     } else if !waited_for.is_empty() {
         format!("waiting for {}", waited_for.join(", and for "))
     } else if now.without_slot > 0 {
-        format!("waiting for answers: as many writes as may be are in flight{slowed}")
+        format!("at the in-flight limit; waiting for DynamoDB{slowed}")
     } else {
         format!("running{slowed}")
     }
 }
 
-/// What requests wait for on our own side, from narrow to wide. Of the scopes that have a name only the narrowest: who waits
-/// for it holds nothing of the table.
+/// What requests wait for on our own side, from narrow to wide. Names only the narrowest of the named scopes, because a
+/// request that waits for it does not take table capacity.
 fn waited_for(watched: &Watched, scopes: &[ScopeStatus]) -> Vec<String> {
     let narrow = watched.scopes.waited_for().iter().map(narrow_rate).collect::<Vec<_>>();
     let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
@@ -196,7 +196,7 @@ fn waited_for(watched: &Watched, scopes: &[ScopeStatus]) -> Vec<String> {
     budgets.chain(watched.allowance.waiting().map(str::to_owned)).collect()
 }
 
-/// A scope, its rate, and its budget where it is slowed: `index by-email 50 of 200 WCU/s`.
+/// A scope and its rate, plus its budget if it is slowed: `index by-email 50 of 200 WCU/s`.
 fn scope_rate(scope: &ScopeStatus) -> String {
     let (unit, what) = words(scope.access);
     let name = if scope.is_index { format!("index {}", scope.name) } else { format!("the table's {what}") };
@@ -204,8 +204,8 @@ fn scope_rate(scope: &ScopeStatus) -> String {
     format!("{name}, {}{of} {unit}", scope.rate.round())
 }
 
-/// Scopes of one kind, at most at their common budget: `a key range, up to 250 WCU/s (3 requests)`. Which they are is not
-/// said: there are many, and a key is somebody's data.
+/// All scopes of one kind, with their common budget: `a key range, up to 250 WCU/s (3 requests)`. Does not name single
+/// scopes, because there are many, and a key is private data.
 fn narrow_rate(narrow: &NarrowStatus) -> String {
     let NarrowStatus { kind, access, budget, waiting } = narrow;
     let requests = if *waiting == 1 { "request" } else { "requests" };
@@ -230,7 +230,7 @@ mod tests {
     use crate::plan::{Limits, Prices};
     use crate::ratelimit::{Budget, Budgets, Feedback};
 
-    /// A job that may take these write units per second of the table, a key range, a partition key and an index.
+    /// A job with these budgets, in write units per second, for the table, a key range, a partition key and an index.
     fn watched([table, range, key, index]: [f64; 4]) -> Watched {
         let limits = Limits {
             max_failures: 0,
@@ -260,15 +260,16 @@ mod tests {
         }
     }
 
-    /// What the line says when three writes, two of them of one partition key, need much more than there is at once.
+    /// The line while three writes wait for more capacity than is available. Two of them have the same partition key.
     async fn said(budgets: [f64; 4]) -> String {
         let watched = watched(budgets);
         let now = watched.progress.snapshot();
         assert_eq!(state(&watched, &now, false), "running");
         let range = watched.scopes.key_range();
         let write = |key: &str| {
-            let (scopes, range, key) =
-                (Arc::clone(&watched.scopes), Arc::clone(&range), PartitionHash::of(&Value::S(key.to_owned())));
+            let scopes = Arc::clone(&watched.scopes);
+            let range = Arc::clone(&range);
+            let key = PartitionHash::of(&Value::S(key.to_owned()));
             tokio::spawn(async move {
                 let cost = WriteCost { table: 60.0, indexes: vec![(0, 60.0)] };
                 scopes.keys(Access::Write, &[(key, cost.table)]).await;
@@ -283,12 +284,12 @@ mod tests {
             write.abort();
             let _ = write.await;
         }
-        assert_eq!(state(&watched, &now, false), "running", "nobody waits any more");
+        assert_eq!(state(&watched, &now, false), "running", "no request waits any more");
         said
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_waited_for_is_named_and_no_key_is() {
+    async fn the_line_names_the_scope_but_no_key() {
         const WIDE: f64 = 1e6;
         for (budgets, what) in [
             ([WIDE, WIDE, WIDE, WIDE], "running"),
@@ -319,7 +320,7 @@ mod tests {
                 state(&watched, &watched.progress.snapshot(), false)
             };
             let (waited, said) = tokio::join!(waits, looks);
-            assert!(waited.is_err(), "there was enough");
+            assert!(waited.is_err(), "there was enough capacity");
             assert_eq!(said, format!("waiting for the budget of a {kind}, up to 10 RCU/s (1 request)"));
         }
     }

@@ -1,4 +1,5 @@
-//! The parity report of a dry run: what a run would do with each kind of item, keys of some, and what it would take.
+//! The parity report of a dry run: what a run would do with each class of items, with example keys, and an estimate of the
+//! run.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -12,39 +13,40 @@ use crate::item::{ItemKey, item_to_json};
 use crate::passes::{Class, Prediction, Shape};
 use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, between, range_json, total};
 
-/// An example's key is cut after so many characters, for people; in JSON it is whole.
+/// The text report cuts an example's key after this number of characters. The JSON report has the whole key.
 const MAX_KEY: usize = 120;
 
-/// What is said of a first pass that has not recorded its pairs: in a rollback's dry run, confirmation and report.
+/// The message for a first pass that did not record its pairs. The dry run, the confirmation and the report of a rollback
+/// use it.
 pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version of backfill began this migration and did not \
                                     record which items had equal values or only the new attribute";
 
-/// What a dry run came to.
+/// The result of a dry run.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct DryRunReport<'a> {
-    /// What it is about.
+    /// The subject of the report.
     pub subject: Subject<'a>,
-    /// What was counted of the items that were read.
+    /// Counts of the items that the dry run read.
     pub found: &'a Prediction,
-    /// What a run would take.
+    /// The estimate of a run.
     pub estimate: &'a Estimate,
-    /// The sample, where one was read instead of the table.
+    /// The sample, if the dry run did not read the whole table.
     pub sampled: Option<&'a Sampled>,
-    /// What the preflight found.
+    /// The findings of the preflight.
     pub findings: &'a [Finding],
-    /// What of it is accepted.
+    /// The accepted findings.
     pub accepted: &'a [Accept],
-    /// Why it stopped before its end, if it did.
+    /// Why the dry run stopped early, if it did.
     pub stopped: Option<&'a StopReason>,
-    /// Of a rollback: the first pass has not recorded its pairs, so that items which are not as before cannot be counted.
+    /// For a rollback: the first pass did not record its pairs, so the items that will not be as before cannot be counted.
     pub pairs_unrecorded: bool,
-    /// The command that does what was counted, or the one that goes before it.
+    /// The command that carries out what was counted, or the command that must come first.
     pub next: &'a str,
 }
 
 impl DryRunReport<'_> {
-    /// For people.
+    /// Writes the text form.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let DryRunReport { subject, found, sampled, stopped, .. } = self;
         let meaning = subject.plan.meaning();
@@ -52,7 +54,7 @@ impl DryRunReport<'_> {
             (Some(reason), _) => {
                 writeln!(
                     out,
-                    "Dry run stopped: {reason}. These figures are of a part of the table, and nothing was written."
+                    "Dry run stopped: {reason}. These figures cover only a part of the table. Nothing was written."
                 )?;
             }
             (None, None) => writeln!(out, "Dry run of {meaning}: nothing was written.")?,
@@ -60,7 +62,7 @@ impl DryRunReport<'_> {
                 let (read, total) = sampled.tally.clusters();
                 writeln!(
                     out,
-                    "Dry run of {meaning}, on a sample: {} of {} clusters of items. Nothing was written.",
+                    "Dry run of {meaning} on a sample of {} of {} clusters of items: nothing was written.",
                     number(read.into()),
                     number(total.into())
                 )?;
@@ -107,10 +109,10 @@ impl DryRunReport<'_> {
         Ok(())
     }
 
-    /// What the sample says of the whole table.
+    /// The sample's estimate for the whole table.
     fn whole(&self, figure: Figure) -> String {
         self.range(figure).map_or_else(String::new, |range| {
-            format!("  of the whole table: {}", between(range, |n| number(n.round() as u64)))
+            format!("  in the whole table: {}", between(range, |n| number(n.round() as u64)))
         })
     }
 
@@ -118,7 +120,7 @@ impl DryRunReport<'_> {
         self.sampled.filter(|sampled| sampled.complete).map(|sampled| total(&sampled.tally, figure))
     }
 
-    /// As JSON.
+    /// The JSON form.
     pub fn to_json(&self) -> Json {
         let DryRunReport { subject, found, estimate, sampled, stopped, accepted, .. } = self;
         let shape = |s: &Shape| json!({ "before": s.before, "after": s.after, "items": s.items });
@@ -175,9 +177,9 @@ fn label(class: Class) -> &'static str {
 
 fn note(class: Class) -> &'static str {
     match class {
-        Class::Skipped => "  a target holds something else; it would be kept and counts as done",
-        Class::Diverged => "  the target holds something else; it would be kept",
-        Class::WouldExceed => "  400 KB, by estimate; DynamoDB would reject the write",
+        Class::Skipped => "  a target has another value; it would be kept and counts as done",
+        Class::Diverged => "  the target has another value; it would be kept",
+        Class::WouldExceed => "  400 KB (estimated); DynamoDB would reject the write",
         Class::Rejected => "  because:",
         Class::WouldChange | Class::AlreadyApplied | Class::NothingToDo => "",
     }
@@ -197,7 +199,7 @@ fn figure(class: Class) -> Figure {
 
 fn write_shapes(out: &mut impl Write, found: &Prediction) -> Result<()> {
     if !found.shapes.is_empty() {
-        writeln!(out, "  what would change, by type ({} most frequent at most):", 10)?;
+        writeln!(out, "  what would change, by type (at most the {} most frequent):", 10)?;
     }
     for shape in &found.shapes {
         writeln!(out, "    {:>12}  {{ {} }} → {{ {} }}", number(shape.items), shape.before, shape.after)?;

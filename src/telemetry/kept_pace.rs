@@ -1,4 +1,4 @@
-//! How fast a pass is, as its process keeps it in the state file for `status`: also a sign of life.
+//! The pace of a pass. Its process records the pace in the state file for `status`, also as a sign of life.
 
 use std::io::{Result, Write};
 use std::time::Duration;
@@ -11,37 +11,37 @@ use crate::clock::to_text;
 use crate::figure::whole_duration;
 use crate::state::{Holder, KeptFact, StateReader};
 
-/// The process keeps its pace so often.
+/// The interval at which the process records its pace.
 pub const KEPT_EVERY: Duration = Duration::from_secs(5);
 
-/// A process that has kept nothing for so long sleeps, or hangs: every commit of a live one takes less.
+/// A process that has recorded nothing for this long sleeps or hangs. Every commit of a live process takes less time.
 const SILENT: Duration = Duration::from_secs(60);
 
-/// How fast a pass was at a moment.
+/// The pace of a pass at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptPace {
     at: Timestamp,
     pid: u32,
-    /// Items and write units per second over the last minute; none before there is a rate.
+    /// Items and write units per second over the last minute; `None` before a rate is known.
     rates: Option<(f64, f64)>,
     left: Option<Duration>,
 }
 
 impl KeptPace {
-    /// Of this process, now.
+    /// The current pace of this process.
     pub fn of(pace: &Pace, at: Timestamp) -> KeptPace {
         KeptPace { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
     }
 
-    /// The pace recorded by the process that works on this file now; `None` if no process works, or it recorded none.
+    /// The pace that the working process recorded in this file. `None` if no process works on it, or if it recorded none.
     pub async fn in_file(file: &dyn StateReader, holder: Option<&Holder>) -> Option<KeptPace> {
         let kept = KeptPace::from_text(&file.kept(KeptFact::Pace).await.ok()??)?;
         let since = holder?.since.as_ref()?.as_it_is().parse::<Timestamp>().ok()?;
-        // What another process of the same number kept is of before this one began; times are kept to the second.
+        // An older record may come from another process with the same process number. Times are recorded to the second.
         (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)
     }
 
-    /// As it is kept.
+    /// The recorded form.
     pub fn to_json(&self) -> Json {
         json!({ "at": self.at.to_string(), "pid": self.pid, "items_per_s": self.rates.map(|(items, _)| items),
                 "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()) })
@@ -58,18 +58,18 @@ impl KeptPace {
     }
 }
 
-/// What a process that works on a state file does.
+/// The condition of a process that works on a state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveliness {
     /// It works.
     Works,
     /// A signal has stopped it.
     Stopped,
-    /// It has kept nothing for so long.
+    /// It has recorded nothing for this long.
     Silent(Duration),
 }
 
-/// A process that works on a state file, and how fast.
+/// A process that works on a state file, with its pace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worker<'a> {
     holder: &'a Holder,
@@ -79,12 +79,12 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// This holder of the file; `stopped` is whether a signal has stopped it.
+    /// The worker that holds the file. `stopped` tells whether a signal has stopped the process.
     pub fn new(holder: &'a Holder, pace: Option<KeptPace>, stopped: bool, now: Timestamp) -> Worker<'a> {
         Worker { holder, pace, stopped, now }
     }
 
-    /// What it does.
+    /// Whether the process works, is stopped or is silent.
     pub fn liveliness(&self) -> Liveliness {
         let silent = self.pace.as_ref().map(|pace| since(pace.at, self.now)).filter(|silent| *silent >= SILENT);
         match (self.stopped, silent) {
@@ -94,12 +94,12 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long it has had the file, if it says so.
+    /// How long the process has held the file, if it recorded when it took it.
     fn age(&self) -> Option<Duration> {
         Some(since(self.holder.since.as_ref()?.as_it_is().parse().ok()?, self.now))
     }
 
-    /// In a few words.
+    /// A short description.
     pub fn words(&self) -> String {
         let age = self.age().map_or_else(String::new, |age| format!(" ({})", whole_duration(age)));
         let who = format!("{}{age}", self.holder);
@@ -107,7 +107,7 @@ impl<'a> Worker<'a> {
             Liveliness::Works => format!("running: {who}"),
             Liveliness::Stopped => {
                 let pid = self.holder.pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-                format!("stopped by a signal: {who}; `kill -CONT {pid}` lets it go on")
+                format!("stopped by a signal: {who}; `kill -CONT {pid}` continues it")
             }
             Liveliness::Silent(silent) => {
                 format!("silent for {} (its machine sleeps, or it hangs): {who}", whole_duration(silent))
@@ -115,25 +115,26 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How fast it is, where it has said so lately.
+    /// Writes the pace, if the process works and has recorded one.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<()> {
         let Some(pace) = self.pace.as_ref().filter(|_| self.liveliness() == Liveliness::Works) else { return Ok(()) };
         match pace.rates {
             Some((items, units)) => {
                 let left =
                     pace.left.map_or_else(|| "ETA unknown".to_owned(), |left| format!("ETA ~{}", whole_duration(left)));
-                let (items, units) = (number(items.round() as u64), number(units.round() as u64));
+                let items = number(items.round() as u64);
+                let units = number(units.round() as u64);
                 writeln!(
                     out,
                     "  rate {items} items/s, {units} WCU/s over the last minute; {left}; as of {}",
                     to_text(pace.at)
                 )
             }
-            None => writeln!(out, "  rate unknown yet; ETA unknown"),
+            None => writeln!(out, "  rate not known yet; ETA unknown"),
         }
     }
 
-    /// For programs.
+    /// The JSON form.
     pub fn to_json(&self) -> Json {
         let (state, silent) = match self.liveliness() {
             Liveliness::Works => ("running", None),
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_back() {
+    fn a_recorded_pace_reads_back_unchanged() {
         assert_eq!(KeptPace::from_text(&pace().to_json().to_string()), Some(pace()));
         let fresh = KeptPace { rates: None, left: None, ..pace() };
         assert_eq!(KeptPace::from_text(&fresh.to_json().to_string()), Some(fresh));
@@ -178,7 +179,8 @@ mod tests {
     fn a_process_works_is_stopped_or_is_silent() {
         let holder = holder();
         let said = |pace: Option<KeptPace>, stopped, now| {
-            let (worker, mut out) = (Worker::new(&holder, pace, stopped, at(now)), Vec::new());
+            let worker = Worker::new(&holder, pace, stopped, at(now));
+            let mut out = Vec::new();
             worker.write(&mut out).unwrap();
             (worker.words(), String::from_utf8(out).unwrap())
         };
@@ -195,6 +197,6 @@ mod tests {
         );
         let (words, rate) = said(Some(pace()), false, 3_700);
         assert!(words.starts_with("silent for 1 h 0 min") && rate.is_empty(), "{words}");
-        assert!(said(None, false, 3_700).0.starts_with("running"), "it has kept nothing yet");
+        assert!(said(None, false, 3_700).0.starts_with("running"), "it has not recorded a pace yet");
     }
 }

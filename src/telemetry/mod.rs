@@ -1,4 +1,4 @@
-//! What a run tells about itself: live figures, the progress line, and the summary at its end.
+//! Reports about a run: live figures, the progress line, and the final summary.
 
 pub mod display;
 mod dry_run;

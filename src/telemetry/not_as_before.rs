@@ -1,4 +1,4 @@
-//! Items that the way back leaves otherwise than they were before the migration: for people and for programs.
+//! Items that differ after a rollback from what they were before the migration.
 
 use std::io::{Result, Write};
 
@@ -10,28 +10,28 @@ use crate::figure::number;
 use crate::item::item_to_json;
 use crate::state::Listed;
 
-/// Items that are shown to people.
+/// Number of example items in the text form.
 const SHOWN: usize = 5;
 
-/// What a run left otherwise than it was.
+/// The items that a run left in another form than before the migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct NotAsBefore {
-    /// Why.
+    /// Why they differ.
     pub reason: Leftover,
     /// The items.
     pub items: Listed,
-    /// Items for which it is unknown, because their record cannot be read: see [`Leftover::Unknown`].
+    /// Items with an unreadable record, for which it is unknown whether they differ: see [`Leftover::Unknown`].
     pub unreadable: Listed,
 }
 
 impl NotAsBefore {
-    /// Whether everything is as it was, and known to be.
+    /// Whether every item is known to be as before.
     pub fn is_empty(&self) -> bool {
         self.items.count == 0 && !self.items.unrecorded && self.unreadable.count == 0
     }
 
-    /// For people.
+    /// Writes the text form.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let NotAsBefore { reason, items, unreadable } = self;
         if items.unrecorded {
@@ -42,12 +42,12 @@ impl NotAsBefore {
         }
         write_listed(out, items)?;
         if unreadable.count > 0 {
-            writeln!(out, "{} items, not as before: {}.", number(unreadable.count), Leftover::Unknown)?;
+            writeln!(out, "{} items may not be as before: {}.", number(unreadable.count), Leftover::Unknown)?;
         }
         write_listed(out, unreadable)
     }
 
-    /// For programs. `unknown` says that there may be more than `count`.
+    /// The JSON form. `unknown` says that there may be more items than `count`.
     pub fn to_json(&self) -> Json {
         let NotAsBefore { reason, items, unreadable } = self;
         json!({
@@ -58,7 +58,7 @@ impl NotAsBefore {
     }
 }
 
-/// The first of them.
+/// Writes the first items of the list.
 pub fn write_listed(out: &mut impl Write, listed: &Listed) -> Result<()> {
     listed.first.iter().take(SHOWN).try_for_each(|(key, path)| writeln!(out, "  such as {key}: {path}"))
 }
@@ -74,7 +74,7 @@ mod tests {
     use crate::item::{ItemKey, Path, Value};
 
     #[test]
-    fn items_of_which_nothing_is_known_are_told_from_those_that_differ() {
+    fn items_with_an_unreadable_record_are_listed_apart() {
         let key = ItemKey::new([("pk".to_owned(), Value::S("P#1".to_owned()))].into());
         let one = Listed { count: 1, first: vec![(key, Path::attribute("old"))], unrecorded: false };
         let left = NotAsBefore { reason: Leftover::OldMade, items: Listed::default(), unreadable: one.clone() };
@@ -84,7 +84,7 @@ mod tests {
             String::from_utf8(text).unwrap()
         };
         let text = said(&left);
-        assert!(text.starts_with("1 items, not as before: unknown, because") && text.contains("P#1"), "{text}");
+        assert!(text.starts_with("1 items may not be as before: unknown, because") && text.contains("P#1"), "{text}");
         let json = left.to_json();
         assert_eq!((&json["reason"], &json["count"]), (&"old_made".into(), &0.into()), "{json:#}");
         assert_eq!(

@@ -1,9 +1,9 @@
-//! How fast a run is, how far, and when it will end. Pure: the caller says how much time has passed.
+//! The rate, the progress and the ETA of a run. Pure: the caller passes the elapsed time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The rate is taken over this long.
+/// The window over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Work done over a window of time.
@@ -12,17 +12,17 @@ pub struct Pace {
     points: VecDeque<(Duration, u64, f64)>,
     /// Items committed before this process began.
     before: u64,
-    /// How many items the table has, by DynamoDB's count, up to six hours old.
+    /// Number of items in the table by DynamoDB's count, which may be six hours old.
     estimate: u64,
 }
 
 impl Pace {
-    /// A pace for a run of which `before` items are done, on a table of about `estimate` items (0: unknown).
+    /// A pace for a run that has already done `before` items, on a table with about `estimate` items (0 if unknown).
     pub fn new(before: u64, estimate: u64) -> Pace {
         Pace { points: VecDeque::from([(Duration::ZERO, 0, 0.0)]), before, estimate }
     }
 
-    /// Notes that this process has done so many items and write units by now.
+    /// Notes the items and write units that this process has done after `elapsed`.
     pub fn note(&mut self, elapsed: Duration, items: u64, write_units: f64) {
         self.points.push_back((elapsed, items, write_units));
         while self.points.len() > 2 && self.points.get(1).is_some_and(|p| elapsed - p.0 >= WINDOW) {
@@ -30,25 +30,26 @@ impl Pace {
         }
     }
 
-    /// Items and write units per second over the window; none before there are two points.
+    /// Items and write units per second over the window; `None` before there are two points.
     pub fn rates(&self) -> Option<(f64, f64)> {
-        let (first, last) = (self.points.front()?, self.points.back()?);
+        let first = self.points.front()?;
+        let last = self.points.back()?;
         let seconds = (last.0 - first.0).as_secs_f64();
         (seconds > 0.0).then(|| ((last.1 - first.1) as f64 / seconds, (last.2 - first.2) / seconds))
     }
 
-    /// Items of this run that are committed, over all its sessions.
+    /// Committed items of this run, over all its sessions.
     pub fn done(&self) -> u64 {
         self.before + self.points.back().map_or(0, |p| p.1)
     }
 
-    /// How much of the table is done, in percent, where the table's item count tells: it is an estimate, so it stops at
-    /// 99 while the run is on.
+    /// Progress in percent; `None` if the table's item count is unknown. The count is an estimate, so the result stays
+    /// at 99 until the run ends.
     pub fn percent(&self) -> Option<u64> {
         (self.estimate > 0).then(|| (self.done() * 100 / self.estimate).min(99))
     }
 
-    /// Seconds until the end at this pace; none where that cannot be told.
+    /// Time until the end at this pace; `None` if unknown.
     pub fn eta(&self) -> Option<Duration> {
         let left = self.estimate.checked_sub(self.done()).filter(|left| *left > 0)?;
         let (rate, _) = self.rates().filter(|(rate, _)| *rate > 0.0)?;
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_made_up() {
+    fn unknown_figures_stay_unknown() {
         let mut pace = Pace::new(500, 0);
         assert_eq!((pace.percent(), pace.eta(), pace.rates()), (None, None, None));
         pace.note(Duration::from_secs(1), 10, 0.0);

@@ -1,4 +1,4 @@
-//! What a run may spend and what it has spent, for people. Sums of money are estimates, and say by which prices.
+//! Text about what a run may spend and has spent. Amounts of money are estimates, and name the prices that they use.
 
 use std::io::{Result, Write};
 
@@ -8,8 +8,7 @@ use crate::figure::{dollars, number, units};
 use crate::plan::Limits;
 use crate::state::{Spend, SpendRecord, SpendState};
 
-/// The limits of a run in one line, and in which slices it reserves what it spends; none where nothing is limited but
-/// failures.
+/// The limits of a run in one line, with the size of its reservations. `None` if only failures are limited.
 pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(limits.max_wcu.map(|max| format!("{} WCU", units(max))));
@@ -27,30 +26,34 @@ pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) ->
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// What a run has spent of what it may.
+/// Writes what a run has spent, next to its limits.
 pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) -> Result<()> {
     let SpendState { spent, slice, lost, .. } = record.state;
     let of = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
     let named = |is_set: bool, name: &str| if is_set { format!(" ([limits] {name})") } else { String::new() };
-    let (write, read, max) = (units(spent.write), units(spent.read), of(limits.max_wcu.map(units)));
+    let write = units(spent.write);
+    let read = units(spent.read);
+    let max = of(limits.max_wcu.map(units));
     let name = named(limits.max_wcu.is_some(), "max_wcu");
-    write!(out, "  spent, uncommitted pages included: {write}{max} WCU{name}, {read} RCU")?;
+    write!(out, "  spent, including uncommitted pages: {write}{max} WCU{name}, {read} RCU")?;
     if let (Some(cost), Some(prices)) = (record.dollars(), record.prices) {
-        let (max, name) = (of(limits.max_cost_usd.map(dollars)), named(limits.max_cost_usd.is_some(), "max_cost_usd"));
+        let max = of(limits.max_cost_usd.map(dollars));
+        let name = named(limits.max_cost_usd.is_some(), "max_cost_usd");
         write!(out, "; about {}{max}{name}, an estimate {}", dollars(cost), prices.basis.text())?;
     }
     writeln!(out)?;
     if lost != Spend::default() {
-        let (write, read) = (units(lost.write), units(lost.read));
+        let write = units(lost.write);
+        let read = units(lost.read);
         writeln!(
             out,
-            "    up to {write} WCU and {read} RCU of it were only reserved when a process was killed; they count as spent"
+            "    up to {write} WCU and {read} RCU of this were only reserved when a process was killed, but count as spent"
         )?;
     }
     if slice != Spend::default() {
         writeln!(
             out,
-            "    {} WCU and {} RCU more are reserved for what it sends next",
+            "    another {} WCU and {} RCU are reserved for the next requests",
             units(slice.write),
             units(slice.read)
         )?;
@@ -92,7 +95,7 @@ mod tests {
             text.contains("about $1.00 of $2.50 ([limits] max_cost_usd), an estimate by the on-demand list"),
             "{text}"
         );
-        assert!(text.contains("up to 50 WCU and 0 RCU of it were only reserved when a process was killed"), "{text}");
+        assert!(text.contains("up to 50 WCU and 0 RCU of this were only reserved when a process was killed"), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn phase(bed: &Bed, plan: &std::path::Path) -> String {
     status["playbook"]["phase"].as_str().unwrap_or("nothing").to_owned()
 }
 
-/// RUNBOOK: "each key is repaired from the side that its readers read"
+/// RUNBOOK: "repairs each key from the side that its readers read"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
     let bed = Bed::embedded();
@@ -61,7 +61,7 @@ async fn a_rollback_ends_although_a_parent_is_no_map_any_more() {
 }
 
 /// An item that has grown so that what was removed has no room: it is mended by hand, or left for a reason.
-/// RUNBOOK: "or leave them as they are: `--force REASON`"
+/// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_ends_without_items_that_are_left_for_a_reason() {
     let bed = Bed::embedded();
@@ -74,7 +74,7 @@ async fn a_rollback_ends_without_items_that_are_left_for_a_reason() {
     bed.load(&table, [grown.clone()].into_iter()).await;
     for _ in 0..2 {
         let ran = tool(&bed, &["rollback", text(&plan), "--yes"]).exits(4);
-        assert!(ran.stdout.contains("is not over") && ran.stdout.contains("--force REASON"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("is not complete") && ran.stdout.contains("--force REASON"), "{}", ran.stdout);
     }
     let forced = tool(&bed, &["rollback", text(&plan), "--yes", "--force", "the item has grown"]).exits(0);
     assert!(forced.stdout.contains("is complete"), "{}", forced.stdout);
@@ -99,7 +99,7 @@ fn exhausted() -> String {
     )
 }
 
-/// RUNBOOK: "no window, deadline, spend limit or `max_failures` holds it up"
+/// RUNBOOK: "no window, deadline, spend limit or `max_failures` stops it"
 #[tokio::test(flavor = "multi_thread")]
 async fn no_limit_holds_up_a_rollback() {
     let bed = Bed::embedded();
@@ -159,7 +159,7 @@ async fn no_limit_holds_up_a_back_behind_new_only_writes() {
 
 /// The table has less by now than `[capacity]` states, and an index is gone: another command is refused for that.
 ///
-/// RUNBOOK: "On the way back it is cut to that instead"
+/// RUNBOOK: "On the way back the tool cuts the budget instead of refusing"
 #[tokio::test(flavor = "multi_thread")]
 async fn no_budget_refuses_the_way_back() {
     let bed = Bed::embedded();
@@ -237,7 +237,7 @@ async fn a_rollback_names_what_is_not_as_before() {
 }
 
 /// A flag over constants, as earlier versions led to: applications obey it, whatever way such a plan goes today.
-/// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
+/// RUNBOOK: "It needs no confirmation, no gate and no lock, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_over_constants_goes_back_without_the_state_file() {
     use backfill::internals::cutover::{Flag, FlagMeta, ReadFrom, WriteTo, schema};

@@ -16,7 +16,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     assert_eq!(checked["key"], json!(["pk", "sk"]));
 
     let refusal = refused(&bed, 2, &["init", "new.toml", "--table", &table, "--endpoint-url", &bed.endpoint()]);
-    refusal.in_one_paragraph().says(&["new.toml was not written", "exists", "Name another file"]);
+    refusal.in_one_paragraph().says(&["cannot write new.toml", "exists", "Name another file"]);
     assert_eq!(std::fs::read_to_string(bed.dir().join("new.toml")).unwrap(), written);
 
     // Without a table, with one that cannot be reached, to stdout, and where no file can be.
@@ -30,7 +30,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     assert_eq!(backfill::internals::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
     let piped = tool(&bed, &["init", "-"]).exits(0);
     backfill::internals::plan::load("-", &piped.stdout).unwrap();
-    refused(&bed, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["was not written"]);
+    refused(&bed, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["cannot write"]);
 }
 
 /// RUNBOOK: "reads the plan and the table's description and writes nothing".
@@ -59,7 +59,7 @@ async fn check_asks_the_table_and_changes_nothing() {
     assert!(!bed.dir().join(".backfill").exists());
 }
 
-/// RUNBOOK: "reads the state file, from any terminal on the machine, also after the process died".
+/// RUNBOOK: "reads the state file, from any terminal on the machine, even after the process died".
 #[tokio::test(flavor = "multi_thread")]
 async fn status_and_failures_while_it_runs_after_it_died_and_at_the_end() {
     let bed = Bed::embedded();
@@ -88,7 +88,8 @@ async fn status_and_failures_while_it_runs_after_it_died_and_at_the_end() {
     let text_of = std::fs::read_to_string(&plan).unwrap().replace("write = 20", "write = 1000");
     std::fs::write(&plan, text_of).unwrap();
     let ran = tool(&bed, &["run", text(&plan)]).exits(5);
-    for part in ["Run 1 is complete", "dual-wrote since", "backfill failures", "at least", "diverged"] {
+    for part in ["Run 1 is complete", "has written both attributes since", "backfill failures", "at least", "diverged"]
+    {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     let status = tool(&bed, &["status", text(&plan)]).exits(0);

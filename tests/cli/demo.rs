@@ -92,7 +92,7 @@ fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
         let refused = step(&walked, "cutover --to read-new --percent 10")[0]["refused"].as_str().unwrap();
         assert!(refused.contains("have diverged") && refused.contains("verify"), "{refused}");
         let text = said(&output);
-        for part in ["starts a new run", "No AWS account", "What to try next", "status .backfill/demo/plan.toml"] {
+        for part in ["starts a new run", "no AWS account", "Try next", "status .backfill/demo/plan.toml"] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }
         // Whatever the engine beneath has to say of refused requests.
@@ -105,7 +105,7 @@ fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
 }
 
 /// Killed in the run, in a wait between two steps, and in the contract.
-/// RUNBOOK: "can be given again after a kill"
+/// RUNBOOK: "is safe to kill and rerun"
 #[test]
 fn killed_anywhere_it_resumes() {
     let dir = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn killed_anywhere_it_resumes() {
     let output = demo(dir.path(), &["--items", "4000"]).output().unwrap();
     let walked = document(&output);
     end_adds_up(&walked, 4000);
-    assert!(said(&output).contains("2. backfill run: done before"), "{}", said(&output));
+    assert!(said(&output).contains("2. backfill run: already done"), "{}", said(&output));
     let file = StateFile::open(&state).unwrap();
     let run = file.summary().unwrap().runs.into_iter().find(|run| run.phase == "expand").unwrap();
     assert!(run.lower_bound && run.sessions == 2, "{run:?}");

@@ -11,7 +11,7 @@ use super::preflight::{findings, say};
 use super::*;
 use crate::harness::{definition, index, key_elements, projection};
 
-/// RUNBOOK: "Constants are shown as the plan has them"
+/// RUNBOOK: "`check` shows constants as the plan has them"
 #[tokio::test(flavor = "multi_thread")]
 async fn constants_are_shown_and_a_template_draws_a_warning() {
     let bed = Bed::embedded();
@@ -72,7 +72,7 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     said(
         &moved,
         &[
-            "touches `ttl`, by which items expire",
+            "touches `ttl`, which expires items",
             "to `expires_at`",
             "3 of 20 values",
             "milliseconds",
@@ -249,7 +249,7 @@ async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
 }
 
 /// What was accepted for the run before is not accepted for one that begins anew.
-/// RUNBOOK: "a run that begins anew (`--again`, `--restart`) needs it again"
+/// RUNBOOK: "a new run (`--again`, `--restart`) needs it again"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_begins_anew_edits_no_signed_items_by_the_word_of_before() {
     let bed = Bed::embedded();

@@ -23,7 +23,7 @@ async fn overwrite(bed: &Bed, table: &str) {
 }
 
 /// A sample in which defects were found says that there are more of them, also once it has repaired its own.
-/// RUNBOOK: "What a sample has found counts as it was found"
+/// RUNBOOK: "A mismatch that a sample found stays counted, even after a repair"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repaired_sample_opens_no_gate() {
     let more = format!("[scan]\nsegments = 200\n{CUTOVER}accept_sample = true\n");
@@ -86,7 +86,7 @@ async fn write_new_says_that_old_values_could_not_come_back() {
     }
 }
 
-/// RUNBOOK: "A reason that is blank is refused"
+/// RUNBOOK: "The tool refuses a blank reason"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reason_that_says_nothing_is_refused() {
     let (bed, _, plan) = scene(0, CUTOVER).await;

@@ -22,7 +22,7 @@ fn stands(bed: &Bed, plan: &std::path::Path) -> (String, String) {
     (say("phase"), say("next"))
 }
 
-/// RUNBOOK: "A command out of order changes nothing, exits with 3 and ends with `Next:` and the command that is due."
+/// RUNBOOK: "A command out of order changes nothing, exits with 3 and ends with `Next:` and the command to run."
 /// RUNBOOK: "It refuses until the plan's `soak` is over, and says until when."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_life_with_a_flag() {
@@ -73,7 +73,7 @@ async fn a_whole_life_with_a_flag() {
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
 
-/// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
+/// RUNBOOK: "It needs no confirmation, no gate and no lock, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
 async fn back_goes_past_whatever_is_on() {
     let (bed, table, plan) = flagged(60, "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 6\n").await;
@@ -96,7 +96,7 @@ async fn back_goes_past_whatever_is_on() {
     due.says(&["new values are not written yet", "--to dual-write"]);
 }
 
-/// RUNBOOK: "If the flag was changed since, it waits the whole time."
+/// RUNBOOK: "If the flag changed meanwhile, it waits the whole time."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_that_is_over_is_that_of_one_change() {
     let (bed, table, plan) = flagged(3, "").await;
@@ -200,7 +200,7 @@ async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
     name(&at("another"));
     refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
     name(&without);
-    refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["goes another way", "put back what it said"]);
+    refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["is of another kind", "restore what it said"]);
     name(&at("late"));
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
 
@@ -209,7 +209,7 @@ async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
     let since = ["--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"];
     tool(&bed, &[&["cutover", text(&plan), "--to", "dual-write"], &since[..]].concat()).exits(0);
     bed.plan("stated", &table, "", &at("stated"));
-    refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["goes another way"]);
+    refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["is of another kind"]);
 }
 
 /// What was on record when a signal came is not said to be "not on record".

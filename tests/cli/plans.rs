@@ -62,13 +62,17 @@ async fn a_plan_that_does_not_fit_the_tables_key() {
     let moved = bed.plan("moved", &table, "strategy = \"in-place\"", "[[change]]\nmove = \"pk\"\nto = \"id\"\n");
     for command in ["check", "run"] {
         let args = |plan| if command == "run" { vec![command, text(plan), "--yes"] } else { vec![command, text(plan)] };
-        refused(&bed, 2, &args(&other)).says(&["the key of table", "other.toml:", "^", "key = [\"pk\", \"sk\"]"]);
+        refused(&bed, 2, &args(&other)).says(&["has a different key", "other.toml:", "^", "key = [\"pk\", \"sk\"]"]);
         refused(&bed, 2, &args(&written)).says(&[
             "`sk` is a key attribute and cannot be written",
             "^",
             "choose another",
         ]);
-        refused(&bed, 2, &args(&moved)).says(&["`pk` is a key attribute and cannot be moved away", "^", "`copy` it"]);
+        refused(&bed, 2, &args(&moved)).says(&[
+            "`pk` is a key attribute and cannot be moved away",
+            "^",
+            "use `copy` instead",
+        ]);
     }
     nothing_was_written(&bed);
     assert!(!bed.dir().join(".backfill").exists());
@@ -154,7 +158,7 @@ async fn check_and_run_say_where_each_budget_comes_from() {
                         10 RCU/s (default: a quarter of the 40 RCU/s that the table is provisioned with)";
     let of_the_index = "2 WCU/s (default: a quarter of the 8 WCU/s that index `by-old` is provisioned with)";
     let checked = tool(&bed, &["check", text(&plan)]).exits(0).stdout;
-    for part in [of_the_table, of_the_index, "5 RCU/s (from the plan)", "by-new (local: paid by the table)"] {
+    for part in [of_the_table, of_the_index, "5 RCU/s (from the plan)", "by-new (local: uses the table's capacity)"] {
         assert!(checked.contains(part), "{part}: {checked}");
     }
     let json = tool(&bed, &["check", text(&plan), "--output", "json"]).exits(0).json();

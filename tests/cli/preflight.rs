@@ -41,7 +41,7 @@ pub(super) fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> st
     list.iter().map(|finding| (finding["id"].as_str().unwrap().to_owned(), finding.clone())).collect()
 }
 
-/// RUNBOOK: "Without it `run` refuses, unless you say `--accept no-pitr`, which is recorded with the run"
+/// RUNBOOK: "Without it `run` refuses, unless you pass `--accept no-pitr`, which is recorded with the run"
 #[tokio::test(flavor = "multi_thread")]
 async fn no_point_in_time_recovery() {
     let (bed, _, plan) = scene(20, "[limits]\nmax_items = 5\n[scan]\nsegments = 1\npage_limit = 5\n").await;
@@ -94,7 +94,7 @@ async fn no_point_in_time_recovery() {
     assert_eq!(status["state"]["current"]["accepted"], json!([]));
 }
 
-/// RUNBOOK: "A local engine on loopback that has none, or does not know the call, gets a warning; anywhere else, unknown counts as off."
+/// RUNBOOK: "For a local engine on loopback this is only a warning; anywhere else, unknown counts as off."
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_that_nobody_knows_of() {
     let (bed, table, plan) = scene(10, "").await;
@@ -102,7 +102,7 @@ async fn recovery_that_nobody_knows_of() {
     let unknown = &findings(&bed, plan_text, 0, &[])["pitr"];
     assert_eq!(unknown["severity"], "warning", "{unknown}");
     let ran = tool(&bed, &["run", plan_text, "--yes"]).exits(0);
-    assert!(ran.said().contains("warning      Whether there is point-in-time recovery is unknown"), "{}", ran.said());
+    assert!(ran.said().contains("warning      It is unknown whether point-in-time recovery is on"), "{}", ran.said());
 
     for (status, error) in [(400, "AccessDeniedException"), (400, "ValidationException")] {
         answer(&bed, "DescribeContinuousBackups", status, error, "You may not dynamodb:DescribeContinuousBackups");
@@ -122,14 +122,14 @@ async fn recovery_that_nobody_knows_of() {
         tool::run(command)
     };
     let refused = run(&["--yes"]).exits(3);
-    for part in ["counts as off", "does not know the question", "--accept no-pitr"] {
+    for part in ["counts as off", "does not support this request", "--accept no-pitr"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
     nothing_was_written(&bed);
     run(&["--yes", "--accept", "no-pitr"]).exits(0);
 }
 
-/// RUNBOOK: "`run` refuses a table with replicas in other regions, unless you say `--accept multi-region`"
+/// RUNBOOK: "`run` refuses a table with replicas in other regions, unless you pass `--accept multi-region`"
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_in_other_regions() {
     let (bed, table, plan) = scene(10, "").await;
@@ -202,7 +202,7 @@ async fn streams_expiry_and_indexes_are_told() {
     nothing_was_written(&bed);
 }
 
-/// RUNBOOK: "`check --sample 5%` reads a part of the table, and says its ranges with 95 % confidence"
+/// RUNBOOK: "`check --sample 5%` reads part of the table and prints ranges with 95 % confidence"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_is_read_and_nothing_is_written() {
     let (bed, _, plan) = scene(2_000, "").await;
@@ -229,13 +229,13 @@ async fn a_sample_is_read_and_nothing_is_written() {
     // A number of items is no share of a table whose items nobody has counted.
     let empty = bed.create_table().await;
     let unknown = bed.plan("unknown", &empty, "", MOVE);
-    refused(&bed, 3, &["check", text(&unknown), "--sample", "500"]).says(&["State the sample in percent"]);
+    refused(&bed, 3, &["check", text(&unknown), "--sample", "500"]).says(&["Give the sample in percent"]);
     for wrong in [["check", plan, "--sample", "lots"], ["run", plan, "--sample", "5%"]] {
         tool(&bed, &wrong).exits(2);
     }
 }
 
-/// RUNBOOK: "names keys of some items of each kind"
+/// RUNBOOK: "prints keys of some items of each kind"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     let bed = Bed::embedded();
@@ -267,7 +267,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         {
             assert!(human.contains(part), "{part}: {human}");
         }
-        assert_eq!(sample.is_empty(), !human.contains("of the whole table:"), "{human}");
+        assert_eq!(sample.is_empty(), !human.contains("the whole table:"), "{human}");
     }
     // Of all that the server was sent, nothing writes.
     let tally = bed.front().tally();

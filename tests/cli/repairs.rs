@@ -73,7 +73,7 @@ async fn a_default_goes_only_where_it_is_missing() {
 }
 
 /// Under `keep` the same values are diverged: a repair says what it would overwrite, and asks.
-/// RUNBOOK: "Without a terminal give `--yes`; otherwise it is refused before it reads the table."
+/// RUNBOOK: "Without a terminal, pass `--yes`; otherwise the command refuses before it reads the table."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_what_it_overwrites_and_asks() {
     let (bed, table) = sessions().await;

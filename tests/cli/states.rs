@@ -95,12 +95,12 @@ async fn a_table_that_was_recreated_or_is_another_one() {
     described(&bed, with_id("id-of-the-second"));
     let args = ["run", text(&plan), "--yes"];
     refused(&bed, 7, &args).in_one_paragraph().says(&[
-        "deleted and created anew",
+        "deleted and recreated",
         "id-of-the-first",
         "id-of-the-second",
         "--state",
     ]);
-    refused(&bed, 7, &["cutover", text(&plan), "--to", "read-new", "--dry-run"]).says(&["deleted and created anew"]);
+    refused(&bed, 7, &["cutover", text(&plan), "--to", "read-new", "--dry-run"]).says(&["deleted and recreated"]);
     described(&bed, description(&table, "arn:aws:dynamodb:us-east-1:111122223333:table/t", "ACTIVE"));
     refused(&bed, 7, &args).in_one_paragraph().says(&["another table", arn, "us-east-1", "region"]);
     nothing_was_written(&bed);
@@ -119,7 +119,7 @@ async fn a_table_that_was_recreated_for_real() {
         .create_table(&backfill::internals::local::sample::create_table_request(&table))
         .unwrap();
     bed.front().reset_tally();
-    refused(&bed, 7, &["run", text(&plan), "--again", "--yes"]).in_one_paragraph().says(&["deleted and created anew"]);
+    refused(&bed, 7, &["run", text(&plan), "--again", "--yes"]).in_one_paragraph().says(&["deleted and recreated"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,7 +210,11 @@ async fn places_where_no_state_file_can_be() {
 async fn no_state_file_yet() {
     let (bed, _, plan) = scene(5, "").await;
     for args in [vec!["status", text(&plan)], vec!["failures", text(&plan), "list"]] {
-        refused(&bed, 3, &args).in_one_paragraph().says(&["there is no state file", "no run has begun", "--state"]);
+        refused(&bed, 3, &args).in_one_paragraph().says(&[
+            "there is no state file",
+            "no run of this plan has begun",
+            "--state",
+        ]);
     }
     refused(&bed, 3, &["failures", text(&plan), "retry"]).says(&["nothing has failed", "Next: backfill run "]);
     nothing_was_written(&bed);
@@ -269,7 +273,10 @@ async fn a_row_that_cannot_be_read_hides_no_other() {
     let readable = journal.lines().filter(|line| line.contains("legacy")).count();
     assert_eq!((journal.lines().count(), readable, journal.matches("(unreadable: ").count()), (3, 2, 1), "{journal}");
     let page = tool(&bed, &["journal", text(&removes), "--limit", "1"]).exits(0).stdout;
-    assert!(page.contains("cannot be read") && page.contains("There are more: --after 1"), "{page}");
+    assert!(
+        page.contains("cannot be read") && page.contains("There are more values: list them with --after 1"),
+        "{page}"
+    );
 
     // What works on those lists works on the others.
     let retried = tool(&bed, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();

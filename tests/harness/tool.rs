@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use backfill::internals::item::{Item, Num, Value};
@@ -59,6 +60,15 @@ pub(crate) fn tool(bed: &Bed, args: &[&str]) -> Ran {
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> Ran {
     Running::start(command).end()
+}
+
+/// The published schema of the documents.
+fn schema() -> &'static jsonschema::Validator {
+    static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let text = include_str!("../../docs/output.schema.json");
+        jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
+    })
 }
 
 /// A tool that runs.
@@ -121,6 +131,9 @@ impl Running {
         let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
         let ran = Ran { code: status.code().unwrap_or(-1), stdout, stderr, took };
         ran.holds();
+        if self.what.contains(r#""--output", "json""#) && !self.what.contains(r#""--help""#) {
+            ran.is_one_document();
+        }
         ran
     }
 }
@@ -141,6 +154,19 @@ impl Ran {
             };
             assert!(!text.chars().any(hostile), "control characters: {text:?}");
         }
+    }
+
+    /// stdout is one document, as docs/output.schema.json says, with the exit code of the process. A process that a signal
+    /// killed may have written none.
+    fn is_one_document(&self) {
+        if self.code == -1 && self.stdout.is_empty() {
+            return;
+        }
+        let document: Json = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {self:?}"));
+        let wrong: Vec<String> =
+            schema().iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(wrong.is_empty(), "docs/output.schema.json: {wrong:?} in {document:#}");
+        assert!(self.code == -1 || document["exit_code"] == self.code, "exit code {} in {document:#}", self.code);
     }
 
     /// The one JSON document on stdout.

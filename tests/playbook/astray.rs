@@ -60,7 +60,7 @@ fn history(scene: &Scene) -> Vec<Json> {
     records.into_iter().map(|record| serde_json::from_str(&record.event).unwrap()).collect()
 }
 
-/// RUNBOOK: "and this state file has not led there"
+/// RUNBOOK: "but this state file did not begin that"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contract_without_its_state_file_says_which_one_it_takes() {
     let scene = scene(30).await;
@@ -68,7 +68,7 @@ async fn a_contract_without_its_state_file_says_which_one_it_takes() {
     std::fs::remove_dir_all(scene.state_path().parent().unwrap()).unwrap();
     for words in ["contract --yes", "contract"] {
         let ran = scene.refused(words, "contract --force REASON").await;
-        assert!(ran.said().contains("has not led there") && ran.said().contains("--state"), "{}", ran.said());
+        assert!(ran.said().contains("did not begin that") && ran.said().contains("--state"), "{}", ran.said());
     }
     let status = scene.done("status").await;
     assert!(status.stdout.contains("next: backfill contract "), "{}", status.stdout);

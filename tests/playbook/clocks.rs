@@ -16,7 +16,7 @@ use crate::harness::tool::{Ran, Running};
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
 /// The clock of the host that set the flag is two days ahead: nobody waits for two days.
-/// RUNBOOK: "If the clocks of two hosts differ, the tool says so, and no wait gets longer or shorter"
+/// RUNBOOK: "If the clocks of two hosts differ, the tool says so. No wait gets longer or shorter"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wait_goes_by_another_hosts_clock() {
     let scene = Scene::flagged(Bed::start(), items(20), "", &format!("{MOVE}{QUICKLY}")).await;

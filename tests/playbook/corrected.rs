@@ -67,7 +67,7 @@ async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on
     // However often it is given.
     for n in 0..2 {
         let ran = scene.give("rollback --yes").await.exits(4);
-        for part in ["is not over", "failures", "by hand", "1 values that it overwrote or removed are in the journal"] {
+        for part in ["is not complete", "failures", "by hand", "1 values that this run overwrote or removed"] {
             assert!(ran.stdout.contains(part) || n > 0, "{part}: {}", ran.stdout);
         }
         let listed = scene.done("failures list").await.stdout;
@@ -106,7 +106,7 @@ async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on
     what_was_taken_away_is_listed(&scene).await;
 }
 
-/// RUNBOOK: "or leave them as they are: `--force REASON`"
+/// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_made_equal_may_be_left_for_a_reason_and_the_rollback_has_an_end() {
     let plan =
@@ -136,7 +136,7 @@ async fn what_cannot_be_made_equal_may_be_left_for_a_reason_and_the_rollback_has
     assert!(listed.contains("P#1"), "{listed}");
 }
 
-/// RUNBOOK: "lists what is in it, item by item; with `--show-values` the values too"
+/// RUNBOOK: "lists its contents item by item; with `--show-values` it prints the values too"
 async fn what_was_taken_away_is_listed(scene: &Scene) {
     let listed = scene.done("journal").await.stdout;
     // Behind new-only writes: what stood at the old name beside another new value.

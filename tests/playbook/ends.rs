@@ -49,7 +49,7 @@ async fn of_expand() {
 
     died_before(&scene, "phase_complete", "expand");
     let run = scene.done("run --yes").await;
-    assert!(run.said().contains("complete already"), "{}", run.said());
+    assert!(run.said().contains("already complete"), "{}", run.said());
     assert_eq!(
         (begun(&scene, "expand"), history(&scene).last().unwrap()["type"].as_str()),
         (2, Some("phase_complete"))

@@ -37,7 +37,7 @@ fn sound(writes: u8) -> Tool {
     Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3 }
 }
 
-/// RUNBOOK: "no read returns a value that is older than the last write: at every step, there and"
+/// RUNBOOK: "no read returns a value that is older than the last write, at any step, in either direction"
 #[test]
 fn no_read_is_stale_and_no_value_is_lost() {
     let checker = sound(2).checker().spawn_bfs().join();
@@ -108,7 +108,7 @@ fn an_old_value_that_is_alone_stays() {
 
 /// From every state `rollback` alone comes to its end, without the application's help, and from `contracting` on
 /// `contract` does.
-/// RUNBOOK: "comes to its end from every state until contract, also after a kill at any moment"
+/// RUNBOOK: "can finish from every state before `contract`, even after a kill at any moment"
 #[test]
 fn every_state_has_a_way_on() {
     // The clock of the other host is behind; elsewhere it is ahead.

@@ -1,5 +1,5 @@
-//! Plans as an operator writes them: the examples load, and every bad plan in `tests/plans/` is refused with the text
-//! beside it. `UPDATE_EXPECT=1 cargo test --test source plans` writes those texts anew.
+//! Plans as an operator writes them. The examples load, and every bad plan in `tests/plans/` is refused with the text
+//! in the file next to it. `UPDATE_EXPECT=1 cargo test --test plans` writes these texts again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn shop() -> TableDescription {
     }
 }
 
-/// Loads a plan for the table `shop`, and asks the table as well.
+/// Loads a plan and checks it against the table `shop`.
 fn load_for_shop(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
     let loaded = load_bytes(label, bytes)?;
     check_plan(&loaded, &shop())?;
@@ -64,10 +64,10 @@ fn load_for_shop(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
 }
 
 #[test]
-fn every_bad_plan_is_refused_with_the_text_beside_it() {
+fn every_bad_plan_is_refused_with_the_expected_text() {
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
     let plans = files("tests/plans");
-    assert!(plans.len() > 15, "the corpus is there");
+    assert!(plans.len() > 15, "the corpus exists");
     let mut wrong = Vec::new();
     for path in plans {
         let label = name_of(&path);
@@ -76,14 +76,14 @@ fn every_bad_plan_is_refused_with_the_text_beside_it() {
             Err(errors) => errors.render(false),
         };
         assert!(!shown.contains('\u{1b}'), "{label} reaches the terminal raw");
-        let beside = path.with_extension("stderr");
+        let expected = path.with_extension("stderr");
         if update {
-            fs::write(&beside, &shown).unwrap();
-        } else if fs::read_to_string(&beside).unwrap_or_default() != shown {
+            fs::write(&expected, &shown).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != shown {
             wrong.push(format!("--- {label} now gives\n{shown}"));
         }
     }
-    assert!(wrong.is_empty(), "{}\n(UPDATE_EXPECT=1 takes them over)", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}\n(UPDATE_EXPECT=1 accepts the new texts)", wrong.join("\n"));
 }
 
 #[test]
@@ -98,12 +98,13 @@ fn every_example_loads_and_fits_the_sample_table() {
     let rename = examples.iter().find(|path| path.ends_with("rename-attribute.toml")).unwrap();
     let plan = load("rename", &fs::read_to_string(rename).unwrap()).unwrap().plan;
     assert_eq!(plan.strategy, change::Strategy::ExpandContract);
-    let (from, to) = ("email".parse().unwrap(), "contact_email".parse().unwrap());
+    let from = "email".parse().unwrap();
+    let to = "contact_email".parse().unwrap();
     assert_eq!(plan.changes, [Change::Move { from, to, on_existing: OnExisting::Keep }]);
 }
 
 #[test]
-fn colour_only_when_asked() {
+fn output_is_coloured_only_on_request() {
     let errors = load("p.toml", "x = 1").unwrap_err();
     assert!(errors.render(true).contains('\u{1b}'));
     assert!(!errors.to_string().contains('\u{1b}'));
@@ -126,9 +127,9 @@ fn a_large_file_is_refused_without_being_shown() {
     assert!(errors.to_string().len() < 1000);
 }
 
-/// The work is bounded: thousands of errors, deep nesting and endless lines are refused like any other file.
+/// The work is bounded. Thousands of errors, deep nesting and very long lines are refused like any other file.
 #[test]
-fn garbage_of_a_plans_size_is_refused() {
+fn garbage_of_the_size_of_a_plan_is_refused() {
     for piece in [
         "= [\n",
         "[",
@@ -146,7 +147,7 @@ fn garbage_of_a_plans_size_is_refused() {
     }
 }
 
-/// Pieces that a plan is made of, so that garbage is often nearly a plan.
+/// Pieces of plans, so that generated garbage often resembles a plan.
 fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
     let piece = prop_oneof![
         Just("[migration]\n".to_owned()),
@@ -177,7 +178,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn nothing_that_is_nearly_a_plan_makes_it_panic(text in pieces()) {
+    fn no_text_like_a_plan_makes_it_panic(text in pieces()) {
         if let Err(errors) = load("p.toml", &text) {
             prop_assert!(errors.count() > 0);
             prop_assert!(!errors.render(false).contains(|c: char| c.is_control() && c != '\n'));

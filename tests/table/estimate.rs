@@ -37,7 +37,7 @@ async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32
     figures
 }
 
-/// RUNBOOK: "the dry run says how many units the writes would take in all, and by index"
+/// RUNBOOK: "the dry run says how many units the writes would take, in total and by index"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_run_without_an_index_and_with_two() {
     let plain = held(&[], "", EXPAND, 5).await;
@@ -78,7 +78,7 @@ to = "tag"
     assert_eq!(figures.predicted_by_index.len(), 3, "{:?}", figures.predicted_by_index);
 }
 
-/// RUNBOOK: "what replies do not name (failed conditions, lost replies) is assumed, and stands apart"
+/// RUNBOOK: "Consumption that replies do not report (failed conditions, lost replies) is assumed and shown separately"
 ///
 /// It is counted apart: a lost reply by its estimate, the failed condition that its
 /// repetition meets by the item. What DynamoDB throttled consumed nothing.
@@ -125,7 +125,7 @@ async fn lost_replies_failed_conditions_and_throttles() {
     for line in [
         format!("for these items: {} WCU", number(consumed)),
         format!("(failed conditions, lost replies): {} WCU", number(lost * 1.5)),
-        format!("before they were sent: {} WCU (consumed 100.0 % of it)", number(consumed)),
+        format!("before they were sent: {} WCU (100.0 % of it was consumed)", number(consumed)),
         "at least: a write whose reply was lost".to_owned(),
     ] {
         assert!(human.contains(&line), "{line}: {human}");
@@ -155,7 +155,7 @@ fn of_every_kind() -> impl Iterator<Item = Item> {
     })
 }
 
-/// RUNBOOK: "What the dry run predicts is what a run does, item for item, if nobody writes meanwhile"
+/// RUNBOOK: "A run does what the dry run predicts, item for item, if nobody writes meanwhile"
 #[tokio::test(flavor = "multi_thread")]
 async fn every_count_of_a_dry_run_is_the_runs() {
     let bed = Bed::embedded();

@@ -31,7 +31,7 @@ async fn ten_kills_do_not_exceed_max_wcu() {
 
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("[limits] max_wcu = 1200"), "{ran:?}");
-    let lost = format!("(of which up to {} only reserved when a process was killed)", dead.lost.write);
+    let lost = format!("(including up to {} only reserved when a process was killed)", dead.lost.write);
     assert!(stopped(&ran).contains(&lost), "{lost}: {ran:?}");
     let (spent, known) = (scene.spent(), scene.status().spend.state);
     println!("spent {spent} of {MAX_WCU}; on record: {known:?}");
@@ -102,7 +102,7 @@ async fn max_items_is_exact_over_sessions_and_segments() {
     assert_eq!(scene.requests("UpdateItem"), 500);
 }
 
-/// RUNBOOK: "`--restart` behind a run that was stopped first reads what that one has not read".
+/// RUNBOOK: "After a run that was stopped, `--restart` first reads what that run has not read".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_begins_anew_behind_one_that_reached_max_items() {
     let scene = Scene::of(500, "max_items = 137").await;
@@ -165,7 +165,7 @@ async fn a_deadline_stops_it_resumably() {
     scene.ends_right().await;
 }
 
-/// RUNBOOK: "it waits until the window opens, and goes on by itself".
+/// RUNBOOK: "it waits until the window opens, then continues".
 #[tokio::test(flavor = "multi_thread")]
 async fn outside_of_its_window_it_waits_and_ends_when_asked() {
     let opens = Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC) + 2.hours();

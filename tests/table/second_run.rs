@@ -68,7 +68,7 @@ async fn second_runs_write_nothing(name: &str, migration: &str, exit: i32) {
 }
 
 /// Diverged items are met again, and still cost nothing.
-/// RUNBOOK: "It writes only what still needs it".
+/// RUNBOOK: "It writes only items that still need it".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_expansion_is_read_only() {
     second_runs_write_nothing("expand", "", 5).await;

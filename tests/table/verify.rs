@@ -278,7 +278,7 @@ async fn repaired(scene: &Scene) {
 }
 
 /// A suspect that is equal, or gone, when it is read again was met between two states of a live writer: no mismatch.
-/// RUNBOOK: "the item is read again: a race is no mismatch"
+/// RUNBOOK: "the tool reads the item again, because a race is not a mismatch"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_is_no_mismatch() {
     for asked in [ALL, Asked { wanted: Some(u32::MAX), ..ALL }, Asked { repair: true, ..ALL }] {
@@ -389,7 +389,7 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
 
 /// Half of the tool's writes are held back until a writer has been at their item first, so that races are made and not
 /// waited for. "`--repair` fixes them with live writers running, and loses none of their updates."
-/// RUNBOOK: "works beside live writers and loses none of their updates; what it overwrites is in the journal"
+/// RUNBOOK: "is safe with live writers and loses none of their updates. The journal keeps every value that it overwrites"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_loses_no_update_of_live_writers() {
     let scene = Scene::of(4_000, "segments = 4\npage_limit = 100").await;

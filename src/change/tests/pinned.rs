@@ -1,9 +1,9 @@
-//! The pinned form of a guarded write, held against the copying form on the rules of the table in memory.
+//! Tests the pinned form of a guarded write against the copying form, on the in-memory table.
 
 use super::*;
 use crate::dynamodb::memory::rules::{Effect, effect};
 
-/// The sources that a write copies, with the values that it knows of them.
+/// The sources that a write copies, with the values that it has for them.
 fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
     let copied = write.actions.iter().filter_map(|action| match action {
         Action::SetFrom { from, value, .. } => Some((from, value)),
@@ -13,7 +13,7 @@ fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
 }
 
 #[test]
-fn a_pinned_write_sends_the_value_and_holds_the_source_to_it() {
+fn a_pinned_write_sends_the_value_and_pins_its_source() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}}));
     let Decision::Write(write) = decide(&[copy("a", "b")], ExpandContract, Keep, &image) else { panic!() };
     let pinned = write.pinned();
@@ -30,8 +30,8 @@ fn a_pinned_write_sends_the_value_and_holds_the_source_to_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// On the image that it was planned from, a pinned write does what the copying one does. On any other image it has the
-    /// same effect if it is accepted, and its condition fails if a source changed.
+    /// On the image that it was planned from, a pinned write has the same effect as the copying one. On any other image
+    /// it has the same effect if it is accepted, and its condition fails if a source changed.
     #[test]
     fn a_pinned_write_has_the_same_effect_or_none(
         plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
@@ -62,7 +62,8 @@ proptest! {
             }
             for raced in [other, edited] {
                 let changed = sources(&write).iter().any(|(from, value)| from.get(&raced) != Some(*value));
-                let (copying, effect) = (on(&write, &raced), on(&pinned, &raced));
+                let copying = on(&write, &raced);
+                let effect = on(&pinned, &raced);
                 if changed {
                     prop_assert_eq!(effect, Effect::ConditionFailed, "a source changed");
                 } else {

@@ -1,15 +1,15 @@
-//! `on_existing = "skip"`: a value that is there counts as done, and a value of the tool's own can be told.
+//! `on_existing = "skip"`: an existing value counts as done, and the tool recognises its own values.
 
 use super::*;
 
 #[test]
-fn a_value_that_is_there_counts_as_done() {
+fn an_existing_value_counts_as_done() {
     let image = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "2"}, "c": {"S": "3"}, "v": {"N": "1"}});
     for (change, left) in [(mv("a", "b"), "b"), (copy("a", "b"), "b"), (set("v", json!({"N": "2"})), "v")] {
         for strategy in [ExpandContract, InPlace] {
             let skipped = Decision::Skipped(vec![path(left)]);
             assert_eq!(decide(std::slice::from_ref(&change), strategy, Skip, &item(image.clone())), skipped);
-            // What else the item needs is written, as long as the value is there.
+            // The item's other changes are written, as long as the value is still there.
             let plan = [change.clone(), copy("c", "d")];
             let Decision::Write(write) = decide(&plan, strategy, Skip, &item(image.clone())) else { panic!() };
             assert_eq!(write.actions.len(), 1);
@@ -18,7 +18,7 @@ fn a_value_that_is_there_counts_as_done() {
             assert_eq!(update(&write, Some(&raced)), None, "{change:?}");
         }
     }
-    // An equal value is not skipped: in place the old one goes.
+    // An equal value is not skipped: in place, the old one is removed.
     let equal = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "1"}});
     assert_eq!(decide(&[mv("a", "b")], ExpandContract, Skip, &item(equal.clone())), Decision::AlreadyApplied);
     assert_eq!(written(&[mv("a", "b")], InPlace, Skip, &equal), json!({"pk": {"S": "1"}, "b": {"S": "1"}}));
@@ -27,9 +27,9 @@ fn a_value_that_is_there_counts_as_done() {
     assert_eq!(decide(&plan, InPlace, Skip, &item(image)), Decision::Skipped(vec![path("b")]));
 }
 
-/// A target that a live writer fills in between fails the condition, and is skipped then.
+/// If a live writer fills the target meanwhile, the condition fails and the target is skipped.
 #[test]
-fn a_value_that_appears_in_between_counts_as_done() {
+fn a_value_that_appears_meanwhile_counts_as_done() {
     for change in [mv("a", "b"), copy("a", "b"), set("b", json!({"S": "1"}))] {
         let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
         let plan = answering(&[change], Skip);
@@ -46,9 +46,10 @@ fn a_value_that_appears_in_between_counts_as_done() {
     }
 }
 
-/// With `skip`, a change writes only the value whose digest is recorded. So the digest shows whether a value is its own.
+/// With `skip`, a change writes only the value whose digest is recorded. So the digest shows whether the tool wrote a
+/// value.
 #[test]
-fn a_change_that_skips_writes_the_value_that_is_on_record() {
+fn a_change_that_skips_writes_only_the_recorded_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
     for (change, strategy) in [(mv("a", "b"), ExpandContract), (copy("a", "b"), InPlace), (mv("a", "b"), InPlace)] {
         let Decision::Write(write) = decide(&[change], strategy, Skip, &image) else { panic!() };

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn contract_removes_what_has_a_copy() {
+fn contract_removes_copied_values() {
     let decide = |image: serde_json::Value| {
         Changes::for_contract(&[mv("a", "b"), copy("c", "d")], ExpandContract, key(), Vec::new()).decide(&item(image))
     };
@@ -12,7 +12,7 @@ fn contract_removes_what_has_a_copy() {
         panic!()
     };
     assert_eq!(write.actions, [Action::Remove { path: path("a") }]);
-    assert!(write.pre_images.is_empty() && render(&write).values.is_empty(), "no value travels");
+    assert!(write.pre_images.is_empty() && render(&write).values.is_empty(), "no value passes through the client");
     let Decision::Write(write) = decide(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "later"}})) else {
         panic!()
     };
@@ -26,7 +26,7 @@ fn contract_removes_what_has_a_copy() {
 }
 
 #[test]
-fn contract_removes_what_the_plan_removes_and_keeps_it_on_record() {
+fn contract_runs_removes_and_records_the_values() {
     let plan = [copy("a", "b"), remove("a"), remove("c")];
     let contract = Changes::for_contract(&plan, ExpandContract, key(), Vec::new());
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "later"}, "c": {"S": "y"}}));
@@ -38,9 +38,9 @@ fn contract_removes_what_the_plan_removes_and_keeps_it_on_record() {
     assert_eq!(contract.decide(&uncopied), Decision::Diverged(vec![path("a")]));
 }
 
-/// New-only writes of every kind, and the two phases of the way back behind them.
+/// Every kind of new-only write, followed by the two phases of the way back.
 #[test]
-fn a_rollback_behind_new_only_writes_takes_them_to_the_old_attribute() {
+fn a_rollback_after_new_only_writes_copies_them_to_the_old_attribute() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
     let after = |new: Option<&str>, also: Option<&str>| {
         let mut story = Story::new(&moves(), ExpandContract, Keep, &image);
@@ -56,20 +56,21 @@ fn a_rollback_behind_new_only_writes_takes_them_to_the_old_attribute() {
     assert_eq!(journaled, std::slice::from_ref(&x));
     assert_eq!(story.undo(), story_write(&story));
     assert_eq!(text(&story.image), text(&item(json!({"pk": {"S": "1"}, "a": {"S": "new"}}))));
-    // Deleted under both, by an application that inserts it again.
+    // An application that inserts the item again deleted both attributes.
     let (story, journaled) = after(Some("new"), Some("a"));
     assert!(journaled.is_empty());
     assert_eq!(story.image["a"], Value::S("new".into()));
 }
 
-/// What no pass has given a new value has its only one at the old path. It stays, and holds nothing else of the item up.
+/// If no pass has created a new value, the only value is at the old path. It stays and does not hold up the rest of the
+/// item.
 #[test]
-fn a_rollback_behind_new_only_writes_leaves_an_old_value_that_is_alone() {
+fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     let plan = [mv("a", "b"), copy("c", "d")];
     for plan in [&plan[..1], &plan[..]] {
         let alone = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
         let mut story = Story::new(plan, ExpandContract, Keep, &alone);
-        assert_eq!(story.apply(&story.old_equal_new()), Decision::Diverged(vec![path("a")]), "it is told of");
+        assert_eq!(story.apply(&story.old_equal_new()), Decision::Diverged(vec![path("a")]), "it is reported");
         assert_eq!((story.undo(), text(&story.image)), (Decision::NothingToDo, text(&alone)));
     }
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "y"}, "d": {"S": "later"}}));
@@ -81,9 +82,9 @@ fn a_rollback_behind_new_only_writes_leaves_an_old_value_that_is_alone() {
     assert_eq!(story.apply(&story.old_equal_new()), Decision::Diverged(vec![path("l[0]")]));
 }
 
-/// Where the item's shape has no place any more for what would come back, somebody has changed it since.
+/// If the item's shape no longer has a place for a restored value, somebody has changed the item since.
 #[test]
-fn what_has_no_place_to_come_back_to_is_reported() {
+fn a_value_that_cannot_be_restored_is_reported() {
     let doc = item(json!({"pk": {"S": "1"}, "d": {"M": {"x": {"S": "v"}}}}));
     let shapes = [json!({"S": "text"}), json!({"L": []})];
     for plan in [vec![remove("d.x")], vec![mv("d.x", "b")]] {
@@ -98,10 +99,10 @@ fn what_has_no_place_to_come_back_to_is_reported() {
     }
 }
 
-/// What the tool has overwritten comes back over what the tool wrote, and over nothing else: not over what applications have
-/// written to both since, nor over what another item of the same key has.
+/// A rollback restores an overwritten value only over a value that the tool wrote. It does not restore it over a value
+/// that applications have written to both attributes since, nor into another item with the same key.
 #[test]
-fn what_was_overwritten_comes_back_only_over_what_the_tool_wrote() {
+fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "was there"}}));
     let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
     story.run(false);
@@ -111,14 +112,14 @@ fn what_was_overwritten_comes_back_only_over_what_the_tool_wrote() {
     let before = text(&both.image);
     assert_eq!(both.undo(), Decision::Diverged(vec![path("b")]));
     assert_eq!(text(&both.image), before);
-    // Nor where they come to be written between decision and write.
+    // The same if the live write happens between decision and write.
     let Decision::Write(write) = story.rollback().decide_with(&story.image, &story.record()) else { panic!() };
     assert_eq!(update(&write, Some(&both.image)), None);
     story.undo();
     assert_eq!(text(&story.image), text(&image));
 }
 
-/// What the last undo of a story that was written looks like, to say so in one line.
+/// The decision of the last undo of a story, so that one line can compare it.
 fn story_write(story: &Story) -> Decision {
     let mut before = story.clone();
     let new = before.image["a"].clone();
@@ -127,7 +128,7 @@ fn story_write(story: &Story) -> Decision {
 }
 
 #[test]
-fn new_values_that_were_there_before_stay() {
+fn preexisting_new_values_stay() {
     for (image, undone) in [
         (json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}), "equal"),
         (json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}}), "unequal"),
@@ -139,14 +140,14 @@ fn new_values_that_were_there_before_stay() {
         assert_eq!(story.apply(&story.rollback()), Decision::NothingToDo, "{undone}");
         assert_eq!(text(&story.image), text(&item(image)));
     }
-    // While applications write both, an equal pair is theirs.
+    // While applications write both attributes, an equal pair is theirs.
     let changes = Changes::for_expand(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     let baseline = Baseline { pairs: vec![(path("b"), BaselinePair::Equal)], ..Baseline::default() };
     assert_eq!(changes.clone().beside_dual_writes(true).baseline(&pair), baseline, "a pair, and not preexisting");
     assert_eq!(changes.baseline(&pair).preexisting, [(path("b"), Digest::of(&Value::S("x".into())))]);
-    // What the application may have changed under the new name alone is made equal all the same, with an old value and
-    // without one.
+    // New-only writes may have changed the new attribute alone. The pair is made equal anyway, with or without an old
+    // value.
     let alone = item(json!({"pk": {"S": "1"}, "b": {"S": "x"}}));
     for (image, new) in [(&pair, "new"), (&alone, "new"), (&alone, "x")] {
         let mut story = Story::new(&moves(), ExpandContract, Keep, image);
@@ -159,7 +160,7 @@ fn new_values_that_were_there_before_stay() {
 }
 
 #[test]
-fn what_a_live_writer_has_changed_since_stays_and_is_reported() {
+fn a_value_that_a_live_writer_changed_since_stays_and_is_reported() {
     let s = |text: &str| Some(Value::S(text.into()));
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "x0"}, "c": {"S": "gone"}}));
     for (plan, strategy, name) in [
@@ -178,7 +179,7 @@ fn what_a_live_writer_has_changed_since_stays_and_is_reported() {
 }
 
 #[test]
-fn a_map_that_was_made_goes_when_nothing_else_is_in_it() {
+fn a_created_map_is_removed_unless_it_has_other_members() {
     let plan = [mv("a", "b.x.y"), copy("c", "b.z")];
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "c": {"S": "w"}}));
     let mut story = Story::new(&plan, ExpandContract, Keep, &image);
@@ -187,13 +188,13 @@ fn a_map_that_was_made_goes_when_nothing_else_is_in_it() {
     let Decision::Write(write) = story.undo() else { panic!() };
     assert_eq!(write.actions, [Action::Remove { path: path("b") }]);
     assert_eq!(text(&story.image), text(&image));
-    // A live writer has put something beside it.
+    // A live writer has added a member.
     assert!(path("b.x.live").set(&mut live.image, Value::Null));
     live.undo();
     let left =
         json!({"pk": {"S": "1"}, "a": {"S": "v"}, "c": {"S": "w"}, "b": {"M": {"x": {"M": {"live": {"NULL": true}}}}}});
     assert_eq!(text(&live.image), text(&item(left)));
-    // A map that was there, though empty, stays.
+    // A preexisting map stays, even if it is empty.
     let with_map = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"M": {"x": {"M": {}}}}}));
     let mut story = Story::new(&plan, ExpandContract, Keep, &with_map);
     story.run(false);

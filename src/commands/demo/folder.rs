@@ -1,4 +1,4 @@
-//! The folder that a demo lives in: its table, its plan and its state.
+//! The folder of a demo, with its table, its plan and its state.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -14,31 +14,32 @@ use backfill::internals::plan::load;
 use backfill::internals::playbook::Way;
 use backfill::internals::state;
 
-/// What a demo makes beside its plan.
+/// The files that a demo creates in addition to its plan.
 const MADE: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];
 
-/// The table of the flag, as the plan names it.
+/// The flag table that the plan names.
 const FLAGS: &str = "flags";
 
-/// Makes the folder ready: clears a demo that is finished, or any when it is to be `fresh`, and keeps one that was stopped
-/// in the middle. A folder that holds something else is refused, untouched.
+/// Prepares the folder. Clears a finished demo, or any demo if `fresh`; keeps an unfinished one. Refuses a folder with
+/// other contents and does not touch it.
 pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
     if is_finished(dir, plan).await? || fresh {
-        clear(dir).with_context(|| format!("{} could not be cleared; nothing was started", dir.display()))?;
+        clear(dir).with_context(|| format!("cannot clear {}; nothing was started", dir.display()))?;
     }
-    std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made; nothing was done", dir.display()))?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}; nothing was done", dir.display()))?;
     let file = dir.join("plan.toml");
-    // One that is there is the demo's.
+    // An existing plan is the demo's own: `is_finished` has compared it.
     let written = match std::fs::OpenOptions::new().write(true).create_new(true).open(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && file.is_file() => Ok(()),
         made => made.and_then(|mut made| made.write_all(plan.as_bytes())),
     };
-    written.with_context(|| format!("{} cannot be written; nothing was done", file.display()))
+    written.with_context(|| format!("cannot write {}; nothing was done", file.display()))
 }
 
-/// Whether the folder holds a demo that ran to its end; an error where it holds something else, or one that runs now.
+/// Whether the folder has a completed demo. Fails if the folder has other contents, or if its demo is running now.
 async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
-    let (plan_file, state) = (dir.join("plan.toml"), dir.join("state.db"));
+    let plan_file = dir.join("plan.toml");
+    let state = dir.join("state.db");
     let refuse = |what: &str| {
         let text = format!("{} {what}. Nothing was touched. Name another folder with --dir", dir.display());
         Err(Refusal::error(Exit::Refused, text))
@@ -52,18 +53,19 @@ async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
         _ if !state.exists() => return Ok(false),
         _ => {}
     }
-    let (file, ours) = (state::read(&state)?, load("the demo's plan", plan)?.plan);
+    let file = state::read(&state)?;
+    let ours = load("the demo's plan", plan)?.plan;
     let summary = file.summary().await?;
     match known(file.as_ref(), &summary, &ours, wall()(), None).await?.state.contract {
         _ if summary.identity.fingerprint != ours.fingerprint().as_str() => {
             refuse("has a state.db that is not the demo's")
         }
-        _ if summary.holder.is_some() => refuse("is in use by a demo that runs now"),
+        _ if summary.holder.is_some() => refuse("is in use by a running demo"),
         contract => Ok(contract == Way::Complete),
     }
 }
 
-/// Serves the sample table, and an empty one for the flag.
+/// Serves the sample table and an empty flag table.
 pub(crate) fn serve(options: LocalOptions) -> anyhow::Result<Local> {
     let served = Local::start(options)?;
     if served.engine().count(FLAGS)?.is_none() {
@@ -76,7 +78,7 @@ pub(crate) fn serve(options: LocalOptions) -> anyhow::Result<Local> {
     Ok(served)
 }
 
-/// Removes what an earlier demo made, and nothing else.
+/// Removes only the files that an earlier demo created.
 fn clear(dir: &Path) -> std::io::Result<()> {
     for name in MADE {
         match std::fs::remove_file(dir.join(name)) {

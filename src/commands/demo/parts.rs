@@ -1,4 +1,4 @@
-//! The steps of a demo, in order, with one line of why each.
+//! The steps of the demo, in order. Each has one line that explains it.
 
 use backfill::internals::cutover::{Flag, WriteTo};
 use backfill::internals::migration::Driver;
@@ -9,7 +9,7 @@ pub(crate) struct Part {
     pub(crate) command: &'static str,
     pub(crate) why: &'static str,
     pub(crate) goal: Goal,
-    /// It is there to be refused.
+    /// Whether the demo expects a refusal.
     pub(crate) refused: bool,
 }
 
@@ -26,50 +26,47 @@ pub(crate) const PARTS: [Part; 9] = [
     part(
         Goal::CutoverTo(Target::DualWrite),
         "cutover --to dual-write",
-        "Writers write both from here on: what they insert behind the scan has the new attribute already.",
+        "Writers write both attributes from now on, so items inserted behind the scan position have the new one too.",
     ),
     part(
         Goal::Run { again: false },
         "run",
-        "Every item gets `contact_email`, copied from `email`, which stays. Kill it whenever you like.",
+        "Every item gets `contact_email`, a copy of `email`, which stays. You can kill it at any moment.",
     ),
-    part(
-        verify(false),
-        "verify --all",
-        "Shadow reads of every item: a gate opens on what was seen, not on what was meant.",
-    ),
+    part(verify(false), "verify --all", "Shadow reads compare every item. The gate opens only on this evidence."),
     Part {
         refused: true,
         ..part(
             Goal::CutoverTo(Target::ReadNew(10)),
             "cutover --to read-new --percent 10",
-            "Too early, to show it: the gate is closed while items are diverged, and a refusal names the next step.",
+            "Too early, on purpose: the gate is closed while items are diverged. The refusal names the next step.",
         )
     },
     part(
         verify(true),
         "verify --all --repair",
-        "The old values are the truth as long as they are read: what differs is made from them, and kept in the journal.",
+        "Readers still read the old values, so those are the truth. Differing new values are overwritten; the journal \
+         keeps them.",
     ),
     part(
         Goal::CutoverTo(Target::ReadNew(10)),
         "cutover --to read-new --percent 10",
-        "A tenth of the keys is read at the new name. `cutover --back` needs no gate and no lock.",
+        "Readers read the new attribute for a tenth of the keys. `cutover --back` needs no gate and no lock.",
     ),
     part(
         Goal::CutoverTo(Target::ReadNew(100)),
         "cutover --to read-new",
-        "All keys. Both are still written, so old values stay fresh: the way back costs nothing.",
+        "All keys. Both attributes are still written, so old values stay fresh and the way back is free.",
     ),
     part(
         Goal::CutoverTo(Target::WriteNew),
         "cutover --to write-new",
-        "Only the new one is written. A way back makes old equal new first; `rollback` does that.",
+        "Writers write only the new attribute. From here, `rollback` first makes old values equal to new ones.",
     ),
-    part(Goal::Contract, "contract", "It has soaked: the old attribute goes. From here on there is no way back."),
+    part(Goal::Contract, "contract", "The soak time is over. This removes the old attribute; there is no way back."),
 ];
 
-/// How many steps are behind the migration: those it need not take any more.
+/// Number of steps that the migration has completed.
 pub(crate) async fn parts_behind(driver: &Driver) -> anyhow::Result<usize> {
     let state = driver.state();
     let diverged = driver.store.open_work(None).await?.diverged;

@@ -1,4 +1,4 @@
-//! What a demo says around its steps, and waits for.
+//! The messages of a demo around its steps, and its wait for the soak time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use backfill::internals::local::{Local, sample};
 use backfill::internals::migration::{Driver, PassEnd, PassResult};
 use backfill::internals::telemetry::{number, write_counts};
 
-/// What the sample table holds.
+/// Prints the contents of the sample table.
 pub(crate) fn tell_table(served: &Local, seed: u64) {
     let Some(table) = served.table() else { return };
     let expected = sample::expected(seed, table.items);
@@ -32,7 +32,7 @@ pub(crate) fn tell_table(served: &Local, seed: u64) {
     ));
 }
 
-/// Says what a step came to, and gives it as JSON.
+/// Prints the result of a step, and returns it as JSON.
 pub(crate) fn come_to(passes: &[PassEnd], flag: Option<&Flag>) -> Json {
     let mut lines = Vec::new();
     let json = match passes.last().and_then(|end| end.result.as_ref()) {
@@ -44,7 +44,9 @@ pub(crate) fn come_to(passes: &[PassEnd], flag: Option<&Flag>) -> Json {
         Some(PassResult::Verified(verified)) => {
             let report = verified.report.as_ref().map(|(report, _)| report);
             if let Some(r) = report {
-                let (all, equal, left) = (number(r.compared), number(r.matching), number(r.mismatches));
+                let all = number(r.compared);
+                let equal = number(r.matching);
+                let left = number(r.mismatches);
                 let repaired = number(r.repaired);
                 lines = format!("  {all} compared, {equal} match, {repaired} repaired, {left} mismatches").into_bytes();
             }
@@ -56,23 +58,26 @@ pub(crate) fn come_to(passes: &[PassEnd], flag: Option<&Flag>) -> Json {
     json
 }
 
-/// What to try with the folder now.
+/// Prints which commands to try next in the folder.
 pub(crate) fn tell_next(exit: Exit, dir: &Path) {
     let me = std::env::args().next().unwrap_or_else(|| "backfill".into());
-    let (plan, state, dir) = (dir.join("plan.toml"), dir.join("state.db"), dir.display());
-    let (plan, state) = (plan.display(), state.display());
+    let plan_path = dir.join("plan.toml");
+    let state_path = dir.join("state.db");
+    let plan = plan_path.display();
+    let state = state_path.display();
+    let dir = dir.display();
     let first = if matches!(exit, Exit::Done) {
-        "The migration is over. What to try next\n   run it again and kill it anywhere (Ctrl-C, or kill -9), then again"
+        "The migration is over. Try next:\n   run it again, kill it anywhere (Ctrl-C or kill -9), and resume"
     } else {
-        "What to try next\n   go on where it stopped"
+        "Try next:\n   resume where the demo stopped"
     };
     output::stderr(&format!(
-        "\n{first}:\n     {me} demo --dir {dir}\n   where the migration stands, also while it runs:\n     {me} status {plan} \
+        "\n{first}:\n     {me} demo --dir {dir}\n   show the state of the migration, also during a run:\n     {me} status {plan} \
          --state {state}"
     ));
 }
 
-/// Waits until contract may begin; false when it is asked to stop before.
+/// Waits until contract may begin. Returns false if the demo is stopped first.
 pub(crate) async fn wait_for_soak(driver: &Driver) -> anyhow::Result<bool> {
     let since = driver.flag().await?.and_then(|flag| flag.new_since);
     let until = since.and_then(|since| since.checked_add(driver.plan.cutover.soak).ok());

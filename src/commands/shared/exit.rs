@@ -1,4 +1,4 @@
-//! Exit codes, and the one place that maps an error to one.
+//! Exit codes. Only this file maps errors to exit codes.
 
 use std::process::ExitCode;
 
@@ -12,15 +12,15 @@ use backfill::internals::state::{OpenWork, StoreError};
 pub(crate) enum Exit {
     /// Done.
     Done = 0,
-    /// Something unexpected.
+    /// An unexpected error.
     Unexpected = 1,
     /// Bad usage or a bad plan.
     Usage = 2,
-    /// The preflight refused.
+    /// The command refused before it began.
     Refused = 3,
     /// Finished, but some items failed.
     Failures = 4,
-    /// Finished, but some items hold something else than the plan implies.
+    /// Finished, but some items have other values than the plan implies.
     Mismatch = 5,
     /// Stopped by a limit, or by an error that concerns the whole run; resumable.
     Stopped = 6,
@@ -60,7 +60,7 @@ impl Exit {
         }
     }
 
-    /// The exit code of a run that leaves this open: a stop says more than what was found on the way.
+    /// The exit code of a run that ended with this open work. A stop takes precedence over failures and diverged items.
     pub(crate) fn of_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
         match stopped {
             Some(reason) => Exit::of_stop(reason),
@@ -104,13 +104,13 @@ impl Exit {
     }
 }
 
-/// A command that declines to go on, with its exit code.
+/// A command's refusal, with its exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Refusal {
-    /// How the command ends.
+    /// The exit code.
     pub exit: Exit,
-    /// What happened, what was not done, what to do.
+    /// What happened, what the command did not do, and what the operator can do.
     pub message: String,
 }
 

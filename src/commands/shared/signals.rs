@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first drains, a second Ctrl-C or SIGTERM stops at once. A terminal that goes away is a
-//! SIGHUP; where somebody has the process ignore that (`nohup`), it goes on ignoring it.
+//! Ctrl-C, SIGTERM and SIGHUP. The first signal drains; a second Ctrl-C or SIGTERM exits immediately. A terminal that
+//! closes sends SIGHUP. If the process was started with SIGHUP ignored (`nohup`), it keeps ignoring SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,7 +7,7 @@ use crate::commands::shared::exit::Exit;
 use backfill::internals::engine::{StopReason, Stopper};
 use backfill::internals::host::ignores_hangup;
 
-/// Listens for signals as long as the process lives.
+/// Listens for signals until the process ends.
 pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -18,7 +18,8 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
             let insists = tokio::select! {
                 _ = interrupt.recv() => is_stopping,
                 _ = terminate.recv() => is_stopping,
-                // Of a terminal that closes, the shell and the kernel may each send one: nobody insists.
+                // When a terminal closes, the shell and the kernel may each send SIGHUP. A second one is no request to
+                // hurry.
                 () = received(hangup.as_mut()) => {
                     if is_stopping {
                         continue;
@@ -29,21 +30,22 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
             is_stopping = true;
             if insists {
                 crate::commands::shared::output::stderr(
-                    "stopped at once. Nothing is lost: what is not committed is done again on resume",
+                    "stopped immediately. Nothing is lost: uncommitted work is repeated on resume",
                 );
-                // Nothing to tidy: every commit is atomic, and the state file's lock ends with the process.
+                // There is nothing to clean up: every commit is atomic, and the lock of the state file ends with the
+                // process.
                 std::process::exit(Exit::Interrupted as i32);
             }
             stop.stop(StopReason::Interrupted);
             crate::commands::shared::output::stderr(
-                "stopping: waiting for requests in flight, at most 10 s. Interrupt again to stop at once",
+                "stopping: waiting at most 10 s for requests in flight. Interrupt again to stop immediately",
             );
         }
     });
     Ok(())
 }
 
-/// Returns when the signal comes; never, if nobody listens for it.
+/// Returns when the signal arrives. Never returns if we do not listen for it.
 async fn received(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => {

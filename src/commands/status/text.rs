@@ -1,4 +1,4 @@
-//! What `status` says of the newest run, and of the process that works on it.
+//! The part of `status` about the newest run and its process.
 
 use std::io::Write as _;
 
@@ -7,9 +7,9 @@ use backfill::internals::state::StateSummary;
 use backfill::internals::state::phase::EXPAND;
 use backfill::internals::telemetry::{Worker, number, write_counts, write_spend};
 
-const LOOKED_THROUGH: &str = "ended; the pages that it did not read are only read and counted now, not written";
+const LOOKED_THROUGH: &str = "ended; the pages that it had not read are now only read and counted, not written";
 
-/// For people.
+/// Writes the text form.
 pub(crate) fn write_status(
     out: &mut Vec<u8>,
     state: &StateSummary,

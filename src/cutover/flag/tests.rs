@@ -1,4 +1,4 @@
-//! The rules of the flag, over all sequences of changes up to a length, and over random ones.
+//! Tests the flag's rules over all sequences of changes up to a length, and over random sequences.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-/// A flag after these changes, each made as soon as it may be.
+/// The flag after these changes, each made as early as possible.
 fn after(changes: &[FlagChange]) -> Flag {
     changes.iter().fold(Flag::first(CACHE, at(0)), |flag, change| {
         flag.next(*change, flag.settled_at(), Duration::ZERO)
@@ -28,21 +28,21 @@ fn changes() -> Vec<FlagChange> {
     all
 }
 
-/// What a flag says, without its times and version.
+/// The content of a flag, without its times and version.
 fn state(flag: &Flag) -> (WriteTo, ReadFrom, u8, bool, bool) {
     (flag.write, flag.read, flag.read_percent, flag.old_stale, flag.contracting)
 }
 
 const FORWARD: [FlagChange; 3] = [FlagChange::DualWrite, FlagChange::ReadNew(100), FlagChange::WriteNew];
 
-/// All states that there are, with these percentages: what is listed here is reached, and nothing else.
+/// All reachable states with these percentages: every state in the list is reached, and no other.
 #[test]
 fn these_states_are_reached_and_no_others() {
     use ReadFrom::{New, Old};
     let mut expected: HashSet<_> = [(WriteTo::Old, Old, 0, false, false), (WriteTo::Both, Old, 0, false, false)].into();
     expected.extend([1, 25, 99, 100].map(|percent| (WriteTo::Both, New, percent, false, false)));
     expected.extend([false, true].map(|contracting| (WriteTo::New, New, 100, true, contracting)));
-    // The way back: both again, and stale reads that were accepted.
+    // The way back: both are written again, and stale reads were accepted.
     expected.extend([(WriteTo::Both, New, 100, true, false), (WriteTo::Both, Old, 0, true, false)]);
 
     let first = Flag::first(CACHE, at(0));
@@ -77,7 +77,7 @@ fn the_way_forward_and_the_times_it_leaves() {
     }
 }
 
-/// With new-only writes behind it, old values are read and written alone only after a verification.
+/// After new-only writes, old values become the only ones read and written only after a verification.
 #[test]
 fn the_way_back_from_new_only_writes() {
     let both = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
@@ -108,20 +108,20 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     let flag = after(&FORWARD[..1]);
     assert_eq!(flag.settled_at(), at(120));
     let left = Duration::from_nanos(1);
-    // The time that is written down decides nothing.
+    // The recorded time decides nothing.
     for now in [at(0), at(100_000)] {
         assert_eq!(flag.next(FlagChange::ReadNew(1), now, left), Err(FlagError::TooSoon { left }));
         assert!(flag.next(FlagChange::ReadNew(1), now, Duration::ZERO).is_ok());
     }
-    // What waiting would not mend is not said to need waiting.
+    // A step that waiting would not help is refused without a wait.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
     assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::Already(_))));
-    // Readers go back at once, while old values are fresh and all that anybody obeys writes both.
+    // Readers go back immediately while old values are fresh and every state that anybody obeys writes both.
     let back = FlagChange::ReadOld { accept_stale: false };
     assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
     let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
     let stale = again.next(FlagChange::ReadOld { accept_stale: true }, at(0), left);
-    assert_eq!(stale, Err(FlagError::TooSoon { left }), "some still write new values alone");
+    assert_eq!(stale, Err(FlagError::TooSoon { left }), "some writers still write only new values");
     let last = Flag { changed_at: Timestamp::MAX, ..flag };
     assert_eq!(last.settled_at(), Timestamp::MAX);
 }
@@ -156,13 +156,13 @@ fn a_change_that_took_longer_carries_the_later_time() {
     let flag = after(&FORWARD[..1]).made_at(at(63));
     assert_eq!((flag.changed_at, flag.dual_since), (at(63), Some(at(63))));
     let read = flag.next(FlagChange::ReadNew(100), at(200), Duration::ZERO).unwrap().made_at(at(205));
-    assert_eq!((read.changed_at, read.dual_since), (at(205), Some(at(63))), "another change's time stays");
+    assert_eq!((read.changed_at, read.dual_since), (at(205), Some(at(63))), "the time of another change stays");
     let new = read.next(FlagChange::WriteNew, at(300), Duration::ZERO).unwrap().made_at(at(301));
     assert_eq!((new.new_since, new.dual_since), (Some(at(301)), Some(at(63))));
 }
 
 #[test]
-fn it_is_shown_in_a_line() {
+fn it_is_shown_in_one_line() {
     assert_eq!(after(&[]).to_string(), "version 1: write = old, read = old");
     assert_eq!(after(&FORWARD).to_string(), "version 4: write = new, read = new at 100 %, old values may be stale");
 }
@@ -202,13 +202,13 @@ proptest! {
             prop_assert_eq!(next.version, flag.version + 1);
             prop_assert_eq!(next.max_cache_seconds, flag.max_cache_seconds);
             let back = change == FlagChange::ReadOld { accept_stale: false };
-            prop_assert!(at(now) >= settled || (back && flag.write == WriteTo::Both), "the cache was waited out");
+            prop_assert!(at(now) >= settled || (back && flag.write == WriteTo::Both), "the cache time has passed");
             prop_assert_eq!(next.changed_at, at(now));
-            // One step changes one thing: a stale reader is at most one step behind.
+            // One step changes one thing, so a stale reader is at most one step behind.
             let read = (flag.read, flag.read_percent) != (next.read, next.read_percent);
             let moved = [flag.write != next.write, read, flag.contracting != next.contracting];
             prop_assert!(moved.into_iter().filter(|moved| *moved).count() <= 1);
-            // Old values that may be stale are read only where that was accepted, and never become the truth.
+            // Old values that may be stale are read only if the operator accepted it, and they never become the truth.
             if next.old_stale && next.read == ReadFrom::Old && flag.read == ReadFrom::New {
                 prop_assert_eq!(change, FlagChange::ReadOld { accept_stale: true });
             }

@@ -1,4 +1,4 @@
-//! Hooks that are real programs: small shell scripts around a file.
+//! Hooks as real programs: small shell scripts around a file.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -41,11 +41,11 @@ fn both(flag: &Flag) -> Flag {
 }
 
 #[tokio::test]
-async fn what_is_set_is_what_get_prints() {
+async fn get_prints_what_was_set() {
     let (dir, store) = store(GET, SET, LONG);
     assert!(store.read().await.unwrap().is_none());
     let flag = store.change(None, &first(), &meta()).await.unwrap();
-    assert!(flag.changed_at > jiff::Timestamp::now(), "in effect by then at the latest");
+    assert!(flag.changed_at > jiff::Timestamp::now(), "the time is at or after the change took effect");
     let next = store.change(Some(&flag), &both(&flag), &meta()).await.unwrap();
     assert_eq!(store.read().await.unwrap(), Some((next, meta())));
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
@@ -67,7 +67,7 @@ async fn a_flag_that_somebody_else_changed_is_left_alone() {
     assert_eq!(store.read().await.unwrap().unwrap().0, theirs);
 }
 
-/// A `set` that fails after it took effect, twice: `get` decides, and the time that is kept is that of the last one.
+/// `set` fails twice after it took effect: `get` decides, and the stored time is that of the last `set`.
 #[tokio::test]
 async fn after_a_failed_set_get_decides() {
     let fails_twice = format!("{SET}; test $(wc -l <log) -ge 3");
@@ -79,7 +79,7 @@ async fn after_a_failed_set_get_decides() {
     let fails = "cat >/dev/null; echo no access >&2; exit 3";
     std::fs::write(&store.hooks.set[1], fails).unwrap();
     let refused = store.change(Some(&flag), &both(&flag), &meta()).await.unwrap_err().to_string();
-    for part in ["exit status: 3", "no access", "The flag is what it was"] {
+    for part in ["exit status: 3", "no access", "The flag is unchanged"] {
         assert!(refused.contains(part), "{refused}");
     }
     assert_eq!(store.read().await.unwrap().unwrap().0, flag);
@@ -103,11 +103,11 @@ async fn a_hook_that_hangs_is_ended() {
 async fn a_set_that_changes_nothing_is_no_success() {
     let (_dir, store) = store(GET, "cat >/dev/null", Duration::from_secs(1));
     let refused = store.change(None, &first(), &meta()).await.unwrap_err().to_string();
-    assert!(refused.contains("succeeded, and the flag is what it was"), "{refused}");
+    assert!(refused.contains("succeeded, but the flag is unchanged"), "{refused}");
 }
 
 #[tokio::test]
-async fn what_is_no_flag_is_refused() {
+async fn output_that_is_no_flag_is_refused() {
     for (get, says) in [
         ("echo '{\"schema_version\": 2}'", "schema_version 2"),
         ("echo '{}'", "`schema_version` of the flag is missing"),

@@ -1,4 +1,4 @@
-//! Leases in virtual time, on a table in memory that has DynamoDB's conditions.
+//! Leases in virtual time, on a table in memory that implements DynamoDB's conditions.
 
 use std::sync::Arc;
 
@@ -25,23 +25,24 @@ fn down() -> Option<TableError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_renewed_is_refused_and_one_that_was_given_back_is_not() {
+async fn a_renewed_lease_is_refused_and_a_released_one_is_not() {
     let table = FakeTable::new();
     let first = acquire(&table, "a").await.unwrap();
     let began = Instant::now();
     let refused = acquire(&table, "b").await.unwrap_err();
     assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
-    assert!(began.elapsed() <= DURATION / 2, "it need not be watched to its end: {:?}", began.elapsed());
+    assert!(began.elapsed() <= DURATION / 2, "no need to watch for the whole duration: {:?}", began.elapsed());
     sleep(20 * DURATION).await;
     assert!(!is_lost(&first));
     let lost = first.lost();
     first.release().await;
-    let (before, second) = (Instant::now(), acquire(&table, "b").await.unwrap());
+    let before = Instant::now();
+    let second = acquire(&table, "b").await.unwrap();
     assert_eq!((before.elapsed(), second.fence()), (Duration::ZERO, 2));
-    assert!(timeout(DURATION, lost).await.is_err(), "what was given back is not lost");
+    assert!(timeout(DURATION, lost).await.is_err(), "a released lease is not lost");
 }
 
-/// The holder dies without a word; others wait for the whole duration, by their own clock.
+/// The holder dies silently. Others wait for the whole duration, by their own clock.
 /// RUNBOOK: "After a crash the lease expires by itself"
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_renewed_is_taken_over() {
@@ -54,7 +55,7 @@ async fn a_lease_that_is_not_renewed_is_taken_over() {
     assert_eq!(second.fence(), 2);
 }
 
-/// However many want it, one has it.
+/// However many processes want the lease, exactly one gets it.
 /// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
 #[tokio::test(start_paused = true)]
 async fn one_of_many_gets_it() {
@@ -71,9 +72,9 @@ async fn one_of_many_gets_it() {
     }
 }
 
-/// Without a table the holder stops before anybody else can have the lease.
+/// Without a table, the holder stops before anybody else can take the lease.
 #[tokio::test(start_paused = true)]
-async fn who_cannot_renew_stops_before_others_may_begin() {
+async fn a_holder_that_cannot_renew_stops_before_others_may_begin() {
     let table = FakeTable::new();
     let first = acquire(&table, "a").await.unwrap();
     sleep(DURATION / 2).await;
@@ -81,7 +82,7 @@ async fn who_cannot_renew_stops_before_others_may_begin() {
         let table = Arc::clone(&table);
         async move { Lease::acquire(table.item("lease"), "b", None, DURATION, |_, _| ()).await }
     });
-    // Only the holder is cut off: what it sends is lost.
+    // Only the holder is cut off: its requests are lost.
     table.then(std::iter::repeat_n(Fault::LoseRequest, 40));
     let began = Instant::now();
     let lost = first.lost().await;
@@ -89,7 +90,7 @@ async fn who_cannot_renew_stops_before_others_may_begin() {
     assert!(began.elapsed() <= DURATION * 2 / 3);
     assert!(!other.is_finished(), "a third of the duration is left for requests in flight");
     let second = other.await.unwrap();
-    // The faults that are left hit the other's write too, which is tried again.
+    // The remaining faults hit the other process's write too, which is retried.
     assert_eq!(second.unwrap().fence(), 2);
 }
 
@@ -102,7 +103,7 @@ async fn lost_replies_do_not_lose_the_lease() {
         sleep(DURATION / 3).await;
     }
     assert!(!is_lost(&lease));
-    // The table is gone for a while, and comes back in time.
+    // The table is unreachable for a while and comes back in time.
     table.fail(down());
     sleep(DURATION / 4).await;
     table.fail(None);
@@ -111,12 +112,12 @@ async fn lost_replies_do_not_lose_the_lease() {
     table.fail(down());
     sleep(DURATION * 2 / 3 + Duration::from_secs(1)).await;
     assert!(is_lost(&lease));
-    assert!(lease.lost().await.to_string().contains("no r"), "it says why");
+    assert!(lease.lost().await.to_string().contains("no r"), "the message gives the cause");
 }
 
-/// A frozen process finds out as soon as it goes on.
+/// A frozen process notices as soon as it resumes.
 #[tokio::test(start_paused = true)]
-async fn who_was_taken_over_is_told_by_whom() {
+async fn the_loss_names_the_new_holder() {
     let table = FakeTable::new();
     let lease = acquire(&table, "a").await.unwrap();
     table.edit("lease", |item| {
@@ -126,11 +127,11 @@ async fn who_was_taken_over_is_told_by_whom() {
     assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b\u{1b}".into() });
     assert!(lease.lost().await.to_string().contains("taken over by b\\u{1b}:"));
     lease.release().await;
-    assert_eq!(from_item(&table.item("lease").get().await.unwrap().unwrap()).unwrap().fence, 2, "not given back");
+    assert_eq!(from_item(&table.item("lease").get().await.unwrap().unwrap()).unwrap().fence, 2, "must not be released");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_lease_is_left_alone() {
+async fn an_item_that_is_no_lease_is_left_alone() {
     let table = FakeTable::new();
     table.item("lease").put(Item::from([("owner".to_owned(), Value::Bool(true))]), None).await.unwrap();
     let refused = acquire(&table, "a").await.unwrap_err();
@@ -144,12 +145,13 @@ fn record(owner: u8, fence: u64, counter: u64, released: bool) -> LeaseRecord {
 }
 
 proptest! {
-    /// A lease is free only where it is absent or given back, or where nothing moved for a whole duration.
+    /// A lease is free only if it is absent or released, or if it did not move for a whole duration.
     #[test]
-    fn it_is_free_only_when_nothing_moved_for_its_duration(
+    fn it_is_free_only_if_it_did_not_move_for_its_duration(
         looks in proptest::collection::vec((0_u64..40, 0_u8..2, 0_u64..2, 0_u64..2), 1..30),
     ) {
-        let (mut watch, mut now) = (LeaseWatch::default(), 0);
+        let mut watch = LeaseWatch::default();
+        let mut now = 0;
         let mut history: Vec<(u64, LeaseRecord)> = Vec::new();
         for (pause, owner, fence, counter) in looks {
             now += pause;
@@ -165,7 +167,7 @@ proptest! {
     }
 }
 
-/// A process that was stopped for long, or whose machine slept, takes its lease again where nobody else has it.
+/// After a long stop of the process or a sleep of the machine, the holder renews its lease if nobody else took it.
 #[tokio::test(start_paused = true)]
 async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     let table = FakeTable::new();
@@ -177,7 +179,7 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     validity.fresh().await;
     assert!(!is_lost(&lease) && validity.holds() > 0);
     assert_eq!(lease.fence(), 1);
-    // And where somebody took it meanwhile, nothing is ever sent again.
+    // If somebody took it meanwhile, nothing is ever sent again.
     table.edit("lease", |item| {
         let taken = LeaseRecord { owner: "b".into(), fence: 2, counter: 0, duration: DURATION, released: false };
         item.extend(to_item(&taken));
@@ -187,11 +189,12 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b".into() });
 }
 
-/// The monotonic clock stands still while the machine sleeps, and every timer with it: the wall clock tells.
+/// While the machine sleeps, the monotonic clock stands still, and every timer with it. The wall clock reveals the sleep.
 #[tokio::test(start_paused = true)]
-async fn a_sleep_that_no_timer_notices_is_noticed_before_anything_is_sent() {
+async fn a_sleep_that_no_timer_notices_is_noticed_before_the_next_request() {
     use std::sync::atomic::{AtomicI64, Ordering};
-    let (table, slept) = (FakeTable::new(), Arc::new(AtomicI64::new(0)));
+    let table = FakeTable::new();
+    let slept = Arc::new(AtomicI64::new(0));
     let moments: Moments = {
         let slept = Arc::clone(&slept);
         Arc::new(move || {
@@ -200,19 +203,20 @@ async fn a_sleep_that_no_timer_notices_is_noticed_before_anything_is_sent() {
         })
     };
     let lease = Lease::acquire_by(moments, table.item("lease"), "a", None, DURATION, |_, _| ()).await.unwrap();
-    let (validity, puts) = (lease.validity(), table.puts());
+    let validity = lease.validity();
+    let puts = table.puts();
     slept.store(3_600, Ordering::Relaxed);
     assert!(!validity.is_fresh());
     let began = Instant::now();
     validity.fresh().await;
-    assert!(began.elapsed() < Duration::from_secs(1), "it is renewed at once: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "must be renewed immediately: {:?}", began.elapsed());
     assert_eq!(table.puts(), puts + 1);
     assert!(!is_lost(&lease));
 }
 
-/// Who has to watch somebody's lease says so, once.
+/// A process that has to wait for somebody's lease announces it once.
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_waited_for_is_announced() {
+async fn waiting_for_a_lease_is_announced() {
     let table = FakeTable::new();
     drop(acquire(&table, "a").await.unwrap());
     let told = std::sync::Mutex::new(Vec::new());
@@ -221,5 +225,5 @@ async fn a_lease_that_is_waited_for_is_announced() {
     assert_eq!(*told.lock().unwrap(), [("a".to_owned(), DURATION)]);
     lease.release().await;
     told.lock().unwrap().clear();
-    Lease::acquire(table.item("lease"), "c", None, DURATION, |_, _| panic!("it is free")).await.unwrap();
+    Lease::acquire(table.item("lease"), "c", None, DURATION, |_, _| panic!("the lease is free")).await.unwrap();
 }

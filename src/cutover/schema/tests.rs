@@ -1,4 +1,4 @@
-//! What is published of the flag, and what is refused.
+//! The published form of the flag, and the content that is refused.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn every_attribute_is_published_with_its_type() {
 }
 
 #[test]
-fn a_flag_reads_back_and_other_attributes_are_kept_out() {
+fn a_flag_reads_back_and_other_attributes_are_ignored() {
     let mut item = to_item(&whole_flag(), &meta());
     item.insert("pk".into(), Value::S("rename-email".into()));
     item.insert("ttl".into(), Value::Ss(vec!["x".into()]));
@@ -56,9 +56,9 @@ fn a_newer_schema_is_refused_by_its_version_alone() {
     assert_eq!(from_item(&newer), Err(SchemaError::Version("2".into())));
 }
 
-/// Each attribute, missing, of another type, and out of its range.
+/// Each attribute: missing, with another type, and out of its range.
 #[test]
-fn what_is_not_the_schema_is_refused() {
+fn an_item_that_breaks_the_schema_is_refused() {
     for field in &FIELDS {
         for wrong in
             [None, Some(Value::Null), Some(Value::S("nonsense".into())), Some(Value::N(Num::parse("1E20").unwrap()))]

@@ -1,4 +1,4 @@
-//! The flag in a table in memory that has DynamoDB's conditions, in virtual time.
+//! The flag in virtual time, on a table in memory that implements DynamoDB's conditions.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::cutover::{FlagChange, ReadFrom, SchemaError, WriteTo, check_plan};
 use crate::dynamodb::control::fake::{FakeTable, Fault};
 
-/// A clock that goes with the virtual time.
+/// A clock that follows the virtual time.
 fn clock() -> Clock {
     let began = Instant::now();
     Arc::new(move || {
@@ -24,7 +24,7 @@ fn store(table: &Arc<FakeTable>, clock: &Clock) -> TableStore {
     TableStore::new(table.item("rename"), Arc::clone(clock))
 }
 
-/// Creates the flag, and moves it once.
+/// Creates the flag and moves it once.
 async fn both(store: &TableStore, clock: &Clock) -> Flag {
     let first = store.change(None, &Flag::first(60, clock()), &meta()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(61)).await;
@@ -33,18 +33,19 @@ async fn both(store: &TableStore, clock: &Clock) -> Flag {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_changed_is_what_is_read() {
-    let (table, clock) = (FakeTable::new(), clock());
+async fn a_read_returns_what_was_changed() {
+    let table = FakeTable::new();
+    let clock = clock();
     let store = store(&table, &clock);
     assert!(store.read().await.unwrap().is_none());
     let flag = both(&store, &clock).await;
     assert_eq!((flag.version, flag.write, flag.read), (2, WriteTo::Both, ReadFrom::Old));
     assert_eq!(store.read().await.unwrap(), Some((flag.clone(), meta())));
     assert_eq!(flag.dual_since, Some(flag.changed_at));
-    assert_eq!(flag.changed_at, clock(), "in effect by then");
+    assert_eq!(flag.changed_at, clock(), "the time when it took effect");
 }
 
-/// Whatever becomes of the requests, the stored times are not before the change was in effect.
+/// Whatever happens to the requests, the stored times are never before the change took effect.
 #[tokio::test(start_paused = true)]
 async fn the_times_of_a_change_are_never_too_early() {
     let second = Duration::from_secs;
@@ -54,22 +55,27 @@ async fn the_times_of_a_change_are_never_too_early() {
         vec![Fault::Slow(second(4)), Fault::Slow(second(20)), Fault::Slow(second(30))],
         vec![Fault::LoseReply; 8],
     ] {
-        let (table, clock) = (FakeTable::new(), clock());
+        let table = FakeTable::new();
+        let clock = clock();
         let store = store(&table, &clock);
         let flag = both(&store, &clock).await;
         tokio::time::sleep(second(100)).await;
         table.then(faults.clone());
         let next = flag.next(FlagChange::ReadNew(5), clock(), Duration::ZERO).unwrap();
-        let (meta, mut latest) = (meta(), clock());
+        let meta = meta();
+        let mut latest = clock();
         let mut change = store.change(Some(&flag), &next, &meta);
-        // Whoever reads the flag at any moment, and finds the process dead, waits long enough.
+        // A process that reads the flag at any moment, after this process died, waits long enough.
         let kept = loop {
             let ended = tokio::time::timeout(Duration::from_millis(100), &mut change).await;
             let seen = store.read().await.unwrap().unwrap().0;
             if seen.version == 2 {
                 latest = clock();
             }
-            assert!(seen.version == 2 || seen.changed_at >= latest, "{faults:?}: {seen:?}, and before until {latest}");
+            assert!(
+                seen.version == 2 || seen.changed_at >= latest,
+                "{faults:?}: {seen:?}, but it was the earlier one until {latest}"
+            );
             if let Ok(kept) = ended {
                 break kept.unwrap();
             }
@@ -81,8 +87,9 @@ async fn the_times_of_a_change_are_never_too_early() {
 
 /// RUNBOOK: "the flag was changed by somebody else"
 #[tokio::test(start_paused = true)]
-async fn a_flag_that_somebody_else_changed_is_shown_beside_what_it_was() {
-    let (table, clock) = (FakeTable::new(), clock());
+async fn the_refusal_shows_the_flag_before_and_after_somebody_elses_change() {
+    let table = FakeTable::new();
+    let clock = clock();
     let store = store(&table, &clock);
     let flag = both(&store, &clock).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
@@ -99,10 +106,11 @@ async fn a_flag_that_somebody_else_changed_is_shown_beside_what_it_was() {
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
-/// The version alone is not enough: who edits the item by hand may leave it as it is.
+/// The version alone is not enough, because an edit by hand may leave it unchanged.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_was_edited_by_hand_is_noticed() {
-    let (table, clock) = (FakeTable::new(), clock());
+    let table = FakeTable::new();
+    let clock = clock();
     let store = store(&table, &clock);
     let flag = both(&store, &clock).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
@@ -126,7 +134,7 @@ async fn the_lease_is_beside_the_flag() {
 }
 
 #[test]
-fn a_value_alone_is_no_key_of_every_table() {
+fn a_single_value_is_not_a_key_of_every_table() {
     let attribute = |name: &str, kind: &str| crate::item::KeyAttribute { name: name.into(), kind: kind.into() };
     let other = |partition, sort| only_key(&KeySchema { partition, sort }, "ops", "x");
     assert_eq!(other(attribute("id", "S"), None), Ok("id".into()));

@@ -1,4 +1,4 @@
-//! A table of control items in memory, with DynamoDB's conditions, and faults.
+//! A table of control items in memory, with DynamoDB's conditions and injected faults.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,11 @@ use crate::item::KeyAttribute;
 pub(crate) enum Fault {
     /// It is applied, and the reply is lost.
     LoseReply,
-    /// It is not applied, and nobody is told.
+    /// It is not applied, and the client gets no reply.
     LoseRequest,
     /// DynamoDB throttles it.
     Throttle,
-    /// It is applied after so long.
+    /// It is applied after this delay.
     Slow(Duration),
 }
 
@@ -51,7 +51,7 @@ impl FakeTable {
         *self.puts.lock().unwrap()
     }
 
-    /// As somebody with a console would.
+    /// Edits an item, as somebody with a console would.
     pub(crate) fn edit(&self, key: &str, edit: impl FnOnce(&mut Item)) {
         let mut items = self.items.lock().unwrap();
         edit(items.values_mut().find(|item| item["id"] == Value::S(key.to_owned())).unwrap());

@@ -8,9 +8,10 @@ fn version(n: u32) -> Item {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_happens_only_where_the_item_is_as_expected() {
+async fn a_write_happens_only_if_the_item_is_as_expected() {
     let table = FakeTable::new();
-    let (item, other) = (table.item("a"), table.item("b"));
+    let item = table.item("a");
+    let other = table.item("b");
     assert_eq!(item.get().await, Ok(None));
     let first = item.put(version(1), None).await.unwrap();
     assert_eq!(item.get().await, Ok(Some(first.clone())));
@@ -24,9 +25,9 @@ async fn a_write_happens_only_where_the_item_is_as_expected() {
     assert!(matches!(missing, Err(ControlError::Changed { found: None, .. })));
 }
 
-/// Whatever is lost on the way, a write happens once, and its own effect is not taken for somebody else's.
+/// Whatever gets lost, a write happens once, and its own effect is not mistaken for somebody else's.
 #[tokio::test(start_paused = true)]
-async fn lost_requests_and_replies_are_seen_through() {
+async fn lost_requests_and_replies_do_no_harm() {
     use Fault::{LoseReply, LoseRequest, Throttle};
     for faults in [
         vec![LoseReply],
@@ -45,9 +46,10 @@ async fn lost_requests_and_replies_are_seen_through() {
     }
 }
 
-/// A reply is lost, and before the write is sent again somebody else goes on from it: that is no success to build on.
+/// A reply is lost, and somebody else builds on the write before it is sent again. The write must not count as a
+/// success.
 #[tokio::test(start_paused = true)]
-async fn somebody_who_goes_on_from_a_lost_write_is_noticed() {
+async fn a_writer_that_builds_on_a_lost_write_is_noticed() {
     let table = FakeTable::new();
     let item = table.item("a");
     item.put(version(1), None).await.unwrap();
@@ -64,11 +66,11 @@ async fn somebody_who_goes_on_from_a_lost_write_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_gives_up_in_time_and_says_what_is_not_known() {
+async fn it_gives_up_in_time_and_says_what_is_unknown() {
     let table = FakeTable::new();
     let item = table.item("a");
     let lost = |ambiguous| Some(TableError::Transient { message: "no route".into(), ambiguous });
-    for (error, uncertain, says) in [(lost(true), true, "looks first"), (lost(false), false, "It was not changed")] {
+    for (error, uncertain, says) in [(lost(true), true, "checks first"), (lost(false), false, "It was not changed")] {
         table.fail(error);
         let began = Instant::now();
         let gave_up = item.put(version(1), None).await.unwrap_err();
@@ -80,7 +82,7 @@ async fn it_gives_up_in_time_and_says_what_is_not_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waiting_does_not_mend_says_what_does() {
+async fn an_error_that_waiting_does_not_fix_says_what_does() {
     let table = FakeTable::new();
     let item = table.item("a");
     for (kind, says) in [
@@ -95,6 +97,6 @@ async fn what_waiting_does_not_mend_says_what_does() {
             assert!(matches!(error, ControlError::Unusable { kind: found, .. } if found == kind));
             assert!(error.to_string().contains(says), "{error}");
         }
-        assert_eq!(table.puts(), before + 1, "it is not tried again");
+        assert_eq!(table.puts(), before + 1, "it is not retried");
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong between the tool and the table in memory, drawn from a seed, and how often each kind did.
+//! Faults between the tool and the table in memory, drawn from a seed, and counts of the faults that took effect.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,27 +12,27 @@ pub enum Fault {
     Throttle,
     /// A 5xx before anything was done.
     ServerError,
-    /// The request is lost on its way; nobody knows.
+    /// The request is lost before it arrives, without a reply.
     LostRequest,
     /// The request is carried out, and the reply is lost.
     LostReply,
-    /// The client gives up waiting, and the request is carried out only after that.
+    /// The client stops waiting, and the request is carried out only after that.
     LateRequest,
     /// The request is carried out, and the reply cannot be used.
     UnusableReply,
-    /// A failed condition comes without the item's image.
+    /// A failed condition returns no image of the item.
     NoImage,
-    /// An eventually consistent read returns what was there a while ago.
+    /// An eventually consistent read returns an older state.
     StaleRead,
     /// A page ends early.
     ShortPage,
-    /// The last page of a segment says that more follows, and an empty one does.
+    /// The last page of a segment says that more follows, and an empty page does.
     EmptyPage,
-    /// The reply takes long.
+    /// The reply takes a long time.
     Slow,
 }
 
-/// What kind of request it is.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
     /// An eventually consistent page.
@@ -61,7 +61,7 @@ impl Fault {
         Fault::Slow,
     ];
 
-    /// Whether it can happen to such a request.
+    /// Whether it can happen to a request of this kind.
     fn happens_to(self, request: Request) -> bool {
         match self {
             Fault::Throttle | Fault::ServerError | Fault::LostRequest | Fault::LostReply | Fault::UnusableReply => true,
@@ -73,21 +73,21 @@ impl Fault {
     }
 }
 
-/// How often something goes wrong, and how bad it gets.
+/// How often faults happen, and how severe they are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultPlan {
-    /// Share of the requests that something happens to, from 0 to 1.
+    /// Share of requests with a fault, from 0 to 1.
     pub share: f64,
     /// A late request arrives within this time after the client gave up.
     pub late: Duration,
-    /// A stale read is this old at most.
+    /// A stale read is at most this old.
     pub stale: Duration,
-    /// If set, a request that this kind can affect gets no other kind. For kinds that seldom make a difference.
+    /// If set, a request that this kind can affect gets no other kind. Use it for kinds that rarely make a difference.
     pub favours: Option<Fault>,
 }
 
 impl FaultPlan {
-    /// Nothing goes wrong.
+    /// No faults.
     pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO, favours: None };
 }
 
@@ -104,7 +104,7 @@ impl Faults {
         Faults { plan, rng: Rng::with_seed(seed), fired: BTreeMap::new() }
     }
 
-    /// What happens to the next request.
+    /// Draws the fault of the next request.
     pub(super) fn draw(&mut self, request: Request) -> Option<Fault> {
         if self.rng.f64() >= self.plan.share {
             return None;
@@ -116,12 +116,12 @@ impl Faults {
         self.rng.choice(possible)
     }
 
-    /// Up to this long.
+    /// A random duration up to `most`.
     pub(super) fn within(&mut self, most: Duration) -> Duration {
         most.mul_f64(self.rng.f64())
     }
 
-    /// A fault counts when it made a difference.
+    /// Counts a fault that made a difference.
     pub(super) fn fired(&mut self, fault: Fault) {
         *self.fired.entry(fault).or_default() += 1;
     }

@@ -1,4 +1,4 @@
-//! Everything that ever happened to the items of the table in memory: who changed which item, when, from what to what; and
+//! Everything that happened to the items of the table in memory (who changed which item, when, from what to what), and
 //! what each request of the tool consumed.
 
 use std::collections::BTreeMap;
@@ -7,27 +7,27 @@ use std::time::Duration;
 use crate::dynamodb::Consumed;
 use crate::item::{Item, ItemKey, Units};
 
-/// Who made a version of an item.
+/// The author of a version of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Author {
-    /// What was there at the beginning.
+    /// The initial contents.
     Seed,
     /// The application.
     Application,
-    /// The tool; the number tells its processes apart.
+    /// The tool. The number identifies the process.
     Tool(u32),
 }
 
 /// One state of an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
-    /// When it began, since the table did.
+    /// When it began, as the time since the table was created.
     pub at: Duration,
-    /// Which change of the table it was, from 0.
+    /// The number of this change of the table, from 0.
     pub number: u64,
     /// Who made it.
     pub author: Author,
-    /// The item; none if this version deleted it.
+    /// The item, or `None` if this version deleted it.
     pub item: Option<Item>,
 }
 
@@ -51,8 +51,8 @@ pub enum Charged {
     Write(ItemKey, Consumed),
 }
 
-/// Where an item is: by the hash of its partition key, then by that key, then by its sort key. A scan returns items in this
-/// order, and a segment is a range of it.
+/// The place of an item in scan order: by the hash of its partition key, then by that key, then by its sort key. A
+/// segment is a range of this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) hash: u64,
@@ -64,7 +64,7 @@ impl Place {
         Place { hash: key.partition_hash(partition).number(), key: key.to_text() }
     }
 
-    /// The segment, of `total`, that it is in.
+    /// The segment that contains it, of `total` segments.
     pub(super) fn segment(&self, total: u32) -> u32 {
         ((u128::from(self.hash) * u128::from(total)) >> 64) as u32
     }
@@ -79,12 +79,12 @@ pub struct History {
 }
 
 impl History {
-    /// The item as it is.
+    /// The current item.
     pub(super) fn now(&self, place: &Place) -> Option<&Item> {
         self.items.get(place)?.1.last()?.item.as_ref()
     }
 
-    /// The item as it was then.
+    /// The item at that time.
     fn then(versions: &[Version], at: Duration) -> Option<&Item> {
         versions.iter().rev().find(|version| version.at <= at)?.item.as_ref()
     }
@@ -95,7 +95,7 @@ impl History {
         self.items.entry(place).or_insert_with(|| (key.clone(), Vec::new())).1.push(version);
     }
 
-    /// Items of a segment behind this place as they were then, in their order.
+    /// The items of a segment after this place, as they were at that time, in order.
     pub(super) fn segment(
         &self,
         segment: u32,
@@ -110,7 +110,7 @@ impl History {
             .filter_map(move |(_, (key, versions))| Some((key, History::then(versions, at)?)))
     }
 
-    /// Whether something in this segment has changed since then.
+    /// Whether any item of this segment has changed since then.
     pub(super) fn has_changed(&self, segment: u32, total: u32, since: Duration) -> bool {
         let newest = |versions: &[Version]| versions.last().map(|version| version.at);
         self.items
@@ -123,7 +123,7 @@ impl History {
         self.items.values().map(|(key, versions)| (key, versions.as_slice()))
     }
 
-    /// The items as they are.
+    /// The current items.
     pub fn items(&self) -> impl Iterator<Item = (&ItemKey, &Item)> {
         self.all().filter_map(|(key, versions)| Some((key, versions.last()?.item.as_ref()?)))
     }
@@ -137,7 +137,7 @@ impl History {
         &self.charges
     }
 
-    /// Changes so far.
+    /// Number of changes so far.
     pub fn changes(&self) -> u64 {
         self.changes
     }

@@ -1,8 +1,8 @@
-//! A table in memory that follows the documented rules of DynamoDB ([`rules`]), for tests in virtual time: it keeps the
-//! history of every item, and what goes wrong is drawn from a seed.
+//! A table in memory that follows the documented rules of DynamoDB ([`rules`]), for tests in virtual time. It keeps the
+//! history of every item and draws faults from a seed.
 //!
-//! A request travels to the table and back, which takes time. What happens at the table happens in a task of its own, so a
-//! process that is killed (its future is dropped) leaves its requests under way, as a real one does.
+//! A request takes time to reach the table and to return. The table's part runs in a task of its own, so a process that
+//! is killed (its future is dropped) leaves its requests in flight, as a real one does.
 
 mod faults;
 mod history;
@@ -31,18 +31,18 @@ use rules::Effect;
 /// A page of a scan ends when it has read this much (API reference, "Scan").
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// A slow reply takes this long: longer than any request's own limit.
+/// A slow reply takes this long, which is longer than any request's timeout.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// The table, shared by all that use it: each process of the tool has a [`Connection`], the application changes items by
-/// [`MemoryTable::change`].
+/// The table, shared by all its users: each process of the tool has a [`Connection`], and the application changes items
+/// with [`MemoryTable::change`].
 #[derive(Debug, Clone)]
 pub struct MemoryTable {
     inner: Arc<Mutex<Inner>>,
     description: Arc<TableDescription>,
     indexes: Arc<[IndexSchema]>,
     began: Instant,
-    /// A request takes this long, from the least to the most.
+    /// The shortest and the longest time that a request takes.
     latency: (Duration, Duration),
 }
 
@@ -53,7 +53,7 @@ struct Inner {
 }
 
 impl MemoryTable {
-    /// An empty table of this description. Its time begins now.
+    /// An empty table with this description. Its time begins now.
     pub fn new(
         description: TableDescription,
         latency: (Duration, Duration),
@@ -75,7 +75,8 @@ impl MemoryTable {
         Connection { table: self.clone(), author: Author::Tool(process) }
     }
 
-    /// Changes an item at this instant, from what it is to what `change` makes of it; none is no item. Returns what it was.
+    /// Replaces an item immediately by the result of `change`; `None` means no item. Returns the item before the
+    /// change.
     pub fn change(
         &self,
         key: &ItemKey,
@@ -92,7 +93,7 @@ impl MemoryTable {
         before
     }
 
-    /// Looks at everything that happened so far.
+    /// Reads the history so far.
     pub fn history<T>(&self, look: impl FnOnce(&History) -> T) -> T {
         look(&self.inner().history)
     }
@@ -102,7 +103,7 @@ impl MemoryTable {
         self.inner().faults.counts()
     }
 
-    /// What goes wrong from now on.
+    /// Sets the faults that happen from now on.
     pub fn set_faults(&self, plan: FaultPlan) {
         self.inner().faults.plan = plan;
     }
@@ -115,14 +116,14 @@ impl MemoryTable {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Half of a request's time: before it arrives, and before its answer does.
+    /// Waits for half of a request's time: the way to the table, or the way back.
     async fn travel(&self) {
         let (least, most) = self.latency;
         let more = self.inner().faults.within(most - least);
         sleep((least + more) / 2).await;
     }
 
-    /// Sends a request that the table carries out by `at_table`, whatever becomes of who asked.
+    /// Sends a request. `at_table` carries it out even if the sender is dropped.
     async fn send<T: Send + 'static>(
         &self,
         request: Request,
@@ -156,7 +157,7 @@ impl MemoryTable {
             let result = match fault {
                 Some(Fault::LostReply) => table.noted(Fault::LostReply, Err(timed_out())),
                 Some(Fault::UnusableReply) => {
-                    let error = TableError::UnusableReply { operation, flaw: "it ends in the middle" };
+                    let error = TableError::UnusableReply { operation, flaw: "it is incomplete" };
                     table.noted(Fault::UnusableReply, Err(error))
                 }
                 Some(Fault::Slow) => {
@@ -214,7 +215,8 @@ impl MemoryTable {
         let mut guard = self.inner();
         let Inner { history, faults } = &mut *guard;
         let now = self.began.elapsed();
-        let (segment, total) = (request.segment, request.total_segments);
+        let segment = request.segment;
+        let total = request.total_segments;
         let at = match fault {
             Some(Fault::StaleRead) => now.saturating_sub(faults.within(faults.plan.stale)),
             _ => now,
@@ -225,7 +227,10 @@ impl MemoryTable {
         let after = request.start.as_ref().map(|Position::Key(key)| self.place(key));
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
         let short = if fault == Some(Fault::ShortPage) { faults.rng.usize(1..=5) } else { limit };
-        let (mut items, mut last, mut bytes, mut next) = (Vec::new(), None, 0, None);
+        let mut items = Vec::new();
+        let mut last = None;
+        let mut bytes = 0;
+        let mut next = None;
         for (key, item) in history.segment(segment, total, after.as_ref(), at) {
             if items.len() >= limit.min(short) || bytes >= PAGE_BYTES {
                 next = last.clone();
@@ -286,14 +291,14 @@ fn timed_out() -> TableError {
     TableError::Transient { message: "the request timed out".into(), ambiguous: true }
 }
 
-/// Who sent a request, and when, as the time since the table was created.
+/// The sender of a request, and when it was sent, as the time since the table was created.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     author: Author,
     sent: Duration,
 }
 
-/// The table, as one process of the tool sees it.
+/// The table as one process of the tool sees it.
 #[derive(Debug, Clone)]
 pub struct Connection {
     table: MemoryTable,
@@ -318,7 +323,8 @@ impl Describe for Connection {
 impl Source for Connection {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
-        let (request, sender) = (request.clone(), self.sender());
+        let request = request.clone();
+        let sender = self.sender();
         self.table.send(kind, "Scan", move |table, fault| Ok(table.page(&request, sender, fault))).await
     }
 }
@@ -328,7 +334,8 @@ impl Sink for Connection {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         let mut replies = Vec::with_capacity(chunk.len());
         for write in chunk {
-            let (write, sender) = (GuardedWrite::clone(write), self.sender());
+            let write = GuardedWrite::clone(write);
+            let sender = self.sender();
             let sent =
                 self.table.send(Request::Write, "UpdateItem", move |table, fault| table.write(&write, sender, fault));
             replies.push(sent.await);
@@ -341,7 +348,8 @@ impl Sink for Connection {
     }
 
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
-        let (key, sender) = (key.clone(), self.sender());
+        let key = key.clone();
+        let sender = self.sender();
         self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key, sender))).await
     }
 }

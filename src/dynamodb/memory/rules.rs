@@ -5,25 +5,25 @@
 //! exist is a validation error; removing an attribute that does not exist is not), "Condition expressions", and "Service
 //! quotas" (item size, nesting). Third-party captures of AWS say that a condition is evaluated before such errors.
 //!
-//! Nothing here calls the functions that plan writes: the tests hold one against the other.
+//! Nothing here calls the functions that plan writes, so that the tests can compare the two.
 
 use crate::change::{Action, Condition, GuardedWrite, index_key_fault};
 use crate::dynamodb::Consumed;
 use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, MAX_LEVELS, Path, Projection, Step, Units, Value};
 use crate::item::{item_bytes, write_units};
 
-/// What a write does to an item.
+/// The effect of a write on an item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// It is applied; the item is this from now on.
+    /// The write is applied. This is the item from now on.
     Applied(Item),
     /// A condition does not hold.
     ConditionFailed,
-    /// DynamoDB refuses it for this reason, which names no value.
+    /// DynamoDB rejects the write for this reason, which contains no values.
     Rejected(&'static str),
 }
 
-/// What this write does to an item, or to its absence.
+/// The effect of this write on an item, or on a missing item.
 pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Effect {
     let nothing = Item::new();
     let before = image.unwrap_or(&nothing);
@@ -79,13 +79,13 @@ fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Res
     Ok(())
 }
 
-/// Where the last step of a path leads.
+/// The place that the last step of a path leads to.
 enum Place<'a> {
     Member(&'a mut Item, &'a str),
     Element(&'a mut Vec<Value>, usize),
 }
 
-/// The document that holds the last step of a path; none if a document on the way is missing or of another type.
+/// The document that contains the last step of a path. `None` if a document on the way is missing or has another type.
 fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
     let Some(parent) = path.parent() else { return Some(Place::Member(item, path.root())) };
     let mut value = item.get_mut(parent.root())?;
@@ -103,8 +103,8 @@ fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
     }
 }
 
-/// Why DynamoDB does not keep the item that an update makes, if it does not. Only what the update changes is checked
-/// against the keys of indexes.
+/// Why DynamoDB rejects the item that an update makes, if it does. Only changed attributes are checked against the keys
+/// of indexes.
 fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
     let bytes = item_bytes(after);
     if bytes > MAX_ITEM_BYTES && bytes > item_bytes(before) {
@@ -118,7 +118,7 @@ fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'sta
     fault.map(|_| "A value is not valid for the key of an index")
 }
 
-/// Write capacity that an applied write consumes, or one whose condition failed (then both images are the same).
+/// Write capacity consumed by an applied write, or by one whose condition failed (both images are the same then).
 ///
 /// Source: developer guide, "Provisioned throughput" and "Provisioned throughput considerations" of global indexes.
 pub fn consumed(before: Option<&Item>, after: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Consumed {
@@ -136,7 +136,7 @@ pub fn consumed(before: Option<&Item>, after: Option<&Item>, key: &KeySchema, in
     consumed
 }
 
-/// What an index has of an item: nothing unless the item has all of the index's key.
+/// The index's entry for an item. `None` unless the item has all of the index's key.
 fn entry(item: &Item, key: &KeySchema, index: &IndexSchema) -> Option<Item> {
     let keys: Vec<&str> = index.key.iter().map(|attribute| attribute.name.as_str()).chain(key.names()).collect();
     if !keys.iter().all(|name| item.contains_key(*name)) {

@@ -23,7 +23,7 @@ fn item(n: u32) -> Item {
     item_from_json(&json!({"pk": {"S": format!("p{}", n / 3)}, "sk": {"S": n.to_string()}, "old": {"N": "1"}})).unwrap()
 }
 
-/// Sets `new` where it is missing and the item is there.
+/// Sets `new` if the item exists and `new` is missing.
 fn write(n: u32) -> GuardedWrite {
     let key = TableDescription::of_a_test().key.key_of(&item(n)).unwrap();
     let new = Path::attribute("new");
@@ -38,9 +38,10 @@ fn write(n: u32) -> GuardedWrite {
     }
 }
 
-/// Reads a whole segment, each page until it comes.
+/// Reads a whole segment. Each page is retried until it arrives.
 async fn segment(connection: &Connection, segment: u32, total_segments: u32) -> Vec<Item> {
-    let (mut items, mut start) = (Vec::new(), None);
+    let mut items = Vec::new();
+    let mut start = None;
     loop {
         let request = PageRequest {
             segment,
@@ -58,7 +59,7 @@ async fn segment(connection: &Connection, segment: u32, total_segments: u32) -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_item_is_in_one_page_of_one_segment_whatever_goes_wrong() {
+async fn every_item_is_in_one_page_of_one_segment_despite_faults() {
     let table = table(0.5, 1);
     let connection = table.connect(1);
     for total in 1..12 {
@@ -73,7 +74,7 @@ async fn every_item_is_in_one_page_of_one_segment_whatever_goes_wrong() {
     assert!(fired.contains_key(&Fault::ShortPage) && fired.contains_key(&Fault::EmptyPage), "{fired:?}");
 }
 
-/// The same seed, the same history: versions, instants, and what went wrong.
+/// The same seed gives the same history: versions, times and faults.
 #[test]
 fn a_seed_replays() {
     let play = |seed: u64| {
@@ -95,7 +96,7 @@ fn a_seed_replays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_killed_process_has_sent_arrives_all_the_same() {
+async fn requests_of_a_killed_process_arrive_all_the_same() {
     let table = table(0.0, 1);
     let connection = table.connect(3);
     let killed = tokio::time::timeout(Duration::from_millis(1), async { connection.write(&[&write(5)]).await }).await;
@@ -107,7 +108,7 @@ async fn what_a_killed_process_has_sent_arrives_all_the_same() {
     assert_eq!(last.unwrap().author, Author::Tool(3));
 }
 
-/// What an error says of a write is true, and what it leaves open happens both ways.
+/// An error tells the truth about a write. If it leaves the result open, both results occur.
 #[tokio::test(start_paused = true)]
 async fn replies_say_what_happened() {
     let table = table(0.6, 3);
@@ -133,13 +134,13 @@ async fn replies_say_what_happened() {
     assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());
     let gone = write(1000);
     assert_eq!(rules::effect(&gone, None, &table.description.key, &[]), Effect::ConditionFailed);
-    // Without that guard, an update brings back what was deleted.
+    // Without that guard, an update recreates a deleted item.
     let unguarded = GuardedWrite { conditions: Vec::new(), ..gone };
     assert!(matches!(rules::effect(&unguarded, None, &table.description.key, &[]), Effect::Applied(_)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_read_shows_what_was_and_a_strong_one_never_does() {
+async fn a_stale_read_shows_an_older_state_and_a_strong_one_never_does() {
     let plan = FaultPlan { share: 1.0, late: Duration::ZERO, stale: Duration::from_secs(2), favours: None };
     let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, 5);
     let key = write(0).key;

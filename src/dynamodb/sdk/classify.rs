@@ -1,7 +1,7 @@
-//! From an SDK error to a [`TableError`]: one match over DynamoDB's error codes.
+//! Turns an SDK error into a [`TableError`]: one match over DynamoDB's error codes.
 //!
 //! Sources: developer guide, "Error handling with DynamoDB" (codes, status); rustdoc of aws-sdk-dynamodb
-//! (`ThrottlingReasons`). The wire spells the reasons' key differently in different exceptions.
+//! (`ThrottlingReasons`). Different exceptions spell the key of the reasons differently.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use super::skew::{Skew, skew};
 use crate::dynamodb::{FatalKind, TableError, ThrottlingReason};
 use crate::outside;
 
-/// Which call failed.
+/// The call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
     DescribeTable,
@@ -39,8 +39,8 @@ impl Call {
         }
     }
 
-    /// Whether a validation error may be about one item. That of a read never is, nor that of a control item: what is wrong
-    /// with one is wrong with every one of them.
+    /// Whether a validation error of this call may be about one item. It never is for a read or for a control item,
+    /// because the same error would then occur for every item.
     fn may_concern_one_item(self) -> bool {
         self == Call::UpdateItem
     }
@@ -56,7 +56,8 @@ where
 {
     match error {
         SdkError::ServiceError(service) => {
-            let (code, message) = (service.err().code().unwrap_or(""), service.err().message().unwrap_or(""));
+            let code = service.err().code().unwrap_or("");
+            let message = service.err().message().unwrap_or("");
             by_code(code, message, service.raw(), call)
         }
         SdkError::ResponseError(_) => {
@@ -67,7 +68,8 @@ where
             transient(&format!("the connection could not be opened ({})", root_cause(error)), false)
         }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
-        // A connection that was closed before the reply came counts as `other`, with the kind that makes it transient.
+        // A connection that was closed before the reply arrived counts as `other`, with the kind that makes it
+        // transient.
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.as_other().is_some() => {
             transient(&format!("the connection failed ({})", root_cause(error)), true)
         }
@@ -83,16 +85,16 @@ where
     }
 }
 
-/// Whether other credentials might do: they were refused, or there were none.
+/// Whether other credentials might help: these were refused, or there were none.
 pub(super) fn asks_for_other_credentials<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    // What is about credentials is so in every call.
+    // An error about credentials is classified the same for every call.
     matches!(classify(error, Call::GetItem), TableError::Fatal { kind: FatalKind::Credentials, .. })
 }
 
-/// A reply that no request of ours can lead to.
+/// A reply that no request of ours can cause.
 pub(super) fn unusable_reply(what: &str) -> TableError {
     TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
 }
@@ -104,7 +106,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         None => {}
     }
     match code {
-        // The SDK calls a reply that it cannot parse an error of the service.
+        // The SDK reports a reply that it cannot parse as a service error.
         "" if raw.status().is_success() => call.unusable("it is not the JSON of a reply"),
         "" if raw.status().as_u16() < 500 && is_json(raw) => call.unusable("it is an error that cannot be read"),
         "ProvisionedThroughputExceededException"
@@ -137,7 +139,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         "ValidationException" if call.may_concern_one_item() && !concerns_every_item(message) => {
             TableError::Rejected { message: clean(message) }
         }
-        // "Not Implemented": no attempt will get another answer.
+        // "Not Implemented": another attempt gets the same answer.
         _ if raw.status().as_u16() == 501 => fatal(FatalKind::Unsupported, "the endpoint answered 501", message),
         _ if raw.status().as_u16() >= 500 => {
             transient(&format!("DynamoDB answered {} {code}", raw.status().as_u16()), true)
@@ -147,12 +149,12 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
             &format!("the endpoint answered {} without a DynamoDB error", raw.status().as_u16()),
             message,
         ),
-        // What is not known stops the run: going on could fail every item for a reason that somebody should see.
+        // An unknown error stops the run. Continuing could fail every item for a reason that somebody should see.
         _ => fatal(FatalKind::Request, code, message),
     }
 }
 
-/// Whether it says of itself that it is JSON, as DynamoDB does, and not a page of a proxy or of another server.
+/// Whether the reply declares itself JSON, as DynamoDB's do. A page of a proxy or of another server does not.
 fn is_json(raw: &HttpResponse) -> bool {
     raw.headers().get("content-type").is_some_and(|kind| kind.contains("json"))
 }
@@ -169,8 +171,8 @@ fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 
     None
 }
 
-/// Whether a validation error is about the expression, the key or the placeholders, and so about every item alike. What
-/// is in doubt counts as one item's; if every item fails with it, the run stops all the same.
+/// Whether a validation error is about the expression, the key or the placeholders, and so about every item alike. In
+/// doubt, it counts as one item's error; if every item fails with it, the run stops all the same.
 fn concerns_every_item(message: &str) -> bool {
     [
         "Invalid UpdateExpression",
@@ -196,7 +198,7 @@ fn reasons(raw: &HttpResponse) -> Vec<ThrottlingReason> {
         .unwrap_or_default()
 }
 
-/// DynamoDB's words without what could be people's data: some validation errors quote the request.
+/// DynamoDB's message without parts that could be personal data, because some validation errors quote the request.
 fn clean(message: &str) -> String {
     let mut out = String::new();
     let mut quoted = false;
@@ -210,11 +212,11 @@ fn clean(message: &str) -> String {
             out.push(c);
         }
     }
-    // What follows is a sentence of ours.
+    // Our own sentence follows, so drop the final period.
     outside::escaped(out.trim_end_matches('.')).to_string()
 }
 
-/// What may go to a terminal: no control characters, no novel.
+/// A message that is safe to print: short and without control characters.
 fn escaped(message: &str) -> String {
     let short: String = message.chars().take(600).collect();
     outside::escaped(short.trim_end_matches(['.', ' '])).to_string()
@@ -225,7 +227,7 @@ fn transient(message: &str, ambiguous: bool) -> TableError {
 }
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
-    // A signature error of some services goes on with the request that was signed.
+    // A signature error of some services continues with the request that was signed.
     let message = message.split("The Canonical String").next().unwrap_or_default();
     let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
     let code = outside::escaped(code);
@@ -235,7 +237,7 @@ fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
     }
 }
 
-/// An error's causes, on one line, each said once; the outer ones say no more than "dispatch failure" and "other".
+/// An error's causes on one line, each once. The outer ones say only "dispatch failure" and "other".
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
@@ -249,7 +251,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Why there are no credentials, in one sentence. The SDK lists every place where it looked, and what each told it.
+/// Why there are no credentials, in one sentence. The SDK lists every place that it searched, with each answer.
 fn without_chain(text: &str) -> String {
     const LONGEST: usize = 300;
     if let Some((_, attempts)) = text.split_once("no credentials found in chain") {

@@ -1,4 +1,4 @@
-//! The client constructor: credentials, region, endpoint, time limits.
+//! Builds the client: credentials, region, endpoint, timeouts.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::dynamodb::{TableDescription, TableError};
 use crate::machine::Random;
 use crate::plan::{TableRef, is_loopback};
 
-/// A way to DynamoDB: one pool of connections, shared by everything that a process does.
+/// A connection to DynamoDB: one pool of connections that everything in a process shares.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -33,17 +33,17 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     table: TableRef,
     on_loopback: bool,
-    /// What it has learnt of the endpoint outlives a client.
+    /// Shared by all clients, so that what it has learnt about the endpoint survives a renewal.
     replies: SharedInterceptor,
     current: RwLock<Generation>,
     renewal: tokio::sync::Mutex<Option<Unrenewed>>,
-    /// DynamoDB has answered: the credentials were good once.
+    /// Whether DynamoDB has answered. If so, the credentials were valid once.
     was_answered: AtomicBool,
-    /// A table that these requests reach: the first that was described.
+    /// The first table that was described. These requests reach it.
     described: OnceLock<Described>,
 }
 
-/// A table as it was described.
+/// A table as its description identified it.
 #[derive(Debug)]
 struct Described {
     name: String,
@@ -51,15 +51,15 @@ struct Described {
     id: Option<String>,
 }
 
-/// An attempt to renew the credentials that came to nothing.
+/// A failed attempt to renew the credentials.
 #[derive(Debug, Clone, Copy)]
 struct Unrenewed {
-    /// Whose credentials were refused.
+    /// The generation whose credentials were refused.
     generation: u64,
     ended: Instant,
 }
 
-/// A client, and how many came before it.
+/// A client, and the number of clients before it.
 #[derive(Debug, Clone)]
 struct Generation {
     number: u64,
@@ -67,14 +67,15 @@ struct Generation {
 }
 
 impl Connection {
-    /// Whether requests go to loopback: to a local engine. Decided by the endpoint that the client uses, wherever it was
-    /// configured.
+    /// Whether requests go to loopback, that is, to a local engine. The endpoint that the client uses decides, wherever
+    /// it was configured.
     pub fn is_on_loopback(&self) -> bool {
         self.0.on_loopback
     }
 
-    /// Sends a request. If its credentials are refused, and were good before, they are loaded anew, and it is sent once more:
-    /// somebody may have renewed them while the tool worked. A refused request was not applied, and consumed nothing.
+    /// Sends a request. If its credentials were valid before and are now refused, they are reloaded and the request is
+    /// sent once more: somebody may have renewed them while the tool worked. A refused request was not applied and
+    /// consumed nothing.
     pub(super) async fn send<T, E, F>(&self, request: impl Fn(Client) -> F) -> Result<T, SdkError<E>>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -85,7 +86,7 @@ impl Connection {
         match &sent {
             Ok(_) => self.0.was_answered.store(true, Ordering::Relaxed),
             Err(error) if asks_for_other_credentials(error) && self.renew(number).await => {
-                // In a box: it is rare, and would make every caller's future larger.
+                // Boxed, because this is rare and would enlarge every caller's future.
                 return Box::pin(request(self.current().client)).await;
             }
             Err(_) => {}
@@ -97,9 +98,9 @@ impl Connection {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Loads the credentials anew, as at the start, unless another request has done so since this generation. Whether there
-    /// is a newer one. An attempt that came to nothing speaks for all requests that were refused beside it: each would take
-    /// as long, one behind the other.
+    /// Reloads the credentials as at the start, unless another request has done so since this generation. Returns
+    /// whether there is a newer one. A failed attempt counts for all requests that were refused at the same time;
+    /// otherwise each of them would try, one after the other.
     async fn renew(&self, refused: u64) -> bool {
         if !self.0.was_answered.load(Ordering::Relaxed) {
             return false;
@@ -116,31 +117,35 @@ impl Connection {
         renewed
     }
 
-    /// Whether there are credentials now that reach the same table; they are used from then on.
+    /// Whether the current credentials reach the same table. If so, they are used from now on.
     async fn load_anew(&self) -> bool {
         let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
         let Ok((client, _)) = built else { return false };
         if !Box::pin(self.reaches_the_same_table(&client)).await {
             return false;
         }
-        tracing::info!("the credentials were refused: they were loaded anew, and the request is sent once more");
+        tracing::info!("the credentials were refused: they were reloaded, and the request is sent once more");
         let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Generation { number: current.number + 1, client };
         true
     }
 
-    /// Notes what a table of this name is described as, for [`Connection::send`]: renewed credentials have to reach the same
-    /// one. The first counts; another connection of the same `[table]` may have described it.
+    /// Remembers the description of the table with this name for [`Connection::send`], because renewed credentials have
+    /// to reach the same table. The first description counts; another connection of the same `[table]` may have read
+    /// it.
     pub fn was_described(&self, name: &str, table: &TableDescription) {
         let described = || Described { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
         self.0.described.get_or_init(described);
     }
 
-    /// Whether this client reaches the table that was described. Other credentials may be of another account, or lead to
-    /// another region, where a table of the same name is another table. A connection that knows of none takes no others.
+    /// Whether this client reaches the table that was described. Other credentials may belong to another account or
+    /// lead to another region, where a table of the same name is a different one. If no table was described yet, no
+    /// other credentials are accepted.
     async fn reaches_the_same_table(&self, client: &Client) -> bool {
         let Some(Described { name, arn, id }) = self.0.described.get() else {
-            tracing::error!("the renewed credentials are not used: nothing tells whether they are of the same account");
+            tracing::error!(
+                "the renewed credentials are not used: it is unknown whether they belong to the same account"
+            );
             return false;
         };
         let random = Random::of_system();
@@ -171,14 +176,15 @@ impl Connection {
     }
 }
 
-/// For so long no other attempt is made to renew the same credentials: longer than what was in flight takes to be refused.
+/// For this long, no other attempt is made to renew the same credentials. This is longer than it takes until all
+/// requests in flight are refused.
 const UNRENEWED_FOR: Duration = Duration::from_secs(5);
 
-/// With renewed credentials the table is described for this long before they count as refused too.
+/// Describing the table with renewed credentials is retried for this long. After that they count as refused too.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// One attempt of a request may take this long. A write that takes longer is ambiguous; its condition makes sending it
-/// again safe.
+/// One attempt of a request may take this long. A longer write is ambiguous, but its condition makes it safe to send
+/// again.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opening a connection may take this long.
@@ -186,8 +192,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Builds the client that `[table]` describes. Nothing is sent yet.
 ///
-/// An endpoint on loopback is a local engine: it gets made-up credentials unless some are configured for it
-/// (`local_credentials`), so that nobody needs an AWS account to try the tool, and no real credentials are sent to it by
+/// An endpoint on loopback is a local engine. It gets made-up credentials unless some are configured for it
+/// (`local_credentials`). So nobody needs an AWS account to try the tool, and no real credentials are sent to it by
 /// accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let replies = SharedInterceptor::new(ReplyCheck::default());
@@ -203,20 +209,20 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     })))
 }
 
-/// A client with the credentials that are configured now, and whether it speaks to loopback.
+/// A client with the currently configured credentials, and whether it connects to loopback.
 async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, bool), TableError> {
     let shared = load(table).await;
     let endpoint = endpoint(&shared);
     let on_loopback = endpoint.as_deref().is_some_and(is_loopback);
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    // One place owns retry, and it is the engine: the SDK's own retries would hide throttles and spend capacity unseen.
+    // Only the engine retries: the SDK's own retries would hide throttles and spend capacity unseen.
     let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .interceptor(SentCheck);
     config.push_interceptor(replies);
-    // The client uses the endpoint that was judged, and no other.
+    // The client must use the same endpoint that `on_loopback` was decided by.
     config.set_endpoint_url(endpoint.clone());
     let mut region = shared.region().cloned();
     if on_loopback && table.profile.is_none() {
@@ -240,7 +246,7 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
 /// The region of a local engine, if none is configured.
 const LOCAL_REGION: Region = Region::from_static("us-east-1");
 
-/// What is configured: by `[table]`, else in the environment, else in the profile.
+/// The configuration: from `[table]`, otherwise from the environment, otherwise from the profile.
 async fn load(table: &TableRef) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &table.region {
@@ -253,16 +259,16 @@ async fn load(table: &TableRef) -> SdkConfig {
         loader = loader.endpoint_url(url);
         let stated = table.region.is_some() || std::env::var_os("AWS_REGION").is_some();
         if is_loopback(url) && table.profile.is_none() && !stated {
-            // Else the instance's metadata would be asked, which takes seconds on a machine that has none.
+            // Otherwise the SDK would query the instance's metadata, which takes seconds on a machine without any.
             loader = loader.region(LOCAL_REGION);
         }
     }
     loader.load().await
 }
 
-/// The endpoint that is configured for DynamoDB, if any: stated, or by `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the
-/// profile's `services` section or its `endpoint_url`. The SDK decides which one counts, as it does for a client; it also
-/// knows when configured endpoints are to be ignored.
+/// The endpoint that is configured for DynamoDB, if any: stated, or from `AWS_ENDPOINT_URL_DYNAMODB`,
+/// `AWS_ENDPOINT_URL`, the profile's `services` section or its `endpoint_url`. The SDK decides which one counts, as it
+/// does for a client. It also knows when to ignore configured endpoints.
 fn endpoint(shared: &SdkConfig) -> Option<String> {
     let for_all = shared.endpoint_url().map(str::to_owned);
     if shared.get_origin("endpoint_url").is_client_config() {
@@ -274,10 +280,10 @@ fn endpoint(shared: &SdkConfig) -> Option<String> {
     for_dynamodb.or(for_all)
 }
 
-/// Credentials for a local engine; none leaves it to what is configured.
+/// Credentials for a local engine. `None` uses the configured ones.
 ///
-/// Those of the environment are used as they stand. A profile that names the engine may have credentials for it; any other
-/// profile's are for AWS.
+/// Credentials from the environment are used unchanged. A profile that names the engine may have credentials for it;
+/// those of any other profile are for AWS.
 fn local_credentials(table: &TableRef, endpoint: Option<&str>) -> Option<SharedCredentialsProvider> {
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         return None;

@@ -38,7 +38,7 @@ impl Control for DynamoTable {
                     .set_expression_attribute_values(some_unless_empty(
                         values.iter().map(|(placeholder, value)| (placeholder.clone(), to_sdk(value))).collect(),
                     ))
-                    // It tells the reply from an empty one.
+                    // It distinguishes the reply from an empty one.
                     .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .send()
             })
@@ -55,7 +55,7 @@ fn condition_failed(error: &SdkError<PutItemError>) -> bool {
     error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception)
 }
 
-/// The condition expression, and what its placeholders stand for.
+/// The condition expression, and the names and values of its placeholders.
 fn condition(expected: &Expected) -> (String, HashMap<String, String>, Item) {
     match expected {
         Expected::Absent { partition } => {

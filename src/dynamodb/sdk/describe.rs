@@ -1,4 +1,4 @@
-//! What `DescribeTable` says, in the words of the tool.
+//! Converts `DescribeTable` replies to the tool's own description.
 
 use aws_sdk_dynamodb::types::{
     BillingMode, GlobalSecondaryIndexDescription, KeySchemaElement, KeyType, LocalSecondaryIndexDescription,
@@ -10,7 +10,7 @@ use super::surroundings::features;
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 
-/// What a description lacks that the tool rests on, if it lacks anything.
+/// The first required part that a description lacks, if any.
 pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     let defined = |element: &KeySchemaElement| {
         table.attribute_definitions().iter().any(|defined| defined.attribute_name() == element.attribute_name())
@@ -36,7 +36,7 @@ pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     }
 }
 
-/// The table's description; none if it lacks a name or a key.
+/// The table's description. `None` if it lacks a name or a key.
 pub(super) fn describe(table: &SdkDescription) -> Option<TableDescription> {
     let key = |kind| key_attributes(table, table.key_schema(), &kind).next();
     let on_demand = table.billing_mode_summary().is_some_and(|b| b.billing_mode() == Some(&BillingMode::PayPerRequest));
@@ -72,7 +72,7 @@ fn global(
     })
 }
 
-/// A local index lives on the table's capacity.
+/// A local index uses the table's capacity.
 fn local(table: &SdkDescription, index: &LocalSecondaryIndexDescription) -> Option<IndexDescription> {
     Some(IndexDescription {
         schema: schema(table, index.index_name(), index.key_schema(), index.projection(), true)?,
@@ -95,7 +95,7 @@ fn schema(
         Some(ProjectionType::Include) => {
             Projection::Include(projection.map(|p| p.non_key_attributes().to_vec()).unwrap_or_default())
         }
-        // What is not known is taken for the dearest.
+        // An unknown projection is treated as the most expensive one.
         _ => Projection::All,
     };
     let partition = role(KeyType::Hash);
@@ -108,7 +108,8 @@ fn schema(
     })
 }
 
-/// The attributes of a key that have this role, with their types. The key of a global index may have several of each.
+/// The attributes of a key that have this role, with their types. The key of a global index may have several of each
+/// role.
 fn key_attributes<'t>(
     table: &'t SdkDescription,
     key: &'t [KeySchemaElement],
@@ -123,17 +124,17 @@ fn key_attributes<'t>(
     })
 }
 
-/// Provisioned (read, write) units; none on demand, where some engines report what was provisioned before.
+/// Provisioned (read, write) units. `None` on demand, because some engines still report what was provisioned before.
 fn provisioned(throughput: Option<&ProvisionedThroughputDescription>, on_demand: bool) -> Option<(f64, f64)> {
     throughput.filter(|_| !on_demand).and_then(|p| both(p.read_capacity_units(), p.write_capacity_units()))
 }
 
-/// (read, write) units. Both are reported as zero where there are none.
+/// (read, write) units. Both are reported as zero if there are none.
 fn both(read: Option<i64>, write: Option<i64>) -> Option<(f64, f64)> {
     above_zero(read).zip(above_zero(write))
 }
 
-/// (read, write) maxima, each of which may be absent, or -1.
+/// (read, write) maxima. Each of them may be absent or -1.
 fn maxima(throughput: Option<&OnDemandThroughput>) -> (Option<f64>, Option<f64>) {
     (
         above_zero(throughput.and_then(OnDemandThroughput::max_read_request_units)),
@@ -170,9 +171,9 @@ mod tests {
         OnDemandThroughput::builder().max_read_request_units(read).max_write_request_units(write).build()
     }
 
-    /// What the embedded engine does not have: keys of several attributes, maxima, warm throughput, zeros.
+    /// This covers what the embedded engine lacks: keys of several attributes, maxima, warm throughput, zeros.
     #[test]
-    fn what_only_the_service_describes_is_read_too() {
+    fn parts_that_only_the_service_describes_are_read_too() {
         let index = GlobalSecondaryIndexDescription::builder()
             .index_name("wide")
             .key_schema(element("sort-1", KeyType::Range))
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(found.indexes, [expected]);
     }
 
-    /// Each part that the tool rests on, removed.
+    /// Removes each required part in turn.
     #[test]
     fn a_description_without_a_part_has_a_flaw() {
         let whole = || {

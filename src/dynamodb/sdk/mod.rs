@@ -49,7 +49,7 @@ impl DynamoTable {
         DynamoTable { connection: connection.clone(), name: name.into(), key: Arc::default() }
     }
 
-    /// A strongly consistent `GetItem`, as it was answered.
+    /// A strongly consistent `GetItem`; returns the raw reply.
     async fn get_item(&self, key: &ItemKey) -> Result<GetItemOutput, TableError> {
         let sent = self.connection.send(|client| {
             client
@@ -99,7 +99,7 @@ impl Describe for DynamoTable {
         let reply = self.connection.send(|client| client.describe_table().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTable))?;
         let table = reply.table().and_then(describe);
-        // The reply has been checked: see `reply`.
+        // The module `reply` has already checked this reply.
         let table = table.ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))?;
         self.key.get_or_init(|| table.key.clone());
         self.connection.was_described(&self.name, &table);
@@ -147,7 +147,7 @@ impl Source for DynamoTable {
             .await
             .map_err(|e| classify(&e, Call::Scan))?;
         let units = units(reply.consumed_capacity());
-        // An empty `LastEvaluatedKey` object is how some engines spell an absent one.
+        // Some engines send an empty `LastEvaluatedKey` object instead of none.
         let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
         Ok(Page {
             items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
@@ -182,7 +182,8 @@ fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
     (placeholders.join(", "), names.into_iter().collect())
 }
 
-/// The item that a failed condition met, if the error is one: `Some(None)` where the engine returned no image.
+/// The item that failed the condition, if the error is a failed condition. `Some(None)` if the engine returned no
+/// image.
 fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap<String, AttributeValue>>> {
     match error.as_service_error()? {
         UpdateItemError::ConditionalCheckFailedException(failed) => {
@@ -192,10 +193,11 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
     }
 }
 
-/// What a write consumed, by table and index. What the reply's total has beyond the arms that it names is the table's: an
-/// engine that names none, or not all, still states what was consumed.
+/// What a write consumed, by table and index. Any part of the total beyond the listed parts counts for the table: an
+/// engine that lists none, or not all, still states the total.
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
-    let (total, consumed) = (units(consumed)?, consumed?);
+    let total = units(consumed)?;
+    let consumed = consumed?;
     let arm = |capacity: &Capacity| capacity.capacity_units().or(capacity.write_capacity_units()).unwrap_or(0.0);
     let arms = |named: Option<&HashMap<String, Capacity>>| -> Vec<(String, Units)> {
         let units = named.into_iter().flatten().map(|(name, capacity)| (name.clone(), arm(capacity)));
@@ -238,7 +240,7 @@ mod tests {
             .global_secondary_indexes("g", capacity(1.0))
             .global_secondary_indexes("untouched", capacity(0.0));
         assert_eq!(consumed(Some(&whole.build())), named(5.0, &[("g", 1.0), ("h", 3.0)]));
-        // Without arms, all of it is taken for the table's; without a total, nothing is known.
+        // Without listed parts, everything counts for the table. Without a total, nothing is known.
         assert_eq!(consumed(Some(&total(4.0).build())), named(4.0, &[]));
         assert_eq!(
             consumed(Some(&total(4.0).global_secondary_indexes("g", capacity(1.0)).build())),

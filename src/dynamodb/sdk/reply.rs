@@ -1,12 +1,12 @@
-//! What must be in a reply before anybody believes it.
+//! What a reply must contain before it is trusted.
 //!
-//! The SDK takes an empty body for `{}`, and `{}` for a page without items, for an item that is not there, and for a write
-//! that was applied; and it compares no checksum (read in aws-smithy-runtime 1.16 and aws-sdk-dynamodb 1.136). A proxy, a
-//! load balancer or a bug on the way could so end a segment, or open a gate. So each reply of each connection is checked
-//! here, between the SDK and the adapter, and fails as one that cannot be used: see [`TableError::UnusableReply`].
+//! The SDK treats an empty body as `{}`. It treats `{}` as a page without items, as a missing item, and as an applied
+//! write. It also compares no checksum (read in aws-smithy-runtime 1.16 and aws-sdk-dynamodb 1.136). So a proxy, a load
+//! balancer or a bug on the way could end a segment or open a gate. Each reply of each connection is therefore checked
+//! here, between the SDK and the adapter. A bad one fails as unusable: see [`TableError::UnusableReply`].
 //!
-//! What tells an empty reply from a good one is `ConsumedCapacity`, which every request of ours asks for where it can. Some
-//! engines never state it; so it is required where the same endpoint has stated it before.
+//! `ConsumedCapacity` distinguishes a good reply from an empty one. All our requests ask for it if they can. Some
+//! engines never state it, so it is required only if the same endpoint has stated it before.
 //!
 //! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
 
@@ -31,8 +31,8 @@ use super::describe;
 #[error("{0}")]
 pub(super) struct Flaw(pub(super) &'static str);
 
-/// An item that is not there is asked for again so often, as long as the endpoint has never stated capacity: nothing else
-/// tells such a reply from an empty one.
+/// How often a missing item is requested again while the endpoint has never stated capacity, because nothing else
+/// distinguishes such a reply from an empty one.
 const ABSENT_ASKED_AGAIN: u32 = 2;
 
 /// Checks every reply of a connection.
@@ -47,12 +47,12 @@ pub(super) struct ReplyCheck {
     absent: AtomicU32,
 }
 
-/// What is known of one operation's replies.
+/// What is known about the replies of one operation.
 #[derive(Debug, Default)]
 struct Stated {
-    /// One has stated capacity.
+    /// One reply has stated capacity.
     always: AtomicBool,
-    /// One that was certainly whole has not.
+    /// One reply that was certainly complete has not stated it.
     never: AtomicBool,
 }
 
@@ -72,10 +72,10 @@ impl Intercept for ReplyCheck {
 }
 
 impl ReplyCheck {
-    /// Checks a reply by its type. A type that is not here is refused, so that no operation is added without its check.
+    /// Checks a reply by its type. An unlisted type is rejected, so that no operation is added without a check.
     fn check(&self, context: &AfterDeserializationInterceptorContextRef<'_>) -> Result<(), Flaw> {
         let reply = context.response();
-        // A body that did not arrive is an error already.
+        // If the body did not arrive, the reply is an error already.
         let Some(body) = reply.body().bytes() else { return Ok(()) };
         checksum(reply.headers().get("x-amz-crc32"), body)?;
         let Ok(output) = context.output_or_error() else { return Ok(()) };
@@ -104,7 +104,7 @@ impl ReplyCheck {
         if usize::try_from(page.count()) != Ok(items.len()) {
             return Err(Flaw("its Count is not the number of its Items"));
         }
-        // To the SDK an absent count is 0. Such a body is short.
+        // The SDK reads an absent count as 0. Such a body is short.
         if items.is_empty() && !has_member(body, "Count") {
             return Err(Flaw("its Count is not the number of its Items"));
         }
@@ -121,8 +121,8 @@ impl ReplyCheck {
         Ok(())
     }
 
-    /// Requires `ConsumedCapacity` of an endpoint that states it. `whole` says that other parts prove the reply to be one;
-    /// that an engine never states capacity of an operation is learnt from such a reply alone.
+    /// Requires `ConsumedCapacity` of an endpoint that states it. `whole` means that other parts prove the reply
+    /// complete. Only such a reply can prove that an engine never states capacity for an operation.
     fn capacity(&self, of: &Stated, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
         const MISSING: Flaw = Flaw("it has no ConsumedCapacity, which the endpoint stated before");
         if stated.is_some_and(|stated| stated.capacity_units().is_some()) {
@@ -136,7 +136,8 @@ impl ReplyCheck {
         if whole {
             of.never.store(true, Ordering::Relaxed);
         }
-        // An engine that states it for other operations alone: a write is then proven by its repetition, whose condition fails.
+        // Some engines state it only for other operations. A write is then proven by its repetition, whose condition
+        // fails.
         let expected = self.stated.load(Ordering::Relaxed) && !of.never.load(Ordering::Relaxed);
         if expected { Err(MISSING) } else { Ok(()) }
     }
@@ -147,7 +148,7 @@ fn table(described: &DescribeTableOutput) -> Result<(), Flaw> {
     describe::flaw(table).map_or(Ok(()), |flaw| Err(Flaw(flaw)))
 }
 
-/// Holds a body to the checksum that DynamoDB sends with it.
+/// Compares a body with the checksum that DynamoDB sends with it.
 fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
     match stated.map(str::parse::<u32>) {
         None => Ok(()),
@@ -205,12 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn capacity_is_required_where_it_was_stated_before() {
+    fn capacity_is_required_if_it_was_stated_before() {
         let check = ReplyCheck::default();
         let updated = |stated| check.capacity(&check.updates, Option::as_ref(&stated), false);
-        assert_eq!(updated(None), Ok(()), "nothing is known of the endpoint");
+        assert_eq!(updated(None), Ok(()), "nothing is known about the endpoint");
         assert_eq!(check.scan(&page(Some(1), 1, consumed()), b""), Ok(()));
-        assert!(updated(None).is_err(), "it states capacity");
+        assert!(updated(None).is_err(), "the endpoint states capacity");
         assert!(check.scan(&page(Some(1), 1, None), b"").is_err());
         assert!(check.get(&get(None, None)).is_err());
         assert_eq!(check.get(&get(None, consumed())), Ok(()));
@@ -220,21 +221,21 @@ mod tests {
         assert!(updated(Some(ConsumedCapacity::builder().table_name("t").build())).is_err(), "without units");
     }
 
-    /// Of an engine that states capacity nowhere, or of one operation alone.
+    /// An engine that never states capacity, and one that states it for one operation only.
     #[test]
     fn an_engine_without_capacity_is_learnt_from_whole_replies() {
         let check = ReplyCheck::default();
         for _ in 0..ABSENT_ASKED_AGAIN {
             assert_eq!(check.get(&get(None, None)), Err(Flaw("it is empty")));
         }
-        assert_eq!(check.get(&get(None, None)), Ok(()), "it stays empty: there is no item");
+        assert_eq!(check.get(&get(None, None)), Ok(()), "it stays empty: the item does not exist");
         assert_eq!(check.capacity(&check.puts, None, false), Ok(()));
 
         let check = ReplyCheck::default();
         assert_eq!(check.scan(&page(Some(1), 1, consumed()), b""), Ok(()));
         assert!(check.get(&get(None, None)).is_err());
         assert_eq!(check.get(&get(Some(item()), None)), Ok(()));
-        assert_eq!(check.get(&get(None, None)), Ok(()), "a whole reply had none either");
+        assert_eq!(check.get(&get(None, None)), Ok(()), "a complete reply had no capacity either");
     }
 
     #[test]
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_of_nothing_is_none() {
+    fn a_reply_without_a_description_is_rejected() {
         assert!(table(&DescribeTableOutput::builder().build()).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a request that failed can have reached DynamoDB at all.
+//! Whether a failed request can have reached DynamoDB at all.
 
 use std::error::Error;
 
@@ -7,12 +7,12 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use hyper_util::client::legacy;
 
-/// An attempt ended before its request was sent: the time went by while the credentials were being fetched.
+/// An attempt ended before its request was sent, because fetching the credentials used up its time.
 #[derive(Debug, thiserror::Error)]
-#[error("the credentials did not come in time")]
+#[error("the credentials did not arrive in time")]
 pub(super) struct NotSent;
 
-/// Tells attempts that timed out before they sent anything from those that timed out in flight.
+/// Distinguishes attempts that timed out before sending anything from those that timed out in flight.
 #[derive(Debug)]
 pub(super) struct SentCheck;
 
@@ -27,7 +27,7 @@ impl Intercept for SentCheck {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // The SDK takes the request out of the context when it hands it to the connector.
+        // The SDK takes the request out of the context when it passes it to the connector.
         let not_sent = context.request().is_some();
         match context.output_or_error() {
             Some(Err(error)) if not_sent && error.is_timeout_error() => Err(NotSent.into()),
@@ -36,8 +36,8 @@ impl Intercept for SentCheck {
     }
 }
 
-/// Whether the request certainly never left this host: no connection was opened (refused, no such name, no answer to the
-/// handshake, no file descriptor left), or nothing was sent yet.
+/// Whether the request certainly never left this host: no connection was opened (refused, unknown name, no answer to
+/// the handshake, no file descriptor left), or nothing was sent yet.
 pub(super) fn never_left(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,19 +1,21 @@
-//! A wrong clock told from bad credentials: DynamoDB refuses a signature whose time differs too much from its own.
+//! Distinguishes a wrong clock from bad credentials: DynamoDB refuses a signature whose time differs too much from its
+//! own.
 
 use std::time::SystemTime;
 
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 
-/// Clocks that differ by less agree. DynamoDB allows five minutes at least, so that a signature which it calls old is old: it
-/// was made long before it was sent, as when the machine slept in between.
+/// Clocks that differ by less than this count as equal. DynamoDB allows at least five minutes. So if it calls a
+/// signature expired and the clocks agree, the request was sent long after it was signed, for example because the
+/// machine slept in between.
 const AGREE_SECS: i64 = 180;
 
-/// What a refused signature says of the clocks.
+/// What a refused signature shows about the clocks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Skew {
-    /// They differ, or DynamoDB says so and states no time: in words.
+    /// The clocks differ, or DynamoDB says so without stating a time. The text describes this.
     Differs(String),
-    /// They agree: the request was late.
+    /// The clocks agree, so the request was late.
     Late,
 }
 
@@ -33,10 +35,12 @@ pub(super) fn skew(code: &str, message: &str, date: Option<&str>, now: SystemTim
     if ahead.abs() < AGREE_SECS {
         return Some(Skew::Late);
     }
-    let (minutes, seconds) = (ahead.abs() / 60, ahead.abs() % 60);
+    let minutes = ahead.abs() / 60;
+    let seconds = ahead.abs() % 60;
     let way = if ahead > 0 { "ahead of" } else { "behind" };
     let text = |time: DateTime| DateTime::from_secs(time.secs()).fmt(DateTimeFormat::DateTime).unwrap_or_default();
-    let (here, there) = (text(here), text(there));
+    let here = text(here);
+    let there = text(there);
     Some(Skew::Differs(format!(
         "the clock of this host is {minutes} min {seconds} s {way} DynamoDB's: here it is {here}, there {there}"
     )))
@@ -55,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_told_from_a_late_request_and_from_a_bad_signature() {
+    fn a_wrong_clock_a_late_request_and_a_bad_signature_are_distinguished() {
         let expired = |seconds| skew("InvalidSignatureException", "Signature expired: 2026…", Some(DATE), at(seconds));
         let Some(Skew::Differs(behind)) = expired(-3_600) else { panic!("an hour behind") };
         assert!(behind.contains("60 min 0 s behind DynamoDB's: here it is 2025-12-31T23:00:00Z"), "{behind}");

@@ -1,4 +1,4 @@
-//! What surrounds a table, in the words of the tool.
+//! Converts replies about a table's surroundings to the tool's own types.
 //!
 //! Sources: rustdoc of aws-sdk-dynamodb (`TableDescription`, `StreamSpecification`, `ReplicaDescription`,
 //! `ContinuousBackupsDescription`, `TimeToLiveDescription`).
@@ -17,7 +17,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
         Some(StreamViewType::NewImage) => StreamView::New,
         Some(StreamViewType::OldImage) => StreamView::Old,
         Some(StreamViewType::NewAndOldImages) => StreamView::NewAndOld,
-        // What is not known is taken for the least.
+        // An unknown view counts as the one that shows least.
         _ => StreamView::Keys,
     };
     let class = table.table_class_summary().and_then(|summary| summary.table_class());
@@ -33,7 +33,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
     }
 }
 
-/// Regions with a replica, or with one that comes or goes, but for the table's own.
+/// Other regions with a replica, including replicas that are being created or deleted.
 fn replicas(table: &SdkDescription) -> Vec<String> {
     let own = table.table_arn().and_then(|arn| arn.split(':').nth(3));
     let mut regions: Vec<String> = table
@@ -59,7 +59,7 @@ pub(super) fn recovery(backups: &ContinuousBackupsDescription) -> Recovery {
     }
 }
 
-/// The attribute by which items expire, or by which they soon will or did until now.
+/// The attribute by which items expire. It also counts while expiry is being turned on or off.
 pub(super) fn time_to_live(described: &TimeToLiveDescription) -> Option<String> {
     let off = matches!(described.time_to_live_status(), None | Some(TimeToLiveStatus::Disabled));
     described.attribute_name().filter(|_| !off).map(str::to_owned)
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_table_has_none_of_it() {
+    fn a_plain_table_has_no_features() {
         assert_eq!(features(&SdkDescription::builder().build()), Features::default());
         let off = StreamSpecification::builder().stream_enabled(false).build().unwrap();
         assert_eq!(features(&SdkDescription::builder().stream_specification(off).build()).stream, None);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn recovery_is_on_only_where_it_is_said_to_be() {
+    fn recovery_is_on_only_if_the_reply_says_so() {
         let backups = |point| {
             ContinuousBackupsDescription::builder()
                 .continuous_backups_status(ContinuousBackupsStatus::Enabled)
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn time_to_live_counts_while_it_comes_and_goes() {
+    fn time_to_live_counts_while_it_is_turned_on_or_off() {
         let ttl =
             |status| TimeToLiveDescription::builder().attribute_name("expires").time_to_live_status(status).build();
         assert_eq!(time_to_live(&ttl(TimeToLiveStatus::Disabled)), None);

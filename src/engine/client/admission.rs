@@ -1,4 +1,4 @@
-//! Leave to send a request: permits of every scope that it touches, from narrow to wide, and a slot.
+//! Admission of a request: permits of every scope that it touches, from narrow to wide, and a slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,16 @@ use crate::engine::stop::Stopped;
 use crate::item::PartitionHash;
 use crate::plan::Access;
 
-/// Leave to send a chunk of writes: permits of every scope that they touch, and a slot.
+/// Permission to send a chunk of writes: permits of every scope that they touch, and a slot.
 pub(crate) struct Admission {
     pub(crate) grant: Grant,
     pub(crate) _slot: OwnedSemaphorePermit,
-    /// How long it was waited for.
+    /// How long the request waited for it.
     pub(crate) waited: Duration,
 }
 
-/// A time in which requests were let through without a break: permits are for the one in which they were taken.
+/// An uninterrupted time in which requests were let through. Permits are valid only in the one in which they were
+/// acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Passage {
     opening: Opening,
@@ -32,13 +33,13 @@ pub(crate) struct Passage {
 }
 
 impl Requests {
-    /// Takes the partition key's units of a write if they are there now; false, and nothing is taken, where they would have
-    /// to be waited for, or where items of the key are waiting already.
+    /// Takes the units of a write's partition key if they are available now. Returns false, and takes nothing, if the
+    /// write would have to wait for them or if items of the key are already waiting.
     pub(crate) fn try_key(&self, write: &GuardedWrite) -> bool {
         !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
     }
 
-    /// The same for the caller that has the key's turn: only the units matter, not the items of the key that wait.
+    /// The same for the caller that has the key's turn: only the units matter, not the waiting items of the key.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
         self.scopes.try_key(Access::Write, self.hash_of(write), write.cost.table)
     }
@@ -48,19 +49,20 @@ impl Requests {
         self.range.turn(key)
     }
 
-    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then. Safe
-    /// to drop at any point: then nothing is taken.
+    /// Waits for the units of these writes' partition keys. Gives up when the run stops; nothing has been sent then.
+    /// Safe to drop at any point: nothing is taken then.
     pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
         let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
         self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
     }
 
-    /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
-    /// and last the table. Given up when the run stops: nothing has been sent then.
+    /// Waits until these writes may be sent. It acquires the units of the partition key (unless they are `held`
+    /// already), of the key range and of the indexes, then a slot, and last the units of the table. Gives up when the
+    /// run stops; nothing has been sent then.
     ///
-    /// Permits do not survive a closed window, nor a lease or a flag that nobody confirms: they are taken anew, or every
-    /// waiter would burst when it reopens. The old ones are not given back: the buckets have refilled meanwhile, and each
-    /// unit given back to a full bucket would let another request go at once.
+    /// Permits do not survive a closed window, nor a lease or a flag that is not confirmed in time: they are acquired
+    /// again, or every waiter would burst when requests may pass. The old permits are not given back. The buckets have
+    /// refilled in the meantime, and each unit given back to a full bucket would let another request go immediately.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass = !self.work_window.is_closed() && self.validities.iter().all(Validity::is_fresh);
@@ -81,11 +83,11 @@ impl Requests {
             let without_slot = self.progress.without_slot();
             let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
             drop(without_slot);
-            // Looked at before the table's units are taken, so that none of them are wasted on a chunk that starts again.
+            // Check before taking the table's units, so that a chunk that starts over wastes none of them.
             if self.pass().await? != opening {
                 continue;
             }
-            // A slice may have to be reserved first: nothing of the table is held meanwhile.
+            // A slice may have to be reserved first. Hold no units of the table while that takes place.
             let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
             let units = chunk.iter().map(|write| write.cost.table).sum();
             self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
@@ -95,10 +97,11 @@ impl Requests {
         }
     }
 
-    /// Waits until the window is open, and all holds that must.
+    /// Waits until the window is open and every validity is fresh.
     pub(crate) async fn pass(&self) -> Result<Passage, Stopped> {
         let all = async {
-            let (mut opening, mut holds) = (self.work_window.pass().await, 0);
+            let mut opening = self.work_window.pass().await;
+            let mut holds = 0;
             for validity in self.validities.iter() {
                 if !validity.is_fresh() {
                     let _waiting = self.progress.confirming();

@@ -1,4 +1,5 @@
-//! What follows from a failed request: which scope slows down, when it is sent again, and when the run gives up.
+//! The consequences of a failed request: which scope slows down, when the request is sent again, and when the run gives
+//! up.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
 
-/// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
+/// How often a request has failed, since when, and how much of that time it waited for our own permits.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     pub(crate) failed: u32,
@@ -20,7 +21,8 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Notes time that the request spent waiting for our own permits: no sign that it cannot succeed.
+    /// Notes time that the request spent waiting for our own permits. That time does not show that the request cannot
+    /// succeed.
     pub(crate) fn waited(&mut self, time: Duration) {
         if self.since.is_some() {
             self.waited += time;
@@ -34,7 +36,7 @@ impl Attempts {
 }
 
 impl Requests {
-    /// Notes what each failed request tells: a throttle slows a scope, a reply that cannot be used is counted.
+    /// Notes what a failed request shows: a throttle slows a scope, an unusable reply is counted.
     pub(crate) fn note(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
         match error {
             TableError::Throttled { reasons, .. } => self.scopes.throttled(access, &self.range, key, reasons),
@@ -43,7 +45,7 @@ impl Requests {
         }
     }
 
-    /// What follows from a failed request: returns when it should be sent again, or gives up the run.
+    /// Handles a failed request: returns when it should be sent again, or stops the run.
     pub(crate) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
         if let TableError::Throttled { .. } = error {
             self.progress.throttled();
@@ -67,14 +69,14 @@ impl Requests {
     }
 }
 
-/// The reason for which an error that is not retried stops a run.
+/// Why an error that is not retried stops a run.
 pub(crate) fn stop_reason(error: &TableError) -> StopReason {
     let kind = if let TableError::Fatal { kind, .. } = error { *kind } else { crate::dynamodb::FatalKind::Request };
     StopReason::Fatal { kind, message: error.to_string() }
 }
 
-/// Capacity that a failed request is taken to have consumed: one that was throttled, refused or never sent nothing, one
-/// without a reply all.
+/// The capacity that a failed request counts as having consumed: none if it was throttled, rejected or never sent, all
+/// of the estimate if there was no reply.
 pub(crate) fn cost_of_failure(error: &TableError, estimate: Units) -> Units {
     if error.is_ambiguous() { estimate } else { 0.0 }
 }

@@ -1,4 +1,4 @@
-//! One request until it is answered: permits before, retry with backoff behind, and the decision when to give up.
+//! One request until it is answered: permits before it is sent, retries with backoff, and the decision when to give up.
 
 mod admission;
 mod failure;
@@ -39,17 +39,17 @@ use slots::Slots;
 
 /// What bounds the requests of a job.
 pub struct Bounds {
-    /// What they may take per second.
+    /// The capacity they may take per second.
     pub scopes: Arc<Scopes>,
-    /// What they may take in all.
+    /// The capacity they may take in total.
     pub allowance: Arc<Allowance>,
     /// When they may be sent.
     pub work_window: Arc<WorkWindow>,
-    /// How often one is sent again.
+    /// When and how long a failed request is retried.
     pub retry: Retry,
-    /// How many connections they may use at a time.
+    /// Number of connections they may use at a time.
     pub connections: usize,
-    /// The jitter of their backoff is drawn from it.
+    /// Source of the jitter in their backoff.
     pub random: Random,
 }
 
@@ -58,7 +58,7 @@ pub struct Bounds {
 pub struct Requests {
     source: Arc<dyn Source>,
     sink: Arc<dyn Sink>,
-    /// Name of the attribute that is the partition key.
+    /// Name of the partition key attribute.
     partition_key: Arc<str>,
     scopes: Arc<Scopes>,
     range: Arc<KeyRange>,
@@ -68,33 +68,34 @@ pub struct Requests {
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
     work_window: Arc<WorkWindow>,
-    /// Follows the table, where the job does.
+    /// Follows the table, if the job does.
     table_watch: Option<Arc<TableWatch>>,
-    /// What must hold while anything is sent.
+    /// What must stay valid while anything is sent.
     validities: Arc<[Validity]>,
     slots: Arc<Slots>,
-    /// Of the shared lanes, who holds this waits for a slot and the table: one at a time, so that a large lane never stands
-    /// in a queue of theirs. They get what the large lanes leave, and the run ends no later for it.
+    /// A request in a shared lane holds this while it waits for a slot and the table. Only one at a time does so, which
+    /// keeps large lanes from waiting behind a queue of them. Shared lanes get what the large lanes leave; the run does
+    /// not end later because of that.
     behind_large: Arc<Mutex<()>>,
-    /// Whether its segment is in a large lane.
+    /// Whether these requests' segment is in a large lane.
     large: Arc<AtomicBool>,
-    /// Whether DynamoDB has accepted a write: it was applied, or its condition was evaluated.
+    /// Whether DynamoDB has accepted a write: it applied the write or evaluated its condition.
     accepted: Arc<AtomicBool>,
 }
 
-/// What a request consumed: what the server said, what is assumed where it said nothing, and what was estimated before.
+/// What a request consumed: what the reply stated, what is assumed if it stated nothing, and what was estimated before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spent {
     pub(crate) read: Units,
     pub(crate) write: Units,
-    /// Of requests whose reply names nothing.
+    /// Assumed for requests whose reply states nothing.
     pub(crate) assumed_write: Units,
-    /// What was estimated, before sending them, for the requests whose replies state what they consumed.
+    /// The estimates, made before sending, of the requests whose replies state what they consumed.
     pub(crate) estimated_write: Units,
 }
 
 impl Requests {
-    /// Requests to this source and this sink, within these bounds; `description` is the table's. They belong to no
+    /// Requests to this source and this sink, within these bounds. `description` is the table's. They belong to no
     /// segment until [`Requests::in_segment`].
     pub fn new(
         source: Arc<dyn Source>,
@@ -129,17 +130,18 @@ impl Requests {
         }
     }
 
-    /// The same, of a job that follows its table.
+    /// The same requests for a job that follows its table.
     pub(crate) fn following(self, table_watch: Option<Arc<TableWatch>>) -> Requests {
         Requests { table_watch, ..self }
     }
 
-    /// The watch over their table, if there is one.
+    /// The watch over the table, if there is one.
     pub(crate) fn table_watch(&self) -> Option<&Arc<TableWatch>> {
         self.table_watch.as_ref()
     }
 
-    /// Watches the clock and the table for as long as the handles live: they may stop the run, and change its budgets.
+    /// Watches the clock and the table for as long as the handles live. The watches may stop the run and change its
+    /// budgets.
     pub(crate) async fn watch(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
         let of_table = match &self.table_watch {
             Some(watch) => Some(watch.watch(&self.stop).await),
@@ -148,22 +150,22 @@ impl Requests {
         [self.work_window.watch(&self.stop), of_table]
     }
 
-    /// The same, sent only while all of these hold.
+    /// The same requests, sent only while all of these are valid.
     pub fn while_valid(self, validities: &[Validity]) -> Requests {
         Requests { validities: validities.into(), ..self }
     }
 
-    /// The same, in a key range of their own.
+    /// The same requests, in a key range of their own.
     pub(crate) fn in_segment(&self) -> Requests {
         Requests { range: self.scopes.key_range(), large: Arc::default(), ..self.clone() }
     }
 
-    /// The lane that their segment is in.
+    /// The lane of these requests' segment.
     pub(crate) fn lane(&self) -> Lane {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
 
-    /// Their segment is in this lane from now on.
+    /// Moves the segment to this lane.
     pub(crate) fn move_to(&self, lane: Lane) {
         self.large.store(lane == Lane::Large, Ordering::Relaxed);
     }
@@ -180,7 +182,7 @@ impl Requests {
         &self.allowance
     }
 
-    /// Whether DynamoDB has accepted a write of this job, of whatever segment: the plan is not wrong for every item.
+    /// Whether DynamoDB has accepted a write of this job in any segment. If so, the plan is not wrong for every item.
     pub(crate) fn have_been_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
     }
@@ -189,7 +191,7 @@ impl Requests {
         self.sink.max_chunk().max(1)
     }
 
-    /// Capacity units per second that a segment may use now, of its own and of the table's.
+    /// Capacity units per second that a segment may use now, limited by its own rate and by the table's.
     pub(crate) fn rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate().min(self.range.rate(access))
     }
@@ -199,9 +201,9 @@ impl Requests {
         self.scopes.table(access).rate()
     }
 
-    /// Reads one page; `estimate` is what it will probably cost.
+    /// Reads one page. `estimate` is its probable cost.
     pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<Page, Stopped> {
-        // A page begins among the items of the partition key at its position.
+        // A page begins among the items of its start position's partition key. That key is charged only its share.
         let key = request.start.as_ref().map(|Position::Key(key)| key.partition_hash(&self.partition_key));
         let share = |page: &Page| {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::of) == key;
@@ -234,7 +236,7 @@ impl Requests {
             let closed_meanwhile = self.pass().await? != opening;
             attempts.waited(since.elapsed());
             if closed_meanwhile {
-                // As in [`Requests::admit`].
+                // Start over, for the reason given at [`Requests::admit`].
                 continue;
             }
             grant.send();
@@ -262,7 +264,7 @@ impl Requests {
         write.key.partition_hash(&self.partition_key)
     }
 
-    /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
+    /// Sends an admitted chunk once. Once it is in flight, this always waits for its replies.
     pub(crate) async fn write(
         &self,
         admission: Admission,
@@ -280,12 +282,12 @@ impl Requests {
             let consumed = match reply {
                 Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
                     spent.write += consumed.total();
-                    // Only what a reply states can be held to what was estimated.
+                    // Compare with the estimate only what a reply states.
                     spent.estimated_write += write.cost.total();
                     self.by_place(consumed)
                 }
                 Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
-                // A failed condition is charged by the item as it is, at least one unit, and touches no index.
+                // A failed condition is charged by the item's current size, at least one unit, and touches no index.
                 Ok(WriteReply::ConditionFailed { image }) => {
                     let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
                     WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
@@ -306,7 +308,7 @@ impl Requests {
         (replies, spent)
     }
 
-    /// What a reply names by index name, by the place of the index.
+    /// Converts what a reply states by index name to index places.
     fn by_place(&self, consumed: &Consumed) -> WriteCost {
         let place = |name: &String| self.scopes.index_place(name);
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
@@ -314,8 +316,8 @@ impl Requests {
     }
 }
 
-/// Describes the table before anything runs, with retries for as long as `patience`. There is no job yet whose machine
-/// could give the jitter of the retries, so it comes from a random sequence of its own.
+/// Describes the table before anything runs, with retries for up to `patience`. No job exists yet whose machine could
+/// supply the jitter of the retries, so it uses a random sequence of its own.
 pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
     ask(patience, &Random::of_system(), || table.describe()).await
 }

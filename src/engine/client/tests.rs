@@ -1,4 +1,4 @@
-//! Permits and retries in virtual time, over a table that notes when it is asked.
+//! Permits and retries in virtual time, over a table that notes when each request arrives.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -9,17 +9,17 @@ use crate::machine::Random;
 use crate::plan::{Limits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
 
-/// The window closes so long after the start, and opens again after twenty minutes: enough to fill every bucket.
+/// The window closes this long after the start and opens again after twenty minutes, enough to fill every bucket.
 const CLOSES: Duration = Duration::from_secs(10);
 const OPENS: Duration = Duration::from_secs(10 + 1_200);
 
-/// What the scope that is waited for allows per second.
+/// What the limiting scope allows per second.
 const RATE: Units = 10.0;
 
-/// What holds nothing back.
+/// A rate that limits nothing.
 const WIDE: Units = 1_000.0;
 
-/// Notes when each request came.
+/// Notes when each request arrived.
 struct Noting {
     began: Instant,
     asked: std::sync::Mutex<Vec<Duration>>,
@@ -61,11 +61,13 @@ impl Sink for Noting {
     }
 }
 
-/// Requests within these budgets that are sent but from 06:00 to 06:20; it is ten seconds to six.
+/// Requests within these budgets. The window is closed from 06:00 to 06:20, and the time is ten seconds to six.
 fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
-    let (began, now) = (Instant::now(), "2026-01-10T05:59:50Z".parse::<Timestamp>().unwrap());
+    let began = Instant::now();
+    let now = "2026-01-10T05:59:50Z".parse::<Timestamp>().unwrap();
     let clock = move || now + SignedDuration::try_from(began.elapsed()).unwrap();
-    let (opens, closes) = ("06:20".parse().unwrap(), "06:00".parse().unwrap());
+    let opens = "06:20".parse().unwrap();
+    let closes = "06:00".parse().unwrap();
     let window = Some(Window { opens, closes, zone: jiff::tz::TimeZone::UTC });
     let limits = Limits { max_failures: 0, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window };
     let both = |units| Budget { write: units, read: units };
@@ -95,26 +97,27 @@ fn write() -> GuardedWrite {
     GuardedWrite::of_a_test("p")
 }
 
-/// Asserts that requests came at their rate until the window closed, none until it opened, and at their rate from then on.
+/// Asserts that requests arrived at their rate until the window closed, that none arrived until it opened, and that
+/// they arrived at their rate from then on.
 fn hold(table: &Noting, all: usize) {
     let second = Duration::from_secs(1);
     let rate = RATE as usize;
     let before = table.between(Duration::ZERO, CLOSES);
     assert!((9 * rate..=11 * rate).contains(&before), "{before} until it closed");
     assert_eq!(table.between(CLOSES + second / 10, OPENS), 0);
-    // A burst is a tenth of a second's.
+    // A burst is a tenth of a second's rate.
     for seconds in 1..=4 {
         let since = table.between(OPENS, OPENS + second * seconds as u32);
         assert!((seconds * rate - 1..=seconds * rate + 2).contains(&since), "{since} in {seconds} s");
     }
     assert_eq!(table.asked.lock().unwrap().len(), all);
-    // Nothing that was given back is missing.
+    // No capacity was lost: all requests are done in time.
     assert!(table.began.elapsed() < OPENS + second * (all / rate) as u32, "{:?}", table.began.elapsed());
 }
 
-/// The table, the key range or the partition key is waited for, in each lane.
+/// In each lane, the writes wait for the table, the key range or the partition key.
 #[tokio::test(start_paused = true)]
-async fn writes_that_the_window_kept_do_not_go_at_once_when_it_opens() {
+async fn writes_that_waited_for_the_window_do_not_burst_when_it_opens() {
     for (budgets, lane) in [
         ([RATE, WIDE, WIDE], Lane::Shared),
         ([RATE, WIDE, WIDE], Lane::Large),
@@ -129,7 +132,7 @@ async fn writes_that_the_window_kept_do_not_go_at_once_when_it_opens() {
             let requests = requests.clone();
             tokio::spawn(async move {
                 let write = write();
-                // Half of them have their key's units before they are admitted, as items that are set aside do.
+                // Half of them have their key's units before they are admitted, like items that are set aside.
                 let held = number % 2 == 0;
                 if held {
                     requests.admit_keys(&[&write]).await.unwrap();
@@ -144,7 +147,7 @@ async fn writes_that_the_window_kept_do_not_go_at_once_when_it_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_the_window_kept_do_not_go_at_once_when_it_opens() {
+async fn reads_that_waited_for_the_window_do_not_burst_when_it_opens() {
     let (requests, table) = at_night([RATE, WIDE, WIDE]);
     let reads = (0..300).map(|_| {
         let requests = requests.clone();
@@ -165,7 +168,7 @@ async fn reads_that_the_window_kept_do_not_go_at_once_when_it_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_our_own_permits_is_no_failing() {
+async fn waiting_for_our_own_permits_does_not_count_as_failing() {
     let mut attempts = Attempts::default();
     attempts.waited(Duration::from_secs(3600));
     assert_eq!(attempts.failing(), Duration::ZERO);
@@ -175,8 +178,8 @@ async fn waiting_for_our_own_permits_is_no_failing() {
     assert_eq!(attempts.failing(), Duration::from_secs(10));
 }
 
-/// What was confirmed too long ago holds everything back, and what had leave before goes at its rate afterwards: also
-/// writes that had their key's units before they were admitted.
+/// If the lease or the flag was confirmed too long ago, nothing is sent. Afterwards, requests that already had permits
+/// go at their rate, including writes that had their key's units before they were admitted.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
     for (budgets, held) in [([RATE, WIDE, WIDE], false), ([WIDE, WIDE, RATE], false), ([WIDE, WIDE, RATE], true)] {
@@ -200,7 +203,7 @@ async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
         let second = Duration::from_secs(1);
         tokio::time::sleep(4 * second).await;
         assert!(requests.progress().snapshot().confirming > 0);
-        assert_eq!(table.between(2 * second + second / 10, 4 * second), 0, "nobody has confirmed it");
+        assert_eq!(table.between(2 * second + second / 10, 4 * second), 0, "nothing is confirmed");
         let confirming = tokio::spawn(async move {
             loop {
                 validity.confirm(validity.now());

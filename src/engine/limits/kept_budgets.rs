@@ -1,4 +1,4 @@
-//! The budgets of a live run, as its process keeps them in the state file for `status`.
+//! The budgets of a live run, as its process stores them in the state file for `status`.
 
 use std::io::{Result, Write};
 
@@ -7,18 +7,18 @@ use serde_json::{Value as Json, json};
 use crate::ratelimit::{ScopeBudget, lines};
 use crate::state::{KeptFact, RunId, RunRecord, StateReader, StoreError};
 
-/// The budgets of a running job as they are now.
+/// The current budgets of a running job.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Followed {
     /// Every budget, widest scope first.
     pub scopes: Vec<ScopeBudget>,
     /// How often they have changed since the job began.
     pub changes: u64,
-    /// Looks that have failed since the last description.
+    /// Number of failed attempts to describe the table since the last description.
     pub failed_looks: u32,
 }
 
-/// What is kept.
+/// The budgets that the state file stores.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptBudgets {
     run: RunId,
@@ -32,7 +32,7 @@ impl KeptBudgets {
         KeptBudgets { run, at, followed }
     }
 
-    /// Those that the process of this run kept last, if it did.
+    /// The budgets that this run's process stored last, if it did.
     pub async fn of(
         file: &dyn StateReader,
         run: Option<&RunRecord>,
@@ -41,7 +41,7 @@ impl KeptBudgets {
         Ok(kept.filter(|kept| run.is_some_and(|run| run.id == kept.run && run.is_unfinished())))
     }
 
-    /// As it is kept.
+    /// The stored form.
     pub fn to_json(&self) -> Json {
         let Followed { scopes, changes, failed_looks } = &self.followed;
         json!({
@@ -50,7 +50,7 @@ impl KeptBudgets {
         })
     }
 
-    /// None of a text that another version wrote in another form.
+    /// Reads the stored form. `None` if another version wrote it in another form.
     pub fn from_text(text: &str) -> Option<KeptBudgets> {
         let kept: Json = serde_json::from_str(text).ok()?;
         let scopes = kept["budgets"].as_array()?.iter().map(ScopeBudget::from_json).collect::<Option<_>>()?;
@@ -63,7 +63,7 @@ impl KeptBudgets {
         })
     }
 
-    /// For people.
+    /// Writes the budgets for people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let Followed { scopes, changes, failed_looks } = &self.followed;
         let changed = match changes {
@@ -87,7 +87,7 @@ mod tests {
     use crate::ratelimit::Scope;
 
     #[test]
-    fn what_is_kept_is_read_again_and_told() {
+    fn stored_budgets_can_be_read_and_shown() {
         let budget = |scope, access, units| ScopeBudget { scope, access, units, basis: "80% of \"it\"".into() };
         let scopes = vec![
             budget(Scope::Table, Access::Write, 80.5),

@@ -1,5 +1,5 @@
-//! What bounds a run: what it may spend and scan in all, when it may work, what the table's budgets are now, and into how
-//! many segments and lanes the budgets divide it.
+//! What bounds a run: how much it may spend and scan in total, when it may work, what the table's budgets are now, and
+//! into how many segments and lanes the budgets divide the table.
 
 pub(crate) mod allowance;
 pub(crate) mod kept_budgets;

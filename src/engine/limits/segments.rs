@@ -1,4 +1,4 @@
-//! Into how many segments a table is divided, and how many of them are worked on at the same time. Pure.
+//! The number of segments a table is divided into, and the number of segments worked on at the same time. Pure.
 
 use crate::dynamodb::TableDescription;
 use crate::figure::number;
@@ -6,29 +6,30 @@ use crate::item::Units;
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
 
-/// An ordinary segment has about so many items, one page: then its first page, which the survey reads early, reaches an
-/// item collection that begins in it.
+/// An ordinary segment has about this number of items, one page. The survey reads each first page early; with segments
+/// of this size, that page reaches an item collection that begins in its segment.
 const ITEMS: u64 = 250;
 
-/// And of large items so many bytes: half of what a page holds (1 MB).
+/// If items are large, an ordinary segment has this number of bytes instead: half of what a page can have (1 MB).
 const BYTES: u64 = 512 * 1024;
 
 /// A small table is read in parallel too.
 const LEAST_SEGMENTS: u32 = 16;
 
-/// Each segment costs a request of at least half a read unit, even if it is empty, and a row in the state file: so many
-/// cost 32,768 read units at least. (DynamoDB takes a million. Of local engines some, like dynalite 4, give items twice
-/// above 4,096; that costs reads, and no harm.)
+/// Each segment costs a request of at least half a read unit, even if it is empty, and a row in the state file. This
+/// number of segments costs at least 32,768 read units. (DynamoDB accepts a million. Some local engines, like dynalite
+/// 4, return items twice above 4,096; that costs reads but does no harm.)
 const MOST_SEGMENTS: u32 = 65_536;
 
-/// At least so many segments are worked on at the same time, so that a small budget is spread over the key space too.
+/// At least this number of segments is worked on at the same time, so that even a small budget is spread over the key
+/// space.
 const LEAST_ACTIVE: u32 = 16;
 
-/// And at most so many: each has two pages in memory.
+/// At most this number is worked on at the same time: each has two pages in memory.
 const MOST_ACTIVE: u32 = 256;
 
-/// Segments worked on at the same time for each of the table's partitions, so that the fullest one has little more than its
-/// share: lanes fall into partitions evenly but for one.
+/// Segments worked on at the same time for each of the table's partitions. Lanes fall into partitions evenly, give or
+/// take one lane, so with this number the fullest partition has little more than its share.
 const PER_PARTITION: f64 = 4.0;
 
 /// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer guide,
@@ -36,17 +37,17 @@ const PER_PARTITION: f64 = 4.0;
 const PARTITION_BYTES: f64 = 10e9;
 const PARTITION_WRITES: Units = 1_000.0;
 
-/// Lanes for the sake of partitions alone are as many as keep their pages below this: in memory a page takes several times
-/// what DynamoDB counts.
+/// Lanes that only partitions ask for keep their pages below this number of bytes in total. In memory, a page takes
+/// several times what DynamoDB counts.
 const PAGES_BYTES: u64 = 128 << 20;
 
-/// A lane with fewer items than this in a segment is not worth a segment.
+/// A segment with fewer items than this is not worth a request, so lanes alone do not make segments smaller.
 const LEAST_ITEMS: u64 = 25;
 
-/// At least so many lanes for large segments: collections are seldom alone.
+/// At least this number of lanes for large segments: a large collection is seldom the only one.
 const LEAST_LARGE: u32 = 4;
 
-/// And at most so many, whatever the budget: each keeps many requests outstanding.
+/// At most this number, whatever the budget: each keeps many requests outstanding.
 const MOST_LARGE: u32 = 64;
 
 /// How a run divides a table.
@@ -56,30 +57,30 @@ pub struct SegmentChoice {
     pub segments: u32,
     /// Segments worked on at the same time.
     pub active: u32,
-    /// Segments worked on beside them, where they are known to be large.
+    /// Segments worked on in addition, if they are known to be large.
     pub large: u32,
-    /// Why so many: for `check`.
+    /// Why these numbers were chosen, for `check`.
     pub because: String,
 }
 
 impl SegmentChoice {
-    /// Segments that are worked on at the same time, at most.
+    /// The largest number of segments that are worked on at the same time.
     pub fn lanes(&self) -> u32 {
         self.active.saturating_add(self.large).min(self.segments)
     }
 
-    /// The same with no more lanes than this process may have connections for: a segment reads its next page while it looks
-    /// at single items of this one, and there are two kinds of lanes.
+    /// The same choice, with no more lanes than this process may have connections for. A segment reads its next page
+    /// while it looks at single items of the current one, and there are two kinds of lanes.
     pub(crate) fn within(self, connections: usize) -> SegmentChoice {
         let most = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
         SegmentChoice { active: self.active.min(most), large: self.large.min(most), ..self }
     }
 }
 
-/// A number, and what asks for it.
+/// A number, and the reason for it.
 type Need = (u32, String);
 
-/// How to divide a table within these budgets: as the plan states, and what it leaves open as fits.
+/// How to divide a table within these budgets. The plan's numbers are used if it states any.
 pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Budgets) -> SegmentChoice {
     let lanes = lanes(table, budgets);
     let (segments, why_segments) = match scan.segments {
@@ -94,24 +95,26 @@ pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Bud
         None => (lanes.0.max(LEAST_ACTIVE), format!("at a time: {}", lanes.1)),
     };
     let large = large(budgets);
-    let because = format!("{why_segments}; {why_active}; beside them up to {large} with large item collections");
+    let because = format!("{why_segments}; {why_active}; plus up to {large} with large item collections");
     SegmentChoice { segments, active: active.min(segments.max(1)), large, because }
 }
 
-/// How many segments, so that they are enough for `active` lanes.
+/// The number of segments, enough for `active` lanes.
 fn segments(table: &TableDescription, active: u32) -> Need {
-    let (items, bytes) = (table.item_count, table.size_bytes);
+    let items = table.item_count;
+    let bytes = table.size_bytes;
     let by_size = (whole(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
-    // Of a table whose size is not known yet, or that is small, no lane gets less than is worth a request.
+    // If the table is small, no lane gets less than is worth a request. If its size is not known yet, this sets no
+    // bound.
     let worth = if items == 0 { u32::MAX } else { whole(items / LEAST_ITEMS) };
     let by_lanes = (active.saturating_mul(2).min(worth), format!("twice the {active} that the budget keeps busy"));
-    let least = (LEAST_SEGMENTS, "the least there are".to_owned());
+    let least = (LEAST_SEGMENTS, "the minimum".to_owned());
     let mut needs = vec![least, by_size, by_lanes];
     if table.key.sort.is_some() {
         let mean = bytes.checked_div(items).unwrap_or(0).max(1);
         let each = ITEMS.min(BYTES / mean).max(1);
         let why = format!(
-            "about {each} of {} items in each, so that a large item collection shows on its segment's first page",
+            "about {each} of {} items in each, so that a segment's first page shows a large item collection",
             number(items)
         );
         needs.push((whole(items.div_ceil(each)), why));
@@ -124,13 +127,13 @@ fn segments(table: &TableDescription, active: u32) -> Need {
     (MOST_SEGMENTS, format!("no more than {cap}, as each costs at least half a read unit and a row of state ({why})"))
 }
 
-/// How many lanes the budget needs, before any bound from below.
+/// The number of lanes that the budget needs, before the minimum applies.
 fn lanes(table: &TableDescription, budgets: &Budgets) -> Need {
     let write = budgets.table.write;
     let range = budgets.per_key_range.write;
     let by_caps = (
         whole_units(2.0 * (write / range).ceil()).min(MOST_ACTIVE),
-        format!("twice as many as use up {write} WCU/s at {range} WCU/s each"),
+        format!("twice the number that uses up {write} WCU/s at {range} WCU/s each"),
     );
     let partitions = (table.size_bytes as f64 / PARTITION_BYTES).max(write / PARTITION_WRITES).ceil().max(1.0);
     let page = table.size_bytes.checked_div(table.item_count).map_or(0, |mean| (mean * ITEMS).min(1 << 20));
@@ -140,17 +143,17 @@ fn lanes(table: &TableDescription, budgets: &Budgets) -> Need {
         format!("{PER_PARTITION} for each of about {partitions} partitions"),
     );
     let (lanes, why) = most(vec![by_caps, by_partitions]);
-    let why = if lanes < LEAST_ACTIVE { format!("the least there are ({why} would be {lanes})") } else { why };
+    let why = if lanes < LEAST_ACTIVE { format!("the minimum ({why} would be {lanes})") } else { why };
     (lanes, why)
 }
 
-/// So many large segments, each at the pace of one partition key, use up the table's budget.
+/// The number of large segments that use up the table's budget, each at the pace of one partition key.
 fn large(budgets: &Budgets) -> u32 {
     let one = budgets.per_partition_key.write.min(budgets.per_key_range.write).min(PARTITION_WRITES);
     whole_units((budgets.table.write / one).ceil()).clamp(LEAST_LARGE, MOST_LARGE)
 }
 
-/// The largest; of equals the first.
+/// The largest need; the first of equal ones.
 fn most(needs: Vec<Need>) -> Need {
     needs.into_iter().reduce(|most, need| if need.0 > most.0 { need } else { most }).unwrap_or_default()
 }
@@ -159,7 +162,7 @@ fn whole(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Saturates; what is no number (0 ÷ 0, where a budget pauses the run) is none.
+/// Saturates. Not a number (0 ÷ 0, if a budget pauses the run) becomes 0.
 fn whole_units(n: f64) -> u32 {
     n as u32
 }
@@ -231,14 +234,14 @@ mod tests {
             assert_eq!(chosen.active.max(16), active, "{gib} GiB, {write} WCU/s: {}", chosen.because);
             assert!(chosen.segments >= 16);
         }
-        // The key ranges' budgets never bind the table's.
+        // The budgets of the key ranges never limit a run below the table's budget.
         for write in [10.0, 999.0, 1_000.0, 12_345.0, 30_000.0] {
             let chosen = choose(1 << 24, 1 << 34, write);
             let narrow = budgets(write).per_key_range.write;
             assert!(f64::from(chosen.active) * narrow >= 2.0 * write, "{chosen:?}");
             assert!(chosen.segments >= 2 * chosen.active);
         }
-        // Large items, of which only the partitions ask for lanes: their pages stay within memory.
+        // With large items, only the partitions ask for lanes, and their pages stay within memory.
         assert_eq!(choose(50_000_000, 2_000_000_000_000, 1_000.0).active, 64);
     }
 
@@ -246,11 +249,11 @@ mod tests {
     fn a_small_table_is_not_cut_to_pieces_for_a_large_budget() {
         assert_eq!(choose(2_000, 2_000 << 10, 40_000.0).segments, 80);
         assert_eq!(choose(100, 100 << 10, 40_000.0).segments, 16);
-        assert_eq!(choose(0, 0, 40_000.0).segments, 512, "it may have been filled since DynamoDB counted");
+        assert_eq!(choose(0, 0, 40_000.0).segments, 512, "the table may have been filled since DynamoDB counted");
     }
 
     #[test]
-    fn what_the_plan_states_stands() {
+    fn numbers_that_the_plan_states_are_used() {
         let stated = ScanOptions { segments: Some(7), active: Some(3), ..OPEN };
         let chosen = auto_segments(&stated, &table(1 << 20, 1 << 30), &budgets(1_000.0));
         assert_eq!((chosen.segments, chosen.active), (7, 3));
@@ -270,19 +273,19 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_of_nothing_is_no_reason_to_fail() {
+    fn a_zero_budget_does_not_fail() {
         let chosen = choose(1_000, 1 << 20, 0.0);
         assert_eq!((chosen.active, chosen.large), (16, 4));
     }
 
     #[test]
-    fn the_reasons_are_those_that_decided() {
+    fn the_reasons_given_are_those_that_decided() {
         let because = choose(1_000_000, 1_000_000 << 10, 1_000.0).because;
         assert_eq!(
             because,
-            "segments: about 250 of 1,000,000 items in each, so that a large item collection shows on its segment's first \
-             page; at a time: the least there are (twice as many as use up 1000 WCU/s at 250 WCU/s each would be 8); \
-             beside them up to 4 with large item collections"
+            "segments: about 250 of 1,000,000 items in each, so that a segment's first page shows a large item \
+             collection; at a time: the minimum (twice the number that uses up 1000 WCU/s at 250 WCU/s each would be 8); \
+             plus up to 4 with large item collections"
         );
         let because = choose(1_000_000_000, 1 << 40, 1_000.0).because;
         assert!(because.contains("no more than 65,536, as each costs at least half a read unit"), "{because}");

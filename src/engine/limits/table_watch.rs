@@ -1,11 +1,13 @@
-//! Looks at the table's description again and again while a run lasts.
+//! Describes the table again and again while a run lasts.
 //!
-//! Auto scaling, an operator or a deployment may change the table's capacity, its indexes, or replace the table. Budgets that
-//! are a share of the table, and defaults, follow: down at once, up in steps. A new index gets its bucket, and writes are
-//! priced for it. A table that is gone, replaced, or neither ACTIVE nor UPDATING stops the run.
+//! Auto scaling, an operator or a deployment may change the table's capacity or its indexes, or replace the table.
+//! Budgets that are a share of the table, and default budgets, follow: down immediately, up in steps. A new index gets
+//! its bucket, and the cost of writes includes it. The run stops if the table is gone, was replaced, or is neither
+//! ACTIVE nor UPDATING.
 //!
-//! A look that fails stops nothing: requests meet the same trouble, and they decide. But nothing rises without a
-//! description, and after a few failures in a row the budgets that follow the table go at half until one comes.
+//! A failed attempt to describe the table does not stop the run: if something is wrong, requests fail too, and their
+//! errors decide. But no budget rises without a description. After a few failures in a row, the budgets that follow the
+//! table are halved until a description arrives.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,27 +30,27 @@ use crate::plan::{Access, Capacity, ScanOptions};
 use crate::ratelimit::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
 use crate::state::{Events, KeptFact, RunId, StoreError};
 
-/// The table is described this often. Auto scaling raises capacity after two minutes of high use and lowers it after fifteen
-/// (developer guide, "DynamoDB metrics and dimensions"), so looking more often would see little more; and until the next
-/// look a budget that is too high is slowed by throttles.
+/// The table is described this often. Auto scaling raises capacity after two minutes of high use and lowers it after
+/// fifteen (developer guide, "DynamoDB metrics and dimensions"), so more frequent descriptions would show little more.
+/// Until the next one, throttles slow a budget that is too high.
 pub const LOOK_EVERY: Duration = Duration::from_secs(120);
 
-/// Steps of a raise are this part of a look's interval apart, so that a raise ends well before the next look.
+/// The steps of a raise are this part of the interval apart, so that a raise ends well before the next description.
 const TICKS: u32 = 2 * RAISE_STEPS;
 
-/// After this many failed looks in a row, budgets that follow the table are halved: six minutes without a description,
-/// in which auto scaling may have taken away what it had added.
+/// After this many failed attempts in a row, budgets that follow the table are halved. That is six minutes without a
+/// description, in which auto scaling may have removed the capacity that it had added.
 const FAILED_LOOKS: u32 = 3;
 
-/// A look is tried for at most this part of its interval, retries included, before it counts as failed.
+/// One attempt, retries included, takes at most this part of the interval before it counts as failed.
 const PATIENCE: u32 = 4;
 
-/// A look that is due comes before the first request of a pass: the table may have been replaced since it was described.
-/// An urgent job waits at most this long for it. That is enough for an answer, and too short for throttles or a request
-/// that hangs to delay the job.
+/// An overdue description is read before the first request of a pass, because the table may have been replaced since
+/// the last one. An urgent job waits at most this long for it. That is enough for an answer, and too short for
+/// throttles or a hanging request to delay the job.
 const URGENT_FIRST_LOOK: Duration = Duration::from_secs(2);
 
-/// The table that is watched, and what follows its description.
+/// The table that is watched, and everything that follows its description.
 pub(crate) struct WatchedTable {
     /// The table.
     pub(crate) table: Arc<dyn Describe>,
@@ -58,11 +60,11 @@ pub(crate) struct WatchedTable {
     pub(crate) scopes: Arc<Scopes>,
     /// The indexes that writes are priced for.
     pub(crate) indexes: Indexes,
-    /// The plan's `[capacity]`, from which the budgets are resolved again.
+    /// The plan's `[capacity]`. The budgets are resolved from it again.
     pub(crate) capacity: Capacity,
-    /// The plan's `[scan]`, from which lanes follow.
+    /// The plan's `[scan]`. The lanes follow from it.
     pub(crate) scan: ScanOptions,
-    /// Whether the job waits only a short time for a look that is due.
+    /// Whether the job waits only briefly for an overdue description.
     pub(crate) urgent: bool,
     /// The clocks of the job, and the jitter of its backoff.
     pub(crate) machine: Machine,
@@ -75,7 +77,7 @@ pub struct TableWatch {
     scopes: Arc<Scopes>,
     indexes: Indexes,
     every: Duration,
-    /// Whether the job waits only [`URGENT_FIRST_LOOK`] for a look that is due.
+    /// Whether the job waits only [`URGENT_FIRST_LOOK`] for an overdue description.
     urgent: bool,
     /// The clocks of the job, and the jitter of its backoff.
     machine: Machine,
@@ -85,21 +87,22 @@ pub struct TableWatch {
     keeper: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
-/// What is known of the table, and what follows from it.
+/// What is known about the table, and the budgets that follow from it.
 struct State {
     description: TableDescription,
     following: Following,
-    /// When the next look is due.
+    /// When the next description is due.
     due: Instant,
-    /// Looks that have failed since the last description.
+    /// Number of failed attempts since the last description.
     failed: u32,
 }
 
 impl TableWatch {
-    /// A watch that begins with these budgets, on a description of that moment.
+    /// A watch that starts with these budgets and a description read at `described`.
     pub(crate) fn new(of: WatchedTable, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
         let WatchedTable { table, description, scopes, indexes, capacity, scan, urgent, machine } = of;
-        let (following, due) = (Following::new(capacity, resolved), described + every);
+        let following = Following::new(capacity, resolved);
+        let due = described + every;
         Arc::new(TableWatch {
             table,
             scan,
@@ -114,14 +117,16 @@ impl TableWatch {
         })
     }
 
-    /// The budgets as they are now; the receiver is told of every change.
+    /// The current budgets. The receiver is notified of every change.
     pub fn followed(&self) -> watch::Receiver<Followed> {
         self.told.subscribe()
     }
 
-    /// Keeps the budgets of a run in its state file from now on, for `status`. What they are now is durable when this returns.
+    /// Stores the budgets of a run in its state file from now on, for `status`. The current budgets are durable when
+    /// this returns.
     pub(crate) async fn keep_in(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
-        let (mut followed, machine) = (self.followed(), self.machine.clone());
+        let mut followed = self.followed();
+        let machine = self.machine.clone();
         let text = move |now: &Followed| {
             KeptBudgets::new(run, clock::to_text(machine.now()), now.clone()).to_json().to_string()
         };
@@ -140,24 +145,27 @@ impl TableWatch {
         Ok(())
     }
 
-    /// Keeps them no longer.
+    /// Stops storing them.
     pub(crate) fn keep_no_longer(&self) {
         self.keeper().take();
     }
 
-    /// How a run of this table, as it is now, would be divided: more lanes may be worth it than when it began.
+    /// How a new run of this table would be divided now. More lanes may be useful than when the run began.
     pub(crate) fn lanes(&self) -> SegmentChoice {
         let state = self.state();
         auto_segments(&self.scan, &state.description, &budgets(&state.following)).within(host::connections())
     }
 
-    /// Looks at once if a look is due, as after a long wait between two passes of a process. Then looks again and again
-    /// until the handle is dropped. An urgent job waits only a short time for the first look.
+    /// Describes the table immediately if a description is overdue, as after a long wait between two passes of a
+    /// process. Then describes it again and again until the handle is dropped. An urgent job waits only briefly for the
+    /// first description.
     pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
         let waits = if self.urgent { URGENT_FIRST_LOOK } else { Duration::MAX };
-        // A look that does not come in time is begun again beside the requests.
+        // If the description does not arrive in time, the task below starts again with it while requests are already
+        // sent.
         let _ = timeout(waits, self.look_if_due(stop)).await;
-        let (me, stop) = (Arc::clone(self), stop.clone());
+        let me = Arc::clone(self);
+        let stop = stop.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
             me.look_if_due(&stop).await;
             while !stop.is_stopping() {
@@ -174,7 +182,7 @@ impl TableWatch {
         if Instant::now() < self.state().due {
             return;
         }
-        // A look changes nothing, so one that is given up is not waited for.
+        // DescribeTable changes nothing, so nothing waits for a call that is given up.
         let Ok(described) = stop.unless_stopping(self.describe()).await else { return };
         self.state().due = Instant::now() + self.every;
         match described {
@@ -192,7 +200,7 @@ impl TableWatch {
         }
     }
 
-    /// One look; what is retried is tried again for a part of the interval.
+    /// Describes the table once. Retryable errors are retried for a part of the interval.
     async fn describe(&self) -> Result<TableDescription, TableError> {
         let ends = Instant::now() + self.every / PATIENCE;
         let backoff = Backoff { base: self.every / 100, cap: self.every / 10 };
@@ -226,7 +234,7 @@ impl TableWatch {
         let schemas: Vec<_> = now.indexes.iter().map(|index| index.schema.clone()).collect();
         state.description = now;
         drop(state);
-        // The bucket of a new index is there before a write is priced for it.
+        // A new index gets its bucket before a write is priced for it.
         self.apply();
         let (new, gone) = self.indexes.follow(&schemas);
         new.iter().for_each(|name| {
@@ -252,21 +260,23 @@ impl TableWatch {
         self.apply();
     }
 
-    /// Puts the budgets into force, and tells of them if they have changed.
+    /// Applies the budgets, and notifies receivers if they have changed.
     fn apply(&self) {
         let state = self.state();
-        let (scopes, failed_looks) = (state.following.now().cloned().collect::<Vec<_>>(), state.failed);
+        let scopes = state.following.now().cloned().collect::<Vec<_>>();
+        let failed_looks = state.failed;
         self.told.send_if_modified(|told| {
             let mut changed = false;
             for budget in &scopes {
                 let before = told.scopes.iter().find(|told| told.scope == budget.scope && told.access == budget.access);
-                // What stays as it is stays untouched: a rate that recovers from a throttle would begin anew.
+                // Do not set an unchanged budget again: a rate that recovers from a throttle would start over.
                 if before.is_none_or(|before| before.units != budget.units) {
                     self.scopes.set_budget(&budget.scope, budget.access, budget.units);
                     changed = true;
                 }
             }
-            let (modified, changes) = (changed || told.failed_looks != failed_looks, told.changes + u64::from(changed));
+            let modified = changed || told.failed_looks != failed_looks;
+            let changes = told.changes + u64::from(changed);
             *told = Followed { scopes, changes, failed_looks };
             modified
         });
@@ -281,7 +291,7 @@ impl TableWatch {
     }
 }
 
-/// Why a run does not go on with this table, if it does not.
+/// Why a run must not continue on this table, if so.
 fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String> {
     let arn = &now.arn;
     if !matches!(now.status.as_str(), "ACTIVE" | "UPDATING") {
@@ -295,7 +305,7 @@ fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String>
     (before.key != now.key).then(|| format!("table {arn} was replaced by a table of the same name with another key"))
 }
 
-/// What the run was started for did not include them.
+/// Warns of new replicas: the operator started the run without them in mind.
 fn warn_of_replicas(before: &TableDescription, now: &TableDescription) {
     let new = now.features.replicas.iter().filter(|replica| !before.features.replicas.contains(replica));
     new.for_each(|replica| {
@@ -318,7 +328,7 @@ fn of(budget: &ScopeBudget) -> String {
     }
 }
 
-/// The same as [`Budgets`]; indexes do not matter to the number of lanes.
+/// The current budgets as [`Budgets`], without indexes: they do not affect the number of lanes.
 fn budgets(following: &Following) -> Budgets {
     let of = |scope: &Scope, access| {
         let found = following.now().find(|budget| budget.scope == *scope && budget.access == access);

@@ -1,8 +1,8 @@
 //! When a run works: `[limits] window` and `deadline`.
 //!
-//! Nothing is sent while the window is closed: a request waits until it opens. Requests that are in flight when it closes
-//! are awaited as usual. The wall clock may jump and the machine may sleep, so every wait looks at the clock again after a
-//! short while.
+//! Nothing is sent while the window is closed: a request waits until it opens. Requests that are in flight when it
+//! closes are awaited as usual. The wall clock may jump and the machine may sleep, so every wait checks the clock at
+//! short intervals.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
 use crate::plan::{Limits, Window};
 
-/// Every wait for the wall clock looks at it so often: a window opens, and a deadline passes, no later than this.
+/// Every wait for the wall clock checks it at this interval, so a window opens and a deadline passes at most this much
+/// late.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// The daily hours in which a run may work, and its deadline. Requests pass while the window is open.
@@ -23,7 +24,7 @@ pub struct WorkWindow {
     window: Option<Window>,
     deadline: Option<Timestamp>,
     clock: Clock,
-    /// The last answer, and from when to when it holds: the time of the day is not worked out for each request.
+    /// The last answer, and the times between which it is valid. It saves working out the time of day for each request.
     known: Mutex<Option<Known>>,
 }
 
@@ -35,7 +36,8 @@ struct Known {
     opening: Opening,
 }
 
-/// A time in which the window was open without a break: whoever passes twice in the same one was not kept in between.
+/// One uninterrupted time in which the window was open. A request that passes twice in the same opening was not kept
+/// waiting in between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opening(u64);
 
@@ -46,7 +48,7 @@ impl WorkWindow {
         Arc::new(WorkWindow { window: window.clone(), deadline: *deadline, clock, known: Mutex::default() })
     }
 
-    /// Waits until the window is open, and says in which opening that was. Safe to drop at any point.
+    /// Waits until the window is open, and returns the opening. Safe to drop at any point.
     pub async fn pass(&self) -> Opening {
         loop {
             match self.look_up() {
@@ -56,16 +58,18 @@ impl WorkWindow {
         }
     }
 
-    /// Whether whoever comes now has to wait.
+    /// Whether a request has to wait now.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed().is_some()
     }
 
-    /// While the window is closed: until when, and for how long, in words.
+    /// While the window is closed: until when and for how long, in words.
     pub fn waiting(&self) -> Option<String> {
-        let (window, (opens, left)) = (self.window.as_ref()?, self.closed()?);
+        let window = self.window.as_ref()?;
+        let (opens, left) = self.closed()?;
         let Some(opens) = opens else { return Some("waiting for a window that does not open".to_owned()) };
-        let (time, zone) = (window.zone.to_datetime(opens).strftime("%H:%M"), window.zone.iana_name());
+        let time = window.zone.to_datetime(opens).strftime("%H:%M");
+        let zone = window.zone.iana_name();
         let zone = zone.unwrap_or("local time");
         Some(format!("waiting for the window until {time} {zone} (in {})", whole_duration(left)))
     }
@@ -81,7 +85,8 @@ impl WorkWindow {
         if self.deadline.is_none() && self.window.is_none() {
             return None;
         }
-        let (me, stop) = (Arc::clone(self), stop.clone());
+        let me = Arc::clone(self);
+        let stop = stop.clone();
         Some(AbortOnDropHandle::new(tokio::spawn(async move { me.look(&stop).await })))
     }
 
@@ -103,13 +108,13 @@ impl WorkWindow {
         }
     }
 
-    /// Until when and for how long the window stays closed; none where it is open.
+    /// Until when and for how long the window stays closed. `None` if it is open.
     fn closed(&self) -> Option<(Option<Timestamp>, Duration)> {
         let (known, left) = self.look_up().filter(|(known, _)| !known.open)?;
         Some((known.until, left))
     }
 
-    /// How the window stands, and for how long; none without one.
+    /// The state of the window, and how long it lasts. `None` if there is no window.
     fn look_up(&self) -> Option<(Known, Duration)> {
         let window = self.window.as_ref()?;
         let now = (self.clock)();
@@ -119,19 +124,19 @@ impl WorkWindow {
             Some(current) if holds(&current) => current,
             before => {
                 let open = window.is_open(now);
-                // Open again is another opening, also where nobody has looked while it was closed.
+                // A window that opens again starts a new opening, even if nobody looked while it was closed.
                 let Opening(number) = before.map(|known| known.opening).unwrap_or_default();
                 let opening = Opening(number + u64::from(open));
                 Known { from: now, until: window.next_change(now), open, opening }
             }
         };
         *known = Some(current);
-        // A window that never changes again is looked at again all the same.
+        // Check again even if the window never changes.
         Some((current, current.until.map_or(LOOK_AGAIN, |change| until(change, now))))
     }
 }
 
-/// How long it is until then; at least a millisecond, so that a wait is one.
+/// The time left until then, at least a millisecond so that a wait never ends immediately.
 fn until(then: Timestamp, now: Timestamp) -> Duration {
     let left = then.duration_since(now).max(SignedDuration::from_millis(1));
     Duration::try_from(left).unwrap_or(LOOK_AGAIN)
@@ -146,9 +151,11 @@ mod tests {
 
     use super::*;
 
-    /// A wall clock that goes with Tokio's, from this moment, and can be set.
+    /// A wall clock that starts at this time and runs with Tokio's. The returned number of seconds sets it forward or
+    /// back.
     fn clock_at(text: &str) -> (Clock, Arc<AtomicI64>) {
-        let (begin, start) = (text.parse::<Timestamp>().unwrap(), Instant::now());
+        let begin = text.parse::<Timestamp>().unwrap();
+        let start = Instant::now();
         let jump = Arc::new(AtomicI64::new(0));
         let jumped = Arc::clone(&jump);
         let clock = move || {
@@ -170,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_goes_on_when_the_window_opens() {
+    async fn a_waiting_request_goes_on_when_the_window_opens() {
         let (clock, _) = clock_at("2026-01-10T18:00:00Z");
         let work_window = WorkWindow::new(&limits(Some(("22:00", "06:00")), None), clock);
         assert_eq!(
@@ -185,12 +192,12 @@ mod tests {
         let first = work_window.pass().await;
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!((work_window.pass().await, start.elapsed()), (first, Duration::from_secs(3600)), "the same opening");
-        // And when it closes again, they wait again.
+        // When the window closes again, requests wait again.
         tokio::time::sleep(Duration::from_secs(7 * 3600)).await;
         let second = work_window.pass().await;
         assert_ne!(second, first);
         assert!((start.elapsed().as_secs_f64() - 24.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
-        // Of a closing that nobody saw, too.
+        // An opening also counts if nobody saw the window close before it.
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         let start = Instant::now();
         assert_ne!(work_window.pass().await, second);
@@ -211,7 +218,7 @@ mod tests {
         let start = Instant::now();
         waiter.await.unwrap();
         assert!(start.elapsed() <= LOOK_AGAIN, "{:?}", start.elapsed());
-        // Set back, it is closed again.
+        // When the clock is set back, the window is closed again.
         jump.store(0, Ordering::SeqCst);
         assert!(work_window.waiting().is_some());
     }

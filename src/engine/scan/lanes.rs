@@ -1,9 +1,9 @@
-//! Lanes: how many segments are worked on at the same time, and which share of the budget each may take.
+//! Lanes: the number of segments worked on at the same time, and the share of the budget that each may take.
 //!
-//! The table's token bucket is first come, first served, so a segment's share of it follows the number of requests that it
-//! keeps outstanding. A shared lane keeps few: many segments go on side by side, each at a small rate, and load spreads
-//! evenly. A large lane keeps many: a giant item collection is written at the pace of one partition key and decides when
-//! the run ends, so it takes all that its own scopes allow, whatever else goes on.
+//! The table's token bucket is first come, first served, so a segment's share of it depends on the number of requests
+//! that it keeps outstanding. A shared lane keeps few: many segments progress side by side, each at a small rate, and
+//! load spreads evenly. A large lane keeps many: a giant item collection is written at the pace of one partition key
+//! and decides when the run ends, so it takes all that its own scopes allow, whatever else is running.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ pub(crate) struct Lanes(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    /// A shared lane became free by a promotion.
+    /// Notified when a segment leaves a shared lane for a large one.
     promoted: Notify,
 }
 
@@ -33,13 +33,13 @@ struct Inner {
 struct State {
     shared_free: u32,
     large_free: u32,
-    /// How many there are of each kind, free and taken.
+    /// Number of lanes of each kind, free and taken.
     shared: u32,
     large: u32,
-    /// Seats in shared lanes whose segments turned out large when no large lane was free, in the order of asking; each is
-    /// in it once, so there are no more than shared lanes.
+    /// Seats in shared lanes whose segments turned out large when no large lane was free, in the order of asking. Each
+    /// seat is listed once, so the list is bounded by the number of shared lanes.
     asking: Vec<Arc<AtomicBool>>,
-    /// Read units of the survey that are in no segment's counts yet.
+    /// Read units of the survey that no segment's counts include yet.
     surveyed: Units,
 }
 
@@ -51,14 +51,14 @@ pub(crate) struct Seat {
 }
 
 impl Lanes {
-    /// So many lanes of each kind, all free.
+    /// Creates this number of lanes of each kind, all free.
     pub(crate) fn new(shared: u32, large: u32) -> Lanes {
         let shared = shared.max(1);
         let state = State { shared_free: shared, large_free: large, shared, large, ..State::default() };
         Lanes(Arc::new(Inner { state: Mutex::new(state), promoted: Notify::new() }))
     }
 
-    /// Takes a lane of this kind; none where none is free.
+    /// Takes a lane of this kind. `None` if none is free.
     pub(crate) fn seat(&self, lane: Lane) -> Option<Seat> {
         let large = lane == Lane::Large;
         self.0.with(|state| {
@@ -68,11 +68,12 @@ impl Lanes {
         })
     }
 
-    /// Has at least this number of lanes of each kind from now on. It never has fewer: the budgets bound what they do. True if
-    /// some were added.
+    /// Adds lanes until there are at least this many of each kind. Lanes are never removed: the budgets bound what they
+    /// do. Returns true if some were added.
     fn grow(&self, shared: u32, large: u32) -> bool {
         self.0.with(|state| {
-            let (more_shared, more_large) = (shared.saturating_sub(state.shared), large.saturating_sub(state.large));
+            let more_shared = shared.saturating_sub(state.shared);
+            let more_large = large.saturating_sub(state.large);
             state.shared += more_shared;
             state.large += more_large;
             state.shared_free += more_shared;
@@ -88,13 +89,13 @@ impl Lanes {
         self.0.promoted.notified().await;
     }
 
-    /// Notes what the survey consumed; the next page that is committed counts it.
+    /// Notes what the survey consumed. The next committed page counts it.
     pub(crate) fn surveyed(&self, units: Units) {
         self.0.with(|state| state.surveyed += units);
     }
 }
 
-/// Lanes that a higher budget is worth, when it has risen since the sweep began.
+/// Adds lanes when the budget has risen since the sweep began.
 pub(crate) struct MoreLanes(Option<watch::Receiver<Followed>>);
 
 impl MoreLanes {
@@ -123,9 +124,9 @@ impl Seat {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
 
-    /// Looks at a page of the segment. One that is a single collection's and goes on belongs in a large lane: it moves
-    /// there, at once or as soon as one is free, and its shared lane is free for another. It stays there to its end: what
-    /// follows the collection is an ordinary segment at most.
+    /// Looks at a page of the segment. If all of it belongs to one collection and the segment continues, the segment
+    /// belongs in a large lane. It moves there immediately, or as soon as one is free, and its shared lane is free for
+    /// another segment. It stays there until it ends: what follows the collection is at most an ordinary segment.
     pub(crate) fn look_at(&self, page: &Page, reading: &Reading) {
         if page.next.is_none() || self.lane() == Lane::Large || !is_one_collection(&page.items, &reading.partition_key)
         {
@@ -141,7 +142,7 @@ impl Seat {
         });
     }
 
-    /// Takes what the survey has consumed and no page has counted yet: the page that takes it counts it.
+    /// Takes what the survey has consumed and no page has counted yet. The page that takes it counts it.
     pub(crate) fn take_surveyed(&self) -> Units {
         self.lanes.with(|state| std::mem::take(&mut state.surveyed))
     }
@@ -160,7 +161,7 @@ impl Drop for Seat {
 }
 
 impl Inner {
-    /// A large lane is free: those that wait for one go before segments that are not begun.
+    /// A large lane is free. Segments that wait for one go before segments that have not begun.
     fn free_large(&self, state: &mut State) {
         if state.asking.is_empty() {
             state.large_free += 1;
@@ -201,9 +202,10 @@ mod tests {
 
     #[test]
     fn a_segment_that_turns_out_large_leaves_its_shared_lane() {
-        let (lanes, reading) = (Lanes::new(1, 1), reading());
+        let lanes = Lanes::new(1, 1);
+        let reading = reading();
         let seat = lanes.seat(Lane::Shared).unwrap();
-        assert!(lanes.seat(Lane::Shared).is_none(), "there is one");
+        assert!(lanes.seat(Lane::Shared).is_none(), "there is only one");
         for ordinary in [page(&["a"; 7], true), page(&["a"; 50], false), page(&[["a"; 20], ["b"; 20]].concat(), true)] {
             seat.look_at(&ordinary, &reading);
             assert_eq!(seat.lane(), Lane::Shared);
@@ -216,10 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_asks_goes_before_one_that_is_not_begun() {
-        let (lanes, reading) = (Lanes::new(2, 1), reading());
+    fn a_waiting_segment_goes_before_one_that_has_not_begun() {
+        let lanes = Lanes::new(2, 1);
+        let reading = reading();
         let large = lanes.seat(Lane::Large).unwrap();
-        let (first, second) = (lanes.seat(Lane::Shared).unwrap(), lanes.seat(Lane::Shared).unwrap());
+        let first = lanes.seat(Lane::Shared).unwrap();
+        let second = lanes.seat(Lane::Shared).unwrap();
         for seat in [&first, &second, &first] {
             seat.look_at(&page(&["a"; 50], true), &reading);
         }
@@ -229,7 +233,7 @@ mod tests {
         assert!(lanes.seat(Lane::Large).is_none());
         drop(second);
         drop(first);
-        assert!(lanes.seat(Lane::Large).is_some(), "nobody asks any more");
+        assert!(lanes.seat(Lane::Large).is_some(), "no segment waits any more");
         let free = std::iter::from_fn(|| lanes.seat(Lane::Shared).map(std::mem::forget)).count();
         assert_eq!(free, 2);
     }

@@ -1,7 +1,7 @@
-//! The scan: reads a table segment by segment and page by page, and hands each page on.
+//! The scan: reads a table segment by segment and page by page, and passes each page on.
 //!
-//! [`sweep`] gives open segments to lanes; `worker.rs` reads one segment to its end; `open_pages.rs` commits its pages in
-//! their order. Beside the work runs the survey, so that segments that take long begin early.
+//! [`sweep`] gives open segments to lanes; `worker.rs` reads one segment to its end; `open_pages.rs` commits its pages
+//! in order. The survey runs beside the work, so that long segments begin early.
 
 pub(crate) mod first_page;
 pub(crate) mod lanes;
@@ -29,14 +29,14 @@ use lanes::{Lanes, MoreLanes};
 use survey::Survey;
 use worker::work_segment;
 
-/// A drain waits this long for requests in flight, and then gives them up: what they did is found again on the next run.
+/// A drain waits this long for requests in flight, then gives them up. The next run finds out what they did.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Walks over the whole table for a pass, until every segment has ended or the run is asked to stop. Beside the work runs
-/// the survey (`survey.rs`), so that segments that take long begin early.
+/// Walks over the whole table for a pass, until every segment has ended or the run is asked to stop. The survey
+/// (`survey.rs`) runs beside the work, so that long segments begin early.
 ///
-/// When it returns, no request of the run is in flight, unless the drain took longer than ten seconds. Why it stopped
-/// early, if it did, stands in the stopper.
+/// When it returns, no request of the run is in flight, unless the drain took longer than ten seconds. If it stopped
+/// early, the stopper has the reason.
 pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     reading: Reading,
     scheduler: &dyn Scheduler,
@@ -56,16 +56,18 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
             while let Some(seat) = lanes.seat(lane) {
                 let Ok(Some(lease)) = answered(&stop, scheduler.next(lane)).await else { break };
                 requests.progress().segment_started();
-                let (reading, pass) = (Arc::clone(&reading), Arc::clone(&pass));
+                let reading = Arc::clone(&reading);
+                let pass = Arc::clone(&pass);
                 let requests = requests.in_segment();
                 workers.spawn(async move {
-                    // What it came to stands in the store and in the stopper.
+                    // The result is in the store and in the stopper.
                     let _ = work_segment(&lease, reading, requests, pass, seat).await;
                     lease
                 });
             }
         }
-        // Only the segments that found no lane are left to be surveyed: where there are few, there are none.
+        // Only segments without a lane are left to be surveyed. If there are few segments, all have a lane and none is
+        // surveyed.
         let ended = tokio::select! {
             biased;
             ended = workers.join_next() => ended,
@@ -92,11 +94,11 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
         }
     }
     drop(survey);
-    // Workers take no new items and wait for no permits by now; each only awaits what it has in flight.
+    // By now workers take no new items and wait for no permits. Each only awaits its requests in flight.
     let drained = timeout(DRAIN, async {
         while let Some(ended) = workers.join_next().await {
             if let Ok(lease) = ended {
-                // A lease that cannot be given back ends by itself.
+                // A lease that cannot be given back expires by itself.
                 let _ = scheduler.left(lease).await;
             }
         }

@@ -1,4 +1,4 @@
-//! Pages of a segment that are read and not yet committed, in the order of the scan.
+//! Pages of a segment that are read and not committed yet, in scan order.
 
 use std::collections::VecDeque;
 
@@ -12,35 +12,35 @@ use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::writer::{PartialOutcome, Rest};
 use crate::item::Item;
 
-/// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some
-/// thousand items of a hot partition key to be passed by; with all segments that may be active at once, a bound on memory.
-/// What a large lane has in flight at the end of a page is not counted: it is bounded by [`MAX_OPEN_PAGES`], each of 1 MB
-/// at most.
+/// The items that a segment sets aside take about this number of bytes at most. Beyond that, the segment waits for
+/// them. This is enough to pass by some thousand items of a hot partition key, and together with the number of active
+/// segments it bounds memory. It does not count what a large lane has in flight at the end of a page:
+/// [`MAX_OPEN_PAGES`] bounds that, at 1 MB or less for each page.
 const MAX_ASIDE_BYTES: usize = 1 << 20;
 
-/// A kill repeats at most so many pages that wait for items which were set aside, beside the one that is being written
-/// and the one that is being fetched.
+/// The largest number of pages that wait for items set aside. A kill repeats at most these pages, the one being written
+/// and the one being fetched.
 const MAX_OPEN_PAGES: usize = 8;
 
-/// The pages of one segment that wait for their commit.
+/// The pages of one segment that wait to be committed.
 pub(crate) struct OpenPages<'a, P: ProcessPage> {
     pass: &'a P,
     pages: VecDeque<OpenPage<P::Outcome>>,
     bytes: usize,
-    /// A page was not committed: none behind it may be.
+    /// A page was not committed, so no page after it may be.
     broken: bool,
 }
 
 struct OpenPage<O> {
     pages: Pages<O>,
     items: u64,
-    /// Leave to scan those.
+    /// Permission to scan its items.
     leave: PageLeave,
     /// Bytes of the items that were set aside.
     aside: usize,
-    /// Processes those, until it has ended.
+    /// The task that processes them, until it has ended.
     rest: Option<AbortOnDropHandle<Result<O, Stopped>>>,
-    /// Some of them were given up because the run is stopping.
+    /// Some of these items were given up because the run is stopping.
     given_up: bool,
 }
 
@@ -49,7 +49,7 @@ impl<O: PageOutcome> OpenPage<O> {
         self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
     }
 
-    /// Waits until every item is processed, or given up. Safe to drop, and to ask again.
+    /// Waits until every item is processed or given up. Safe to drop and to call again.
     async fn processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         if let Some(rest) = &mut self.rest {
             let ended = rest.await;
@@ -95,7 +95,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         Ok(())
     }
 
-    /// Waits until the first page is processed; for ever where there is none. Safe to drop.
+    /// Waits until the first page is processed; forever if there is none. Safe to drop.
     pub(crate) async fn first_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         match self.pages.front_mut() {
             Some(first) => first.processed(requests).await,
@@ -103,7 +103,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         }
     }
 
-    /// Commits everything, when it is processed.
+    /// Commits every page as soon as it is processed.
     pub(crate) async fn finish(&mut self, requests: &Requests) -> Result<(), Stopped> {
         while !self.pages.is_empty() {
             self.commit_first(requests).await?;
@@ -111,12 +111,12 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         Ok(())
     }
 
-    /// Ends the work because the run is stopping: what is in flight is waited for, the pages that are complete then are
-    /// committed, and those from the first incomplete one on are given up.
+    /// Ends the work because the run is stopping. It waits for what is in flight and commits the pages that are
+    /// complete then. It gives up the pages from the first incomplete one on.
     pub(crate) async fn abandon(&mut self, requests: &Requests) {
         while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
-            // Either way it cannot be committed: a page before it is not.
+            // It cannot be committed either way, because a page before it is not.
             let _ = page.processed(requests).await;
             requests.progress().page_abandoned();
             self.pass.abandon(page.pages.outcome).await;
@@ -129,7 +129,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         let processed = first.processed(requests).await;
         let Some(OpenPage { pages, items, leave, aside, .. }) = self.pages.pop_front() else { return Ok(()) };
         self.bytes -= aside;
-        // Until this one is.
+        // True until this page is committed.
         self.broken = true;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Err(Stopped) = processed {

@@ -7,14 +7,15 @@ use crate::engine::client::Requests;
 use crate::item::{Units, read_units};
 use crate::plan::Access;
 
-/// Items of one page at most, whatever the budgets: it bounds what a page takes in memory, and what a kill repeats. Few
-/// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/table/memory.rs`).
+/// A page has at most this number of items, whatever the budgets. This bounds the memory of a page and what a kill
+/// repeats. It is small enough that a table of 20,000 items already takes as much memory as any larger one
+/// (`tests/table/memory.rs`).
 const MAX_PAGE_ITEMS: f64 = 250.0;
 
-/// A small write budget does not make pages smaller than this: each costs a request.
+/// A small write budget does not make pages smaller than this, because each page costs a request.
 const MIN_PAGE_ITEMS: f64 = 25.0;
 
-/// A page's writes take about this long, in seconds.
+/// A page's writes take about this number of seconds.
 const WRITE_SECONDS: f64 = 1.0;
 
 /// How a run reads the table.
@@ -24,22 +25,23 @@ pub struct Reading {
     pub total_segments: u32,
     /// Segments worked on at the same time.
     pub active: u32,
-    /// Items per page, where the plan states it.
+    /// Items per page, if the plan states it.
     pub page_limit: Option<u32>,
-    /// Strongly consistent.
+    /// Whether reads are strongly consistent.
     pub consistent: bool,
-    /// Mean bytes of an item, where the table's description tells: sizes the first page.
+    /// Mean bytes of an item, if the table's description tells. It sizes the first page.
     pub mean_item_bytes: Option<u64>,
-    /// Segments worked on beside them, where they are known to be large.
+    /// Segments worked on in addition, if they are known to be large.
     pub large: u32,
-    /// Items of a first page that is read ahead; none reads none ahead.
+    /// Items of a first page that the survey reads ahead. `None` means no survey.
     pub survey: Option<u32>,
     /// Name of the partition key.
     pub partition_key: String,
 }
 
 impl Reading {
-    /// Reads a table with this partition key in this number of segments, one at a time. Nothing is known of its items.
+    /// Reads a table with this partition key in this number of segments, one at a time. It knows nothing about the
+    /// items.
     pub fn new(total_segments: u32, partition_key: impl Into<String>) -> Reading {
         Reading {
             total_segments,
@@ -53,25 +55,26 @@ impl Reading {
         }
     }
 
-    /// The smallest and the largest number of items of a page that is not the last one.
+    /// The smallest and the largest number of items of a page, except for the last page.
     pub fn page_items(&self) -> (u64, u64) {
         let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
         stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))
     }
 }
 
-/// What the pages of a segment cost so far, and how long they take; from it, how many items the next one asks for.
+/// What the pages of a segment have cost so far and how long they took. This decides how many items the next page asks
+/// for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSize {
     read_units_per_item: Units,
-    /// Items that are settled in about [`WRITE_SECONDS`].
+    /// Number of items that are processed in about [`WRITE_SECONDS`].
     paced: f64,
 }
 
 impl PageSize {
-    /// The first page is for a segment's share of the write budget, as if every item needed a write.
+    /// The size of the first page fits a segment's share of the write budget, as if every item needed a write.
     pub(crate) fn first(reading: &Reading, requests: &Requests) -> PageSize {
-        // Without a description: items of 4 KB, which is more than most have.
+        // Without a description, assume items of 4 KB. Most items are smaller.
         let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
         let read_units_per_item = bytes / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
         let share = requests.table_rate(Access::Write) / f64::from(reading.active.max(1));
@@ -85,14 +88,14 @@ impl PageSize {
         }
     }
 
-    /// A page that was settled in half the time may be followed by one of twice the size, and the other way round.
+    /// Adjusts the size to the time that the last page took, by a factor of two at most.
     pub(crate) fn learn_pace(&mut self, took: Duration) {
         let factor = (WRITE_SECONDS / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
         self.paced = (self.paced * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);
     }
 
-    /// Number of items that take about one second of the read budget to read, and about one second to write at
-    /// the segment's pace: a kill repeats little, and a drain abandons little.
+    /// Number of items that take about one second of the read budget to read, and about one second to write at the
+    /// segment's pace. A kill then repeats little, and a drain gives up little.
     pub(crate) fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
         if let Some(limit) = reading.page_limit {
             return limit;
@@ -102,7 +105,7 @@ impl PageSize {
     }
 
     pub(crate) fn estimate(self, limit: u32) -> Units {
-        // A page never costs more than 1 MB read strongly consistently.
+        // A page never costs more than a strongly consistent read of 1 MB.
         (f64::from(limit) * self.read_units_per_item).clamp(0.5, read_units(1024 * 1024, true))
     }
 }

@@ -1,12 +1,12 @@
-//! Which segment is worked on next. The port [`Scheduler`] is where a fleet would lease segments to many machines.
+//! Decides which segment is worked on next. With another [`Scheduler`], a fleet could lease segments to many machines.
 //!
-//! Parallel-scan segments are ranges of the key hash, so neighbours share a partition. Fresh segments are therefore handed
-//! out in bit-reversed order: any aligned run of 2^k of them has one in each 2^k-th of the hash space. And since segments
-//! do not end in the order in which they began, the next one is taken from where fewest are worked on (of each half, of
-//! each quarter of that, and so on), so that the partitions are loaded evenly at every moment.
+//! Parallel-scan segments are ranges of the key hash, so neighbours share a partition. Fresh segments are therefore
+//! handed out in bit-reversed order: of any aligned run of 2^k segments, one is in each 2^k-th of the hash space. But
+//! segments do not end in the order in which they began. So the next one is taken from the half with the fewest active
+//! segments, there from the quarter with the fewest, and so on. This loads the partitions evenly at every moment.
 //!
-//! Over that order goes what is known: the longest job must begin first, because nothing else can shorten the end. One
-//! partition key is written at its own pace however idle the rest is.
+//! Knowledge about segments overrides that order: the longest segment must begin first, because nothing else can
+//! shorten the end. One partition key is written at its own pace, however idle everything else is.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::engine::client::Lane;
 use crate::engine::scan::first_page::FirstPage;
 use crate::state::{SegmentState, SegmentStatus};
 
-/// Leases work units to holders, and takes what is learnt of them. A unit is a segment of the run.
+/// Leases work units to holders, and learns about the units. A unit is a segment of the run.
 ///
 /// An implementation promises:
 /// - **One holder.** A unit is leased to one holder at a time. A lease is taken durably before it is returned, so that this
@@ -54,7 +54,7 @@ pub trait Scheduler: Send + Sync {
 pub struct WorkLease {
     /// The unit: a segment of the run, from 0.
     pub unit: u32,
-    /// What is committed of it: where the holder goes on.
+    /// The committed state of the unit: the holder continues from it.
     pub state: SegmentState,
     /// Fences off earlier holders: a later lease of the unit has a higher epoch, and a commit carries the epoch of its
     /// lease ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the number of the run's
@@ -62,39 +62,39 @@ pub struct WorkLease {
     pub epoch: u64,
 }
 
-/// The scheduler could not answer; the message says why.
+/// The scheduler could not answer. The message says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SchedulerError(pub String);
 
-/// A begun segment is known to be large when it has so many times the items of a finished one behind it, on average.
+/// A begun segment counts as large if it has scanned this many times the items of a finished one, on average.
 const LARGE: u64 = 4;
 
-/// And no fewer items than this: they are written in seconds.
+/// It must also have scanned at least this number of items. Fewer are written in seconds.
 const LEAST_LARGE: u64 = 1_000;
 
-/// The scheduler of one process, which owns the state of its run. It answers at once and never fails. A unit that is
-/// left unfinished is leased again in the run's next session. Shared lanes get begun segments first, the longest before
-/// the others; then segments known to be large, those that continue after their first page, unknown ones, and those
-/// that end with their first page.
+/// The scheduler of one process, which owns the state of its run. It answers immediately and never fails. A unit that
+/// is left unfinished is leased again in the run's next session. Shared lanes get begun segments first, the longest of
+/// them before the others. Then they get segments known to be large, those that continue after their first page,
+/// unknown ones, and last those that end with their first page.
 #[derive(Debug)]
 pub struct LocalScheduler(Mutex<Queue>);
 
-/// What is known of a segment: a byte for each, since a run may have a million.
+/// What is known about a segment. It takes one byte, because a run may have a million segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Known {
-    /// Nothing.
+    /// Nothing is known.
     Nothing,
-    /// Nothing, and its first page is being read.
+    /// Nothing is known yet, but its first page is being read.
     Asked,
     /// It ends with its first page.
     Ends,
-    /// It goes on behind its first page.
+    /// It continues after its first page.
     GoesOn,
-    /// It goes on inside an item collection.
+    /// It continues inside an item collection.
     Large,
-    /// It is not waiting: handed out, begun or done.
+    /// It is not waiting: it is handed out, begun or done.
     Out,
 }
 
@@ -104,37 +104,37 @@ struct Queue {
     epoch: u64,
     /// Begun segments, the longest so far first.
     begun: BTreeMap<(Reverse<u64>, u32), SegmentState>,
-    /// Items and number of the segments that are done.
+    /// Total items and number of the segments that are done.
     done: (u64, u64),
     order: Order,
     active: Active,
     known: Vec<Known>,
-    /// By [`Known`]: those of which so much is known.
+    /// Segments by what is known about them; the index is the [`Known`].
     classes: [Class; 6],
 }
 
-/// The segments of which the same is known.
+/// The segments with the same knowledge.
 #[derive(Debug, Clone, Copy, Default)]
 struct Class {
     members: u32,
-    /// Not one of them is before this place of the order.
+    /// No member is before this place in the order.
     from: u32,
 }
 
-/// How many segments are worked on in each part of the hash space: in its halves, its quarters, and so on.
+/// The number of active segments in each part of the hash space: its halves, its quarters, and so on.
 #[derive(Debug)]
 struct Active {
     total: u32,
-    /// The two halves, then the four quarters, …: the part `n` of `2^level` stands at `2^level - 2 + n`.
+    /// The two halves, then the four quarters, and so on. Part `n` of `2^level` is at index `2^level - 2 + n`.
     parts: Vec<u32>,
 }
 
-/// Parts are told apart down to so many halvings: 64 of them. Where there are more partitions, a lane more or less in one
-/// of them is a small part of what it serves.
+/// The hash space is halved this many times, into 64 parts. With more partitions than that, one lane more or less in a
+/// part hardly matters.
 const LEVELS: u32 = 6;
 
-/// So many waiting segments are looked at for the next one: in the order, each part has four among as many, and some are
-/// left of each when others went before.
+/// This number of waiting segments is considered for the next one. In bit-reversed order, this many segments include
+/// four of each part, so that some of each are left after others have gone.
 const LOOKED_AT: usize = 4 << LEVELS;
 
 impl Active {
@@ -142,7 +142,7 @@ impl Active {
         Active { total, parts: vec![0; (1 << (LEVELS + 1)) - 2] }
     }
 
-    /// Where the part stands that a segment is in, after so many halvings.
+    /// The index of the part that contains a segment, after `level` halvings.
     fn part(&self, segment: u32, level: u32) -> usize {
         (1 << level) - 2 + ((u64::from(segment) << level) / u64::from(self.total.max(1))) as usize
     }
@@ -161,7 +161,8 @@ impl Active {
         }
     }
 
-    /// Of these segments, the first of those in the half where fewest are worked on, there in the quarter, and so on.
+    /// Among these segments, keeps those in the half with the fewest active segments, then in that quarter, and so on.
+    /// Returns the first one left.
     fn loneliest(&self, mut segments: Vec<u32>) -> Option<u32> {
         for level in 1..=LEVELS {
             let beside = |segment: &u32| self.parts[self.part(*segment, level)];
@@ -175,7 +176,7 @@ impl Active {
     }
 }
 
-/// `0..total` in bit-reversed order: over the next power of two, skipping what is beyond.
+/// `0..total` in bit-reversed order over the next power of two. Numbers beyond `total` are skipped.
 #[derive(Debug, Clone, Copy)]
 struct Order {
     total: u32,
@@ -191,7 +192,7 @@ impl Order {
         1 << self.bits
     }
 
-    /// The number at a place, and the place of a number; it may be beyond the total.
+    /// The number at a place, or the place of a number. It may be beyond the total.
     fn reverse(self, place: u32) -> u32 {
         place.reverse_bits().checked_shr(u32::BITS - self.bits).unwrap_or(0)
     }
@@ -202,7 +203,7 @@ impl Order {
 }
 
 impl LocalScheduler {
-    /// A scheduler of a run of `total` segments, none of them begun. DynamoDB allows a million.
+    /// A scheduler for a run of `total` segments; none has begun. DynamoDB allows a million.
     pub fn new(total: u32) -> LocalScheduler {
         let known = vec![Known::Nothing; usize::try_from(total).unwrap_or(usize::MAX)];
         let mut classes = [Class::default(); 6];
@@ -224,7 +225,7 @@ impl LocalScheduler {
         self
     }
 
-    /// Notes where a segment stands, before any is handed out.
+    /// Notes the state of a segment. Call it before any segment is handed out.
     pub fn note(&mut self, segment: u32, state: SegmentState) {
         let queue = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if segment >= queue.order.total || state.status == SegmentStatus::Pending {
@@ -287,28 +288,29 @@ impl Scheduler for LocalScheduler {
 }
 
 impl Queue {
-    /// Takes the longest begun segment, if it has at least so many items behind it.
+    /// Takes the longest begun segment, if it has scanned at least this number of items.
     fn begun(&mut self, items: u64) -> Option<(u32, SegmentState)> {
         let first = self.begun.first_entry().filter(|first| first.key().0.0 >= items)?;
         let ((_, segment), state) = first.remove_entry();
         Some((segment, state))
     }
 
-    /// Takes a fresh segment of the first of these classes that has any.
+    /// Takes a fresh segment of the first of these classes that has one.
     fn fresh(&mut self, classes: &[Known]) -> Option<(u32, SegmentState)> {
         let segment = classes.iter().find_map(|known| self.loneliest(*known))?;
         self.mark(segment, Known::Out);
         Some((segment, SegmentState::default()))
     }
 
-    /// A begun segment with so many items behind it is known to be large; where none is finished, nothing is known.
+    /// Number of scanned items from which a begun segment counts as large. If no segment is finished, none counts as
+    /// large.
     fn large(&self) -> u64 {
         let mean = self.done.0.checked_div(self.done.1);
         mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE).max(LEAST_LARGE))
     }
 
-    /// The first segment of a class, in bit-reversed order. Quick over a whole run: the search goes on where the last one
-    /// ended, and what is learnt arrives nearly in order.
+    /// The first segment of a class, in bit-reversed order. It stays fast over a whole run: each search continues where
+    /// the last one ended, and knowledge arrives nearly in order.
     fn first(&mut self, known: Known) -> Option<u32> {
         let Class { members, from } = self.classes[known as usize];
         let is_one = |segment: &u32| self.known[*segment as usize] == known;
@@ -318,8 +320,8 @@ impl Queue {
         Some(segment)
     }
 
-    /// The segment of a class that is to be worked on next: of the first ones in bit-reversed order that which has fewest
-    /// beside it. Begun one after the other, with nothing ending, that is the first.
+    /// The segment of a class to work on next: among the first ones in bit-reversed order, the one with the fewest
+    /// active neighbours. If segments begin one after the other and none ends, that is the first.
     fn loneliest(&mut self, known: Known) -> Option<u32> {
         self.first(known)?;
         let Class { members, from } = self.classes[known as usize];

@@ -1,15 +1,17 @@
-//! The survey: every fresh segment's first page is read early, and only read, so that a giant item collection is found
-//! while there is still time to begin with it.
+//! The survey: reads the first page of every fresh segment early, without processing it. This finds a giant item
+//! collection while there is still time to begin with it.
 //!
-//! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s), so a collection with
-//! most of a table's items decides when the run ends, and nothing but an early start helps. No description of a table tells
-//! where it is. Segments are cut so that an ordinary one is about one page ([`crate::engine::auto_segments`]); what goes on behind
-//! that, inside one partition key, is a collection.
+//! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s). So a collection with
+//! most of a table's items decides when the run ends, and only an early start helps. No table description tells where
+//! such a collection is. Segments are cut so that an ordinary one has about one page
+//! ([`crate::engine::auto_segments`]). If a segment continues after that page inside one partition key, it contains a
+//! large collection.
 //!
-//! The survey runs beside the work and ahead of it, through the same budgets, in the same order, with few reads in flight:
-//! where reads are short it gets the share of its few, and segments that the work reaches first it leaves alone. It asks
-//! for keys only; DynamoDB charges whole items all the same (`dynamodb/source.rs`), and what it charged is counted with the next
-//! page that is committed. Nothing is committed on a surveyed page, so a killed run surveys again what is left.
+//! The survey runs beside the work and ahead of it, through the same budgets and in the same order, with few reads in
+//! flight. If reads are scarce, it gets only the share of those few reads. It skips segments that the work has already
+//! reached. It asks for keys only, but DynamoDB charges whole items all the same (`dynamodb/source.rs`); the next
+//! committed page counts what it charged. Nothing is committed for a surveyed page, so a killed run surveys the
+//! remaining segments again.
 
 use std::sync::Arc;
 
@@ -30,19 +32,19 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budget;
 
-/// Pages of the survey in flight: at 15 ms a page, 4,096 segments in a quarter of a minute; beside sixteen lanes, each with
-/// one page in flight, a fifth of a read budget that is short.
+/// Pages of the survey in flight. At 15 ms a page, 4,096 segments take a quarter of a minute. Beside sixteen lanes with
+/// one page in flight each, the survey gets a fifth of a scarce read budget.
 const IN_FLIGHT: usize = 4;
 
 /// A surveyed page has at least this limit: no first page of the work is larger.
 const LEAST_ITEMS: u64 = 250;
 
-/// And at most this one: a page of 1 KB items is full then.
+/// A surveyed page has at most this limit. With items of 1 KB, the page is full then.
 const MOST_ITEMS: u64 = 1_000;
 
-/// Items of a surveyed page: twice those of an ordinary segment, so that one that is no longer ends with it. None where a
-/// survey cannot help: without a sort key every collection is one item; with pages too small to tell; and where reads,
-/// not writes, are what the run waits for, so that reading more would only make it longer.
+/// Items of a surveyed page: twice the items of an ordinary segment, so that an ordinary segment ends with this page.
+/// `None` if a survey cannot help: if there is no sort key, because every collection is then one item; if pages are too
+/// small to tell; or if the run waits for reads rather than writes, because more reads would only make it longer.
 pub fn surveyed_items(
     table: &TableDescription,
     scan: &ScanOptions,
@@ -55,24 +57,24 @@ pub fn surveyed_items(
     if let Some(bytes) = table.size_bytes.checked_div(table.item_count).filter(|bytes| *bytes > 0) {
         let reads = bytes as f64 / 4096.0 * if scan.consistent { 1.0 } else { 0.5 };
         let writes = bytes.div_ceil(1024) as f64;
-        // The work reads every item once and the survey at most once more.
+        // The work reads every item once; the survey reads it at most once more.
         if budget.read / (2.0 * reads) < budget.write / writes {
             return None;
         }
-        // Like every page, at most about a second of the read budget.
+        // Like every page, it takes at most about a second of the read budget.
         limit = limit.min(budget.read / reads);
     }
     let limit = limit.min(scan.page_limit.map_or(f64::MAX, f64::from)) as u32;
     (limit as usize >= LEAST_TELLING).then_some(limit)
 }
 
-/// A first page on its way, and whose it is; the outer error is a panic.
+/// A first page that is being read, and its segment. The outer error is a panic.
 type Read = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
 
-/// A survey under way. Dropping it gives up its reads, which harms nobody.
+/// A survey in progress. Dropping it gives up its reads, which does no harm.
 pub(crate) struct Survey<'a> {
     reading: Arc<Reading>,
-    /// Items of a page; none when there is nothing more to survey.
+    /// Items of a page. `None` when there is nothing more to survey.
     limit: Option<u32>,
     scheduler: &'a dyn Scheduler,
     requests: &'a Requests,
@@ -92,8 +94,8 @@ impl<'a> Survey<'a> {
         Survey { reading, limit, scheduler, requests, lanes, reads: FuturesUnordered::new() }
     }
 
-    /// Reads on until the scheduler has learnt of one more segment; false when the survey is over. A call that is dropped
-    /// loses nothing: the next goes on.
+    /// Reads until the scheduler has learnt about one more segment. Returns false when the survey is over. Dropping the
+    /// call loses nothing: the next call continues.
     pub(crate) async fn learn(&mut self) -> bool {
         while self.reads.len() < IN_FLIGHT
             && let Some(limit) = self.limit
@@ -119,7 +121,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// A first page on its way, on a task of its own: what it waits for and unpacks holds up nobody.
+    /// Reads a first page in a task of its own, so that waiting and parsing do not block the sweep.
     fn read(&self, segment: u32, limit: u32) -> Read {
         let request = PageRequest {
             segment,

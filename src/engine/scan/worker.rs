@@ -1,4 +1,5 @@
-//! The segment worker: page → items → outcomes → checkpoint, one segment from its committed position to its end.
+//! The segment worker: works on one segment from its committed position to its end (page → items → outcomes →
+//! checkpoint).
 
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ use crate::state::SegmentStatus;
 
 /// Works on one leased segment until it ends or the run stops.
 ///
-/// The next page is fetched while the current one is written. A page of which items are set aside stays open behind them;
-/// pages are committed in their order (`open_pages.rs`).
+/// The next page is fetched while the current one is written. If items of a page are set aside, the page stays open
+/// until they are processed. Pages are committed in order (`open_pages.rs`).
 pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
     lease: &WorkLease,
     reading: Arc<Reading>,
@@ -54,7 +55,9 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     seat: &Seat,
     open: &mut OpenPages<'_, P>,
 ) -> Result<(), Stopped> {
-    let (segment, epoch, mut number) = (lease.unit, lease.epoch, lease.state.pages);
+    let segment = lease.unit;
+    let epoch = lease.epoch;
+    let mut number = lease.state.pages;
     let mut size = PageSize::first(reading, requests);
     let mut fetching = Fetch::start(segment, start, size, reading, requests);
     loop {
@@ -63,7 +66,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
-                // Committed at once: it may hold the leave that the fetch waits for.
+                // Commit immediately: the page may hold the items that the fetch waits for.
                 _ = open.first_processed(requests) => open.commit_first(requests).await?,
             }
         };
@@ -85,13 +88,15 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     }
 }
 
-/// A page on its way. Dropping it gives up the read, which harms nobody.
+/// A page that is being fetched. Dropping it gives up the read, which does no harm.
 struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
 
 impl Fetch {
     fn start(segment: u32, start: Option<Position>, size: PageSize, reading: &Reading, requests: &Requests) -> Fetch {
         let limit = size.limit(reading, requests);
-        let (total_segments, consistent, requests) = (reading.total_segments, reading.consistent, requests.clone());
+        let total_segments = reading.total_segments;
+        let consistent = reading.consistent;
+        let requests = requests.clone();
         Fetch(AbortOnDropHandle::new(tokio::spawn(async move {
             let mut leave = requests.allowance().items(limit, requests.stop()).await?;
             let limit = Some(leave.items());

@@ -1,4 +1,4 @@
-//! Writes: from the items of a page to their outcomes, and the commit of whole pages.
+//! Writes: turns the items of a page into outcomes, and commits whole pages.
 
 pub(crate) mod outcome;
 pub(crate) mod page;

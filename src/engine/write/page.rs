@@ -1,4 +1,4 @@
-//! The two halves of a pass: what it does with the items of a page, and how the result is committed. An item's path only goes
+//! The two halves of a pass: what it does with the items of a page, and how it commits the result. An item only moves
 //! forward, from one to the other.
 
 use super::outcome::PageOutcome;
@@ -18,14 +18,14 @@ pub struct Pages<O = ItemOutcomes> {
     pub first: u64,
     /// Number of pages.
     pub pages: u64,
-    /// The position behind the last; none ends the segment.
+    /// The position after the last page. `None` ends the segment.
     pub next: Option<Position>,
     /// The outcome of their items.
     pub outcome: O,
 }
 
 impl<O: PageOutcome> Pages<O> {
-    /// Appends the pages that follow. Returns false, and appends nothing, if others lie in between.
+    /// Appends the pages that follow. Returns false, and appends nothing, if pages in between are missing.
     #[must_use = "pages that do not follow must not be committed"]
     pub(crate) fn append(&mut self, following: Pages<O>) -> bool {
         if following.first != self.first + self.pages {
@@ -52,11 +52,11 @@ pub struct PageItems {
 /// What a pass does with the items of a page.
 #[async_trait::async_trait]
 pub trait ProcessPage: Send + Sync {
-    /// What it finds out about them.
+    /// What it finds out about the items.
     type Outcome: PageOutcome;
 
-    /// Processes the items of a page through the requests of its segment. Items that are set aside come back as a future.
-    /// Nothing of the page is committed yet. An `Err` abandons the page.
+    /// Processes the items of a page through the requests of its segment. Items that are set aside are returned as a
+    /// future. Nothing of the page is committed yet. An `Err` abandons the page.
     async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome<Self::Outcome>, Stopped>;
 }
 
@@ -67,6 +67,6 @@ pub trait CommitPage<O>: Send + Sync {
     /// it.
     async fn commit(&self, pages: Pages<O>) -> Result<(), Stopped>;
 
-    /// Gives up pages because the run is stopping. Stores at most what is certain about writes that were refused.
+    /// Gives up pages because the run is stopping. Stores at most what is certain about writes that were not applied.
     async fn abandon(&self, outcome: O);
 }

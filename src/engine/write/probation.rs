@@ -1,5 +1,5 @@
-//! Until DynamoDB has accepted one write, refused writes may be the plan's fault, not the items': nothing that rests on
-//! them is committed. Pure bookkeeping.
+//! Until DynamoDB has accepted one write, rejected writes may be the fault of the plan rather than of the items. So
+//! nothing that depends on them is committed. Pure bookkeeping.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,15 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use crate::change::Outcome;
 use crate::engine::write::page::Pages;
 
-/// So many refused writes, and not one accepted, stop the run.
+/// This number of rejected writes, with none accepted, stops the run.
 const ALL_FAILING: u64 = 100;
 
-/// A segment holds back at most about so many items: what an interruption repeats, and what is kept in memory, stays
-/// bounded. A plan that is wrong for every item is found out long before, unless hardly any item needs a write; then they
-/// are committed with their failures, which `failures retry` can try again.
+/// A segment holds back at most about this number of items, which bounds memory and the work that an interruption
+/// repeats. A plan that is wrong for every item is usually found out long before. If hardly any item needs a write, the
+/// items are committed with their failures, and `failures retry` can try them again.
 const MAX_HELD_ITEMS: u64 = 10_000;
 
-/// Holds back pages with refused writes until a write has been accepted.
+/// Holds back pages with rejected writes until a write has been accepted.
 #[derive(Debug)]
 pub(crate) struct Probation(Mutex<State>);
 
@@ -28,39 +28,40 @@ struct State {
     held: BTreeMap<u32, Pages>,
 }
 
-/// What to do with the pages that were handed in.
+/// What to do with submitted pages.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Ruling {
-    /// Commit these; they contain what was held of the segment before.
+    /// Commit these. They contain the pages of the segment that were held before.
     Commit(Box<Pages>),
-    /// They are held; nothing is committed of this segment for now.
+    /// The pages are held. Nothing of this segment is committed for now.
     Held,
-    /// Pages before these are missing: the run must stop, and nothing of this is committed.
+    /// Pages before these are missing. The run must stop, and nothing of this is committed.
     Gap(String),
     /// The run must stop, and nothing of this is committed.
     AllFailing {
-        /// Writes that were refused.
+        /// Number of rejected writes.
         refused: u64,
-        /// Why the first one was.
+        /// Why the first write was rejected.
         reason: String,
     },
 }
 
 impl Probation {
-    /// A plan of which a write has been accepted before is past its probation.
+    /// A new probation. It is already over if DynamoDB has accepted a write of this plan before.
     pub(crate) fn new(over: bool) -> Probation {
         Probation(Mutex::new(State { over, ..State::default() }))
     }
 
-    /// Hands in a segment's next pages; `accepted` says that a write has been accepted by now, of whatever page.
+    /// Submits a segment's next pages. `accepted` says whether any write has been accepted by now, in any page.
     pub(crate) fn submit(&self, pages: Pages, accepted: bool) -> Ruling {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.refused += pages.outcome.rejected_writes;
         let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.outcome.counts.of(outcome));
         state.already += done.iter().sum::<u64>();
-        // A table that is done but for items that cannot be changed has no write to be accepted, and is no sign either.
+        // If the table is done except for items that cannot be changed, no write is left to be accepted. Rejected
+        // writes then say nothing about the plan.
         let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
-        // The run stops for such items in any case, and with them among its failures.
+        // Such items stop the run in any case. They must be listed among its failures, so nothing may be held back.
         let stops = pages.outcome.encrypted > 0;
         state.over |= accepted || mostly_done || stops;
         if pages.outcome.rejected_writes > 0 && state.reason.is_none() {
@@ -69,11 +70,13 @@ impl Probation {
         let segment = pages.segment;
         let pages = match state.held.remove(&segment) {
             Some(mut held) => {
-                let (first, last, due) = (held.first, pages.first, held.first + held.pages);
+                let first = held.first;
+                let last = pages.first;
+                let due = held.first + held.pages;
                 if !held.append(pages) {
                     state.held.insert(segment, held);
                     return Ruling::Gap(format!(
-                        "page {last} of segment {segment} came when {due} was due behind {first}"
+                        "page {last} of segment {segment} arrived, but page {due} is next (held since page {first})"
                     ));
                 }
                 held
@@ -91,8 +94,9 @@ impl Probation {
         Ruling::Held
     }
 
-    /// What is still held when no worker is left, and whether it may be committed: the table has been read to its end, so
-    /// that the few refused writes are just that, or a write has been accepted since.
+    /// The pages that are still held when no worker is left, and whether they may be committed. They may if the table
+    /// has been read to its end, because a few rejected writes then do not condemn the plan, or if a write has been
+    /// accepted since.
     pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = std::mem::take(&mut state.held).into_values().collect();
@@ -194,7 +198,7 @@ mod tests {
         assert!(matches!(probation.submit(pages(0, 2, 120), false), Ruling::Commit(_)));
     }
 
-    /// With `on_existing = "skip"` an item that has another value is as done as one that has the plan's.
+    /// With `on_existing = "skip"`, an item that has another value is as complete as one that has the plan's.
     #[test]
     fn a_table_that_is_mostly_skipped_proves_the_plan() {
         let probation = Probation::new(false);

@@ -1,4 +1,4 @@
-//! A pass that writes: every page is written and committed.
+//! A pass that writes: it writes the items of every page and commits the page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +24,8 @@ pub struct WritePages {
 }
 
 impl WritePages {
-    /// A handler for one run, of which `failures` items wait for somebody. `proven` says that a write of this plan has
-    /// been accepted before, so that items which all fail are no sign of a wrong plan.
+    /// A handler for one run that already has `failures` open failures. `proven` says that a write of this plan has
+    /// been accepted before. In that case, failing items are no sign of a wrong plan.
     pub fn new(
         writer: Writer,
         checkpoints: Arc<dyn Checkpoints>,
@@ -35,12 +35,12 @@ impl WritePages {
         failures: u64,
         proven: bool,
     ) -> WritePages {
-        let (probation, failures) = (Probation::new(proven), AtomicU64::new(failures));
+        let probation = Probation::new(proven);
+        let failures = AtomicU64::new(failures);
         WritePages { writer, checkpoints, run, requests, probation, max_failures, failures }
     }
 
-    /// Commits what was held back until a first write was accepted, as far as it may be. To be called when no worker is
-    /// left.
+    /// Commits what was held back until a first write was accepted, if that is allowed. Call it when no worker is left.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
         let (held, may_commit) = self.probation.finish(every_segment_ended, self.requests.have_been_accepted());
         for pages in held {
@@ -57,7 +57,8 @@ impl WritePages {
         let Pages { segment, epoch, first, pages, next, outcome } = pages;
         let ItemOutcomes { counts, failures, diverged, refused, encrypted, .. } = outcome;
         let failed = failures.len() as u64;
-        let (progress, ends) = (counts.clone(), next.is_none());
+        let progress = counts.clone();
+        let ends = next.is_none();
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
         let session = SessionId { run: self.run, epoch };
         let commit = Commit { session, segment, event, failures, diverged, refused };

@@ -1,4 +1,4 @@
-//! What the model served and throttled.
+//! Counts of what the model served and throttled.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,13 +10,13 @@ use crate::item::Units;
 /// Counts since the model's start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
-    /// Requests that were let through.
+    /// Admitted requests.
     pub admitted: PerKind<u64>,
-    /// Requests that were throttled, each once.
+    /// Throttled requests; each counts once.
     pub throttled: PerKind<u64>,
-    /// Throttles by reason; a request counts at each reason that it was given.
+    /// Throttles by reason. A request with several reasons counts once for each.
     pub reasons: BTreeMap<Reason, u64>,
-    /// Of those, throttles that a storm made up.
+    /// Requests that a storm throttled.
     pub storms: u64,
     /// Capacity units that the table served.
     pub table: PerKind<Units>,
@@ -24,7 +24,7 @@ pub struct Figures {
     pub indexes: Vec<PerKind<Units>>,
 }
 
-/// For an operator, on one line.
+/// One line for an operator.
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PerKind { read, write } = self.table;
@@ -34,16 +34,16 @@ impl fmt::Display for Figures {
     }
 }
 
-/// One partition: what it is and what it did.
+/// The range, the lifetime and the counts of one partition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionFigures {
-    /// Where its range of the key hash begins, of 0..1.
+    /// The start of its range of the key hash, from 0 to 1.
     pub from: f64,
-    /// Where the range ends; the next partition begins here.
+    /// The end of the range, and the start of the next partition.
     pub to: f64,
-    /// When it came to be.
+    /// When it was created.
     pub since: Duration,
-    /// When it was split; none if it is still there.
+    /// When it was split; `None` if it still exists.
     pub until: Option<Duration>,
     /// Capacity units that it served.
     pub served: PerKind<Units>,

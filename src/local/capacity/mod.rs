@@ -1,27 +1,26 @@
-//! A model of DynamoDB's capacity: which requests it would throttle, and with which words.
+//! A model of DynamoDB's capacity: which requests it would throttle, and with which errors.
 //!
-//! Pure: it reads no clock and waits for nothing. Time is an argument, counted from the model's start, so that the same
-//! model serves the HTTP layer in real time and a simulation in virtual time. [`Model::admit`] decides about a request
-//! before it is done; [`Model::charge`] takes what it turned out to consume. A scope admits while its balance is above
-//! zero, so that a balance goes below zero by one request and is then paid off: DynamoDB learns a request's cost by doing
-//! it.
+//! Pure: it reads no clock and never waits. Time is an argument, counted from the model's start, so the same model
+//! serves the HTTP layer in real time and a simulation in virtual time. [`Model::admit`] decides about a request before
+//! it is executed; [`Model::charge`] then takes what the request consumed. A scope admits requests while its balance is
+//! above zero. One request can push the balance below zero, and time pays it off: DynamoDB too learns the cost of a
+//! request only by executing it.
 //!
 //! # Scopes, narrow to wide
 //!
 //! * **Partition**: a range of the key hash with 1,000 WCU/s and 3,000 RCU/s (developer guide, "Partition key design"). It
-//!   holds one second of them. One that throttled for ten minutes, and for more than one key, is split at its middle: the
-//!   delay is an assumption, no figure is published.
-//! * **Global index**: its own limit. One without write capacity left throttles *every* write to the table, also those
-//!   that do not touch it (developer guide, "Throttling of global secondary indexes"). Where its entries lie no request
-//!   says: with partitions of its own, a partition key's entries lie together, at a place that has nothing to do with the
-//!   key's place in the table.
-//! * **Table**: provisioned capacity, with up to 300 s of what was not used as burst credit; or the maximum on demand,
-//!   which holds one second; or, on demand without one, nothing but its partitions. Burst credit never lifts a
-//!   partition's own limit.
+//!   stores up to one second of capacity. A partition that throttles more than one key for ten minutes is split in the
+//!   middle. The delay is an assumption; DynamoDB publishes no figure.
+//! * **Global index**: its own limit. If it has no write capacity left, it throttles *every* write to the table, even
+//!   writes that do not touch the index (developer guide, "Throttling of global secondary indexes"). Requests do not
+//!   say where their index entries are. If the spec gives the index its own partitions, all entries of one partition
+//!   key are at one position, unrelated to the key's position in the table.
+//! * **Table**: provisioned capacity, with up to 300 s of unused capacity as burst credit; or the maximum on demand,
+//!   which stores one second. An on-demand table without a maximum has only the limits of its partitions. Burst credit
+//!   never raises the limit of a partition.
 //! * **Account**: if stated.
 //!
-//! Not modelled: an on-demand table that throttles beyond twice its previous peak, auto scaling, and index entries that
-//! are written late.
+//! Not modelled: an on-demand table that throttles beyond twice its previous peak, auto scaling, and delayed index writes.
 
 mod figures;
 mod model;
@@ -39,16 +38,16 @@ pub use crate::dynamodb::ThrottlingReason;
 
 use crate::item::Units;
 
-/// What a request asks for, before it is known what it costs.
+/// What a request needs, before its cost is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
     /// Read or write.
     pub kind: Kind,
-    /// Where in the key-hash space, of 0..1; of an index's own, where it reads one.
+    /// The position in the key-hash space, from 0 to 1. For a read of an index, the position in the index's own space.
     pub position: f64,
-    /// Hash of the partition key: tells a hot key from a hot range.
+    /// Hash of the partition key, to distinguish a hot key from a hot range.
     pub key: u64,
-    /// The index that it reads, by its place in the spec; writes go to the table.
+    /// The index that the request reads, by its number in the spec. `None` for the table and for writes.
     pub index: Option<usize>,
 }
 
@@ -64,23 +63,23 @@ impl Demand {
     }
 }
 
-/// What a request turned out to consume, of the kind that its demand named.
+/// The units that a request consumed, of the kind of its demand.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConsumedUnits {
-    /// By the table and its local indexes.
+    /// Units of the table and its local indexes.
     pub table: Units,
-    /// By each global index: its place in the spec, and units.
+    /// Units of each global index, with its number in the spec.
     pub indexes: Vec<(usize, Units)>,
 }
 
 impl ConsumedUnits {
-    /// Consumed by the table alone.
+    /// Units of the table only.
     pub fn table(units: Units) -> ConsumedUnits {
         ConsumedUnits { table: units, indexes: Vec::new() }
     }
 }
 
-/// A scope, to ask what it allows.
+/// A scope with a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// The account.
@@ -89,9 +88,9 @@ pub enum Scope {
     Table,
     /// Any one partition of the table.
     Partition,
-    /// An index, by its place in the spec.
+    /// An index, by its number in the spec.
     Index(usize),
-    /// Any one partition of an index that has them.
+    /// Any one partition of an index that has its own partitions.
     IndexPartition(usize),
 }
 

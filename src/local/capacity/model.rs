@@ -1,4 +1,4 @@
-//! The model itself: admits, charges, and tells what it did.
+//! The model: admits requests, charges them, and counts.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::dynamodb::ThrottlingReason;
 use crate::item::Units;
 use crate::machine::Rng;
 
-/// The capacity of one table. See the module.
+/// The capacity of one table. See the module documentation.
 #[derive(Debug)]
 pub struct Model {
     spec: ModelSpec,
@@ -31,11 +31,11 @@ struct Index {
     partitions: Option<Partitions>,
 }
 
-/// A limit that was reached, and the index that it is of.
+/// A limit that was reached, and its index if the limit belongs to an index.
 type Reached = (Reason, Option<usize>);
 
 impl Model {
-    /// A table as the spec has it at its start.
+    /// Creates the model of the table in the spec, at time zero.
     pub fn new(spec: ModelSpec) -> Model {
         let scale = spec.scale;
         let part = |units: Units| units * scale;
@@ -45,7 +45,7 @@ impl Model {
             Some(_) => (spec.burst.seconds * spec.burst.available).max(1.0),
             None => 1.0,
         };
-        // A table that was not idle has at least the second that it can always use.
+        // Even a table that was busy before the start has the one second that is always available.
         let initial = if burst > 1.0 { (burst * spec.burst.initial).max(1.0) } else { 1.0 };
         let tank = |rate: Units| Tank::new(part(rate), part(rate) * burst, part(rate) * initial);
         let limit =
@@ -73,18 +73,18 @@ impl Model {
         }
     }
 
-    /// Names the table in errors by this ARN, instead of a made-up one.
+    /// Sets the ARN that errors name. Without this call they name an invented ARN.
     pub fn set_arn(&mut self, arn: &str) {
         arn.clone_into(&mut self.arn);
     }
 
-    /// Whether DynamoDB would begin this request: every scope that it touches has something left. Takes nothing yet.
+    /// Whether DynamoDB would execute this request: every scope that it touches has capacity left. Takes no capacity.
     pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttled> {
         self.admit_all(now, std::slice::from_ref(demand))
     }
 
-    /// Whether DynamoDB would begin a request for several items, all of one kind: the whole of it or nothing. It counts as
-    /// one request. DynamoDB itself serves parts of some batches.
+    /// Whether DynamoDB would execute a request for several items, all of one kind. The model decides for the whole
+    /// request, and counts it as one request. DynamoDB itself serves parts of some batches.
     pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttled> {
         let Some(first) = demands.first() else { return Ok(()) };
         let mut reached = Vec::new();
@@ -107,7 +107,7 @@ impl Model {
         Err(self.throttled(&reached))
     }
 
-    /// Takes what an admitted request consumed. A request that touched several places is charged in several calls.
+    /// Takes the capacity that an admitted request consumed. A request at several positions is charged in several calls.
     pub fn charge(&mut self, now: Duration, demand: &Demand, consumed: &ConsumedUnits) {
         let kind = demand.kind;
         if consumed.table > 0.0 {
@@ -119,13 +119,13 @@ impl Model {
         }
     }
 
-    /// Takes what the table served to a page that spans the key hash from the demand's position to `to`, evenly.
+    /// Takes the capacity that a page consumed, evenly over the key hash from the position of the demand to `to`.
     pub fn charge_range(&mut self, now: Duration, demand: &Demand, to: f64, units: Units) {
         self.partitions.charge_range(now, demand.kind, demand.position, to, units);
         self.charge_table(now, demand.kind, units);
     }
 
-    /// What the scope serves for ever, in capacity units per second, whatever the others do; infinite if it has no limit.
+    /// The sustained rate of the scope on its own, in capacity units per second; infinite without a limit.
     pub fn allows(&self, scope: Scope, kind: Kind) -> Units {
         let rate = |tank: &PerKind<Option<Tank>>| tank.of(kind).as_ref().map(Tank::rate);
         let limit = match scope {
@@ -141,7 +141,7 @@ impl Model {
         limit.unwrap_or(Units::INFINITY)
     }
 
-    /// What the account, the table or an index has left now, burst credit included; infinite if it has no limit.
+    /// The capacity that the account, the table or an index has left now, including burst credit; infinite without a limit.
     pub fn left(&mut self, now: Duration, scope: Scope, kind: Kind) -> Units {
         let tank = match scope {
             Scope::Account => self.account.of_mut(kind).as_mut(),
@@ -152,12 +152,12 @@ impl Model {
         tank.map_or(Units::INFINITY, |tank| tank.level(now))
     }
 
-    /// What it was told.
+    /// The spec of this model.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
-    /// The place of an index in the spec; none if the spec does not name it.
+    /// The number of an index in the spec; `None` if the spec does not name it.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.spec.indexes.iter().position(|index| index.name == name)
     }
@@ -167,25 +167,26 @@ impl Model {
         &self.figures
     }
 
-    /// The table's partitions as they are now, in the order of their ranges.
+    /// The table's current partitions, in the order of their ranges.
     pub fn partitions(&self) -> Vec<PartitionFigures> {
         self.partitions.figures()
     }
 
-    /// Partitions that are no more, since they were split.
+    /// Former partitions that were split.
     pub fn ended_partitions(&self) -> &[PartitionFigures] {
         self.partitions.ended()
     }
 
-    /// The partitions of an index, as they are now; none if the spec gives it none.
+    /// The current partitions of an index; empty if the spec gives it none.
     pub fn index_partitions(&self, at: usize) -> Vec<PartitionFigures> {
         let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
         partitions.map(Partitions::figures).unwrap_or_default()
     }
 
-    /// Adds every limit that stands in the way, narrow to wide, each once.
+    /// Adds every limit that blocks the demand, narrow to wide, each once.
     fn reached(&mut self, now: Duration, demand: &Demand, reached: &mut Vec<Reached>) {
-        let (kind, own) = (demand.kind, self.spec.own_limit());
+        let kind = demand.kind;
+        let own = self.spec.own_limit();
         let mut add = |resource, limit, index| {
             let limit = (Reason { resource, kind, limit }, index);
             if !reached.contains(&limit) {
@@ -255,13 +256,13 @@ impl Model {
     }
 }
 
-/// Where the request's entries lie in the index: where it says, if it reads the index; else anywhere, but for each
-/// partition key always in the same place.
+/// The position of the request's entries in the index. A read of the index states it. Otherwise the position is
+/// arbitrary, but always the same for one partition key.
 fn place(demand: &Demand, index: usize) -> f64 {
     if demand.index == Some(index) {
         return demand.position;
     }
-    // The finaliser of SplitMix64: every bit of the key reaches every bit of the place.
+    // The finaliser of SplitMix64: every bit of the key affects every bit of the position.
     let mut mixed = demand.key.wrapping_add((index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

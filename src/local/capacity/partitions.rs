@@ -1,4 +1,4 @@
-//! Partitions: ranges of the key-hash space, each with its own limits, split in two when one stays hot.
+//! Partitions: ranges of the key-hash space. Each has its own limits, and is split in two when it stays hot.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::reason::{Kind, PerKind};
 use super::tank::Tank;
 use crate::item::Units;
 
-/// Throttles that are further apart than this are not of one heat. An assumption, like the delay itself: DynamoDB
+/// The longest gap between two throttles of the same hot period. An assumption, like the split delay itself: DynamoDB
 /// publishes neither.
 const HEAT_LASTS: Duration = Duration::from_secs(60);
 
-/// The narrowest partition: a range that no split can make cooler, and the bound of how many there can be.
+/// The narrowest partition. A narrower range would not cool down by a split, and this bounds the number of partitions.
 const NARROWEST: f64 = 1.0 / 65_536.0;
 
 /// The partitions of a table or an index, in the order of their ranges, without gaps.
@@ -30,17 +30,17 @@ struct Partition {
     figures: PartitionFigures,
 }
 
-/// A partition that throttles, and since when.
+/// A hot period: a partition that keeps throttling.
 #[derive(Debug, Clone, Copy)]
 struct Heat {
     since: Duration,
     last: Duration,
-    /// The one key that was throttled; none once there were several. One hot key gains nothing by a split.
+    /// The only throttled key; `None` once there are several. A split does not help a single hot key.
     key: Option<u64>,
 }
 
 impl Partitions {
-    /// Equal ranges, each with these limits in units per second, holding one second of them.
+    /// Equal ranges, each with these limits in units per second and one second of capacity in store.
     pub(super) fn new(count: u32, limit: PerKind<Units>, split_after: Option<Duration>) -> Partitions {
         let count = count.max(1);
         let edge = |i: u32| f64::from(i) / f64::from(count);
@@ -51,12 +51,12 @@ impl Partitions {
         Partitions { now: (0..count).map(make).collect(), ended: Vec::new(), limit, split_after }
     }
 
-    /// What each partition serves, in units per second.
+    /// The limit of each partition, in units per second.
     pub(super) fn limit(&self) -> PerKind<Units> {
         self.limit
     }
 
-    /// Whether the partition at this position has anything left. If it has not, that counts, and may split it.
+    /// Whether the partition at this position has capacity left. If not, counts a throttle, which may split the partition.
     pub(super) fn admit(&mut self, now: Duration, kind: Kind, position: f64, key: u64) -> bool {
         let at = self.find(position);
         let partition = &mut self.now[at];
@@ -78,7 +78,7 @@ impl Partitions {
         *partition.figures.served.of_mut(kind) += units;
     }
 
-    /// Takes units from the partitions of a range, from each as much as it has part in the range.
+    /// Takes units from the partitions of a range, from each in proportion to its part of the range.
     pub(super) fn charge_range(&mut self, now: Duration, kind: Kind, from: f64, to: f64, units: Units) {
         let width = to - from;
         if width <= 0.0 {
@@ -94,24 +94,26 @@ impl Partitions {
         }
     }
 
-    /// The partitions as they are.
+    /// The current partitions.
     pub(super) fn figures(&self) -> Vec<PartitionFigures> {
         self.now.iter().map(|partition| partition.figures.clone()).collect()
     }
 
-    /// Those that were split.
+    /// The partitions that were split.
     pub(super) fn ended(&self) -> &[PartitionFigures] {
         &self.ended
     }
 
-    /// There is always one: the first begins at 0. Positions outside 0..1 belong to the nearest.
+    /// The partition at a position. It always exists, because the first partition starts at 0. A position outside 0..1
+    /// belongs to the nearest partition.
     fn find(&self, position: f64) -> usize {
         self.now.partition_point(|partition| partition.figures.from <= position).saturating_sub(1)
     }
 
     fn split(&mut self, at: usize, now: Duration) {
         let hot = &mut self.now[at];
-        let (from, to) = (hot.figures.from, hot.figures.to);
+        let from = hot.figures.from;
+        let to = hot.figures.to;
         let middle = f64::midpoint(from, to);
         let tanks = PerKind { read: hot.tanks.read.half(now), write: hot.tanks.write.half(now) };
         let half = |from, to| Partition { tanks, heat: None, figures: PartitionFigures::new(from, to, now) };
@@ -123,7 +125,7 @@ impl Partitions {
 }
 
 impl Partition {
-    /// Notes a throttle; true if it has been throttling for so long that DynamoDB splits it.
+    /// Notes a throttle. True if the partition has been throttling long enough for DynamoDB to split it.
     fn is_hot(&mut self, now: Duration, key: u64, after: Duration) -> bool {
         let heat = match self.heat {
             Some(heat) if now.saturating_sub(heat.last) <= HEAT_LASTS => {

@@ -1,7 +1,7 @@
-//! DynamoDB's throttling errors: which exception, which of the sixteen reasons, whose ARN.
+//! DynamoDB's throttling errors: the exception, one or more of the sixteen reasons, and the ARN of the resource.
 //!
-//! Sources: developer guide, "Diagnosing throttling" and "Throttling of global secondary indexes"; the reasons are those
-//! of the SDK's `ThrottlingReason`.
+//! Sources: developer guide, "Diagnosing throttling" and "Throttling of global secondary indexes". The reasons are the
+//! values of the SDK's `ThrottlingReason`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::dynamodb::ThrottlingReason;
 
-/// Reading or writing: each has capacity of its own.
+/// Reads or writes. Each has its own capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Read capacity.
@@ -19,17 +19,17 @@ pub enum Kind {
     Write,
 }
 
-/// A figure of each kind.
+/// One value for reads and one for writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PerKind<T> {
-    /// Of reads.
+    /// The value for reads.
     pub read: T,
-    /// Of writes.
+    /// The value for writes.
     pub write: T,
 }
 
 impl<T> PerKind<T> {
-    /// The one of this kind.
+    /// The value for this kind.
     pub fn of(&self, kind: Kind) -> &T {
         match kind {
             Kind::Read => &self.read,
@@ -37,7 +37,7 @@ impl<T> PerKind<T> {
         }
     }
 
-    /// The one of this kind, to change.
+    /// The value for this kind, mutable.
     pub fn of_mut(&mut self, kind: Kind) -> &mut T {
         match kind {
             Kind::Read => &mut self.read,
@@ -46,7 +46,7 @@ impl<T> PerKind<T> {
     }
 }
 
-/// What a limit is of, as a reason names it.
+/// The resource of a limit, as a reason names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// The table.
@@ -58,25 +58,25 @@ pub enum Resource {
 /// Which limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
-    /// Provisioned capacity, its burst credit included.
+    /// Provisioned capacity, including burst credit.
     Provisioned,
-    /// The account's.
+    /// The limit of the account.
     Account,
-    /// One partition's: a range of the key hash.
+    /// The limit of one partition, which is a range of the key hash.
     KeyRange,
-    /// The maximum that was set on demand.
+    /// The configured maximum of an on-demand table.
     MaxOnDemand,
 }
 
-/// One of the sixteen reasons. Its text is DynamoDB's, for example `TableWriteKeyRangeThroughputExceeded`.
+/// One of the sixteen reasons. Its text is the one of DynamoDB, for example `TableWriteKeyRangeThroughputExceeded`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Reason {
-    /// Whose limit.
+    /// The resource that has the limit.
     pub resource: Resource,
-    /// Of reads or of writes.
+    /// Whether the limit is for reads or writes.
     pub kind: Kind,
-    /// Which limit.
+    /// The limit that was reached.
     pub limit: Limit,
 }
 
@@ -113,7 +113,7 @@ impl FromStr for Reason {
         parts.ok_or_else(|| {
             let limits: Vec<&str> = LIMITS.iter().map(|(_, text)| *text).collect();
             format!(
-                "{text:?} is no throttling reason: one is Table or Index, Read or Write, and {}",
+                "{text:?} is no throttling reason: a reason consists of Table or Index, Read or Write, and {}",
                 limits.join(" or ")
             )
         })
@@ -132,33 +132,34 @@ fn strip<'a, T: Copy>(texts: &[(T, &str)], text: &'a str) -> Option<(T, &'a str)
     texts.iter().find_map(|(value, prefix)| Some((*value, text.strip_prefix(prefix)?)))
 }
 
-/// A request that DynamoDB does not serve. All of them are answered with HTTP 400.
+/// A throttled request. DynamoDB answers it with HTTP 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Throttled {
     /// The exception's short name.
     pub error: &'static str,
     /// The exception's message.
     pub message: &'static str,
-    /// Which limits, and whose, narrow to wide; empty where the spec says that the engine names none.
+    /// The limits that were reached, with their resources, narrow to wide. Empty if the spec turns reasons off.
     pub reasons: Vec<ThrottlingReason>,
 }
 
-/// The exception for limits that are provisioned.
+/// The exception for provisioned limits.
 const PROVISIONED: &str = "ProvisionedThroughputExceededException";
 
-/// The exception for all others.
+/// The exception for all other limits.
 const OTHER: &str = "ThrottlingException";
 
 impl Throttled {
-    /// The member that the wire carries the reasons in: the two exceptions spell it differently.
+    /// The JSON member that holds the reasons. The two exceptions spell it differently.
     pub fn reasons_member(&self) -> &'static str {
         if self.error == OTHER { "throttlingReasons" } else { "ThrottlingReasons" }
     }
 }
 
-/// Exception and message of a request for which this is the first limit that was reached.
+/// The exception and its message, for the first limit that the request reached.
 ///
-/// A key range of a provisioned table throttles with the exception of provisioned capacity; that of an index does not.
+/// A key range of a provisioned table throttles with the exception for provisioned limits; a key range of an index does
+/// not.
 pub(super) fn exception(reason: Reason, provisioned_table: bool) -> (&'static str, &'static str) {
     match (reason.limit, reason.resource) {
         (Limit::Provisioned, Resource::Table) => (

@@ -1,4 +1,4 @@
-//! What the model is told: the operator's TOML file.
+//! The configuration of the model, from the operator's TOML file.
 
 use serde::Deserialize;
 
@@ -7,49 +7,50 @@ use crate::item::Units;
 use crate::local::checks::{MOST, delay, not_negative, positive, share, some_count, some_positive};
 use crate::local::traffic::TrafficSpec;
 
-/// Partitions of an on-demand table at its creation: enough for the 4,000 writes and 12,000 reads per second that it
-/// serves then (developer guide, "Pre-warming on-demand capacity").
+/// Number of partitions of a new on-demand table: enough for the 4,000 writes and 12,000 reads per second that it serves
+/// (developer guide, "Pre-warming on-demand capacity").
 const NEW_ON_DEMAND: u32 = 4;
 
-/// A table's capacity. Without `provisioned` and `on_demand` the table is on demand and has no limit but its partitions'.
+/// A table's capacity. Without `provisioned` and `on_demand`, the table is on demand and has only the limits of its
+/// partitions.
 ///
-/// All limits are in capacity units per second and are multiplied by `scale`, so that a small machine meets the limits
-/// of a large table.
+/// All limits are in capacity units per second and are multiplied by `scale`, so that a small machine can reach the
+/// limits of a large table.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
-    /// The table that the limits are of; other tables have none. Default: the sample table.
+    /// The table that has the limits; other tables have no limits. By default the sample table.
     pub table: String,
     /// Multiplies every limit.
     #[serde(deserialize_with = "positive")]
     pub scale: f64,
-    /// Seeds what is random: which requests a storm hits.
+    /// The seed of the random choice of requests that a storm hits.
     pub seed: u64,
     /// Whether `DescribeTable` shows these limits.
     pub advertise: bool,
-    /// Whether throttling errors carry reasons; older engines give none.
+    /// Whether throttling errors carry reasons; older engines send none.
     pub reasons: bool,
-    /// Provisioned capacity. A table has this or `on_demand`, not both; if both are set, this counts.
+    /// Provisioned capacity. A table has this or `on_demand`, not both; if both are set, this one applies.
     pub provisioned: Option<Throughput>,
     /// The maxima of an on-demand table.
     pub on_demand: Option<Maximum>,
-    /// What the account has, over the table and its indexes.
+    /// The limits of the account, for the table and its indexes together.
     pub account: Maximum,
     /// Partitions of the table.
     pub partitions: PartitionSpec,
     /// Burst credit of provisioned capacity.
     pub burst: BurstSpec,
-    /// Global indexes. Those that are not named have no limit of their own.
+    /// Global indexes. An index that is not listed has no limit of its own.
     #[serde(rename = "index")]
     pub indexes: Vec<IndexSpec>,
-    /// Times in which requests are throttled whatever they consume.
+    /// Periods in which requests are throttled whatever they consume.
     #[serde(rename = "storm")]
     pub storms: Vec<Storm>,
-    /// An application beside the job. The model itself does not look at it.
+    /// The traffic of an application. The model itself ignores it.
     pub traffic: Option<TrafficSpec>,
 }
 
-/// Reads and writes, both stated.
+/// Limits for reads and writes; both are required.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Throughput {
@@ -61,7 +62,7 @@ pub struct Throughput {
     pub write: Units,
 }
 
-/// Reads and writes, each perhaps without a limit.
+/// Limits for reads and writes; both are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Maximum {
@@ -73,73 +74,74 @@ pub struct Maximum {
     pub write: Option<Units>,
 }
 
-/// How a table is divided.
+/// The partitions of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PartitionSpec {
-    /// How many there are at the start, as equal ranges of the key hash. Default: as many as the provisioned capacity
-    /// needs; four on demand.
+    /// Number of partitions at the start, as equal ranges of the key hash. By default as many as the provisioned capacity
+    /// needs, or four on demand.
     #[serde(deserialize_with = "some_count")]
     pub count: Option<u32>,
-    /// What one serves, in read capacity units per second. DynamoDB: 3,000.
+    /// The limit of one partition in read capacity units per second. In DynamoDB: 3,000.
     #[serde(deserialize_with = "positive")]
     pub read: Units,
-    /// What one serves, in write capacity units per second. DynamoDB: 1,000.
+    /// The limit of one partition in write capacity units per second. In DynamoDB: 1,000.
     #[serde(deserialize_with = "positive")]
     pub write: Units,
-    /// A partition that has throttled for so many seconds is split in two at its middle. An assumption: DynamoDB
-    /// publishes no figure. Infinite: never.
+    /// A partition that throttles for this number of seconds is split in the middle; infinite means never. The default
+    /// is an assumption: DynamoDB publishes no figure.
     #[serde(deserialize_with = "delay")]
     pub split_after_seconds: f64,
 }
 
-/// Unused provisioned capacity that is kept for later. Best effort, says DynamoDB; `available` is how much of it the model
-/// keeps.
+/// Unused provisioned capacity that is kept for later. DynamoDB promises only best effort, so `available` says how much
+/// of it the model keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BurstSpec {
-    /// Seconds of unused capacity that are kept. DynamoDB: up to 300.
+    /// Seconds of unused capacity that are kept. In DynamoDB: up to 300.
     #[serde(deserialize_with = "not_negative")]
     pub seconds: f64,
-    /// Which share of it can be had.
+    /// The share of the kept capacity that is usable.
     #[serde(deserialize_with = "share")]
     pub available: f64,
-    /// Which share of that is there at the start; 1 for a table that was idle.
+    /// The share of the usable capacity that is present at the start; 1 for a table that was idle.
     #[serde(deserialize_with = "share")]
     pub initial: f64,
 }
 
-/// A global index. Its limits are provisioned or maxima on demand, as the table's are.
+/// A global index. Its limits are provisioned or maxima on demand, like those of the table.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexSpec {
     /// Its name.
     pub name: String,
-    /// Read capacity units per second; none is no limit.
+    /// Read capacity units per second; absent means no limit.
     #[serde(default, deserialize_with = "some_positive")]
     pub read: Option<Units>,
-    /// Write capacity units per second; none is no limit.
+    /// Write capacity units per second; absent means no limit.
     #[serde(default, deserialize_with = "some_positive")]
     pub write: Option<Units>,
-    /// Partitions of its own, with the limits of the table's; without, no partition of it is ever hot.
+    /// Number of its own partitions, which have the limits of the table's partitions. If absent, the index has no partition
+    /// limits.
     #[serde(default, deserialize_with = "some_count")]
     pub partitions: Option<u32>,
 }
 
-/// A time in which a share of the requests is throttled, whatever they consume.
+/// A period in which a share of the requests is throttled, whatever they consume.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storm {
-    /// Begins so many seconds after the start.
+    /// Seconds from the start of the model to the start of the storm.
     #[serde(deserialize_with = "not_negative")]
     pub from: f64,
-    /// Ends so many seconds after the start.
+    /// Seconds from the start of the model to the end of the storm.
     #[serde(deserialize_with = "not_negative")]
     pub to: f64,
-    /// Share of the requests, of 0..1.
+    /// Share of the throttled requests, from 0 to 1.
     #[serde(deserialize_with = "share")]
     pub fraction: f64,
-    /// What they are told. It hits reads or writes as the reason does.
+    /// The reason in the error. It also decides whether the storm hits reads or writes.
     pub reason: Reason,
     /// The index that an `Index…` reason names.
     pub index: Option<String>,
@@ -177,54 +179,54 @@ impl Default for BurstSpec {
     }
 }
 
-/// A capacity model that cannot be: with line and column where the file is not as it should be.
+/// An invalid capacity model. Errors of single values name the line and column.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SpecError(String);
 
 impl ModelSpec {
-    /// Reads it from TOML.
+    /// Parses TOML.
     pub fn from_toml(text: &str) -> Result<ModelSpec, SpecError> {
         let spec: ModelSpec = toml::from_str(text).map_err(|e| SpecError(e.to_string().trim_end().to_owned()))?;
         spec.check()?;
         Ok(spec)
     }
 
-    /// What no single value can say.
+    /// Checks rules that involve more than one value.
     fn check(&self) -> Result<(), SpecError> {
         let wrong = |text: String| Err(SpecError(text));
         if self.provisioned.is_some() && self.on_demand.is_some() {
-            return wrong("a table has [provisioned] capacity or [on_demand] maxima, not both: take one away".into());
+            return wrong("a table has [provisioned] capacity or [on_demand] maxima, not both: remove one".into());
         }
         for storm in &self.storms {
             let known = |name: &String| self.indexes.iter().any(|index| index.name == *name);
             match (storm.reason.resource, &storm.index) {
                 (Resource::Index, Some(name)) if known(name) => {}
                 (Resource::Index, Some(name)) => {
-                    return wrong(format!("a [[storm]] names the index {name:?}, and no [[index]] has that name"));
+                    return wrong(format!("a [[storm]] names the index {name:?}, but no [[index]] has that name"));
                 }
                 (Resource::Index, None) => {
                     return wrong(format!("a [[storm]] with reason {} needs `index = \"…\"`", storm.reason));
                 }
                 (Resource::Table, Some(_)) => {
                     return wrong(format!(
-                        "a [[storm]] with reason {} is of the table: take `index` away",
+                        "a [[storm]] with reason {} concerns the table: remove `index`",
                         storm.reason
                     ));
                 }
                 (Resource::Table, None) => {}
             }
             if storm.to <= storm.from {
-                return wrong(format!("a [[storm]] from {} to {} s has no length", storm.from, storm.to));
+                return wrong(format!("a [[storm]] from {} s to {} s has no length", storm.from, storm.to));
             }
         }
         match repeated(self.indexes.iter().map(|index| index.name.as_str())) {
-            Some(name) => wrong(format!("two [[index]] have the name {name:?}")),
+            Some(name) => wrong(format!("two [[index]] tables have the name {name:?}")),
             None => Ok(()),
         }
     }
 
-    /// The limit that the table's own throttles name.
+    /// The limit that throttles of the table or an index name.
     pub(super) fn own_limit(&self) -> Limit {
         if self.provisioned.is_some() { Limit::Provisioned } else { Limit::MaxOnDemand }
     }
@@ -233,7 +235,7 @@ impl ModelSpec {
     pub(super) fn partition_count(&self) -> u32 {
         self.partitions.count.unwrap_or_else(|| match self.provisioned {
             Some(Throughput { read, write }) => {
-                // Counts beyond what fits are refused by nobody's memory: the cast saturates.
+                // The cast cannot overflow: the value is clamped.
                 (read / self.partitions.read + write / self.partitions.write).ceil().clamp(1.0, f64::from(MOST)) as u32
             }
             None => NEW_ON_DEMAND,
@@ -252,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_says_it_all() {
+    fn a_file_sets_every_value() {
         let spec = ModelSpec::from_toml(
             r#"
         table = "orders"
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_says_where() {
+    fn errors_in_a_file_name_the_place() {
         for (text, wanted) in [
             ("scale = 1\nprovisioned = { read = 0, write = 1 }", "line 2"),
             ("scale = -1", "more than 0"),
@@ -296,7 +298,7 @@ mod tests {
             ("scale = inf", "finite"),
             ("\n\nspeed = 1", "line 3"),
             ("[partitions]\ncount = 0", "from 1 to 65536"),
-            ("[burst]\navailable = 1.5", "a share, from 0 to 1"),
+            ("[burst]\navailable = 1.5", "a share from 0 to 1"),
             ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"Slow\"", "no throttling reason"),
             ("[[storm]]\nfrom=5\nto=1\nfraction=1\nreason=\"TableWriteAccountLimitExceeded\"", "no length"),
             ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"IndexWriteAccountLimitExceeded\"", "needs `index"),

@@ -1,11 +1,11 @@
-//! What one scope has left: a balance in capacity units that refills with time.
+//! The balance of one scope, in capacity units. It refills with time.
 
 use std::time::Duration;
 
 use crate::item::Units;
 
-/// A balance that refills at a rate, up to a bound. It may go below zero: DynamoDB learns what a request costs by doing
-/// it. Time that runs backwards refills nothing.
+/// A balance that refills at a rate, up to a bound. It may go below zero, because DynamoDB learns the cost of a request
+/// only by executing it. If time runs backwards, nothing refills.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tank {
     rate: Units,
@@ -15,7 +15,7 @@ pub(super) struct Tank {
 }
 
 impl Tank {
-    /// With so many units per second, holding at most `capacity`, and now holding `level`.
+    /// A tank that refills by `rate` units per second, holds at most `capacity`, and now holds `level`.
     pub(super) fn new(rate: Units, capacity: Units, level: Units) -> Tank {
         Tank { rate, capacity, level, at: Duration::ZERO }
     }
@@ -34,13 +34,13 @@ impl Tank {
         self.level
     }
 
-    /// Takes what a request consumed, be it there or not.
+    /// Takes what a request consumed, even if the balance is lower.
     pub(super) fn take(&mut self, now: Duration, units: Units) {
         self.level(now);
         self.level -= units;
     }
 
-    /// The same tank with half of what is left now, for each half of a partition that is split.
+    /// The same tank with half of its current balance, for each half of a split partition.
     pub(super) fn half(&mut self, now: Duration) -> Tank {
         let level = self.level(now) / 2.0;
         Tank { level, ..*self }

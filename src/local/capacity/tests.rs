@@ -11,7 +11,7 @@ fn provisioned(read: f64, write: f64) -> ModelSpec {
     ModelSpec { provisioned: Some(Throughput { read, write }), burst: NO_BURST, ..ModelSpec::default() }
 }
 
-/// Offers requests of `units` at `per_second`, each at the place that `place` gives, for so long; returns units served.
+/// Offers requests at `per_second` for `seconds`, each with the demand that `demand` returns. Returns the served units.
 fn drive(
     model: &mut Model,
     from: f64,
@@ -33,7 +33,7 @@ fn drive(
     served
 }
 
-/// Places spread evenly, one after the other.
+/// Evenly spread positions.
 fn even(i: u64) -> f64 {
     (i as f64 * 0.618_033_988_749_895).fract()
 }
@@ -45,9 +45,9 @@ fn even_write(i: u64) -> Demand {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the limits: never more than allowed, and all of it under overload.
+    /// The model never serves more than its limits allow, and serves all of that under overload, whatever the limits.
     #[test]
-    fn what_is_served_is_what_is_allowed(
+    fn served_units_equal_allowed_units(
         table in prop::option::of(5.0..150.0_f64),
         account in prop::option::of(5.0..150.0_f64),
         partition in 5.0..40.0_f64,
@@ -81,7 +81,7 @@ proptest! {
         }
     }
 
-    /// Nothing is lost or made up on the way, splits included.
+    /// The model neither loses nor invents units or requests, even when partitions split.
     #[test]
     fn units_and_requests_are_conserved(seed in 0..1_000_u64, split_after in 1.0..20.0_f64, narrow in 0.05..1.0_f64) {
         let mut spec = provisioned(500.0, 80.0);
@@ -91,10 +91,13 @@ proptest! {
         spec.storms = vec![Storm { from: 5.0, to: 10.0, fraction: 0.3, reason: "TableReadAccountLimitExceeded".parse().unwrap(), index: None }];
         let mut model = Model::new(spec);
         let mut random = Rng::with_seed(seed);
-        let (mut table, mut index, mut asked) = (PerKind::<f64>::default(), 0.0, PerKind::<u64>::default());
+        let mut table = PerKind::<f64>::default();
+        let mut index = 0.0;
+        let mut asked = PerKind::<u64>::default();
         for i in 0..6_000_u64 {
             let now = Duration::from_millis(10 * i);
-            let (position, key) = (random.f64() * narrow, random.u64(..));
+            let position = random.f64() * narrow;
+            let key = random.u64(..);
             let demand = if random.bool() { Demand::read(position, key) } else { Demand::write(position, key) };
             *asked.of_mut(demand.kind) += 1;
             if model.admit(now, &demand).is_err() {
@@ -133,19 +136,19 @@ fn partition_most(model: &Model, seconds: f64, units: f64) -> f64 {
 }
 
 #[test]
-fn burst_credit_is_spent_and_comes_back_with_what_is_not_used() {
+fn burst_credit_is_spent_and_refills_while_capacity_is_unused() {
     let mut spec = provisioned(10.0, 100.0);
     spec.partitions.count = Some(4);
     spec.burst = BurstSpec::default();
     let mut model = Model::new(spec);
     let one = ConsumedUnits::table(1.0);
-    // 300 s × 100 of credit, used at 1,000 a second more than what flows in.
+    // 300 s × 100 units of credit, used at 1,000 units per second more than the refill rate.
     let served = drive(&mut model, 0.0, 60.0, 1_100.0, &one, even_write);
     assert!((served - (30_000.0 + 60.0 * 100.0)).abs() <= 2.0, "{served}");
-    // Nothing is left: the plain rate.
+    // The credit is spent, so only the plain rate remains.
     let served = drive(&mut model, 60.0, 20.0, 1_000.0, &one, even_write);
     assert!((served - 2_000.0).abs() <= 2.0, "{served}");
-    // 50 idle seconds are 5,000 units, and a week of them is 30,000 and no more.
+    // 50 idle seconds add 5,000 units. An idle week adds no more than 30,000.
     let served = drive(&mut model, 130.0, 20.0, 1_000.0, &one, even_write);
     assert!((served - (5_000.0 + 2_000.0)).abs() <= 2.0, "{served}");
     let week = Duration::from_secs(7 * 86_400);
@@ -160,18 +163,18 @@ fn burst_credit_is_best_effort_and_may_begin_empty() {
         Model::new(spec).left(Duration::ZERO, Scope::Table, Kind::Write)
     };
     assert_eq!((with(1.0, 1.0), with(0.5, 1.0), with(1.0, 0.1)), (30_000.0, 15_000.0, 3_000.0));
-    // The second that is running can be used always.
+    // The capacity of the current second is always available.
     assert_eq!((with(1.0, 0.0), with(0.0, 1.0)), (100.0, 100.0));
 }
 
 #[test]
-fn burst_credit_never_lifts_a_partitions_own_limit() {
+fn burst_credit_never_raises_the_limit_of_a_partition() {
     let mut spec = provisioned(10.0, 2_000.0);
     spec.partitions.count = Some(4);
     spec.burst = BurstSpec::default();
     let mut model = Model::new(spec);
     let served = drive(&mut model, 0.0, 30.0, 3_000.0, &ConsumedUnits::table(1.0), |i| Demand::write(0.1, i));
-    assert!((served - 31_000.0).abs() <= 2.0, "one second held and thirty that passed: {served}");
+    assert!((served - 31_000.0).abs() <= 2.0, "one second in store plus thirty elapsed seconds: {served}");
     assert_eq!(
         model.figures().reasons.keys().map(ToString::to_string).collect::<Vec<_>>(),
         ["TableWriteKeyRangeThroughputExceeded"]
@@ -187,7 +190,7 @@ fn a_large_request_is_paid_off_before_the_next() {
     model.charge(at(0.0), &scan, &ConsumedUnits::table(128.0 * 5.0));
     assert!(model.admit(at(5.39), &scan).is_err());
     assert!(model.admit(at(5.41), &scan).is_ok());
-    // A clock that went back gives nothing.
+    // A clock that runs backwards refills nothing.
     assert!(model.admit(at(1.0), &Demand::read(0.0, 0)).is_ok());
     assert!(model.left(at(1.0), Scope::Table, Kind::Read) < 2.0);
 }
@@ -213,7 +216,7 @@ fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
     let both = ConsumedUnits { table: 1.0, indexes: vec![(0, 1.0), (1, 1.0)] };
     let served = drive(&mut model, 0.0, 100.0, 500.0, &both, even_write);
     assert!((served - 50.0 * 101.0).abs() <= 2.0, "{served}");
-    // Also one that does not touch the index.
+    // This includes a write that does not touch the index.
     let now = Duration::from_secs_f64(99.999);
     while model.admit(now, &even_write(1)).is_ok() {
         model.charge(now, &even_write(1), &both);
@@ -227,7 +230,7 @@ fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
             resource: "arn:aws:dynamodb:local:000000000000:table/shop/index/thin".into(),
         }]
     );
-    assert!(model.admit(now, &Demand::read(0.5, 1)).is_ok(), "reads of the table do not meet it");
+    assert!(model.admit(now, &Demand::read(0.5, 1)).is_ok(), "reads of the table are not affected");
     let query = Demand { index: model.index("thin"), ..Demand::read(0.5, 1) };
     model.charge(now, &query, &ConsumedUnits { table: 0.0, indexes: vec![(1, 6.0)] });
     let refused = model.admit(now, &query).unwrap_err();
@@ -235,7 +238,7 @@ fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
 }
 
 #[test]
-fn a_partition_that_stays_hot_is_split_where_that_helps() {
+fn a_partition_that_stays_hot_is_split_if_that_helps() {
     let spec = || {
         let mut spec = ModelSpec { scale: 0.01, ..ModelSpec::default() };
         spec.partitions.count = Some(1);
@@ -261,7 +264,7 @@ fn a_partition_that_stays_hot_is_split_where_that_helps() {
     for minute in 0..20 {
         drive(&mut now_and_then, f64::from(minute) * 100.0, 5.0, 30.0, &one, even_write);
     }
-    assert_eq!(now_and_then.partitions().len(), 1, "heat that goes is no reason");
+    assert_eq!(now_and_then.partitions().len(), 1, "a short hot period is no reason for a split");
 }
 
 #[test]
@@ -274,7 +277,11 @@ fn a_storm_throttles_its_share_and_nothing_outside() {
     assert_eq!(drive(&mut model, 0.0, 10.0, 100.0, &one, even_write), 1_000.0);
     let served = drive(&mut model, 10.0, 10.0, 100.0, &one, even_write);
     assert!((700.0..800.0).contains(&served), "{served}");
-    assert_eq!(drive(&mut model, 10.0, 10.0, 100.0, &one, |i| Demand::read(even(i), i)), 1_000.0, "it is of writes");
+    assert_eq!(
+        drive(&mut model, 10.0, 10.0, 100.0, &one, |i| Demand::read(even(i), i)),
+        1_000.0,
+        "the storm hits only writes"
+    );
     assert_eq!(drive(&mut model, 20.0, 10.0, 100.0, &one, even_write), 1_000.0);
     let figures = model.figures();
     assert_eq!((figures.storms, figures.reasons[&reason]), (figures.throttled.write, 1_000 - served as u64));
@@ -293,10 +300,12 @@ fn all_limits_that_were_reached_are_named_narrow_to_wide() {
         vec![IndexSpec { name: "i".into(), write: Some(1_000.0), partitions: Some(1), ..IndexSpec::default() }];
     let mut model = Model::new(spec.clone());
     model.set_arn("arn:aws:dynamodb:x:1:table/t");
-    let (now, write) = (Duration::ZERO, Demand::write(0.5, 1));
+    let now = Duration::ZERO;
+    let write = Demand::write(0.5, 1);
     model.charge(now, &write, &ConsumedUnits { table: 5_000.0, indexes: vec![(0, 5_000.0)] });
     let refused = model.admit(now, &write).unwrap_err();
-    let (table, index) = ("arn:aws:dynamodb:x:1:table/t", "arn:aws:dynamodb:x:1:table/t/index/i");
+    let table = "arn:aws:dynamodb:x:1:table/t";
+    let index = "arn:aws:dynamodb:x:1:table/t/index/i";
     let named: Vec<(&str, &str)> = refused.reasons.iter().map(|r| (r.reason.as_str(), r.resource.as_str())).collect();
     assert_eq!(
         named,

@@ -1,4 +1,4 @@
-//! `DescribeTable` as a table with the model's limits would answer it.
+//! Rewrites the reply to `DescribeTable` so that it shows the model's limits.
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
@@ -6,9 +6,9 @@ use serde_json::{Value as Json, json};
 use crate::item::Units;
 use crate::local::capacity::{Kind, Model, Scope};
 
-/// The reply with the model's limits in it; `None` if it describes no table.
+/// The reply with the model's limits; `None` if it describes no table.
 ///
-/// DynamoDB states whole units: what scaling left of a limit is rounded down, to one at least.
+/// DynamoDB states whole units, so a scaled limit is rounded down, but not below one.
 pub(super) fn advertise(reply: &Bytes, model: &Model) -> Option<Bytes> {
     let mut reply: Json = serde_json::from_slice(reply).ok()?;
     let table = reply.get_mut("Table")?;
@@ -25,7 +25,7 @@ pub(super) fn advertise(reply: &Bytes, model: &Model) -> Option<Bytes> {
         "Status": "ACTIVE",
     });
     for index in table.get_mut("GlobalSecondaryIndexes").and_then(Json::as_array_mut).into_iter().flatten() {
-        // Those that the spec does not name have no limit of their own: they are shown with the table's.
+        // An index that the spec does not name has no limit of its own. It shows the table's limits.
         let named = index["IndexName"].as_str().and_then(|name| model.index(name));
         state(index, model, named.map_or(Scope::Table, Scope::Index));
     }
@@ -36,7 +36,7 @@ fn is_provisioned(model: &Model) -> bool {
     model.spec().provisioned.is_some()
 }
 
-/// Provisioned capacity, or maxima on demand; an index's limit that is not stated shows as the table's.
+/// Writes provisioned capacity, or the maxima on demand. An index without its own limit shows the table's limit.
 fn state(described: &mut Json, model: &Model, scope: Scope) {
     let limit = |kind| {
         let own = Some(model.allows(scope, kind)).filter(|units| units.is_finite());
@@ -66,6 +66,6 @@ fn state(described: &mut Json, model: &Model, scope: Scope) {
 }
 
 fn whole(units: Units) -> u64 {
-    // Beyond 2^64 units it saturates.
+    // The cast saturates at 2^64 units.
     units.floor().max(1.0) as u64
 }

@@ -1,7 +1,7 @@
-//! From a request to what it demands of the capacity model, and from its reply to what it is charged.
+//! Turns a request into its demands on the capacity model, and a reply into the charge.
 //!
-//! A place in the key-hash space is where the embedded engine's own hash puts a partition key, so that the model's
-//! partitions and the segments of a parallel scan are ranges of the same space.
+//! Positions in the key-hash space come from the embedded engine's own hash of the partition key. So the model's partitions
+//! and the segments of a parallel scan are ranges of the same space.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,19 +15,19 @@ use super::wire::{Metered, entries};
 use crate::item::{Units, item_bytes, item_from_json, write_units};
 use crate::local::capacity::{ConsumedUnits, Demand, Kind, Model};
 
-/// How many different prefixes of a hash the engine has: six hexadecimal digits.
+/// The number of hash prefixes in the engine: six hexadecimal digits.
 const PREFIXES: f64 = 16_777_216.0;
 
-/// What the layer has to know of the table to place its items.
+/// The key schema that the layer needs to find an item's position.
 #[derive(Debug, Clone)]
 pub(super) struct Schema {
     partition: String,
-    /// Partition keys of its global indexes.
+    /// The partition key of each global index, by index name.
     indexes: BTreeMap<String, String>,
 }
 
 impl Schema {
-    /// From a table's description.
+    /// Reads the schema from a table's description.
     pub(super) fn of(table: &Json) -> Option<Schema> {
         let partition = |described: &Json| {
             let keys = described["KeySchema"].as_array()?;
@@ -43,7 +43,7 @@ impl Schema {
     }
 }
 
-/// A request of the modelled table: what it demands, and how its units are shared out.
+/// A request to the modelled table: its demands, and how its consumed units are distributed.
 #[derive(Debug)]
 pub(super) struct Bill {
     pub(super) demands: Vec<Demand>,
@@ -52,16 +52,16 @@ pub(super) struct Bill {
 
 #[derive(Debug, Clone, Copy)]
 enum Share {
-    /// Among the items that it names, evenly.
+    /// Evenly among the items that the request names.
     Items,
-    /// Over the range from the demand's place to the last key of the page, or to here if there is none.
+    /// Over the range from the position of the demand to the last key of the page, or to `end` if the page has no last key.
     Page { end: f64 },
-    /// Over the whole table: nobody knows which items a statement touches.
+    /// Over the whole table, because it is unknown which items a statement touches.
     Everywhere,
 }
 
 impl Bill {
-    /// None if the request is not of the table.
+    /// `None` if the request is not for the modelled table.
     pub(super) fn of(operation: &str, body: &Json, metered: Metered, schema: &Schema, model: &Model) -> Option<Bill> {
         let kind = metered.kind()?;
         let table = model.spec().table.as_str();
@@ -96,7 +96,7 @@ impl Bill {
         }
     }
 
-    /// Charges what a served request consumed, by its reply.
+    /// Charges what a served request consumed according to its reply.
     pub(super) fn charge(&self, model: &mut Model, now: Duration, capacity: &Json, reply: &[u8], schema: &Schema) {
         let consumed = consumed(capacity, model);
         match (self.share, self.demands.as_slice()) {
@@ -119,8 +119,8 @@ impl Bill {
         }
     }
 
-    /// Charges a write whose condition failed. Its reply states nothing: the item's size counts, where the reply has the
-    /// item, and else one unit (developer guide, "Working with items").
+    /// Charges a write whose condition failed. Its reply states no units. If the reply contains the item, the item's size
+    /// counts; otherwise one unit (developer guide, "Working with items").
     pub(super) fn charge_failed_condition(&self, model: &mut Model, now: Duration, reply: &[u8]) {
         let body: Json = serde_json::from_slice(reply).unwrap_or_default();
         let image = body.get("Item").and_then(|item| item_from_json(item).ok());
@@ -142,12 +142,12 @@ impl Metered {
     }
 }
 
-/// The place of a partition key's value.
+/// The demand for the item with this partition key value.
 fn demand(kind: Kind, value: &Json) -> Demand {
     Demand { kind, position: place(value), key: hash(&value.to_string()), index: None }
 }
 
-/// 0 for what is no key: the engine will refuse the request.
+/// The position of a partition key value. 0 for an invalid key, because the engine will refuse the request.
 fn place(value: &Json) -> f64 {
     let Ok(value) = serde_json::from_value::<AttributeValue>(value.clone()) else { return 0.0 };
     f64::from(u32::from_str_radix(&compute_hash_prefix(&value), 16).unwrap_or(0)) / PREFIXES
@@ -159,11 +159,12 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// A page begins where its start key is, or where its segment begins.
+/// The bill of a scan. A page starts at its start key, or at the start of its segment.
 fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
     let total = body["TotalSegments"].as_f64().filter(|total| *total >= 1.0).unwrap_or(1.0);
     let segment = body["Segment"].as_f64().unwrap_or(0.0);
-    let (begin, end) = (segment / total, (segment + 1.0) / total);
+    let begin = segment / total;
+    let end = (segment + 1.0) / total;
     let (index, partition) = target(body, schema, model)?;
     let start = body["ExclusiveStartKey"].get(partition);
     let first =
@@ -171,7 +172,7 @@ fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
     Some(Bill { demands: vec![Demand { index, ..first }], share: Share::Page { end } })
 }
 
-/// Every query names one partition key, in one of two ways.
+/// The demand of a query. Every query names one partition key, in `KeyConditions` or in `KeyConditionExpression`.
 fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
     let (index, partition) = target(body, schema, model)?;
     let old_form = body["KeyConditions"].get(partition).and_then(|condition| condition["AttributeValueList"].get(0));
@@ -179,7 +180,7 @@ fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
     Some(Demand { index, ..demand(Kind::Read, value.unwrap_or(&Json::Null)) })
 }
 
-/// What `partition = :value` in the key condition compares with.
+/// The value that the key condition compares the partition key with, as in `partition = :value`.
 fn compared_with<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> {
     let condition = body["KeyConditionExpression"].as_str()?;
     let spaced = condition.replace('=', " = ").replace(['(', ')'], " ");
@@ -193,15 +194,15 @@ fn compared_with<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> {
     body["ExpressionAttributeValues"].get(value)
 }
 
-/// The global index that is read, if it is one, and the partition key of what is read. None if the spec does not name the
-/// index: then nothing limits it.
+/// The global index that the request reads, if any, and the name of the partition key. `None` if the spec does not name the
+/// index, because then nothing limits it.
 fn target<'a>(body: &Json, schema: &'a Schema, model: &Model) -> Option<(Option<usize>, &'a str)> {
     let named = body["IndexName"].as_str().and_then(|name| Some((name, schema.indexes.get(name)?)));
     let Some((name, partition)) = named else { return Some((None, &schema.partition)) };
     Some((Some(model.index(name)?), partition))
 }
 
-/// The place of a page's last key.
+/// The position of a page's last key.
 fn last_place(reply: &[u8], partition: &str) -> Option<f64> {
     #[derive(serde::Deserialize)]
     struct Page {
@@ -212,7 +213,7 @@ fn last_place(reply: &[u8], partition: &str) -> Option<f64> {
     Some(place(page.last?.get(partition)?))
 }
 
-/// The modelled table's part of what a reply states. What an index that the spec does not name consumed is nobody's.
+/// The units that a reply states for the modelled table. Units of an index that the spec does not name are dropped.
 fn consumed(capacity: &Json, model: &Model) -> ConsumedUnits {
     let mut sum = ConsumedUnits::default();
     let ours = entries(capacity).iter().filter(|entry| entry["TableName"] == model.spec().table.as_str());
@@ -263,7 +264,8 @@ mod tests {
 
     #[test]
     fn every_operation_names_its_items() {
-        let (read, write) = (demand(Kind::Read, &json!({"S": "a"})), demand(Kind::Write, &json!({"S": "a"})));
+        let read = demand(Kind::Read, &json!({"S": "a"}));
+        let write = demand(Kind::Write, &json!({"S": "a"}));
         assert!(read.position > 0.0 && read.position < 1.0);
         for (operation, body, expected) in [
             ("GetItem", json!({"TableName": "t", "Key": key("a")}), vec![read]),
@@ -319,8 +321,10 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_goes_where_the_items_are() {
-        let (mut model, schema, now) = (model(), schema(), Duration::ZERO);
+    fn units_are_charged_at_the_position_of_the_items() {
+        let now = Duration::ZERO;
+        let schema = schema();
+        let mut model = model();
         let capacity = json!([
             {"TableName": "t", "CapacityUnits": 7.0, "Table": {"CapacityUnits": 4.0},
                 "GlobalSecondaryIndexes": {"named": {"CapacityUnits": 2.0}, "unnamed": {"CapacityUnits": 1.0}}},

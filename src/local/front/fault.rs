@@ -1,4 +1,4 @@
-//! Faults: what a hook can have done to a request.
+//! Faults that a rule can inject into a request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -11,29 +11,30 @@ use tokio::sync::Semaphore;
 
 use super::spoil::Spoil;
 
-/// Decides about each request. It runs on the layer's workers: it may block for a moment, not for long.
+/// Chooses the fault for each request. The rule runs on the layer's workers: it may block briefly, but not for long.
 pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
 
-/// What is done to a request.
+/// What the layer does to a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// Nothing.
+    /// Forwards it without a fault.
     Pass,
-    /// It is held for so long, and then forwarded.
+    /// Holds it for this duration, then forwards it.
     Delay(Duration),
-    /// It is held until the gate is opened, and then forwarded.
+    /// Holds it until the gate opens, then forwards it.
     Hold(Gate),
-    /// It is forwarded and applied; the connection is closed without the reply.
+    /// Forwards it, so that it is applied, but closes the connection without a reply.
     DropReply,
-    /// The connection is reset before the request is forwarded: it is not applied.
+    /// Resets the connection without forwarding the request, so it is not applied.
     Reset,
-    /// It is forwarded and applied; the reply arrives as nobody can use it.
+    /// Forwards it, so that it is applied, but makes the reply unusable.
     Spoil(Spoil),
-    /// It is never forwarded; this body arrives with status 200, as if it had been.
+    /// Does not forward it, and replies with status 200 and this body.
     Instead(&'static str),
-    /// Another fault, whose reply was made by a clock that is so many seconds ahead of this host's, or behind it.
+    /// Another fault, with a `Date` header in the reply from a clock that is ahead of this host's clock by this number of
+    /// seconds (behind, if negative).
     Dated(i64, Box<Fault>),
-    /// It is answered with an error and never forwarded.
+    /// Does not forward it, and replies with an error.
     Reply {
         /// HTTP status.
         status: u16,
@@ -41,13 +42,13 @@ pub enum Fault {
         error: String,
         /// The exception's message.
         message: String,
-        /// More members of the body, spelt as on the wire: `throttlingReasons` in a ThrottlingException,
+        /// More members of the body, spelled as on the wire: `throttlingReasons` in a ThrottlingException,
         /// `ThrottlingReasons` in a ProvisionedThroughputExceededException or a RequestLimitExceeded.
         extra: Map<String, Json>,
     },
 }
 
-/// Holds requests until it is opened, once for all of them.
+/// Holds requests until it opens. It opens once, for all requests.
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Semaphore>);
 
@@ -57,14 +58,14 @@ impl Gate {
         Gate(Arc::new(Semaphore::new(0)))
     }
 
-    /// Lets through what it holds, and what comes later.
+    /// Opens the gate for the held requests and for all later ones.
     pub fn open(&self) {
         self.0.close();
     }
 
     /// Waits until it is open.
     pub(super) async fn pass(&self) {
-        // It never has a permit: it is closed as a semaphore when it is opened as a gate.
+        // The semaphore never has a permit. Closing it ends the wait, so a closed semaphore is an open gate.
         let _ = self.0.acquire().await;
     }
 }
@@ -80,9 +81,9 @@ impl PartialEq for Gate {
 pub struct RequestInfo {
     /// The operation, for example `UpdateItem`; empty if the request names none.
     pub operation: String,
-    /// How many requests came before this one.
+    /// Number of requests before this one.
     pub sequence: u64,
-    /// How many requests of this operation came before this one.
+    /// Number of requests of this operation before this one.
     pub operation_sequence: u64,
     headers: HeaderMap,
     bytes: Bytes,
@@ -90,12 +91,12 @@ pub struct RequestInfo {
 }
 
 impl RequestInfo {
-    /// The request's body, parsed when it is first asked for; null if it is not JSON.
+    /// The request's body, parsed on first use; null if it is not JSON.
     pub fn body(&self) -> &Json {
         self.body.get_or_init(|| serde_json::from_slice(&self.bytes).unwrap_or_default())
     }
 
-    /// The session token that the request was signed with; empty if there was none.
+    /// The session token that signed the request; empty if the request has none.
     pub fn session_token(&self) -> &str {
         self.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default()
     }
@@ -106,7 +107,7 @@ impl RequestInfo {
     }
 }
 
-/// The rule in force, and how many requests it has seen.
+/// The current rule, and the number of requests that it has seen.
 #[derive(Default)]
 pub(super) struct Faults {
     rule: Option<FaultRule>,
@@ -119,7 +120,7 @@ impl Faults {
         Faults { rule, ..Faults::default() }
     }
 
-    /// Numbers a request for the rule; `None` where there is no rule to ask.
+    /// Numbers a request for the rule; `None` without a rule.
     pub(super) fn number(
         &mut self,
         operation: &str,
@@ -132,9 +133,15 @@ impl Faults {
         let of_operation = self.seen_by_operation.entry(operation.to_owned()).or_default();
         let operation_sequence = *of_operation;
         *of_operation += 1;
-        let (operation, headers, bytes) = (operation.to_owned(), headers.clone(), bytes.clone());
-        let body = OnceLock::new();
-        Some((rule, RequestInfo { operation, sequence, operation_sequence, headers, bytes, body }))
+        let info = RequestInfo {
+            operation: operation.to_owned(),
+            sequence,
+            operation_sequence,
+            headers: headers.clone(),
+            bytes: bytes.clone(),
+            body: OnceLock::new(),
+        };
+        Some((rule, info))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The capacity model in real time: holds the one in force, and knows the keys of its table.
+//! The capacity model in real time. Holds the current model and the key schema of its table.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,36 +11,36 @@ use super::demand::{Bill, Schema};
 use super::wire::Metered;
 use crate::local::capacity::{Model, Throttled};
 
-/// The model in force, if there is one.
+/// The current model, if any.
 #[derive(Default)]
 pub(super) struct Meter(Mutex<Option<Running>>);
 
 struct Running {
     model: Model,
     began: Instant,
-    /// Learnt from the table's description, and forgotten when the table is created, changed or deleted.
+    /// Learned from the table's description, and forgotten when the table is created, changed or deleted.
     schema: Option<Schema>,
 }
 
-/// What the meter says of a request before it is forwarded.
+/// The meter's decision about a request before it is forwarded.
 pub(super) enum Verdict {
-    /// It is not of the modelled table, or there is no model.
+    /// The request is not for the modelled table, or there is no model.
     Unmetered,
-    /// The keys of this table have to be learnt first.
+    /// The key schema of this table must be learned first.
     Describe(String),
-    /// It may go, and will be charged.
+    /// The request is admitted, and its reply will be charged.
     Admitted(Bill),
     /// DynamoDB would throttle it.
     Throttled(Throttled),
 }
 
 impl Meter {
-    /// The model's time begins now.
+    /// Sets the model. Its time starts now.
     pub(super) fn set(&self, model: Option<Model>) {
         *self.lock() = model.map(|model| Running { model, began: Instant::now(), schema: None });
     }
 
-    /// Looks at the model, with its time.
+    /// Calls `look` with the model and the time since its start.
     pub(super) fn look<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         let mut running = self.lock();
         let Running { model, began, .. } = running.as_mut()?;
@@ -57,7 +57,7 @@ impl Meter {
         if !self.look(named).unwrap_or(false) {
             return Verdict::Unmetered;
         }
-        // Parsed outside the lock: a batch is up to 16 MB.
+        // Parsed outside the lock, because a batch can have 16 MB.
         let Ok(body) = serde_json::from_slice::<Json>(body) else { return Verdict::Unmetered };
         let mut running = self.lock();
         let Some(Running { model, began, schema }) = running.as_mut() else { return Verdict::Unmetered };
@@ -69,7 +69,7 @@ impl Meter {
         }
     }
 
-    /// Learns the table's keys and its ARN from its description; false if that is of no use.
+    /// Learns the key schema and the ARN of the table from its description. False if the description has no keys.
     pub(super) fn learn(&self, described: &[u8]) -> bool {
         let described: Json = serde_json::from_slice(described).unwrap_or_default();
         let table = &described["Table"];
@@ -82,14 +82,14 @@ impl Meter {
         running.schema.is_some()
     }
 
-    /// The table may have other keys from now on.
+    /// Forgets the key schema, because the table may have other keys from now on.
     pub(super) fn forget_keys(&self) {
         if let Some(running) = self.lock().as_mut() {
             running.schema = None;
         }
     }
 
-    /// Charges a request by its reply: `capacity` as an accepted one states it, or the body of an error.
+    /// Charges a request according to its reply: by the stated `capacity` of a success, or by the body of an error.
     pub(super) fn charge(&self, bill: &Bill, error: Option<&str>, capacity: &Json, reply: &[u8]) {
         let mut running = self.lock();
         let Some(Running { model, began, schema: Some(schema) }) = running.as_mut() else { return };
@@ -97,12 +97,12 @@ impl Meter {
         match error {
             None => bill.charge(model, now, capacity, reply, schema),
             Some("ConditionalCheckFailedException") => bill.charge_failed_condition(model, now, reply),
-            // Refused requests cost nothing; a cancelled transaction does, and states it nowhere.
+            // A refused request costs nothing. A cancelled transaction consumes units, but its reply does not state them.
             Some(_) => {}
         }
     }
 
-    /// The reply to `DescribeTable` with the model's limits in it, where the spec wants that and the table is the model's.
+    /// The reply to `DescribeTable` with the model's limits, if the spec advertises them and the table is the modelled one.
     pub(super) fn advertised(&self, reply: &Bytes) -> Option<Bytes> {
         let running = self.lock();
         let model = &running.as_ref()?.model;
@@ -111,13 +111,13 @@ impl Meter {
         if ours && model.spec().advertise { advertise(reply, model) } else { None }
     }
 
-    /// A model stays usable after a panic elsewhere.
+    /// The model stays usable after a panic elsewhere.
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The members of an error's body beside its name and message.
+/// The members of an error body besides its name and message.
 pub(super) fn reasons_of(throttled: &Throttled) -> Map<String, Json> {
     if throttled.reasons.is_empty() {
         return Map::new();

@@ -1,11 +1,11 @@
-//! The HTTP layer in front of a DynamoDB endpoint: it counts what the server did, injects faults, and applies a capacity
+//! The HTTP layer in front of a DynamoDB endpoint. It counts the server's work, injects faults, and applies a capacity
 //! model.
 //!
-//! It stands in front of the embedded engine or of any other endpoint that is spoken to in plain HTTP and does not check
-//! signatures. What is done to a request, a hook decides ([`Front::set_faults`]), and then the capacity
-//! model ([`Front::set_model`]): it admits a request by the items that it names, and charges its reply. A page of a scan is
-//! charged evenly to the range from its start to its last key, a PartiQL statement to the whole table; a batch or a
-//! transaction is throttled as a whole.
+//! It works with the embedded engine or any other endpoint that speaks plain HTTP and does not check signatures. For
+//! each request, first a rule may inject a fault ([`Front::set_faults`]), then the capacity model decides
+//! ([`Front::set_model`]): the model admits a request by the items that it names, and charges its reply. A page of a
+//! scan is charged evenly to the range from its start to its last key; a PartiQL statement is charged to the whole
+//! table. A batch or a transaction is throttled as a whole.
 
 mod advertise;
 mod demand;
@@ -31,22 +31,22 @@ use super::capacity::Model;
 use super::server::{Port, Server};
 use proxy::Proxy;
 
-/// Workers of the layer's runtime: one more than a hook that blocks can hold up.
+/// Workers of the layer's runtime. If a hook blocks one worker, the other keeps working.
 const WORKERS: usize = 2;
 
-/// Called with the name of each table that was created through the layer, before its client learns of it.
+/// Called with the name of each table created through the layer, before the client gets the reply.
 pub type TableHook = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Where the layer listens and what it stands in front of.
+/// The port and the upstream of the layer, and how it changes requests.
 #[derive(Clone, Default)]
 pub struct FrontOptions {
-    /// Port on 127.0.0.1; 0 takes any free one.
+    /// The port on 127.0.0.1; 0 picks any free port.
     pub port: u16,
-    /// The endpoint behind it, for example `http://127.0.0.1:8000`.
+    /// The endpoint that requests are forwarded to, for example `http://127.0.0.1:8000`.
     pub upstream: String,
     /// Called for each table created through the layer.
     pub on_table_created: Option<TableHook>,
-    /// The `Limit` of a `Scan` that has none; `None` leaves it so.
+    /// The `Limit` to add to a `Scan` without one; `None` adds no limit.
     pub page_limit: Option<u32>,
 }
 
@@ -58,8 +58,8 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts it. Errors name a port that is taken or an upstream that is no `http://` address; whether anybody answers
-    /// there shows with the first request.
+    /// Starts the layer. Fails if the port is taken or if the upstream is not an `http://` address. Does not check
+    /// whether the upstream answers; the first request shows that.
     pub fn start(options: FrontOptions) -> Result<Front, LocalError> {
         Front::serve(Port::take(options.port)?, options)
     }
@@ -78,28 +78,27 @@ impl Front {
         format!("http://{}", reachable(self.address))
     }
 
-    /// What was counted since the start or the last [`Front::reset_tally`]. A client that has a reply finds it counted.
+    /// The counts since the start or the last [`Front::reset_tally`]. A reply is counted before the client receives it.
     pub fn tally(&self) -> Tally {
         self.proxy.tally().clone()
     }
 
-    /// Counts from zero again.
+    /// Resets the counts to zero.
     pub fn reset_tally(&self) {
         *self.proxy.tally() = Tally::default();
     }
 
-    /// Asks `rule` about every request from now on, or about none. Sequence numbers begin at 0 again.
+    /// Sets the rule for all later requests; `None` removes it. Sequence numbers restart at 0.
     pub fn set_faults(&self, rule: Option<FaultRule>) {
         self.proxy.set_faults(rule);
     }
 
-    /// Throttles by this model from now on, or by none. Its time begins now.
+    /// Throttles all later requests by this model; `None` removes the model. Its time starts now.
     pub fn set_model(&self, model: Option<Model>) {
         self.proxy.meter().set(model);
     }
 
-    /// Looks at the model in force, with its time: what it served and throttled. None if there is none. Requests wait
-    /// meanwhile.
+    /// Calls `look` with the current model and its time; `None` without a model. Requests wait during the call.
     pub fn model<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         self.proxy.meter().look(look)
     }
@@ -108,7 +107,8 @@ impl Front {
     pub fn stop(self) {}
 }
 
-/// Where this machine reaches what listens there: "every address" is no address to connect to.
+/// The address at which this machine reaches the listener. An unspecified address ("all addresses") becomes loopback,
+/// because nobody can connect to it.
 fn reachable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listening.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_can_be_connected_to() {
+    fn the_shown_endpoint_is_reachable() {
         for (listening, shown) in [
             ("0.0.0.0:8000", "127.0.0.1:8000"),
             ("[::]:8000", "[::1]:8000"),

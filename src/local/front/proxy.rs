@@ -1,4 +1,4 @@
-//! The proxy itself: one request in, counted, perhaps faulted, forwarded, and its reply out.
+//! The proxy. It counts each request, may inject a fault, forwards the request and returns the reply.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,10 +27,10 @@ use super::tally::{ScanRequest, Tally};
 use super::wire::{Consumed, Metered, Reply, Stated, ask_for_capacity, error_name, stated, with_member};
 use crate::local::capacity::Throttled;
 
-/// The largest body that DynamoDB takes.
+/// The largest body that DynamoDB accepts.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// Idle connections to the upstream that are kept: more than the clients of any test or demo have open at once.
+/// The maximum number of idle connections to the upstream: more than the clients of any test or demo use at the same time.
 const POOL: usize = 512;
 
 /// Why a connection is closed without a reply.
@@ -40,11 +40,11 @@ enum Hangup {
     Close,
     #[error("a fault asked for a reset connection")]
     Reset,
-    #[error("the request did not arrive whole, or a rule panicked over it")]
+    #[error("the request did not arrive completely, or a rule panicked")]
     Broken,
 }
 
-/// What all connections share.
+/// State that all connections share.
 pub(super) struct Proxy {
     upstream: Uri,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -55,22 +55,22 @@ pub(super) struct Proxy {
     meter: Meter,
 }
 
-/// A request that has arrived whole.
+/// A complete request.
 struct Arrived {
     operation: String,
     parts: hyper::http::request::Parts,
     body: Bytes,
 }
 
-/// Accepts connections for as long as it is polled.
+/// Accepts connections until it is dropped.
 pub(super) async fn accept(listener: TcpListener, proxy: Arc<Proxy>) {
     loop {
-        // A failed accept is of one connection (or of the moment: no descriptors left), never of the listener.
+        // A failed accept concerns one connection, or a temporary lack of file descriptors. The listener stays usable.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             continue;
         };
-        // Without it, small replies wait for the client's acknowledgement.
+        // Without `nodelay`, small replies wait for the client's acknowledgement.
         stream.set_nodelay(true).ok();
         tokio::spawn(serve(stream, Arc::clone(&proxy)));
     }
@@ -87,7 +87,7 @@ async fn serve(stream: TcpStream, proxy: Arc<Proxy>) {
     if let Err(error) = ended
         && let Some(Hangup::Reset) = std::error::Error::source(&error).and_then(|e| e.downcast_ref())
     {
-        // Makes the close a reset, which clients tell from an orderly end.
+        // With zero linger, the close sends a reset, which clients can distinguish from an orderly close.
         stream.set_zero_linger().ok();
     }
 }
@@ -97,8 +97,15 @@ impl Proxy {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(POOL).build(connector);
-        let (tally, faults, meter) = Default::default();
-        Proxy { upstream, client, on_table_created, page_limit, tally, faults, meter }
+        Proxy {
+            upstream,
+            client,
+            on_table_created,
+            page_limit,
+            tally: Mutex::default(),
+            faults: Mutex::default(),
+            meter: Meter::default(),
+        }
     }
 
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -114,8 +121,8 @@ impl Proxy {
         &self.meter
     }
 
-    /// Reads the request and sees it through in a task of its own: a server finishes, and counts, what it was sent,
-    /// whether or not the client is still there.
+    /// Reads the request and handles it in its own task. So the request is finished and counted even if the client
+    /// disconnects, as on a real server.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Hangup> {
         match arrive(request).await? {
             Ok(arrived) => tokio::spawn(self.see_through(arrived)).await.unwrap_or(Err(Hangup::Broken)),
@@ -182,12 +189,12 @@ impl Proxy {
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
             faults.number(&arrived.operation, &arrived.parts.headers, &arrived.body)
         };
-        // The rule runs outside the lock, so that rules which wait for one another's requests do not hang.
+        // The rule runs outside the lock. Otherwise a rule that waits for another request would deadlock.
         numbered.map_or(Fault::Pass, |(rule, info)| rule(&info))
     }
 
-    /// Forwards the request, if the capacity model lets it pass, and counts its reply. `sent` is false where the reply will
-    /// be kept back.
+    /// Forwards the request if the capacity model admits it, and counts its reply. `sent` is false if the client will
+    /// not get the reply.
     async fn forward(&self, arrived: Arrived, sent: bool) -> Result<Response<Full<Bytes>>, Hangup> {
         let metered = Metered::of(&arrived.operation, &arrived.body);
         let bill = match self.admit(&arrived, metered).await {
@@ -229,13 +236,13 @@ impl Proxy {
         hop(&mut head.headers);
         let rewritten = if ok { self.after(&operation, &reply).await.or(stated.stripped) } else { None };
         if rewritten.is_some() {
-            // The checksum is of the body as it was.
+            // The checksum covers the original body.
             head.headers.remove("x-amz-crc32");
         }
         Ok(Response::from_parts(head, Full::new(rewritten.unwrap_or(reply))))
     }
 
-    /// What follows from requests about tables that were served; the reply, where it is to be another.
+    /// Follows up on served requests about tables. Returns a new reply if the original must be replaced.
     async fn after(&self, operation: &str, reply: &Bytes) -> Option<Bytes> {
         match operation {
             "CreateTable" => {
@@ -252,15 +259,15 @@ impl Proxy {
         }
     }
 
-    /// Asks the capacity model, which may have to learn the table's keys first. Without them (there is no such table) a
-    /// request passes, for the endpoint to answer.
+    /// Asks the capacity model, which may need to learn the table's keys first. If the keys are unknown because the
+    /// table does not exist, the request passes and the endpoint answers it.
     async fn admit(&self, arrived: &Arrived, metered: Metered) -> Result<Option<Bill>, Throttled> {
         let mut verdict = self.meter.verdict(&arrived.operation, &arrived.body, metered);
         if let Verdict::Describe(table) = &verdict {
             let mut ask = Request::new(Full::new(Bytes::from(json!({ "TableName": table }).to_string())));
             *ask.method_mut() = Method::POST;
             *ask.uri_mut() = self.upstream_uri(&arrived.parts.uri);
-            // With the client's headers, since some servers keep the tables of each access key and region apart.
+            // Uses the client's headers, because some servers separate tables by access key and region.
             arrived.parts.headers.clone_into(ask.headers_mut());
             hop(ask.headers_mut());
             ask.headers_mut().insert("x-amz-target", HeaderValue::from_static("DynamoDB_20120810.DescribeTable"));
@@ -298,7 +305,7 @@ impl Proxy {
     fn upstream_uri(&self, uri: &Uri) -> Uri {
         let mut parts = self.upstream.clone().into_parts();
         parts.path_and_query = uri.path_and_query().cloned().or(parts.path_and_query);
-        // All three parts come out of valid addresses.
+        // All three parts come from valid addresses.
         Uri::from_parts(parts).unwrap_or_else(|_| self.upstream.clone())
     }
 
@@ -308,13 +315,14 @@ impl Proxy {
             .ok()
             .and_then(|reply| Some(reply["TableDescription"]["TableName"].as_str()?.to_owned()));
         if let Some(name) = name {
-            // The hook may wait for a database's lock. A hook that panics is its owner's loss, not this request's.
+            // The hook may wait for a database lock, so it runs on a blocking thread. A panic in the hook does not fail
+            // this request.
             tokio::task::spawn_blocking(move || hook(&name)).await.ok();
         }
     }
 }
 
-/// Reads the request whole; the inner error is the reply to one that is too large.
+/// Reads the complete request. The inner error is the reply to a request that is too large.
 async fn arrive(request: Request<Incoming>) -> Result<Result<Arrived, Response<Full<Bytes>>>, Hangup> {
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, MAX_BODY).collect().await {
@@ -330,7 +338,7 @@ async fn arrive(request: Request<Incoming>) -> Result<Result<Arrived, Response<F
     Ok(Ok(Arrived { operation, parts, body }))
 }
 
-/// Takes away the headers that are about one connection, or about a body that was rewritten.
+/// Removes the headers that belong to one connection or to the original body.
 fn hop(headers: &mut HeaderMap) {
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);

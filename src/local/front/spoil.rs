@@ -1,4 +1,4 @@
-//! Replies that nobody can use: what a proxy, a load balancer or a broken connection makes of a good one.
+//! Unusable replies, as a proxy, a load balancer or a broken connection may produce them.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -6,26 +6,26 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::Value as Json;
 
-/// What is done to a reply, after the request was forwarded and applied.
+/// How to spoil a reply after the request was forwarded and applied.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Spoil {
     /// Status 200 and no body.
     NoBody,
-    /// Status 200 and this body: `{}`, `null`, or whatever else is no reply to the request.
+    /// Status 200 and this body, such as `{}` or `null`, which is not a valid reply to the request.
     Body(&'static str),
     /// Status 200 and a page of HTML.
     Html,
-    /// Half of the body; the headers fit that half.
+    /// Half of the body, with headers that match the half.
     Cut,
-    /// The body as it was, with an `x-amz-crc32` of another one.
+    /// The original body with a wrong `x-amz-crc32`.
     WrongChecksum,
-    /// Without this member, a JSON pointer such as `/Table/KeySchema`.
+    /// The body without the member at this JSON pointer, such as `/Table/KeySchema`.
     Without(&'static str),
-    /// With another value of this member, a JSON pointer.
+    /// The body with another value at this JSON pointer.
     With(&'static str, Json),
 }
 
-/// The spoiled reply.
+/// Spoils a reply.
 pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response<Full<Bytes>> {
     let (mut head, body) = reply.into_parts();
     // A body in memory does not fail.
@@ -43,7 +43,7 @@ pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response
         Spoil::Without(pointer) => changed(&body, pointer, None),
         Spoil::With(pointer, value) => changed(&body, pointer, Some(value)),
     };
-    // Without a checksum the body has to speak for itself.
+    // Without a checksum, the client must notice the defect in the body itself.
     head.headers.remove("x-amz-crc32");
     if *how == Spoil::WrongChecksum {
         head.headers.insert("x-amz-crc32", HeaderValue::from_static("1"));
@@ -54,7 +54,7 @@ pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response
     Response::from_parts(head, Full::new(spoiled))
 }
 
-/// The body with another value at a JSON pointer, or without the member that it names.
+/// The body with another value at a JSON pointer, or without that member.
 fn changed(body: &Bytes, pointer: &str, value: Option<&Json>) -> Bytes {
     let Ok(mut reply) = serde_json::from_slice::<Json>(body) else { return body.clone() };
     let (parent, member) = pointer.rsplit_once('/').unwrap_or_default();
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_member_is_changed_and_no_other() {
+    fn only_the_named_member_changes() {
         let body = Bytes::from_static(br#"{"Table":{"TableName":"t","KeySchema":[]},"Count":2}"#);
         let json = |bytes: Bytes| serde_json::from_slice::<Json>(&bytes).unwrap();
         assert_eq!(

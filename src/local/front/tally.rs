@@ -1,4 +1,4 @@
-//! What the layer counts: requests, replies, capacity units and scanned pages.
+//! The layer's counts: requests, replies, capacity units and scanned pages.
 
 use std::collections::BTreeMap;
 
@@ -8,62 +8,62 @@ use serde_json::Value as Json;
 use super::wire::{Consumed, Reply};
 use crate::item::{ItemKey, item_from_json};
 
-/// Scanned pages that are logged one by one, so that a server that runs for days does not fill its memory; later ones
-/// are only counted. A million pages are a terabyte.
+/// The maximum number of logged scan pages. Later pages are only counted, so that the memory of a server that runs for days
+/// stays bounded. A million pages are a terabyte of data.
 const LOGGED_PAGES: usize = 1_000_000;
 
-/// What the server side saw.
+/// Counts on the server side.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
-    /// By operation, for example `UpdateItem`.
+    /// Counts by operation, for example `UpdateItem`.
     pub operations: BTreeMap<String, OperationTally>,
-    /// Every page that a scan was given, in the order of the replies.
+    /// Every scanned page, in the order of the replies.
     pub scans: Vec<ScanPage>,
-    /// Pages that were given after the log above was full.
+    /// Number of scanned pages after `scans` was full.
     pub scans_not_logged: u64,
 }
 
-/// What the server side saw of one operation.
+/// Counts of one operation on the server side.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OperationTally {
-    /// Requests that arrived whole.
+    /// Requests that arrived completely.
     pub requests: u64,
     /// Replies with status 200.
     pub ok: u64,
-    /// Other replies by status and the exception's short name, injected ones among them.
+    /// Other replies, including injected ones, by status and short name of the exception.
     pub errors: BTreeMap<(u16, String), u64>,
-    /// Replies that a fault made up: the request was never forwarded.
+    /// Replies that a fault injected. These requests were not forwarded.
     pub injected: u64,
-    /// Replies of the capacity model that throttled the request: it was never forwarded.
+    /// Requests that the capacity model throttled. They were not forwarded.
     pub throttled: u64,
-    /// Replies that a fault kept from the client; they are counted in `ok` and `errors` too.
+    /// Replies that a fault withheld from the client. They also count in `ok` or `errors`.
     pub dropped: u64,
-    /// Replies that a fault spoiled; they are counted in `ok` and `errors` too, as they were before.
+    /// Replies that a fault spoiled. The original replies also count in `ok` or `errors`.
     pub spoiled: u64,
     /// Connections that a fault reset before the request was forwarded.
     pub reset: u64,
-    /// Write capacity units consumed, as the replies state them. An error states none.
+    /// Consumed write capacity units that the replies state. An error states none.
     pub write_units: f64,
-    /// Read capacity units consumed, as the replies state them.
+    /// Consumed read capacity units that the replies state.
     pub read_units: f64,
 }
 
-/// A page that a scan was given.
+/// A page that a scan read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScanPage {
     /// The scanned table.
     pub table: String,
-    /// The scanned index, if it was not the table itself.
+    /// The scanned index; `None` for the table itself.
     pub index: Option<String>,
     /// `Segment`, in a parallel scan.
     pub segment: Option<u32>,
     /// `TotalSegments`, in a parallel scan.
     pub total_segments: Option<u32>,
-    /// `ExclusiveStartKey` in the form of [`ItemKey::to_text`]; none for a segment's first page.
+    /// `ExclusiveStartKey` in the form of [`ItemKey::to_text`]; `None` for the first page of a segment.
     pub start_key: Option<String>,
-    /// Whether the scan asked for a part of each item only (`ProjectionExpression`), as a look at its keys does.
+    /// Whether the scan requested only a part of each item (`ProjectionExpression`), for example only its key.
     pub keys_only: bool,
-    /// Whether the reply was sent, and not kept back by a fault.
+    /// Whether the reply was sent; false if a fault withheld it.
     pub sent: bool,
 }
 
@@ -73,22 +73,22 @@ impl Tally {
         self.operations.get(name).cloned().unwrap_or_default()
     }
 
-    /// Requests of every operation.
+    /// Number of requests of all operations.
     pub fn requests(&self) -> u64 {
         self.operations.values().map(|o| o.requests).sum()
     }
 
-    /// Write capacity units of every operation.
+    /// Write capacity units of all operations.
     pub fn write_units(&self) -> f64 {
         self.operations.values().map(|o| o.write_units).sum()
     }
 
-    /// Read capacity units of every operation.
+    /// Read capacity units of all operations.
     pub fn read_units(&self) -> f64 {
         self.operations.values().map(|o| o.read_units).sum()
     }
 
-    /// How often each page was sent.
+    /// The number of times that each page was sent.
     pub fn times_sent(&self) -> BTreeMap<&ScanPage, u64> {
         let mut times = BTreeMap::new();
         for page in self.scans.iter().filter(|page| page.sent) {
@@ -120,7 +120,7 @@ impl Tally {
     }
 }
 
-/// The members of a `Scan` request that say which page it asks for.
+/// The members of a `Scan` request that identify the requested page.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ScanRequest {

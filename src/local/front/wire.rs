@@ -1,5 +1,4 @@
-//! The few members of DynamoDB's JSON that the layer reads and rewrites, found without parsing what lies around them:
-//! a page of a scan is a megabyte.
+//! Reads and rewrites a few members of DynamoDB's JSON without parsing the rest, because a page of a scan has a megabyte.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -12,16 +11,16 @@ pub(super) struct Consumed {
     pub(super) read: f64,
 }
 
-/// What is counted of a reply.
+/// The parts of a reply that are counted.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    /// The exception's short name, where the status is not 200.
+    /// The exception's short name, if the status is not 200.
     pub(super) error: Option<String>,
     pub(super) consumed: Consumed,
 }
 
-/// Whether an operation takes `ReturnConsumedCapacity`, and which units it consumes.
+/// Whether an operation accepts `ReturnConsumedCapacity`, and which units it consumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metered {
     No,
@@ -30,7 +29,7 @@ pub(super) enum Metered {
 }
 
 impl Metered {
-    /// Of PartiQL, `SELECT` reads; a batch or transaction of statements is all reads or all writes.
+    /// In PartiQL, only `SELECT` reads. A batch or transaction of statements has either only reads or only writes.
     pub(super) fn of(operation: &str, body: &[u8]) -> Metered {
         match operation {
             "GetItem" | "BatchGetItem" | "Query" | "Scan" | "TransactGetItems" => Metered::Reads,
@@ -54,24 +53,25 @@ fn first_statement_selects(body: &[u8]) -> bool {
     statement.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"))
 }
 
-/// How much of a reply's capacity the client did not ask for.
+/// The part of a reply's capacity that the client did not request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strip {
-    /// None of it: it asked for as much.
+    /// Nothing: the client requested all of it.
     Nothing,
-    /// What each index consumed.
+    /// The capacity per index.
     Indexes,
-    /// All of it.
+    /// The whole capacity.
     All,
 }
 
-/// The request with `ReturnConsumedCapacity` in it, or `None` where the client asked for as much itself; and what has to
-/// be taken out of the reply again. By index only where somebody needs it: it is more to read.
+/// Adds `ReturnConsumedCapacity` to a request. Returns the new request, or `None` if the client already requested as
+/// much, and what must be stripped from the reply. Requests capacity per index only if the caller needs it, because the
+/// reply is longer.
 pub(super) fn ask_for_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, Strip) {
     const MEMBER: &str = "\"ReturnConsumedCapacity\"";
     let level = if by_index { "INDEXES" } else { "TOTAL" };
     let Ok(text) = std::str::from_utf8(body) else { return (None, Strip::Nothing) };
-    // In a string the quotes would be escaped, so the text is the member's name; it could be an attribute's, too.
+    // Inside a string the quotes would be escaped, so this text is a member's name. It may still be an attribute's name.
     if !text.contains(MEMBER) {
         let asking = with_member(body, &format!("{MEMBER}:\"{level}\""));
         let strip = if asking.is_some() { Strip::All } else { Strip::Nothing };
@@ -88,7 +88,7 @@ pub(super) fn ask_for_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, 
     (Some(Json::Object(request).to_string().into()), strip)
 }
 
-/// The object with one more member, which it must not have yet; `None` if it is no object.
+/// The object with one more member, which it must not have already. `None` if the body is not an object.
 pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
     let inner = body.trim_ascii().strip_prefix(b"{")?.trim_ascii_start();
     let comma = if inner.starts_with(b"}") { "" } else { "," };
@@ -103,11 +103,11 @@ pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
 /// The capacity that a reply states.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Stated {
-    /// Summed up.
+    /// The sum.
     pub(super) units: Consumed,
-    /// As it stands there; null if it does not.
+    /// The `ConsumedCapacity` member; null if absent.
     pub(super) capacity: Json,
-    /// The body without what was to be stripped, where that is another.
+    /// The stripped body, if stripping changed it.
     pub(super) stripped: Option<Bytes>,
 }
 
@@ -127,7 +127,7 @@ pub(super) fn stated(body: &Bytes, metered: Metered, strip: Strip) -> Stated {
         };
         return Stated { units: units(&capacity, metered), capacity, stripped: stripped.map(Bytes::from) };
     }
-    // It is not the reply's last member (or an attribute has its name): the long way.
+    // It is not the last member of the reply, or an attribute has this name. So the whole body must be parsed.
     let Ok(mut reply) = serde_json::from_str::<Map<String, Json>>(text) else { return Stated::default() };
     let Some(capacity) = reply.remove("ConsumedCapacity") else { return Stated::default() };
     if strip == Strip::Indexes {
@@ -137,7 +137,7 @@ pub(super) fn stated(body: &Bytes, metered: Metered, strip: Strip) -> Stated {
     Stated { units: units(&capacity, metered), capacity, stripped }
 }
 
-/// As `TOTAL` would have it.
+/// The capacity as a reply to `TOTAL` states it.
 fn without_indexes(capacity: &Json) -> Json {
     let mut capacity = capacity.clone();
     for table in entries_mut(&mut capacity) {
@@ -148,7 +148,7 @@ fn without_indexes(capacity: &Json) -> Json {
     capacity
 }
 
-/// `ConsumedCapacity` is an object, or one for each table.
+/// The entries of `ConsumedCapacity`, which is one object or an array with one object per table.
 fn entries_mut(capacity: &mut Json) -> &mut [Json] {
     match capacity {
         Json::Array(tables) => tables,
@@ -156,13 +156,13 @@ fn entries_mut(capacity: &mut Json) -> &mut [Json] {
     }
 }
 
-/// `ConsumedCapacity` is an object, or one for each table.
+/// The entries of `ConsumedCapacity`, which is one object or an array with one object per table.
 pub(super) fn entries(capacity: &Json) -> &[Json] {
     let one = std::slice::from_ref(capacity);
     capacity.as_array().map_or(one, Vec::as_slice)
 }
 
-/// The value in `: value }`, if nothing follows: then it was a member of the outermost object, and its last.
+/// The value in `: value }`, if nothing follows. In that case it is the last member of the outermost object.
 fn last_member(text: &str) -> Option<Json> {
     let value = text.trim_start().strip_prefix(':')?;
     let mut values = serde_json::Deserializer::from_str(value).into_iter::<Json>();
@@ -175,7 +175,8 @@ fn units(capacity: &Json, metered: Metered) -> Consumed {
     let mut sum = Consumed::default();
     for table in entries(capacity) {
         let number = |name: &str| table.get(name).and_then(Json::as_f64);
-        let (write, read) = (number("WriteCapacityUnits"), number("ReadCapacityUnits"));
+        let write = number("WriteCapacityUnits");
+        let read = number("ReadCapacityUnits");
         let total = number("CapacityUnits").unwrap_or(0.0);
         match metered {
             _ if write.is_some() || read.is_some() => {
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_is_asked_for_once() {
+    fn capacity_is_requested_once() {
         let asked = |text: &str| {
             let (body, strip) = ask_for_capacity(&bytes(text), false);
             assert_eq!(strip, if body.is_some() { Strip::All } else { Strip::Nothing });
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_by_index_reaches_only_those_who_asked() {
+    fn capacity_by_index_reaches_only_clients_that_requested_it() {
         let total = bytes(r#"{"ReturnConsumedCapacity":"TOTAL"}"#);
         assert_eq!(ask_for_capacity(&total, false), (None, Strip::Nothing));
         let by_index = r#"{"ReturnConsumedCapacity":"INDEXES"}"#;
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_is_read_and_stripped_wherever_it_stands() {
+    fn capacity_is_read_and_stripped_at_any_position() {
         let capacity = json!({"TableName": "t", "CapacityUnits": 2.5});
         for reply in [
             format!(r#"{{"Items":[],"ConsumedCapacity":{capacity}}}"#),

@@ -5,13 +5,14 @@ use crate::machine::Rng;
 use super::LARGEST_CUSTOMER;
 use crate::item::{Item, Num, Value};
 
-/// Consecutive items that belong to one customer, the profile first.
+/// Number of consecutive items that belong to one customer, starting with the profile.
 const GROUP: u64 = 8;
 
-/// Of 1,000 items that are not a group's first, those which the largest customer has: with its first group, 20 % of all.
+/// The largest customer's share, per 1,000 items that are not the first of a group. Together with its own group this gives
+/// 20 % of all items.
 const LARGEST_SHARE: u16 = 228;
 
-/// Milliseconds of the first event, in 2024.
+/// The time of the first event in milliseconds, in 2024.
 const EPOCH: u64 = 1_704_067_200_000;
 
 const NAMES: [&str; 12] =
@@ -21,13 +22,13 @@ const STREETS: [&str; 5] = ["Rue de l'Église", "Main St", "Hauptstraße", "北�
 const CITIES: [&str; 5] = ["Lyon", "Springfield", "Köln", "上海", "Medellín"];
 const COUPONS: [&str; 4] = ["SPRING-10", "FREE SHIP", "größe+", "🎁"];
 
-/// Text that prose is cut out of: words, punctuation, and letters of two to four bytes.
+/// Source text for prose: words, punctuation, and letters of two to four bytes.
 const PROSE: &str = "The parcel arrived late but whole, and the colour is not the one on the page. Größe passt, Farbe \
     nicht ganz. Très bien emballé, livraison rapide. 配送很快，质量不错。 Would order again; the zip sticks a little 🙂. \
     \"Quoted\", with a back\\slash, a tab\t and a line\nbreak. Ürün açıklamaya uygun. Se lo regalé a mi hermana y le \
     encantó. The invoice had the old address on it, which support corrected within the hour. 返品しました。 ";
 
-/// The `number`th entity, without its email and padding.
+/// Entity number `number`, without its email and padding.
 pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
     if number.is_multiple_of(GROUP) {
         return profile(number / GROUP, rng);
@@ -35,7 +36,7 @@ pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
     let largest = rng.u16(..1_000) < LARGEST_SHARE;
     let customer = if largest { LARGEST_CUSTOMER.to_owned() } else { format!("CUSTOMER#{}", number / GROUP) };
     let kind = match number {
-        // However small the table, it has one of each.
+        // Even a small table has an entity of each kind.
         1..8 => [2, 6, 48, 68, 82, 88, 94][(number - 1) as usize],
         _ => rng.u8(..100),
     };
@@ -44,7 +45,7 @@ pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
         6..48 => order(&customer, number, rng),
         48..68 => event(&customer, number, rng),
         68..78 => session(&customer, number, rng),
-        // A product is nobody's: where the largest customer was drawn, it is a review.
+        // A product belongs to no customer. If the largest customer was drawn, this is a review instead.
         78..88 if !largest => product(number, rng),
         78..95 if kind < 94 => review(&customer, number, rng),
         _ => ledger(&customer, number, rng),
@@ -59,12 +60,12 @@ pub(super) fn domain(rng: &mut Rng) -> &'static str {
     pick(&DOMAINS, rng)
 }
 
-/// A number that is known to be one.
+/// A number from text that is known to be valid.
 pub(super) fn num(text: impl Into<String>) -> Num {
     Num::from_wire(text.into())
 }
 
-/// Text of so many bytes, or up to three fewer.
+/// Text of exactly this number of bytes.
 pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
     let mut text = String::with_capacity(bytes);
     let mut from = boundary(rng.usize(..PROSE.len()));
@@ -76,7 +77,7 @@ pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
         text.push_str(&PROSE[from..to]);
         from = 0;
     }
-    // Padding must reach its goal exactly.
+    // The last cut may fall short of the goal by a part of a character.
     text.extend(std::iter::repeat_n('.', bytes - text.len()));
     text
 }
@@ -178,7 +179,7 @@ fn review(customer: &str, number: u64, rng: &mut Rng) -> Item {
     item
 }
 
-/// Numbers at the ends of what DynamoDB keeps.
+/// Numbers at the limits of DynamoDB's precision and range.
 fn ledger(customer: &str, number: u64, rng: &mut Rng) -> Item {
     let mut item = keyed("ledger", customer.to_owned(), format!("LEDGER#{number}"));
     put(&mut item, "balance", Value::N(num("99999999999999999999999999999999999999")));
@@ -240,10 +241,10 @@ fn binary(bytes: usize, rng: &mut Rng) -> Vec<u8> {
     blob
 }
 
-/// Below `limit`, and mostly far below it.
+/// A random number below `limit`, and mostly far below it.
 fn skewed(limit: usize, rng: &mut Rng) -> usize {
     let x = rng.f64();
-    // At most `limit`, a few tens of thousands: the cast loses only the fraction.
+    // The product is below `limit`, a few tens of thousands, so the cast loses only the fraction.
     (x * x * x * x * limit as f64) as usize
 }
 
@@ -251,7 +252,7 @@ fn pick(from: &[&'static str], rng: &mut Rng) -> &'static str {
     from[rng.usize(..from.len())]
 }
 
-/// The nearest place at or before `at` where the prose can be cut.
+/// The nearest character boundary of the prose at or before `at`.
 fn boundary(at: usize) -> usize {
     (0..=at).rev().find(|at| PROSE.is_char_boundary(*at)).unwrap_or(0)
 }

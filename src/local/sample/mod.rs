@@ -1,8 +1,9 @@
-//! The sample table: a shop's, in one table, generated from a seed and never held in memory.
+//! The sample table: a shop in a single table. It is generated from a seed and never held in memory.
 //!
-//! Items come in groups of eight, each a customer's: profile, address, orders, events, sessions, reviews, a ledger, with
-//! products among them. One customer has a fifth of all items. Every DynamoDB type occurs, and sizes go from 200 bytes to
-//! 20 KB. What [`rows`] says of each item is the truth that a migration of `email` to `contact_email` is held against.
+//! Items come in groups of eight, one group per customer: profile, address, orders, events, sessions, reviews, a
+//! ledger, with products among them. One customer has a fifth of all items. Every DynamoDB type occurs. Item sizes
+//! range from 200 bytes to 20 KB. [`rows`] states the expected class of each item; tests check a migration of `email`
+//! to `contact_email` against it.
 
 mod entities;
 
@@ -14,34 +15,34 @@ use crate::item::{Item, Value, item_bytes};
 /// The sample table's name.
 pub const TABLE: &str = "shop";
 
-/// The customer who has a fifth of all items: its partition key.
+/// The partition key of the customer who has a fifth of all items.
 pub const LARGEST_CUSTOMER: &str = "CUSTOMER#0";
 
 /// The attribute that `migrations-examples/rename-attribute.toml` moves.
 pub const OLD: &str = "email";
 
-/// Where it moves it to.
+/// The attribute that it moves [`OLD`] to.
 pub const NEW: &str = "contact_email";
 
-/// Bytes below which an item is padded.
+/// Smaller items are padded to this number of bytes.
 const MIN_BYTES: usize = 200;
 
-/// How an item stands to the migration of [`OLD`] to [`NEW`].
+/// The class of an item in the migration of [`OLD`] to [`NEW`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Email {
     /// Only the old attribute: 84 of 100 items. One in twenty of them is not a string.
     Plain,
-    /// Neither: 10 of 100.
+    /// Neither attribute: 10 of 100.
     Absent,
-    /// Both, equal: 3 of 100.
+    /// Both attributes with equal values: 3 of 100.
     AlreadyBoth,
-    /// Only the new one: 2 of 100.
+    /// Only the new attribute: 2 of 100.
     OnlyNew,
-    /// Both, and not equal: 1 of 100.
+    /// Both attributes with different values: 1 of 100.
     Diverged,
 }
 
-/// How many items of a sample table stand how.
+/// The number of items of a sample table in each class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expected {
     /// See [`Email::Plain`].
@@ -56,17 +57,18 @@ pub struct Expected {
     pub diverged: u64,
 }
 
-/// The sample table's items. Equal arguments give equal items, and a larger `count` begins with those of a smaller.
+/// The items of the sample table. Equal arguments give equal items. A larger `count` starts with the items of a smaller
+/// one.
 pub fn items(seed: u64, count: u64) -> impl Iterator<Item = Item> {
     rows(seed, count).map(|(item, _)| item)
 }
 
-/// The items, and how each stands to the migration.
+/// The items, each with its class.
 pub fn rows(seed: u64, count: u64) -> impl Iterator<Item = (Item, Email)> {
     (0..count).map(move |number| row(seed, number))
 }
 
-/// How many items stand how, without generating them.
+/// The number of items in each class, without generating the items.
 pub fn expected(seed: u64, count: u64) -> Expected {
     let mut sum = Expected::default();
     for number in 0..count {
@@ -94,7 +96,7 @@ pub fn create_table_request(name: &str) -> Json {
     })
 }
 
-/// Each item has its own generator, so that none depends on those before it.
+/// Each item has its own generator, so it does not depend on earlier items.
 fn item_rng(seed: u64, number: u64) -> Rng {
     let mut mixer = Rng::with_seed(seed);
     Rng::with_seed(mixer.u64(..) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
@@ -102,7 +104,7 @@ fn item_rng(seed: u64, number: u64) -> Rng {
 
 fn row(seed: u64, number: u64) -> (Item, Email) {
     let mut rng = item_rng(seed, number);
-    // Drawn first, so that `expected` needs to draw nothing else.
+    // Drawn first, so that `expected` needs no other draws.
     let email = draw_email(number, &mut rng);
     let mut item = entities::entity(number, &mut rng);
     put_email(&mut item, email, number, &mut rng);
@@ -112,7 +114,7 @@ fn row(seed: u64, number: u64) -> (Item, Email) {
 
 fn draw_email(number: u64, rng: &mut Rng) -> Email {
     match (number, rng.u8(..100)) {
-        // However small the table, it has one of each.
+        // Even a small table has an item of each class.
         (1, _) => Email::Absent,
         (2, _) => Email::AlreadyBoth,
         (3, _) => Email::OnlyNew,
@@ -142,13 +144,13 @@ fn put_email(item: &mut Item, email: Email, number: u64, rng: &mut Rng) {
         }
         Email::Diverged => {
             item.insert(OLD.into(), address);
-            // The generated ones have other domains, and the other types are not strings.
+            // This value differs from every generated one: those have other domains or are not strings.
             item.insert(NEW.into(), Value::S(format!("changed.{number}@example.net")));
         }
     }
 }
 
-/// An address; one in twenty is not a string, as years of writers leave behind.
+/// An address. One in twenty is not a string, as in a table with years of different writers.
 fn address(number: u64, rng: &mut Rng) -> Value {
     let text = format!("{}.{number}@{}", entities::name(rng).to_lowercase(), entities::domain(rng));
     if number != 5 && rng.u8(..20) != 0 {
@@ -173,7 +175,7 @@ fn pad(item: &mut Item, rng: &mut Rng) {
     }
 }
 
-/// Bytes of the texts alone: enough to see that most items are large enough, without measuring their numbers.
+/// Bytes of the texts only. For most items this already shows that they are large enough, without measuring the rest.
 fn at_least(item: &Item) -> usize {
     let text = |value: &Value| if let Value::S(s) = value { s.len() } else { 0 };
     item.iter().map(|(name, value)| name.len() + text(value)).sum()
@@ -186,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_seeds_make_equal_tables_and_a_larger_one_begins_like_a_smaller() {
+    fn equal_seeds_make_equal_tables_and_a_larger_table_starts_like_a_smaller_one() {
         let large: Vec<_> = items(7, 500).collect();
         assert_eq!(items(7, 500).collect::<Vec<_>>(), large);
         assert_eq!(items(7, 100).collect::<Vec<_>>(), large[..100]);
@@ -203,11 +205,17 @@ mod tests {
     fn proportions_are_as_stated() {
         const COUNT: u64 = 20_000;
         let mut email: BTreeMap<Email, f64> = BTreeMap::new();
-        let (mut largest, mut bytes, mut smallest, mut widest, mut odd) = (0.0, 0, usize::MAX, 0, 0.0);
+        let mut largest = 0.0;
+        let mut bytes = 0;
+        let mut smallest = usize::MAX;
+        let mut widest = 0;
+        let mut odd = 0.0;
         for (item, state) in rows(42, COUNT) {
             *email.entry(state).or_default() += 1.0;
             let size = item_bytes(&item);
-            (bytes, smallest, widest) = (bytes + size, smallest.min(size), widest.max(size));
+            bytes += size;
+            smallest = smallest.min(size);
+            widest = widest.max(size);
             largest += f64::from(u8::from(matches!(&item["pk"], Value::S(pk) if pk == LARGEST_CUSTOMER)));
             odd += f64::from(u8::from(item.get(OLD).is_some_and(|v| v.type_name() != "S")));
         }
@@ -233,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_truth_is_that_of_the_items() {
+    fn stated_classes_match_the_items() {
         let mut counted = Expected::default();
         for (item, state) in rows(3, 3_000) {
             let (sum, truth) = match (item.get(OLD), item.get(NEW)) {

@@ -1,23 +1,23 @@
-//! What the application sends, and when: a pure function of the spec.
+//! The schedule of the application's requests: a pure function of the spec.
 
 use std::time::Duration;
 
 use super::TrafficSpec;
 use crate::machine::Rng;
 
-/// What one request does.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {
     /// `GetItem`.
     Get,
     /// `PutItem` of a whole item.
     Put,
-    /// `UpdateItem` of one attribute; it makes the item where it is missing.
+    /// `UpdateItem` of one attribute; creates the item if it does not exist.
     Update,
 }
 
 impl OperationKind {
-    /// Whether it consumes write capacity.
+    /// Whether the operation consumes write capacity.
     pub fn writes(self) -> bool {
         self != OperationKind::Get
     }
@@ -26,16 +26,16 @@ impl OperationKind {
 /// One request of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// What it does.
+    /// The operation.
     pub kind: OperationKind,
-    /// Which of the application's keys.
+    /// The number of the key among the application's keys.
     pub key: u64,
-    /// Bytes of the item that is put.
+    /// Size of the item that a put writes.
     pub item_bytes: usize,
 }
 
 impl Operation {
-    /// The partition key's value: no other program's keys begin so.
+    /// The value of the partition key. No other program's keys start with this prefix.
     pub fn partition_key(&self) -> String {
         format!("app#{}", self.key)
     }
@@ -44,14 +44,14 @@ impl Operation {
 /// A request and its time since the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// When it is to be sent.
+    /// When to send the request.
     pub at: Duration,
-    /// What is to be sent.
+    /// The request.
     pub operation: Operation,
 }
 
-/// Every request of the application in the order of their times, without end (unless both rates are 0). Writes and reads
-/// each come at even distances; half of the writes are updates.
+/// All requests of the application in the order of their times. Endless, unless both rates are 0. Writes are evenly spaced,
+/// and so are reads. Half of the writes are updates.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     writes: Beat,
@@ -96,7 +96,7 @@ impl Iterator for Schedule {
     }
 }
 
-/// Even distances. Times are made of the count, so that no error adds up over days.
+/// Evenly spaced times. Each time is computed from the count, so rounding errors do not add up over days.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     per_second: f64,
@@ -104,7 +104,7 @@ struct Beat {
 }
 
 impl Beat {
-    /// In the middle of its interval, so that the streams do not all begin with a request at 0.
+    /// The middle of the interval, so that the streams do not all start with a request at 0.
     fn at(&self) -> Option<Duration> {
         if self.per_second <= 0.0 {
             return None;
@@ -113,11 +113,11 @@ impl Beat {
     }
 }
 
-/// Which key a request is for.
+/// Chooses the key of a request.
 #[derive(Debug, Clone)]
 struct Keys {
     count: u64,
-    /// Cumulated weights of a Zipf distribution; empty where all keys are alike.
+    /// Cumulative weights of a Zipf distribution; empty if all keys are equally likely.
     cumulated: Vec<f64>,
 }
 

@@ -1,4 +1,5 @@
-//! The application's requests over plain HTTP, unsigned: for the embedded engine, and whatever else asks for no signature.
+//! Sends the application's requests over plain HTTP, unsigned. Works with the embedded engine and other endpoints that
+//! check no signature.
 
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use serde_json::{Value as Json, json};
 use super::generate::{Operation, OperationKind};
 use super::{Application, Suffered, TrafficSpec};
 
-/// How long a reply may take: a table that needs longer has failed the application.
+/// How long a reply may take. A later reply counts as a failed request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The attribute that fills an item up; also the one that updates set.
+/// The attribute that pads an item. Updates set it too.
 const PAYLOAD: &str = "app_payload";
 
-/// An application that speaks to an endpoint.
+/// An application that sends its requests to an endpoint.
 pub struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
     endpoint: String,
@@ -30,22 +31,22 @@ pub struct Http {
     sort: Option<(String, Json)>,
 }
 
-/// Why the application could not begin.
+/// Why the application could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TrafficError {
     /// The table could not be described.
     #[error(
-        "The application's table {table:?} cannot be described ({why}). Create it first, or name another in [traffic]"
+        "Cannot describe the application's table {table:?} ({why}). Create it first, or name another table in [traffic]"
     )]
     Table {
         /// Its name.
         table: String,
-        /// What the endpoint answered.
+        /// The answer of the endpoint.
         why: String,
     },
-    /// Its keys cannot be the application's.
+    /// The partition key is not a string.
     #[error(
-        "The application's keys are strings that begin with \"app#\", and the partition key of {table:?} is none. Name another table in [traffic]"
+        "The application's keys are strings that start with \"app#\", but the partition key of {table:?} is not a string. Name another table in [traffic]"
     )]
     Key {
         /// The table's name.
@@ -53,18 +54,18 @@ pub enum TrafficError {
     },
 }
 
-/// What DynamoDB calls a table that is not there.
+/// DynamoDB's error for a missing table.
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 impl TrafficError {
-    /// Whether the table may yet be created.
+    /// Whether the table is missing, and so may still be created.
     pub(super) fn table_is_missing(&self) -> bool {
         matches!(self, TrafficError::Table { why, .. } if why == NOT_FOUND)
     }
 }
 
 impl Http {
-    /// Asks the endpoint, for example `http://127.0.0.1:8000`, for the table's keys.
+    /// Connects to an endpoint such as `http://127.0.0.1:8000`, and reads the table's key schema.
     pub async fn connect(endpoint: &str, table: &str) -> Result<Http, TrafficError> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -82,7 +83,7 @@ impl Http {
         Ok(http)
     }
 
-    /// None if the keys are not such that the application can have some of its own.
+    /// Reads the key schema. `None` if the partition key is not a string.
     fn learn_keys(&mut self, table: &Json) -> Option<()> {
         let kind_of = |name: &str| {
             let defined = table["AttributeDefinitions"].as_array()?.iter().find(|d| d["AttributeName"] == name)?;
@@ -126,7 +127,7 @@ impl Http {
     }
 }
 
-/// The form of a signature: some engines ask for the header, none of those that this is for checks it.
+/// A dummy signature. Some engines require the header; the supported ones do not check it.
 const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
                         SignedHeaders=host;x-amz-date;x-amz-target, Signature=0";
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Buckets to a doubling: a quantile is at most 4.5 % too high.
+/// Number of buckets per doubling. With 16, a quantile is at most 4.5 % too high.
 const TO_A_DOUBLING: f64 = 16.0;
 
-/// From 1 µs up to some 18 minutes; what is longer counts in the last.
+/// The buckets cover 1 µs to about 18 minutes. Longer latencies count in the last bucket.
 const BUCKETS: usize = 30 * 16;
 
 /// A histogram of latencies whose buckets grow with the latency.
@@ -24,18 +24,18 @@ impl Latency {
         self.max = self.max.max(took);
     }
 
-    /// How many were measured.
+    /// Number of measured latencies.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The longest one.
+    /// The longest latency.
     pub fn max(&self) -> Duration {
         self.max
     }
 
-    /// The latency that this share (of 0..1) of the requests did not exceed: rounded up to its bucket's end. Zero if
-    /// nothing was measured.
+    /// The quantile at `share` (0 to 1): this share of the requests took at most this long. Rounded up to the end of the
+    /// bucket. Zero if nothing was measured.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,10 +1,11 @@
-//! An application beside the job: its own requests, on its own keys, at its own rates, and what it suffers.
+//! A simulated application that uses the table during a migration, with its own requests, keys and rates, and a report
+//! of its throttles, errors and latencies.
 //!
-//! The load is open: a request is sent when it is due, whether or not the earlier ones were answered, as users do. So a
-//! slow or throttling table shows in the report and does not hide itself by slowing the application down.
+//! The load is open: like users, it sends each request at its scheduled time, even if earlier requests are unanswered. So a
+//! slow or throttling table shows in the report; it cannot hide by slowing the application down.
 //!
-//! What is sent when is a pure function of the spec ([`Schedule`]). Who it is sent to is an [`Application`]: [`Http`] sends
-//! it to an endpoint; a simulation brings its own, and tokio's paused clock.
+//! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests: [`Http`] sends
+//! them to an endpoint; a simulation brings its own implementation and tokio's paused clock.
 
 mod generate;
 mod http;
@@ -28,26 +29,27 @@ pub use narrate::narrate;
 pub use report::{Lot, Second, TrafficReport};
 pub use spec::TrafficSpec;
 
-/// Requests that may be under way at once. One that is due beyond this is not sent and counted so: with so many
-/// unanswered the table is as good as gone, and an application would have run out of connections long before.
+/// The maximum number of requests in flight. A request beyond this limit is not sent, and counts as not sent. With that
+/// many unanswered requests the table is practically down, and a real application would have run out of connections
+/// long before.
 const MOST_UNDER_WAY: usize = 2_000;
 
-/// How long the requests under way are waited for at the end.
+/// How long to wait at the end for requests in flight.
 const LAST_REPLIES: Duration = Duration::from_secs(10);
 
-/// Where the application's requests go.
+/// Sends the application's requests.
 #[async_trait]
 pub trait Application: Send + Sync + 'static {
-    /// Sends one request, once: an application without retries hides nothing.
+    /// Sends one request once. There are no retries, because retries would hide throttles and errors.
     async fn send(&self, operation: &Operation) -> Result<(), Suffered>;
 }
 
 /// A request that was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suffered {
-    /// DynamoDB throttled it, for these reasons, as far as the error names them.
+    /// DynamoDB throttled it. Holds the reasons that the error names, if any.
     Throttled(Vec<String>),
-    /// Anything else, in a word or two: an exception's name, never a value.
+    /// Any other failure in one or two words: the name of an exception, never a value.
     Failed(String),
 }
 
@@ -59,17 +61,17 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// A load that was not begun.
+    /// A load that has not started.
     pub fn new(spec: TrafficSpec) -> Traffic {
         Traffic { spec, report: Arc::default() }
     }
 
-    /// What it suffered so far.
+    /// The report so far.
     pub fn report(&self) -> TrafficReport {
         locked(&self.report).clone()
     }
 
-    /// Sends what is due until `stop` is cancelled, and then waits for the last replies, in bounded time.
+    /// Sends requests on schedule until `stop` is cancelled. Then waits for the last replies, in bounded time.
     pub async fn run(&self, application: Arc<dyn Application>, stop: CancellationToken) {
         let began = Instant::now();
         let mut under_way = JoinSet::new();
@@ -86,14 +88,15 @@ impl Traffic {
                 continue;
             }
             locked(&self.report).note_sent(second, due.operation.kind);
-            let (application, report) = (Arc::clone(&application), Arc::clone(&self.report));
+            let application = Arc::clone(&application);
+            let report = Arc::clone(&self.report);
             under_way.spawn(async move {
                 let sent = Instant::now();
                 let outcome = application.send(&due.operation).await;
                 locked(&report).note_answer(second, due.operation.kind, outcome, sent.elapsed());
             });
         }
-        // Without anything to send it still is an application that runs until it is stopped.
+        // Even without requests to send, the application runs until it is stopped.
         stop.cancelled().await;
         let last = async { while under_way.join_next().await.is_some() {} };
         tokio::time::timeout(LAST_REPLIES, last).await.ok();

@@ -1,4 +1,4 @@
-//! The application beside `backfill local`: begins when its table is there, and tells what it suffers.
+//! The application traffic of `backfill local`. It starts once its table exists, and prints its report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Http, Traffic, TrafficError, TrafficSpec};
 
-/// How often it tells.
+/// The interval of the reports.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How often it looks for a table that is not there yet.
+/// The interval at which it checks whether its table exists.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Runs the application on this table until `stop` is cancelled, and says what it suffered every ten seconds and at the
-/// end. A table that is not there is waited for.
+/// Runs the application on this table until `stop` is cancelled. Reports every ten seconds and at the end. If the table
+/// does not exist, waits for it.
 pub async fn narrate(
     spec: &TrafficSpec,
     table: &str,
@@ -38,7 +38,7 @@ pub async fn narrate(
     Ok(())
 }
 
-/// None if it was stopped before the table was there.
+/// Waits for the table and connects. `None` if stopped before the table exists.
 async fn connect(
     endpoint: &str,
     table: &str,

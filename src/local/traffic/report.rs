@@ -1,4 +1,4 @@
-//! What the application suffered.
+//! The report of the application's traffic.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -7,46 +7,46 @@ use std::time::Duration;
 use super::latency::Latency;
 use super::{OperationKind, Suffered};
 
-/// Seconds that the series goes back: a day, so that a server that runs for weeks keeps its size.
+/// Number of seconds in the series: one day, so that the memory of a server that runs for weeks stays bounded.
 const SERIES: usize = 86_400;
 
-/// What a throttle counts as that names no reason.
+/// The reason under which a throttle without a reason counts.
 const NO_REASON: &str = "no reason given";
 
-/// Requests, sent and suffered.
+/// Counts and latencies of the application's requests.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrafficReport {
-    /// Of reads.
+    /// The reads.
     pub reads: Lot,
-    /// Of writes.
+    /// The writes.
     pub writes: Lot,
-    /// By the second in which they were due.
+    /// Counts by the second for which the requests were scheduled.
     pub seconds: VecDeque<Second>,
 }
 
-/// What became of some requests.
+/// Counts of requests by result.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lot {
     /// Sent.
     pub sent: u64,
-    /// Due, and not sent since too many were under way.
+    /// Not sent because too many requests were in flight.
     pub not_sent: u64,
     /// Served.
     pub served: u64,
-    /// Throttled, each once.
+    /// Throttled requests; each counts once.
     pub throttled: u64,
-    /// Throttles by reason; a request counts at each that it was given.
+    /// Throttles by reason. A request with several reasons counts once for each.
     pub reasons: BTreeMap<String, u64>,
-    /// Failed in another way, by what it was.
+    /// Other failures, by error.
     pub errors: BTreeMap<String, u64>,
-    /// How long the served ones took.
+    /// Latencies of the served requests.
     pub latency: Latency,
 }
 
-/// What became of the requests that were due in one second.
+/// Counts of the requests that were scheduled for one second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Second {
-    /// Which second since the start.
+    /// The second since the start.
     pub second: u64,
     /// Sent.
     pub sent: u64,
@@ -124,7 +124,8 @@ impl TrafficReport {
         if kind.writes() { &mut self.writes } else { &mut self.reads }
     }
 
-    /// Requests are due in order, but answered late: the second may be anywhere in the series, or too old for it.
+    /// Applies `note` to the entry of this second. Requests are scheduled in order but may be answered late, so the
+    /// second may be anywhere in the series, or too old for it.
     fn second(&mut self, second: u64, note: impl FnOnce(&mut Second)) {
         let next = self.seconds.back().map_or(second, |last| last.second + 1);
         for second in next..=second {
@@ -141,7 +142,7 @@ impl TrafficReport {
     }
 }
 
-/// On one line each for reads and writes, for an operator.
+/// One line for writes and one for reads.
 impl fmt::Display for TrafficReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "application writes: {}", self.writes)?;
@@ -159,7 +160,7 @@ impl fmt::Display for Lot {
             write!(f, ", {count} failed: {error}")?;
         }
         if self.not_sent > 0 {
-            write!(f, ", {} not sent: too many under way", self.not_sent)?;
+            write!(f, ", {} not sent: too many requests in flight", self.not_sent)?;
         }
         let millis = |took: Duration| took.as_secs_f64() * 1e3;
         let [p50, p99] = [0.5, 0.99].map(|share| millis(self.latency.quantile(share)));

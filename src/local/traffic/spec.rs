@@ -1,4 +1,4 @@
-//! What the application does.
+//! The configuration of the application's traffic.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -6,20 +6,20 @@ use serde::de::{Deserializer, Error as _};
 use crate::item::MAX_ITEM_BYTES;
 use crate::local::checks::not_negative;
 
-/// The most keys: their weights take 8 bytes each.
+/// The maximum number of keys. The weight of each key takes 8 bytes.
 const MOST_KEYS: u64 = 1_000_000;
 
-/// The highest rate of each kind: more than one process sends.
+/// The maximum rate of reads and of writes. A single process cannot send this fast.
 const FASTEST: f64 = 100_000.0;
 
-/// What an item holds beside its payload: keys and names.
+/// Bytes of an item besides its payload: keys and names.
 const BESIDE_PAYLOAD: usize = 100;
 
-/// An application's load on one table. Its partition keys are its own: all begin with `app#`.
+/// An application's load on one table. It uses its own partition keys, which all start with `app#`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficSpec {
-    /// The table. Default: the model's.
+    /// The table. By default, the table of the model.
     pub table: Option<String>,
     /// `PutItem` and `UpdateItem` requests per second, half each.
     #[serde(deserialize_with = "rate")]
@@ -27,16 +27,16 @@ pub struct TrafficSpec {
     /// `GetItem` requests per second.
     #[serde(deserialize_with = "rate")]
     pub reads_per_second: f64,
-    /// How many partition keys it uses.
+    /// Number of partition keys.
     #[serde(deserialize_with = "keys")]
     pub keys: u64,
-    /// 0 uses them all alike; more is the exponent of a Zipf distribution.
+    /// The exponent of a Zipf distribution over the keys; 0 makes all keys equally likely.
     #[serde(deserialize_with = "not_negative")]
     pub skew: f64,
-    /// Bytes of the items that it puts, about.
+    /// Approximate size of the items that it puts, in bytes.
     #[serde(deserialize_with = "item_bytes")]
     pub item_bytes: usize,
-    /// Seeds its choices.
+    /// The seed of its random choices.
     pub seed: u64,
 }
 
@@ -55,7 +55,7 @@ impl Default for TrafficSpec {
 }
 
 impl TrafficSpec {
-    /// Bytes of the attribute that fills an item up.
+    /// Bytes of the attribute that pads an item.
     pub(super) fn payload_bytes(item_bytes: usize) -> usize {
         item_bytes.saturating_sub(BESIDE_PAYLOAD)
     }
@@ -66,7 +66,7 @@ fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     if (0.0..=FASTEST).contains(&value) {
         Ok(value)
     } else {
-        Err(D::Error::custom(format!("it must be from 0 to {FASTEST} a second")))
+        Err(D::Error::custom(format!("it must be from 0 to {FASTEST} per second")))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::local::capacity::{ConsumedUnits, Demand, Kind, Model, ModelSpec, Throughput};
 
-/// A table that is nothing but its capacity model, in virtual time; replies take as long as they are told.
+/// A table that consists only of its capacity model, in virtual time. Every reply takes the configured time.
 struct Modelled {
     model: Mutex<Model>,
     began: Instant,
@@ -17,8 +17,13 @@ impl Modelled {
     fn new(write: f64, takes: Duration) -> Modelled {
         let mut spec = ModelSpec { provisioned: Some(Throughput { read: 1_000.0, write }), ..ModelSpec::default() };
         spec.burst.seconds = 0.0;
-        let (under_way, most_under_way) = Default::default();
-        Modelled { model: Mutex::new(Model::new(spec)), began: Instant::now(), takes, under_way, most_under_way }
+        Modelled {
+            model: Mutex::new(Model::new(spec)),
+            began: Instant::now(),
+            takes,
+            under_way: AtomicU64::default(),
+            most_under_way: AtomicU64::default(),
+        }
     }
 }
 
@@ -56,13 +61,13 @@ async fn run(spec: TrafficSpec, application: Arc<Modelled>, seconds: u64) -> Tra
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_table_throttles_is_what_the_application_reports() {
+async fn the_application_reports_every_throttle_of_the_table() {
     let spec = TrafficSpec { writes_per_second: 100.0, reads_per_second: 20.0, ..TrafficSpec::default() };
     let table = Arc::new(Modelled::new(40.0, Duration::from_millis(5)));
     let report = run(spec, Arc::clone(&table), 60).await;
     assert_eq!((report.writes.sent, report.reads.sent), (6_000, 1_200));
     assert_eq!((report.reads.served, report.reads.throttled, report.failed()), (1_200, 0, 0));
-    // A second's worth is held at the start.
+    // At the start, the table has capacity for one second in store.
     assert!((2_438..=2_442).contains(&report.writes.served), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, 6_000);
     let reason = "TableWriteProvisionedThroughputExceeded".to_owned();
@@ -78,7 +83,7 @@ async fn what_the_table_throttles_is_what_the_application_reports() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_table_throttles_nobody() {
+async fn a_large_table_throttles_no_request() {
     let spec = TrafficSpec { writes_per_second: 100.0, reads_per_second: 100.0, skew: 1.1, ..TrafficSpec::default() };
     let report = run(spec, Arc::new(Modelled::new(500.0, Duration::ZERO)), 30).await;
     assert_eq!((report.sent(), report.served(), report.throttled(), report.failed()), (6_000, 6_000, 0, 0));
@@ -89,7 +94,11 @@ async fn slow_replies_do_not_slow_the_load_but_their_number_is_bounded() {
     let spec = TrafficSpec { writes_per_second: 100.0, reads_per_second: 0.0, ..TrafficSpec::default() };
     let slow = Arc::new(Modelled::new(1_000.0, Duration::from_secs(5)));
     let report = run(spec.clone(), Arc::clone(&slow), 10).await;
-    assert_eq!((report.writes.sent, report.writes.served), (1_000, 1_000), "those under way at the end are waited for");
+    assert_eq!(
+        (report.writes.sent, report.writes.served),
+        (1_000, 1_000),
+        "it waits for the requests in flight at the end"
+    );
     assert!((495..=501).contains(&slow.most_under_way.load(Ordering::Relaxed)));
     assert_eq!(report.writes.latency.max(), Duration::from_secs(5));
 
@@ -123,7 +132,7 @@ fn skew_makes_a_hot_key() {
         Schedule::new(&spec).take(20_000).filter(|due| due.operation.key == 0).count()
     };
     assert!(of_key_0(0.0) < 60);
-    // Its weight, 1, among the sum of rank^-1.1 over 1,000 ranks, 5.57.
+    // The weight of key 0 is 1, and the sum of rank^-1.1 over 1,000 ranks is 5.57.
     assert!((3_300..3_900).contains(&of_key_0(1.1)), "{}", of_key_0(1.1));
 }
 

@@ -10,24 +10,24 @@ use crate::state::{OpenWork, StoreError};
 /// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
-    /// Somebody has to look at the table first: [`Driver::accept`].
+    /// The table must be inspected first: call [`Driver::accept`].
     Preflight,
-    /// Somebody has to confirm: [`Driver::confirm`].
+    /// The operator must confirm first: call [`Driver::confirm`].
     Confirm,
-    /// A line was added to the history.
+    /// An event was added to the history.
     Recorded,
     /// The flag was changed to this.
     Changed(Box<Flag>),
-    /// Applications may still obey the flag's previous value for this long: [`Driver::wait`].
+    /// Applications may still obey the flag's previous value for this long: call [`Driver::wait`].
     Wait(Wait),
-    /// This phase goes over the table: [`Driver::sweep`].
+    /// A pass of this phase must run: call [`Driver::sweep`].
     Sweep(Phase),
-    /// The command has brought about what it is for.
+    /// The command has reached its goal.
     Done,
 }
 
 impl Driver {
-    /// Does the next thing for this goal, or says what it is.
+    /// Takes the next step towards this goal, or returns what the caller has to do for it.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
         self.goes_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
         let seen = self.look().await?;
@@ -72,7 +72,7 @@ impl Driver {
             }
             Step::Change(change) => {
                 let Some((flags, flag)) = self.flags.as_ref().zip(flag) else {
-                    return Err(StoreError::Corrupt("a flag that is not there was to be changed".into()).into());
+                    return Err(StoreError::Corrupt("a flag that does not exist was to be changed".into()).into());
                 };
                 let next = flag.next(change, (self.clock)(), self.watched.left())?;
                 let meta = self.meta();
@@ -82,7 +82,9 @@ impl Driver {
             }
             Step::Renew(flag) => {
                 let Some(flags) = &self.flags else {
-                    return Err(StoreError::Corrupt("a flag that the plan does not name was to be made".into()).into());
+                    return Err(
+                        StoreError::Corrupt("a flag that the plan does not name was to be created".into()).into()
+                    );
                 };
                 let meta = self.meta();
                 let kept = flags.change(None, &flag, &meta).await?;

@@ -1,4 +1,4 @@
-//! What a sweep rests on is looked at as long as it lasts: the flag, as often as applications may read it anew.
+//! Watches the flag while a pass runs, as often as applications may read it again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use crate::migration::begun::read;
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
-/// For so long beyond its cache the flag may be unreadable, or read too late, before the phase stops: as long as every other use of the flag
-/// tries. Nothing is sent meanwhile, which is also what a server that is too busy needs.
+/// How long beyond its cache time the flag may be unreadable, or read too late, before the phase stops. Every other use of
+/// the flag retries just as long. Meanwhile nothing is sent, which also relieves a server that is too busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A read of the flag that takes longer is sent again. It may take longer than the cache: nothing is sent meanwhile.
+/// After this time, a read of the flag is sent again. A read may take longer than the cache time, because nothing is sent
+/// meanwhile.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Between two reads of which the first failed.
+/// The pause after a failed read.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Watches the flag for a phase that begins under this one.
+/// Watches the flag for a phase that begins under this flag state.
 pub(super) struct FlagWatch {
     pub(super) flags: Arc<dyn FlagStore>,
     pub(super) plan: Plan,
@@ -33,9 +34,9 @@ pub(super) struct FlagWatch {
 }
 
 impl FlagWatch {
-    /// Stops the phase when the flag no longer says what it began under, or cannot be read in time for long. Requests are to be sent
-    /// only while what was read is not older than applications may obey it. `asked` is the moment before the phase's flag was
-    /// read. Ends when it is dropped.
+    /// Stops the phase if the flag changes, or if it cannot be read in time for too long. Requests may be sent only while the
+    /// last read is not older than applications may obey it. `asked` is the moment before the phase's flag was read. Dropping
+    /// the handle ends the watch.
     pub(super) fn begin(self, asked: Moment, moments: Moments) -> (Validity, AbortOnDropHandle<()>) {
         let validity = Validity::new(self.cache(), asked, moments);
         (validity.clone(), AbortOnDropHandle::new(tokio::spawn(async move { self.watch(&validity).await })))
@@ -43,12 +44,13 @@ impl FlagWatch {
 
     async fn watch(self, validity: &Validity) {
         let limit = ATTEMPT.max(self.cache());
-        let (mut pause, mut unread) = (self.cache() / 3, Duration::ZERO);
+        let mut pause = self.cache() / 3;
+        let mut unread = Duration::ZERO;
         loop {
             let round = validity.now().monotonic;
             tokio::select! {
                 () = sleep(pause) => {}
-                // Something waits to be sent: the last read is too old, after a sleep of the machine for instance.
+                // A request waits to be sent, because the last read is too old, for example after the machine slept.
                 () = validity.wanted() => {}
             }
             let asked = validity.now();
@@ -59,10 +61,12 @@ impl FlagWatch {
                     }
                     validity.confirm(asked);
                     if validity.is_fresh() {
-                        (pause, unread) = (self.cache() / 3, Duration::ZERO);
+                        pause = self.cache() / 3;
+                        unread = Duration::ZERO;
                         continue;
                     }
-                    // What it said is no longer good for anything: an answer that is always late is like none.
+                    // The answer has already expired. A flag that always answers too late is as bad as one that never
+                    // answers.
                     let took = validity.now().monotonic - asked.monotonic;
                     format!(
                         "an answer took {:.1} s, and applications obey it for {} s",
@@ -74,7 +78,8 @@ impl FlagWatch {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
-            // The age of the last good read would not do: of a sleep, or a jump of the wall clock, only what was tried counts.
+            // The age of the last good read would be wrong here: after a sleep or a jump of the wall clock, only the time
+            // spent trying counts.
             unread += (validity.now().monotonic - round).min(pause + limit);
             if unread > self.cache() + PATIENCE {
                 return self.stop.stop(StopReason::FlagUnread { unread, why });
@@ -88,14 +93,14 @@ impl FlagWatch {
     }
 }
 
-/// The flag was removed.
+/// Explains that the flag was removed.
 pub(super) fn gone(began: &Flag) -> String {
-    format!("it was [{began}], and is gone")
+    format!("it was [{began}] and is gone")
 }
 
-/// Why a phase that began under one flag does not go on under another.
+/// Why a phase that began under one flag state must not continue under another.
 pub(super) fn moved(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
-    let from_to = |why: &str| format!("it was [{began}], and is [{now}]{why}");
+    let from_to = |why: &str| format!("it was [{began}] and is now [{now}]{why}");
     match phase {
         Phase::Expand | Phase::Retry => may_expand(now).err().map(|refused| from_to(&format!(": {refused}"))),
         Phase::Verify { .. } | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
@@ -119,7 +124,7 @@ mod tests {
 
     const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
 
-    /// What each read comes to: after how long, and with which flag; the last one again and again.
+    /// The result of each read: the delay in seconds, and the flag. The last entry repeats.
     struct Script {
         reads: Mutex<Vec<(u64, Option<Flag>)>>,
         meta: FlagMeta,
@@ -137,7 +142,7 @@ mod tests {
         }
 
         async fn change(&self, _: Option<&Flag>, _: &Flag, _: &FlagMeta) -> Result<Flag, FlagStoreError> {
-            panic!("nobody changes it")
+            panic!("the watch must not change the flag")
         }
 
         fn lead(&self) -> Duration {
@@ -149,7 +154,7 @@ mod tests {
         }
     }
 
-    /// That of [`flag`].
+    /// The cache time of [`flag`].
     const CACHE: Duration = Duration::from_secs(2);
 
     fn flag(version: u64) -> Flag {
@@ -174,13 +179,13 @@ mod tests {
         watch_by(Arc::default(), reads)
     }
 
-    /// One that waits to send something, as a worker does.
+    /// A task that waits to send something, as a worker does.
     fn waiter(validity: &Validity) -> AbortOnDropHandle<()> {
         let validity = validity.clone();
         AbortOnDropHandle::new(tokio::spawn(async move { validity.fresh().await }))
     }
 
-    /// RUNBOOK: *the flag could not be read in time for …*: the flag's table does not answer, or always too late, for 30 s
+    /// RUNBOOK: *the flag could not be read in time for …*: the flag's table does not answer, or answers too late, for 30 s
     /// longer than `max_cache_seconds`.
     #[tokio::test(start_paused = true)]
     async fn a_flag_that_always_answers_too_late_stops_the_phase() {
@@ -188,7 +193,7 @@ mod tests {
         let (stop, validity, _watch) = watch(vec![(3, Some(flag(7)))]);
         sleep(CACHE).await;
         let waiting = waiter(&validity);
-        timeout(Duration::from_secs(600), stop.stopping()).await.expect("it stops");
+        timeout(Duration::from_secs(600), stop.stopping()).await.expect("the phase stops");
         let took = began.elapsed();
         assert!(took > CACHE + PATIENCE && took < CACHE + PATIENCE + 2 * ATTEMPT, "{took:?}");
         assert!(!waiting.is_finished());
@@ -198,7 +203,7 @@ mod tests {
         assert!(said.starts_with(expected), "{said}");
     }
 
-    /// Answers that come in time now and then are enough, and so are some that are late among errors.
+    /// An answer in time now and then is enough, even if others are late.
     #[tokio::test(start_paused = true)]
     async fn the_time_counts_from_when_the_flag_was_last_read_in_time() {
         let late = || vec![(3, Some(flag(7))); 9];
@@ -206,7 +211,7 @@ mod tests {
         let (stop, _, _watch) = watch([late(), in_time(), late(), in_time(), late(), in_time()].concat());
         sleep(Duration::from_secs(600)).await;
         assert!(!stop.is_stopping(), "{:?}", stop.reason());
-        // Late answers and none at all count together.
+        // Late answers and missing answers count together.
         let mixed =
             [vec![(3, Some(flag(7))); 5], vec![(100, None); 2], vec![(3, Some(flag(7))); 5], in_time()].concat();
         let (stop, _, _watch) = watch(mixed);
@@ -214,13 +219,13 @@ mod tests {
         assert!(matches!(stop.reason(), Some(StopReason::FlagUnread { .. })), "{:?}", stop.reason());
     }
 
-    /// A machine that slept, or whose wall clock was set forward, tried nothing meanwhile: the flag gets as long as ever, and
-    /// the message tells for how long it was tried.
+    /// A machine that slept, or whose wall clock was set forward, tried nothing in that time. The flag still gets the full
+    /// time, and the message reports only how long it was tried.
     #[tokio::test(start_paused = true)]
     async fn a_sleep_of_the_machine_is_no_time_in_which_the_flag_was_unreadable() {
         let hung = |n| vec![(100, Some(flag(7))); n];
         let well = || vec![(0, Some(flag(7))); 2];
-        // Before an attempt that fails, and in the midst of one.
+        // The sleep begins before a failing attempt, or during one.
         for slept_at in [1.9, 4.0] {
             let jump = Arc::new(AtomicI64::new(0));
             let (stop, validity, _watch) = watch_by(Arc::clone(&jump), [well(), hung(1), well()].concat());
@@ -239,9 +244,9 @@ mod tests {
         assert!(*unread > CACHE + PATIENCE && *unread < CACHE + PATIENCE + 2 * ATTEMPT, "{unread:?}");
     }
 
-    /// A flag that is only read too late stops nothing: what is sent waits for it.
+    /// A flag that is only read too late does not stop the phase: requests wait for it.
     #[tokio::test(start_paused = true)]
-    async fn a_flag_that_is_late_holds_what_is_sent_and_stops_nothing() {
+    async fn a_late_flag_delays_requests_and_does_not_stop_the_phase() {
         let (stop, validity, _watch) = watch(vec![(4, Some(flag(7))), (4, Some(flag(7))), (0, Some(flag(7)))]);
         sleep(Duration::from_secs(3)).await;
         assert!(!validity.is_fresh() && !stop.is_stopping());
@@ -252,9 +257,9 @@ mod tests {
         assert!(validity.is_fresh() && !stop.is_stopping(), "{:?}", stop.reason());
     }
 
-    /// What happened is said: it moved from here to there, or it could not be read in time for so long.
+    /// The message says what happened: the flag moved from one state to another, or how long it could not be read in time.
     #[tokio::test(start_paused = true)]
-    async fn a_flag_that_moved_and_one_that_cannot_be_read_are_told_apart() {
+    async fn a_moved_flag_and_an_unreadable_flag_give_different_messages() {
         let (stop, _, _watch) = watch(vec![(0, Some(flag(7))), (0, Some(flag(8)))]);
         stop.stopping().await;
         let said = stop.reason().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! The driver: carries out the playbook's next step, and the passes that a step asks for.
+//! The driver: carries out the playbook's next step, and the passes that a step needs.
 
 mod advance;
 mod flag_watch;
@@ -29,64 +29,65 @@ use crate::plan::Plan;
 use crate::playbook::{Event, Kind, Mark, Phase, State, What};
 use crate::ratelimit::Budgets;
 use crate::state::{self, KeptFact, RunId, StoreError};
-/// What a migration is conducted with.
+/// Everything needed to carry out a migration.
 pub struct Driver {
     /// The plan.
     pub plan: Plan,
-    /// Where its items come from and where its writes go.
+    /// The source of its items and the sink of its writes.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
     /// When it was described.
     pub described: Instant,
-    /// What the phases may take.
+    /// The capacity that the phases may use.
     pub budgets: Budgets,
     /// The state file.
     pub store: state::State,
-    /// How everything is stopped.
+    /// Stops everything.
     pub stop: Stopper,
-    /// The clocks and the randomness of its passes. Its own timestamps come from the clock that it was opened with.
+    /// The clocks and the randomness of its passes. The driver's own timestamps come from the clock given to
+    /// [`Driver::open`].
     pub machine: Machine,
-    /// Whether the lease is still this process's; `None` if the migration has no lease.
+    /// Whether this process still holds the lease; `None` if the migration has no lease.
     pub lease: Option<Validity>,
-    /// What hears of its passes.
+    /// Receives the notices of its passes.
     pub observer: Arc<dyn Observer>,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
     input: OperatorInput,
     confirmed: bool,
     state: State,
-    /// What this process has gone over the table for, to the end.
+    /// The passes that this process has completed.
     swept: Vec<Phase>,
-    /// The flag's version when this process read it first.
+    /// The version of the flag when this process first read it.
     first: Option<u64>,
-    /// The newest run when each phase last began.
+    /// The newest run when each phase last began. Runs after it belong to that phase's last beginning.
     begun: Vec<(Phase, RunId)>,
-    /// What it does is part of the way back, which no limit holds up.
+    /// Whether this is part of the way back, which no limit blocks.
     goes_back: bool,
     /// The flag that was last recorded as seen.
     seen: Option<Box<SeenFlag>>,
-    /// How long an earlier state of it may still be obeyed.
+    /// How long an earlier state of the flag may still be obeyed.
     watched: Watched,
 }
 
-/// What a [`Driver`] is made of, beside the state file and the flag.
+/// The parts of a [`Driver`] other than the state file and the flag.
 pub struct Stage {
     /// The plan.
     pub plan: Plan,
-    /// Where its items come from and where its writes go.
+    /// The source of its items and the sink of its writes.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
     /// When it was described.
     pub described: Instant,
-    /// What the phases may take.
+    /// The capacity that the phases may use.
     pub budgets: Budgets,
 }
 
 impl Driver {
-    /// Continues the migration of a state file. If nothing but a preflight is recorded, and the plan now names another
-    /// flag or none, the record is deleted. Changes nothing else yet.
+    /// Opens the migration of a state file. If only a preflight is recorded and the plan now names another flag, or no flag,
+    /// it deletes that record. It changes nothing else.
     pub async fn open(
         stage: Stage,
         store: state::State,
@@ -99,7 +100,8 @@ impl Driver {
         let other = other_flag(store.kept(KeptFact::FlagPlace).await?, &plan);
         let another_way = state.kind().is_some_and(|before| before != kind_of(&plan, &state));
         if (other.is_some() || another_way) && store.forget_unbegun().await? {
-            (state, begun) = (State::default(), Vec::new());
+            state = State::default();
+            begun = Vec::new();
         } else if let Some(other) = other {
             return Err(other);
         }
@@ -129,12 +131,12 @@ impl Driver {
         })
     }
 
-    /// What is known of the migration.
+    /// Everything known about the migration.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Whether a repair removes values that nothing implies.
+    /// Whether a repair removes values that the plan does not imply.
     pub fn repairs_by_removing(&self) -> bool {
         self.input.repair_remove
     }
@@ -143,7 +145,7 @@ impl Driver {
         kind_of(&self.plan, &self.state)
     }
 
-    /// The flag as it is now: the one that applications read, or what was stated in its place.
+    /// The current flag: the one that applications read, or the stated facts in its place.
     pub async fn flag(&self) -> Result<Option<Flag>, DriverError> {
         match &self.flags {
             Some(flags) => Ok(read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag)),
@@ -151,7 +153,7 @@ impl Driver {
         }
     }
 
-    /// Records what the operator accepted by name in the preflight, and makes the flag if it does not exist yet.
+    /// Records what the operator accepted by name in the preflight, and creates the flag if it does not exist yet.
     pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), DriverError> {
         if let Some(flags) = &self.flags {
             if let Some(place) = &self.plan.cutover.flag {
@@ -167,12 +169,12 @@ impl Driver {
         self.record(What::PreflightAccepted { kind: self.kind(), accepted }).await
     }
 
-    /// What was asked is confirmed, for this command.
+    /// Notes that the operator confirmed this command.
     pub fn confirm(&mut self) {
         self.confirmed = true;
     }
 
-    /// Waits for so long; false when the command is asked to stop before.
+    /// Waits this long. Returns false if the command is asked to stop earlier.
     pub async fn wait(&self, left: Duration) -> bool {
         tokio::select! {
             biased;
@@ -182,7 +184,7 @@ impl Driver {
     }
 
     async fn record(&mut self, what: What) -> Result<(), DriverError> {
-        // The history is in order, also where the clock was set back.
+        // The history stays in order, even if the clock was set back.
         let at = (self.clock)().max(self.state.latest);
         let event = Event {
             at,
@@ -190,10 +192,10 @@ impl Driver {
             flag: self.seen.as_ref().map(|seen| Mark::of(&seen.flag)),
             what,
         };
-        // What cannot follow is never appended.
+        // An event that cannot follow is never appended.
         let next = self.state.next(&event)?;
-        let text =
-            serde_json::to_string(&event).map_err(|e| StoreError::Corrupt(format!("an event has no text: {e}")))?;
+        let text = serde_json::to_string(&event)
+            .map_err(|e| StoreError::Corrupt(format!("an event cannot be serialized: {e}")))?;
         let record = self.store.append_event(text).await?;
         note_begun(&mut self.begun, &event, record.behind);
         self.state = next;

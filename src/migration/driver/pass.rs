@@ -1,4 +1,4 @@
-//! Carries out the passes that the playbook asks for, and records their ends.
+//! Carries out the playbook's passes and records their ends.
 
 use std::sync::Arc;
 
@@ -17,35 +17,35 @@ use crate::state::{RunId, RunRecord, RunStatus, phase};
 /// How the run of a phase begins.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begins {
-    /// It is new.
+    /// The run is new.
     New,
-    /// It goes on from its checkpoints.
+    /// The run resumes from its checkpoints.
     Resumes(Box<RunRecord>),
-    /// It is complete already; only the end of its phase is not recorded yet.
+    /// The run is already complete; only the end of its phase is not recorded yet.
     Ended(Box<RunRecord>),
 }
 
 /// How far a phase got.
 #[derive(Debug)]
 pub struct PassEnd {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
     /// The result; `None` if there was nothing to do.
     pub result: Option<PassResult>,
-    /// Why it stopped before its end, if it did: the same command resumes it.
+    /// Why it stopped early, if it did; the same command resumes it.
     pub stopped: Option<StopReason>,
-    /// Some items failed, and the phase is not over without them: the same command makes another pass.
+    /// Whether some items failed and the phase cannot end without them; the same command makes another pass.
     pub unfinished: bool,
 }
 
-/// What a phase came to.
+/// The result of a phase.
 #[derive(Debug)]
 pub enum PassResult {
-    /// Of one that writes.
+    /// The result of a pass that writes.
     Worked(Box<Ended>),
-    /// Of a verification.
+    /// The result of a verification.
     Verified(Box<Verified>),
-    /// Of the failures that were tried again.
+    /// The result of retrying the failures.
     Retried(Retried),
 }
 
@@ -70,23 +70,26 @@ impl Driver {
         let plan = lifted.as_ref().unwrap_or(&self.plan);
         let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?.on(self.machine.clone());
         job.stop = self.stop.clone();
-        // The way back waits only a short time for a look at the table.
+        // On the way back, a pass waits only briefly for a description of the table.
         job.urgent = self.goes_back;
-        // Between two phases of one process may lie a week: the first look is due by then.
+        // A week may pass between two phases of one process, so the table may have to be described again first.
         job.watch_table(self.described, LOOK_EVERY);
         job.validities.extend(self.lease.clone());
         Ok(job)
     }
 
-    /// Carries out this phase's pass. A run that has begun is resumed. If this returns without a reason to stop, the end
-    /// of the phase is recorded. `restart` begins the expansion from the start.
+    /// Carries out the pass of this phase, or resumes its run. If this returns no reason to stop, the end of the phase is
+    /// recorded. `restart` begins an expand pass from the start.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
         let asked = moments();
         let flag = self.flag().await?;
         let mut job = self.job(phase)?;
         let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
-            let (flags, plan, began, stop) = (Arc::clone(flags), self.plan.clone(), flag.clone(), self.stop.clone());
+            let flags = Arc::clone(flags);
+            let plan = self.plan.clone();
+            let began = flag.clone();
+            let stop = self.stop.clone();
             FlagWatch { flags, plan, phase, began, stop }.begin(asked, moments)
         });
         let (validity, _watch) = watched.unzip();
@@ -106,9 +109,9 @@ impl Driver {
         }
     }
 
-    /// Whether somebody has accepted by name that items which are signed on the client are changed: with this command, or
-    /// with the newest run, for which a retry or a repair records it as well. A `run` that does not resume that run is
-    /// accepted anew.
+    /// Whether the operator accepted by name that this pass changes items signed on the client: with this command or, for
+    /// every pass except a new expand run, with the newest run. A retry and a repair record the acceptance with that run too.
+    /// A `run` that does not resume it needs a new acceptance.
     async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
         let run = self.store.current_run(phase::EXPAND).await?;
         let of_before = phase != Phase::Expand || (!restart && matches!(self.begins(phase).await?, Begins::Resumes(_)));
@@ -134,7 +137,7 @@ impl Driver {
         Ok(stopped)
     }
 
-    /// Records the end of a phase. If the flag was moved under its last pages, returns the reason instead.
+    /// Records the end of a phase. If the flag moved during its last pages, returns the reason instead.
     pub(super) async fn put_end(
         &mut self,
         phase: Phase,

@@ -1,4 +1,4 @@
-//! Shows the progress of a pass, and keeps its pace in the state, while the pass works.
+//! Shows the progress of a running pass, and stores its pace in the state.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Driver {
     }
 }
 
-/// A pass, as it is shown while it lasts: in a line, and in the state file.
+/// The display of a running pass: a progress line, and the pace in the state file.
 pub(super) struct Shown {
     line: Option<Line>,
     _kept: AbortOnDropHandle<()>,
@@ -39,10 +39,11 @@ impl Shown {
     }
 }
 
-/// Keeps the pace of a pass in the state file for `status`, and tells the observer, until it is dropped.
+/// Stores the pace of a pass in the state file for `status`, and reports to the observer, until the handle is dropped.
 fn keep_pace(store: state::State, watched: Watched, wall: Clock, observer: Arc<dyn Observer>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let (start, mut tick) = (Instant::now(), tokio::time::interval(KEPT_EVERY));
+        let start = Instant::now();
+        let mut tick = tokio::time::interval(KEPT_EVERY);
         let mut pace = Pace::new(watched.items_before, watched.item_estimate);
         loop {
             tick.tick().await;
@@ -56,7 +57,7 @@ fn keep_pace(store: state::State, watched: Watched, wall: Clock, observer: Arc<d
                 throttled: now.throttled,
             });
             let kept = KeptPace::of(&pace, wall());
-            // A store that fails stops the pass by its commits; that `status` does not know the pace is no reason.
+            // If the store fails, the next commit stops the pass. A missing pace alone is no reason to stop.
             let _ = store.keep(KeptFact::Pace, kept.to_json().to_string()).await;
         }
     }))

@@ -1,4 +1,4 @@
-//! How this process sees the flag, and what it records about it.
+//! How this process reads the flag, and what it records about it.
 
 use jiff::Timestamp;
 
@@ -8,16 +8,16 @@ use crate::migration::begun::read;
 use crate::migration::{DriverError, Seen};
 use crate::state::KeptFact;
 
-/// The state of the flag that this process recorded, or found recorded.
+/// A state of the flag that this process recorded or found recorded.
 pub(super) struct SeenFlag {
     at: Timestamp,
     pub(super) flag: Flag,
-    /// Nobody obeys an earlier state any more.
+    /// Whether nobody obeys an earlier state any more.
     settled: bool,
 }
 
 impl Driver {
-    /// Reads the flag.
+    /// Reads the flag and notes when it was seen.
     pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, DriverError> {
         let Some(flags) = &self.flags else { return Ok(None) };
         let lead = flags.lead();
@@ -37,7 +37,7 @@ impl Driver {
         Ok(Some((flag, meta)))
     }
 
-    /// The flag was changed to this, and the change is in effect.
+    /// Notes that this process changed the flag to this, and records it.
     pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         self.watched.made(flag);
         self.keep_seen(flag, meta).await
@@ -47,13 +47,13 @@ impl Driver {
         Ok(self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?)
     }
 
-    /// The flag as a command of this state file saw it last; as it is created where none did.
+    /// The flag as a command on this state file last saw it. If none did, the flag as it would be created.
     pub(super) async fn last_seen(&self) -> Result<Flag, DriverError> {
         let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
         Ok(self.seen_before().await?.map_or(first, |seen| seen.flag))
     }
 
-    /// One durable line for each state of the flag that this process meets, and one more when nobody obeys an earlier one.
+    /// Records each new state of the flag durably, and once more when nobody obeys an earlier state any more.
     pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         let settled = self.watched.left().is_zero();
         let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);

@@ -1,4 +1,4 @@
-//! Verification, and the repairs that it makes.
+//! Carries out verifications and repairs.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::migration::DriverError;
 use crate::passes::verify::{Stage, Truth, Truths, VerifyInput, begin, verify};
 use crate::playbook::{Kind, Phase, Scope, Way, What};
 use crate::state::{Asked, phase};
-/// Clusters of a sample, where nobody says how many: none of them differing bounds those that do to 0.075 %.
+/// Default number of clusters in a sample. If none of them differs, at most 0.075 % of all clusters differ.
 const DEFAULT_SAMPLE: u32 = 4_000;
 
 impl Driver {
@@ -50,14 +50,15 @@ impl Driver {
                 Scope::Full => report.mismatches,
                 Scope::Sampled => report.found(),
             };
-            let (hash, compared) = (hash.clone(), Some(report.compared));
+            let hash = hash.clone();
+            let compared = Some(report.compared);
             let what = What::Verified { scope, repair, mismatches, plan, hash, compared };
             stopped = self.end(phase, flag, what).await?;
         }
         Ok(PassEnd { phase, result: Some(PassResult::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
-    /// What a verification that begins now holds items against.
+    /// The stage and the truths that a verification would use now.
     pub async fn verifies_by(&self) -> Result<(Stage, Truths), DriverError> {
         Ok(self.held_against(self.flag().await?.as_ref()))
     }

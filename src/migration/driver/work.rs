@@ -30,7 +30,7 @@ impl Driver {
                 Begins::New | Begins::Resumes(_) => None,
             };
             let what = What::PhaseComplete { phase, scanned };
-            // One that another process went over the table for is not this command's own.
+            // If another process carried out the pass, it does not count as a pass of this command.
             let stopped = match begins {
                 Begins::Ended(_) => self.put_end(phase, flag, what).await?,
                 Begins::New | Begins::Resumes(_) => self.end(phase, flag, what).await?,
@@ -42,7 +42,7 @@ impl Driver {
             (true, ..) => Begin::Restart,
             (_, Begins::Resumes(_), _) | (.., None) => Begin::ResumeOrNew,
             (.., Some(run)) if run.status == RunStatus::Complete => Begin::Again,
-            // One of before: its way was left, and comes no more.
+            // A run from an abandoned direction; it will not be resumed.
             (.., Some(_)) => Begin::Restart,
         };
         let new = NewRun {
@@ -51,7 +51,8 @@ impl Driver {
             tool_version: env!("CARGO_PKG_VERSION").into(),
             table_items_estimate: Some(self.description.item_count),
         };
-        // What the pass before has not met would count as there before the migration, although that pass may have written it.
+        // An item that the earlier pass has not read would count as preexisting, although that pass may have written it. So a
+        // baseline pass covers the rest first.
         if (phase, how) == (Phase::Expand, Begin::Restart) && !self.complete_baseline(job).await? {
             let stopped = self.stop.reason().cloned();
             return Ok(PassEnd { phase, result: None, stopped, unfinished: false });
@@ -73,20 +74,20 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Worked(Box::new(ended))), stopped, unfinished })
     }
 
-    /// Items that a complete run read, if it read strongly consistently.
+    /// Number of items that a complete run read, if it read strongly consistently.
     async fn read_by(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, DriverError> {
         let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
         let strongly = again || job.reads_consistently();
         Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
     }
 
-    /// Whether a run left failures that its phase cannot be over with. Those of expand are `failures retry`'s.
+    /// Whether a run left failures that keep its phase from ending. Failures of expand do not: `failures retry` handles them.
     async fn left_failures(&self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Whether the operator leaves items that failed on the way back as they are. If so, records the reason, with the
-    /// number of items that the pass before this command had left as failures. Items that fail later exceed that number.
+    /// Whether the operator leaves items that failed on the way back as they are. If so, records the reason with the current
+    /// number of failures. The override does not cover items that fail later.
     async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.input.force.clone().filter(|_| goes_back) else { return Ok(false) };
@@ -102,8 +103,8 @@ impl Driver {
         job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual_writes));
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
         let line = self.line(&job, pass.total_segments, Some(&self.store.totals(pass.id).await?));
-        let met = job.complete_baseline(&self.store).await;
+        let done = job.complete_baseline(&self.store).await;
         line.clear().await;
-        Ok(met?)
+        Ok(done?)
     }
 }

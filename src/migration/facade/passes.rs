@@ -1,4 +1,4 @@
-//! The passes after the cutover: contract, or rollback.
+//! The writing passes after the cutover: contract and rollback.
 
 use crate::migration::target::Target;
 use crate::migration::{
@@ -7,7 +7,7 @@ use crate::migration::{
 use crate::playbook::Goal;
 use crate::preflight::{check_begun_plan, check_way_back};
 impl Migration {
-    /// Removes the old attribute, or resumes the removal. This cannot be undone.
+    /// Removes the old attribute, or resumes its removal. This cannot be undone.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The expand phase: `run`, and the retry of its failures.
+//! The expand phase: `run` and the retry of its failures.
 
 use crate::migration::outcome::recorded_run;
 use crate::migration::preflight::{is_complete, recorded};
@@ -15,8 +15,8 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The table or the state file cannot be opened; the preflight or the playbook refuses; the observer does not confirm;
-    /// or progress cannot be stored. A run that stops at a limit is not an error: [`RunOutcome::stopped`] says why.
+    /// The table or the state file cannot be opened, the preflight or the playbook refuses, the observer does not confirm, or
+    /// progress cannot be stored. A run that stops at a limit is not an error: [`RunOutcome::stopped`] says why.
     ///
     /// # Example
     ///
@@ -31,7 +31,7 @@ impl Migration {
     /// ```
     pub async fn run(&self, options: &RunOptions) -> Result<RunOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
-        // Before the state file is made: a run that is refused leaves no trace.
+        // This comes before the state file is created, so a refused run leaves no trace.
         let accepted = self.hold(options, &target).await?;
         if options.again && !recorded(&target, EXPAND).await.is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {
             return Err(MigrationError::NoCompletePass);
@@ -55,8 +55,8 @@ impl Migration {
         Ok(RunOutcome { target, ended, worked, stopped })
     }
 
-    /// Runs the preflight of a new or resumed run, and returns the findings that were accepted. Skips it if the run is
-    /// complete and nothing will be written.
+    /// Runs the preflight of a new or resumed run, and returns the accepted findings. Skips it if the run is complete and
+    /// nothing will be written.
     async fn hold(&self, options: &RunOptions, target: &Target) -> Result<Vec<String>, MigrationError> {
         let job = target.job()?;
         let recorded = recorded(target, EXPAND).await.filter(|_| !options.restart);

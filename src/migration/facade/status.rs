@@ -6,12 +6,12 @@ use crate::clock::wall;
 use crate::migration::{Migration, MigrationError, Seen, StatusOptions, StatusOutcome, known, read_now};
 use crate::state;
 use crate::telemetry::{KeptBudgets, KeptPace};
-/// The flag is read for at most this long for a status.
+/// How long `status` tries to read the flag.
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
 
 impl Migration {
-    /// Where the migration is and which command is next, from the state file and the flag. Can be called while another
-    /// command is running, and after its process died. Changes nothing.
+    /// The current stage of the migration and the next command, from the state file and the flag. You can call this while
+    /// another command is running, or after its process died. Changes nothing.
     ///
     /// # Errors
     ///
@@ -27,7 +27,8 @@ impl Migration {
     /// # }
     /// ```
     pub async fn status(&self, options: &StatusOptions) -> Result<StatusOutcome, MigrationError> {
-        let (plan, file) = (self.plan(), state::read(&self.state)?);
+        let plan = self.plan();
+        let file = state::read(&self.state)?;
         let summary = file.summary().await?;
         let read = match Seen::of(file.as_ref()).await.is_some() && !options.offline {
             true => Some(Box::pin(read_now(plan, wall(), FLAG_LIMIT)).await),

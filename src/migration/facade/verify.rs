@@ -5,12 +5,12 @@ use crate::migration::{
 };
 use crate::playbook::{Goal, Scope};
 use crate::preflight::check_begun_plan;
-/// Clusters that a sample draws at most.
+/// Maximum number of clusters in a sample.
 const MAX_CLUSTERS: u32 = 1_000_000;
 
 impl Migration {
-    /// Compares the table with the plan by shadow reads, or resumes a comparison that was stopped. With
-    /// [`VerifyOptions::repair`] it fixes mismatches.
+    /// Compares the table with the plan by shadow reads, or resumes a stopped comparison. With [`VerifyOptions::repair`], it
+    /// fixes mismatches.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Migration {
         let order = Order::of(Goal::Verify { scope, repair: *repair }, accept, question);
         let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
         session.close().await?;
-        // The result counts, not whether a stop was asked for after it was recorded.
+        // The recorded result counts, even if a stop was requested after it was recorded.
         Ok(match passes.into_iter().next_back() {
             Some(PassEnd { result: Some(PassResult::Verified(verified)), stopped, .. }) => {
                 VerifyOutcome { verified: Some(*verified), stopped }

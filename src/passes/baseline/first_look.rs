@@ -1,6 +1,6 @@
-//! The first look at a page's items: which of them have their new attribute before the migration writes any.
+//! The first look at the items of a page: which of them have their new attribute before the migration writes any of them.
 //!
-//! `state/sqlite/journal.rs` explains why this is recorded for items instead of pages, and what later passes do.
+//! `state/sqlite/journal.rs` explains why this is recorded per item and not per page, and what later passes do with it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,19 +14,20 @@ pub struct FirstLook {
     changes: Arc<Changes>,
     store: Arc<dyn History>,
     session: SessionId,
-    /// Earlier sessions may have written items of pages that they did not commit.
+    /// Whether earlier sessions may have written items in pages that they did not commit.
     resumed: bool,
-    /// Those items, of the segments under way.
+    /// Those items, for the segments in progress.
     under_way: Mutex<HashMap<u32, Arc<HashSet<Digest>>>>,
 }
 
 impl FirstLook {
-    /// For a session of a run that is the first to meet the table's items; `resumed` where it had sessions before.
+    /// For a session of the first run over the table's items. `resumed` is whether the run had sessions before.
     pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, session: SessionId, resumed: bool) -> FirstLook {
         FirstLook { changes, store, session, resumed, under_way: Mutex::default() }
     }
 
-    /// Looks at the items of a page. When it returns, what it found is durable: only then may one of them be written.
+    /// Records the baseline of a page's items. Only after this returns may any of them be written, because only then is the
+    /// baseline durable.
     pub(crate) async fn record_baseline(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
         let nothing = BaselinePage::empty(self.session, segment, number);
@@ -36,11 +37,11 @@ impl FirstLook {
             if baseline.preexisting.is_empty() && baseline.pairs.is_empty() && !baseline.may_write {
                 continue;
             }
-            // Without its key an item is rejected.
+            // An item without its key is rejected later.
             let Some(key) = self.changes.key().key_of(item) else { continue };
             let digest = Digest::of_text(&key.to_text());
             if written.contains(&digest) {
-                // A write of the killed session may have filled them, or a live writer behind it.
+                // A write of the killed session may have filled them, or a later live writer.
                 let targets = self.changes.skipped_targets(item);
                 page.filled.extend((!targets.is_empty()).then(|| Filled { key, targets, refused: Vec::new() }));
                 continue;
@@ -59,13 +60,13 @@ impl FirstLook {
         self.store.record_baseline(page).await
     }
 
-    /// A segment's last page is processed: nothing of it is looked up any more.
+    /// Notes that a segment's last page is processed, so its items are not looked up any more.
     pub(crate) fn left(&self, segment: u32) {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }
 
-    /// Items of a segment that an earlier session may have written in pages that it did not commit: a handful of pages for
-    /// each session that was killed. They stay on record until the segment ends.
+    /// Items of a segment that an earlier session may have written in pages it did not commit: a handful of pages for each
+    /// killed session. They stay recorded until the segment ends.
     async fn written_before(&self, segment: u32) -> Result<Arc<HashSet<Digest>>, StoreError> {
         if !self.resumed {
             return Ok(Arc::default());

@@ -1,9 +1,10 @@
-//! The rest of a first pass that was stopped, looked at and not written.
+//! Records the rest of the baseline after the first pass was stopped. Writes no item.
 //!
 //! Only items that the first pass has read have a baseline (`first_look.rs`). If that pass was stopped, a rollback and a
-//! run from the beginning need the baseline of the other items too, and cannot tell these from items that the pass has
-//! written. So its open segments are read to their ends as the pass would have read them, with the first look and its
-//! checkpoints, but without a write. That can be killed like the pass itself. When it is done, every item has been read.
+//! restarted run need the baseline of the other items too, and cannot distinguish them from items that the pass has written.
+//! So this reads the open segments of the pass to their ends, just as the pass would have read them, with the first look and
+//! the pass's checkpoints, but without writes. It can be killed like the pass itself. When it is done, every item has been
+//! read.
 
 use std::sync::Arc;
 
@@ -17,18 +18,18 @@ use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
 use crate::state::{Begin, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
-/// What is stored as the reason why the pass ended.
-const ENDED: &str = "it was ended: the items that it had not met were looked at, and not written";
+/// The stored reason why the pass ended.
+const ENDED: &str = "ended: it recorded the baseline of the items that it had not read, and wrote nothing";
 
 impl Job {
-    /// Has every item met by the first pass, if that was begun and stopped; to be called before a run that begins anew
-    /// ([`Begin::Restart`]), with a job of its own. It writes nothing, and is counted to the stopped pass; but as a part of
-    /// what begins anew it may spend as much as a new run, and read all items.
+    /// Records the baseline of every item that the first pass did not reach, if that pass was begun and stopped. Call it
+    /// before a restarted run ([`Begin::Restart`]), with a job of its own. It writes no item, and its spend counts for the
+    /// stopped pass. But because it belongs to the restarted run, it may spend as much as a new run, and read all items.
     ///
-    /// False where it was stopped; it then goes on where it was when it is called again.
+    /// Returns false if it was stopped; the next call continues from there.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
         let Some(pass) = self.begin_look(store).await? else { return Ok(true) };
-        tracing::info!("what the stopped run has not read is looked at first, and not written");
+        tracing::info!("recording the baseline of items that the stopped run has not read; nothing is written");
         let before = store.begin_spend(pass.session(), self.allowance.prices()).await?;
         self.allowance.begin_beside(store.spend_ledger(), pass.session(), before, pass.look_from);
         self.stop_at_limits();
@@ -37,7 +38,7 @@ impl Job {
         baseline
     }
 
-    /// The same within a session of another run, of whose limits it spends.
+    /// The same within a session of another run; it spends from that run's limits.
     pub(crate) async fn look_through(&self, store: &State) -> Result<bool, StoreError> {
         match self.begin_look(store).await? {
             Some(pass) => self.look(store, &pass).await,
@@ -45,7 +46,7 @@ impl Job {
         }
     }
 
-    /// Begins a session of the first pass for the look, if that pass was begun and stopped.
+    /// Begins a session of the first pass for this look, if that pass was begun and stopped.
     async fn begin_look(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(None) };
         let new = NewRun {
@@ -57,7 +58,7 @@ impl Job {
         Ok(Some(store.begin(Begin::Look, new).await?.run))
     }
 
-    /// The look itself, and the end of its session. False if the look was stopped.
+    /// Runs the look and ends its session. Returns false if the look was stopped.
     async fn look(&self, store: &State, pass: &RunRecord) -> Result<bool, StoreError> {
         let requests = self.requests();
         let key = &self.description.key;
@@ -78,7 +79,7 @@ impl Job {
         Ok(baseline)
     }
 
-    /// The first pass, if it has begun and has not read every item. `None` if the plan needs no baseline.
+    /// The first pass, if it has begun but has not read every item. `None` if the plan needs no baseline.
     async fn stopped_first_pass(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = store.current_run(phase::EXPAND).await?.filter(RunRecord::is_unfinished) else {
             return Ok(None);
@@ -89,9 +90,10 @@ impl Job {
         Ok(Some(pass).filter(|_| due))
     }
 
-    /// What the first look goes by.
+    /// The expand changes that the first look needs.
     fn expansion(&self) -> Changes {
-        let (plan, key) = (&self.plan, self.description.key.clone());
+        let plan = &self.plan;
+        let key = self.description.key.clone();
         let dual_writes = self.changes.dual_writes();
         Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new()).beside_dual_writes(dual_writes)
     }

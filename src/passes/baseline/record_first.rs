@@ -7,7 +7,7 @@ use crate::engine::{
     CommitPage, ItemOutcomes, PageItems, Pages, PartialOutcome, ProcessPage, Requests, StopReason, Stopped, WritePages,
 };
 
-/// Writes pages, each after its baseline.
+/// Writes pages, each after its baseline was recorded.
 pub(crate) struct RecordFirst {
     baseline: FirstLook,
     pages: WritePages,
@@ -19,7 +19,7 @@ impl RecordFirst {
         RecordFirst { baseline, pages, requests }
     }
 
-    /// What writes and commits the pages.
+    /// Writes and commits the pages.
     pub(crate) fn pages(&self) -> &WritePages {
         &self.pages
     }
@@ -41,7 +41,8 @@ impl ProcessPage for RecordFirst {
 #[async_trait]
 impl CommitPage<ItemOutcomes> for RecordFirst {
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
-        let (segment, ends) = (pages.segment, pages.next.is_none());
+        let segment = pages.segment;
+        let ends = pages.next.is_none();
         self.pages.commit(pages).await?;
         if ends {
             self.baseline.left(segment);

@@ -1,14 +1,15 @@
-//! Which partition keys need the most: one partition key is written at its own pace, so it may decide when a run ends.
+//! Which partition keys need the most capacity. Each partition key is written at its own pace, so one key may decide when a
+//! run ends.
 
 use std::collections::HashMap;
 
 use crate::item::{PartitionHash, Units};
 
-/// So many partition keys are kept; of more, those that need the least are forgotten. What is forgotten of one key is at
-/// most about this part of the whole table, and a key that matters has more.
+/// Number of partition keys to keep; beyond that, the keys that need the least are forgotten. The forgotten load of one key
+/// is at most about this fraction of the table, and a key that matters has more.
 const KEPT: usize = 4_096;
 
-/// What the items of one partition key need.
+/// The load of one partition key's items.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Load {
     /// Write capacity units of the table.
@@ -17,22 +18,22 @@ pub struct Load {
     pub bytes: f64,
 }
 
-/// The partition keys that need the most, by hash: no key is kept.
+/// The partition keys with the largest loads, by hash: no key is stored.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heaviest {
     keys: HashMap<PartitionHash, Load>,
-    /// What may have been forgotten of any one key.
+    /// Upper bound of the forgotten load of any one key.
     forgotten: Load,
 }
 
 impl Heaviest {
-    /// Adds what an item needs.
+    /// Adds the load of an item.
     pub(crate) fn add(&mut self, key: PartitionHash, load: Load) {
         self.keys.entry(key).or_default().add(load);
         self.forget();
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds loads that were counted elsewhere.
     pub(crate) fn merge(&mut self, other: Heaviest) {
         for (key, load) in other.keys {
             self.keys.entry(key).or_default().add(load);
@@ -41,19 +42,19 @@ impl Heaviest {
         self.forget();
     }
 
-    /// At least so much is needed by the key that needs the most, of writes and of reads; they may be two keys.
+    /// Lower bound of the largest load of one key. Writes and reads may come from two different keys.
     pub fn least(&self) -> Load {
         self.keys.values().fold(Load::default(), |most, load| most.max(*load))
     }
 
-    /// And at most so much.
+    /// Upper bound of the largest load of one key.
     pub fn most(&self) -> Load {
         let mut most = self.least();
         most.add(self.forgotten);
         most
     }
 
-    /// Forgets half of the keys when there are twice as many as are kept.
+    /// Forgets half of the keys when there are twice as many as it keeps.
     fn forget(&mut self) {
         if self.keys.len() < 2 * KEPT {
             return;
@@ -76,7 +77,7 @@ impl Load {
         Load { write: self.write.max(other.write), bytes: self.bytes.max(other.bytes) }
     }
 
-    /// Seconds that it takes by itself: a partition serves three reads of 4 KB in the time of a write.
+    /// The seconds that this load takes by itself. A partition serves three reads of 4 KB in the time of one write.
     fn weight(self) -> f64 {
         self.write.max(self.bytes / 4096.0 / 3.0)
     }
@@ -94,7 +95,7 @@ mod tests {
         PartitionHash::of(&Value::S(n.to_string()))
     }
 
-    /// A collection of 5,000 units whose items come in pages between a hundred thousand other keys.
+    /// A collection of 5,000 units whose items are spread over pages among a hundred thousand other keys.
     #[test]
     fn a_heavy_key_is_found_among_many_others() {
         let mut whole = Heaviest::default();
@@ -104,7 +105,8 @@ mod tests {
             found.add(key(0), Load { write: 50.0, bytes: 5_000.0 });
             whole.merge(found);
         }
-        let (least, most) = (whole.least(), whole.most());
+        let least = whole.least();
+        let most = whole.most();
         assert_eq!(least, Load { write: 5_000.0, bytes: 500_000.0 });
         assert!(most.write < 5_030.0, "{most:?}: no more than a part in 4,096 of the others is uncertain");
         assert!(whole.keys.len() <= 2 * KEPT);
@@ -113,13 +115,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
-        /// Whatever comes in whatever order: the truth is between the bounds.
+        /// For any loads in any order, the true value is between the bounds.
         #[test]
         fn the_truth_is_between_the_bounds(
             seed in any::<u64>(), keys in 1_u32..40_000, items in 1_u32..60_000,
         ) {
             let mut random = Rng::with_seed(seed);
-            let (mut found, mut truth) = (Heaviest::default(), HashMap::<u32, f64>::new());
+            let mut found = Heaviest::default();
+            let mut truth = HashMap::<u32, f64>::new();
             for _ in 0..items {
                 // Skewed: low numbers are drawn more often.
                 let n = (f64::from(keys) * random.f64().powi(3)) as u32;

@@ -1,9 +1,9 @@
-//! A dry run: the whole pipeline but the writes. It counts what a run would do, over the table or over a sample of it.
+//! A dry run: the whole pipeline except the writes. It counts what a run would do, over the table or over a sample of it.
 //!
-//! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a
-//! stopped pass first records the items that the pass did not meet (`passes/baseline/look_through.rs`). A dry run
-//! cannot do that: for these items it counts equal values as to be removed, although some existed before, and unequal
-//! ones as diverged.
+//! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a stopped pass
+//! first records the baseline of items that the pass did not reach (`passes/baseline/look_through.rs`). A dry run cannot do
+//! that. For these items, it counts equal values as to be removed, although some existed before, and unequal values as
+//! diverged.
 
 mod heaviest;
 mod prediction;
@@ -41,7 +41,7 @@ impl DryRun {
         DryRun { changes, records, requests: job.requests(), seen: Mutex::new(Prediction::default()) }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn prediction(&self) -> Prediction {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone().sorted()
     }
@@ -57,7 +57,7 @@ async fn history_of(
     let Some((records, lookup)) = records.zip(changes.lookup()) else {
         return Ok(vec![ItemHistory::default(); items.len()]);
     };
-    // Without its key an item is rejected, whatever is recorded.
+    // An item without its key is rejected, whatever is recorded.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
     records.of(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));
@@ -65,7 +65,7 @@ async fn history_of(
     })
 }
 
-/// What a dry run makes of a number of items.
+/// The prediction for some items.
 #[derive(Default)]
 pub struct Predicted {
     counts: Counts,

@@ -1,4 +1,4 @@
-//! What a run would do, counted.
+//! Counts what a run would do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,14 @@ use crate::change::{Action, Changes, Decision, GuardedWrite, ItemHistory, Leftov
 use crate::item::{Item, ItemKey, PartitionHash, Path, Times, Units, Value, client_encryption, item_bytes};
 use crate::state::only_if_kept;
 
-/// Distinct shapes that are kept; the rest are only counted.
+/// Number of distinct shapes to keep; other shapes are not listed.
 const MAX_SHAPES: usize = 10;
 
-/// Keys that are kept of each class, and of each reason: enough to look at, few enough to read.
+/// Number of keys to keep for each class and each reason: enough to look at, few enough to read.
 const MAX_EXAMPLES: usize = 5;
 
-/// Distinct reasons that are kept: each names paths of the plan, of which there are few. The rest count as [`OTHER`].
+/// Number of distinct reasons to keep. Each names paths of the plan, and a plan has few paths. Other reasons count as
+/// [`OTHER`].
 const MAX_REASONS: usize = 20;
 
 const OTHER: &str = "other reasons";
@@ -23,30 +24,31 @@ const OTHER: &str = "other reasons";
 pub struct Prediction {
     /// Items read.
     pub scanned: u64,
-    /// Their bytes, by the tool's own estimate.
+    /// Their size in bytes, as estimated by the tool.
     pub bytes: u64,
     /// Pages read.
     pub pages: u64,
     /// Items that would be written.
     pub would_change: u64,
-    /// Items that are as the plan implies.
+    /// Items that already are as the plan implies.
     pub already_applied: u64,
-    /// Items that the plan asks nothing of.
+    /// Items for which the plan has nothing to do.
     pub nothing_to_do: u64,
-    /// Items with another value at a target, which counts as done, and nothing else to do.
+    /// Items with another value at a target that counts as done, and nothing else to do.
     pub skipped: u64,
-    /// Items with something else at a target; they would be left alone.
+    /// Items with a different value at a target; a run would leave them alone.
     pub diverged: u64,
-    /// Items whose shape does not allow a change; they would be failures.
+    /// Items whose shape does not allow a change; they would become failures.
     pub rejected: u64,
-    /// Items that would grow past 400 KB, by the tool's own estimate of their size; not among `would_change`. DynamoDB would
-    /// refuse the write, so they would be failures too.
+    /// Items that would grow past 400 KB, by the tool's own size estimate. They are not part of `would_change`. DynamoDB
+    /// would reject the write, so they would become failures too.
     pub would_exceed: u64,
-    /// Write capacity units that the writes would consume, by the table and its indexes: an estimate.
+    /// Estimated write capacity units that the writes would consume on the table and its indexes.
     pub write_units: Units,
-    /// What of it each global index would consume, by name; those that would consume nothing are left out.
+    /// The part of `write_units` that each global index would consume, by name. Indexes that would consume nothing are
+    /// omitted.
     pub index_write_units: BTreeMap<String, Units>,
-    /// What single partition keys need, of a table whose keys have more than one item each.
+    /// The loads of single partition keys, if the table's keys have more than one item each.
     pub heaviest: Heaviest,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,
@@ -54,26 +56,26 @@ pub struct Prediction {
     pub shapes: Vec<Shape>,
     /// Why items are rejected, without values; at most twenty-one.
     pub reasons: BTreeMap<String, Group>,
-    /// Items that would not be as they were before the migration, by reason.
+    /// Items that would not be exactly as before the migration, by reason.
     pub leftovers: BTreeMap<Leftover, Group>,
-    /// Keys of some items of each class; at most five.
+    /// Keys of some items of each class; at most five per class.
     pub examples: BTreeMap<Class, Vec<ItemKey>>,
     /// The types that the written paths would have.
     pub types: BTreeMap<Path, BTreeSet<&'static str>>,
-    /// How many of the values that the written paths would have are times.
+    /// How many of the values at each written path would be times.
     pub times: BTreeMap<Path, Times>,
     /// Items that need a write although they are signed or encrypted on the client.
     pub encrypted: u64,
 }
 
-/// What would become of an item.
+/// The predicted result for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// It would be written.
     WouldChange,
-    /// It is as the plan implies.
+    /// It already is as the plan implies.
     AlreadyApplied,
-    /// The plan asks nothing of it.
+    /// The plan has nothing to do for it.
     NothingToDo,
     /// A target has another value, which counts as done.
     Skipped,
@@ -85,19 +87,19 @@ pub enum Class {
     Rejected,
 }
 
-/// Items that have something in common.
+/// Items that share a reason.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Group {
-    /// How many.
+    /// Number of items.
     pub items: u64,
-    /// Keys of some; at most five.
+    /// Keys of some of them; at most five.
     pub examples: Vec<ItemKey>,
 }
 
 /// One kind of change: which paths, and of which types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Touched paths and the types they have now (`-` where there is nothing).
+    /// The touched paths and their current types (`-` if absent).
     pub before: String,
     /// The same paths after the change.
     pub after: String,
@@ -130,7 +132,7 @@ impl Class {
         }
     }
 
-    /// What a run on a quiet table makes of it.
+    /// The outcome of a run for this class on a quiet table.
     pub fn outcome(self) -> Outcome {
         match self {
             Class::WouldChange => Outcome::Applied,
@@ -209,7 +211,7 @@ impl Prediction {
         class
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds counts from elsewhere.
     pub fn merge(&mut self, other: Prediction) {
         self.scanned += other.scanned;
         self.bytes += other.bytes;
@@ -236,7 +238,7 @@ impl Prediction {
         self.encrypted += other.encrypted;
     }
 
-    /// The same, the most frequent shapes first.
+    /// The same with the most frequent shapes first.
     pub fn sorted(mut self) -> Prediction {
         self.shapes.sort_by(|a, b| b.items.cmp(&a.items).then_with(|| a.before.cmp(&b.before)));
         self
@@ -361,7 +363,8 @@ mod tests {
 
     #[test]
     fn classes_add_up_and_examples_are_few() {
-        let (mut whole, none) = (Prediction::default(), ItemHistory::default());
+        let mut whole = Prediction::default();
+        let none = ItemHistory::default();
         for n in 0..40 {
             let mut page = Prediction::default();
             page.add(&item(n, &[("old", s("v")), ("doc", Value::M(Item::new()))]), &changes(), &none);

@@ -1,4 +1,4 @@
-//! A dry run of some segments of a fine split: each is one cluster of a sample.
+//! A dry run of some segments of a fine split; each segment is one cluster of a sample.
 
 use futures::stream::{self, StreamExt};
 
@@ -10,10 +10,10 @@ use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::Stopped;
 
 /// Reads these segments of the reading's split to their ends, as many at a time as the reading has lanes. Decides on every
-/// item, and passes the counts of each segment to `each` at its end. It does not look up recorded history, so only changes
-/// that do not depend on it are allowed: those of expand. Writes nothing.
+/// item, and passes the counts of each segment to `each` at its end. It does not look up recorded history, so it supports
+/// only changes that do not depend on it: those of expand. Writes nothing.
 ///
-/// `Err` says that the job was stopped; what was handed out by then is of whole segments.
+/// Returns `Err` if the job was stopped. What `each` received by then covers only whole segments.
 pub async fn read_clusters(
     reading: &Reading,
     segments: Vec<u32>,
@@ -40,7 +40,8 @@ async fn read_cluster(
 ) -> Result<Prediction, Stopped> {
     requests.progress().segment_started();
     let mut cluster = Prediction::default();
-    let (total_segments, consistent) = (reading.total_segments, reading.consistent);
+    let total_segments = reading.total_segments;
+    let consistent = reading.consistent;
     let mut size = PageSize::first(reading, &requests);
     let mut start = None;
     loop {

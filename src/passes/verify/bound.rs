@@ -1,29 +1,32 @@
-//! What a sample of clusters proves of all of them: an exact upper bound, and how it is put.
+//! What a sample of clusters proves about all of them: an exact upper bound, and its wording.
 //!
-//! A cluster either differs (one item in it does) or not. Of `N` clusters `n` are drawn, each set of `n` as likely as any
-//! other, without replacement, and `k` of them differ: hypergeometric. The bound is the largest number `D` of differing
-//! clusters under which `k` or fewer in the sample are still not unlikely, `P(X ≤ k) ≥ 5 %`: whatever the true number is,
-//! at least 95 % of all samples give a bound that it does not exceed. No approximation, and nothing assumed of how the
-//! corruption is spread: ten items in one cluster are one differing cluster.
+//! A cluster either differs (at least one of its items does) or not. The sample draws `n` of `N` clusters without
+//! replacement, and every set of `n` is equally likely. If `k` of them differ, the distribution is hypergeometric. The bound
+//! is the largest number `D` of differing clusters for which `k` or fewer in the sample are still not unlikely: `P(X ≤ k) ≥ 5
+//! %`. Whatever the true number is, at least 95 % of all samples give a bound that it does not exceed. This is no
+//! approximation, and it assumes nothing about how the corruption is spread: ten items in one cluster are one differing
+//! cluster.
 
-/// How sure a bound is.
+/// The confidence level of a bound.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// Rounding must not make a bound too small: a probability that is so near to 5 % (relatively) counts as 5 %. The error
-/// of the logarithms below is a hundredth of it at a million clusters.
+/// Rounding must not make a bound too small, so a probability this close to 5 % (relatively) counts as 5 %. The error of the
+/// logarithms below is a hundredth of this at a million clusters.
 const SLACK: f64 = 1e-6;
 
-/// The most clusters that differ, of `population`, with 95 % confidence, when `differing` of `drawn` do.
+/// The upper bound, with 95 % confidence, of the number of differing clusters among `population`, if `differing` of `drawn`
+/// differ.
 ///
-/// Everything drawn: exactly those. Nothing drawn: all may differ.
+/// If everything was drawn, it is exactly `differing`. If nothing was drawn, all may differ.
 pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     let drawn = drawn.min(population);
     let differing = differing.min(drawn);
-    // Clusters that were drawn and do not differ.
+    // All clusters except those that were drawn and do not differ.
     let most = population - (drawn - differing);
     let is_likely = |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - SLACK);
-    // P(X ≤ k) falls as more clusters differ: the last number that is likely is found by halving.
-    let (mut likely, mut unlikely) = (differing, most + 1);
+    // P(X ≤ k) falls as more clusters differ, so bisection finds the last likely number.
+    let mut likely = differing;
+    let mut unlikely = most + 1;
     while unlikely - likely > 1 {
         let middle = likely + (unlikely - likely) / 2;
         if is_likely(middle) {
@@ -35,21 +38,23 @@ pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     likely
 }
 
-/// `P(X ≤ k)`, where `n` of `N` clusters are drawn and `m` of them are marked.
+/// `P(X ≤ k)` if `n` of `N` clusters are drawn and `m` of them are marked.
 fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
     let [population, n, m, k] = [population, drawn, marked, k].map(f64::from);
     let least = (n + m - population).max(0.0);
     if k < least {
         return 0.0;
     }
-    // The median is the mean, rounded one way or the other: from there on more than is asked for is certain to be likely,
-    // and the terms below, which would have to be summed over the mode, are not needed.
+    // The median is the mean, rounded up or down. From there on, the probability certainly exceeds what the caller asks for,
+    // so the terms below, which would have to be summed over the mode, are not needed.
     if k >= n.min(m) || k >= (n * m / population).ceil() {
         return 1.0;
     }
-    // From the term at k downwards, each from the one before: below the mode they only get smaller.
+    // Sum from the term at k downwards, each computed from the previous one. Below the mode, terms only get smaller.
     let first = choose(m, k) + choose(population - m, n - k) - choose(population, n);
-    let (mut term, mut sum, mut i) = (1.0, 1.0, k);
+    let mut term = 1.0;
+    let mut sum = 1.0;
+    let mut i = k;
     while i > least {
         term *= i * (population - m - n + i) / ((m - i + 1.0) * (n - i + 1.0));
         sum += term;
@@ -61,57 +66,58 @@ fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
     (first + sum.ln()).exp()
 }
 
-/// The logarithm of the number of ways to choose `k` of `n`.
+/// The logarithm of the number of ways to choose `k` from `n`.
 fn choose(n: f64, k: f64) -> f64 {
     factorial(n) - factorial(k) - factorial(n - k)
 }
 
-/// The logarithm of `n!`: multiplied out where `n` is small, else by Stirling's series, whose first term left out is below
+/// The logarithm of `n!`: multiplied out for small `n`, otherwise by Stirling's series, whose first omitted term is below
 /// 1e-13 from there on.
 fn factorial(n: f64) -> f64 {
     if n < 20.0 {
         return (2..=n as u32).map(f64::from).product::<f64>().ln();
     }
-    let (x, square) = (n.recip(), (n * n).recip());
+    let x = n.recip();
+    let square = (n * n).recip();
     let series = x * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0)));
     n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + series
 }
 
-/// What the clusters of a sample came to.
+/// The counts of the clusters of a sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clusters {
     /// Clusters of the table, read or not.
     pub all: u32,
-    /// Clusters drawn at random from those that are not among the next.
+    /// Clusters drawn at random from all that are not in the `large` stratum.
     pub drawn: u32,
-    /// Of the drawn ones, those with a mismatch.
+    /// Drawn clusters with a mismatch.
     pub differing: u32,
-    /// Of the drawn ones, those without an item: such a cluster cannot differ.
+    /// Drawn clusters without an item; such a cluster cannot differ.
     pub empty: u32,
-    /// Clusters of a stratum of their own that was read in full: where large item collections are.
+    /// Clusters with large item collections: a separate stratum that was read in full.
     pub large: u32,
-    /// Of those, the ones with a mismatch.
+    /// Clusters of that stratum with a mismatch.
     pub large_differing: u32,
 }
 
 impl Clusters {
-    /// The most clusters that differ, of all: those of the stratum that was read in full are known, and the bound is over
-    /// the rest. Only one of the two is uncertain, so that the sum is as sure as the bound.
+    /// The upper bound of the number of differing clusters. The stratum that was read in full is known exactly, and the bound
+    /// covers the rest. Only one of the two numbers is uncertain, so the sum has the same confidence as the bound.
     pub fn at_most(&self) -> u32 {
         self.large_differing + upper_bound(self.all - self.large, self.drawn, self.differing)
     }
 
-    /// The same in percent of all clusters, rounded up to two digits: how it is stated.
+    /// The same as a percentage of all clusters, rounded up to two digits, as reports state it.
     pub fn at_most_percent(&self) -> f64 {
         round_up(f64::from(self.at_most()) / f64::from(self.all.max(1)) * 100.0)
     }
 
-    /// The most differing clusters in percent of those that hold items, where the sample met enough empty ones to make
-    /// it another figure (more than a twentieth); rounded up alike.
+    /// The upper bound as a percentage of the clusters that hold items, also rounded up. `None` unless the sample contained
+    /// enough empty clusters (more than a twentieth) for this to be another figure.
     ///
-    /// Of the clusters with items (outside the stratum that was read in full), those drawn are a sample of their own, each
-    /// as likely as any other, though how many there are in all is not known. The figure is that of drawing with
-    /// replacement, as from ever so many: no smaller number makes a larger share possible, which a test holds it to.
+    /// The drawn clusters with items are themselves a random sample of all clusters with items outside the stratum that was
+    /// read in full, although the number of those is unknown. The figure is that of drawing with replacement, as if there
+    /// were infinitely many. No smaller number makes a larger share possible; a test checks this.
     pub fn at_most_percent_of_filled(&self) -> Option<f64> {
         let filled = self.drawn - self.empty;
         if self.empty * 20 <= self.drawn || filled == 0 {
@@ -121,18 +127,21 @@ impl Clusters {
     }
 }
 
-/// The largest share of differing clusters under which `k` or fewer of `n`, drawn with replacement, are not unlikely.
+/// The largest share of differing clusters for which `k` or fewer of `n`, drawn with replacement, are not unlikely.
 fn share_at_most(n: u32, k: u32) -> f64 {
     if k >= n {
         return 1.0;
     }
-    let (n, k) = (f64::from(n), f64::from(k));
+    let n = f64::from(n);
+    let k = f64::from(k);
     let is_likely = |share: f64| {
         if k >= n * share {
             return true;
         }
         let first = choose(n, k) + k * share.ln() + (n - k) * (-share).ln_1p();
-        let (mut term, mut sum, mut i) = (1.0, 1.0, k);
+        let mut term = 1.0;
+        let mut sum = 1.0;
+        let mut i = k;
         while i > 0.0 && term >= sum * 1e-18 {
             term *= i * (1.0 - share) / ((n - i + 1.0) * share);
             sum += term;
@@ -140,8 +149,9 @@ fn share_at_most(n: u32, k: u32) -> f64 {
         }
         (first + sum.ln()).exp() >= (1.0 - CONFIDENCE) * (1.0 - SLACK)
     };
-    let (mut likely, mut unlikely) = (k / n, 1.0);
-    // Halved so often that nothing of a double is left to halve.
+    let mut likely = k / n;
+    let mut unlikely = 1.0;
+    // After 64 bisections a double has no precision left.
     for _ in 0..64 {
         let middle = f64::midpoint(likely, unlikely);
         if is_likely(middle) {
@@ -153,17 +163,17 @@ fn share_at_most(n: u32, k: u32) -> f64 {
     unlikely
 }
 
-/// Up to two significant digits, never down; 100 stays 100.
+/// Rounds up to two significant digits, never down; 100 stays 100.
 fn round_up(percent: f64) -> f64 {
     if percent <= 0.0 {
         return 0.0;
     }
     let scale = 10_f64.powi(1 - percent.log10().floor() as i32);
-    // What has two digits already, but for the last bits of a double, is not rounded to the next.
+    // A value that already has two digits, up to the last bits of a double, is not rounded up to the next.
     (((percent * scale - 1e-9).ceil()) / scale).min(100.0)
 }
 
-/// A percentage for people, as exact as it is.
+/// A percentage for people, with exactly the digits it has.
 pub fn percent_text(percent: f64) -> String {
     let decimals = if percent > 0.0 { (1 - percent.log10().floor() as i32).clamp(0, 6) } else { 0 };
     let text = format!("{percent:.*}", usize::try_from(decimals).unwrap_or(0));
@@ -215,18 +225,19 @@ mod tests {
 
     /// P(X = 0) multiplied out, which needs no logarithm of a factorial.
     #[test]
-    fn a_million_clusters_are_no_less_exact() {
+    fn a_million_clusters_are_just_as_exact() {
         let none = |population: u32, drawn: u32, marked: u32| -> f64 {
             let ratio = |j| 1.0 - f64::from(marked) / f64::from(population - j);
             (0..drawn).map(|j| ratio(j).ln()).sum::<f64>().exp()
         };
         for (population, drawn) in [(1_000_000, 4_000), (1_000_000, 300_000), (1_000_000, 2), (65_536, 1_000)] {
             let bound = upper_bound(population, drawn, 0);
-            let (here, next) = (none(population, drawn, bound), none(population, drawn, bound + 1));
+            let here = none(population, drawn, bound);
+            let next = none(population, drawn, bound + 1);
             assert!(here >= 0.05 * (1.0 - 1e-5) && next < 0.05, "{population} {drawn}: {bound}, {here} {next}");
         }
         assert_eq!(upper_bound(1_000_000, 4_000, 0), 747);
-        // In the middle of the distribution, with many terms; and at both ends.
+        // In the middle of the distribution, with many terms, and at both ends.
         assert!(
             (52_000..54_000).contains(&upper_bound(1_000_000, 4_000, 188)),
             "{}",
@@ -249,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn factorials_are_those_of_their_product() {
+    fn factorials_equal_their_product() {
         let mut sum = 0.0;
         for n in 1..5_000_u32 {
             sum += f64::from(n).ln();
@@ -276,8 +287,12 @@ mod tests {
         // 1 - 0.05^(1/100)
         assert_eq!(many.at_most_percent_of_filled().map(percent_text), Some("3".to_owned()));
         assert_eq!(percent_text(many.at_most_percent()), "0.3");
-        assert_eq!(Clusters { empty: 1_000, ..few }.at_most_percent_of_filled(), None, "nothing is known of any");
-        // However many clusters with items there are, none makes a larger share possible.
+        assert_eq!(
+            Clusters { empty: 1_000, ..few }.at_most_percent_of_filled(),
+            None,
+            "nothing is known about any cluster with items"
+        );
+        // However many clusters with items exist, no number makes a larger share possible.
         for (filled, k) in [(100, 0), (100, 1), (100, 7), (40, 20)] {
             let clusters = Clusters { all: 1 << 19, drawn: filled + 900, empty: 900, differing: k, ..few };
             let stated = clusters.at_most_percent_of_filled().unwrap();

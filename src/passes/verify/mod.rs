@@ -1,8 +1,8 @@
-//! Parity: what a table's items are, held against what the plan implies.
+//! Parity: compares a table's items with what the plan implies.
 //!
-//! [`verify()`] reads a table, or a [`Sample`] of its clusters, holds each item against the plan ([`Parity`]), repairs what
-//! does not match where that is asked ([`Repair`]), and makes a [`VerifyReport`]. What a sample proves of the whole is
-//! an exact bound ([`Clusters`]).
+//! [`verify()`] reads a table, or a [`Sample`] of its clusters, and compares each item with the plan ([`Parity`]). On request
+//! it repairs mismatches ([`Repair`]). It produces a [`VerifyReport`]. What a sample proves about the whole table is an exact
+//! bound ([`Clusters`]).
 
 mod bound;
 mod compare;

@@ -1,4 +1,4 @@
-//! What a repair would do about the items of a report, by kind: shown before it is asked for.
+//! What a repair would do about the items of a report, by kind. The operator sees it before confirming the repair.
 
 use std::io::{Result, Write};
 
@@ -7,18 +7,18 @@ use crate::change::Strategy;
 use crate::cutover::{Truth, Truths};
 use crate::telemetry::number;
 
-/// What a repair depends on, beside the items.
+/// The inputs of a repair, other than the items.
 #[derive(Debug, Clone, Copy)]
 pub struct RepairPreview {
-    /// How the plan works.
+    /// The plan's strategy.
     pub strategy: Strategy,
-    /// The truth that the report was made under: other values are derived from it.
+    /// The truth of the report's verification: the other values are derived from it.
     pub truths: Truths,
-    /// The repair removes what nothing implies.
+    /// Whether the repair removes values that nothing implies.
     pub removes: bool,
 }
 
-/// What is written or left, of each kind, in words.
+/// Which attribute is written or left, for each kind of mismatch.
 struct Sides {
     missing: &'static str,
     stale: &'static str,
@@ -54,10 +54,11 @@ impl RepairPreview {
     }
 
     fn sides(&self) -> Sides {
-        let (new, old) = ("in the new attribute", "in the old attribute");
+        let new = "in the new attribute";
+        let old = "in the old attribute";
         match (self.truths, self.strategy) {
             (Truths::All(Truth::Old), Strategy::ExpandContract) => Sides { missing: new, stale: new, unexpected: new },
-            // What should have gone with the same write is still there.
+            // The old attribute that the same write should have removed still exists.
             (Truths::All(Truth::Old), Strategy::InPlace) => Sides { missing: new, stale: new, unexpected: old },
             (Truths::All(Truth::NewThenOld), _) => {
                 Sides { missing: "in either attribute, from the other one", stale: old, unexpected: new }
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
     use crate::passes::verify::report::tests::report;
 
-    /// Every line that writes names the attribute that it writes, and no other.
+    /// Every line about a write names the written attribute, and no other.
     #[test]
     fn each_line_names_the_attribute_that_it_writes() {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };

@@ -1,4 +1,4 @@
-//! What a complete verification found: the document that is stored, hashed and shown.
+//! The report of a complete verification: the document that is stored, hashed and shown.
 
 mod sample;
 #[cfg(test)]
@@ -15,17 +15,17 @@ use crate::state::{Verdict, VerdictCounts};
 use crate::telemetry::number;
 pub use sample::SampleReport;
 
-/// Keys of each verdict that a report names.
+/// Maximum number of keys that a report names for each verdict.
 pub const MAX_EXAMPLES: u32 = 10;
 
-/// Segments that a report lists: those that differ, and those in which writers were met.
+/// Maximum number of segments that a report lists: those that differ, and those in which a live writer interfered.
 pub const MAX_SEGMENTS: usize = 1_000;
 
-/// The report of one complete verification. It holds keys, and no other attribute values.
+/// The report of one complete verification. It contains keys, but no other attribute values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct VerifyReport {
-    /// Version of this form.
+    /// Version of this format.
     pub schema_version: u32,
     /// `verify`.
     #[serde(rename = "type")]
@@ -36,64 +36,64 @@ pub struct VerifyReport {
     pub fingerprint: String,
     /// The table.
     pub table_arn: String,
-    /// Its id, where the engine has one.
+    /// The table's id, if the engine has one.
     pub table_id: Option<String>,
     /// The run in the state file.
     pub run: i64,
-    /// `all`, or `sample`.
+    /// `all` or `sample`.
     pub scope: String,
-    /// `expanded`, or `contracted`.
+    /// `expanded` or `contracted`.
     pub stage: String,
-    /// The side that the other one is derived from: `old`, `new_then_old` or `new`.
+    /// The side that the other side is derived from: `old`, `new_then_old`, `new`, `new_on_the_way_back` or `percent_N`.
     pub truth: String,
-    /// Version of the cutover flag throughout; none where there is no flag.
+    /// Version of the cutover flag during the whole verification; `None` without a flag.
     pub flag_version: Option<u64>,
     /// Whether mismatching items were repaired.
     pub repair: bool,
-    /// Whether values that nothing implies were removed, too.
+    /// Whether values that nothing implies were also removed.
     #[serde(default)]
     pub repair_remove: bool,
-    /// When it was begun: nothing was read before.
+    /// When it began; nothing was read before.
     pub began_at: String,
     /// When it was complete.
     pub ended_at: String,
     /// Items that were read.
     pub compared: u64,
-    /// By what came of them, as they were found.
+    /// Items that matched when they were read.
     pub matching: u64,
-    /// With another value at a target, which `on_existing = "skip"` counts as done.
+    /// Items with another value at a target, which `on_existing = "skip"` counts as done.
     #[serde(default)]
     pub skipped: u64,
-    /// Without a value that the truth implies.
+    /// Items without a value that the truth implies.
     pub missing: u64,
-    /// With another value than it implies.
+    /// Items with another value than the truth implies.
     pub stale: u64,
-    /// With a value that it does not imply.
+    /// Items with a value that the truth does not imply.
     pub unexpected: u64,
-    /// Of the matching ones: items that had the new attribute alone before the migration.
+    /// Matching items that had only the new attribute before the migration.
     #[serde(default)]
     pub new_alone: u64,
-    /// Met between two states of a live writer: they matched, or were gone, when they were read again.
+    /// Items read between two writes of a live writer: when they were read again, they matched or were gone.
     pub raced: u64,
-    /// Of missing, stale and unexpected, those that a repair brought to equality.
+    /// Missing, stale and unexpected items that a repair made equal.
     pub repaired: u64,
-    /// Those that are left: 0 says that parity holds.
+    /// Mismatches that are left; 0 means that parity holds.
     pub mismatches: u64,
-    /// Diverged items on record that were seen equal, or gone, and are settled.
+    /// Recorded diverged items that this verification found equal or gone, and therefore closed.
     pub diverged_closed: u64,
     /// Read capacity units that it consumed.
     pub read_units: f64,
-    /// Write capacity units, of repairs.
+    /// Write capacity units that repairs consumed.
     pub write_units: f64,
     /// Segments that were read.
     pub segments_read: u64,
-    /// Those of them that hold a mismatch, as it was found.
+    /// Segments among them in which a mismatch was found.
     pub segments_differing: u64,
-    /// The first thousand segments that hold a mismatch or in which a writer was met.
+    /// The first thousand segments with a mismatch, or in which a live writer interfered.
     pub segments: Vec<SegmentReport>,
-    /// What the sample means; none where the whole table was read.
+    /// What the sample proves; `None` if the whole table was read.
     pub sample: Option<SampleReport>,
-    /// Ten mismatching items of each verdict at most.
+    /// At most ten mismatching items of each verdict.
     pub examples: Vec<Example>,
 }
 
@@ -123,16 +123,16 @@ pub struct Example {
     pub verdict: String,
     /// Its key, as DynamoDB JSON.
     pub key: Json,
-    /// Where.
+    /// The paths that differ.
     pub paths: Vec<String>,
     /// Whether it was repaired.
     pub repaired: bool,
-    /// What stood against a repair.
+    /// What prevented a repair.
     pub why: Option<String>,
 }
 
 impl VerifyReport {
-    /// Whether the table was read as a whole.
+    /// Whether the whole table was read.
     pub fn is_full(&self) -> bool {
         self.sample.is_none()
     }
@@ -142,9 +142,9 @@ impl VerifyReport {
         self.missing + self.stale + self.unexpected
     }
 
-    /// The document: one text for one report (keys in order, no spaces).
+    /// The canonical document: exactly one text for one report (keys in order, no spaces).
     pub fn canonical(&self) -> serde_json::Result<String> {
-        // Through a value, whose maps are ordered by key.
+        // Convert to a JSON value first, because its maps are ordered by key.
         serde_json::to_value(self).map(|json| json.to_string())
     }
 
@@ -153,7 +153,7 @@ impl VerifyReport {
         serde_json::from_str(text)
     }
 
-    /// SHA-256 of a canonical document, in hexadecimal digits: how a cutover names the report that it rests on.
+    /// SHA-256 of a canonical document, in hexadecimal digits. A cutover names its report by this hash.
     pub fn hash_of(canonical: &str) -> String {
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -165,22 +165,22 @@ impl VerifyReport {
         let truth = match self.truth.as_str() {
             "old" => "the old values are the truth",
             "new" => "the new values are the truth",
-            "new_on_the_way_back" => "the new values are the truth, and old ones without a new one stay",
+            "new_on_the_way_back" => "the new values are the truth, and old values without a new one stay",
             by_key if by_key.starts_with("percent_") => {
-                "the new values are the truth for the keys that are read there by now, the old ones for the others"
+                "the new values are the truth for keys that are already read there, the old ones for the others"
             }
-            _ => "the new values are the truth, and the old ones where there is none",
+            _ => "the new values are the truth, or the old ones if the new ones are missing",
         };
         let flag = self.flag_version.map_or(String::new(), |version| format!(" (version {version} of the flag)"));
         writeln!(out, "  {truth}{flag}")?;
         writeln!(out, "  {:<16} {:>14}", "items compared", number(self.compared))?;
         for (label, items, note) in [
             ("matching", self.matching, ""),
-            ("skipped", self.skipped, "  another value was there before; on_existing = \"skip\" counts it as done"),
-            ("missing", self.missing, "  a value that the truth implies is not there"),
-            ("stale", self.stale, "  another value than the truth implies"),
+            ("skipped", self.skipped, "  another value existed before; on_existing = \"skip\" counts it as done"),
+            ("missing", self.missing, "  a value that the truth implies is missing"),
+            ("stale", self.stale, "  a value differs from what the truth implies"),
             ("unexpected", self.unexpected, "  a value that the truth does not imply"),
-            ("raced", self.raced, "  a live writer was in between; no mismatch"),
+            ("raced", self.raced, "  a live writer changed the item meanwhile; no mismatch"),
         ] {
             writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
         }
@@ -193,7 +193,9 @@ impl VerifyReport {
             )?;
         }
         if self.repair {
-            let (found, repaired, left) = (number(self.found()), number(self.repaired), number(self.mismatches));
+            let found = number(self.found());
+            let repaired = number(self.repaired);
+            let left = number(self.mismatches);
             writeln!(out, "  found {found}, repaired {repaired}, left {left}")?;
             if self.unexpected > 0 && !self.repair_remove {
                 writeln!(
@@ -204,9 +206,10 @@ impl VerifyReport {
         }
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
-            writeln!(out, "  diverged items on record that are equal by now, or gone: {closed}, settled")?;
+            writeln!(out, "  recorded diverged items that are now equal or gone: {closed} closed")?;
         }
-        let (read, differing) = (number(self.segments_read), number(self.segments_differing));
+        let read = number(self.segments_read);
+        let differing = number(self.segments_differing);
         match &self.sample {
             None => writeln!(out, "  segments: {read} read, {differing} differ")?,
             Some(sample) => writeln!(out, "  {}", sample.statement)?,
@@ -216,7 +219,7 @@ impl VerifyReport {
             0 if self.is_full() => writeln!(out, "Parity holds."),
             0 if self.found() > 0 => writeln!(
                 out,
-                "No mismatch is left in the sample. What it has not met is as it was: verify --all --repair finds the rest."
+                "No mismatch is left in the sample. Items outside the sample are unchanged: verify --all --repair finds the rest."
             ),
             0 => writeln!(out, "No mismatch is in the sample."),
             left => writeln!(out, "Parity does not hold: {} mismatching items.", number(left)),
@@ -250,7 +253,7 @@ impl SegmentReport {
 }
 
 impl Example {
-    /// A recorded mismatch, as a report shows it.
+    /// A recorded mismatch, in the form of a report.
     pub fn new(
         verdict: Verdict,
         key: &ItemKey,

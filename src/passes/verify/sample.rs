@@ -1,36 +1,36 @@
-//! Which part of a table a sampled verification reads: pure.
+//! Chooses the part of a table that a sampled verification reads. Pure.
 //!
-//! The table is split into far more segments than a run has, and each of them is a cluster: a range of the key hash with
-//! some items. Clusters are drawn at random, whole, because DynamoDB reads no single item at random. A large item
-//! collection lies in one cluster, which would make that one worth thousands of others and be met by chance only: the
-//! clusters where large collections are known to be make a stratum of their own, which is read in full.
+//! The table is split into far more segments than a run has. Each of these segments is a cluster: a range of the key hash
+//! with some items. Clusters are drawn at random as a whole, because DynamoDB cannot read a single random item. A large item
+//! collection lies in one cluster. That cluster would be worth thousands of others, and only chance would decide whether it
+//! is drawn. So the clusters that are known to hold large collections form a separate stratum, which is read in full.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Items of a cluster, on average: some, so that hardly any is empty, and few, so that a differing cluster says much of few
-/// items. A page of them costs one request.
+/// Average number of items in a cluster: large enough that hardly any cluster is empty, and small enough that a differing
+/// cluster points to few items. One request reads a page of them.
 const CLUSTER_ITEMS: u64 = 8;
 
 /// DynamoDB's limit on `TotalSegments` (developer guide, "Scan").
 const MOST_SEGMENTS: u32 = 1_000_000;
 
-/// A segment of a run is large when it has so many times the items of an average one,
+/// A large segment of a run has at least this many times the items of an average segment.
 const LARGE: u64 = 4;
 
-/// and no fewer than this: reading them takes seconds.
+/// A large segment also has at least this number of items; fewer take only seconds to read.
 const LEAST_LARGE: u64 = 1_000;
 
-/// Into how many clusters a table of so many items is split, whose run had `segments`: a multiple of them, so that each of
-/// the run's segments is a range of clusters, and 1,000,000 at most.
+/// The number of clusters for a table with `items` items whose run had `segments` segments. It is a multiple of `segments`,
+/// so that each segment of the run is a range of clusters, and at most 1,000,000.
 pub fn split(items: u64, segments: u32) -> u32 {
     let segments = segments.clamp(1, MOST_SEGMENTS);
     let wanted = u32::try_from(items / CLUSTER_ITEMS).unwrap_or(u32::MAX).clamp(segments, MOST_SEGMENTS);
     wanted / segments * segments
 }
 
-/// Of the segments that a run has finished, and their items, those that held far more than the others: where large item
-/// collections are.
+/// Selects, from a run's finished segments and their item counts, those with far more items than the others: they hold large
+/// item collections.
 pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
     let items: u64 = done.iter().map(|(_, items)| items).sum();
     let large = (items / u64::max(done.len() as u64, 1)).saturating_mul(LARGE).max(LEAST_LARGE);
@@ -42,15 +42,16 @@ pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
 pub struct Sample {
     /// Clusters of the table: `TotalSegments`.
     pub split: u32,
-    /// Those drawn at random, from all but the next ones.
+    /// Clusters drawn at random from those outside `large`.
     pub drawn: BTreeSet<u32>,
-    /// Those of the stratum that is read in full.
+    /// Clusters of the stratum that is read in full.
     pub large: Vec<Range<u32>>,
 }
 
 impl Sample {
-    /// Draws `wanted` clusters, or as many as there are. `large` are segments of a run of `segments`, of which `split` is a
-    /// multiple. The same seed draws the same clusters, in every version of the tool: a resumed verification reads on.
+    /// Draws `wanted` clusters, or all if there are fewer. `large` are segments of a run with `segments` segments; `split` is
+    /// a multiple of `segments`. The same seed draws the same clusters in every version of the tool, so a resumed
+    /// verification continues with the same clusters.
     pub fn draw(split: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
         let width = split / segments.max(1);
         let mut sorted: Vec<u32> = large.iter().copied().filter(|segment| *segment < segments).collect();
@@ -62,30 +63,30 @@ impl Sample {
         Sample { split, drawn, large }
     }
 
-    /// Clusters of the stratum that is read in full.
+    /// Number of clusters in the stratum that is read in full.
     pub fn large_clusters(&self) -> u32 {
         self.large.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether a cluster is one of them.
+    /// Whether a cluster is in that stratum.
     pub fn is_large(&self, cluster: u32) -> bool {
         self.large.iter().any(|range| range.contains(&cluster))
     }
 
-    /// Every cluster that is to be read, in order.
+    /// Every cluster to read, in order.
     pub fn clusters(&self) -> impl Iterator<Item = u32> {
         let all: BTreeSet<u32> = self.large.iter().cloned().flatten().chain(self.drawn.iter().copied()).collect();
         all.into_iter()
     }
 }
 
-/// The cluster that is the `n`-th of those in none of these ranges, which are in order.
+/// The `n`-th cluster outside these ranges, which must be in order.
 fn behind(n: u32, large: &[Range<u32>]) -> u32 {
     large.iter().fold(n, |n, range| if n >= range.start { n + (range.end - range.start) } else { n })
 }
 
-/// `wanted` different numbers below `below`, each set of them as likely as any other (R. W. Floyd's way: it needs no memory
-/// for those that are not drawn).
+/// `wanted` different numbers below `below`; every such set is equally likely (R. W. Floyd's algorithm: it needs no memory
+/// for numbers that are not drawn).
 fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
     let mut random = Random(seed);
     let mut chosen = BTreeSet::new();
@@ -98,8 +99,8 @@ fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
     chosen
 }
 
-/// SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number generators", 2014). Ours, because a
-/// stored seed has to mean the same clusters in a later version.
+/// SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number generators", 2014). It is implemented here
+/// because a stored seed must mean the same clusters in later versions.
 struct Random(u64);
 
 impl Random {
@@ -111,7 +112,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to this one, each as likely as any other: what would make some likelier is drawn again.
+    /// A number from 0 to `last`; all are equally likely, because draws that would favor some are repeated.
     fn up_to(&mut self, last: u32) -> u32 {
         let count = u64::from(last) + 1;
         let even = u64::MAX - u64::MAX % count;
@@ -140,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_drawn_is_what_was_asked_for(
+        fn a_sample_has_the_requested_clusters(
             segments in 1_u32..50, width in 1_u32..50, large in proptest::collection::vec(0_u32..60, 0..5),
             wanted in 0_u32..3_000, seed in any::<u64>(),
         ) {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_the_same_sample_for_ever() {
+    fn a_seed_always_draws_the_same_sample() {
         let drawn = Sample::draw(1_000_000, 64, &[], 5, 7).drawn;
         assert_eq!(drawn, Sample::draw(1_000_000, 64, &[], 5, 7).drawn);
         assert_ne!(drawn, Sample::draw(1_000_000, 64, &[], 5, 8).drawn);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_some_items_and_a_segment_is_whole_clusters() {
+    fn a_cluster_holds_a_few_items_and_a_segment_holds_whole_clusters() {
         assert_eq!(split(40_000, 16), 4_992);
         assert_eq!(split(5_000_000_000, 4_096), 999_424);
         assert_eq!(split(0, 64), 64);
@@ -185,14 +186,14 @@ mod tests {
             (0..20).map(|n| (n, if n == 3 { 90_000 } else { 500 })).chain([(20, 900)]).collect();
         assert_eq!(large_segments(&done), [3]);
         done.retain(|(n, _)| *n != 3);
-        assert_eq!(large_segments(&done), [] as [u32; 0], "900 items are read in no time");
+        assert_eq!(large_segments(&done), [] as [u32; 0], "900 items take no time to read");
         assert_eq!(large_segments(&[]), [] as [u32; 0]);
     }
 
     const ITEMS: u32 = 40_000;
     const SEGMENTS: u32 = 16;
 
-    /// A table in memory: items by cluster, by a hash of their key as DynamoDB does it.
+    /// A table in memory: items by cluster, which follows from a hash of the key as in DynamoDB.
     fn table(split: u32, is_corrupt: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Vec<Item>> {
         let mut clusters: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
         for n in 0..ITEMS {
@@ -211,7 +212,7 @@ mod tests {
         items.is_some_and(|items| items.iter().any(mismatch))
     }
 
-    /// The bound from its definition, with P(X ≤ k) multiplied out term by term.
+    /// The bound by its definition, with P(X ≤ k) multiplied out term by term.
     fn exact_bound(population: u32, drawn: u32, k: u32) -> u32 {
         let at_most = |marked: u32| {
             let [population, n, m] = [population, drawn, marked].map(f64::from);
@@ -226,18 +227,20 @@ mod tests {
         (k..population - drawn + k + 1).take_while(|marked| at_most(*marked) >= 0.05).last().unwrap()
     }
 
-    /// 400 sampled verifications of a table with this corruption: in at least 93 % of them the stated bound holds, and in
-    /// none is it wider than twice the exact one.
+    /// Runs 400 sampled verifications of a table with this corruption. The stated bound must hold in at least 93 % of them,
+    /// and it must never be wider than twice the exact bound.
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
         let split = split(ITEMS.into(), SEGMENTS);
         let clusters = table(split, is_corrupt);
-        let (from, to) = ("old".parse().unwrap(), "new".parse().unwrap());
+        let from = "old".parse().unwrap();
+        let to = "new".parse().unwrap();
         let change = Change::Move { from, to, on_existing: OnExisting::Keep };
         let parity = Parity::new(&[change], Way::ExpandContract, Stage::Expanded, Truth::Old);
         let differing: BTreeSet<u32> = (0..split).filter(|n| differs(&parity, clusters.get(n))).collect();
         assert!(!differing.is_empty(), "{what}");
         let truth = differing.len() as f64 / f64::from(split) * 100.0;
-        let (mut held, mut exact) = (0, BTreeMap::new());
+        let mut held = 0;
+        let mut exact = BTreeMap::new();
         for seed in 0..400 {
             let sample = Sample::draw(split, SEGMENTS, large, 400, seed);
             let mut found = Clusters { all: split, large: sample.large_clusters(), ..Clusters::default() };

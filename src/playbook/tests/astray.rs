@@ -1,9 +1,9 @@
-//! What goes astray beside the order of commands: flags that are gone or were changed, a lost state file, a clock.
+//! Situations outside the usual order of commands: a removed or foreign flag, a lost state file, a clock that was set back.
 
 use super::*;
 
 /// A flag that somebody has removed comes back by a command, where it can.
-/// RUNBOOK: "`cutover --back` begins it anew"
+/// RUNBOOK: "`cutover --back` recreates the flag"
 #[test]
 fn a_flag_that_was_removed_comes_back() {
     let remove = |desk: &mut Desk| desk.gone = desk.flag.take();
@@ -28,7 +28,7 @@ fn a_flag_that_was_removed_comes_back() {
         desk.done(back);
         let flag = desk.flag.clone().unwrap();
         assert_eq!((flag.version, flag.write, flag.read), (version + 1, WriteTo::Old, ReadFrom::Old));
-        // What was verified before the gap opens no gate.
+        // A verification from before the gap does not open the gate.
         desk.done(DUAL);
         assert_eq!(desk.says(READ), "verify --all");
         desk.done(Goal::Rollback);
@@ -37,8 +37,8 @@ fn a_flag_that_was_removed_comes_back() {
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     desk.now += SOAK;
     desk.done(Goal::Contract);
-    (desk.state.contract, desk.state.open) =
-        (Way::Begun, Some(Open { phase: Phase::Contract, began: time(desk.now), under: None }));
+    desk.state.contract = Way::Begun;
+    desk.state.open = Some(Open { phase: Phase::Contract, began: time(desk.now), under: None });
     remove(&mut desk);
     assert_eq!(desk.says(Goal::Contract), "contract --force REASON");
     assert!(desk.give(BACK_NOW).is_err());
@@ -47,14 +47,14 @@ fn a_flag_that_was_removed_comes_back() {
     assert!(desk.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
 }
 
-/// `write = new` was set, and the process died before it had seen it there; then the flag was removed.
+/// The process set `write = new` and died before it read the flag again; then somebody removed the flag.
 #[test]
 fn a_removed_flag_is_as_stale_as_what_was_intended_with_it() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ]);
     let last_seen = desk.flag.take().unwrap();
     desk.append(What::FlagIntended { change: FlagChange::WriteNew, version: last_seen.version, forced: None });
-    // Applications obeyed `write = new`, for a day.
+    // Applications obeyed `write = new` for a day.
     desk.now += 86_400;
     desk.gone = Some(last_seen);
     for goal in [BACK, RUN, Goal::Rollback] {
@@ -65,7 +65,7 @@ fn a_removed_flag_is_as_stale_as_what_was_intended_with_it() {
     desk.all(&[DUAL, VERIFY, READ, WRITE]);
 }
 
-/// RUNBOOK: "and this state file has not led there"
+/// RUNBOOK: "but this state file did not begin that"
 #[test]
 fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -81,7 +81,7 @@ fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
         desk.flag = Some(contracting.clone());
         desk.now += 2 * SOAK;
         let refused = desk.give(Goal::Contract).unwrap_err();
-        assert!(refused.why.contains("has not led there") && refused.why.contains("--state"), "{refused}");
+        assert!(refused.why.contains("did not begin that") && refused.why.contains("--state"), "{refused}");
         assert_eq!(refused.next.words(), "contract --force REASON");
         assert_eq!(desk.stands().1.as_deref(), Some("contract"));
         desk.force = Some("its host is gone");
@@ -91,18 +91,18 @@ fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
     }
 }
 
-/// The clock of the host was an hour ahead, and is set right.
+/// The host's clock was an hour ahead and is then set right.
 #[test]
 fn a_clock_that_is_set_back_opens_no_gate() {
     const HOUR: i64 = 3_600;
-    // The order of the history says that this was verified before dual writes.
+    // The order of the history shows that this verification ran before dual writes.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[RUN, VERIFY]);
     desk.now -= HOUR;
     desk.done(DUAL);
     assert_eq!(desk.says(READ), "verify --all");
 
-    // How old a report is cannot be told; that is said, and a reason opens the gate.
+    // The age of a report is unknown: the refusal says so, and `--force` overrides it.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY]);
     let latest = desk.state.latest;
@@ -117,20 +117,21 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     desk.done(READ);
     assert_eq!(desk.state.forced_reads.as_deref(), Some("it was looked at"));
 
-    // A command knows its own passes from those of before.
+    // A command can tell its own passes from earlier ones.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN]);
     desk.now -= HOUR;
     let flag = desk.flag.as_mut().unwrap();
-    (flag.changed_at, flag.dual_since) = (time(0), Some(time(0)));
+    flag.changed_at = time(0);
+    flag.dual_since = Some(time(0));
     for _ in 0..2 {
         assert_eq!(desk.done(AGAIN), ["Confirm", "begin Expand", "Sweep(Expand)", "Done"]);
         assert_eq!(desk.done(VERIFY).len(), 3);
     }
 }
 
-/// The clock of the host that changes the flag is two days ahead of this one's, or behind it. Every wait is that of the cache,
-/// and nothing is begun anew again and again.
+/// The clock of the host that changes the flag is two days ahead of this host's clock, or behind it. Every wait lasts exactly
+/// the cache time, and no phase begins over and over.
 #[test]
 fn clocks_of_two_hosts_are_not_compared() {
     for skew in [-172_800, -90, 90, 172_800] {
@@ -148,9 +149,9 @@ fn clocks_of_two_hosts_are_not_compared() {
     }
 }
 
-/// A soak lasts as long as the calendar says, and what is odd about the clocks is said.
+/// A soak lasts as long as the calendar says, and the refusal mentions that the clocks differ.
 #[test]
-fn a_soak_that_began_in_the_future_is_said_to() {
+fn a_soak_that_began_in_the_future_mentions_the_clocks() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ]);
     desk.skew = 172_800;
@@ -159,7 +160,7 @@ fn a_soak_that_began_in_the_future_is_said_to() {
     assert!(refused.why.contains("the clocks differ"), "{refused}");
 }
 
-/// Somebody's `--back` is not undone by a command that has not ended.
+/// A command that is still running must not undo somebody's `--back`.
 #[test]
 fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -176,13 +177,15 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     desk.now += i64::from(CACHE);
     let refused = desk.ask(READ, true).unwrap_err();
     assert!(refused.why.contains("somebody else") && refused.next.words() == "status", "{refused}");
-    assert_eq!(desk.says(READ), "allowed", "a new command knows what it does");
-    // Nor while its change is not recorded yet.
+    assert_eq!(desk.says(READ), "allowed", "a new command may move the flag again");
+    // This also holds before the change is recorded as seen.
     let mut flag = desk.flag.clone().unwrap();
     desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
-    (flag.version, flag.changed_at) = (flag.version + 2, time(desk.now));
-    // Just now.
-    (desk.flag, desk.made) = (Some(flag), desk.ticks);
+    flag.version += 2;
+    flag.changed_at = time(desk.now);
+    // Somebody made this change just now.
+    desk.flag = Some(flag);
+    desk.made = desk.ticks;
     let seen = desk.ask(READ, true).unwrap();
     let Step::Record(seen @ What::FlagSeen { ours: false, .. }) = seen else { panic!("{seen:?}") };
     desk.append(seen);
@@ -191,9 +194,9 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     assert!(desk.ask(READ, true).is_err());
 }
 
-/// RUNBOOK: "the plan names a flag, and there is none"
+/// RUNBOOK: "the plan names a flag, but its item is missing"
 #[test]
-fn a_flag_that_is_missing_or_impossible_is_said_to_be() {
+fn a_missing_or_impossible_flag_is_reported() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN]);
     let flag = desk.flag.take();

@@ -1,4 +1,4 @@
-//! A migration on a desk: its history, its flag, its operator and its time, with the pure `step` for everything else.
+//! A simulated migration for tests: its history, flag, operator and time. The pure `step` does everything else.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub(super) const PLAN: &str = "fingerprint";
 pub(super) const CACHE: u32 = 60;
 pub(super) const SOAK: i64 = 1000;
 
-/// A migration, its flag and its operator, in a time of their own.
+/// A migration with its flag, its operator and its own time.
 #[derive(Clone)]
 pub(super) struct Desk {
     pub(super) kind: Kind,
@@ -16,21 +16,21 @@ pub(super) struct Desk {
     pub(super) flag: Option<Flag>,
     pub(super) events: Vec<Event>,
     pub(super) now: i64,
-    /// By how much changes of the flag are dated ahead of `now`: another host makes them.
+    /// How far changes of the flag are dated ahead of `now`, because another host makes them.
     pub(super) skew: i64,
-    /// Counts like a clock that nobody sets, and when by it the flag was changed last.
+    /// A clock that nobody sets, and its reading when the flag last changed.
     pub(super) ticks: i64,
     pub(super) made: i64,
-    /// What the command has swept, and the flag's version when it began.
+    /// The passes of the current command, and the flag's version when it began.
     pub(super) swept: Vec<Phase>,
     pub(super) first: Option<u64>,
-    /// The flag, after it was removed.
+    /// The flag as it was before somebody removed it.
     pub(super) gone: Option<Flag>,
     pub(super) failures: u64,
     pub(super) unfinished: u64,
     pub(super) diverged: u64,
     pub(super) mismatches: u64,
-    /// Items that a pass reads, and that a verification compares.
+    /// Number of items that a pass reads and that a verification compares.
     pub(super) reads: Option<u64>,
     pub(super) compares: Option<u64>,
     pub(super) accept_empty: bool,
@@ -83,12 +83,13 @@ impl Desk {
         step(&self.state, &self.world(confirmed), goal, time(self.now))
     }
 
-    /// Another command begins.
+    /// Begins another command.
     pub(super) fn begin(&mut self) {
-        (self.swept, self.first) = (Vec::new(), self.flag.as_ref().map(|flag| flag.version));
+        self.swept = Vec::new();
+        self.first = self.flag.as_ref().map(|flag| flag.version);
     }
 
-    /// The stage, and the words of the command that is next.
+    /// The stage, and the words of the next command.
     pub(super) fn stands(&self) -> (Stage, Option<String>) {
         let standing = standing(&self.state, &self.world(true), time(self.now));
         (standing.stage, standing.next.map(|next| next.words().to_owned()))
@@ -116,7 +117,7 @@ impl Desk {
         }
     }
 
-    /// What is left of the cache since the flag's last change.
+    /// The rest of the cache time since the flag's last change.
     pub(super) fn left(&self) -> Duration {
         Duration::from_secs(u64::try_from(self.made + i64::from(CACHE) - self.ticks).unwrap_or(0))
     }
@@ -131,14 +132,14 @@ impl Desk {
         self.ticks += 1;
     }
 
-    /// One command, to its end; gives the steps that it took. Facts that it asks for are stated.
+    /// Runs one command to its end, and returns the steps it took.
     pub(super) fn give(&mut self, goal: Goal) -> Result<Vec<String>, Refused> {
         let mut steps = Vec::new();
         self.give_noting(goal, &mut steps)?;
         Ok(steps)
     }
 
-    /// The same, also where it is refused on its way.
+    /// The same, but also notes the steps if the command is refused on the way.
     pub(super) fn give_noting(&mut self, goal: Goal, steps: &mut Vec<String>) -> Result<(), Refused> {
         let mut confirmed = false;
         self.begin();
@@ -162,10 +163,15 @@ impl Desk {
                     );
                     self.made = self.ticks;
                 }
-                Step::Renew(flag) => (self.flag, self.made) = (Some(*flag), self.ticks),
+                Step::Renew(flag) => {
+                    self.flag = Some(*flag);
+                    self.made = self.ticks;
+                }
                 Step::Sweep(Phase::Verify { scope, repair }) => {
-                    let (mismatches, plan) = (self.mismatches, PLAN.to_owned());
-                    let (hash, compared) = ("hash".to_owned(), self.compares);
+                    let mismatches = self.mismatches;
+                    let plan = PLAN.to_owned();
+                    let hash = "hash".to_owned();
+                    let compared = self.compares;
                     self.append(What::Verified { scope, repair, mismatches, plan, hash, compared });
                     self.swept.push(Phase::Verify { scope, repair });
                 }
@@ -188,7 +194,7 @@ impl Desk {
         }
     }
 
-    /// The words of the command that is next, or that this one is allowed.
+    /// `allowed`, or the words of the command to run instead.
     pub(super) fn says(&self, goal: Goal) -> String {
         let world = World { swept: &[], first: self.flag.as_ref().map(|flag| flag.version), ..self.world(true) };
         match step(&self.state, &world, goal, time(self.now)) {
@@ -223,7 +229,7 @@ pub(super) const BACK: Goal = Goal::Back { to: BackTo::OldReads, now: false };
 pub(super) const BACK_NOW: Goal = Goal::Back { to: BackTo::OldReads, now: true };
 pub(super) const STOP_DUAL: Goal = Goal::Back { to: BackTo::OldWrites, now: false };
 
-/// The commands of the table below, in the order of its columns.
+/// The commands in the columns of the table in the parent module, in the same order.
 pub(super) const COMMANDS: [Goal; 9] =
     [RUN, Goal::FailuresRetry, VERIFY, DUAL, READ, WRITE, BACK, Goal::Contract, Goal::Rollback];
 

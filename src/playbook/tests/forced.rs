@@ -1,21 +1,22 @@
-//! A reason goes past what was said to stand in the way, and past nothing else.
+//! A `--force` reason covers the obstacles that the refusal named, and nothing else.
 
 use super::*;
 
-/// RUNBOOK: "All that stands in the way is named at once"
+/// RUNBOOK: "A refusal names every unmet precondition at once"
 #[test]
-fn a_reason_given_for_one_refusal_goes_past_no_other_one() {
+fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN]);
     desk.mismatches = 5;
     desk.done(VERIFY);
-    (desk.no_way_back, desk.diverged) = (Some(7), 2);
+    desk.no_way_back = Some(7);
+    desk.diverged = 2;
     for (goal, not_yet) in [(READ, "failed"), (WRITE, "copies")] {
         let refused = desk.give(goal).unwrap_err();
         for part in ["2 items have diverged", "5 mismatches", "a rollback could not", "items already had the new"] {
             assert!(refused.why.contains(part) && !refused.why.contains(not_yet), "{part}: {refused}");
         }
-        assert_eq!(refused.next, Next::from(REPAIR), "what mends something comes before a reason");
+        assert_eq!(refused.next, Next::from(REPAIR), "a command that fixes something comes before `--force`");
         if goal == READ {
             // The reason covers every obstacle, and is recorded for each of them.
             desk.force = Some("a copy, for a test");
@@ -24,11 +25,13 @@ fn a_reason_given_for_one_refusal_goes_past_no_other_one() {
             assert_eq!(desk.state.forced_reads, desk.force.map(str::to_owned));
             let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
             assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 7 }]);
-            // There is one more by now, which nobody was told of.
-            (desk.force, desk.no_way_back) = (None, Some(8));
+            // By now there is one more item, which no refusal has named.
+            desk.force = None;
+            desk.no_way_back = Some(8);
         }
     }
-    (desk.diverged, desk.mismatches) = (0, 0);
+    desk.diverged = 0;
+    desk.mismatches = 0;
     desk.all(&[REPAIR]);
     desk.one_way = Some("copies may differ");
     let refused = desk.give(WRITE).unwrap_err();
@@ -41,16 +44,16 @@ fn a_reason_given_for_one_refusal_goes_past_no_other_one() {
 }
 
 /// Of what stands behind a reason there is no more than whoever gave it was told of.
-/// RUNBOOK: "A reason is for as many items as were named before it was given"
+/// RUNBOOK: "A reason covers at most the number of items that the refusal named"
 #[test]
-fn a_reason_given_for_one_item_sends_no_reader_to_others() {
+fn a_reason_given_for_one_item_covers_no_other_items() {
     for goal in [Goal::Rollback, BACK] {
         let mut desk = Desk::new(Kind::Flagged);
         desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         desk.mismatches = 1;
         let refused = desk.give(goal).unwrap_err();
         assert!(refused.why.contains("1 items differ"), "{refused}");
-        // The operator looks at that one, and leaves it. By the next look there are more, which nobody has been told of.
+        // The operator looks at that item and leaves it. By the next verification there are more, which no refusal has named.
         desk.mismatches = 5_000;
         desk.force = Some("P#7 has grown, and nobody reads it");
         desk.begin();
@@ -58,31 +61,32 @@ fn a_reason_given_for_one_item_sends_no_reader_to_others() {
         let refused = desk.give(goal).unwrap_err();
         assert!(refused.why.contains("5000 items differ") && refused.why.contains("when 1 were known"), "{refused}");
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
-        // Now they were named.
+        // Now the refusal has named them.
         desk.done(goal);
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
         assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
     }
 }
 
-/// A reason for what the pass could not change is for no other item that the verification finds behind it.
+/// A reason for items that failed in the pass does not cover items that a later verification finds unequal.
 #[test]
-fn a_reason_given_for_what_failed_sends_no_reader_to_what_diverged() {
+fn a_reason_given_for_failed_items_covers_no_diverged_items() {
     for (mismatches, ends) in [(1, true), (2, false)] {
         let mut desk = Desk::new(Kind::Flagged);
         desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         desk.force = Some("P#7 has grown");
         desk.mismatches = mismatches;
-        // The pass before has ended with one failure; what the command puts on record for it is this.
-        let (obstacle, reason) = (Obstacle::ItemsFailed { items: 1 }, "P#7 has grown".to_owned());
+        // The earlier pass ended with one failure; the command records this override for it.
+        let obstacle = Obstacle::ItemsFailed { items: 1 };
+        let reason = "P#7 has grown".to_owned();
         desk.append(What::Overridden(Override { obstacle, reason }));
         assert_eq!(desk.give(Goal::Rollback).is_ok(), ends, "{mismatches}");
-        // Those were named by then; a pass that fails for one of them again lets nothing be forgotten.
+        // The refusal has named them by now. If a pass fails for one of them again, the override still counts.
         desk.done(Goal::Rollback);
     }
 }
 
-/// Killed anywhere, the command that was forced goes on with what its reason was given for.
+/// Wherever the forced command is killed, it resumes with what its reason covers.
 #[test]
 fn a_reason_outlives_the_command_that_was_killed() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -95,38 +99,40 @@ fn a_reason_outlives_the_command_that_was_killed() {
         let Step::Record(what) = desk.ask(Goal::Rollback, true).unwrap() else { panic!("nothing to record") };
         desk.append(what);
     }
-    assert_eq!((desk.state.left, desk.state.full.as_ref()), (3, None), "killed in its pass over the table");
+    assert_eq!((desk.state.left, desk.state.full.as_ref()), (3, None), "killed during its pass");
     desk.done(Goal::Rollback);
-    // What is there less is left no more.
+    // When fewer items differ, the allowance shrinks too.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     for (mismatches, force) in [(3, None), (5, Some("tests of ours")), (1, None)] {
-        (desk.mismatches, desk.force) = (mismatches, force);
+        desk.mismatches = mismatches;
+        desk.force = force;
         assert!(desk.give(BACK).is_err());
     }
     assert_eq!(desk.state.left, 1);
-    // However often it is given, what is known of it does not grow.
+    // However often the command runs, the list of overrides does not grow.
     for _ in 0..3 {
         for (mismatches, force) in [(3, None), (5, Some("tests of ours"))] {
-            (desk.mismatches, desk.force) = (mismatches, force);
+            desk.mismatches = mismatches;
+            desk.force = force;
             assert!(desk.give(BACK).is_err());
         }
     }
     assert_eq!(desk.state.overrides.len(), 1);
-    // Another round of new-only writes is another matter.
+    // Another round of new-only writes starts from zero.
     desk.mismatches = 0;
     desk.all(&[BACK, READ, WRITE]);
     assert_eq!(desk.state.left, 0);
 }
 
-/// Nor is a reason that was given to begin.
+/// A reason given to begin a rollback does not cover unequal items.
 #[test]
-fn a_reason_given_to_begin_a_rollback_sends_no_reader_to_stale_values() {
+fn a_reason_given_to_begin_a_rollback_covers_no_stale_values() {
     for known in [false, true] {
         let mut desk = Desk::new(Kind::Flagged);
         desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         desk.mismatches = 5_000;
-        // Also where some were known to differ before that.
+        // This also holds if some items were known to differ before.
         if known {
             assert!(desk.give(BACK).unwrap_err().why.contains("5000 items differ"));
         }

@@ -1,4 +1,4 @@
-//! What is known to differ closes the gates, and what no reason goes past.
+//! Known differences close the gates, and some obstacles cannot be overridden.
 
 use super::*;
 use crate::change::{Change, OnExisting};
@@ -6,7 +6,7 @@ use crate::item::{KeyAttribute, KeySchema, Path};
 
 const REPAIR_NEXT: &str = "verify --all --repair";
 
-/// What a verification of all items has found is there until another one finds none.
+/// Mismatches from a full verification count until a later full verification is clean.
 #[test]
 fn a_sample_hides_no_mismatch_that_is_known() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -15,7 +15,7 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     desk.mismatches = 12;
     desk.done(VERIFY);
     assert_eq!(desk.says(READ), REPAIR_NEXT);
-    // The sample has met none of the twelve.
+    // The sample missed all twelve items.
     desk.mismatches = 0;
     desk.done(SAMPLE);
     let refused = desk.ask(READ, true).unwrap_err();
@@ -24,7 +24,8 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     desk.done(REPAIR);
     assert_eq!(desk.says(READ), "allowed");
 
-    // A sample that finds what all have not shown closes it too, until all are compared again.
+    // A sample that finds something the full verification did not show closes the gate too, until all items are compared
+    // again.
     desk.mismatches = 1;
     desk.done(SAMPLE);
     assert_eq!(desk.says(READ), REPAIR_NEXT);
@@ -33,25 +34,25 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     assert_eq!(desk.says(READ), "allowed");
 }
 
-/// RUNBOOK: "`--force` goes past neither an expansion that is not complete nor, to `write-new`, items that have failed"
+/// RUNBOOK: "`--force` never overrides an incomplete expansion, and never allows `write-new` while items have failed"
 #[test]
-fn no_reason_goes_past_items_without_a_new_value() {
+fn no_reason_overrides_items_without_a_new_value() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.force = Some("in a hurry");
     desk.done(DUAL);
-    let refused_for_ever = |desk: &Desk, goal: Goal, why: &str, next: &str| {
+    let always_refused = |desk: &Desk, goal: Goal, why: &str, next: &str| {
         let refused = desk.ask(goal, true).unwrap_err();
         assert!(refused.why.contains(why) && refused.why.contains("`--force` does not go past that"), "{refused}");
         assert_eq!(refused.next.words(), next);
     };
-    refused_for_ever(&desk, READ, "nothing has been expanded", "run");
+    always_refused(&desk, READ, "nothing has been expanded", "run");
     desk.append(What::PhaseBegun { phase: Phase::Expand });
-    refused_for_ever(&desk, READ, "expand is not complete", "run");
+    always_refused(&desk, READ, "expand is not complete", "run");
     desk.done(RUN);
-    // Readers fall back, until new values alone are written.
+    // Readers fall back until writers write only new values.
     desk.failures = 3;
     desk.done(READ);
-    refused_for_ever(&desk, WRITE, "3 items have failed", "cutover --back");
+    always_refused(&desk, WRITE, "3 items have failed", "cutover --back");
     assert_eq!(desk.stands().1.as_deref(), Some("cutover --back"));
     desk.force = None;
     assert_eq!(desk.says(Goal::FailuresRetry), "cutover --back");
@@ -59,20 +60,20 @@ fn no_reason_goes_past_items_without_a_new_value() {
     desk.failures = 0;
     desk.all(&[VERIFY, READ, WRITE]);
 
-    // A state file that has not led to where the flag stands knows of nothing that was expanded.
+    // A state file that did not move the flag does not know of any expand pass.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ]);
     let mut lost =
         Desk { flag: desk.flag.take(), now: desk.now, force: Some("in a hurry"), ..Desk::new(Kind::Flagged) };
     lost.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
-    refused_for_ever(&lost, WRITE, "nothing has been expanded", "run");
+    always_refused(&lost, WRITE, "nothing has been expanded", "run");
     assert_eq!(lost.says(RUN), "cutover --back");
 }
 
 /// Readers who fall back see nothing of it; from `write = new` on they would.
-/// RUNBOOK: "`write-new` asks once more for what a verification has found since readers moved"
+/// RUNBOOK: "`write-new` checks again what verification found since readers moved"
 #[test]
-fn write_new_goes_past_no_mismatch_that_was_found_since() {
+fn write_new_is_refused_while_a_later_verification_found_mismatches() {
     for found_by in [VERIFY, SAMPLE] {
         let mut desk = Desk::new(Kind::Flagged);
         desk.all(&[DUAL, RUN, VERIFY, READ]);
@@ -102,7 +103,7 @@ fn write_new_goes_past_no_mismatch_that_was_found_since() {
 
 /// RUNBOOK: "*once new values alone are written, a rollback may not succeed*"
 #[test]
-fn where_old_values_could_not_come_back_new_ones_are_not_written_alone() {
+fn write_new_is_refused_if_old_values_could_not_come_back() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.one_way = Some("`a` and `b` may differ by then");
     desk.all(&[DUAL, RUN, VERIFY, READ]);
@@ -114,7 +115,7 @@ fn where_old_values_could_not_come_back_new_ones_are_not_written_alone() {
     let steps = desk.done(WRITE);
     assert!(steps.iter().any(|step| step.starts_with("Overridden") && step.contains("a month")), "{steps:?}");
     assert_eq!(desk.flag.as_ref().unwrap().write, WriteTo::New);
-    // While both are written nothing is given up.
+    // While both are written, nothing is lost.
     let mut desk = Desk::new(Kind::Flagged);
     desk.one_way = Some("`a` and `b` may differ by then");
     desk.all(&[DUAL, RUN, VERIFY, READ, Goal::Rollback]);
@@ -127,7 +128,8 @@ fn plans_whose_old_values_may_not_come_back() {
     let path = |text: &str| text.parse::<Path>().unwrap();
     let copy = |from, to| Change::Copy { from: path(from), to: path(to), on_existing: OnExisting::Keep };
     let moved = |from, to| Change::Move { from: path(from), to: path(to), on_existing: OnExisting::Keep };
-    let (value, on_existing) = (crate::item::Value::Bool(true), OnExisting::Keep);
+    let value = crate::item::Value::Bool(true);
+    let on_existing = OnExisting::Keep;
     let set = Change::Set { to: path("old.z"), value, on_existing };
     for (changes, why) in [
         (vec![moved("old", "new"), copy("other", "newer"), set], None),
@@ -147,19 +149,19 @@ fn plans_whose_old_values_may_not_come_back() {
     }
 }
 
-/// What a plan without a flag was told is not what one with a flag proves.
+/// What the operator stated without a flag is not what a flag proves, so the plan must not switch.
 #[test]
-fn a_migration_that_has_begun_goes_the_way_that_it_began() {
+fn a_migration_keeps_the_kind_it_began_with() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.done(DUAL);
     desk.kind = Kind::Stated;
     for goal in COMMANDS {
         let refused = desk.ask(goal, true).unwrap_err();
-        assert!(refused.why.contains("goes another way"), "{goal:?}: {refused}");
+        assert!(refused.why.contains("is of another kind"), "{goal:?}: {refused}");
     }
 }
 
-/// Each condition of the gate, and what opens it.
+/// Each condition of the gate, and the command that opens it.
 /// RUNBOOK: "is younger than `max_age`, and has at most `max_mismatch` mismatches"
 #[test]
 fn the_gate_of_read_new() {
@@ -186,13 +188,13 @@ fn the_gate_of_read_new() {
         spoil(&mut desk);
         let refused = desk.ask(READ, true).unwrap_err();
         assert!(refused.why.contains(why) && refused.next.words() == next, "{why}: {refused}");
-        // The reason is in the history; what is never set is refused all the same.
+        // The reason is in the history; impossible flag states are still refused.
         desk.force = Some("an incident");
         desk.done(READ);
         assert_eq!(desk.state.forced_reads.as_deref(), Some("an incident"));
         desk.force = None;
         let next = if desk.failures > 0 { "cutover --back" } else { next };
-        assert_eq!(desk.says(WRITE), next, "what was forced opens no further gate");
+        assert_eq!(desk.says(WRITE), next, "a forced step does not open the next gate");
     }
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, SAMPLE]);
@@ -203,22 +205,22 @@ fn the_gate_of_read_new() {
 }
 
 /// `read = new` with `write = old`, and `write = new` below 100 %: not by force either.
-/// RUNBOOK: "`read = new` with `write = old`, and `write = new` below 100 %, are never set, not even by `--force`"
+/// RUNBOOK: "No command sets `read = new` with `write = old`, or `write = new` below 100 %, not even with `--force`"
 #[test]
-fn what_is_never_set_is_not_set_by_force() {
+fn force_cannot_set_impossible_flag_states() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.force = Some("an incident");
     desk.done(RUN);
     assert_eq!(desk.give(READ).unwrap_err().next.words(), "cutover --to dual-write");
     desk.all(&[DUAL, SOME]);
-    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "verify --all", "to 100 % there is a gate too");
+    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "verify --all", "the step to 100 % has a gate too");
     desk.all(&[READ, WRITE]);
     assert_eq!(desk.give(SOME).unwrap_err().next.words(), "contract");
 }
 
-/// RUNBOOK: "a step forward is refused as long as a rollback could not put everything back"
+/// RUNBOOK: "the tool refuses every step forward until the rollback has restored everything"
 #[test]
-fn nothing_goes_forward_where_nothing_could_go_back() {
+fn no_step_forward_without_a_way_back() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.done(RUN);
     desk.no_way_back = Some(7);
@@ -229,9 +231,9 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     };
     stays(&mut desk, DUAL);
     for goal in [READ, WRITE] {
-        assert_eq!(desk.says(goal), "cutover --to dual-write", "what no reason goes past comes first");
+        assert_eq!(desk.says(goal), "cutover --to dual-write", "what no reason overrides comes first");
     }
-    // Nor from any other place.
+    // It is refused from any other position too.
     let mut later = Desk::new(Kind::Flagged);
     for goal in [DUAL, RUN, VERIFY, SOME, READ, WRITE] {
         if matches!(goal, Goal::CutoverTo(_)) && later.state.preflight.is_some() {
@@ -241,7 +243,7 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
         later.no_way_back = None;
         later.done(goal);
     }
-    // Whoever accepts it says why, once it is confirmed; what stands in the way otherwise stands there still.
+    // The operator gives a reason and confirms it. Other obstacles remain.
     desk.force = Some("the table is a copy");
     assert_eq!(desk.ask(DUAL, false), Ok(Step::Confirm));
     desk.done(DUAL);
@@ -251,7 +253,7 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     desk.force = None;
     assert_eq!(desk.says(READ), "verify --all");
     desk.all(&[VERIFY, READ, WRITE]);
-    // Another reason is another thing to give up.
+    // A larger number of items is another obstacle.
     desk.no_way_back = Some(8);
     desk.done(BACK);
     assert_eq!(desk.says(READ), "cutover --to read-new --force REASON");
@@ -262,21 +264,22 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
 
 /// RUNBOOK: "A verification that compared no item proves nothing"
 #[test]
-fn what_compared_nothing_opens_no_gate() {
+fn a_verification_that_compared_nothing_opens_no_gate() {
     for (reads, compares, next) in [
         (Some(5), Some(0), "run --again"),
         (None, Some(0), "run --again"),
         (Some(0), Some(0), "cutover --to read-new --accept empty-table"),
         (Some(0), Some(3), "allowed"),
-        // As versions before have stored it.
+        // As stored by earlier versions.
         (None, None, "allowed"),
     ] {
         let mut desk = Desk::new(Kind::Flagged);
-        (desk.reads, desk.compares) = (reads, compares);
+        desk.reads = reads;
+        desk.compares = compares;
         desk.all(&[DUAL, RUN, VERIFY]);
         assert_eq!(desk.says(READ), next, "{reads:?} and {compares:?}");
         assert_eq!(desk.stands().1.as_deref(), Some(if next == "allowed" { "cutover --to read-new" } else { next }));
-        // That it is right is accepted only where a pass found the same, and is recorded.
+        // An empty table is accepted only if a pass also found it empty, and the acceptance is recorded.
         desk.accept_empty = true;
         let accepted = next.ends_with("empty-table");
         assert_eq!(desk.says(READ) == "allowed", accepted || next == "allowed");
@@ -291,9 +294,9 @@ fn what_compared_nothing_opens_no_gate() {
     }
 }
 
-/// On the way back old values are not taken for fresh by a verification that compared nothing of what the pass read.
+/// On the way back, a verification that compared nothing does not prove that old values are fresh if the pass read items.
 #[test]
-fn what_compared_nothing_sends_no_reader_back() {
+fn a_verification_that_compared_nothing_sends_no_reader_back() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     desk.compares = Some(0);
@@ -301,13 +304,14 @@ fn what_compared_nothing_sends_no_reader_back() {
         assert!(desk.give(BACK).unwrap_err().why.contains("compared no item"));
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
     }
-    // The table has been emptied since: that holds up nobody.
+    // The table has been emptied since, which blocks nobody.
     desk.reads = Some(0);
     desk.done(BACK);
     assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
-/// A sample may meet no item of a table that has some. All items are compared then; another pass would show nothing new.
+/// A sample may draw no item of a table that has items. Then a full verification is next, because another expand pass would
+/// show nothing new.
 #[test]
 fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -323,6 +327,6 @@ fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
     desk.done(VERIFY);
     assert_eq!(desk.says(READ), "allowed");
     let steps = desk.done(READ);
-    assert!(!steps.iter().any(|step| step.starts_with("Overridden")), "nobody has accepted an empty table: {steps:?}");
+    assert!(!steps.iter().any(|step| step.starts_with("Overridden")), "nobody accepted an empty table: {steps:?}");
     assert!(!desk.state.is_overridden(Obstacle::EmptyTable));
 }

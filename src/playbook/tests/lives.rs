@@ -1,4 +1,4 @@
-//! Lives at random: commands in any order.
+//! Random lives of a migration: commands in any order.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ const EVERY_GOAL: [Goal; 15] = [
 ];
 
 proptest! {
-    /// Whatever commands are given, in whatever order: each ends or refuses, history replays to the same state, and none
-    /// ends in a state where nothing goes on.
+    /// For any commands in any order: each one ends or refuses, the history replays to the same state, and some command is
+    /// always allowed.
     #[test]
     fn any_commands_end_and_replay(
         kind in prop::sample::select(KINDS.to_vec()),
@@ -44,7 +44,7 @@ proptest! {
             prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
             desk.now += SOAK;
         }
-        // What `status` names next is what the playbook takes, with the facts that it names.
+        // `status` names a next command that the playbook accepts, with the facts that it names.
         if matches!(kind, Kind::Stated | Kind::RemoveOnly) {
             desk.facts = facts(desk.now);
         }
@@ -58,7 +58,7 @@ proptest! {
     }
 }
 
-/// Whatever has happened, whoever does what "Next:" says comes to a command that is accepted.
+/// Whatever has happened, an operator who follows "Next:" reaches a command that is accepted.
 #[test]
 fn every_next_leads_to_a_command_that_is_accepted() {
     let mut cycles = BTreeMap::new();
@@ -71,7 +71,7 @@ fn every_next_leads_to_a_command_that_is_accepted() {
                     cycles.entry(way).or_insert_with(|| life.history.clone());
                 }
             }
-            // What `status` says is next.
+            // The same for the next command of `status`.
             let next = life.desk.stands().1.and_then(|words| life.goal(&words));
             if let Some(way) = next.and_then(|(goal, _)| life.cycle(goal)) {
                 cycles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
@@ -82,7 +82,7 @@ fn every_next_leads_to_a_command_that_is_accepted() {
     assert!(cycles.is_empty(), "{} cycles:\n{}", cycles.len(), shown.join("\n"));
 }
 
-/// A migration under an operator who gives any command, to whose table and flag anything happens.
+/// A migration whose operator runs any command, and whose table and flag may change in any way.
 struct Life {
     desk: Desk,
     rng: Rng,
@@ -96,7 +96,7 @@ impl Life {
         Life { desk: Desk::new(kind), rng, history: Vec::new() }
     }
 
-    /// Something happens, and a command is given.
+    /// Something happens, and then the operator runs a command.
     fn goes_on(&mut self) {
         let Life { desk, rng, history } = self;
         let goal = EVERY_GOAL[rng.usize(..EVERY_GOAL.len())];
@@ -112,14 +112,14 @@ impl Life {
         }
         desk.force = rng.bool().then_some("a reason");
         state_facts(desk);
-        let mended = goal == Goal::FailuresRetry && rng.bool() && desk.says(goal) == "allowed";
+        let fixed = goal == Goal::FailuresRetry && rng.bool() && desk.says(goal) == "allowed";
         let ended = desk.give(goal);
-        desk.failures = if mended { 0 } else { desk.failures };
+        desk.failures = if fixed { 0 } else { desk.failures };
         desk.diverged = if goal == REPAIR && ended.is_ok() { 0 } else { desk.diverged };
         history.push(format!("{goal:?} for {:?}: {:?}", desk.force, ended.err().map(|refused| refused.why)));
     }
 
-    /// Does what "Next:" says until a command is accepted; the way, where none ever is.
+    /// Follows "Next:" until a command is accepted; returns the path if none is.
     fn cycle(&mut self, mut goal: Goal) -> Option<String> {
         const WAITS: [&str; 4] = ["soaks until", "set back", "by hand", "changed by somebody else"];
         let mut way = Vec::new();
@@ -135,12 +135,13 @@ impl Life {
             }
             way.push(format!("{goal:?}: {refused}"));
             let Some((next, forced)) = self.goal(words) else { return Some(format!("{words} is no command")) };
-            (goal, self.desk.force) = (next, forced.then_some("a reason"));
+            goal = next;
+            self.desk.force = forced.then_some("a reason");
         }
         Some(way.join("\n  "))
     }
 
-    /// The command of these words, and whether they ask for a reason.
+    /// The command for these words, and whether they ask for a reason.
     fn goal(&self, words: &str) -> Option<(Goal, bool)> {
         let desk = &self.desk;
         let bare = words.trim_end_matches(" --force REASON");
@@ -155,7 +156,7 @@ impl Life {
     }
 }
 
-/// What no flag proves is stated.
+/// States every fact for plans whose flag does not prove them.
 fn state_facts(desk: &mut Desk) {
     desk.facts = if matches!(desk.kind, Kind::Stated | Kind::RemoveOnly) { facts(desk.now) } else { Vec::new() };
 }

@@ -1,8 +1,8 @@
-//! What an override covers rests on ids, never on a sentence; and sentences that were stored before there were ids still count.
+//! What an override covers depends on ids, never on a sentence. Sentences that were stored before ids existed still count.
 
 use super::*;
 
-/// As versions before ids stored them.
+/// An override as versions before ids stored it.
 fn stored(why: &str, items: Option<u64>) -> Event {
     let items = items.map_or(String::new(), |items| format!(",\"items\":{items}"));
     let why = serde_json::to_string(why).unwrap();
@@ -12,7 +12,7 @@ fn stored(why: &str, items: Option<u64>) -> Event {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
-/// Every sentence that was ever stored, with the values that stood in it.
+/// Every sentence that was ever stored, with the values in it.
 const SENTENCES: &[(&str, Option<u64>, Obstacle)] = &[
     (
         "the plan names a flag, and there is none: its item is missing. It was last seen as [version 12: write = new, read = \
@@ -63,20 +63,20 @@ const SENTENCES: &[(&str, Option<u64>, Obstacle)] = &[
 ];
 
 #[test]
-fn sentences_that_were_stored_before_there_were_ids_still_count() {
+fn sentences_stored_before_ids_still_count() {
     for (why, items, obstacle) in SENTENCES {
         let What::Overridden(read) = stored(why, *items).what else { panic!("{why}") };
         assert_eq!((read.obstacle, read.reason.as_str()), (*obstacle, "r"), "{why}");
     }
-    // What nobody knows opens no way, and the file is read all the same.
-    for (why, items) in [("a sentence of a day in between", None), ("9 items are odd", Some(9))] {
+    // An unknown sentence overrides nothing, but the file remains readable.
+    for (why, items) in [("a sentence of another version", None), ("9 items are odd", Some(9))] {
         let What::Overridden(read) = stored(why, items).what else { panic!("{why}") };
         assert_eq!(read.obstacle, Obstacle::Unrecognized { items: items.unwrap_or(0) });
         assert!(!read.obstacle.covers(read.obstacle));
     }
 }
 
-/// A migration that was forced by the version before goes on, whatever the message says by now.
+/// A migration that an earlier version forced continues, whatever the message says now.
 #[test]
 fn a_reworded_message_does_not_ask_for_a_reason_again() {
     for (why, _, obstacle) in SENTENCES {
@@ -101,7 +101,8 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
                 desk.done(DUAL);
                 let mut other = Desk::new(Kind::Flagged);
                 other.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-                (desk.now, desk.flag) = (other.now + 2 * SOAK, other.flag);
+                desk.now = other.now + 2 * SOAK;
+                desk.flag = other.flag;
                 desk.flag = desk
                     .flag
                     .map(|flag| flag.next(FlagChange::Contract, time(other.now + SOAK), Duration::ZERO).unwrap());
@@ -116,13 +117,13 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
             Err(refused) => refused.next.words().ends_with("--force REASON"),
             Ok(step) => matches!(step, Step::Record(What::Overridden(_))),
         };
-        assert!(asks(&desk), "{obstacle:?} is in the way: {:?}", desk.ask(goal, true));
+        assert!(asks(&desk), "{obstacle:?} must block: {:?}", desk.ask(goal, true));
         desk.append(stored(why, None).what);
         assert!(!asks(&desk), "{why}: {:?}", desk.ask(goal, true));
     }
 }
 
-/// An override is for as much as was named: for no other flag that is removed, and for no more items.
+/// An override covers exactly what was named: no other removed flag, and no more items.
 #[test]
 fn an_override_covers_no_more_than_was_named() {
     let all = |n| {

@@ -1,4 +1,4 @@
-//! A refused command changes nothing: every command, in every state, with every fact given or missing.
+//! A refused command changes nothing: tested for every command in every state, with each fact given or missing.
 
 use super::*;
 
@@ -19,11 +19,11 @@ fn states(kind: Kind) -> Vec<Vec<Goal>> {
     states
 }
 
-/// A migration in that state.
+/// A migration in the state after these commands.
 fn after(kind: Kind, goals: &[Goal]) -> Desk {
     let mut desk = Desk::new(kind);
     for goal in goals {
-        // What is refused for a fact names all that are missing; it soaks until then.
+        // A refusal for a fact names every missing fact. Contract also has to soak first.
         for _ in 0..3 {
             match desk.give(*goal) {
                 Ok(_) => break,
@@ -36,7 +36,7 @@ fn after(kind: Kind, goals: &[Goal]) -> Desk {
     desk
 }
 
-/// Whether a step is work that lasts, whatever is found behind it. To state a fact is.
+/// Whether a step does lasting work, whatever it finds. Stating a fact does.
 fn lasts(step: &str) -> bool {
     let begins = |words: &[&str]| words.iter().any(|word| step.starts_with(word));
     let records = begins(&["Preflight", "record", "begin ", "Confirm", "Overridden", "RollbackBegun"]);
@@ -48,12 +48,13 @@ fn lasts(step: &str) -> bool {
 fn a_refused_command_records_nothing_whatever_is_missing() {
     let goals = COMMANDS.into_iter().chain([AGAIN, SAMPLE, REPAIR, SOME, BACK_NOW, STOP_DUAL]);
     let goals: Vec<Goal> = goals.collect();
-    let (mut refusals, mut unstated) = (0, 0);
+    let mut refusals = 0;
+    let mut unstated = 0;
     for kind in [Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::SetOnly, Kind::RemoveOnly] {
         for state in states(kind) {
             let reached = after(kind, &state);
             for goal in &goals {
-                // A plan whose flag proves them takes no facts: none, or one, tells all.
+                // A plan whose flag proves the facts takes none, so none and one are enough to test.
                 let subsets = if matches!(kind, Kind::Stated | Kind::RemoveOnly) { 32 } else { 2_usize };
                 for (given, force) in (0..subsets).flat_map(|given| [(given, None), (given, Some("because"))]) {
                     let mut desk = reached.clone();
@@ -69,7 +70,8 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
                         let now = (desk.events.clone(), desk.flag.clone());
                         assert_eq!(now, before, "{kind:?} after {state:?}: {goal:?} with {:?}: {refused}", desk.facts);
                     }
-                    // All that is missing is named at once: with that, no fact is asked for before the next lasting work.
+                    // The refusal names everything that is missing, so the same command with all of it asks for no fact
+                    // before its next lasting work.
                     if !refused.missing.is_empty() {
                         unstated += 1;
                         desk.facts.extend(&refused.missing);
@@ -86,7 +88,7 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
     assert!(refusals > 5_000 && unstated > 100, "{refusals} refusals, {unstated} for facts");
 }
 
-/// It begins where the operator can still go forward.
+/// The refused rollback has not begun, so the operator can still go forward.
 /// RUNBOOK: "names every fact that is missing"
 #[test]
 fn a_rollback_that_is_refused_for_a_fact_leaves_the_way_forward() {

@@ -1,23 +1,23 @@
-//! An operator who follows `Next:` reaches an end, from every place of every kind of plan, whatever each command returns.
+//! From every position of every kind of plan, an operator who follows `Next:` reaches an end, whatever each command returns.
 
 use super::*;
 
 const KINDS: [Kind; 5] = [Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::SetOnly, Kind::RemoveOnly];
 
-/// More steps than any life has.
+/// More steps than any life of a migration takes.
 const STEPS: usize = 16;
 
-/// What a migration comes to.
+/// The trouble that a migration runs into.
 #[derive(Debug, Clone, Copy, Default)]
 struct Trouble {
     failures: u64,
     diverged: u64,
     mismatches: u64,
-    /// Retries and repairs help.
-    mends: bool,
+    /// Whether retries and repairs help.
+    fixable: bool,
 }
 
-/// Commands that lead to each place.
+/// Commands that lead to each position.
 const PLACES: [&[Goal]; 14] = [
     &[],
     &[DUAL],
@@ -41,12 +41,12 @@ fn every_walk_by_next_ends() {
     for kind in KINDS {
         for place in PLACES {
             for trouble in troubles() {
-                // Trouble is there from the beginning, or comes once the place is reached.
+                // The trouble exists from the beginning, or starts once the position is reached.
                 for late in [false, true] {
                     let mut desk = Desk::new(kind);
                     meet(&mut desk, if late { Trouble::default() } else { trouble });
                     for goal in place {
-                        give(&mut desk, *goal, None, trouble.mends && !late);
+                        give(&mut desk, *goal, None, trouble.fixable && !late);
                     }
                     meet(&mut desk, trouble);
                     let end = walk(&mut desk, trouble).unwrap_or_else(|way| {
@@ -57,19 +57,19 @@ fn every_walk_by_next_ends() {
             }
         }
     }
-    // Nothing left to do, or something for a person to look at; nothing else is an end.
+    // The only ends are: nothing left to do, or something for a person to look at.
     assert_eq!(ends.keys().copied().collect::<Vec<_>>(), ["failures list", "nothing"], "{ends:?}");
     assert!(ends.values().all(|walks| *walks > 20), "{ends:?}");
 }
 
-/// A contract or a way back that has left failures is not named again as if it had been killed.
+/// If a contract or a way back left failures, `status` does not name the command again as if it had been killed.
 #[test]
 fn a_pass_that_left_failures_names_their_list() {
     let mut desk = Desk::new(Kind::InPlace);
     desk.all(&[RUN]);
     desk.append(What::RollbackBegun { forced: None });
     desk.append(What::PhaseBegun { phase: Phase::Undo });
-    assert_eq!(desk.stands(), (Stage::Rollback, Some("rollback".to_owned())), "it was killed");
+    assert_eq!(desk.stands(), (Stage::Rollback, Some("rollback".to_owned())), "the command was killed");
     desk.unfinished = 2;
     assert_eq!(desk.stands(), (Stage::Rollback, Some("failures list".to_owned())));
     let mut desk = Desk::new(Kind::Flagged);
@@ -77,24 +77,27 @@ fn a_pass_that_left_failures_names_their_list() {
     desk.now += SOAK;
     desk.flag = Some(desk.flag.as_ref().unwrap().next(FlagChange::Contract, time(desk.now), Duration::ZERO).unwrap());
     desk.append(What::PhaseBegun { phase: Phase::Contract });
-    assert_eq!(desk.stands(), (Stage::Contract, Some("contract".to_owned())), "it was killed");
+    assert_eq!(desk.stands(), (Stage::Contract, Some("contract".to_owned())), "the command was killed");
     desk.unfinished = 2;
     assert_eq!(desk.stands(), (Stage::Contract, Some("failures list".to_owned())));
 }
 
 fn troubles() -> Vec<Trouble> {
     let counts = [(0, 0, 0), (3, 0, 0), (0, 2, 2), (0, 0, 5), (3, 2, 5), (0, 2, 0)];
-    let trouble = |(failures, diverged, mismatches), mends| Trouble { failures, diverged, mismatches, mends };
-    counts.into_iter().flat_map(|counts| [false, true].map(|mends| trouble(counts, mends))).collect()
+    let trouble = |(failures, diverged, mismatches), fixable| Trouble { failures, diverged, mismatches, fixable };
+    counts.into_iter().flat_map(|counts| [false, true].map(|fixable| trouble(counts, fixable))).collect()
 }
 
 fn meet(desk: &mut Desk, trouble: Trouble) {
-    (desk.failures, desk.diverged, desk.mismatches) = (trouble.failures, trouble.diverged, trouble.mismatches);
+    desk.failures = trouble.failures;
+    desk.diverged = trouble.diverged;
+    desk.mismatches = trouble.mismatches;
 }
 
-/// Does what is next until nothing is, or until somebody has to look; the way, if it has no end.
+/// Runs each next command until nothing is left, or until somebody has to look. Returns the path if it has no end.
 fn walk(desk: &mut Desk, trouble: Trouble) -> Result<&'static str, Vec<String>> {
-    let (mut way, mut next): (Vec<String>, _) = (Vec::new(), desk.stands().1);
+    let mut way: Vec<String> = Vec::new();
+    let mut next = desk.stands().1;
     for _ in 0..STEPS {
         let words = match next.as_deref() {
             None | Some("status") => return Ok("nothing"),
@@ -103,7 +106,7 @@ fn walk(desk: &mut Desk, trouble: Trouble) -> Result<&'static str, Vec<String>> 
         };
         let bare = words.trim_end_matches(" --force REASON");
         let goal = goal_of(desk, bare).ok_or_else(|| vec![format!("{words} is no command")])?;
-        let refused = give(desk, goal, (bare != words).then_some("a reason"), trouble.mends);
+        let refused = give(desk, goal, (bare != words).then_some("a reason"), trouble.fixable);
         if let Some(refused) = &refused
             && refused.why.contains("soaks until")
         {
@@ -124,25 +127,25 @@ fn walk(desk: &mut Desk, trouble: Trouble) -> Result<&'static str, Vec<String>> 
     Err(way)
 }
 
-/// Gives a command, with every fact that it may ask for; why it was refused, if it was.
-fn give(desk: &mut Desk, goal: Goal, force: Option<&'static str>, mends: bool) -> Option<Refused> {
+/// Runs a command with every fact that it may ask for. Returns the refusal, if any.
+fn give(desk: &mut Desk, goal: Goal, force: Option<&'static str>, fixable: bool) -> Option<Refused> {
     desk.force = force;
     desk.facts = if matches!(desk.kind, Kind::Stated | Kind::RemoveOnly) { facts(desk.now) } else { Vec::new() };
     let found = desk.mismatches;
-    if goal == REPAIR && mends {
+    if goal == REPAIR && fixable {
         desk.mismatches = 0;
     }
     let refused = desk.give(goal).err();
     match goal {
-        REPAIR if mends && refused.is_none() => desk.diverged = 0,
+        REPAIR if fixable && refused.is_none() => desk.diverged = 0,
         REPAIR => desk.mismatches = found,
-        Goal::FailuresRetry if mends && refused.is_none() => desk.failures = 0,
+        Goal::FailuresRetry if fixable && refused.is_none() => desk.failures = 0,
         _ => {}
     }
     refused
 }
 
-/// The command of these words.
+/// The command for these words.
 fn goal_of(desk: &Desk, words: &str) -> Option<Goal> {
     let bare = ALL_FACTS.iter().fold(words.to_owned(), |words, fact| words.replace(&format!(" {}", fact.option()), ""));
     let flag = if desk.kind == Kind::Flagged { desk.flag.as_ref() } else { desk.state.stated.as_ref() };

@@ -40,30 +40,32 @@ fn no_key() -> KeyLoad {
     KeyLoad { write: Range::exactly(0.0), bytes: Range::exactly(0.0) }
 }
 
-/// DynamoDB's count gives bounds that hold whatever the items' sizes are.
+/// The bounds from DynamoDB's count are valid for items of any size.
 #[test]
-fn a_description_bounds_what_every_write_would_take() {
-    let (table, budgets) = (table(12_000_000, 12_000_000 * 1_000), budgets(1_000.0, 2_000.0));
+fn a_description_bounds_the_cost_of_all_writes() {
+    let table = table(12_000_000, 12_000_000 * 1_000);
+    let budgets = budgets(1_000.0, 2_000.0);
     let found = Estimate::of_description(&copies(), &setting(&table, &budgets));
     assert_eq!((found.write_units.low, found.write_units.high), (12e6, 12e6 + 12e9 / 1_024.0));
     assert!((found.dollars.low - 7.5 - found.read_units.low * 0.125 / 1e6).abs() < 1e-9, "{found:?}");
     let (low, high) = found.pace.duration.unwrap();
     assert_eq!(low, Duration::from_secs(12_000));
-    // Every item may be under one partition key, which goes at its own pace, and with half of its budget.
+    // All items may share one partition key, whose budget applies. At the slow end, half of the budget is used.
     assert_eq!(high, Duration::from_secs_f64(2.0 * found.write_units.high / 250.0));
     let text = found.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
     assert!(text.contains("Sizes of single keys are unknown; --sample 5% reads a part"), "{text}");
     let mut without_sort_key = table.clone();
     without_sort_key.key.sort = None;
     let each = Estimate::of_description(&copies(), &setting(&without_sort_key, &budgets)).pace.duration.unwrap().1;
-    assert!(each > low * 3 && each < low * 5, "{each:?}: of such a table each key has one item");
+    assert!(each > low * 3 && each < low * 5, "{each:?}: without a sort key, each key has one item");
     assert!(found.basis_text().contains("up to six hours old"));
     assert_eq!(found.changed, Range::between(0.0, 12e6));
 }
 
 #[test]
 fn each_region_pays_for_each_write() {
-    let (mut table, budgets) = (table(1_000, 1_024_000), budgets(1_000.0, 2_000.0));
+    let mut table = table(1_000, 1_024_000);
+    let budgets = budgets(1_000.0, 2_000.0);
     let alone = Estimate::of(Basis::Whole, counted(1_000.0, 1e6), &setting(&table, &budgets));
     table.features.replicas = vec!["us-east-1".into()];
     let both = Estimate::of(Basis::Whole, counted(1_000.0, 1e6), &setting(&table, &budgets));
@@ -72,7 +74,7 @@ fn each_region_pays_for_each_write() {
     assert_eq!(both.write_units, alone.write_units, "units are this region's");
 }
 
-/// Reads, the table's writes, and each index's: whichever takes longest.
+/// Reads, the table's writes, and each index's writes: the slowest decides.
 #[test]
 fn the_slowest_budget_decides_how_long_it_takes() {
     use crate::dynamodb::IndexDescription;
@@ -89,13 +91,14 @@ fn the_slowest_budget_decides_how_long_it_takes() {
     let with_index = |units: f64| Budgets { indexes: vec![Some(units)], ..budgets(100.0, 1e6) };
     assert_eq!(took(&with_index(1e6), 500.0), Some(10), "the table's writes");
     assert_eq!(took(&with_index(5.0), 500.0), Some(100), "the index's");
-    assert_eq!(took(&budgets(100.0, 1.0), 0.0), Some(125), "the reads: 250 units of 4 KB, each half");
-    assert_eq!(took(&budgets(0.0, 1e6), 0.0), None, "at rate 0 it never ends");
+    assert_eq!(took(&budgets(100.0, 1.0), 0.0), Some(125), "the reads: 250 times 4 KB at half a unit");
+    assert_eq!(took(&budgets(0.0, 1e6), 0.0), None, "at rate 0 the run never ends");
 }
 
 #[test]
-fn lines_say_ranges_and_what_they_rest_on() {
-    let (table, budgets) = (table(1_000, 1_024_000), budgets(100.0, 1e6));
+fn lines_show_ranges_and_their_basis() {
+    let table = table(1_000, 1_024_000);
+    let budgets = budgets(100.0, 1e6);
     let text = |estimate: &Estimate| {
         estimate.lines().into_iter().map(|(label, text)| format!("{label}={text}")).collect::<Vec<_>>().join("\n")
     };
@@ -117,9 +120,10 @@ fn lines_say_ranges_and_what_they_rest_on() {
     assert!(ranges.contains("past 400 KB=about 0 (0 to "), "{ranges}");
 }
 
-/// One partition key is written no faster than it may be, nor than its segment may, nor than a partition serves.
+/// Writes to one partition key are limited by its own budget, by the budget of its segment, and by what a partition
+/// serves.
 #[test]
-fn one_partition_key_may_decide_how_long_it_takes() {
+fn one_partition_key_may_decide_the_duration() {
     let table = table(10_000, 10_240_000);
     let took = |key: f64, range: f64, load: f64| {
         let budgets = Budgets {
@@ -142,7 +146,7 @@ fn one_partition_key_may_decide_how_long_it_takes() {
         let text = estimate.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
         assert_eq!(estimate.pace.duration.unwrap().0.as_secs(), seconds, "{text}");
         assert!(
-            text.contains(&format!("decided by {what}; with the whole budget used, or half of it")),
+            text.contains(&format!("decided by {what}, with the whole budget or half of it used")),
             "{what}: {text}"
         );
         assert!(estimate.to_json()["decided_by"]["shortest"].as_str().is_some_and(|told| what.starts_with(told)));

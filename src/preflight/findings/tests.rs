@@ -10,7 +10,7 @@ use crate::item::{IndexSchema, KeyAttribute, Path, Projection, Times};
 use crate::plan::{Plan, load};
 use crate::ratelimit::resolve;
 
-/// A table of a thousand items elsewhere, protected and with a way back: nothing to say but notes.
+/// A remote table with a thousand items, deletion protection and point-in-time recovery. It gets only notes.
 fn calm() -> Facts {
     let mut table = TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/t".into(),
@@ -50,15 +50,16 @@ fn made(facts: &Facts, plan: &Plan) -> Vec<Finding> {
     seen(facts, plan, (0, 0), &BTreeMap::new())
 }
 
-/// The time of these tests.
+/// The current time in these tests.
 const NOW: f64 = 1_800_000_000.0;
 
 fn seen(facts: &Facts, plan: &Plan, signed: (u64, u64), times: &BTreeMap<Path, Times>) -> Vec<Finding> {
-    let (estimate, types) = (estimate(facts, plan), BTreeMap::new());
+    let estimate = estimate(facts, plan);
+    let types = BTreeMap::new();
     findings(&Known { facts, plan, estimate: &estimate, types: &types, times, signed, now: NOW })
 }
 
-/// The finding of this name, which is there once.
+/// The finding with this id, which must exist exactly once.
 fn one(found: &[Finding], id: &str) -> Finding {
     let of_name: Vec<&Finding> = found.iter().filter(|finding| finding.id == id).collect();
     assert_eq!(of_name.len(), 1, "{id}: {found:#?}");
@@ -80,9 +81,10 @@ fn a_calm_table_gets_notes_only() {
     assert_eq!(refusal(&found, &[]), None);
 }
 
-/// Off, denied, failed or unknown refuses; off or not supported is a warning on a local engine.
+/// Recovery that is off, denied, failed or unknown refuses the run. On a local engine, off or not supported is only a
+/// warning.
 #[test]
-fn no_way_back_refuses_except_on_a_local_engine_that_has_none() {
+fn missing_recovery_refuses_except_on_a_local_engine() {
     let off = || Fact::Known(Recovery { enabled: false, earliest: None, days: None });
     type Case = (fn() -> Fact<Recovery>, [Severity; 2]);
     let cases: [Case; 4] = [
@@ -112,7 +114,7 @@ fn no_way_back_refuses_except_on_a_local_engine_that_has_none() {
 }
 
 #[test]
-fn other_regions_refuse_and_multiply() {
+fn replicas_refuse_and_multiply_the_cost() {
     let mut facts = calm();
     facts.table.features.replicas = vec!["us-east-1".into(), "us-west-2".into()];
     let found = made(&facts, &rename());
@@ -128,7 +130,7 @@ fn other_regions_refuse_and_multiply() {
 }
 
 #[test]
-fn a_stream_tells_how_many_records_and_how_to_ignore_them() {
+fn a_stream_finding_gives_the_number_of_records_and_a_filter() {
     let mut facts = calm();
     facts.table.features.stream = Some(StreamView::NewAndOld);
     let finding = one(&made(&facts, &rename()), "stream");
@@ -143,7 +145,7 @@ fn a_stream_tells_how_many_records_and_how_to_ignore_them() {
 }
 
 #[test]
-fn time_to_live_matters_where_the_plan_touches_it() {
+fn time_to_live_matters_if_the_plan_touches_it() {
     let with = |attribute: &str| Facts { time_to_live: Fact::Known(Some(attribute.into())), ..calm() };
     let in_place = plan("strategy = \"in-place\"", "[[change]]\nmove = \"old\"\nto = \"new\"\n");
     for (attribute, plan, severity, says) in [
@@ -164,7 +166,7 @@ fn time_to_live_matters_where_the_plan_touches_it() {
 }
 
 #[test]
-fn a_constant_that_looks_like_a_template_draws_a_warning() {
+fn a_constant_that_looks_like_a_template_causes_a_warning() {
     let of = |value: &str| {
         let plan = plan("", &format!("[[change]]\nset = \"full_name\"\nvalue = {value}\n"));
         made(&calm(), &plan).into_iter().find(|finding| finding.id == "constant-template")
@@ -179,7 +181,7 @@ fn a_constant_that_looks_like_a_template_draws_a_warning() {
     ] {
         let finding = of(value).unwrap_or_else(|| panic!("{value}"));
         assert_eq!(finding.severity, Warning);
-        assert!(finding.what.contains("`full_name`") && finding.why.contains("as it stands"), "{finding:?}");
+        assert!(finding.what.contains("`full_name`") && finding.why.contains("exactly this text"), "{finding:?}");
     }
     assert!(of("\"${first}\"").unwrap().what.contains("\"${first}\""), "the constant is the plan's own");
     for value in ["\"plain\"", "5", "true", "\"+49 30\"", "{ B = \"AAEC\" }"] {
@@ -198,7 +200,7 @@ fn the_unit_of_a_time_to_live_is_noticed() {
         ("1900000000000", "looks like milliseconds"),
         ("\"2030-01-01\"", "of type S"),
         ("1799999999", "deletes every item that gets it"),
-        ("1500000000", "more than five years past"),
+        ("1500000000", "more than five years in the past"),
         ("1800000001", "at that one time"),
     ] {
         let text = text(&format!("[[change]]\nset = \"ttl\"\nvalue = {value}\n"), &none);
@@ -223,7 +225,7 @@ fn the_unit_of_a_time_to_live_is_noticed() {
 }
 
 #[test]
-fn items_that_are_signed_on_the_client_refuse_where_they_were_seen() {
+fn items_signed_on_the_client_refuse_if_any_were_read() {
     let none = BTreeMap::new();
     assert!(made(&calm(), &rename()).iter().all(|finding| finding.id != "client-encryption"));
     let found = seen(&calm(), &rename(), (1_000, 3), &none);
@@ -241,7 +243,7 @@ fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDes
 }
 
 #[test]
-fn each_index_is_touched_by_its_key_or_by_what_it_holds() {
+fn an_index_is_touched_through_its_key_or_its_projection() {
     let mut facts = calm();
     let names = |names: &[&str]| Projection::Include(names.iter().map(|name| (*name).to_owned()).collect());
     facts.table.indexes = vec![
@@ -259,7 +261,7 @@ fn each_index_is_touched_by_its_key_or_by_what_it_holds() {
     assert_eq!(of, expected);
     let key = one(&found, "index-key");
     assert!(key.what.contains("`new`") && key.what.contains("`by-new`"), "{key:?}");
-    assert!(key.why.contains("0 to 4,000 WCU"), "one entry goes and one comes: {}", key.why);
+    assert!(key.why.contains("0 to 4,000 WCU"), "one entry is removed and one is added: {}", key.why);
     assert!(one(&found, "index-key-later").what.contains("`by-old`"));
     assert!(!found.iter().any(|finding| finding.what.contains("aside")));
 }
@@ -275,13 +277,16 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
     assert_eq!(weight(&with(250_000), "item-size"), Some(Warning));
     let removes = plan("strategy = \"in-place\"", "[[change]]\nremove = \"old\"\n");
     assert!(made(&with(250_000), &removes).iter().all(|finding| finding.id != "item-size"), "nothing grows");
-    // Where somebody looked, what was seen decides.
+    // If items were read, their sizes decide.
     let facts = with(250_000);
     let seen = |exceeding: Range| {
         let estimate =
             Estimate { exceeding: Some(exceeding), basis: Basis::Sample(40, 80, true), ..estimate(&facts, &rename()) };
-        let (types, times) = (BTreeMap::new(), BTreeMap::new());
-        let (facts, plan, signed) = (&facts, &rename(), (0, 0));
+        let types = BTreeMap::new();
+        let times = BTreeMap::new();
+        let facts = &facts;
+        let plan = &rename();
+        let signed = (0, 0);
         let found =
             findings(&Known { facts, plan, estimate: &estimate, types: &types, times: &times, signed, now: NOW });
         found.into_iter().find(|finding| finding.id == "item-size").map(|finding| finding.severity)
@@ -292,7 +297,7 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
 }
 
 #[test]
-fn the_rest_is_said_where_it_is_so() {
+fn other_facts_of_the_table_cause_findings() {
     let mut facts = calm();
     facts.table.status = "UPDATING".into();
     facts.table.provisioned = Some((500.0, 400.0));

@@ -35,12 +35,13 @@ fn indexed(mut table: TableDescription, write: f64) -> TableDescription {
     table
 }
 
-/// Twice the segments that use up the budget, between 20 and 320: about what a run works on at a time.
+/// Twice the number of segments that use up the budget, but at least 20 and at most 320. A run works on about that
+/// number at a time.
 fn lanes(budgets: &Budgets) -> u32 {
     (2.0 * (budgets.table.write / budgets.per_key_range.write).ceil()).clamp(20.0, 320.0) as u32
 }
 
-/// An estimate of so many write units, of which one partition key needs some, and the index some.
+/// An estimate with this number of write units for the table, for one partition key and for the index.
 fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f64; 3]) -> Estimate {
     let prices = UnitPrices::of(table, &Prices::default());
     let lanes = lanes(budgets);
@@ -84,8 +85,8 @@ fn times_are_read() {
 }
 
 #[test]
-fn a_provisioned_table_is_raised_by_what_is_needed_and_lowered_to_what_it_had() {
-    // 1,000,000 units in 1,000 s, and 5 % more.
+fn a_provisioned_table_is_raised_by_the_need_and_lowered_to_its_old_capacity() {
+    // 1,000,000 units in 1,000 s, plus 5 %.
     let table = indexed(table(Some((2_000.0, 400.0))), 100.0);
     let found = finish("1000s", &plan(""), &table, [1e6, 0.0, 5e5]);
     assert_eq!(ids(&found), ["provisioned", "provisioned"]);
@@ -111,22 +112,25 @@ fn a_provisioned_table_is_raised_by_what_is_needed_and_lowered_to_what_it_had() 
 }
 
 #[test]
-fn what_the_table_has_needs_no_command() {
+fn a_sufficient_table_needs_no_command() {
     let found = finish("10h", &plan(""), &table(Some((2_000.0, 4_000.0))), [1e6, 0.0, 0.0]);
     assert_eq!((ids(&found), found.commands.clone()), (vec![], Commands::default()));
     assert!(text(&found).contains("the budget is 1,000: enough"), "{}", text(&found));
 }
 
 #[test]
-fn one_partition_key_has_an_end_that_no_capacity_moves() {
+fn no_capacity_speeds_up_a_single_partition_key_beyond_its_limit() {
     let found = finish("1h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
     assert!(!found.is_possible());
     let said = text(&found);
     let least = "one partition key needs 7,200,000 WCU, and DynamoDB serves at most 1,000 WCU/s for one: that takes at least 2 \
          h 0 min";
     assert!(said.contains(&format!("impossible   {least} (partition_key)")), "{said}");
-    assert!(!said.contains("aws ") && !said.contains("[capacity]"), "what does not help is not advised: {said}");
-    // With time enough, its own budget and that of its segment have to be larger than by default.
+    assert!(
+        !said.contains("aws ") && !said.contains("[capacity]"),
+        "commands that do not help are not suggested: {said}"
+    );
+    // If there is enough time, the budget of the key and of its segment must be larger than the default.
     let found = finish("4h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
     assert!(found.is_possible());
     let capacity = found.capacity();
@@ -135,7 +139,7 @@ fn one_partition_key_has_an_end_that_no_capacity_moves() {
 }
 
 #[test]
-fn on_demand_has_maxima_and_what_it_is_warm_for() {
+fn on_demand_has_maxima_and_warm_throughput() {
     let mut limited = table(None);
     limited.on_demand_max = (None, Some(2_000.0));
     limited.warm = Some((20_000.0, 5_000.0));
@@ -155,17 +159,17 @@ fn on_demand_has_maxima_and_what_it_is_warm_for() {
 }
 
 #[test]
-fn the_plans_own_limits_stand_against_it_too() {
+fn the_plans_own_limits_are_obstacles_too() {
     let plan = plan("[limits]\nmax_wcu = 1000\nwindow = \"22:00-06:00 UTC\"\n");
     let found = finish("10h", &plan, &table(None), [1e6, 0.0, 0.0]);
     assert_eq!(ids(&found), ["max_wcu"]);
     assert!(text(&found).contains("only while the [limits] window is open"), "{}", text(&found));
 }
 
-/// Each limit of the plan that ends a run stands against the goal if the run needs more, and only then.
+/// Each limit of the plan that stops a run is an obstacle if the run needs more, and only then.
 #[test]
 fn every_limit_that_ends_a_run_is_named() {
-    // A million items of 1 KB and a million WCU: 0.625 dollars for the writes, and about 0.016 for the reads.
+    // One million items of 1 KB and one million WCU: 0.625 dollars for the writes and about 0.016 for the reads.
     let of = |limits: &str| {
         let found = finish("10h", &plan(&format!("[limits]\n{limits}\n")), &table(None), [1e6, 0.0, 0.0]);
         assert!(found.is_possible(), "a limit can be raised");
@@ -184,10 +188,10 @@ fn every_limit_that_ends_a_run_is_named() {
 }
 
 proptest! {
-    /// A plan with the budgets that are printed, on a table that is raised as the commands say, ends in time by the same
-    /// estimate; and the budgets fit the table.
+    /// A plan with the printed budgets, on a table that was raised with the printed commands, ends in time by the same
+    /// estimate. The budgets also fit the table.
     #[test]
-    fn what_is_printed_is_enough(
+    fn the_printed_budgets_are_enough(
         write in 1e3..1e8_f64, key in 0.0..1.0_f64, index in 0.0..1.0_f64, seconds in 60_u64..200_000,
         has in prop_oneof![Just(None), (1.0..50_000.0_f64).prop_map(|has| Some(has.round()))],
     ) {

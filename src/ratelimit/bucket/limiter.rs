@@ -1,5 +1,5 @@
-//! governor's limiter of one bucket, and its state, which is ours: settled by debt and refund, and kept when the burst
-//! changes.
+//! governor's limiter of one bucket. We own its state, so that we can settle it by debt and refund, and keep it when
+//! the burst changes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,21 +19,22 @@ use crate::ratelimit::clock::SpeedClock;
 /// One token is half a capacity unit: the least that DynamoDB charges (an eventually consistent read of 4 KB).
 pub(in crate::ratelimit) const TOKENS_PER_UNIT: f64 = 2.0;
 
-/// At speed 1 the quota is one token per millisecond; the clock's speed makes the rate out of it.
+/// At speed 1 the quota is one token per millisecond. The speed of the clock turns it into the actual rate.
 pub(in crate::ratelimit) const TOKEN_TIME: Duration = Duration::from_millis(1);
 const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
 
-/// A burst of this much of a second's budget may be taken at once after a pause: small, so that a start is no stampede.
+/// After a pause, this part of a second's budget may be taken in one burst. It is small, so that a start does not cause
+/// a stampede.
 const BURST_SECONDS: f64 = 0.1;
 
-/// A burst has at least so many tokens: one write unit.
+/// A burst has at least this number of tokens: one write unit.
 const LEAST_BURST: f64 = 2.0;
 
-/// And at most so many, which governor and its state take at any speed.
+/// A burst has at most this number of tokens, which governor and its state support at any speed.
 const MOST_BURST: f64 = 1e6;
 
-/// governor's limiter, and the burst that it was made for. governor cannot change a quota: for another burst another
-/// limiter is made, over the same state.
+/// governor's limiter, and its burst. governor cannot change a quota, so another burst needs another limiter over the
+/// same state.
 #[derive(Debug)]
 pub(super) struct Limiter {
     governor: RateLimiter<NotKeyed, Since, SpeedClock, NoOpMiddleware<Duration>>,
@@ -43,14 +44,14 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter of this burst, which is there at once if the state says nothing else.
+    /// A limiter with this burst. The whole burst is available immediately, unless the state says otherwise.
     pub(super) fn new(burst: NonZeroU32, tat: Tat, clock: SpeedClock) -> Limiter {
         let since = Since { tat: tat.clone(), start: nanos(clock.now()) };
         Limiter { governor: RateLimiter::new(quota(burst), since, clock.clone()), burst, tat, clock }
     }
 
-    /// Has this burst from now on. A larger one has to flow in first, of a smaller one the surplus is lost, and debt stays
-    /// what it is: no change of burst grants or takes what the rate does not.
+    /// Changes the burst. A larger burst has to fill first, a smaller one drops the surplus, and debt stays. So a
+    /// change of burst neither grants nor takes anything beyond the rate.
     pub(super) fn set_burst(&mut self, burst: NonZeroU32) {
         if burst != self.burst {
             self.tat.change_burst(self.burst, burst, self.clock.now());
@@ -58,13 +59,13 @@ impl Limiter {
         }
     }
 
-    /// Takes so many tokens, or says how long they take to come at speed 1. Of more than the burst, the rest becomes debt.
+    /// Takes these tokens, or says how long they take to arrive at speed 1. Tokens beyond the burst become debt.
     pub(super) fn take(&self, tokens: u64) -> Result<(), Duration> {
         let first = u32::try_from(tokens).unwrap_or(u32::MAX).min(self.burst.get());
         match self.governor.check_n(NonZeroU32::new(first).unwrap_or(NonZeroU32::MIN)) {
             Ok(Ok(())) => {}
             Ok(Err(not_until)) => return Err(not_until.wait_time_from(self.clock.now())),
-            // Not reached: governor is never asked for more than its burst. If it were, waiting would be right.
+            // Never reached: governor is never asked for more than its burst. If it were, waiting would be right.
             Err(_) => return Err(TOKEN_TIME),
         }
         if tokens > u64::from(first) {
@@ -80,7 +81,7 @@ pub(in crate::ratelimit) fn burst_tokens(units_per_second: Units) -> NonZeroU32 
     NonZeroU32::new(tokens as u32).unwrap_or(NonZeroU32::MIN)
 }
 
-/// One token per millisecond of the bucket's own time.
+/// A quota of one token per millisecond of the bucket's own time.
 pub(in crate::ratelimit) fn quota(burst: NonZeroU32) -> Quota {
     Quota::with_period(TOKEN_TIME).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
 }
@@ -97,8 +98,8 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// governor's state, ours so that it can be settled: the theoretical arrival time of the next token, in nanoseconds of
-/// the bucket's clock. governor decides; debt and refund move the time.
+/// governor's state, which we own so that we can settle it: the theoretical arrival time of the next token, in
+/// nanoseconds of the bucket's clock. governor decides; debt and refund move the time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tat(Arc<AtomicU64>);
 
@@ -112,10 +113,12 @@ impl Tat {
         self.update(|tat| tat.saturating_sub(time_of(tokens)));
     }
 
-    /// A bucket of burst b holds b tokens less those between now and this time: the time moves by what b does, so that as
-    /// many are held as before, and not more than the new burst.
+    /// A bucket of burst b contains b tokens less those between now and this time. So this time moves by the change of
+    /// b: the bucket keeps its tokens, but never more than the new burst.
     fn change_burst(&self, from: NonZeroU32, to: NonZeroU32, now: Duration) {
-        let (from, to, now) = (time_of(from.get().into()), time_of(to.get().into()), nanos(now));
+        let from = time_of(from.get().into());
+        let to = time_of(to.get().into());
+        let now = nanos(now);
         self.update(|tat| tat.max(now).saturating_add(to).saturating_sub(from).max(now));
     }
 
@@ -129,8 +132,8 @@ fn time_of(tokens: u64) -> u64 {
     tokens.saturating_mul(nanos(TOKEN_TIME))
 }
 
-/// The state as a limiter sees it that was made at `start`: governor counts time from a limiter's making. What is before
-/// that is a full bucket either way.
+/// The state as seen by a limiter that was made at `start`, because governor counts time from a limiter's creation. Any
+/// earlier time means a full bucket either way.
 #[derive(Debug)]
 struct Since {
     tat: Tat,

@@ -12,7 +12,7 @@ async fn take(bucket: &Bucket, units: Units) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rate_is_held_and_can_be_changed_while_somebody_waits() {
+async fn the_rate_is_kept_and_can_be_changed_while_a_request_waits() {
     let bucket = bucket(100.0);
     take(&bucket, 10.0).await;
     let start = Instant::now();
@@ -82,7 +82,7 @@ async fn a_dropped_waiter_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refund_wakes_who_waits() {
+async fn a_refund_wakes_a_waiter() {
     let bucket = bucket(1.0);
     bucket.acquire(400.0).await;
     let waiter = tokio::spawn({
@@ -97,9 +97,10 @@ async fn a_refund_wakes_who_waits() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-/// Units that get through in so many seconds, one by one.
+/// Number of units, taken one by one, that get through in this number of seconds.
 async fn units_in(bucket: &Bucket, seconds: u64) -> u32 {
-    let (until, mut units) = (Instant::now() + Duration::from_secs(seconds), 0);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut units = 0;
     while tokio::time::timeout_at(until, take(bucket, 1.0)).await.is_ok() {
         units += 1;
     }
@@ -107,7 +108,7 @@ async fn units_in(bucket: &Bucket, seconds: u64) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_that_is_raised_is_used_up() {
+async fn a_raised_budget_is_used_up() {
     for at_first in [10.0, 0.0] {
         let bucket = bucket(at_first);
         let before = f64::from(units_in(&bucket, 10).await);
@@ -119,7 +120,7 @@ async fn a_budget_that_is_raised_is_used_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_that_is_lowered_holds_at_once_and_makes_no_debt_of_what_was_taken() {
+async fn a_lowered_budget_applies_immediately_and_makes_no_debt_of_what_was_taken() {
     let bucket = bucket(10_000.0);
     units_in(&bucket, 1).await;
     bucket.set_budget(10.0);
@@ -133,7 +134,7 @@ async fn a_budget_that_is_lowered_holds_at_once_and_makes_no_debt_of_what_was_ta
     tokio::time::sleep(Duration::from_secs(1)).await;
     bucket.set_budget(10.0);
     let units = units_in(&bucket, 10).await;
-    assert!((95..=105).contains(&units), "of the larger burst nothing is left: {units}");
+    assert!((95..=105).contains(&units), "nothing of the larger burst is left: {units}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,15 +152,15 @@ async fn debt_stays_when_the_budget_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_paused_grants_nothing() {
+async fn a_paused_bucket_grants_nothing() {
     let bucket = bucket(100.0);
     bucket.set_budget(0.0);
-    assert!(!bucket.try_acquire(1.0), "not even of the burst");
+    assert!(!bucket.try_acquire(1.0), "not even from the burst");
     assert!(!Bucket::new(0.0, Feedback::default()).try_acquire(0.5));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_does_not_forget_what_was_throttled() {
+async fn a_pause_does_not_forget_a_throttle() {
     let bucket = bucket(1_000.0);
     bucket.slow_to(10.0);
     for pause in [0.0, 5.0] {
@@ -170,5 +171,5 @@ async fn a_pause_does_not_forget_what_was_throttled() {
         assert!(bucket.rate() < 20.0, "{} after {pause}", bucket.rate());
     }
     tokio::time::sleep(Duration::from_secs(40)).await;
-    assert!((bucket.rate() - 1_000.0).abs() < 1e-9, "it recovers by its curve");
+    assert!((bucket.rate() - 1_000.0).abs() < 1e-9, "it recovers along its curve");
 }

@@ -1,5 +1,5 @@
-//! How the budgets of a running job follow the table's description: down at once, up in steps. Pure: the caller says
-//! when a step is due.
+//! How the budgets of a running job follow the table's description: down immediately, up in steps. Pure: the caller
+//! says when to take a step.
 
 use super::throughput::per_second;
 use super::{Resolved, Scope, ScopeBudget, resolve_running};
@@ -7,21 +7,21 @@ use crate::dynamodb::TableDescription;
 use crate::item::Units;
 use crate::plan::{Access, Capacity, Rate};
 
-/// A raise is made in this number of equal steps: the application that made auto scaling add capacity needs it first, and
-/// the rate that its partitions take is met gradually.
+/// A raise takes this number of equal steps. The application that caused auto scaling to add capacity needs that
+/// capacity first, and small steps approach the rate that the partitions accept.
 pub const RAISE_STEPS: u32 = 6;
 
-/// Without a recent description, budgets that follow it are this share of what they were.
+/// Without a recent description, budgets that follow it are reduced to this share.
 const WITHOUT_DESCRIPTION: f64 = 0.5;
 
-/// The budgets of a running job, on their way to what the table allows now.
+/// The budgets of a running job, and the budgets that the table allows now.
 #[derive(Debug, Clone)]
 pub struct Following {
     capacity: Capacity,
     scopes: Vec<Followed>,
 }
 
-/// One budget, and where it is going.
+/// One budget and its goal.
 #[derive(Debug, Clone)]
 struct Followed {
     now: ScopeBudget,
@@ -30,20 +30,20 @@ struct Followed {
 }
 
 impl Following {
-    /// Begins with the budgets that a job started with.
+    /// Starts with the budgets that a job began with.
     pub fn new(capacity: Capacity, resolved: &Resolved) -> Following {
         let scopes = resolved.scopes.iter().cloned().map(Followed::at).collect();
         Following { capacity, scopes }
     }
 
-    /// What each scope may take now, widest scope first.
+    /// The current budget of each scope, widest scope first.
     pub fn now(&self) -> impl Iterator<Item = &ScopeBudget> {
         self.scopes.iter().map(|followed| &followed.now)
     }
 
-    /// Follows a new description: lower budgets hold at once, higher ones are approached by [`Following::raise`]. An index
-    /// that is new has its budget at once, and one that is gone has none. Returns the scopes that go somewhere else than
-    /// before, with the budget that they go to.
+    /// Follows a new description. Lower budgets apply immediately; [`Following::raise`] approaches higher ones. A new
+    /// index has its budget immediately, and a removed one has none. Returns the scopes whose goal has changed, with
+    /// that goal.
     pub fn follow(&mut self, table: &TableDescription) -> Vec<ScopeBudget> {
         let before: Vec<ScopeBudget> = self.now().cloned().collect();
         let goals = resolve_running(&self.capacity, table, &before);
@@ -61,7 +61,7 @@ impl Following {
         changed
     }
 
-    /// Takes one step up. False if nothing was left to raise.
+    /// Takes one step up. Returns false if nothing was left to raise.
     pub fn raise(&mut self) -> bool {
         let mut raised = false;
         for followed in self.scopes.iter_mut().filter(|followed| followed.now.units < followed.goal.units) {
@@ -71,8 +71,9 @@ impl Following {
         raised
     }
 
-    /// No description has come for long: budgets that are a share of the table, or a default, go at half, and the narrower
-    /// ones no faster than the table. What the plan states in units stays. The next description raises them again.
+    /// Slows down because no description has arrived for a long time. Budgets that are a share of the table, and
+    /// default budgets, are halved, and narrower budgets do not exceed the table's. Budgets that the plan states in
+    /// units stay. The next description raises them again.
     pub fn slow_down(&mut self) {
         let mut whole = [Units::INFINITY; 2];
         for followed in &mut self.scopes {
@@ -92,7 +93,7 @@ impl Following {
         self.hold();
     }
 
-    /// Stops raises where they are: what they go to may not be true any more.
+    /// Stops all raises where they are, because their goals may be outdated.
     pub fn hold(&mut self) {
         self.scopes.iter_mut().for_each(|followed| followed.goal.units = followed.now.units);
     }
@@ -108,7 +109,7 @@ impl Followed {
         if rise <= 0.0 {
             return Followed::at(goal);
         }
-        // On the same way up as before, it keeps its pace.
+        // If the goal is the same as before, keep the pace.
         let same = !differ(self.goal.units, goal.units);
         let step = if same { self.step } else { rise / f64::from(RAISE_STEPS) };
         let mut followed = Followed { now: ScopeBudget { units: self.now.units, ..goal.clone() }, goal, step };
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_down_at_once_and_up_in_equal_steps() {
+    fn a_budget_goes_down_immediately_and_up_in_equal_steps() {
         let mut following = following(Some(Rate::Percent(50.0)), &table(Some(1_000.0)));
         assert_eq!(following.follow(&table(Some(1_000.0))), [], "nothing has changed");
         let changed = following.follow(&table(Some(100.0)));
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_up_says_where_it_goes() {
+    fn a_raise_says_where_it_goes() {
         let mut following = following(Some(Rate::Percent(50.0)), &table(Some(100.0)));
         following.follow(&table(Some(700.0)));
         following.raise();
@@ -213,9 +214,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the table becomes, and whatever fails: never more than what it allows by the last description.
+        /// Whatever the table becomes and whatever fails, a budget never exceeds what the last description allows.
         #[test]
-        fn it_never_takes_more_than_the_last_description_allows(
+        fn a_budget_never_exceeds_what_the_last_description_allows(
             stated in prop_oneof![
                 Just(None),
                 (1.0..100.0_f64).prop_map(|percent| Some(Rate::Percent(percent))),

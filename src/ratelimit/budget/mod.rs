@@ -1,5 +1,4 @@
-//! What the job may take of each scope, and why so much: from the plan's `[capacity]` and the table's description.
-//! Pure.
+//! What a job may take of each scope, and why, from the plan's `[capacity]` and the table's description. Pure.
 
 mod follow;
 mod throughput;
@@ -18,39 +17,40 @@ use crate::plan::{Access, BudgetError, Capacity, CapacityField, Rate, ScopeCapac
 pub use follow::{Following, RAISE_STEPS};
 use throughput::{Found, Throughput, per_second};
 
-/// Without a stated budget a job on an on-demand table takes this: a quarter of what a new on-demand table sustains in
-/// writes, less in reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and 12,000 reads per second).
+/// Without a stated budget, a job on an on-demand table takes this: a quarter of the writes that a new on-demand table
+/// sustains, and a smaller part of the reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and
+/// 12,000 reads per second).
 const ON_DEMAND: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
 /// Without a stated budget, one key range or partition key gets this: a quarter of what one partition serves (developer
 /// guide, "Partition key design": 1,000 writes and 3,000 reads per second).
 const NARROW: Budget = Budget { write: 250.0, read: 750.0 };
 
-/// The budgets of a job, and where each comes from.
+/// The budgets of a job, and the basis of each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// For the token buckets.
     pub budgets: Budgets,
-    /// For people: every budget there is, widest scope first, writes before reads.
+    /// Every budget, for people: widest scope first, writes before reads.
     pub scopes: Vec<ScopeBudget>,
-    /// What is not as the plan states it, in a line each ([`resolve_within`]).
+    /// Budgets that differ from what the plan states, one line each ([`resolve_within`]).
     pub cut: Vec<String>,
 }
 
 /// One budget of one scope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScopeBudget {
-    /// Whose it is.
+    /// The scope that it is for.
     pub scope: Scope,
     /// Writes or reads.
     pub access: Access,
     /// Capacity units per second.
     pub units: Units,
-    /// Where it comes from, in words.
+    /// Its basis, in words.
     pub basis: String,
 }
 
-/// What a budget is for.
+/// The scope of a budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// The whole table.
@@ -94,7 +94,7 @@ impl ScopeBudget {
         json!({ "scope": scope, "index": index, "access": access, "units_per_second": self.units, "basis": self.basis })
     }
 
-    /// From JSON of [`ScopeBudget::to_json`].
+    /// Reads the JSON of [`ScopeBudget::to_json`].
     pub fn from_json(json: &Json) -> Option<ScopeBudget> {
         let scope = match json["scope"].as_str()? {
             "table" => Scope::Table,
@@ -108,19 +108,20 @@ impl ScopeBudget {
             "read" => Access::Read,
             _ => return None,
         };
-        let (units, basis) = (json["units_per_second"].as_f64()?, json["basis"].as_str()?.to_owned());
+        let units = json["units_per_second"].as_f64()?;
+        let basis = json["basis"].as_str()?.to_owned();
         Some(ScopeBudget { scope, access, units, basis })
     }
 }
 
 impl Resolved {
-    /// A line for each scope, and its label.
+    /// The label and the text of each scope.
     pub fn lines(&self) -> impl Iterator<Item = (String, String)> {
         lines(&self.scopes)
     }
 }
 
-/// A line for each scope, and its label.
+/// The label and the text of each scope.
 pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
     scopes.chunk_by(|a, b| a.scope == b.scope).map(|scope| {
         let budgets: Vec<String> = scope.iter().map(ToString::to_string).collect();
@@ -128,7 +129,7 @@ pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The budgets of a job on this table, or all that is wrong with the stated ones.
+/// The budgets of a job on this table, or every error in the stated ones.
 pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved, Vec<BudgetError>> {
     let mut sheet = Sheet::default();
     let budgets = sheet.fill(capacity, table);
@@ -136,8 +137,8 @@ pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved
     if sheet.errors.is_empty() { Ok(sheet.resolved(budgets)) } else { Err(sheet.errors) }
 }
 
-/// The same for what must not be refused, above all the way back: a stated budget that the table cannot have is cut to what
-/// there is, and one for an index that is not there is left out.
+/// The same for commands that must not be refused, above all the way back. A stated budget that the table cannot have
+/// is cut to what the table has, and a budget for a missing index is left out.
 pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved {
     let mut sheet = Sheet { before: Some(&[]), ..Sheet::default() };
     let budgets = sheet.fill(capacity, table);
@@ -145,22 +146,22 @@ pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved
     sheet.resolved(budgets)
 }
 
-/// The budgets of a running job on its table as it is now. What does not fit any more is cut to what there is, never
-/// refused: `before` is what the job may take so far.
+/// The budgets of a running job for the current description of its table. A budget that no longer fits is cut to what
+/// the table has, never refused. `before` is what the job may take so far.
 fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
     let mut sheet = Sheet { before: Some(before), ..Sheet::default() };
     sheet.fill(capacity, table);
     sheet.scopes
 }
 
-/// Collects what is found, scope by scope.
+/// Collects the results, scope by scope.
 #[derive(Default)]
 struct Sheet<'a> {
     scopes: Vec<ScopeBudget>,
     errors: Vec<BudgetError>,
-    /// Of a job that is not refused any more: what it may take so far.
+    /// What the job may take so far. `None` means that wrong budgets are refused instead of cut.
     before: Option<&'a [ScopeBudget]>,
-    /// Budgets that would be refused.
+    /// Budgets that were cut instead of refused.
     cut: Vec<(Scope, Access)>,
 }
 
@@ -185,7 +186,7 @@ impl Sheet<'_> {
         };
         let write = whole(Access::Write, capacity.write, ON_DEMAND.write);
         let read = whole(Access::Read, capacity.read, ON_DEMAND.read);
-        // Where the table's own budget is wrong, nothing comes of the narrower ones either, but they are checked.
+        // If the table's own budget is wrong, the narrower ones are unused too, but they are checked.
         let table_budget = Budget { write, read };
         let per_key_range = self.narrow(Scope::KeyRange, capacity.per_key_range, table_budget, table);
         let per_partition_key = self.narrow(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
@@ -193,7 +194,7 @@ impl Sheet<'_> {
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
 
-    /// A stated budget: refused before a job if there is less, else cut to what there is.
+    /// A stated budget. If the table has less, the budget is refused, or cut if `before` is set.
     fn stated(
         &mut self,
         has: &Throughput,
@@ -211,7 +212,7 @@ impl Sheet<'_> {
         Ok(has.running(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
     }
 
-    /// Enters one budget; in place of a wrong one the rest is checked against no bound.
+    /// Enters one budget. After a wrong one, the narrower budgets are checked without a bound.
     fn enter(&mut self, scope: Scope, access: Access, found: Found) -> Units {
         match found {
             Ok((units, basis)) => {
@@ -231,7 +232,8 @@ impl Sheet<'_> {
         let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
             let found = match stated {
                 Some(units) => {
-                    let (has, rate) = (Throughput::of_table(table, access), Rate::Units(units));
+                    let has = Throughput::of_table(table, access);
+                    let rate = Rate::Units(units);
                     self.stated(&has, rate, field(access), (&scope, access), Units::INFINITY)
                 }
                 None => Ok((default, "default: a quarter of a partition".to_owned())),
@@ -251,7 +253,7 @@ impl Sheet<'_> {
         }
     }
 
-    /// The budget of a global index; a local one is paid for by the table.
+    /// The budget of a global index. The table pays for a local one.
     fn index(&mut self, index: &IndexDescription, capacity: &Capacity) -> Option<Units> {
         let name = &index.schema.name;
         let place = capacity.indexes.iter().position(|(stated, _)| stated == name);
@@ -260,7 +262,7 @@ impl Sheet<'_> {
                 field: CapacityField::IndexName(place),
                 title: format!("the local index `{name}` has no capacity of its own"),
                 label: "a local secondary index".into(),
-                help: vec!["leave it out: what is written to it is paid from the table's budget, `write`".into()],
+                help: vec!["leave it out: writes to it are paid from the table's budget, `write`".into()],
             }));
             return None;
         }
@@ -268,7 +270,8 @@ impl Sheet<'_> {
         let has = Throughput::of_index(index);
         let found = match place {
             Some(place) => {
-                let (rate, field) = (capacity.indexes[place].1, CapacityField::Index(place));
+                let rate = capacity.indexes[place].1;
+                let field = CapacityField::Index(place);
                 self.stated(&has, rate, field, (&scope, Access::Write), ON_DEMAND.write)
             }
             None => Ok(has.default(ON_DEMAND.write)),
@@ -285,7 +288,7 @@ impl Sheet<'_> {
                 continue;
             }
             let help = match global.as_slice() {
-                [] => "it has no global index at all: leave [capacity.index] out".to_owned(),
+                [] => "the table has no global index: remove [capacity.index]".to_owned(),
                 names => format!("its global indexes: {}", names.join(", ")),
             };
             self.errors.push(BudgetError {

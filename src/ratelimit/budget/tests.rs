@@ -21,7 +21,7 @@ fn resolved(capacity: &Capacity, table: &TableDescription) -> Resolved {
     resolve(capacity, table).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-/// Write and read budget of the table under this `[capacity]`, with the words.
+/// The write and the read budget of the table under this `[capacity]`, as text.
 fn of_table(capacity: &Capacity, table: &TableDescription) -> [String; 2] {
     let scopes = resolved(capacity, table).scopes;
     assert!(scopes[..2].iter().all(|scope| scope.scope == Scope::Table));
@@ -76,9 +76,9 @@ fn the_default_is_harmless_whatever_is_short() {
     }
 }
 
-/// Where nothing may be refused, each budget that would be is cut, and named; all others stay as they are.
+/// If nothing may be refused, each budget that would be refused is cut and listed; all others stay.
 #[test]
-fn what_must_not_be_refused_is_cut_to_what_there_is() {
+fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
     let mut small = TableDescription { provisioned: Some((40.0, 20.0)), ..table() };
     small.indexes = vec![IndexDescription { provisioned: Some((40.0, 8.0)), ..index("by-a") }, index("local")];
     let units = |units| Some(Rate::Units(units));
@@ -105,18 +105,18 @@ fn what_must_not_be_refused_is_cut_to_what_there_is() {
         "budget   left out: table `t` has no index `by-gone`",
     ];
     assert_eq!(cut, expected);
-    // A share of nothing is the default.
+    // A share of an unknown capacity becomes the default.
     let share = resolve_within(&percent(40.0), &table());
     assert_eq!(share.budgets.table, ON_DEMAND);
     assert_eq!(share.cut.len(), 2, "{:?}", share.cut);
-    // What would not be refused is the same.
+    // Budgets that would not be refused stay the same.
     for capacity in [Capacity::default(), Capacity { write: units(20.0), ..percent(40.0) }] {
         assert_eq!(resolve_within(&capacity, &small), resolved(&capacity, &small));
     }
 }
 
 #[test]
-fn a_stated_budget_stands_up_to_what_the_table_has() {
+fn a_stated_budget_is_valid_up_to_what_the_table_has() {
     let stated = |write, read| Capacity {
         write: Some(Rate::Units(write)),
         read: Some(Rate::Units(read)),
@@ -125,7 +125,7 @@ fn a_stated_budget_stands_up_to_what_the_table_has() {
     let from_the_plan = ["200 WCU/s (from the plan)", "0.1 RCU/s (from the plan)"];
     let provisioned = TableDescription { provisioned: Some((1.0, 200.0)), ..table() };
     let limited = TableDescription { on_demand_max: (None, Some(200.0)), ..table() };
-    // What a table is warm for is no limit.
+    // Warm throughput is not a limit.
     let warm = TableDescription { warm: Some((1.0, 1.0)), ..table() };
     for table in [table(), provisioned.clone(), limited.clone(), warm] {
         assert_eq!(of_table(&stated(200.0, 0.1), &table), from_the_plan);
@@ -138,7 +138,7 @@ fn a_stated_budget_stands_up_to_what_the_table_has() {
 }
 
 #[test]
-fn a_percentage_is_of_what_the_table_has() {
+fn a_percentage_refers_to_what_the_table_has() {
     let all = TableDescription {
         provisioned: Some((100.0, 1_000.0)),
         on_demand_max: (Some(200.0), Some(2_000.0)),
@@ -158,7 +158,7 @@ fn a_percentage_is_of_what_the_table_has() {
     }
     assert!(of_table(&percent(7.0), &half)[1].contains("on-demand maximum"));
     assert_eq!(resolved(&percent(100.0), &all).budgets.table, Budget { write: 1_000.0, read: 100.0 });
-    // On demand, no maximum, nothing said of what it is warm for.
+    // On demand, without a maximum and without a stated warm throughput.
     assert_eq!(fields(&percent(7.0), &table()), [Table(Access::Write), Table(Access::Read)]);
     let half = TableDescription { warm: None, ..half };
     assert_eq!(fields(&percent(7.0), &half), [Table(Access::Write)]);
@@ -188,7 +188,7 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     };
     let expected = (Budget { write: 800.0, read: 750.0 }, Budget { write: 900.0, read: 2.0 });
     assert_eq!(narrow(&stated, &table()), expected);
-    // More than the whole table has is a slip, also where the table's own budget is one.
+    // A budget above what the whole table has is an error, even if the table's own budget is wrong too.
     let table = TableDescription { provisioned: Some((1.0, 850.0)), ..table() };
     let wrong = [Table(Access::Write), PartitionKey(Access::Write), PartitionKey(Access::Read)];
     assert_eq!(fields(&stated, &table), wrong);
@@ -197,7 +197,7 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
 }
 
 #[test]
-fn each_global_index_has_its_own() {
+fn each_global_index_has_its_own_budget() {
     let provisioned = IndexDescription { provisioned: Some((9.0, 400.0)), ..index("provisioned") };
     let limited = IndexDescription { on_demand_max: (Some(1.0), Some(80.0)), ..index("limited") };
     let warm = IndexDescription { warm: Some((1.0, 4_000.0)), ..index("warm") };
@@ -239,15 +239,15 @@ fn each_global_index_has_its_own() {
 }
 
 #[test]
-fn a_table_without_indexes_says_so() {
+fn an_index_budget_without_indexes_gets_a_clear_error() {
     let capacity = Capacity { indexes: vec![("gone".into(), Rate::Units(1.0))], ..Capacity::default() };
     let errors = resolve(&capacity, &table()).unwrap_err();
     assert_eq!((errors.len(), errors[0].field), (1, IndexName(0)));
-    assert!(errors[0].help[0].contains("no global index at all"), "{errors:?}");
+    assert!(errors[0].help[0].contains("the table has no global index"), "{errors:?}");
 }
 
 #[test]
-fn figures_are_printed_as_people_read_them() {
+fn figures_are_printed_for_people() {
     for (units, text) in [(1_000.0, "1000 WCU/s"), (49.2 + 1e-12, "49.2 WCU/s"), (0.000_1, "0.0001 WCU/s")] {
         assert_eq!(per_second(units, Access::Write), text);
     }

@@ -1,21 +1,21 @@
-//! What a table or an index has of capacity, and what a budget can be of it.
+//! The capacity that a table or an index has, and the budgets that it allows.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
 use crate::plan::{Access, BudgetError, CapacityField, Rate};
 
-/// The share of what a table or an index has that a default takes.
+/// The share of a table's or an index's capacity that a default budget takes.
 const SHARE: f64 = 0.25;
 
-/// A default is at least this: one eventually consistent read a second.
+/// A default budget is at least this: one eventually consistent read a second.
 const LEAST: Units = 0.5;
 
-/// Units per second, and where they come from.
+/// Units per second, and their basis.
 pub(super) type Found = Result<(Units, String), BudgetError>;
 
-/// What a table or an index has of one kind of capacity, in units per second.
+/// The capacity of one kind that a table or an index has, in units per second.
 pub(super) struct Throughput {
-    /// How it is called in a sentence.
+    /// Its name within a sentence.
     who: String,
     access: Access,
     provisioned: Option<Units>,
@@ -60,8 +60,9 @@ impl Throughput {
         }
     }
 
-    /// What a stated budget comes to while a job runs, when it cannot be refused any more: a number is cut to what there is
-    /// now, and a percentage of nothing stays below what it was and below the default on demand.
+    /// The value of a stated budget while a job runs and can no longer be refused. A number is cut to the current
+    /// capacity. If the capacity of a percentage is unknown, the budget exceeds neither its last value nor the default
+    /// on demand.
     pub(super) fn running(&self, rate: Rate, before: Units, on_demand: Units) -> (Units, String) {
         match (rate, self.ceiling(), self.base()) {
             (Rate::Units(units), Some((has, what)), _) if units > has => {
@@ -89,7 +90,7 @@ impl Throughput {
         }
     }
 
-    /// More than this DynamoDB would throttle; and the same in words.
+    /// The capacity above which DynamoDB would throttle, also in words.
     fn ceiling(&self) -> Option<(Units, String)> {
         let Throughput { who, access, .. } = self;
         let provisioned = |has| (has, format!("the {} that {who} is provisioned with", per_second(has, *access)));
@@ -97,7 +98,7 @@ impl Throughput {
         self.provisioned.map(provisioned).or_else(|| self.maximum.map(maximum))
     }
 
-    /// What percentages are of.
+    /// The capacity that percentages refer to, also in words.
     fn base(&self) -> Option<(Units, String)> {
         let warm = |has| (has, format!("the {} that {} is warm for", per_second(has, self.access), self.who));
         self.ceiling().or_else(|| self.warm.map(warm))
@@ -121,10 +122,10 @@ impl Throughput {
         let Throughput { who, access, .. } = self;
         BudgetError {
             field,
-            title: format!("there is nothing that this could be {percent}% of"),
+            title: format!("cannot take {percent}% of an unknown capacity"),
             label: "a percentage of what?".into(),
             help: vec![
-                format!("{who} is on demand, has no maximum of its own, and does not say what it is warm for"),
+                format!("{who} is on demand, has no maximum of its own, and does not report its warm throughput"),
                 format!("state {} as a number, without quotes", unit(*access)),
             ],
         }
@@ -135,7 +136,7 @@ fn unit(access: Access) -> &'static str {
     if access == Access::Write { "WCU/s" } else { "RCU/s" }
 }
 
-/// `12.5 WCU/s`; percentages are not printed to the last bit.
+/// For example `12.5 WCU/s`. Rounded, so that percentages are not printed to the last bit.
 pub(super) fn per_second(units: Units, access: Access) -> String {
     let rounded = (units * 1e3).round() / 1e3;
     format!("{} {}", if rounded > 0.0 { rounded } else { units }, unit(access))

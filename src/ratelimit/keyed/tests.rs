@@ -23,7 +23,7 @@ async fn each_key_has_a_rate_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_is_settled() {
+async fn a_key_gets_debt_and_refunds() {
     let keyed = Keyed::new(100.0, Feedback::default());
     keyed.acquire(key(1), 1.0).await;
     keyed.settle(key(1), 1.0, 201.0);
@@ -38,7 +38,7 @@ async fn a_key_is_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_is_for_keys_that_are_busy_now() {
+async fn only_busy_keys_take_memory() {
     let keyed = Keyed::new(250.0, Feedback::default());
     for n in 0..1_000_000 {
         take(&keyed, key(n), 1.0).await;
@@ -50,7 +50,7 @@ async fn memory_is_for_keys_that_are_busy_now() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_throttled_again_and_again_goes_slower_and_comes_back() {
+async fn a_key_that_is_throttled_repeatedly_slows_down_and_recovers() {
     let keyed = Keyed::new(100.0, Feedback::default());
     for _ in 0..6 {
         take(&keyed, key(1), 1.0).await;
@@ -58,7 +58,7 @@ async fn a_key_that_is_throttled_again_and_again_goes_slower_and_comes_back() {
         tokio::time::advance(Duration::from_secs(2)).await;
     }
     keyed.throttled(key(2), 20.0);
-    assert_eq!(keyed.slowed(), 1, "one throttle is no repetition");
+    assert_eq!(keyed.slowed(), 1, "one throttle is not a repetition");
     let start = Instant::now();
     take(&keyed, key(1), 50.0).await;
     take(&keyed, key(1), 1.0).await;
@@ -71,7 +71,7 @@ async fn a_key_that_is_throttled_again_and_again_goes_slower_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_keys_are_slowed_at_most() {
+async fn the_number_of_slowed_keys_is_bounded() {
     let keyed = Keyed::new(100.0, Feedback::default());
     for n in 0..1_000 {
         (0..REPEATED).for_each(|_| keyed.throttled(key(n), 20.0));
@@ -88,7 +88,7 @@ fn waiter(keyed: &Arc<Keyed>, key: PartitionHash) -> tokio::task::JoinHandle<()>
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refund_lets_who_waits_for_the_key_go_on() {
+async fn a_refund_lets_a_waiter_of_the_key_continue() {
     let keyed = Arc::new(Keyed::new(1.0, Feedback::default()));
     keyed.acquire(key(1), 400.0).await;
     let waiter = waiter(&keyed, key(1));
@@ -101,9 +101,9 @@ async fn a_refund_lets_who_waits_for_the_key_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_notices_that_its_key_gets_a_bucket_of_its_own_and_that_it_loses_it() {
+async fn a_waiter_notices_when_its_key_gains_or_loses_a_bucket_of_its_own() {
     let keyed = Arc::new(Keyed::new(100.0, Feedback::default()));
-    // In debt for hours, in the bucket of all.
+    // In debt for hours, in the common bucket.
     keyed.acquire(key(1), 1e6).await;
     let one = waiter(&keyed, key(1));
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -112,7 +112,7 @@ async fn who_waits_notices_that_its_key_gets_a_bucket_of_its_own_and_that_it_los
     one.await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
-    // In debt for hours, in its own.
+    // In debt for hours, in its own bucket.
     keyed.settle(key(1), 1.0, 1e6);
     keyed.acquire(key(2), 1.0).await;
     let one = waiter(&keyed, key(1));
@@ -129,7 +129,7 @@ async fn who_waits_notices_that_its_key_gets_a_bucket_of_its_own_and_that_it_los
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_can_be_changed_for_those_who_wait_too() {
+async fn a_budget_change_reaches_waiters() {
     let keyed = Arc::new(Keyed::new(100.0, Feedback::default()));
     take(&keyed, key(1), 10.0).await;
     keyed.set_budget(10.0);
@@ -137,7 +137,7 @@ async fn the_budget_can_be_changed_for_those_who_wait_too() {
     for _ in 0..20 {
         take(&keyed, key(1), 1.0).await;
     }
-    // What was taken of the larger burst has to come back first: no more than that burst.
+    // The part taken from the larger burst has to come back first, which is at most that burst.
     assert!((1.8..3.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
     assert!(keyed.try_acquire(key(2), 1.0) && !keyed.try_acquire(key(2), 1.0), "its burst is that of the lower budget");
 
@@ -158,7 +158,7 @@ async fn the_budget_can_be_changed_for_those_who_wait_too() {
     }
     assert!((1.7..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 
-    // A key that goes at a rate of its own is held to the new budget as well.
+    // A key with a rate of its own gets the new budget as well.
     for _ in 0..4 {
         keyed.throttled(key(3), 900.0);
         tokio::time::advance(Duration::from_secs(2)).await;

@@ -30,11 +30,15 @@ async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &Wri
     scopes.settle_write(range, key, cost, cost);
 }
 
-/// Writes without a pause, so many at the same time; returns the counter of those that got through.
+/// Starts `at_once` writers that write without a pause. Returns the counter of completed writes.
 fn writers(scopes: &Arc<Scopes>, at_once: u64, cost: &WriteCost, one_key: bool) -> Arc<std::sync::atomic::AtomicU64> {
-    let (range, done) = (scopes.key_range(), Arc::default());
+    let range = scopes.key_range();
+    let done = Arc::default();
     for n in 0..at_once {
-        let (scopes, range, cost, done) = (Arc::clone(scopes), Arc::clone(&range), cost.clone(), Arc::clone(&done));
+        let scopes = Arc::clone(scopes);
+        let range = Arc::clone(&range);
+        let cost = cost.clone();
+        let done = Arc::clone(&done);
         tokio::spawn(async move {
             for round in 0.. {
                 write(&scopes, &range, key(if one_key { 0 } else { n + round * at_once }), &cost).await;
@@ -50,11 +54,12 @@ fn counted(done: &std::sync::atomic::AtomicU64) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_hot_key_or_a_short_index_holds_nothing_of_the_table() {
+async fn a_request_that_waits_for_a_hot_key_or_a_short_index_holds_nothing_of_the_table() {
     let mut hot = budgets(1_000.0, 1_000.0, &[None, Some(50.0)]);
     hot.per_partition_key.write = 10.0;
     let scopes = scopes(&hot);
-    let (one, indexed) = (WriteCost { table: 1.0, indexes: vec![] }, WriteCost { table: 1.0, indexes: vec![(1, 1.0)] });
+    let one = WriteCost { table: 1.0, indexes: vec![] };
+    let indexed = WriteCost { table: 1.0, indexes: vec![(1, 1.0)] };
     let hot = writers(&scopes, 200, &one, true);
     let short = writers(&scopes, 200, &indexed, false);
     let others = writers(&scopes, 50, &one, false);
@@ -67,10 +72,11 @@ async fn who_waits_for_a_hot_key_or_a_short_index_holds_nothing_of_the_table() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_consumed_is_given_back_to_every_scope() {
+async fn unused_units_are_given_back_to_every_scope() {
     let scopes = scopes(&budgets(10.0, 10.0, &[None, Some(10.0)]));
     let range = scopes.key_range();
-    let (large, none) = (WriteCost { table: 100.0, indexes: vec![(1, 100.0)] }, WriteCost::default());
+    let large = WriteCost { table: 100.0, indexes: vec![(1, 100.0)] };
+    let none = WriteCost::default();
     let start = Instant::now();
     for _ in 0..5 {
         scopes.keys(Access::Write, &[(key(1), 100.0)]).await;
@@ -79,7 +85,7 @@ async fn what_was_not_consumed_is_given_back_to_every_scope() {
         scopes.settle_write(&range, key(1), &large, &none);
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    // An index that the estimate did not know of is charged all the same.
+    // An index that the estimate did not include is charged all the same.
     scopes.settle_write(&range, key(1), &none, &WriteCost { table: 0.0, indexes: vec![(1, 20.0)] });
     let start = Instant::now();
     scopes.narrow_write(&range, &WriteCost { table: 1.0, indexes: vec![(1, 1.0)] }).await;
@@ -90,7 +96,7 @@ async fn what_was_not_consumed_is_given_back_to_every_scope() {
 async fn a_throttle_slows_the_scope_that_its_reason_names() {
     let arn = "arn:aws:dynamodb:us-east-1:1:table/t";
     let index = format!("{arn}/index/by-email");
-    // Which of the table's reads, its writes, the index and the key range go slower.
+    // Which of these slow down: the table's reads, its writes, the index, the key range.
     for (access, reason, resource, slower) in [
         (Access::Write, "TableWriteProvisionedThroughputExceeded", arn, [false, true, false, false]),
         (Access::Write, "TableWriteMaxOnDemandThroughputExceeded", arn, [false, true, false, false]),
@@ -119,7 +125,7 @@ async fn a_throttle_slows_the_scope_that_its_reason_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn items_of_a_key_that_are_set_aside_have_their_turn() {
+async fn a_key_counts_as_set_aside_while_somebody_has_its_turn() {
     let scopes = scopes(&budgets(10.0, 10.0, &[None, None]));
     let range = scopes.key_range();
     assert!(!range.is_set_aside(key(1)));
@@ -132,9 +138,9 @@ async fn items_of_a_key_that_are_set_aside_have_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_are_given_up_in_the_middle_keep_nothing() {
+async fn keys_that_are_given_up_midway_keep_nothing() {
     let scopes = scopes(&budgets(10.0, 10.0, &[None, None]));
-    // The first two are there, the third is in debt.
+    // The first two keys have units; the third is in debt.
     scopes.keys(Access::Write, &[(key(3), 1_000.0)]).await;
     let wanted = [(key(1), 1_000.0), (key(2), 1.0), (key(3), 1.0)];
     let gave_up = tokio::time::timeout(Duration::from_secs(1), scopes.keys(Access::Write, &wanted)).await;
@@ -142,12 +148,12 @@ async fn keys_that_are_given_up_in_the_middle_keep_nothing() {
     assert!(scopes.try_key(Access::Write, key(1), 1.0) && scopes.try_key(Access::Write, key(2), 1.0));
 
     scopes.keys(Access::Write, &wanted[..2]).await;
-    assert!(!scopes.try_key(Access::Write, key(1), 1.0), "what is not given up is kept");
+    assert!(!scopes.try_key(Access::Write, key(1), 1.0), "completed keys keep their units");
 }
 
-/// A key range that is worked on already, one that begins later, an index that is known and one that is new.
+/// This covers a key range in progress, one that begins later, a known index and a new one.
 #[tokio::test(start_paused = true)]
-async fn another_budget_reaches_every_scope_that_there_is() {
+async fn a_budget_change_reaches_every_scope() {
     use crate::ratelimit::Scope;
 
     let scopes = scopes(&budgets(1_000.0, 1_000.0, &[None, Some(1_000.0)]));
@@ -170,8 +176,9 @@ async fn another_budget_reaches_every_scope_that_there_is() {
     let budgets: Vec<_> = scopes.status().into_iter().filter(|s| s.is_index).map(|s| (s.name, s.budget)).collect();
     assert_eq!(budgets, [("by-email".to_owned(), 10.0), ("by-new".to_owned(), 5.0)]);
 
-    // Writes wait for the new one as for the others.
-    let (range, cost) = (scopes.key_range(), WriteCost { table: 0.5, indexes: vec![(2, 1.0)] });
+    // Writes wait for the new index like for the others.
+    let range = scopes.key_range();
+    let cost = WriteCost { table: 0.5, indexes: vec![(2, 1.0)] };
     let start = Instant::now();
     for n in 0..20 {
         write(&scopes, &range, key(n), &cost).await;

@@ -45,7 +45,8 @@ impl Tables {
         for item in &commit.diverged {
             self.put_diverged(run.id, commit.segment, item, now);
         }
-        let (last, segment_ends) = (first + pages - 1, next.is_none());
+        let last = first + pages - 1;
+        let segment_ends = next.is_none();
         self.under_way.retain(|page| {
             let of_segment = page.run == run.id && page.segment == commit.segment;
             !(of_segment && (segment_ends || (page.session == run.sessions && page.page <= last)))
@@ -54,7 +55,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Moves a segment on. What its counts say of uncertain items is not kept by segment: the run is marked.
+    /// Applies an event to a segment. The count of unclear items is not stored per segment; instead the run is marked.
     pub(super) fn move_segment(
         &mut self,
         run: RunId,
@@ -71,7 +72,10 @@ impl Tables {
 
     pub(super) fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
         let total = self.run(run)?.total_segments;
-        let (mut scanning, mut done, mut pages, mut counts) = (0, 0, 0, Counts::default());
+        let mut scanning = 0;
+        let mut done = 0;
+        let mut pages = 0;
+        let mut counts = Counts::default();
         for (_, state) in self.segments_of(run) {
             match &state.status {
                 SegmentStatus::Pending => {}

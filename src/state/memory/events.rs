@@ -1,4 +1,4 @@
-//! The events of a migration, and the facts beside them.
+//! The events of a migration, and a few facts.
 
 use async_trait::async_trait;
 
@@ -49,7 +49,7 @@ impl Tables {
         true
     }
 
-    /// Whether more happened than that a preflight was accepted, and that a first pass was about to begin.
+    /// Whether the migration has begun; see [`rules::has_begun`].
     fn has_begun(&self) -> bool {
         rules::has_begun(!self.runs.is_empty(), &self.events)
     }

@@ -89,7 +89,7 @@ impl History for MemoryState {
             let is_left = |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.wrote);
             let mut seen = BTreeSet::new();
             let rows = tables.journal.iter().filter(is_left);
-            // A write that was planned anew, or sent again after a kill, has a row for each time.
+            // A write that was re-planned, or sent again after a kill, has one row per attempt.
             let first: Vec<(ItemKey, Path)> = rows
                 .filter(|row| seen.insert((row.key.to_text(), row.pre.path.clone())))
                 .map(|row| (row.key.clone(), row.pre.path.clone()))
@@ -148,9 +148,10 @@ impl Tables {
         rows.filter(|(_, row)| !row.refused)
     }
 
-    /// The recorded history of an item: of the expansion and of repairs, as far as no rollback has undone them.
+    /// The recorded history of an item from the expansion and from repairs, without what a rollback has undone.
     fn history_of(&self, key: &ItemKey) -> ItemHistory {
-        let (since, text) = (self.last_rollback(), key.to_text());
+        let since = self.last_rollback();
+        let text = key.to_text();
         let by = |run: RunId| match self.run(run).ok()?.phase.as_str() {
             phase::EXPAND => Some(By::Run),
             phase::VERIFY => Some(By::Repair),
@@ -208,14 +209,14 @@ impl Tables {
         })
     }
 
-    /// The last run that undid an expansion before the present one: what was recorded up to it counts no more.
+    /// The last run that undid an expansion before the current one. Records up to that run no longer count.
     fn last_rollback(&self) -> RunId {
         let Some(expansion) = self.current_run(phase::EXPAND).map(|run| run.id) else { return RunId::NONE };
         let undone = self.of_phase(phase::ROLLBACK).filter(|run| run.status == RunStatus::Complete);
         undone.map(|run| run.id).filter(|id| *id < expansion).max().unwrap_or(RunId::NONE)
     }
 
-    /// Whether a pass of this expansion before this run has met every item of the table.
+    /// Whether a pass of this expansion before this run has read every item of the table.
     fn all_met_before(&self, before: RunId) -> bool {
         let since = self.last_rollback();
         let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
@@ -250,7 +251,7 @@ impl Tables {
     }
 }
 
-/// Records what was found first. What was recorded before the last rollback gives way to it.
+/// Records the first finding for an item and path. Replaces only a record from before the last rollback.
 fn record<T>(known: &mut ByItem<T>, key: String, path: Path, found: (RunId, T), since: RunId) {
     let of_item = known.entry(key).or_default();
     if of_item.get(&path).is_none_or(|(run, _)| *run <= since) {

@@ -1,7 +1,7 @@
-//! A state in memory, for tests: the ports without SQLite, threads or a clock of its own.
+//! A state in memory, for tests. It implements the ports without SQLite, threads or its own clock.
 //!
-//! A call takes effect at one instant, and is durable then. A process that is killed before that instant has changed
-//! nothing; after it, nothing is lost. [`MemoryState::crash`] is that kill.
+//! A call takes effect at one instant and is durable from then on. If a process is killed before that instant, nothing has
+//! changed; if it is killed later, nothing is lost. [`MemoryState::crash`] simulates the kill.
 
 mod checkpoints;
 mod events;
@@ -27,40 +27,40 @@ use crate::item::{ItemKey, Path};
 /// Records about items, by the text of the item key and by path, each with the run that recorded it.
 type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 
-/// Gives the timestamps that are stored.
+/// Returns the timestamps that are stored.
 pub type StoredTime = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Gives the time that the next request takes on its way, or the next answer.
+/// Returns how long the next request or the next reply takes to arrive.
 pub type Takes = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// The state of one migration, as one process has it.
+/// One process's handle on the state of a migration.
 #[derive(Clone)]
 pub struct MemoryState {
     tables: Arc<Mutex<Tables>>,
-    /// Which owner of the state this is. One that is not the newest can do nothing any more.
+    /// The number of this owner. Only the newest owner can use the state.
     owner: u64,
     time: StoredTime,
-    /// How long a request takes to arrive, and its answer to come back; none if both are at once.
+    /// How long a request and its reply take to arrive; `None` if they take no time.
     takes: Option<Takes>,
 }
 
-/// What is stored. Everything in it is ordered, so that the same calls give the same answers.
+/// The stored tables. All of them are ordered, so that equal calls give equal answers.
 #[derive(Debug, Clone, Default)]
 struct Tables {
     owner: u64,
     identity: Option<Identity>,
     runs: Vec<RunRecord>,
     accepted: BTreeSet<(RunId, String)>,
-    /// With the time of the last commit.
+    /// The segments, each with the time of its last commit.
     segments: BTreeMap<(RunId, u32), (SegmentState, String)>,
     failures: Vec<FailureRecord>,
     diverged: Vec<DivergedRecord>,
     journal: Vec<JournalRow>,
-    /// Places in the journal, by the text of the item's key.
+    /// Indexes into the journal, by the text of the item's key.
     journal_of: BTreeMap<String, Vec<usize>>,
-    /// Targets that existed before the migration: by key and path, with the run that recorded them.
+    /// Preexisting targets.
     preexisting: ByItem<Digest>,
-    /// Pairs as the first pass found them, likewise.
+    /// Pairs that the first pass found.
     pairs: ByItem<BaselinePair>,
     under_way: Vec<PageUnderWay>,
     spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
@@ -102,25 +102,25 @@ struct Verification {
 }
 
 impl MemoryState {
-    /// A new state. `time` gives the timestamps that are stored.
+    /// A new state. `time` returns the timestamps that are stored.
     pub fn new(time: StoredTime) -> MemoryState {
         MemoryState { tables: Arc::default(), owner: 0, time, takes: None }
     }
 
-    /// The same state, but calls take time, before and after they take effect. A process that is killed meanwhile does
-    /// not know whether they took effect.
+    /// The same state, but calls take time before and after they take effect. A process that is killed during a call
+    /// does not know whether the call took effect.
     pub fn taking(self, takes: Takes) -> MemoryState {
         MemoryState { takes: Some(takes), ..self }
     }
 
-    /// The same state, but calls take no time, for a test that only watches.
+    /// The same state, but calls take no time, for a test that only observes.
     pub fn at_once(self) -> MemoryState {
         MemoryState { takes: None, ..self }
     }
 
-    /// The owner dies. Returns the state as the next owner opens it: with exactly what was durable, sessions that were open
-    /// as stopped, and their reserved capacity as spent. Every later call on this handle or a clone of it fails and changes
-    /// nothing.
+    /// Kills the owner. Returns the state that the next owner opens: it has exactly what was durable, open sessions
+    /// count as stopped, and their reserved capacity counts as spent. Every later call on this handle or its clones
+    /// fails and changes nothing.
     pub fn crash(&self) -> MemoryState {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.owner += 1;
@@ -135,11 +135,12 @@ impl MemoryState {
         MemoryState { owner: tables.owner, ..self.clone() }
     }
 
-    /// Opens the state again, as this plan's on this table: as its next owner, like [`MemoryState::crash`].
+    /// Opens the state again for this plan and table, as its next owner, like [`MemoryState::crash`].
     ///
     /// # Errors
     ///
-    /// [`StoreError::Foreign`] if something has begun in it that belongs to another plan or table. Nothing is changed then.
+    /// [`StoreError::Foreign`] if it belongs to another plan or table whose migration has begun. Nothing is changed in this
+    /// case.
     pub fn open_as(&self, identity: &Identity) -> Result<MemoryState, StoreError> {
         {
             let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,12 +152,12 @@ impl MemoryState {
         Ok(self.crash())
     }
 
-    /// Everything that is stored, as text: equal texts are equal states.
+    /// All stored data as text. Equal texts mean equal states.
     pub fn dump(&self) -> String {
         format!("{:#?}", self.tables.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Carries out one call, if this is still the owner. What fails changes nothing.
+    /// Carries out one call, if this handle is still the owner. A failed call changes nothing.
     async fn call<T: Send>(
         &self,
         call: impl FnOnce(&mut Tables, &str) -> Result<T, StoreError> + Send,
@@ -167,7 +168,7 @@ impl MemoryState {
         result
     }
 
-    /// Half of the time that a call takes.
+    /// Waits for the delay of a request or a reply.
     async fn travel(&self) {
         if let Some(takes) = &self.takes {
             tokio::time::sleep(takes()).await;
@@ -190,7 +191,7 @@ impl StateStore for MemoryState {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // A session that is open is closed as the next owner would.
+        // Closes an open session as the next owner would.
         self.call(|_, _| Ok(())).await?;
         drop(self.crash());
         Ok(())
@@ -230,7 +231,7 @@ impl Tables {
         }
     }
 
-    /// Marks pre-images that [`Tables::check_pre_images`] has found.
+    /// Marks pre-images as refused. [`Tables::check_pre_images`] must have found them.
     fn mark_refused(&mut self, ids: &[PreImageId]) {
         for place in ids.iter().filter_map(|id| place_of(*id)) {
             self.journal[place].refused = true;
@@ -238,7 +239,7 @@ impl Tables {
     }
 }
 
-/// The place of a pre-image in the journal; names begin at 1.
+/// The index of a pre-image in the journal. Names start at 1.
 fn place_of(id: PreImageId) -> Option<usize> {
     usize::try_from(id.number() - 1).ok()
 }

@@ -1,4 +1,4 @@
-//! Runs, their sessions, and the failures and diverged items that they left open.
+//! Runs, their sessions, and their failures and diverged items.
 
 use std::collections::BTreeSet;
 
@@ -177,7 +177,8 @@ impl Tables {
                 if !run.looked_through {
                     let spent = self.spend_record(run.id)?.state.spent;
                     let stored = self.run_mut(run.id)?;
-                    (stored.looked_through, stored.look_from) = (true, spent);
+                    stored.looked_through = true;
+                    stored.look_from = spent;
                 }
                 self.resume(run.id)
             }
@@ -197,7 +198,8 @@ impl Tables {
     /// Marks a run as superseded, for this reason.
     pub(super) fn supersede(&mut self, id: RunId, reason: &str) -> Result<(), StoreError> {
         let run = self.run_mut(id)?;
-        (run.status, run.stop_reason) = (RunStatus::Superseded, Some(reason.to_owned()));
+        run.status = RunStatus::Superseded;
+        run.stop_reason = Some(reason.to_owned());
         Ok(())
     }
 
@@ -259,7 +261,8 @@ impl Tables {
         Ok(run.clone())
     }
 
-    /// A complete run has met every item again: what earlier runs of its phase left open is its own, or is over.
+    /// Resolves the open work of earlier runs of the phase. A complete run has read every item again, so it recorded any
+    /// remaining failure or divergence itself.
     fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
         let earlier: BTreeSet<RunId> = self.of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();
         for row in self.failures.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {
@@ -292,9 +295,12 @@ impl Tables {
         let Failure { key, outcome, reason } = failure.clone();
         match known {
             Some(row) => {
-                (row.outcome, row.reason, row.last_at) = (outcome, reason, now.to_owned());
+                row.outcome = outcome;
+                row.reason = reason;
+                row.last_at = now.to_owned();
                 row.attempts += 1;
-                (row.status, row.resolved_as) = (RowStatus::Open, None);
+                row.status = RowStatus::Open;
+                row.resolved_as = None;
             }
             None => self.failures.push(FailureRecord {
                 id: Cursor::from_number(self.failures.len() as i64 + 1),
@@ -317,8 +323,10 @@ impl Tables {
         let DivergedItem { key, paths } = item.clone();
         match known {
             Some(row) => {
-                (row.paths, row.last_at) = (paths, now.to_owned());
-                (row.status, row.resolved_as) = (RowStatus::Open, None);
+                row.paths = paths;
+                row.last_at = now.to_owned();
+                row.status = RowStatus::Open;
+                row.resolved_as = None;
             }
             None => self.diverged.push(DivergedRecord {
                 id: Cursor::from_number(self.diverged.len() as i64 + 1),

@@ -57,7 +57,7 @@ impl SpendLedger for MemoryState {
 }
 
 impl Tables {
-    /// What the committed pages of a run count.
+    /// The capacity that the committed pages of a run count.
     fn counted(&self, run: RunId) -> Result<Spend, StoreError> {
         Ok(self.totals(run)?.counts.spend())
     }
@@ -70,7 +70,7 @@ impl Tables {
         Ok(SpendRecord { state: stored.live(counted), prices: Some(*prices) })
     }
 
-    /// Slices that are open when nobody owns the state count as spent.
+    /// Counts slices that are open although nobody owns the state as spent.
     pub(super) fn note_lost_slices(&mut self) {
         let open = |state: &SpendState| state.slice.write > 0.0 || state.slice.read > 0.0;
         let runs: Vec<RunId> = self.spend.iter().filter(|(_, (state, _))| open(state)).map(|(run, _)| *run).collect();

@@ -1,4 +1,4 @@
-//! Verifications: what each was asked, what it counted, which items it found, and its report.
+//! Verifications: their parameters, counts, mismatches and reports.
 
 use async_trait::async_trait;
 
@@ -102,8 +102,8 @@ impl Tables {
                     self.supersede(before.id, rules::SUPERSEDED_BY_VERIFICATION)?;
                 }
                 self.forget_old_ones();
-                let (asked, drawn) = (new.asked.clone(), new.drawn.clone());
-                let stored = Verification { asked, drawn, due: new.due, report: None };
+                let stored =
+                    Verification { asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, report: None };
                 self.verifications.insert(run.id, stored.clone());
                 Ok(stored.record(run, false))
             }
@@ -113,7 +113,7 @@ impl Tables {
         }
     }
 
-    /// What was counted and kept item by item stays of the newest complete verification only.
+    /// Deletes the counts and mismatches of verifications older than the newest complete one.
     fn forget_old_ones(&mut self) {
         let complete = self.verifications.iter().rev().find(|(_, stored)| stored.report.is_some());
         let Some(newest) = complete.map(|(run, _)| *run) else { return };
@@ -147,15 +147,18 @@ impl Tables {
         hash: String,
     ) -> Result<RunRecord, StoreError> {
         let id = session.run;
-        let (run, done) = (self.run(id)?.clone(), self.totals(id)?.done);
+        let run = self.run(id)?.clone();
+        let done = self.totals(id)?.done;
         let Some(stored) = self.verifications.get_mut(&id) else {
-            return Err(StoreError::Corrupt(format!("verification {id} does not say what it was asked")));
+            return Err(StoreError::Corrupt(format!("verification {id} has no parameters")));
         };
         let status = rules::finish_verification(&run, session, stored.due, done)?;
         stored.report = Some((json, hash));
         let run = self.run_mut(id)?;
-        (run.status, run.open_session) = (status, false);
-        (run.ended_at, run.stop_reason) = (Some(ended_at), None);
+        run.status = status;
+        run.open_session = false;
+        run.ended_at = Some(ended_at);
+        run.stop_reason = None;
         Ok(run.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! What a checkpoint consists of.
+//! The contents of a checkpoint.
 
 use super::super::{PreImageId, SegmentEvent, SessionId};
 use crate::change::Outcome;
@@ -11,11 +11,11 @@ pub struct Commit {
     pub session: SessionId,
     /// The segment.
     pub segment: u32,
-    /// What happened to it.
+    /// The event of the segment.
     pub event: SegmentEvent,
     /// Items that failed in these pages.
     pub failures: Vec<Failure>,
-    /// Items that were found diverged in these pages.
+    /// Diverged items of these pages.
     pub diverged: Vec<DivergedItem>,
     /// Pre-images whose write DynamoDB certainly refused; a rollback must not restore them.
     pub refused: Vec<PreImageId>,
@@ -28,15 +28,15 @@ pub struct Failure {
     pub key: ItemKey,
     /// `Conflict` or `Rejected`.
     pub outcome: Outcome,
-    /// Why, without attribute values.
+    /// Why it failed, without attribute values.
     pub reason: String,
 }
 
-/// An item whose target holds something else than the plan implies.
+/// An item with a target that has another value than the plan implies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DivergedItem {
     /// Its key.
     pub key: ItemKey,
-    /// The targets that hold something else.
+    /// The targets that have another value.
     pub paths: Vec<Path>,
 }

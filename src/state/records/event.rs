@@ -1,34 +1,34 @@
-//! The history of a migration, and the few facts beside it.
+//! The events of a migration, and a few facts.
 
 use super::super::RunId;
 
-/// A line of the history.
+/// An event of the migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRecord {
     /// The event, as JSON.
     pub event: String,
-    /// The newest run when it was appended: runs with larger numbers began after it.
+    /// The newest run when the event was appended. Runs with larger names began after the event.
     pub behind: RunId,
 }
 
-/// A fact that is kept beside the history, by name.
+/// A fact that the state stores by name, next to the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum KeptFact {
-    /// Where the flag was when the migration began.
+    /// The location of the flag when the migration began.
     FlagPlace,
-    /// Who took the lease last, of all that had this file.
+    /// The last owner of this file that took the lease.
     LeaseOwner,
-    /// The flag, as a command of this file saw it last.
+    /// The flag as a command with this file last read it.
     FlagSeen,
-    /// The budgets of the run that works now, or worked last.
+    /// The budgets of the current or last run.
     Budgets,
-    /// How fast the pass is that works now, or worked last.
+    /// The pace of the current or last pass.
     Pace,
 }
 
 impl KeptFact {
-    /// The name, as it is stored.
+    /// The stored name.
     pub fn name(self) -> &'static str {
         match self {
             KeptFact::FlagPlace => "flag_place",

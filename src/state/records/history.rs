@@ -1,19 +1,19 @@
-//! The recorded history of items: pre-images of the journal, and what the first pass found before it wrote.
+//! The recorded history of items: the pre-images of the journal, and the baseline of the first pass.
 
 use super::super::{Cursor, PreImageId, RunId, SessionId};
 use crate::change::{BaselinePair, Digest, PreImage};
 use crate::item::{ItemKey, Path, Value};
 
-/// A pre-image as stored. It holds a value of the table, which is printed only on request.
+/// A stored pre-image. It holds a value of the table, which is printed only on request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRecord {
-    /// Its name; later ones are larger.
+    /// Its name. Later pre-images have larger names.
     pub id: PreImageId,
     /// The run that destroyed the value.
     pub run: RunId,
     /// The item.
     pub key: ItemKey,
-    /// Where the value was.
+    /// The path of the value.
     pub path: Path,
     /// The value; `None` if the stored row cannot be read.
     pub value: Option<Value>,
@@ -22,29 +22,30 @@ pub struct PreImageRecord {
 }
 
 impl PreImageRecord {
-    /// Its place in the list of pre-images, for [`ListQuery::after`](super::ListQuery::after).
+    /// Its position in the list of pre-images, for [`ListQuery::after`](super::ListQuery::after).
     pub fn cursor(&self) -> Cursor {
         Cursor::from_number(self.id.number())
     }
 }
 
-/// Items of one kind: how many there are, and the first of them.
+/// Items of one kind: their number, and the first items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
-    /// How many.
+    /// The number of items.
     pub count: u64,
-    /// The first of them, each with the path that it is about: an item with two such paths is there twice.
+    /// The first items, each with the path in question. An item with two such paths appears twice.
     pub first: Vec<(ItemKey, Path)>,
-    /// An earlier version of this program made the first pass and has not recorded its pairs: there may be more.
+    /// Whether there may be more, because an earlier version of this program made the first pass and did not record its
+    /// pairs.
     pub unrecorded: bool,
 }
 
-/// What a write is about to change in an item, recorded for a rollback before the write is sent.
+/// A value that a write is about to change, recorded for a rollback before the write is sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRow {
     /// The item.
     pub key: ItemKey,
-    /// Where, and what is there.
+    /// The path and its value.
     pub pre: PreImage,
 }
 
@@ -55,28 +56,29 @@ pub struct BaselinePage {
     pub session: SessionId,
     /// The segment.
     pub segment: u32,
-    /// Number of the page in it.
+    /// The number of the page in the segment.
     pub number: u64,
-    /// Items with preexisting targets: these targets, with digests of their values.
+    /// Items with preexisting targets, with digests of the values of these targets.
     pub preexisting: Vec<(ItemKey, Vec<(Path, Digest)>)>,
-    /// Items with pairs that a rollback changes from what they were, or whose new value readers see for the first time.
+    /// Items with pairs that a rollback does not restore exactly, or with a new value that readers see for the first time.
     pub pairs: Vec<(ItemKey, Vec<(Path, BaselinePair)>)>,
     /// Digests of the keys of items that may be written.
     pub may_write: Vec<Digest>,
-    /// Items with targets that were filled behind the look at them.
+    /// Items with targets that were filled after the pass first read them.
     pub filled: Vec<Filled>,
 }
 
-/// Targets that hold another value than their source, in an item of which writes may have been applied without an answer: by
-/// a process that was killed, or by this one. Those that no such write has filled are a live writer's, and count as there
-/// before the migration. Only a change that skips asks for this: of each of its writes the digest of the value is recorded.
+/// Targets with another value than their source, in an item to which this process or a killed one may have applied
+/// writes without receiving the reply. If no such write filled a target, a live writer did, and the target counts as
+/// preexisting. Only a change with `on_existing = "skip"` needs this; the digest of every value that it writes is
+/// recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filled {
     /// The item.
     pub key: ItemKey,
     /// The targets, with digests of their values.
     pub targets: Vec<(Path, Digest)>,
-    /// Pre-images of writes that were certainly refused, whether or not that is recorded yet.
+    /// Pre-images whose write DynamoDB certainly refused, even if the refusal is not recorded yet.
     pub refused: Vec<PreImageId>,
 }
 

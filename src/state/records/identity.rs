@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 
-/// Whose state a file keeps. A file is used only by the plan and the table that it was made for.
+/// The owner of a state file. Only the plan and table that a file was created for may use it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// The migration's name.
@@ -14,14 +14,14 @@ pub struct Identity {
     pub fingerprint: String,
     /// ARN of the table.
     pub table_arn: String,
-    /// The table's unique id, where the engine has one: a recreated table has another.
+    /// The table's unique id, if the engine assigns one. A recreated table has a new id.
     pub table_id: Option<String>,
-    /// What the plan means, for people: shown when a file turns out to be of another plan.
+    /// A description of the plan, shown if a file belongs to another plan.
     pub meaning: String,
 }
 
 impl Identity {
-    /// That of a plan on a table.
+    /// The identity of a plan on a table.
     pub fn of(plan: &Plan, table: &TableDescription) -> Identity {
         Identity {
             migration: plan.name.clone(),
@@ -32,7 +32,7 @@ impl Identity {
         }
     }
 
-    /// Whether a file of this identity is one of the other: the same plan on the same table.
+    /// Whether both identities are the same plan on the same table.
     pub fn is_of(&self, ours: &Identity) -> bool {
         let recreated = matches!((&self.table_id, &ours.table_id), (Some(theirs), Some(ours)) if theirs != ours);
         self.fingerprint == ours.fingerprint && self.table_arn == ours.table_arn && !recreated

@@ -1,4 +1,4 @@
-//! What is stored, as plain structs.
+//! The stored records as plain structs.
 
 mod commit;
 mod event;

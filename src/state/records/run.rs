@@ -1,4 +1,4 @@
-//! Runs: how they begin, and what is stored of them.
+//! Runs: how they begin, and their stored records.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,36 +18,36 @@ pub enum Begin {
     ResumeOrNew,
     /// Begin a new run. An unfinished run is superseded, and stays recorded.
     Restart,
-    /// Resume the unfinished run of the phase for a look at what it has not read, without writing. From here on its
-    /// checkpoints say what was looked at, so that nothing but another look resumes it.
+    /// Resume the unfinished run of the phase to read its remaining pages without writing. From then on its checkpoints
+    /// show only what was read, so only another look can resume it.
     Look,
     /// Make another pass, or resume one. Refused unless the last run is complete, or another pass itself.
     Again,
 }
 
-/// What a new run is created with. It has no effect on a run that is resumed.
+/// Parameters of a new run. They have no effect on a resumed run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRun {
     /// `expand`, or a later phase. Each phase has its own runs.
     pub phase: String,
-    /// `TotalSegments`, from 1 to 1,000,000: fixed for the life of the run.
+    /// `TotalSegments`, from 1 to 1,000,000. It never changes during the run.
     pub total_segments: u32,
     /// Version of the tool.
     pub tool_version: String,
-    /// The table's number of items, as DynamoDB describes it.
+    /// The number of items in the table according to `DescribeTable`.
     pub table_items_estimate: Option<u64>,
 }
 
 /// A run whose session has begun.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
-    /// The run as it is now stored: `Running`.
+    /// The stored run, now with status `Running`.
     pub run: RunRecord,
     /// Whether it continues from checkpoints; otherwise it is new.
     pub resumed: bool,
 }
 
-/// A run as stored.
+/// A stored run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunRecord {
     /// Its name in this state.
@@ -58,31 +58,31 @@ pub struct RunRecord {
     pub pass: u32,
     /// `TotalSegments`.
     pub total_segments: u32,
-    /// Where it stands.
+    /// Its status.
     #[serde(serialize_with = "status_name")]
     pub status: RunStatus,
     /// When it was created.
     pub started_at: String,
-    /// When its last session ended; `None` while one is open, and after one was killed.
+    /// When its last session ended; `None` while a session is open, and after a session was killed.
     pub ended_at: Option<String>,
-    /// Sessions that have begun: the epoch of the newest one ([`SessionId`]).
+    /// Number of sessions so far, which is the epoch of the newest session ([`SessionId`]).
     pub sessions: u32,
-    /// Whether a session is open: a process works on the run, or died while it did.
+    /// Whether a session is open: a process works on the run, or died while working on it.
     pub open_session: bool,
-    /// Whether pages were given up or a session was killed between a write and its checkpoint: such items count as
-    /// already applied when they are read again, so `applied` is to be labelled "at least".
+    /// Whether pages were abandoned, or a session was killed between a write and its checkpoint. Items of such pages
+    /// count as already applied when they are read again, so reports label `applied` with "at least".
     pub lower_bound: bool,
-    /// Pages that were begun and given up at the ends of its sessions.
+    /// Number of pages that its sessions began and then abandoned when they ended.
     pub abandoned_pages: u64,
     /// Why its last session ended.
     pub stop_reason: Option<String>,
-    /// How many items DynamoDB said the table had, when the run was created.
+    /// The number of items in the table when the run was created, by DynamoDB's count.
     pub table_items_estimate: Option<u64>,
     /// Version of the tool that created it.
     pub tool_version: String,
-    /// Whether pages were only looked at since it was stopped, and not written ([`Begin::Look`]).
+    /// Whether pages were read without writing after the run stopped ([`Begin::Look`]).
     pub looked_through: bool,
-    /// What it had spent when that began.
+    /// What the run had spent when that look began.
     #[serde(skip)]
     pub look_from: Spend,
 }
@@ -98,7 +98,7 @@ impl RunRecord {
         matches!(self.status, RunStatus::Running | RunStatus::Stopped)
     }
 
-    /// Whether it can be resumed. After a look it cannot: the pages that were only looked at would be skipped.
+    /// Whether it can be resumed. After a look it cannot, because it would skip the pages that were read but not written.
     pub fn can_be_resumed(&self) -> bool {
         self.is_unfinished() && !self.looked_through
     }
@@ -107,22 +107,22 @@ impl RunRecord {
 /// All segments of a run, added up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SegmentTotals {
-    /// Segments without a committed page.
+    /// Number of segments without a committed page.
     pub pending: u32,
-    /// Segments with some.
+    /// Number of segments with some committed pages.
     pub scanning: u32,
-    /// Segments with all.
+    /// Number of segments with all pages committed.
     pub done: u32,
-    /// Pages committed.
+    /// Number of committed pages.
     pub pages: u64,
-    /// What they counted.
+    /// The counts of the committed pages.
     #[serde(serialize_with = "counts_map")]
     pub counts: Counts,
-    /// When the last of them was committed.
+    /// When the last page was committed.
     pub last_commit_at: Option<String>,
 }
 
-/// A run and how far it is.
+/// A run and its progress.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunProgress {
     /// The run.
@@ -131,38 +131,38 @@ pub struct RunProgress {
     pub totals: SegmentTotals,
     /// What it has spent.
     pub spend: SpendRecord,
-    /// Findings of the preflight that were accepted for it.
+    /// Preflight findings that were accepted for it.
     pub accepted: Vec<String>,
-    /// Its session is open but no process holds the file: the process died, and the run can be resumed.
+    /// Whether its session is open although no process holds the file: the process died, and the run can be resumed.
     pub died: bool,
 }
 
 /// Everything that `status` shows of a state file, read in one transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StateSummary {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
     /// Version of its layout.
     pub layout_version: u32,
     /// The plan and the table that it belongs to.
     pub identity: Identity,
-    /// When it was made.
+    /// When it was created.
     pub created_at: String,
     /// Every run, oldest first.
     pub runs: Vec<RunRecord>,
     /// The newest run.
     pub current: Option<RunProgress>,
-    /// Items with an open failure, over all runs.
+    /// Number of items with an open failure, over all runs.
     pub open_failures: u64,
-    /// Items that are diverged and not settled, over all runs.
+    /// Number of open diverged items, over all runs.
     pub open_diverged: u64,
-    /// Recorded pre-images whose write was not refused.
+    /// Number of recorded pre-images whose write was not refused.
     pub pre_images: u64,
-    /// The process that owns it now.
+    /// The process that owns the file now.
     pub holder: Option<Holder>,
 }
 
-/// The process that owns a state file, by its lock file. A field is `None` if it cannot be read.
+/// The process that owns a state file according to its lock file. A field is `None` if it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Holder {
     /// Process id.

@@ -9,14 +9,14 @@ use crate::cost::UnitPrices;
 /// What a run has spent over all its sessions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SpendRecord {
-    /// In capacity units.
+    /// The spend in capacity units.
     pub state: SpendState,
-    /// What they cost, as its last session counted; `None` if no session has begun to spend.
+    /// The prices that its last session used; `None` if no session has begun to spend.
     pub prices: Option<UnitPrices>,
 }
 
 impl SpendRecord {
-    /// US dollars, by estimate.
+    /// The estimated cost in US dollars.
     pub fn dollars(&self) -> Option<f64> {
         self.prices.map(|prices| prices.dollars(self.state.spent))
     }

@@ -1,4 +1,4 @@
-//! Verifications.
+//! The records of verifications.
 
 use super::super::{PreImageId, RunId, SegmentEvent, SessionId};
 use super::{NewRun, RunRecord};
@@ -6,16 +6,16 @@ use crate::cutover::Truths;
 use crate::item::{ItemKey, Path};
 use crate::state::{Stage, Verdict, VerdictCounts};
 
-/// Mismatching items of one verdict that are kept, with their keys: enough to look into, and a few megabytes. All of them
-/// are counted.
+/// The maximum number of stored mismatching items per verdict. This is enough to investigate, and takes a few
+/// megabytes. All mismatches are counted.
 pub const MAX_MISMATCHES: u32 = 10_000;
 
-/// What a verification is asked. One that was stopped is resumed only by one that is asked the same.
+/// The parameters of a verification. Only a verification with equal parameters resumes a stopped one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// How far the migration is.
+    /// The stage of the migration.
     pub stage: Stage,
-    /// Which side the other is derived from.
+    /// The side that the other side is derived from.
     pub truths: Truths,
     /// Whether mismatching items are repaired.
     pub repair: bool,
@@ -30,35 +30,36 @@ pub struct Asked {
 pub struct Drawn {
     /// The seed, below 2^63.
     pub seed: u64,
-    /// Segments of the run that large ones are known of.
+    /// Number of segments of the run that identified the large segments.
     pub run_segments: u32,
-    /// Those that are large.
+    /// The large segments of that run.
     pub large: Vec<u32>,
 }
 
-/// What a new verification is created with. It has no effect on one that is resumed.
+/// Parameters of a new verification. They have no effect on a resumed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVerification {
-    /// What is asked.
+    /// Its parameters.
     pub asked: Asked,
     /// How the sample is drawn; `None` if the whole table is read.
     pub drawn: Option<Drawn>,
-    /// Segments that are to be read.
+    /// Number of segments to read.
     pub due: u32,
-    /// `TotalSegments`, the version of the tool and the table's items; the phase is [`VERIFY`](super::super::phase::VERIFY).
+    /// `TotalSegments`, the version of the tool and the table's items; the phase is
+    /// [`VERIFY`](super::super::phase::VERIFY).
     pub run: NewRun,
 }
 
-/// A verification as stored.
+/// A stored verification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerificationRecord {
     /// Its run.
     pub run: RunRecord,
-    /// What it was asked.
+    /// Its parameters.
     pub asked: Asked,
     /// How its sample was drawn.
     pub drawn: Option<Drawn>,
-    /// Segments that it reads.
+    /// Number of segments to read.
     pub due: u32,
     /// Whether it continues from checkpoints.
     pub resumed: bool,
@@ -71,11 +72,11 @@ pub struct VerifiedPages {
     pub session: SessionId,
     /// The segment.
     pub segment: u32,
-    /// What happened to it.
+    /// The event of the segment.
     pub event: SegmentEvent,
-    /// The verdicts on its items.
+    /// The number of items by verdict.
     pub verdicts: VerdictCounts,
-    /// Those that did not match.
+    /// The items that did not match.
     pub mismatches: Vec<Mismatch>,
     /// Pre-images of repairs whose write DynamoDB certainly refused.
     pub refused: Vec<PreImageId>,
@@ -86,9 +87,9 @@ pub struct VerifiedPages {
 pub struct Mismatch {
     /// Its key.
     pub key: ItemKey,
-    /// The worst of its changes.
+    /// The worst verdict among its changes.
     pub verdict: Verdict,
-    /// Where.
+    /// The mismatching paths.
     pub paths: Vec<Path>,
     /// Whether it was repaired.
     pub repaired: bool,
@@ -101,14 +102,14 @@ pub struct Mismatch {
 pub struct StoredReport {
     /// Its run.
     pub run: RunId,
-    /// What it was asked.
+    /// Its parameters.
     pub asked: Asked,
-    /// When the run was created: nothing was read before.
+    /// When the run was created. Nothing was read before that time.
     pub began_at: String,
     /// When it was complete.
     pub ended_at: String,
-    /// The report, as canonical JSON.
+    /// The report as canonical JSON.
     pub json: String,
-    /// SHA-256 of that, in hexadecimal digits.
+    /// The SHA-256 of the JSON in hexadecimal digits.
     pub hash: String,
 }

@@ -1,4 +1,4 @@
-//! Failures and diverged items: the work that is left for an operator.
+//! Failures and diverged items: the open work for an operator.
 
 use serde::{Serialize, Serializer};
 
@@ -16,35 +16,35 @@ pub enum RowStatus {
     Resolved,
 }
 
-/// A row of a list that cannot be read. It hides no other row.
+/// An unreadable row of a list. The other rows of the list stay readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Its place in the list, for [`ListQuery::after`].
+    /// Its position in the list, for [`ListQuery::after`].
     pub id: Cursor,
-    /// Why, without what is stored.
+    /// Why it is unreadable, without the stored contents.
     pub why: String,
 }
 
-/// A failure as stored.
+/// A stored failure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FailureRecord {
-    /// Its place in the list, for [`ListQuery::after`].
+    /// Its position in the list, for [`ListQuery::after`].
     pub id: Cursor,
-    /// The run that met it.
+    /// The run in which the item failed.
     pub run: RunId,
     /// The item.
     #[serde(serialize_with = "key_json")]
     pub key: ItemKey,
-    /// The segment it was read in.
+    /// The segment of the item.
     pub segment: u32,
-    /// `Conflict` or `Rejected`: how the last attempt that failed ended.
+    /// The outcome of the last failed attempt: `Conflict` or `Rejected`.
     #[serde(serialize_with = "outcome_name")]
     pub outcome: Outcome,
-    /// Why, without attribute values.
+    /// Why it failed, without attribute values.
     pub reason: String,
-    /// Attempts that failed: the run's, and each retry.
+    /// Number of failed attempts, including retries.
     pub attempts: u32,
-    /// When it failed first.
+    /// When it first failed.
     pub first_at: String,
     /// When it was last tried.
     pub last_at: String,
@@ -54,24 +54,24 @@ pub struct FailureRecord {
     pub resolved_as: Option<String>,
 }
 
-/// A diverged item as stored.
+/// A stored diverged item.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DivergedRecord {
-    /// Its place in the list, for [`ListQuery::after`].
+    /// Its position in the list, for [`ListQuery::after`].
     pub id: Cursor,
-    /// The run that met it.
+    /// The run that found it.
     pub run: RunId,
     /// The item.
     #[serde(serialize_with = "key_json")]
     pub key: ItemKey,
-    /// The segment it was read in.
+    /// The segment of the item.
     pub segment: u32,
-    /// The targets that hold something else.
+    /// The targets that have another value.
     #[serde(serialize_with = "path_texts")]
     pub paths: Vec<Path>,
-    /// When it was found first.
+    /// When it was first found.
     pub first_at: String,
-    /// When it was found last.
+    /// When it was last found.
     pub last_at: String,
     /// Whether it is still open.
     pub status: RowStatus,
@@ -82,22 +82,22 @@ pub struct DivergedRecord {
 /// The number of items that are still open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenWork {
-    /// Items with an open failure.
+    /// Number of items with an open failure.
     pub failures: u64,
-    /// Diverged items that are not resolved.
+    /// Number of open diverged items.
     pub diverged: u64,
 }
 
-/// Which failures, diverged items or values to list, in the order they were first met.
+/// Selects failures, diverged items or values for a list. The list is in the order in which they were first recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Of this run only; `None` means of every run.
+    /// List only records of this run; `None` lists those of every run.
     pub run: Option<RunId>,
-    /// Only those that are still open.
+    /// List only open records.
     pub open_only: bool,
-    /// Only records behind this place.
+    /// List only records after this position.
     pub after: Cursor,
-    /// Rows at most.
+    /// The maximum number of rows.
     pub limit: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Tests every rule on every state that it can get, or on random states.
+//! Tests every rule on all possible states, or on random states.
 
 use proptest::prelude::*;
 
@@ -76,7 +76,7 @@ fn a_phase_has_at_most_one_unfinished_run_and_a_run_one_open_session() {
 }
 
 #[test]
-fn what_a_look_has_passed_over_is_never_resumed_to_be_written() {
+fn a_run_after_a_look_is_never_resumed_for_writing() {
     for run in runs().into_iter().filter(|run| run.looked_through) {
         for how in [Begin::ResumeOrNew, Begin::Restart, Begin::Again] {
             assert!(!matches!(begin(how, Some(&run)), Ok(Beginning::Resume)), "{how:?} behind {run:?}");
@@ -105,8 +105,9 @@ fn verification(wanted: Option<u32>, drawn: Option<Drawn>) -> NewVerification {
 }
 
 #[test]
-fn a_verification_resumes_only_what_was_asked_the_same_and_can_be_read() {
-    let (new, other) = (verification(None, None), Asked { repair: true, ..verification(None, None).asked });
+fn a_verification_resumes_only_a_readable_one_with_the_same_parameters() {
+    let new = verification(None, None);
+    let other = Asked { repair: true, ..verification(None, None).asked };
     for run in runs() {
         for (anew, asked) in [(false, Some(&new.asked)), (true, Some(&new.asked)), (false, Some(&other)), (false, None)]
         {
@@ -140,7 +141,7 @@ fn a_sample_comes_with_its_draw() {
 }
 
 #[test]
-fn a_session_ends_only_if_it_is_open_and_completes_only_a_whole_run() {
+fn a_session_ends_only_if_it_is_open_and_completes_only_a_run_with_all_segments_done() {
     for (run, to) in runs().into_iter().flat_map(|run| STATUSES.map(|to| (run.clone(), to))) {
         for (done, abandoned) in [(4, 0), (3, 0), (4, 1)] {
             let context = format!("{run:?} to {to:?}, {done} done, {abandoned} abandoned");
@@ -179,10 +180,10 @@ fn event(counts: Counts) -> SegmentEvent {
 }
 
 proptest! {
-    /// A commit is accepted exactly if its session is the newest and open, the segment is the run's, and each failed and each
-    /// diverged item that its pages count comes with its record.
+    /// A commit is accepted exactly if its session is the newest and open, the run has the segment, and every failed
+    /// and every diverged item that its pages count comes with a record.
     #[test]
-    fn a_commit_is_accepted_only_of_the_open_session_and_with_a_record_of_each_failure(
+    fn a_commit_needs_the_open_session_and_a_record_of_each_failure(
         (open, epoch) in (any::<bool>(), 1_u64..6),
         segment in 0_u32..6,
         outcomes in proptest::collection::vec(0_usize..8, 0..6),
@@ -190,7 +191,8 @@ proptest! {
         diverged in 0_usize..3,
     ) {
         let counts = counts(&outcomes);
-        let (failed, differing) = (counts.failures(), counts.of(Outcome::Diverged));
+        let failed = counts.failures();
+        let differing = counts.of(Outcome::Diverged);
         let are_failures = failures.iter().all(|outcome| Outcome::ALL[*outcome].is_failure());
         let fits = failed == failures.len() as u64 && differing == diverged as u64 && are_failures;
         let failure =
@@ -238,13 +240,14 @@ proptest! {
         prop_assert_eq!(check_verified(&run, &pages).is_ok(), verifies && segment < 4 && adds_up);
     }
 
-    /// After any sequence of deaths, reservations, settlements and beginnings, what is known to be spent is at least what
-    /// the committed pages count, and a death spends at most what was reserved.
+    /// After any sequence of deaths, reservations, settlements and beginnings, the known spend is at least what the
+    /// committed pages count, and a death spends at most what was reserved.
     #[test]
     fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
         let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };
         let run = run(RunStatus::Running, true);
-        let (mut state, mut counted) = (SpendState::default(), Spend::default());
+        let mut state = SpendState::default();
+        let mut counted = Spend::default();
         for (step, used, slice) in steps {
             counted += units(used);
             let before = state.known(counted);
@@ -266,7 +269,7 @@ proptest! {
 }
 
 #[test]
-fn only_the_newest_session_of_a_run_is_heard() {
+fn requests_of_earlier_sessions_are_refused() {
     let run = run(RunStatus::Stopped, false);
     let spend = Some(SpendState::default());
     let units = Spend::default();

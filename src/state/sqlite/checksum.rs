@@ -1,14 +1,15 @@
-//! Checksums of the rows that a rollback depends on, so that a bit which flips on the disk is found and never obeyed.
+//! Checksums of the rows that a rollback depends on, so that flipped bits on the disk are detected before they are used.
 //!
-//! SQLite finds damage to its own structure. What a row holds it does not check, and a flipped bit there could make a
-//! rollback pass over an item, or restore another value. So each row carries a checksum of its columns:
+//! SQLite detects damage to its own structure, but does not check the contents of rows. A flipped bit in a row could make a
+//! rollback skip an item or restore a wrong value. So each row carries a checksum of its columns:
 //!
-//! - Of rows that belong to one item (`pre_images`, `there_before`), the upper half is of the key alone. Where the two halves
-//!   disagree with the row, the item of either key has a record that cannot be trusted: that item fails, and no other.
-//! - Every other row concerns the whole file, which is refused.
+//! - In rows that belong to one item (`pre_images`, `there_before`), the upper half of the checksum covers only the
+//!   key. If the checksum does not match the row, neither the item that the row names nor the item that the upper half
+//!   names can be trusted. Only these items fail.
+//! - Every other row concerns the whole file. If its checksum does not match, the file is refused.
 //!
-//! Small tables are compared whenever a file is opened, the others when a file is small, and all of them before the first
-//! item of a rollback ([`audit`]), together with SQLite's full check: of a damaged index a row would simply not be found.
+//! Small tables are checked whenever a file is opened; the others only if the file is small. Before the first item of a
+//! rollback, [`audit`] checks all of them and runs SQLite's full check, because a damaged index would silently hide rows.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::Failed;
 use super::progress::{Progress, Rows};
 
-/// Tables that concern the whole file, and the checksum of their rows: of a few rows each.
+/// Tables with only a few rows that concern the whole file, and the checksums of their rows.
 const SMALL: [(&str, &str); 4] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
@@ -33,7 +34,7 @@ const SMALL: [(&str, &str); 4] = [
     ("kept", "checksum(name, value)"),
 ];
 
-/// Those whose rows grow with the segments of a run.
+/// Tables that concern the whole file and grow with the segments of a run, and the checksums of their rows.
 const LARGE: [(&str, &str); 2] =
     [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
 
@@ -42,13 +43,13 @@ pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, page
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
-// What no rollback depends on is compared when it is read, and refuses nothing else: a damaged row counts as not there, or
-// is listed as unreadable.
+// No rollback depends on the following rows. They are checked when they are read, and a damaged row affects nothing
+// else: it is ignored or listed as unreadable.
 
 /// The checksum of an accepted finding.
 pub(super) const ACCEPTED: &str = "checksum(run, finding, at)";
 
-/// The checksum of a verification: what it was asked, and its report.
+/// The checksum of a verification: its parameters and its report.
 pub(super) const VERIFICATION: &str =
     "checksum(run, stage, truth, repair, flag_version, due, wanted, seed, run_segments, large, report, report_hash)";
 
@@ -59,7 +60,7 @@ pub(super) const FAILURE: &str =
 /// The checksum of a diverged item's row.
 pub(super) const DIVERGED: &str = "checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as)";
 
-/// The checksum of what a segment of a verification counted.
+/// The checksum of the counts of one segment of a verification.
 pub(super) const SEGMENT_VERDICTS: &str =
     "checksum(run, segment, matching, missing, stale, unexpected, raced, repaired)";
 
@@ -69,11 +70,11 @@ pub(super) const PRE_IMAGE: &str = "item_checksum(key, run, path, kind, value, w
 /// The checksum of a row of `there_before`: a target that existed before the migration.
 pub(super) const THERE_BEFORE: &str = "item_checksum(key, path, run, value)";
 
-/// Damaged rows of one table that concern their items alone: of more, the file itself is damaged.
+/// The maximum number of damaged item rows in one table. With more, the whole file counts as damaged.
 const MOST_DAMAGED: usize = 1_000;
 
-/// Makes the functions known that the layout's triggers, and the queries here, call. From then on the rows of items that they
-/// are called for are counted in `rows`.
+/// Registers the SQL functions that the layout's triggers and the queries in this file call. Each call for an item row
+/// increments `rows`.
 pub(super) fn register(connection: &Connection, rows: &Rows) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection
@@ -81,12 +82,14 @@ pub(super) fn register(connection: &Connection, rows: &Rows) -> rusqlite::Result
     let rows = Rows::clone(rows);
     connection.create_scalar_function("item_checksum", -1, flags, move |row| {
         rows.fetch_add(1, Ordering::Relaxed);
-        let ([a, b, c, d, ..], [e, f, g, h, ..]) = (digest(row, 0..1), digest(row, 0..row.len()));
+        let [a, b, c, d, ..] = digest(row, 0..1);
+        let [e, f, g, h, ..] = digest(row, 0..row.len());
         Ok(i64::from_be_bytes([a, b, c, d, e, f, g, h]))
     })
 }
 
-/// The first bytes of the SHA-256 of some columns. Each is preceded by its type and length, so that no two rows are alike.
+/// The first bytes of the SHA-256 of some columns. The hash includes the type and length of each column, so that
+/// different rows never hash the same bytes.
 fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     let mut hash = Sha256::new();
     for column in columns {
@@ -107,7 +110,7 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Refuses a file if a row that concerns the whole file is damaged. Compares the large tables only if the file is `small`.
+/// Refuses a file if a row that concerns the whole file is damaged. Checks the large tables only if the file is `small`.
 pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), Failed> {
     for (table, sum) in SMALL.iter().chain(LARGE.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
@@ -115,7 +118,7 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
             return Err(damaged(&format!("a row of its table `{table}` has a wrong checksum")));
         }
     }
-    // A tally holds its own row again.
+    // The proof column of a tally repeats its row.
     let sql = "SELECT EXISTS (SELECT 1 FROM tallies WHERE proof IS NOT (run * 8 + what) * 4294967296 + n)";
     if connection.query_row(sql, [], |row| row.get(0))? {
         return Err(damaged("a row of its table `tallies` has a wrong checksum"));
@@ -123,7 +126,7 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
     Ok(())
 }
 
-/// Compares everything that a rollback depends on, once for each connection: before the first item.
+/// Checks everything that a rollback depends on, once per connection, before the first item.
 pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
     let done = "SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful'";
     if connection.query_row(done, [], |_| Ok(())).optional()?.is_some() {
@@ -139,7 +142,7 @@ pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
 
 /// Refuses a file whose structure is damaged, by SQLite's full check.
 fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
-    let _tells = Progress::tell("looking for damage in the structure of the state file", rows, None);
+    let _tells = Progress::tell("checking the structure of the state file", rows, None);
     let found: String = connection.query_row("PRAGMA main.integrity_check(1)", [], |row| row.get(0))?;
     if found == "ok" {
         return Ok(());
@@ -147,7 +150,7 @@ fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
     Err(damaged(&format!("SQLite's check says \"{}\"", found.escape_debug())))
 }
 
-/// Compares the rows of items, and keeps which items cannot be trusted.
+/// Checks the rows of items, and stores which items cannot be trusted.
 fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
     connection
         .execute_batch("CREATE TEMP TABLE damaged (key, sum); CREATE TEMP TABLE doubtful (half INTEGER PRIMARY KEY)")?;
@@ -157,14 +160,15 @@ fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
             return Err(damaged(&format!("more than {MOST_DAMAGED} item records have wrong checksums")));
         }
     }
-    // The item that a row names, and the one that its checksum does: either may be the flipped one.
+    // Distrusts both the item that the row names and the item that its checksum names, because either may have the
+    // flipped bit.
     connection.execute_batch(
         "INSERT OR IGNORE INTO doubtful SELECT sum >> 32 FROM damaged UNION SELECT item_checksum(key) >> 32 FROM damaged",
     )?;
     Ok(())
 }
 
-/// How many rows concern one item each: of layout 2 without reading them.
+/// The number of item rows in layout 2, without reading them.
 fn item_rows(connection: &Connection) -> Result<u64, Failed> {
     // Rows of the journal are never removed.
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + \
@@ -172,24 +176,24 @@ fn item_rows(connection: &Connection) -> Result<u64, Failed> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// How many rows of layout 1 get a checksum that is counted.
+/// The number of item rows of layout 1 that will get a checksum.
 pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, Failed> {
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + (SELECT count(*) FROM there_before)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Whether the record of this item is damaged. To be asked after [`audit`].
+/// Whether the record of this item is damaged. Call [`audit`] first.
 pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, Failed> {
     let sql = "SELECT EXISTS (SELECT 1 FROM temp.doubtful WHERE half = item_checksum(?1) >> 32)";
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
 }
 
-/// Refuses this one row if it does not have its checksum, by this column.
+/// Refuses a row if the column `at` says that its checksum does not match.
 pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), Failed> {
-    if row.get(at)? { Ok(()) } else { Err(Failed::Row("a row in it does not have its checksum".to_owned())) }
+    if row.get(at)? { Ok(()) } else { Err(Failed::Row("one of its rows has a wrong checksum".to_owned())) }
 }
 
-/// Completed with the file's name by [`Failed::explain`].
+/// An error about a damaged file. [`Failed::explain`] adds the file's name.
 fn damaged(what: &str) -> Failed {
     Failed::Damaged(what.to_owned())
 }
@@ -203,9 +207,9 @@ mod tests {
     use super::super::tests::scratch;
     use super::*;
 
-    /// Else the progress of a migration or of a comparison would stop short of its end.
+    /// Otherwise the progress of a migration or an audit would never reach its end.
     #[test]
-    fn each_row_that_is_announced_is_counted() {
+    fn the_announced_number_of_rows_is_exact() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");
         let dir = scratch();
         let path = dir.path().join("s.db");

@@ -7,22 +7,22 @@ use rusqlite::ErrorCode;
 
 use super::super::{StoreError, TransitionError};
 
-/// Why a piece of work inside a transaction did not succeed.
+/// Why work inside a transaction failed.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// SQLite.
+    /// SQLite failed.
     Sql(rusqlite::Error),
-    /// A stored row contradicts itself or another one; the text says which.
+    /// A stored row contradicts itself or another row. The text names the problem.
     Row(String),
-    /// The file lost or changed something by itself; the text says what.
+    /// The file is damaged. The text names the damage.
     Damaged(String),
-    /// An error whose text is final.
+    /// An error with its final message.
     Store(StoreError),
 }
 
 impl Failed {
-    /// Whether the file, the disk or SQLite is at fault, so that nothing more may be stored by this process. Everything
-    /// else concerns one request only.
+    /// Whether the file, the disk or SQLite is at fault, so that this process must store nothing more. Every other error
+    /// concerns only one request.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Failed::Sql(error) => error.sqlite_error_code().is_some_and(|c| c != ErrorCode::ConstraintViolation),
@@ -30,14 +30,12 @@ impl Failed {
         }
     }
 
-    /// Why one row cannot be read, if nothing else failed.
+    /// The reason why one row cannot be read, if this error concerns only that row.
     pub(super) fn of_a_row(self) -> Result<String, Failed> {
         match self {
             Failed::Row(what) => Ok(what),
-            // A conversion failed. Its text may quote what is stored, which can be people's data.
-            Failed::Sql(error) if error.sqlite_error_code().is_none() => {
-                Ok("a column holds something that it never should".to_owned())
-            }
+            // A conversion failed. Its text may quote the stored value, which can be private data.
+            Failed::Sql(error) if error.sqlite_error_code().is_none() => Ok("a column has an invalid value".to_owned()),
             Failed::Sql(_) | Failed::Damaged(_) | Failed::Store(_) => Err(self),
         }
     }
@@ -71,17 +69,17 @@ impl From<TransitionError> for Failed {
     }
 }
 
-/// Part of every error about a file that cannot be used: what was not done, and what to do.
-pub(super) const WAY_OUT: &str = "Nothing was written to it or to the table. Restore the file from a copy, or move it \
-     away (together with its -wal file) or name another with --state to start a new migration state; a new run is safe, \
-     because items that are already changed are recognised, but it knows no start keys, failures or pre-images of the \
+/// Part of every error about an unusable file: what was not done, and what the operator can do.
+pub(super) const WAY_OUT: &str = "Nothing was written to it or to the table. Restore the file from a copy. Or start a new \
+     migration state: move the file away (together with its -wal file), or name another file with --state. A new run is safe, \
+     because it recognises items that are already changed, but it does not know the start keys, failures or pre-images of the \
      old one";
 
-/// An I/O error while a file or directory is made ready.
+/// An I/O error while a file or directory is being prepared.
 pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreError {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "give this user the right to it, or name a place where it may write with --state"
+            "give this user access to it, or use --state to name a place where this user may write"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space, or name another disk with --state"
@@ -96,8 +94,8 @@ pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreErro
 
 pub(super) fn contradiction(path: &Path, what: &str) -> StoreError {
     StoreError::Corrupt(format!(
-        "the state file {} contradicts itself: {what}. What was asked of it was not done. Restore the file from a copy, \
-         or start anew with --restart (or another --state): items that are already changed are recognised.",
+        "the state file {} contradicts itself: {what}. The request was not carried out. Restore the file from a copy, or \
+         start over with --restart (or another --state): items that are already changed are recognised.",
         path.display()
     ))
 }
@@ -109,8 +107,8 @@ fn damaged_file(path: &Path, what: &str) -> StoreError {
 fn explain_sql(error: &rusqlite::Error, path: &Path, doing: &str) -> StoreError {
     let file = path.display();
     let Some(code) = error.sqlite_error_code() else {
-        // A conversion failed. Its text may quote what is stored, which can be people's data.
-        return contradiction(path, &format!("while {doing}, a column held something that it never should"));
+        // A conversion failed. Its text may quote the stored value, which can be private data.
+        return contradiction(path, &format!("while {doing}, a column had an invalid value"));
     };
     let said = match error {
         rusqlite::Error::SqliteFailure(inner, Some(text)) => format!("{text} (SQLite code {})", inner.extended_code),
@@ -121,21 +119,21 @@ fn explain_sql(error: &rusqlite::Error, path: &Path, doing: &str) -> StoreError 
             StoreError::Corrupt(format!("{file} is not a state file: SQLite says \"{said}\". {WAY_OUT}."))
         }
         ErrorCode::DatabaseCorrupt => StoreError::Corrupt(format!(
-            "the state file {file} is damaged or cut short: while {doing}, SQLite said \"{said}\". {WAY_OUT}."
+            "the state file {file} is damaged or truncated: while {doing}, SQLite said \"{said}\". {WAY_OUT}."
         )),
         ErrorCode::ConstraintViolation | ErrorCode::Unknown => contradiction(path, &format!("while {doing}: {said}")),
         ErrorCode::DiskFull => StoreError::Io(format!(
-            "the disk is full: while {doing}, the state file {file} could not grow ({said}). What was being stored is \
-             not stored, and nothing more will be; free some space and start the same command again: it resumes from \
+            "the disk is full: while {doing}, the state file {file} could not grow ({said}). The current change was not \
+             stored, and this process stores nothing more. Free some space and run the same command again: it resumes from \
              the last checkpoint."
         )),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Io(format!(
-            "another program holds the state file {file}: while {doing}, SQLite said \"{said}\". What was being stored \
-             is not stored; close that program (a database browser, a backup) and start the same command again."
+            "another program holds the state file {file}: while {doing}, SQLite said \"{said}\". The current change was not \
+             stored. Close that program (a database browser, a backup) and run the same command again."
         )),
         _ => StoreError::Io(format!(
-            "the state file {file} could not be used: while {doing}, SQLite said \"{said}\". What was being done is not \
-             stored, and nothing more will be; see to the disk, the directory and their permissions, then start the \
+            "the state file {file} could not be used: while {doing}, SQLite said \"{said}\". The current change was not \
+             stored, and this process stores nothing more. Check the disk, the directory and their permissions, then run the \
              same command again: it resumes from the last checkpoint."
         )),
     }

@@ -2,43 +2,46 @@
 //!
 //! # Pre-images
 //!
-//! What a write finds at the paths that it changes: a value, nothing, or the same value as at its source ([`PriorValue`]).
-//! It is appended before the write is sent. Rows never change, except for `refused`. `change/history.rs` decides which of
-//! several rows of a path counts.
+//! A pre-image records what a write finds at a path that it changes: a value, nothing, or the same value as at its
+//! source ([`PriorValue`]). It is appended before the write is sent. Rows never change, except for `refused`. If a path
+//! has several rows, `change/history.rs` decides which one counts.
 //!
 //! # What existed before
 //!
-//! A rollback removes new attributes, but not those that existed before the migration. The difference can be seen only
-//! before the first write of their page: afterwards an item that the tool has written looks the same. So the first
-//! pass appends, once for every page and before its first write, the targets that are there already, together with the
-//! digests of the items that it may write (`pages_under_way`). A page that was given up or killed is read again, perhaps
-//! cut differently, with other items in it, or without some: for every item, not for the page, it is known whether it may
-//! have been written, so none of this matters. An item among the digests is not recorded again: what was to be recorded
-//! of it is in the same append, and if that was never durable, nothing of the page was written either.
+//! A rollback removes new attributes, but keeps those that existed before the migration. The two can be distinguished
+//! only before the first write of their page, because a written item looks the same. So before the first write of every
+//! page, the first pass appends the existing targets, together with the digests of the items that it may write
+//! (`pages_under_way`).
 //!
-//! The digests go with the commit of their page, which is not read again; those of sessions that were killed, whose pages
-//! may have been cut differently, with the end of their segment. So they take eight bytes for each item of the pages
-//! under way.
+//! An abandoned page, or a page of a killed process, is read again. Its bounds and items may then differ. This does not
+//! matter, because the digests tell for each item, not for each page, whether it may have been written. An item among
+//! the digests is not recorded again: its record is in the same append, and if that append did not become durable, no
+//! item of the page was written either.
 //!
-//! Later passes record nothing: the first one has read every item that existed before the migration, and items that were
-//! inserted since did not exist before. The same holds for a run from the beginning (`--restart`) after a complete one, or
-//! after a stopped one whose other items were looked at (`passes/baseline/look_through.rs`). After any other run, nobody
-//! knows which items it has read. So the existing targets are recorded, although the superseded run may have written some
-//! of them: a rollback then leaves attributes that it should remove ([`no_way_back`] counts them). Without the record it
-//! would remove attributes that it must keep.
+//! The commit of a page deletes the digests of the page, because the page will not be read again. The end of a segment
+//! deletes the digests that killed sessions left, because their pages may have had other bounds. So the digests take
+//! eight bytes per item of the uncommitted pages.
 //!
-//! A rollback of a first pass that was stopped begins with that look. If no pass has begun at all, and only applications
-//! have written both attributes, nothing is recorded, and the history of each item is [without a
+//! Later passes record nothing: the first pass has read every item that existed before the migration, and items
+//! inserted later did not exist before. The same holds for a run from the beginning (`--restart`) after a complete run,
+//! or after a stopped run whose remaining items were read by a look (`passes/baseline/look_through.rs`). After any
+//! other run, it is unknown which items that run has read. So the new run records the existing targets, although the
+//! superseded run may have written some of them. A rollback then leaves attributes that it should remove
+//! ([`no_way_back`] counts them). Without the record it would remove attributes that it must keep.
+//!
+//! A rollback of a stopped first pass begins with that look. If no pass has begun at all, and only applications have
+//! written both attributes, nothing is recorded, and the history of each item is [without a
 //! baseline](ItemHistory::without_baseline).
 //!
-//! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
-//! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.
+//! If an item loses its new attribute between the first read and its write, and the migration then writes the
+//! attribute, the target counts as preexisting. If instead a live writer fills the target in between, it does not
+//! count: its removal requires that old equals new, or records the value.
 //!
-//! With `on_existing = "skip"` it does, because what a live writer puts at a target counts as done
-//! ([`Filled`](super::super::Filled)). But a write of the migration's own may have filled the target: a write of a process
-//! that was killed, which the server applied after the next process had read the item, or a write whose reply was lost.
-//! The pre-image of each such write was recorded before it was sent, with the digest of what it writes. A value with such
-//! a digest is the migration's, unless that write is known to be refused.
+//! With `on_existing = "skip"`, a target that a live writer fills does count, because its value counts as done
+//! ([`Filled`](super::super::Filled)). But the migration itself may have filled the target: with a write of a killed
+//! process that the server applied after the next process had read the item, or with a write whose reply was lost. The
+//! pre-image of each such write was recorded before it was sent, with the digest of the value that it writes. A value
+//! with such a digest comes from the migration, unless that write is known to be refused.
 
 use std::collections::HashSet;
 
@@ -55,10 +58,10 @@ use super::read::{self, collect, collect_listed, key_from, parse_path};
 use crate::change::{By, Digest, ItemHistory, Leftover, Lookup, PreImage, PriorValue};
 use crate::item::{ItemKey, Path, Value};
 
-/// The phase whose pre-images are those of repairs.
+/// The phase that records the pre-images of repairs.
 const REPAIRS: &str = phase::VERIFY;
 
-/// In place of a digest, in a row of a run of the way back: whether it leaves the item otherwise is not known.
+/// Stored instead of a digest by a rollback or a step back, if it is unknown whether the item differs from before.
 const UNKNOWN: [u8; 8] = *b"unknown\0";
 
 /// Appends pre-images.
@@ -79,7 +82,8 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.prior {
                 PriorValue::Value(value) => ("value", Some(pack(value))),
                 PriorValue::Nothing => ("nothing", None),
-                // Of a run of the way back, whose rows are only counted: `leftovers.rs` tells which note it is.
+                // Only rollbacks and steps back write `Left`, and their rows are only counted. `leftovers.rs` tells
+                // them apart.
                 PriorValue::Same | PriorValue::Left(_) => ("same", None),
             };
             let is_unknown = pre.prior == PriorValue::Left(Leftover::Unknown);
@@ -109,7 +113,7 @@ pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Resul
     Ok(())
 }
 
-/// An item's recorded values whose write was not refused, newest first: of one path, or of all.
+/// The recorded values of an item at one path or at all paths, newest first, without those of refused writes.
 pub(super) fn pre_images(
     connection: &Connection,
     key: &ItemKey,
@@ -120,7 +124,7 @@ pub(super) fn pre_images(
     collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], record_from)
 }
 
-/// Recorded values whose write was not refused, oldest first.
+/// Recorded values, oldest first, without those of refused writes.
 pub(super) fn list(
     connection: &Connection,
     query: ListQuery,
@@ -130,14 +134,14 @@ pub(super) fn list(
     collect_listed(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
 }
 
-/// The number of recorded values whose write was not refused: of a run, or of all.
+/// The number of recorded values of one run or of all runs, without those of refused writes.
 pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, Failed> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 1 AND (?1 IS NULL OR run = ?1)";
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
-/// The recorded history of these items, in their order: of the expansion and of repairs, as far as no rollback has undone
-/// them. A lookup for a report never fails.
+/// The recorded history of these items from the expansion and from repairs, without what a rollback has undone, in the
+/// order of the keys. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
@@ -149,21 +153,21 @@ pub(super) fn history_of(
     }
 }
 
-/// Before the first item, the whole file is compared with its checksums.
+/// Checks all checksums of the file before the first item.
 fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
     let baseline_complete = baseline_complete(connection)?;
     let of = |key: &ItemKey| match item_history(connection, key, since) {
         Ok(record) => Ok(if baseline_complete { record } else { record.without_baseline() }),
-        // One record that cannot be read is no reason to leave the others as they are.
+        // One unreadable record must not block the other items.
         Err(failed) => failed.of_a_row().map(ItemHistory::unreadable),
     };
     keys.iter().map(of).collect()
 }
 
-/// Only the preexisting targets. If the file itself fails, each item counts as unreadable: the caller writes to the file
-/// later, and stops if that fails.
+/// Returns only the preexisting targets. If the file itself fails, each item counts as unreadable. The caller writes to
+/// the file later and stops if that fails.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
@@ -192,11 +196,11 @@ fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<It
     })?;
     let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
     let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
-    // They are only for reports: a damaged one holds nothing up.
+    // The pairs are only for reports, so damaged ones are ignored.
     Ok(ItemHistory::new(before, journal).with_equal(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
-/// Whether a row has its checksum, by this column.
+/// Refuses a row if the column `at` says that its checksum does not match.
 fn holds(row: &Row<'_>, at: usize) -> Result<(), Failed> {
     if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
 }
@@ -205,14 +209,14 @@ fn damaged_row() -> Failed {
     Failed::Row("one of its rows has a wrong checksum".to_owned())
 }
 
-/// Whether a pass has read every item, so that the baseline of each is known.
+/// Whether a pass has read every item, so that the baseline of every item is known.
 pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, Failed> {
     all_met_before(connection, i64::MAX)
 }
 
-/// The same, of passes before this run.
+/// Whether a pass before this run has read every item.
 fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
-    // The first term is the cheap one, and true but for passes that were stopped and looked through.
+    // The first term is cheap, and true except for stopped passes with a look.
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND status = 'complete') \
          OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND total_segments = \
          (SELECT count(*) FROM segments WHERE run = runs.id AND segments.status = 'done'))";
@@ -222,8 +226,8 @@ fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
 
 /// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
 ///
-/// Only one thing leads there: behind a first pass that had written, was not complete and was begun anew, items that the
-/// second one found with their new attribute may have it from the first.
+/// There is only one such case: a first pass wrote items, did not complete and was restarted. Items that the second
+/// pass found with the new attribute may have it from the first pass.
 pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
@@ -236,8 +240,7 @@ pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed
     Ok((unsure > 0).then_some(unsure))
 }
 
-/// Which targets of these items existed before the migration, in the order of the items. A record that cannot be read
-/// affects its item alone.
+/// The preexisting targets of these items, in the order of the keys. An unreadable record affects only its own item.
 pub(super) fn preexisting(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     let since = last_rollback(connection)?;
     let of = |key: &ItemKey| match targets_before(connection, &key.to_text(), since) {
@@ -255,24 +258,25 @@ fn targets_before(connection: &Connection, key: &str, since: i64) -> Result<Vec<
     })
 }
 
-/// The number of targets that existed before the migration.
+/// The number of preexisting targets.
 pub(super) fn preexisting_count(connection: &Connection) -> Result<u64, Failed> {
     let since = last_rollback(connection)?;
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > ?1";
     Ok(connection.query_row(sql, [since], |row| row.get(0))?)
 }
 
-/// Whether a run is the first that meets the table's items: no pass before it has met them all.
+/// Whether no pass before this run has read every item of the table.
 pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool, Failed> {
     Ok(!all_met_before(connection, run.0)?)
 }
 
-/// Records what the first look at a page's items has told.
+/// Records the baseline of a page's items.
 pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> Result<(), Failed> {
     let run = read::run(connection, page.session.run)?;
     rules::check_session(&run, page.session)?;
     let since = last_rollback(connection)?;
-    // A row from before a rollback is none of this expansion's; one of this expansion is of the run that met the item first.
+    // A row from before a rollback does not belong to this expansion, so it is replaced. A row of this expansion comes
+    // from the first run that read the item, so it stays.
     let mut statement = connection.prepare_cached(
         "INSERT INTO there_before (key, path, run, value) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (key, path) DO UPDATE SET run = excluded.run, value = excluded.value WHERE run <= ?5",
@@ -310,7 +314,8 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     Ok(())
 }
 
-/// Whether a write of this expansion may have put a value of this digest at a path. A row without its checksum may be of any.
+/// Whether a write of this expansion may have put a value with this digest at a path. A row with a wrong checksum may
+/// be any write.
 fn may_have_written(
     connection: &Connection,
     key: &str,
@@ -322,20 +327,21 @@ fn may_have_written(
         "SELECT id, wrote, sum IS {PRE_IMAGE} FROM pre_images WHERE key = ?1 AND path = ?2 AND refused = 0 AND run > ?3"
     );
     let rows = collect(connection, &sql, params![key, path.to_string(), since], |row| {
-        let (id, wrote) = (PreImageId(row.get(0)?), row.get::<_, Option<[u8; 8]>>(1)?);
+        let id = PreImageId(row.get(0)?);
+        let wrote = row.get::<_, Option<[u8; 8]>>(1)?;
         Ok(!refused.contains(&id) && (wrote == Some(value.0) || !row.get::<_, bool>(2)?))
     })?;
     Ok(rows.contains(&true))
 }
 
-/// Items of a segment that the run may have written in pages which were not committed.
+/// Items of a segment that the run may have written in uncommitted pages.
 pub(super) fn under_way(connection: &Connection, run: RunId, segment: u32) -> Result<HashSet<Digest>, Failed> {
     let sql = "SELECT items FROM pages_under_way WHERE run = ?1 AND segment = ?2";
     let pages = collect(connection, sql, params![run.0, segment], |row| Ok(row.get::<_, Vec<u8>>(0)?))?;
     Ok(pages.iter().flat_map(|items| items.as_chunks().0).map(|bytes| Digest(*bytes)).collect())
 }
 
-/// Forgets what was under way of pages that are committed now.
+/// Deletes the digests of pages that are committed now.
 pub(super) fn forget_pages(
     connection: &Connection,
     run: &RunRecord,
@@ -351,8 +357,8 @@ pub(super) fn forget_pages(
     Ok(())
 }
 
-/// The last run that undid an expansion before the present one, or 0. Records up to that run no longer count. Another pass
-/// of the same rollback still uses the records that its first pass used.
+/// The last run that undid an expansion before the current one, or 0. Records up to that run no longer count. Another
+/// pass of the same rollback still uses the records that its first pass used.
 pub(super) fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";
@@ -377,7 +383,7 @@ fn pre_image_from(row: &Row<'_>) -> Result<PreImage, Failed> {
         "value" => PriorValue::Value(value_from(row, 3, id)?),
         "nothing" => PriorValue::Nothing,
         "same" => PriorValue::Same,
-        _ => return Err(Failed::Row(format!("pre-image {id} is of no kind"))),
+        _ => return Err(Failed::Row(format!("pre-image {id} has an unknown kind"))),
     };
     let wrote = row.get::<_, Option<[u8; 8]>>(4)?.map(Digest);
     Ok(PreImage { path: parse_path(&row.get::<_, String>(1)?)?, prior, wrote })

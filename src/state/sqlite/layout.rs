@@ -1,4 +1,4 @@
-//! The layouts of a state file: which one it has, and how it is brought to the newest.
+//! The layouts of a state file: detecting the version, and migrating to the newest.
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use super::error::Failed;
 /// Marks a SQLite file as ours (`BFL1`), in its header.
 pub(super) const APPLICATION_ID: i32 = 0x4246_4C31;
 
-/// The layouts, in order: `user_version` says how many of them a file has been through.
+/// The layouts, in order. `user_version` is the number of layouts that were applied to a file.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_v2.sql")];
 
-/// What shows a file of an older layout, by its version, as one of the newest to a connection that only reads.
+/// Views that let a read-only connection use an older layout like the newest one, by version.
 const VIEWS: &[&str] = &[include_str!("read_v1.sql")];
 
 /// The newest layout, which this version writes.
 pub(super) const LAYOUT_VERSION: usize = MIGRATIONS.len();
 
-/// Refuses a file of another program or of a newer version. Gives the file's version.
+/// Refuses a file of another program or of a newer version. Returns the file's version.
 pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize) -> Result<usize, StoreError> {
     let read = |pragma: &str| -> Result<i32, StoreError> {
         connection
@@ -32,12 +32,12 @@ pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize)
     known_version(read("user_version")?, path, newest)
 }
 
-/// The version as a number of layouts, if this program knows it.
+/// The version, if this program knows it.
 pub(super) fn known_version(version: i32, path: &Path, newest: usize) -> Result<usize, StoreError> {
     match usize::try_from(version) {
         Ok(version) if (1..=newest).contains(&version) => Ok(version),
         _ => Err(StoreError::Foreign(format!(
-            "the state file {} has layout version {version}, and this version of backfill knows versions 1 to {newest}. \
+            "the state file {} has layout version {version}, but this version of backfill knows only versions 1 to {newest}. \
              Nothing was changed. Use the version of backfill that wrote it, or a newer one.",
             path.display()
         ))),
@@ -52,8 +52,8 @@ pub(super) fn of_another_program(path: &Path) -> StoreError {
     ))
 }
 
-/// Brings a file to the newest of these layouts, inside a transaction of the caller's: a process that is killed before its
-/// commit leaves the layout that was there.
+/// Brings a file to the newest of these layouts, inside the caller's transaction. If the process is killed before the
+/// commit, the file keeps its old layout.
 pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<(), Failed> {
     let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     for step in migrations.iter().skip(version) {
@@ -65,7 +65,7 @@ pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<()
     Ok(())
 }
 
-/// Shows a file of this version as one of the newest layout to a connection that only reads it.
+/// Creates the views that let a read-only connection use a file of this version like the newest layout.
 pub(super) fn show_as_newest(connection: &Connection, version: usize) -> Result<(), Failed> {
     match VIEWS.get(version - 1) {
         Some(views) => Ok(connection.execute_batch(views)?),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_an_older_layout_is_brought_up_and_keeps_what_it_holds() {
+    fn a_file_of_an_older_layout_is_upgraded_and_keeps_its_contents() {
         let dir = scratch();
         let owned = open_owned(&dir.path().join("s.db"), &identity(), NOW).unwrap();
         let connection = &owned.connection;
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(version(connection), 3);
         connection.execute("INSERT INTO extra VALUES (1)", []).unwrap();
         assert_eq!(read::read_identity(connection).unwrap(), (identity(), NOW.to_owned()));
-        // Once there, nothing is done twice.
+        // A second migration does nothing.
         migrate(connection, &later()).unwrap();
         assert_eq!(connection.query_row("SELECT count(*) FROM extra", [], |r| r.get::<_, i64>(0)).unwrap(), 1);
     }
@@ -115,9 +115,9 @@ mod tests {
         assert!(owned.connection.prepare("SELECT * FROM extra").is_err());
     }
 
-    /// What a kill leaves at any moment is the file and its log as they are then.
+    /// A kill at any moment leaves the file and its log as they are at that moment.
     #[test]
-    fn a_migration_is_in_its_commit_or_nowhere() {
+    fn a_migration_takes_effect_only_with_its_commit() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");
         let dir = scratch();
         let path = dir.path().join("s.db");
@@ -132,14 +132,14 @@ mod tests {
             (summary.layout_version, summary.pre_images, summary.runs)
         };
         let mut connection = super::super::open::connect(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-        // Hardly a page stays in memory, so that most of what is not committed is in the log.
+        // With a tiny cache, most uncommitted pages are in the log instead of in memory.
         connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1").unwrap();
         let (layout, pre_images, runs) = killed_now("before");
         assert!(layout == 1 && pre_images > 0);
         for n in 1..=MIGRATIONS[1].matches(';').count() {
             let transaction = connection.transaction().unwrap();
             let so_far: Vec<&str> = MIGRATIONS[1].split_inclusive(';').take(n).collect();
-            // Cut inside a trigger, it is no statement.
+            // A statement that is cut inside a trigger is invalid, so errors are ignored.
             let _ = transaction.execute_batch(&so_far.concat());
             if n % 16 == 0 {
                 assert_eq!(killed_now(&format!("{n}")), (1, pre_images, runs.clone()), "after {n} statements");
@@ -159,7 +159,7 @@ mod tests {
         let owned = open_owned(&path, &identity(), NOW).unwrap();
         migrate(&owned.connection, &later()).unwrap();
         drop(owned);
-        // First with the log of a process that was killed, then as one that was closed.
+        // First with the log of a killed process, then as a closed file.
         for _ in 0..2 {
             let before = std::fs::read(&path).unwrap();
             for error in [open_owned(&path, &identity(), NOW).err().unwrap(), StateFile::open(&path).err().unwrap()] {
@@ -167,7 +167,7 @@ mod tests {
                 let text = error.to_string();
                 assert!(text.contains("layout version 3") && text.contains("newer"), "{text}");
             }
-            assert_eq!(std::fs::read(&path).unwrap(), before, "it is left as it is");
+            assert_eq!(std::fs::read(&path).unwrap(), before, "the file is unchanged");
             Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         }
     }

@@ -1,5 +1,5 @@
-//! What a rollback leaves otherwise than it was, and what it may: rows of the journal that say so, and pairs as the first pass
-//! met them.
+//! Items that a rollback leaves different from before (noted in rows of the journal), and items that it may leave
+//! different (the pairs that the first pass found).
 
 use rusqlite::{Connection, Params, Row, params};
 
@@ -11,8 +11,8 @@ use crate::change::{BaselinePair, Leftover};
 use crate::item::{ItemKey, Path};
 
 impl StateFile {
-    /// Pairs as the first pass met them, up to this number of paths by name. It counts them. None if an earlier version of
-    /// this program made that pass: it has not recorded them.
+    /// Pairs that the first pass found: their number, and up to `limit` of them. `None` if an earlier version of this
+    /// program made that pass and did not record them.
     pub fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError> {
         self.read(
             |connection| {
@@ -21,7 +21,7 @@ impl StateFile {
         )
     }
 
-    /// Whether an earlier version of this program made the first pass, and has not recorded its pairs.
+    /// Whether an earlier version of this program made the first pass and did not record its pairs.
     pub fn pairs_unrecorded(&self) -> Result<bool, StoreError> {
         self.read(unrecorded)
     }
@@ -34,12 +34,13 @@ fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
 }
 
 pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
-    // In such a run, 'same' is a note of what it left: it makes no other rows of this kind (`change/undo.rs`).
+    // In such a run, a row of kind 'same' notes an item that it left different. It writes no other rows of this kind
+    // (`change/undo.rs`).
     let known = match leftover {
         Leftover::NewRemoved | Leftover::OldMade => "wrote IS NULL",
         Leftover::Unknown => "wrote IS NOT NULL",
     };
-    // A write that was planned anew, or sent again after a kill, has a row for each time.
+    // A write that was re-planned, or sent again after a kill, has one row per attempt.
     let rows = format!(
         "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
          AND {known} GROUP BY key, path)"
@@ -47,7 +48,7 @@ pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover,
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
     let first = named(connection, &sql, params![run.0, limit])?;
-    // Which old attributes were made is known of every first pass.
+    // Only a rollback depends on the pairs. Every version recorded which old attributes a step back created.
     let by_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
     Ok(Listed { count, first, unrecorded: by_pairs && unrecorded(connection)? })
 }
@@ -62,7 +63,7 @@ fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Re
     Ok(Listed { count, first, unrecorded: false })
 }
 
-/// Keys and paths. One that cannot be read is counted, but not named: it hides no other.
+/// Keys and paths. Omits unreadable rows, which still count.
 fn named(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, Failed> {
     let read = |row: &Row<'_>| Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?));
     collect_readable(connection, sql, params, read)

@@ -1,4 +1,4 @@
-//! One process owns a state file: an OS lock on a sibling file, which also names the owner.
+//! Exclusive ownership of a state file: an OS lock on a sibling file, which also names the owner.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,47 +14,48 @@ use crate::host;
 use crate::locked::LockedFile;
 use crate::outside::OutsideText;
 
-/// The lock, held while this lives. The OS frees it when the process ends, however it ends.
+/// The lock, held until it is dropped. The OS releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: LockedFile,
-    /// Where its last line begins.
+    /// The offset of its last line.
     commits_at: u64,
-    /// What the process before it left there.
+    /// The note of the previous owner.
     left: Option<Committed>,
     closed: bool,
 }
 
-/// What a process has committed: noted in the lock file after each commit, without a sync, as a kill loses nothing of it.
+/// The number of commits of a process. It is noted in the lock file after each commit, without a sync, because a kill
+/// does not lose what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Committed {
-    /// The state file's own mark.
+    /// The mark of the state file.
     pub(super) mark: i64,
-    /// Its count of commits.
+    /// The commit count of the state file.
     pub(super) commits: i64,
 }
 
 impl Committed {
-    /// Always of one length: a line is written over another one, and nothing of that is left.
+    /// The line in the lock file. Its length is constant, so a new line overwrites the old one completely.
     fn line(self) -> String {
         format!("commits={:020}/{:020}\n", self.mark, self.commits)
     }
 }
 
-/// How often, and how far apart, a lock is tried before it counts as held: a reader that asks who holds it takes it for
-/// an instant.
+/// The number of attempts before a lock counts as held, and the time between them. Several attempts are needed, because a
+/// reader that asks for the holder takes the lock briefly.
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// What a lock file says, a line each.
+/// The fields of a lock file, one per line.
 const FIELDS: [&str; 4] = ["pid", "host", "since", "commits"];
 
-/// A lock file is shorter than this: three short fields and a host's name, which has 253 characters at most (RFC 1035). One
-/// that is not is refused.
+/// A lock file is shorter than this: three short fields and a host name of at most 253 characters (RFC 1035). A longer
+/// file is refused.
 const MOST_BYTES: u64 = 4096;
 
 impl Lock {
-    /// Takes the lock of a state file, or names its holder.
+    /// Takes the lock of a state file. Fails with the name of the holder if it is held.
     pub(super) fn take(state: &Path, now: &str) -> Result<Lock, StoreError> {
         let path = lock_path(state);
         let file = open_or_create(&path).map_err(|e| match e.kind() {
@@ -68,40 +69,41 @@ impl Lock {
         let left = read_committed(&mut file);
         let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
         let commits_at = text.len() as u64;
-        // Should the state file be refused, the next process is told the same.
+        // Keeps the note of the previous owner. If the state file is refused, the next process needs it too.
         text.extend(left.map(Committed::line));
         rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
         Ok(Lock { file, commits_at, left, closed: false })
     }
 
-    /// What the process that held it before has committed; none if it closed the file in good order.
+    /// The commits of the previous owner; `None` if it closed the file properly.
     pub(super) fn left(&self) -> Option<Committed> {
         self.left
     }
 
-    /// Notes what is committed. Failing to say so makes no commit undone: then an older number stands there.
+    /// Notes the commits so far. A failure is ignored: no commit is lost, and the note keeps an older number.
     pub(super) fn note(&mut self, committed: Committed) {
         let line = committed.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
     }
 
-    /// Notes what is committed before a session begins, so that a power cut leaves it too. Later notes are made in its place.
+    /// Notes the commits before a session begins, and syncs the note so that it survives a power cut. Later notes
+    /// overwrite it.
     pub(super) fn note_durably(&mut self, committed: Committed) {
         self.note(committed);
         let _ = self.file.sync_all();
     }
 
-    /// The state file was closed in good order: what the lock file says is of no use from here on.
+    /// Clears the lock file on drop, because the state file was closed properly.
     pub(super) fn closed(mut self) {
         self.closed = true;
     }
 
-    /// What the last holder has committed, for one who only reads.
+    /// The commits of the last holder, for a reader.
     pub(super) fn last_committed(state: &Path) -> Option<Committed> {
         read_committed(&mut open_regular(&lock_path(state), false).ok()?)
     }
 
-    /// Who holds the lock of a state file, if anyone does; also none where the lock file cannot be read.
+    /// The holder of the lock of a state file. `None` if no process holds it, or if the lock file cannot be read.
     pub(super) fn holder(state: &Path) -> Option<Holder> {
         let mut file = open_regular(&lock_path(state), false).ok()?;
         match file.try_lock_shared() {
@@ -117,15 +119,15 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The file itself stays: were it removed, two processes could each lock a file of that name. Failing to clear it
-        // harms nobody.
+        // The file itself stays. If it were removed, two processes could each lock a file of that name. A failure to
+        // clear it is harmless.
         if self.closed {
             let _ = self.file.set_len(0);
         }
     }
 }
 
-/// Locks the open lock file, or names its holder.
+/// Locks the open lock file. Fails with the name of the holder if it is held.
 fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreError> {
     let mut tried = 0;
     loop {
@@ -143,13 +145,13 @@ fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreEr
 fn in_use(state: &Path, holder: &Holder) -> StoreError {
     StoreError::Locked(format!(
         "the state file {} is in use by {holder}. Nothing was read from or written to the table. Wait for that \
-         process, or stop it (SIGTERM stops it in good order); `backfill status` works meanwhile. If that host is \
-         another one, the file is on a shared disk: run from one host only.",
+         process, or stop it (SIGTERM stops it cleanly). `backfill status` works in the meantime. If that is another host, \
+         the file is on a shared disk: run from one host only.",
         state.display()
     ))
 }
 
-/// Opens with permissions for this user only, where the file is created.
+/// Opens a file. If this creates it, only this user gets access.
 pub(super) fn open_private(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
     #[cfg(unix)]
     {
@@ -163,7 +165,7 @@ fn lock_path(state: &Path) -> PathBuf {
     sibling(state, ".lock")
 }
 
-/// Opens the lock file, or makes it. Nothing of it is changed: it may be somebody else's.
+/// Opens or creates the lock file. Does not change an existing file, which may belong to another program.
 fn open_or_create(path: &Path) -> io::Result<File> {
     match open_private(OpenOptions::new().read(true).write(true).create_new(true), path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_regular(path, true),
@@ -171,14 +173,13 @@ fn open_or_create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether a file that is locked is a lock file: empty, or what [`Lock::take`] has written. A process that was killed left
-/// it so.
+/// Whether the locked file is one of our lock files: empty, or written by [`Lock::take`], possibly by a killed process.
 fn is_ours(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.take(MOST_BYTES).read_to_end(&mut bytes)?;
     let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(false) };
-    // A process may have died before its last line was written, and a power cut leaves zeros.
+    // A process may have died before it wrote its last line. A power cut leaves zeros.
     let mut lines = text.trim_end_matches('\0').lines().peekable();
     let fields = FIELDS.iter().all(|field| {
         let Some(line) = lines.next() else { return true };
@@ -188,7 +189,7 @@ fn is_ours(file: &mut File) -> io::Result<bool> {
     Ok(fields && lines.next().is_none() && (bytes.len() as u64) < MOST_BYTES)
 }
 
-/// In one write, over everything that was there: a process that is killed leaves the old text or the new one.
+/// Overwrites the whole file in one write, so that a killed process leaves either the old text or the new one.
 fn rewrite(file: &mut File, text: String) -> io::Result<()> {
     let length = text.len();
     let mut bytes = text.into_bytes();
@@ -207,7 +208,7 @@ fn read_committed(file: &mut File) -> Option<Committed> {
 
 fn read_text(file: &mut File) -> String {
     let mut text = String::new();
-    // A lock file that cannot be read leaves the holder without a name; it is still held.
+    // If the lock file cannot be read, the holder has no name, but the lock is still held.
     let _ = file.rewind().and_then(|()| file.take(MOST_BYTES).read_to_string(&mut text));
     text
 }
@@ -231,19 +232,20 @@ mod tests {
 
     const NOW: &str = "2026-01-01T00:00:00Z";
 
-    /// A process that is being started has every open file of this one for an instant.
+    /// A process that is starting briefly holds every open file of this process.
     #[test]
-    fn a_lock_has_no_holder_once_it_is_given_back_or_refused() {
+    fn a_lock_has_no_holder_after_release_or_refusal() {
         let dir = scratch();
-        let (ours, theirs) = (dir.path().join("s.db"), dir.path().join("Gemfile"));
+        let ours = dir.path().join("s.db");
+        let theirs = dir.path().join("Gemfile");
         std::fs::write(dir.path().join("Gemfile.lock"), "GEM\n  specs:\n").unwrap();
         while_processes_start(|| {
             let lock = Lock::take(&ours, NOW).unwrap();
             assert_eq!(Lock::holder(&ours).unwrap().pid, Some(process::id()));
             drop(lock);
-            assert_eq!(Lock::holder(&ours), None, "after it was given back");
+            assert_eq!(Lock::holder(&ours), None, "after the release");
             assert!(matches!(Lock::take(&theirs, NOW), Err(StoreError::Foreign(_))));
-            assert_eq!(Lock::holder(&theirs), None, "after it was refused");
+            assert_eq!(Lock::holder(&theirs), None, "after the refusal");
         });
     }
 }

@@ -1,6 +1,6 @@
-//! Checkpoints in SQLite: one file for one migration on one table.
+//! The state in SQLite: one file for one migration on one table.
 //!
-//! [`Store`] owns the file, under a lock, with one connection on one thread. Other processes read it through [`StateFile`],
+//! [`Store`] owns the file, with a lock and one connection on one thread. Other processes read the file through [`StateFile`],
 //! whether or not its owner is running.
 
 mod accepted;
@@ -40,12 +40,12 @@ use thread::StoreThread;
 
 /// The state of one migration, owned by this process.
 ///
-/// Every method that changes something returns after the change is durable (in the file's write-ahead log, synced to
-/// the disk), and stores all of it or nothing. Requests that come together share one sync. When the file or the disk
-/// fails once, every later call fails too: nothing is reported as stored that may not be.
+/// A method that changes something stores all of the change or nothing. It returns when the change is durable: in the
+/// file's write-ahead log and synced to the disk. Concurrent requests share one sync. After the file or the disk has
+/// failed once, every later call fails too, so that nothing is reported as stored unless it is.
 ///
-/// Clones share the one file. Dropping the last one, or [`StateStore::close`](super::StateStore::close), finishes what was
-/// asked, closes the file and frees the lock.
+/// Clones share the file. Dropping the last clone, or [`StateStore::close`](super::StateStore::close), finishes pending
+/// requests, closes the file and releases the lock.
 #[derive(Debug, Clone)]
 pub struct Store {
     thread: Arc<StoreThread>,

@@ -1,4 +1,4 @@
-//! Making, opening and refusing state files.
+//! Creates, opens and refuses state files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -22,23 +22,23 @@ use crate::machine::Random;
 /// How long SQLite waits for a lock that another program (a backup, a database browser) holds.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Files up to this size are checked page by page when opened; larger ones would take seconds, and SQLite still finds
-/// a file that was cut short.
+/// Files up to this size are checked page by page when they are opened. Larger files would take seconds, and SQLite
+/// detects a truncated file anyway.
 const CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Whether there is nothing at this path, neither a file nor a link.
+/// Whether nothing exists at this path, neither a file nor a link.
 pub(in crate::state) async fn is_absent(path: &Path) -> bool {
     let looked = tokio::fs::symlink_metadata(path).await;
     looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Takes the lock, makes the file if there is none, brings it to the newest layout and checks that it is this identity's. A
-/// file in which nothing has begun becomes it, and forgets what it knew of another one. A file that is refused is left as it
-/// is, also in its layout.
+/// Takes the lock, creates the file if necessary, brings it to the newest layout and checks its identity. A file whose
+/// migration has not begun takes this identity and forgets another one. A refused file stays unchanged, including its
+/// layout.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
-        // Before a lock file is left beside it.
+        // Checked first, so that no lock file is left beside a foreign file.
         refuse_what_is_not_ours(&path)?;
     } else {
         refuse_log_without_file(&path)?;
@@ -60,8 +60,8 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     Ok(Owned { connection, lock, path })
 }
 
-/// Refuses a file whose pages, or whose rows that concern all of it, are damaged; and one that lost its log, or the end of
-/// it. `left` is what the process that had the file last has committed.
+/// Refuses a file with damaged pages, with damaged rows that concern the whole file, or without all or a part of its
+/// log. `left` returns the commits of the last owner.
 pub(super) fn refuse_damaged(
     connection: &Connection,
     path: &Path,
@@ -82,20 +82,20 @@ pub(super) fn refuse_damaged(
     checksum::refuse_damaged(connection, small)?;
     if lost_commits(connection, path, left)? {
         return Err(Failed::Damaged(format!(
-            "it was not closed properly, and its log {}, which holds the latest changes, is missing, empty or \
-             truncated. Put the log back beside it",
+            "it was not closed properly, and its log {}, which has the latest changes, is missing, empty or truncated. \
+             Restore the log beside the file",
             sibling(path, "-wal").display()
         )));
     }
     Ok(())
 }
 
-/// Whether the file itself says that a session was open, and what that session has committed is not all there. Without a
-/// log it may be: another program has moved the log into the file. Asked twice, as another process may open or close the
-/// file meanwhile.
+/// Whether the file says that a session was open, but does not have all commits of that session. A file without a log
+/// may still have all of them, if another program has moved the log into the file. Checks twice, because another
+/// process may open or close the file in between.
 fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<Committed>) -> Result<bool, Failed> {
     for _ in 0..2 {
-        // Before the file: a commit is noted after it is made.
+        // Read before the file, because a commit is noted after it is made.
         let left = left();
         let (in_use, mark, commits): (bool, i64, i64) =
             connection.query_row("SELECT in_use, mark, commits FROM file", [], |row| {
@@ -109,18 +109,19 @@ fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<
     Ok(true)
 }
 
-/// Where the file has an older layout, tells how many of its rows have got their checksum, until it is dropped.
+/// If the file has an older layout, reports how many of its rows have a checksum so far, until the result is dropped.
 fn tell_of_migration(connection: &Connection, version: usize) -> Result<Option<Progress>, Failed> {
     if version == LAYOUT_VERSION {
         return Ok(None);
     }
-    let (rows, of) = (Rows::default(), checksum::rows_to_migrate(connection)?);
+    let rows = Rows::default();
+    let of = checksum::rows_to_migrate(connection)?;
     checksum::register(connection, &rows)?;
     Ok(Some(Progress::tell("bringing the state file to the layout of this version", &rows, Some(of))))
 }
 
-/// Brings the file to the newest layout and checks whose it is, in one transaction: where it is refused, or the process
-/// dies, nothing has changed.
+/// Brings the file to the newest layout and checks its identity, in one transaction. If the file is refused or the
+/// process dies, nothing has changed.
 fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let explain = |doing: &'static str| move |failed: Failed| failed.explain(path, doing);
     let failed = explain("bringing it to this version's layout");
@@ -134,14 +135,14 @@ fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, no
         checked?;
     }
     if !begun {
-        // Somebody declined, or a process ended, before anything was done.
+        // An earlier process ended before it did anything, for example because the operator declined.
         begin_anew(&transaction, identity, now, of_another).map_err(explain("writing its identity"))?;
     }
     transaction.commit().map_err(|error| failed(error.into()))
 }
 
-/// A connection with our waiting time and functions; it changes nothing in the file, and leaves a log where it is: only an
-/// orderly end moves it into the file ([`Owned::close`]).
+/// Opens a connection with our timeout and functions. It changes nothing in the file and keeps an existing log; only an
+/// orderly end moves the log into the file ([`Owned::close`]).
 pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failed> {
     let had_log = has_log(path);
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -154,14 +155,14 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Faile
 }
 
 pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identity) -> Result<(), StoreError> {
-    let (theirs, _) = read::read_identity(connection).map_err(|f| f.explain(path, "reading whose it is"))?;
+    let (theirs, _) = read::read_identity(connection).map_err(|f| f.explain(path, "reading its identity"))?;
     let file = path.display();
     if theirs.fingerprint != ours.fingerprint {
         return Err(StoreError::Foreign(format!(
             "the state file {file} belongs to another plan: the plan's meaning has changed, or --state names another \
              migration's file.\n  the state file: {} {} ({})\n  this plan:      {} {} ({})\nNothing was read from or \
-             written to the table. Restore the plan to resume; to begin with the changed plan, give it another \
-             [migration] name or another --state: the old file keeps its failures and pre-images.",
+             written to the table. Restore the plan to resume. To start with the changed plan, give it another \
+             [migration] name or another --state; the old file keeps its failures and pre-images.",
             theirs.migration,
             short(&theirs.fingerprint),
             theirs.meaning,
@@ -173,27 +174,27 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
     if theirs.table_arn != ours.table_arn {
         return Err(StoreError::Foreign(format!(
             "the state file {file} belongs to another table:\n  the state file: {}\n  this table:     {}\nNothing was \
-             read from or written to it. Check account, region and endpoint; to run the plan on this table as well, use \
-             another --state.",
+             read from or written to the table. Check account, region and endpoint. To run the plan on this table as well, \
+             use another --state.",
             theirs.table_arn, ours.table_arn
         )));
     }
     match (&theirs.table_id, &ours.table_id) {
         (Some(theirs), Some(ours)) if theirs != ours => Err(StoreError::Foreign(format!(
-            "the table was deleted and created anew since the state file {file} was made: its TableId was {theirs} and \
-             is now {ours}. Nothing was read from or written to it, because the checkpoints say nothing about the new \
-             table. To begin on it, move the state file away or use another --state."
+            "the table was deleted and recreated since the state file {file} was created: its TableId was {theirs} and is \
+             now {ours}. Nothing was read from or written to it, because the checkpoints say nothing about the new table. \
+             To start on the new table, move the state file away or use another --state."
         ))),
         _ => Ok(()),
     }
 }
 
-/// Enough of a fingerprint to tell two apart.
+/// A prefix that is long enough to distinguish two fingerprints.
 fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
-/// Where the file really is, so that two names of one file share one lock. Makes the directories on the way.
+/// The real path of the file, so that two names of one file share one lock. Creates missing directories.
 fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::canonicalize(path) {
         Ok(path) => return Ok(path),
@@ -202,14 +203,14 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     }
     if fs::symlink_metadata(path).is_ok() {
         return Err(StoreError::Io(format!(
-            "{} is a symbolic link to a file that does not exist. Nothing was done; restore the file, or name another \
-             with --state.",
+            "{} is a symbolic link to a file that does not exist. Nothing was done. Restore the file, or name another with \
+             --state.",
             path.display()
         )));
     }
     let Some(name) = path.file_name() else {
         return Err(StoreError::Io(format!(
-            "{:?} does not name a file. Nothing was done; name one with --state.",
+            "{:?} does not name a file. Nothing was done. Name a file with --state.",
             path.as_os_str()
         )));
     };
@@ -226,23 +227,23 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(parent.join(name))
 }
 
-/// A log without its file holds checkpoints that a new file would lose.
+/// Refuses a log without its file. The log has checkpoints that a new file would lose.
 fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
     let log = sibling(path, "-wal");
     if !has_log(path) {
         return Ok(());
     }
     Err(StoreError::Corrupt(format!(
-        "the state file {} is gone but its log {} is there. Nothing was done: the log holds checkpoints that were not yet \
-         moved into the file. Put the file back beside it, move the log away to begin anew, or name another file with \
-         --state.",
+        "the state file {} is gone, but its log {} exists. Nothing was done, because the log has checkpoints that were not \
+         yet moved into the file. Restore the file beside the log, move the log away to start over, or name another file \
+         with --state.",
         path.display(),
         log.display()
     )))
 }
 
-/// Makes a new state file in full under a name that nobody has, then gives it its own: there is never half of one under it,
-/// and a file that somebody else makes there meanwhile stays.
+/// Creates a complete state file under a temporary name and then renames it. So a partial file never appears under the
+/// final name, and a file that another program creates there in the meantime stays.
 fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::of_system().number() >> 32));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
@@ -251,7 +252,7 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
         .map_err(|failed| failed.explain(&new, "creating it"))
         .and_then(|()| name(&new, path).map_err(|e| io_error(path, "create the state file", &e)));
     if made.is_err() {
-        // Ours alone: its name was free. Where it cannot be removed, a small file is left over.
+        // The file is ours, because its name was free. If it cannot be removed, a small file remains.
         let _ = fs::remove_file(&new);
     }
     made?;
@@ -268,7 +269,7 @@ fn name(new: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(new, path) {
         Ok(()) => fs::remove_file(new),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
-        // A file system without links.
+        // The file system does not support links.
         Err(_) => fs::rename(new, path),
     }
 }
@@ -280,8 +281,8 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     migrate(&transaction, MIGRATIONS)?;
     write_identity(&transaction, identity, now)?;
     transaction.commit()?;
-    // Under its own name it never has a rollback journal, which a read-only process could not apply. Whether the file system
-    // supports this is checked again when the file is opened.
+    // Switches to WAL before the rename, so that the file never has a rollback journal under its final name: a
+    // read-only process could not apply one. Opening the file checks again whether the file system supports WAL.
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.close().map_err(|(_, e)| e.into())
 }
@@ -303,28 +304,31 @@ fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Re
     Ok(())
 }
 
-/// Sets the connection up for writing, notes that a session is open and notes sessions that were killed.
+/// Configures the connection for writing, marks the file as in use, and records killed sessions.
 fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<(), Failed> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(Failed::Store(StoreError::Io(format!(
-            "the file system of {} cannot share memory between processes (a network disk?), which the state file needs. \
-             Nothing was done; name a file on a local disk with --state.",
+            "the file system of {} cannot share memory between processes (a network disk?), but the state file needs this. \
+             Nothing was done. Name a file on a local disk with --state.",
             path.display()
         ))));
     }
-    // A checkpoint that was answered survives a power cut. On macOS that takes fullfsync; elsewhere it has no effect.
+    // With these settings, an acknowledged checkpoint survives a power cut. On macOS this requires fullfsync; elsewhere
+    // fullfsync has no effect.
     connection.execute_batch(
-        // 512 KB of pages are kept in memory: the journal grows with the table, and the system caches the file anyway.
+        // Keeps only 512 KB of pages in memory: the journal grows with the table, and the system caches the file anyway.
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; \
          PRAGMA cache_size = -512;",
     )?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Noted first: killed from here on, a file whose log another program has moved into it is known to be whole.
+    // Noted first. If the process is killed from here on and another program moves the log into the file, the note
+    // shows that the file has everything.
     lock.note_durably(committed(connection)?);
-    // It counts, so that the session has a log even where the one before it was killed: the same row is not written twice.
+    // Increments the count, so that the session has a log even after a killed session: an unchanged row would not be
+    // written.
     connection.execute("UPDATE file SET in_use = 1, commits = commits + 1", [])?;
-    // Into the file itself. What stays in the log when a reader is in the way is lost with it, and so is the mark.
+    // Moves the mark into the file itself. If a reader blocks this, the mark stays in the log and would be lost with it.
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     write::note_killed_sessions(connection)?;
     spend::note_lost_slices(connection)
@@ -349,7 +353,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), before);
     }
 
-    /// As while it waits for a confirmation.
+    /// For example, the process waits for a confirmation.
     #[test]
     fn a_process_that_dies_before_its_first_commit_leaves_a_file_that_opens() {
         let dir = scratch();

@@ -1,4 +1,4 @@
-//! A state file that this process owns: its connection and its lock, from opening it to closing it.
+//! A state file that this process owns: its connection and its lock, from open to close.
 
 use std::path::PathBuf;
 
@@ -16,18 +16,18 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// Notes that everything is stored, moves the log into the file, closes it, and only then frees the lock.
+    /// Marks the file as not in use, moves the log into the file, closes it, and only then releases the lock.
     pub(super) fn close(self) {
         let Owned { connection, lock, .. } = self;
         let marked = connection.execute("UPDATE file SET in_use = 0", []);
-        // Everything is durable in the log already: when a reader is in the way, or the disk is full, the log simply stays.
+        // Everything is already durable in the log. If a reader blocks the checkpoint, or the disk is full, the log stays.
         let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let closed = marked.is_ok() && moved.is_ok();
         if closed {
-            // Then SQLite removes the empty log.
+            // Lets SQLite remove the empty log.
             let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
-        // Before the lock, whatever happened.
+        // The connection must close before the lock is released, even after an error.
         drop(connection);
         if closed {
             lock.closed();
@@ -35,7 +35,7 @@ impl Owned {
     }
 }
 
-/// What is committed by now; to be called in the transaction that adds to it.
+/// Counts one more commit and returns the result. Call it inside the transaction that will be committed.
 pub(super) fn count_commit(connection: &Connection) -> Result<Committed, Failed> {
     let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
     Ok(connection.prepare_cached(sql)?.query_row([], committed_from)?)

@@ -1,4 +1,4 @@
-//! The ports, each method as a request to the thread that owns the file.
+//! Implements the ports. Each method sends a request to the thread that owns the file.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Long work on a whole state file says how far it is: on a large file a command would stand still without a word.
+//! Progress of long work on a whole state file. Without it, a command would be silent for a long time on a large file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,24 +8,24 @@ use std::time::{Duration, Instant};
 
 use crate::figure::number;
 
-/// Work that takes less says nothing.
+/// Work that takes less time reports nothing.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// The time between two lines.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Rows that are done: counted by the work, read by [`Progress`].
+/// The number of finished rows. The work increments it and [`Progress`] reads it.
 pub(super) type Rows = Arc<AtomicU64>;
 
-/// Logs how far one piece of work is, until this is dropped. A thread of its own does it: one statement of SQLite may take
-/// most of the time.
+/// Logs the progress of one piece of work until it is dropped. It uses its own thread, because a single SQLite
+/// statement may take most of the time.
 pub(super) struct Progress {
     ends: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    /// Begins to report work on `of` rows. Without their number it reports the time that has passed.
+    /// Starts to report work on `of` rows. Without this number, it reports the elapsed time.
     pub(super) fn tell(what: &'static str, rows: &Rows, of: Option<u64>) -> Progress {
         Progress::tell_to(what, rows, of, (QUIET, EVERY), |line| tracing::info!("{line}"))
     }
@@ -45,7 +45,7 @@ impl Progress {
             while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = every;
                 say(match of {
-                    // Rows are counted beforehand, and a row may be looked at twice.
+                    // `of` was counted beforehand, and a row may be read twice, so the count can exceed it.
                     Some(of) => {
                         format!("{what}: {} of {} rows", number(rows.load(Ordering::Relaxed).min(of)), number(of))
                     }
@@ -53,7 +53,7 @@ impl Progress {
                 });
             }
         };
-        // Without a thread the work is done all the same.
+        // If the thread cannot start, the work continues without a report.
         let thread = thread::Builder::new().name("state-progress".to_owned()).spawn(tell).ok();
         Progress { ends: Some(ends), thread }
     }
@@ -62,7 +62,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.ends = None;
-        // No line comes behind the end of the work.
+        // Waits for the thread, so that no line follows the end of the work.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     const NEVER: Duration = Duration::from_secs(3_600);
 
     #[test]
-    fn long_work_says_how_many_rows_are_done() {
+    fn long_work_reports_finished_rows() {
         let rows = Rows::default();
         rows.store(1_200, Ordering::Relaxed);
         let (lines, said) = mpsc::channel();
@@ -83,25 +83,25 @@ mod tests {
             Progress::tell_to("counting", &rows, Some(3_000), (SOON, SOON), move |line| drop(lines.send(line)));
         assert_eq!(said.recv().unwrap(), "counting: 1,200 of 3,000 rows");
         rows.store(3_001, Ordering::Relaxed);
-        assert!(said.iter().any(|line| line == "counting: 3,000 of 3,000 rows"), "never more than there are");
+        assert!(said.iter().any(|line| line == "counting: 3,000 of 3,000 rows"), "never more rows than announced");
         drop(progress);
-        // The thread has gone, and its end of the channel with it.
+        // The thread has ended, and its end of the channel is closed.
         assert!(said.iter().all(|line| line == "counting: 3,000 of 3,000 rows"));
     }
 
     #[test]
-    fn it_is_announced_once_and_then_at_intervals() {
+    fn work_is_reported_after_the_quiet_time_and_then_at_intervals() {
         let (lines, said) = mpsc::channel();
         let progress =
             Progress::tell_to("looking", &Rows::default(), None, (SOON, NEVER), move |line| drop(lines.send(line)));
         assert!(said.recv().unwrap().starts_with("looking: "));
         assert!(said.recv_timeout(Duration::from_millis(50)).is_err());
         drop(progress);
-        assert!(said.recv().is_err(), "nothing is said behind its end");
+        assert!(said.recv().is_err(), "no line follows the end of the work");
     }
 
     #[test]
-    fn short_work_says_nothing() {
+    fn short_work_reports_nothing() {
         let (lines, said) = mpsc::channel();
         drop(Progress::tell_to("looking", &Rows::default(), None, (NEVER, SOON), move |line| drop(lines.send(line))));
         assert!(said.recv().is_err());

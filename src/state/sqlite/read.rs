@@ -1,5 +1,5 @@
-//! What reads a state file: the writer's own connection, and everyone else's. Each row passes through the types that
-//! wrote it, so that a file which contradicts itself is an error and never a wrong resume.
+//! Reads a state file, for the writer and for readers. Each row passes through the types that wrote it, so a file that
+//! contradicts itself gives an error and never a wrong resume.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -12,7 +12,7 @@ use super::error::Failed;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
-/// Whose file this is, and since when.
+/// The identity of the file, and when the file was created.
 pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), Failed> {
     let sql = "SELECT migration, fingerprint, table_arn, table_id, meaning, created_at FROM identity";
     let found = connection
@@ -27,7 +27,7 @@ pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String
             Ok((identity, row.get(5)?))
         })
         .optional()?;
-    found.ok_or_else(|| Failed::Row("it does not say which plan and table it belongs to".to_owned()))
+    found.ok_or_else(|| Failed::Row("it does not name its plan and table".to_owned()))
 }
 
 const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, ended_at, sessions, open_session, \
@@ -56,7 +56,7 @@ pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, Faile
     found.into_iter().next().ok_or_else(|| Failed::Row(format!("there is no run {}", id.0)))
 }
 
-/// A segment's state; pending where nothing is stored.
+/// A segment's state; pending if nothing is stored.
 pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Result<SegmentState, Failed> {
     let mut statement =
         connection.prepare_cached(&format!("{SEGMENT}{SEGMENT_SUM} FROM segments WHERE run = ?1 AND segment = ?2"))?;
@@ -67,7 +67,7 @@ pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Resu
     }
 }
 
-/// Segments that are not pending, in order, behind this one.
+/// Segments after this one that are not pending, in order.
 pub(super) fn segments_after(
     connection: &Connection,
     run: RunId,
@@ -90,7 +90,9 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([run.id.0])?;
     let row = rows.next()?.ok_or_else(|| Failed::Row("its segments do not add up".to_owned()))?;
-    let (scanning, done, last): (u32, u32, u32) = (row.get(0)?, row.get(1)?, row.get(4)?);
+    let scanning: u32 = row.get(0)?;
+    let done: u32 = row.get(1)?;
+    let last: u32 = row.get(4)?;
     let Some(pending) = run.total_segments.checked_sub(scanning + done).filter(|_| last < run.total_segments) else {
         return Err(Failed::Row(format!("run {} has segments beyond its {}", run.id.0, run.total_segments)));
     };
@@ -109,7 +111,7 @@ pub(super) fn failures(
     list(connection, query, &format!("{FAILURE} {FAILURE_SUM} FROM failures"), failure_from)
 }
 
-/// Open failures of the runs of a phase, oldest first, behind this one.
+/// Open failures of the runs of a phase after this one, oldest first.
 pub(super) fn failures_of(
     connection: &Connection,
     phase: &str,
@@ -164,18 +166,18 @@ pub(super) fn diverged(
     })
 }
 
-/// Items with an open failure, and items that are diverged and not settled.
+/// The number of items with an open failure, and of open diverged items.
 pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<OpenWork, Failed> {
     open_work_where(connection, "?1 IS NULL OR run = ?1", params![run.map(|run| run.0)])
 }
 
-/// The same, of every run of a phase.
+/// The same numbers for all runs of a phase.
 pub(super) fn open_work_of(connection: &Connection, phase: &str) -> Result<OpenWork, Failed> {
     open_work_where(connection, "run IN (SELECT id FROM runs WHERE phase = ?1)", params![phase])
 }
 
-/// Of one run, the tally is the number of items. An item that several runs left open counts once, so that these have to be
-/// read.
+/// For one run, the tally is the number of items. An item that several runs left open counts once, so for several runs
+/// the rows must be read.
 fn open_work_where(connection: &Connection, runs: &str, params: &[&dyn rusqlite::ToSql]) -> Result<OpenWork, Failed> {
     let count = |what: u8, table: &str| -> Result<u64, Failed> {
         let tally =
@@ -201,7 +203,7 @@ const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applie
      skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, \
      sum IS ";
 
-/// A stored segment is its whole history as one event: what [`SegmentState::next`] would not have made cannot be.
+/// Reads a stored segment as one event from the default state, so that [`SegmentState::next`] rejects an impossible state.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     let segment: u32 = row.get(0)?;
     if !row.get::<_, bool>(17)? {
@@ -216,10 +218,10 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     };
     let event = SegmentEvent::PagesDone { first: 1, pages: row.get(3)?, next, counts: counts_from(row, 4)? };
     let state = SegmentState::default().next(&event);
-    Ok((segment, state.map_err(|e| Failed::Row(format!("what is stored of segment {segment} cannot be: {e}")))?))
+    Ok((segment, state.map_err(|e| Failed::Row(format!("the stored state of segment {segment} is impossible: {e}")))?))
 }
 
-/// Counts that stand in thirteen columns from this one on.
+/// Reads counts from thirteen columns, starting with this one.
 fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
@@ -268,12 +270,12 @@ fn list<T>(
     collect_listed(connection, &sql, params![query.after.0, query.run.map(|r| r.0), query.open_only, query.limit], from)
 }
 
-/// The rows of a list; an error if one cannot be read.
+/// The rows of a list. Fails if one of them cannot be read.
 pub(super) fn all<T>(rows: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Failed> {
     rows.into_iter().collect::<Result<_, _>>().map_err(|unreadable| Failed::Row(unreadable.why))
 }
 
-/// Rows of a list, whose first column is their place in it: one that cannot be read hides no other.
+/// The rows of a list. Their first column is their position in the list. An unreadable row does not hide the others.
 pub(super) fn collect_listed<T>(
     connection: &Connection,
     sql: &str,
@@ -301,7 +303,7 @@ pub(super) fn collect<T>(
     Ok(found)
 }
 
-/// Rows that are named in a report, as far as they can be read: one that cannot hides no other.
+/// The readable rows of a list for a report. Omits unreadable rows.
 pub(super) fn collect_readable<T>(
     connection: &Connection,
     sql: &str,
@@ -315,7 +317,7 @@ pub(super) fn collect_readable<T>(
     Ok(rows.into_iter().flatten().collect())
 }
 
-// The texts below never quote what could not be read: it can be people's data.
+// The messages below never quote an unreadable value, because it can be private data.
 
 pub(super) fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, Failed> {
     let text: String = row.get(at)?;
@@ -347,7 +349,7 @@ fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, Failed> {
     found.ok_or_else(|| Failed::Row("a failure in it has no outcome".to_owned()))
 }
 
-/// Whether a transaction's snapshot can be read at all; cheap, and the first thing that touches the file.
+/// Checks that a transaction can read the file at all. This is cheap, and must be the first access to the file.
 pub(super) fn touch(connection: &Connection) -> Result<(), Failed> {
     connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
     Ok(())

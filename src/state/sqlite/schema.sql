@@ -1,7 +1,7 @@
--- Version 1 of a state file. A released version never changes: later ones follow it in MIGRATIONS (open.rs).
--- Keys, start keys and values are DynamoDB JSON; times are RFC 3339 in UTC.
+-- Version 1 of a state file. A released version never changes. Later versions follow it in MIGRATIONS (layout.rs).
+-- Keys, start keys and values are DynamoDB JSON. Times are RFC 3339 in UTC.
 
--- Whose file this is: one row, written with the file and, once a run has begun, never changed.
+-- The plan and table of this file. One row, written when the file is created. It never changes after a run has begun.
 CREATE TABLE identity (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     migration   TEXT NOT NULL,
@@ -21,16 +21,16 @@ CREATE TABLE runs (
     started_at           TEXT NOT NULL,
     ended_at             TEXT,
     sessions             INTEGER NOT NULL,
-    -- 1 from the begin of a session to its end; still 1 when the file is opened: that session was killed.
+    -- 1 from the begin of a session to its end. If it is still 1 when the file is opened, that session was killed.
     open_session         INTEGER NOT NULL CHECK (open_session IN (0, 1)),
     lower_bound          INTEGER NOT NULL DEFAULT 0 CHECK (lower_bound IN (0, 1)),
     abandoned_pages      INTEGER NOT NULL DEFAULT 0,
     stop_reason          TEXT,
     table_items_estimate INTEGER,
     tool_version         TEXT NOT NULL,
-    -- Pages are only looked at from here on, and not written: it is never resumed.
+    -- 1 if pages were read without writing after the run stopped. Such a run is never resumed.
     looked_through       INTEGER NOT NULL DEFAULT 0 CHECK (looked_through IN (0, 1)),
-    -- What was spent when that began.
+    -- The spend when that look began.
     look_write_units     REAL NOT NULL DEFAULT 0,
     look_read_units      REAL NOT NULL DEFAULT 0,
     CHECK (open_session = (status = 'running'))
@@ -60,27 +60,27 @@ CREATE TABLE segments (
     CHECK ((status = 'scanning') = (start_key IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
--- What a run has spent, in capacity units. A run without a row has spent what its segments count.
+-- The spend of a run in capacity units. A run without a row has spent what its segments count.
 CREATE TABLE spend (
     run               INTEGER PRIMARY KEY REFERENCES runs (id),
-    -- Spent when the row was stored.
+    -- The amount spent when the row was stored.
     write_units       REAL NOT NULL,
     read_units        REAL NOT NULL,
-    -- Reserved beyond it. Not 0 when the file is opened: the process that reserved it died, and it counts as spent.
+    -- The amount reserved in addition. If it is not 0 when the file is opened, its process died, and it counts as spent.
     write_slice       REAL NOT NULL,
     read_slice        REAL NOT NULL,
-    -- Of what is spent: in no segment's counts; and of that, the slices of processes that died.
+    -- The part of the spend that no segment counts, and the part of that from slices of dead processes.
     write_uncounted   REAL NOT NULL,
     read_uncounted    REAL NOT NULL,
     write_lost        REAL NOT NULL,
     read_lost         REAL NOT NULL,
-    -- US dollars for a million units, as the last session counted: what is spent is shown in money too.
+    -- The prices of the last session in US dollars per million units, to show the spend in money.
     write_per_million REAL NOT NULL,
     read_per_million  REAL NOT NULL,
     price_basis       TEXT NOT NULL CHECK (price_basis IN ('plan', 'on_demand', 'on_demand_ia', 'provisioned', 'provisioned_ia'))
 ) STRICT;
 
--- Dead letters. A row stays when its item is settled, so that the history can be told.
+-- Dead letters. A row stays after it is resolved, to keep the history.
 CREATE TABLE failures (
     id          INTEGER PRIMARY KEY,
     run         INTEGER NOT NULL REFERENCES runs (id),
@@ -98,7 +98,7 @@ CREATE TABLE failures (
 ) STRICT;
 CREATE INDEX failures_open ON failures (key) WHERE status = 'open';
 
--- Items whose target holds something else than the plan implies. `paths` is a JSON list of paths.
+-- Items with a target that has another value than the plan implies. `paths` is a JSON list of paths.
 CREATE TABLE diverged (
     id          INTEGER PRIMARY KEY,
     run         INTEGER NOT NULL REFERENCES runs (id),
@@ -114,9 +114,9 @@ CREATE TABLE diverged (
 ) STRICT;
 CREATE INDEX diverged_open ON diverged (key) WHERE status = 'open';
 
--- What writes found at the paths that they change: appended before the write is sent, never changed but for `refused`,
--- which says that DynamoDB certainly did not apply that write. A value is DynamoDB JSON behind a byte 0, or compressed by
--- zstd behind a byte 1. `wrote` is a digest of what a write that moves or copies puts there.
+-- What writes found at the paths that they change. A row is appended before the write is sent, and never changes except for
+-- `refused`, which says that DynamoDB certainly did not apply that write. A value is DynamoDB JSON after a byte 0, or
+-- compressed by zstd after a byte 1. `wrote` is a digest of the value that a move or copy writes.
 CREATE TABLE pre_images (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     run     INTEGER NOT NULL REFERENCES runs (id),
@@ -129,10 +129,10 @@ CREATE TABLE pre_images (
     refused INTEGER NOT NULL DEFAULT 0 CHECK (refused IN (0, 1)),
     CHECK ((kind = 'value') = (value IS NOT NULL))
 ) STRICT;
--- Rows of one key are in the order of their ids.
+-- The index keeps rows of one key in the order of their ids.
 CREATE INDEX pre_images_by_item ON pre_images (key);
 
--- Targets of moves and copies that were there when the first pass met their item; `value` is a digest of what was there.
+-- Preexisting targets of moves and copies, as the first pass found them. `value` is a digest of the found value.
 CREATE TABLE there_before (
     key   TEXT NOT NULL,
     path  TEXT NOT NULL,
@@ -141,19 +141,19 @@ CREATE TABLE there_before (
     PRIMARY KEY (key, path)
 ) STRICT, WITHOUT ROWID;
 
--- Items of pages that are not committed and that the first pass may have written: eight bytes of a digest of each key.
+-- Items in uncommitted pages that the first pass may have written: an eight-byte digest of each key.
 CREATE TABLE pages_under_way (
     id      INTEGER PRIMARY KEY,
     run     INTEGER NOT NULL REFERENCES runs (id),
     segment INTEGER NOT NULL,
-    -- Which of the run's sessions: another one may cut its pages differently.
+    -- The session of the run. Pages of another session may have other bounds.
     session INTEGER NOT NULL,
     page    INTEGER NOT NULL,
     items   BLOB NOT NULL CHECK (length(items) % 8 = 0)
 ) STRICT;
 CREATE INDEX pages_under_way_by_segment ON pages_under_way (run, segment);
 
--- Findings of the preflight that the operator accepted for a run: durable before the run's first write.
+-- Preflight findings that the operator accepted for a run. They are durable before the first write of the run.
 CREATE TABLE accepted (
     run     INTEGER NOT NULL REFERENCES runs (id),
     finding TEXT NOT NULL,
@@ -161,7 +161,7 @@ CREATE TABLE accepted (
     PRIMARY KEY (run, finding)
 ) STRICT, WITHOUT ROWID;
 
--- Verifications: each is a run of the phase `verify`, and this is what it was asked and what it came to.
+-- The parameters and reports of verifications. Each verification is a run of the phase `verify`.
 CREATE TABLE verifications (
     run           INTEGER PRIMARY KEY REFERENCES runs (id),
     stage         TEXT NOT NULL CHECK (stage IN ('expanded', 'contracted')),
@@ -169,15 +169,15 @@ CREATE TABLE verifications (
                   CHECK (truth IN ('old', 'new_then_old', 'new', 'new_on_the_way_back') OR truth GLOB 'percent_[1-9]*'),
     repair        INTEGER NOT NULL CHECK (repair IN (0, 1)),
     flag_version  INTEGER,
-    -- Segments that are read: all of the run's, or those of the sample.
+    -- The number of segments to read: all segments of the run, or those of the sample.
     due           INTEGER NOT NULL CHECK (due >= 0),
-    -- Of a sample: how many clusters were asked for, from which seed, and the large segments (a JSON list) of a run that
-    -- had so many segments.
+    -- For a sample: the requested number of clusters, the seed, and the large segments (a JSON list) of an earlier run
+    -- together with the number of segments of that run.
     wanted        INTEGER,
     seed          INTEGER,
     run_segments  INTEGER,
     large         TEXT,
-    -- Once it is complete: the canonical JSON, and its SHA-256.
+    -- After completion: the report as canonical JSON, and its SHA-256.
     report        TEXT,
     report_hash   TEXT,
     CHECK ((wanted IS NULL) = (seed IS NULL) AND (seed IS NULL) = (run_segments IS NULL)
@@ -185,7 +185,7 @@ CREATE TABLE verifications (
     CHECK ((report IS NULL) = (report_hash IS NULL))
 ) STRICT;
 
--- What the committed pages of a segment counted. A segment without a row is pending.
+-- The counts of the committed pages of a segment. A segment without a row is pending.
 CREATE TABLE segment_verdicts (
     run        INTEGER NOT NULL REFERENCES runs (id),
     segment    INTEGER NOT NULL,
@@ -198,8 +198,8 @@ CREATE TABLE segment_verdicts (
     PRIMARY KEY (run, segment)
 ) STRICT, WITHOUT ROWID;
 
--- Mismatching items, the first ones of each verdict; all of them are counted above. `paths` is a JSON list of paths, `why`
--- says what stood against a repair.
+-- The first mismatching items of each verdict. The counts above include all of them. `paths` is a JSON list of paths. `why`
+-- says why the item was not repaired.
 CREATE TABLE mismatches (
     run      INTEGER NOT NULL REFERENCES runs (id),
     verdict  TEXT NOT NULL CHECK (verdict IN ('missing', 'stale', 'unexpected')),
@@ -213,15 +213,15 @@ CREATE TABLE mismatches (
     PRIMARY KEY (run, verdict, n)
 ) STRICT, WITHOUT ROWID;
 
--- The history of the migration: events of the playbook (playbook/event.rs), append only.
+-- The history of the migration: the append-only events of the playbook (playbook/event.rs).
 CREATE TABLE events (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,
     event  TEXT NOT NULL,
-    -- The newest run then: what a phase that begins here does are runs behind it.
+    -- The newest run when the event was appended. Runs of a phase that begins with this event are newer.
     behind INTEGER NOT NULL
 ) STRICT;
 
--- Facts beside it, each kept once.
+-- A few facts. Each has one row.
 CREATE TABLE kept (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL

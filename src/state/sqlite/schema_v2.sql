@@ -42,8 +42,8 @@ UPDATE verifications SET sum = checksum(run, stage, truth, repair, flag_version,
     large, report, report_hash);
 UPDATE segment_verdicts SET sum = checksum(run, segment, matching, missing, stale, unexpected, raced, repaired);
 
--- Rows of other tables, counted by run. `what` is 1 for values in the journal whose write was not refused, 2 for targets
--- that were there before, 3 for open failures, 4 for open diverged items. `proof` repeats the row, against flipped bits.
+-- The number of rows of other tables per run. `what` is 1 for values in the journal whose write was not refused, 2 for
+-- preexisting targets, 3 for open failures, 4 for open diverged items. `proof` repeats the row to detect flipped bits.
 CREATE TABLE tallies (
     run   INTEGER NOT NULL REFERENCES runs (id),
     what  INTEGER NOT NULL CHECK (what BETWEEN 1 AND 4),
@@ -59,9 +59,9 @@ SELECT run, what, n, (run * 8 + what) * 4294967296 + n FROM (
     UNION ALL SELECT run, 3, count(*) FROM failures WHERE status = 'open' GROUP BY run
     UNION ALL SELECT run, 4, count(*) FROM diverged WHERE status = 'open' GROUP BY run);
 
--- One row. `in_use` is 1 in the file itself, not only in its log, from the begin of a session to its orderly end: such a
--- file without its log may be older than what was answered. `commits` counts what was committed; the lock file repeats it
--- beside `mark`, a random number that tells this file from others.
+-- One row. `in_use` is 1 in the file itself, not only in its log, from the begin of a session to its orderly end. Such a file
+-- without its log may lack acknowledged commits. `commits` is the number of commits. The lock file repeats it together with
+-- `mark`, a random number that identifies this file.
 CREATE TABLE file (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     in_use  INTEGER NOT NULL CHECK (in_use IN (0, 1)),
@@ -70,8 +70,8 @@ CREATE TABLE file (
 ) STRICT;
 INSERT INTO file (id, in_use, mark, commits) VALUES (1, 0, random(), 0);
 
--- Pairs as the first pass met them, of which a rollback or readers make something else: what is reported of it. Nothing that a
--- rollback writes depends on these rows, so that they carry no checksum.
+-- Pairs that the first pass found, and that a rollback changes or readers see for the first time. They are only for reports.
+-- No write of a rollback depends on these rows, so they have no checksum.
 CREATE TABLE met_pairs (
     key  TEXT NOT NULL,
     path TEXT NOT NULL,
@@ -212,5 +212,5 @@ CREATE TRIGGER segment_verdicts_summed_again AFTER UPDATE OF matching, missing, 
         WHERE run = new.run AND segment = new.segment;
 END;
 
--- A first pass of before has not recorded its pairs.
+-- A first pass before this version has not recorded its pairs.
 INSERT INTO kept (name, value) SELECT 'pairs_unknown', 'yes' WHERE EXISTS (SELECT 1 FROM runs WHERE phase = 'expand');

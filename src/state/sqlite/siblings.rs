@@ -1,8 +1,8 @@
-//! What may be read, written or removed: a state file and the files beside it, once they are known to be ours.
+//! Checks that a state file and the files beside it are ours before they are read, written or removed.
 //!
-//! A state file has siblings: `.lock`, which we write, and `-wal`, `-shm` and `-journal`, which SQLite writes, and would cut
-//! short where they hold something else. A project may well have a file of such a name (`--state Gemfile`). So each is looked
-//! at before it is opened for writing, and a link in its place is not followed.
+//! A state file has siblings: we write `.lock`, and SQLite writes `-wal`, `-shm` and `-journal`. SQLite would truncate
+//! a foreign file with such a name, and a project may well have one (`--state Gemfile`). So each file is inspected
+//! before it is opened for writing, and links are not followed.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -12,57 +12,57 @@ use super::super::StoreError;
 use super::error::{WAY_OUT, io_error};
 use super::layout::{APPLICATION_ID, LAYOUT_VERSION, known_version, of_another_program};
 
-/// How SQLite's files begin (sqlite.org, "Database File Format").
+/// The first bytes of SQLite's files (sqlite.org, "Database File Format").
 const DATABASE: &[u8] = b"SQLite format 3\0";
 const LOGS: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// The version of the index of a log, in the byte order of the machine.
+/// The version of a log's index, in the byte order of the machine.
 const LOG_INDEX: u32 = 3_007_000;
 
-/// Bytes of a database's header, and where the two numbers stand in it that are ours.
+/// The size of a database header, and the offsets of our two numbers in it.
 const HEADER: usize = 100;
 const USER_VERSION: usize = 60;
 const ID: usize = 68;
 
-/// The file beside a state file whose name has this suffix.
+/// The sibling of a state file with this suffix.
 pub(super) fn sibling(state: &Path, suffix: &str) -> PathBuf {
     let mut name = state.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Whether there is a log that holds something.
+/// Whether a log exists and is not empty.
 pub(super) fn has_log(state: &Path) -> bool {
     fs::symlink_metadata(sibling(state, "-wal")).is_ok_and(|meta| meta.len() > 0)
 }
 
-/// Refuses what SQLite would misread or what is not ours, without touching it.
+/// Refuses a file that is not ours or that SQLite would misread, without touching it.
 pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
     let file = path.display();
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(StoreError::Io(format!(
-                "there is no state file {file}: no run has begun with this plan on this machine, or its state is \
-                 elsewhere (--state). Nothing was done."
+                "there is no state file {file}: no run of this plan has begun on this machine, or its state is elsewhere \
+                 (--state). Nothing was done."
             )));
         }
         Err(e) => return Err(io_error(path, "look at the state file", &e)),
     };
     if meta.is_dir() {
         return Err(StoreError::Io(format!(
-            "{file} is a directory, where the state file should be. Nothing was done; name a file with --state."
+            "{file} is a directory, not a state file. Nothing was done. Name a file with --state."
         )));
     }
     if !meta.is_file() {
         return Err(StoreError::Io(format!(
-            "{file} is not a regular file, so it cannot keep state. Nothing was done; name a file with --state."
+            "{file} is not a regular file, so it cannot store the state. Nothing was done. Name a file with --state."
         )));
     }
     if meta.len() == 0 {
         return Err(StoreError::Corrupt(format!(
-            "the state file {file} is empty: it was truncated, or another program made it. {WAY_OUT}."
+            "the state file {file} is empty: it was truncated, or another program created it. {WAY_OUT}."
         )));
     }
     let header = beginning(path, HEADER).map_err(|e| io_error(path, "read the state file", &e))?;
@@ -76,13 +76,13 @@ pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
         return Err(of_another_program(path));
     }
     if has_log(path) {
-        // The header may be older than the log, and is asked for through SQLite.
+        // The header may be older than the log, so the version is read later, through SQLite.
         return Ok(());
     }
     known_version(number(USER_VERSION), path, LAYOUT_VERSION).map(|_| ())
 }
 
-/// Refuses a state file beside which SQLite would overwrite or remove somebody else's file.
+/// Refuses a state file if SQLite would overwrite or remove a foreign file beside it.
 pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
     for (suffix, is_ours) in [("-wal", is_log as fn(&[u8]) -> bool), ("-shm", is_log_index), ("-journal", is_journal)] {
         let path = sibling(state, suffix);
@@ -94,7 +94,7 @@ pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
         let ours = meta.is_file()
             && match beginning(&path, 8) {
                 Ok(begins) => is_ours(&begins),
-                // The process that had it has removed it since.
+                // The owner has removed the file in the meantime.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => true,
                 Err(e) => return Err(io_error(&path, "read", &e)),
             };
@@ -105,17 +105,17 @@ pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The error about a file of somebody else that has the name of a sibling.
+/// The error about a foreign file with the name of a sibling.
 pub(super) fn neighbour(state: &Path, path: &Path) -> StoreError {
     StoreError::Foreign(format!(
-        "{} is not a file of backfill, and the state file {} would take its place. Nothing was changed, and nothing was \
-         read from or written to the table; name another file with --state.",
+        "{} is not a file of backfill, but the state file {} would need this name. Nothing was changed, and nothing was read \
+         from or written to the table. Name another file with --state.",
         path.display(),
         state.display()
     ))
 }
 
-/// Opens a regular file that is there, for reading and, if asked, writing; a link is not followed.
+/// Opens an existing regular file for reading and, if `write`, for writing. Does not follow a link.
 pub(super) fn open_regular(path: &Path, write: bool) -> io::Result<File> {
     let seen = fs::symlink_metadata(path)?;
     let other = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
@@ -123,7 +123,7 @@ pub(super) fn open_regular(path: &Path, write: bool) -> io::Result<File> {
         return Err(other());
     }
     let file = OpenOptions::new().read(true).write(write).open(path)?;
-    // It may have been replaced in between.
+    // The file may have been replaced in between.
     if is_same(&seen, &file.metadata()?) { Ok(file) } else { Err(other()) }
 }
 
@@ -144,7 +144,7 @@ fn beginning(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// Nothing, or zeros: what a power cut leaves of a file that was not synced.
+/// Whether the file is empty or has only zeros, as a power cut leaves an unsynced file.
 fn is_blank(begins: &[u8]) -> bool {
     begins.iter().all(|byte| *byte == 0)
 }
@@ -153,15 +153,16 @@ fn is_log(begins: &[u8]) -> bool {
     is_blank(begins) || LOGS.iter().any(|magic| begins.starts_with(magic))
 }
 
-/// The first process that opens a state file cuts the index to three bytes and then builds it again. A kill between the two
-/// leaves the three bytes.
+/// Whether this is the index of a log. The first process that opens a state file truncates the index to three bytes and
+/// then rebuilds it. A kill in between leaves the three bytes.
 fn is_log_index(begins: &[u8]) -> bool {
     let version = LOG_INDEX.to_ne_bytes();
     let begins = begins.get(..version.len()).unwrap_or(begins);
     is_blank(begins) || begins == version || begins == &version[..3]
 }
 
-/// SQLite writes zeros first, and its mark when the rest of the journal is synced.
+/// Whether this is a rollback journal. SQLite first writes zeros, and writes its mark after the rest of the journal is
+/// synced.
 fn is_journal(begins: &[u8]) -> bool {
     is_blank(begins) || begins.starts_with(&JOURNAL)
 }

@@ -1,4 +1,4 @@
-//! What a run has spent: the rows of one small table, read and written.
+//! Reads and writes what runs have spent, in one small table.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -10,7 +10,7 @@ use crate::cost::{PriceBasis, UnitPrices};
 const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, write_uncounted, read_uncounted, write_lost, \
      read_lost, write_per_million, read_per_million, price_basis FROM spend WHERE run = ?1";
 
-/// What a run has spent by now. With `died`, as it will be when the file is opened next.
+/// What a run has spent so far. With `died`, as the next owner will find it.
 pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, Failed> {
     let counted = read::totals(connection, run)?.counts.spend();
     let Some((stored, prices)) = row(connection, run.id)? else {
@@ -20,7 +20,7 @@ pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Re
     Ok(SpendRecord { state, prices: Some(prices) })
 }
 
-/// Begins to count what a session spends, at these prices; gives what the run has spent before.
+/// Starts to record what a session spends, at these prices. Returns what the run has spent so far.
 pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPrices) -> Result<SpendState, Failed> {
     let id = session.run;
     let run = read::run(connection, id)?;
@@ -47,7 +47,7 @@ pub(super) fn reserve(
     put(connection, run.id, &rules::reserve(&run, session, stored, begun, reservation)?)
 }
 
-/// Ends the open slice: only what was used is spent.
+/// Closes the open slice: only the used capacity is spent.
 pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, Failed> {
     let id = session.run;
     let run = read::run(connection, id)?;
@@ -57,7 +57,7 @@ pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) 
     record(connection, &run, false)
 }
 
-/// Slices that are open when nobody works on the file were reserved by processes that died: they count as spent.
+/// Counts open slices as spent. Call it before any session begins: every open slice then belongs to a dead process.
 pub(super) fn note_lost_slices(connection: &Connection) -> Result<(), Failed> {
     let open: Vec<i64> = connection
         .prepare("SELECT run FROM spend WHERE write_slice > 0 OR read_slice > 0")?
@@ -90,12 +90,13 @@ fn state_from(row: &Row<'_>) -> rusqlite::Result<SpendState> {
 }
 
 fn prices_from(row: &Row<'_>) -> rusqlite::Result<Option<UnitPrices>> {
-    let (write_per_million, read_per_million) = (row.get(8)?, row.get(9)?);
+    let write_per_million = row.get(8)?;
+    let read_per_million = row.get(9)?;
     let basis = PriceBasis::from_name(&row.get::<_, String>(10)?);
     Ok(basis.map(|basis| UnitPrices { write_per_million, read_per_million, basis }))
 }
 
-/// Stores a state; prices stay as they are, and are 0 until they are set.
+/// Stores a state. Does not change the prices, which are 0 until they are set.
 fn put(connection: &Connection, id: RunId, state: &SpendState) -> Result<(), Failed> {
     let SpendState { spent, slice, uncounted, lost } = state;
     connection

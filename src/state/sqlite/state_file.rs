@@ -1,4 +1,4 @@
-//! Read-only access to a state file that another process may own, while a run works and after its process died.
+//! Read-only access to a state file that another process may own, during a run and after its process died.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::error::{Failed, io_error};
 use super::lock::Lock;
 use super::{accepted, events, journal, layout, open, read, siblings, spend};
 
-/// A state file, opened read-only. It takes no lock and blocks no other process.
+/// A state file, opened read-only. Takes no lock and blocks no other process.
 #[derive(Debug)]
 pub struct StateFile {
     connection: Connection,
@@ -23,11 +23,11 @@ pub struct StateFile {
 impl StateFile {
     /// Opens the state file of any plan. [`StateSummary::identity`] says which plan it belongs to.
     ///
-    /// [`StoreError::Io`] if it does not exist or cannot be read, [`StoreError::Foreign`] if it is another program's or
-    /// a newer version's, [`StoreError::Corrupt`] if it is damaged.
+    /// [`StoreError::Io`] if it does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to another program or a
+    /// newer version. [`StoreError::Corrupt`] if it is damaged.
     pub fn open(path: &Path) -> Result<StateFile, StoreError> {
         siblings::refuse_what_is_not_ours(path)?;
-        // The lock file is beside the file itself, whatever link leads here.
+        // Resolves links, because the lock file is beside the real file.
         let path = &std::fs::canonicalize(path).map_err(|e| io_error(path, "look at the state file", &e))?;
         siblings::refuse_neighbours(path)?;
         let opening = |failed: Failed| failed.explain(path, "opening it");
@@ -39,13 +39,13 @@ impl StateFile {
         Ok(StateFile { connection, path: path.to_owned(), version })
     }
 
-    /// Refuses a file of another plan or table, as opening it to work on it does, unless nothing has begun in it: such a file
-    /// becomes the opener's.
+    /// Refuses a file of another plan or table, like an owner that opens it. Accepts a file whose migration has not begun,
+    /// because the next owner may take it.
     pub fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
         if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
-    /// Everything that `status` shows, as of one moment.
+    /// Everything that `status` shows, from one moment.
     pub fn summary(&self) -> Result<StateSummary, StoreError> {
         let holder = Lock::holder(&self.path);
         self.read(|connection| {
@@ -59,7 +59,8 @@ impl StateFile {
                         totals: read::totals(connection, run)?,
                         spend: spend::record(connection, run, nobody)?,
                         accepted: accepted::of(connection, run.id)?,
-                        // Asked twice, before and after: a process that began or ended in between is no dead one.
+                        // The holder is read before and after, because a process that begins or ends in between is not
+                        // dead.
                         died: run.open_session && nobody,
                         run: run.clone(),
                     })
@@ -81,7 +82,7 @@ impl StateFile {
         })
     }
 
-    /// The newest run of a phase, and the findings of the preflight that were accepted for it.
+    /// The newest run of a phase, and the preflight findings that were accepted for it.
     pub fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError> {
         self.read(|connection| {
             let Some(run) = read::current_run(connection, phase)? else { return Ok(None) };
@@ -90,23 +91,22 @@ impl StateFile {
         })
     }
 
-    /// Failures, oldest first; an error if one cannot be read.
+    /// Failures, oldest first. Fails if one of them cannot be read.
     pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
         self.read(|connection| read::all(read::failures(connection, query)?))
     }
 
-    /// Failures, oldest first. One that cannot be read hides no other.
+    /// Failures, oldest first. An unreadable record does not hide the others.
     pub fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
         self.read(|connection| read::failures(connection, query))
     }
 
-    /// Prior values that writes destroyed, without refused writes, oldest first. A value that cannot be read hides no
-    /// other.
+    /// Pre-images, oldest first, without those of refused writes. An unreadable record does not hide the others.
     pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
         self.read(|connection| journal::list(connection, query))
     }
 
-    /// Items that wait for somebody, of every run of a phase.
+    /// The number of items with an open failure, and of open diverged items, in all runs of a phase.
     pub fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
         self.read(|connection| read::open_work_of(connection, phase))
     }
@@ -116,17 +116,17 @@ impl StateFile {
         self.read(journal::no_way_back)
     }
 
-    /// Diverged items, oldest first; an error if one cannot be read.
+    /// Diverged items, oldest first. Fails if one of them cannot be read.
     pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
         self.read(|connection| read::all(read::diverged(connection, query)?))
     }
 
-    /// Diverged items, oldest first. One that cannot be read hides no other.
+    /// Diverged items, oldest first. An unreadable record does not hide the others.
     pub fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
         self.read(|connection| read::diverged(connection, query))
     }
 
-    /// Up to `limit` segments of a run that are not pending, in order, behind this one.
+    /// Up to `limit` segments of a run after this one that are not pending, in order.
     pub fn segments_after(
         &self,
         run: RunId,
@@ -151,13 +151,13 @@ impl StateFile {
         self.read(events::has_begun)
     }
 
-    /// A fact that is kept beside the events.
+    /// A stored fact.
     pub fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
         self.read(|connection| events::kept(connection, fact))
     }
 
-    /// Reads in one transaction, so that the answers agree. The transaction is committed, because a rollback would drop
-    /// what [`journal::history_of`] keeps for later in a temporary table.
+    /// Reads in one transaction, so that the answers agree. Commits the transaction, because a rollback would drop the
+    /// temporary table that [`journal::history_of`] keeps for later calls.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
@@ -169,8 +169,8 @@ impl StateFile {
     }
 }
 
-/// Even a reader of a file with a write-ahead log creates files beside it. If it has no permission to, and there is no
-/// log, the file contains everything and is read by itself.
+/// Opens a file for reading. Even a reader of a file with a write-ahead log creates files beside it. If it has no
+/// permission to do so and there is no log, the file contains everything and is opened as immutable.
 fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
     let open = |path: &Path, flags| -> Result<Connection, Failed> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;
@@ -210,9 +210,10 @@ mod tests {
     use crate::change::Lookup;
     use crate::state::sqlite::tests::{identity, scratch};
 
-    /// A dry run of a rollback asks for every page: comparing the whole file each time would grow with its square.
+    /// A dry run of a rollback reads the history of every page. Checking the whole file each time would take quadratic
+    /// time.
     #[test]
-    fn the_file_is_compared_with_its_checksums_once() {
+    fn checksums_are_verified_once_per_connection() {
         let dir = scratch();
         let path = dir.path().join("s.db");
         open::open_owned(&path, &identity(), open::NOW).unwrap().close();
@@ -220,13 +221,13 @@ mod tests {
         assert!(file.read(|connection| journal::history_of(connection, &[], Lookup::ToDecide)).unwrap().is_empty());
         let found = "SELECT EXISTS (SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful')";
         let kept = file.read(|connection| Ok(connection.query_row(found, [], |row| row.get::<_, bool>(0))?));
-        assert!(kept.unwrap(), "what the comparison found is kept for the next page");
+        assert!(kept.unwrap(), "the result of the check is kept for the next page");
     }
 
-    /// What stands in for a directory without the right to write: SQLite is told that nothing beside the file can
-    /// change. (A test that runs as root has every right.)
+    /// Simulates a directory without write permission by telling SQLite that the file is immutable. (A test that runs
+    /// as root has every permission.)
     #[test]
-    fn a_file_reads_as_it_stands_whatever_its_name() {
+    fn an_immutable_file_with_an_odd_name_is_readable() {
         let dir = scratch();
         let path = dir.path().join("odd name %41?#.db");
         open::open_owned(&path, &identity(), open::NOW).unwrap().close();

@@ -1,4 +1,4 @@
-//! What needs a look inside: the group, the end after a failure, rows that were tampered with.
+//! Tests that need internals: group commit, the end of all storing after a failure, and rows that were tampered with.
 
 use std::sync::mpsc;
 
@@ -46,7 +46,7 @@ fn page(run: RunId, segment: u32, first: u64) -> Commit {
     Commit { session: SessionId { run, epoch: 1 }, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 
-/// Keeps the thread busy until the sender is dropped, so that what is asked meanwhile becomes one group.
+/// Keeps the thread busy until the sender is dropped, so that requests in the meantime become one group.
 async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
     let (release, released) = mpsc::channel::<()>();
     let (running, runs) = tokio::sync::oneshot::channel();
@@ -65,12 +65,12 @@ async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Resul
 
 type Work = Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::Failed> + Send>;
 
-/// Asks for all of these at once, in order, while the thread is held; gives what each was answered.
+/// Sends all of these requests in order while the thread is held. Returns their answers.
 async fn as_one_group(store: &Store, work: Vec<Work>) -> Vec<Result<(), StoreError>> {
     let (release, held) = hold(store).await;
     let asked = futures::future::join_all(work.into_iter().map(|w| store.thread.run(w)));
     let mut asked = std::pin::pin!(asked);
-    // Polled once, all of them are in the queue.
+    // After one poll, all of them are in the queue.
     assert!(futures::poll!(&mut asked).is_pending());
     drop(release);
     held.await.unwrap().unwrap();
@@ -82,12 +82,12 @@ fn commit_of(commit: Commit) -> Work {
 }
 
 #[tokio::test]
-async fn a_request_that_is_refused_leaves_the_rest_of_its_group_alone() {
+async fn a_refused_request_does_not_affect_the_rest_of_its_group() {
     let dir = scratch();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store).await;
     let out_of_turn = commit_of(page(run, 1, 2));
-    // It fails after its segment's row is written: the row must not stay.
+    // This request fails after the row of its segment is written. The row must not stay.
     let mut bad_ids = page(run, 2, 1);
     bad_ids.refused = vec![PreImageId(77)];
     let work = vec![
@@ -115,7 +115,7 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     let store = open(&path);
     let run = begin(&store).await;
     store.commit(page(run, 5, 1)).await.unwrap();
-    // A foreign key that is checked at the end: the statement succeeds, the COMMIT does not.
+    // A deferred foreign key is checked at the end: the statement succeeds, but the COMMIT fails.
     let fails_late = Box::new(|c: &rusqlite::Connection| {
         c.execute_batch(
             "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, kind, at) VALUES (99, '', '', 'same', '')",
@@ -139,7 +139,7 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
 }
 
 #[tokio::test]
-async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
+async fn a_full_disk_ends_all_storing_and_loses_no_acknowledged_commit() {
     let dir = scratch();
     let path = dir.path().join("s.db");
     let store = open(&path);
@@ -150,7 +150,8 @@ async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
         Ok(())
     };
     store.thread.run(limit).await.unwrap();
-    let (mut stored, mut error) = (0, None);
+    let mut stored = 0;
+    let mut error = None;
     while error.is_none() && stored < 10_000 {
         match store.commit(page(run, 0, stored + 1)).await {
             Ok(()) => stored += 1,
@@ -175,9 +176,9 @@ async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
     store.commit(Commit { session, ..page(resumed, 0, stored + 1) }).await.unwrap();
 }
 
-/// What a run could never have written is an error when it is read, and does not quote what it found.
+/// Reading a row that no run can have written gives an error, and the error does not quote the row.
 #[tokio::test]
-async fn rows_that_cannot_be_are_errors() {
+async fn impossible_rows_are_errors() {
     for tamper in [
         "UPDATE segments SET scanned = scanned + 1",
         "UPDATE segments SET start_key = '{\"pk\": secret'",
@@ -204,7 +205,7 @@ async fn rows_that_cannot_be_are_errors() {
 }
 
 #[tokio::test]
-async fn counts_stand_in_the_columns_of_their_outcomes() {
+async fn counts_are_stored_in_the_columns_of_their_outcomes() {
     let dir = scratch();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store).await;
@@ -235,11 +236,12 @@ async fn counts_stand_in_the_columns_of_their_outcomes() {
     assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.counts, expected);
 }
 
-/// A record that cannot be read is one of its item: a verification of the others goes on.
+/// A damaged record fails only its own item, and a verification of the other items continues.
 #[tokio::test]
-async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
+async fn a_damaged_baseline_record_fails_only_its_own_item() {
     let key = |name: &str| ItemKey::new([("pk".to_owned(), Value::S(name.to_owned()))].into());
-    let (target, value) = (Path::attribute("new"), Digest::of(&Value::S("x".to_owned())));
+    let target = Path::attribute("new");
+    let value = Digest::of(&Value::S("x".to_owned()));
     for tamper in ["path = 'a[x'", "path = 'other'", "value = x'0000000000000000'"] {
         let dir = scratch();
         let store = open(&dir.path().join("s.db"));
@@ -259,7 +261,7 @@ async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
     }
 }
 
-/// What is only reported fails no pass, whatever has become of the file.
+/// A lookup for a report fails no pass, even if the file is damaged.
 #[tokio::test]
 async fn a_lookup_for_a_report_never_fails() {
     let dir = scratch();
@@ -271,6 +273,6 @@ async fn a_lookup_for_a_report_never_fails() {
     store.thread.run(|c| Ok(c.execute_batch("DROP TABLE there_before")?)).await.unwrap();
     let found = store.history_of(keys(), Lookup::ToReport).await.unwrap();
     assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_some()), "{found:?}");
-    store.events().await.expect("it goes on storing");
+    store.events().await.expect("the store still works");
     store.history_of(keys(), Lookup::ToDecide).await.unwrap_err();
 }

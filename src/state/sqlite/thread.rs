@@ -1,4 +1,4 @@
-//! The one thread that writes: group commit, and the end of all storing after a failure.
+//! The single thread that writes. It does group commits, and stops storing after a failure.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -11,14 +11,16 @@ use super::super::StoreError;
 use super::error::{Failed, io_error};
 use super::owned::{Owned, count_commit};
 
-/// Requests that may wait for the thread. Enough that every segment in flight finds room while one commit is synced to
-/// the disk; beyond it, callers wait, which slows the scan down to what the disk can keep.
+/// The maximum number of requests that wait for the thread. It is large enough for every segment in flight while one
+/// commit is synced to the disk. If the queue is full, callers wait, which slows the scan down to the speed of the
+/// disk.
 const QUEUE: usize = 256;
 
-/// Requests that share one transaction: at most all that can wait, so that nobody waits for more than two commits.
+/// The maximum number of requests in one transaction. It equals the queue, so that no request waits for more than two
+/// commits.
 const GROUP: usize = QUEUE;
 
-/// The thread's handle. Dropping it finishes what was asked, closes the file and frees the lock.
+/// The handle of the thread. Dropping it finishes pending requests, closes the file and releases the lock.
 #[derive(Debug)]
 pub(super) struct StoreThread {
     sender: Option<mpsc::Sender<Message>>,
@@ -31,7 +33,8 @@ enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// One request: applied inside the group's transaction, answered after the transaction's fate is known.
+/// One request. It is applied inside the transaction of its group, and answered after the transaction has succeeded or
+/// failed.
 trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> Result<(), Failed>;
     fn answer(self: Box<Self>, fate: Result<(), StoreError>);
@@ -61,7 +64,7 @@ where
             (Ok(()), None) => Err(StoreError::Io("a request to the state file was never carried out".to_owned())),
             (Err(error), _) => Err(error),
         };
-        // A caller that went away does not want to know.
+        // The send fails if the caller has stopped waiting.
         let _ = self.reply.send(answer);
     }
 }
@@ -74,12 +77,12 @@ impl StoreThread {
         let thread = thread::Builder::new()
             .name("checkpoints".to_owned())
             .spawn(move || writer.serve(receiver))
-            .map_err(|e| io_error(&path, "start the thread that writes", &e))?;
+            .map_err(|e| io_error(&path, "start the writer thread for", &e))?;
         Ok(StoreThread { sender: Some(sender), thread: Mutex::new(Some(thread)), path })
     }
 
-    /// Runs `work` in a transaction. `Ok` means that it is durable. When this future is dropped, the work may still be
-    /// done, and its answer is lost.
+    /// Runs `work` in a transaction. `Ok` means that it is durable. If this future is dropped, the work may still be
+    /// done, but its answer is lost.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -90,7 +93,7 @@ impl StoreThread {
         answer.await.map_err(|_| self.gone())?
     }
 
-    /// Finishes what was asked before, then closes the file and frees the lock.
+    /// Finishes pending requests, then closes the file and releases the lock.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Close(reply)).await?;
@@ -104,8 +107,8 @@ impl StoreThread {
 
     fn gone(&self) -> StoreError {
         StoreError::Io(format!(
-            "the state file {} is closed. What was being stored may not be stored; start the same command again: it resumes \
-             from the last checkpoint.",
+            "the state file {} is closed. The current change may not be stored. Run the same command again: it resumes from \
+             the last checkpoint.",
             self.path.display()
         ))
     }
@@ -115,14 +118,14 @@ impl Drop for StoreThread {
     fn drop(&mut self) {
         self.sender = None;
         let thread = self.thread.get_mut().ok().and_then(Option::take);
-        // Waiting here is what frees the lock before the owner goes on. A panic was already reported by the thread.
+        // Waits, so that the lock is released before the owner continues. The thread has already reported a panic.
         let _ = thread.map(JoinHandle::join);
     }
 }
 
 struct Writer {
     owned: Owned,
-    /// Why nothing more may be stored.
+    /// The error after which nothing more may be stored.
     poison: Option<StoreError>,
 }
 
@@ -142,7 +145,7 @@ impl Writer {
             }
             self.commit_group(group);
         }
-        // Whoever still waits learns that the file is closed.
+        // Requests that still wait now fail because the file is closed.
         drop(receiver);
         self.finish();
         if let Some(reply) = closing {
@@ -150,9 +153,9 @@ impl Writer {
         }
     }
 
-    /// One transaction for all, one answer for each. A request that cannot be carried out is undone alone; a failure of
-    /// the file undoes all of them and ends all storing, because what SQLite then holds in memory and what is on the
-    /// disk may differ.
+    /// Applies all requests in one transaction and answers each one. A refused request is undone on its own. A failure
+    /// of the file undoes all of them and ends all storing, because SQLite's memory and the disk may differ from then
+    /// on.
     fn commit_group(&mut self, mut group: Vec<Box<dyn Job>>) {
         if self.poison.is_none() {
             match self.apply_group(&mut group) {
@@ -186,7 +189,7 @@ impl Writer {
             }
             connection.execute_batch("RELEASE request")?;
         }
-        // Where nothing has changed, there is nothing to sync.
+        // Without changes there is nothing to sync.
         let changed = connection.total_changes() != changes;
         let committed = if changed { Some(count_commit(connection)?) } else { None };
         connection.execute_batch("COMMIT")?;
@@ -196,11 +199,11 @@ impl Writer {
 
     fn stop_storing(&mut self, failed: Failed) {
         self.poison = Some(failed.explain(&self.owned.path, "storing progress"));
-        // Often SQLite has rolled back by itself, and closing does so in any case.
+        // An error is ignored: often SQLite has already rolled back, and closing rolls back in any case.
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }
 
-    /// Closes the file and frees the lock. After a failure of the file its log stays as it is, for the next process.
+    /// Closes the file and releases the lock. After a failure of the file, its log stays unchanged for the next process.
     fn finish(self) {
         if self.poison.is_none() {
             self.owned.close();

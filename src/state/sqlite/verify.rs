@@ -74,7 +74,7 @@ fn insert(connection: &Connection, new: &NewVerification, pass: u32, now: &str) 
     Ok(VerificationRecord { run, asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, resumed: false })
 }
 
-/// What was counted and kept item by item stays of the newest complete verification only; reports stay of all.
+/// Deletes the counts and mismatches of verifications older than the newest complete one. All reports stay.
 fn forget_old_ones(connection: &Connection) -> Result<(), Failed> {
     for table in ["segment_verdicts", "mismatches"] {
         let sql = format!(
@@ -107,7 +107,7 @@ fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(),
     Ok(())
 }
 
-/// A verification as it was begun; none if its record is damaged: then it is neither resumed nor a proof.
+/// The stored verification. `None` if its record is damaged; then it cannot be resumed and proves nothing.
 fn verification(connection: &Connection, run: RunRecord) -> Result<Option<VerificationRecord>, Failed> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, due, seed, run_segments, large FROM verifications \
@@ -128,8 +128,9 @@ fn verification(connection: &Connection, run: RunRecord) -> Result<Option<Verifi
 }
 
 fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
-    let (stage, truth): (String, String) = (row.get(at)?, row.get(at + 1)?);
-    let unknown = || Failed::Row("a verification in it does not say what it was asked".to_owned());
+    let stage: String = row.get(at)?;
+    let truth: String = row.get(at + 1)?;
+    let unknown = || Failed::Row("a verification in it has unknown parameters".to_owned());
     Ok(Asked {
         stage: Stage::from_name(&stage).ok_or_else(unknown)?,
         truths: Truths::from_name(&truth).ok_or_else(unknown)?,
@@ -153,7 +154,7 @@ pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) 
 }
 
 fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &VerdictCounts) -> Result<(), Failed> {
-    // Those that were skipped stand with the segment's outcomes.
+    // Skipped items are stored with the outcomes of the segment.
     let VerdictCounts { matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
     connection
         .prepare_cached(
@@ -168,7 +169,7 @@ fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &Ve
     Ok(())
 }
 
-/// Keeps a mismatch, up to [`MAX_MISMATCHES`] of each verdict.
+/// Stores a mismatch, up to [`MAX_MISMATCHES`] per verdict.
 fn put_mismatch(
     connection: &Connection,
     run: RunId,
@@ -193,7 +194,7 @@ fn put_mismatch(
     Ok(())
 }
 
-/// Whether what the segments of a verification counted is as it was stored.
+/// Whether the counts of a verification's segments are undamaged.
 fn counts_are_whole(connection: &Connection, run: RunId) -> Result<bool, Failed> {
     let sql =
         format!("SELECT NOT EXISTS (SELECT 1 FROM segment_verdicts WHERE run = ?1 AND sum IS NOT {SEGMENT_VERDICTS})");
@@ -266,7 +267,7 @@ pub(super) fn finish(
     let id = session.run;
     let run = read::run(connection, id)?;
     let Some(stored) = verification(connection, run.clone())? else {
-        return Err(Failed::Row(format!("verification {} does not say what it was asked", run.id.0)));
+        return Err(Failed::Row(format!("verification {} has no readable parameters", run.id.0)));
     };
     let status = rules::finish_verification(&run, session, stored.due, read::totals(connection, &run)?.done)?;
     connection
@@ -278,7 +279,7 @@ pub(super) fn finish(
     read::run(connection, id)
 }
 
-/// Reports that are as they were stored.
+/// Undamaged reports, newest first.
 pub(super) fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Failed> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, run, started_at, ended_at, report, report_hash \

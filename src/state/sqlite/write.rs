@@ -1,5 +1,4 @@
-//! Writes to a state file. Each function runs inside a transaction that the caller commits, and asks `rules` whether it
-//! may.
+//! Writes to a state file. Each function runs inside a transaction that the caller commits, and lets `rules` decide.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -13,8 +12,8 @@ use super::{journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
-/// Sessions that are open when nobody works on the file were killed: their runs can be resumed, and what they counted
-/// as applied is a lower bound.
+/// Closes sessions of killed processes. Call it before any session begins: every open session then belongs to a killed
+/// process. Its run can be resumed, and its applied count is a lower bound.
 pub(super) fn note_killed_sessions(connection: &Connection) -> Result<(), Failed> {
     connection.execute(
         "UPDATE runs SET status = ?1, open_session = 0, lower_bound = 1, stop_reason = ?2 WHERE open_session = 1",
@@ -86,8 +85,8 @@ pub(super) fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: 
     Ok(Session { run: read::run(connection, RunId(connection.last_insert_rowid()))?, resumed: false })
 }
 
-/// Ends the open session. A complete run settles what earlier passes of its phase left open: it met every item again,
-/// and what still failed or diverged is recorded as its own.
+/// Ends the open session. A complete run resolves the open work of earlier runs of its phase: it has read every item
+/// again, so it recorded any remaining failure or divergence itself.
 pub(super) fn end_session(
     connection: &Connection,
     session: SessionId,
@@ -117,7 +116,7 @@ pub(super) fn end_session(
     read::run(connection, id)
 }
 
-/// Moves one segment on, with everything its progress rests on.
+/// Commits the progress of a segment together with its failures, diverged items and refused pre-images.
 pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Result<(), Failed> {
     let run = read::run(connection, commit.session.run)?;
     rules::check_commit(&run, commit)?;
@@ -150,7 +149,7 @@ pub(super) fn put_segment(
         SegmentStatus::Done => ("done", None),
     };
     let counts = &state.counts;
-    // In the order of `Outcome::ALL`, which a test holds against the schema.
+    // The order is that of `Outcome::ALL`. A test compares it with the schema.
     let [applied, already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected] = counts.outcomes;
     connection
         .prepare_cached(
@@ -219,7 +218,7 @@ pub(super) fn paths_text(paths: &[Path]) -> String {
     serde_json::Value::from(paths.iter().map(Path::to_string).collect::<Vec<_>>()).to_string()
 }
 
-/// Resolves a failure; an item that turned out diverged is recorded as such. False if there is no open failure.
+/// Resolves a failure. A diverged item is recorded as diverged. Returns false if there is no open failure.
 pub(super) fn resolve_failure(
     connection: &Connection,
     session: SessionId,
@@ -245,7 +244,7 @@ pub(super) fn resolve_failure(
     Ok(segment.is_some())
 }
 
-/// Records another attempt that failed. False if there is no open failure.
+/// Records another failed attempt. Returns false if there is no open failure.
 pub(super) fn update_failure(
     connection: &Connection,
     session: SessionId,

@@ -7,7 +7,7 @@ mod follow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::harness::Bed;
+use crate::harness::{Bed, tool};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::types::{

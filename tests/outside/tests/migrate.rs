@@ -90,6 +90,6 @@ async fn another_table_than_the_plans_is_refused() {
     let plan = PLAN.replace("\"people\"", "\"orders\"");
     let migration = of_plan(&plan, dir.path(), &table, Watcher::new("people"));
     let refused = migration.run(&RunOptions::default()).await.map(|_| ()).unwrap_err().to_string();
-    assert!(refused.contains("the plan is for table `orders`, but the table that was brought is `people`"), "{refused}");
+    assert!(refused.contains("the plan is for table `orders`, but the caller passed table `people`"), "{refused}");
     assert_eq!(table.items(), [person(1)]);
 }

@@ -267,7 +267,7 @@ fn log_of(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("log")).unwrap_or_default()
 }
 
-/// `backfill --help`: "It can be killed at any moment and continues where it was."
+/// `backfill --help`: "You can kill it at any moment; it resumes where it stopped."
 /// RUNBOOK: "the state file holds everything that was committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
@@ -290,7 +290,7 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
 
 /// A plan that works in place destroys values. Every value that it overwrites or removes is recorded, at whatever moment
 /// the process is killed.
-/// RUNBOOK: "has the only copy of what was overwritten or removed".
+/// RUNBOOK: "has the only copy of overwritten and removed values".
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_place_every_destroyed_value_is_recorded() {
     let bed = Bed::start();
@@ -351,7 +351,7 @@ async fn terminated_it_drains_and_resumes() {
 }
 
 /// "Interrupt again to stop at once": without waiting for what is in flight, and without loss.
-/// RUNBOOK: "A second signal stops at once; nothing is lost then either".
+/// RUNBOOK: "A second signal stops the tool immediately. Nothing is lost then either".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once_without_loss() {
     const ITEMS: u64 = 2_000;

@@ -26,6 +26,7 @@ pub(crate) const PURE: &[&str] = &[
     "item",
     "outside",
     "change",
+    "command_line",
     "cost",
     "figure",
     "preflight/aws",
@@ -211,7 +212,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["change"],
     &["figure"],
     &["item"],
-    &["backoff", "clock", "host", "locked", "machine", "outside"],
+    &["backoff", "clock", "command_line", "host", "locked", "machine", "outside"],
 ];
 
 /// Known dependencies that break the layers or close a cycle, until somebody removes them: from, to, why. Do not add one.

@@ -85,7 +85,7 @@ async fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
     other.table_id = Some("id-2".to_owned());
     let error = refusal(&path, &other);
     assert!(matches!(error, StoreError::Foreign(_)));
-    says(&error, &["deleted and created anew", "id-1", "id-2"]);
+    says(&error, &["deleted and recreated", "id-1", "id-2"]);
 
     // An engine that names no id, and a plan that reads differently but means the same.
     let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };

@@ -166,7 +166,7 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
     }
 }
 
-/// RUNBOOK: "with it the copy opens, without it the copy is refused"
+/// RUNBOOK: "With it the copy opens; without it the tool refuses the copy"
 #[tokio::test]
 async fn a_copy_of_a_file_in_use_opens_beside_its_lock_file() {
     let dir = tempfile::tempdir().unwrap();

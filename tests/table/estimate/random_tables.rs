@@ -29,7 +29,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap())
 }
 
-/// RUNBOOK: "What the dry run predicts is what a run does, item for item, if nobody writes meanwhile"
+/// RUNBOOK: "A run does what the dry run predicts, item for item, if nobody writes meanwhile"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_of_random_tables_is_the_run() {
     let first = number("BACKFILL_TEST_SEED", 1);

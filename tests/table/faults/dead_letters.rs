@@ -74,9 +74,9 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
     assert_eq!((failed(&json), &json["open_failures"]), (20, &json!(0)), "the counts stay as history");
 }
 
-/// RUNBOOK: "What is settled so no longer counts against `max_failures`".
+/// RUNBOOK: "Items that a retry settles no longer count against `max_failures`".
 ///
-/// "Mend the cause and `backfill failures retry`": what is settled does not count against the limit when it goes on.
+/// "Fix the cause and run `backfill failures retry`": what is settled does not count against the limit when it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn settled_failures_leave_room_under_the_limit() {
     let all = items(10).chain((0..11).map(too_large));

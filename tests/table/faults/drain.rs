@@ -32,7 +32,7 @@ impl Scene {
         let signalled = Instant::now();
         let ran = tokio::task::block_in_place(|| running.end()).exits(130);
         assert!(signalled.elapsed() <= AT_MOST, "it took {:?}", signalled.elapsed());
-        assert!(ran.said().contains("stopping: waiting for requests in flight"), "{}", ran.said());
+        assert!(ran.said().contains("stopping: waiting at most 10 s for requests in flight"), "{}", ran.said());
         let json = ran.json();
         assert_eq!((&json["run"]["status"], &json["stopped"]), (&json!("stopped"), &json!("it was interrupted")));
         self.mend();
@@ -84,7 +84,7 @@ async fn a_drain_at_rate_zero_ends() {
     scene.resumes_to_the_right_end().await;
 }
 
-/// RUNBOOK: "waits up to 10 s for what is in flight, commits, and exits with 130".
+/// RUNBOOK: "waits up to 10 s for requests in flight, commits, and exits with 130".
 ///
 /// One write a second, so that nearly all of the run waits for permits, and then SIGTERM.
 #[tokio::test(flavor = "multi_thread")]

@@ -169,7 +169,7 @@ async fn a_damaged_state_file_does_not_hold_up_the_way_back_behind_new_only_writ
     assert_eq!(left(&scene, &ended).await.0, 10);
 }
 
-/// RUNBOOK: "If the record of an item of the second kind is damaged, the item is counted as *unknown*"
+/// RUNBOOK: "If the record of such an item is damaged, the report counts the item as *unknown*"
 #[tokio::test(flavor = "multi_thread")]
 async fn items_whose_record_cannot_be_read_are_counted_as_unknown() {
     let (scene, ended) = old_equals_new_after(|file| {

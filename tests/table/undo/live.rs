@@ -101,7 +101,7 @@ async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (W
 }
 
 /// Everyone reads and writes the old attribute again, and the new one goes.
-/// RUNBOOK: "What a live writer changed since is never overwritten: it is reported"
+/// RUNBOOK: "The rollback never overwrites a value that a live writer changed since; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_keeps_what_is_written_under_the_old_name() {
     let scene = expanded("").await;
@@ -155,7 +155,7 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
 
 /// What the tool has overwritten comes back over what the tool wrote: not over what applications have written to both names
 /// since, nor over what another item has that got the key.
-/// RUNBOOK: "What a live writer changed since is never overwritten: it is reported"
+/// RUNBOOK: "The rollback never overwrites a value that a live writer changed since; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_overwritten_does_not_come_back_over_another_value() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
@@ -172,7 +172,7 @@ async fn what_was_overwritten_does_not_come_back_over_another_value() {
     }
 }
 
-/// RUNBOOK: "An item is known by its key alone"
+/// RUNBOOK: "The tool knows an item only by its key"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_was_inserted_anew_gets_back_what_was_removed_unless_it_has_its_own() {
     let removes = "[[change]]\nremove = \"legacy\"\n";

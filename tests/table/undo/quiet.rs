@@ -14,7 +14,7 @@ pub(super) const STRATEGIES: [&str; 4] = [
 ];
 
 /// One pass and another, and then the way back; which a second time has nothing to do, and sends no write.
-/// RUNBOOK: "it restores every item, byte for byte"
+/// RUNBOOK: "The rollback restores every item, byte for byte"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     for migration in STRATEGIES {

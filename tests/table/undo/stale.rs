@@ -38,7 +38,7 @@ async fn pass(scene: &Scene, phase: &str, how: Begin) -> (u64, u64) {
     (ended.totals.counts.of(Outcome::Applied), ended.totals.counts.of(Outcome::Diverged))
 }
 
-/// RUNBOOK: "A rollback right after a run undoes all of it"
+/// RUNBOOK: "A rollback right after a run undoes the whole run"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_right_after_a_run_undoes_all_of_it() {
     for migration in ["", "strategy = \"in-place\"", "on_existing = \"overwrite\""] {

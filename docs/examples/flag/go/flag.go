@@ -1,7 +1,6 @@
-// Package flag is the cutover flag of backfill, as an application obeys it. docs/flag.md says why each rule is what it
-// is.
+// Package flag is the cutover flag of backfill, for applications. docs/flag.md explains the rules.
 //
-// Only the standard library. V is whatever an attribute value is: types.AttributeValue with aws-sdk-go-v2:
+// It uses only the standard library. V is the type of an attribute value, for example types.AttributeValue of aws-sdk-go-v2:
 //
 //	flags := flag.NewCached(func(ctx context.Context) (*flag.Fields, error) { … GetItem, ConsistentRead: true … })
 //
@@ -22,12 +21,12 @@ import (
 	"time"
 )
 
-// ErrUnknown: what the flag says is not known. Do not read or write the attributes that move.
-var ErrUnknown = errors.New("the flag is not known")
+// ErrUnknown means that the state of the flag is unknown. Do not read or write the attributes that move.
+var ErrUnknown = errors.New("the state of the flag is unknown")
 
 const schemaVersion = "1"
 
-// Flag is what an application obeys.
+// Flag is the state that an application obeys.
 type Flag struct {
 	Write       string // old, both, new
 	Read        string // old, new
@@ -36,13 +35,13 @@ type Flag struct {
 	MaxCache    time.Duration
 }
 
-// Fields are the flag item's attributes as they are: numbers and strings as text, OldStale nil where it is no boolean.
+// Fields are the attributes of the flag's item: numbers and strings as text, OldStale nil if it is not a boolean.
 type Fields struct {
 	SchemaVersion, Version, Write, Read, ReadPercent, MaxCacheSeconds string
 	OldStale                                                          *bool
 }
 
-// Parse reads the flag; nil, no item, is a migration that has not begun. Anything unknown is refused.
+// Parse reads the flag. Nil means that there is no item: the migration has not begun. It refuses unknown values.
 func Parse(f *Fields) (Flag, error) {
 	if f == nil {
 		return Flag{Write: "old", Read: "old", MaxCache: time.Second}, nil
@@ -61,18 +60,18 @@ func Parse(f *Fields) (Flag, error) {
 		(percent == 0) != (f.Read == "old"),
 		f.Read == "new" && f.Write == "old",
 		f.Write == "new" && percent < 100:
-		return Flag{}, fmt.Errorf("%w: it says what it cannot say", ErrUnknown)
+		return Flag{}, fmt.Errorf("%w: it has an invalid value or combination", ErrUnknown)
 	}
 	return Flag{f.Write, f.Read, int(percent), *f.OldStale, time.Duration(seconds) * time.Second}, nil
 }
 
-// BucketOfString is the part of a hundred, 0 to 99, of a partition key of type S.
+// BucketOfString is the bucket, 0 to 99, of a partition key of type S.
 func BucketOfString(key string) int { return bucket('S', []byte(key)) }
 
-// BucketOfBytes is that of a key of type B.
+// BucketOfBytes is the bucket of a key of type B.
 func BucketOfBytes(key []byte) int { return bucket('B', key) }
 
-// BucketOfNumber is that of a key of type N, however it is spelt.
+// BucketOfNumber is the bucket of a key of type N. Equal numbers have the same bucket.
 func BucketOfNumber(key string) int { return bucket('N', []byte(plain(key))) }
 
 func bucket(kind byte, value []byte) int {
@@ -80,7 +79,7 @@ func bucket(kind byte, value []byte) int {
 	return int(binary.BigEndian.Uint64(digest[:8]) % 100)
 }
 
-// plain is 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no zero without a meaning.
+// plain returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros.
 func plain(number string) string {
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(number), "e")
 	sign := ""
@@ -90,7 +89,7 @@ func plain(number string) string {
 	before, after, _ := strings.Cut(strings.TrimLeft(mantissa, "+-"), ".")
 	digits := before + after
 	shift, _ := strconv.Atoi(exponent)
-	// Where the point is, counted from the first digit.
+	// The position of the decimal point, counted from the first digit.
 	point := len(before) + shift
 	if point < 0 {
 		digits, point = strings.Repeat("0", -point)+digits, 0
@@ -111,29 +110,29 @@ func plain(number string) string {
 	return sign + whole
 }
 
-// Read is the value to read of an item; bucket is that of its partition key.
+// Read returns the value of an item that the flag says to read. bucket is the bucket of the item's partition key.
 func Read[V any](f Flag, bucket int, item map[string]V, oldName, newName string) (V, bool) {
 	if f.Read == "old" || bucket >= f.ReadPercent {
 		value, ok := item[oldName]
 		return value, ok
 	}
 	value, ok := item[newName]
-	// Items that backfill has not come to yet have only the old value. Once values were written to the new attribute
-	// alone, an old one may be stale: then there is no falling back.
+	// Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
+	// so do not fall back to it.
 	if !ok && f.Write == "both" && !f.OldStale {
 		value, ok = item[oldName]
 	}
 	return value, ok
 }
 
-// Update is an UpdateItem's expression with its names and values.
+// Update is the expression of an UpdateItem, with its names and values.
 type Update[V any] struct {
 	Expression string
 	Names      map[string]string
 	Values     map[string]V
 }
 
-// Write writes a value: both attributes in one write, or neither.
+// Write builds the update that writes a value. If the flag says both, one update writes both attributes.
 func Write[V any](f Flag, oldName, newName string, value V) Update[V] {
 	values := map[string]V{":value": value}
 	switch f.Write {
@@ -146,30 +145,30 @@ func Write[V any](f Flag, oldName, newName string, value V) Update[V] {
 	}
 }
 
-// Remove deletes a value: both attributes, whatever the flag says.
+// Remove builds the update that deletes a value. It always deletes both attributes.
 func Remove[V any](oldName, newName string) Update[V] {
 	return Update[V]{"REMOVE #old, #new", map[string]string{"#old": oldName, "#new": newName}, nil}
 }
 
-// Cached is the flag, obeyed for at most its MaxCache after the request that read it was sent.
+// Cached keeps the flag for at most MaxCache, counted from when the request for it was sent.
 //
-// It is read again after a third of that time. If that fails, it is obeyed for another third, and then nothing is:
-// ErrUnknown. The last third belongs to the request that is made under it, its retries included: give it a context with a
-// timeout of MaxCache / 3.
+// After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
+// ErrUnknown. The last third belongs to the request that obeys the flag, retries included: give that request a context with
+// a timeout of MaxCache / 3.
 type Cached struct {
 	fetch func(context.Context) (*Fields, error)
-	now   func() time.Time // monotonic, as time.Now is
+	now   func() time.Time // monotonic, like time.Now
 	mutex sync.Mutex
 	flag  *Flag
 	sent  time.Time
 }
 
-// NewCached reads the flag by fetch.
+// NewCached returns a cache that reads the flag with fetch.
 func NewCached(fetch func(context.Context) (*Fields, error)) *Cached {
 	return &Cached{fetch: fetch, now: time.Now}
 }
 
-// Current is the flag to obey now.
+// Current returns the flag to obey now.
 func (c *Cached) Current(ctx context.Context) (Flag, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -188,7 +187,7 @@ func (c *Cached) Current(ctx context.Context) (Flag, error) {
 		}
 		return Flag{}, fmt.Errorf("%w: it could not be read in time (%v)", ErrUnknown, err)
 	}
-	// A reply that took too long says what was so once.
+	// A reply that took too long may be out of date.
 	if c.now().Sub(sent) >= 2*flag.MaxCache/3 {
 		return Flag{}, fmt.Errorf("%w: reading it took too long", ErrUnknown)
 	}

@@ -14,7 +14,7 @@ import (
 
 type value map[string]any
 
-// TestVectors holds the package to the published vectors: FLAG_VECTORS=…/flag-vectors.json go test -v
+// TestVectors checks the package with the published vectors: FLAG_VECTORS=…/flag-vectors.json go test -v
 func TestVectors(t *testing.T) {
 	path := os.Getenv("FLAG_VECTORS")
 	if path == "" {

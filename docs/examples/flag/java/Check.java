@@ -7,8 +7,8 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * Holds Flag to the published vectors. Java has no JSON of its own, so they come on stdin as lines of words between tabs;
- * tests/source/flag_examples.rs writes them.
+ * Checks Flag with the published vectors. Java has no JSON parser of its own, so tests/source/flag_examples.rs writes them to stdin, as
+ * lines of words separated by tabs.
  */
 public final class Check {
   private static int count = 0;
@@ -79,7 +79,7 @@ public final class Check {
     };
   }
 
-  /** The words from the third on: the flag's attributes, empty where one is missing. */
+  /** Reads the flag's attributes from the third word on. An empty word is a missing attribute. */
   private static Flag parse(String[] words) {
     String[] w = new String[words.length];
     for (int i = 0; i < w.length; i++) w[i] = words[i].isEmpty() ? null : words[i];

@@ -10,9 +10,9 @@ import java.util.concurrent.Callable;
 import java.util.function.LongSupplier;
 
 /**
- * The cutover flag of backfill, as an application obeys it. docs/flag.md says why each rule is what it is.
+ * The cutover flag of backfill, for applications. docs/flag.md explains the rules.
  *
- * <p>Only the standard library. V is whatever an attribute value is: AttributeValue with the AWS SDK for Java 2:
+ * <p>It uses only the standard library. V is the type of an attribute value, for example AttributeValue of the AWS SDK for Java 2:
  *
  * <pre>{@code
  * var flags = new Flag.Cached(() -> {
@@ -27,19 +27,19 @@ import java.util.function.LongSupplier;
  * @param read old or new
  */
 public record Flag(String write, String read, int readPercent, boolean oldStale, Duration maxCache) {
-  /** What the flag says is not known: do not read or write the attributes that move. */
+  /** The state of the flag is unknown: do not read or write the attributes that move. */
   public static final class Unknown extends RuntimeException {
     public Unknown(String why, Throwable cause) {
       super(why, cause);
     }
   }
 
-  /** Without an item, the migration has not begun. */
+  /** The flag without an item: the migration has not begun. */
   public static Flag absent() {
     return new Flag("old", "old", 0, false, Duration.ofSeconds(1));
   }
 
-  /** The flag of its item's attributes, null for one that is missing. Anything unknown is refused. */
+  /** Reads the flag from the attributes of its item; a missing attribute is null. Refuses unknown values. */
   public static Flag parse(
       String schemaVersion, String version, String write, String read, String readPercent, String maxCacheSeconds, Boolean oldStale) {
     try {
@@ -56,24 +56,24 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
               && !("new".equals(read) && "old".equals(write))
               && !("new".equals(write) && percent < 100)
               && seconds >= 1;
-      if (!possible) throw new Unknown("the flag says what it cannot say, or has another schema_version", null);
+      if (!possible) throw new Unknown("the flag has an invalid value or combination, or another schema_version", null);
       return new Flag(write, read, percent, oldStale, Duration.ofSeconds(seconds));
     } catch (NumberFormatException | NullPointerException e) {
       throw new Unknown("this is not a flag", e);
     }
   }
 
-  /** The part of a hundred, 0 to 99, of a partition key of type S. */
+  /** The bucket, 0 to 99, of a partition key of type S. */
   public static int bucketOfString(String key) {
     return bucket('S', key.getBytes(StandardCharsets.UTF_8));
   }
 
-  /** That of a key of type B. */
+  /** The bucket of a key of type B. */
   public static int bucketOfBytes(byte[] key) {
     return bucket('B', key);
   }
 
-  /** That of a key of type N, however it is spelt: 1.50E1 is 15, -0.50 is -0.5, -0 is 0. */
+  /** The bucket of a key of type N. Equal numbers have the same bucket: 1.50E1 is 15, -0.50 is -0.5, -0 is 0. */
   public static int bucketOfNumber(String key) {
     String plain = new BigDecimal(key).stripTrailingZeros().toPlainString();
     return bucket('N', plain.getBytes(StandardCharsets.US_ASCII));
@@ -91,19 +91,19 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
     }
   }
 
-  /** The value to read of an item, or null; bucket is that of its partition key. */
+  /** Returns the value of an item that the flag says to read, or null. bucket is the bucket of the item's partition key. */
   public <V> V read(int bucket, Map<String, V> item, String oldName, String newName) {
     if (read.equals("old") || bucket >= readPercent) return item.get(oldName);
     V value = item.get(newName);
-    // Items that backfill has not come to yet have only the old value. Once values were written to the new attribute
-    // alone, an old one may be stale: then there is no falling back.
+    // Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
+    // so do not fall back to it.
     return value == null && write.equals("both") && !oldStale ? item.get(oldName) : value;
   }
 
-  /** An UpdateItem's expression with its names and values. */
+  /** The expression of an UpdateItem, with its names and values. */
   public record Update<V>(String expression, Map<String, String> names, Map<String, V> values) {}
 
-  /** Writes a value: both attributes in one write, or neither. */
+  /** Builds the update that writes a value. If the flag says both, one update writes both attributes. */
   public <V> Update<V> write(String oldName, String newName, V value) {
     Map<String, String> names = new TreeMap<>();
     if (!write.equals("new")) names.put("#old", oldName);
@@ -117,16 +117,16 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
     return new Update<>(expression, names, Map.of(":value", value));
   }
 
-  /** Deletes a value: both attributes, whatever the flag says. */
+  /** Builds the update that deletes a value. It always deletes both attributes. */
   public static <V> Update<V> remove(String oldName, String newName) {
     return new Update<>("REMOVE #old, #new", Map.of("#old", oldName, "#new", newName), Map.of());
   }
 
   /**
-   * The flag, obeyed for at most maxCache after the request that read it was sent.
+   * Keeps the flag for at most maxCache, counted from when the request for it was sent.
    *
-   * <p>It is read again after a third of that time. If that fails, it is obeyed for another third, and then nothing is:
-   * Unknown. The last third belongs to the request that is made under it, its retries included: give the client of the data
+   * <p>After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
+   * throws Unknown. The last third belongs to the request that obeys the flag, retries included: give the client of the data
    * table an apiCallTimeout of a third of maxCache.
    */
   public static final class Cached {
@@ -144,7 +144,7 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
       this.nanos = nanos;
     }
 
-    /** The flag to obey now. */
+    /** Returns the flag to obey now. */
     public synchronized Flag current() {
       if (flag != null && nanos.getAsLong() - sent < flag.maxCache.toNanos() / 3) return flag;
       long began = nanos.getAsLong();
@@ -155,7 +155,7 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
         if (flag != null && nanos.getAsLong() - sent < flag.maxCache.toNanos() / 3 * 2) return flag;
         throw new Unknown("the flag could not be read in time", e);
       }
-      // A reply that took too long says what was so once.
+      // A reply that took too long may be out of date.
       if (nanos.getAsLong() - began >= found.maxCache.toNanos() / 3 * 2) {
         throw new Unknown("reading the flag took too long", null);
       }

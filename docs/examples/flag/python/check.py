@@ -1,4 +1,4 @@
-"""Holds flag.py to the published vectors: python3 check.py ../../../flag-vectors.json"""
+"""Checks flag.py with the published vectors: python3 check.py ../../../flag-vectors.json"""
 
 import json
 import sys
@@ -41,7 +41,7 @@ for case in vectors["delete"]:
     expected = {"UpdateExpression": case["update"], "ExpressionAttributeNames": case["names"]}
     same(remove("old", "new"), expected, case)
 
-# The cache, by a clock of its own. The flag may be obeyed for 60 seconds.
+# The cache, with a simulated clock. The flag is valid for 60 seconds.
 for case in vectors["cache"]:
     now, fetched = 0, 0
     took, failing = 0, False

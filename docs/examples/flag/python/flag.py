@@ -1,6 +1,6 @@
-"""The cutover flag of backfill, as an application obeys it. docs/flag.md says why each rule is what it is.
+"""The cutover flag of backfill, for applications. docs/flag.md explains the rules.
 
-Only the standard library; items and values are DynamoDB's own ({"S": "x"}), as boto3's low-level client has them:
+It uses only the standard library. Items and values have DynamoDB's own form ({"S": "x"}), as in boto3's low-level client:
 
     flags = CachedFlag(lambda: dynamodb.get_item(
         TableName="my-flags", Key={"id": {"S": "rename-email"}}, ConsistentRead=True).get("Item"))
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 
 class FlagUnknown(Exception):
-    """What the flag says is not known: do not read or write the attributes that move."""
+    """The state of the flag is unknown: do not read or write the attributes that move."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Flag:
 
 
 def parse(item):
-    """The flag of its item; without an item, the migration has not begun. Anything unknown is refused."""
+    """Reads the flag from its item. Without an item, the migration has not begun. Refuses unknown values."""
     if not item:
         return Flag()
     try:
@@ -61,25 +61,25 @@ def parse(item):
         and flag.max_cache_seconds >= 1
     )
     if not possible:
-        raise FlagUnknown("the flag says what it cannot say")
+        raise FlagUnknown("the flag has an invalid value or combination")
     return flag
 
 
 def bucket(key):
-    """The part of a hundred, 0 to 99, of a partition key such as {"S": "CUSTOMER#1"}."""
+    """The bucket, 0 to 99, of a partition key such as {"S": "CUSTOMER#1"}."""
     ((kind, value),) = key.items()
     if kind == "S":
         data = value.encode("utf-8")
     elif kind == "N":
         data = _plain(value).encode("ascii")
-    else:  # B: boto3 has bytes, JSON has base64
+    else:  # B: bytes in boto3, base64 in JSON
         data = base64.b64decode(value) if isinstance(value, str) else bytes(value)
     digest = hashlib.sha256(kind.encode("ascii") + data).digest()
     return int.from_bytes(digest[:8], "big") % 100
 
 
 def _plain(number):
-    """15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no zero without a meaning."""
+    """Returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros."""
     text = format(Context(prec=200).create_decimal(number), "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -87,20 +87,20 @@ def _plain(number):
 
 
 def read(flag, key, item, old, new):
-    """The value to read of an item, or None. `key` is its partition key."""
+    """Returns the value of an item that the flag says to read, or None. `key` is the item's partition key."""
     if flag.read == "old" or bucket(key) >= flag.read_percent:
         return item.get(old)
     if new in item:
         return item[new]
-    # Items that backfill has not come to yet have only the old value. Once values were written to the new attribute
-    # alone, an old one may be stale: then there is no falling back.
+    # Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
+    # so do not fall back to it.
     if flag.write == "both" and not flag.old_stale:
         return item.get(old)
     return None
 
 
 def write(flag, old, new, value):
-    """UpdateItem parameters that write a value: both attributes in one write, or neither."""
+    """UpdateItem parameters that write a value. If the flag says both, one update writes both attributes."""
     names = {"old": {"#old": old}, "both": {"#old": old, "#new": new}, "new": {"#new": new}}[flag.write]
     return {
         "UpdateExpression": "SET " + ", ".join(f"{name} = :value" for name in names),
@@ -110,16 +110,16 @@ def write(flag, old, new, value):
 
 
 def remove(old, new):
-    """UpdateItem parameters that delete a value: both attributes, whatever the flag says."""
+    """UpdateItem parameters that delete a value. They always delete both attributes."""
     return {"UpdateExpression": "REMOVE #old, #new", "ExpressionAttributeNames": {"#old": old, "#new": new}}
 
 
 class CachedFlag:
-    """The flag, obeyed for at most `max_cache_seconds` after the request that read it was sent.
+    """Keeps the flag for at most `max_cache_seconds`, counted from when the request for it was sent.
 
-    It is read again after a third of that time. If that fails, it is obeyed for another third, and then
-    nothing is: FlagUnknown. The last third belongs to the request that is made under it, its retries
-    included: give the client of the data table a time limit of a third of `max_cache_seconds`.
+    After a third of that time it reads the flag again. While that fails, it returns the cached flag for another
+    third, then raises FlagUnknown. The last third belongs to the request that obeys the flag, retries included:
+    give the client of the data table a time limit of a third of `max_cache_seconds`.
     """
 
     def __init__(self, fetch, clock=time.monotonic):
@@ -139,7 +139,7 @@ class CachedFlag:
                 if self._flag and self._clock() - self._sent < 2 * third:
                     return self._flag
                 raise FlagUnknown("the flag could not be read in time") from error
-            # A reply that took too long says what was so once.
+            # A reply that took too long may be out of date.
             if self._clock() - sent >= 2 * flag.max_cache_seconds / 3:
                 raise FlagUnknown("reading the flag took too long")
             self._flag, self._sent = flag, sent

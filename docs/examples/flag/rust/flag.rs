@@ -1,6 +1,6 @@
-//! The cutover flag of backfill, as an application obeys it. docs/flag.md says why each rule is what it is.
+//! The cutover flag of backfill, for applications. docs/flag.md explains the rules.
 //!
-//! Needs the crate `sha2`. `V` is whatever an attribute value is: `AttributeValue` with aws-sdk-dynamodb:
+//! It needs the crate `sha2`. `V` is the type of an attribute value, for example `AttributeValue` of aws-sdk-dynamodb:
 //!
 //! ```ignore
 //! let flag = cached.current(Instant::now, || fetch_flag(&dynamodb, "my-flags", "rename-email"))?;
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-/// What the flag says is not known: do not read or write the attributes that move.
+/// The state of the flag is unknown: do not read or write the attributes that move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown(pub &'static str);
 
-/// What an application obeys.
+/// The state that an application obeys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
     pub write: Write,
@@ -27,7 +27,7 @@ pub struct Flag {
     pub max_cache: Duration,
 }
 
-/// Which attributes are written.
+/// Which attributes the application writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
     Old,
@@ -35,7 +35,7 @@ pub enum Write {
     New,
 }
 
-/// The flag item's attributes as they are; none for one that is missing or of another type.
+/// The attributes of the flag's item; `None` if one is missing or has another type.
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
     pub schema_version: Option<&'a str>,
@@ -47,7 +47,7 @@ pub struct Fields<'a> {
     pub old_stale: Option<bool>,
 }
 
-/// The flag of its item; without an item, the migration has not begun. Anything unknown is refused.
+/// Reads the flag from its item. Without an item, the migration has not begun. Refuses unknown values.
 pub fn parse(fields: Option<&Fields<'_>>) -> Result<Flag, Unknown> {
     let Some(fields) = fields else {
         let max_cache = Duration::from_secs(1);
@@ -68,7 +68,8 @@ pub fn parse(fields: Option<&Fields<'_>>) -> Result<Flag, Unknown> {
         Some("new") => true,
         _ => return Err(Unknown("an unknown `read`")),
     };
-    let (percent, seconds) = (number(fields.read_percent)?, number(fields.max_cache_seconds)?);
+    let percent = number(fields.read_percent)?;
+    let seconds = number(fields.max_cache_seconds)?;
     let possible = number(fields.version)? > 0
         && seconds > 0
         && percent <= 100
@@ -79,7 +80,7 @@ pub fn parse(fields: Option<&Fields<'_>>) -> Result<Flag, Unknown> {
         (true, Some(old_stale), Ok(read_percent)) => {
             Ok(Flag { write, read_new, read_percent, old_stale, max_cache: Duration::from_secs(seconds) })
         }
-        _ => Err(Unknown("the flag says what it cannot say")),
+        _ => Err(Unknown("the flag has an invalid value or combination")),
     }
 }
 
@@ -91,7 +92,7 @@ pub enum Key<'a> {
     B(&'a [u8]),
 }
 
-/// The part of a hundred, 0 to 99, of a partition key.
+/// The bucket, 0 to 99, of a partition key.
 pub fn bucket(key: Key<'_>) -> u8 {
     let mut hash = Sha256::new();
     match key {
@@ -103,7 +104,7 @@ pub fn bucket(key: Key<'_>) -> u8 {
     (first % 100) as u8
 }
 
-/// 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no zero without a meaning.
+/// Returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros.
 fn plain(number: &str) -> String {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let sign = if mantissa.starts_with('-') { "-" } else { "" };
@@ -112,7 +113,7 @@ fn plain(number: &str) -> String {
         .split_once('.')
         .unwrap_or((mantissa.trim_start_matches(['+', '-']), ""));
     let mut digits = format!("{before}{after}");
-    // Where the point is, counted from the first digit.
+    // The position of the decimal point, counted from the first digit.
     let mut point = before.len() as i64 + exponent.parse::<i64>().unwrap_or(0);
     if point < 0 {
         digits = format!("{}{digits}", "0".repeat(point.unsigned_abs() as usize));
@@ -129,18 +130,18 @@ fn plain(number: &str) -> String {
     }
 }
 
-/// The value to read of an item; `bucket` is that of its partition key.
+/// Returns the value of an item that the flag says to read. `bucket` is the bucket of the item's partition key.
 pub fn read<'a, V>(flag: &Flag, bucket: u8, item: &'a HashMap<String, V>, old: &str, new: &str) -> Option<&'a V> {
     if !flag.read_new || bucket >= flag.read_percent {
         return item.get(old);
     }
-    // Items that backfill has not come to yet have only the old value. Once values were written to the new attribute
-    // alone, an old one may be stale: then there is no falling back.
+    // Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
+    // so do not fall back to it.
     let fall_back = flag.write == Write::Both && !flag.old_stale;
     item.get(new).or_else(|| item.get(old).filter(|_| fall_back))
 }
 
-/// An `UpdateItem`'s expression with its names and values.
+/// The expression of an `UpdateItem`, with its names and values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update<V> {
     pub expression: &'static str,
@@ -148,9 +149,10 @@ pub struct Update<V> {
     pub values: HashMap<String, V>,
 }
 
-/// Writes a value: both attributes in one write, or neither.
+/// Builds the update that writes a value. If the flag says both, one update writes both attributes.
 pub fn write<V>(flag: &Flag, old: &str, new: &str, value: V) -> Update<V> {
-    let (old, new) = (("#old".to_owned(), old.to_owned()), ("#new".to_owned(), new.to_owned()));
+    let old = ("#old".to_owned(), old.to_owned());
+    let new = ("#new".to_owned(), new.to_owned());
     let (expression, names) = match flag.write {
         Write::Old => ("SET #old = :value", HashMap::from([old])),
         Write::Both => ("SET #old = :value, #new = :value", HashMap::from([old, new])),
@@ -159,22 +161,22 @@ pub fn write<V>(flag: &Flag, old: &str, new: &str, value: V) -> Update<V> {
     Update { expression, names, values: HashMap::from([(":value".to_owned(), value)]) }
 }
 
-/// Deletes a value: both attributes, whatever the flag says.
+/// Builds the update that deletes a value. It always deletes both attributes.
 pub fn remove<V>(old: &str, new: &str) -> Update<V> {
     let names = [("#old", old), ("#new", new)].map(|(placeholder, name)| (placeholder.to_owned(), name.to_owned()));
     Update { expression: "REMOVE #old, #new", names: names.into(), values: HashMap::new() }
 }
 
-/// The flag, obeyed for at most `max_cache` after the request that read it was sent.
+/// Keeps the flag for at most `max_cache`, counted from when the request for it was sent.
 ///
-/// It is read again after a third of that time. If that fails, it is obeyed for another third, and then nothing is:
-/// [`Unknown`]. The last third belongs to the request that is made under it, its retries included: give it a timeout of a
-/// third of `max_cache`. Behind a `Mutex` it serves all threads.
+/// After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
+/// [`Unknown`]. The last third belongs to the request that obeys the flag, retries included: give that request a timeout of a
+/// third of `max_cache`. Put it behind a `Mutex` to share it between threads.
 #[derive(Debug, Default)]
 pub struct Cached(Option<(Flag, Instant)>);
 
 impl Cached {
-    /// The flag to obey now. `fetch` reads it, strongly consistently; `clock` is `Instant::now`.
+    /// Returns the flag to obey now. `fetch` reads it, strongly consistently; `clock` is `Instant::now`.
     pub fn current(
         &mut self,
         clock: impl Fn() -> Instant,
@@ -187,7 +189,7 @@ impl Cached {
             return Ok(flag.clone());
         }
         match (fetch(), &self.0) {
-            // A reply that took too long says what was so once.
+            // A reply that took too long may be out of date.
             (Ok(flag), _) if clock() - sent >= flag.max_cache * 2 / 3 => Err(Unknown("reading the flag took too long")),
             (Ok(flag), _) => {
                 self.0 = Some((flag.clone(), sent));

@@ -1,4 +1,4 @@
-/** Holds flag.ts to the published vectors: npm ci && npx tsc && node build/check.js ../../../flag-vectors.json */
+/** Checks flag.ts with the published vectors: npm ci && npx tsc && node build/check.js ../../../flag-vectors.json */
 
 import { deepStrictEqual } from "node:assert";
 import { readFileSync } from "node:fs";
@@ -49,7 +49,7 @@ for (const c of vectors.delete) {
   same(remove("old", "new"), { UpdateExpression: c.update, ExpressionAttributeNames: c.names }, c);
 }
 
-// The cache, by a clock of its own. The flag may be obeyed for 60 seconds.
+// The cache, with a simulated clock. The flag is valid for 60 seconds.
 for (const c of vectors.cache) {
   let now = 0;
   let fetched = 0;

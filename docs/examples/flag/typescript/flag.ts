@@ -1,7 +1,7 @@
 /**
- * The cutover flag of backfill, as an application obeys it. docs/flag.md says why each rule is what it is.
+ * The cutover flag of backfill, for applications. docs/flag.md explains the rules.
  *
- * Items and values are DynamoDB's own ({ S: "x" }), as @aws-sdk/client-dynamodb has them:
+ * Items and values have DynamoDB's own form ({ S: "x" }), as in @aws-sdk/client-dynamodb:
  *
  *     const flags = new CachedFlag(async () => (await dynamodb.send(new GetItemCommand({
  *       TableName: "my-flags", Key: { id: { S: "rename-email" } }, ConsistentRead: true }))).Item);
@@ -16,7 +16,7 @@
 
 import { createHash } from "node:crypto";
 
-/** An attribute value; only the types of keys and of the flag are looked into. */
+/** An attribute value. The code reads only the types that keys and the flag use. */
 export type Value = { S?: string; N?: string; B?: Uint8Array | string; BOOL?: boolean; [other: string]: unknown };
 export type Item = Record<string, Value>;
 
@@ -34,17 +34,17 @@ export interface Update {
   ExpressionAttributeValues?: Record<string, Value>;
 }
 
-/** What the flag says is not known: do not read or write the attributes that move. */
+/** The state of the flag is unknown: do not read or write the attributes that move. */
 export class FlagUnknown extends Error {}
 
 const SCHEMA_VERSION = 1;
 
-/** The flag of its item; without an item, the migration has not begun. Anything unknown is refused. */
+/** Reads the flag from its item. Without an item, the migration has not begun. Refuses unknown values. */
 export function parse(item: Item | undefined | null): Flag {
   if (!item) return { write: "old", read: "old", readPercent: 0, oldStale: false, maxCacheSeconds: 1 };
   const whole = (name: string): number => {
     const text = item[name]?.N;
-    if (text === undefined || !/^\d+$/.test(text)) throw new FlagUnknown(`${name} of the flag is no whole number`);
+    if (text === undefined || !/^\d+$/.test(text)) throw new FlagUnknown(`${name} of the flag is not a whole number`);
     return Number(text);
   };
   if (whole("schema_version") !== SCHEMA_VERSION || whole("version") < 1) {
@@ -65,12 +65,12 @@ export function parse(item: Item | undefined | null): Flag {
     (write === "new" && readPercent < 100) ||
     maxCacheSeconds < 1
   ) {
-    throw new FlagUnknown("the flag says what it cannot say");
+    throw new FlagUnknown("the flag has an invalid value or combination");
   }
   return { write, read, readPercent, oldStale, maxCacheSeconds };
 }
 
-/** The part of a hundred, 0 to 99, of a partition key such as { S: "CUSTOMER#1" }. */
+/** The bucket, 0 to 99, of a partition key such as { S: "CUSTOMER#1" }. */
 export function bucket(key: Value): number {
   const hash = createHash("sha256");
   if (key.S !== undefined) hash.update("S").update(key.S, "utf8");
@@ -80,13 +80,13 @@ export function bucket(key: Value): number {
   return Number(hash.digest().readBigUInt64BE(0) % 100n);
 }
 
-/** 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no zero without a meaning. */
+/** Returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros. */
 function plain(number: string): string {
   const match = /^([+-]?)(\d*)\.?(\d*)(?:[eE]([+-]?\d+))?$/.exec(number);
   if (!match) throw new TypeError("not a number");
   const [, sign, before, after, exponent] = match;
   let digits = before! + after!;
-  // Where the point is, counted from the first digit.
+  // The position of the decimal point, counted from the first digit.
   let point = before!.length + Number(exponent ?? 0);
   if (point < 0) [digits, point] = ["0".repeat(-point) + digits, 0];
   digits = digits.padEnd(point, "0");
@@ -96,15 +96,15 @@ function plain(number: string): string {
   return sign === "-" && text !== "0" ? `-${text}` : text;
 }
 
-/** The value to read of an item. `key` is its partition key. */
+/** Returns the value of an item that the flag says to read. `key` is the item's partition key. */
 export function read(flag: Flag, key: Value, item: Item, oldName: string, newName: string): Value | undefined {
   if (flag.read === "old" || bucket(key) >= flag.readPercent) return item[oldName];
-  // Items that backfill has not come to yet have only the old value. Once values were written to the new attribute
-  // alone, an old one may be stale: then there is no falling back.
+  // Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
+  // so do not fall back to it.
   return item[newName] ?? (flag.write === "both" && !flag.oldStale ? item[oldName] : undefined);
 }
 
-/** UpdateItem parameters that write a value: both attributes in one write, or neither. */
+/** UpdateItem parameters that write a value. If the flag says both, one update writes both attributes. */
 export function write(flag: Flag, oldName: string, newName: string, value: Value): Update {
   const names: Record<string, string> = {};
   if (flag.write !== "new") names["#old"] = oldName;
@@ -116,16 +116,16 @@ export function write(flag: Flag, oldName: string, newName: string, value: Value
   };
 }
 
-/** UpdateItem parameters that delete a value: both attributes, whatever the flag says. */
+/** UpdateItem parameters that delete a value. They always delete both attributes. */
 export function remove(oldName: string, newName: string): Update {
   return { UpdateExpression: "REMOVE #old, #new", ExpressionAttributeNames: { "#old": oldName, "#new": newName } };
 }
 
 /**
- * The flag, obeyed for at most `maxCacheSeconds` after the request that read it was sent.
+ * Keeps the flag for at most `maxCacheSeconds`, counted from when the request for it was sent.
  *
- * It is read again after a third of that time. If that fails, it is obeyed for another third, and then nothing is:
- * FlagUnknown. The last third belongs to the request that is made under it, its retries included: give the client of the
+ * After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
+ * throws FlagUnknown. The last third belongs to the request that obeys the flag, retries included: give the client of the
  * data table a time limit of a third of `maxCacheSeconds`.
  */
 export class CachedFlag {
@@ -142,7 +142,7 @@ export class CachedFlag {
   async current(): Promise<Flag> {
     const known = this.#known;
     if (known && this.#seconds() - known.sent < known.flag.maxCacheSeconds / 3) return known.flag;
-    // One read serves all that wait for it.
+    // Concurrent callers share one read.
     this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
     return this.#reading;
   }
@@ -157,7 +157,7 @@ export class CachedFlag {
       if (known && this.#seconds() - known.sent < (2 * known.flag.maxCacheSeconds) / 3) return known.flag;
       throw new FlagUnknown("the flag could not be read in time", { cause: error });
     }
-    // A reply that took too long says what was so once.
+    // A reply that took too long may be out of date.
     if (this.#seconds() - sent >= (2 * flag.maxCacheSeconds) / 3) throw new FlagUnknown("reading the flag took too long");
     this.#known = { flag, sent };
     return flag;

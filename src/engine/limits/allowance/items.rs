@@ -1,6 +1,6 @@
 //! How many items a run may still scan. Pure bookkeeping.
 
-/// Items of a run with a limit: scanned, and asked for by pages that are not committed yet.
+/// The items of a run with a limit: those scanned, and those promised to pages that are not committed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     limit: Option<u64>,
@@ -11,26 +11,26 @@ pub(crate) struct Items {
 /// The answer to a page that asks for items.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// It may have so many.
+    /// The page may have this number of items.
     Items(u32),
-    /// None are left, but pages on their way may give some back.
+    /// No items are left now, but uncommitted pages may give some back.
     Wait,
-    /// The limit is reached exactly.
+    /// The limit is reached, and no uncommitted page can give any back.
     Exhausted,
 }
 
 impl Items {
-    /// A run of which so many items are scanned.
+    /// A run that has already scanned this number of items.
     pub(crate) fn new(limit: Option<u64>, scanned: u64) -> Items {
         Items { limit, scanned, asked: 0 }
     }
 
-    /// Items scanned, and the limit, where it is reached.
+    /// The items scanned and the limit, if the limit is reached.
     pub(crate) fn exhausted(&self) -> Option<(u64, u64)> {
         self.limit.filter(|limit| self.scanned >= *limit).map(|limit| (self.scanned, limit))
     }
 
-    /// Asks for a page of up to so many items.
+    /// Asks for a page of up to this number of items.
     pub(crate) fn ask(&mut self, page: u32) -> Leave {
         let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.scanned + self.asked));
         match u32::try_from(left).unwrap_or(u32::MAX).min(page) {
@@ -43,12 +43,12 @@ impl Items {
         }
     }
 
-    /// Items that a page does not need, or that were given up with it, are free again.
+    /// Frees items that a page does not need, or that were given up with it.
     pub(crate) fn give_back(&mut self, items: u64) {
         self.asked = self.asked.saturating_sub(items);
     }
 
-    /// A page of so many items is done.
+    /// A page of this number of items is done.
     pub(crate) fn done(&mut self, items: u64) {
         self.give_back(items);
         self.scanned += items;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_page_is_as_large_as_what_is_left() {
+    fn the_last_page_gets_only_what_is_left() {
         let mut items = Items::new(Some(100), 20);
         assert_eq!(items.ask(50), Leave::Items(50));
         assert_eq!(items.ask(50), Leave::Items(30));

@@ -1,9 +1,9 @@
 //! What a run may spend and scan over all its sessions: `[limits] max_wcu`, `max_cost_usd` and `max_items`.
 //!
 //! Capacity is reserved in slices, durably, before it is used ([`SpendLedger::reserve`]). When the process is killed,
-//! the open slice counts as spent; after an orderly end only what was used does. So no sequence of kills spends more than
-//! a limit, as far as the estimates of single requests hold; a kill wastes a slice at most. Without a limit nothing is
-//! reserved, and what is spent is only counted.
+//! the open slice counts as spent; after an orderly end only the used part does. So no sequence of kills spends more
+//! than a limit, as long as the estimates of single requests are right, and a kill wastes at most one slice. Without a
+//! limit nothing is reserved, and spending is only counted.
 
 mod items;
 mod ledger;
@@ -21,18 +21,18 @@ use crate::plan::Limits;
 use crate::ratelimit::{Budget, Waiters};
 use crate::state::{Reservation, SessionId, Spend, SpendLedger, SpendState};
 
-/// What a job may spend. Until [`Allowance::begin`] it belongs to no run, and nothing is limited: a dry run writes nothing.
+/// What a job may spend. Until [`Allowance::begin`] it belongs to no run and limits nothing: a dry run writes nothing.
 pub struct Allowance {
     bounds: Bounds,
     max_items: Option<u64>,
     prices: UnitPrices,
     books: Mutex<Books>,
-    /// First come, first served: a large request is not starved by small ones while a slice is being reserved.
+    /// First come, first served: small requests do not starve a large one while a slice is being reserved.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
-    /// Who waits for leave to read more items.
+    /// Pages that wait for permission to read more items.
     wait_for_items: Waiters,
-    /// Who waits for leave to spend; of many, only the first in turn is counted.
+    /// Requests that wait for permission to spend. Of many, only the first in turn is counted.
     wait_to_spend: Waiters,
 }
 
@@ -40,12 +40,13 @@ pub struct Allowance {
 struct Books {
     ledger: Ledger,
     items: Items,
-    /// Of what is spent: slices that killed processes had open.
+    /// The part of what is spent that killed processes had reserved.
     lost: Spend,
     keeper: Option<(Arc<dyn SpendLedger>, SessionId)>,
 }
 
-/// Capacity that a request may use. Dropped before it is sent, it is free again; dropped after that, all of it is spent.
+/// Capacity that a request may use. If it is dropped before the request is sent, it is free again; after that, all of
+/// it is spent.
 #[must_use = "a grant is settled against what the request consumed"]
 pub(crate) struct Grant {
     allowance: Arc<Allowance>,
@@ -54,14 +55,14 @@ pub(crate) struct Grant {
     settled: bool,
 }
 
-/// Items that a page may have. Dropped before the page is committed, they are free again.
+/// Items that a page may have. If they are dropped before the page is committed, they are free again.
 #[must_use = "items are given back, or done"]
 pub(crate) struct PageLeave {
     allowance: Arc<Allowance>,
     items: u32,
 }
 
-/// How much is reserved at once, where there is a limit to reserve for: what a kill wastes at most.
+/// How much is reserved at a time if there is a limit to reserve for. A kill wastes at most this much.
 pub fn slice(limits: &Limits, budget: Budget, prices: UnitPrices) -> Option<Spend> {
     Bounds::new(limits, budget, prices).slice()
 }
@@ -81,28 +82,30 @@ impl Allowance {
         })
     }
 
-    /// What units are counted at.
+    /// The prices at which units are counted.
     pub fn prices(&self) -> UnitPrices {
         self.prices
     }
 
-    /// Begins this session of a run that has already spent `before` and scanned `scanned` items. The limits hold from here
-    /// on.
+    /// Begins this session of a run that has already spent `before` and scanned `scanned` items. The limits apply from
+    /// here on.
     pub fn begin(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, scanned: u64) {
         let SpendState { spent, lost, .. } = before;
-        let (ledger, items) = (Ledger::new(self.bounds, spent), Items::new(self.max_items, scanned));
+        let ledger = Ledger::new(self.bounds, spent);
+        let items = Items::new(self.max_items, scanned);
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
-    /// Begins this session, which may spend as much as a new run on top of `from`, what the run had spent when the look
-    /// began. It may scan any number of items.
+    /// Begins this session, which may spend as much as a new run on top of `from`: what the run had spent when the pass
+    /// over the table began. It may scan any number of items.
     pub fn begin_beside(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, from: Spend) {
         let SpendState { spent, lost, .. } = before;
-        let (ledger, items) = (Ledger::new(self.bounds.beside(from), spent), Items::default());
+        let ledger = Ledger::new(self.bounds.beside(from), spent);
+        let items = Items::default();
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
-    /// The limit that leaves nothing to begin with: not one write unit, or not one item.
+    /// The limit that leaves nothing to start with: less than one write unit, or no item.
     pub fn exhausted(&self) -> Option<StopReason> {
         let books = self.books();
         let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
@@ -114,25 +117,22 @@ impl Allowance {
         self.books().ledger.spent()
     }
 
-    /// What somebody waits for here, in words.
+    /// What requests or pages wait for here, in words.
     pub fn waiting(&self) -> Option<&'static str> {
         let spends = self.wait_to_spend.count() > 0;
         if spends && self.books().ledger.is_reserving() {
-            return Some("the next slice of what it may spend to be stored");
+            return Some("the next slice of the spending limit to be stored");
         }
-        // The rest goes to whom a request or a page in flight leaves some.
+        // Other waiters get what a request or a page in flight gives back.
         let nearly = [
             (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
-            (
-                self.wait_for_items.count() > 0,
-                "pages on their way: they may have all that is left of [limits] max_items",
-            ),
+            (self.wait_for_items.count() > 0, "pages in progress: they may use all that is left of [limits] max_items"),
         ];
         nearly.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
     }
 
-    /// Ends the session: gives what was spent, when no reservation is on its way any more. To be called when nothing more
-    /// is sent.
+    /// Ends the session: returns what was spent as soon as no reservation is pending. Call it when nothing more is
+    /// sent.
     pub async fn end(&self) -> Spend {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -148,7 +148,7 @@ impl Allowance {
         }
     }
 
-    /// Waits until a write of so many units is within the limits. Stops the run when it never will be.
+    /// Waits until a write of this number of units is within the limits. Stops the run if it never will be.
     pub(crate) async fn write(self: &Arc<Self>, units: Units, stop: &Stopper) -> Result<Grant, Stopped> {
         self.take(Spend { write: units, read: 0.0 }, stop).await
     }
@@ -158,8 +158,8 @@ impl Allowance {
         self.take(Spend { write: 0.0, read: units }, stop).await
     }
 
-    /// Waits until a page may have items: as many as it asks for, or what is left. Stops the run when none are, and no
-    /// page on its way can give any back.
+    /// Waits until a page may have items: as many as it asks for, or what is left. Stops the run if no items are left
+    /// and no uncommitted page can give any back.
     pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<PageLeave, Stopped> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -220,10 +220,12 @@ impl Allowance {
         Grant { allowance: Arc::clone(self), need, sent: false, settled: false }
     }
 
-    /// Makes a reservation durable, in a task of its own: whoever asked for it may go away. Whatever becomes of it, it is
-    /// answered for, so that nobody waits for it any more.
+    /// Makes a reservation durable in a task of its own, because the request that asked for it may be dropped. Whatever
+    /// the result, the reservation ends, so that nobody waits for it forever.
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
-        let (me, stop, keeper) = (Arc::clone(self), stop.clone(), self.books().keeper.clone());
+        let me = Arc::clone(self);
+        let stop = stop.clone();
+        let keeper = self.books().keeper.clone();
         let storing = tokio::spawn(async move {
             match keeper {
                 Some((keeper, session)) => keeper.reserve(session, reservation).await,
@@ -293,7 +295,7 @@ impl PageLeave {
         self.items
     }
 
-    /// The page had so many; the others are free again.
+    /// The page had this number of items; the others are free again.
     pub(crate) fn had(&mut self, items: usize) {
         let had = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
         self.allowance.books().items.give_back(u64::from(self.items - had));

@@ -1,4 +1,4 @@
-//! Who waits for what: a store that is slow, fails, or remembers what it was told.
+//! Which requests wait for what, with a store that is slow, fails, or remembers its reservations.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const PRICES: UnitPrices =
 
 const SESSION: SessionId = SessionId { run: RunId::from_number(1), epoch: 1 };
 
-/// A store in memory, with a disk that takes a while.
+/// A store in memory with a slow disk.
 #[derive(Default)]
 struct Slow {
     state: Mutex<SpendState>,
@@ -50,7 +50,7 @@ impl SpendLedger for Slow {
 }
 
 impl Slow {
-    /// What may have been spent, should the process die now.
+    /// The most that may have been spent if the process dies now.
     fn at_most(&self) -> Units {
         let state = self.state.lock().unwrap();
         state.spent.write + state.slice.write
@@ -68,10 +68,14 @@ fn writes(write: Units) -> Spend {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_granted_before_its_slice_is_durable() {
-    let (store, allowance, stop) = (Arc::new(Slow::default()), allowance(Some(5_000.0), None), Stopper::default());
+    let store = Arc::new(Slow::default());
+    let allowance = allowance(Some(5_000.0), None);
+    let stop = Stopper::default();
     allowance.begin(store.clone(), SESSION, SpendState { spent: writes(100.0), ..SpendState::default() }, 0);
     let workers = (0..64).map(|_| {
-        let (store, allowance, stop) = (Arc::clone(&store), Arc::clone(&allowance), stop.clone());
+        let store = Arc::clone(&store);
+        let allowance = Arc::clone(&allowance);
+        let stop = stop.clone();
         tokio::spawn(async move {
             let mut written = 0.0;
             while let Ok(mut grant) = allowance.write(1.0, &stop).await {
@@ -87,7 +91,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
     let written: Units = futures::future::join_all(workers).await.into_iter().map(Result::unwrap).sum();
     assert_eq!((written, allowance.end().await), (4_900.0, writes(5_000.0)));
     assert_eq!(stop.reason(), Some(&StopReason::MaxWcu { spent: 5_000.0, lost: 0.0, limit: 5_000.0 }));
-    // A slice of 50 at a time, each reserved when half of the last one is left.
+    // A slice has 50 units. The next one is reserved when half of the last is left.
     let reservations = *store.reservations.lock().unwrap();
     assert!((98..=220).contains(&reservations), "{reservations}");
 }
@@ -95,7 +99,8 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
 #[tokio::test(start_paused = true)]
 async fn a_slice_that_cannot_be_stored_stops_the_run() {
     let store = Arc::new(Slow { fails: true, ..Slow::default() });
-    let (allowance, stop) = (allowance(Some(100.0), None), Stopper::default());
+    let allowance = allowance(Some(100.0), None);
+    let stop = Stopper::default();
     allowance.begin(store, SESSION, SpendState::default(), 0);
     assert!(allowance.write(1.0, &stop).await.is_err());
     assert!(matches!(stop.reason(), Some(StopReason::Store(why)) if why.contains("disk is full")));
@@ -103,11 +108,13 @@ async fn a_slice_that_cannot_be_stored_stops_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_to_spend_says_for_what() {
-    let (allowance, stop) = (allowance(Some(20.0), None), Stopper::default());
+async fn a_request_that_waits_to_spend_says_for_what() {
+    let allowance = allowance(Some(20.0), None);
+    let stop = Stopper::default();
     allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
     let write = |units| {
-        let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
+        let allowance = Arc::clone(&allowance);
+        let stop = stop.clone();
         tokio::spawn(async move { allowance.write(units, &stop).await.unwrap() })
     };
     let first = write(15.0);
@@ -123,21 +130,22 @@ async fn whoever_waits_to_spend_says_for_what() {
     assert_eq!(allowance.waiting(), None);
 }
 
-/// A reservation that nobody answers for would be waited for as long as the process lives.
+/// If nobody ended a failed reservation, requests would wait for it as long as the process lives.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_stops_the_run_and_its_end_is_reached() {
+async fn a_store_that_panics_stops_the_run_and_the_session_can_end() {
     let store = Arc::new(Slow { panics: true, ..Slow::default() });
-    let (allowance, stop) = (allowance(Some(100.0), None), Stopper::default());
+    let allowance = allowance(Some(100.0), None);
+    let stop = Stopper::default();
     allowance.begin(store, SESSION, SpendState::default(), 0);
     let asked = tokio::time::timeout(Duration::from_secs(60), allowance.write(1.0, &stop));
-    assert!(asked.await.expect("it is told").is_err());
+    assert!(asked.await.expect("the request gets an answer").is_err());
     assert!(matches!(stop.reason(), Some(StopReason::Internal(why)) if why.contains("the store has a fault")));
     let ended = tokio::time::timeout(Duration::from_secs(60), allowance.end());
     assert_eq!(ended.await, Ok(Spend::default()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_killed_processes_had_reserved_is_named_where_it_counts() {
+async fn a_stop_reason_names_what_killed_processes_had_reserved() {
     let lost = Spend { write: 30.0, read: 8.0 };
     let before = SpendState { spent: Spend { write: 100.0, read: 20.0 }, lost, ..SpendState::default() };
     let named = |max_wcu, max_cost_usd, before| {
@@ -145,26 +153,30 @@ async fn what_killed_processes_had_reserved_is_named_where_it_counts() {
         let prices = UnitPrices { write_per_million: 1e6, read_per_million: 5e5, ..PRICES };
         let allowance = Allowance::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, prices);
         allowance.begin(Arc::new(Slow::default()), SESSION, before, 0);
-        let at_once = allowance.exhausted().unwrap();
+        let before_sending = allowance.exhausted().unwrap();
         async move {
             let stop = Stopper::default();
             assert!(allowance.write(1.0, &stop).await.is_err());
-            assert_eq!(stop.reason(), Some(&at_once));
-            at_once.to_string()
+            assert_eq!(stop.reason(), Some(&before_sending));
+            before_sending.to_string()
         }
     };
     let text = named(Some(100.0), None, before).await;
-    assert!(text.starts_with("it has spent 100 write units (of which up to 30 only reserved when a process"), "{text}");
+    assert!(
+        text.starts_with("it has spent 100 write units (including up to 30 only reserved when a process"),
+        "{text}"
+    );
     let text = named(None, Some(110.0), before).await;
-    assert!(text.starts_with("it has cost about $110.000000 (of which up to $34.000000 only reserved"), "{text}");
+    assert!(text.starts_with("it has cost about $110.000000 (including up to $34.000000 only reserved"), "{text}");
     let whole = SpendState { lost: Spend::default(), ..before };
     let text = named(Some(100.0), None, whole).await;
     assert!(text.starts_with("it has spent 100 write units, and the next write"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent() {
-    let (allowance, stop) = (allowance(Some(10.0), None), Stopper::default());
+async fn a_grant_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent() {
+    let allowance = allowance(Some(10.0), None);
+    let stop = Stopper::default();
     allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
     drop(allowance.write(10.0, &stop).await.unwrap());
     assert_eq!(allowance.spent(), Spend::default());
@@ -179,10 +191,12 @@ async fn what_is_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent()
 
 #[tokio::test(start_paused = true)]
 async fn a_large_write_is_not_starved_while_slices_are_reserved() {
-    let (allowance, stop) = (allowance(Some(100_000.0), None), Stopper::default());
+    let allowance = allowance(Some(100_000.0), None);
+    let stop = Stopper::default();
     allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
     for _ in 0..64 {
-        let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
+        let allowance = Arc::clone(&allowance);
+        let stop = stop.clone();
         tokio::spawn(async move {
             while let Ok(mut grant) = allowance.write(1.0, &stop).await {
                 grant.send();
@@ -199,7 +213,8 @@ async fn a_large_write_is_not_starved_while_slices_are_reserved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
-    let (allowance, stop) = (allowance(Some(1.0), Some(1)), Stopper::default());
+    let allowance = allowance(Some(1.0), Some(1));
+    let stop = Stopper::default();
     allowance.write(50.0, &stop).await.unwrap().settle(writes(50.0));
     assert_eq!(allowance.items(250, &stop).await.unwrap().items(), 250);
     allowance.begin(Arc::new(Slow { fails: true, ..Slow::default() }), SESSION, SpendState::default(), 0);
@@ -209,18 +224,20 @@ async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
 
 #[tokio::test(start_paused = true)]
 async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
-    let (allowance, stop) = (allowance(None, Some(100)), Stopper::default());
+    let allowance = allowance(None, Some(100));
+    let stop = Stopper::default();
     allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 40);
     let mut first = allowance.items(50, &stop).await.unwrap();
     let second = allowance.items(50, &stop).await.unwrap();
     assert_eq!((first.items(), second.items()), (50, 10));
     let third = tokio::spawn({
-        let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
+        let allowance = Arc::clone(&allowance);
+        let stop = stop.clone();
         async move { allowance.items(50, &stop).await.map(|leave| leave.items()) }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!third.is_finished(), "what the pages on their way do not need is waited for");
-    assert!(allowance.waiting().is_some_and(|what| what.starts_with("pages on their way")));
+    assert!(!third.is_finished(), "it waits for what the uncommitted pages may give back");
+    assert!(allowance.waiting().is_some_and(|what| what.starts_with("pages in progress")));
     first.had(45);
     assert_eq!(third.await.unwrap(), Ok(5), "and its page was given up at once");
     assert_eq!(allowance.waiting(), None);

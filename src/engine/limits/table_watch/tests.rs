@@ -9,10 +9,10 @@ use crate::engine::Job;
 use crate::item::{IndexSchema, ItemKey, KeyAttribute, Projection};
 use crate::preflight::run_changes;
 
-/// A look's interval.
+/// The interval between two descriptions.
 const EVERY: Duration = Duration::from_secs(120);
 
-/// What a table answers to one look; the last answer is given again and again.
+/// What a table answers when it is described. The last answer is repeated.
 #[derive(Clone)]
 enum Answer {
     Described(Box<TableDescription>),
@@ -98,7 +98,8 @@ fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc
         "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n[[change]]\nmove = \"old\"\nto = \"new\"\n\
          [capacity]\n{capacity}\n"
     );
-    let (plan, description) = (crate::plan::load("plan", &text).unwrap().plan, described(100.0));
+    let plan = crate::plan::load("plan", &text).unwrap().plan;
+    let description = described(100.0);
     let changes = run_changes(&plan, &description).unwrap();
     let budgets = crate::ratelimit::resolve(&plan.capacity, &description).unwrap().budgets;
     let table = Arc::new(Described(Mutex::new(answers.into_iter().collect())));
@@ -125,7 +126,7 @@ fn throttled() -> TableError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_table_that_is_not_the_same_or_cannot_be_worked_on_stops_the_run() {
+async fn a_replaced_or_unusable_table_stops_the_run() {
     let with = |change: fn(&mut TableDescription)| {
         let mut now = described(100.0);
         change(&mut now);
@@ -162,7 +163,7 @@ async fn a_table_that_is_not_the_same_or_cannot_be_worked_on_stops_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_is_overdue_comes_before_the_work() {
+async fn an_overdue_description_is_read_before_the_work() {
     let mut job = job("write = \"80%\"", [is(TableDescription { id: Some("second".into()), ..described(100.0) })]);
     let described = Instant::now();
     looks(7.0).await;
@@ -171,11 +172,11 @@ async fn a_look_that_is_overdue_comes_before_the_work() {
     assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());
 }
 
-/// A DescribeTable that is throttled, or hangs, does not hold up the first request of the way back for longer than two
-/// seconds: the look goes on beside it.
-/// Any other pass waits for it, but no longer than a look may take.
+/// A DescribeTable call that is throttled or hangs delays the first request of an urgent job (the way back) by at most
+/// two seconds; the call goes on in the background. Any other pass waits for it, but no longer than one attempt may
+/// take.
 #[tokio::test(start_paused = true)]
-async fn a_look_that_does_not_come_holds_up_no_way_back() {
+async fn a_late_description_does_not_hold_up_the_way_back() {
     let throttles = vec![Answer::Fails(throttled()); 8];
     for answers in [vec![Answer::Never], [throttles, vec![Answer::Never]].concat()] {
         for urgent in [true, false] {
@@ -196,7 +197,7 @@ async fn a_look_that_does_not_come_holds_up_no_way_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_looks_stop_nothing_and_raise_nothing_and_after_three_it_goes_slower() {
+async fn failed_attempts_stop_nothing_and_raise_nothing_and_three_halve_the_budgets() {
     let denied = TableError::Fatal { kind: FatalKind::Permission, message: "not authorized".into() };
     for failure in [Answer::Fails(throttled()), Answer::Fails(denied), Answer::Never] {
         let (job, table) = scene("write = \"80%\"", [is(described(400.0)), failure.clone()]);
@@ -205,28 +206,28 @@ async fn failed_looks_stop_nothing_and_raise_nothing_and_after_three_it_goes_slo
         let rising = write_budget(&job);
         assert!((80.0..320.0).contains(&rising), "{rising}");
         looks(0.8).await;
-        assert!((write_budget(&job) - 320.0).abs() < 1e-9, "the way up ends before the next look");
+        assert!((write_budget(&job) - 320.0).abs() < 1e-9, "the raise ends before the next description");
         looks(1.5).await;
-        assert!((write_budget(&job) - 320.0).abs() < 1e-9, "two have failed at most");
+        assert!((write_budget(&job) - 320.0).abs() < 1e-9, "at most two attempts have failed");
         looks(2.5).await;
         assert!((write_budget(&job) - 160.0).abs() < 1e-9, "{}", write_budget(&job));
         looks(20.0).await;
-        assert!((write_budget(&job) - 160.0).abs() < 1e-9, "it is halved once");
+        assert!((write_budget(&job) - 160.0).abs() < 1e-9, "the budget is halved once");
         assert_eq!(job.stop.reason(), None);
         *table.0.lock().unwrap() = [is(described(400.0))].into();
         looks(2.0).await;
         assert!((write_budget(&job) - 320.0).abs() < 1e-9, "{}", write_budget(&job));
     }
-    // What the plan states in units does not follow the table, and nothing is known against it.
+    // A budget that the plan states in units does not follow the table, and no description contradicts it.
     let job = job("write = 60", [Answer::Never]);
     let _watch = job.requests().watch().await;
     looks(20.0).await;
     assert!((write_budget(&job) - 60.0).abs() < 1e-9);
 }
 
-/// The way up stops where it is when the next look fails.
+/// A raise stops where it is when the next attempt fails.
 #[tokio::test(start_paused = true)]
-async fn what_is_on_its_way_up_stays_where_it_is_without_a_description() {
+async fn a_raise_stays_where_it_is_without_a_description() {
     let job = job("write = \"80%\"", [is(described(400.0))]);
     let watch = job.table_watch.clone().unwrap();
     let _watch = job.requests().watch().await;
@@ -238,7 +239,7 @@ async fn what_is_on_its_way_up_stays_where_it_is_without_a_description() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stated_units_are_cut_to_what_there_is_and_come_back() {
+async fn stated_units_are_cut_to_the_capacity_and_recover() {
     let capacity = "write = 90\nper_partition_key = { write = 50 }";
     let job = job(capacity, [is(described(30.0)), is(described(500.0))]);
     let _watch = job.requests().watch().await;
@@ -253,7 +254,7 @@ async fn stated_units_are_cut_to_what_there_is_and_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_comes_and_goes_is_priced_and_is_not() {
+async fn an_index_is_priced_while_it_exists() {
     let indexed = |write| TableDescription { indexes: vec![index("by-new")], ..described(write) };
     let job = job("write = \"80%\"", [is(indexed(100.0)), is(described(100.0)), is(indexed(100.0))]);
     let _watch = job.requests().watch().await;
@@ -268,19 +269,20 @@ async fn an_index_that_comes_and_goes_is_priced_and_is_not() {
     looks(1.0).await;
     assert_eq!(cost().indexes, [(0, 1.0)]);
     let status = |name: &str| job.scopes.status().into_iter().find(|scope| scope.name == name);
-    assert!((status("by-new").unwrap().budget - 10.0).abs() < 1e-9, "a quarter of what it has");
+    assert!((status("by-new").unwrap().budget - 10.0).abs() < 1e-9, "a quarter of its capacity");
     assert_eq!(job.scopes.index_place("by-new"), Some(0));
     looks(1.0).await;
     assert_eq!(cost().indexes, []);
     looks(1.0).await;
-    assert_eq!(cost().indexes, [(0, 1.0)], "it has its place for good");
+    assert_eq!(cost().indexes, [(0, 1.0)], "it keeps its place");
 }
 
-/// With a hundred times the budget more segments are worth working on at the same time.
+/// With a hundred times the budget, more segments are worth working on at the same time.
 #[tokio::test(start_paused = true)]
 async fn a_higher_budget_gets_more_lanes() {
     let job = job("write = \"80%\"", [is(described(40_000.0))]);
-    let (requests, lanes) = (job.requests(), crate::engine::scan::lanes::Lanes::new(2, 0));
+    let requests = job.requests();
+    let lanes = crate::engine::scan::lanes::Lanes::new(2, 0);
     let _watch = requests.watch().await;
     let mut more = crate::engine::scan::lanes::MoreLanes::of(&requests);
     let seats = || std::iter::from_fn(|| lanes.seat(crate::engine::Lane::Shared)).collect::<Vec<_>>();
@@ -289,14 +291,15 @@ async fn a_higher_budget_gets_more_lanes() {
     assert_eq!((taken.len(), lanes.seat(crate::engine::Lane::Shared).is_some()), (2, true));
 }
 
-/// RUNBOOK: Ctrl-C "waits up to 10 s for what is in flight": a DescribeTable that hangs is not waited for.
+/// RUNBOOK: Ctrl-C "waits up to 10 s for requests in flight": it does not wait for a DescribeTable that hangs.
 #[tokio::test(start_paused = true)]
-async fn a_look_that_hangs_holds_up_no_stop() {
+async fn a_hanging_description_does_not_hold_up_a_stop() {
     let (mut job, _table) = scene("write = \"80%\"", vec![Answer::Never]);
     let last = Instant::now();
     looks(7.0).await;
     job.watch_table(last, EVERY);
-    let (stop, began) = (job.stop.clone(), Instant::now());
+    let stop = job.stop.clone();
+    let began = Instant::now();
     let interrupts = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(3)).await;
         stop.stop(StopReason::Interrupted);

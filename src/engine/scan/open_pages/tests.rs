@@ -1,4 +1,4 @@
-//! A stop while pages wait for items that were set aside, through a whole session.
+//! A whole session is stopped while pages wait for items that were set aside.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::item::{Item, ItemKey, Position, Value};
 use crate::ratelimit::{Budget, Budgets};
 use crate::state::{Begin, Identity, NewRun, RunStatus, SegmentStatus};
 
-/// One segment of these pages. Writes under the partition key `refused` are, and those under `slow-…` take a while.
+/// One segment of these pages. Writes to the partition key `refused` are rejected; writes to `slow-…` take a while.
 struct OneSegment {
     pages: Vec<Vec<Item>>,
     scans: Mutex<usize>,
@@ -98,11 +98,12 @@ impl Sink for OneSegment {
     }
 }
 
-/// Works on the table, two writes a second for one partition key, until it is time; and stops there.
+/// Works on the table, at two writes per second for one partition key, and stops when `when` returns true.
 async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) -> (Ended, SegmentStatus) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 1\n";
-    let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+    let plan = crate::plan::load("plan", text).unwrap().plan;
+    let description = TableDescription::of_a_test();
     let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
     let identity = Identity::of(&plan, &description);
     let new =
@@ -110,18 +111,20 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     let dir = tempfile::tempdir().unwrap();
     let store = crate::state::open(&dir.path().join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
-    let (wide, narrow) = (Budget { write: 1000.0, read: 1000.0 }, Budget { write: 2.0, read: 1000.0 });
+    let wide = Budget { write: 1000.0, read: 1000.0 };
+    let narrow = Budget { write: 2.0, read: 1000.0 };
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
     let job = Arc::new(Job::new(plan, Arc::new(changes), Tables::one(Arc::clone(table)), description, &budgets));
     let run = session.run.id;
     let working = {
-        let (job, store) = (Arc::clone(&job), store.clone());
+        let job = Arc::clone(&job);
+        let store = store.clone();
         tokio::spawn(async move { job.work(&store, &session).await })
     };
     while !when(table) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Until what was just answered has reached the worker.
+    // Let the last answers reach the worker.
     tokio::time::sleep(Duration::from_millis(50)).await;
     job.stop.stop(StopReason::Interrupted);
     let ended = working.await.unwrap().unwrap();
@@ -130,16 +133,16 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     (ended, segments.first().map_or(SegmentStatus::Pending, |(_, state)| state.status.clone()))
 }
 
-/// All pages are read, and some items of the second are written.
+/// Stops when all pages are read and some items of the second are written.
 async fn stopped_in_the_second_page(first: Item) -> (Ended, SegmentStatus) {
     let second = (1..=5).map(|n| item("hot", n, true)).collect();
     let table = OneSegment::new(vec![vec![first], second, vec![item("idle", 1, false)]]);
     let ended = stopped(&table, |table| *table.scans.lock().unwrap() >= 3 && table.written("hot") > 0).await;
-    assert!(table.written("hot") < 5, "it was stopped too late");
+    assert!(table.written("hot") < 5, "the run was stopped too late");
     ended
 }
 
-/// The first page is committed, and the third is not: the second is missing.
+/// The first page is committed. The third is not, because the second is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_is_committed_behind_one_that_was_given_up() {
     let (ended, segment) = stopped_in_the_second_page(item("first", 1, false)).await;
@@ -147,7 +150,7 @@ async fn no_page_is_committed_behind_one_that_was_given_up() {
     assert_eq!(segment, SegmentStatus::Scanning(Position::Key(key("first", 1))));
 }
 
-/// The first page is held back when the second is given up: the third must not be appended to it.
+/// The first page is held back when the second is given up. The third must not be appended to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_held_back_is_not_followed_by_a_gap() {
     let (ended, segment) = stopped_in_the_second_page(item("refused", 1, true)).await;

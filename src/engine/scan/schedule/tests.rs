@@ -7,7 +7,7 @@ use super::*;
 use crate::item::{Item, ItemKey, Position};
 use crate::machine::Rng;
 
-/// What a local scheduler answers: at once, and without an error.
+/// Unwraps an answer of the local scheduler, which answers immediately and without an error.
 fn now<T>(answer: impl Future<Output = Result<T, SchedulerError>>) -> T {
     answer.now_or_never().expect("it answers at once").unwrap()
 }
@@ -39,7 +39,7 @@ fn position() -> Position {
 }
 
 proptest! {
-    /// Each segment is handed out once, and none but these.
+    /// Each segment is handed out exactly once.
     #[test]
     fn the_order_is_a_permutation(total in 1_u32..2_000) {
         let handed_out = drain(&LocalScheduler::new(total), Lane::Shared);
@@ -47,7 +47,8 @@ proptest! {
         prop_assert_eq!(handed_out.into_iter().collect::<BTreeSet<_>>(), (0..total).collect());
     }
 
-    /// Of a power of two of segments, any aligned 2^k consecutive ones lie in distinct 2^k-ths of the hash space.
+    /// If the number of segments is a power of two, any aligned 2^k consecutive ones lie in distinct 2^k-ths of the
+    /// hash space.
     #[test]
     fn aligned_runs_have_one_in_each_part(bits in 0_u32..13, k in 0_u32..13, run in any::<usize>()) {
         let k = k.min(bits);
@@ -57,11 +58,12 @@ proptest! {
         prop_assert_eq!(parts, (0..1 << k).collect());
     }
 
-    /// Whatever the number of segments and whichever of them end first: of 2^k that are worked on at the same time, no
-    /// part of the hash space that should have four has more than eight, until half is handed out.
+    /// For any number of segments that end in any order: until half of them are handed out, no part of the hash space
+    /// that should have four of the 2^k active segments has more than eight.
     #[test]
-    fn what_is_worked_on_is_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
-        let (scheduler, mut rng) = (LocalScheduler::new(total), Rng::with_seed(ends));
+    fn active_segments_are_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
+        let scheduler = LocalScheduler::new(total);
+        let mut rng = Rng::with_seed(ends);
         let mut active = Vec::new();
         for _ in 0..total / 2 {
             active.push(next(&scheduler, Lane::Shared).unwrap());
@@ -75,15 +77,17 @@ proptest! {
         }
     }
 
-    /// Whatever is learnt, in whatever order, and however late: each segment is handed out once, and named to the
-    /// survey at most once.
+    /// Whatever is learnt, in whatever order and however late: each segment is handed out once, and the survey gets it
+    /// at most once.
     #[test]
     fn nothing_is_lost_or_handed_out_twice(
         total in 1_u32..200,
         steps in proptest::collection::vec((0_u8..4, 0_u8..3), 0..600),
     ) {
         let scheduler = LocalScheduler::new(total);
-        let (mut asked, mut named, mut out) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let mut asked = Vec::new();
+        let mut named = BTreeSet::new();
+        let mut out = BTreeSet::new();
         for (step, told) in steps {
             match step {
                 0 => if let Some(segment) = next_unknown(&scheduler) {
@@ -110,8 +114,8 @@ proptest! {
 }
 
 proptest! {
-    /// Over all sessions of a run, some of them killed: a unit has one holder at a time, a later session leases it under a
-    /// higher epoch and from what is committed, and every unit is leased until it is done.
+    /// Over all sessions of a run, some of them killed: a unit has one holder at a time. A later session leases it with
+    /// a higher epoch and from its committed state. Every unit is leased until it is done.
     #[test]
     fn a_unit_has_one_holder_and_every_unit_is_leased_until_done(
         total in 1_u32..60,
@@ -168,11 +172,11 @@ fn begun_segments_come_first_and_the_longest_before_the_others() {
 
     let mut unknown = LocalScheduler::new(2);
     unknown.note(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
-    assert_eq!(next(&unknown, Lane::Large), None, "all may be so long");
+    assert_eq!(next(&unknown, Lane::Large), None, "all segments may be this long");
 }
 
 #[test]
-fn what_is_known_goes_over_the_order() {
+fn knowledge_overrides_the_order() {
     let scheduler = LocalScheduler::new(8);
     let asked: Vec<u32> = std::iter::from_fn(|| next_unknown(&scheduler)).take(5).collect();
     assert_eq!(asked, [0, 4, 2, 6, 1], "the survey reads in the same order");

@@ -1,4 +1,4 @@
-//! Whole sweeps in virtual time over a table in memory: what is read when, and where work begins.
+//! Whole sweeps in virtual time over a table in memory: what they read when, and which segments begin first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,16 +26,16 @@ use crate::state::{SegmentState, SegmentStatus};
 
 mod failing;
 
-/// A read takes so long.
+/// How long a read takes.
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// Writing an item takes so long, whatever else goes on: the pace of a partition key with 250 WCU/s.
+/// How long writing an item takes, whatever else is running: the pace of a partition key with 250 WCU/s.
 const WRITE: Duration = Duration::from_millis(4);
 
-/// Items of an ordinary segment, each of another partition key.
+/// Items of an ordinary segment, each with a different partition key.
 const ORDINARY: usize = 200;
 
-/// A request for a page, and when it came.
+/// A request for a page, and when it arrived.
 #[derive(Debug, Clone, PartialEq)]
 struct Asked {
     at: Duration,
@@ -44,7 +44,7 @@ struct Asked {
     keys_only: bool,
 }
 
-/// Partition keys by segment. Throttles the survey for as long as `throttles` says.
+/// Partition keys by segment. The table throttles the survey until `throttles` has passed.
 struct MemoryTable {
     segments: Vec<Vec<String>>,
     began: Instant,
@@ -64,7 +64,7 @@ impl MemoryTable {
         let item = |key: &String| Item::from([("pk".to_owned(), Value::S(key.clone()))]);
         let next = || ItemKey::new([("place".to_owned(), Value::S(end.to_string()))].into());
         let full = end - start == request.limit.unwrap() as usize;
-        // A quarter of a unit for each item of 1 KB, read eventually consistently; half a unit at least.
+        // An eighth of a unit for each item of 1 KB, read eventually consistently; at least half a unit.
         let units = ((end - start) as f64 / 8.0).max(0.5);
         *self.charged.lock().unwrap() += units;
         Page {
@@ -136,7 +136,7 @@ impl CommitPage<ItemOutcomes> for Slow {
     }
 }
 
-/// A sweep to be.
+/// The settings of a sweep.
 struct Scene {
     table: MemoryTable,
     reading: Reading,
@@ -144,7 +144,7 @@ struct Scene {
     stop: Stopper,
 }
 
-/// What a sweep did.
+/// The results of a sweep.
 struct Swept {
     took: Duration,
     asked: Vec<Asked>,
@@ -155,8 +155,8 @@ struct Swept {
 }
 
 impl Scene {
-    /// Ordinary segments, four at a time and two large ones beside them; in these, an item collection of so many items
-    /// begins behind a few ordinary items.
+    /// A scene with ordinary segments, four shared lanes and two large ones. In each segment of `collections`, an item
+    /// collection of the given size begins after a few ordinary items.
     fn of(segments: u32, collections: &[(u32, usize)]) -> Scene {
         let ordinary = |segment: u32| (0..ORDINARY).map(move |n| format!("{segment}-{n}"));
         let mut keys: Vec<Vec<String>> = (0..segments).map(|segment| ordinary(segment).collect()).collect();
@@ -199,11 +199,12 @@ impl Scene {
             cap: Duration::from_secs(20),
             give_up_after: Duration::from_secs(900),
         };
-        // Budgets that bind nothing: time passes in the handler and in the table.
+        // These budgets limit nothing: time passes only in the handler and in the table.
         let all = Budget { write: 1e5, read: 1e5 };
         let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
         let scopes = Scopes::new(&budgets, &[], Feedback::default());
-        let (stop, progress_of) = (self.stop.clone(), Arc::clone(&progress));
+        let stop = self.stop.clone();
+        let progress_of = Arc::clone(&progress);
         let limits = Limits {
             max_failures: 0,
             max_wcu: None,
@@ -213,7 +214,8 @@ impl Scene {
             window: None,
         };
         let prices = UnitPrices::of(&TableDescription::of_a_test(), &Prices::default());
-        let (allowance, work_window) = (Allowance::new(&limits, all, prices), WorkWindow::new(&limits, clock::wall()));
+        let allowance = Allowance::new(&limits, all, prices);
+        let work_window = WorkWindow::new(&limits, clock::wall());
         let requests = Requests::new(
             table.clone(),
             table.clone(),
@@ -223,7 +225,8 @@ impl Scene {
             progress_of,
         );
         sweep(self.reading, scheduler, &requests, handler.clone()).await;
-        let (asked, charged) = (table.asked.lock().unwrap().clone(), *table.charged.lock().unwrap());
+        let asked = table.asked.lock().unwrap().clone();
+        let charged = *table.charged.lock().unwrap();
         Swept {
             took: table.began.elapsed(),
             asked,
@@ -247,8 +250,8 @@ impl Swept {
     }
 }
 
-/// The longest job begins within the time of the survey, though it is the last of the order, and the run takes no longer
-/// than it does.
+/// The longest segment begins during the survey, though it is the last in the order, and the run takes no longer than
+/// that segment.
 #[tokio::test(start_paused = true)]
 async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
     const GIANT: usize = 10_000;
@@ -266,19 +269,19 @@ async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
     assert!(without.surveyed().is_empty());
 }
 
-/// Segments that are known to be large go into lanes of their own, a bounded number at a time; then into shared ones.
-/// Those that end with their first page come last.
+/// Segments known to be large begin in large lanes, a bounded number at a time, then in shared ones. Segments that end
+/// with their first page are last.
 #[tokio::test(start_paused = true)]
 async fn large_segments_begin_first_and_short_ones_last() {
     let large: Vec<(u32, usize)> = [33, 41, 35, 59, 61, 63].map(|segment| (segment, 2_000)).into();
     let mut scene = Scene::of(64, &large);
-    // 450 items of as many keys: it goes on behind a page of 400.
+    // 450 items with 450 keys: the segment continues after a page of 400.
     scene.table.segments[31] = (0..450).map(|n| format!("31-{n}")).collect();
     let swept = scene.sweep().await;
     let mut order: Vec<(Duration, u32)> = swept.began().into_iter().map(|(segment, at)| (at, segment)).collect();
     order.sort_unstable();
     let order: Vec<u32> = order.into_iter().map(|(_, segment)| segment).collect();
-    assert_eq!(order[..4], [0, 16, 32, 48], "work begins before anything is known");
+    assert_eq!(order[..4], [0, 16, 32, 48], "work begins before the survey knows anything");
     let place = |segment: u32| order.iter().position(|s| *s == segment).unwrap();
     let last_large = large.iter().map(|(segment, _)| place(*segment)).max().unwrap();
     assert!(last_large < 10 && place(31) < 11, "{order:?}");
@@ -286,25 +289,26 @@ async fn large_segments_begin_first_and_short_ones_last() {
     assert_eq!(swept.done, 64);
 }
 
-/// A segment of which nothing was known shows what it is while it is worked on.
+/// Nothing is known about a segment, and it turns out to be large while it is read.
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_turns_out_large_makes_room_for_another() {
     let mut scene = Scene::of(64, &[(0, 5_000)]);
     scene.reading.survey = None;
     let swept = scene.sweep().await;
-    assert_eq!(swept.most_active, 5, "the collection in a lane of its own, and four beside it");
+    assert_eq!(swept.most_active, 5, "the collection in a lane of its own, and four others");
     assert_eq!(swept.done, 64);
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_every_segment_has_a_lane_nothing_is_surveyed() {
+async fn nothing_is_surveyed_if_every_segment_has_a_lane() {
     let swept = Scene::of(4, &[(3, 2_000)]).sweep().await;
     assert_eq!((swept.surveyed().len(), swept.done), (0, 4));
 }
 
-/// The survey reads what is fresh when it comes to it, once; and of a resumed run only that.
+/// The survey reads each segment that is still fresh once. In a resumed run it reads only segments without a
+/// checkpoint.
 #[tokio::test(start_paused = true)]
-async fn a_resumed_run_surveys_what_has_no_checkpoint() {
+async fn a_resumed_run_surveys_only_segments_without_a_checkpoint() {
     let mut scene = Scene::of(64, &[]);
     let done = SegmentState { status: SegmentStatus::Done, pages: 1, ..SegmentState::default() };
     let key = ItemKey::new([("place".to_owned(), Value::S("100".into()))].into());
@@ -316,11 +320,11 @@ async fn a_resumed_run_surveys_what_has_no_checkpoint() {
     let surveyed: Vec<u32> = swept.surveyed().iter().map(|asked| asked.segment).collect();
     assert_eq!(surveyed.iter().copied().collect::<BTreeSet<_>>(), (30..64).collect());
     assert_eq!(surveyed.len(), 34, "each once");
-    assert!(swept.began().keys().all(|segment| *segment >= 30), "the begun ones went on where they were");
+    assert!(swept.began().keys().all(|segment| *segment >= 30), "the begun ones continued from their position");
     assert_eq!(swept.done, 44);
 }
 
-/// What the survey consumed stands in the read units of the pages that are committed.
+/// The committed pages count the read units of the survey.
 #[tokio::test(start_paused = true)]
 async fn what_the_survey_consumes_is_counted() {
     let swept = Scene::of(64, &[(63, 2_000)]).sweep().await;
@@ -331,9 +335,9 @@ async fn what_the_survey_consumes_is_counted() {
     assert!(swept.read_units > 1.8 * work, "60 of 64 first pages were read twice: {} of {work}", swept.read_units);
 }
 
-/// A survey that does not get through backs off, and the work goes on without it.
+/// A survey that is always throttled backs off, and the work continues without it.
 #[tokio::test(start_paused = true)]
-async fn a_throttled_survey_holds_up_nothing() {
+async fn a_throttled_survey_does_not_hold_up_the_work() {
     let mut scene = Scene::of(64, &[]);
     scene.table.throttles = Duration::from_secs(3_600);
     let throttled = scene.sweep().await;
@@ -346,7 +350,7 @@ async fn a_throttled_survey_holds_up_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_stops_with_the_run() {
+async fn the_survey_stops_with_the_run() {
     let mut scene = Scene::of(64, &[]);
     scene.table.throttles = Duration::from_secs(3_600);
     let stop = scene.stop.clone();
@@ -355,7 +359,7 @@ async fn it_stops_with_the_run() {
         stop.stop(StopReason::Interrupted);
     });
     let swept = scene.sweep().await;
-    // The pages under way are finished, and nothing else.
+    // Only the pages in progress are finished.
     assert!(swept.took < Duration::from_millis(1_500) + WRITE * 250, "{:?}", swept.took);
     assert!(swept.asked.iter().all(|asked| asked.at <= Duration::from_millis(1_500)));
 }
@@ -367,7 +371,7 @@ fn page(keys: &[(&str, usize)], goes_on: bool) -> Page {
 }
 
 #[test]
-fn a_first_page_tells_what_it_can() {
+fn a_first_page_shows_how_its_segment_continues() {
     for (keys, goes_on, told) in [
         (&[("a", 100)][..], false, FirstPage::Ends),
         (&[], true, FirstPage::GoesOn),
@@ -381,7 +385,7 @@ fn a_first_page_tells_what_it_can() {
 }
 
 #[test]
-fn a_survey_is_made_where_it_can_help() {
+fn a_survey_is_made_if_it_can_help() {
     let table =
         TableDescription { item_count: 1_000_000, size_bytes: 1_000_000 << 10, ..TableDescription::of_a_test() };
     let scan = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
@@ -398,7 +402,7 @@ fn a_survey_is_made_where_it_can_help() {
     let small = Budget { write: 10.0, read: 20.0 };
     assert_eq!(surveyed_items(&table, &scan, 4_000, small), Some(160), "a second of the read budget");
     let short = Budget { write: 1_000.0, read: 200.0 };
-    assert_eq!(surveyed_items(&table, &scan, 4_000, short), None, "reads are what the run waits for");
+    assert_eq!(surveyed_items(&table, &scan, 4_000, short), None, "the run waits for reads");
     let hash_only = KeySchema { sort: None, ..table.key.clone() };
     assert_eq!(surveyed_items(&TableDescription { key: hash_only, ..table }, &scan, 4_000, budget), None);
 }

@@ -1,5 +1,5 @@
-//! Items that are set aside because their partition key has to wait for its own units, so that the rest of their segment
-//! goes on.
+//! Items that are set aside because their partition key has to wait for its own units. The rest of their segment goes
+//! on.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -21,17 +21,17 @@ use crate::item::PartitionHash;
 /// The turn of a partition key.
 type Turn = Arc<Mutex<()>>;
 
-/// A place in the queue for it.
+/// A place in the queue for a turn.
 type Place = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
 
-/// Items that are set aside, by partition key, in the order of the scan.
+/// Items that are set aside, by partition key, in scan order.
 #[derive(Default)]
 pub(crate) struct SetAside {
     pub(crate) keys: BTreeMap<PartitionHash, (Turn, VecDeque<Pending>)>,
     pub(crate) bytes: usize,
 }
 
-/// The same, each with its place in the queue.
+/// The same items, each key with its place in the queue.
 pub(crate) struct Queued(Vec<(Place, VecDeque<Pending>)>);
 
 impl SetAside {
@@ -41,7 +41,7 @@ impl SetAside {
         self.keys.entry(key).or_insert_with(|| (requests.turn(key), VecDeque::new())).1.push_back(member);
     }
 
-    /// Queues them for the turns of their keys, behind the pages before theirs: those are committed first.
+    /// Queues the items for the turns of their keys, behind those of earlier pages, which are committed first.
     pub(crate) async fn queue(self) -> Queued {
         let mut queued = Vec::new();
         for (turn, waiting) in self.keys.into_values() {
@@ -55,7 +55,7 @@ impl SetAside {
 }
 
 impl Writer {
-    /// Processes what was set aside: each partition key at its own rate, its items in order.
+    /// Processes the items that were set aside: each partition key at its own rate, its items in order.
     pub(crate) async fn process_aside(
         &self,
         requests: &Requests,
@@ -79,7 +79,7 @@ impl Writer {
         while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
             let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
-            // Giving up a wait for permits takes nothing: it is begun anew.
+            // Giving up a wait for permits takes none; the wait starts again.
             tokio::select! {
                 biased;
                 Some(of_chunk) = in_progress.next() => match of_chunk {
@@ -92,7 +92,7 @@ impl Writer {
                 },
             }
         }
-        // The last one has its units: who comes next in this key may begin.
+        // The last item has its units, so the next one in line for this key may begin.
         mine.take();
         let rest = self.gather(in_progress).await;
         match rest {
@@ -105,8 +105,8 @@ impl Writer {
     }
 }
 
-/// Takes the next chunk off `waiting`: the first member, whose units the caller has taken, and those behind it whose units
-/// can be taken now.
+/// Takes the next chunk off `waiting`: the first member, whose units the caller has taken, and those after it whose
+/// units are available now.
 fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
     let mut chunk: Vec<Pending> = waiting.pop_front().into_iter().collect();
     while chunk.len() < requests.max_chunk()

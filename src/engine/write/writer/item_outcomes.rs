@@ -19,20 +19,20 @@ pub struct ItemOutcomes {
     pub failures: Vec<Failure>,
     /// Items found diverged.
     pub diverged: Vec<DivergedItem>,
-    /// Pre-images whose write was certainly refused.
+    /// Pre-images whose write was certainly not applied.
     pub refused: Vec<PreImageId>,
-    /// Writes that DynamoDB rejected, or that were not sent because one of its rules forbids them: among the failures, those
-    /// that may be the plan's fault.
+    /// Writes that DynamoDB rejected, or that were not sent because one of its rules forbids them: the failures that
+    /// may be the plan's fault.
     pub rejected_writes: u64,
     /// Items that were not written because they are signed or encrypted on the client.
     pub encrypted: u64,
 }
 
-/// The outcome of a page as far as none of its items was set aside.
+/// A page's items, processed except for those that were set aside.
 pub struct PartialOutcome<O = ItemOutcomes> {
     /// The outcomes of the items that were not set aside.
     pub outcome: O,
-    /// The others, if there are any.
+    /// The items that were set aside, if there are any.
     pub rest: Option<Rest<O>>,
 }
 
@@ -44,13 +44,13 @@ impl<O: Default> Default for PartialOutcome<O> {
 
 /// Items that are set aside because their partition key has to wait for its own units.
 pub struct Rest<O = ItemOutcomes> {
-    /// Bytes of those items: what the queue of a segment is bounded by.
+    /// Bytes of those items. They bound the queue of a segment.
     pub bytes: usize,
-    /// Processes them. To be driven to its end, whatever happens: it may have requests in flight.
+    /// Processes them. Always drive it to its end, because it may have requests in flight.
     pub outcome: BoxFuture<'static, Result<O, Stopped>>,
 }
 
-/// The end of one item's way.
+/// The end of one item's processing.
 pub(crate) enum End {
     Outcome(Outcome),
     Diverged(Vec<Path>),
@@ -58,7 +58,7 @@ pub(crate) enum End {
 }
 
 impl ItemOutcomes {
-    /// An item that gets no write, by this decision.
+    /// Counts an item that gets no write, because of this decision.
     pub(crate) fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
         if let Decision::Refused(_, rule) = &decision {
             *(if rule.is_client_encryption() { &mut self.encrypted } else { &mut self.rejected_writes }) += 1;
@@ -87,7 +87,7 @@ impl ItemOutcomes {
         self.counts.estimated_write_units += spent.estimated_write;
     }
 
-    /// Marks the pre-images of a write that was refused. Where an attempt may have been applied, they stay valid.
+    /// Marks the pre-images of a write that was not applied. If an attempt may have been applied, they stay valid.
     pub(crate) fn refuse(&mut self, member: &mut Pending) {
         let journaled = std::mem::take(&mut member.journaled);
         if !member.ambiguous {
@@ -115,8 +115,8 @@ impl PageOutcome for ItemOutcomes {
     }
 }
 
-/// The end of an item that needs no write. After a failed condition "nothing left to change" means that somebody, perhaps
-/// this run in an attempt whose reply was lost, has made the change.
+/// The end of an item that needs no write. After a failed condition, "nothing left to change" means that somebody has
+/// made the change, perhaps this run in an attempt whose reply was lost.
 fn end_of(decision: Decision, after_condition: bool) -> End {
     match decision {
         Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),

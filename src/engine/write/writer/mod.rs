@@ -1,4 +1,4 @@
-//! From the items of a page to their outcomes: change, guarded write, permit, outcome.
+//! Turns the items of a page into outcomes: change, guarded write, permit, outcome.
 
 pub(crate) mod aside;
 mod item_outcomes;
@@ -23,24 +23,24 @@ use crate::state::{History, PreImageId, PreImageRow, SessionId, only_if_kept};
 use aside::SetAside;
 use item_outcomes::End;
 
-/// Turns items into outcomes, with the guards that design points 1–9 ask for.
+/// Turns items into outcomes, with the guards that design points 1–9 require.
 #[derive(Clone)]
 pub struct Writer {
     changes: Arc<Changes>,
     history: Arc<dyn History>,
     session: SessionId,
-    /// No pass before this one has met the items.
+    /// No earlier pass has seen the items.
     is_first_pass: bool,
 }
 
-/// A write on its way.
+/// A write that is not processed to its end yet.
 pub(crate) struct Pending {
     pub(crate) write: GuardedWrite,
     /// Its recorded pre-images.
     journaled: Vec<PreImageId>,
-    /// Whether some attempt may have been applied without our knowing.
+    /// Whether some attempt may have been applied without our knowledge.
     ambiguous: bool,
-    /// The same of this write, or of one that was planned for its item before.
+    /// Whether some attempt of this write, or of one that was planned for the item before, may have been applied.
     unclear: bool,
     replans: u32,
     attempts: Attempts,
@@ -50,7 +50,8 @@ pub(crate) struct Pending {
 
 impl Pending {
     fn new(write: GuardedWrite, record: Arc<ItemHistory>) -> Pending {
-        let (journaled, attempts) = (Vec::new(), Attempts::default());
+        let journaled = Vec::new();
+        let attempts = Attempts::default();
         Pending { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record }
     }
 }
@@ -69,19 +70,19 @@ impl Writer {
         }
     }
 
-    /// The same for the first pass: what a live writer puts at a target before the pass comes to write it counts as there
-    /// before, and is recorded so, where the plan skips.
+    /// The same writer for the first pass. If the plan skips existing values, a value that a live writer puts at a
+    /// target before the pass writes the item counts as preexisting and is recorded.
     pub fn meeting_first(self) -> Writer {
         Writer { is_first_pass: true, ..self }
     }
 
-    /// Processes the items of a page, through the requests of its segment. Those whose partition key has to wait for its own
-    /// units are set aside, so that the others go on; what is left to do for them comes back as a future. So does, in a
-    /// large lane, what is under way when the last item is begun: such a segment decides when the run ends, and does not
-    /// wait between two pages.
+    /// Processes the items of a page, through the requests of its segment. Items whose partition key has to wait for its
+    /// own units are set aside, so that the others go on; the returned future processes them. In a large lane, the future
+    /// also processes the writes that are in progress when the last item has begun: such a segment decides when the run
+    /// ends, so it must not wait between two pages.
     ///
-    /// An `Err` means that the run is stopping and the page is abandoned. Requests that were in flight have been answered by
-    /// then.
+    /// An `Err` means that the run is stopping and the page is abandoned. By then, all requests that were in flight
+    /// have been answered.
     pub async fn process(&self, items: Vec<Item>, requests: &Requests) -> Result<PartialOutcome, Stopped> {
         let mut outcomes = ItemOutcomes::default();
         let mut writes = Vec::new();
@@ -109,14 +110,15 @@ impl Writer {
             }
             match in_progress.next().await {
                 Some(Ok(more)) => outcomes.merge(more),
-                // The others are not dropped: what they have in flight is waited for, the rest they give up themselves.
+                // Do not drop the others: wait for their requests in flight. They give up the rest themselves.
                 Some(Err(Stopped)) => stopped = true,
                 None if stopped => return self.abandon(outcomes, Vec::new()).await.map(|_| PartialOutcome::default()),
                 None => break,
             }
         }
         let nothing_left = in_progress.is_empty() && aside.keys.is_empty();
-        let (bytes, aside) = (aside.bytes, aside.queue().await);
+        let bytes = aside.bytes;
+        let aside = aside.queue().await;
         let rest = (!nothing_left).then(|| Rest {
             bytes,
             outcome: async move {
@@ -136,7 +138,7 @@ impl Writer {
         Ok(PartialOutcome { outcome: outcomes, rest })
     }
 
-    /// Processes all items, whatever they have to wait for.
+    /// Processes all items, however long they have to wait.
     pub async fn process_all(&self, items: Vec<Item>, requests: &Requests) -> Result<ItemOutcomes, Stopped> {
         let PartialOutcome { outcome: mut outcomes, rest } = self.process(items, requests).await?;
         match rest {
@@ -151,8 +153,8 @@ impl Writer {
         }
     }
 
-    /// Waits for all of these. If one of them is given up because the run is stopping, all are: after what they have in
-    /// flight was answered.
+    /// Waits for all of these. If one is given up because the run is stopping, the result of all is given up, after
+    /// their requests in flight have been answered.
     pub(crate) async fn gather<F>(&self, mut in_progress: FuturesUnordered<F>) -> Result<ItemOutcomes, Stopped>
     where
         F: Future<Output = Result<ItemOutcomes, Stopped>>,
@@ -168,7 +170,7 @@ impl Writer {
         if stopped { self.abandon(outcomes, Vec::new()).await } else { Ok(outcomes) }
     }
 
-    /// The recorded history of these items, in their order. It is read for a whole page, before anything is decided.
+    /// The recorded history of these items, in the same order. It is read for a whole page before anything is decided.
     async fn history_of(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
         let Some(lookup) = self.changes.lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
@@ -181,7 +183,7 @@ impl Writer {
         Ok(records.into_iter().map(Arc::new).collect())
     }
 
-    /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
+    /// Makes the pre-images of these writes durable, unless they already are. The writes may be sent only after that.
     async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
         let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
         let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
@@ -206,8 +208,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a chunk until every member has an outcome. The caller has taken the units of its partition keys for the first
-    /// attempt.
+    /// Sends a chunk until every member has an outcome. The caller has taken the units of its partition keys for the
+    /// first attempt.
     pub(crate) async fn write_chunk(
         &self,
         requests: &Requests,
@@ -255,7 +257,7 @@ impl Writer {
                         outcomes.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
                     }
                     Err(error) => {
-                        // What is not DynamoDB's own answer does not say that the write was not applied.
+                        // An error that does not come from DynamoDB does not prove that the write was not applied.
                         member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
                         outcomes.refuse(&mut member);
                         requests.progress().request_failed(&error.to_string());
@@ -265,7 +267,7 @@ impl Writer {
                 }
             }
             pending = again;
-            // The one that has failed most often decides how long to wait and when to give up.
+            // The member that has failed most often decides how long to wait and when to give up.
             if let (Some(error), Some(worst)) = (failed, pending.iter_mut().max_by_key(|m| m.attempts.failed))
                 && requests.after_failure(&error, &mut worst.attempts).await.is_err()
             {
@@ -275,8 +277,8 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Gives up a chunk because the run is stopping. Its page will not be committed, so what is certain of pre-images is
-    /// stored now: a rollback must not restore what no write has destroyed.
+    /// Gives up a chunk because the run is stopping. Its page will not be committed, so what is certain about
+    /// pre-images is stored now: a rollback must not restore a value that no write has destroyed.
     pub(crate) async fn abandon(
         &self,
         mut outcomes: ItemOutcomes,
@@ -290,7 +292,7 @@ impl Writer {
     }
 
     fn key_of(&self, item: &Item) -> ItemKey {
-        // A stored item always has its key; without one `decide` rejects it, and it is listed under what there is.
+        // A stored item always has its key. Without one, `decide` rejects it, and it is listed under an empty key.
         self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
     }
 }
@@ -301,15 +303,15 @@ async fn write_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Resu
     writer.write_chunk(requests, chunk).await
 }
 
-/// The next writes that can be sent together: the units of their partition keys are taken. Those whose key has to wait
-/// are set aside one by one, so that no other write waits with them. A chunk ends before an item that it has already: a source
-/// may yield an item twice.
+/// The next writes that can be sent together; the units of their partition keys are taken. Writes whose key has to wait
+/// are set aside one by one, so that no other write waits with them. A chunk ends before a second write to the same
+/// item: a source may yield an item twice.
 fn next_chunk(
     writes: &mut std::vec::IntoIter<Pending>,
     requests: &Requests,
     aside: &mut SetAside,
 ) -> Option<Vec<Pending>> {
-    // Allocated for its largest size: a vector that grows keeps capacity for more members than it has.
+    // Reserve the largest size: a vector that grows keeps capacity for more members than it has.
     let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
     while chunk.len() < requests.max_chunk() && !writes.as_slice().first().is_some_and(|next| has_item(&chunk, next)) {
         let Some(write) = writes.next() else { break };

@@ -1,4 +1,4 @@
-//! After a failed condition: the item as it is now decides what comes next.
+//! After a failed condition, the item's current image decides what to do next.
 
 use super::item_outcomes::{End, ItemOutcomes};
 use super::{Pending, Writer, give_up};
@@ -8,13 +8,13 @@ use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
 use crate::state::{BaselinePage, Filled, PreImageId, only_if_kept};
 
-/// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`. Each
-/// time it waits for its permits, and an item that is written again and again changes meanwhile: of an item that changes
-/// in every other wait, one in 65,000 ends so.
+/// How often a write is planned again from the image that its failed condition returned, before the item becomes a
+/// `Conflict`. Each attempt waits for its permits, and an item that is written constantly may change meanwhile. If an
+/// item changes in every other wait, one in 65,000 ends as a conflict.
 const MAX_REPLANS: u32 = 16;
 
 impl Writer {
-    /// After a failed condition: the item as it is now decides. Returns the write to send next, if there is one.
+    /// After a failed condition, decides from the current item. Returns the write to send next, if there is one.
     pub(crate) async fn replan(
         &self,
         requests: &Requests,
@@ -26,7 +26,7 @@ impl Writer {
         outcomes.refuse(&mut member);
         let image = match image {
             Some(image) => Some(image),
-            // No image is not yet proof that the item is gone: some engines return none.
+            // A missing image does not prove that the item is gone: some engines return none.
             None => {
                 let got = requests.get(&key).await?;
                 outcomes.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
@@ -47,17 +47,18 @@ impl Writer {
             return Ok(None);
         };
         if member.replans >= MAX_REPLANS {
-            let why = format!("the item changed under each of {MAX_REPLANS} attempts");
+            let why = format!("the item changed during each of {MAX_REPLANS} attempts");
             outcomes.counts.unclear += unclear;
             outcomes.end(key, End::Failed(Outcome::Conflict, why));
             return Ok(None);
         }
-        let (replans, unclear) = (member.replans + 1, member.unclear);
+        let replans = member.replans + 1;
+        let unclear = member.unclear;
         Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
     }
 
-    /// Records targets that a live writer has filled since the first look, unless a write of this run may have: of a process
-    /// that was killed, or one without an answer.
+    /// Records targets that a live writer has filled since the baseline, unless a write of this run may have filled
+    /// them: one of a killed process, or one without a reply.
     async fn note_skipped(
         &self,
         requests: &Requests,
@@ -72,7 +73,7 @@ impl Writer {
         if targets.is_empty() {
             return Ok(());
         }
-        // It is of no page: what is there before is known by item.
+        // It belongs to no page: preexisting targets are known by item.
         let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
         let baseline = BaselinePage { filled, ..BaselinePage::empty(self.session, 0, 0) };
         self.history.record_baseline(baseline).await.map_err(|e| give_up(requests, e.to_string()))

@@ -74,10 +74,12 @@ fn item(pk: &str, sk: usize) -> Item {
 fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n";
-    let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+    let plan = crate::plan::load("plan", text).unwrap().plan;
+    let description = TableDescription::of_a_test();
     let changes = Arc::new(Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new()));
     let both = |units: f64| Budget { write: units, read: units };
-    let (wide, narrow) = (both(10_000.0), both(RATE as f64));
+    let wide = both(10_000.0);
+    let narrow = both(RATE as f64);
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
     let batched = Arc::new(Batched { began: Instant::now(), max_chunk, chunks: Mutex::default() });
     let job = Job::new(plan, Arc::clone(&changes), Tables::one(Arc::clone(&batched)), description, &budgets);
@@ -86,7 +88,7 @@ fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
     (batched, job.requests(), writer)
 }
 
-/// Every third item of a page has the partition key `hot`; the others have one each.
+/// Every third item of a page has the partition key `hot`; each of the others has its own.
 fn page(items: usize) -> Vec<Item> {
     (0..items).map(|n| if n % 3 == 1 { item("hot", n) } else { item(&format!("cold-{n}"), n) }).collect()
 }
@@ -114,7 +116,7 @@ async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
     }
 }
 
-/// Hot and cold ones: the sink asserts that no chunk has one twice.
+/// The items are hot and cold. The sink asserts that no chunk contains an item twice.
 #[tokio::test(start_paused = true)]
 async fn items_that_a_source_yields_twice_go_in_two_chunks() {
     for max_chunk in [2, 25] {

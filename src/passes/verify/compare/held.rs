@@ -1,11 +1,11 @@
-//! One change of the plan, as it is held against an image.
+//! Compares one change of the plan with an image.
 
 use crate::change::{Change, ItemHistory, Strategy};
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
 use crate::state::{Stage, Verdict};
 
-/// One change as it is held against an image.
+/// One change, prepared for comparison with an image.
 #[derive(Debug, Clone)]
 pub(super) enum Held {
     Pair {
@@ -24,7 +24,7 @@ pub(super) enum Held {
         value: Value,
         existing: Existing,
     },
-    /// It goes, unless one of these copies of it was skipped.
+    /// The path must be absent, unless one of these copies of it was skipped.
     Gone {
         path: Path,
         copies: Vec<(Path, Existing)>,
@@ -34,11 +34,11 @@ pub(super) enum Held {
 /// Which other values at a target count as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Existing {
-    /// None.
+    /// No other value.
     Held,
     /// The value that existed before the migration.
     Recorded,
-    /// Any.
+    /// Every other value.
     Done,
 }
 
@@ -51,7 +51,7 @@ impl Existing {
         }
     }
 
-    /// Whether this value, which is not the one implied, counts as done at the target.
+    /// Whether this value counts as done at the target, although it is not the implied value.
     pub(in super::super) fn counts(self, record: &ItemHistory, to: &Path, there: &Value) -> bool {
         match self {
             Existing::Held => false,
@@ -62,7 +62,7 @@ impl Existing {
 }
 
 impl Held {
-    /// The changes that imply anything at a stage.
+    /// The changes that imply something at this stage.
     pub(super) fn all(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Vec<Held> {
         changes.iter().filter_map(|change| Held::of(change, strategy, stage, truth, changes)).collect()
     }
@@ -89,7 +89,7 @@ impl Held {
         })
     }
 
-    /// Holds an item against it: where, and how it is.
+    /// Compares an item with this change. Returns the compared path and the verdict.
     pub(super) fn compare(&self, item: &Item, record: &ItemHistory) -> (&Path, Verdict) {
         match self {
             Held::Pair { old, new, truth, existing } => {
@@ -141,7 +141,7 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
     skipping.collect()
 }
 
-/// Whether what is at this copy of an old value counts as done, so that the old value is nowhere else.
+/// Whether the value at this copy counts as done although it differs, so that the old value exists nowhere else.
 pub(in super::super) fn was_skipped(
     item: &Item,
     record: &ItemHistory,

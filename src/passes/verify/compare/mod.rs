@@ -1,7 +1,7 @@
-//! What one item's image says of the plan: pure, from the image alone.
+//! Compares one item's image with the plan. Pure: it depends on the image alone, and on the item's recorded history.
 //!
-//! A pair is what a `move` or a `copy` ties together: the value at its old path and the one at its new path. One side is the
-//! [`Truth`], the other is derived from it:
+//! A pair is the two values that a `move` or a `copy` ties together: the one at its old path and the one at its new path. One
+//! side is the [`Truth`], and the other is derived from it:
 //!
 //! | old | new | truth: old | truth: new, then old | truth: new | truth: new, on the way back |
 //! | --- | --- | --- | --- | --- | --- |
@@ -11,25 +11,25 @@
 //! | a | none | missing | missing | missing | matching |
 //! | none | b | unexpected, or matching if new existed before the migration | missing, or matching likewise | missing | missing |
 //!
-//! Where only new values are written, an old value alone is one that readers do not find: nobody has given the item its new
-//! one, or somebody has written it who should not have. On the way back they will find it, and it stands. Of a new value
-//! alone it is the old one that is missing, which readers that go back would look for: also where the new one was there
-//! before the migration, because an application may have written it since.
+//! While only new values are written, readers do not find an old value without a new one: nobody gave the item its new value,
+//! or somebody wrote the old one by mistake. On the way back, readers will find it, so it stays. For a new value without an
+//! old one, the old value counts as missing, because readers that go back would look for it. This holds even if the new value
+//! existed before the migration, because an application may have written it since.
 //!
-//! After an in-place move, or a copy whose source the plan removes, nothing is left to compare the new value with. A
-//! source that is still there is missing at the target, stale there, or, if both are equal, unexpected itself. After
-//! `contract`, a move's source that is still there is unexpected, whatever the target holds, and the two sides of a copy
-//! are independent. What a `remove` names is unexpected once its phase is over (`run` in place, else `contract`).
+//! After an in-place move, or an in-place copy whose source the plan removes, there is nothing left to compare the new value
+//! with. If the source still exists, the target is missing or stale, or, if both are equal, the source itself is unexpected.
+//! After `contract`, a move's source that still exists is unexpected, whatever the target holds, and the two sides of a copy
+//! are independent. The path of a `remove` is unexpected once its phase is over (`run` in place, otherwise `contract`).
 //!
-//! With `on_existing = "skip"` an unequal new value may count as done, and the item as skipped. At a constant, and in
-//! place, every value counts as done. In a pair of an expand-contract plan, only the value that existed before the
-//! migration does (its digest is recorded), whichever side is the truth. A pair that became unequal later is stale: if
-//! only its old value was written, readers of the copy would get a value older than the last write. What `contract` left
-//! of a skipped pair matches, too.
+//! With `on_existing = "skip"`, an unequal new value may count as done, and the item as skipped. At a constant, and in place,
+//! every value counts as done. In a pair of an expand-contract plan, only the value that existed before the migration does
+//! (its digest is recorded), whichever side is the truth. A pair that became unequal later is stale: if only its old value
+//! was written, readers of the copy would get a value older than the last write. What `contract` left of a skipped pair
+//! matches, too.
 //!
-//! A `set` is held against its constant (absent: missing; another value: stale), but not under `truth: new`, on the
-//! way back or not, before `contract`: applications that write the new side alone may change a constant and insert items
-//! without it, which says nothing of whether old values are fresh. A rollback waits for a verification that finds
+//! A `set` is compared with its constant (absent: missing; another value: stale). It is not compared under `truth: new`
+//! before `contract`, on the way back or not: applications that write only the new side may change a constant, or insert
+//! items without it, and that says nothing about whether old values are fresh. A rollback waits for a verification that finds
 //! nothing.
 
 mod held;
@@ -43,14 +43,14 @@ use crate::state::{Stage, Verdict};
 use held::Held;
 pub(super) use held::{Existing, was_skipped};
 
-/// What is expected of every item: the plan's changes, ready to be held against images.
+/// What the plan implies for every item: its changes, prepared for comparison with images.
 #[derive(Debug, Clone)]
 pub struct Parity {
     held: Vec<Held>,
     split: Option<Split>,
 }
 
-/// What is held against items of keys that are read at their new attribute, while others are not.
+/// The comparison for keys whose readers use the new attribute, while readers of other keys do not.
 #[derive(Debug, Clone)]
 struct Split {
     truths: Truths,
@@ -61,19 +61,19 @@ struct Split {
 /// The result of comparing one item with the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
-    /// The worst of its changes.
+    /// The worst verdict of its changes.
     pub verdict: Verdict,
-    /// Where it is not as it should be, and how: the path that has no value, or that has the wrong one.
+    /// The paths that are wrong, and how: the path without a value, or the path with the wrong one.
     pub paths: Vec<(Path, Verdict)>,
 }
 
 impl Parity {
-    /// What these changes imply at a stage. Plans that work in place have no later stage than the first.
+    /// The parity of these changes at a stage. For plans that work in place, only the first stage exists.
     pub fn new(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Parity {
         Parity { held: Held::all(changes, strategy, stage, truth), split: None }
     }
 
-    /// The same where the truth may differ by the value of the named partition key.
+    /// The same, if the truth may depend on the value of the named partition key.
     pub fn by_key(changes: &[Change], strategy: Strategy, stage: Stage, truths: Truths, partition_key: &str) -> Parity {
         let split = |held| Split { truths, partition_key: partition_key.to_owned(), held };
         match truths {
@@ -85,12 +85,12 @@ impl Parity {
         }
     }
 
-    /// Whether nothing is implied of any item yet: every change waits for `contract`.
+    /// Whether the plan implies nothing for any item yet, because every change waits for `contract`.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// Whether an old value of this item stands without a new one, which matches only on the way back.
+    /// Whether this item has an old value without its new one, which matches only on the way back.
     pub fn leaves_old_alone(&self, item: &Item) -> bool {
         self.held.iter().any(|held| {
             matches!(held, Held::Pair { old, new, truth: Truth::NewOnTheWayBack, .. }
@@ -98,7 +98,7 @@ impl Parity {
         })
     }
 
-    /// Holds an item against it. `record` knows the targets that the item had before the migration, and their digests.
+    /// Compares an item with the plan. `record` holds the targets that the item had before the migration, with their digests.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
         let of_key = self.split.as_ref().filter(|split| split.is_of(item));
         let held = of_key.map_or(&self.held, |split| &split.held);

@@ -64,8 +64,8 @@ fn the_table_of_pairs() {
     ] {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
-            // A preexisting new value without an old one matches, as long as old values are not stale. Beside an old
-            // value, it is compared like any other.
+            // A preexisting new value without an old one matches, as long as old values are not stale. If there is an old
+            // value, the new one is compared with it like any other.
             let mut preexisting = expected;
             preexisting[4] = if truth.is_new_alone() { Missing } else { Matching };
             assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");
@@ -80,25 +80,25 @@ fn the_table_of_pairs() {
     assert_eq!(verdicts(copy(), ExpandContract, Contracted, Truth::New, false), [Matching; 5]);
 }
 
-/// Another value that counts as done, at every stage and on each side.
+/// Other values that count as done, at every stage and on each side.
 #[test]
-fn what_skip_counts_as_done() {
+fn values_that_skip_counts_as_done() {
     use Stage::{Contracted, Expanded};
     let skipping = |change: Change| change.with_existing(Skip);
     for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
         for change in [mv(), copy()].map(skipping) {
             let at = |before| verdicts(change.clone(), ExpandContract, Expanded, truth, before)[2];
-            assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the one of before");
-            // It is another one by now: a copy that became stale, or a write of an application.
+            assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the preexisting value");
+            // The value has changed since: the copy became stale, or an application wrote it.
             let parity = Parity::new(&[change], ExpandContract, Expanded, truth);
             assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &preexisting("2")).verdict, Stale);
         }
     }
-    // In place nothing tells a copy from another value, and no reader moves.
+    // In place, nothing distinguishes a copy from another value, and no reader moves.
     let in_place = [Matching, Unexpected, Skipped, Missing, Matching];
     assert_eq!(verdicts(skipping(mv()), InPlace, Expanded, Truth::Old, false), in_place);
     assert_eq!(verdicts(skipping(copy()), InPlace, Expanded, Truth::Old, false)[2], Skipped);
-    // What contract leaves.
+    // The values that contract leaves.
     let contracted = [Matching, Unexpected, Skipped, Unexpected, Matching];
     assert_eq!(verdicts(skipping(mv()), ExpandContract, Contracted, Truth::New, true), contracted);
     let item = |n: &str| item_from_json(&json!({"schema": {"N": n}})).unwrap();
@@ -107,7 +107,7 @@ fn what_skip_counts_as_done() {
     assert_eq!([verdict(&item("2")), verdict(&item("3")), verdict(&Item::new())], [Matching, Skipped, Missing]);
 }
 
-/// A copy whose source is removed with it is there alone afterwards, as after a move.
+/// An in-place copy whose source is removed leaves only the new value, like a move.
 #[test]
 fn a_copy_and_a_removal_in_place_are_a_move() {
     let [moved, copied] = [vec![mv()], vec![copy(), Change::Remove { path: path("a") }]].map(|changes| {
@@ -115,7 +115,7 @@ fn a_copy_and_a_removal_in_place_are_a_move() {
         PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &ItemHistory::default()).verdict.is_mismatch())
     });
     assert_eq!(moved, copied);
-    assert!(!copied[4], "the new value is there, and the old one is gone");
+    assert!(!copied[4], "only the new value exists");
 }
 
 #[test]
@@ -128,12 +128,15 @@ fn constants_and_removals() {
     assert_eq!(expanded(set(), json!({"schema": {"N": "2.0"}})), Matching, "numbers are compared as numbers");
     assert_eq!(expanded(set(), json!({"schema": {"S": "2"}})), Stale);
     assert_eq!(expanded(set(), json!({})), Missing);
-    assert_eq!(expanded(remove(), json!({"junk": {"S": "x"}})), Matching, "it waits for contract");
+    assert_eq!(expanded(remove(), json!({"junk": {"S": "x"}})), Matching, "removed only by contract");
     assert_eq!(verdict(remove(), ExpandContract, Stage::Contracted, json!({"junk": {"S": "x"}})), Unexpected);
     assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({"junk": {"S": "x"}})), Unexpected);
     assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({})), Matching);
     assert!(Parity::new(&[remove()], ExpandContract, Stage::Expanded, Truth::Old).is_empty());
-    assert!(Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::New).is_empty(), "it is the applications'");
+    assert!(
+        Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::New).is_empty(),
+        "applications own the constant"
+    );
     assert!(!Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::NewThenOld).is_empty());
 }
 
@@ -143,7 +146,7 @@ fn the_worst_change_counts_and_each_path_is_named() {
     let found = parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default());
     assert_eq!(found.verdict, Stale);
     assert_eq!(found.paths, [(path("d.b"), Stale), (path("schema"), Missing)]);
-    // The path is that of the side which is derived.
+    // The path is on the derived side.
     let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::New);
     assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default()).paths, [(path("a"), Stale)]);
     assert_eq!(parity.compare(&pair(None, Some("2")), &ItemHistory::default()).paths, [(path("a"), Missing)]);
@@ -153,11 +156,12 @@ fn the_worst_change_counts_and_each_path_is_named() {
     assert_eq!(parity.compare(&text, &ItemHistory::default()).verdict, Missing);
 }
 
-/// Each key is held against what its readers read: of one image, the missing value is on the other side.
+/// Each key is compared with what its readers read: for the same image, the wrong value is on different sides.
 #[test]
-fn below_100_percent_keys_are_held_each_by_its_own_truth() {
+fn below_100_percent_each_key_is_compared_by_its_own_truth() {
     let parity = Parity::by_key(&[mv()], ExpandContract, Stage::Expanded, Truths::Percent(50), "pk");
-    let (mut moved, mut others) = (0, 0);
+    let mut moved = 0;
+    let mut others = 0;
     for n in 0..40 {
         let mut unequal = pair(Some("1"), Some("2"));
         unequal.insert("pk".into(), Value::S(n.to_string()));

@@ -1,12 +1,12 @@
-//! Verifying a table: every page is held against the plan, and committed with what it came to.
+//! Verifies a table: compares every page with the plan, and commits it together with its verdicts.
 //!
-//! `--all` sweeps the table in segments, as a run does, strongly consistently: what a page says was so at one moment. A
-//! sample reads its clusters eventually consistently, at half the price, so that what does not match may only be late.
-//! Either way a suspect is read again, strongly consistently, before it counts: one that matches then, or is gone, was
-//! met between two states of a live writer.
+//! `--all` walks over the table in segments, like a run, with strongly consistent reads, so a page shows the table at one
+//! moment. A sample reads its clusters eventually consistently, at half the price, so a mismatch may only be a late replica.
+//! In both cases, a suspect is read again, strongly consistently, before it counts. If it then matches or is gone, a live
+//! writer was between two writes.
 //!
-//! A page is committed with its verdicts, its mismatching items and its start key, all or nothing: a verification that is
-//! stopped or killed goes on where it was, and counts each item once. The report is made when all segments are done.
+//! A page is committed with its verdicts, its mismatching items and its start key, all or nothing. So a verification that was
+//! stopped or killed continues where it was, and counts each item once. The report is made when all segments are done.
 
 mod shadow;
 
@@ -27,17 +27,17 @@ use crate::state::{
 };
 use shadow::Verifier;
 
-/// The phase whose segments tell where large item collections are.
+/// The phase whose segments show where large item collections are.
 const EXPAND: &str = "expand";
 
-const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so that nothing can be repaired. Nothing was \
-     read or written: verify without --repair, and run `contract` again for what it has left";
+const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
+     read or written: verify without --repair, and run `contract` again for the items that it left";
 
 /// Looks up what existed before the migration, in the recorded history of items.
 #[async_trait]
 pub trait Before: Send + Sync {
-    /// Of each of these items, in their order, the targets that had a value before the migration; with `writes`, also what the
-    /// migration wrote since.
+    /// For each of these items, in the same order, the targets that had a value before the migration. With `writes`, also
+    /// what the migration wrote since.
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
@@ -56,28 +56,28 @@ impl Before for State {
 pub struct Verified {
     /// The run as it is stored now.
     pub run: RunRecord,
-    /// What its items came to, over all sessions.
+    /// The verdicts of its items, over all sessions.
     pub counts: VerdictCounts,
-    /// The report and its hash, where it is complete.
+    /// The report and its hash, if the verification is complete.
     pub report: Option<(VerifyReport, String)>,
-    /// What it has spent, over all sessions.
+    /// Its spend over all sessions.
     pub spend: SpendRecord,
-    /// Requests of this session that DynamoDB has throttled, by scope.
+    /// Requests of this session that DynamoDB throttled, by scope.
     pub throttles: Vec<(String, u64)>,
-    /// Why it stopped before its end, if it did.
+    /// Why it stopped early, if it did.
     pub stopped: Option<StopReason>,
 }
 
-/// What a verification needs besides its job.
+/// The inputs of a verification other than its job.
 pub struct VerifyInput {
     /// Looks up what existed before the migration.
     pub before: Arc<dyn Before>,
-    /// A repair also removes values that nothing implies.
+    /// Whether a repair also removes values that nothing implies.
     pub removes: bool,
 }
 
-/// Begins a session: of the verification that was stopped, where the same is asked, else of a new one. `seed`, of which 63
-/// bits are used, draws a new sample.
+/// Begins a session of the stopped verification if the same is requested, otherwise of a new one. `seed` draws a new sample;
+/// 63 bits of it are used.
 pub async fn begin(
     job: &Job,
     store: &State,
@@ -88,10 +88,11 @@ pub async fn begin(
     if asked.repair && asked.stage == Stage::Contracted {
         return Err(StoreError::Refused(NOTHING_TO_REPAIR.to_owned()));
     }
-    let (mut total_segments, mut items) = (job.segments().segments, job.description.item_count);
+    let mut total_segments = job.segments().segments;
+    let mut items = job.description.item_count;
     let mut large = Vec::new();
     if let Some(run) = store.current_run(EXPAND).await? {
-        // Fresher than the description, which is up to six hours old.
+        // This is fresher than the description, which is up to six hours old.
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
         let mut done = Vec::new();
@@ -103,9 +104,11 @@ pub async fn begin(
         store.each_segment(run.id, &mut note).await?;
         large = large_segments(&done);
     }
-    let (mut due, mut drawn) = (total_segments, None);
+    let mut due = total_segments;
+    let mut drawn = None;
     if let Some(wanted) = asked.wanted {
-        let (seed, clusters) = (seed >> 1, split(items, total_segments));
+        let seed = seed >> 1;
+        let clusters = split(items, total_segments);
         let sample = Sample::draw(clusters, total_segments, &large, wanted, seed);
         due = u32::try_from(sample.clusters().count()).unwrap_or(u32::MAX);
         drawn = Some(Drawn { seed, run_segments: total_segments, large });
@@ -120,17 +123,18 @@ pub async fn begin(
     store.begin_verification(NewVerification { asked, drawn, due, run }, anew).await
 }
 
-/// Works on a verification until every segment that is due is done or the job is stopped, and ends the session.
+/// Works on a verification until all its segments are done or the job is stopped, and ends the session.
 ///
-/// When it returns, everything that is reported is durable. An error means that not even the end could be stored; what
-/// was committed before stays.
+/// When this returns, everything it reports is durable. An error means that not even the end could be stored; earlier commits
+/// remain.
 pub async fn verify(
     job: &Job,
     store: &State,
     record: &VerificationRecord,
     input: VerifyInput,
 ) -> Result<Verified, StoreError> {
-    let (run, removes) = (&record.run, input.removes);
+    let run = &record.run;
+    let removes = input.removes;
     job.begin_spend(store, run).await?;
     let sample = sample_of(record);
     let scheduler = match &sample {
@@ -144,15 +148,16 @@ pub async fn verify(
     let mut closed = None;
     if store.totals(run.id).await?.done == record.due {
         let looks = sample.is_none() || record.asked.repair;
-        // An error stands in the stopper like every other, and leaves what is left to the next session.
+        // The stopper holds the error, like every other reason to stop, and the next session does the rest.
         closed = if looks { verifier.close_diverged().await.ok() } else { Some(0) };
     }
     end(job, store, record, removes, sample.as_ref(), closed).await
 }
 
-/// The clusters of a sampled verification, as they were drawn when it was new.
+/// The clusters of a sampled verification, as drawn when it was new.
 fn sample_of(record: &VerificationRecord) -> Option<Sample> {
-    let (drawn, wanted) = (record.drawn.as_ref()?, record.asked.wanted?);
+    let drawn = record.drawn.as_ref()?;
+    let wanted = record.asked.wanted?;
     Some(Sample::draw(record.run.total_segments, drawn.run_segments, &drawn.large, wanted, drawn.seed))
 }
 
@@ -160,12 +165,12 @@ fn reading(job: &Job, record: &VerificationRecord) -> Reading {
     let reading = job.reading(record.run.total_segments);
     match record.asked.wanted {
         None => Reading { consistent: true, ..reading },
-        // Nothing of a cluster is worth knowing before it is read.
+        // A cluster is too small for a survey before it is read.
         Some(_) => Reading { consistent: false, survey: None, ..reading },
     }
 }
 
-/// Clusters that are not in the sample count as done.
+/// A schedule in which clusters outside the sample count as done.
 async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
@@ -176,7 +181,7 @@ async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Res
     Ok(scheduler)
 }
 
-/// Ends the session: with a report where every segment is done and so many diverged items were settled.
+/// Ends the session. It makes a report if every segment is done; `closed` is then the number of closed diverged items.
 async fn end(
     job: &Job,
     store: &State,
@@ -203,14 +208,16 @@ async fn end(
     report.new_alone = store.totals(id).await?.counts.of(Outcome::NothingToDo);
     report.ended_at = store.now();
     report.diverged_closed = closed;
-    (report.read_units, report.write_units) = (spend.state.spent.read, spend.state.spent.write);
+    report.read_units = spend.state.spent.read;
+    report.write_units = spend.state.spent.write;
     report.sample = sample.map(|sample| SampleReport::new(seed_of(record), &clusters(sample, &segments)));
     for verdict in Verdict::MISMATCHES {
         for found in store.mismatches(id, verdict, MAX_EXAMPLES).await? {
             report.examples.push(Example::new(verdict, &found.key, &found.paths, found.repaired, found.why));
         }
     }
-    let json = report.canonical().map_err(|error| StoreError::Corrupt(format!("the report has no text: {error}")))?;
+    let json =
+        report.canonical().map_err(|error| StoreError::Corrupt(format!("the report cannot be serialized: {error}")))?;
     let hash = VerifyReport::hash_of(&json);
     let run = store.finish_verification(record.run.session(), report.ended_at.clone(), json, hash.clone()).await?;
     Ok(Verified { run, counts, report: Some((report, hash)), spend, throttles, stopped: None })
@@ -226,7 +233,8 @@ fn report_of(
     segments: &[(u32, VerdictCounts)],
     counts: &VerdictCounts,
 ) -> VerifyReport {
-    let (run, asked) = (&record.run, &record.asked);
+    let run = &record.run;
+    let asked = &record.asked;
     let telling = segments.iter().filter(|(_, counts)| counts.mismatching() + counts.raced > 0);
     VerifyReport {
         schema_version: 1,

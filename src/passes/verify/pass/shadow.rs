@@ -1,4 +1,4 @@
-//! The shadow reads: each page's items, held against the plan, read again, repaired and committed.
+//! The shadow reads: compare each page's items with the plan, read suspects again, repair them and commit the page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,40 +22,42 @@ use crate::state::{
     VerdictCounts, VerificationRecord, VerifiedPages,
 };
 
-/// Suspects of a page that are read again at the same time: as many as a shared lane has writes outstanding.
+/// Number of suspects of a page that are read again at the same time: as many as the writes that a shared lane keeps
+/// outstanding.
 const AT_ONCE: usize = 8;
 
-/// Suspects that one session of `--all` reads again. Its pages are strongly consistent already, so that only a writer who
-/// writes the two sides in two requests is ever met in between; a table with more mismatches than this has another problem.
+/// Number of suspects that one session of `--all` reads again. Its pages are already strongly consistent, so a suspect can
+/// only be a race if a writer writes the two sides in two requests. A table with more mismatches than this has another
+/// problem.
 const MAX_REREADS: u64 = 10_000;
 
-/// Diverged items that are looked up in the state file at once.
+/// Number of diverged items that are looked up in the state file with one query.
 const DIVERGED_AT_ONCE: u32 = 1_000;
 
-/// Diverged items that are read again at the same time: as many requests as a large lane keeps outstanding.
+/// Number of diverged items that are read again at the same time: as many requests as a large lane keeps outstanding.
 const LOOKED_AT_ONCE: usize = 64;
 
-/// Why an item stays as it is.
-const LEFT_ALONE: &str = "left alone: what it should be cannot be told";
+/// Why a repair leaves an item as it is.
+const LEFT_ALONE: &str = "left alone: its correct value is unknown";
 
-/// The same of one that has a value which nothing implies.
+/// The same for an item with a value that nothing implies.
 const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-remove was not given";
 
-/// Holds pages against the plan, and repairs what does not match where that was asked.
+/// Compares pages with the plan, and repairs mismatches on request.
 pub(super) struct Verifier {
     parity: Parity,
     repair: Option<Repair>,
     removes: bool,
     before: Arc<dyn Before>,
-    /// What the migration wrote is looked up, too: a plan that skips tells its own copies from other values.
+    /// Whether to look up what the migration wrote, too: a plan that skips must distinguish its own copies from other values.
     skips: bool,
     store: State,
     session: SessionId,
     requests: Requests,
     key: KeySchema,
-    /// Suspects that may still be read again; none reads all of them.
+    /// How many suspects may still be read again; `None` means all.
     rereads: Option<AtomicU64>,
-    /// Items that are signed or encrypted on the client are not repaired.
+    /// Whether repairs leave out items that are signed or encrypted on the client.
     spares_encrypted: bool,
 }
 
@@ -76,7 +78,9 @@ impl Verifier {
         requests: Requests,
     ) -> Verifier {
         let VerifyInput { before, removes } = input;
-        let (plan, asked, key) = (&job.plan, &record.asked, &job.description.key);
+        let plan = &job.plan;
+        let asked = &record.asked;
+        let key = &job.description.key;
         let indexes = || job.changes.indexes().clone();
         let repair = || {
             let repair = Repair::new(&plan.changes, plan.strategy, asked.truths, key.clone(), indexes());
@@ -97,10 +101,12 @@ impl Verifier {
         }
     }
 
-    /// Returns the items of a page that do not match, each with its recorded history; the counts of the others; and how
-    /// many of the others had only the new attribute before the migration.
+    /// Returns the items of a page that do not match, each with its recorded history; the verdict counts of the others; and
+    /// the number of others that had only the new attribute before the migration.
     async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
-        let (mut suspects, mut fine, mut new_alone) = (Vec::new(), VerdictCounts::default(), 0);
+        let mut suspects = Vec::new();
+        let mut fine = VerdictCounts::default();
+        let mut new_alone = 0;
         for item in items {
             let found = self.parity.compare(&item, &ItemHistory::default());
             if found.verdict.is_mismatch() {
@@ -124,7 +130,7 @@ impl Verifier {
             let stays = suspect.found.verdict.is_mismatch();
             if !stays {
                 fine.count(suspect.found.verdict);
-                // Without the record of it, it was a value that nothing implies.
+                // Without its recorded history, the value counted as one that nothing implies.
                 new_alone += u64::from(suspect.found.verdict == Verdict::Matching);
             }
             stays
@@ -136,7 +142,7 @@ impl Verifier {
         self.before.records(keys, self.skips).await.map_err(|error| self.give_up(&error))
     }
 
-    /// Reads a suspect again; none where it matches now, or is gone. With it, the read units.
+    /// Reads a suspect again. Returns `None` if it now matches or is gone. Also returns the read units.
     async fn reread(&self, requests: &Requests, suspect: Suspect) -> Result<(Option<Suspect>, f64), Stopped> {
         if let Some(left) = &self.rereads
             && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
@@ -152,8 +158,8 @@ impl Verifier {
         Ok((again, units))
     }
 
-    /// Repairs these items; what stands against it, by the text of an item's key, for those that are not.
-    async fn mend(
+    /// Repairs these items. For those it could not repair, returns the reason by the text of the item's key.
+    async fn repair_suspects(
         &self,
         repair: &Repair,
         suspects: &[Suspect],
@@ -181,18 +187,20 @@ impl Verifier {
     /// resolved.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
-        let (mut closed, mut looked_at, mut after) = (0, 0, Cursor::START);
+        let mut closed = 0;
+        let mut looked_at = 0;
+        let mut after = Cursor::START;
         loop {
             let query = ListQuery { run: None, open_only: true, after, limit: DIVERGED_AT_ONCE };
             let open = self.store.listed_diverged(query).await.map_err(|error| self.give_up(&error))?;
             let Some(last) = open.last() else { return Ok(closed) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |record| record.id);
             looked_at += open.len() as u64;
-            // One that cannot be read stays open.
+            // A record that cannot be read stays open.
             let keys: Vec<ItemKey> = open.into_iter().flatten().map(|record| record.key).collect();
             let records = self.records(&keys).await?;
             let looks = keys.into_iter().zip(records).map(|(key, record)| self.look_at_diverged(key, record).boxed());
-            // All of them are waited for, also where one is given up because the job stops.
+            // Wait for all of them, even if one gives up because the job stops.
             let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect().await;
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
             let resolved: Vec<_> = found.into_iter().flatten().collect();
@@ -201,7 +209,7 @@ impl Verifier {
         }
     }
 
-    /// How a diverged item is settled, if it is.
+    /// How a diverged item is resolved, if it is.
     async fn look_at_diverged(
         &self,
         key: ItemKey,
@@ -209,7 +217,7 @@ impl Verifier {
     ) -> Result<Option<(ItemKey, &'static str)>, Stopped> {
         let how = match self.requests.get(&key).await?.item {
             None => Some("gone"),
-            // It is none the less what somebody may want to look at.
+            // It stays open, because somebody may still want to look at it.
             Some(item) if self.parity.leaves_old_alone(&item) => None,
             Some(item) => (!self.parity.compare(&item, &record).verdict.is_mismatch()).then_some("verified"),
         };
@@ -222,14 +230,14 @@ impl Verifier {
     }
 }
 
-/// What shadow reads found out about a number of items.
+/// The findings of shadow reads for some items.
 #[derive(Default)]
 pub(super) struct PageVerdicts {
     counts: Counts,
     verdicts: VerdictCounts,
     /// Items that did not match.
     mismatches: Vec<Mismatch>,
-    /// Pre-images whose write was certainly refused.
+    /// Pre-images whose write was certainly rejected.
     refused: Vec<PreImageId>,
 }
 
@@ -273,7 +281,7 @@ impl ProcessPage for Verifier {
         }
         let mut left = BTreeMap::new();
         if let Some(repair) = self.repair.as_ref().filter(|_| !confirmed.is_empty()) {
-            let (not_repaired, written) = self.mend(repair, &confirmed, requests).await?;
+            let (not_repaired, written) = self.repair_suspects(repair, &confirmed, requests).await?;
             left = not_repaired;
             outcome.refused = written.refused;
             outcome.counts.read_units += written.counts.read_units;
@@ -289,9 +297,9 @@ impl ProcessPage for Verifier {
             let paths = found.paths.into_iter().map(|(path, _)| path).collect();
             outcome.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
         }
-        // The outcomes that progress is told in.
+        // The outcomes for the progress display.
         let fine = outcome.verdicts.matching + outcome.verdicts.raced;
-        // The plan asks nothing of an item that had the new attribute alone.
+        // The plan has nothing to do for an item that had only the new attribute.
         (0..new_alone).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
         (new_alone..fine).for_each(|_| outcome.counts.count(Outcome::AlreadyApplied));
         (0..outcome.verdicts.skipped).for_each(|_| outcome.counts.count(Outcome::Skipped));
@@ -314,7 +322,8 @@ impl CommitPage<PageVerdicts> for Verifier {
     async fn commit(&self, pages: Pages<PageVerdicts>) -> Result<(), Stopped> {
         let Pages { segment, epoch, first, pages, next, outcome } = pages;
         let PageVerdicts { counts, verdicts, mismatches, refused } = outcome;
-        let (progress, ends) = (counts.clone(), next.is_none());
+        let progress = counts.clone();
+        let ends = next.is_none();
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
         let session = SessionId { epoch, ..self.session };
         let verified = VerifiedPages { session, segment, event, verdicts, mismatches, refused };

@@ -1,4 +1,4 @@
-//! What a plan in place leaves nothing to derive from: sources that go with the same write.
+//! In-place plans that leave nothing to derive a value from, because the same write removes the source.
 
 use super::super::compare::{Existing, was_skipped};
 use super::Repair;
@@ -6,7 +6,7 @@ use crate::change::{Change, ItemHistory, Strategy};
 use crate::item::{Item, Path};
 
 impl Repair {
-    /// Whether the source goes with the same write, so that nothing is left to derive the target from.
+    /// Whether the same write removes the source, so that nothing is left to derive the target from.
     pub(super) fn leaves_in_place(&self, change: &Change) -> bool {
         self.strategy == Strategy::InPlace
             && match change {
@@ -16,7 +16,7 @@ impl Repair {
             }
     }
 
-    /// Whether removing this path would only take a value away: none of its copies is still to be made from it.
+    /// Whether removing this path would only delete a value, because no copy still has to be made from it.
     pub(super) fn only_removed(&self, item: &Item, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         !self.changes.iter().any(|change| match change {
@@ -25,7 +25,7 @@ impl Repair {
         })
     }
 
-    /// Whether a path that the plan removes stays: one of its copies was skipped.
+    /// Whether a path that the plan removes has to stay because one of its copies was skipped.
     pub(super) fn is_left_of_a_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         self.changes.iter().any(|change| match change {

@@ -1,10 +1,11 @@
-//! What a repair wants of one mismatching item: pure. The side that is derived becomes equal to the side that is the truth.
+//! Decides what a repair writes to one mismatching item. Pure. The derived side becomes equal to the side that is the truth.
 //!
-//! Everything is compare-and-set on both values of a pair, as the image had them, and what is overwritten or removed is a
-//! pre-image: durable before the write, and in its condition. A value is copied by DynamoDB, as in `run`. Whatever a live
-//! writer does in between, it fails as a condition, and its image is decided on anew.
+//! Every write is a compare-and-set on both values of a pair, as the image had them. An overwritten or removed value is a
+//! pre-image: it is durable before the write, and in the write's condition. DynamoDB copies values itself, as in `run`.
+//! Whatever a live writer does in between, the write fails as a condition, and the repair decides again from the returned
+//! image.
 //!
-//! An item is left alone as a whole where one of its mismatching changes cannot be derived: see [`Repair::decide`].
+//! If one mismatching change of an item cannot be derived, the whole item is left alone: see [`Repair::decide`].
 
 mod in_place;
 mod pair;
@@ -19,7 +20,7 @@ use crate::cutover::{Truth, Truths};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
 
-/// How items of one table are repaired, before `contract`: it removes what is left by itself, when it is run again.
+/// How to repair the items of one table before `contract`. After that, rerunning `contract` removes what is left.
 #[derive(Debug, Clone)]
 pub struct Repair {
     changes: Vec<Change>,
@@ -30,16 +31,16 @@ pub struct Repair {
     indexes: Indexes,
 }
 
-/// A repair of the items of one page, with what is known of them.
+/// The repair of the items of one page, with their recorded history.
 #[derive(Debug)]
 pub(super) struct PageRepair {
-    /// How.
+    /// The repair of one item.
     pub(super) repair: Repair,
     /// The recorded history of each item, by the text of its key.
     pub(super) records: BTreeMap<String, ItemHistory>,
 }
 
-/// What one item needs, so far.
+/// The writes and conditions that one item needs, collected so far.
 #[derive(Default)]
 struct Needs {
     changes: Vec<Change>,
@@ -48,7 +49,7 @@ struct Needs {
 }
 
 impl Repair {
-    /// Repairs of a plan's changes.
+    /// The repair for a plan's changes.
     pub fn new(
         changes: &[Change],
         strategy: Strategy,
@@ -66,7 +67,8 @@ impl Repair {
         }
     }
 
-    /// The same, which also removes values that nothing implies. They may be live: that has to be asked for by name.
+    /// The same, but it also removes values that nothing implies. They may be live, so the operator has to request this by
+    /// name.
     #[must_use]
     pub fn removing(self) -> Repair {
         Repair { removes: true, ..self }
@@ -77,20 +79,22 @@ impl Repair {
         &self.key
     }
 
-    /// Its indexes, as they are known now.
+    /// The table's indexes, as currently known.
     pub(super) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 
-    /// What this item needs. A preexisting new value without an old one matches and stays, as long as old values are not
-    /// stale. A new value beside an old one is compared with it like any other, unless `on_existing = "skip"` counts it as
-    /// done.
+    /// Decides what this item needs. A preexisting new value without an old one matches and stays, as long as old values are
+    /// not stale. If there is an old value, the new one is compared with it like any other, unless `on_existing = "skip"`
+    /// counts it as done.
     ///
-    /// `Diverged` names what the item is left alone for: an old value that is alone where only new ones are written, because
-    /// it may be the only one that the item has; a constant that another value has taken while readers read them; a
-    /// source whose targets disagree, or that is an element of a list; a value that nothing implies, unless the repair
-    /// [removes](Repair::removing) those; with `skip`, a new value that is neither the one of
-    /// before nor what the migration wrote.
+    /// `Diverged` names the paths that keep the repair from writing the item:
+    ///
+    /// - an old value without a new one while only new values are written, because it may be the only copy
+    /// - a constant with another value while readers read the new side
+    /// - a source whose targets disagree, or that is an element of a list
+    /// - a value that nothing implies, unless this repair is [removing](Repair::removing) those
+    /// - with `skip`, a new value that is neither the preexisting one nor one that the migration wrote
     pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Some(why) = record.why_unreadable() {
             return Decision::Rejected(format!(
@@ -103,7 +107,7 @@ impl Repair {
             match change {
                 Change::Move { from, to, .. } | Change::Copy { from, to, .. } if self.leaves_in_place(change) => {
                     needs.hold(from, item);
-                    // Both are there, and equal: all that is left is to remove the source.
+                    // Both sides exist and are equal, so only the source has to be removed.
                     let only_removes = from.get(item).is_some() && from.get(item) == to.get(item);
                     needs.keep(from, only_removes && !self.removes);
                     needs.changes.push(overwriting(change));
@@ -112,7 +116,7 @@ impl Repair {
                     let pair = Pair { old: from, new: to, existing: Existing::of(change, self.strategy) };
                     self.pair(&mut needs, item, record, &pair, truth);
                 }
-                // Not held (`compare/`), and nothing that holds a pair's repair up.
+                // Not compared either (`compare/`), and it does not block the repair of a pair.
                 Change::Set { .. } if truth.is_new_alone() => {}
                 Change::Set { to, value, .. } => {
                     let other = to.get(item).is_some_and(|there| there != value) && !change.skips();
@@ -131,14 +135,15 @@ impl Repair {
         if !needs.left.is_empty() {
             return Decision::Diverged(needs.left);
         }
-        // In place, because what is unexpected goes at once; overwriting, because what differs is to be made equal.
-        let (way, indexes) = (Strategy::InPlace, self.indexes.schemas().to_vec());
+        // In place, because unexpected values are removed in the same write.
+        let way = Strategy::InPlace;
+        let indexes = self.indexes.schemas().to_vec();
         let changes = Changes::for_expand(&needs.changes, way, self.key.clone(), indexes);
         let decided = changes.decide(item);
         let Decision::Write(mut write) = decided else { return decided };
         for condition in needs.conditions {
             if let Condition::Equals(path, _) = &condition {
-                // It says more than that there is one.
+                // Equality already implies that the path exists.
                 write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
             }
             if !write.conditions.contains(&condition) {
@@ -149,14 +154,14 @@ impl Repair {
     }
 }
 
-/// The change as a repair makes it: what differs is made equal, except where the plan counts it as done.
+/// The change as a repair makes it: it overwrites a different value, unless the plan counts that value as done.
 fn overwriting(change: &Change) -> Change {
     let answer = if change.skips() { OnExisting::Skip } else { OnExisting::Overwrite };
     change.clone().with_existing(answer)
 }
 
 impl Needs {
-    /// Holds the write to what the image has at a path.
+    /// Makes the write conditional on the image's value at a path.
     fn hold(&mut self, path: &Path, item: &Item) {
         self.conditions.push(match path.get(item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),

@@ -1,4 +1,4 @@
-//! One pair: which of its sides is derived from the other, and when neither is.
+//! Repairs one pair: decides which side is derived from the other, and when neither is.
 
 use super::super::compare::Existing;
 use super::{Needs, Repair};
@@ -14,7 +14,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl Repair {
-    /// What this pair of an item needs.
+    /// Adds what this pair of an item needs.
     pub(super) fn pair(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, pair: &Pair<'_>, truth: Truth) {
         let Pair { old, new, existing } = *pair;
         needs.hold(old, item);
@@ -24,7 +24,7 @@ impl Repair {
             (None, Some(_), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {}
             (Some(a), Some(b), _) if a == b || existing.counts(record, new, b) => {}
             (Some(_), None, Truth::New) => needs.keep(new, true),
-            // Nothing but a copy of the migration's own is overwritten, or removed.
+            // Only a copy that the migration itself wrote may be overwritten or removed.
             (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
                 needs.keep(new, true);
             }
@@ -40,19 +40,19 @@ impl Repair {
         }
     }
 
-    /// The old value is derived from the new one: once, however many targets it has, and only where they all agree.
+    /// Derives the old value from the new one: once, however many targets it has, and only if all of them agree.
     fn derive_old(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, &Pair { old, new, .. }: &Pair<'_>) {
         let targets = self.changes.iter().filter_map(|change| match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
                 let there = to.get(item);
                 let done = |there: &Value| Existing::of(change, self.strategy).counts(record, to, there);
-                // One that is done says nothing of the old value.
+                // A target that counts as done says nothing about the old value.
                 (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
             }
             Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
-        // Of a list, elements are never written: another one may be there by then.
+        // Elements of a list are never written, because another element may be at that index by then.
         if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
             return needs.keep(old, true);
         }

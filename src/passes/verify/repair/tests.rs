@@ -9,7 +9,7 @@ use crate::change::{Digest, GuardedWrite, PreImage, PriorValue};
 use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
 use crate::state::Stage;
 
-/// What DynamoDB does with a guarded write of an item that exists.
+/// The effect of a guarded write on an item that exists, as DynamoDB applies it.
 fn update(write: &GuardedWrite, image: &Item) -> Option<Item> {
     crate::change::tests::update(write, Some(image))
 }
@@ -42,18 +42,18 @@ fn value_of(pre: &PreImage) -> Option<&Value> {
     }
 }
 
-/// This target had this value before the migration.
+/// A history in which this target had this value before the migration.
 fn preexisting(target: &str, value: &str) -> ItemHistory {
     ItemHistory::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
 }
 
-/// What the item is after its repair, and what it overwrote, in DynamoDB JSON.
+/// The item after its repair, and the values that the repair overwrote, in DynamoDB JSON.
 fn repaired(repair: &Repair, json: &Json) -> (Json, Vec<Json>) {
     let before = image(json.clone());
     let Decision::Write(write) = repair.decide(&before, &ItemHistory::default()) else {
         panic!("{:?}", repair.decide(&before, &ItemHistory::default()))
     };
-    let after = update(&write, &before).expect("its conditions hold on its own image");
+    let after = update(&write, &before).expect("the conditions hold on the image they come from");
     (item_to_json(&after), write.pre_images.iter().filter_map(value_of).map(Value::to_json).collect())
 }
 
@@ -89,39 +89,39 @@ fn the_derived_side_becomes_what_the_truth_implies() {
 }
 
 #[test]
-fn what_is_not_ours_is_left_alone() {
+fn values_of_others_are_left_alone() {
     let way = Strategy::ExpandContract;
     let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &ItemHistory::default()) {
         Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{json}: {other:?}"),
     };
-    // An old value that is alone may be the only one; on the way back it stands.
+    // An old value without a new one may be the only copy; on the way back it stays.
     let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
     for change in [mv(), copy()] {
         assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
         let back = repair(&[change], way, Truth::NewOnTheWayBack);
         assert_eq!(back.decide(&image(only_old.clone()), &ItemHistory::default()), Decision::NothingToDo);
     }
-    // Two targets that disagree say nothing of their source.
+    // Two targets that disagree say nothing about their source.
     let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
     assert_eq!(left(&repair(&two, way, Truth::New), item), ["a"]);
-    // Where applications write the new side, a constant may be theirs.
+    // While applications write the new side, a constant may be theirs.
     let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
     assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
     let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
-    assert_eq!(alone, Decision::NothingToDo, "they are not even held");
+    assert_eq!(alone, Decision::NothingToDo, "constants are not compared at all");
     assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
-    // Of a list, no element is written.
+    // Elements of a list are never written.
     let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});
     assert_eq!(left(&repair(&element, way, Truth::New), item), ["l[0]"]);
 }
 
-/// What nothing implies may be live: it goes only where that was asked for.
+/// A value that nothing implies may be live, so it is removed only on request.
 #[test]
-fn nothing_is_removed_without_being_asked_for() {
+fn nothing_is_removed_without_a_request() {
     let new_alone = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
     let equal = json!({"pk": {"S": "1"}, "a": {"S": "y"}, "d": {"M": {"b": {"S": "y"}}}});
     let junk = json!({"pk": {"S": "1"}, "junk": {"S": "y"}});
@@ -139,14 +139,14 @@ fn nothing_is_removed_without_being_asked_for() {
         assert_eq!(decide(&not_asked), Decision::Diverged(vec![path(left)]));
         assert!(matches!(decide(&asked), Decision::Write(_)), "{left}");
     }
-    // What moves is not lost.
+    // A moved value is not lost.
     let moved = Repair { removes: false, ..repair(&[mv()], Strategy::InPlace, Truth::Old) };
     let old = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
     assert!(matches!(moved.decide(&old, &ItemHistory::default()), Decision::Write(_)));
 }
 
 #[test]
-fn what_was_there_before_is_left_alone_until_old_values_are_stale() {
+fn preexisting_values_are_left_alone_until_old_values_are_stale() {
     let before = preexisting("d.b", "y");
     let there = image(json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}}));
     let unequal = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}}));
@@ -158,7 +158,7 @@ fn what_was_there_before_is_left_alone_until_old_values_are_stale() {
             }
             decided => assert_eq!((decided, truth.is_new_alone()), (Decision::NothingToDo, false)),
         }
-        // Beside an old value it is one that a pass has kept as diverged: a repair ends that.
+        // Next to an old value, it was kept as diverged by a pass; the repair resolves that.
         let Decision::Write(write) = repair.decide(&unequal, &before) else { panic!("{truth:?}") };
         let after = update(&write, &unequal).unwrap();
         assert_eq!(after.get("a"), path("d.b").get(&after), "{truth:?}");
@@ -182,8 +182,8 @@ fn any_image() -> impl Generator<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// A repaired item matches; one that is left alone did not; whatever a writer changed of the pairs in between, the
-    /// write fails; and no value goes that is neither in the item nor a pre-image.
+    /// A repaired item matches. An item that is left alone did not match. If a writer changed a pair in between, the write
+    /// fails. No value disappears unless it is still in the item or in a pre-image.
     #[test]
     fn a_repair_ends_in_parity_and_loses_nothing(
         before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),
@@ -215,7 +215,7 @@ proptest! {
                     prop_assert!(kept, "{name} is lost");
                 }
                 for (name, value) in before.iter().filter(|(name, _)| skip && ["b", "c", "v"].contains(&name.as_str())) {
-                    prop_assert_eq!(after.get(name), Some(value), "{} is not left", name);
+                    prop_assert_eq!(after.get(name), Some(value), "{} must be left alone", name);
                 }
                 let untouched = |name: &str| before.get(name) == meanwhile.get(name);
                 let pairs = ["a", "b"].into_iter().chain(second.then_some("c"));

@@ -1,41 +1,41 @@
-//! What a sample means, in figures and in words.
+//! The meaning of a sample, in figures and in words.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::bound::{CONFIDENCE, Clusters, percent_text};
 use crate::telemetry::number;
 
-/// What a sample means: a statement on clusters, as they were found.
+/// The statement of a sample. It is about clusters, as they were found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleReport {
-    /// From which the clusters were drawn.
+    /// The seed that drew the clusters.
     pub seed: u64,
     /// Clusters of the table.
     pub clusters: u32,
     /// Clusters drawn at random, from all but `large`.
     pub drawn: u32,
-    /// Of those, clusters with a mismatch.
+    /// Drawn clusters with a mismatch.
     pub differing: u32,
-    /// Of those, clusters without an item.
+    /// Drawn clusters without an item.
     pub empty: u32,
-    /// Clusters of the stratum that was read in full: where large item collections are.
+    /// Clusters with large item collections: a separate stratum that was read in full.
     pub large: u32,
-    /// Of those, clusters with a mismatch.
+    /// Clusters of that stratum with a mismatch.
     pub large_differing: u32,
-    /// The number of clusters that differ, at most.
+    /// Upper bound of the number of differing clusters.
     pub at_most_clusters: u32,
-    /// The same in percent of all clusters, rounded up.
+    /// The same as a percentage of all clusters, rounded up.
     pub at_most_percent: f64,
-    /// In percent of the clusters that hold items, where many do not.
+    /// The upper bound as a percentage of the clusters that hold items, if many hold none.
     pub at_most_percent_of_filled: Option<f64>,
-    /// How sure that is.
+    /// The confidence level of the bounds.
     pub confidence: f64,
-    /// The same in words.
+    /// The statement in words.
     pub statement: String,
 }
 
 impl SampleReport {
-    /// What these clusters, drawn from this seed, mean.
+    /// The report for these clusters, which this seed drew.
     pub fn new(seed: u64, clusters: &Clusters) -> SampleReport {
         SampleReport {
             seed,
@@ -54,7 +54,7 @@ impl SampleReport {
     }
 }
 
-/// What a sample means, in words. Each figure is of clusters: of items nothing is claimed.
+/// The statement of a sample, in words. Every figure counts clusters; it claims nothing about items.
 fn statement(clusters: &Clusters) -> String {
     let Clusters { all, drawn, differing, empty, large, large_differing } = *clusters;
     let [all_text, drawn_text, differing_text, empty, large_text, large_differing] =
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_is_put_as_it_is() {
+    fn the_statement_of_a_sample() {
         let none = Clusters { all: 1_000_000, drawn: 4_000, ..Clusters::default() };
         assert_eq!(
             statement(&none),

@@ -1,4 +1,5 @@
-//! What of a run's allowance is used, handed out and reserved. Pure bookkeeping: it waits for nothing and stores nothing.
+//! What a run has used, handed out and reserved of its allowance. Pure bookkeeping: it waits for nothing and stores
+//! nothing.
 
 #[cfg(test)]
 mod tests;
@@ -9,34 +10,36 @@ use crate::plan::Limits;
 use crate::ratelimit::Budget;
 use crate::state::{Reservation, Spend};
 
-/// A slice is at most this share of a limit: it is what a kill wastes, so ten kills waste a tenth.
+/// A slice is at most this share of a limit. A kill wastes up to one slice, so ten kills waste at most a tenth of the
+/// limit.
 const SLICE_SHARE: f64 = 0.01;
 
-/// A slice lasts for about so long at the full budget: reserving costs one sync of the disk, which is nothing every ten
-/// seconds, and a kill wastes no more than ten seconds of work.
+/// A slice lasts for about this number of seconds at the full budget. Reserving costs one disk sync, which is
+/// negligible every ten seconds, and a kill wastes at most ten seconds of work.
 const SLICE_SECONDS: f64 = 10.0;
 
-/// A slice is at least so many units, a few small items, so that a tiny limit is not one sync for each item.
+/// A slice has at least this number of units, enough for a few small items. Otherwise a tiny limit would need one sync
+/// for each item.
 const SLICE_LEAST: Units = 10.0;
 
-/// The next slice is reserved when less than this share of the current one is left: the disk has five seconds then, and
-/// hardly anybody waits for it.
+/// The next slice is reserved when less than this share of the current one is left. The disk then has five seconds, so
+/// requests rarely have to wait for it.
 const RESERVE_AT: f64 = 0.5;
 
-/// Where sums of halves are compared with a limit.
+/// Tolerance when sums of half units are compared with a limit.
 const ROUNDING: f64 = 1e-9;
 
-/// What a run may spend, and in which slices it reserves.
+/// The limits on what a run may spend, and the size of the slices it reserves.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Bounds {
     max_wcu: Option<Units>,
     money: Option<(f64, UnitPrices)>,
     slice: Spend,
-    /// Spent before, and not held against the limits.
+    /// Spent before, and not counted against the limits.
     before: Spend,
 }
 
-/// Which limit does not allow any more.
+/// The limit that allows no more.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Exhausted {
     /// `max_wcu`, in units.
@@ -50,27 +53,27 @@ pub(crate) enum Exhausted {
 pub(crate) enum Take {
     /// It may be used.
     Granted,
-    /// Not before something else has ended: a reservation, or requests that may give some back.
+    /// Not now: wait until a reservation ends, or until other requests may give some back.
     Wait,
-    /// Not before this is durable: store it, and then [`Ledger::confirm`] or [`Ledger::withdraw`] it.
+    /// Not before this is durable: store it, then call [`Ledger::confirm`] or [`Ledger::withdraw`].
     Reserve(Reservation),
-    /// Never: the limit is reached, and nothing is on its way that could give any back.
+    /// Never: the limit is reached, and no open request could give any back.
     Exhausted(Exhausted),
 }
 
-/// The books of one session.
+/// The accounts of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     bounds: Bounds,
-    /// Answered for.
+    /// Consumed by requests that were answered.
     used: Spend,
-    /// Handed out under a limit, and not answered for yet.
+    /// Handed out under a limit to requests that are not answered yet.
     granted: Spend,
-    /// How many requests hold some of that.
+    /// Number of requests that hold some of `granted`.
     holders: u64,
-    /// Durably reserved: what may have been spent at most.
+    /// Durably reserved: the most that may have been spent.
     reserved: Spend,
-    /// What will be, when the reservation on its way is durable.
+    /// The value of `reserved` once the pending reservation is durable.
     reserving: Option<Spend>,
 }
 
@@ -91,20 +94,21 @@ impl Bounds {
         Bounds { max_wcu: limits.max_wcu, money, slice, before: Spend::default() }
     }
 
-    /// The same limits, beside what was spent before.
+    /// The same limits, not counting what was spent before.
     pub(crate) fn beside(self, before: Spend) -> Bounds {
         Bounds { before, ..self }
     }
 
-    /// The slice, where there is a limit to reserve for.
+    /// The slice, if a limit requires reservations.
     pub(crate) fn slice(&self) -> Option<Spend> {
         let read = if self.money.is_some() { self.slice.read } else { 0.0 };
         self.concern(Spend { write: 1.0, read: 1.0 }).then_some(Spend { write: self.slice.write, read })
     }
 
-    /// The limit that does not allow so much to be spent, given what is.
+    /// The limit that would be exceeded if `wanted` were spent in total. `spent` is the total now.
     fn forbid(&self, wanted: Spend, spent: Spend) -> Option<Exhausted> {
-        let (wanted, spent) = (wanted - self.before, spent - self.before);
+        let wanted = wanted - self.before;
+        let spent = spent - self.before;
         if let Some(limit) = self.max_wcu.filter(|limit| wanted.write > limit + ROUNDING) {
             return Some(Exhausted::Wcu { spent: spent.write, limit });
         }
@@ -118,7 +122,8 @@ impl Bounds {
         self.money.is_some() || (self.max_wcu.is_some() && need.write > 0.0)
     }
 
-    /// How far to reserve when so much is taken and so much more is needed now: a slice, or what the limits leave of it.
+    /// How far to reserve when `taken` is in use and `need` is wanted now: one slice further, or what the limits leave
+    /// of it.
     fn ceiling(&self, taken: Spend, need: Spend) -> Spend {
         let base = taken + need;
         let counts = base - self.before;
@@ -127,18 +132,19 @@ impl Bounds {
             more.write = more.write.min((max - counts.write).max(0.0));
         }
         let Some((max, prices)) = self.money else { return base + Spend { read: 0.0, ..more } };
-        let (left, cost) = ((max - prices.dollars(counts)).max(0.0), prices.dollars(more));
+        let left = (max - prices.dollars(counts)).max(0.0);
+        let cost = prices.dollars(more);
         base + if cost > left { more * (left / cost) } else { more }
     }
 }
 
 impl Ledger {
-    /// The books of a session of a run that has spent so much before.
+    /// The accounts of a session whose run has already spent this much.
     pub(crate) fn new(bounds: Bounds, spent: Spend) -> Ledger {
         Ledger { bounds, used: spent, reserved: spent, ..Ledger::default() }
     }
 
-    /// The limit that leaves not one write unit.
+    /// The limit that leaves less than one write unit.
     pub(crate) fn exhausted(&self) -> Option<Exhausted> {
         let spent = self.spent();
         self.bounds.forbid(spent + Spend { write: 1.0, read: 0.0 }, spent)
@@ -164,54 +170,56 @@ impl Ledger {
         Take::Reserve(self.reserve(self.bounds.ceiling(taken, need)))
     }
 
-    /// The next slice, where it is time to reserve it before anybody waits for it.
+    /// The next slice, if it is time to reserve it before a request has to wait for it.
     pub(crate) fn prefetch(&mut self) -> Option<Reservation> {
-        let (taken, slice) = (self.spent(), self.bounds.slice()?);
+        let taken = self.spent();
+        let slice = self.bounds.slice()?;
         let runs_low = |left: Units, slice: Units| slice > 0.0 && left < slice * RESERVE_AT;
         let left = self.reserved - taken;
         if self.reserving.is_some() || !(runs_low(left.write, slice.write) || runs_low(left.read, slice.read)) {
             return None;
         }
         let ceiling = self.bounds.ceiling(taken, Spend::default());
-        // Near a limit there is not a slice left to reserve; then whoever needs some asks for it.
+        // Near a limit there is no whole slice left to reserve. A request that needs capacity then asks for it itself.
         let grows = |to: Units, from: Units, slice: Units| slice > 0.0 && to - from >= slice * (1.0 - RESERVE_AT);
         let worth_it = grows(ceiling.write, self.reserved.write, slice.write)
             || grows(ceiling.read, self.reserved.read, slice.read);
         worth_it.then(|| self.reserve(ceiling))
     }
 
-    /// The reservation on its way is durable.
+    /// The pending reservation is durable.
     pub(crate) fn confirm(&mut self) {
         self.reserved = self.reserving.take().unwrap_or(self.reserved);
     }
 
-    /// The reservation on its way failed: nothing of it may be used.
+    /// The pending reservation failed: none of it may be used.
     pub(crate) fn withdraw(&mut self) {
         self.reserving = None;
     }
 
-    /// Whether a reservation is on its way.
+    /// Whether a reservation is pending.
     pub(crate) fn is_reserving(&self) -> bool {
         self.reserving.is_some()
     }
 
-    /// A request that took `need` has consumed this: all that it did not is free again, all beyond it is spent as well.
+    /// A request that took `need` has consumed `consumed`. An unused part is free again; consumption beyond `need` is
+    /// spent as well.
     pub(crate) fn settle(&mut self, need: Spend, consumed: Spend) {
         self.used += consumed;
         if !self.bounds.concern(need) {
             return;
         }
         self.holders = self.holders.saturating_sub(1);
-        // Sums of many fractions leave traces; with nobody left there is nothing handed out.
+        // Sums of many fractions leave rounding errors. Without holders, nothing is handed out.
         self.granted = if self.holders == 0 { Spend::default() } else { self.granted.beyond(need) };
     }
 
-    /// Used, or handed out and not answered for.
+    /// Used, or handed out to requests that are not answered yet.
     pub(crate) fn spent(&self) -> Spend {
         self.used + self.granted
     }
 
-    /// Whether so much in all is within what is reserved, also when the reservation on its way is made.
+    /// Whether a total of `wanted` is within what is reserved, even after the pending reservation replaces it.
     fn is_free(&self, wanted: Spend) -> bool {
         let within = self.reserving.map_or(self.reserved, |next| self.reserved.min(next));
         let free = |wanted: Units, within: Units| wanted <= within + ROUNDING;

@@ -1,4 +1,4 @@
-//! What the ledger grants and reserves, and what a world of kills makes of it.
+//! What the ledger grants and reserves, and whether its limits hold however often processes are killed.
 
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ fn a_write_limit_does_not_concern_reads() {
 }
 
 #[test]
-fn what_was_spent_before_can_be_held_against_no_limit() {
+fn what_was_spent_before_can_be_exempt_from_every_limit() {
     for (bounds, spent) in [(bounds(Some(20.0), None), writes(20.0)), (bounds(None, Some(0.000_025)), writes(40.0))] {
         assert!(Ledger::new(bounds, spent).exhausted().is_some());
         let mut ledger = Ledger::new(bounds.beside(spent), spent);
@@ -78,7 +78,7 @@ fn what_was_spent_before_can_be_held_against_no_limit() {
 }
 
 #[test]
-fn the_next_slice_is_on_its_way_before_anybody_waits() {
+fn the_next_slice_is_reserved_before_any_request_waits() {
     let mut ledger = Ledger::new(bounds(Some(10_000.0), None), Spend::default());
     assert_eq!(ledger.take(writes(1.0)), Take::Reserve(Reservation { spent: writes(0.0), slice: writes(100.0) }));
     assert_eq!(ledger.take(writes(1.0)), Take::Wait, "one reservation at a time");
@@ -99,7 +99,7 @@ fn the_next_slice_is_on_its_way_before_anybody_waits() {
 }
 
 #[test]
-fn what_others_may_give_back_is_waited_for() {
+fn a_request_waits_for_what_others_may_give_back() {
     let mut ledger = Ledger::new(bounds(Some(10.0), None), Spend::default());
     assert!(matches!(ledger.take(writes(8.0)), Take::Reserve(_)));
     ledger.confirm();
@@ -111,9 +111,9 @@ fn what_others_may_give_back_is_waited_for() {
     assert!(matches!(ledger.take(writes(0.5)), Take::Exhausted(_)));
 }
 
-/// Money that was set aside for reads is there for a write that needs it.
+/// Money that was reserved for reads is available to a write that needs it.
 #[test]
-fn the_last_money_goes_to_whoever_needs_it() {
+fn the_last_money_goes_to_any_request_that_needs_it() {
     let dollar = |units: Units| units * PRICES.write_per_million / 1e6;
     let mut ledger = Ledger::new(bounds(None, Some(dollar(20.0))), Spend::default());
     let mut used = 0;
@@ -138,13 +138,13 @@ enum Event {
     Take(Spend),
     /// The oldest reservation becomes durable, and the session learns of it.
     Store,
-    /// A request is answered: it consumed so much of what it took.
+    /// A request is answered. It consumed this part of what it took.
     Answer { which: usize, part: f64 },
     /// Everything that was answered is committed with its pages.
     Commit,
-    /// The process dies. A reservation on its way may have become durable; requests in flight consumed a part.
+    /// The process dies. The pending reservation may have become durable; requests in flight consumed a part.
     Kill { stored: bool, part: f64 },
-    /// The session ends in good order.
+    /// The session ends in an orderly way.
     End,
     /// A request is given up before it is sent.
     GiveUp { which: usize },
@@ -163,7 +163,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The world around the ledger: what is durable, what is in flight, and what the server has really counted.
+/// The world around the ledger: what is durable, what is in flight, and what the server has actually counted.
 struct World {
     bounds: Bounds,
     ledger: Ledger,
@@ -173,8 +173,8 @@ struct World {
     answered: Spend,
     committed: Spend,
     really: Spend,
-    /// What was handed back since the reservation that is durable was made, and since the one on its way was: it makes
-    /// what is open larger than a slice.
+    /// What was handed back since the durable reservation was made, and since the pending one was made. It makes the
+    /// open part larger than a slice.
     handed_back: [Spend; 2],
     largest: Spend,
 }
@@ -291,8 +291,8 @@ fn is_within(spend: Spend, bound: Spend) -> bool {
 }
 
 proptest! {
-    /// Killed at any point, however often: what the server has counted never exceeds a limit, given estimates that
-    /// hold; and a kill wastes no more than one slice.
+    /// A process may be killed at any point, any number of times. As long as the estimates are right, what the server
+    /// counts never exceeds a limit, and a kill wastes at most one slice.
     #[test]
     fn no_sequence_of_kills_exceeds_a_limit(
         (max_wcu, max_cost_usd) in prop_oneof![

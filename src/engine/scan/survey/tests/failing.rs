@@ -1,11 +1,11 @@
-//! A scheduler that fails, as one over a network may.
+//! A scheduler that can fail, as one over a network may.
 
 use std::sync::atomic::AtomicU32;
 
 use super::*;
 use crate::engine::{Lane, SchedulerError, StopReason, WorkLease};
 
-/// Leases this number of units, and fails then.
+/// Leases this number of units, then fails.
 struct Failing {
     local: LocalScheduler,
     leases: u32,
@@ -41,7 +41,7 @@ impl Scheduler for Failing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_the_scheduler_stops_the_run_and_every_lease_is_given_back() {
+async fn a_scheduler_error_stops_the_run_and_every_lease_is_given_back() {
     for leases in [0, 3, 40] {
         let scene = Scene::of(64, &[]);
         let local = LocalScheduler::new(64);
