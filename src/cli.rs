@@ -1,7 +1,9 @@
-//! The command line: definitions only.
+//! The definitions of the command line. Nothing here acts on them.
 
+mod arguments;
 mod decide;
 
+pub(crate) use arguments::in_order;
 pub(crate) use decide::{BackFacts, Decide, DualFact, ForwardFacts, Go};
 
 use std::path::PathBuf;
@@ -10,50 +12,56 @@ use backfill::internals::preflight::{Accept, FinishIn, SampleSize};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-/// Moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, while the application keeps
-/// serving from it. It can be killed at any moment and continues where it was.
+/// Move, copy, set or remove attributes on every item of a live Amazon DynamoDB table while the application keeps using
+/// it. You can kill it at any moment; it resumes where it stopped.
 #[derive(Debug, Parser)]
 #[command(name = "backfill", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 preflight refused · \
-    4 finished, with failures · 5 diverged items, or parity mismatch · 6 stopped by a limit or an error of the whole, \
+    4 finished, with failures · 5 diverged items, or parity mismatch · 6 stopped by a limit or a run-wide error, \
     resumable · 7 state is locked, damaged, or of another plan or table · 130 interrupted, resumable")]
 pub(crate) struct Cli {
-    /// What every command takes.
+    /// Options that every command accepts.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Options of every command.
+/// Options that every command accepts.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// State file [default: .backfill/<migration name>.db]
     #[arg(long, global = true, value_name = "PATH")]
     pub state: Option<PathBuf>,
-    /// How the result is written to stdout
+    /// Format of the result on stdout
     #[arg(long, global = true, value_enum, default_value = "human")]
     pub output: Output,
-    /// More log lines on stderr; twice for everything
+    /// Log more on stderr; repeat to log everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// How log lines are written to stderr
+    /// Print only warnings and errors on stderr, and no progress line
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// When to use colors on stderr; `auto` uses them on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: Color,
+    /// Format of log lines on stderr
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// DynamoDB endpoint, instead of the plan's
+    /// DynamoDB endpoint; overrides the plan
     #[arg(long, global = true, value_name = "URL")]
     pub endpoint_url: Option<String>,
-    /// AWS region, instead of the plan's
+    /// AWS region; overrides the plan
     #[arg(long, global = true)]
     pub region: Option<String>,
-    /// AWS profile, instead of the plan's
+    /// AWS profile; overrides the plan
     #[arg(long, global = true)]
     pub profile: Option<String>,
 }
 
-/// How results are written.
+/// Format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
@@ -62,42 +70,71 @@ pub(crate) enum Output {
     Json,
 }
 
-/// How log lines are written.
+/// When colors are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Whether stderr gets colors. The convention of NO_COLOR: any value but the empty one turns them off.
+    pub(crate) fn on_stderr(self) -> bool {
+        let is_set = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => !is_set && std::io::IsTerminal::is_terminal(&std::io::stderr()),
+        }
+    }
+}
+
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Walks a whole migration, every step, on an embedded engine with sample data: try this first
+    /// Walk through a whole migration on an embedded engine with sample data: try this first
     #[cfg(feature = "local")]
     Demo(DemoArgs),
-    /// Writes a commented plan, from the table's description where it can be reached
+    /// Write a commented plan, based on the table's description if the table is reachable
     Init(InitArgs),
-    /// Checks a plan, and asks the table about it; changes nothing
+    /// Check a plan against the table; changes nothing
     Check(CheckArgs),
-    /// Runs the plan over the table, or resumes where it was
+    /// Run the plan over the table, or resume a stopped run
     Run(RunArgs),
     /// Compare the table with the plan using shadow reads; --repair fixes mismatches
     Verify(VerifyArgs),
-    /// Moves readers and writers to the new attribute, step by step, and back
+    /// Move readers and writers to the new attribute, step by step, and back
     Cutover(CutoverArgs),
-    /// Removes the old attribute, after cutover: there is no way back from it
+    /// Remove the old attribute after cutover; this cannot be undone
     Contract(ContractArgs),
-    /// Undoes the migration, from wherever it is before contract
+    /// Undo the migration; possible at any step before contract
     Rollback(RollbackArgs),
-    /// Tells where the migration stands and which command is next; works while one is on and after it died
+    /// Show the state of the migration and the next command; works during a run and after a crash
     Status(StatusArgs),
-    /// Items that could not be changed, and items found diverged
+    /// List or retry items that could not be changed; list diverged items
     Failures(FailuresArgs),
-    /// Values that were overwritten or removed, and are kept in the state file
+    /// List overwritten and removed values, which the state file keeps
     Journal(JournalArgs),
-    /// Serves the embedded engine on loopback
+    /// Print the smallest IAM policy that a plan needs
+    Iam(IamArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
+    /// Serve the embedded engine on loopback
     #[cfg(feature = "local")]
     Local(LocalArgs),
 }
@@ -106,13 +143,13 @@ pub(crate) enum Command {
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Items in the sample table
+    /// Number of items in the sample table
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub items: u64,
-    /// Where the demo keeps its table, its plan and its state
+    /// Directory for the demo's table, plan and state
     #[arg(long, default_value = ".backfill/demo", value_name = "DIR")]
     pub dir: PathBuf,
-    /// Start over, even if an earlier demo was stopped in the middle
+    /// Start over, even if an earlier demo stopped halfway
     #[arg(long)]
     pub fresh: bool,
 }
@@ -121,22 +158,24 @@ pub(crate) struct DemoArgs {
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub(crate) struct LocalArgs {
-    /// Address to listen on. Any address but loopback serves everyone who can reach it, without credentials; for containers
+    /// Address to listen on. An address other than loopback (for containers) serves everyone who can reach it, without
+    /// credentials
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: std::net::IpAddr,
-    /// Port on that address; 0 takes any free one
+    /// Port to listen on; 0 picks any free port
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
-    /// Load the sample table `shop` with so many items, unless it is there
+    /// Create the sample table `shop` with this number of items, unless it exists
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub items: Option<u64>,
     /// Keep the tables in this file [default: in memory]
     #[arg(long, value_name = "FILE")]
     pub db: Option<PathBuf>,
-    /// Which sample table: equal seeds make equal tables
+    /// Seed of the sample table; equal seeds make equal tables
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Throttle as the table of this TOML file would, and run an application beside it; the README has an example
+    /// Throttle like the table that this TOML file describes, and run its application traffic; see the README for an
+    /// example
     #[arg(long, value_name = "FILE")]
     pub capacity: Option<PathBuf>,
 }
@@ -147,7 +186,7 @@ pub(crate) struct InitArgs {
     /// The file to write; `-` writes to stdout
     #[arg(default_value = "plan.toml", value_name = "PLAN")]
     pub plan: PathBuf,
-    /// The table that the plan is for
+    /// Table to migrate
     #[arg(long)]
     pub table: Option<String>,
 }
@@ -158,7 +197,7 @@ pub(crate) struct StatusArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Read only the state file. By default the flag is read too, for at most 2 seconds
+    /// Read only the state file; by default, also read the flag, for at most 2 seconds
     #[arg(long)]
     pub offline: bool,
 }
@@ -169,14 +208,14 @@ pub(crate) struct CheckArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Estimate from a sample of the table, read now: a percentage or a number of items
+    /// Read a sample of the table and estimate from it: a percentage or a number of items
     #[arg(long, value_name = "5%|ITEMS", num_args = 0..=1, default_missing_value = "1%")]
     pub sample: Option<SampleSize>,
-    /// Print the budgets that let a run end within this time, what prevents it, and the commands that raise and lower the
-    /// table's capacity
+    /// Print the budgets that a run needs to end within this time, what prevents it, and the commands that raise and lower
+    /// the table's capacity
     #[arg(long, value_name = "TIME")]
     pub finish_in: Option<FinishIn>,
-    /// Accept what a run would be refused for; may be repeated
+    /// Accept a finding that would refuse a run; repeatable
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
 }
@@ -187,22 +226,22 @@ pub(crate) struct RunArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Write nothing; count what a run would do
+    /// Write nothing; count what the run would do
     #[arg(long, conflicts_with_all = ["again", "restart", "yes"])]
     pub dry_run: bool,
-    /// Of a dry run: read a sample of the table, a percentage or a number of items, and estimate the rest
+    /// With --dry-run: read a sample of the table (a percentage or a number of items) and estimate the rest
     #[arg(long, value_name = "5%|ITEMS", requires = "dry_run", num_args = 0..=1, default_missing_value = "5%")]
     pub sample: Option<SampleSize>,
-    /// Accept what the run is refused for; may be repeated, and is recorded with the run
+    /// Accept a finding that would refuse the run; repeatable, recorded with the run
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
-    /// Make another pass over the table, after a complete one
+    /// Make another pass over the table after a complete one
     #[arg(long, conflicts_with = "restart")]
     pub again: bool,
-    /// Start a new run from the beginning; the old one stays on record
+    /// Start a new run from the beginning; the record of the old run stays
     #[arg(long)]
     pub restart: bool,
-    /// Do not ask before a new run
+    /// Do not ask before starting a new run
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -214,22 +253,22 @@ pub(crate) struct VerifyArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Compare every item, by strongly consistent reads: what opens the gate of the cutover
+    /// Compare every item, with strongly consistent reads; needed to open the cutover gate
     #[arg(long, group = "scope")]
     pub all: bool,
-    /// Compare so many randomly chosen clusters, and say what that proves
+    /// Compare this number of randomly chosen clusters, and report what that proves
     #[arg(long, group = "scope", value_name = "CLUSTERS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub sample: Option<u32>,
-    /// Fix mismatches: fill or overwrite the side that is not the truth. Shows counts and asks first; the journal keeps the
-    /// overwritten values
+    /// Fix mismatches: fill or overwrite the attribute that is not the truth. Shows counts and asks first; the journal
+    /// keeps overwritten values
     #[arg(long)]
     pub repair: bool,
     /// With --repair: also remove values that nothing implies, such as a new value without an old one; the journal keeps
-    /// them. By default they are left and reported
+    /// them. By default, leave and report them
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
-    /// With --repair: accept a finding that keeps items from being changed: client-encryption. It is recorded with the run
-    /// and applies to later commands too
+    /// With --repair: accept a finding that prevents changes to items: client-encryption. Recorded with the run; applies to
+    /// later commands too
     #[arg(long, value_name = "FINDING", requires = "repair", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
     /// With --repair: do not ask
@@ -237,14 +276,14 @@ pub(crate) struct VerifyArgs {
     pub yes: bool,
 }
 
-/// Where `cutover --to` goes.
+/// The target of `cutover --to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CutoverStep {
     /// Writers write both attributes.
     DualWrite,
-    /// Readers read the new one.
+    /// Readers read the new attribute.
     ReadNew,
-    /// Writers write only the new one.
+    /// Writers write only the new attribute.
     WriteNew,
 }
 
@@ -258,44 +297,44 @@ pub(crate) struct CutoverArgs {
     /// The step to take
     #[arg(long, value_enum, group = "way", value_name = "STEP")]
     pub to: Option<CutoverStep>,
-    /// One step back; while both are written it asks nobody, and works beside whatever is running
+    /// Take one step back. As long as both attributes are written, this does not ask and works during any other command
     #[arg(long, group = "way")]
     pub back: bool,
-    /// With --to read-new: for so many percent of the keys
+    /// With --to read-new: percentage of keys
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
     pub percent: u8,
-    /// Change nothing; say whether the step would be taken, and which values readers would see for the first time
+    /// Change nothing; report whether the step is possible, and which values readers would see for the first time
     #[arg(long, conflicts_with_all = ["yes", "back"])]
     pub dry_run: bool,
-    /// With --back: at once, although readers may then read old values that are stale
+    /// With --back: do not wait, although readers may then read stale old values
     #[arg(long, requires = "back")]
     pub now: bool,
-    /// Go past a closed gate (mismatches, diverged items, the age of a verification), or give up a way back, for this
-    /// reason, which is recorded; never past an incomplete expansion, nor to write-new past items that have failed. With
-    /// --back: leave items unequal, no more than were named before
+    /// Override a closed gate (mismatches, diverged items, an old verification) or give up a way back, and record this
+    /// reason. Cannot override an incomplete expansion, nor failed items before write-new. With --back: leave items
+    /// unequal, but no more than the refusal named
     #[arg(long, value_name = "REASON", value_parser = decide::reason)]
     pub force: Option<String>,
-    /// What goes before
+    /// Confirmation and accepted findings
     #[command(flatten)]
     pub go: Go,
-    /// In place of a flag
+    /// Stated facts, if there is no flag
     #[command(flatten)]
     pub dual: DualFact,
-    /// The same, forward
+    /// Stated facts on the way forward
     #[command(flatten)]
     pub forward: ForwardFacts,
-    /// The same, on the way back
+    /// Stated facts on the way back
     #[command(flatten)]
     pub backward: BackFacts,
 }
 
-/// What a later phase works on.
+/// Arguments that `contract` and `rollback` share.
 #[derive(Debug, Args)]
 pub(crate) struct Phased {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Write nothing; count what it would do to the table as it is now
+    /// Write nothing; count what the command would change in the table now
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
 }
@@ -303,16 +342,16 @@ pub(crate) struct Phased {
 /// `contract`
 #[derive(Debug, Args)]
 pub(crate) struct ContractArgs {
-    /// On what
+    /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub on: Phased,
-    /// End a contract that another state file has begun, which is lost, or whose flag was removed; the reason is recorded
+    /// Finish a contract whose state file is lost or whose flag was removed; the reason is recorded
     #[arg(long, value_name = "REASON", value_parser = decide::reason)]
     pub force: Option<String>,
-    /// What goes before
+    /// Confirmation and accepted findings
     #[command(flatten)]
     pub go: Go,
-    /// In place of a flag
+    /// Stated facts, if there is no flag
     #[command(flatten)]
     pub forward: ForwardFacts,
 }
@@ -320,20 +359,20 @@ pub(crate) struct ContractArgs {
 /// `rollback`
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
-    /// On what
+    /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub on: Phased,
-    /// Go on although not everything can be put back, for this reason, which is recorded; it is for no more items than were
-    /// named before
+    /// Continue although not every value can be restored, and record this reason; covers no more items than the refusal
+    /// named
     #[arg(long, value_name = "REASON", value_parser = decide::reason)]
     pub force: Option<String>,
-    /// What goes before
+    /// Confirmation and accepted findings
     #[command(flatten)]
     pub go: Go,
-    /// In place of a flag
+    /// Stated facts, if there is no flag
     #[command(flatten)]
     pub dual: DualFact,
-    /// The same, on the way back
+    /// Stated facts on the way back
     #[command(flatten)]
     pub backward: BackFacts,
 }
@@ -341,10 +380,7 @@ pub(crate) struct RollbackArgs {
 /// `failures`
 #[derive(Debug, Args)]
 pub(crate) struct FailuresArgs {
-    /// The plan file
-    #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
-    /// What to do with them
+    /// List or retry
     #[command(subcommand)]
     pub action: FailuresAction,
 }
@@ -355,39 +391,72 @@ pub(crate) struct JournalArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Only those of this run
+    /// List only the values of this run
     #[arg(long)]
     pub run: Option<i64>,
-    /// Only those behind this one, by the number in front of it
+    /// List only values after this number; each line starts with its number
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     pub after: i64,
-    /// At most so many
+    /// List at most this number of values
     #[arg(long, default_value_t = 1000)]
     pub limit: u32,
-    /// Print the values too: they are data of the table's items
+    /// Also print the values, which are data of your items
     #[arg(long)]
     pub show_values: bool,
+}
+
+/// `iam`
+#[derive(Debug, Args)]
+pub(crate) struct IamArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Only what commands need that write nothing: check, run --dry-run, verify without --repair
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `failures list|retry`
 #[derive(Debug, Subcommand)]
 pub(crate) enum FailuresAction {
-    /// Lists open failures and diverged items with their keys
+    /// List open failures and diverged items with their keys
     List {
-        /// At most so many of each
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// List at most this number of each
         #[arg(long, default_value_t = 1000)]
         limit: u32,
     },
-    /// Tries the open failures once more
+    /// Retry the open failures
     Retry {
-        /// Accept a finding that keeps items from being changed: client-encryption. It is recorded with the run and applies
-        /// to later commands too
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Accept a finding that prevents changes to items: client-encryption. Recorded with the run; applies to later
+        /// commands too
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Accept>,
     },
 }
 
-/// Reads the name of a finding, and lists what each one means in the help text.
+/// Parses the name of a finding. The help text lists what each finding means.
 pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Accept> {
     let names = Accept::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
     PossibleValuesParser::new(names).try_map(|name| Accept::from_name(&name).ok_or("no finding has this name"))
@@ -395,11 +464,11 @@ pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Accept> {
 
 fn accept_help(accept: Accept) -> &'static str {
     match accept {
-        Accept::NoPitr => "there is no point-in-time recovery, or nobody knows: there is another way back",
-        Accept::MultiRegion => "the table is replicated: no other region writes while the run goes on",
-        Accept::EmptyTable => "the table is empty: let a verification that compared no item open the cutover gate",
+        Accept::NoPitr => "point-in-time recovery is off or unknown: you have another way back",
+        Accept::MultiRegion => "the table is replicated: no other region writes during the run",
+        Accept::EmptyTable => "the table is empty: a verification that compared no item may open the cutover gate",
         Accept::ClientEncryption => {
-            "items are signed or encrypted on the client: their signature covers no changed attribute"
+            "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
         }
     }
 }

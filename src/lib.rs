@@ -33,12 +33,12 @@
 //! # }
 //! ```
 //!
-//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a complete program.
-//! `tests/outside/` is a crate that brings its own table ([`Migration::with_tables`]).
+//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a complete program. `tests/outside/` is
+//! a crate that supplies its own table ([`Migration::with_tables`]).
 //!
 //! Depend on it with `default-features = false`. The default feature `internals` exports more, without any promise of
-//! stability. Without it, enums and reports that will grow are `#[non_exhaustive]`; with it they are not, so that the
-//! binary must name every variant.
+//! stability. Without the feature, enums and reports that may grow are `#[non_exhaustive]`. With it they are
+//! exhaustive, so that the compiler forces the binary to handle every variant.
 //!
 //! # Data path
 //!
@@ -68,24 +68,25 @@
 //! # What always holds
 //!
 //! **Guards.** Every write carries `attribute_exists` of the partition key, so that a deleted item is never brought back.
-//! A value that is moved or copied does not pass through the client if DynamoDB can copy it; otherwise the condition pins
-//! the source to the value that travels. What a live writer already put at the target is kept, unless the plan says
-//! otherwise; then its prior value is durable before the write is sent and is part of its condition. Every race ends as a
-//! failed condition, never as a validation error. All changes of an item go in one write. An item that needs nothing gets
-//! no write.
+//! If DynamoDB can copy a value, a move or copy does not pass it through the client. Otherwise the condition pins the
+//! source to the value that travels. A value that a live writer already put at the target is kept, unless the plan says
+//! otherwise. If it does, the prior value is durable before the write is sent, and it is part of the write's
+//! condition. Every race ends as a failed condition, never as a validation error. All changes of an item go in one
+//! write. An item that needs nothing gets no write.
 //!
 //! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
 //! segment, is known. The same transaction records the failures. A commit that fails stops the run. Until DynamoDB has
-//! accepted one write, pages with rejected writes are held back, up to a bound, so that a plan that fails everywhere
+//! accepted one write, pages with rejected writes are held back, up to a bound. A plan that fails everywhere therefore
 //! leaves nothing behind.
 //!
-//! **Capacity.** Nothing is sent without permits from every scope that it touches, in capacity units: partition key, key
-//! range (the item's segment), each index, table, in this order, so that a request that waits for a narrow scope holds
-//! nothing of a wider one. Items of a hot partition key are set aside, and the rest of their segment goes on. Permits are
-//! reconciled against what DynamoDB says it consumed. A throttle slows the scope that its reasons name; the rate recovers
-//! automatically. Budgets that are a share of the table, and defaults, follow its description while a run lasts. The SDK's
-//! retries are off: one place owns retry, backoff and the bound. What a run may spend is reserved durably, in slices, before
-//! it is used: a process that dies has spent its whole slice.
+//! **Capacity.** Nothing is sent without permits, in capacity units, from every scope that it touches. Permits are
+//! acquired in this order: partition key, key range (the item's segment), each index, table. A request that waits for a
+//! narrow scope therefore holds no permit of a wider one. Items of a hot partition key are set aside, and the rest of
+//! their segment goes on. Permits are reconciled with the consumption that DynamoDB reports. A throttle slows the scope
+//! that its reasons name; the rate recovers automatically. Budgets that are a share of the table, and default budgets,
+//! follow the table's description while a run lasts. The SDK's retries are off: one place owns retry, backoff and the
+//! bound. Spending under a limit is reserved durably, in slices, before it is used. If a process dies, its whole slice
+//! counts as spent.
 //!
 //! **Honesty.** Every figure was counted, or is labelled an estimate with its basis. Attribute values never reach logs,
 //! errors or reports.
@@ -103,17 +104,18 @@
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
 //!
-//! At any moment each active segment has at most two pages that are read and not committed: the one being written and the
-//! prefetched one. In addition, up to eight pages (about one megabyte) wait for items that were set aside or, in a large
-//! lane, for writes in flight; and, until a first write is accepted, the pages that are held back. Counts of a run that was
-//! killed are a lower bound for `applied`, and say so.
+//! At any moment each active segment has at most two pages that are read and not committed: the one being written and
+//! the prefetched one. In addition, up to eight pages (about one megabyte) wait for items that were set aside or, in a
+//! large lane, for writes in flight. Until a first write is accepted, there are also the pages that are held back. If a
+//! run was killed, its `applied` count is a lower bound and is labelled as one.
 //!
 //! # Seams
 //!
-//! The ports of `dynamodb` (`Source`, `Sink` and `Describe`) are all that the engine knows of DynamoDB. A source yields pages
-//! and durable positions; a sink takes chunks of guarded writes, so that a batched transport can stand beside the single
-//! one. One table may be both. A program can bring its own ([`ports::dynamodb`]). The ports of `state` and the engine's
-//! `Scheduler` are where a fleet would keep its checkpoints and hand out its segments.
+//! The engine knows DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source yields
+//! pages and durable positions. A sink takes chunks of guarded writes, so that a batched transport can exist beside the
+//! single one. One table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]). With
+//! other implementations of the ports of `state` and of the engine's `Scheduler`, a fleet could keep its checkpoints
+//! and hand out its segments.
 
 #![cfg_attr(
     not(feature = "internals"),
@@ -128,6 +130,7 @@
 mod backoff;
 mod change;
 mod clock;
+mod command_line;
 mod cost;
 mod cutover;
 mod dynamodb;
@@ -175,8 +178,8 @@ pub mod reports {
 /// The ports that a program can implement itself.
 ///
 /// The state is not among them: [`Migration`] keeps it in a file. Another store belongs in this crate, beside
-/// `state/sqlite`; `docs/architecture.md` says how. The plan says where the flag is; with hooks (`exec`) it can be
-/// anywhere.
+/// `state/sqlite`; `docs/architecture.md` explains how to add one. The plan says where the flag is; with hooks (`exec`)
+/// it can be anywhere.
 pub mod ports {
     pub mod dynamodb {
         //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport, another
@@ -196,8 +199,8 @@ pub mod ports {
     }
 }
 
-/// What the `backfill` binary, its tests and its benchmarks use. No promise is made about any of it: it changes between
-/// patch versions. It is there with the feature `internals`.
+/// What the `backfill` binary, its tests and its benchmarks use. There is no promise of stability: any of it may change
+/// between patch versions. The feature `internals` enables it.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
@@ -206,6 +209,9 @@ pub mod internals {
     }
     pub mod clock {
         pub use crate::clock::*;
+    }
+    pub mod command_line {
+        pub use crate::command_line::*;
     }
     pub mod cost {
         pub use crate::cost::*;

@@ -8,19 +8,21 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::try_parse_from(cli::in_order(std::env::args_os())) {
         Ok(cli) => cli,
-        Err(usage) => return commands::report_usage(&usage),
+        Err(usage) => return commands::report_usage(&usage, std::env::args_os()),
     };
+    let output = cli.global.output;
+    let color = cli.global.color;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return commands::report_error(&error.into()),
+        Err(error) => return commands::report_error(output, color, &error.into()).into(),
     };
     let code = match runtime.block_on(commands::dispatch(cli)) {
         Ok(exit) => exit.into(),
-        Err(error) => commands::report_error(&error),
+        Err(error) => commands::report_error(output, color, &error).into(),
     };
-    // Whatever still runs has nothing to say any more: not waited for.
+    // Tasks that still run cannot change the result any more, so do not wait for them.
     runtime.shutdown_background();
     code
 }

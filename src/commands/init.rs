@@ -2,14 +2,17 @@
 
 use std::io::Write as _;
 
+use serde_json::json;
+
 use crate::cli::{Global, InitArgs};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::apply;
 use backfill::internals::plan::{TableRef, TemplateTable, template};
 use backfill::internals::preflight::{PreflightError, Reached, reach_table};
 
-/// Writes the plan. A file that is there is never overwritten.
+/// Writes the plan. Never overwrites an existing file.
 pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     let table = match &args.table {
         Some(name) => Some(look_at(global, name).await),
@@ -17,8 +20,12 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
     };
     let text = template(table.as_ref());
     if args.plan.as_os_str() == "-" {
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        return Ok(Exit::Done);
+        return output::result(
+            global,
+            &Ending::done(),
+            || json!({ "type": "init", "plan": null, "text": text }),
+            |out| out.write_all(text.as_bytes()),
+        );
     }
     let written = std::fs::OpenOptions::new()
         .write(true)
@@ -27,24 +34,22 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
         .and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Ok(()) => {
-            output::stderr(&format!(
-                "wrote {}. Edit its changes, then: backfill check {}",
-                args.plan.display(),
-                args.plan.display()
-            ));
-            Ok(Exit::Done)
+            let next = terminal::commands(global, &args.plan).spell("check");
+            output::stderr(&format!("wrote {}. Edit its changes, then run: {next}", args.plan.display()));
+            let ending = Ending::done().next(next);
+            output::result(global, &ending, || json!({ "type": "init", "plan": args.plan }), |_| Ok(()))
         }
         Err(error) => Err(Refusal::error(
             Exit::Usage,
             format!(
-                "{} was not written: {error}. Nothing was changed. Name another file, or `-` for stdout",
+                "cannot write {}: {error}. Nothing was changed. Name another file, or `-` for stdout",
                 args.plan.display()
             ),
         )),
     }
 }
 
-/// What the table says of itself; where it cannot be reached, its name alone.
+/// Reads the table's description. If the table is unreachable, the result has only its name.
 async fn look_at(global: &Global, name: &str) -> TemplateTable {
     let mut table =
         TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };
@@ -53,6 +58,11 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
         Ok(Reached { description: found, on_loopback, .. }) => TemplateTable {
             name: found.name.clone(),
             key: found.key.names().map(str::to_owned).collect(),
+            // A local engine has an account of its own making.
+            account: Some(found.account().to_owned())
+                .filter(|account| !account.is_empty() && !on_loopback && table.endpoint_url.is_none()),
+            endpoint_url: table.endpoint_url.clone(),
+            profile: table.profile.clone(),
             region: Some(found.region().to_owned())
                 .filter(|r| !r.is_empty() && !on_loopback && table.endpoint_url.is_none()),
             item_count: Some(found.item_count),
@@ -63,12 +73,15 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
             let why =
                 if let PreflightError::Unusable { error, .. } = &error { error.to_string() } else { error.to_string() };
             output::stderr(&format!(
-                "the plan is written without the table's description, which could not be had: {why}"
+                "the plan is written without the table's description, which could not be read: {why}"
             ));
             TemplateTable {
                 name: name.to_owned(),
                 key: Vec::new(),
                 region: table.region,
+                account: None,
+                endpoint_url: table.endpoint_url,
+                profile: table.profile,
                 item_count: None,
                 size_bytes: None,
                 indexes: Vec::new(),

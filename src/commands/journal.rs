@@ -1,20 +1,21 @@
-//! `journal`: values that were overwritten or removed, as the state file keeps them.
+//! `journal`: lists the overwritten and removed values that the state file keeps.
 
 use std::io::{Result as IoResult, Write as _};
 
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Global, JournalArgs};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::item::{Value, item_to_json};
 use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId, Unreadable};
 
-/// Lists what is in it, oldest first.
+/// Lists the values, oldest first.
 pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, false)?;
     let state = state::read(migration.state_path())?;
-    // One more than is listed tells whether there are more.
+    // One row beyond the limit shows whether there are more.
     let limit = args.limit.saturating_add(1);
     let query = ListQuery {
         run: args.run.map(RunId::from_number),
@@ -22,7 +23,8 @@ pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Resul
         after: Cursor::from_number(args.after),
         limit,
     };
-    let (mut found, runs) = (state.journal(query).await?, state.summary().await?.runs);
+    let mut found = state.journal(query).await?;
+    let runs = state.summary().await?.runs;
     let more = found.len() > args.limit as usize;
     found.truncate(args.limit as usize);
     let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());
@@ -30,6 +32,7 @@ pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Resul
     let values: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| (row, phase(row)))).collect();
     output::result(
         global,
+        &Ending::done(),
         || {
             let row = |row: &Result<(&PreImageRecord, &str), &Unreadable>| match row {
                 Ok((row, phase)) => to_json(row, phase, args.show_values),
@@ -45,12 +48,11 @@ pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Resul
                 }
             }
             match last.filter(|_| more) {
-                Some(last) => writeln!(out, "There are more: --after {last}"),
+                Some(last) => writeln!(out, "There are more values: list them with --after {last}"),
                 None => Ok(()),
             }
         },
-    );
-    Ok(Exit::Done)
+    )
 }
 
 fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {

@@ -1,4 +1,4 @@
-//! `local`: serves the embedded engine, on loopback unless told otherwise.
+//! `local`: serves the embedded engine, by default on loopback.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Global, LocalArgs};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::output;
 use backfill::internals::local::capacity::ModelSpec;
@@ -19,11 +20,12 @@ pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
     let capacity = args.capacity.as_deref().map(read).transpose()?;
     let LocalArgs { listen, port, db, items, seed, .. } = args;
     let options = LocalOptions { listen: Some(listen), port, db, items, seed, front: true, capacity: capacity.clone() };
-    // Loading blocks, for seconds where there are many items.
+    // Loading blocks, for seconds if there are many items.
     let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
     let endpoint = served.endpoint();
     output::result(
         global,
+        &Ending::done(),
         || json!({ "type": "local", "endpoint": endpoint, "table": served.table().map(|t| json!({ "name": t.table, "items": t.items })) }),
         |out| {
             let whom = if listen.is_loopback() { "loopback only" } else { "everyone who can reach this address" };
@@ -36,11 +38,11 @@ pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
                 )?;
             }
             if let Some(spec) = &capacity {
-                writeln!(out, "table `{}` throttles as {} says", spec.table, shown(args.capacity.as_deref()))?;
+                writeln!(out, "table `{}` throttles as configured in {}", spec.table, shown(args.capacity.as_deref()))?;
             }
-            writeln!(out, "Ctrl-C stops it")
+            writeln!(out, "stop with Ctrl-C")
         },
-    );
+    )?;
     serve(capacity.as_ref(), &endpoint).await?;
     if let Some(figures) = served.front().and_then(|front| front.model(|model, _| model.figures().to_string())) {
         output::stderr(&format!("the table {figures}"));
@@ -49,7 +51,7 @@ pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
     Ok(Exit::Done)
 }
 
-/// Runs the application, if there is one, until it is interrupted.
+/// Runs the application traffic, if any, until interrupted.
 async fn serve(capacity: Option<&ModelSpec>, endpoint: &str) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let application = async {

@@ -1,14 +1,16 @@
-//! A folder or a file for each command; `shared/` has what they have in common.
+//! One folder or file per command. `shared/` has the code that they share.
 
 mod check;
 mod cutover;
 #[cfg(feature = "local")]
 mod demo;
 mod failures;
+mod iam;
 mod init;
 mod journal;
 #[cfg(feature = "local")]
 mod local;
+mod manual;
 mod rollback;
 mod run;
 mod shared;
@@ -21,12 +23,12 @@ pub(crate) use shared::usage::report_usage;
 
 use crate::cli::{Cli, Command};
 
-/// Runs a command to its exit code.
+/// Runs a command and returns its exit code.
 pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     shared::logging::init(&cli.global);
     if let Some(files) = backfill::internals::host::raise_open_files() {
         tracing::warn!(
-            "this process may have at most {files} open files (ulimit -Hn): runs keep fewer requests in flight"
+            "this process may have at most {files} open files (ulimit -Hn), so runs keep fewer requests in flight"
         );
     }
     let global = cli.global;
@@ -42,6 +44,9 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rollback(args) => Box::pin(rollback::rollback(&global, args)).await,
         Command::Status(args) => Box::pin(status::status(&global, args)).await,
         Command::Failures(args) => failures::failures(&global, args).await,
+        Command::Iam(args) => iam::iam(&global, &args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::Journal(args) => journal::journal(&global, args).await,
         #[cfg(feature = "local")]
         Command::Local(args) => local::local(&global, args).await,

@@ -1,28 +1,42 @@
-//! `verify`: shadow reads, and the report that opens the gate.
+//! `verify`: compares the table with the plan using shadow reads. The report opens the cutover gate.
 
 use std::io::Write as _;
 
+use serde_json::json;
+
 use crate::cli::{Global, VerifyArgs};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::VerifyOptions;
 
-/// Verifies, or resumes a verification that was stopped. Prints its report, if it reached its end and that is recorded.
+/// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
+/// durable.
 pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, args.yes)?;
     let mut options = VerifyOptions::default();
-    (options.repair, options.repair_remove, options.accept) = (args.repair, args.repair_remove, args.accept);
+    options.repair = args.repair;
+    options.repair_remove = args.repair_remove;
+    options.accept = args.accept;
     options.sample = args.sample.filter(|_| !args.all);
+    let scope = options.sample.map_or_else(|| "--all".to_owned(), |clusters| format!("--sample {clusters}"));
+    let words = format!("verify {scope}{}", if args.repair { " --repair" } else { "" });
     let outcome = Box::pin(migration.verify(&options)).await?;
     let Some((report, hash)) = outcome.report() else {
         if outcome.unrecorded() {
-            output::stderr("it had compared everything, but proves nothing: none of it is on record");
+            output::stderr("every item was compared, but this proves nothing, because the result was not recorded");
         }
         let otherwise = if outcome.worked() { Exit::Unexpected } else { Exit::Done };
-        return Ok(outcome.stopped().map_or(otherwise, output::stopped));
+        let commands = terminal::commands(global, &args.plan);
+        let Some(reason) = outcome.stopped() else {
+            return output::result(global, &Ending::at(otherwise), || json!({ "type": "verify" }), |_| Ok(()));
+        };
+        return output::stopped(global, reason, &commands.spell(&words));
     };
+    let ending = Ending::at(if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done });
     output::result(
         global,
+        &ending,
         || {
             let mut json = serde_json::to_value(report).unwrap_or_default();
             if let Some(map) = json.as_object_mut() {
@@ -35,13 +49,11 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
             if report.repaired > 0 {
                 writeln!(
                     out,
-                    "What that overwrote or removed: backfill journal {} --run {}",
-                    args.plan.display(),
-                    report.run
+                    "To list the values that the repair overwrote or removed: {}",
+                    terminal::commands(global, &args.plan).spell(&format!("journal --run {}", report.run))
                 )?;
             }
             Ok(())
         },
-    );
-    Ok(if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done })
+    )
 }

@@ -1,17 +1,20 @@
-//! `cutover --back` while both attributes are written: it asks nobody.
+//! `cutover --back` while both attributes are written. It asks only before it ends dual writes, and only if somebody can
+//! answer.
 
 use std::path::Path;
 
-use super::{DriverError, Notice, Observer, Seen, Wait, Watched, record_seen};
+use super::{Answer, DriverError, MigrationError, Notice, Observer, Question, Seen, Wait, Watched, record_seen};
 use crate::clock::wall;
-use crate::cutover::{Flag, FlagMeta, FlagStore};
+use crate::command_line::CommandLine;
+use crate::cutover::{Flag, FlagChange, FlagMeta, FlagStore};
 use crate::plan::Plan;
 use crate::playbook::{BackTo, Step, step_back};
 use crate::state;
 
-/// Where a step back is recorded, by whom, and who hears of it.
+/// Where a step back is recorded, who takes it, and who is notified.
 pub(super) struct StepBack<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) commands: &'a CommandLine,
     pub(super) state: &'a Path,
     pub(super) actor: &'a str,
     pub(super) observer: &'a dyn Observer,
@@ -20,8 +23,8 @@ pub(super) struct StepBack<'a> {
 impl StepBack<'_> {
     /// Takes one step back without a gate or a lock, even while other commands run. The state file, if it exists, only
     /// shows which waits are over.
-    pub(super) async fn take(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, DriverError> {
-        let StepBack { plan, state, actor, observer } = self;
+    pub(super) async fn take(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
+        let StepBack { plan, state, actor, observer, commands: _ } = self;
         let clock = wall();
         let seen = match state::read(state) {
             Ok(file) => Seen::of(file.as_ref()).await,
@@ -34,9 +37,11 @@ impl StepBack<'_> {
             FlagMeta { plan: plan.fingerprint().as_str().into(), report: None, actor: (*actor).into(), reason: None };
         let mut changed = false;
         loop {
-            match step_back(&flag, to, clock(), watched.left())? {
+            let step = step_back(&flag, to, clock(), watched.left());
+            match step.map_err(|refused| MigrationError::of_driver(refused.into(), self.commands))? {
                 Step::Change(change) => {
-                    let next = flag.next(change, clock(), watched.left())?;
+                    let next = flag.next(change, clock(), watched.left()).map_err(DriverError::Change)?;
+                    self.ask(change, &flag, &next)?;
                     flag = flags.change(Some(&flag), &next, &meta).await?;
                     watched.made(&flag);
                     changed = true;
@@ -57,7 +62,24 @@ impl StepBack<'_> {
         }
     }
 
-    /// Records the flag for `status`. If that fails, the way back goes on all the same.
+    /// Asks before dual writes end, because items written after that get no new attribute. Without a terminal it does not ask:
+    /// nothing may hold up the way back.
+    fn ask(&self, change: FlagChange, from: &Flag, to: &Flag) -> Result<(), MigrationError> {
+        if change != FlagChange::WriteOld || !self.observer.can_confirm() {
+            return Ok(());
+        }
+        let text = format!(
+            "End dual writes of migration {} ({from} → {to})? Items written after that get no new attribute, so the next cutover needs \
+             another pass.",
+            self.plan.name
+        );
+        match self.observer.confirm(&Question { text: &text }) {
+            Answer::Yes => Ok(()),
+            Answer::No => Err(MigrationError::NotConfirmed),
+        }
+    }
+
+    /// Records the flag for `status`. If that fails, the step back continues anyway.
     async fn record(&self, flag: (&Flag, &FlagMeta), watched: &Watched) {
         if let Err(error) = record_seen(self.state, self.plan, flag, watched).await {
             self.observer.notice(&Notice::FlagNotRecorded(&error));

@@ -1,5 +1,6 @@
 //! Why a command of a migration ends without a result.
 
+use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
 use crate::plan::PlanErrors;
 use crate::playbook::Refused;
@@ -8,7 +9,7 @@ use crate::state::StoreError;
 
 /// Why a command ends without a result. What was done before stays durable, and the same command continues from there.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum MigrationError {
     /// The plan's file cannot be read.
     #[error("the plan {path} cannot be read: {error}. Nothing was done. `backfill init` writes a plan to start from")]
@@ -35,7 +36,7 @@ pub enum MigrationError {
         /// The command to run instead.
         next: String,
     },
-    /// Another pass was asked for, and no pass is complete yet.
+    /// `--again`: another pass was requested, but no pass is complete yet.
     #[error(
         "another pass can be made only after a complete one. Nothing was written. Start it without --again, to begin or to \
          resume"
@@ -54,8 +55,8 @@ pub enum MigrationError {
     CannotConfirm,
     /// The flag was moved between the question and the answer.
     #[error(
-        "the flag was moved meanwhile, so that a repair would not do what was shown. Nothing was repaired. Run the same \
-         command again: it shows what a repair does now"
+        "the flag was moved in the meantime, so a repair would not do what was shown. Nothing was repaired. Run the same \
+         command again to see what a repair does now"
     )]
     RepairChanged,
     /// The state file was replaced while it was read.
@@ -77,9 +78,9 @@ pub enum MigrationError {
 
 impl MigrationError {
     /// A driver's error, with the next command of a refusal spelled for this plan.
-    pub(crate) fn of_driver(error: DriverError, plan: &std::path::Path) -> MigrationError {
+    pub(crate) fn of_driver(error: DriverError, commands: &CommandLine) -> MigrationError {
         if let DriverError::Refused(refused) = error {
-            let next = refused.next.for_plan(&plan.display().to_string());
+            let next = refused.next.spell(commands);
             MigrationError::Refused { why: refused.why, next }
         } else {
             MigrationError::Driver(error)
@@ -99,31 +100,31 @@ impl From<FlagStoreError> for MigrationError {
     }
 }
 
-/// Why a command does not go on. What was done before stays, and the same command goes on from there.
+/// Why a command stops. What was done before stays durable, and the same command continues from there.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DriverError {
-    /// It is out of order, or a gate is closed.
+    /// The command is out of order, or a gate is closed.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The plan names another flag than the migration has begun with.
+    /// The plan names another flag than the one the migration began with.
     #[error(
-        "the migration has begun with the flag in {begun}, and the plan names {named}. Nothing was done. Put [cutover] back as \
-         it was: applications obey that flag"
+        "the migration has begun with the flag in {begun}, but the plan names {named}. Nothing was done. Restore the old \
+         [cutover], because applications obey that flag"
     )]
     OtherFlag {
-        /// What the state file says.
+        /// The flag in the state file.
         begun: String,
-        /// What the plan says.
+        /// The flag in the plan.
         named: String,
     },
     /// The flag cannot be read or changed.
     #[error(transparent)]
     Flag(#[from] FlagStoreError),
-    /// It does not take the change.
+    /// The flag does not allow this change.
     #[error(transparent)]
     Change(#[from] FlagError),
-    /// The state file fails.
+    /// The state file cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The plan does not fit the table.

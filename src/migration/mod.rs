@@ -1,4 +1,4 @@
-//! A migration at work: the playbook's steps, carried out.
+//! Carries out the playbook's steps on a real table.
 //!
 //! A command is a loop over [`Driver::advance`], which asks [`crate::playbook::step`] for the one next thing to do and
 //! does it. Each step is durable before the next one is requested, so a killed command can be run again and continues
@@ -33,6 +33,7 @@ pub use facade::Migration;
 pub use input::OperatorInput;
 pub use job::job_of;
 pub use observer::{Answer, Figures, Notice, Observer, Question, Silent};
+pub use options::command_line;
 pub use options::{
     CheckOptions, CutoverStep, DryRunOf, DryRunOptions, Options, RunOptions, StatusOptions, StepOptions, VerifyOptions,
 };

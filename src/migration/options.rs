@@ -1,13 +1,14 @@
 //! The input of an embedding program: how to open a migration, and the options of each command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Observer, Silent};
+use crate::command_line::{CommandLine, Selection};
 use crate::playbook::{BackTo, Fact, Goal, Target};
 use crate::preflight::{Accept, FinishIn, SampleSize};
 
-/// How a migration is opened. What is not given comes from the plan.
+/// How to open a migration. The plan provides everything that is not set here.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -19,7 +20,7 @@ pub struct Options {
     pub region: Option<String>,
     /// The AWS profile.
     pub profile: Option<String>,
-    /// Who gives the commands, for the record. By default the user and the host.
+    /// Who runs the commands, for the history. By default the user and the host.
     pub actor: String,
     /// Receives notices and progress, and answers questions. The default refuses every question.
     pub observer: Arc<dyn Observer>,
@@ -31,6 +32,18 @@ impl Default for Options {
         let actor = format!("{user}@{}", crate::host::name());
         Options { state: None, endpoint_url: None, region: None, profile: None, actor, observer: Arc::new(Silent) }
     }
+}
+
+/// The command line of a migration that is opened with these options.
+pub fn command_line(plan: &Path, options: &Options) -> CommandLine {
+    let Options { state, endpoint_url, region, profile, .. } = options;
+    let selection = Selection {
+        state: state.as_ref(),
+        endpoint_url: endpoint_url.as_deref(),
+        region: region.as_deref(),
+        profile: profile.as_deref(),
+    };
+    CommandLine::of(plan, selection)
 }
 
 impl std::fmt::Debug for Options {
@@ -50,7 +63,7 @@ impl std::fmt::Debug for Options {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CheckOptions {
-    /// Estimate from a sample of the table that is read now.
+    /// Estimate from a fresh sample of the table.
     pub sample: Option<SampleSize>,
     /// Compute the budgets that let a run end within this time.
     pub finish_in: Option<FinishIn>,
@@ -89,7 +102,7 @@ pub enum DryRunOf {
 pub struct RunOptions {
     /// Make another pass after a complete one.
     pub again: bool,
-    /// Start a new run from the beginning. The old one stays recorded.
+    /// Start a new run from the beginning. The old run stays recorded.
     pub restart: bool,
     /// Findings that the operator accepts. They are recorded with the run.
     pub accept: Vec<Accept>,
@@ -119,7 +132,7 @@ pub enum CutoverStep {
     ReadNew(u8),
     /// Writers write only the new attribute.
     WriteNew,
-    /// One step back. While both attributes are written it asks nobody and needs no lock.
+    /// One step back. While both attributes are written, it passes no gate and needs no lock.
     Back {
         /// Do not wait, although readers may then read stale old values.
         now: bool,
@@ -132,7 +145,7 @@ impl CutoverStep {
             CutoverStep::DualWrite => Goal::CutoverTo(Target::DualWrite),
             CutoverStep::ReadNew(percent) => Goal::CutoverTo(Target::ReadNew(percent)),
             CutoverStep::WriteNew => Goal::CutoverTo(Target::WriteNew),
-            // The flag decides how far, once everything is checked.
+            // The flag decides how far back to go, after every check.
             CutoverStep::Back { now } => Goal::Back { to: BackTo::OldReads, now },
         }
     }
@@ -142,7 +155,7 @@ impl CutoverStep {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StepOptions {
-    /// The reason to override the obstacles that a refusal named. It is recorded. A blank one counts as none.
+    /// The reason to override the obstacles that a refusal named. It is recorded. A blank reason counts as no reason.
     pub force: Option<String>,
     /// What a flag would prove, for a plan that names no flag.
     pub facts: Vec<Fact>,

@@ -11,7 +11,7 @@ use crate::playbook::{Goal, Phase};
 use crate::preflight::Accept;
 use crate::state::RunRecord;
 
-/// What a command wants of the playbook.
+/// What a command asks of the playbook.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// The goal to reach.
@@ -24,14 +24,15 @@ pub struct Order {
     pub held: Option<Vec<String>>,
     /// Whether the question has already been answered.
     pub confirmed: bool,
-    /// An expansion begins anew.
+    /// Whether an expand pass begins from the start.
     pub restart: bool,
 }
 
 impl Order {
     /// An order for this goal.
     pub fn of(goal: Goal, accept: &[Accept], question: impl Into<String>) -> Order {
-        let (question, accept) = (question.into(), accept.to_vec());
+        let question = question.into();
+        let accept = accept.to_vec();
         Order { goal, question, accept, held: None, confirmed: false, restart: false }
     }
 
@@ -44,9 +45,10 @@ impl Order {
         input: &OperatorInput,
         observer: &dyn Observer,
     ) -> Result<(), MigrationError> {
-        let Target { path, state, plan, description, .. } = target;
+        let Target { commands, state, plan, description, .. } = target;
         let previewed = preview(state, plan, description, flags, input, self.goal, wall()()).await;
-        let Some(Preview { goal, rehearsal }) = previewed.map_err(|error| MigrationError::of_driver(error, path))?
+        let Some(Preview { goal, rehearsal }) =
+            previewed.map_err(|error| MigrationError::of_driver(error, commands))?
         else {
             return Ok(());
         };
@@ -54,7 +56,7 @@ impl Order {
         if rehearsal.preflight && self.held.is_none() {
             self.held = Some(self.preflight(target, observer).await?);
         }
-        // What a repair would do is known once the state file is open: it is shown before it is asked for.
+        // What a repair would do is known only after the state file is open, so the question comes later.
         let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
         match (rehearsal.confirm, asks_later) {
             (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
@@ -67,10 +69,14 @@ impl Order {
         Ok(())
     }
 
-    /// Asks before the first step that changes anything. Before a run, it says what the run works on.
+    /// Asks before the first step that changes anything. Before a run, it first shows what the run works on.
     pub(super) fn ask(&self, target: &Target, observer: &dyn Observer) -> Result<(), MigrationError> {
         if matches!(self.goal, Goal::Run { .. }) {
             header(target, None, observer);
+        }
+        // No question may hold up the way back: the command itself says what the operator wants.
+        if matches!(self.goal, Goal::Back { .. }) {
+            return Ok(());
         }
         if !observer.can_confirm() {
             return Err(MigrationError::CannotConfirm);
@@ -81,7 +87,7 @@ impl Order {
         }
     }
 
-    /// Holds the preflight, and gives what was accepted of it.
+    /// Runs the preflight and returns what the operator accepted.
     pub(super) async fn preflight(
         &self,
         target: &Target,
@@ -97,7 +103,7 @@ impl Order {
     }
 }
 
-/// Says what a run works on, and whether it begins or resumes.
+/// Tells the observer what a run works on, and whether it begins or resumes.
 pub(super) fn header(target: &Target, resumed: Option<&RunRecord>, observer: &dyn Observer) {
     observer.notice(&Notice::RunHeader(&target.subject().header(&target.resolved, resumed)));
 }

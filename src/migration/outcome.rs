@@ -28,7 +28,7 @@ pub struct CheckOutcome {
 }
 
 impl CheckOutcome {
-    /// What was found, the weightiest first.
+    /// The findings, most severe first.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
@@ -38,7 +38,7 @@ impl CheckOutcome {
         self.report().refuses()
     }
 
-    /// Why the sample was stopped before its end, if it was. The estimate is then from the table's description.
+    /// Why sampling stopped early, if it did. The estimate then comes from the table's description.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -48,6 +48,7 @@ impl CheckOutcome {
         CheckReport {
             plan: &self.target.plan,
             plan_path: &self.target.path,
+            commands: &self.target.commands,
             state_path: &self.target.state,
             table: &self.target.description,
             resolved: &self.target.resolved,
@@ -74,12 +75,12 @@ pub struct DryRunOutcome {
 }
 
 impl DryRunOutcome {
-    /// What the preflight found, the weightiest first. A dry run refuses nothing.
+    /// The findings of the preflight, most severe first. A dry run refuses nothing.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Why it stopped before its end, if it did. Its figures are then of a part of the table.
+    /// Why it stopped early, if it did. Its figures then cover only part of the table.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -114,7 +115,7 @@ impl RunOutcome {
         self.worked
     }
 
-    /// Why it stopped before its end, if it did. The same command resumes it.
+    /// Why it stopped early, if it did. The same command resumes it.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -124,21 +125,30 @@ impl RunOutcome {
         self.ended.as_ref().map(|ended| ended.open).unwrap_or_default()
     }
 
-    /// The report, for people and as JSON; none if there is no run.
+    /// The report, for people and as JSON; `None` if there is no run.
     pub fn report(&self) -> Option<RunReport<'_>> {
         let Ended { run, totals, spend, throttles, unusable_replies, open, .. } = self.ended.as_ref()?;
-        let (subject, stopped) = (self.target.subject(), self.stopped.as_ref());
+        let subject = self.target.subject();
+        let stopped = self.stopped.as_ref();
         Some(RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped })
     }
 }
 
-/// The newest run of expand, as it is recorded.
+/// The newest expand run, as recorded.
 pub(super) async fn recorded_run(store: &State) -> Result<Option<Ended>, MigrationError> {
     let Some(run) = store.current_run(EXPAND).await? else { return Ok(None) };
-    let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
+    let totals = store.totals(run.id).await?;
+    let open = store.open_work(Some(run.id)).await?;
     let spend = store.spend(run.id).await?;
-    let (throttles, unusable_replies, stopped) = (Vec::new(), BTreeMap::new(), None);
-    Ok(Some(Ended { run, totals, spend, throttles, unusable_replies, open, stopped }))
+    Ok(Some(Ended {
+        run,
+        totals,
+        spend,
+        throttles: Vec::new(),
+        unusable_replies: BTreeMap::new(),
+        open,
+        stopped: None,
+    }))
 }
 
 /// The result of [`super::Migration::verify`].
@@ -148,22 +158,22 @@ pub struct VerifyOutcome {
 }
 
 impl VerifyOutcome {
-    /// The report and its hash, if the verification reached its end and that is recorded.
+    /// The report and its hash, if the verification completed and was recorded.
     pub fn report(&self) -> Option<&(VerifyReport, String)> {
         self.verified.as_ref()?.report.as_ref().filter(|_| self.stopped.is_none())
     }
 
-    /// Whether everything was compared, but the result could not be recorded and so proves nothing.
+    /// Whether the verification compared everything but could not record its result, so it proves nothing.
     pub fn unrecorded(&self) -> bool {
         self.stopped.is_some() && self.verified.as_ref().is_some_and(|verified| verified.report.is_some())
     }
 
-    /// Whether a verification worked at all.
+    /// Whether this command ran a verification at all.
     pub fn worked(&self) -> bool {
         self.verified.is_some()
     }
 
-    /// Why it stopped before its end, if it did. The same command resumes it.
+    /// Why it stopped early, if it did. The same command resumes it.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -176,12 +186,12 @@ pub struct CutoverOutcome {
 }
 
 impl CutoverOutcome {
-    /// The flag as it is now; none if the migration has no flag.
+    /// The flag as it is now; `None` if the migration has no flag.
     pub fn flag(&self) -> Option<&Flag> {
         self.flag.as_ref()
     }
 
-    /// Why it stopped before its end, if it did. The same command resumes it.
+    /// Why it stopped early, if it did. The same command resumes it.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -194,8 +204,8 @@ pub struct CutoverDryRunOutcome {
 }
 
 impl CutoverDryRunOutcome {
-    /// Items that had only the new attribute before the migration: readers would see those values for the first time. None if
-    /// that is not recorded.
+    /// Items that had only the new attribute before the migration: readers would see those values for the first time. `None`
+    /// if this is not recorded.
     pub fn new_alone(&self) -> Option<&Listed> {
         self.new_alone.as_ref()
     }
@@ -213,7 +223,7 @@ pub struct WorkedPass {
     pub ended: Ended,
     /// Values that its run overwrote or removed and that the journal keeps.
     pub journaled: u64,
-    /// What it has not restored exactly.
+    /// Items that it did not restore exactly.
     pub not_as_before: Option<NotAsBefore>,
 }
 
@@ -236,7 +246,7 @@ impl PassOutcome {
         self.unfinished
     }
 
-    /// Why it stopped before its end, if it did. The same command resumes it.
+    /// Why it stopped early, if it did. The same command resumes it.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -267,7 +277,7 @@ impl RetryOutcome {
         self.open
     }
 
-    /// Why it stopped before its end, if it did. Failures that are not counted were not retried.
+    /// Why it stopped early, if it did. It did not retry failures that it does not count.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -285,28 +295,28 @@ pub struct StatusOutcome {
 }
 
 impl StatusOutcome {
-    /// The process that works on the migration now, if there is one.
+    /// The process that currently works on the migration, if any.
     pub fn worker(&self) -> Option<Worker<'_>> {
         let holder = self.summary.holder.as_ref()?;
         Some(Worker::new(holder, self.pace.clone(), self.suspended, self.now))
     }
 
-    /// What the state file says of its runs.
+    /// The runs recorded in the state file.
     pub fn summary(&self) -> &StateSummary {
         &self.summary
     }
 
-    /// The fingerprint of the plan as it is now.
+    /// The fingerprint of the current plan.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
     }
 
-    /// Whether the state is of the plan as it is now.
+    /// Whether the state file belongs to the current plan.
     pub fn is_of_this_plan(&self) -> bool {
         self.summary.identity.fingerprint == self.fingerprint.as_str()
     }
 
-    /// Where the migration stands, and which command is next.
+    /// The current stage of the migration, and the next command.
     pub fn known(&self) -> &Known {
         &self.known
     }

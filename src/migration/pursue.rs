@@ -13,12 +13,13 @@ impl Session {
     ///
     /// A step is refused, not confirmed, or fails.
     pub async fn pursue(&mut self, mut order: Order) -> Result<(Vec<PassEnd>, Option<StopReason>), MigrationError> {
-        let (mut passes, mut asked) = (Vec::new(), order.confirmed);
+        let mut passes = Vec::new();
+        let mut asked = order.confirmed;
         if asked {
             self.driver.confirm();
         }
         loop {
-            // Nothing begins after a stop was asked for, or after the lease was lost.
+            // Begin nothing after a stop was requested or the lease was lost.
             if self.driver.stop.is_stopping() {
                 return Ok((passes, self.driver.stop.reason().cloned()));
             }
@@ -46,7 +47,8 @@ impl Session {
                     if !matches!(order.goal, Goal::Verify { .. }) {
                         self.tell_mismatches(&end);
                     }
-                    let (stopped, unfinished) = (end.stopped.clone(), end.unfinished);
+                    let stopped = end.stopped.clone();
+                    let unfinished = end.unfinished;
                     passes.push(end);
                     if stopped.is_some() || unfinished {
                         return Ok((passes, stopped));
@@ -56,13 +58,13 @@ impl Session {
         }
     }
 
-    /// The next step.
+    /// Takes the next step.
     ///
     /// # Errors
     ///
-    /// A refusal names the command that is next instead.
+    /// A refusal names the command to run instead.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, MigrationError> {
-        self.driver.advance(goal).await.map_err(|error| MigrationError::of_driver(error, &self.target.path))
+        self.driver.advance(goal).await.map_err(|error| MigrationError::of_driver(error, &self.target.commands))
     }
 
     /// Asks the order's question. If the comparison before a repair was stopped, returns the reason.
@@ -93,7 +95,7 @@ impl Session {
         Ok(())
     }
 
-    /// Holds the preflight, unless that was done before the state file was made, and records what was accepted of it.
+    /// Runs the preflight, unless that happened before the state file was created, and records what the operator accepted.
     async fn accept_preflight(&mut self, order: &Order) -> Result<(), MigrationError> {
         let accepted = match &order.held {
             Some(accepted) => accepted.clone(),
@@ -102,8 +104,7 @@ impl Session {
         Ok(self.driver.accept(accepted).await?)
     }
 
-    /// Shows the items that an intermediate verification found not to match. The refusal that follows gives their
-    /// number.
+    /// Shows the mismatches that an intermediate verification found. The refusal that follows gives only their number.
     fn tell_mismatches(&self, end: &PassEnd) {
         let Some(PassResult::Verified(verified)) = &end.result else { return };
         if let Some((report, _)) = verified.report.as_ref().filter(|(report, _)| report.mismatches > 0) {

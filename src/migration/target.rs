@@ -1,4 +1,4 @@
-//! From a plan to the table that it is about.
+//! Gets from a plan to its table.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{DriverError, MigrationError, Notice, Observer, Options};
 use crate::clock::wall;
+use crate::command_line::CommandLine;
 use crate::cutover::Opened;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
@@ -15,10 +16,12 @@ use crate::ratelimit::Resolved;
 use crate::state::{self, Identity, State};
 use crate::telemetry::Subject;
 
-/// A plan, and the table that it has been checked against.
+/// A plan and the table it was checked against.
 pub struct Target {
-    /// The plan's file, or the name that its text was given.
+    /// The plan's file, or the name given with its text.
     pub path: PathBuf,
+    /// The command line of this migration.
+    pub commands: CommandLine,
     /// The state file.
     pub state: PathBuf,
     /// The plan.
@@ -33,11 +36,11 @@ pub struct Target {
     pub on_loopback: bool,
     /// The budgets of the plan on this table.
     pub resolved: Resolved,
-    /// Whether reports say which command comes next.
+    /// Whether reports name the next command.
     pub advice: bool,
 }
 
-/// Reads a plan file, with the options over its own `[table]`.
+/// Reads a plan file and applies the options over its `[table]`.
 ///
 /// # Errors
 ///
@@ -50,14 +53,14 @@ pub fn read_plan(path: &Path, options: &Options) -> Result<Loaded, MigrationErro
     Ok(loaded)
 }
 
-/// Reads a plan from text. Errors call it `name`.
+/// Reads a plan from text. Errors refer to it as `name`.
 pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<Loaded, MigrationError> {
     let mut loaded = load(name, text)?;
     apply(options, &mut loaded.plan.table);
     Ok(loaded)
 }
 
-/// Puts the options over those of `[table]`.
+/// Replaces fields of `[table]` with the options that are set.
 pub fn apply(options: &Options, table: &mut TableRef) {
     let over = |mine: &Option<String>, theirs: &mut Option<String>| {
         if mine.is_some() {
@@ -83,7 +86,7 @@ impl Target {
     /// The table cannot be reached or is not the right one, or the plan does not fit it.
     pub async fn open(
         loaded: Loaded,
-        path: PathBuf,
+        (path, commands): (PathBuf, CommandLine),
         state: PathBuf,
         fits: Fits,
         given: Option<Tables>,
@@ -99,21 +102,22 @@ impl Target {
         let resolved = fits(&loaded, &description)?;
         resolved.cut.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));
         let plan = loaded.plan;
-        Ok(Target { path, state, plan, tables, description, described, on_loopback, resolved, advice: true })
+        Ok(Target { path, commands, state, plan, tables, description, described, on_loopback, resolved, advice: true })
     }
 
-    /// The work that `run` does on this table.
+    /// The job of `run` on this table.
     ///
     /// # Errors
     ///
     /// The plan leaves nothing to do.
     pub fn job(&self) -> Result<Job, MigrationError> {
         let changes = run_changes(&self.plan, &self.description)?;
-        let (tables, description) = (self.tables.clone(), self.description.clone());
+        let tables = self.tables.clone();
+        let description = self.description.clone();
         Ok(Job::new(self.plan.clone(), changes, tables, description, &self.resolved.budgets))
     }
 
-    /// The work that `run` does on this table if these findings are accepted.
+    /// The job of `run` on this table if these findings are accepted.
     ///
     /// # Errors
     ///
@@ -132,14 +136,14 @@ impl Target {
         Ok(state::open(&self.state, &identity, crate::clock::now)?)
     }
 
-    /// Opens what the plan names in `[cutover]`, by a connection that keeps to the account of this table.
+    /// Opens the flag and the lease that the plan names in `[cutover]`. The connection is tied to the account of this table.
     pub(super) async fn open_flag(&self) -> Result<Option<Opened>, DriverError> {
         Ok(crate::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
     }
 
-    /// What reports of this target are about.
+    /// What reports about this target need.
     pub fn subject(&self) -> Subject<'_> {
-        let Target { plan, path, state, description, advice, .. } = self;
-        Subject { plan, plan_path: path, state_path: state, table: description, advice: *advice }
+        let Target { plan, commands, state, description, advice, .. } = self;
+        Subject { plan, commands, state_path: state, table: description, advice: *advice }
     }
 }

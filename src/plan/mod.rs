@@ -1,8 +1,8 @@
 //! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
 //!
-//! [`load`] reads the text, reports everything that is wrong with it at once, and hands out the plan together with its
-//! [`PlanFile`], which remembers what stands where: [`Loaded::check_key_schema`] and [`Loaded::refuse`] point at the text
-//! once more when the table has been described. A plan's [`Fingerprint`] names its meaning.
+//! [`load`] reads the text and reports every error at once. It returns the plan together with its [`PlanFile`], which
+//! keeps the position of each part in the text. [`Loaded::check_key_schema`] and [`Loaded::refuse`] use these positions
+//! to show errors that only the table's description reveals. A plan's [`Fingerprint`] identifies its meaning.
 
 mod budget;
 mod capacity;
@@ -17,6 +17,7 @@ mod fingerprint;
 mod limits;
 mod meaning;
 mod names;
+mod permissions;
 mod rules;
 mod section;
 mod template;
@@ -31,6 +32,7 @@ pub use fields::parse_duration;
 pub use file::{Loaded, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;
 pub use meaning::shown;
+pub use permissions::least_policy;
 pub use template::{TemplateTable, template};
 
 use std::time::Duration;
@@ -41,31 +43,32 @@ use jiff::tz::TimeZone;
 
 use crate::change::{Change, OnExisting, Strategy};
 
-/// A valid plan. Everything downstream takes this, never the file.
+/// A valid plan. All code after loading takes this and never the file.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Plan {
-    /// The migration's name: names the state file, so letters, digits, `-` and `_` only.
+    /// The migration's name. It becomes the name of the state file, so only letters, digits, `-` and `_` are allowed.
     pub name: String,
-    /// When old attributes go.
+    /// When old attributes are removed.
     pub strategy: Strategy,
-    /// What happens to another value at a target, for changes that say nothing of their own: each change has its answer.
+    /// What happens if a target already has another value, for changes without their own setting. Loading has already
+    /// copied it into each change.
     pub on_existing: OnExisting,
     /// The table, and how to reach it.
     pub table: TableRef,
-    /// What every item should become; at least one.
+    /// The changes for every item; at least one.
     pub changes: Vec<Change>,
     /// How the table is read.
     pub scan: ScanOptions,
-    /// What the job may consume.
+    /// How much capacity the migration may consume.
     pub capacity: Capacity,
-    /// When the job stops by itself.
+    /// When the migration stops by itself.
     pub limits: Limits,
     /// What a request costs.
     pub prices: Prices,
-    /// How it retries.
+    /// How requests are retried.
     pub retry: Retry,
-    /// Where the cutover flag is, and what opens its gates.
+    /// Where the cutover flag is, and which conditions open the cutover gates.
     pub cutover: Cutover,
 }
 
@@ -74,56 +77,57 @@ pub struct Plan {
 pub struct TableRef {
     /// Table name.
     pub name: String,
-    /// The key attributes that the operator states, partition key first; checked against the table.
+    /// The key attributes as the operator states them, partition key first. Checked against the table.
     pub key: Option<Vec<String>>,
     /// AWS region.
     pub region: Option<String>,
-    /// Another endpoint than AWS's own.
+    /// An endpoint other than the AWS default.
     pub endpoint_url: Option<String>,
     /// Profile of the AWS configuration.
     pub profile: Option<String>,
-    /// The account that the table must be in (12 digits); checked against its ARN.
+    /// The account that must own the table (12 digits). Checked against the table's ARN.
     pub account: Option<String>,
 }
 
 /// `[scan]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanOptions {
-    /// Parallel-scan segments; none is `"auto"`. Resolved once, when a run is created.
+    /// Number of parallel-scan segments; `None` means `"auto"`. Decided once, when a run is created.
     pub segments: Option<u32>,
-    /// Segments worked on at the same time; none lets the tool choose.
+    /// Number of segments that are scanned at the same time; `None` lets the tool choose.
     pub active: Option<u32>,
-    /// Items per page at most; none is `"auto"`.
+    /// Maximum number of items per page; `None` means `"auto"`.
     pub page_limit: Option<u32>,
-    /// Strongly consistent scan.
+    /// Whether the scan is strongly consistent.
     pub consistent: bool,
 }
 
-/// `[capacity]`; what is left out takes the harmless default.
+/// `[capacity]`. A budget that is absent takes the harmless default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Capacity {
     /// Write budget of the table.
     pub write: Option<Rate>,
     /// Read budget of the table.
     pub read: Option<Rate>,
-    /// At most this on one key range, that is, on one segment.
+    /// Maximum for one key range, that is, for one segment.
     pub per_key_range: ScopeCapacity,
-    /// At most this on the items of one partition key.
+    /// Maximum for the items of one partition key.
     pub per_partition_key: ScopeCapacity,
     /// Write budgets of indexes, by name.
     pub indexes: Vec<(String, Rate)>,
 }
 
-/// A budget as it is written.
+/// A budget as the plan states it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
     /// Capacity units per second.
     Units(f64),
-    /// Percent of what the table or index is provisioned with, limited to, or warm for; above 0, at most 100.
+    /// Percentage of the provisioned capacity, of the on-demand maximum, or of the warm throughput of the table or
+    /// index; above 0, at most 100.
     Percent(f64),
 }
 
-/// What capacity units are for.
+/// Whether capacity units are for writes or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Write capacity units.
@@ -144,28 +148,34 @@ pub struct ScopeCapacity {
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// The run stops when more items than this have failed.
+    /// The run stops when more than this number of items have failed.
     pub max_failures: u64,
-    /// The run stops before it has consumed more write capacity units than this, indexes included, over all its sessions.
+    /// The run stops before it consumes more write capacity units than this, indexes included, over all its sessions.
     pub max_wcu: Option<f64>,
-    /// The run stops before its reads and writes have cost more US dollars than this, over all its sessions.
+    /// The run stops before its reads and writes cost more US dollars than this, over all its sessions.
     pub max_cost_usd: Option<f64>,
-    /// The run stops when it has scanned so many items, over all its sessions.
+    /// The run stops when it has scanned this number of items, over all its sessions.
     pub max_items: Option<u64>,
     /// The run stops at this time.
     pub deadline: Option<Timestamp>,
-    /// The run works at these times of the day only, and waits at others.
+    /// The run works only inside this daily window and waits outside it.
     pub window: Option<Window>,
 }
 
 impl Limits {
-    /// No limit at all: of the way back, which nothing of this kind may hold up.
+    /// No limits. The way back uses this, because no limit may hold it up.
     pub fn none() -> Limits {
-        let (max_wcu, max_cost_usd, max_items, deadline, window) = Default::default();
-        Limits { max_failures: u64::MAX, max_wcu, max_cost_usd, max_items, deadline, window }
+        Limits {
+            max_failures: u64::MAX,
+            max_wcu: None,
+            max_cost_usd: None,
+            max_items: None,
+            deadline: None,
+            window: None,
+        }
     }
 
-    /// The names of those that are set; `max_failures` always is.
+    /// The names of the limits that are set. `max_failures` is always set.
     pub fn named(&self) -> Vec<&'static str> {
         let Limits { max_failures: _, max_wcu, max_cost_usd, max_items, deadline, window } = self;
         let set = [
@@ -180,18 +190,18 @@ impl Limits {
     }
 }
 
-/// A daily window of time. It crosses midnight where it ends before it begins.
+/// A daily window of time. It crosses midnight if it closes at an earlier time of day than it opens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
-    /// It opens at this time of the day.
+    /// Time of day at which it opens.
     pub opens: Time,
-    /// And closes at this one.
+    /// Time of day at which it closes.
     pub closes: Time,
-    /// In this time zone.
+    /// The time zone of both times.
     pub zone: TimeZone,
 }
 
-/// `[prices]`: what the operator pays, where it is not the list price.
+/// `[prices]`: the operator's prices, if they differ from the list prices.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Prices {
     /// US dollars for a million write capacity units.
@@ -203,10 +213,11 @@ pub struct Prices {
 /// `[retry]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// Ceiling of the first wait; it doubles with each attempt, and the wait is drawn from zero to it (full jitter).
+    /// Upper limit of the first wait. It doubles with each attempt, and each wait is drawn between zero and the limit
+    /// (full jitter).
     pub base: Duration,
-    /// Largest ceiling of a wait.
+    /// Largest value of that upper limit.
     pub cap: Duration,
-    /// One request failing for so long stops the run, resumably.
+    /// If one request keeps failing for this long, the run stops and can be resumed.
     pub give_up_after: Duration,
 }

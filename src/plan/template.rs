@@ -1,10 +1,10 @@
-//! The commented plan that a new migration starts from.
+//! The commented plan that `backfill init` writes.
 
 use std::fmt::Write as _;
 
 use crate::item::Path;
 
-/// What is known of the table that the plan will be for.
+/// Facts about the table that the plan is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateTable {
     /// Table name.
@@ -13,15 +13,21 @@ pub struct TemplateTable {
     pub key: Vec<String>,
     /// AWS region.
     pub region: Option<String>,
-    /// Items, as DynamoDB counted them within the last six hours or so.
+    /// The account of the table.
+    pub account: Option<String>,
+    /// The endpoint at which the table was reached, if it is not AWS's own.
+    pub endpoint_url: Option<String>,
+    /// The profile that reached it.
+    pub profile: Option<String>,
+    /// Number of items. DynamoDB refreshes its count about every six hours.
     pub item_count: Option<u64>,
-    /// Bytes, likewise.
+    /// Size in bytes, from the same count.
     pub size_bytes: Option<u64>,
     /// Names of the global indexes.
     pub indexes: Vec<String>,
 }
 
-/// A plan with every field explained; for this table, or for one to be filled in. It loads as it stands.
+/// A plan with a comment for every field, for this table or for one that the operator fills in. It loads without edits.
 pub fn template(table: Option<&TemplateTable>) -> String {
     let mut out = String::from(HEAD);
     out.push_str(&table_section(table));
@@ -31,7 +37,7 @@ pub fn template(table: Option<&TemplateTable>) -> String {
     out
 }
 
-/// A budget for each global index, commented out.
+/// An example budget for each global index, commented out.
 fn example_indexes(table: Option<&TemplateTable>) -> String {
     let known = table.map_or(&[][..], |table| &table.indexes);
     let example = ["my-index".to_owned()];
@@ -42,9 +48,9 @@ fn example_indexes(table: Option<&TemplateTable>) -> String {
 fn table_section(table: Option<&TemplateTable>) -> String {
     let mut out = String::from("\n[table]\n");
     let Some(table) = table else {
-        out.push_str("name = \"my-table\"\n# key = [\"pk\", \"sk\"]              # the key attributes, partition key first: checked against the table\n");
+        out.push_str("name = \"my-table\"\n# key = [\"pk\", \"sk\"]              # the key attributes, partition key first; checked against the table\n");
         out.push_str("# region = \"eu-west-1\"\n");
-        out.push_str(REACH);
+        reach(&mut out, None, None, None);
         return out;
     };
     if let Some(size) = describe_size(table) {
@@ -55,7 +61,7 @@ fn table_section(table: Option<&TemplateTable>) -> String {
         let names: Vec<String> = table.key.iter().map(|name| quoted(name)).collect();
         let _ = writeln!(
             out,
-            "key = [{}]    # the key attributes, partition key first: checked against the table",
+            "key = [{}]    # the key attributes, partition key first; checked against the table",
             names.join(", ")
         );
     }
@@ -65,8 +71,22 @@ fn table_section(table: Option<&TemplateTable>) -> String {
         }
         None => out.push_str("# region = \"eu-west-1\"\n"),
     }
-    out.push_str(REACH);
+    reach(&mut out, table.profile.as_deref(), table.account.as_deref(), table.endpoint_url.as_deref());
     out
+}
+
+/// How the table is reached: what is known is set, the rest is an example.
+fn reach(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoint: Option<&str>) {
+    let fields = [
+        ("profile", profile, "prod", "        # a profile from your AWS configuration"),
+        ("account", account, "123456789012", "# refuse to run in any other account"),
+        ("endpoint_url", endpoint, "http://127.0.0.1:8000", ""),
+    ];
+    for (name, known, example, comment) in fields {
+        let sign = if known.is_some() { "" } else { "# " };
+        let line = format!("{sign}{name} = {}", quoted(known.unwrap_or(example)));
+        let _ = writeln!(out, "{}", format!("{line}    {comment}").trim_end());
+    }
 }
 
 fn describe_size(table: &TemplateTable) -> Option<String> {
@@ -80,7 +100,7 @@ fn describe_size(table: &TemplateTable) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Example names for the change that are no key attributes, so that the plan loads.
+/// Example names for the change. They avoid the key attributes, so that the plan loads.
 fn example_names(table: Option<&TemplateTable>) -> (String, String) {
     let keys: &[String] = table.map_or(&[], |table| &table.key);
     let free = |name: &str| {
@@ -93,38 +113,33 @@ fn example_names(table: Option<&TemplateTable>) -> (String, String) {
     (free("old_name"), free("new_name"))
 }
 
-/// A TOML string of any text.
+/// Quotes any text as a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-const HEAD: &str = r#"# A backfill plan: what should become of every item of one table.
-# Edit it, then:   backfill check PLAN    reads the table, changes nothing
+const HEAD: &str = r#"# A backfill plan: the changes to make to every item of one table.
+# Edit it, then:   backfill check PLAN    reads the table and changes nothing
 #                  backfill run PLAN --dry-run
 #                  backfill cutover PLAN --to dual-write
 #                  backfill run PLAN
-#                  backfill status PLAN   says which command is next, from here to `contract`
+#                  backfill status PLAN   shows which command is next, up to `contract`
 
 [migration]
 name = "my-migration"               # names the state file: letters, digits, - and _
-# "expand-contract": `run` only adds; old attributes and every `remove` wait for `contract`.
-# "in-place": old attributes go in the same write.
+# "expand-contract": `run` only adds; `contract` later removes old attributes and runs every `remove`.
+# "in-place": the same write also removes old attributes.
 strategy = "expand-contract"
-# What happens where a target already holds something else than the plan implies:
+# What happens if a target already has another value than the plan implies:
 # "keep" leaves it and reports the item as diverged; "overwrite" records it and replaces it;
 # "skip" leaves it and counts it as done. A change can have its own `on_existing`.
 on_existing = "keep"
 "#;
 
-const REACH: &str = r#"# profile = "prod"                  # of the AWS configuration
-# account = "123456789012"          # refuse to run in any other account
-# endpoint_url = "http://127.0.0.1:8000"
-"#;
-
 const CHANGES: &str = r#"
-# One [[change]] for each: move, copy, set or remove. All changes of an item go in one write.
-# Paths reach into documents: "address.zip". A name with other characters than letters, digits
-# and underscores goes in double quotes inside the string: '"e-mail".home'.
+# One [[change]] for each move, copy, set or remove. All changes of an item go in one write.
+# Paths reach into documents: "address.zip". If a name has characters other than letters, digits
+# and underscores, put it in double quotes inside the string: '"e-mail".home'.
 [[change]]
 move = {old}
 to = {new}
@@ -135,7 +150,7 @@ to = {new}
 
 # [[change]]
 # set = "schema_version"
-# on_existing = "skip"              # only where it is missing
+# on_existing = "skip"              # write the value only if the target is missing
 # value = 2                         # other types as DynamoDB JSON: { N = "1.5" }, { SS = ["a"] }, { NULL = true }
 
 # [[change]]
@@ -143,50 +158,50 @@ to = {new}
 "#;
 
 const TAIL: &str = r#"
-# Everything below may change between two starts of the same run.
+# You may change everything below between two starts of the same run.
 
 [scan]
-segments = "auto"                   # parts that the table is read in, fixed when a run is created
-# active = 32                       # parts worked on at the same time; `check` says what is chosen without it
-page_limit = "auto"                 # items per page at most
-consistent = false                  # true: read strongly, at twice the price, also where it is not required
+segments = "auto"                   # number of scan segments; fixed when a run is created
+# active = 32                       # segments scanned at the same time; `check` shows the default
+page_limit = "auto"                 # maximum number of items per page
+consistent = false                  # true: always read strongly consistently, at twice the price
 
-[capacity]                          # capacity units per second; what is left out takes a careful default
-# write = 500                       # or a share of what the table is provisioned with, limited to, or warm for:
+[capacity]                          # capacity units per second; the defaults are careful
+# write = 500                       # or a percentage of the provisioned, maximum or warm throughput:
 # read = "40%"
-# per_key_range = { write = 250, read = 750 }      # at most this on one segment of the scan
-# per_partition_key = { write = 250, read = 750 }  # at most this on the items of one partition key
+# per_key_range = { write = 250, read = 750 }      # maximum for one segment of the scan
+# per_partition_key = { write = 250, read = 750 }  # maximum for the items of one partition key
 
-# [capacity.index]                  # write budgets of global indexes; local ones are paid by the table
+# [capacity.index]                  # write budgets of global indexes; local indexes use the table's budget
 # {indexes}
 
-[limits]                            # reaching one stops the run; it can be resumed
-max_failures = 1000                 # more items than this could not be changed
-# max_cost_usd = 25.0               # dollars for its reads and writes, over all its starts
+[limits]                            # a run that reaches a limit stops and can be resumed
+max_failures = 1000                 # maximum number of items that could not be changed
+# max_cost_usd = 25.0               # US dollars for reads and writes, over all starts of the run
 # max_wcu = 20_000_000              # write capacity units, indexes included
 # max_items = 10_000_000            # items read
 # deadline = 2030-12-01T06:00:00Z   # with Z or an offset from UTC
-# window = "22:00-06:00 Europe/Paris"  # it works at these hours of each day only, and waits at others
+# window = "22:00-06:00 Europe/Paris"  # works only during these hours and waits outside them
 
-# [prices]                          # what you pay, where it is not the list price: dollars per million units
+# [prices]                          # US dollars per million units, if you do not pay the list price
 # write_per_million = 0.625
 # read_per_million = 0.125
 
 [retry]
-base = "50ms"                       # first wait at most; doubles with each attempt
-cap = "20s"                         # longest wait
-give_up_after = "15m"               # one request failing for so long stops the run; it can be resumed
+base = "50ms"                       # longest first wait; doubles with each attempt
+cap = "20s"                         # longest wait of all
+give_up_after = "15m"               # if one request fails for this long, the run stops and can be resumed
 
-[cutover]                           # how readers and writers move over: docs/flag.md
-# table = "my-flags"                # the flag that applications obey is an item of this table, and
-# key = "my-migration"              # has this key; or its attributes, { pk = "FLAG", sk = "my-migration" }
-max_cache_seconds = 60              # how long applications may obey what they read; waited out after every change
-soak = "7d"                         # so long only new values are written before the old attribute goes
-max_age = "24h"                     # a verification older than this opens no gate
-max_mismatch = 0                    # nor does one with more mismatches
-accept_sample = false               # nor one of a sample
+[cutover]                           # how readers and writers switch over; see docs/flag.md
+# table = "my-flags"                # the table whose item is the flag that applications read
+# key = "my-migration"              # the key of that item; or { pk = "FLAG", sk = "my-migration" }
+max_cache_seconds = 60              # how long applications may cache the flag; waited for after every change
+soak = "7d"                         # time with only new values written before the old attribute is removed
+max_age = "24h"                     # a verification older than this does not open the gate
+max_mismatch = 0                    # a verification with more mismatches does not open the gate
+accept_sample = false               # whether a verification of a sample may open the gate
 
-# Instead of a table: programs that print the flag, and set it (AppConfig, SSM, LaunchDarkly, …).
+# Instead of a table: programs that print and set the flag (AppConfig, SSM, LaunchDarkly, …).
 # [cutover.exec]
 # get = ["/usr/local/bin/flag", "get"]
 # set = ["/usr/local/bin/flag", "set"]
@@ -200,15 +215,15 @@ mod tests {
     use crate::plan::load;
 
     #[test]
-    fn the_template_loads_as_it_stands() {
+    fn the_template_loads_without_edits() {
         let loaded = load("t.toml", &template(None)).unwrap();
         assert_eq!(loaded.plan.changes.len(), 1);
         assert_eq!(loaded.plan.table.name, "my-table");
     }
 
-    /// Every field that is commented out loads too, when the comment sign is taken away.
+    /// Every field that is commented out also loads once it is uncommented.
     #[test]
-    fn what_is_commented_out_in_the_settings_is_valid() {
+    fn fields_that_are_commented_out_are_valid() {
         let text = template(None);
         let (head, settings) = text.split_once("[scan]").unwrap();
         // The flag is in a table or behind hooks, not both.
@@ -229,14 +244,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_table_is_called(
+        fn the_template_loads_for_every_table_name(
             name in "[A-Za-z0-9_.-]{3,30}", key in proptest::collection::vec("\\PC{1,8}|old_name|new_name|[\"'\\\\\u{7f}\n]{1,3}", 1..=2),
             region in proptest::option::of("[a-z]{2}-[a-z]{4}-[1-9]"),
-            indexes in proptest::collection::vec("[A-Za-z0-9_.-]{3,30}", 0..3), items in any::<Option<u64>>(), size in any::<Option<u64>>(),
+            account in proptest::option::of("[0-9]{12}"), endpoint_url in proptest::option::of("http://127.0.0.1:[1-9][0-9]{3}"),
+            profile in proptest::option::of("[a-z]{1,9}"), indexes in proptest::collection::vec("[A-Za-z0-9_.-]{3,30}", 0..3), items in any::<Option<u64>>(), size in any::<Option<u64>>(),
         ) {
             let mut key = key;
             key.dedup();
-            let table = TemplateTable { name, key, region, item_count: items, size_bytes: size, indexes };
+            let table = TemplateTable { name, key, region, account, endpoint_url, profile, item_count: items, size_bytes: size, indexes };
             let text = template(Some(&table));
             let plan = load("t.toml", &text).map_err(|e| TestCaseError::fail(e.to_string()))?.plan;
             let named = table.indexes.iter().all(|index| text.contains(&format!("# {} = \"25%\"\n", quoted(index))));
@@ -244,6 +260,9 @@ mod tests {
             prop_assert_eq!(plan.table.name, table.name);
             prop_assert_eq!(plan.table.key, Some(table.key));
             prop_assert_eq!(plan.table.region, table.region);
+            prop_assert_eq!(plan.table.account, table.account);
+            prop_assert_eq!(plan.table.endpoint_url, table.endpoint_url);
+            prop_assert_eq!(plan.table.profile, table.profile);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Forward: the gate, and the three steps behind it. And back, where that asks nobody.
+//! The way forward: the gate and the three steps behind it. Also the way back, where it needs no gate.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use super::asked::{Asked, REPAIR, began_in_dual_writes, later};
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Report, Scope, Step, Target, What};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
-/// Whether `run` and `failures retry` may write, or go on writing, under this flag: old values must be what is read, and
-/// must be fresh. Asked again every `max_cache_seconds`; when it refuses, the run drains.
+/// Whether `run` and `failures retry` may write under this flag: readers must read old values, and these must be fresh.
+/// Running passes ask again every `max_cache_seconds` and drain if this refuses.
 pub fn may_expand(flag: &Flag) -> Result<(), Refused> {
     let why = if flag.contracting {
         return Err(Refused::new("the old attribute is being removed", Goal::Contract));
     } else if flag.write == WriteTo::New {
-        "only new values are written: old ones are stale, and are copied no more"
+        "only new values are written, so old ones are stale and must not be copied"
     } else if flag.old_stale {
-        "old values may be stale, and are copied no more"
+        "old values may be stale and must not be copied"
     } else if flag.read == ReadFrom::New {
         "readers read the new attribute: what they read is not overwritten behind them"
     } else {
@@ -25,12 +25,16 @@ pub fn may_expand(flag: &Flag) -> Result<(), Refused> {
     Err(Refused::new(why, Goal::Back { to: BackTo::OldReads, now: false }))
 }
 
-/// Whether `--back` needs the state file, and so its lock: it does where rollback's order comes first.
+/// The recommended first percentage of the keys: large enough to show an error, small enough to limit its damage.
+const FIRST_PERCENT: u8 = 10;
+
+/// Whether `--back` needs the state file, and therefore its lock: it does if the old-from-new pass has to run first.
 pub fn back_needs_state(flag: &Flag) -> bool {
     flag.write == WriteTo::New || flag.old_stale
 }
 
-/// `cutover --back` while both are written and old values are fresh: no gate, no state, whatever else is under way.
+/// `cutover --back` while both attributes are written and old values are fresh. It needs no gate and no state, whatever else
+/// is running.
 pub fn step_back(flag: &Flag, to: BackTo, now: Timestamp, left: Duration) -> Result<Step, Refused> {
     if flag.contracting {
         return Err(Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract));
@@ -105,39 +109,40 @@ impl Asked<'_> {
             }
             WriteTo::New => return Err(self.beyond(flag)),
             WriteTo::Both if flag.old_stale && percent < 100 => {
-                return Err(Refused::new("old values may be stale, and nobody is sent to them", back));
+                return Err(Refused::new("old values may be stale, so no reader may move to them", back));
             }
             WriteTo::Both if flag.read_percent == percent => {
                 return Ok(self.settle().unwrap_or(Step::Done));
             }
             WriteTo::Both if flag.old_stale => {
-                return Err(Refused::new("old values may be stale: first they are made equal the new ones", back));
+                return Err(Refused::new("old values may be stale: make them equal the new ones first", back));
             }
             WriteTo::Both => {}
         }
         let change = FlagChange::ReadNew(percent);
         if percent < flag.read_percent {
-            // Fewer keys than the gate let through: what it said then still stands.
+            // Fewer keys than the gate already let through, so the earlier answer of the gate still applies.
             let given_up = self.give_up(change, None)?;
             return given_up.map_or_else(|| self.forward(change, self.state.forced_reads.as_deref()), Ok);
         }
         self.expanded().map_err(|refused| self.whatever_the_reason(refused))?;
         let gate = self.gate(flag);
         if gate.is_ok() && self.rests_on_an_empty_table(flag) && !self.state.is_overridden(Obstacle::EmptyTable) {
-            let (obstacle, reason) = (Obstacle::EmptyTable, "--accept empty-table".to_owned());
+            let obstacle = Obstacle::EmptyTable;
+            let reason = "--accept empty-table".to_owned();
             let accepted = Step::Record(What::Overridden(Override { obstacle, reason }));
             return Ok(if self.world.confirmed { accepted } else { Step::Confirm });
         }
         self.past(change, gate)
     }
 
-    /// Whether the verification that counts for the gate has compared nothing.
+    /// Whether the verification that opens the gate compared no item.
     fn rests_on_an_empty_table(&self, flag: &Flag) -> bool {
         let counts = self.for_the_gate().find(|(_, report)| self.counts(report, flag).is_ok());
         counts.is_some_and(|(_, report)| report.compared == Some(0))
     }
 
-    /// The verifications that the gate looks at, in this order.
+    /// The verifications that the gate considers, in this order.
     fn for_the_gate(&self) -> impl Iterator<Item = (Scope, &Report)> {
         let sampled = self.state.sampled.as_ref().filter(|_| self.world.limits.accept_sample);
         let good = [(Scope::Full, self.state.full.as_ref()), (Scope::Sampled, sampled)];
@@ -156,7 +161,7 @@ impl Asked<'_> {
         self.past(FlagChange::WriteNew, self.last_gate(flag))
     }
 
-    /// One step forward: the last one waited out, and this one confirmed.
+    /// One step forward: needs the confirmation, and waits until the previous step has settled.
     fn forward(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
         if !self.world.confirmed {
             return Ok(Step::Confirm);
@@ -167,7 +172,7 @@ impl Asked<'_> {
         }
     }
 
-    /// One step forward, through the gate and with a way back, or for a reason.
+    /// One step forward, if the gate is open and a way back exists, or if `--force` gives a reason.
     fn past(&self, change: FlagChange, gate: Result<(), Refused>) -> Result<Step, Refused> {
         let closed = gate.err();
         let forced = closed.as_ref().and(self.world.force);
@@ -177,8 +182,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Whatever stands in the way of this change, and has not been gone past, is named at once: a reason is given for all
-    /// that was said, and for nothing else. With one, what is given up for it is recorded first.
+    /// Refuses with every obstacle to this change that is not overridden yet, all in one message, because a `--force` reason
+    /// covers exactly the obstacles it was shown. With a reason, returns the steps that record each override first.
     fn give_up(&self, change: FlagChange, closed: Option<Refused>) -> Result<Option<Step>, Refused> {
         const FORWARD: &str = "`--force REASON` goes forward anyway";
         let no_way_back = self.world.no_way_back.map(|items| {
@@ -199,7 +204,7 @@ impl Asked<'_> {
         Ok(None)
     }
 
-    /// A refusal that no reason goes past.
+    /// Adds to a refusal that `--force` does not override it.
     fn whatever_the_reason(&self, refused: Refused) -> Refused {
         match self.world.force {
             Some(_) => Refused { why: format!("{}, and `--force` does not go past that", refused.why), ..refused },
@@ -207,7 +212,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether every item that has an old value has got its new one. From `write = new` on readers fall back no more, and
+    /// Whether every item that has an old value also has its new one. From `write = new` on, readers no longer fall back and
     /// would find nothing.
     fn whole(&self) -> Result<(), Refused> {
         self.expanded()?;
@@ -223,17 +228,18 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether the new attribute alone may be written; if not, what opens it.
+    /// Whether writers may write only the new attribute; if not, what opens this gate.
     pub(super) fn last_gate(&self, flag: &Flag) -> Result<(), Refused> {
         self.whole()?;
         match self.state.forced_reads {
-            // What readers did not see while they fell back may show.
+            // A forced move may have hidden differences from readers while they fell back.
             Some(_) => self.gate(flag),
             None => self.nothing_is_known_to_differ(flag),
         }
     }
 
-    /// What a verification has found is there until a later one of all items finds it no more: a sample may have missed it.
+    /// Mismatches from any verification count until a later full verification is clean. A later sample is not enough, because
+    /// it may miss them.
     fn nothing_is_known_to_differ(&self, flag: &Flag) -> Result<(), Refused> {
         let full = self.state.full.as_ref();
         let behind = |report: &&Report| full.is_none_or(|full| report.span.began >= full.span.began);
@@ -251,12 +257,13 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether reads may move to the new attribute; if not, all that keeps it closed, and what comes first to open it.
+    /// Whether reads may move to the new attribute; if not, everything that keeps the gate closed, and the first command to
+    /// run.
     pub(super) fn gate(&self, flag: &Flag) -> Result<(), Refused> {
         self.expanded()?;
         let mut closed = Vec::new();
         if self.world.failures > 0 {
-            // Nothing is copied behind readers of the new attribute.
+            // While readers read the new attribute, nothing is copied, so `failures retry` cannot run.
             let next = match flag.read {
                 ReadFrom::Old => self.failed(),
                 ReadFrom::New => Goal::Back { to: BackTo::OldReads, now: false }.into(),
@@ -264,7 +271,7 @@ impl Asked<'_> {
             closed.push(Refused::new(format!("{} items have failed", self.world.failures), next));
         }
         if self.world.diverged > 0 {
-            // Another repair would leave what the last one has left.
+            // Another repair would leave the same items.
             let repaired = self.state.full.as_ref().is_some_and(|report| report.repair);
             let next = if repaired { self.forced_forward(flag) } else { REPAIR.into() };
             closed.push(Refused::new(format!("{} items have diverged", self.world.diverged), next));
@@ -273,19 +280,25 @@ impl Asked<'_> {
         together(closed)
     }
 
-    /// The step forward with `--force REASON`, despite the items that a repair left.
+    /// The careful next step for readers: some of the keys first, then all. Without a flag, only all is possible.
+    pub(super) fn readers(&self, flag: &Flag) -> Goal {
+        let is_first = self.world.kind == Kind::Flagged && flag.read == ReadFrom::Old;
+        Goal::CutoverTo(Target::ReadNew(if is_first { FIRST_PERCENT } else { 100 }))
+    }
+
+    /// The step forward with `--force REASON`, despite the items that a repair could not fix.
     fn forced_forward(&self, flag: &Flag) -> Next {
         let goal = if flag.read_percent >= 100 {
             Goal::CutoverTo(Target::WriteNew)
         } else if let Goal::CutoverTo(Target::ReadNew(_)) = self.goal {
             self.goal
         } else {
-            Goal::CutoverTo(Target::ReadNew(100))
+            self.readers(flag)
         };
         Next::from(goal).with("--force REASON")
     }
 
-    /// Whether a verification that found no more than it may counts for the gate.
+    /// Whether a verification within `max_mismatch` counts for the gate.
     fn is_verified(&self, flag: &Flag) -> Result<(), Refused> {
         let mut closed = None;
         for (scope, report) in self.for_the_gate() {
@@ -302,7 +315,7 @@ impl Asked<'_> {
         Err(Refused::new(why, Goal::Verify { scope: Scope::Full, repair: false }))
     }
 
-    /// That nothing was compared proves nothing, unless a pass that was read otherwise has found the table empty too.
+    /// A verification that compared no item proves nothing, unless a strongly consistent pass also found the table empty.
     fn read_something(&self, scope: Scope, report: &Report) -> Result<(), Refused> {
         let nothing = Obstacle::EmptyTable;
         match (report.compared, self.state.expanded_items) {
@@ -311,7 +324,7 @@ impl Asked<'_> {
                 let next = Next::from(Goal::CutoverTo(Target::ReadNew(100))).with("--accept empty-table");
                 Err(Refused::new(format!("{nothing}. If that is right, confirm it with `--accept empty-table`"), next))
             }
-            // It may have drawn no item of a table that has some.
+            // A sample may draw no item from a table that has items.
             (Some(0), _) if scope == Scope::Sampled => Err(Refused::new(
                 "the last sampled verification compared no item",
                 Goal::Verify { scope: Scope::Full, repair: false },
@@ -330,7 +343,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether this report is one for the gate.
+    /// Whether this report counts for the gate.
     fn counts(&self, report: &Report, flag: &Flag) -> Result<(), &'static str> {
         let began = report.span.began;
         let super::Expand::Complete { ended } = self.state.expand else { return Err("expand is not complete") };
@@ -352,29 +365,36 @@ impl Asked<'_> {
         }
     }
 
-    /// Refuses while the clock stands before what has happened: it was set back, and ages cannot be told by it.
+    /// Refuses while the clock is behind the last line of the history: it was set back, so ages are unknown.
     fn clock_goes_forward(&self) -> Result<(), Refused> {
-        let (now, latest) = (self.now, self.state.latest);
+        let now = self.now;
+        let latest = self.state.latest;
         if now >= latest {
             return Ok(());
         }
-        let goal =
-            if matches!(self.goal, Goal::CutoverTo(_)) { self.goal } else { Goal::CutoverTo(Target::ReadNew(100)) };
+        let goal = if matches!(self.goal, Goal::CutoverTo(_)) {
+            self.goal
+        } else {
+            Goal::CutoverTo(Target::ReadNew(FIRST_PERCENT))
+        };
         Err(Refused::new(
             format!(
-                "the clock of this host says {now}, and the last line of the history is of {latest}: it was set back, and how \
-                 old the last verification is cannot be told. Set it right, or wait until then"
+                "the clock of this host says {now}, but the last line of the history is from {latest}. The clock was set \
+                 back, so the age of the last verification is unknown. Set the clock right, or wait until then"
             ),
             goal,
         ))
     }
 
     fn beyond(&self, flag: &Flag) -> Refused {
-        Refused::new("the migration is beyond that (`backfill cutover --back` goes back)", self.ahead(Some(flag)))
+        Refused::new(
+            "the migration is already past that step (`backfill cutover --back` goes back)",
+            self.ahead(Some(flag)),
+        )
     }
 }
 
-/// All of these in one refusal, with the way out of the first.
+/// Joins these refusals into one, with the next command of the first.
 fn together(refused: impl IntoIterator<Item = Refused>) -> Result<(), Refused> {
     let all = refused.into_iter().reduce(|all, one| Refused { why: format!("{}; and {}", all.why, one.why), ..all });
     all.map_or(Ok(()), Err)

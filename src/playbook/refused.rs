@@ -1,40 +1,38 @@
-//! A command out of order, and the way out.
+//! The refusal of a command that is out of order, with the command to run instead.
 
 use std::fmt;
 
+use crate::command_line::CommandLine;
+
 use super::{BackTo, Fact, Goal, Scope, Target};
 
-/// Why a command does not go on, and what does. Nothing was changed.
+/// Why a command is refused, and what to run instead. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}; next: {next}")]
 pub struct Refused {
-    /// Why.
+    /// The reason for the refusal.
     pub why: String,
-    /// The step to take.
+    /// The command to run next.
     pub next: Next,
-    /// Facts that the operator has to state first.
+    /// Facts that the operator must state first.
     pub missing: Vec<Fact>,
 }
 
-/// The step to take: the words of a command after `backfill`, without the plan.
+/// The command to run next: the words after `backfill`, without the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next(String);
 
 impl Refused {
-    /// Refuses, and names the next command.
+    /// A refusal that names the next command.
     pub(super) fn new(why: impl Into<String>, next: impl Into<Next>) -> Refused {
         Refused { why: why.into(), next: next.into(), missing: Vec::new() }
     }
 }
 
 impl Next {
-    /// The command for this plan.
-    pub fn for_plan(&self, plan: &str) -> String {
-        // `failures retry` has a word of its own behind the plan.
-        match self.0.split_once(' ') {
-            Some((command, rest)) => format!("backfill {command} {plan} {rest}"),
-            None => format!("backfill {} {plan}", self.0),
-        }
+    /// The full command line for a migration.
+    pub fn spell(&self, commands: &CommandLine) -> String {
+        commands.spell(&self.0)
     }
 
     /// The words after `backfill`.
@@ -42,7 +40,7 @@ impl Next {
         &self.0
     }
 
-    /// With an option more.
+    /// Adds an option.
     pub(super) fn with(self, option: &str) -> Next {
         Next(format!("{} {option}", self.0))
     }
@@ -84,7 +82,7 @@ impl From<Goal> for Next {
 }
 
 impl Fact {
-    /// The option that states it.
+    /// The option that states this fact.
     pub fn option(self) -> &'static str {
         match self {
             Fact::DualWritesSince { .. } => "--dual-writes-since TIME",
@@ -95,7 +93,7 @@ impl Fact {
         }
     }
 
-    /// Its place in the order in which facts come true.
+    /// Its position in the order in which facts become true.
     pub(super) fn place(self) -> u8 {
         match self {
             Fact::DualWritesSince { .. } => 0,
@@ -106,7 +104,7 @@ impl Fact {
         }
     }
 
-    /// What it states.
+    /// What the fact claims.
     pub(super) fn claim(self) -> &'static str {
         match self {
             Fact::DualWritesSince { .. } => "every writer writes both attributes",

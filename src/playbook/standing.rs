@@ -1,4 +1,4 @@
-//! Where a migration stands, and which command is next: what `status` tells.
+//! The current stage of a migration and the next command: the content of `status`.
 
 use jiff::Timestamp;
 
@@ -6,31 +6,31 @@ use super::asked::{Asked, later};
 use super::{BackTo, Expand, Fact, Goal, Kind, Next, State, Target, Way, World};
 use crate::cutover::{Flag, ReadFrom, WriteTo};
 
-/// The stage of life that a migration is in.
+/// The stage of a migration's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// Nothing has begun.
     Preflight,
-    /// New values are being made.
+    /// Expand is writing new values.
     Expand,
-    /// They are there; the gate to them is closed.
+    /// All new values are written; the gate is closed.
     Verify,
-    /// The gate is open, or was passed: readers and writers are on their way.
+    /// The gate is open or was overridden: readers and writers are moving.
     Cutover,
     /// Only new values are written.
     Soak,
     /// The old attribute is being removed.
     Contract,
-    /// It is gone: the end.
+    /// The old attribute is gone: the end.
     Contracted,
-    /// On the way back.
+    /// A rollback is running.
     Rollback,
-    /// Back where it began: the end.
+    /// Everything is back as it was before the migration: the end.
     RolledBack,
 }
 
 impl Stage {
-    /// Its name in `status`.
+    /// The stage's name in `status`.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Preflight => "preflight",
@@ -46,18 +46,18 @@ impl Stage {
     }
 }
 
-/// Where a migration stands.
+/// The current position of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The stage.
+    /// The current stage.
     pub stage: Stage,
-    /// The next step forward, or the one to finish; none where everything is done.
+    /// The next command forward, or the one to finish; `None` if everything is done.
     pub next: Option<Next>,
-    /// It refuses before then.
+    /// The next command refuses until this time.
     pub not_before: Option<Timestamp>,
 }
 
-/// Where the migration stands. The flag may be an old one: then this was true when it was read.
+/// The current position of a migration. If the flag was read earlier, the answer is as old as that read.
 pub fn standing(state: &State, world: &World<'_>, now: Timestamp) -> Standing {
     let goal = Goal::Run { again: false };
     let (stage, next) = Asked { state, world, goal, now }.standing();
@@ -86,7 +86,7 @@ impl Asked<'_> {
         match (self.state.contract, self.state.rollback) {
             (Way::Complete, _) => (Stage::Contracted, None),
             (_, Way::Complete) => (Stage::RolledBack, None),
-            // The pass is complete, and some items are left: their reasons say what to fix.
+            // The pass is complete, but some items are left; their reasons say what to fix.
             (Way::Begun, _) if self.world.unfinished > 0 => (Stage::Contract, Some("failures list".into())),
             (_, Way::Begun) if self.world.unfinished > 0 => (Stage::Rollback, Some("failures list".into())),
             (Way::Begun, _) => (Stage::Contract, Some(Goal::Contract.into())),
@@ -100,7 +100,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag, or what is stated in its place.
+    /// The flag, or the stated facts in its place.
     fn current(&self) -> Option<&Flag> {
         if self.world.kind == Kind::Flagged { self.world.flag } else { self.state.stated.as_ref() }
     }
@@ -138,7 +138,7 @@ impl Asked<'_> {
             return (Stage::Preflight, Some(self.stating(dual)));
         }
         match (self.state.expand, flag) {
-            // Not needed for a run, but what it copies behind its scan is missed without.
+            // A run does not need dual writes, but without them it misses what writers change behind its scan.
             (Expand::NotBegun, Some(Flag { write: WriteTo::Old, .. })) => (Stage::Expand, Some(self.stating(dual))),
             (Expand::NotBegun | Expand::Open { .. }, _) | (_, None) => (Stage::Expand, Some(self.ahead(flag))),
             (_, Some(flag)) => self.moving_under(flag),
@@ -160,14 +160,14 @@ impl Asked<'_> {
             },
             (WriteTo::Old, _) => (Stage::Verify, Some(self.stating(Goal::CutoverTo(Target::DualWrite)))),
             (WriteTo::Both, read) => match self.gate(flag) {
-                Ok(()) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::ReadNew(100))))),
+                Ok(()) => (Stage::Cutover, Some(self.stating(self.readers(flag)))),
                 Err(closed) if read == ReadFrom::New => (Stage::Cutover, Some(closed.next)),
                 Err(closed) => (Stage::Verify, Some(closed.next)),
             },
         }
     }
 
-    /// The command, with what it has to state where no flag proves it.
+    /// The command, with the facts that the operator must state if no flag proves them.
     fn stating(&self, goal: Goal) -> Next {
         let next = Next::from(goal);
         match goal {

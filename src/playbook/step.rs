@@ -1,4 +1,4 @@
-//! What a command has to do next.
+//! Decides what a command does next.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use super::{
 };
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
-/// The one next thing to do for this goal, or why nothing is, and the command that is next instead.
+/// The next step towards this goal, or a refusal with its reason and the command to run instead.
 ///
-/// It depends on its arguments alone. Asked again after its step was carried out it names the one behind it, until
-/// [`Step::Done`]; asked again after a kill it names the same one.
+/// The result depends only on the arguments. After its step was carried out, the next call returns the following step, until
+/// [`Step::Done`]. After a kill, the next call returns the same step.
 pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Step, Refused> {
     let next = Asked { state, world, goal, now }.plain();
     match &next {
         Err(refused) if refused.missing.is_empty() => Rehearsal::default(),
-        // Nothing is recorded, and nobody asked, for a command that would be refused right behind it.
+        // If a later step would refuse the command, it must not record or ask anything first.
         Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm) => rehearse(state, world, goal, now)?,
         Ok(Step::Change(_) | Step::Renew(_) | Step::Wait(_) | Step::Sweep(_) | Step::Done) => Rehearsal::default(),
     };
@@ -29,7 +29,7 @@ pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Res
 }
 
 impl Asked<'_> {
-    /// The next step, whatever comes behind it.
+    /// The next step, without a look at later steps.
     pub(super) fn plain(&self) -> Result<Step, Refused> {
         self.check_plan()?;
         if let Some(over) = self.over()? {
@@ -49,27 +49,27 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether this is still the plan of this migration, and whether its command line says what such a plan can.
+    /// Refuses if the plan changed its kind, or if the command line states facts that such a plan does not need.
     fn check_plan(&self) -> Result<(), Refused> {
         let kind = self.world.kind;
-        // What a state file knows of a migration that has done nothing is forgotten when it is opened.
+        // Opening a state file discards the state of a migration that has done nothing, so this one has done something.
         if self.state.kind().is_some_and(|before| before != kind) {
             return Err(Refused::new(
-                "the plan goes another way (with a flag, without one, in place, removing only) than when the migration \
-                 began: put back what it said",
+                "the plan is of another kind (with a flag, without one, in place, or only removing) than when the \
+                 migration began: restore what it said",
                 "status",
             ));
         }
         match (kind, self.world.facts.first()) {
             (Kind::Flagged | Kind::InPlace | Kind::SetOnly, Some(fact)) => Err(Refused::new(
-                format!("`{}` is for plans without a flag; here it is not the operator's to state", fact.option()),
+                format!("`{}` is for plans without a flag; this plan does not need it", fact.option()),
                 self.goal,
             )),
             (Kind::Stated | Kind::RemoveOnly, _) | (_, None) => Ok(()),
         }
     }
 
-    /// What is over, or has no way but one.
+    /// Handles migrations that are over, or that allow only one command.
     fn over(&self) -> Result<Option<Step>, Refused> {
         match (self.state.contract, self.state.rollback, self.goal) {
             (Way::Complete, _, Goal::Contract) | (_, Way::Complete, Goal::Rollback) => Ok(Some(Step::Done)),
@@ -79,7 +79,7 @@ impl Asked<'_> {
                 Goal::Verify { scope, repair: false },
             )),
             (Way::Begun, _, Goal::Contract) | (_, Way::Begun, Goal::Rollback) => Ok(None),
-            // Readers are let back whatever else is under way.
+            // Readers may always go back, whatever else is running.
             (Way::Ahead, _, Goal::Back { .. }) if self.world.kind == Kind::Flagged => Ok(None),
             (Way::Begun | Way::Complete, ..) => Err(self.state.contracting()),
             (_, Way::Begun | Way::Complete, _) => Err(self.state.rolled_back()),
@@ -87,7 +87,7 @@ impl Asked<'_> {
         }
     }
 
-    /// An intended change whose end is not known: the flag tells.
+    /// Resolves an intended change whose outcome is unknown, from the flag.
     fn seen(&self) -> Option<Step> {
         let intended = self.state.intended.as_ref()?;
         let flag = self.world.flag.filter(|flag| flag.version != intended.version)?;
@@ -102,13 +102,14 @@ impl Asked<'_> {
         if self.state.preflight.is_none() {
             return Ok(Step::Preflight);
         }
-        let (wait, phase) = (self.settle_for_writes()?, Phase::Expand);
+        let wait = self.settle_for_writes()?;
+        let phase = Phase::Expand;
         let begins = match self.state.expand {
             Expand::NotBegun => true,
             Expand::Open { .. } => false,
             Expand::Complete { .. } => again && !self.swept(phase),
         };
-        // A pass that has begun takes what was verified before its meaning: it is asked first.
+        // A new pass invalidates earlier verifications, so it needs a confirmation.
         Ok(match (wait, self.state.expand) {
             _ if begins && !self.world.confirmed => Step::Confirm,
             (Some(wait), _) => wait,
@@ -132,7 +133,8 @@ impl Asked<'_> {
         Ok(if over { Step::Done } else { self.sweep(Phase::Retry, |_| true) })
     }
 
-    /// What writes new from old needs old to be what everybody reads, and nobody to obey a flag that said otherwise.
+    /// Waits before a pass that derives new values from old ones: everybody must read old values, and nobody may still obey a
+    /// flag that said otherwise.
     fn settle_for_writes(&self) -> Result<Option<Step>, Refused> {
         let Some(flag) = self.flag_if_any()? else { return Ok(None) };
         if let Err(refused) = may_expand(flag) {
@@ -163,7 +165,7 @@ impl Asked<'_> {
         if repair && !self.world.confirmed && !self.swept(phase) {
             return Ok(Step::Confirm);
         }
-        // What began while some writers may not have written both can open no gate: it is begun anew.
+        // A verification that began before every writer wrote both attributes cannot open the gate, so a new one begins.
         let counts = |open: &Open| {
             flag.is_none_or(|flag| {
                 began_in_dual_writes(open.began, open.under, flag, self.now) || flag.dual_since.is_none()
@@ -172,7 +174,7 @@ impl Asked<'_> {
         Ok(if self.swept(phase) { Step::Done } else { self.sweep(phase, counts) })
     }
 
-    /// Refuses for this reason, unless the operator has given one to go on, which is put on record first.
+    /// Refuses because of this obstacle, unless `--force` gives a reason, which is recorded first.
     pub(super) fn go_past(&self, obstacle: Obstacle, why: String) -> Result<Option<Step>, Refused> {
         if self.state.is_overridden(obstacle) {
             return Ok(None);
@@ -184,12 +186,12 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether this command has been over the table for this phase.
+    /// Whether this command has already completed a pass for this phase.
     pub(super) fn swept(&self, phase: Phase) -> bool {
         self.world.swept.contains(&phase)
     }
 
-    /// Refuses what needs the table to be expanded.
+    /// Refuses if expand is not complete.
     pub(super) fn expanded(&self) -> Result<(), Refused> {
         match self.state.expand {
             Expand::NotBegun => Err(Refused::new("nothing has been expanded", Goal::Run { again: false })),
@@ -198,7 +200,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What goes over the table: resumed where its beginning counts, or begun.
+    /// Runs a pass over the table: resumes the open one if its beginning still counts, or begins a new one.
     pub(super) fn sweep(&self, phase: Phase, counts: impl FnOnce(&Open) -> bool) -> Step {
         match &self.state.open {
             Some(open) if open.phase == phase && counts(open) => Step::Sweep(phase),
@@ -206,16 +208,16 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag: the one that applications read, or what the operator stated in its place.
+    /// The flag that applications read, or what the operator stated in its place.
     pub(super) fn flag(&self) -> Result<&Flag, Refused> {
         let flag = match self.world.kind {
             Kind::Flagged => self.world.flag.ok_or_else(|| match self.state.preflight {
-                // It is made with the first step.
+                // The first step creates the flag.
                 None => Refused::new("the migration has not begun", Goal::Run { again: false }),
                 Some(_) => self.gone(),
             })?,
             Kind::Stated => self.state.stated.as_ref().ok_or_else(|| {
-                Refused::new("the migration has not begun: nothing was stated", Goal::Run { again: false })
+                Refused::new("the migration has not begun, and nothing was stated", Goal::Run { again: false })
             })?,
             Kind::InPlace | Kind::SetOnly => return Err(self.no_cutover()),
             Kind::RemoveOnly => {
@@ -241,12 +243,12 @@ impl Asked<'_> {
         (!left.is_zero()).then_some(Step::Wait(left))
     }
 
-    /// For how long; what is stated in the place of a flag is in effect when it is said to be.
+    /// How long somebody may still obey the earlier flag. Stated facts take effect at their stated time, so there is no wait.
     pub(super) fn left(&self) -> Duration {
         if self.world.kind == Kind::Flagged { self.world.left } else { Duration::ZERO }
     }
 
-    /// Moves the flag, or what is stated in its place: intended first, then changed.
+    /// Moves the flag, or the stated facts in its place: records the intent first, then changes it.
     pub(super) fn make(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
         let forced = forced.map(str::to_owned);
         if self.world.kind == Kind::Stated {
@@ -263,10 +265,10 @@ impl Asked<'_> {
             };
         }
         let flag = self.flag()?;
-        // Somebody's `--back`, most likely: a command that has not ended does not undo it.
+        // Probably somebody's `--back`; this command, which started earlier, must not undo it.
         let others = |known: Option<u64>| known.is_some_and(|known| known != flag.version);
         if others(self.state.seen) && others(self.world.first) {
-            return Err(self.foreign("it was changed while this command was at work, and not by it"));
+            return Err(self.foreign("it was changed by another command while this one was running"));
         }
         match flag.next(change, self.now, self.left()) {
             Err(FlagError::TooSoon { left }) => return Ok(Step::Wait(left)),
@@ -280,7 +282,7 @@ impl Asked<'_> {
         Ok(Step::Record(What::FlagIntended { change, version: flag.version, forced }))
     }
 
-    /// Records a fact that the command line states, or asks for it by name.
+    /// Records a fact that the command line states, or refuses and names the missing option.
     pub(super) fn ask(&self, fact: Fact, forced: Option<String>) -> Result<Step, Refused> {
         let same = |stated: &&Fact| std::mem::discriminant(*stated) == std::mem::discriminant(&fact);
         match self.world.facts.iter().find(same) {
@@ -289,7 +291,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The command that the playbook has next.
+    /// The next command of the playbook.
     pub(super) fn ahead(&self, flag: Option<&Flag>) -> Next {
         if self.world.kind == Kind::RemoveOnly {
             return Next::from(Goal::Contract).with("--readers-moved --old-writes-stopped");
@@ -303,7 +305,7 @@ impl Asked<'_> {
             (WriteTo::Old, _) => Goal::CutoverTo(Target::DualWrite).into(),
             (WriteTo::Both, ReadFrom::Old) if flag.old_stale => Goal::Back { to: BackTo::OldReads, now: false }.into(),
             (WriteTo::Both, _) if flag.read_percent < 100 => {
-                self.gate(flag).err().map_or(Goal::CutoverTo(Target::ReadNew(100)).into(), |closed| closed.next)
+                self.gate(flag).err().map_or(self.readers(flag).into(), |closed| closed.next)
             }
             (WriteTo::Both, _) => {
                 self.last_gate(flag).err().map_or(Goal::CutoverTo(Target::WriteNew).into(), |closed| closed.next)
@@ -311,8 +313,8 @@ impl Asked<'_> {
         }
     }
 
-    /// What is next where verification is the end: what can be done is named once. Where it has left something, somebody
-    /// has to look.
+    /// The next command for plans that end at verify. It names each possible action once; after that, somebody has to look at
+    /// what is left.
     fn ahead_without_cutover(&self) -> Next {
         if self.world.failures > 0 {
             return self.failed();
@@ -325,7 +327,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What to do about failures: retry them; if that was done, their reasons say what to fix.
+    /// The next command for failures: retry them. If that was already done, list them: their reasons say what to fix.
     pub(super) fn failed(&self) -> Next {
         if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
     }
@@ -334,7 +336,7 @@ impl Asked<'_> {
         let why = if self.world.kind == Kind::SetOnly {
             "the plan only sets constants: no reader and no writer has to move"
         } else {
-            "the plan works in place: old attributes went with the same write"
+            "the plan works in place: the same write removed the old attributes"
         };
         Refused::new(format!("{why}, so it ends at verify, and a rollback remains possible"), self.ahead(None))
     }
@@ -343,13 +345,13 @@ impl Asked<'_> {
         Refused::new(format!("the plan only removes: {why}"), self.ahead(None))
     }
 
-    /// The flag is not as this migration left it.
+    /// Refuses because the flag is not as this migration left it.
     pub(super) fn foreign(&self, what: &str) -> Refused {
         Refused::new(format!("the flag was changed by somebody else: {what}"), "status")
     }
 }
 
-/// Whether the flag says what this change would have made it say.
+/// Whether the flag shows the result of this change.
 fn shows(flag: &Flag, change: FlagChange) -> bool {
     match change {
         FlagChange::DualWrite | FlagChange::DualWriteAgain => flag.write == WriteTo::Both,

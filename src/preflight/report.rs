@@ -1,4 +1,4 @@
-//! What `check` prints.
+//! The output of `check`.
 
 use std::io::{Result, Write};
 use std::path::Path;
@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::estimate::Estimate;
 use super::finding::{Accept, Finding, Severity};
 use super::finish::Finish;
+use crate::command_line::CommandLine;
 use crate::dynamodb::TableDescription;
 use crate::engine::SegmentChoice;
 use crate::figure::number;
@@ -15,7 +16,7 @@ use crate::item::IndexSchema;
 use crate::plan::Plan;
 use crate::ratelimit::{Resolved, ScopeBudget};
 
-/// Everything that `check` knows.
+/// The data that `check` shows.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct CheckReport<'a> {
@@ -23,21 +24,23 @@ pub struct CheckReport<'a> {
     pub plan: &'a Plan,
     /// Its file.
     pub plan_path: &'a Path,
+    /// The command line of this migration.
+    pub commands: &'a CommandLine,
     /// The state file that a run will use.
     pub state_path: &'a Path,
     /// The table.
     pub table: &'a TableDescription,
     /// The budgets.
     pub resolved: &'a Resolved,
-    /// How a run divides the table.
+    /// How a run divides the table into segments.
     pub segments: &'a SegmentChoice,
-    /// What a run will take.
+    /// The estimate of a run.
     pub estimate: &'a Estimate,
-    /// What has to be true for a run to end in the time that was asked for.
+    /// The requirements for a run to end in the requested time.
     pub finish: Option<&'a Finish>,
-    /// What was found.
+    /// The findings.
     pub findings: &'a [Finding],
-    /// What the operator accepts.
+    /// The findings that the operator accepts.
     pub accepted: &'a [Accept],
 }
 
@@ -47,21 +50,27 @@ impl CheckReport<'_> {
         self.findings.iter().any(|finding| finding.refuses(self.accepted))
     }
 
-    /// For people.
+    /// The next command, if a run would not be refused.
+    pub fn next(&self) -> String {
+        self.commands.spell("run --dry-run")
+    }
+
+    /// Writes text for people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let CheckReport { plan, table, resolved, segments, estimate, .. } = self;
         let mut line = |label: &str, text: String| writeln!(out, "{label:<12} {text}");
         line("plan", plan.meaning())?;
         let key = table.key.names().collect::<Vec<_>>().join(" + ");
         line("table", format!("{} ({}, key {key})", table.arn, table.status))?;
-        let (items, bytes) = (number(table.item_count), number(table.size_bytes));
+        let items = number(table.item_count);
+        let bytes = number(table.size_bytes);
         line("size", format!("{items} items, {bytes} bytes (DynamoDB's own count, up to six hours old)"))?;
         let counts = format!("{}, {} at a time", number(segments.segments.into()), segments.active);
         line("segments", format!("{counts} ({})", segments.because))?;
         resolved.lines().try_for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")))?;
         line("state", self.state_path.display().to_string())?;
         if !table.indexes.is_empty() {
-            let kind = |index: &IndexSchema| if index.local { "local: paid by the table" } else { "global" };
+            let kind = |index: &IndexSchema| if index.local { "local: uses the table's capacity" } else { "global" };
             let names = table.indexes.iter().map(|i| format!("{} ({})", i.schema.name, kind(&i.schema)));
             line("indexes", names.collect::<Vec<_>>().join(", "))?;
         }
@@ -70,12 +79,15 @@ impl CheckReport<'_> {
         self.finish.iter().try_for_each(|finish| finish.write(out))?;
         self.findings.iter().try_for_each(|finding| write_finding(out, finding, self.accepted))?;
         if self.refuses() {
-            return writeln!(out, "A run would be refused. Mend what is marked REFUSED, or accept it as it says.");
+            return writeln!(
+                out,
+                "A run would be refused. Fix every finding marked REFUSED, or accept it with the option that it names."
+            );
         }
-        writeln!(out, "Next: backfill run {} --dry-run", self.plan_path.display())
+        writeln!(out, "Next: {}", self.next())
     }
 
-    /// As JSON.
+    /// The same as JSON.
     pub fn to_json(&self) -> Json {
         let CheckReport { plan, table, resolved, segments, accepted, .. } = self;
         json!({
@@ -93,7 +105,7 @@ impl CheckReport<'_> {
     }
 }
 
-/// A finding, for people.
+/// Writes a finding for people.
 pub fn write_finding(out: &mut impl Write, finding: &Finding, accepted: &[Accept]) -> Result<()> {
     let label = match finding.severity {
         Severity::Refuses if finding.refuses(accepted) => "REFUSED",

@@ -1,4 +1,4 @@
-//! What is said of a run before it begins and when it has ended.
+//! The header before a run, and the report at its end.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::{limits_text, number, write_counts, write_spend};
+use crate::command_line::CommandLine;
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
 use crate::engine::{StopReason, slice};
@@ -14,46 +15,46 @@ use crate::plan::Plan;
 use crate::ratelimit::Resolved;
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
 
-/// What a report is about: names for the reader, and the commands that go on from here.
+/// The subject of a report: the names that it shows, and whether it recommends commands.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// Its file, as it was given.
-    pub plan_path: &'a Path,
+    /// The command line of this migration.
+    pub commands: &'a CommandLine,
     /// The state file.
     pub state_path: &'a Path,
     /// The table.
     pub table: &'a TableDescription,
-    /// Whether to say which command comes next; not where another command runs this one.
+    /// Whether to name the next command. Off if another command runs this one.
     pub advice: bool,
 }
 
-/// A run as far as it is.
+/// The report of a run, complete or not.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct RunReport<'a> {
-    /// What it is about.
+    /// The subject of the report.
     pub subject: Subject<'a>,
-    /// The run as stored.
+    /// The stored run.
     pub run: &'a RunRecord,
-    /// What its segments counted, over all sessions.
+    /// The counts of its segments, over all sessions.
     pub totals: &'a SegmentTotals,
-    /// What it has spent, over all sessions.
+    /// What the run has spent, over all sessions.
     pub spend: &'a SpendRecord,
-    /// Requests of this session that DynamoDB has throttled, by scope.
+    /// The number of requests that DynamoDB throttled in this session, by scope.
     pub throttles: &'a [(String, u64)],
-    /// Replies of this session that could not be used, by operation and flaw.
+    /// The number of unusable replies in this session, by operation and defect.
     pub unusable_replies: &'a BTreeMap<String, u64>,
-    /// What of it waits for somebody.
+    /// Open failures and diverged items, which need an operator.
     pub open: OpenWork,
-    /// Why it stopped before its end, if it did.
+    /// Why the run stopped early, if it did.
     pub stopped: Option<&'a StopReason>,
 }
 
 impl Subject<'_> {
-    /// Account, table, plan, state path, budgets, limits, and whether the run starts anew or resumes: printed before the
-    /// first write.
+    /// The header that is printed before the first write: account, table, plan, state path, budgets, limits, and
+    /// whether the run is new or resumed.
     pub fn header(&self, resolved: &Resolved, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
@@ -70,7 +71,8 @@ impl Subject<'_> {
                 )
             })
             .collect::<String>();
-        let (limits, prices) = (&self.plan.limits, UnitPrices::of(self.table, &self.plan.prices));
+        let limits = &self.plan.limits;
+        let prices = UnitPrices::of(self.table, &self.plan.prices);
         let limited = limits_text(limits, slice(limits, resolved.budgets.table, prices), prices);
         let limited = limited.map_or_else(String::new, |text| {
             format!(
@@ -93,15 +95,15 @@ state    {}
 }
 
 impl RunReport<'_> {
-    /// For people.
+    /// Writes the text form.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped } = self;
-        let (plan, state) = (subject.plan_path.display(), subject.state_path.display());
+        let commands = subject.commands;
         match stopped {
             None => writeln!(out, "Run {} is complete: {} segments.", run.id, number(totals.done.into()))?,
             Some(reason) => writeln!(
                 out,
-                "Run {} stopped: {reason}.\nWhat is counted here is committed; {} of {} segments are done.",
+                "Run {} stopped: {reason}.\nEverything counted here is committed; {} of {} segments are done.",
                 run.id,
                 number(totals.done.into()),
                 number(run.total_segments.into())
@@ -112,32 +114,38 @@ impl RunReport<'_> {
         if !throttles.is_empty() {
             let by_scope = throttles.iter().map(|(scope, requests)| format!("{scope} {}", number(*requests)));
             let by_scope = by_scope.collect::<Vec<_>>().join(", ");
-            writeln!(out, "  requests throttled by DynamoDB in this session, by what was short: {by_scope}")?;
+            writeln!(out, "  requests throttled by DynamoDB in this session, by scope: {by_scope}")?;
         }
         if !unusable_replies.is_empty() {
             let each = unusable_replies.iter().map(|(what, times)| format!("{} × {what}", number(*times)));
             let each = each.collect::<Vec<_>>().join("; ");
-            writeln!(out, "  unusable replies in this session; each request was sent again: {each}")?;
+            writeln!(out, "  unusable replies in this session (each request was retried): {each}")?;
         }
         if open.failures + open.diverged > 0 {
             writeln!(out, "Open: {} failures, {} diverged items.", number(open.failures), number(open.diverged))?;
         }
         if subject.advice && open.failures + open.diverged > 0 {
-            writeln!(out, "Their keys: backfill failures {plan} list --state {state}")?;
+            writeln!(out, "Their keys: {}", commands.spell("failures list"))?;
         }
         match stopped {
             _ if !subject.advice => Ok(()),
             None => writeln!(
                 out,
-                "Complete only if every writer dual-wrote since {}; if not, `backfill run {plan} --again --state {state}` \
-                 makes another pass, until one applies nothing.",
-                run.started_at
+                "This is complete only if every writer has written both attributes since {}. If not, repeat `{}` until a \
+                 pass applies nothing.",
+                run.started_at,
+                commands.spell("run --again")
             ),
-            Some(_) => writeln!(out, "It goes on from here with: backfill run {plan} --state {state}"),
+            Some(_) => writeln!(out, "Next: {}", commands.spell("run")),
         }
     }
 
-    /// As JSON; `exit_code` is that of the process.
+    /// The command that resumes the run.
+    pub fn next(&self) -> String {
+        self.subject.commands.spell("run")
+    }
+
+    /// The JSON form. `exit_code` is the exit code of the process.
     pub fn to_json(&self, exit_code: u8) -> Json {
         json!({
             "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),

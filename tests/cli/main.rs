@@ -1,12 +1,13 @@
 //! The command line as an operator meets it: what each command prints and returns, and what each bad input gets.
 //!
 //! A bad input gets one paragraph on stderr that says what happened, what was and was not done and what to do, the exit
-//! code that `--help` documents, and nothing on stdout.
+//! code that `--help` documents, and with `--output json` one document of the type `error`.
 #![cfg(feature = "local")]
 
 mod back;
 mod commands;
 mod demo;
+mod documents;
 mod endpoints;
 mod forecast;
 mod gates;
@@ -50,7 +51,8 @@ struct Refused {
 #[track_caller]
 fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
     let ran = tool(bed, &[args, &["--output", "json"]].concat()).exits(code);
-    assert_eq!(ran.stdout, "", "an error is no result");
+    let document = ran.json();
+    assert_eq!(document["type"], "error", "{document:#}");
     let said = ran.said();
     let text = match said.find("error") {
         // A header, or the part of a check that could be done, may stand before it.

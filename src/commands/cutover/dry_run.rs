@@ -1,20 +1,22 @@
-//! `cutover --dry-run`: whether the step would be taken, and what readers would see by it that they never saw.
+//! `cutover --dry-run`: reports whether the step is possible, and which values readers would see for the first time.
 
 use std::io::Write as _;
 
 use serde_json::json;
 
 use crate::cli::Global;
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::output;
 use backfill::internals::item::{ItemKey, Path, item_to_json};
 use backfill::internals::migration::{CutoverStep, Migration, StepOptions};
 use backfill::internals::telemetry::number;
 
-/// Items that are shown to people.
+/// Number of example items in the text report. The JSON report has all listed items.
 const SHOWN: usize = 5;
 
-/// Checks every precondition of a step forward, and counts the items that had the new attribute alone. Nothing is changed.
+/// Checks every precondition of a step forward, and counts the items that had only the new attribute before the migration.
+/// Changes nothing.
 pub(super) async fn dry_run(
     global: &Global,
     migration: &Migration,
@@ -22,9 +24,12 @@ pub(super) async fn dry_run(
     options: &StepOptions,
 ) -> anyhow::Result<Exit> {
     let outcome = Box::pin(migration.cutover_dry_run(step, options)).await?;
-    let (listed, next) = (outcome.new_alone(), outcome.next());
+    let listed = outcome.new_alone();
+    let next = outcome.next();
+    let ending = Ending::done().next(next.to_owned());
     output::result(
         global,
+        &ending,
         || {
             let new_alone = listed.map(|listed| {
                 let key = |(key, path): &(ItemKey, Path)| {
@@ -49,12 +54,11 @@ pub(super) async fn dry_run(
                 }
                 None => writeln!(
                     out,
-                    "It is not recorded which items had only the new attribute before the migration; `verify --all` \
-                     counts them"
+                    "The state file does not record which items had only the new attribute before the migration; \
+                     `verify --all` counts them"
                 )?,
             }
             writeln!(out, "Next: {next}")
         },
-    );
-    Ok(Exit::Done)
+    )
 }

@@ -1,10 +1,11 @@
-//! `cutover`: the flag, a step forward or back.
+//! `cutover`: moves the flag one step forward or back.
 
 mod dry_run;
 
 use serde_json::json;
 
 use crate::cli::{CutoverArgs, CutoverStep, Global};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::cutover::Flag;
@@ -12,14 +13,18 @@ use backfill::internals::migration::CutoverStep as Step;
 
 /// Moves the flag.
 pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
-    let (decide, step) = (args.decide(), step_of(&args));
-    let (migration, options) = (terminal::open(global, &args.plan, decide.yes)?, terminal::step_options(&decide));
+    let decide = args.decide();
+    let step = step_of(&args);
+    let migration = terminal::open(global, &args.plan, decide.yes)?;
+    let options = terminal::step_options(&decide);
     if args.dry_run {
         return dry_run::dry_run(global, &migration, step, &options).await;
     }
     let outcome = Box::pin(migration.cutover(step, &options)).await?;
-    report(global, outcome.flag());
-    Ok(outcome.stopped().map_or(Exit::Done, output::stopped))
+    if let Some(reason) = outcome.stopped() {
+        output::stderr(&format!("stopped: {reason}"));
+    }
+    report(global, &Ending::of(Exit::Done, outcome.stopped()), outcome.flag())
 }
 
 fn step_of(args: &CutoverArgs) -> Step {
@@ -31,7 +36,7 @@ fn step_of(args: &CutoverArgs) -> Step {
     }
 }
 
-fn report(global: &Global, flag: Option<&Flag>) {
+fn report(global: &Global, ending: &Ending, flag: Option<&Flag>) -> anyhow::Result<Exit> {
     let json = || {
         let flag = flag.map(|flag| {
             json!({ "version": flag.version, "write": flag.write.as_str(), "read": flag.read.as_str(),
@@ -39,8 +44,8 @@ fn report(global: &Global, flag: Option<&Flag>) {
         });
         json!({ "type": "cutover", "flag": flag })
     };
-    output::result(global, json, |out| match flag {
+    output::result(global, ending, json, |out| match flag {
         Some(flag) => std::io::Write::write_fmt(out, format_args!("The flag is at {flag}.\n")),
         None => std::io::Write::write_all(out, b"There is no flag.\n"),
-    });
+    })
 }

@@ -1,4 +1,4 @@
-//! `demo`: a whole migration on the embedded engine, with sample data: every step of the playbook, and why.
+//! `demo`: a whole migration on the embedded engine with sample data. It takes and explains every step of the playbook.
 
 mod folder;
 mod parts;
@@ -11,64 +11,66 @@ use serde_json::{Value as Json, json};
 use crate::cli::{DemoArgs, Global};
 use crate::commands::demo::parts::{PARTS, Part, parts_behind};
 use crate::commands::demo::words::{come_to, tell_next, tell_table, wait_for_soak};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::engine::Stopper;
 use backfill::internals::local::LocalOptions;
-use backfill::internals::migration::{OperatorInput, Order, Session, Target, read_plan, state_path};
+use backfill::internals::migration::{OperatorInput, Order, Session, Target, command_line, read_plan, state_path};
 use backfill::internals::playbook::Goal;
 use backfill::internals::preflight::check_plan;
 
-/// The plan that the demo runs: that of the examples, with a flag, and with waits for a demo instead of a production table.
+/// The demo's plan: an example plan plus a flag, with shorter waits than a production table needs.
 const PLAN: &str = concat!(
     include_str!("../../../migrations-examples/rename-attribute.toml"),
-    "\n[capacity]\nwrite = 2000                      # of a real plan: what the table can spare\n\n[cutover]\ntable = \"flags\"                   # the flag is an item of this table\n\
-     max_cache_seconds = 4             # of a real plan: 60\nsoak = \"1s\"                       # of a real plan: a week\n"
+    "\n[capacity]\nwrite = 2000                      # in a real plan: what the table can spare\n\n[cutover]\ntable = \"flags\"                   # the flag is an item of this table\n\
+     max_cache_seconds = 4             # in a real plan: 60\nsoak = \"1s\"                       # in a real plan: a week\n"
 );
 
-/// Which sample table the demo loads.
+/// The seed of the demo's sample table.
 const SEED: u64 = 1;
 
-/// From this many items on, the layer in front stands before the engine, because it keeps the pages of a scan short. The
-/// pages of a smaller table are short anyway, and without the layer a write takes about a tenth less CPU time (measured
-/// with `cargo bench --bench cpu`).
+/// From this number of items, the demo puts the front layer before the engine, because the layer keeps scan pages short. A
+/// smaller table has short pages anyway, and without the layer a write takes about a tenth less CPU time (measured with
+/// `cargo bench --bench cpu`).
 const LONG_PAGES_FROM: u64 = 50_000;
 
-/// Walks the playbook, or goes on with a demo that was stopped.
+/// Walks through the playbook, or resumes a stopped demo.
 pub(crate) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
-    let (dir, items) = (args.dir, args.items);
-    let (db, plan) = (dir.join("table.db"), dir.join("plan.toml"));
-    folder::prepare(&dir, PLAN, args.fresh).await?;
-    output::stderr("The table: DynamoDB's API on loopback, with sample data. No AWS account is touched.");
+    let DemoArgs { items, dir, fresh } = args;
+    let db = dir.join("table.db");
+    let plan = dir.join("plan.toml");
+    folder::prepare(&dir, PLAN, fresh).await?;
+    output::stderr("The demo serves DynamoDB's API on loopback, with sample data. It touches no AWS account.");
     let front = items >= LONG_PAGES_FROM;
     let options = LocalOptions { db: Some(db), items: Some(items), seed: SEED, front, ..LocalOptions::default() };
     let served = tokio::task::spawn_blocking(move || folder::serve(options)).await??;
     tell_table(&served, SEED);
     let mut global = global.clone();
-    (global.endpoint_url, global.state) = (Some(served.endpoint()), Some(dir.join("state.db")));
+    global.endpoint_url = Some(served.endpoint());
+    global.state = Some(dir.join("state.db"));
     let walked = Box::pin(walk(&global, &plan)).await;
     tokio::task::spawn_blocking(move || served.stop()).await?;
     let (exit, steps) = walked?;
     tell_next(exit, &dir);
-    let json = || json!({ "type": "demo", "steps": steps, "exit_code": exit as u8 });
-    output::result(&global, json, |_| Ok(()));
-    Ok(exit)
+    let json = || json!({ "type": "demo", "steps": steps });
+    output::result(&global, &Ending::at(exit), json, |_| Ok(()))
 }
 
-/// Takes each step that is not behind yet. What they came to, as JSON.
+/// Takes each remaining step. Returns the results as JSON.
 async fn walk(global: &Global, plan: &Path) -> anyhow::Result<(Exit, Vec<Json>)> {
     let mut steps = Vec::new();
     for (n, part) in PARTS.iter().enumerate() {
         let mut session = Box::pin(open(global, plan)).await?;
         if n < parts_behind(&session.driver).await? {
-            output::stderr(&format!("{}. backfill {}: done before", n + 1, part.command));
+            output::stderr(&format!("{}. backfill {}: already done", n + 1, part.command));
             session.close().await?;
             continue;
         }
         output::stderr(&format!("\n{}. backfill {}\n   {}", n + 1, part.command, part.why));
-        let came = take(part, &mut session).await;
+        let taken = take(part, &mut session).await;
         session.close().await?;
-        let (stopped, result) = came?;
+        let (stopped, result) = taken?;
         steps.push(json!({ "step": n + 1, "command": part.command, "why": part.why, "result": result }));
         if let Some(exit) = stopped {
             return Ok((exit, steps));
@@ -77,17 +79,19 @@ async fn walk(global: &Global, plan: &Path) -> anyhow::Result<(Exit, Vec<Json>)>
     Ok((Exit::Done, steps))
 }
 
-/// Opens the migration for one step. Every question of a demo is answered with yes.
+/// Opens the migration for one step. The demo answers every question with yes.
 async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     let options = terminal::options(global, true);
     let loaded = read_plan(plan, &options)?;
-    let (state, observer) = (state_path(&options, &loaded.plan), options.observer);
-    let target = Box::pin(Target::open(loaded, plan.to_owned(), state, check_plan, None, observer.as_ref())).await?;
+    let state = state_path(&options, &loaded.plan);
+    let names = (plan.to_owned(), command_line(plan, &options));
+    let observer = options.observer;
+    let target = Box::pin(Target::open(loaded, names, state, check_plan, None, observer.as_ref())).await?;
     let input = OperatorInput::of(&options.actor, &[]);
     Ok(Box::pin(Session::open(target, input, observer, Stopper::default())).await?)
 }
 
-/// Takes one step: the exit code of a demo that was stopped in it, and what it came to.
+/// Takes one step. Returns the exit code if the demo stopped during this step, and the result as JSON.
 async fn take(part: &Part, session: &mut Session) -> anyhow::Result<(Option<Exit>, Json)> {
     if part.goal == Goal::Contract && !wait_for_soak(&session.driver).await? {
         return Ok((session.driver.stop.reason().map(Exit::of_stop), Json::Null));

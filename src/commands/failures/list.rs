@@ -1,4 +1,4 @@
-//! `failures list`: what could not be changed, and what is diverged.
+//! `failures list`: lists items that could not be changed, and diverged items.
 
 use std::io::{Result as IoResult, Write as _};
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::cli::Global;
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
@@ -19,11 +20,14 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
     let migration = terminal::open(global, plan, false)?;
     let state = state::read(migration.state_path())?;
     let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit };
-    let (failures, diverged) = (state.listed_failures(query).await?, state.listed_diverged(query).await?);
+    let failures = state.listed_failures(query).await?;
+    let diverged = state.listed_diverged(query).await?;
     let summary = state.summary().await?;
-    let (failed, unequal) = (summary.open_failures, summary.open_diverged);
+    let failed = summary.open_failures;
+    let unequal = summary.open_diverged;
     output::result(
         global,
+        &Ending::done(),
         || {
             json!({ "type": "failures", "open_failures": failed, "open_diverged": unequal,
                     "failures": rows_json(&failures), "diverged": rows_json(&diverged) })
@@ -32,8 +36,7 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
             write_lists(out, &failures, &diverged)?;
             writeln!(out, "{} open failures, {} diverged items", number(failed), number(unequal))
         },
-    );
-    Ok(Exit::Done)
+    )
 }
 
 fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Rows<DivergedRecord>) -> IoResult<()> {
@@ -47,7 +50,7 @@ fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Row
         match row {
             Ok(d) => {
                 let paths = d.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                writeln!(out, "diverged  {}  {paths} holds something else than the plan implies", d.key)?;
+                writeln!(out, "diverged  {}  {paths} has another value than the plan implies", d.key)?;
             }
             Err(row) => writeln!(out, "unreadable  diverged item {}: {}", row.id, row.why)?,
         }

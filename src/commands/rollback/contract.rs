@@ -1,4 +1,4 @@
-//! `contract`: the old attribute goes.
+//! `contract`: removes the old attribute.
 
 use crate::cli::{ContractArgs, Global};
 use crate::commands::rollback::report;
@@ -7,7 +7,7 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::terminal;
 use backfill::internals::migration::DryRunOf;
 
-/// Removes the old attribute, or resumes that.
+/// Starts or resumes the removal of the old attribute.
 pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {
     if args.on.dry_run {
         return dry_run(global, &args.on.plan, DryRunOf::Contract, None, args.go.accept).await;
@@ -15,5 +15,5 @@ pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
     let decide = args.decide();
     let migration = terminal::open(global, &args.on.plan, decide.yes)?;
     let outcome = Box::pin(migration.contract(&terminal::step_options(&decide))).await?;
-    Ok(report(global, &outcome, "contract", &args.on.plan))
+    report(global, &outcome, "contract", &args.on.plan)
 }

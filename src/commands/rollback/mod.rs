@@ -1,4 +1,4 @@
-//! `rollback`: the way back, from wherever the migration is.
+//! `rollback`: undoes the migration from any step before contract.
 
 pub(crate) mod contract;
 
@@ -9,12 +9,13 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::{Global, RollbackArgs};
 use crate::commands::run::dry_run::dry_run;
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::{DryRunOf, PassOutcome, WorkedPass};
 use backfill::internals::telemetry::{NotAsBefore, number};
 
-/// Undoes the migration, or resumes that.
+/// Starts or resumes a rollback.
 pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
     if args.on.dry_run {
         return dry_run(global, &args.on.plan, DryRunOf::Rollback, None, args.go.accept).await;
@@ -22,17 +23,21 @@ pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     let decide = args.decide();
     let migration = terminal::open(global, &args.on.plan, decide.yes)?;
     let outcome = Box::pin(migration.rollback(&terminal::step_options(&decide))).await?;
-    Ok(report(global, &outcome, "rollback", &args.on.plan))
+    report(global, &outcome, "rollback", &args.on.plan)
 }
 
-/// Prints what a command did that makes passes over the table, maybe more than one.
-pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan: &Path) -> Exit {
+/// Prints the result of a command that makes one or more passes over the table.
+pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan: &Path) -> anyhow::Result<Exit> {
     let stopped = outcome.stopped();
     let of_last = || outcome.passes().last().map_or(Exit::Done, |pass| Exit::of_run(pass.ended.open, None));
-    let (exit, plan) = (stopped.map_or_else(of_last, Exit::of_stop), plan.display());
-    let or_leave = if command == "contract" { "" } else { " (or leave them, with --force REASON)" };
+    let exit = stopped.map_or_else(of_last, Exit::of_stop);
+    let commands = terminal::commands(global, plan);
+    let is_over = stopped.is_none() && !outcome.unfinished();
+    let ending = Ending::of(exit, stopped).next((!is_over).then(|| commands.spell(command)));
+    let or_leave = if command == "contract" { "" } else { " (or leave them as they are with --force REASON)" };
     output::result(
         global,
+        &ending,
         || {
             let runs: Vec<Json> = outcome.passes().iter().map(|pass| run_json(outcome, pass, exit)).collect();
             json!({ "type": command, "runs": runs, "stopped": stopped.map(ToString::to_string), "exit_code": exit as u8 })
@@ -46,29 +51,30 @@ pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan
                 if pass.journaled > 0 {
                     writeln!(
                         out,
-                        "{} values that it overwrote or removed are in the journal: backfill journal {plan} --run {}",
+                        "The journal has {} values that this run overwrote or removed: {}",
                         number(pass.journaled),
-                        pass.ended.run.id
+                        commands.spell(&format!("journal --run {}", pass.ended.run.id))
                     )?;
                 }
             }
             match stopped {
                 None if outcome.unfinished() => writeln!(
                     out,
-                    "The {command} is not over: items failed. `backfill failures {plan} list` says which and why: fix \
-                     them by hand, and run the same command again{or_leave}: backfill {command} {plan}"
+                    "The {command} is not complete: items failed. `{}` lists them with the reasons. Fix them by hand{or_leave}, \
+                     then run the same command again.\nNext: {}",
+                    commands.spell("failures list"),
+                    commands.spell(command)
                 ),
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
-                    writeln!(out, "Stopped: {reason}.\nIt goes on from here with: backfill {command} {plan}")
+                    writeln!(out, "Stopped: {reason}.\nNext: {}", commands.spell(command))
                 }
             }
         },
-    );
-    exit
+    )
 }
 
-/// A session of a run, for programs.
+/// One pass as JSON.
 fn run_json(outcome: &PassOutcome, pass: &WorkedPass, exit: Exit) -> Json {
     let mut json = outcome.report(pass).to_json(exit as u8);
     if let Some(map) = json.as_object_mut() {

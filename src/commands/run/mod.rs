@@ -1,35 +1,52 @@
-//! `run`: the expand phase, new or resumed, and its dry run.
+//! `run`: starts or resumes the expand phase, or makes a dry run of it.
 
 pub(crate) mod dry_run;
 
+use std::path::Path;
+
+use serde_json::json;
+
 use crate::cli::{Global, RunArgs};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{DryRunOf, RunOptions};
 
-const COMPLETE: &str = "this run is complete already: nothing was written. Another pass begins with --again";
+const COMPLETE: &str = "this run is already complete: nothing was written. Start another pass with --again";
 
-const NOT_BEGUN: &str = "stopped before the run began, and nothing was written. This is the run before it:";
+const NOT_BEGUN: &str = "stopped before the run began; nothing was written. This is the previous run:";
 
-/// Runs a plan from where it is to its end.
+/// Runs a plan from its current position to its end.
 pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
         return dry_run::dry_run(global, &args.plan, DryRunOf::Run, args.sample, args.accept).await;
     }
     let migration = terminal::open(global, &args.plan, args.yes)?;
     let mut options = RunOptions::default();
-    (options.again, options.restart, options.accept) = (args.again, args.restart, args.accept);
+    options.again = args.again;
+    options.restart = args.restart;
+    options.accept = args.accept;
     let outcome = Box::pin(migration.run(&options)).await?;
     let Some(report) = outcome.report() else {
-        return Ok(outcome.stopped().map_or(Exit::Done, output::stopped));
+        return ended(global, &args.plan, outcome.stopped());
     };
     match outcome.stopped() {
         _ if outcome.worked() => {}
         None => output::stderr(COMPLETE),
         Some(_) => output::stderr(NOT_BEGUN),
     }
-    // What stopped it after its own end, or before it began, is its exit code too.
+    // A stop after the end of the run, or before its begin, determines the exit code too.
     let exit = Exit::of_run(report.open, report.stopped);
-    output::result(global, || report.to_json(exit as u8), |out| report.write(out));
-    Ok(exit)
+    let next = report.stopped.map(|_| report.next());
+    let ending = Ending::of(exit, report.stopped).next(next);
+    output::result(global, &ending, || report.to_json(exit as u8), |out| report.write(out))
+}
+
+/// The command had nothing to report.
+fn ended(global: &Global, plan: &Path, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
+    match stopped {
+        Some(reason) => output::stopped(global, reason, &terminal::commands(global, plan).spell("run")),
+        None => output::result(global, &Ending::done(), || json!({ "type": "run" }), |_| Ok(())),
+    }
 }

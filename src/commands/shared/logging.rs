@@ -10,42 +10,45 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Global, LogFormat};
+use crate::commands::shared::output;
 use backfill::internals::outside::{escaped_json, escaped_styled};
 
-/// Starts logging as the options and `BACKFILL_LOG` say.
+/// Starts logging according to the options and `BACKFILL_LOG`.
 pub(crate) fn init(global: &Global) {
-    // Our own lines alone. What the SDK and the embedded engine warn of is about their own affairs; whatever concerns the
-    // operator is in our errors.
+    output::remarks_as(global.log_format, global.quiet);
+    // Only our own lines. Warnings of the SDK and of the embedded engine do not concern the operator: our errors report
+    // everything that does.
     let level = match global.verbose {
+        0 if global.quiet => "off,backfill=warn",
         0 => "off,backfill=info",
         1 => "off,backfill=debug",
         _ => "off,backfill=trace",
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let escape: fn(&str) -> String = match global.log_format {
-        // Values of fields are escaped by then; colours are the line's own.
+        // Field values are already escaped here. The colours belong to the line itself.
         LogFormat::Text => escaped_styled,
         LogFormat::Json => escaped_json,
     };
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar(escape)).with_target(false);
-    // A second start, in tests, changes nothing.
+    // Tests may start logging twice. The second start changes nothing.
     let _ = match global.log_format {
         LogFormat::Text => {
-            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(ansi).finish().with(filter_fn(shows_no_values)).try_init()
+            builder.with_ansi(global.color.on_stderr()).finish().with(filter_fn(shows_no_values)).try_init()
         }
         LogFormat::Json => builder.json().finish().with(filter_fn(shows_no_values)).try_init(),
     };
 }
 
-/// Whatever the options and `BACKFILL_LOG` say: below `info` the AWS SDK and the HTTP stack print requests and replies,
-/// attribute values among them, so only our own lines are let through there.
+/// Whether a log line can be shown without leaking attribute values. Below `info`, the AWS SDK and the HTTP stack print
+/// requests and replies, which contain attribute values. So below `info` this lets only our own lines through, whatever the
+/// options and `BACKFILL_LOG` say.
 fn shows_no_values(of: &Metadata<'_>) -> bool {
     *of.level() <= Level::INFO || of.target() == "backfill" || of.target().starts_with("backfill::")
 }
 
-/// Writes a log line without tearing the progress bar.
+/// Writes log lines without breaking the progress bar.
 struct BesideTheBar(fn(&str) -> String);
 
 impl<'a> MakeWriter<'a> for BesideTheBar {

@@ -1,5 +1,6 @@
-//! What the commands have in common: exit codes, output, signals, and the terminal that answers a migration's questions.
+//! Code that the commands share: exit codes, output, signals, and the terminal that answers a migration's questions.
 
+pub(crate) mod ending;
 pub(crate) mod exit;
 pub(crate) mod logging;
 pub(crate) mod output;

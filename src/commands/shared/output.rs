@@ -1,46 +1,98 @@
-//! Writing results to stdout and remarks to stderr. A reader that went away is no error.
+//! Writes results to stdout and remarks to stderr.
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{ErrorKind as IoErrorKind, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use crate::cli::{Global, Output};
+use crate::cli::{Color, Global, LogFormat, Output};
+use crate::commands::shared::ending::{Ending, plan_errors};
 use crate::commands::shared::exit::Exit;
+use backfill::internals::clock::now;
 use backfill::internals::engine::StopReason;
-use backfill::internals::migration::MigrationError;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
-use backfill::internals::plan::PlanErrors;
 
-/// Writes the result: lines for people, or one JSON document.
-pub(crate) fn result(
-    global: &Global,
-    json: impl FnOnce() -> Json,
-    human: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
-) {
-    let mut bytes = Vec::new();
-    match global.output {
-        // Writing to memory does not fail.
-        Output::Human => {
-            human(&mut bytes).unwrap_or_default();
-            let text = escaped_lines(&String::from_utf8_lossy(&bytes)).to_string();
-            bytes = text.into_bytes();
-        }
-        Output::Json => {
-            let mut document = json();
-            if let Some(map) = document.as_object_mut() {
-                map.insert("schema_version".into(), 1.into());
-            }
-            bytes.extend(escaped_json(&format!("{document:#}\n")).into_bytes());
-        }
-    }
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+/// The format of remarks, and whether `--quiet` suppresses them. Set once, before the command begins.
+static REMARKS: OnceLock<(LogFormat, bool)> = OnceLock::new();
+
+/// Whether this process has written its JSON document. It writes exactly one, also when an error follows the result.
+static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
+
+/// Sets the format of remarks on stderr. `quiet` suppresses them, except questions and errors.
+pub(crate) fn remarks_as(format: LogFormat, quiet: bool) {
+    // Tests may start logging twice. The second start changes nothing.
+    let _ = REMARKS.set((format, quiet));
 }
 
-/// Writes a remark to stderr, past any progress bar.
+/// Writes the result to stdout: lines for people, or one JSON document. Returns the exit code.
+///
+/// # Errors
+///
+/// stdout cannot be written, for example because the disk is full. A closed pipe is not an error.
+pub(crate) fn result(
+    global: &Global,
+    ending: &Ending,
+    json: impl FnOnce() -> Json,
+    human: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
+) -> anyhow::Result<Exit> {
+    match global.output {
+        Output::Human => {
+            let mut bytes = Vec::new();
+            // Writing to memory does not fail.
+            human(&mut bytes).unwrap_or_default();
+            write_stdout(&escaped_lines(&String::from_utf8_lossy(&bytes)).to_string())
+        }
+        Output::Json => write_document(ending, json()),
+    }
+    .map_err(|error| {
+        let code = ending.exit as u8;
+        anyhow::anyhow!(
+            "the result could not be written to stdout: {error}. The command itself had ended, with exit code {code}"
+        )
+    })?;
+    Ok(ending.exit)
+}
+
+fn write_document(ending: &Ending, document: Json) -> std::io::Result<()> {
+    IS_WRITTEN.store(true, Ordering::Relaxed);
+    write_stdout(&escaped_json(&format!("{:#}\n", ending.document(document))))
+}
+
+/// Writes text to stdout as it is.
+pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != IoErrorKind::BrokenPipe => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes a remark to stderr without breaking the progress bar.
 pub(crate) fn stderr(text: &str) {
-    write_stderr(&escaped_lines(text).to_string());
+    if !REMARKS.get().is_some_and(|(_, quiet)| *quiet) {
+        remark("INFO", text, &escaped_lines(text).to_string());
+    }
+}
+
+/// Asks the operator on stderr, also with `--quiet`.
+pub(crate) fn ask(text: &str) {
+    remark("INFO", text, &escaped_lines(text).to_string());
+}
+
+/// Writes a remark. `styled` is the escaped form for people.
+fn remark(level: &str, text: &str, styled: &str) {
+    match REMARKS.get() {
+        Some((LogFormat::Json, _)) => {
+            let text = text.trim();
+            let at = now();
+            if !text.is_empty() {
+                let line = json!({ "timestamp": at, "level": level, "fields": { "message": text } });
+                write_stderr(&escaped_json(&line.to_string()));
+            }
+        }
+        Some((LogFormat::Text, _)) | None => write_stderr(styled),
+    }
 }
 
 fn write_stderr(text: &str) {
@@ -49,25 +101,39 @@ fn write_stderr(text: &str) {
     });
 }
 
-/// Says why a command stopped before its end, and gives its exit code.
-pub(crate) fn stopped(reason: &StopReason) -> Exit {
-    stderr(&format!("stopped: {reason}\nThe same command goes on from here"));
-    Exit::of_stop(reason)
+/// Reports that a command stopped early and has no other result. Returns its exit code.
+pub(crate) fn stopped(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
+    let ending = Ending::stopped(reason).next(next.to_owned());
+    match global.output {
+        Output::Human => {
+            stderr(&format!("stopped: {reason}\nNext: {next}"));
+            Ok(ending.exit)
+        }
+        Output::Json => result(global, &ending, || json!({ "type": "stopped" }), |_| Ok(())),
+    }
 }
 
-/// Prints an error on stderr, and gives its exit code.
-pub(crate) fn report_error(error: &anyhow::Error) -> ExitCode {
-    let plan = match error.downcast_ref::<MigrationError>() {
-        Some(MigrationError::Plan(plan)) => Some(plan),
-        Some(_) | None => error.downcast_ref::<PlanErrors>(),
-    };
-    match plan {
-        // It escapes what it quotes, and has colours of its own.
+/// Reports why a command failed or was refused: on stderr, and with `--output json` as the document. Returns its exit code.
+pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) -> Exit {
+    let ending = Ending::failed(error);
+    match plan_errors(error) {
+        // A plan error escapes its own quotations and has its own colors.
         Some(plan) => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            write_stderr(&escaped_styled(&plan.render(colours)));
+            remark("ERROR", &plan.render(false), &escaped_styled(&plan.render(color.on_stderr())));
         }
-        None => stderr(&format!("error: {error:#}")),
+        None => {
+            let text = format!("error: {error:#}");
+            remark("ERROR", &text, &escaped_lines(&text).to_string());
+        }
     }
-    Exit::of_error(error).into()
+    report_document(output, &ending);
+    ending.exit
+}
+
+/// Writes the document of an error, unless the command has written one.
+pub(crate) fn report_document(output: Output, ending: &Ending) {
+    if output == Output::Json && !IS_WRITTEN.load(Ordering::Relaxed) {
+        // The error is on stderr already, and the exit code says that there is one.
+        let _ = write_document(ending, json!({ "type": "error" }));
+    }
 }

@@ -1,21 +1,24 @@
-//! The terminal as a migration's observer: notices and questions on stderr, answers from stdin.
+//! The terminal as the observer of a migration. It prints notices and questions on stderr and reads answers from stdin.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cli::{Decide, Global};
+use crate::cli::{Decide, Global, LogFormat};
 use crate::commands::shared::{output, signals};
+use backfill::internals::command_line::CommandLine;
 use backfill::internals::engine::Stopper;
 use backfill::internals::migration::{
-    Answer, Migration, MigrationError, Notice, Observer, Options, Question, StepOptions,
+    Answer, Migration, MigrationError, Notice, Observer, Options, Question, StepOptions, command_line,
 };
 use backfill::internals::playbook::Fact;
 
-/// Prints notices, and asks on stdin unless `--yes` was given.
+/// Prints notices, and asks questions unless `--yes` was given.
 pub(crate) struct Terminal {
     /// `--yes`
     pub(crate) yes: bool,
+    /// Whether a progress line may be drawn.
+    pub(crate) shows_progress: bool,
 }
 
 impl Observer for Terminal {
@@ -31,11 +34,11 @@ impl Observer for Terminal {
         if self.yes {
             return Answer::Yes;
         }
-        output::stderr(&format!("{question} Type yes:"));
+        output::ask(&format!("{question} Type yes:"));
         let mut answer = String::new();
         match std::io::stdin().lock().read_line(&mut answer) {
             Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Answer::Yes,
-            // Who cannot be understood has not agreed.
+            // Anything but a clear yes is a no.
             Ok(_) | Err(_) => Answer::No,
         }
     }
@@ -45,19 +48,25 @@ impl Observer for Terminal {
     }
 
     fn shows_progress_line(&self) -> bool {
-        true
+        self.shows_progress
     }
 }
 
-/// The command line's options of a migration.
+/// The options of a migration, from the command line.
 pub(crate) fn options(global: &Global, yes: bool) -> Options {
     let mut options = Options::default();
     options.state.clone_from(&global.state);
     options.endpoint_url.clone_from(&global.endpoint_url);
     options.region.clone_from(&global.region);
     options.profile.clone_from(&global.profile);
-    options.observer = Arc::new(Terminal { yes });
+    options.observer =
+        Arc::new(Terminal { yes, shows_progress: !global.quiet && global.log_format == LogFormat::Text });
     options
+}
+
+/// The command line of a plan, with the options that the operator gave.
+pub(crate) fn commands(global: &Global, plan: &Path) -> CommandLine {
+    command_line(plan, &options(global, false))
 }
 
 /// Opens the migration of a plan file.
@@ -65,7 +74,7 @@ pub(crate) fn open(global: &Global, plan: &Path, yes: bool) -> Result<Migration,
     Migration::open(plan, options(global, yes))
 }
 
-/// What an operator states and accepts for a step.
+/// Converts the operator's input into the options of a step.
 pub(crate) fn step_options(decide: &Decide) -> StepOptions {
     let mut facts = Vec::from_iter(decide.dual.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
     let stated = [
@@ -76,6 +85,8 @@ pub(crate) fn step_options(decide: &Decide) -> StepOptions {
     ];
     facts.extend(stated.into_iter().filter(|(stated, _)| *stated).map(|(_, fact)| fact));
     let mut options = StepOptions::default();
-    (options.force, options.facts, options.accept) = (decide.force.clone(), facts, decide.accept.clone());
+    options.force.clone_from(&decide.force);
+    options.facts = facts;
+    options.accept.clone_from(&decide.accept);
     options
 }

@@ -1,39 +1,42 @@
-//! What `status` says of the playbook: the stage, the flag as last seen, the next step.
+//! The part of `status` about the playbook: the stage, the last seen flag and the next step.
 
 use std::io::{Result, Write as _};
 
 use serde_json::{Value as Json, json};
 
 use backfill::internals::clock::to_text;
+use backfill::internals::command_line::CommandLine;
 use backfill::internals::migration::Known;
 use backfill::internals::playbook::{Override, Stage, Standing};
 
-/// For people. `options` is what the command line needs beside the plan.
-pub(crate) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, options: &str) -> Result<()> {
+/// Writes the text form.
+pub(crate) fn write_standing(out: &mut Vec<u8>, known: &Known, commands: &CommandLine) -> Result<()> {
     let Known { state, seen, may_be_stale, standing } = known;
     writeln!(out, "phase: {}", standing.stage.name())?;
     if let Some(seen) = seen {
-        let (at, who) = (to_text(seen.at), &seen.meta.actor);
+        let at = to_text(seen.at);
+        let who = &seen.meta.actor;
         match may_be_stale {
             None => writeln!(out, "flag: {} (changed by {who})", seen.flag)?,
             Some(why) => {
-                writeln!(out, "flag, as last seen at {at}: {} (changed by {who}); may be stale: {why}", seen.flag)?
+                writeln!(out, "flag, last seen at {at}: {} (changed by {who}); may be stale: {why}", seen.flag)?
             }
         }
     } else if let Some(stated) = &state.stated {
         writeln!(out, "stated: write = {}, read = {}", stated.write.as_str(), stated.read.as_str())?;
     }
     if let Some(reason) = &state.forced_reads {
-        writeln!(out, "the gate of read-new was passed by force: {reason}")?;
+        writeln!(out, "the gate of read-new was overridden with --force: {reason}")?;
     }
     for Override { obstacle, reason } in &state.overrides {
         writeln!(out, "overridden: {obstacle}; reason: {reason}")?;
     }
     if let Some(report) = &state.full {
-        let (ended, mismatches) = (to_text(report.span.ended), report.mismatches);
+        let ended = to_text(report.span.ended);
+        let mismatches = report.mismatches;
         writeln!(out, "last full verification: {mismatches} mismatches, ended {ended}, report {}", report.hash)?;
     }
-    match (next(standing, plan, options), standing.not_before) {
+    match (next(standing, commands), standing.not_before) {
         (Some(next), Some(until)) => writeln!(out, "next, not before {}: {next}", to_text(until)),
         (Some(next), None) => writeln!(out, "next: {next}"),
         (None, _) if standing.stage == Stage::Verify => writeln!(out, "next: nothing; rollback stays open"),
@@ -41,8 +44,8 @@ pub(crate) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, optio
     }
 }
 
-/// For programs.
-pub(crate) fn standing_json(known: &Known, plan: &str, options: &str) -> Json {
+/// The JSON form.
+pub(crate) fn standing_json(known: &Known, commands: &CommandLine) -> Json {
     let Known { state, seen, may_be_stale, standing } = known;
     let report = state.full.as_ref().map(|report| {
         json!({ "began_at": report.span.began.to_string(), "ended_at": report.span.ended.to_string(),
@@ -52,11 +55,11 @@ pub(crate) fn standing_json(known: &Known, plan: &str, options: &str) -> Json {
     json!({ "phase": standing.stage.name(), "flag_seen": seen.as_ref().map(|seen| seen.to_json()),
             "flag_may_be_stale": seen.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
-            "overrides": state.overrides, "next": next(standing, plan, options),
+            "overrides": state.overrides, "next": next(standing, commands),
             "not_before": standing.not_before.map(|until| until.to_string()) })
 }
 
-/// The next step as it is typed.
-fn next(standing: &Standing, plan: &str, options: &str) -> Option<String> {
-    standing.next.as_ref().map(|next| format!("{}{options}", next.for_plan(plan)))
+/// The next step as a command to type.
+pub(crate) fn next(standing: &Standing, commands: &CommandLine) -> Option<String> {
+    standing.next.as_ref().map(|next| next.spell(commands))
 }

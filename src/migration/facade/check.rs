@@ -1,4 +1,4 @@
-//! The commands that only read the table: a check and a dry run.
+//! Commands that only read the table: check and dry run.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use crate::state::{self, Identity, Records};
 use crate::telemetry::display::Line;
 
 impl Migration {
-    /// Checks the plan against the table, and estimates what a run would take. Changes nothing.
+    /// Checks the plan against the table and estimates the cost of a run. Changes nothing.
     ///
     /// # Errors
     ///
     /// The table cannot be reached, or the plan does not fit it. Findings are not an error: [`CheckOutcome::refuses`] says
-    /// whether a run would be refused for them.
+    /// whether they would block a run.
     ///
     /// # Example
     ///
@@ -42,7 +42,7 @@ impl Migration {
     /// ```
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
-        // A plan that leaves `run` nothing to do is refused here too.
+        // Also refuses a plan that leaves `run` nothing to do.
         let mut job = target.job_accepting(&options.accept)?;
         let sampled: Option<Sampled> = match options.sample {
             None => None,
@@ -50,20 +50,23 @@ impl Migration {
         };
         let read = sampled.as_ref().map_or(Read::Nothing, Read::Part);
         let found = hold_preflight(&target, &job, read, options.accept.clone()).await;
-        let (plan, table, budgets) = (&target.plan, &target.description, &target.resolved.budgets);
+        let plan = &target.plan;
+        let table = &target.description;
+        let budgets = &target.resolved.budgets;
         let lanes = |budgets: &Budgets| auto_segments(&plan.scan, table, budgets).lanes();
         let finish = options.finish_in.map(|time| Finish::of(time, &found.estimate, plan, table, budgets, lanes));
-        let (segments, stopped) = (job.segments(), job.stop.reason().cloned());
+        let segments = job.segments();
+        let stopped = job.stop.reason().cloned();
         let Preflight { findings, estimate, accepted } = found;
         Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped })
     }
 
-    /// Counts what a command would do to the table as it is now, and says what the preflight finds. Writes nothing and
-    /// refuses nothing.
+    /// Counts what a command would do to the table as it is now, and reports the findings of the preflight. Writes nothing
+    /// and refuses nothing.
     ///
     /// # Errors
     ///
-    /// The table cannot be reached, the plan does not fit it, or, for a contract or a rollback, there is no state file.
+    /// The table cannot be reached, the plan does not fit it, or a contract or rollback has no state file.
     ///
     /// # Example
     ///
@@ -81,7 +84,7 @@ impl Migration {
                 let recorded = recorded(&target, EXPAND).await.filter(|(run, _)| run.can_be_resumed());
                 let accepted: Vec<Accept> = with(&options.accept, recorded.into_iter().flat_map(|run| run.1));
                 let job = target.job_accepting(&accepted)?;
-                // With a flag, both are written first: what is inserted behind the scan has both then.
+                // With a flag, dual writes come first, so that items inserted behind the scan position get both attributes.
                 let begins = kind(&target.plan) == Kind::Flagged && state::is_absent(&target.state).await;
                 let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
                 Box::pin(self.count(target, job, None, goal, options.sample, accepted)).await
@@ -91,7 +94,7 @@ impl Migration {
         }
     }
 
-    /// A dry run of a later phase, by what the state file has recorded.
+    /// A dry run of a later phase, based on the records in the state file.
     async fn dry_run_of(&self, phase: Phase, accept: &[Accept]) -> Result<DryRunOutcome, MigrationError> {
         let fits: Fits = if phase == Phase::Contract { check_begun_plan } else { check_way_back };
         let target = Box::pin(self.target(fits)).await?;
@@ -127,7 +130,7 @@ impl Migration {
             Ok(state) if goal == Goal::Rollback => state.pairs_unrecorded().await?,
             _ => false,
         };
-        let next = Next::from(goal).for_plan(&target.path.display().to_string());
+        let next = Next::from(goal).spell(&target.commands);
         let Preflight { findings, estimate, accepted } = held;
         let stopped = job.stop.reason().cloned();
         Ok(DryRunOutcome { target, found, estimate, sampled, findings, accepted, stopped, pairs_unrecorded, next })
@@ -146,17 +149,17 @@ impl Migration {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
         let handler = Arc::new(DryRun::new(job, records));
-        // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
+        // Nothing is written, so no item collection takes so long to read that an early start would pay for the survey's reads.
         let reading = Reading { survey: None, ..job.reading_only(segments) };
         sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
         clear(line).await;
         Ok(handler.prediction())
     }
 
-    /// Lets this migration's stop drain the job, and shows its progress.
+    /// Connects the job to this migration's stopper, and shows its progress.
     fn begin(&self, job: &mut Job) -> Result<Option<Line>, MigrationError> {
         job.stop = self.stop.clone();
-        // What follows the table has to stop with it.
+        // The watch on the table's description must stop with the job.
         job.watch_table(Instant::now(), LOOK_EVERY);
         self.observer.opened(&job.stop)?;
         let shows = self.observer.shows_progress_line();

@@ -14,6 +14,7 @@ use crate::migration::{
 use crate::playbook::{Next, back_needs_state};
 use crate::preflight::{Fits, check_plan, check_way_back};
 use crate::state;
+
 /// Items that a report names; all are counted.
 const NAMED: u32 = 1_000;
 
@@ -41,23 +42,22 @@ impl Migration {
             CutoverStep::Back { now } => (true, now),
             CutoverStep::DualWrite | CutoverStep::ReadNew(_) | CutoverStep::WriteNew => (false, false),
         };
-        // Whatever phase the plan is in: applications obey a flag that exists.
+        // This works in any phase, because applications obey any flag that exists.
         if back && let Some(moved) = self.step_back().await? {
             return Ok(CutoverOutcome { flag: Some(moved), stopped: None });
         }
         let reason = now.then(|| "stale reads were accepted by --now".to_owned());
         let input = OperatorInput { reason, ..OperatorInput::of_step(&self.actor, options) };
-        let question = format!("Change the cutover flag of {} now?", self.plan().name);
-        let order = Order::of(step.goal(), &options.accept, question);
         let fits: Fits = if back { check_way_back } else { check_plan };
         let target = Box::pin(self.target(fits)).await?;
+        let order = Order::of(step.goal(), &options.accept, question(&target, step).await?);
         let (session, _, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
         let flag = session.driver.flag().await?;
         session.close().await?;
         Ok(CutoverOutcome { flag, stopped })
     }
 
-    /// Takes the step back if it needs neither a confirmation nor the state; otherwise returns `None`.
+    /// Takes the step back if it needs neither a confirmation nor the state; returns `None` otherwise.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
         let plan = self.plan();
         let Some(opened) = cutover::open(plan, wall(), None).await? else { return Ok(None) };
@@ -65,12 +65,17 @@ impl Migration {
         if back_needs_state(&flag) {
             return Ok(None);
         }
-        let back = StepBack { plan, state: &self.state, actor: &self.actor, observer: self.observer.as_ref() };
-        let moved = back.take(opened.flag.as_ref(), flag).await;
-        Ok(Some(moved.map_err(|error| MigrationError::of_driver(error, &self.path))?))
+        let back = StepBack {
+            plan,
+            commands: &self.commands,
+            state: &self.state,
+            actor: &self.actor,
+            observer: self.observer.as_ref(),
+        };
+        Ok(Some(back.take(opened.flag.as_ref(), flag).await?))
     }
 
-    /// Checks every precondition of a step forward, and counts the items that had only the new attribute. Changes nothing.
+    /// Checks every precondition of a step forward, and counts items that had only the new attribute. Changes nothing.
     ///
     /// # Errors
     ///
@@ -96,9 +101,10 @@ impl Migration {
         let Target { plan, description, state, .. } = &target;
         let opened = target.open_flag().await?;
         let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
-        let (input, goal) = (OperatorInput::of_step(&self.actor, options), step.goal());
+        let input = OperatorInput::of_step(&self.actor, options);
+        let goal = step.goal();
         let previewed = Box::pin(preview(state, plan, description, flags, &input, goal, wall()())).await;
-        if previewed.map_err(|error| MigrationError::of_driver(error, &self.path))?.is_none() {
+        if previewed.map_err(|error| MigrationError::of_driver(error, &self.commands))?.is_none() {
             return Err(unreadable(state));
         }
         let new_alone = if state::is_absent(state).await {
@@ -106,7 +112,7 @@ impl Migration {
         } else {
             state::read(state)?.baseline_pairs(BaselinePair::NewAlone, NAMED).await?
         };
-        Ok(CutoverDryRunOutcome { new_alone, next: Next::from(goal).for_plan(&self.path.display().to_string()) })
+        Ok(CutoverDryRunOutcome { new_alone, next: Next::from(goal).spell(&self.commands) })
     }
 }
 
@@ -116,4 +122,27 @@ fn unreadable(state: &Path) -> MigrationError {
         Err(error) => error.into(),
         Ok(_) => MigrationError::StateChanged(state.display().to_string()),
     }
+}
+
+/// What the operator is asked before a step: the table, its account, and the flag from → to.
+async fn question(target: &Target, step: CutoverStep) -> Result<String, MigrationError> {
+    let Target { plan, description, .. } = target;
+    let from = match target.open_flag().await? {
+        Some(opened) => match read(opened.flag.as_ref(), plan).await? {
+            Some((flag, _)) => format!("the cutover flag from {flag}"),
+            None => "the cutover flag (a new one)".to_owned(),
+        },
+        None => "readers and writers (no flag is configured)".to_owned(),
+    };
+    let to = match step {
+        CutoverStep::DualWrite => "write = both: writers write both attributes".to_owned(),
+        CutoverStep::ReadNew(percent) => {
+            format!("read = new at {percent} %: readers of these keys read the new attribute")
+        }
+        CutoverStep::WriteNew => "write = new: writers write only the new attribute".to_owned(),
+        CutoverStep::Back { .. } => "one step back".to_owned(),
+    };
+    let name = &description.name;
+    let account = description.account();
+    Ok(format!("Move {from} → {to}, for table {name} in account {account} (migration {}) now?", plan.name))
 }

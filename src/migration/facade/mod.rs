@@ -10,17 +10,19 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::options::command_line;
 use super::target::{Target, read_plan, read_text, state_path};
 use super::{MigrationError, Observer, OperatorInput, Options, Order, PassEnd, Session};
+use crate::command_line::CommandLine;
 use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{Loaded, Plan};
 use crate::preflight::Fits;
-/// A plan and the location of its state. The methods are the commands of the playbook.
+/// A plan and the location of its state. Each method is a command of the playbook.
 ///
-/// A command opens the table and the state, works, and closes them again. What it reports is durable. A command that was
-/// killed, stopped or refused can be called again: it continues from what is durable, or refuses and names the command
-/// that is next. [`Migration::stopper`] drains the running command.
+/// A command opens the table and the state, works, and closes them again. Everything it reports is durable. You can call a
+/// command again after it was killed, stopped or refused: it continues from what is durable, or refuses and names the next
+/// command. [`Migration::stopper`] drains the running command.
 ///
 /// # Example
 ///
@@ -38,6 +40,7 @@ use crate::preflight::Fits;
 /// ```
 pub struct Migration {
     pub(super) path: PathBuf,
+    pub(super) commands: CommandLine,
     pub(super) state: PathBuf,
     pub(super) loaded: Loaded,
     pub(super) actor: String,
@@ -47,7 +50,7 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// Reads a plan's file. Neither the table nor the state file is touched.
+    /// Reads a plan's file. Does not touch the table or the state file.
     ///
     /// # Errors
     ///
@@ -67,7 +70,7 @@ impl Migration {
         Ok(Migration::of(path, loaded, options))
     }
 
-    /// Reads a plan from text. Errors and reports call it `name`.
+    /// Reads a plan from text. Errors and reports refer to it as `name`.
     ///
     /// # Errors
     ///
@@ -101,14 +104,15 @@ impl Migration {
 
     fn of(path: PathBuf, loaded: Loaded, options: Options) -> Migration {
         let state = state_path(&options, &loaded.plan);
+        let commands = command_line(&path, &options);
         let Options { actor, observer, .. } = options;
-        Migration { path, state, loaded, actor, observer, stop: Stopper::default(), tables: None }
+        Migration { path, commands, state, loaded, actor, observer, stop: Stopper::default(), tables: None }
     }
 
-    /// Works on these tables instead of connecting to the table that the plan's `[table]` names: another transport,
-    /// another source, or a table in memory for tests. The plan's `name` and `key` must still fit their description.
+    /// Works on these tables instead of connecting to the table in the plan's `[table]`: another transport, another source,
+    /// or a table in memory for tests. The plan's `name` and `key` must still match their description.
     ///
-    /// They replace access to items only. A `[cutover]` flag is still read and changed where the plan says.
+    /// Only access to items is replaced. A `[cutover]` flag is still read and changed where the plan says.
     ///
     /// # Example
     ///
@@ -127,7 +131,7 @@ impl Migration {
         Migration { tables: Some(tables), ..self }
     }
 
-    /// The plan, with the options over its own `[table]`.
+    /// The plan, after the options replaced fields of its `[table]`.
     pub fn plan(&self) -> &Plan {
         &self.loaded.plan
     }
@@ -137,9 +141,9 @@ impl Migration {
         &self.state
     }
 
-    /// Drains the running command: it takes no new items, waits at most 10 s for requests in flight, and commits
-    /// completed pages. A stopped `Migration` makes no pass and changes no flag, except that a
-    /// step back from dual writes is still taken; open another one to resume.
+    /// Drains the running command: it takes no new items, waits at most 10 s for requests in flight, and commits completed
+    /// pages. After a stop, this `Migration` makes no pass and changes no flag, except for a step back from dual writes. To
+    /// resume, open another `Migration`.
     pub fn stopper(&self) -> Stopper {
         self.stop.clone()
     }
@@ -148,7 +152,7 @@ impl Migration {
     async fn target(&self, fits: Fits) -> Result<Target, MigrationError> {
         Target::open(
             self.loaded.clone(),
-            self.path.clone(),
+            (self.path.clone(), self.commands.clone()),
             self.state.clone(),
             fits,
             self.tables.clone(),
@@ -157,19 +161,20 @@ impl Migration {
         .await
     }
 
-    /// Opens a session, and takes the playbook's steps until the goal is reached or the session is stopped.
+    /// Opens a session and takes the playbook's steps until the goal is reached or the session is stopped.
     async fn carry_out(
         &self,
         target: Target,
         input: OperatorInput,
         mut order: Order,
     ) -> Result<(Session, Vec<PassEnd>, Option<StopReason>), MigrationError> {
-        let (observer, stop) = (Arc::clone(&self.observer), self.stop.clone());
+        let observer = Arc::clone(&self.observer);
+        let stop = self.stop.clone();
         let mut session = Box::pin(Session::prepared(target, input, &mut order, observer, stop)).await?;
         match Box::pin(session.pursue(order)).await {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
-                // The reason counts. A lease that cannot be given back expires.
+                // The first error is the one to report. A lease that cannot be released expires.
                 let _ = session.close().await;
                 Err(error)
             }

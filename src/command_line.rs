@@ -1,0 +1,85 @@
+//! The command lines of one migration, for every text that tells an operator what to run next.
+
+use std::path::{Path, PathBuf};
+
+use shlex::try_quote;
+
+/// The plan file and the options that every command of a migration needs, quoted for a shell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    plan: String,
+    /// Each with a leading space.
+    options: String,
+}
+
+/// The options that select the state and the table. A command that leaves one out may work on another table.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Selection<'a> {
+    /// `--state`
+    pub state: Option<&'a PathBuf>,
+    /// `--endpoint-url`
+    pub endpoint_url: Option<&'a str>,
+    /// `--region`
+    pub region: Option<&'a str>,
+    /// `--profile`
+    pub profile: Option<&'a str>,
+}
+
+impl CommandLine {
+    /// The command line of a plan's file, with the options that were given.
+    pub fn of(plan: &Path, selection: Selection<'_>) -> CommandLine {
+        let state = selection.state.map(|path| path.display().to_string());
+        let given = [
+            ("--state", state.as_deref()),
+            ("--endpoint-url", selection.endpoint_url),
+            ("--region", selection.region),
+            ("--profile", selection.profile),
+        ];
+        let typed = given.into_iter().filter_map(|(option, value)| Some(format!(" {option} {}", quoted(value?))));
+        CommandLine { plan: quoted(&plan.display().to_string()), options: typed.collect() }
+    }
+
+    /// The full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`.
+    pub fn spell(&self, words: &str) -> String {
+        let CommandLine { plan, options } = self;
+        match words.split_once(' ') {
+            Some((command, rest)) => format!("backfill {command} {plan} {rest}{options}"),
+            None => format!("backfill {words} {plan}{options}"),
+        }
+    }
+}
+
+/// Quotes a text as one word of a POSIX shell. A text with a NUL byte cannot be quoted, but no path or option has one.
+fn quoted(text: &str) -> String {
+    try_quote(text).map_or_else(|_| text.to_owned(), |quoted| quoted.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_command_repeats_the_options_that_were_given() {
+        let state = PathBuf::from("my state.db");
+        let selection = Selection { state: Some(&state), region: Some("eu-west-1"), ..Selection::default() };
+        let typed = CommandLine::of(Path::new("plan.toml"), selection);
+        assert_eq!(typed.spell("run"), "backfill run plan.toml --state 'my state.db' --region eu-west-1");
+        assert_eq!(
+            typed.spell("failures retry"),
+            "backfill failures plan.toml retry --state 'my state.db' --region eu-west-1"
+        );
+    }
+
+    proptest! {
+        /// A shell reads back exactly the words that were given, whatever characters are in them.
+        #[test]
+        fn a_shell_reads_the_same_words(plan in "[^\0]{1,40}", endpoint in "[^\0]{1,40}") {
+            let selection = Selection { endpoint_url: Some(&endpoint), ..Selection::default() };
+            let typed = CommandLine::of(Path::new(&plan), selection).spell("status");
+            let words = shlex::split(&typed).unwrap();
+            prop_assert_eq!(words, vec!["backfill", "status", plan.as_str(), "--endpoint-url", endpoint.as_str()]);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The permissions that a plan needs: the smallest IAM policy for its table and its flag.
+
+use serde_json::{Value as Json, json};
+
+use super::{FlagPlace, Plan, TableRef};
+
+/// Actions of `check`, `run --dry-run` and `verify`.
+const READS: &[&str] = &[
+    "dynamodb:DescribeTable",
+    "dynamodb:DescribeContinuousBackups",
+    "dynamodb:DescribeTimeToLive",
+    "dynamodb:Scan",
+    "dynamodb:GetItem",
+];
+
+/// Actions of the passes that write. None of them deletes an item.
+const WRITES: &[&str] = &["dynamodb:UpdateItem"];
+
+/// Actions on the flag and its lease. Both are written as whole items, under a condition.
+const FLAG: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"];
+
+/// Actions of a command that only reads the flag.
+const FLAG_READS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
+
+/// The smallest IAM policy for a plan, as AWS reads it. A region or an account that the plan does not name is `*`. With
+/// `read_only` it covers the commands that write nothing.
+pub fn least_policy(plan: &Plan, read_only: bool) -> Json {
+    let writes = if read_only { &[] } else { WRITES };
+    let items: Vec<&str> = READS.iter().chain(writes).copied().collect();
+    let mut statements = vec![statement("BackfillTable", &items, &plan.table, &plan.table.name)];
+    if let Some(FlagPlace::Table { name, .. }) = &plan.cutover.flag {
+        let actions = if read_only { FLAG_READS } else { FLAG };
+        statements.push(statement("BackfillFlag", actions, &plan.table, name));
+    }
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn statement(id: &str, actions: &[&str], table: &TableRef, name: &str) -> Json {
+    let region = table.region.as_deref().unwrap_or("*");
+    let account = table.account.as_deref().unwrap_or("*");
+    let resource = format!("arn:{}:dynamodb:{region}:{account}:table/{name}", partition(region));
+    json!({ "Sid": id, "Effect": "Allow", "Action": actions, "Resource": resource })
+}
+
+/// The AWS partition of a region (AWS General Reference, "Amazon Resource Names").
+fn partition(region: &str) -> &'static str {
+    match region {
+        _ if region.starts_with("cn-") => "aws-cn",
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::load;
+
+    fn policy(table: &str, flag: &str, read_only: bool) -> Json {
+        let text = format!(
+            "[migration]\nname = \"m\"\nstrategy = \"expand-contract\"\n[table]\nname = \"shop\"\n{table}\n\
+             [[change]]\nmove = \"a\"\nto = \"b\"\n{flag}"
+        );
+        least_policy(&load("t.toml", &text).unwrap().plan, read_only)
+    }
+
+    #[test]
+    fn the_policy_names_the_table_and_the_flag() {
+        let place = "region = \"cn-north-1\"\naccount = \"123456789012\"";
+        let found = policy(place, "[cutover]\ntable = \"flags\"\n", false);
+        let [items, flag] = &found["Statement"].as_array().unwrap()[..] else { panic!("{found:#}") };
+        assert_eq!(items["Resource"], "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/shop");
+        assert_eq!(flag["Resource"], "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/flags");
+        assert!(items["Action"].as_array().unwrap().contains(&"dynamodb:UpdateItem".into()));
+        assert_eq!(flag["Action"], json!(FLAG));
+    }
+
+    #[test]
+    fn a_read_only_policy_writes_nothing() {
+        let found = policy("", "[cutover]\ntable = \"flags\"\n", true).to_string();
+        assert!(!["Update", "Put", "Delete"].iter().any(|write| found.contains(write)), "{found}");
+        assert!(found.contains("arn:aws:dynamodb:*:*:table/shop"), "{found}");
+    }
+
+    /// Each call that the SDK module sends is in the policy, and the policy has no other.
+    #[test]
+    fn the_policy_is_what_is_sent() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dynamodb/sdk");
+        let mut sent = std::collections::BTreeSet::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+            for (at, _) in text.match_indices("()") {
+                let name: String =
+                    text[..at].chars().rev().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let name: String = name.chars().rev().collect();
+                let begins = [
+                    "describe_",
+                    "get_item",
+                    "put_item",
+                    "update_item",
+                    "delete_item",
+                    "batch_",
+                    "execute_",
+                    "transact_",
+                ];
+                if name == "scan" || name == "query" || begins.iter().any(|begin| name.starts_with(begin)) {
+                    let words = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
+                    sent.insert(format!("dynamodb:{}", words.collect::<String>()));
+                }
+            }
+        }
+        let allowed: std::collections::BTreeSet<String> =
+            [READS, WRITES, FLAG].concat().into_iter().map(str::to_owned).collect();
+        assert_eq!(sent, allowed);
+    }
+}

@@ -1,0 +1,139 @@
+//! Output for programs: JSON documents, JSON log lines, and errors of stdout.
+
+use super::*;
+
+fn with(bed: &Bed, args: &[&str], change: impl FnOnce(&mut std::process::Command)) -> tool::Ran {
+    let mut command = bed.command();
+    command.args(args);
+    change(&mut command);
+    tool::run(command)
+}
+
+/// The published schema lists exactly the kinds of errors of the source.
+#[test]
+fn the_schema_names_each_kind_of_error() {
+    let schema: Json = serde_json::from_str(include_str!("../../docs/output.schema.json")).unwrap();
+    let source = include_str!("../../src/commands/shared/ending.rs");
+    let named = source.lines().filter_map(|line| line.trim().strip_prefix("ErrorKind::")?.split_once(" => \""));
+    let mut named: Vec<&str> =
+        named.filter_map(|(_, rest)| rest.strip_suffix("\",")).filter(|name| !name.contains(' ')).collect();
+    let mut listed: Vec<&str> = schema["$defs"]["error"]["properties"]["kind"]["enum"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| kind.as_str().unwrap())
+        .collect();
+    named.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(named, listed);
+}
+
+/// A command that fails before it begins writes one document with a kind, a message and a remedy.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_a_document_too() {
+    let (bed, _, plan) = scene(3, "").await;
+    let plan = text(&plan);
+    std::fs::write(bed.dir().join("bad.toml"), "[migration]\nname = 3\n").unwrap();
+    for (args, code, kind) in [
+        (vec!["run"], 2, "usage"),
+        (vec!["run", plan, "--no-such-option"], 2, "usage"),
+        (vec!["check", "missing.toml"], 2, "plan"),
+        (vec!["check", "bad.toml"], 2, "plan"),
+        (vec!["run", plan], 3, "not_confirmed"),
+        (vec!["contract", plan], 3, "out_of_order"),
+        (vec!["check", plan, "--endpoint-url", "http://127.0.0.1:1"], 3, "table"),
+        (vec!["journal", plan, "--state", "no/such/state.db"], 3, "state_unusable"),
+    ] {
+        let ran = tool(&bed, &[&args[..], &["--output", "json"]].concat()).exits(code);
+        let document = ran.json();
+        assert_eq!((&document["type"], &document["error"]["kind"]), (&json!("error"), &json!(kind)), "{document:#}");
+    }
+    let joined = with(&bed, &["run", "--output=json"], |_| {}).exits(2).json();
+    assert_eq!(joined["error"]["kind"], "usage");
+    nothing_was_written(&bed);
+}
+
+/// `next` is a complete command line: it repeats the state, the endpoint and the region that the operator gave.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_command_repeats_the_options() {
+    let (bed, _, plan) = scene(3, "").await;
+    let options = ["--state", "my state.db", "--region", "eu-west-1", "--output", "json"];
+    let checked = tool(&bed, &[&["check", text(&plan)], &options[..]].concat()).exits(0).json();
+    let next = checked["next"].as_str().unwrap();
+    assert!(next.ends_with("--dry-run --state 'my state.db' --region eu-west-1"), "{next}");
+    let refused = tool(&bed, &[&["contract", text(&plan)], &options[..]].concat()).exits(3).json();
+    assert!(refused["next"].as_str().unwrap().contains("--state 'my state.db'"), "{refused:#}");
+}
+
+/// With `--log-format json`, each line on stderr is one JSON object.
+#[tokio::test(flavor = "multi_thread")]
+async fn stderr_is_json_lines_alone() {
+    let (bed, _, plan) = scene(3, "").await;
+    let plan = text(&plan);
+    for args in
+        [vec!["run", plan, "--yes"], vec!["status", plan], vec!["contract", plan], vec!["check", "missing.toml"]]
+    {
+        let ran = tool(&bed, &[&args[..], &["--log-format", "json"]].concat());
+        for line in ran.stderr.lines() {
+            let line: Json = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"));
+            assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+        }
+    }
+}
+
+/// A full disk behind stdout is an error.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn a_stdout_that_cannot_be_written_is_an_error() {
+    let (bed, _, plan) = scene(3, "").await;
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = bed.command();
+    let ran = command.args(["check", text(&plan)]).stdout(full()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the result could not be written to stdout"), "{stderr}");
+}
+
+/// `-q` prints only warnings and errors. `--color` overrides NO_COLOR.
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_and_colors() {
+    let (bed, _, plan) = scene(3, "").await;
+    let plan = text(&plan);
+    let ran = with(&bed, &["check", plan, "-q"], |_| {}).exits(0);
+    assert_eq!(ran.stderr, "");
+    assert!(ran.stdout.contains("Next: "), "{}", ran.stdout);
+    let refused = with(&bed, &["contract", plan, "--quiet"], |_| {}).exits(3);
+    assert!(refused.stderr.starts_with("error: "), "{}", refused.stderr);
+    let mut command = bed.command();
+    let colored = command.args(["check", "missing.toml", "--color", "always"]).output().unwrap();
+    assert_eq!(colored.status.code(), Some(2));
+    std::fs::write(bed.dir().join("bad.toml"), "[migration]\nname = 3\n").unwrap();
+    let stderr_of = |color: &str| {
+        let mut command = bed.command();
+        let ran = command.args(["check", "bad.toml", "--color", color]).env("NO_COLOR", "1").output().unwrap();
+        String::from_utf8(ran.stderr).unwrap()
+    };
+    assert!(stderr_of("always").contains('\u{1b}') && !stderr_of("auto").contains('\u{1b}'));
+}
+
+/// Both word orders of `failures`; the policy, the completions and the manual.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_commands() {
+    let (bed, table, plan) = scene(3, "").await;
+    let plan = text(&plan);
+    tool(&bed, &["run", plan, "--yes"]).exits(0);
+    for args in [["failures", "list", plan], ["failures", plan, "list"]] {
+        let ran = tool(&bed, &args).exits(0);
+        assert!(ran.stdout.contains("0 open failures"), "{}", ran.stdout);
+    }
+    let policy = tool(&bed, &["iam", plan, "--read-only", "--output", "json"]).exits(0).json();
+    let resource = policy["policy"]["Statement"][0]["Resource"].as_str().unwrap();
+    assert!(resource.ends_with(&format!("table/{table}")), "{resource}");
+    let bash = with(&bed, &["completions", "bash"], |_| {}).exits(0).stdout;
+    assert!(bash.contains("_backfill()") && bash.contains("cutover"), "{bash:.300}");
+    let page = with(&bed, &["man"], |_| {}).exits(0).stdout;
+    assert!(page.contains(".TH backfill 1"), "{page:.300}");
+    with(&bed, &["man", "--dir", "."], |_| {}).exits(0);
+    assert!(bed.dir().join("backfill-cutover.1").exists());
+    with(&bed, &["man", "--dir", "no-such-folder"], |_| {}).exits(2);
+}
