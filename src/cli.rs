@@ -16,8 +16,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 /// it. You can kill it at any moment; it resumes where it stopped.
 #[derive(Debug, Parser)]
 #[command(name = "backfill", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 preflight refused · \
-    4 finished, with failures · 5 diverged items, or parity mismatch · 6 stopped by a limit or a run-wide error, \
+#[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 refused, nothing begun · \
+    4 finished, with failures · 5 diverged items or mismatches · 6 stopped by a limit or a run-wide error, \
     resumable · 7 state is locked, damaged, or of another plan or table · 130 interrupted, resumable")]
 pub(crate) struct Cli {
     /// Options that every command accepts.
@@ -297,7 +297,8 @@ pub(crate) struct CutoverArgs {
     /// The step to take
     #[arg(long, value_enum, group = "way", value_name = "STEP")]
     pub to: Option<CutoverStep>,
-    /// Take one step back. As long as both attributes are written, this does not ask and works during any other command
+    /// Take one step back. Asks only before it ends dual writes, and only on a terminal. While both attributes are written, it
+    /// works during any other command
     #[arg(long, group = "way")]
     pub back: bool,
     /// With --to read-new: percentage of keys
@@ -411,7 +412,7 @@ pub(crate) struct IamArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Only what commands need that write nothing: check, run --dry-run, verify without --repair
+    /// Only what `check`, `run --dry-run` and `status` need
     #[arg(long)]
     pub read_only: bool,
 }

@@ -12,6 +12,9 @@ pub struct CommandLine {
     options: String,
 }
 
+/// The first word of the command that has two words.
+const FAILURES: &str = "failures ";
+
 /// The options that select the state and the table. A command that leaves one out may work on another table.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Selection<'a> {
@@ -39,12 +42,14 @@ impl CommandLine {
         CommandLine { plan: quoted(&plan.display().to_string()), options: typed.collect() }
     }
 
-    /// The full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`.
+    /// The full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`. The plan follows
+    /// the command, as `--help` shows it; the command `failures` has two words.
     pub fn spell(&self, words: &str) -> String {
         let CommandLine { plan, options } = self;
+        let (group, words) = words.strip_prefix(FAILURES).map_or(("", words), |action| (FAILURES, action));
         match words.split_once(' ') {
-            Some((command, rest)) => format!("backfill {command} {plan} {rest}{options}"),
-            None => format!("backfill {words} {plan}{options}"),
+            Some((command, rest)) => format!("backfill {group}{command} {plan} {rest}{options}"),
+            None => format!("backfill {group}{words} {plan}{options}"),
         }
     }
 }
@@ -68,7 +73,13 @@ mod tests {
         assert_eq!(typed.spell("run"), "backfill run plan.toml --state 'my state.db' --region eu-west-1");
         assert_eq!(
             typed.spell("failures retry"),
-            "backfill failures plan.toml retry --state 'my state.db' --region eu-west-1"
+            "backfill failures retry plan.toml --state 'my state.db' --region eu-west-1"
+        );
+        let plain = CommandLine::of(Path::new("plan.toml"), Selection::default());
+        assert_eq!(plain.spell("failures list"), "backfill failures list plan.toml");
+        assert_eq!(
+            plain.spell("failures retry --accept client-encryption"),
+            "backfill failures retry plan.toml --accept client-encryption"
         );
     }
 

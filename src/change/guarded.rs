@@ -27,7 +27,7 @@ pub struct GuardedWrite {
 }
 
 /// Bytes of a journal row in addition to its key (stored twice because of an index), path and value: its numbers, its
-/// time, and the database's overhead. Measured in `tests/store/journal.rs`.
+/// time, and the database's overhead. Measured in `tests/state/store/journal.rs`.
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {

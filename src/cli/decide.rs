@@ -10,7 +10,7 @@ use backfill::internals::preflight::Accept;
 /// Confirmation and accepted findings, which come before a step.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Go {
-    /// Do not ask
+    /// Do not ask; without a terminal, every command that asks needs this, except `cutover --back`
     #[arg(short, long)]
     pub yes: bool,
     /// Accept a preflight finding

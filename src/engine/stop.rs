@@ -97,7 +97,7 @@ pub enum StopReason {
         "it found items that are signed or encrypted on the client. A change would break their signature, so they were \
          not changed and are listed as failures. Let an application that has the keys make this change, or exclude those \
          items. If the signature covers nothing that the plan changes, run the same command again with --accept \
-         client-encryption; to change items that `run` listed as failures, use `backfill failures PLAN retry --accept \
+         client-encryption; to change items that `run` listed as failures, use `backfill failures retry PLAN --accept \
          client-encryption`"
     )]
     ClientEncryption,

@@ -321,10 +321,44 @@ pub(super) fn spell(duration: Duration) -> String {
 /// An error about an unknown field or table, with the name that was probably meant.
 fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
     let mut problem = Diagnostic::new(format!("unknown field `{name}` in {title}"), at, "unknown field");
-    if let Some(meant) = nearest(name, names) {
-        problem = problem.help(format!("did you mean `{meant}`?"));
+    match (unsupported(name), nearest(name, names)) {
+        (Some(answer), _) => problem = problem.help(answer),
+        (None, Some(meant)) => problem = problem.help(format!("did you mean `{meant}`?")),
+        (None, None) => {}
     }
     problem.help(format!("valid here: {}", names.join(", ")))
+}
+
+/// What is possible instead, for a field that other tools have and this one does not.
+fn unsupported(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "filter" | "where" | "condition" | "if" | "when" => {
+            "a plan cannot select items: it changes every item of the table. An item that needs no change gets no write. \
+             `on_existing = \"skip\"` sets an attribute only where it is missing"
+        }
+        "compute" | "expression" | "transform" | "script" | "function" | "template" => {
+            "a plan cannot compute values: it can `move`, `copy`, `set` and `remove` attributes. Let the application write \
+             computed values, or use a script"
+        }
+        "convert" | "type" | "cast" => "a plan cannot convert types: a move or a copy keeps the type of the value",
+        "rename" => "to rename an attribute, write `move = \"old\"` and `to = \"new\"`",
+        "delete" | "delete_items" => {
+            "a plan cannot delete items. To remove an attribute from every item, write `remove = \"attribute\"`"
+        }
+        "default" => {
+            "to set an attribute only where it is missing, use `set` and `value` with `on_existing = \"skip\"`"
+        }
+        "export" | "s3" | "stream" | "query" | "sql" => {
+            "a plan always scans its table: it cannot read an index, an export, a stream or a query"
+        }
+        "batch" | "batch_size" | "transport" => {
+            "each item is written with one conditional `UpdateItem`: there are no batches. [capacity] sets the rate"
+        }
+        "workers" | "threads" | "parallelism" | "concurrency" => {
+            "one process works on a migration. `active` in [scan] sets how many segments it works on at a time"
+        }
+        _ => return None,
+    })
 }
 
 /// The valid name that was probably meant, if one is close enough.

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{FlagPlace, Plan, TableRef};
 
-/// Actions of `check`, `run --dry-run` and `verify`.
+/// Actions of commands that only read items: `check` and `run --dry-run`. `verify` needs them too, and the lease.
 const READS: &[&str] = &[
     "dynamodb:DescribeTable",
     "dynamodb:DescribeContinuousBackups",
@@ -23,7 +23,7 @@ const FLAG: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:
 const FLAG_READS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
 
 /// The smallest IAM policy for a plan, as AWS reads it. A region or an account that the plan does not name is `*`. With
-/// `read_only` it covers the commands that write nothing.
+/// `read_only` it covers `check`, `run --dry-run` and `status`, which write nothing, not even the lease.
 pub fn least_policy(plan: &Plan, read_only: bool) -> Json {
     let writes = if read_only { &[] } else { WRITES };
     let items: Vec<&str> = READS.iter().chain(writes).copied().collect();

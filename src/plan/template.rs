@@ -247,7 +247,7 @@ mod tests {
         fn the_template_loads_for_every_table_name(
             name in "[A-Za-z0-9_.-]{3,30}", key in proptest::collection::vec("\\PC{1,8}|old_name|new_name|[\"'\\\\\u{7f}\n]{1,3}", 1..=2),
             region in proptest::option::of("[a-z]{2}-[a-z]{4}-[1-9]"),
-            account in proptest::option::of("[0-9]{12}"), endpoint_url in proptest::option::of("http://127.0.0.1:[1-9][0-9]{3}"),
+            account in proptest::option::of("[0-9]{12}"), endpoint_url in proptest::option::of("http://127[.]0[.]0[.]1:[1-9][0-9]{3}"),
             profile in proptest::option::of("[a-z]{1,9}"), indexes in proptest::collection::vec("[A-Za-z0-9_.-]{3,30}", 0..3), items in any::<Option<u64>>(), size in any::<Option<u64>>(),
         ) {
             let mut key = key;

@@ -22,7 +22,7 @@
 //!
 //! # What the model taught
 //!
-//! `tests/model.rs` explores the flag, the phases, one item, two application instances with stale caches, and kills
+//! `tests/playbook/model.rs` explores the flag, the phases, one item, two application instances with stale caches, and kills
 //! exhaustively. It corrected two rules:
 //!
 //! - **The old-from-new pass skips no item.** Take an item that had its new attribute before the migration and has no old

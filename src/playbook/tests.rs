@@ -16,6 +16,7 @@ use desk::*;
 fn every_command_in_every_phase_of_every_kind_of_plan() {
     let contract_facts = "contract --readers-moved --old-writes-stopped";
     let new_file = "run --state PATH";
+    let first = "cutover --to read-new --percent 10";
     #[rustfmt::skip]
     let table: &[(Kind, &[Goal], [&str; 9])] = &[
         // After …                                      run  retry  verify  dual-write  read-new  write-new  --back
@@ -26,14 +27,14 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (Kind::Flagged, &[DUAL, RUN],                   ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
         (Kind::Flagged, &[RUN, VERIFY, DUAL],           ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
         (Kind::Flagged, &[DUAL, RUN, SAMPLE],           ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
-        (Kind::Flagged, &[DUAL, RUN, VERIFY],           ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY],           ["=", "=", "=", "=", "=", first, "=", first, "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, AGAIN],    ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, SOME],     ["cutover --to read-new", "cutover --to read-new", "=", "cutover --to read-new", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ],     ["cutover --to write-new", "cutover --to write-new", "=", "cutover --to write-new", "=", "=", "=", "cutover --to write-new", "="]),
-        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, BACK], ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, BACK], ["=", "=", "=", "=", "=", first, "=", first, "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, BACK, STOP_DUAL], ["=", "=", "=", "=", "cutover --to dual-write", "cutover --to dual-write", "=", "cutover --to dual-write", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
-        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK], ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK], ["=", "=", "=", "=", "=", first, "=", first, "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK_NOW], ["cutover --back", "cutover --back", "=", "=", "cutover --back", "cutover --back", "=", "cutover --back", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),
         (Kind::Flagged, &[DUAL, RUN, Goal::Rollback],   [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
@@ -165,7 +166,7 @@ fn where_a_migration_stands_at_every_step() {
     for (goal, stage, next) in [
         (DUAL, Stage::Expand, "run"),
         (RUN, Stage::Verify, "verify --all"),
-        (VERIFY, Stage::Cutover, "cutover --to read-new"),
+        (VERIFY, Stage::Cutover, "cutover --to read-new --percent 10"),
         (SOME, Stage::Cutover, "cutover --to read-new"),
         (READ, Stage::Cutover, "cutover --to write-new"),
         (WRITE, Stage::Soak, "contract"),
@@ -230,7 +231,8 @@ fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
 }
 
 /// `--back` needs nothing but the flag while old values are fresh, and stops where it was going to.
-/// RUNBOOK: "It needs no confirmation, no gate and no lock, and it works while other commands run"
+/// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
+/// RUNBOOK: "waits for the rest of that time, and goes no further"
 #[test]
 fn back_goes_one_stage() {
     let mut flag = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100), Duration::ZERO).unwrap();

@@ -178,7 +178,7 @@ fn label(class: Class) -> &'static str {
 fn note(class: Class) -> &'static str {
     match class {
         Class::Skipped => "  a target has another value; it would be kept and counts as done",
-        Class::Diverged => "  the target has another value; it would be kept",
+        Class::Diverged => "  the values differ from what the plan implies; they would stay as they are",
         Class::WouldExceed => "  400 KB (estimated); DynamoDB would reject the write",
         Class::Rejected => "  because:",
         Class::WouldChange | Class::AlreadyApplied | Class::NothingToDo => "",

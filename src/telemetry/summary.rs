@@ -21,7 +21,9 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
                  already applied"
             }
             Outcome::Skipped if counts.of(outcome) > 0 => "  a target has another value; it is kept and counts as done",
-            Outcome::Diverged if counts.of(outcome) > 0 => "  the target has another value; it is kept",
+            Outcome::Diverged if counts.of(outcome) > 0 => {
+                "  the values differ from what the plan implies; they stay as they are"
+            }
             Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "  failures",
             Outcome::Applied
             | Outcome::AlreadyApplied

@@ -1,4 +1,4 @@
-//! Repairs while readers move, and the end of a rollback, whatever it meets.
+//! Repairs while readers move, and the end of a rollback in difficult cases.
 
 use super::*;
 
@@ -15,10 +15,11 @@ fn phase(bed: &Bed, plan: &std::path::Path) -> String {
 
 /// RUNBOOK: "repairs each key from the side that its readers read"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
+async fn a_repair_below_100_percent_keeps_the_values_that_readers_see() {
     let bed = Bed::embedded();
-    let (table, flags) = (bed.create_table().await, bed.create_table().await);
-    // Each item had another `new` before the migration. It is kept, and reported as diverged.
+    let table = bed.create_table().await;
+    let flags = bed.create_table().await;
+    // Each item had a different `new` before the migration. The run keeps it, and reports it as diverged.
     let items = || (0..40).map(|n| item(&format!("P#{n}"), "x", [("old", s("current")), ("new", s("junk"))]));
     bed.load(&table, items()).await;
     let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\n{CUTOVER}");
@@ -32,18 +33,18 @@ async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
     assert_eq!((&verified["truth"], &verified["repaired"]), (&"percent_50".into(), &40.into()), "{verified:#}");
     let mut moved = 0;
     for found in bed.dump(&table).await.values() {
-        // As docs/flag.md has it.
+        // The rule of docs/flag.md.
         let reads_new = backfill::internals::cutover::bucket(&found["pk"]).unwrap() < 50;
         let read = s(if reads_new { "junk" } else { "current" });
         assert_eq!((&found["old"], &found["new"]), (&read, &read), "{:?}", found["pk"]);
         moved += u32::from(reads_new);
     }
-    assert!((5..35).contains(&moved), "{moved} of 40 keys have moved");
+    assert!((5..35).contains(&moved), "{moved} of 40 keys read the new attribute");
 }
 
-/// What a live writer made of an item's shape is reported, and the rollback of all others has an end.
+/// A live writer changed the shape of an item. The rollback reports that item and completes for all others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_ends_although_a_parent_is_no_map_any_more() {
+async fn a_rollback_completes_although_a_parent_is_no_longer_a_map() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     let doc = || backfill::internals::item::Value::M(Item::from([("x".to_owned(), s("v"))]));
@@ -60,10 +61,10 @@ async fn a_rollback_ends_although_a_parent_is_no_map_any_more() {
     assert!(kept.lines().any(|line| line.contains("P#0") && line.contains("doc.x")), "{kept}");
 }
 
-/// An item that has grown so that what was removed has no room: it is mended by hand, or left for a reason.
+/// An item has grown, so the removed value no longer fits. The operator fixes it by hand, or leaves it with a reason.
 /// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_ends_without_items_that_are_left_for_a_reason() {
+async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     let large = || s(&"x".repeat(250_000));
@@ -80,16 +81,16 @@ async fn a_rollback_ends_without_items_that_are_left_for_a_reason() {
     assert!(forced.stdout.contains("is complete"), "{}", forced.stdout);
     assert_eq!(phase(&bed, &plan), "rolled back");
     let after = bed.dump(&table).await;
-    assert!(after.values().any(|found| *found == grown), "it stays as it is");
+    assert!(after.values().any(|found| *found == grown), "the item stays as it is");
     assert_eq!(after.values().filter(|found| found.get("legacy") == Some(&large())).count(), 2);
-    // Which it was, and what it lost, stays on record.
+    // The history keeps the key of the item and the value that it lost.
     for list in [&["failures", text(&plan), "list"][..], &["journal", text(&plan)]] {
         let listed = tool(&bed, list).exits(0).stdout;
         assert!(listed.contains("P#0"), "{listed}");
     }
 }
 
-/// Limits that would stop anything at once: the window is closed, the deadline is over, nothing may be spent.
+/// Limits that would stop any run immediately: the window is closed, the deadline has passed, and nothing may be spent.
 fn exhausted() -> String {
     let hour = |ahead| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(ahead)).strftime("%H:%M").to_string();
     let window = format!("{}-{} UTC", hour(2), hour(3));
@@ -101,7 +102,7 @@ fn exhausted() -> String {
 
 /// RUNBOOK: "no window, deadline, spend limit or `max_failures` stops it"
 #[tokio::test(flavor = "multi_thread")]
-async fn no_limit_holds_up_a_rollback() {
+async fn no_limit_stops_a_rollback() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     let large = || s(&"x".repeat(250_000));
@@ -111,7 +112,7 @@ async fn no_limit_holds_up_a_rollback() {
     let changes = "[[change]]\nremove = \"old\"\n";
     let plan = bed.plan("limited", &table, "strategy = \"in-place\"", changes);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    // One item has grown, so that what was removed has no room.
+    // One item has grown, so the removed value no longer fits.
     let grown = item("P#20", "x", [("grown", large())]);
     bed.load(&table, [grown.clone()].into_iter()).await;
     bed.plan("limited", &table, "strategy = \"in-place\"", &format!("{changes}{}", exhausted()));
@@ -122,11 +123,11 @@ async fn no_limit_holds_up_a_rollback() {
     {
         assert!(ran.stderr.contains(name), "{name}: {}", ran.stderr);
     }
-    // Given again it tries them anew, as long as it takes.
+    // A second rollback tries the item again, regardless of the limits.
     tool(&bed, &["rollback", text(&plan), "--yes"]).exits(4);
     let after = bed.dump(&table).await;
     let wrong = after.iter().filter(|(key, found)| before[*key] != **found).count();
-    assert_eq!((wrong, after.len()), (1, 23), "all but the one that has grown");
+    assert_eq!((wrong, after.len()), (1, 23), "all items except the one that has grown");
 }
 
 /// The same limits stop a run.
@@ -134,11 +135,12 @@ fn refused_or_stopped(bed: &Bed, plan: &std::path::Path) {
     tool(bed, &["run", text(plan), "--again", "--yes"]).exits(6);
 }
 
-/// Making old equal new, and the verification behind it, are the way back too.
+/// The pass that makes old equal new, and the verification after it, also belong to the way back.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_limit_holds_up_a_back_behind_new_only_writes() {
+async fn no_limit_stops_a_back_after_new_only_writes() {
     let bed = Bed::embedded();
-    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    let table = bed.create_table().await;
+    let flags = bed.create_table().await;
     bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", s("v"))]))).await;
     let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"back\" }}\n{CUTOVER}");
     let plan = bed.plan("back", &table, "", &format!("{MOVE}{flag}"));
@@ -157,11 +159,11 @@ async fn no_limit_holds_up_a_back_behind_new_only_writes() {
     assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
 }
 
-/// The table has less by now than `[capacity]` states, and an index is gone: another command is refused for that.
+/// The table now has less capacity than `[capacity]` says, and an index is gone. Any other command refuses.
 ///
 /// RUNBOOK: "On the way back the tool cuts the budget instead of refusing"
 #[tokio::test(flavor = "multi_thread")]
-async fn no_budget_refuses_the_way_back() {
+async fn a_budget_never_blocks_the_way_back() {
     let bed = Bed::embedded();
     let table = super::plans::provisioned_table(&bed).await;
     bed.load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("old", s(&format!("v{n}")))]))).await;
@@ -202,9 +204,10 @@ async fn no_budget_refuses_the_way_back() {
 
 /// RUNBOOK: "in its dry run, when it asks, and in its report"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_names_what_is_not_as_before() {
+async fn a_rollback_names_items_that_it_does_not_restore() {
     let bed = Bed::embedded();
-    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    let table = bed.create_table().await;
+    let flags = bed.create_table().await;
     let of = |n: usize| match n {
         0..3 => item(&format!("P#{n}"), "x", [("old", s("v")), ("new", s("v"))]),
         3..5 => item(&format!("P#{n}"), "x", [("new", s("v"))]),
@@ -216,7 +219,7 @@ async fn a_rollback_names_what_is_not_as_before() {
     let give = |words: &[&str]| tool(&bed, &[&[words[0], text(&plan)], &words[1..], &["--output", "json"]].concat());
     give(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     give(&["run", "--yes"]).exits(0);
-    // Readers of the new attribute see two values that they never saw.
+    // Readers of the new attribute see two values that readers never saw before.
     assert_eq!(give(&["verify", "--all"]).exits(0).json()["new_alone"], 2);
     let step = give(&["cutover", "--to", "read-new", "--dry-run"]).exits(0).json();
     assert_eq!(step["new_alone"]["count"], 2, "{step:#}");
@@ -236,14 +239,16 @@ async fn a_rollback_names_what_is_not_as_before() {
     assert_eq!(std::collections::BTreeSet::from_iter(keys), std::collections::BTreeSet::from(["P#0", "P#1", "P#2"]));
 }
 
-/// A flag over constants, as earlier versions led to: applications obey it, whatever way such a plan goes today.
-/// RUNBOOK: "It needs no confirmation, no gate and no lock, and it works while other commands run"
+/// A flag for a plan of constants, from an earlier version. Applications obey it, even if such a plan has no cutover
+/// today.
+/// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_over_constants_goes_back_without_the_state_file() {
     use backfill::internals::cutover::{Flag, FlagMeta, ReadFrom, WriteTo, schema};
     use backfill::internals::state::Identity;
     let bed = Bed::embedded();
-    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    let table = bed.create_table().await;
+    let flags = bed.create_table().await;
     let changes = "[[change]]\nset = \"marker\"\nvalue = \"v1\"\n";
     for (strategy, options) in [("expand-contract", &[][..]), ("in-place", &["--now"])] {
         let place =
@@ -252,7 +257,8 @@ async fn a_flag_over_constants_goes_back_without_the_state_file() {
         let plan = backfill::internals::plan::load_bytes(text(&path), &std::fs::read(&path).unwrap()).unwrap().plan;
         let fingerprint = plan.fingerprint().to_string();
         let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
-        let (write, read) = (WriteTo::Both, ReadFrom::New);
+        let write = WriteTo::Both;
+        let read = ReadFrom::New;
         let flag = Flag { version: 3, write, read, read_percent: 100, ..Flag::first(1, then) };
         let dual_since = Some(then - jiff::SignedDuration::from_hours(1));
         let meta =
@@ -261,11 +267,12 @@ async fn a_flag_over_constants_goes_back_without_the_state_file() {
         flag_item.extend([("pk".to_owned(), s("FLAG")), ("sk".to_owned(), s(strategy))]);
         bed.load(&flags, std::iter::once(flag_item)).await;
         let back = [&["cutover", text(&path), "--back", "--output", "json"], options].concat();
-        // On a host that has no state file of it.
+        // On a host without its state file.
         let moved = tool(&bed, &back).exits(0).json();
         assert_eq!((&moved["flag"]["read"], &moved["flag"]["write"]), (&"old".into(), &"both".into()), "{moved}");
-        // While another process has it.
-        let (migration, table_arn) = (strategy.to_owned(), "arn:of:another:table".to_owned());
+        // While another process holds the state file.
+        let migration = strategy.to_owned();
+        let table_arn = "arn:of:another:table".to_owned();
         let identity = Identity { migration, fingerprint, table_arn, table_id: None, meaning: plan.meaning() };
         let state = bed.dir().join(format!("{strategy}.db"));
         let store = backfill::internals::state::open(&state, &identity, || "2026-01-01T00:00:00Z".into()).unwrap();

@@ -1,4 +1,4 @@
-//! `init`, `check`, `status` and `failures list` where all is well.
+//! `init`, `check`, `status` and `failures list` in normal cases.
 
 use super::*;
 
@@ -19,7 +19,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     refusal.in_one_paragraph().says(&["cannot write new.toml", "exists", "Name another file"]);
     assert_eq!(std::fs::read_to_string(bed.dir().join("new.toml")).unwrap(), written);
 
-    // Without a table, with one that cannot be reached, to stdout, and where no file can be.
+    // Without a table, with a table that cannot be reached, to stdout, and to a path where no file can be.
     tool(&bed, &["init"]).exits(0);
     backfill::internals::plan::load("plan.toml", &std::fs::read_to_string(bed.dir().join("plan.toml")).unwrap())
         .unwrap();
@@ -35,7 +35,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
 
 /// RUNBOOK: "reads the plan and the table's description and writes nothing".
 #[tokio::test(flavor = "multi_thread")]
-async fn check_asks_the_table_and_changes_nothing() {
+async fn check_describes_the_table_and_changes_nothing() {
     let (bed, table, plan) = scene(20, "[capacity]\nwrite = 50\n").await;
     let ran = tool(&bed, &["check", text(&plan)]).exits(0);
     assert!(ran.said().contains("is valid"), "{}", ran.said());
@@ -61,7 +61,7 @@ async fn check_asks_the_table_and_changes_nothing() {
 
 /// RUNBOOK: "reads the state file, from any terminal on the machine, even after the process died".
 #[tokio::test(flavor = "multi_thread")]
-async fn status_and_failures_while_it_runs_after_it_died_and_at_the_end() {
+async fn status_and_failures_work_during_a_run_after_a_kill_and_at_the_end() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     let odd = (0..4).map(|n| item("ODD", &format!("S#{n}\u{1b}[31m"), [("old", secret(n)), ("new", secret("other"))]));
@@ -81,7 +81,7 @@ async fn status_and_failures_while_it_runs_after_it_died_and_at_the_end() {
     assert_eq!(tokio::task::block_in_place(|| running.end()).code, -1);
     let status = tool(&bed, &["status", text(&plan)]).exits(0);
     assert!(status.stdout.contains("its process died; `run` resumes it"), "{}", status.stdout);
-    assert!(status.stdout.contains("at least"), "what a kill made uncertain is labelled: {}", status.stdout);
+    assert!(status.stdout.contains("at least"), "counts that a kill made uncertain are labelled: {}", status.stdout);
     let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!((&json["state"]["current"]["died"], &json["same_plan"]), (&json!(true), &json!(true)));
 
@@ -102,7 +102,7 @@ async fn status_and_failures_while_it_runs_after_it_died_and_at_the_end() {
     assert_eq!((one["diverged"].as_array().unwrap().len(), &one["open_diverged"]), (1, &json!(4)));
 }
 
-/// Values never reach the logs, whatever is asked for: neither ours nor those of the crates below.
+/// No log level shows values, neither in our log lines nor in those of our dependencies.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_level_shows_values() {
     for (more, log) in [
@@ -121,7 +121,7 @@ async fn no_log_level_shows_values() {
         if let Some(log) = log {
             command.env("BACKFILL_LOG", log);
         }
-        // That no value is among what it prints is held of every run.
+        // The harness checks for every run that it prints no values.
         let ran = tool::run(command).exits(0);
         if more.contains(&"json") {
             let lines: Vec<Json> = ran.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -1,4 +1,4 @@
-//! The first thing that a new user runs.
+//! The demo: the first command that a new user runs.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -33,28 +33,29 @@ fn document(output: &Output) -> Json {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What a step of this command came to.
+/// The results of all steps with this command.
 fn step<'a>(demo: &'a Json, command: &str) -> Vec<&'a Json> {
     let steps = demo["steps"].as_array().unwrap();
     steps.iter().filter(|step| step["command"] == command).map(|step| &step["result"]).collect()
 }
 
-/// Asserts that the figures of a run are those of the sample table, whose generator says how its items stand.
+/// Asserts that the figures of a run match the sample table. Its generator knows the state of each item.
 fn run_adds_up(came: &Json, items: u64, killed: bool) {
     let expected = sample::expected(1, items);
     assert_eq!(came["run"]["status"], "complete");
     assert_eq!((count(came, "scanned"), count(came, "diverged")), (items, expected.diverged));
     assert_eq!(count(came, "nothing_to_do"), expected.absent);
-    let (done, already) = (count(came, "applied"), count(came, "already_applied"));
+    let done = count(came, "applied");
+    let already = count(came, "already_applied");
     assert_eq!(done + already, expected.plain + expected.already_both + expected.only_new);
     assert!(if killed { done <= expected.plain } else { done == expected.plain }, "{done} applied");
     assert_eq!((count(came, "gone"), count(came, "conflict"), count(came, "rejected")), (0, 0, 0));
 }
 
-/// What the verifications saw, and the contract: all that had the old attribute has the new one alone.
+/// Checks the verifications and the contract: in the end, every item that had the old attribute has only the new one.
 fn end_adds_up(demo: &Json, items: u64) {
     let expected = sample::expected(1, items);
-    assert_ne!(expected.diverged, 0, "a sample that shows no closed gate");
+    assert_ne!(expected.diverged, 0, "the sample must show a closed gate");
     let reports = |command| step(demo, command).iter().map(|came| came["report"].clone()).collect::<Vec<_>>();
     for report in reports("verify --all") {
         assert_eq!((&report["compared"], &report["mismatches"]), (&json!(items), &json!(expected.diverged)));
@@ -75,7 +76,7 @@ fn count(came: &Json, name: &str) -> u64 {
 }
 
 #[test]
-fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
+fn the_demo_walks_the_whole_playbook_and_starts_over_the_second_time() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let output = demo(dir.path(), &["--items", "600"]).output().unwrap();
@@ -95,7 +96,7 @@ fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
         for part in ["starts a new run", "no AWS account", "Try next", "status .backfill/demo/plan.toml"] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }
-        // Whatever the engine beneath has to say of refused requests.
+        // The engine's own log lines about refused requests must not appear.
         assert!(!text.contains("WARN") && !text.contains("error response"), "{text}");
     }
     let status = backfill(dir.path(), &["status", ".backfill/demo/plan.toml", "--state", ".backfill/demo/state.db"]);
@@ -104,10 +105,10 @@ fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
     assert_eq!(status["flag_seen"]["flag"]["contracting"], true, "{status}");
 }
 
-/// Killed in the run, in a wait between two steps, and in the contract.
+/// Kills the demo in the run, in a wait between two steps, and in the contract.
 /// RUNBOOK: "is safe to kill and rerun"
 #[test]
-fn killed_anywhere_it_resumes() {
+fn a_demo_that_was_killed_anywhere_resumes() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join(".backfill/demo/state.db");
     let scanned = |phase: &str| {
@@ -123,14 +124,14 @@ fn killed_anywhere_it_resumes() {
         let began = Instant::now();
         while !there() {
             let waits = began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none();
-            assert!(waits, "it does not get there");
+            assert!(waits, "the demo does not get there");
             std::thread::sleep(Duration::from_millis(10));
         }
         child.kill().unwrap();
         child.wait().unwrap();
     };
     kill_when(&|| scanned("expand").unwrap_or(0) > 0);
-    assert!(scanned("expand").is_some_and(|scanned| scanned < 4000), "killed too late to show anything");
+    assert!(scanned("expand").is_some_and(|scanned| scanned < 4000), "killed too late");
     kill_when(&|| reading_new() == Some(10));
     kill_when(&|| scanned("contract").unwrap_or(0) > 0);
     let output = demo(dir.path(), &["--items", "4000"]).output().unwrap();
@@ -143,13 +144,15 @@ fn killed_anywhere_it_resumes() {
 }
 
 #[test]
-fn a_folder_that_is_not_the_demos_is_left_alone() {
+fn the_demo_leaves_other_folders_alone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("plan.toml"), "# mine").unwrap();
     for extra in [&["--dir", "."][..], &["--dir", ".", "--fresh"]] {
         let output = demo(dir.path(), extra).output().unwrap();
         assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-        assert!(said(&output).contains("not the demo's") && output.stdout.is_empty());
+        assert!(said(&output).contains("not the demo's"), "{}", said(&output));
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["type"], "error", "{document:#}");
     }
     assert_eq!(std::fs::read_to_string(dir.path().join("plan.toml")).unwrap(), "# mine");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

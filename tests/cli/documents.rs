@@ -1,4 +1,4 @@
-//! Output for programs: JSON documents, JSON log lines, and errors of stdout.
+//! Output for programs: JSON documents, JSON log lines, and errors while writing to stdout.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn the_schema_names_each_kind_of_error() {
     let named = source.lines().filter_map(|line| line.trim().strip_prefix("ErrorKind::")?.split_once(" => \""));
     let mut named: Vec<&str> =
         named.filter_map(|(_, rest)| rest.strip_suffix("\",")).filter(|name| !name.contains(' ')).collect();
-    let mut listed: Vec<&str> = schema["$defs"]["error"]["properties"]["kind"]["enum"]
+    let mut listed: Vec<&str> = schema["$defs"]["problem"]["properties"]["kind"]["enum"]
         .as_array()
         .unwrap()
         .iter()
@@ -30,7 +30,7 @@ fn the_schema_names_each_kind_of_error() {
 
 /// A command that fails before it begins writes one document with a kind, a message and a remedy.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_is_a_document_too() {
+async fn an_error_is_also_a_document() {
     let (bed, _, plan) = scene(3, "").await;
     let plan = text(&plan);
     std::fs::write(bed.dir().join("bad.toml"), "[migration]\nname = 3\n").unwrap();
@@ -67,7 +67,7 @@ async fn the_next_command_repeats_the_options() {
 
 /// With `--log-format json`, each line on stderr is one JSON object.
 #[tokio::test(flavor = "multi_thread")]
-async fn stderr_is_json_lines_alone() {
+async fn stderr_contains_only_json_lines() {
     let (bed, _, plan) = scene(3, "").await;
     let plan = text(&plan);
     for args in
@@ -81,7 +81,7 @@ async fn stderr_is_json_lines_alone() {
     }
 }
 
-/// A full disk behind stdout is an error.
+/// A full disk behind stdout is an error of the command.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn a_stdout_that_cannot_be_written_is_an_error() {
@@ -96,7 +96,7 @@ async fn a_stdout_that_cannot_be_written_is_an_error() {
 
 /// `-q` prints only warnings and errors. `--color` overrides NO_COLOR.
 #[tokio::test(flavor = "multi_thread")]
-async fn quiet_and_colors() {
+async fn quiet_and_color_options_work() {
     let (bed, _, plan) = scene(3, "").await;
     let plan = text(&plan);
     let ran = with(&bed, &["check", plan, "-q"], |_| {}).exits(0);
@@ -116,9 +116,39 @@ async fn quiet_and_colors() {
     assert!(stderr_of("always").contains('\u{1b}') && !stderr_of("auto").contains('\u{1b}'));
 }
 
-/// Both word orders of `failures`; the policy, the completions and the manual.
+/// The script in the README carries out a whole migration. It needs `sh` and `jq`.
+#[expect(clippy::print_stderr, reason = "says why a test is skipped")]
 #[tokio::test(flavor = "multi_thread")]
-async fn small_commands() {
+async fn the_script_in_the_readme_carries_out_a_whole_migration() {
+    if std::process::Command::new("jq").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: jq is not installed");
+        return;
+    }
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let flags = bed.create_flag_table().await;
+    bed.load(&table, items(20)).await;
+    let cutover = format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1s\"\n");
+    bed.plan("plan", &table, "", &format!("{MOVE}{cutover}"));
+    let readme = include_str!("../../README.md");
+    let script = readme.split("```sh\nset -u\n").nth(1).unwrap().split("```").next().unwrap();
+    // The soak of one second must be over before `contract`.
+    let script = script.replace("case $step in", "if [ \"$step\" = contract ]; then sleep 2; fi\n    case $step in");
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_backfill")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let environment = bed.command();
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(format!("set -u\n{script}")).current_dir(bed.dir()).env_clear();
+    shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = tokio::task::block_in_place(|| shell.env("PATH", path).output()).unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(said.contains("check done") && said.contains("contract done"), "{said}");
+}
+
+/// Both word orders of `failures`, the policy, the completions and the manual.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_commands_work() {
     let (bed, table, plan) = scene(3, "").await;
     let plan = text(&plan);
     tool(&bed, &["run", plan, "--yes"]).exits(0);

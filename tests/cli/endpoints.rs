@@ -1,4 +1,4 @@
-//! Endpoints that only the environment or a profile names.
+//! Endpoints that appear only in the environment or in a profile.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::preflight::{backups, say};
 use super::*;
 
-/// The tool, with its endpoint configured in this way.
+/// The tool with its endpoint configured in one of [`WAYS`].
 fn configured(bed: &Bed, url: &str, how: &str) -> Command {
     let folder = bed.dir().join(".aws");
     std::fs::create_dir_all(&folder).unwrap();
@@ -42,8 +42,8 @@ fn plan(bed: &Bed, table: &str, name: &str) -> String {
     text(&path).to_owned()
 }
 
-/// An engine on loopback needs no account and no region, and what it lacks is a warning, however its endpoint is
-/// configured: one that does not know point-in-time recovery, or answers "disabled", or "not implemented".
+/// An engine on loopback needs no account and no region, however its endpoint is configured. A missing feature is only
+/// a warning: point-in-time recovery that is unknown, disabled or not implemented.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_on_loopback_is_recognised() {
     let (bed, table, _) = scene(10, "").await;
@@ -65,9 +65,9 @@ async fn an_engine_on_loopback_is_recognised() {
     }
 }
 
-/// The same engine under an address that is not loopback by its text: refused.
+/// The same engine under an address that does not look like loopback: refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn anything_else_is_not() {
+async fn an_address_other_than_loopback_is_not_a_local_engine() {
     let (bed, table, _) = scene(10, "").await;
     bed.front().reset_tally();
     for how in WAYS {
@@ -81,7 +81,7 @@ async fn anything_else_is_not() {
     nothing_was_written(&bed);
 }
 
-/// Credentials of the environment, and of a profile that names the engine, are used; no others.
+/// The tool uses credentials of the environment, and of a profile that names the engine, but no others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
     let bed = Bed::embedded();
@@ -112,7 +112,7 @@ async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
     }
 }
 
-/// The access key that signed a request, which is told that there is no such table.
+/// The access key that signed a request. The reply says that the table does not exist.
 fn access_key(mut stream: TcpStream) -> Option<String> {
     let mut request = Vec::new();
     let mut part = [0; 4096];

@@ -1,5 +1,4 @@
-//! What the tool says before a run about what the run would do to a table: constants, time to live, index keys, and items
-//! that are signed on the client.
+//! What the tool predicts before a run: constants, time to live, index keys, and items that are signed on the client.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +12,7 @@ use crate::harness::{definition, index, key_elements, projection};
 
 /// RUNBOOK: "`check` shows constants as the plan has them"
 #[tokio::test(flavor = "multi_thread")]
-async fn constants_are_shown_and_a_template_draws_a_warning() {
+async fn check_shows_constants_and_warns_about_templates() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     bed.load(&table, items(3)).await;
@@ -95,9 +94,10 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     said(&set("4000000000"), &["touches `ttl`"]);
 }
 
-/// A removed attribute is in the key of an index: the entries vanish, which is said, and counted as writes of the index.
+/// A plan removes an attribute that is an index key, so the index entries vanish. The tool warns about that, and counts
+/// the writes of the index.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_index_key_is_warned_about_and_costed() {
+async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
     let bed = Bed::embedded();
     let by_customer = index("by-customer", &[("customer", "S"), ("placed", "S")], Projection::All, false);
     let by_status = index("by-status", &[("status", "S")], Projection::KeysOnly, false);
@@ -125,14 +125,14 @@ async fn a_removed_index_key_is_warned_about_and_costed() {
         assert!(check.contains(&format!("warning      {part}")), "{part}: {check}");
     }
     let dry = tool(&bed, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
-    // One write for each entry that goes.
+    // One write for each removed entry.
     assert_eq!(dry["estimated_index_write_units"], json!({ "by-customer": 60.0, "by-status": 60.0 }), "{dry:#}");
     bed.front().reset_tally();
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     assert_eq!(bed.front().tally().write_units(), dry["estimated_write_units"].as_f64().unwrap());
 }
 
-/// Items of two client-side encryption libraries, and some that are plain.
+/// Items of two client-side encryption libraries, and some plain items.
 fn signed(count: usize) -> impl Iterator<Item = Item> {
     (0..count).map(|n| {
         let bytes = |text: &str| Value::B(text.as_bytes().to_vec());
@@ -153,7 +153,7 @@ fn is_signed(item: &Item) -> bool {
 
 /// RUNBOOK: "Items that are signed or encrypted on the client break when they are edited"
 #[tokio::test(flavor = "multi_thread")]
-async fn items_that_are_signed_on_the_client_are_edited_only_when_that_is_accepted() {
+async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     bed.load(&table, signed(50)).await;
@@ -167,7 +167,8 @@ async fn items_that_are_signed_on_the_client_are_edited_only_when_that_is_accept
     assert_eq!((&dry["would_change"], &dry["rejected"]), (&json!(10), &json!(40)), "{dry:#}");
     nothing_was_written(&bed);
 
-    // Found while it runs: a failure, and the end of the session. It goes on from there, and stops at the next page.
+    // The run finds signed items: they are failures, and the session ends. The next session resumes there, and stops at
+    // the next page.
     for pages in 1..=2 {
         let ran = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(6).json();
         let stopped = ran["stopped"].as_str().unwrap();
@@ -184,35 +185,35 @@ async fn items_that_are_signed_on_the_client_are_edited_only_when_that_is_accept
     assert!(reasons.iter().all(|reason| reason.contains("signed or encrypted on the client")), "{reasons:?}");
     tool(&bed, &["failures", plan, "retry"]).exits(4);
 
-    // Accepted by name: it goes on over all of them, and what was accepted holds for the failures and for what follows.
+    // After `--accept`, the run continues over all items. The acceptance covers the failures and the rest of the run.
     tool(&bed, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
     let status = tool(&bed, &["status", plan]).exits(0).stdout;
     assert!(status.contains("client-encryption"), "{status}");
     tool(&bed, &["failures", plan, "retry"]).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
     tool(&bed, &["verify", plan, "--all"]).exits(0);
-    // Another pass is another run: it is accepted anew.
+    // Another pass is another run, so it needs the acceptance again.
     bed.load(&table, std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])))
         .await;
     tool(&bed, &["run", plan, "--again", "--yes"]).exits(6);
     tool(&bed, &["run", plan, "--again", "--yes", "--accept", "client-encryption"]).exits(4);
     tool(&bed, &["failures", plan, "retry"]).exits(0);
-    // The way back asks nothing.
+    // The way back needs no acceptance.
     tool(&bed, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
-/// On the last page of a run such an item is a failure, and the run is complete: `run` does nothing more. What tries the item
-/// again says how it is accepted, and takes that.
+/// If the signed item is on the last page, it is a failure and the run is complete, so `run` does nothing more. The
+/// commands that retry the item name the option that accepts it, and take that option.
 ///
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
 #[tokio::test(flavor = "multi_thread")]
-async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
+async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() {
     let bed = Bed::embedded();
     for repairs in [false, true] {
         let table = bed.create_table().await;
         bed.load(&table, signed(5)).await;
-        // One page, so that the run that stops has read every item.
+        // The scan has one page, so the run that stops has read every item.
         let plan = bed.plan(&format!("last-{repairs}"), &table, "", &format!("{MOVE}[scan]\nsegments = 1\n"));
         let plan = text(&plan);
         tool(&bed, &["run", plan, "--yes"]).exits(6);
@@ -222,7 +223,7 @@ async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
             vec!["verify", plan, "--all", "--repair", "--yes", "--accept", "client-encryption"]
         } else {
             let retried = tool(&bed, &["failures", plan, "retry"]).exits(4).stdout;
-            let next = format!("Next: backfill failures {plan} retry --accept client-encryption");
+            let next = format!("Next: backfill failures retry {plan} --accept client-encryption");
             assert!(retried.contains("4 items are signed or encrypted") && retried.contains(&next), "{retried}");
             let json = tool(&bed, &["failures", plan, "retry", "--output", "json"]).exits(4).json();
             assert_eq!(json["signed_or_encrypted"], 4, "{json:#}");
@@ -234,7 +235,7 @@ async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
 
         tool(&bed, &accepting).exits(0);
         assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
-        // The acceptance is recorded, and holds for the commands that follow.
+        // The acceptance is recorded and covers the commands that follow.
         let status = tool(&bed, &["status", plan]).exits(0).stdout;
         assert!(repairs || status.contains("accepted: client-encryption"), "{status}");
         tool(&bed, &["failures", plan, "retry"]).exits(0);
@@ -248,10 +249,10 @@ async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
     }
 }
 
-/// What was accepted for the run before is not accepted for one that begins anew.
+/// The acceptance of the previous run does not extend to a new run.
 /// RUNBOOK: "a new run (`--again`, `--restart`) needs it again"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_begins_anew_edits_no_signed_items_by_the_word_of_before() {
+async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     bed.load(&table, signed(50)).await;
@@ -264,7 +265,7 @@ async fn a_run_that_begins_anew_edits_no_signed_items_by_the_word_of_before() {
     let before = edited().await;
     assert!((1..40).contains(&before), "{before} of 40");
     let plan = plan("");
-    // The first look at what that run has not read is stopped; after that no run resumes it.
+    // Stop the completion of the baseline. After that, no command resumes the stopped run.
     let pages = Arc::new(AtomicUsize::new(0));
     let asked = Arc::clone(&pages);
     fault(&bed, move |request| {
@@ -291,10 +292,10 @@ async fn a_run_that_begins_anew_edits_no_signed_items_by_the_word_of_before() {
     assert_eq!(edited().await, 40);
 }
 
-/// An index that is added when the migration has run, and whose key cannot have the plan's constant. A run is refused; the way
-/// back is not.
+/// After the migration has run, the table gets an index whose key cannot hold the plan's constant. A run refuses, but
+/// the way back does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_came_later_does_not_block_the_way_back() {
+async fn an_index_that_was_added_later_does_not_block_the_way_back() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     bed.load(&table, items(5)).await;

@@ -1,4 +1,4 @@
-//! The gates of the cutover as an operator meets them: what keeps them closed, and what `--force` does not open.
+//! The gates of the cutover from an operator's view: what keeps them closed, and what `--force` does not open.
 
 use super::*;
 use backfill::internals::item::Value;
@@ -7,12 +7,12 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const DUAL_WRITES: [&str; 3] = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
 
-/// `--to` a step, which is stated.
+/// A `cutover` command to this step, with its confirmations.
 fn to<'a>(plan: &'a std::path::Path, step: &[&'a str]) -> Vec<&'a str> {
     [&["cutover", text(plan), "--yes", "--to"], step].concat()
 }
 
-/// Puts another value at `new` of every item.
+/// Overwrites `new` of every item with another value.
 async fn overwrite(bed: &Bed, table: &str) {
     let items: Vec<Item> = bed.dump(table).await.into_values().collect();
     let with = |mut item: Item| {
@@ -22,10 +22,10 @@ async fn overwrite(bed: &Bed, table: &str) {
     bed.load(table, items.into_iter().map(with)).await;
 }
 
-/// A sample in which defects were found says that there are more of them, also once it has repaired its own.
+/// Defects in a sample imply more defects in the table, even after the repair of those in the sample.
 /// RUNBOOK: "A mismatch that a sample found stays counted, even after a repair"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repaired_sample_opens_no_gate() {
+async fn a_repaired_sample_does_not_open_a_gate() {
     let more = format!("[scan]\nsegments = 200\n{CUTOVER}accept_sample = true\n");
     let (bed, table, plan) = scene(0, &more).await;
     bed.load(&table, (0..400).map(|n| item(&format!("P#{n}"), "x", [("old", secret(n))]))).await;
@@ -44,9 +44,9 @@ async fn a_repaired_sample_opens_no_gate() {
     tool(&bed, &read_new).exits(0);
 }
 
-/// Behind an expansion that has not begun the way back would take every old value away.
+/// If no expansion has begun, moving on and then back would remove every old value.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_never_expanded_survives_force_and_rollback() {
+async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let (bed, table, _) = scene(20, "").await;
     let flags = bed.create_table().await;
     let flag = format!("{CUTOVER}table = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"forced\" }}\n");
@@ -60,9 +60,9 @@ async fn what_was_never_expanded_survives_force_and_rollback() {
     assert_eq!(bed.dump(&table).await, before);
 }
 
-/// Two targets of one source, an element of a list, a key attribute: what applications write at the new name has no way back.
+/// Two targets of one source, an element of a list, a key attribute: new values in these cannot be copied back.
 #[tokio::test(flavor = "multi_thread")]
-async fn write_new_says_that_old_values_could_not_come_back() {
+async fn write_new_warns_if_old_values_could_not_be_restored() {
     for (change, why) in [
         ("copy = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"old\"\nto = \"other\"", "`new` and `other` may differ"),
         ("copy = \"list[0]\"\nto = \"new\"", "an element of a list"),
@@ -80,7 +80,7 @@ async fn write_new_says_that_old_values_could_not_come_back() {
         tool(&bed, &to(&plan, &["read-new", "--readers-moved"])).exits(0);
         let next = format!("Next: backfill cutover {} --to write-new --force REASON", text(&plan));
         refused(&bed, 3, &to(&plan, &["write-new", "--old-writes-stopped"])).says(&["may not succeed", why, &next]);
-        // As long as both are written, there is one.
+        // As long as both attributes are written, a rollback works.
         tool(&bed, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
         assert_eq!(bed.dump(&table).await, before, "{change}");
     }
@@ -88,7 +88,7 @@ async fn write_new_says_that_old_values_could_not_come_back() {
 
 /// RUNBOOK: "The tool refuses a blank reason"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reason_that_says_nothing_is_refused() {
+async fn a_blank_reason_is_refused() {
     let (bed, _, plan) = scene(0, CUTOVER).await;
     for blank in ["", "  ", "\u{200b}\u{feff}"] {
         for command in [&["cutover", "--to", "read-new"][..], &["cutover", "--back"], &["contract"], &["rollback"]] {
@@ -96,13 +96,13 @@ async fn a_reason_that_says_nothing_is_refused() {
             refused(&bed, 2, &args).says(&["--force", "the reason is blank"]);
         }
     }
-    assert!(!bed.dir().join(".backfill").exists(), "nothing was made");
+    assert!(!bed.dir().join(".backfill").exists(), "no file was created");
 }
 
-/// An empty table: a verification that compared nothing opens the gate only where that is said to be right.
+/// An empty table: a verification that compared nothing opens the gate only if the operator accepts that.
 /// RUNBOOK: "A verification that compared no item proves nothing"
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_table_opens_the_gate_only_where_that_is_accepted() {
+async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {
     let (bed, _, plan) = scene(0, CUTOVER).await;
     tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
@@ -114,7 +114,7 @@ async fn an_empty_table_opens_the_gate_only_where_that_is_accepted() {
     assert_eq!(status["playbook"]["overrides"][0]["obstacle"], "empty_table", "{status:#}");
     tool(&bed, &to(&plan, &["write-new", "--old-writes-stopped"])).exits(0);
 
-    // One that was emptied since the run is not known to be right: another pass has to show it.
+    // A table that was emptied after the run needs another pass to prove that it is correct.
     let bed = Bed::embedded();
     let table_of_two = bed.create_table().await;
     bed.load(&table_of_two, items(2)).await;

@@ -1,12 +1,12 @@
-//! The playbook's commands as an operator meets them: what `status` says at each step, and what is refused with which way
-//! out.
+//! The commands of the playbook from an operator's view: what `status` says at each step, and how each refusal names
+//! the way out.
 
 use super::*;
 
-/// Waits short enough for a test.
+/// Waiting times that are short enough for a test.
 const CUTOVER: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// A bed with a table, and a plan whose flag is an item of another one.
+/// A bed with a table, and a plan whose flag is an item of another table.
 async fn flagged(count: usize, more: &str) -> (Bed, String, PathBuf) {
     let (bed, table, _) = scene(count, "").await;
     let flags = bed.create_table().await;
@@ -15,8 +15,8 @@ async fn flagged(count: usize, more: &str) -> (Bed, String, PathBuf) {
     (bed, table, plan)
 }
 
-/// `phase`, and the command that is next.
-fn stands(bed: &Bed, plan: &std::path::Path) -> (String, String) {
+/// The `phase` of the playbook, and the next command.
+fn phase_and_next(bed: &Bed, plan: &std::path::Path) -> (String, String) {
     let status = tool(bed, &["status", text(plan), "--output", "json"]).exits(0).json();
     let say = |name: &str| status["playbook"][name].as_str().unwrap_or("nothing").to_owned();
     (say("phase"), say("next"))
@@ -25,7 +25,7 @@ fn stands(bed: &Bed, plan: &std::path::Path) -> (String, String) {
 /// RUNBOOK: "A command out of order changes nothing, exits with 3 and ends with `Next:` and the command to run."
 /// RUNBOOK: "It refuses until the plan's `soak` is over, and says until when."
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_life_with_a_flag() {
+async fn a_whole_migration_with_a_flag() {
     let (bed, table, plan) = flagged(30, "").await;
     let plan_text = text(&plan).to_owned();
     let give = |words: &[&str]| tool(&bed, &[&[words[0], &plan_text], &words[1..]].concat()).exits(0);
@@ -39,7 +39,7 @@ async fn a_whole_life_with_a_flag() {
     let stand = |phase: &str, next: &str| {
         let next =
             if next.is_empty() { "nothing".into() } else { format!("backfill {}", next.replace("PLAN", &plan_text)) };
-        assert_eq!(stands(&bed, &plan), (phase.to_owned(), next));
+        assert_eq!(phase_and_next(&bed, &plan), (phase.to_owned(), next));
     };
     due(&["contract", "--yes"], "the migration has not begun", "run PLAN");
     give(&["cutover", "--to", "dual-write", "--yes"]);
@@ -49,9 +49,13 @@ async fn a_whole_life_with_a_flag() {
     stand("verify", "verify PLAN --all");
     due(&["cutover", "--to", "read-new", "--yes"], "nothing has been verified", "verify PLAN --all");
     give(&["verify", "--all"]);
-    stand("cutover", "cutover PLAN --to read-new");
+    stand("cutover", "cutover PLAN --to read-new --percent 10");
     give(&["cutover", "--to", "read-new", "--percent", "10", "--yes"]);
-    due(&["cutover", "--to", "write-new", "--yes"], "still read the old attribute", "cutover PLAN --to read-new");
+    due(
+        &["cutover", "--to", "write-new", "--yes"],
+        "still read the old attribute",
+        "cutover PLAN --to read-new --percent 10",
+    );
     give(&["cutover", "--to", "read-new", "--yes"]);
     due(&["run", "--again", "--yes"], "readers read the new attribute", "cutover PLAN --to write-new");
     give(&["cutover", "--back"]);
@@ -73,9 +77,9 @@ async fn a_whole_life_with_a_flag() {
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
 
-/// RUNBOOK: "It needs no confirmation, no gate and no lock, and it works while other commands run"
+/// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
-async fn back_goes_past_whatever_is_on() {
+async fn back_works_while_a_run_is_active() {
     let (bed, table, plan) = flagged(60, "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 6\n").await;
     tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
     let mut command = bed.command();
@@ -85,11 +89,11 @@ async fn back_goes_past_whatever_is_on() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     refused(&bed, 7, &["run", text(&plan), "--yes"]);
-    // What is out of order is told without the state file.
+    // The refusal of a command out of order does not need the state file.
     refused(&bed, 3, &["verify", text(&plan), "--all"]).says(&["expand is not complete", "Next: backfill run"]);
     let back = tool(&bed, &["cutover", text(&plan), "--back", "--output", "json"]).exits(0).json();
     assert_eq!(back["flag"]["write"], "old", "{back}");
-    // Old values are still what is read: the run goes on, and nothing is lost by that.
+    // Readers still use old values. The run continues and loses nothing.
     tokio::task::block_in_place(|| running.end()).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| item.get("old") == item.get("new")));
     let due = refused(&bed, 3, &["cutover", text(&plan), "--to", "read-new", "--yes"]);
@@ -98,27 +102,28 @@ async fn back_goes_past_whatever_is_on() {
 
 /// RUNBOOK: "If the flag changed meanwhile, it waits the whole time."
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_that_is_over_is_that_of_one_change() {
+async fn each_change_of_the_flag_has_its_own_wait() {
     let (bed, table, plan) = flagged(3, "").await;
     let dual = ["cutover", text(&plan), "--to", "dual-write", "--yes"];
     let waits = || tool(&bed, &dual).exits(0).said().contains("waiting  ");
-    assert!(waits() && !waits(), "it is waited for once");
-    // The item was removed, and made anew by another host: the version and all that applications obey are the same, and
-    // it is another change.
+    assert!(waits() && !waits(), "the tool waits once");
+    // Another host removed the item and created it again. Its version and everything that applications obey are the
+    // same, but it counts as another change.
     let said = std::fs::read_to_string(&plan).unwrap();
     let flags = said.lines().find_map(|line| line.strip_prefix("table = ")).unwrap().trim_matches('"').to_owned();
     assert_ne!(flags, table);
-    let (mut flag, now) = (bed.dump(&flags).await.into_values().next().unwrap(), jiff::Timestamp::now().to_string());
+    let mut flag = bed.dump(&flags).await.into_values().next().unwrap();
+    let now = jiff::Timestamp::now().to_string();
     for name in ["changed_at", "dual_since"] {
         assert!(flag.insert(name.to_owned(), backfill::internals::item::Value::S(now.clone())).is_some());
     }
     bed.load(&flags, std::iter::once(flag)).await;
-    assert!(waits() && !waits(), "so is the other one");
+    assert!(waits() && !waits(), "the tool also waits once for the other change");
 }
 
 /// RUNBOOK: "the flag's table is missing or denied"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_that_is_not_there_and_facts_beside_one() {
+async fn a_missing_flag_table_and_facts_for_a_flagged_plan_are_refused() {
     let (bed, table, plan) = flagged(3, "").await;
     let nowhere = format!("{MOVE}[cutover]\ntable = \"no-such-flags\"\n{CUTOVER}");
     let lost = bed.plan("lost", &table, "", &nowhere);
@@ -127,12 +132,12 @@ async fn a_flag_that_is_not_there_and_facts_beside_one() {
     refused(&bed, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes", "--readers-moved"])
         .says(&["`--readers-moved` is for plans without a flag"]);
     assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0);
-    // Nobody is here to confirm.
+    // No terminal is available to confirm.
     refused(&bed, 3, &["cutover", text(&plan), "--to", "dual-write"]).in_one_paragraph().says(&["--yes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_life_without_a_flag() {
+async fn a_whole_migration_without_a_flag() {
     let (bed, table, _) = scene(10, "").await;
     let plan = bed.plan("stated", &table, "", &format!("{MOVE}[cutover]\n{CUTOVER}"));
     let give = |words: &[&str]| tool(&bed, &[&[words[0], text(&plan)], &words[1..]].concat());
@@ -141,7 +146,7 @@ async fn a_whole_life_without_a_flag() {
     give(&["run", "--yes"]).exits(0);
     give(&["verify", "--all"]).exits(0);
     let next = format!("backfill cutover {} --to read-new --readers-moved", text(&plan));
-    assert_eq!(stands(&bed, &plan), ("cutover".into(), next));
+    assert_eq!(phase_and_next(&bed, &plan), ("cutover".into(), next));
     refused(&bed, 3, &["cutover", text(&plan), "--to", "read-new", "--yes"]).says(&["--readers-moved"]);
     give(&["cutover", "--to", "read-new", "--yes", "--readers-moved"]).exits(0);
     give(&["cutover", "--to", "write-new", "--yes", "--old-writes-stopped"]).exits(0);
@@ -149,7 +154,7 @@ async fn a_whole_life_without_a_flag() {
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
 
-/// A verification that is not recorded, because the flag moved while it worked, does not count as done.
+/// A verification does not count as done if it was not recorded because the flag moved meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_that_is_not_recorded_is_not_done() {
     let (bed, table, _) = scene(40, "").await;
@@ -172,13 +177,13 @@ async fn a_verification_that_is_not_recorded_is_not_done() {
     tool(&bed, &["cutover", text(&plan), "--back"]).exits(0);
     let ran = tokio::task::block_in_place(|| running.end());
     let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
-    assert!(status["playbook"]["full_verification"].is_null(), "the flag was not moved under it");
-    assert_eq!(ran.code, 6, "not on record: {}{}", ran.stdout, ran.said());
+    assert!(status["playbook"]["full_verification"].is_null(), "the flag must move during the verification");
+    assert_eq!(ran.code, 6, "the verification is not recorded: {}{}", ran.stdout, ran.said());
 }
 
-/// What was accepted before anything was done holds nobody to a flag, nor to a place of one.
+/// Acceptances before any work bind nobody to a flag, nor to its location.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
+async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     let (bed, table, _) = scene(10, "").await;
     let flags = bed.create_table().await;
     let without = format!("{MOVE}[cutover]\n{CUTOVER}");
@@ -189,14 +194,14 @@ async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
     refused(&bed, 3, &[&dual_write[..], &["--yes"]].concat()).says(&["--dual-writes-since TIME"]);
     for key in ["mispelt", "late"] {
         name(&at(key));
-        // Nobody is here to confirm.
+        // No terminal is available to confirm.
         refused(&bed, 3, &dual_write);
     }
     name(&without);
     refused(&bed, 3, &["run", text(&plan)]);
     name(&at("late"));
     tool(&bed, &[&dual_write[..], &["--yes"]].concat()).exits(0);
-    // From here on applications obey it.
+    // From here on, applications obey the flag.
     name(&at("another"));
     refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
     name(&without);
@@ -204,7 +209,7 @@ async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
     name(&at("late"));
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
 
-    // What was stated is no flag's word.
+    // A plan whose facts the operator confirmed cannot switch to a flag.
     let plan = bed.plan("stated", &table, "", &without);
     let since = ["--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"];
     tool(&bed, &[&["cutover", text(&plan), "--to", "dual-write"], &since[..]].concat()).exits(0);
@@ -212,11 +217,12 @@ async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
     refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["is of another kind"]);
 }
 
-/// What was on record when a signal came is not said to be "not on record".
+/// If a verification was already recorded when a signal came, the output does not claim that it was lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verification_that_is_on_record_is_not_said_to_be_lost() {
+async fn a_recorded_verification_is_not_reported_as_lost() {
     let bed = Bed::embedded();
-    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    let table = bed.create_table().await;
+    let flags = bed.create_table().await;
     bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", secret(0))]))).await;
     let flag =
         format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 6\n");
@@ -224,7 +230,7 @@ async fn a_verification_that_is_on_record_is_not_said_to_be_lost() {
     tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     bed.front().reset_tally();
-    // The flag's table is slow: it is read once more when the last page is compared.
+    // The flag's table is slow. The tool reads the flag again after it has compared the last page.
     fault(&bed, |request| match request.operation.as_str() {
         "GetItem" => Fault::Delay(Duration::from_millis(1_200)),
         _ => Fault::Pass,
@@ -239,7 +245,7 @@ async fn a_verification_that_is_on_record_is_not_said_to_be_lost() {
     running.signal(Signal::SIGTERM);
     let ran = tokio::task::block_in_place(|| running.end());
     let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
-    let on_record = !status["playbook"]["full_verification"].is_null();
-    assert!(on_record, "the signal came too early: {}", ran.stderr);
+    let recorded = !status["playbook"]["full_verification"].is_null();
+    assert!(recorded, "the signal came too early: {}", ran.stderr);
     assert!(ran.code == 0 && ran.stdout.contains("Parity holds"), "{} {} {}", ran.code, ran.stdout, ran.stderr);
 }

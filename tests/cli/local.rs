@@ -46,7 +46,7 @@ fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-/// The SDK's value as ours, so that sets and numbers compare as DynamoDB compares them.
+/// Converts an SDK value, so that sets and numbers compare as in DynamoDB.
 fn ours(value: &AttributeValue) -> Value {
     use backfill::internals::item::Num;
     let num = |n: &String| Num::from_wire(n.clone());
@@ -69,9 +69,10 @@ fn key(item: &Item) -> String {
     format!("{:?} {:?}", item["pk"], item["sk"])
 }
 
-/// Every page of every segment, in turn; how often each item was seen.
+/// Reads every page of every segment. Returns the items, and the number of items on all pages.
 async fn scan(client: &Client, total: i32, limit: Option<i32>) -> (BTreeMap<String, Item>, u64) {
-    let (mut items, mut seen) = (BTreeMap::new(), 0);
+    let mut items = BTreeMap::new();
+    let mut seen = 0;
     for segment in 0..total {
         let mut start = None;
         loop {
@@ -112,7 +113,7 @@ async fn parallel_scans_see_every_item_once_and_as_it_was_generated() {
     }
 }
 
-/// By the query plan, not by the clock: a page searches the index, and nothing is sorted.
+/// Checks the query plan instead of the time: a page searches the index, and nothing is sorted.
 #[tokio::test]
 async fn a_table_created_over_http_is_indexed_for_parallel_scans() {
     let directory = tempfile::tempdir().unwrap();
@@ -146,7 +147,7 @@ async fn create_table(client: &Client, name: &str) {
     request.send().await.unwrap();
 }
 
-/// An engine with the empty sample table, and a layer in front that faults the one request for which `when` is true.
+/// An engine with the empty sample table. The layer in front injects the fault into the `nth` request of the operation.
 fn faulty(fault: Fault, operation: &'static str, nth: u64) -> Local {
     let local = local(0, None);
     local.front().unwrap().set_faults(Some(Arc::new(move |request| {
@@ -178,7 +179,7 @@ async fn a_dropped_reply_leaves_the_write_applied() {
     let tally = local.front().unwrap().tally();
     let puts = tally.operation("PutItem");
     assert_eq!((puts.requests, puts.ok, puts.dropped), (3, 3, 1));
-    assert_eq!(puts.write_units, 3.0, "the dropped one consumed its unit");
+    assert_eq!(puts.write_units, 3.0, "the dropped request consumed its unit");
 }
 
 #[tokio::test]
@@ -204,7 +205,7 @@ fn a_reset_is_a_reset_on_the_wire() {
 }
 
 #[tokio::test]
-async fn an_injected_throttle_is_one_to_the_sdk() {
+async fn the_sdk_recognises_an_injected_throttle() {
     let reasons =
         json!([{"reason": "TableWriteKeyRangeThroughputExceeded", "resource": "arn:aws:dynamodb:x:1:table/shop"}]);
     let reply = |error: &str, member: &str| Fault::Reply {
@@ -232,7 +233,7 @@ async fn an_injected_throttle_is_one_to_the_sdk() {
 }
 
 #[tokio::test]
-async fn a_delay_delays_and_no_rule_faults_nothing() {
+async fn a_delay_delays_and_without_a_rule_nothing_is_faulted() {
     let local = faulty(Fault::Delay(Duration::from_millis(150)), "PutItem", 0);
     let client = client(&local.endpoint());
     let began = Instant::now();
@@ -256,7 +257,7 @@ async fn a_rule_sees_the_request() {
 }
 
 #[tokio::test]
-async fn the_tally_is_exact_and_capacity_reaches_only_those_who_asked() {
+async fn the_tally_is_exact_and_only_clients_that_ask_see_capacity() {
     let local = local(600, None);
     let client = client(&local.endpoint());
     let front = local.front().unwrap();
@@ -288,13 +289,13 @@ async fn the_tally_is_exact_and_capacity_reaches_only_those_who_asked() {
     let puts = tally.operation("PutItem");
     assert_eq!((puts.requests, puts.ok), (3, 2));
     assert_eq!(puts.errors, BTreeMap::from([((400, "ConditionalCheckFailedException".to_owned()), 1)]));
-    assert_eq!(puts.write_units, 4.0, "1 + 3; an error states none");
+    assert_eq!(puts.write_units, 4.0, "1 + 3; an error reports none");
     let batches = tally.operation("BatchExecuteStatement");
     assert_eq!((batches.requests, batches.ok, batches.write_units, batches.read_units), (1, 1, 4.0, 0.0));
     let scans = tally.operation("Scan");
     assert_eq!(scans.ok as usize, tally.scans.len());
     assert!(scans.read_units > counted_by_client && counted_by_client > 0.0);
-    // The first page of each segment was served twice, and every other once.
+    // The first page of each segment was sent twice, every other page once.
     for (page, times) in tally.times_sent() {
         assert_eq!((page.table.as_str(), page.total_segments, page.sent), ("shop", Some(4), true));
         assert_eq!(times, if page.start_key.is_none() { 2 } else { 1 }, "{page:?}");
@@ -306,7 +307,7 @@ async fn the_tally_is_exact_and_capacity_reaches_only_those_who_asked() {
 }
 
 #[tokio::test]
-async fn many_clients_are_counted_to_the_last_request() {
+async fn every_request_of_many_clients_is_counted() {
     let local = local(0, None);
     let mut tasks = tokio::task::JoinSet::new();
     for worker in 0..16 {
@@ -323,9 +324,9 @@ async fn many_clients_are_counted_to_the_last_request() {
     assert_eq!(local.engine().count(sample::TABLE).unwrap(), Some(800));
 }
 
-/// The request of a client that is gone is applied and counted, as on a server.
+/// A request is applied and counted even if its client is gone, as on a server.
 #[tokio::test]
-async fn a_client_that_hangs_up_is_counted_all_the_same() {
+async fn a_request_is_counted_even_if_its_client_hangs_up() {
     let local = faulty(Fault::Delay(Duration::from_millis(100)), "PutItem", 0);
     let client = client(&local.endpoint());
     let gone = tokio::time::timeout(Duration::from_millis(30), put(&client, "a").send()).await;
@@ -348,16 +349,16 @@ async fn a_restart_on_the_same_file_finds_the_items() {
     put(&client(&first.endpoint()), "mine").send().await.unwrap();
     first.stop();
 
-    // Another number of items is asked for, but what is there stays.
+    // Another number of items is requested, but the existing items stay.
     let second = local(900, Some(&file));
     let table = second.table().unwrap();
     assert_eq!((table.content, table.items), (Content::Existing, 501));
     assert!(exists(&client(&second.endpoint()), "mine").await);
 }
 
-/// The process dies in the middle of a load: the child is this test binary, aborted from within its item iterator.
+/// The process dies during a load. The child is this test binary, which the parent kills while it loads.
 #[test]
-fn a_load_that_was_killed_is_noticed_and_done_again() {
+fn a_killed_load_is_noticed_and_repeated() {
     const ITEMS: u64 = 20_000;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("shop.db");
@@ -376,9 +377,9 @@ fn a_load_that_was_killed_is_noticed_and_done_again() {
     child.kill().unwrap();
     child.wait().unwrap();
     let left = rows_in(&file);
-    assert!(left < ITEMS, "the kill came too late to show anything: {left} rows");
+    assert!(left < ITEMS, "the kill came too late: {left} rows");
 
-    // Started without a word about items: the note says which.
+    // The restart gives no number of items. The note in the file holds it.
     let options = LocalOptions { db: Some(file.clone()), front: true, ..LocalOptions::default() };
     let again = Local::start(options).unwrap();
     let table = again.table().unwrap();
@@ -392,7 +393,7 @@ fn a_load_that_was_killed_is_noticed_and_done_again() {
 
 const LOAD_INTO: &str = "BACKFILL_TEST_LOAD_INTO";
 
-/// Not a test by itself: the child of the one above.
+/// Not a test by itself: the child process of the test above.
 #[test]
 fn loads_until_it_is_killed() {
     let Some(file) = std::env::var_os(LOAD_INTO) else { return };
@@ -406,7 +407,7 @@ fn rows_in(file: &Path) -> u64 {
 }
 
 #[test]
-fn what_cannot_be_served_is_said_clearly_and_left_alone() {
+fn unusable_files_and_ports_are_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let start = |file: &Path, port: u16| Engine::start(EngineOptions { db: Some(file.to_owned()), port }).map(|_| ());
 
@@ -442,10 +443,10 @@ fn what_cannot_be_served_is_said_clearly_and_left_alone() {
     assert!(matches!(Front::start(wrong), Err(LocalError::Upstream { .. })));
 }
 
-/// Linux alone has all of 127.0.0.0/8 without being told.
+/// Only on Linux, because only there all of 127.0.0.0/8 is available without configuration.
 #[cfg(target_os = "linux")]
 #[test]
-fn it_listens_where_it_is_told_and_nowhere_else() {
+fn local_listens_only_on_the_given_address() {
     let listen = Some("127.0.0.2".parse().unwrap());
     let local = Local::start(LocalOptions { listen, front: true, ..LocalOptions::default() }).unwrap();
     let address = local.endpoint().strip_prefix("http://").unwrap().to_owned();
@@ -453,19 +454,20 @@ fn it_listens_where_it_is_told_and_nowhere_else() {
     TcpStream::connect(&address).unwrap();
     let elsewhere = address.replace("127.0.0.2", "127.0.0.1");
     assert!(TcpStream::connect(elsewhere).is_err());
-    // The engine behind it does not follow.
+    // The engine behind the layer still listens on 127.0.0.1.
     assert!(local.engine().endpoint().starts_with("http://127.0.0.1:"));
 }
 
 #[test]
-fn a_half_sent_request_does_not_hold_up_the_end() {
+fn a_half_sent_request_does_not_delay_the_stop() {
     let local = local(10, None);
     let half = |endpoint: String| {
         let mut stream = TcpStream::connect(endpoint.strip_prefix("http://").unwrap()).unwrap();
         stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{\"half\":").unwrap();
         stream
     };
-    let (_front, _engine) = (half(local.endpoint()), half(local.engine().endpoint()));
+    let _front = half(local.endpoint());
+    let _engine = half(local.engine().endpoint());
     std::thread::sleep(Duration::from_millis(50));
     let began = Instant::now();
     local.stop();
@@ -473,14 +475,14 @@ fn a_half_sent_request_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn it_may_be_shared_between_threads() {
+fn local_can_be_shared_between_threads() {
     fn shared<T: Send + Sync + 'static>() {}
     shared::<Local>();
 }
 
-/// Dropping it inside somebody's runtime is what a test that ends early does.
+/// A test that ends early drops it inside a runtime.
 #[tokio::test]
-async fn it_may_be_dropped_inside_a_runtime() {
+async fn local_can_be_dropped_inside_a_runtime() {
     drop(local(10, None));
 }
 
@@ -495,7 +497,7 @@ async fn an_upstream_that_is_gone_is_a_server_error() {
 }
 
 #[test]
-fn a_request_the_engine_refuses_is_an_error_in_its_words() {
+fn a_refused_request_is_an_error_with_the_engines_message() {
     let engine = Engine::start(EngineOptions::default()).unwrap();
     let error = engine.create_table(&json!({"TableName": "x"})).unwrap_err();
     assert!(matches!(&error, LocalError::Engine(text) if !text.contains("VALIDATION:")), "{error}");

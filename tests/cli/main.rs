@@ -1,7 +1,7 @@
-//! The command line as an operator meets it: what each command prints and returns, and what each bad input gets.
+//! The command line from an operator's view: what each command prints and returns, and how it handles each bad input.
 //!
-//! A bad input gets one paragraph on stderr that says what happened, what was and was not done and what to do, the exit
-//! code that `--help` documents, and with `--output json` one document of the type `error`.
+//! A bad input produces one paragraph on stderr, which says what happened, what was and was not done, and what to do.
+//! The exit code is the one that `--help` documents. With `--output json`, stdout holds one document of type `error`.
 #![cfg(feature = "local")]
 
 mod back;
@@ -39,15 +39,15 @@ use serde_json::{Map, Value as Json, json};
 
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Slow enough to be met while it runs.
+/// Slow enough that a test can act while the run works.
 const SLOWLY: &str = "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 20\n";
 
-/// What a bad input got.
+/// The output for a bad input.
 struct Refused {
     text: String,
 }
 
-/// Runs the tool, and holds its refusal against what every refusal must be.
+/// Runs the tool, and checks what must be true of every refusal.
 #[track_caller]
 fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
     let ran = tool(bed, &[args, &["--output", "json"]].concat()).exits(code);
@@ -55,7 +55,7 @@ fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
     assert_eq!(document["type"], "error", "{document:#}");
     let said = ran.said();
     let text = match said.find("error") {
-        // A header, or the part of a check that could be done, may stand before it.
+        // A header, or the completed part of a check, may precede the error.
         Some(at) => said[at..].to_owned(),
         None => panic!("no error in: {said}"),
     };
@@ -64,7 +64,7 @@ fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
 }
 
 impl Refused {
-    /// Asserts that it says all this.
+    /// Asserts that the refusal contains all of these parts.
     #[track_caller]
     fn says(self, parts: &[&str]) -> Refused {
         for part in parts {
@@ -73,7 +73,7 @@ impl Refused {
         self
     }
 
-    /// Asserts that it is one paragraph, and that it says what was not done.
+    /// Asserts that the refusal is one paragraph and says what was not done.
     #[track_caller]
     fn in_one_paragraph(self) -> Refused {
         assert!(self.text.starts_with("error: "), "{}", self.text);
@@ -87,7 +87,7 @@ impl Refused {
     }
 }
 
-/// A bed with a table of so many items that need [`MOVE`], and a plan for it.
+/// A bed with a table of this number of items that need [`MOVE`], and a plan for it.
 async fn scene(count: usize, more: &str) -> (Bed, String, PathBuf) {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
@@ -108,7 +108,7 @@ fn fault(bed: &Bed, rule: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static
     bed.front().set_faults(Some(Arc::new(rule) as FaultRule));
 }
 
-/// Every request of an operation gets this error.
+/// Answers every request of an operation with this error.
 fn answer(bed: &Bed, operation: &'static str, status: u16, error: &'static str, message: &'static str) {
     fault(bed, move |request| {
         if request.operation != operation {
@@ -118,7 +118,7 @@ fn answer(bed: &Bed, operation: &'static str, status: u16, error: &'static str, 
     });
 }
 
-/// `DescribeTable` gets this table.
+/// Answers `DescribeTable` with this table.
 fn described(bed: &Bed, table: Json) {
     let extra = Map::from_iter([("Table".to_owned(), table)]);
     fault(bed, move |request| {
@@ -129,7 +129,7 @@ fn described(bed: &Bed, table: Json) {
     });
 }
 
-/// A description of a table, as `DescribeTable` gives it.
+/// A description of a table, as `DescribeTable` returns it.
 fn description(name: &str, arn: &str, status: &str) -> Json {
     json!({
         "TableName": name, "TableArn": arn, "TableStatus": status, "ItemCount": 10, "TableSizeBytes": 1000,

@@ -1,4 +1,4 @@
-//! Bad plans and bad usage: exit 2.
+//! Bad plans and bad usage exit with 2.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, LocalSecondaryIndex, Projection,
@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_plan_gets_every_error_at_once() {
+async fn an_invalid_plan_gets_all_its_errors_together() {
     let bed = Bed::embedded();
     let path = bed.dir().join("bad.toml");
     let bad = "[migration]\nname = \"a b\"\n[table]\nname = \"orders\"\nregoin = \"eu-west-1\"\n[[change]]\nmove = \"email\"\n\
@@ -16,7 +16,7 @@ async fn an_invalid_plan_gets_every_error_at_once() {
     std::fs::write(&path, bad).unwrap();
     for command in [vec!["check", "bad.toml"], vec!["run", "bad.toml", "--yes"], vec!["status", "bad.toml"]] {
         let refused = refused(&bed, 2, &command);
-        // Each error with its line, the text, a caret below it, and a way out.
+        // Each error has its line, the text, a caret below it, and a remedy.
         for (place, title) in [
             ("bad.toml:2:8", "name"),
             ("bad.toml:5:1", "regoin"),
@@ -36,7 +36,7 @@ async fn an_invalid_plan_gets_every_error_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_is_not_there() {
+async fn a_missing_plan_is_refused() {
     let bed = Bed::embedded();
     for command in [
         vec!["check", "none.toml"],
@@ -54,7 +54,7 @@ async fn a_plan_that_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_does_not_fit_the_tables_key() {
+async fn a_plan_that_does_not_fit_the_tables_key_is_refused() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     let other = bed.plan("other", &table, "", &format!("key = [\"id\"]\n{MOVE}"));
@@ -78,7 +78,7 @@ async fn a_plan_that_does_not_fit_the_tables_key() {
     assert!(!bed.dir().join(".backfill").exists());
 }
 
-/// A provisioned table (40 RCU/s, 20 WCU/s) with the global index `by-old` (8 WCU/s) and the local one `by-new`.
+/// A provisioned table (40 RCU/s, 20 WCU/s) with the global index `by-old` (8 WCU/s) and the local index `by-new`.
 pub(super) async fn provisioned_table(bed: &Bed) -> String {
     let name = "provisioned".to_owned();
     let throughput = |read: i64, write: i64| {
@@ -114,7 +114,7 @@ pub(super) async fn provisioned_table(bed: &Bed) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_that_the_table_cannot_have() {
+async fn a_budget_above_the_tables_capacity_is_refused() {
     let bed = Bed::embedded();
     let table = provisioned_table(&bed).await;
     let capacity = "[capacity]\nwrite = 21\nread = 40\nper_key_range = { write = 500 }\n\
@@ -134,7 +134,7 @@ async fn a_budget_that_the_table_cannot_have() {
             "5 errors; nothing was written",
         ]);
     }
-    // On demand, without a maximum, and from an engine that does not know what it is warm for.
+    // An on-demand table without a maximum, from an engine that reports no warm throughput.
     let bare = bed.create_table().await;
     let percent = bed.plan("percent", &bare, "", &format!("{MOVE}[capacity]\nwrite = \"40%\"\n"));
     refused(&bed, 2, &["check", text(&percent)]).says(&[
@@ -170,7 +170,7 @@ async fn check_and_run_say_where_each_budget_comes_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_usage() {
+async fn bad_usage_is_refused() {
     let (bed, _, plan) = scene(3, "").await;
     let plan = text(&plan);
     for (args, says) in [
@@ -193,7 +193,7 @@ async fn bad_usage() {
     assert_eq!(bed.front().tally().requests(), bed.front().tally().operation("CreateTable").requests);
 }
 
-/// Every code of `--help` is one that these tests meet, and the other way round.
+/// Checks the list of exit codes in `--help`.
 #[tokio::test(flavor = "multi_thread")]
 async fn help_documents_the_exit_codes() {
     let bed = Bed::embedded();
@@ -204,7 +204,7 @@ async fn help_documents_the_exit_codes() {
         "0 done",
         "1 unexpected",
         "2 bad usage or bad plan",
-        "3 preflight refused",
+        "3 refused, nothing begun",
         "4 finished, with failures",
         "5 diverged items",
         "6 stopped by a limit",

@@ -1,10 +1,10 @@
-//! The preflight over real sockets: what DynamoDB would answer is put in place of what the engine says.
+//! The preflight over real sockets. Faults replace the engine's replies with those of DynamoDB.
 
 use backfill::internals::item::Value;
 
 use super::*;
 
-/// Answers each of these operations with its body.
+/// Answers each of these operations with the given body.
 pub(super) fn say(bed: &Bed, answers: Vec<(&'static str, Json)>) {
     fault(bed, move |request| {
         let answer = answers.iter().find(|(operation, _)| *operation == request.operation);
@@ -33,7 +33,7 @@ fn with(mut description: Json, members: Json) -> Json {
 
 const ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
 
-/// The findings of `check`, by name: severity and whether they refuse.
+/// The findings of `check`, by their id. Asserts that `refuses` matches the exit code.
 pub(super) fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> std::collections::BTreeMap<String, Json> {
     let json = tool(bed, &[&["check", plan, "--output", "json"], options].concat()).exits(code).json();
     assert_eq!(json["refuses"], json!(code == 3), "{json:#}");
@@ -43,7 +43,7 @@ pub(super) fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> st
 
 /// RUNBOOK: "Without it `run` refuses, unless you pass `--accept no-pitr`, which is recorded with the run"
 #[tokio::test(flavor = "multi_thread")]
-async fn no_point_in_time_recovery() {
+async fn without_point_in_time_recovery_a_run_needs_acceptance() {
     let (bed, _, plan) = scene(20, "[limits]\nmax_items = 5\n[scan]\nsegments = 1\npage_limit = 5\n").await;
     let plan_text = text(&plan);
     bed.elsewhere(&plan);
@@ -64,7 +64,7 @@ async fn no_point_in_time_recovery() {
     for part in ["REFUSED      Point-in-time recovery is off (pitr)", "why:", "do:", "A run would be refused"] {
         assert!(human.contains(part), "{part}: {human}");
     }
-    // A dry run says it and refuses nothing.
+    // A dry run reports the finding but does not refuse.
     let dry = tool(&bed, &["run", plan_text, "--dry-run"]).exits(0);
     assert!(dry.said().contains("REFUSED") && dry.stdout.contains("A run would be refused: pitr"), "{dry:?}");
     nothing_was_written(&bed);
@@ -75,11 +75,11 @@ async fn no_point_in_time_recovery() {
     assert!(status.contains("accepted: no-pitr"), "{status}");
     let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
     assert_eq!(status["state"]["current"]["accepted"], json!(["no-pitr"]));
-    // What was accepted for a run holds for the rest of it, and not for the next one.
+    // The acceptance covers the rest of the run, but not the next one.
     let unlimited = std::fs::read_to_string(&plan).unwrap().replace("max_items = 5\n", "");
     std::fs::write(&plan, unlimited).unwrap();
     tool(&bed, &["run", plan_text]).exits(0);
-    // A complete run needs no way back to be shown.
+    // A complete run needs no proof of a way back.
     tool(&bed, &["run", plan_text]).exits(0);
     refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).says(&["--accept no-pitr"]);
     refused(&bed, 3, &["run", plan_text, "--restart", "--yes"]).says(&["--accept no-pitr"]);
@@ -96,7 +96,7 @@ async fn no_point_in_time_recovery() {
 
 /// RUNBOOK: "For a local engine on loopback this is only a warning; anywhere else, unknown counts as off."
 #[tokio::test(flavor = "multi_thread")]
-async fn recovery_that_nobody_knows_of() {
+async fn unknown_recovery_counts_as_off_except_on_a_local_engine() {
     let (bed, table, plan) = scene(10, "").await;
     let plan_text = text(&plan);
     let unknown = &findings(&bed, plan_text, 0, &[])["pitr"];
@@ -111,7 +111,7 @@ async fn recovery_that_nobody_knows_of() {
     }
     bed.front().set_faults(None);
 
-    // The same engine under an address that is not loopback by its text.
+    // The same engine under an address that does not look like loopback.
     let elsewhere = bed.endpoint().replace("127.0.0.1", "0.0.0.0");
     let other = bed.plan("other", &table, "", &format!("region = \"us-east-1\"\n{MOVE}"));
     bed.front().reset_tally();
@@ -131,7 +131,7 @@ async fn recovery_that_nobody_knows_of() {
 
 /// RUNBOOK: "`run` refuses a table with replicas in other regions, unless you pass `--accept multi-region`"
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_in_other_regions() {
+async fn replicas_in_other_regions_need_acceptance() {
     let (bed, table, plan) = scene(10, "").await;
     let plan = text(&plan);
     let replicas = json!({ "Replicas": [{ "RegionName": "eu-west-1", "ReplicaStatus": "ACTIVE" }] });
@@ -148,14 +148,14 @@ async fn replicas_in_other_regions() {
     tool(&bed, &["run", plan, "--yes", "--accept", "multi-region"]).exits(0);
     let status = tool(&bed, &["status", plan]).exits(0).stdout;
     assert!(status.contains("accepted: multi-region"), "{status}");
-    // What can be accepted is a list.
+    // `--accept` takes only values from a list.
     let wrong = tool(&bed, &["run", plan, "--accept", "everything"]).exits(2);
     assert!(wrong.stderr.contains("no-pitr") && wrong.stderr.contains("multi-region"), "{}", wrong.stderr);
 }
 
 /// RUNBOOK: "`check` says how many records the run will put into the table's stream, and gives a filter"
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_expiry_and_indexes_are_told() {
+async fn check_reports_streams_expiry_and_indexes() {
     let (bed, table, plan) = scene(10, "").await;
     let plan = text(&plan);
     let index = json!({ "IndexName": "by-new", "IndexStatus": "ACTIVE", "Projection": { "ProjectionType": "KEYS_ONLY" },
@@ -204,7 +204,7 @@ async fn streams_expiry_and_indexes_are_told() {
 
 /// RUNBOOK: "`check --sample 5%` reads part of the table and prints ranges with 95 % confidence"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sample_is_read_and_nothing_is_written() {
+async fn a_sampled_check_reads_and_writes_nothing() {
     let (bed, _, plan) = scene(2_000, "").await;
     let plan = text(&plan);
     let described = tool(&bed, &["check", plan, "--output", "json"]).exits(0).json();
@@ -226,7 +226,7 @@ async fn a_sample_is_read_and_nothing_is_written() {
     }
     assert!((20..=400).contains(&read), "{read} requests");
     nothing_was_written(&bed);
-    // A number of items is no share of a table whose items nobody has counted.
+    // A number of items cannot be converted to a share if the table's number of items is unknown.
     let empty = bed.create_table().await;
     let unknown = bed.plan("unknown", &empty, "", MOVE);
     refused(&bed, 3, &["check", text(&unknown), "--sample", "500"]).says(&["Give the sample in percent"]);
@@ -269,7 +269,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         }
         assert_eq!(sample.is_empty(), !human.contains("the whole table:"), "{human}");
     }
-    // Of all that the server was sent, nothing writes.
+    // None of the requests to the server was a write.
     let tally = bed.front().tally();
     let sent: Vec<&str> = tally.operations.keys().map(String::as_str).filter(|name| *name != "CreateTable").collect();
     assert_eq!(sent, ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"]);
@@ -278,7 +278,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
 
 /// RUNBOOK: "`check plan.toml --finish-in 2h` prints the budgets that a run needs to end in that time, what prevents it, and the commands that raise and lower the table's capacity."
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_to_end_in_time() {
+async fn finish_in_names_budgets_obstacles_and_commands() {
     let (bed, table, plan) = scene(20, "[scan]\nsegments = 4\n").await;
     let plan = text(&plan);
     let provisioned = json!({
@@ -306,7 +306,7 @@ async fn a_run_that_is_to_end_in_time() {
     assert_eq!((&finish["seconds"], &finish["possible"]), (&json!(7_200.0), &json!(true)), "{finish:#}");
     assert_eq!(finish["obstacles"][0]["id"], "provisioned", "{finish:#}");
     assert_eq!(json["estimate"]["decided_by"]["longest"], "the writes of one partition key", "{json:#}");
-    // Without the option nothing of it is there, and what is no time is refused.
+    // Without the option, the section is absent. A value that is not a duration is refused.
     assert_eq!(tool(&bed, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
     let bad = tool(&bed, &["check", plan, "--finish-in", "soon"]).exits(2);
     assert!(bad.stderr.contains("2h, 90m, 1d"), "{}", bad.stderr);

@@ -1,8 +1,8 @@
-//! Tables that cannot be used: exit 3, before anything is begun.
+//! Unusable tables exit with 3 before anything begins.
 
 use super::*;
 
-/// Commands that need the table; none of them may leave a trace.
+/// Runs each command that needs the table. None of them may leave a trace.
 fn each(bed: &Bed, plan: &str, check: impl Fn(Refused)) {
     for args in [vec!["check", plan], vec!["run", plan, "--yes"], vec!["run", plan, "--dry-run"]] {
         check(refused(bed, 3, &args).in_one_paragraph());
@@ -13,7 +13,7 @@ fn each(bed: &Bed, plan: &str, check: impl Fn(Refused)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_is_missing_or_in_another_region() {
+async fn a_missing_table_or_another_region_is_refused() {
     let bed = Bed::embedded();
     let plan = bed.plan("missing", "orders", "", MOVE);
     each(&bed, text(&plan), |refused| {
@@ -22,7 +22,7 @@ async fn a_table_that_is_missing_or_in_another_region() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_account() {
+async fn another_account_is_refused() {
     let (bed, ..) = scene(3, "").await;
     let table = bed.create_table().await;
     let plan = bed.plan("account", &table, "", &format!("account = \"123456789012\"\n{MOVE}"));
@@ -38,7 +38,7 @@ async fn another_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_is_not_active() {
+async fn an_inactive_table_is_refused() {
     let (bed, table, plan) = scene(3, "").await;
     described(&bed, description(&table, "arn:aws:dynamodb:us-east-1:000000000000:table/t", "CREATING"));
     each(&bed, text(&plan), |refused| {
@@ -47,7 +47,7 @@ async fn a_table_that_is_not_active() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_are_rejected() {
+async fn rejected_credentials_are_refused_with_a_remedy() {
     let (bed, _, plan) = scene(3, "").await;
     for (error, message) in [
         ("UnrecognizedClientException", "The security token included in the request is invalid."),
@@ -73,9 +73,9 @@ async fn credentials_that_are_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_credentials_and_no_region() {
+async fn missing_credentials_or_a_missing_region_are_refused() {
     let (bed, table, _) = scene(3, "").await;
-    // A stated profile is used as it stands, even on loopback.
+    // A profile in the plan is used as it is, even on loopback.
     let none = bed.plan("none", &table, "", &format!("region = \"eu-west-1\"\nprofile = \"nobody\"\n{MOVE}"));
     each(&bed, text(&none), |refused| {
         refused.says(&["credentials", "profile", "Renew the credentials"]);
@@ -93,7 +93,7 @@ async fn no_credentials_and_no_region() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_speaks_another_language() {
+async fn an_endpoint_that_is_not_dynamodb_is_refused() {
     let (bed, _, plan) = scene(3, "").await;
     let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", web.local_addr().unwrap());
@@ -110,7 +110,7 @@ async fn an_endpoint_that_speaks_another_language() {
     nothing_was_written(&bed);
 }
 
-/// Runs `check` as somebody would who asks for no logs.
+/// Runs `check` without log options.
 fn check(bed: &Bed, plan: &std::path::Path, more: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = bed.command();
     command.arg("check").arg(plan).args(more).envs(environment.iter().copied());
@@ -119,9 +119,10 @@ fn check(bed: &Bed, plan: &std::path::Path, more: &[&str], environment: &[(&str,
     ran.stderr
 }
 
-/// Nothing of the SDK's own lines: what is wrong with credentials, profile, region or endpoint is one paragraph with a remedy.
+/// A problem with credentials, profile, region or endpoint is one paragraph with a remedy, without log lines of the
+/// SDK.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_configured_is_one_paragraph() {
+async fn configuration_errors_are_one_paragraph() {
     let (bed, table, plan) = scene(3, "").await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let with = |name: &str, table_options: &str| bed.plan(name, &table, "", &format!("{table_options}{MOVE}"));

@@ -1,4 +1,4 @@
-//! A refused command makes and changes nothing: files, history, flag and table are as they were.
+//! A refused command creates and changes nothing: files, history, flag and table stay as they were.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,8 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SINCE: &str = "--dual-writes-since 2026-01-01T00:00:00Z";
 
-/// Every file below a directory, with its bytes. What SQLite makes to read a file is left out while nothing is in it.
+/// Every file below a directory, with its bytes. Leaves out the files that SQLite creates only to read, while they are
+/// empty.
 fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(of).unwrap() {
@@ -28,7 +29,7 @@ fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Files and tables.
+/// The state of all files and tables.
 type Everything = (BTreeMap<PathBuf, Vec<u8>>, Vec<BTreeMap<String, Item>>);
 
 async fn everything(bed: &Bed, tables: &[&String]) -> Everything {
@@ -43,7 +44,7 @@ fn words<'a>(line: &'a str, plan: &'a str) -> Vec<&'a str> {
     line.split(' ').map(|word| if word == "PLAN" { plan } else { word }).collect()
 }
 
-/// Each of these is refused with its exit code, and everything is as before.
+/// Each of these commands is refused with its exit code and changes nothing.
 async fn all_refused(bed: &Bed, tables: &[&String], plan: &Path, refusals: &[(i32, &str)]) {
     for (code, line) in refusals {
         let before = everything(bed, tables).await;
@@ -51,7 +52,7 @@ async fn all_refused(bed: &Bed, tables: &[&String], plan: &Path, refusals: &[(i3
         let after = everything(bed, tables).await;
         let changed: Vec<_> = after.0.iter().filter(|(path, bytes)| before.0.get(*path) != Some(bytes)).collect();
         let changed: Vec<_> = changed.iter().map(|(path, _)| path).collect();
-        assert!(changed.is_empty(), "`{line}` made or changed {changed:?}");
+        assert!(changed.is_empty(), "`{line}` created or changed {changed:?}");
         assert!(after == before, "`{line}` removed a file or changed a table");
     }
 }
@@ -119,7 +120,7 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         ],
     )
     .await;
-    // The way forward is open as before.
+    // The way forward is still open.
     give("cutover PLAN --to write-new --old-writes-stopped --yes");
     all_refused(
         &bed,

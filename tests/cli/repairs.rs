@@ -1,4 +1,4 @@
-//! Defaults where they are missing, and repairs that are asked for by name.
+//! Defaults for missing values, and repairs that need an explicit option.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -10,7 +10,7 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SET: &str = "[[change]]\nset = \"expires\"\nvalue = \"never\"\n";
 
-/// A table of 80 items of which every fourth has a value of its own.
+/// A table of 80 items. Every fourth item has its own value.
 async fn sessions() -> (Bed, String) {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
@@ -25,7 +25,7 @@ async fn sessions() -> (Bed, String) {
     (bed, table)
 }
 
-/// The command that `status` names; none if there is nothing left to do.
+/// The next command that `status` names. `None` if nothing is left to do.
 fn next(bed: &Bed, plan: &std::path::Path) -> Option<String> {
     let status = tool(bed, &["status", text(plan), "--output", "json"]).exits(0).json();
     Some(status["playbook"]["next"].as_str()?.replace(&format!(" {}", text(plan)), ""))
@@ -33,7 +33,7 @@ fn next(bed: &Bed, plan: &std::path::Path) -> Option<String> {
 
 /// RUNBOOK: "no reader and no writer has to move"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_default_goes_only_where_it_is_missing() {
+async fn a_default_is_written_only_to_items_without_the_value() {
     for strategy in ["expand-contract", "in-place"] {
         let (bed, table) = sessions().await;
         let before = bed.dump(&table).await;
@@ -61,7 +61,7 @@ async fn a_default_goes_only_where_it_is_missing() {
             (&report["matching"], &report["skipped"], &report["mismatches"]),
             (&json!(60), &json!(20), &json!(0))
         );
-        assert_eq!(next(&bed, &plan), None, "{strategy}: it is done");
+        assert_eq!(next(&bed, &plan), None, "{strategy}: nothing is left to do");
         tool(&bed, &["run", text(&plan), "--again", "--yes"]).exits(0);
         tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
         assert_eq!(bed.front().tally().operation("UpdateItem").requests, writes, "{strategy}");
@@ -72,7 +72,7 @@ async fn a_default_goes_only_where_it_is_missing() {
     }
 }
 
-/// Under `keep` the same values are diverged: a repair says what it would overwrite, and asks.
+/// Under `keep`, the same values are diverged. A repair says what it would overwrite, and asks for confirmation.
 /// RUNBOOK: "Without a terminal, pass `--yes`; otherwise the command refuses before it reads the table."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_what_it_overwrites_and_asks() {
@@ -80,8 +80,9 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     let plan = bed.plan("kept", &table, "", SET);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
     let before = bed.dump(&table).await;
-    let (due, scans) = (next(&bed, &plan), bed.front().tally().operation("Scan").requests);
-    // Nothing was verified, so that the table would be looked at first: not for somebody who cannot confirm it.
+    let due = next(&bed, &plan);
+    let scans = bed.front().tally().operation("Scan").requests;
+    // Nothing was verified, so the command would first read the table. It does not do so if nobody can confirm.
     for scope in ["--all", "--sample=4"] {
         refused(&bed, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "nobody is here to confirm"]);
         assert_eq!(bed.front().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
@@ -96,10 +97,11 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&bed, &plan), None);
 }
 
-/// What was found while old values were the truth says nothing of a repair that derives old values from new ones.
+/// Findings that were made while old values were the truth do not apply to a repair that derives old values from new
+/// ones.
 /// RUNBOOK: "that was made while the same side was the truth"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_is_not_shown_by_what_was_found_for_the_other_side() {
+async fn findings_for_the_other_side_do_not_describe_a_repair() {
     let (bed, table, plan) = scene(10, CUTOVER).await;
     let to = ["cutover", text(&plan), "--yes", "--to"];
     let since = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
@@ -123,7 +125,7 @@ async fn a_repair_is_not_shown_by_what_was_found_for_the_other_side() {
 /// A new value without an old one may be an application's own.
 /// RUNBOOK: "`--repair-remove` removes those values, too; they may be an application's own."
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_removes_nothing_that_it_was_not_asked_to() {
+async fn a_repair_removes_nothing_without_repair_remove() {
     let (bed, table, plan) = scene(10, CUTOVER).await;
     let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
     tool(&bed, &[&["cutover", text(&plan), "--yes", "--to", "dual-write"], &since[..]].concat()).exits(0);
@@ -139,7 +141,7 @@ async fn a_repair_removes_nothing_that_it_was_not_asked_to() {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert_eq!(bed.dump(&table).await, before);
-    // The same repair would leave it again.
+    // The same repair would leave the value again.
     assert_eq!(next(&bed, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
     tool(&bed, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
     let key = crate::harness::key_of(&alone).to_text();
@@ -148,10 +150,10 @@ async fn a_repair_removes_nothing_that_it_was_not_asked_to() {
     assert!(journal.to_string().contains("alone"), "{journal}");
 }
 
-/// `verify --all` reads the open diverged items again, many at a time: a serial loop sends no second read before the first
-/// answer.
+/// `verify --all` reads open diverged items again, many at a time. A serial loop would send no second read before the
+/// first answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn diverged_items_are_looked_at_again_at_the_same_time() {
+async fn diverged_items_are_read_again_concurrently() {
     const HELD: Duration = Duration::from_millis(500);
     let bed = Bed::embedded();
     let table = bed.create_table().await;
@@ -176,5 +178,5 @@ async fn diverged_items_are_looked_at_again_at_the_same_time() {
     let begun = begun.lock().unwrap();
     let before_an_answer = begun.iter().filter(|at| at.duration_since(begun[0]) < HELD).count();
     assert_eq!(begun.len(), 64);
-    assert!(before_an_answer >= 4, "{before_an_answer} of 64 were asked for before the first answer");
+    assert!(before_an_answer >= 4, "{before_an_answer} of 64 were read before the first answer");
 }

@@ -1,10 +1,10 @@
-//! What `run` accepts when.
+//! Which options `run` accepts in which state.
 
 use super::*;
 
 /// RUNBOOK: "It prints the account, the table ARN, the state file, and whether it starts or resumes. Then it asks".
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_run_that_nobody_confirms() {
+async fn a_new_run_without_confirmation_is_refused() {
     let (bed, table, plan) = scene(5, "").await;
     let refusal = refused(&bed, 3, &["run", text(&plan)]);
     refusal.in_one_paragraph().says(&["nobody is here to confirm", "not written", "--yes", "--dry-run"]);
@@ -12,12 +12,12 @@ async fn a_new_run_that_nobody_confirms() {
     // No run has begun, so the plan may still change.
     let changed = bed.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
     tool(&bed, &["run", text(&changed), "--yes"]).exits(0);
-    // To resume, nobody has to be asked; a complete run has nothing to ask.
+    // Resuming a run needs no confirmation, and a complete run has nothing to confirm.
     tool(&bed, &["run", text(&changed)]).exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_complete_run_another_pass_and_a_restart() {
+async fn a_complete_run_allows_another_pass_and_a_restart() {
     let (bed, table, plan) = scene(40, "[scan]\nsegments = 3\n").await;
     let plan = text(&plan);
     let again = refused(&bed, 3, &["run", plan, "--again", "--yes"]);
@@ -35,7 +35,7 @@ async fn a_complete_run_another_pass_and_a_restart() {
     let human = tool(&bed, &["run", plan]).exits(0);
     assert!(human.stdout.contains("--again") && human.stdout.contains("40"), "{}", human.stdout);
 
-    // Items that an old writer inserted behind the first pass.
+    // An old writer inserts items after the first pass.
     bed.load(&table, (0..3).map(|n| item("late", &n.to_string(), [("old", secret(n))]))).await;
     refused(&bed, 3, &["run", plan, "--again"]).in_one_paragraph().says(&["--yes"]);
     let second = tool(&bed, &["run", plan, "--again", "--yes", "--output", "json"]).exits(0).json();
@@ -52,7 +52,7 @@ async fn a_complete_run_another_pass_and_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_pass_before_the_first_is_complete_and_a_restart_in_the_middle() {
+async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
     let (bed, table, plan) = scene(60, SLOWLY).await;
     let plan_text = text(&plan);
     let mut command = bed.command();
@@ -72,13 +72,13 @@ async fn another_pass_before_the_first_is_complete_and_a_restart_in_the_middle()
     assert_eq!(counts["scanned"], 60);
     assert!(counts["already_applied"].as_u64().unwrap() >= 15, "{counts}");
     let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
-    assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays on record");
+    assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays in the list");
 }
 
-/// A run that begins anew first looks at what the stopped one has not read. Stopped or killed in that, whatever `run` comes
-/// next writes what was only looked at.
+/// A new run first completes the baseline, which covers what the stopped run has not read. If that is stopped or
+/// killed, the next `run` still writes the items that were only read.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_at_the_rest_that_was_cut_short_leaves_no_item_unwritten() {
+async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let limits = "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n";
         let (bed, table, plan) = scene(60, limits).await;
@@ -99,22 +99,24 @@ async fn a_look_at_the_rest_that_was_cut_short_leaves_no_item_unwritten() {
         running.signal(signal);
         let ended = tokio::task::block_in_place(|| running.end());
         assert_eq!(ended.code, if signal == Signal::SIGTERM { 130 } else { -1 }, "{ended:?}");
-        assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0, "it looks, and does not write");
+        assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0, "the baseline writes nothing");
         bed.front().set_faults(None);
         let status = tool(&bed, &["status", text(&plan)]).exits(0).stdout;
         assert!(status.contains("now only read and counted, not written"), "{status}");
         let ran = tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
         let without = bed.dump(&table).await.values().filter(|item| !item.contains_key("new")).count();
-        assert_eq!(without, 0, "of 60 items were not written, and it said: {}", ran.stdout);
-        assert_eq!(bed.front().tally().operation("UpdateItem").ok, 50, "what was written before needs nothing");
+        assert_eq!(without, 0, "of 60 items were not written, but the output is: {}", ran.stdout);
+        assert_eq!(bed.front().tally().operation("UpdateItem").ok, 50, "items that were written before need no write");
     }
 }
 
-/// A first run that is stopped while it waits for the flag's cache has done nothing, and does not say that it is done.
+/// A first run that is stopped while it waits for the flag's cache has done nothing, and must not report that it is
+/// done.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_run_that_is_stopped_in_its_wait_is_not_done() {
+async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     let bed = Bed::embedded();
-    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    let table = bed.create_table().await;
+    let flags = bed.create_table().await;
     bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", secret(0))]))).await;
     let flag =
         format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 40\n");
@@ -122,7 +124,7 @@ async fn a_first_run_that_is_stopped_in_its_wait_is_not_done() {
     let mut command = bed.command();
     command.args(["run", text(&plan), "--yes"]);
     let running = Running::start(command);
-    // The flag is made; applications may not have seen it yet.
+    // The flag exists, but applications may not have seen it yet.
     while bed.dump(&flags).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -133,9 +135,10 @@ async fn a_first_run_that_is_stopped_in_its_wait_is_not_done() {
     assert_eq!(ran.code, 130, "stdout {:?}, stderr {:?}", ran.stdout, ran.stderr);
 }
 
-/// A look at the rest that has reached the limit is not given the whole limit again by each command that resumes it.
+/// The completion of the baseline has one limit for all of its sessions. A command that resumes it does not get a new
+/// one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_at_the_rest_keeps_to_its_limit_over_all_sessions() {
+async fn the_baseline_keeps_its_limit_over_all_sessions() {
     let (bed, _, plan) = scene(
         2_000,
         "[scan]\nsegments = 2\npage_limit = 10\n[prices]\nwrite_per_million = 1\nread_per_million = 1000000\n[limits]\n\
@@ -152,7 +155,7 @@ async fn a_look_at_the_rest_keeps_to_its_limit_over_all_sessions() {
         spent.push((ran.code, read() - began));
     }
     let all = read() - before;
-    assert!(all <= 31.0, "the limit is 30 read units; the look has taken {all}: {spent:?}");
+    assert!(all <= 31.0, "the limit is 30 read units; the baseline took {all}: {spent:?}");
 }
 
 /// RUNBOOK: "The way back (`rollback`, and `cutover --back` after new-only writes) is exempt from all of them".
@@ -169,7 +172,7 @@ async fn a_trial_on_a_few_items_can_be_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_only_removes() {
+async fn a_plan_that_only_removes_needs_the_in_place_strategy() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     bed.load(&table, items(5)).await;
@@ -186,7 +189,7 @@ async fn a_plan_that_only_removes() {
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old")));
 }
 
-/// One item in a hundred has the attribute: the others cost no write.
+/// One item in a hundred has the attribute. The other items cost no write.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_items_with_the_attribute_are_written() {
     let bed = Bed::embedded();
@@ -206,7 +209,7 @@ async fn only_items_with_the_attribute_are_written() {
     assert_eq!(bed.front().tally().operation("UpdateItem").requests, 10);
 }
 
-/// What a dry run predicts is what the run then does, and it sends no write.
+/// A run does what the dry run predicts, and the dry run sends no write.
 /// RUNBOOK: "says how many items would change, how many are done, how many diverge, and how many would grow past 400 KB".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_and_predicts_the_run() {

@@ -1,9 +1,9 @@
-//! State files that cannot be used: exit 7; places where none can be: exit 3.
+//! Unusable state files exit with 7. Places where no state file can be exit with 3.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_file_of_another_plan() {
+async fn a_state_file_of_another_plan_is_refused() {
     let (bed, table, plan) = scene(5, "").await;
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     bed.front().reset_tally();
@@ -13,7 +13,7 @@ async fn a_state_file_of_another_plan() {
         vec!["run", text(&changed), "--restart", "--yes"],
         vec!["failures", text(&changed), "retry"],
         vec!["verify", text(&changed), "--all"],
-        // A dry run says what the command itself would.
+        // A dry run refuses like the command itself.
         vec![
             "cutover",
             text(&changed),
@@ -30,19 +30,19 @@ async fn a_state_file_of_another_plan() {
         let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
     }
-    // Reading harms nobody: it works, and says so.
+    // Reading is harmless, so it works. It says that the file belongs to another plan.
     let status = tool(&bed, &["status", text(&changed)]).exits(0);
     assert!(status.stdout.contains("another plan"), "{}", status.stdout);
     assert_eq!(tool(&bed, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
     nothing_was_written(&bed);
-    // What is not of the plan's meaning may change.
+    // Parts of the plan that do not belong to its meaning may change.
     let same = bed.plan("plan", &table, "", &format!("# a note\n{MOVE}[capacity]\nwrite = 5\n[scan]\nactive = 2\n"));
     tool(&bed, &["run", text(&same), "--yes"]).exits(0);
 }
 
-/// What was stated of one plan says nothing of another one: that begins with a state file of its own.
+/// Facts that the operator confirmed for one plan do not apply to another plan, which begins with its own state file.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_file_in_which_facts_of_another_plan_were_stated() {
+async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
     let (bed, table, _) = scene(10, "").await;
     let other = bed.dir().join("other.db");
     let other = ["--state", text(&other)];
@@ -50,7 +50,7 @@ async fn a_state_file_in_which_facts_of_another_plan_were_stated() {
         let rest = format!("[[change]]\nremove = \"{path}\"\n[cutover]\nsoak = \"1h\"\n");
         bed.plan("removes", &table, "", &rest)
     };
-    // As long as nothing is stated, a plan may be corrected.
+    // As long as nothing is confirmed, the plan may be corrected.
     let plan = remove("lgeacy");
     let contract = ["contract", text(&plan), "--yes"];
     refused(&bed, 3, &contract).says(&["--readers-moved"]);
@@ -75,13 +75,13 @@ async fn a_state_file_in_which_facts_of_another_plan_were_stated() {
     let state = ["--state", text(&other)];
     tool(&bed, &[&["run", text(&plan), "--yes"], &state[..]].concat()).exits(0);
     tool(&bed, &[&["verify", text(&plan), "--all"], &state[..]].concat()).exits(0);
-    // Nobody has ever written `new` beside the tool.
+    // No application has ever written `new`.
     let read_new = ["cutover", text(&plan), "--to", "read-new", "--yes", "--readers-moved"];
     refused(&bed, 3, &[&read_new[..], &state].concat()).says(&["--to dual-write"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_was_recreated_or_is_another_one() {
+async fn a_recreated_table_or_another_table_is_refused() {
     let (bed, table, plan) = scene(5, "").await;
     let arn = "arn:aws:dynamodb:eu-west-1:111122223333:table/t";
     let with_id = |id: &str| {
@@ -106,10 +106,10 @@ async fn a_table_that_was_recreated_or_is_another_one() {
     nothing_was_written(&bed);
 }
 
-/// The embedded engine gives a recreated table another id, as DynamoDB does.
+/// The embedded engine gives a recreated table a new id, as DynamoDB does.
 /// RUNBOOK: "the plan's meaning changed, or the table was recreated".
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_was_recreated_for_real() {
+async fn a_table_that_was_actually_recreated_is_refused() {
     let (bed, table, plan) = scene(5, "").await;
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     bed.client().delete_table().table_name(&table).send().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_table_that_was_recreated_for_real() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_file_that_is_damaged_or_something_else() {
+async fn a_damaged_or_foreign_state_file_is_refused() {
     let (bed, _, plan) = scene(5, "").await;
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     bed.front().reset_tally();
@@ -152,7 +152,7 @@ async fn a_state_file_that_is_damaged_or_something_else() {
 
 /// RUNBOOK: "the message names its pid and host".
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_file_that_another_process_holds() {
+async fn a_state_file_that_another_process_holds_is_refused() {
     let (bed, _, plan) = scene(60, SLOWLY).await;
     let mut command = bed.command();
     command.args(["run", text(&plan), "--yes", "--output", "json"]);
@@ -169,7 +169,7 @@ async fn a_state_file_that_another_process_holds() {
         let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["is in use by process", &pid, "on host", "`backfill status` works", "stop it"]);
     }
-    // Reading works meanwhile, and names who works on it.
+    // Reading works meanwhile, and names the process that holds the file.
     let status = tool(&bed, &["status", text(&plan)]).exits(0);
     assert!(status.stdout.contains(&format!("running: process {pid}")), "{}", status.stdout);
     let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
@@ -179,9 +179,9 @@ async fn a_state_file_that_another_process_holds() {
     tokio::task::block_in_place(|| first.end()).exits(130);
 }
 
-/// Root may write anywhere, so these are places where nobody can.
+/// Root may write almost anywhere, so these are places where nobody can.
 #[tokio::test(flavor = "multi_thread")]
-async fn places_where_no_state_file_can_be() {
+async fn a_state_path_that_cannot_hold_a_file_is_refused() {
     let (bed, _, plan) = scene(5, "").await;
     std::fs::write(bed.dir().join("file"), "x").unwrap();
     std::fs::create_dir(bed.dir().join("folder")).unwrap();
@@ -197,7 +197,7 @@ async fn places_where_no_state_file_can_be() {
         let args = ["run", text(&plan), "--yes", "--state", state];
         refused(&bed, 3, &args).in_one_paragraph().says(&[says, "--state"]);
     }
-    // A dry run makes no file, but one that it cannot read is no file that says nothing.
+    // A dry run creates no file. If it cannot read an existing one, it refuses.
     let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
     for state in ["file/state.db", "folder", "link.db"] {
         let dry = ["cutover", text(&plan), "--to", "dual-write", "--dry-run", "--state", state];
@@ -207,7 +207,7 @@ async fn places_where_no_state_file_can_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_state_file_yet() {
+async fn commands_that_need_a_state_file_refuse_without_one() {
     let (bed, _, plan) = scene(5, "").await;
     for args in [vec!["status", text(&plan)], vec!["failures", text(&plan), "list"]] {
         refused(&bed, 3, &args).in_one_paragraph().says(&[
@@ -220,11 +220,11 @@ async fn no_state_file_yet() {
     nothing_was_written(&bed);
 }
 
-/// Makes the first row of a table of the state file one that cannot be read.
+/// Makes the first row of a table in the state file unreadable.
 fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
     let state = bed.dir().join(format!(".backfill/{migration}.db"));
     let connection = rusqlite::Connection::open(state).unwrap();
-    // As damage does, and no program that knows the file: its triggers do not see it.
+    // Drop the triggers, because damage does not fire them, unlike a program that changes the file.
     let triggers: Vec<(String, String)> = connection
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1")
         .unwrap()
@@ -240,7 +240,7 @@ fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
 
 /// RUNBOOK: "A row that cannot be read is listed as unreadable and does not hide other rows"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_cannot_be_read_hides_no_other() {
+async fn an_unreadable_row_does_not_hide_other_rows() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     let value = |text: &str| backfill::internals::item::Value::S(text.into());
@@ -278,7 +278,7 @@ async fn a_row_that_cannot_be_read_hides_no_other() {
         "{page}"
     );
 
-    // What works on those lists works on the others.
+    // Commands that work on those lists still process the readable rows.
     let retried = tool(&bed, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();
     assert_eq!(retried["counts"]["scanned"], 2, "{retried:#}");
     tool(&bed, &["verify", text(&plan), "--all"]).exits(5);

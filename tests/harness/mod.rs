@@ -1,6 +1,6 @@
-//! What integration tests share: a server with a counting layer in front of it, a client, and the real binary.
+//! What the integration tests share: a server behind a counting layer, a client, and the real binary.
 //!
-//! The server is the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
+//! The server is the embedded engine, or the server named by `BACKFILL_TEST_ENDPOINT`.
 
 pub mod tool;
 
@@ -24,14 +24,14 @@ use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySch
 use backfill::internals::local::{Front, FrontOptions, Local, LocalOptions};
 use tempfile::TempDir;
 
-/// Names the server to test on. Its credentials and region come from the environment too: some servers keep the tables of
-/// each access key and region apart.
+/// Names the server to test on. Credentials and region also come from the environment, because some servers keep
+/// separate tables for each access key and region.
 const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 
-/// All that a run sends which has nothing to write, in the order of the names.
+/// The operations of a run that has nothing to write, in alphabetical order.
 pub const READ_ONLY: [&str; 4] = ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
 
-/// A server, a layer in front of it that counts and injects faults, and a directory for plans and state.
+/// A server, a layer in front of it that counts requests and injects faults, and a directory for plans and state.
 pub struct Bed {
     local: Option<Local>,
     front: Option<Front>,
@@ -51,7 +51,7 @@ impl Bed {
         }
     }
 
-    /// Starts the embedded engine in memory, whatever the environment says.
+    /// Starts the embedded engine in memory, regardless of the environment.
     pub fn embedded() -> Bed {
         Bed::of(Some(Local::start(LocalOptions { front: true, ..LocalOptions::default() }).unwrap()), None)
     }
@@ -62,28 +62,28 @@ impl Bed {
         Bed { client, local, front, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// The layer in front of the server: counts and faults.
+    /// The layer in front of the server. It counts requests and injects faults.
     pub fn front(&self) -> &Front {
         self.front.as_ref().or_else(|| self.local.as_ref().and_then(Local::front)).unwrap()
     }
 
-    /// The embedded engine, where that is the server.
+    /// The embedded engine, if the tests run on it.
     pub fn local(&self) -> Option<&Local> {
         self.local.as_ref()
     }
 
-    /// The server itself, past the layer: what the layer does to requests is meant for the tool.
+    /// The address of the server itself, without the layer. The layer's faults are meant for the tool only.
     pub fn behind(&self) -> String {
         self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
     }
 
-    /// `embedded` on the embedded engine; on any other server `elsewhere`: for numbers of items, because some take a
-    /// hundred times as long.
+    /// `embedded` on the embedded engine, `elsewhere` on any other server. Tests use it for numbers of items, because
+    /// some servers take a hundred times as long.
     pub fn sized<T>(&self, embedded: T, elsewhere: T) -> T {
         if self.local.is_some() { embedded } else { elsewhere }
     }
 
-    /// Waits until a table that was just created can be used. The embedded engine takes no time for that.
+    /// Waits until a table that was just created is active. The embedded engine needs no time for that.
     pub async fn active(&self, table: &str) {
         if self.local.is_some() {
             return;
@@ -100,27 +100,28 @@ impl Bed {
         panic!("{table} does not become active");
     }
 
-    /// Where the tool and the tests send their requests.
+    /// The endpoint to which the tool and the tests send their requests.
     pub fn endpoint(&self) -> String {
         self.front().endpoint()
     }
 
-    /// A client of the server, through the layer, without retries.
+    /// A client of the server, through the layer and without retries.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The test's own directory: plans and state files.
+    /// The test's own directory for plans and state files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Creates an on-demand table with the string keys `pk` and `sk`, and returns its name, which no other test has.
+    /// Creates an on-demand table with the string keys `pk` and `sk`, and returns its name. No other test uses that
+    /// name.
     pub async fn create_table(&self) -> String {
         self.create_indexed_table(&[]).await
     }
 
-    /// A table with one string key, `id`: what a flag needs.
+    /// Creates a table with one string key `id`, as a flag needs it.
     pub async fn create_flag_table(&self) -> String {
         let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
         let id = KeyAttribute { name: "id".into(), kind: "S".into() };
@@ -138,7 +139,7 @@ impl Bed {
         name
     }
 
-    /// The same with these indexes.
+    /// Creates a table like [`Bed::create_table`], with these indexes.
     pub async fn create_indexed_table(&self, indexes: &[IndexSchema]) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -163,7 +164,7 @@ impl Bed {
         name
     }
 
-    /// Puts items into a table: through the engine's own loader where it is embedded, else in batches.
+    /// Puts items into a table: through the loader of the embedded engine, or in batches on any other server.
     pub async fn load(&self, table: &str, items: impl Iterator<Item = Item>) -> u64 {
         if let Some(local) = &self.local {
             let items: Vec<Item> = items.collect();
@@ -190,12 +191,13 @@ impl Bed {
         loaded
     }
 
-    /// Every item of a table, by its key's text.
+    /// Every item of a table, by the text of its key.
     pub async fn dump(&self, table: &str) -> BTreeMap<String, Item> {
         dump(&self.client, table).await
     }
 
-    /// Writes a plan: `[table]` with this table and the layer's endpoint, and then `rest`, which starts in `[migration]`.
+    /// Writes a plan: a `[migration]` section that starts with `migration`, a `[table]` section with this table and the
+    /// layer's endpoint, and then `rest`.
     pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
         let path = self.dir().join(format!("{name}.toml"));
         let text = format!(
@@ -206,8 +208,8 @@ impl Bed {
         path
     }
 
-    /// Makes a plan name the server by an address that is not loopback by its text, as if it were not a local engine, and
-    /// gives it the region and the credentials that it needs there.
+    /// Changes the endpoint in a plan to an address that is not a loopback address as text, so that the tool does not
+    /// treat the server as a local engine. Adds the region and the credentials that such a plan needs.
     pub fn elsewhere(&self, plan: &Path) {
         let text = std::fs::read_to_string(plan).unwrap();
         let url = self.endpoint();
@@ -225,7 +227,7 @@ impl Bed {
         Bed::binary(self.dir())
     }
 
-    /// The same in another directory.
+    /// The real binary in another directory.
     pub fn binary(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
         command.current_dir(dir).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", dir);
@@ -242,7 +244,7 @@ impl Bed {
     }
 }
 
-/// Every item of a table, by its key's text.
+/// Every item of a table, by the text of its key.
 pub async fn dump(client: &Client, table: &str) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
     let mut start = None;
@@ -260,13 +262,14 @@ pub async fn dump(client: &Client, table: &str) -> BTreeMap<String, Item> {
     }
 }
 
-/// A client with the same credentials and region as the tool uses in [`Bed::command`], and without retries.
+/// A client without retries. Its credentials and region are those of the tool in [`Bed::command`].
 pub fn client(endpoint: &str) -> Client {
     let external = std::env::var_os(ENDPOINT).is_some();
     let setting = |name: &str, otherwise: &str| {
         std::env::var(name).ok().filter(|_| external).unwrap_or_else(|| otherwise.to_owned())
     };
-    let (id, secret) = (setting("AWS_ACCESS_KEY_ID", "local"), setting("AWS_SECRET_ACCESS_KEY", "local"));
+    let id = setting("AWS_ACCESS_KEY_ID", "local");
+    let secret = setting("AWS_SECRET_ACCESS_KEY", "local");
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .endpoint_url(endpoint)
@@ -301,7 +304,7 @@ fn local_index(index: &IndexSchema) -> LocalSecondaryIndex {
     built.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap()
 }
 
-/// A key of a partition key and, where there is a second attribute, a sort key.
+/// The elements of a key: a partition key and, if there is a second attribute, a sort key.
 pub fn key_elements(key: &[KeyAttribute]) -> Vec<KeySchemaElement> {
     let kinds = [KeyType::Hash, KeyType::Range];
     let element = |(attribute, kind): (&KeyAttribute, _)| {
@@ -377,7 +380,7 @@ pub fn value_from_sdk(value: AttributeValue) -> Value {
     }
 }
 
-/// An item as text that shows every byte: for comparisons that numeric equality must not soften.
+/// An item as text that shows every byte, for comparisons in which numeric equality is too weak.
 pub fn bytes_of(item: &Item) -> String {
     backfill::internals::item::item_to_json(item).to_string()
 }

@@ -1,4 +1,4 @@
-//! Running the real binary to its end, and what must hold of whatever it prints.
+//! Runs the real binary to its end, and checks what must be true of all output.
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
@@ -10,19 +10,19 @@ use serde_json::Value as Json;
 
 use super::Bed;
 
-/// Stands in every attribute value that tests plant, keys excepted: it must never be printed.
+/// Part of every attribute value that tests write, except keys. The tool must never print it.
 pub(crate) const SECRET: &str = "S3CRET";
 
 /// The same for numbers.
 pub(crate) const SECRET_NUMBER: &str = "90210481516";
 
-/// No run of these tests takes so long; a tool that hangs is killed, and the test fails.
+/// No run of these tests takes this long. A tool that hangs is killed, and the test fails.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What the tool came to.
+/// The result of a finished run of the tool.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// Exit code; -1 where a signal ended it.
+    /// Exit code. -1 if a signal ended the process.
     pub(crate) code: i32,
     /// Everything on stdout.
     pub(crate) stdout: String,
@@ -50,7 +50,7 @@ pub(crate) fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value
     item
 }
 
-/// Runs the tool in the bed's directory, with every log line there is and with backtraces asked for.
+/// Runs the tool in the bed's directory, with all log lines and with backtraces enabled.
 pub(crate) fn tool(bed: &Bed, args: &[&str]) -> Ran {
     let mut command = bed.command();
     command.args(args).arg("-vv");
@@ -62,7 +62,7 @@ pub(crate) fn run(command: Command) -> Ran {
     Running::start(command).end()
 }
 
-/// The published schema of the documents.
+/// The published schema of the JSON documents.
 fn schema() -> &'static jsonschema::Validator {
     static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
     SCHEMA.get_or_init(|| {
@@ -71,7 +71,7 @@ fn schema() -> &'static jsonschema::Validator {
     })
 }
 
-/// A tool that runs.
+/// A running tool.
 pub(crate) struct Running {
     child: Child,
     stdout: std::thread::JoinHandle<String>,
@@ -86,7 +86,8 @@ impl Running {
         command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let mut child = command.spawn().unwrap();
-        let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let mut out = child.stdout.take().unwrap();
+        let mut err = child.stderr.take().unwrap();
         let stdout = std::thread::spawn(move || {
             let mut text = Vec::new();
             out.read_to_end(&mut text).unwrap();
@@ -115,7 +116,7 @@ impl Running {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for its end, and holds what it printed against what must hold of every output.
+    /// Waits for the end of the process, and checks what must be true of every output.
     pub(crate) fn end(mut self) -> Ran {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -128,7 +129,8 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         };
         let took = self.began.elapsed();
-        let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
+        let stdout = self.stdout.join().unwrap();
+        let stderr = self.stderr.join().unwrap();
         let ran = Ran { code: status.code().unwrap_or(-1), stdout, stderr, took };
         ran.holds();
         if self.what.contains(r#""--output", "json""#) && !self.what.contains(r#""--help""#) {
@@ -139,13 +141,13 @@ impl Running {
 }
 
 impl Ran {
-    /// No panic, no backtrace, no attribute value, no control characters.
+    /// Checks that the output contains no panic, backtrace, attribute value or control character.
     fn holds(&self) {
         for text in [&self.stdout, &self.stderr] {
             for never in ["panicked", "stack backtrace", "RUST_BACKTRACE", SECRET, SECRET_NUMBER] {
                 if let Some(at) = text.find(never) {
                     let line = text[..at].rfind('\n').map_or(0, |n| n + 1);
-                    panic!("it printed {never}: {:.2000}", &text[line..]);
+                    panic!("the tool printed {never}: {:.2000}", &text[line..]);
                 }
             }
             let hostile = |c: char| {
@@ -156,8 +158,8 @@ impl Ran {
         }
     }
 
-    /// stdout is one document, as docs/output.schema.json says, with the exit code of the process. A process that a signal
-    /// killed may have written none.
+    /// Checks that stdout is one document that follows docs/output.schema.json and holds the exit code of the process.
+    /// A process that was killed by a signal may have written no document.
     fn is_one_document(&self) {
         if self.code == -1 && self.stdout.is_empty() {
             return;
@@ -183,7 +185,7 @@ impl Ran {
         self
     }
 
-    /// stderr without log lines: what the tool says to the operator.
+    /// stderr without log lines: what the tool tells the operator.
     pub(crate) fn said(&self) -> String {
         let is_log = |line: &str| {
             let mut words = line.split_whitespace();

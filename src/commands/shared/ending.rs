@@ -103,10 +103,10 @@ impl ErrorKind {
             ErrorKind::StateDamaged => "Keep the state file, and restore a copy of it as the RUNBOOK says.",
             ErrorKind::StateUnusable => "Check the path, the permissions and the free space of the state file.",
             ErrorKind::Failures => {
-                "List the items with `backfill failures PLAN list`, fix the cause, then `backfill failures PLAN retry`."
+                "List the items with `backfill failures list PLAN`, fix the cause, then `backfill failures retry PLAN`."
             }
             ErrorKind::Mismatches => {
-                "List the items with `backfill failures PLAN list`; `backfill verify PLAN --all --repair` fixes mismatches."
+                "List the items with `backfill failures list PLAN`; `backfill verify PLAN --all --repair` fixes mismatches."
             }
             ErrorKind::Limit => "Raise the limit in [limits], then run the same command again.",
             ErrorKind::Credentials => "Renew the credentials, then run the same command again.",
@@ -266,9 +266,12 @@ impl Ending {
     /// Adds the fields that every document has.
     pub(crate) fn document(&self, mut document: Json) -> Json {
         let Ending { exit, error, next } = self;
-        let error = error.as_ref().map(
-            |Problem { kind, message }| json!({ "kind": kind.name(), "message": message, "remedy": kind.remedy() }),
-        );
+        let error = error.as_ref().map(|Problem { kind, message }| {
+            let is_unnamed = *kind == ErrorKind::OutOfOrder && next.is_none();
+            let remedy =
+                if is_unnamed { "Do what the message says, then run the same command again." } else { kind.remedy() };
+            json!({ "kind": kind.name(), "message": message, "remedy": remedy })
+        });
         if let Some(map) = document.as_object_mut() {
             map.insert("schema_version".into(), SCHEMA_VERSION.into());
             map.insert("exit_code".into(), (*exit as u8).into());

@@ -81,17 +81,28 @@ impl Exit {
     }
 
     fn of_migration(error: &MigrationError) -> Exit {
-        if let MigrationError::State(store) | MigrationError::Driver(DriverError::Store(store)) = error {
-            return Exit::of_store(store);
+        match error {
+            MigrationError::PlanFile { .. } | MigrationError::Plan(_) => Exit::Usage,
+            MigrationError::State(store) | MigrationError::Driver(DriverError::Store(store)) => Exit::of_store(store),
+            MigrationError::StateChanged(_)
+            | MigrationError::Lease(LeaseError::Held { .. } | LeaseError::Foreign { .. }) => Exit::State,
+            MigrationError::Preflight(_)
+            | MigrationError::Findings(_)
+            | MigrationError::Refused { .. }
+            | MigrationError::NoCompletePass
+            | MigrationError::NotConfirmed
+            | MigrationError::CannotConfirm
+            | MigrationError::RepairChanged
+            | MigrationError::Lease(LeaseError::Control(_))
+            | MigrationError::Driver(
+                DriverError::Refused(_)
+                | DriverError::OtherFlag { .. }
+                | DriverError::Flag(_)
+                | DriverError::Change(_)
+                | DriverError::Preflight(_),
+            ) => Exit::Refused,
+            MigrationError::Io(_) => Exit::Unexpected,
         }
-        if matches!(error, MigrationError::PlanFile { .. } | MigrationError::Plan(_)) {
-            return Exit::Usage;
-        }
-        let held = matches!(error, MigrationError::Lease(error) if !matches!(error, LeaseError::Control(_)));
-        if held || matches!(error, MigrationError::StateChanged(_)) {
-            return Exit::State;
-        }
-        if matches!(error, MigrationError::Io(_)) { Exit::Unexpected } else { Exit::Refused }
     }
 
     fn of_store(error: &StoreError) -> Exit {

@@ -15,7 +15,7 @@ use backfill::internals::outside::{escaped_json, escaped_styled};
 
 /// Starts logging according to the options and `BACKFILL_LOG`.
 pub(crate) fn init(global: &Global) {
-    output::remarks_as(global.log_format, global.quiet);
+    output::set_options(global);
     // Only our own lines. Warnings of the SDK and of the embedded engine do not concern the operator: our errors report
     // everything that does.
     let level = match global.verbose {

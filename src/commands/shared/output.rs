@@ -13,16 +13,25 @@ use backfill::internals::clock::now;
 use backfill::internals::engine::StopReason;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
 
-/// The format of remarks, and whether `--quiet` suppresses them. Set once, before the command begins.
-static REMARKS: OnceLock<(LogFormat, bool)> = OnceLock::new();
+/// The global options that decide what is written. Set once, before the command begins.
+static OPTIONS: OnceLock<Options> = OnceLock::new();
+
+/// Options of the output.
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    output: Output,
+    log_format: LogFormat,
+    quiet: bool,
+}
 
 /// Whether this process has written its JSON document. It writes exactly one, also when an error follows the result.
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// Sets the format of remarks on stderr. `quiet` suppresses them, except questions and errors.
-pub(crate) fn remarks_as(format: LogFormat, quiet: bool) {
+/// Sets the options of the output. `--quiet` suppresses remarks on stderr, except questions and errors.
+pub(crate) fn set_options(global: &Global) {
+    let options = Options { output: global.output, log_format: global.log_format, quiet: global.quiet };
     // Tests may start logging twice. The second start changes nothing.
-    let _ = REMARKS.set((format, quiet));
+    let _ = OPTIONS.set(options);
 }
 
 /// Writes the result to stdout: lines for people, or one JSON document. Returns the exit code.
@@ -55,7 +64,9 @@ pub(crate) fn result(
 }
 
 fn write_document(ending: &Ending, document: Json) -> std::io::Result<()> {
-    IS_WRITTEN.store(true, Ordering::Relaxed);
+    if IS_WRITTEN.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     write_stdout(&escaped_json(&format!("{:#}\n", ending.document(document))))
 }
 
@@ -70,7 +81,7 @@ pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
 
 /// Writes a remark to stderr without breaking the progress bar.
 pub(crate) fn stderr(text: &str) {
-    if !REMARKS.get().is_some_and(|(_, quiet)| *quiet) {
+    if !OPTIONS.get().is_some_and(|options| options.quiet) {
         remark("INFO", text, &escaped_lines(text).to_string());
     }
 }
@@ -82,8 +93,8 @@ pub(crate) fn ask(text: &str) {
 
 /// Writes a remark. `styled` is the escaped form for people.
 fn remark(level: &str, text: &str, styled: &str) {
-    match REMARKS.get() {
-        Some((LogFormat::Json, _)) => {
+    match OPTIONS.get().map(|options| options.log_format) {
+        Some(LogFormat::Json) => {
             let text = text.trim();
             let at = now();
             if !text.is_empty() {
@@ -91,7 +102,7 @@ fn remark(level: &str, text: &str, styled: &str) {
                 write_stderr(&escaped_json(&line.to_string()));
             }
         }
-        Some((LogFormat::Text, _)) | None => write_stderr(styled),
+        Some(LogFormat::Text) | None => write_stderr(styled),
     }
 }
 
@@ -104,12 +115,15 @@ fn write_stderr(text: &str) {
 /// Reports that a command stopped early and has no other result. Returns its exit code.
 pub(crate) fn stopped(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
     let ending = Ending::stopped(reason).next(next.to_owned());
-    match global.output {
-        Output::Human => {
-            stderr(&format!("stopped: {reason}\nNext: {next}"));
-            Ok(ending.exit)
-        }
-        Output::Json => result(global, &ending, || json!({ "type": "stopped" }), |_| Ok(())),
+    stderr(&format!("stopped: {reason}\nNext: {next}"));
+    result(global, &ending, || json!({ "type": "stopped" }), |_| Ok(()))
+}
+
+/// Reports that the operator interrupted a second time. The process ends right after it.
+pub(crate) fn interrupted() {
+    ask("stopped immediately. Nothing is lost: uncommitted work is repeated on resume");
+    if let Some(options) = OPTIONS.get() {
+        report_document(options.output, &Ending::at(Exit::Interrupted));
     }
 }
 
@@ -132,7 +146,7 @@ pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) 
 
 /// Writes the document of an error, unless the command has written one.
 pub(crate) fn report_document(output: Output, ending: &Ending) {
-    if output == Output::Json && !IS_WRITTEN.load(Ordering::Relaxed) {
+    if output == Output::Json {
         // The error is on stderr already, and the exit code says that there is one.
         let _ = write_document(ending, json!({ "type": "error" }));
     }

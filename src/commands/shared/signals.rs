@@ -29,9 +29,7 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
             };
             is_stopping = true;
             if insists {
-                crate::commands::shared::output::stderr(
-                    "stopped immediately. Nothing is lost: uncommitted work is repeated on resume",
-                );
+                crate::commands::shared::output::interrupted();
                 // There is nothing to clean up: every commit is atomic, and the lock of the state file ends with the
                 // process.
                 std::process::exit(Exit::Interrupted as i32);

@@ -23,8 +23,8 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// As [`Migration::run`]. A closed gate refuses a step forward. A step back while both attributes are written is never
-    /// refused by a gate, a lock or a question.
+    /// As [`Migration::run`]. A closed gate refuses a step forward. No gate and no lock refuses a step back while both attributes
+    /// are written. Before such a step ends dual writes, it asks the observer, if that can confirm.
     ///
     /// # Example
     ///
@@ -57,7 +57,7 @@ impl Migration {
         Ok(CutoverOutcome { flag, stopped })
     }
 
-    /// Takes the step back if it needs neither a confirmation nor the state; returns `None` otherwise.
+    /// Takes the step back if it does not need the state file; returns `None` otherwise.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
         let plan = self.plan();
         let Some(opened) = cutover::open(plan, wall(), None).await? else { return Ok(None) };

@@ -278,7 +278,10 @@ fn a_verification_that_compared_nothing_opens_no_gate() {
         desk.compares = compares;
         desk.all(&[DUAL, RUN, VERIFY]);
         assert_eq!(desk.says(READ), next, "{reads:?} and {compares:?}");
-        assert_eq!(desk.stands().1.as_deref(), Some(if next == "allowed" { "cutover --to read-new" } else { next }));
+        assert_eq!(
+            desk.stands().1.as_deref(),
+            Some(if next == "allowed" { "cutover --to read-new --percent 10" } else { next })
+        );
         // An empty table is accepted only if a pass also found it empty, and the acceptance is recorded.
         desk.accept_empty = true;
         let accepted = next.ends_with("empty-table");

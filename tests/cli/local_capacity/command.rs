@@ -1,4 +1,4 @@
-//! `backfill local --capacity`, as an operator meets it.
+//! `backfill local --capacity` from an operator's view.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::harness::tool;
 use crate::harness::{Bed, client};
 
 #[test]
-fn a_bad_model_is_refused_with_its_line() {
+fn a_bad_model_is_refused_with_a_line_number() {
     let bed = Bed::embedded();
     let file = bed.dir().join("model.toml");
     for (text, wanted) in [
@@ -28,7 +28,7 @@ fn a_bad_model_is_refused_with_its_line() {
     assert!(ran.stderr.contains("nowhere.toml"), "{}", ran.stderr);
 }
 
-/// The README's model is one that loads.
+/// The model in the README loads.
 #[test]
 fn the_readme_shows_a_model_that_loads() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
@@ -39,7 +39,7 @@ fn the_readme_shows_a_model_that_loads() {
     assert!(spec.traffic.is_some());
 }
 
-/// `local --capacity` throttles, runs the application, and says at its end what came of it.
+/// `local --capacity` throttles, runs the application, and prints its results at the end.
 #[test]
 fn the_command_serves_the_model_and_its_application() {
     let bed = Bed::embedded();
@@ -54,7 +54,8 @@ fn the_command_serves_the_model_and_its_application() {
     let endpoint = lines.find_map(|line| line.unwrap().split("API on ").nth(1).map(str::to_owned)).unwrap();
     let endpoint = endpoint.split(' ').next().unwrap().to_owned();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // Two hundred writes a second are due and five are served: with eight of its items there, some were throttled.
+    // The application sends two hundred writes a second, and the table serves five. As soon as eight of its items
+    // exist, some writes have been throttled.
     runtime.block_on(async {
         let client = client(&endpoint);
         let patience = async {
@@ -78,16 +79,16 @@ fn the_command_serves_the_model_and_its_application() {
     for part in ["application writes: ", "TableWriteProvisionedThroughputExceeded", "the table served "] {
         assert!(stderr.contains(part), "{part}\n{stderr}");
     }
-    // What the engine beneath has to say of a refused request is not for the operator.
+    // The engine's own log lines about refused requests must not reach the operator.
     assert!(!stderr.contains("WARN"), "{stderr}");
 }
 
-/// A server that does not outlive its test, however that ends.
+/// A server process that never outlives its test.
 struct Served(std::process::Child);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // It is gone already where all went well.
+        // If all went well, the process has already ended.
         self.0.kill().ok();
         self.0.wait().ok();
     }

@@ -1,4 +1,4 @@
-//! A run over real sockets, on a table whose capacity is changed under it, and what `status` says of it meanwhile.
+//! A run over real sockets on a table whose capacity changes during the run, and what `status` says meanwhile.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use crate::harness::tool;
 
 const ITEMS: usize = 600;
 
-/// The table is described this often here.
+/// The interval at which this test describes the table.
 const EVERY: Duration = Duration::from_millis(700);
 
-/// Waits until the job's write budget is this; looks and steps come within three intervals.
+/// Waits until the job's write budget has this value. The job follows a change within three intervals.
 async fn becomes(job: &Job, units: f64) {
     let began = Instant::now();
     while (job.scopes.table(Access::Write).budget() - units).abs() > 1e-6 {
@@ -62,7 +62,8 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
     job.watch_table(tokio::time::Instant::now(), EVERY);
     let job = Arc::new(job);
     let working = {
-        let (job, store) = (Arc::clone(&job), store.clone());
+        let job = Arc::clone(&job);
+        let store = store.clone();
         tokio::spawn(async move { job.work(&store, &session).await })
     };
     let written = || bed.front().tally().operation("UpdateItem").ok;
@@ -73,7 +74,8 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
 
     scale_to(40.0);
     becomes(&job, 20.0).await;
-    let (before, began) = (written(), Instant::now());
+    let before = written();
+    let began = Instant::now();
     tokio::time::sleep(2 * EVERY).await;
     let most = 20.0 * began.elapsed().as_secs_f64() + 20.0;
     assert!(((written() - before) as f64) < most, "{} of {most}", written() - before);
@@ -88,5 +90,5 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
     assert_eq!((ended.stopped, written()), (None, ITEMS as u64));
     store.close().await.unwrap();
     let status = tokio::task::block_in_place(|| tool::tool(&bed, &["status", &plan_path, "--state", "s.db"]));
-    assert!(!status.stdout.contains("budgets at"), "of a run that is complete nothing is a budget: {status:?}");
+    assert!(!status.stdout.contains("budgets at"), "a complete run has no budgets: {status:?}");
 }

@@ -1,5 +1,5 @@
-//! The capacity model over real sockets: its errors as the SDK reads them, what it charges, what it shows, and what an
-//! application beside it suffers. Rates are so low, or so high, that no clock decides a test.
+//! The capacity model over real sockets: its errors as the SDK reads them, its charges, its description of the table,
+//! and its effect on an application. Rates are so low or so high that no test depends on the clock.
 
 mod command;
 mod follow;
@@ -21,7 +21,7 @@ use backfill::internals::local::capacity::{
 use backfill::internals::local::traffic::{Http, Traffic, TrafficReport, TrafficSpec};
 use tokio_util::sync::CancellationToken;
 
-/// So little that one unit takes hours to come back.
+/// So little that one unit takes hours to recover.
 const NEXT_TO_NOTHING: f64 = 0.000_1;
 
 const PLENTY: f64 = 1e6;
@@ -53,7 +53,7 @@ async fn refused(put: PutItemFluentBuilder) -> PutItemError {
     put.send().await.unwrap_err().into_service_error()
 }
 
-/// Adds a global index on `g`, which projects everything.
+/// Adds a global index on `g` that projects everything.
 async fn add_index(bed: &Bed, table: &str) {
     let key = KeySchemaElement::builder().attribute_name("g").key_type(KeyType::Hash).build().unwrap();
     let projection = Projection::builder().projection_type(ProjectionType::All).build();
@@ -85,7 +85,7 @@ async fn a_provisioned_table_throttles_with_its_exception_and_names_the_limit() 
     assert_eq!(reason.resource(), described.table().unwrap().table_arn());
     assert!(error.message().unwrap().contains("provisioned throughput"));
 
-    // Not applied, and reads are another matter.
+    // The throttled write was not applied, and reads still work.
     let get = |pk: &str| bed.client().get_item().table_name(&table).key("pk", s(pk)).key("sk", s("x"));
     assert!(get("a").send().await.unwrap().item.is_some());
     assert!(get("b").send().await.unwrap().item.is_none());
@@ -108,7 +108,7 @@ async fn on_demand_throttles_with_the_other_exception_and_the_other_spelling() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn older_engines_name_no_reason() {
+async fn older_engines_give_no_reason() {
     let (bed, table) = bed(|spec| {
         spec.provisioned = provisioned(PLENTY, NEXT_TO_NOTHING);
         spec.reasons = false;
@@ -159,7 +159,7 @@ async fn an_index_without_write_capacity_throttles_every_write_to_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn capacity_by_index_reaches_only_those_who_asked_for_it() {
+async fn only_clients_that_ask_see_capacity_by_index() {
     let (bed, table) = bed(|spec| spec.indexes = by_g(None)).await;
     add_index(&bed, &table).await;
     let ask = |level: Option<ReturnConsumedCapacity>| {
@@ -175,7 +175,8 @@ async fn capacity_by_index_reaches_only_those_who_asked_for_it() {
     assert_eq!(all.global_secondary_indexes.unwrap()["by-g"].capacity_units, Some(1.0));
 }
 
-/// What the model charged is what the server said, by kind; and a page is charged where its items are.
+/// The model charges what the server reports, for each kind of request. It charges a page to the partitions of its
+/// items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_charges_what_the_server_consumed() {
     let (bed, table) = bed(|spec| spec.partitions.count = Some(4)).await;
@@ -213,7 +214,7 @@ async fn the_model_charges_what_the_server_consumed() {
         assert!((partition.served.read / quarter - 1.0).abs() < 0.35, "{partitions:?}");
     }
 
-    // A failed condition states nothing, and is charged by the image that it returns.
+    // A failed condition reports no units. The model charges it by the image that it returns.
     let refused = put(&bed, &table, "k1").condition_expression("attribute_not_exists(pk)");
     let with_image = refused
         .clone()
@@ -227,7 +228,7 @@ async fn the_model_charges_what_the_server_consumed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_tables_have_no_limit_and_missing_ones_are_the_servers_matter() {
+async fn other_tables_have_no_limit_and_the_server_reports_missing_ones() {
     let (bed, table) = bed(|spec| {
         spec.provisioned = provisioned(PLENTY, NEXT_TO_NOTHING);
         spec.table = "not-there-yet".into();
@@ -262,7 +263,7 @@ async fn describe_table_shows_the_models_limits() {
     assert_eq!(of(shown.provisioned_throughput()), (Some(150), Some(50)), "rounded down");
     let billing = |shown: &TableDescription| shown.billing_mode_summary().and_then(|b| b.billing_mode().cloned());
     assert_eq!(billing(&shown), Some(BillingMode::Provisioned));
-    // The index's reads are not stated: they show as the table's.
+    // The model does not state read capacity for the index, so the index shows that of the table.
     assert_eq!(of(shown.global_secondary_indexes()[0].provisioned_throughput()), (Some(150), Some(20)));
     assert_eq!(shown.key_schema().len(), 2);
 
@@ -280,10 +281,14 @@ async fn describe_table_shows_the_models_limits() {
     assert_eq!(warm, Some((Some(12_000), Some(4_000))));
 
     set(ModelSpec { provisioned: provisioned(7.0, 7.0), advertise: false, ..ModelSpec::default() });
-    assert_eq!(billing(&described(&bed, &table).await), Some(BillingMode::PayPerRequest), "the engine's own word");
+    assert_eq!(
+        billing(&described(&bed, &table).await),
+        Some(BillingMode::PayPerRequest),
+        "the engine's own description"
+    );
 }
 
-/// Runs the application until it has sent so much.
+/// Runs the application until it has sent this number of requests.
 async fn application(bed: &Bed, table: &str, requests: u64) -> TrafficReport {
     let spec = TrafficSpec { writes_per_second: 200.0, reads_per_second: 100.0, keys: 50, ..TrafficSpec::default() };
     let traffic = Traffic::new(spec);
@@ -300,7 +305,7 @@ async fn application(bed: &Bed, table: &str, requests: u64) -> TrafficReport {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_application_suffers_on_a_small_table_and_not_on_a_large_one() {
+async fn the_application_is_throttled_on_a_small_table_but_not_on_a_large_one() {
     let (bed, table) = bed(|spec| spec.provisioned = provisioned(PLENTY, PLENTY)).await;
     let report = application(&bed, &table, 200).await;
     assert_eq!((report.throttled(), report.failed()), (0, 0), "{report}");
@@ -321,7 +326,7 @@ async fn the_application_suffers_on_a_small_table_and_not_on_a_large_one() {
     let report = application(&bed, &table, 200).await;
     assert_eq!((report.reads.throttled, report.failed()), (0, 0), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, report.writes.sent);
-    // Those that were under way with the first one were admitted before it was charged.
+    // Requests in flight together with the first one were admitted before it was charged.
     assert!(report.writes.throttled > report.writes.served && report.writes.served >= 1, "{report}");
     let reasons: Vec<_> = report.writes.reasons.into_iter().collect();
     assert_eq!(reasons, [("TableWriteProvisionedThroughputExceeded".to_owned(), report.writes.throttled)]);

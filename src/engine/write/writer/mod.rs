@@ -23,7 +23,7 @@ use crate::state::{History, PreImageId, PreImageRow, SessionId, only_if_kept};
 use aside::SetAside;
 use item_outcomes::End;
 
-/// Turns items into outcomes, with the guards that design points 1–9 require.
+/// Turns items into outcomes. Every write that it sends is guarded against live writers.
 #[derive(Clone)]
 pub struct Writer {
     changes: Arc<Changes>,
