@@ -1,5 +1,5 @@
-//! The cost of rate limiting: one write through every scope (partition key, key range, index, table) and its
-//! settlement, without waiting, at a million partition keys. Also the memory that the keys take.
+//! The cost of rate limiting: a write takes permits from every scope (partition key, key range, index, table) and
+//! reconciles them, without waiting, with a million partition keys. Also the memory for these keys.
 //!
 //! `cargo bench --bench limiter`. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -100,7 +100,7 @@ fn key(number: u64) -> PartitionHash {
 }
 
 /// Processor time of this thread, because on a busy machine the wall clock also measures other processes. Falls back to
-/// the wall clock if the system does not tell.
+/// the wall clock if the system does not report it.
 fn processor_time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();

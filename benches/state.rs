@@ -1,6 +1,5 @@
-//! What a command costs depending on the size of the journal: `status`, opening the state file, and the figures that
-//! every step reads, with a journal of many rows. Also what a rollback costs before its first item, and what the first
-//! command costs that migrates a file of layout 1.
+//! The cost of commands on a large journal: `status`, opening the state file, and the figures that every step reads.
+//! Also the cost of a rollback before its first item, and of the first command that migrates a file of layout 1.
 //!
 //! `cargo bench --bench state [-- ROWS]`: 1,500,000 rows unless another number is given. It needs no table.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]

@@ -140,8 +140,8 @@ fn skewed() -> Vec<Figure> {
         run.workload.spread = spread;
         run.workload.items = if spread == zipf { 1_400 } else { 250 };
         let largest = largest_key(&run.workload);
-        // This bound does not include the segment's other items and what the partition adds, because the engine's hash
-        // decides on them.
+        // This bound leaves out the other items of the segment and what the partition adds, because they depend on the
+        // engine's hash.
         let bound = (largest / 12.5).max(units(&run.workload) / 100.0);
         let watched = watch(&run);
         let by = watched.took.unwrap_or(f64::INFINITY) / bound;
@@ -159,8 +159,8 @@ fn index() -> Vec<Figure> {
     let mut figures = Vec::new();
     let stated = "write = 100\nread = 400\nper_key_range = { write = 100 }\n[capacity.index]\nby-group = 100";
     // At a twentieth of the size, a table above its limit gets so few requests that each search for the limit is a
-    // large share of them. The simulator checks this share at full size in virtual time. Also, an index that throttles
-    // the job throttles the application too.
+    // large share of them. The simulator checks this share at full size, in virtual time. An index that throttles the
+    // job also throttles the application.
     for (name, capacity, allowed, job, application) in [
         ("default", "write = 100\nread = 400", 6.25, Required::AtMost(2.0), Required::AtMost(0.0)),
         ("above", stated, 25.0, Required::Nothing, Required::Nothing),

@@ -1,10 +1,9 @@
-//! The suites that hold for every implementation of DynamoDB's API, on the engine that `tests/engines.sh` has started:
+//! The suites that every implementation of DynamoDB's API must pass, on the engine that `tests/engines.sh` has started:
 //!
 //!     tests/engines.sh ministack cargo test --test engines -- --ignored --nocapture
 //!
-//! What an engine cannot meet stands in [`deviations`], and is held both ways: a test that fails and is not expected to,
-//! and a test that passes although it is expected to fail, both fail the run. So does an expected failure with another
-//! message, and an entry whose test did not run.
+//! [`deviations`] lists the tests that an engine fails. The list must be exact. The run fails if a test fails that is
+//! not listed, if a listed test passes, fails with another message, or does not run.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod deviations;
@@ -13,19 +12,20 @@ mod run;
 use deviations::{DEVIATIONS, Deviation};
 use run::{Outcome, Suite, binaries, run};
 
-/// Shows whether an engine applies conditions atomically. If not, only the suites with a single writer say anything.
+/// Shows whether an engine applies conditions atomically. If it does not, only the suites with a single writer prove
+/// anything.
 const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], without: &[], writers: Writers::Many };
 
-/// Who writes at the same time in a suite.
+/// The concurrent writers in a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writers {
-    /// The tool alone.
+    /// Only the tool.
     One,
-    /// The application beside the tool, or a killed tool's last writes beside the next one.
+    /// The application and the tool, or the last writes of a killed process and the next process.
     Many,
 }
 
-/// What runs on every engine. `only` and `without` are what libtest takes as filters and as `--skip`.
+/// The suites that run on every engine. libtest gets `only` as filters and `without` as `--skip`.
 const SUITES: [Suite; 4] = [
     Suite { binary: "table", only: &["contract::"], without: &["contract::probe::"], writers: Writers::Many },
     Suite {
@@ -34,25 +34,30 @@ const SUITES: [Suite; 4] = [
             "life::the_whole_life",
             "life::back_during",
             "life::a_rollback_after",
-            "kills::forward_under_kills",
-            "kills::back_under_kills",
+            "kills::a_killed_migration_completes",
+            "kills::killed_commands_go_back_completely",
         ],
         without: &[],
         writers: Writers::Many,
     },
-    Suite { binary: "playbook", only: &["killed_runs::killed_"], without: &[], writers: Writers::Many },
+    Suite {
+        binary: "playbook",
+        only: &["killed_runs::a_run_killed_at_random", "killed_runs::a_killed_in_place"],
+        without: &[],
+        writers: Writers::Many,
+    },
     Suite { binary: "table", only: &["faults::replies::"], without: &[], writers: Writers::One },
 ];
 
 #[test]
 #[ignore = "needs an engine: tests/engines.sh ENGINE cargo test --test engines -- --ignored"]
-fn the_engine_meets_everything_but_its_known_deviations() {
+fn the_engine_passes_all_tests_except_its_known_deviations() {
     let engine = std::env::var("BACKFILL_TEST_ENGINE").expect("tests/engines.sh sets BACKFILL_TEST_ENGINE");
     let binaries = binaries(&["playbook", "table"]);
     let mut outcomes = run(&binaries, &PROBE);
     let atomic = outcomes.iter().all(|outcome| outcome.failure.is_none());
     println!("{engine} {} conditions atomically", if atomic { "applies" } else { "does not apply" });
-    // One after the other: an engine that is busy with one suite answers the next one too late.
+    // Run the suites one after the other. An engine that is busy with one suite answers the next one too late.
     for suite in SUITES.iter().filter(|suite| atomic || suite.writers == Writers::One) {
         outcomes.extend(run(&binaries, suite));
     }
@@ -62,10 +67,10 @@ fn the_engine_meets_everything_but_its_known_deviations() {
     let wrong = judge(&engine, &DEVIATIONS, &outcomes);
     assert!(wrong.is_empty(), "{engine}:\n{}", wrong.join("\n"));
     let known = DEVIATIONS.iter().filter(|deviation| deviation.engine == engine);
-    known.for_each(|known| println!("{engine} does not meet {}: {}", known.test, known.because));
+    known.for_each(|known| println!("{engine} does not pass {}: {}", known.test, known.because));
 }
 
-/// Holds what came of the tests against the table. Everything that does not agree.
+/// Compares the outcomes with the list of deviations. Returns all differences.
 fn judge(engine: &str, deviations: &[Deviation], outcomes: &[Outcome]) -> Vec<String> {
     let expected = |test: &str| deviations.iter().find(|known| known.engine == engine && known.test == test);
     let mut wrong: Vec<String> = outcomes
@@ -74,7 +79,7 @@ fn judge(engine: &str, deviations: &[Deviation], outcomes: &[Outcome]) -> Vec<St
             (None, None) => None,
             (Some(said), Some(known)) if said.contains(known.says) => None,
             (Some(said), Some(known)) => {
-                Some(format!("{} fails, but not as known: no {:?} in:\n{said}", outcome.test, known.says))
+                Some(format!("{} fails, but not as expected: no {:?} in:\n{said}", outcome.test, known.says))
             }
             (Some(said), None) => Some(format!("{} fails:\n{said}", outcome.test)),
             (None, Some(_)) => Some(format!("{} passes now: remove its entry from the deviations", outcome.test)),
@@ -82,12 +87,12 @@ fn judge(engine: &str, deviations: &[Deviation], outcomes: &[Outcome]) -> Vec<St
         .collect();
     let ran = |test: &str| outcomes.iter().any(|outcome| outcome.test == test);
     let unheard = deviations.iter().filter(|known| known.engine == engine && !ran(known.test));
-    wrong.extend(unheard.map(|known| format!("{} did not run, and has an entry", known.test)));
+    wrong.extend(unheard.map(|known| format!("{} has an entry, but did not run", known.test)));
     wrong
 }
 
 #[test]
-fn the_table_is_held_both_ways() {
+fn differences_in_both_directions_are_found() {
     let known = |test| Deviation { engine: "e", test, says: "as known", because: "of a reason" };
     let outcome = |test: &str, failure: Option<&str>| Outcome { test: test.into(), failure: failure.map(Into::into) };
     let judged = |deviations: &[Deviation], outcomes: &[Outcome]| judge("e", deviations, outcomes);
@@ -96,13 +101,13 @@ fn the_table_is_held_both_ways() {
     for (deviations, outcomes, part) in [
         (vec![], vec![outcome("a", Some("why"))], "a fails:\nwhy"),
         (vec![known("a")], vec![outcome("a", None)], "a passes now"),
-        (vec![known("a")], vec![outcome("a", Some("otherwise"))], "a fails, but not as known"),
-        (vec![known("a")], vec![outcome("b", None)], "a did not run"),
+        (vec![known("a")], vec![outcome("a", Some("otherwise"))], "a fails, but not as expected"),
+        (vec![known("a")], vec![outcome("b", None)], "a has an entry, but did not run"),
     ] {
         let wrong = judged(&deviations, &outcomes);
         assert!(wrong.len() == 1 && wrong[0].contains(part), "{part}: {wrong:?}");
     }
-    // Another engine's entries say nothing.
+    // Entries of another engine do not matter.
     let other = Deviation { engine: "f", ..known("a") };
     assert_eq!(judged(&[other], &[outcome("a", None)]), [""; 0]);
 }

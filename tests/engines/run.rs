@@ -1,4 +1,4 @@
-//! Runs test binaries of this package and reads what became of their tests.
+//! Runs test binaries of this package and reads the outcomes of their tests.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::Writers;
 
-/// Part of a test binary.
+/// Some tests of a test binary.
 #[derive(Debug)]
 pub(crate) struct Suite {
     pub(crate) binary: &'static str,
@@ -21,16 +21,17 @@ pub(crate) struct Suite {
 /// A test that ran.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// Its binary and path.
+    /// The binary and path of the test.
     pub(crate) test: String,
-    /// What it printed, if it failed.
+    /// The output of the test, if it failed.
     pub(crate) failure: Option<String>,
 }
 
-/// Tests that one binary runs at the same time: most of their time is waiting, for an engine that uses one core.
+/// The number of tests that one binary runs at the same time. They spend most of their time waiting for an engine that
+/// uses one core.
 const THREADS: &str = "5";
 
-/// Builds these test binaries, if they are not built, and says where they are.
+/// Builds these test binaries if necessary, and returns their paths.
 pub(crate) fn binaries(names: &[&str]) -> BTreeMap<String, PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["test", "--no-run", "--message-format", "json", "--quiet"]);
@@ -50,27 +51,27 @@ pub(crate) fn binaries(names: &[&str]) -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// Runs a suite. Panics if it runs nothing, or ends without having said what became of every test.
+/// Runs a suite. Panics if it runs no test, or ends without an outcome of every test.
 pub(crate) fn run(binaries: &BTreeMap<String, PathBuf>, suite: &Suite) -> Vec<Outcome> {
     let mut command = Command::new(&binaries[suite.binary]);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(suite.only).args(["--test-threads", THREADS]);
     for name in suite.without {
         command.args(["--skip", name]);
     }
-    // A backtrace of every expected failure is not worth reading.
+    // Nobody reads a backtrace of an expected failure.
     let began = Instant::now();
     let output = command.env("RUST_BACKTRACE", "0").output().unwrap();
     println!("{}: {:.0} s", suite.binary, began.elapsed().as_secs_f64());
     let text = String::from_utf8_lossy(&output.stdout);
     let outcomes = read(suite.binary, &text);
     let failed = outcomes.iter().any(|outcome| outcome.failure.is_some());
-    assert!(!outcomes.is_empty(), "{suite:?} ran nothing");
+    assert!(!outcomes.is_empty(), "{suite:?} ran no test");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.success(), !failed, "{suite:?}: {}\n{text}\n{said}", output.status);
     outcomes
 }
 
-/// Reads what libtest prints.
+/// Parses the output of libtest.
 fn read(binary: &str, text: &str) -> Vec<Outcome> {
     let said = |name: &str| {
         let (_, after) = text.split_once(&format!("---- {name} stdout ----\n")).unwrap_or_default();
@@ -90,7 +91,7 @@ fn read(binary: &str, text: &str) -> Vec<Outcome> {
 }
 
 #[test]
-fn what_libtest_prints_is_read() {
+fn the_output_of_libtest_is_parsed() {
     let text = "\nrunning 4 tests\ntest a::b ... ok\ntest slow has been running for over 60 seconds\ntest a::c ... FAILED\n\
         test d ... ignored, why\ntest slow ... FAILED\n\nfailures:\n\n---- a::c stdout ----\nthread 'a::c' panicked:\nleft\n\n\
         \n---- slow stdout ----\nfirst\n\nsecond\n\n\nfailures:\n    a::c\n    slow\n\ntest result: FAILED.\n";

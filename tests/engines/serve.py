@@ -2,12 +2,12 @@
 
     serve.py ENGINE PORT_FILE
 
-Writes the port to PORT_FILE, and ends when its standard input does: so it never outlives the script that started it,
-however that one ends.
+Writes the port to PORT_FILE, and ends when its standard input ends. So it never outlives the script that started it,
+however that script ends.
 
-Neither engine's own command is used. ministack's listens on every interface by default, starts schedulers and further
-listeners, and looks for containers to remove; moto's cannot be told to take any free port. The request handlers inside
-are the same.
+This script does not use the engines' own commands. The command of ministack listens on every interface by default,
+starts schedulers and further listeners, and looks for containers to remove. The command of moto cannot use any free
+port. The request handlers are the same.
 """
 
 import os
@@ -26,7 +26,7 @@ def end_with_standard_input():
 
 
 def say_port(path, port):
-    # Renamed into place, so that the script never reads half of it.
+    # Rename the complete file into place, so that the script never reads half of it.
     with open(path + ".partial", "w") as file:
         file.write(f"{port}\n")
     os.rename(path + ".partial", path)
@@ -47,7 +47,7 @@ def ministack(port_file):
     from ministack.app import app
 
     async def requests_only(scope, receive, send):
-        """Leaves out what the application does at its start and end: schedulers, listeners, containers."""
+        """Skips what the application does when it starts and ends: schedulers, listeners, containers."""
         if scope["type"] != "lifespan":
             return await app(scope, receive, send)
         while True:
@@ -60,7 +60,8 @@ def ministack(port_file):
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
     config.loglevel = "WARNING"
-    # As its own command sets it. A connection that is closed while a request is on its way looks like a lost reply.
+    # The same value as in its own command. A connection that closes while a request is in flight looks like a lost
+    # reply.
     config.keep_alive_timeout = 75
     say_port(port_file, listening.getsockname()[1])
     asyncio.run(serve(requests_only, config))
@@ -78,7 +79,7 @@ def moto(port_file):
         def log_request(self, *_):
             pass
 
-    # Its threads take turns often, so that a write in two steps shows itself on every machine, not only on a fast one.
+    # Its threads switch often, so a write in two steps shows on every machine, not only on a fast one.
     sys.setswitchinterval(1e-5)
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)

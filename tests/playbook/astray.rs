@@ -1,5 +1,6 @@
-//! What may go astray beside the order of commands: the state file, the flag, the clock, whoever would answer, and a second
-//! host that does the same. Each is refused with a way on, and the way on is taken.
+//! What can go wrong apart from the order of commands: the state file is lost, the flag is deleted, the clock is wrong,
+//! no operator can answer, a second host runs the same migration. The tool refuses each case and names a remedy, and
+//! the test applies the remedy.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ async fn scene(count: u64) -> Scene {
     Scene::flagged(Bed::start(), items(count), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// A contract that is killed as soon as the flag says so.
+/// Runs a contract and kills it as soon as the flag shows that it has begun.
 async fn contract_is_killed(scene: &Scene) {
     for words in FORWARD {
         scene.done(words).await;
@@ -36,7 +37,7 @@ async fn contract_is_killed(scene: &Scene) {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     scene.slow_pages(Some(Duration::from_secs(1)));
     let running = Running::start(scene.command("contract --yes"));
-    // Not before it is recorded, or nobody would know of it once the flag is gone.
+    // Kill it only after the state file records it. Otherwise nothing would show the contract once the flag is deleted.
     let begun = |event: &Json| event["type"] == "phase_begun" && event["phase"] == "contract";
     while !scene.flag().await.contracting || !history(scene).iter().any(begun) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -44,11 +45,11 @@ async fn contract_is_killed(scene: &Scene) {
     running.signal(Signal::SIGKILL);
     tokio::task::spawn_blocking(move || running.end()).await.unwrap();
     scene.slow_pages(None);
-    // Its lease is not waited for: whatever file comes next, nobody has it.
+    // The next command must not wait for the lease of the killed process, whichever state file it uses.
     lease_lasts(scene, 200).await;
 }
 
-/// The lease that is there lasts so long, as if its holder had said so.
+/// Sets the duration of the existing lease, as if its holder had chosen it.
 async fn lease_lasts(scene: &Scene, milliseconds: u64) {
     let update = scene.bed.client().update_item().table_name(&scene.flags);
     let update = update.key("id", AttributeValue::S(format!("{NAME}#lease"))).update_expression("SET duration_ms = :d");
@@ -62,7 +63,7 @@ fn history(scene: &Scene) -> Vec<Json> {
 
 /// RUNBOOK: "but this state file did not begin that"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_contract_without_its_state_file_says_which_one_it_takes() {
+async fn a_contract_without_its_state_file_asks_for_that_file() {
     let scene = scene(30).await;
     contract_is_killed(&scene).await;
     std::fs::remove_dir_all(scene.state_path().parent().unwrap()).unwrap();
@@ -81,9 +82,9 @@ async fn a_contract_without_its_state_file_says_which_one_it_takes() {
     scene.done("verify --all").await;
 }
 
-/// Bad input: a missing flag table, and a flag that is gone.
+/// Bad input: the flag table is missing, and the flag was deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flag_that_is_not_there_is_missed() {
+async fn a_missing_flag_or_flag_table_is_reported() {
     let scene = scene(30).await;
     let flags = format!("table = \"{}\"", scene.flags);
     edit(&scene, &flags, "table = \"no-such-table\"");
@@ -104,18 +105,18 @@ async fn a_flag_that_is_not_there_is_missed() {
     for words in [FORWARD[3], "run --again --yes", "verify --all", "contract --yes", "rollback --yes"] {
         let ran = scene.refused(words, "cutover --back").await;
         assert!(ran.said().contains("missing") && ran.said().contains("write = both"), "{words}: {}", ran.said());
-        assert_eq!(scene.raw_flag().await, None, "{words} made a new flag");
+        assert_eq!(scene.raw_flag().await, None, "{words} created a new flag");
     }
     scene.done("cutover --back").await;
     let now = scene.flag().await;
     assert_eq!((now.version, now.write, now.dual_since), (prior.version + 1, WriteTo::Old, None));
-    // What was verified before the gap opens no gate.
+    // A verification from before the gap does not open the gate.
     scene.done(FORWARD[0]).await;
     scene.refused(FORWARD[3], "verify --all").await;
     for words in ["verify --all", FORWARD[3], FORWARD[4]] {
         scene.done(words).await;
     }
-    // Behind new-only writes old values are stale: that is said, and accepted by name.
+    // During new-only writes the old values are stale. The tool says so, and `--now` accepts it explicitly.
     remove(&scene).await;
     for words in ["cutover --back", "contract --yes", "rollback --yes"] {
         let ran = scene.refused(words, "cutover --back --now").await;
@@ -125,9 +126,9 @@ async fn a_flag_that_is_not_there_is_missed() {
     scene.done("rollback --yes").await;
 }
 
-/// The table is named with its whole key, so that the lease is what meets it first.
+/// The plan names the flag table with its whole key, so acquiring the lease is the first request to that table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flag_table_that_is_missing_is_no_lock() {
+async fn a_missing_flag_table_is_not_taken_for_a_held_lease() {
     let scene = scene(30).await;
     edit(&scene, &format!("table = \"{}\"", scene.flags), NO_TABLE);
     for words in [FORWARD[0], "run --yes", "verify --all", "cutover --back", "contract --yes", "rollback --yes"] {
@@ -144,9 +145,9 @@ async fn remove(scene: &Scene) {
     gone.key("id", id).send().await.unwrap();
 }
 
-/// The flag is removed while the old attribute goes: it comes back as it was.
+/// The flag is deleted while the contract removes the old attribute. The contract restores it as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_contract_without_its_flag_puts_it_back() {
+async fn a_contract_whose_flag_was_deleted_restores_it() {
     let scene = scene(30).await;
     contract_is_killed(&scene).await;
     // The state file records that the flag was seen.
@@ -167,7 +168,7 @@ async fn a_contract_without_its_flag_puts_it_back() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
-/// The state file, with the function by which it knows its own rows: one that was edited without it is refused.
+/// Opens the state file and defines its checksum function. The tool refuses rows that were edited without it.
 fn with_checksums(scene: &Scene) -> rusqlite::Connection {
     use rusqlite::functions::FunctionFlags;
     use rusqlite::types::ValueRef;
@@ -191,7 +192,7 @@ fn with_checksums(scene: &Scene) -> rusqlite::Connection {
     connection
 }
 
-/// The clock of the host was two hours ahead when the history was written, and has been set right.
+/// The host's clock was two hours ahead when the history was written. It has been corrected since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_set_back_opens_no_gate() {
     let scene = scene(30).await;
@@ -208,7 +209,7 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
     drop(connection);
     let ran = scene.refused("cutover --to read-new --yes", "cutover --to read-new").await;
     assert!(ran.said().contains("set back"), "{}", ran.said());
-    // A pass and a verification are made, whatever the clock says, and the history stays in order.
+    // A pass and a verification run in spite of the clock, and the history stays in order.
     let again = scene.done("run --again --yes").await;
     assert!(again.stdout.contains("Run 3 is complete"), "{}", again.stdout);
     scene.refused("cutover --to read-new --yes", "verify --all").await;
@@ -217,18 +218,19 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
         history(&scene).iter().map(|event| event["at"].as_str().unwrap().parse().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
     scene.refused("cutover --to read-new --yes", "cutover --to read-new").await;
-    // Back is open all the while, and a reason opens the gate.
+    // Going back is possible all the time, and `--force` opens the gate.
     scene.done("cutover --to read-new --yes --force looked-at").await;
     scene.done("cutover --back").await;
     scene.done("rollback --yes").await;
 }
 
-/// Nobody is there to answer: what asks says so, and how it is answered beforehand, and does nothing.
+/// Nobody can answer. A command that asks for confirmation says so, names `--yes`, and does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nobody_can_answer_yes_is_asked_for_by_name() {
+async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     let scene = scene(30).await;
     let asked = async |words: &str| {
-        let (flag, table) = (scene.raw_flag().await, scene.dump().await);
+        let flag = scene.raw_flag().await;
+        let table = scene.dump().await;
         let ran = scene.give(words).await.exits(3);
         assert!(ran.said().contains("--yes") && ran.said().contains("nobody is here"), "{words}: {}", ran.said());
         if flag.is_some() {
@@ -241,7 +243,7 @@ async fn where_nobody_can_answer_yes_is_asked_for_by_name() {
     for words in &FORWARD[..3] {
         scene.done(words).await;
     }
-    // What was verified keeps its meaning: the pass that nobody confirmed has not begun.
+    // The verification stays valid, because the unconfirmed pass has not begun.
     for words in
         ["run --again", "run --restart", "rollback", "cutover --to read-new --percent 5", "cutover --to read-new"]
     {
@@ -256,7 +258,7 @@ async fn where_nobody_can_answer_yes_is_asked_for_by_name() {
     }
 }
 
-/// Each lists what it takes, and nothing else is taken.
+/// The help lists the options that the command accepts. It rejects all others.
 #[test]
 fn the_help_of_a_command_lists_what_applies_to_it() {
     let bed = Bed::start();
@@ -287,16 +289,16 @@ fn the_help_of_a_command_lists_what_applies_to_it() {
     }
 }
 
-/// Two state files, one plan, one flag: as on two hosts.
+/// Two state files with one plan and one flag, as on two hosts.
 /// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_that_begin_at_once_one_goes_on() {
+async fn of_two_runs_on_two_hosts_one_continues() {
     let scene = scene(300).await;
     scene.done(FORWARD[0]).await;
     scene.slow_pages(Some(Duration::from_secs(5)));
     let words = ["run --yes", "run --yes --state other.db"];
     let mut running = words.map(|words| Running::start(scene.command(words)));
-    // Whoever comes second sees the first one renew its lease, after a third of a minute.
+    // The second run sees the first one renew its lease after about 20 seconds.
     let loser = loop {
         if let Some(ended) = running.iter_mut().position(Running::has_ended) {
             break ended;
@@ -312,9 +314,10 @@ async fn of_two_that_begin_at_once_one_goes_on() {
     let lost = lost.exits(7).said();
     assert!(lost.contains(&holder), "no {holder} in: {lost}");
     assert!(lost.contains("expires 60 s after its last renewal"), "{lost}");
-    assert_eq!(won.code, -1, "it was at work: {}", won.said());
+    assert_eq!(won.code, -1, "it was still running: {}", won.said());
 
-    // Its lease expires, a second after it was renewed last, and the other one takes over; then the first one goes on.
+    // The lease of the killed run expires one second after its last renewal, and the other run takes over. After that,
+    // the first one continues.
     scene.slow_pages(None);
     lease_lasts(&scene, 1_000).await;
     scene.done(words[loser]).await;

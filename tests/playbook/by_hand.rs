@@ -1,5 +1,5 @@
-//! The application on its own, with a flag that the test moves by its own rules and the plainest of migrations between: an
-//! obedient one meets nothing wrong on the whole way, and each planted mistake is found.
+//! The application without the tool. The test moves the flag by its own rules and does the simplest possible migration.
+//! An obedient application finds nothing wrong in the whole migration, and the test finds each deliberate mistake.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::scene::{MOVE, NAME, Scene, items};
 
 const CACHE: u32 = 1;
 
-/// Moves the flag, and copies and removes by hand.
+/// Moves the flag, and copies and removes attributes itself.
 struct Hand<'a> {
     scene: &'a Scene,
     store: TableStore,
     flag: Flag,
-    /// Whether every change's cache is waited out.
+    /// Whether to wait after every flag change until the applications' caches have expired.
     waits: bool,
 }
 
@@ -44,29 +44,29 @@ impl Hand<'_> {
         Hand { scene, store, flag, waits }
     }
 
-    async fn moves(&mut self, change: FlagChange) {
+    async fn move_flag(&mut self, change: FlagChange) {
         if self.waits {
-            self.settles().await;
+            self.wait_for_caches().await;
         }
         let next = self.flag.next(change, self.flag.settled_at(), Duration::ZERO).unwrap();
         self.flag = self.store.change(Some(&self.flag), &next, &meta()).await.unwrap();
     }
 
-    async fn settles(&self) {
+    async fn wait_for_caches(&self) {
         tokio::time::sleep(Duration::from_secs(CACHE.into())).await;
     }
 
-    /// Copies what is only at the old name, whatever it is by then.
-    async fn copies(&self) {
-        self.updates("SET #new = #old", "attribute_exists(#old) AND attribute_not_exists(#new)").await;
+    /// Copies the old attribute where the new one is missing, with its value at the time of the write.
+    async fn copy_old_to_new(&self) {
+        self.update_items("SET #new = #old", "attribute_exists(#old) AND attribute_not_exists(#new)").await;
     }
 
-    /// Removes what is at the old name.
-    async fn removes(&self) {
-        self.updates("REMOVE #old", "attribute_exists(#old) OR attribute_exists(#new)").await;
+    /// Removes the old attribute.
+    async fn remove_old(&self) {
+        self.update_items("REMOVE #old", "attribute_exists(#old) OR attribute_exists(#new)").await;
     }
 
-    async fn updates(&self, update: &str, condition: &str) {
+    async fn update_items(&self, update: &str, condition: &str) {
         for item in self.scene.dump().await.values() {
             let request = self.scene.bed.client().update_item().table_name(&self.scene.table);
             let request = request.key("pk", AttributeValue::S(pk(item).to_owned()));
@@ -74,14 +74,14 @@ impl Hand<'_> {
             let names = [("#old".to_owned(), OLD.to_owned()), ("#new".to_owned(), NEW.to_owned())];
             let names = names.into_iter().filter(|(name, _)| format!("{update} {condition}").contains(name)).collect();
             let request = request.set_expression_attribute_names(Some(names)).update_expression(update);
-            // Whoever does not meet the condition needs nothing.
+            // An item that does not meet the condition needs no update.
             let refused = request.condition_expression(condition).send().await.err();
             assert!(refused.is_none_or(|e| e.into_service_error().is_conditional_check_failed_exception()));
         }
     }
 
-    /// The whole way.
-    async fn all(&mut self, app: &Application, between: u64) {
+    /// Goes through all flag changes.
+    async fn migrate(&mut self, app: &Application, between: u64) {
         for change in [
             FlagChange::DualWrite,
             FlagChange::ReadNew(10),
@@ -89,13 +89,13 @@ impl Hand<'_> {
             FlagChange::WriteNew,
             FlagChange::Contract,
         ] {
-            self.moves(change).await;
+            self.move_flag(change).await;
             if self.waits {
-                self.settles().await;
+                self.wait_for_caches().await;
             }
             match change {
-                FlagChange::DualWrite => self.copies().await,
-                FlagChange::Contract => self.removes().await,
+                FlagChange::DualWrite => self.copy_old_to_new().await,
+                FlagChange::Contract => self.remove_old().await,
                 _ => {}
             }
             app.works(between).await;
@@ -111,48 +111,51 @@ async fn scene(count: u64) -> Scene {
     Scene::flagged(Bed::start(), items(count), "", MOVE).await
 }
 
-/// The whole way, with an application of this habit; gives what it has found wrong.
-async fn whole_way(habit: Habit) -> Vec<String> {
+/// Runs a whole migration next to an application with this habit. Returns the wrong reads that it found.
+async fn run_migration(habit: Habit) -> Vec<String> {
     let scene = scene(60).await;
     let mut hand = Hand::of(&scene, true).await;
     let mut app = scene.application(habit).await;
     app.works(100).await;
-    hand.all(&app, 150).await;
+    hand.migrate(&app, 150).await;
     let figures = app.stop().await;
-    println!("{habit:?}: {figures:?}, {} wrong", app.wrong().len());
+    println!("{habit:?}: {figures:?}, {} wrong reads", app.wrong().len());
     if habit == Habit::Obedient {
         for kind in [Kind::Read, Kind::Write, Kind::Replace, Kind::Remove, Kind::Insert, Kind::Delete] {
             assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
         }
-        scene.nothing_is_lost(&app).await;
-        app.left(&scene.dump().await, NEW);
+        scene.assert_nothing_lost(&app).await;
+        app.assert_only_at(&scene.dump().await, NEW);
     }
     app.wrong()
 }
 
-/// An obedient application never reads a stale value. An instance that never looks at the flag again is found, and so is an
-/// application that removes only what it writes.
+/// An obedient application never reads a stale value. The test finds an instance that never rereads the flag, and an
+/// application that removes only the attribute that it writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_obeys_reads_nothing_stale_and_who_does_not_is_found() {
-    let (obedient, never_looks, removes_one) =
-        tokio::join!(whole_way(Habit::Obedient), whole_way(Habit::NeverLooksAgain), whole_way(Habit::RemovesOneName));
+async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_found() {
+    let (obedient, never_looks, removes_one) = tokio::join!(
+        run_migration(Habit::Obedient),
+        run_migration(Habit::NeverRereadsFlag),
+        run_migration(Habit::RemovesOneName)
+    );
     assert_eq!(obedient, Vec::<String>::new());
     assert!(!never_looks.is_empty() && !removes_one.is_empty());
 }
 
-/// Nobody waits between two changes, and instances obey what was so two changes ago.
+/// The flag changes without waiting, so some instances obey a flag that is two changes old.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flag_that_does_not_wait_is_found() {
+async fn a_flag_that_moves_without_waiting_is_found() {
     let scene = scene(20).await;
     let mut hand = Hand::of(&scene, false).await;
     let app = scene.application(Habit::Obedient).await;
     for _ in 0..10 {
-        hand.moves(FlagChange::DualWrite).await;
-        hand.copies().await;
-        hand.moves(FlagChange::ReadNew(100)).await;
+        hand.move_flag(FlagChange::DualWrite).await;
+        hand.copy_old_to_new().await;
+        hand.move_flag(FlagChange::ReadNew(100)).await;
         app.works(100).await;
-        hand.moves(FlagChange::ReadOld { accept_stale: false }).await;
-        hand.moves(FlagChange::WriteOld).await;
+        hand.move_flag(FlagChange::ReadOld { accept_stale: false }).await;
+        hand.move_flag(FlagChange::WriteOld).await;
         app.works(50).await;
         if !app.wrong().is_empty() {
             return;
@@ -162,19 +165,19 @@ async fn a_flag_that_does_not_wait_is_found() {
     panic!("nothing was found wrong");
 }
 
-/// Only new values are written, and the test removes them where they are the only ones: each is missed.
+/// The test removes a value that has no copy. The check must find that it is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_without_a_copy_is_missed() {
+async fn the_loss_of_a_value_without_a_copy_is_found() {
     let scene = scene(20).await;
     let mut app = scene.application(Habit::Obedient).await;
     app.works(50).await;
     app.stop().await;
-    scene.nothing_is_lost(&app).await;
+    scene.assert_nothing_lost(&app).await;
     let holder = scene.dump().await.into_values().find(|item| item.contains_key(OLD)).unwrap();
     let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("REMOVE #old");
     let request = request.key("pk", AttributeValue::S(pk(&holder).to_owned()));
     let request = request.key("sk", AttributeValue::S("x".to_owned()));
     request.expression_attribute_names("#old", OLD).send().await.unwrap();
-    let missed = tokio::spawn(async move { scene.nothing_is_lost(&app).await }).await;
+    let missed = tokio::spawn(async move { scene.assert_nothing_lost(&app).await }).await;
     assert!(missed.unwrap_err().is_panic());
 }

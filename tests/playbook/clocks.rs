@@ -1,4 +1,4 @@
-//! Clocks that differ, jump, or stand still.
+//! Clocks that differ, jump or stop.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::harness::Bed;
 use crate::harness::tool::{Ran, Running};
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
-/// The clock of the host that set the flag is two days ahead: nobody waits for two days.
+/// The clock of the host that set the flag is two days ahead. No command waits for two days.
 /// RUNBOOK: "If the clocks of two hosts differ, the tool says so. No wait gets longer or shorter"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_wait_goes_by_another_hosts_clock() {
+async fn no_wait_depends_on_another_hosts_clock() {
     let scene = Scene::flagged(Bed::start(), items(20), "", &format!("{MOVE}{QUICKLY}")).await;
     for words in ["cutover --to dual-write --yes", "run --yes", "verify --all", "cutover --to read-new --yes"] {
         scene.done(words).await;
     }
-    // As if that host had just made it what it is: this one has not seen this version.
+    // Writes the flag as if that host had just changed it. This host has not seen the new version.
     let dated_ahead = || async {
         let version = scene.flag().await.version;
         scene
@@ -49,15 +49,15 @@ async fn no_wait_goes_by_another_hosts_clock() {
     scene.done("cutover --to read-new --yes").await;
 }
 
-/// Slow enough to be met while it runs, and quick to stop.
+/// Slow enough that the test can act while it runs, but quick to stop.
 const SLOWLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[capacity]\nwrite = 40\nread = 8000\n";
 
-/// Requests to the table that write.
+/// The number of write requests to the table.
 fn writes(scene: &Scene) -> u64 {
     scene.bed.front().tally().operation("UpdateItem").requests
 }
 
-/// A scene with a run that has begun to write, in this environment.
+/// A scene with a run that has begun to write. The run has these environment variables.
 pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
     let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{SLOWLY}")).await;
     scene.done("cutover --to dual-write --yes").await;
@@ -66,7 +66,7 @@ pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
     let mut run = Running::start(command);
     let before = writes(&scene);
     while writes(&scene) < before + 20 {
-        assert!(!run.has_ended(), "it ended before it wrote");
+        assert!(!run.has_ended(), "the run ended before it wrote");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     (scene, run)
@@ -76,12 +76,12 @@ pub(crate) async fn end(run: Running) -> Ran {
     tokio::task::spawn_blocking(move || run.end()).await.unwrap()
 }
 
-/// All that it said.
+/// All of its output.
 fn said(ran: &Ran) -> String {
     format!("{}{}", ran.stdout, ran.said())
 }
 
-/// How many writes come from now on, once what is in flight has arrived.
+/// The number of writes in the next two seconds, after those in flight have arrived.
 async fn writes_from_now_on(scene: &Scene) -> u64 {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let before = writes(scene);
@@ -89,9 +89,9 @@ async fn writes_from_now_on(scene: &Scene) -> u64 {
     writes(scene) - before
 }
 
-/// The process stands still for longer than applications may obey what it knows of the flag.
+/// The process is stopped for longer than the time for which it may rely on the flag that it read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_was_stopped_reads_the_flag_before_it_sends_anything() {
+async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     let (scene, run) = running(&[]).await;
     run.signal(Signal::SIGSTOP);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -106,13 +106,13 @@ async fn a_process_that_was_stopped_reads_the_flag_before_it_sends_anything() {
     let before = writes(&scene);
     run.signal(Signal::SIGCONT);
     let ran = end(run).await.exits(6);
-    // What was handed to the network before it stood still may arrive.
+    // Requests that the process sent before it was stopped may still arrive.
     assert!(writes(&scene) <= before + 10, "{} writes under a flag that had moved", writes(&scene) - before);
     let said = said(&ran);
     assert!(said.contains("the flag was moved") && said.contains("at 100 %"), "{said}");
 }
 
-/// Where the tool to set a process's wall clock is: Debian's package `faketime`.
+/// The library that sets the wall clock of a process. Debian's package is `faketime`.
 fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
     let found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|library| library.exists());
@@ -123,8 +123,8 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
-/// The machine sleeps for an hour: the monotonic clock stands still meanwhile, and the wall clock goes on. The lease is
-/// renewed, and the run goes on; where another host took it, nothing is sent under it any more.
+/// The machine sleeps for an hour. Meanwhile the monotonic clock stops and the wall clock continues. The run renews its
+/// lease and continues. If another host has taken the lease, the run sends nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
     let Some(library) = faketime() else { return };
@@ -156,17 +156,17 @@ async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
             assert!(said(&ran).contains("taken over by another host"), "{}", said(&ran));
         } else {
             assert_eq!(ran.code, 0, "{}", ran.said());
-            assert!(written > 0, "it goes on at once");
+            assert!(written > 0, "the run must continue immediately");
             let items = scene.bed.dump(&scene.table).await;
             let wrong = items.values().filter(|item| item.get("new") != item.get("old")).count();
-            assert_eq!((items.len(), wrong), (300, 0), "no item is missing, and none is wrong");
+            assert_eq!((items.len(), wrong), (300, 0), "no item may be missing or wrong");
         }
     }
 }
 
-/// A flag that is read too late for its cache, again and again: what was done stays, the load goes down, and the run ends.
+/// Reads of the flag repeatedly take longer than its cache time. The run keeps its progress, sends less, and completes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flag_that_is_read_late_stops_nothing() {
+async fn late_reads_of_the_flag_do_not_end_a_run() {
     let (scene, run) = running(&[]).await;
     let late: FaultRule =
         Arc::new(

@@ -1,5 +1,5 @@
-//! A rollback behind new-only writes that meets items which it cannot make equal: it says which and why, changes nothing of
-//! them, and goes on when they are corrected by hand.
+//! A rollback during new-only writes finds items that it cannot make equal. It reports each item and why, does not
+//! change it, and continues after the operator has corrected it.
 
 use backfill::internals::cutover::ReadFrom;
 use backfill::internals::item::{Item, Value};
@@ -31,7 +31,7 @@ fn doc(members: &[(&str, Value)]) -> Value {
 
 /// RUNBOOK: "fix them by hand, and run the same command again"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on() {
+async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     let plan = format!(
         "[[change]]\nmove = \"doc.old\"\nto = \"new\"\n[[change]]\ncopy = \"from\"\nto = \"one\"\n[[change]]\n\
          copy = \"from\"\nto = \"two\"\n{QUICKLY}"
@@ -41,7 +41,7 @@ async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on
     for words in &TO_NEW_ONLY[..4] {
         scene.done(words).await;
     }
-    // Two copies of one attribute: applications may write them apart.
+    // The plan copies one attribute twice. Applications may write different values to the copies.
     let apart = scene.refused(TO_NEW_ONLY[4], "cutover --to write-new --force REASON").await;
     assert!(apart.said().contains("`one` and `two` may differ"), "{}", apart.said());
     scene.done(&format!("{} --force none-does", TO_NEW_ONLY[4])).await;
@@ -57,14 +57,14 @@ async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on
     let too_large = new("P#2", with_old(), large, "f");
     let disagree = new("P#3", with_old(), secret("b"), "g");
     let visible = new("P#4", doc(&[("old", Value::S("visible".into()))]), secret("b"), "f");
-    // Written under the old name alone, by somebody who does not obey the flag: it is the only value.
+    // A writer that ignores the flag wrote only the old attribute, so that is the only value.
     let mut alone = new("P#5", with_old(), Value::Null, "f");
     alone.remove("new");
     for item in [&no_map, &too_large, &disagree, &visible, &alone] {
         put(&scene, item).await;
     }
 
-    // However often it is given.
+    // The result is the same each time.
     for n in 0..2 {
         let ran = scene.give("rollback --yes").await.exits(4);
         for part in ["is not complete", "failures", "by hand", "1 values that this run overwrote or removed"] {
@@ -77,10 +77,10 @@ async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on
         }
         assert!(!listed.contains("P#0"), "{listed}");
         for item in [&no_map, &too_large, &disagree] {
-            assert_eq!(found(&scene, item).await, *item, "it stays as it was");
+            assert_eq!(found(&scene, item).await, *item, "the rollback must not change it");
         }
     }
-    // Whoever leaves those that failed has not been told yet of the one whose copies differ.
+    // `--force` covers only the failures that the tool has reported. It has not reported the item whose copies differ.
     let ran = scene.refused("rollback --yes --force of-no-use", "rollback").await;
     for part in ["3 items differ", "when 2 were known", "P#3"] {
         assert!(ran.said().contains(part), "{part}: {}", ran.said());
@@ -103,12 +103,12 @@ async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on
         let expected = end(pk, value);
         assert_eq!(found(&scene, &expected).await, expected);
     }
-    what_was_taken_away_is_listed(&scene).await;
+    assert_removed_values_are_listed(&scene).await;
 }
 
 /// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_made_equal_may_be_left_for_a_reason_and_the_rollback_has_an_end() {
+async fn the_rollback_completes_without_unequal_items_when_forced() {
     let plan =
         format!("[[change]]\ncopy = \"from\"\nto = \"one\"\n[[change]]\ncopy = \"from\"\nto = \"two\"\n{QUICKLY}");
     let old = |pk: &str| item(pk, "x", [("from", secret("f"))]);
@@ -126,7 +126,7 @@ async fn what_cannot_be_made_equal_may_be_left_for_a_reason_and_the_rollback_has
     assert_eq!(found(&scene, &apart).await, apart);
     let ran = scene.done("rollback --yes --force copies-of-no-use").await;
     assert!(ran.stdout.contains("The rollback is complete"), "{}", ran.stdout);
-    // What readers of the old attribute find is as it stood; the copies are in the journal.
+    // Readers of the old attribute find its original value. The copies are in the journal.
     for pk in ["P#0", "P#1"] {
         assert_eq!(found(&scene, &old(pk)).await, old(pk));
     }
@@ -137,9 +137,9 @@ async fn what_cannot_be_made_equal_may_be_left_for_a_reason_and_the_rollback_has
 }
 
 /// RUNBOOK: "lists its contents item by item; with `--show-values` it prints the values too"
-async fn what_was_taken_away_is_listed(scene: &Scene) {
+async fn assert_removed_values_are_listed(scene: &Scene) {
     let listed = scene.done("journal").await.stdout;
-    // Behind new-only writes: what stood at the old name beside another new value.
+    // During new-only writes these items had an old value that differed from the new one.
     for pk in ["P#2", "P#3", "P#4"] {
         let line = |line: &str| line.contains(pk) && line.contains("doc.old") && line.contains("old-equal-new");
         assert!(listed.lines().any(line), "{pk}: {listed}");
@@ -150,17 +150,17 @@ async fn what_was_taken_away_is_listed(scene: &Scene) {
     assert_eq!((rows.len(), rows[0].get("value"), &json["more"]), (2, None, &true.into()), "{json:#}");
     let run = json["values"][0]["run"].to_string();
     assert!(scene.done(&format!("journal --run {run}")).await.stdout.contains("P#4"));
-    // What the other tests never ask for.
+    // No other test prints values.
     let mut shown = scene.command("journal --show-values");
     let shown = tokio::task::spawn_blocking(move || shown.output()).await.unwrap().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.lines().any(|line| line.contains("P#4") && line.contains(r#"{"S":"visible"}"#)), "{shown}");
 }
 
-/// Applications that write the new attribute alone may change a constant, and insert items without it: that says nothing of
-/// whether old values are fresh.
+/// Applications that write only the new attribute may change a constant, and insert items without it. That does not
+/// show whether old values are fresh.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn constants_of_the_application_do_not_hold_a_rollback_up() {
+async fn constants_that_applications_change_do_not_block_a_rollback() {
     let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");
     let old = |pk: &str| item(pk, "x", [("old", secret("a"))]);
     let scene = Scene::flagged(Bed::start(), ["P#0", "P#1"].map(old).into(), "", &plan).await;
@@ -172,7 +172,7 @@ async fn constants_of_the_application_do_not_hold_a_rollback_up() {
     for item in [&changed, &inserted] {
         put(&scene, item).await;
     }
-    // What a live writer has changed since stays, and is reported.
+    // The tool keeps and reports a value that a live writer has changed since.
     let ran = scene.give("rollback --yes").await.exits(5);
     assert!(ran.stdout.contains("is complete"), "{}", ran.stdout);
     let flag = scene.flag().await;

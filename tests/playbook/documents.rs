@@ -1,5 +1,5 @@
-//! Attributes of documents, and attributes whose names an expression cannot spell: moved by the real binary and back again,
-//! byte for byte.
+//! Nested attributes, and attributes whose names an expression cannot contain. The real binary moves them and moves
+//! them back, byte for byte.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ use crate::scene::{NAME, QUICKLY, Scene};
 /// The table's key.
 const KEY: [&str; 2] = ["p k", "s#k"];
 
-/// Moves: the document around both names, the old name, the new one.
+/// Moves: the path of the enclosing document, the old name, the new name.
 const MOVES: [(&[&str], &str, &str); 14] = [
     (&["payload", "location"], "namespace", "bucket"),
     (&["payload", "location"], "path", "key"),
@@ -31,7 +31,7 @@ const MOVES: [(&[&str], &str, &str); 14] = [
     (&[], "back\\slash", "for/ward"),
 ];
 
-/// A path in a plan: each name in quotes.
+/// A path as a plan spells it, with each name in quotes.
 fn spelt(document: &[&str], name: &str) -> String {
     let quoted = |name: &&str| format!("\"{}\"", name.replace('"', "\"\""));
     let path: Vec<String> = document.iter().chain([&name]).map(quoted).collect();
@@ -49,12 +49,12 @@ fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::M(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// Where an object is kept, by the old names.
+/// The location of an object, under the old names.
 fn location(n: usize) -> Value {
     map([("namespace", secret("a")), ("path", secret(n)), ("type", secret("ObjectLocation"))])
 }
 
-/// An item with neighbours of everything that moves, and with this payload.
+/// An item with this payload, and with attributes whose names resemble those that move.
 fn one(pk: &str, payload: Option<Value>) -> Item {
     let mut one: Item = MOVES
         .iter()
@@ -66,13 +66,14 @@ fn one(pk: &str, payload: Option<Value>) -> Item {
     one.extend(neighbours.map(|(name, value)| (name.to_owned(), value)));
     one.insert("L".repeat(255), secret("long"));
     one.insert("a.b".to_owned(), map([("c.d", secret("q")), ("e\u{301}", secret("u")), ("c", map([]))]));
-    // What a path with dots would be if they were not in quotes.
+    // What the path would refer to if the names with dots were not in quotes.
     one.insert("a".to_owned(), map([("b", map([("c", map([("d", secret("elsewhere"))]))]))]));
     one.extend(payload.map(|payload| ("payload".to_owned(), payload)));
     one
 }
 
-/// Every shape of the document: with the old names, with the new ones, without any, without a place for them.
+/// Every shape of the document: with the old names, with the new names, with no names, and without the enclosing
+/// document.
 fn items() -> Vec<Item> {
     let old = |n: usize| map([("location", location(n)), ("replicas", Value::L(vec![location(n), location(n + 1)]))]);
     let mut items: Vec<Item> = (0..24).map(|n| one(&format!("{n:03}"), Some(old(n)))).collect();
@@ -82,7 +83,7 @@ fn items() -> Vec<Item> {
     items
 }
 
-/// An item as the plan implies it, written here from the plan's meaning.
+/// An item as the plan implies it, computed here from the meaning of the plan.
 fn moved(mut item: Item, removes_old: bool) -> Item {
     for (document, old, new) in MOVES {
         let inside = document.iter().try_fold(&mut item, |inside, name| match inside.get_mut(*name) {
@@ -96,7 +97,7 @@ fn moved(mut item: Item, removes_old: bool) -> Item {
     item
 }
 
-/// The scene, and the table as text that shows every byte.
+/// The scene, and the items of its table.
 async fn scene(strategy: &str) -> (Scene, BTreeMap<String, Item>) {
     let bed = Bed::start();
     let table = format!("documents_{}", fastrand::u32(..));
@@ -132,7 +133,7 @@ fn all_moved(before: &BTreeMap<String, Item>, removes_old: bool) -> BTreeMap<Str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_it_is_called_it_moves_in_place_and_back() {
+async fn every_name_moves_in_place_and_back() {
     let (scene, before) = scene("strategy = \"in-place\"").await;
     let dry = scene.done("run --dry-run --output json").await.json();
     assert_eq!(dry["would_change"], 33, "{dry:#}");
@@ -145,7 +146,7 @@ async fn whatever_it_is_called_it_moves_in_place_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_it_is_called_it_moves_back_and_to_the_end() {
+async fn every_name_moves_back_and_through_contract() {
     let (scene, before) = scene("").await;
     for words in ["run --yes", "verify --all"] {
         scene.done(words).await;
@@ -161,7 +162,7 @@ async fn whatever_it_is_called_it_moves_back_and_to_the_end() {
         "cutover --to write-new --yes --old-writes-stopped",
         "contract --yes",
     ] {
-        // The first state file is the record of what was rolled back.
+        // The first state file belongs to the migration that was rolled back, so use another one.
         scene.done(&format!("{words} --state again.db")).await;
     }
     assert_are(&scene, all_moved(&before, true), "contract").await;

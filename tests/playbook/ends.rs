@@ -1,5 +1,5 @@
-//! A process that dies between the last commit of a phase and the line of the history that says so: the next command puts
-//! that on record, and goes on with what it is for.
+//! A process dies after the last commit of a phase, but before the history records that the phase is complete. The next
+//! command records that, and continues with its own work.
 
 use backfill::internals::state::sqlite::StateFile;
 use serde_json::Value as Json;
@@ -11,13 +11,13 @@ async fn scene() -> Scene {
     Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// The history, as it is written.
+/// The history as the state file holds it.
 fn history(scene: &Scene) -> Vec<Json> {
     let records = StateFile::open(&scene.state_path()).unwrap().events().unwrap();
     records.into_iter().map(|record| serde_json::from_str(&record.event).unwrap()).collect()
 }
 
-/// Makes the state file what it is where the process died before this line, the last of its kind, was written.
+/// Restores the state file to just before the last event of this kind was written, as if the process had died there.
 fn died_before(scene: &Scene, kind: &str, phase: &str) {
     let is = |event: &Json| event["type"] == kind && (phase.is_empty() || event["phase"] == phase);
     let at = history(scene).iter().rposition(is).unwrap_or_else(|| panic!("no {kind} {phase}"));
@@ -30,9 +30,10 @@ fn begun(scene: &Scene, phase: &str) -> usize {
     history(scene).iter().filter(|event| event["type"] == "phase_begun" && event["phase"] == phase).count()
 }
 
-/// Another pass is made, although the one before was complete and not on record; a run is only put on record.
+/// `run --again` makes another pass, although the completion of the earlier one was not recorded. `run` only records
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_expand() {
+async fn dying_before_the_end_of_expand_is_recorded() {
     let scene = scene().await;
     for words in ["cutover --to dual-write --yes", "run --yes"] {
         scene.done(words).await;
@@ -61,9 +62,9 @@ async fn of_expand() {
     scene.done("verify --all").await;
 }
 
-/// A verification whose end is not recorded does not open the gate: `verify` has to be run again.
+/// A verification whose end is not recorded does not open the gate. The operator must run `verify` again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_verify_contract_and_the_way_back() {
+async fn dying_before_the_end_of_verify_contract_or_old_from_new_is_recorded() {
     let scene = scene().await;
     for words in ["cutover --to dual-write --yes", "run --yes", "verify --all"] {
         scene.done(words).await;
@@ -76,7 +77,8 @@ async fn of_verify_contract_and_the_way_back() {
         scene.done(words).await;
     }
 
-    // Back from new-only writes; killed while it verifies, and taken back to where old had just been made equal new.
+    // Go back from new-only writes and kill the command while it verifies. Remove the event that says the old values
+    // were made equal to the new ones.
     scene.slow_pages(Some(std::time::Duration::from_millis(300)));
     let running = crate::harness::tool::Running::start(scene.command("cutover --back"));
     while !history(&scene).iter().any(|event| event["type"] == "phase_complete" && event["phase"] == "old_from_new") {
@@ -87,7 +89,7 @@ async fn of_verify_contract_and_the_way_back() {
     scene.slow_pages(None);
     died_before(&scene, "phase_complete", "old_from_new");
     scene.done("cutover --back").await;
-    assert_eq!(begun(&scene, "old_from_new"), 1, "it was only put on record");
+    assert_eq!(begun(&scene, "old_from_new"), 1, "the completion is only recorded");
 
     for words in ["cutover --to read-new --yes", "cutover --to write-new --yes"] {
         scene.done(words).await;
@@ -105,7 +107,7 @@ async fn of_verify_contract_and_the_way_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_rollback() {
+async fn dying_before_the_end_of_rollback_is_recorded() {
     let scene = scene().await;
     let before = scene.dump().await;
     for words in ["cutover --to dual-write --yes", "run --yes", "rollback --yes"] {

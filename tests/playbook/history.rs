@@ -1,20 +1,21 @@
-//! What an application did to one item, and what a read of it may return then.
+//! What an application did to one item, and what a read of the item may return.
 //!
-//! Requests take their effect at some instant between their beginning and their end. A read is right if there is an order
-//! of all requests that agrees with all their times, in which it returns what was written last before it. So a write is
-//! outdated for a read where another one took its effect for certain before the read began, and began itself after the
-//! outdated one had taken its effect for certain: because it had ended by then, or because somebody had read its value.
+//! A request takes effect at some instant between its beginning and its end. A read is correct if all requests can be
+//! put in an order that fits their times, and in which the read returns the last write before it. So a read must not
+//! return a write that another write has certainly replaced. That is the case if the other write certainly took effect
+//! before the read began, and if it began after the first one had certainly taken effect: the first one had ended, or a
+//! read had returned its value.
 
 use std::time::Instant;
 
-/// What an item has of the value that moves.
+/// The content of an item, as far as the moved value is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// There is no item.
+    /// The item does not exist.
     Gone,
-    /// There is one, without a value.
+    /// The item exists, without a value.
     Without,
-    /// This value; no two writes of an item write the same.
+    /// This value. No two writes to an item write the same value.
     Value(u64),
 }
 
@@ -25,7 +26,7 @@ pub(crate) struct History {
     values: u64,
 }
 
-/// A write, by its place in the history.
+/// A write, as its index in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriteId(usize);
 
@@ -33,14 +34,14 @@ pub(crate) struct WriteId(usize);
 struct Write {
     content: Content,
     began: Instant,
-    /// By when it had taken its effect; none where that is not known.
+    /// The time by which it certainly took effect. `None` if that is unknown.
     effective: Option<Instant>,
-    /// Its condition did not hold: it never takes effect.
+    /// Its condition failed, so it never takes effect.
     refused: bool,
 }
 
 impl History {
-    /// Of an item as it was found. Its values are counted on from there.
+    /// The history of an item with this initial content. New values count on from there.
     pub(crate) fn of(content: Content) -> History {
         let now = Instant::now();
         let first = Write { content, began: now, effective: Some(now), refused: false };
@@ -48,39 +49,39 @@ impl History {
         History { writes: vec![first], values }
     }
 
-    /// A value that no write had before.
+    /// A value that no earlier write has written.
     pub(crate) fn fresh(&mut self) -> Content {
         self.values += 1;
         Content::Value(self.values)
     }
 
-    /// A write is about to be sent.
+    /// Records a write that is about to be sent.
     pub(crate) fn begin(&mut self, content: Content) -> WriteId {
         self.writes.push(Write { content, began: Instant::now(), effective: None, refused: false });
         WriteId(self.writes.len() - 1)
     }
 
-    /// It was answered at this time: it was done.
+    /// Records that the write succeeded. Its answer came at this time.
     pub(crate) fn done(&mut self, id: WriteId, at: Instant) {
         let effective = &mut self.writes[id.0].effective;
         *effective = Some(effective.map_or(at, |before| before.min(at)));
     }
 
-    /// It was refused: it was not done, and will not be.
+    /// Records that the write was refused. It never takes effect.
     pub(crate) fn refused(&mut self, id: WriteId) {
         self.writes[id.0].refused = true;
     }
 
-    /// Somebody read this; says what is wrong with it, if anything is.
+    /// Records a read of this content. Returns an error if the content is impossible.
     pub(crate) fn read(&mut self, content: Content, began: Instant, ended: Instant) -> Result<(), String> {
         let fits = |w: &Write| w.content == content && !w.refused && w.began < ended;
         let found = (0..self.writes.len()).filter(|n| fits(&self.writes[*n])).collect::<Vec<_>>();
         if found.is_empty() {
-            return Err(format!("{content:?} was read, and nobody wrote that"));
+            return Err(format!("{content:?} was read, but nobody wrote it"));
         }
         let Some(read) = found.into_iter().find(|n| self.outdated_by(&self.writes[*n], began).is_none()) else {
             let last = self.possible(began, ended);
-            return Err(format!("{content:?} was read, where it could only be one of {last:?}"));
+            return Err(format!("{content:?} was read, but the only possible contents are {last:?}"));
         };
         if matches!(content, Content::Value(_)) {
             self.done(WriteId(read), ended);
@@ -88,13 +89,13 @@ impl History {
         Ok(())
     }
 
-    /// What a read of this time may return.
+    /// The contents that a read between these times may return.
     pub(crate) fn possible(&self, began: Instant, ended: Instant) -> Vec<Content> {
         let may = |w: &&Write| !w.refused && w.began < ended && self.outdated_by(w, began).is_none();
         self.writes.iter().filter(may).map(|w| w.content).collect()
     }
 
-    /// A write that outdates this one for whoever reads after this time.
+    /// A write that has certainly replaced this one for a read that begins at this time.
     fn outdated_by(&self, old: &Write, reading: Instant) -> Option<&Write> {
         let after = |w: &&Write| old.effective.is_some_and(|effective| effective < w.began);
         let before_read = |w: &&Write| !w.refused && w.effective.is_some_and(|effective| effective < reading);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_last_is_read_and_nothing_older() {
+    fn only_the_last_write_may_be_read() {
         let mut history = History::of(Value(1));
         read(&mut history, Value(1)).unwrap();
         write(&mut history, Value(3));
@@ -132,19 +133,20 @@ mod tests {
         write(&mut history, Gone);
         read(&mut history, Without).unwrap_err();
         read(&mut history, Gone).unwrap();
-        // It is there again, without a value: as it was once before.
+        // The item exists again without a value, as it did once before.
         write(&mut history, Without);
         read(&mut history, Without).unwrap();
     }
 
     #[test]
-    fn what_overlaps_comes_in_either_order() {
+    fn overlapping_writes_may_take_effect_in_either_order() {
         let mut history = History::of(Value(1));
-        let (one, other) = (history.begin(Value(2)), history.begin(Value(3)));
+        let one = history.begin(Value(2));
+        let other = history.begin(Value(3));
         for value in [Value(1), Value(3)] {
             read(&mut history, value).unwrap();
         }
-        // Somebody has seen 3 in place of 1.
+        // A read has returned 3, so 1 is no longer possible.
         read(&mut history, Value(1)).unwrap_err();
         history.done(one, Instant::now());
         history.done(other, Instant::now());
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_without_a_reply_may_come_at_any_time_and_a_refused_one_never() {
+    fn a_write_without_a_reply_may_take_effect_at_any_time_and_a_refused_one_never() {
         let mut history = History::of(Value(1));
         let _lost = history.begin(Value(2));
         let refused = history.begin(Value(3));

@@ -1,7 +1,7 @@
-//! Every command, killed at random moments and given again, comes to the same end. At every kill each value is in its item
-//! or in the journal.
+//! Every command, killed at random moments and rerun, reaches the same end. At every kill, each value is in its item or
+//! in the journal.
 //!
-//! Where the kills fall is drawn from a seed that is printed; `BACKFILL_TEST_SEED` sets it.
+//! A random seed decides the moments of the kills. The test prints it, and `BACKFILL_TEST_SEED` sets it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use crate::harness::{Bed, bytes_of, key_of, to_sdk, value_to_sdk};
 use crate::quiet::{EVERY_KIND, every_shape};
 use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
 
-/// Of each command.
+/// The maximum number of kills of each command.
 const KILLS: u32 = 4;
 
-/// A page's time: a phase over some hundred items lasts for two seconds or so.
+/// The time that each page takes. A phase over some hundred items takes about two seconds.
 const PAGE: Duration = Duration::from_millis(250);
 
-/// Forward to the end, with the application at work.
+/// Runs the whole migration next to a running application.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forward_under_kills() {
+async fn a_killed_migration_completes() {
     let mut rng = seeded();
     let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
     let mut app = scene.application(Habit::Obedient).await;
@@ -47,26 +47,26 @@ async fn forward_under_kills() {
         let ran = scene.killed(words, KILLS, &mut rng, &app, &mut killed).await;
         assert_eq!(ran.code, 0, "{words}: {:.6000}", ran.said());
         app.works(50).await;
-        app.is_content(words);
+        app.assert_no_wrong_reads(words);
     }
     println!("  {killed} kills; {:?}", app.stop().await);
     // The first attempt at each command is always killed.
     assert!(killed >= 7, "only {killed} kills");
-    app.is_content("in the end");
-    app.left(&scene.dump().await, NEW);
+    app.assert_no_wrong_reads("in the end");
+    app.assert_only_at(&scene.dump().await, NEW);
 }
 
-/// A run that is killed again and again beside live writers of both attributes. Writes of its dead processes still arrive,
-/// and live writers write, create or delete the very items that it is about to write. In the end every item has the
-/// application's last value at both names, and those that it deleted are gone.
+/// A run is killed repeatedly next to live writers of both attributes. Writes of its dead processes still arrive, and
+/// live writers write, create or delete the items that it is about to write. In the end every item has the
+/// application's last value in both attributes, and the items that the application deleted are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_under_kills_loses_no_live_write() {
+async fn a_killed_run_loses_no_live_write() {
     let mut rng = seeded();
     let scene = Scene::flagged(Bed::start(), items(700), "", &format!("{MOVE}{QUICKLY}")).await;
     let mut app = scene.application(Habit::Obedient).await;
     scene.done("cutover --to dual-write --yes").await;
     scene.bed.front().reset_tally();
-    // The application goes past this layer.
+    // The application does not send its requests through the front server, so these faults do not apply to it.
     let hints = app.hints();
     scene.bed.front().set_faults(Some(Arc::new(move |request| {
         if request.operation != "UpdateItem" || request.operation_sequence.is_multiple_of(3) {
@@ -77,9 +77,11 @@ async fn a_run_under_kills_loses_no_live_write() {
         Fault::Delay(Duration::from_millis(request.operation_sequence % 100))
     })));
     let updates = || scene.bed.front().tally().operation("UpdateItem");
-    let (enough, mut killed) = (scene.bed.sized(6, 2), 0);
+    let enough = scene.bed.sized(6, 2);
+    let mut killed = 0;
     while killed < enough {
-        let (mut running, goal) = (Running::start(scene.command("run --yes")), updates().requests + rng.u64(1..60));
+        let mut running = Running::start(scene.command("run --yes"));
+        let goal = updates().requests + rng.u64(1..60);
         while updates().requests < goal && !running.has_ended() {
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
@@ -90,25 +92,26 @@ async fn a_run_under_kills_loses_no_live_write() {
             break;
         }
         killed += 1;
-        scene.nothing_is_lost(&app).await;
-        app.is_content("behind a kill");
+        scene.assert_nothing_lost(&app).await;
+        app.assert_no_wrong_reads("after a kill");
     }
     scene.done("run --yes").await;
-    let (figures, updates) = (app.stop().await, updates());
+    let figures = app.stop().await;
+    let updates = updates();
     let raced = updates.errors.get(&(400, "ConditionalCheckFailedException".to_owned())).copied().unwrap_or(0);
-    println!("  {killed} kills; {} writes of the tool, {raced} met a changed item; {figures:?}", updates.requests);
+    println!("  {killed} kills; {} writes of the tool, {raced} found a changed item; {figures:?}", updates.requests);
     assert!(2 * killed >= enough, "too few kills: {killed}");
     assert!(raced >= scene.bed.sized(10, 1), "too few races: {raced}");
     for kind in [Kind::Write, Kind::Remove, Kind::Insert, Kind::Delete] {
         assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
     }
-    app.is_content("in the end");
-    app.left_both(&scene.dump().await);
+    app.assert_no_wrong_reads("in the end");
+    app.assert_equal_in_both(&scene.dump().await);
 }
 
-/// Readers back during dual writes; and from new-only writes the whole way back, with the application at work.
+/// Moves readers back during dual writes, and later rolls back from new-only writes, next to a running application.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn back_under_kills() {
+async fn killed_commands_go_back_completely() {
     let mut rng = seeded();
     let scene = Scene::flagged(Bed::start(), items(200), "", &format!("{MOVE}{QUICKLY}")).await;
     let mut app = scene.application(Habit::Obedient).await;
@@ -119,7 +122,8 @@ async fn back_under_kills() {
     let mut killed = 0;
     let back = scene.killed("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(back.code, 0, "{}", back.said());
-    // A stage, and no more, however often it was given: unless it was given again after it had come to its end.
+    // However often it is killed and rerun, it goes back one stage. It may go back another one only if it is rerun
+    // after it has completed.
     let flag = scene.flag().await;
     assert_eq!(flag.read, ReadFrom::Old);
     println!("  {flag}");
@@ -136,11 +140,11 @@ async fn back_under_kills() {
     println!("  {killed} kills; {:?}", app.stop().await);
     // The first attempt at each of the two commands is always killed.
     assert!(killed >= 2, "only {killed} kills");
-    app.is_content("in the end");
-    app.left(&scene.dump().await, OLD);
+    app.assert_no_wrong_reads("in the end");
+    app.assert_only_at(&scene.dump().await, OLD);
 }
 
-/// What every item of a quiet table had before is in it, or in the journal.
+/// Checks that each value that an item of a quiet table had before is still in the item, or in the journal.
 async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) {
     let now = scene.dump().await;
     for (key, item) in before {
@@ -157,7 +161,7 @@ async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) 
     }
 }
 
-/// The values in a value that have none in them; that there is an empty document is none.
+/// The scalar and set values inside a value. An empty document has none.
 fn leaves_of(value: &Value) -> Vec<String> {
     match value {
         Value::M(map) => map.values().flat_map(leaves_of).collect(),
@@ -166,11 +170,12 @@ fn leaves_of(value: &Value) -> Vec<String> {
     }
 }
 
-/// A plan of every kind of change on a quiet table: these commands, and then those, with and without kills.
-async fn same_end(migration: &str, first: &[&str], then: &[&str]) {
+/// Runs a plan with every kind of change on a quiet table: the commands `first`, and after them the commands `then`
+/// with and without kills. Both must give the same exit codes and tables.
+async fn assert_same_end(migration: &str, first: &[&str], then: &[&str]) {
     let mut rng = seeded();
     let (steady, killed) =
-        tokio::join!(ends(migration, first, then, None), ends(migration, first, then, Some(&mut rng)));
+        tokio::join!(outcomes(migration, first, then, None), outcomes(migration, first, then, Some(&mut rng)));
     for ((words, code, table), (_, steady_code, steady_table)) in killed.iter().zip(&steady) {
         assert_eq!(code, steady_code, "{migration} {words}");
         let differs: Vec<_> = table.iter().filter(|(key, item)| steady_table.get(*key) != Some(item)).collect();
@@ -178,25 +183,28 @@ async fn same_end(migration: &str, first: &[&str], then: &[&str]) {
     }
 }
 
-/// With the time of now, where one is to be stated.
-fn given(words: &str) -> String {
+/// The command with the current time in place of `NOW`.
+fn with_current_time(words: &str) -> String {
     words.replace("NOW", &jiff::Timestamp::now().to_string())
 }
 
-/// Whether these commands state what a flag would prove.
-fn stated(commands: &[&str]) -> bool {
+/// Whether these commands confirm facts that a flag would prove.
+fn confirms_facts(commands: &[&str]) -> bool {
     commands.iter().any(|words| words.contains("--readers"))
 }
 
-/// A command, its exit code, and the table behind it.
+/// A command, its exit code, and the table after it.
 type End = (String, i32, BTreeMap<String, String>);
 
-async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&mut Rng>) -> Vec<End> {
-    let (shapes, rest) = (every_shape(240), format!("{EVERY_KIND}{QUICKLY}"));
-    let scene = match (migration.contains("in-place"), stated(then)) {
+async fn outcomes(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&mut Rng>) -> Vec<End> {
+    let shapes = every_shape(240);
+    let rest = format!("{EVERY_KIND}{QUICKLY}");
+    let scene = match (migration.contains("in-place"), confirms_facts(then)) {
         (false, false) => Scene::flagged(Bed::start(), shapes, migration, &rest).await,
-        (true, _) => Scene::stated(Bed::start(), shapes, migration, &rest).await,
-        (_, true) => Scene::stated(Bed::start(), shapes, migration, &format!("{rest}[cutover]\nsoak = \"0s\"\n")).await,
+        (true, _) => Scene::unflagged(Bed::start(), shapes, migration, &rest).await,
+        (_, true) => {
+            Scene::unflagged(Bed::start(), shapes, migration, &format!("{rest}[cutover]\nsoak = \"0s\"\n")).await
+        }
     };
     let mut before = scene.dump().await;
     for words in first {
@@ -206,11 +214,12 @@ async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&m
         }
     }
     scene.slow_pages(rng.is_some().then_some(PAGE));
-    let (mut ends, mut killed) = (Vec::new(), 0);
+    let mut ends = Vec::new();
+    let mut killed = 0;
     for words in then {
         let mut ran = None;
         for attempt in 0..rng.as_ref().map_or(0, |_| KILLS) {
-            ran = scene.kill_once(&given(words), attempt, rng.as_deref_mut().unwrap()).await;
+            ran = scene.kill_once(&with_current_time(words), attempt, rng.as_deref_mut().unwrap()).await;
             if ran.is_some() {
                 break;
             }
@@ -219,7 +228,7 @@ async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&m
         }
         let ran = match ran {
             Some(ran) => ran,
-            None => scene.give(&given(words)).await,
+            None => scene.give(&with_current_time(words)).await,
         };
         every_value_has_a_copy(&scene, &before).await;
         let table = scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item)));
@@ -230,10 +239,10 @@ async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&m
     ends
 }
 
-/// Not a command: an application writes the new attribute alone, of some items.
+/// Not a command: an application writes only the new attribute of some items.
 const SOME_NEW: &str = "(some new values)";
 
-/// It goes on from there: what was at the new name before is the application's own to lose.
+/// This also updates `items`, because the application may overwrite new values without a copy.
 async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     for (n, item) in items.values_mut().enumerate().filter(|(n, _)| n % 3 == 0) {
         let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #new = :new");
@@ -250,7 +259,7 @@ async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     }
 }
 
-/// From dual writes to new-only writes, of some items.
+/// From dual writes to new-only writes of some items.
 const WRITE_NEW: [&str; 7] = [
     "cutover --to dual-write --yes",
     "run --yes",
@@ -263,29 +272,29 @@ const WRITE_NEW: [&str; 7] = [
 
 /// "Every command, killed at random moments, resumes to the same end."
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_under_kills_ends_as_without() {
-    Box::pin(same_end("on_existing = \"overwrite\"", &WRITE_NEW, &["contract --yes"])).await;
+async fn a_killed_contract_gives_the_same_result() {
+    Box::pin(assert_same_end("on_existing = \"overwrite\"", &WRITE_NEW, &["contract --yes"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rollback_from_new_only_writes_under_kills_ends_as_without() {
-    Box::pin(same_end("", &WRITE_NEW, &["rollback --yes"])).await;
+async fn a_killed_rollback_from_new_only_writes_gives_the_same_result() {
+    Box::pin(assert_same_end("", &WRITE_NEW, &["rollback --yes"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repair_and_rollback_under_kills_end_as_without() {
-    Box::pin(same_end("", &[], &["run --yes", "verify --all --repair --yes", "rollback --yes"])).await;
+async fn a_killed_repair_and_rollback_give_the_same_result() {
+    Box::pin(assert_same_end("", &[], &["run --yes", "verify --all --repair --yes", "rollback --yes"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_place_under_kills_ends_as_without() {
+async fn a_killed_in_place_migration_gives_the_same_result() {
     let migration = "strategy = \"in-place\"\non_existing = \"overwrite\"";
-    Box::pin(same_end(migration, &[], &["run --yes", "verify --all", "rollback --yes"])).await;
+    Box::pin(assert_same_end(migration, &[], &["run --yes", "verify --all", "rollback --yes"])).await;
 }
 
-/// A plan without a flag, forward to the end.
+/// A plan without a flag, to its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_stated_under_kills_ends_as_without() {
+async fn killed_commands_without_a_flag_give_the_same_result() {
     let then = [
         "cutover --to dual-write --yes --dual-writes-since 2026-01-01T00:00:00Z",
         "run --yes",
@@ -295,12 +304,12 @@ async fn what_is_stated_under_kills_ends_as_without() {
         "cutover --to write-new --yes --old-writes-stopped",
         "contract --yes",
     ];
-    Box::pin(same_end("on_existing = \"overwrite\"", &[], &then)).await;
+    Box::pin(assert_same_end("on_existing = \"overwrite\"", &[], &then)).await;
 }
 
-/// And back, from where only new values are written.
+/// A plan without a flag, back from new-only writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_stated_on_the_way_back_under_kills_ends_as_without() {
+async fn a_killed_rollback_without_a_flag_gives_the_same_result() {
     let then = [
         "cutover --to read-new --yes --readers-moved",
         "cutover --to write-new --yes --old-writes-stopped",
@@ -312,12 +321,13 @@ async fn what_is_stated_on_the_way_back_under_kills_ends_as_without() {
         "verify --all --repair --yes",
         "verify --all",
     ];
-    Box::pin(same_end("", &first, &then)).await;
+    Box::pin(assert_same_end("", &first, &then)).await;
 }
 
-/// Items that became too large, and are small again: each is tried until it is settled, once.
+/// Some items were too large to change and have become small again. `failures retry` retries each until it is settled,
+/// and settles each once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_under_kills_settles_every_failure() {
+async fn a_killed_retry_settles_every_failure() {
     let mut rng = seeded();
     let large = |n: u64, size: usize| {
         let mut one = crate::harness::tool::item(&format!("LARGE#{n}"), "x", []);
@@ -333,7 +343,7 @@ async fn a_retry_under_kills_settles_every_failure() {
         put.set_item(Some(to_sdk(&large(n, 10)))).send().await.unwrap();
     }
     let before = scene.dump().await;
-    // Each of the forty takes two requests, one after the other.
+    // Each of the forty items takes two requests, one after the other.
     let updates = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&updates);
     scene.bed.front().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
@@ -349,7 +359,7 @@ async fn a_retry_under_kills_settles_every_failure() {
         let until = updates.load(Relaxed) + rng.u64(1..40);
         let due = async {
             let began = Instant::now();
-            // One that has little left to do ends before.
+            // A retry with little left to do ends before it reaches `until`.
             while updates.load(Relaxed) < until && began.elapsed() < Duration::from_secs(3) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -360,13 +370,13 @@ async fn a_retry_under_kills_settles_every_failure() {
         }
         killed += 1;
         every_value_has_a_copy(&scene, &before).await;
-        // What is settled stays so.
+        // Settled items stay settled.
         let now: BTreeSet<String> = moved(&scene).await;
         assert!(settled.is_subset(&now), "{settled:?} {now:?}");
         settled = now;
     }
     scene.done("failures retry").await;
-    println!("  {killed} kills, {} settled under them", settled.len());
+    println!("  {killed} kills, {} settled before the last kill", settled.len());
     assert!(killed > 0, "no kills");
     let end = scene.dump().await;
     for (key, mut item) in before {
@@ -378,7 +388,7 @@ async fn a_retry_under_kills_settles_every_failure() {
     scene.done("verify --all").await;
 }
 
-/// Items whose new attribute is there.
+/// The keys of the items that have the new attribute.
 async fn moved(scene: &Scene) -> BTreeSet<String> {
     scene.dump().await.into_iter().filter(|(_, item)| item.contains_key(NEW)).map(|(key, _)| key).collect()
 }

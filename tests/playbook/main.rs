@@ -1,8 +1,9 @@
-//! The whole life of a migration, with an application beside it that obeys the flag, as docs/flag.md tells it to.
+//! The whole life of a migration, next to an application that obeys the flag as docs/flag.md requires.
 //!
-//! The application ([`app`]) checks every read on the spot: it never returns a value that is older than the last write
-//! which was complete before it began, nor older than one that was read before ([`history`]). [`by_hand`] shows that this
-//! finds what is wrong, with a flag that the test moves itself; the other modules drive the real binary.
+//! The application ([`app`]) checks every read immediately. A read must not return a value older than the last write
+//! that completed before the read began, and no value older than one that an earlier read returned ([`history`]).
+//! [`by_hand`] shows that these checks find errors: there the test itself moves the flag. The other modules run the
+//! real binary.
 #![cfg(feature = "local")]
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 

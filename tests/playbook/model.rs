@@ -1,24 +1,26 @@
 //! The whole playbook against an application, explored exhaustively: one item, the flag, the migration's state, a tool
-//! that is killed anywhere, two application instances that obey the flag with stale caches, and an operator who gives
-//! every command at any time.
+//! that can be killed anywhere, two application instances that obey the flag with stale caches, and an operator who
+//! runs every command at any time.
 //!
-//! The flag, the state and every decision are the real ones ([`backfill::internals::cutover::Flag`], [`backfill::internals::playbook`]); what a
-//! phase does to the item is written down in `model/sweep.rs`, guarded write by guarded write, and held against the tool's
-//! own decisions in `model/table.rs`.
+//! The flag, the state and every decision are the real ones ([`backfill::internals::cutover::Flag`],
+//! [`backfill::internals::playbook`]). `model/sweep.rs` describes what a phase does to the item, guarded write by
+//! guarded write. `model/table.rs` compares that with the tool's own decisions.
 //!
-//! **Process.** Between two steps a command knows nothing that is not durable. So there is no running command in the
-//! model: each step of the tool is some command that the operator gives then, which covers every kill between steps, every
-//! command that is given again, and every other command given in its place. Within a sweep the image that was read is what
-//! a kill loses.
+//! **Process.** Between two steps, a command knows only what is durable. So the model has no running commands: each
+//! step of the tool is a step of some command that the operator runs at that time. That covers every kill between
+//! steps, every rerun of a command, and every other command that the operator may run instead. During a pass, a kill
+//! loses the image that the pass has read.
 //!
-//! **Time.** The cache is one second, and so is the soak. All that the rules compare is which of two times is earlier, and
-//! whether they are a second apart: times are replaced by their ranks, which keeps the model finite.
+//! **Time.** The cache time is one second, and so is the soak. The rules only compare which of two times is earlier,
+//! and whether they are a second apart. So the model replaces times by their ranks, which keeps it finite.
 //!
-//! **Clocks.** `--back` comes from another host, whose clock is three seconds, three caches, ahead of the first one's or
-//! behind it. No wait is longer than the cache, and none too short: a host measures it from when it first saw what the flag
-//! says. A tool that compares the flag's times with its own clock is found.
+//! **Clocks.** `--back` comes from another host. Its clock is three seconds (three cache times) ahead of the first
+//! host's clock, or behind it. No wait may be longer than the cache time, and none may be too short: a host measures a
+//! wait from the moment when it first saw the current flag. The model finds a tool that compares the flag's times with
+//! its own clock.
 //!
-//! **Reads** are no action: in every state, what each instance would read must be what the application wrote last.
+//! **Reads** are not actions. Instead, in every state, each instance would have to read what the application wrote
+//! last.
 
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
@@ -32,7 +34,7 @@ use std::collections::HashMap;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use system::{Action, Mistake, System, Tool};
 
-/// A sound tool, and an application that writes or deletes so many times in all.
+/// A tool without mistakes, and an application that writes or deletes at most `writes` times.
 fn sound(writes: u8) -> Tool {
     Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3 }
 }
@@ -46,15 +48,15 @@ fn no_read_is_stale_and_no_value_is_lost() {
     assert!(checker.unique_state_count() > 100_000, "{} states are too few", checker.unique_state_count());
 }
 
-/// What the rule was: by a clock that is ahead of the flag's, the wait is over too early.
+/// A former rule: a clock that is ahead of the flag's clock ends the wait too early.
 #[test]
 fn a_wait_by_the_flags_time_is_found() {
     let mistake = Some(Mistake::WaitByTheFlagsTime);
     discovered_in(Tool { mistake, skew: -3, ..sound(1) }, system::FRESH);
 }
 
-/// An operator who goes past every closed gate may let readers see stale values, and loses none. The application only
-/// reads: with one write as well it held for 898,581 states, which takes too long here.
+/// An operator who forces every closed gate may let readers see stale values, but loses none. The application only
+/// reads. With one write as well, the property held for 898,581 states, which takes too long here.
 #[test]
 fn force_loses_no_value() {
     let checker = Tool { force: true, ..sound(0) }.checker().spawn_bfs().join();
@@ -70,7 +72,7 @@ fn discovered_in(model: Tool, property: &'static str) {
     let mistake = model.mistake;
     let checker = model.checker().finish_when(HasDiscoveries::AllOf([property].into())).spawn_bfs().join();
     println!("{mistake:?}: {} states", checker.unique_state_count());
-    let path = checker.discovery(property).expect("the mistake is found");
+    let path = checker.discovery(property).expect("the model did not find the mistake");
     println!("{}", path.into_actions().iter().map(|action| format!("{action:?}")).collect::<Vec<_>>().join("\n"));
 }
 
@@ -89,29 +91,30 @@ fn going_back_to_stale_values_is_found() {
     discovered(Mistake::BackWhileStale, system::FRESH);
 }
 
-/// What the rule was before the model had its say.
+/// Two former rules, which the model showed to be wrong.
 #[test]
 fn leaving_items_alone_that_had_no_old_value_is_found() {
-    discovered(Mistake::LeaveThereBefore, system::FRESH);
-    discovered(Mistake::LeaveAsBefore, system::FRESH);
+    discovered(Mistake::SkipPreexisting, system::FRESH);
+    discovered(Mistake::SkipPreexistingValue, system::FRESH);
 }
 
-/// Where a plan lets an item differ at the gate, an old value may be alone behind it: written before dual writes, and behind
-/// the pass. Readers of the new attribute miss it; making old equal new does not take it away.
+/// If a plan lets an item differ at the gate, an item may have only an old value after it: one that was written before
+/// dual writes and behind the scan position. Readers of the new attribute do not see that value. Making old values
+/// equal to new ones must not remove it.
 #[test]
-fn an_old_value_that_is_alone_stays() {
+fn an_old_value_without_a_new_one_stays() {
     let checker = Tool { max_mismatch: 1, ..sound(1) }.checker().spawn_bfs().join();
     println!("{} states, depth {}", checker.unique_state_count(), checker.max_depth());
     checker.assert_properties();
-    discovered_in(Tool { mistake: Some(Mistake::RemoveOldAlone), max_mismatch: 1, ..sound(1) }, system::STAYS);
+    discovered_in(Tool { mistake: Some(Mistake::RemoveOldWithoutNew), max_mismatch: 1, ..sound(1) }, system::STAYS);
 }
 
-/// From every state `rollback` alone comes to its end, without the application's help, and from `contracting` on
-/// `contract` does.
+/// From every state, `rollback` alone reaches its end without the application's help. From `contracting` on, `contract`
+/// does.
 /// RUNBOOK: "can finish from every state before `contract`, even after a kill at any moment"
 #[test]
-fn every_state_has_a_way_on() {
-    // The clock of the other host is behind; elsewhere it is ahead.
+fn every_state_can_be_finished() {
+    // Here the clock of the other host is behind. In the other tests it is ahead.
     let model = Tool { skew: -3, ..sound(1) };
     let graph = Graph::of(&model);
     println!("{} states", graph.states.len());
@@ -121,11 +124,11 @@ fn every_state_has_a_way_on() {
     }
     for goal in [system::ROLLBACK, system::CONTRACT] {
         let stuck = graph.cannot_reach(&model, goal);
-        assert!(stuck.is_empty(), "{} states have no way on by {goal:?}, for instance {:#?}", stuck.len(), stuck[0]);
+        assert!(stuck.is_empty(), "{} states cannot finish with {goal:?}, for instance {:#?}", stuck.len(), stuck[0]);
     }
 }
 
-/// All states, and the edges that need nobody but the tool.
+/// All states, and the edges between them.
 struct Graph {
     states: Vec<System>,
     edges: Vec<(usize, usize, Action)>,
@@ -158,7 +161,7 @@ impl Graph {
         graph
     }
 
-    /// States that this goal is for, and from which it alone does not come to its end.
+    /// The states that this goal applies to, but from which it alone does not reach its end.
     fn cannot_reach(&self, model: &Tool, goal: backfill::internals::playbook::Goal) -> Vec<&System> {
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.states.len()];
         for (from, to, action) in &self.edges {
@@ -177,18 +180,23 @@ impl Graph {
                 }
             }
         }
-        let is_for = |state: &System| state.is_for(goal);
-        self.states.iter().zip(reaches).filter(|(state, reaches)| !reaches && is_for(state)).map(|(s, _)| s).collect()
+        let applies_to = |state: &System| state.applies_to(goal);
+        self.states
+            .iter()
+            .zip(reaches)
+            .filter(|(state, reaches)| !reaches && applies_to(state))
+            .map(|(s, _)| s)
+            .collect()
     }
 }
 
-/// What normalising drops is of no consequence: whatever happens next comes out the same with it and without it.
+/// Normalising a state drops nothing that matters: every later action has the same result with and without it.
 #[test]
-fn a_state_says_all_that_matters() {
+fn normalising_a_state_drops_nothing_that_matters() {
     let model = sound(0);
     let graph = Graph::of(&model);
     let mut compared = 0;
-    // Some of the edges: all of them take a minute, and say the same.
+    // Check only some of the edges. Checking all of them takes a minute and gives the same result.
     for (from, to, action) in graph.edges.iter().step_by(11) {
         let mut whole = model.after(&graph.states[*from], *action).unwrap();
         whole.instances.sort();

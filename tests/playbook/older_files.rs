@@ -1,4 +1,5 @@
-//! Files that earlier versions wrote (tests/fixtures): this version opens each of them and takes its migration to the end.
+//! Files that earlier versions wrote (tests/fixtures). This version opens each of them and takes its migration to the
+//! end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,12 +14,12 @@ use crate::harness::{Bed, client, dump};
 const OLD: &str = "email";
 const NEW: &str = "contact_email";
 
-/// More commands than any of these migrations has left.
+/// More commands than any of these migrations still needs.
 const STEPS: usize = 12;
 
 type Table = BTreeMap<String, Item>;
 
-/// A fixture: its table served from a copy, its state file and its plan.
+/// A fixture: a server for a copy of its table, its state file and its plan.
 struct World {
     dir: tempfile::TempDir,
     local: Local,
@@ -31,7 +32,7 @@ impl World {
         for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
         }
-        // What a test cannot wait for; no part of the plan's fingerprint.
+        // Shorten the times that a test cannot wait for. They are not part of the plan's fingerprint.
         let plan = std::fs::read_to_string(dir.path().join("plan.toml")).unwrap();
         let soak = if plan.contains("[cutover]") && !plan.contains("soak") { "soak = \"0s\"\n" } else { "" };
         let plan = plan.replace("write = 5\n", "write = 200\n") + soak;
@@ -42,7 +43,7 @@ impl World {
         world
     }
 
-    /// A killed command left its lease behind. Nobody renews it, but to see that takes a minute.
+    /// Removes the lease of a killed command. Otherwise the tool needs a minute to see that nobody renews it.
     async fn drop_lease(&self) {
         let id = AttributeValue::S("rename-email#lease".to_owned());
         let client = client(&self.local.endpoint());
@@ -67,11 +68,11 @@ impl World {
         ran.json()["playbook"].clone()
     }
 
-    /// Follows what `status` names as the next command until it names none, and gives every command that it followed.
+    /// Runs the next command that `status` names, until it names none. Returns all commands that it ran.
     async fn follows_next(&self) -> Vec<String> {
         let mut followed = Vec::new();
         while let Some(next) = self.status().await["next"].as_str().map(str::to_owned) {
-            assert!(followed.len() < STEPS, "no end after {followed:#?}");
+            assert!(followed.len() < STEPS, "no end after these commands: {followed:#?}");
             let words = next.strip_prefix("backfill ").unwrap().split_whitespace().map(str::to_owned);
             let yes = ["run", "cutover", "contract"].iter().any(|asks| next.starts_with(&format!("backfill {asks}")))
                 || next.contains(" --repair");
@@ -95,14 +96,15 @@ async fn sample(seed: u64) -> Table {
     dump(&client(&local.endpoint()), "shop").await
 }
 
-/// Every item has at the new name what it had at the old one (or at the new one, where readers had moved already or the
-/// old one was missing), and nothing at the old one.
+/// Checks that every item has, as its new attribute, its former old value, or its former new value if readers had
+/// already moved or the old one was missing. No item has the old attribute.
 fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     assert_eq!(after.len(), before.len(), "{name}");
     for (key, prior) in before {
         let mut is = after[key].clone();
         let mut expected = prior.clone();
-        let (old, new) = (expected.remove(OLD), expected.remove(NEW));
+        let old = expected.remove(OLD);
+        let new = expected.remove(NEW);
         let moved: Option<Value> = is.remove(NEW);
         assert!(moved == old || moved == new, "{name}: {key}: {moved:?} is neither {old:?} nor {new:?}");
         assert_eq!(moved.is_some(), old.is_some() || new.is_some(), "{name}: {key}");
@@ -113,9 +115,9 @@ fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     }
 }
 
-/// "Later versions open the state files of earlier ones": each goes on where it was, to the same end.
+/// Later versions open the state files of earlier ones. Each migration continues where it was, to the same end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_of_layout_1_go_on_to_their_end() {
+async fn migrations_of_layout_1_continue_to_their_end() {
     for (name, seed, also) in
         [("write-new", 8, &[][..]), ("killed-run", 2, &[]), ("forced", 6, &[]), ("overridden", 9, &["billing_email"])]
     {
@@ -126,7 +128,7 @@ async fn migrations_of_layout_1_go_on_to_their_end() {
     }
 }
 
-/// A rollback of what an earlier version wrote puts every item back as it was, but for what RUNBOOK excepts.
+/// A rollback of what an earlier version wrote restores every item, with the exceptions that RUNBOOK names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_of_layout_1_roll_back() {
     for (name, seed, words) in [
@@ -135,7 +137,8 @@ async fn migrations_of_layout_1_roll_back() {
         ("stated", 5, "rollback plan.toml --state state.db --yes --readers-back --new-writes-stopped"),
     ] {
         let world = World::open(name).await;
-        // Nobody has recorded which pairs were equal before: that is said wherever such items would be named.
+        // The earlier version did not record which pairs were equal before. Every output that would name such items
+        // says so.
         let foreseen = world.give("rollback plan.toml --dry-run --state state.db --output json").await.exits(0).json();
         assert_eq!(foreseen["not_as_before_unknown"], true, "{name}: {foreseen:#}");
         if name == "in-place" {
@@ -147,13 +150,14 @@ async fn migrations_of_layout_1_roll_back() {
             assert_eq!(last["not_as_before"]["unknown"], true, "{name}: {ran:#}");
         }
         assert!(world.status().await["next"].is_null(), "{name}");
-        let (mut after, before) = (world.table().await, sample(seed).await);
+        let mut after = world.table().await;
+        let before = sample(seed).await;
         for (key, prior) in before.iter().filter(|_| name != "in-place") {
             let is = after.get_mut(key).unwrap();
             match (prior.get(OLD), prior.get(NEW)) {
-                // Behind new-only writes, an item that had only a new attribute gets an old one.
+                // During new-only writes, an item that had only a new attribute gets an old one.
                 (None, Some(value)) if is.get(OLD) == Some(value) => is.remove(OLD),
-                // An equal pair that the first pass found behind dual writes may be theirs.
+                // An equal pair that the first pass found during dual writes may come from the dual writes.
                 (Some(old), Some(new)) if old == new && !is.contains_key(NEW) => is.insert(NEW.to_owned(), new.clone()),
                 _ => None,
             };

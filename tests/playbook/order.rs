@@ -1,5 +1,5 @@
-//! Commands out of order, and bad input: refused with what to do, and nothing is changed. The whole table of states and
-//! commands is in src/playbook; this is a walk through it with the real binary.
+//! Commands out of order, and bad input. The tool refuses them, names what to do, and changes nothing. The tests in
+//! src/playbook cover all states and commands. These tests try some of them with the real binary.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn scene() -> Scene {
     Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// Each of these commands is refused, names the next step, and changes nothing.
+/// Checks that the tool refuses each of these commands, names the next step, and changes nothing.
 async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
     let before = scene.dump().await;
     for (words, next) in commands {
@@ -36,7 +36,7 @@ pub(crate) fn edit(scene: &Scene, from: &str, to: &str) {
     std::fs::write(&scene.plan, text.replace(from, to)).unwrap();
 }
 
-/// "Every command out of order refuses with the next step's name."
+/// Every command refuses to run out of order, and names the next step.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_out_of_order_names_the_next_step() {
     let scene = scene().await;
@@ -67,15 +67,16 @@ async fn every_command_out_of_order_names_the_next_step() {
         &[(READ_NEW, "verify --all"), (WRITE_NEW, "verify --all"), ("contract --yes", "verify --all")],
     )
     .await;
-    // A sample opens no gate, unless the plan says so.
+    // A sampled verification opens no gate unless the plan accepts samples.
     scene.done("verify --sample 5").await;
     all_refused(&scene, "sampled", &[(READ_NEW, "verify --all")]).await;
 
     scene.done("verify --all").await;
-    let next = "cutover --to read-new";
-    all_refused(&scene, "verified", &[(WRITE_NEW, next), ("contract --yes", next)]).await;
+    let first = "cutover --to read-new --percent 10";
+    all_refused(&scene, "verified", &[(WRITE_NEW, first), ("contract --yes", first)]).await;
 
     scene.done("cutover --to read-new --percent 10 --yes").await;
+    let next = "cutover --to read-new";
     all_refused(
         &scene,
         "ten percent",
@@ -99,7 +100,7 @@ async fn every_command_out_of_order_names_the_next_step() {
         assert!(ran.said().contains("over"), "{words}: {}", ran.said());
     }
     scene.done("contract --yes").await;
-    // What is left is held against that; there is nothing to repair it from.
+    // Verification checks the remaining items against the contract. There is nothing to repair them from.
     let verify = scene.done("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
     scene.done("verify --sample 5").await;
@@ -112,9 +113,9 @@ async fn every_command_out_of_order_names_the_next_step() {
     scene.refused("rollback --yes", "status").await;
 }
 
-/// Behind a rollback nothing goes forward, and the same state file is no new beginning.
+/// After a rollback, no command continues the migration, and the same state file cannot begin a new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_goes_forward_after_a_rollback() {
+async fn no_command_continues_after_a_rollback() {
     let scene = scene().await;
     let before = scene.dump().await;
     for words in [DUAL_WRITE, "run --yes", "rollback --yes"] {
@@ -135,10 +136,10 @@ async fn nothing_goes_forward_after_a_rollback() {
     scene.done("rollback --yes").await;
 }
 
-/// "In-place plans end at verify, with rollback staying open; `cutover` and `contract` say so."
+/// In-place plans end with verification, and can still be rolled back. `cutover` and `contract` say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_place_there_is_no_cutover() {
-    let scene = Scene::stated(Bed::start(), items(30), "strategy = \"in-place\"", &format!("{MOVE}{QUICKLY}")).await;
+async fn an_in_place_plan_has_no_cutover() {
+    let scene = Scene::unflagged(Bed::start(), items(30), "strategy = \"in-place\"", &format!("{MOVE}{QUICKLY}")).await;
     let before = scene.dump().await;
     for words in ["run --yes", "verify --all"] {
         scene.done(words).await;
@@ -151,23 +152,23 @@ async fn in_place_there_is_no_cutover() {
     assert_eq!(scene.dump().await, before);
 }
 
-/// "Remove-only plans go to contract after `--readers-moved` and `--old-writes-stopped`."
+/// Plans that only remove attributes go directly to `contract`, with `--readers-moved` and `--old-writes-stopped`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_that_only_removes_goes_to_contract() {
     let rest = format!("[[change]]\nremove = \"old\"\n{QUICKLY}[cutover]\nsoak = \"1s\"\n");
-    let scene = Scene::stated(Bed::start(), items(30), "", &rest).await;
+    let scene = Scene::unflagged(Bed::start(), items(30), "", &rest).await;
     let next = "contract --readers-moved --old-writes-stopped";
     all_refused(&scene, "only removes", &[(DUAL_WRITE, next), ("verify --all", next)]).await;
     let run = scene.give("run --yes").await.exits(3);
     assert!(run.said().contains("backfill contract"), "{}", run.said());
-    // A refused command keeps nothing: what is stated alone is asked for again.
+    // A refused command records no confirmation. If only one is given, the tool asks for it again.
     all_refused(
         &scene,
-        "nothing stated",
+        "not all confirmed",
         &[("contract --yes", next), ("contract --yes --readers-moved", next), ("contract --yes", next)],
     )
     .await;
-    // But for the soak, which begins with what is stated.
+    // A refusal because of the soak is the exception, because the soak begins with the confirmations.
     let stated = "contract --yes --readers-moved --old-writes-stopped";
     all_refused(&scene, "not soaked", &[(stated, "contract"), ("contract --yes", "contract")]).await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -176,7 +177,7 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     assert_eq!(scene.journal("P#0000").await.len(), 1);
 }
 
-/// Bad input: contract before soak.
+/// Bad input: `contract` before the soak has ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_waits_for_the_soak() {
     let scene = scene().await;
@@ -190,9 +191,9 @@ async fn contract_waits_for_the_soak() {
     assert_eq!(scene.dump().await, before);
 }
 
-/// Bad input: no verify report, a stale one, one with mismatches, one of another plan.
+/// Bad input: no verification report, an expired report, a report with mismatches, a report of another plan.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_a_report_that_is_good_opens_the_gate() {
+async fn only_a_valid_report_opens_the_gate() {
     let scene = scene().await;
     for words in [DUAL_WRITE, "run --yes"] {
         scene.done(words).await;
@@ -206,20 +207,20 @@ async fn only_a_report_that_is_good_opens_the_gate() {
     assert!(said(scene.refused(READ_NEW, "verify --all").await).contains("max_age"));
     edit(&scene, "max_age = \"1s\"", "max_age = \"1h\"");
 
-    // Somebody writes the new attribute alone.
+    // Somebody writes only the new attribute.
     let put = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #n = :v");
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let put = put.key("pk", text("P#0000")).key("sk", text("x")).expression_attribute_names("#n", "new");
     put.expression_attribute_values(":v", text("S3CRET-77")).send().await.unwrap();
     scene.give("verify --all").await.exits(5);
     assert!(said(scene.refused(READ_NEW, "verify --all --repair").await).contains("1 "));
-    // Past it only with a reason, which stands in the flag.
+    // Only `--force` with a reason passes the gate. The flag records the reason.
     scene.done("cutover --to read-new --yes --force because").await;
     assert_eq!(scene.raw_flag().await.unwrap()["reason"], Value::S("because".into()));
     all_refused(&scene, "forced", &[(WRITE_NEW, "verify --all --repair")]).await;
     scene.done("cutover --back").await;
 
-    // Another plan: nothing of this migration is its own.
+    // With another plan, the commands do not touch this migration.
     edit(&scene, "to = \"new\"", "to = \"newer\"");
     let ran = scene.give(READ_NEW).await;
     assert!([3, 7].contains(&ran.code), "{}", ran.said());
@@ -230,7 +231,7 @@ async fn only_a_report_that_is_good_opens_the_gate() {
 
 /// Bad input: no point-in-time recovery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_way_back_nothing_begins() {
+async fn without_point_in_time_recovery_nothing_begins() {
     let scene = scene().await;
     scene.bed.elsewhere(&scene.plan);
     let off = json!({ "ContinuousBackupsDescription": {
@@ -255,14 +256,15 @@ async fn without_a_way_back_nothing_begins() {
     }
 }
 
-/// Bad input: a flag that was changed by someone else.
+/// Bad input: a flag that somebody else changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flag_of_somebody_else_is_not_obeyed() {
+async fn every_command_refuses_a_flag_that_somebody_else_changed() {
     let scene = scene().await;
     for words in [DUAL_WRITE, "run --yes", "verify --all"] {
         scene.done(words).await;
     }
-    let (flag, table) = (scene.raw_flag().await.unwrap(), scene.dump().await);
+    let flag = scene.raw_flag().await.unwrap();
+    let table = scene.dump().await;
     let text = |text: &str| Value::S(text.to_owned());
     let number = |n: &str| Value::N(Num::parse(n).unwrap());
     let changes: [(&str, &str, Value, &str); 4] = [
@@ -284,7 +286,7 @@ async fn a_flag_of_somebody_else_is_not_obeyed() {
     }
     assert_eq!(scene.dump().await, table);
 
-    // Somebody moves it while a command waits: the command ends, and does not move it on.
+    // Somebody moves the flag while a command waits. The command ends and does not change the flag again.
     let words = "cutover --to read-new --percent 10 --yes";
     scene.done(words).await;
     let (moving, ()) = tokio::join!(scene.give(READ_NEW), async {
@@ -296,17 +298,17 @@ async fn a_flag_of_somebody_else_is_not_obeyed() {
                 return;
             }
         }
-        panic!("the flag does not move");
+        panic!("the flag has not moved");
     });
-    // It had come to its end by then, or it was overtaken.
+    // The command had either completed by then, or it saw the other change.
     assert!([0, 3].contains(&moving.code), "{}", moving.said());
-    assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "`--back` was undone");
+    assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "the command must not undo `--back`");
 }
 
-/// "They re-read the flag every `max_cache_seconds` and drain when that ends": somebody on another host moves readers while
-/// a run is under way.
+/// A phase rereads the flag every `max_cache_seconds` and stops if the flag has changed. Here, an operator on another
+/// host moves readers during a run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_phase_stops_when_the_flag_says_otherwise() {
+async fn a_phase_stops_when_the_flag_moves() {
     let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
     let number = |n: u64| Value::N(Num::parse(&n.to_string()).unwrap());
     scene.done(DUAL_WRITE).await;
@@ -329,7 +331,7 @@ async fn a_phase_stops_when_the_flag_says_otherwise() {
     scene.done("cutover --back").await;
     scene.done("run --yes").await;
 
-    // Nor does contract go on under a flag that somebody else has changed.
+    // `contract` stops, too, if somebody else has changed the flag.
     for words in ["verify --all", READ_NEW, WRITE_NEW] {
         scene.done(words).await;
     }
@@ -338,7 +340,7 @@ async fn a_phase_stops_when_the_flag_says_otherwise() {
         while !scene.flag().await.contracting {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // Its cache is waited out, and then the first pages are read.
+        // `contract` waits until caches have expired, and reads the first pages after that.
         tokio::time::sleep(Duration::from_millis(2_700)).await;
         let version = scene.flag().await.version;
         scene.tamper(|item| drop(item.insert("version".to_owned(), number(version + 1)))).await;
@@ -352,9 +354,9 @@ async fn a_phase_stops_when_the_flag_says_otherwise() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
-/// With a flag, nobody states what it proves.
+/// With a flag, the tool rejects options that confirm what the flag proves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_flag_nothing_is_stated() {
+async fn a_plan_with_a_flag_takes_no_confirmation_options() {
     let scene = scene().await;
     scene.done(DUAL_WRITE).await;
     for words in [

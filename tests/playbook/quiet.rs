@@ -1,5 +1,5 @@
-//! Nobody else is about: what the commands make of a table, to the byte. That a dry run's predictions equal a run's counts
-//! is in tests/table/estimate.rs.
+//! Without other writers: what the commands do to a table, byte for byte. tests/table/estimate.rs checks that the
+//! predictions of a dry run equal the counts of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use crate::harness::tool::{item, secret};
 use crate::harness::{Bed, bytes_of, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
 
-/// Every kind of change, with a nested source, a target whose map is missing, and a name that needs quotes.
+/// Every kind of change, with a nested source, a target whose parent map is missing, and a name that needs quotes.
 pub(crate) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
 
-/// Items of every shape that such a plan may meet: each target missing, there and equal, there and unequal, there alone;
-/// each source there and not; every type of value.
+/// Items of every shape that matters to such a plan. Each target is missing, equal to its source, different from it, or
+/// there without a source. Each source exists or is missing. The values have every type.
 pub(crate) fn every_shape(count: usize) -> Vec<Item> {
     let number = |n: usize| Value::N(Num::parse(&n.to_string()).unwrap());
     let map = |members: Vec<(&str, Value)>| Value::M(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
@@ -34,7 +34,8 @@ pub(crate) fn every_shape(count: usize) -> Vec<Item> {
     let of = |n: usize| {
         let mut one = item(&format!("p{}", n % 23), &format!("{n:05}"), []);
         let mut put = |name: &str, value: Value| drop(one.insert(name.to_owned(), value));
-        let (value, other) = (values[n % values.len()].clone(), values[(n + 1) % values.len()].clone());
+        let value = values[n % values.len()].clone();
+        let other = values[(n + 1) % values.len()].clone();
         match n % 8 {
             0..=3 => put("old", value),
             4 => {
@@ -77,7 +78,7 @@ async fn bytes(scene: &Scene) -> BTreeMap<String, String> {
     scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
 }
 
-/// "A rollback of every kind of change restores the table byte for byte on a quiet table."
+/// A rollback of every kind of change restores a quiet table byte for byte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     for migration in [
@@ -90,17 +91,17 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     ] {
         let rest = format!("{EVERY_KIND}{QUICKLY}");
         let scene = match migration.contains("in-place") {
-            true => Scene::stated(Bed::start(), every_shape(300), migration, &rest).await,
+            true => Scene::unflagged(Bed::start(), every_shape(300), migration, &rest).await,
             false => Scene::flagged(Bed::start(), every_shape(300), migration, &rest).await,
         };
         there_and_back(&scene, migration, &["run --yes"]).await;
     }
 }
 
-/// The same behind dual writes and readers that have moved. What was equal before the migration is not told from what
-/// dual writes made equal, so there are no such items here.
+/// The same with a flag that is at dual writes. The tool cannot distinguish values that were equal before the migration
+/// from values that dual writes made equal, so there are no such items here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollback_behind_dual_writes_restores_the_table() {
+async fn a_rollback_during_dual_writes_restores_the_table() {
     for migration in ["", "on_existing = \"overwrite\"", "on_existing = \"skip\""] {
         let mut items = every_shape(300);
         for item in &mut items {
@@ -114,7 +115,7 @@ async fn a_rollback_behind_dual_writes_restores_the_table() {
     }
 }
 
-/// Gives these commands, and then `rollback`.
+/// Runs these commands, and `rollback` after them.
 async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
     let before = bytes(scene).await;
     for words in commands {
@@ -124,22 +125,22 @@ async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
     }
     let changed = bytes(scene).await.iter().filter(|(key, item)| before[*key] != **item).count();
     assert!(changed > 150, "{migration}: {changed}");
-    let behind = bytes(scene).await;
+    let changed_table = bytes(scene).await;
     let dry = scene.done("rollback --dry-run --output json").await.json();
-    assert_eq!(bytes(scene).await, behind, "{migration}: a dry run");
+    assert_eq!(bytes(scene).await, changed_table, "{migration}: a dry run");
     let ran = scene.done("rollback --yes --output json").await.json();
-    came_as_predicted(&dry, &ran);
+    assert_as_predicted(&dry, &ran);
     let now = bytes(scene).await;
     let wrong: Vec<_> = before.iter().filter(|(key, item)| now.get(*key) != Some(item)).collect();
     let first = wrong.first().map(|(key, item)| (item, now.get(*key)));
     assert!(wrong.is_empty() && now.len() == before.len(), "{migration}: {} differ: {first:?}", wrong.len());
-    // It is over: the same command has nothing to do.
+    // The rollback is complete, so the same command has nothing to do.
     scene.done("rollback --yes").await;
     assert_eq!(bytes(scene).await, before);
 }
 
-/// "The dry run's predicted counts equal the run's actual ones on a quiet table."
-fn came_as_predicted(dry: &Json, ran: &Json) {
+/// Checks that the counts that a dry run predicted equal the actual counts of the run. That holds on a quiet table.
+fn assert_as_predicted(dry: &Json, ran: &Json) {
     let totals = &ran["runs"].as_array().unwrap().last().unwrap()["totals"]["counts"];
     for (predicted, counted) in [
         ("would_change", "applied"),
@@ -148,13 +149,14 @@ fn came_as_predicted(dry: &Json, ran: &Json) {
         ("diverged", "diverged"),
         ("rejected", "rejected"),
     ] {
-        let (predicted, counted) = (&dry[predicted], &totals[counted]);
+        let predicted = &dry[predicted];
+        let counted = &totals[counted];
         assert!(predicted.is_u64() && predicted == counted, "{predicted} {counted}: {dry:#} {ran:#}");
     }
     assert!(totals["applied"].as_u64() > Some(100), "{totals}");
 }
 
-/// "Contract removes the old attribute from exactly the items it may."
+/// `contract` removes the old attribute from exactly the items from which it may remove it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_removes_exactly_what_it_may() {
     let plan =
@@ -180,7 +182,7 @@ async fn contract_removes_exactly_what_it_may() {
     ] {
         scene.done(words).await;
     }
-    // Written at the new name alone; and by somebody who does not obey the flag, at the old name alone.
+    // Some items get only a new value. A writer that ignores the flag adds items with only an old value.
     let later = (3..200).step_by(8).map(|n| one(n, &[("old", "x"), ("new", "later")]));
     let old_alone = (200..210).map(|n| one(n, &[("old", "late")]));
     for item in later.chain(old_alone) {
@@ -192,7 +194,7 @@ async fn contract_removes_exactly_what_it_may() {
     let dry = scene.done("contract --dry-run --output json").await.json();
     assert_eq!(bytes(&scene).await, before, "a dry run");
     let ran = scene.give("contract --yes --output json").await.exits(5).json();
-    came_as_predicted(&dry, &ran);
+    assert_as_predicted(&dry, &ran);
     let after = scene.dump().await;
     for n in 0..210 {
         let expected = match n {
@@ -205,7 +207,8 @@ async fn contract_removes_exactly_what_it_may() {
         assert_eq!(bytes_of(&after[&key_of(&expected).to_text()]), bytes_of(&expected), "{n}");
     }
     assert_eq!(after.len(), 210);
-    // Reported: those with an old value alone. On record: old values that differed, and what the plan removed.
+    // The contract reports the items with only an old value. The journal has the old values that differed from the new
+    // ones, and the values that the plan removed.
     let state = StateFile::open(&scene.state_path()).unwrap();
     let all = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 1000 };
     let reported: BTreeSet<String> = state.diverged(all).unwrap().iter().map(|d| d.key.to_text()).collect();

@@ -1,4 +1,4 @@
-//! A table, a table for the flag, a plan, the commands, and what must hold whenever one of them is killed.
+//! A table, a table for the flag, a plan and the commands, and the checks that must hold after every kill.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,28 +20,28 @@ use crate::harness::tool::{Ran, Running, SECRET, item};
 use crate::harness::{Bed, from_sdk, to_sdk};
 use crate::history::Content;
 
-/// The plan of most scenarios.
+/// The change that most scenarios make.
 pub(crate) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Small pages, and nothing to wait for.
+/// Small pages, and budgets so large that nothing waits for them.
 pub(crate) const QUICKLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n\
     [capacity]\nwrite = 4000\nread = 8000\nper_key_range = { write = 4000, read = 8000 }\n";
 
-/// The migration's name, and the key of its flag.
+/// The name of the migration, which is also the key of its flag.
 pub(crate) const NAME: &str = "rename";
 
-/// Instances of the application.
+/// The number of instances of the application.
 const INSTANCES: u64 = 4;
 
 pub(crate) struct Scene {
     pub(crate) bed: Bed,
     pub(crate) table: String,
-    /// The flag's table; empty where the plan names none.
+    /// The flag table. Empty if the plan names none.
     pub(crate) flags: String,
     pub(crate) plan: PathBuf,
 }
 
-/// Items with one value each, but for one in ten that has none, and one in ten that has it at both names.
+/// Items with one value each. One item in ten has none.
 pub(crate) fn items(count: u64) -> Vec<Item> {
     let one = |n: u64| {
         let pk = format!("P#{n:04}");
@@ -54,40 +54,40 @@ pub(crate) fn items(count: u64) -> Vec<Item> {
     (0..count).map(one).collect()
 }
 
-/// `[cutover]` with times that are short enough for a test.
+/// A `[cutover]` section with times that are short enough for a test.
 pub(crate) fn cutover(flags: &str) -> String {
     format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1s\"\nmax_age = \"1h\"\n")
 }
 
 impl Scene {
-    /// With a flag, and this behind `[table]` of the plan.
+    /// A scene with a flag. `rest` follows `[table]` in the plan.
     pub(crate) async fn flagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
         let flags = bed.create_flag_table().await;
         let rest = format!("{rest}{}", cutover(&flags));
-        Scene { flags, ..Scene::stated(bed, items, migration, &rest).await }
+        Scene { flags, ..Scene::unflagged(bed, items, migration, &rest).await }
     }
 
-    /// Without a flag.
-    pub(crate) async fn stated(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
+    /// A scene without a flag. `rest` follows `[table]` in the plan.
+    pub(crate) async fn unflagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
         let table = bed.create_table().await;
         bed.load(&table, items.into_iter()).await;
         let plan = bed.plan(NAME, &table, migration, rest);
         Scene { bed, table, flags: String::new(), plan }
     }
 
-    /// The application at work on this table, under the plan's flag.
+    /// Starts the application on this table. It obeys the plan's flag.
     pub(crate) async fn application(&self, habit: Habit) -> Application {
         let orders = Orders::Flag { table: self.flags.clone(), key: NAME.to_owned() };
         Application::start(&self.bed, &self.table, orders, habit, INSTANCES).await
     }
 
-    /// The same, under orders of the test.
+    /// Starts the application on this table. It obeys the test.
     pub(crate) async fn application_by_hand(&self, first: crate::example::Flag) -> Application {
         let orders = Orders::Hand(Arc::new(tokio::sync::RwLock::new(first)));
         Application::start(&self.bed, &self.table, orders, Habit::Obedient, INSTANCES).await
     }
 
-    /// A command: its words without the plan, which comes second.
+    /// A command. `words` does not contain the plan, which becomes the second word.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut words = words.split_whitespace();
         let mut command = self.bed.command();
@@ -95,7 +95,7 @@ impl Scene {
         command
     }
 
-    /// Gives a command, and waits for its end while everything else goes on.
+    /// Runs a command and waits until it ends, while everything else continues.
     pub(crate) async fn give(&self, words: &str) -> Ran {
         let command = self.command(words);
         let began = Instant::now();
@@ -104,7 +104,7 @@ impl Scene {
         ran
     }
 
-    /// Gives one that does what it is for.
+    /// Runs a command that must succeed.
     #[track_caller]
     pub(crate) fn done(&self, words: &str) -> impl Future<Output = Ran> {
         let place = std::panic::Location::caller();
@@ -115,18 +115,19 @@ impl Scene {
         }
     }
 
-    /// Gives one that is out of order: it does not change the flag, and names the next step.
+    /// Runs a command that is out of order. It must not change the flag, and must name the next step.
     pub(crate) async fn refused(&self, words: &str, next: &str) -> Ran {
         let before = self.raw_flag().await;
         let ran = self.give(words).await;
-        let (said, next) = (ran.said(), self.spelt(next));
+        let said = ran.said();
+        let next = self.spelt(next);
         assert_eq!(ran.code, 3, "{words}: {}{said:.6000}", ran.stdout);
         assert!(said.contains(&next), "{words}: no `{next}` in: {said}");
         assert_eq!(self.raw_flag().await, before, "{words} was refused");
         ran
     }
 
-    /// Makes each page take so long, so that phases last for a while; none: no more.
+    /// Makes each page take this long, so that phases take a while. With `None`, pages are fast again.
     pub(crate) fn slow_pages(&self, each: Option<Duration>) {
         let rule = |each| -> FaultRule {
             Arc::new(move |request| if request.operation == "Scan" { Fault::Delay(each) } else { Fault::Pass })
@@ -134,13 +135,13 @@ impl Scene {
         self.bed.front().set_faults(each.map(rule));
     }
 
-    /// A command as the tool names it.
+    /// A command as the tool spells it.
     pub(crate) fn spelt(&self, words: &str) -> String {
         let (command, rest) = words.split_once(' ').unwrap_or((words, ""));
         format!("backfill {command} {} {rest}", self.plan.display()).trim_end().to_owned()
     }
 
-    /// The item of the flag, as it is.
+    /// The item of the flag, unparsed.
     pub(crate) async fn raw_flag(&self) -> Option<Item> {
         if self.flags.is_empty() {
             return None;
@@ -151,7 +152,7 @@ impl Scene {
 
     /// The flag.
     pub(crate) async fn flag(&self) -> Flag {
-        schema::from_item(&self.raw_flag().await.expect("there is no flag")).unwrap().0
+        schema::from_item(&self.raw_flag().await.expect("the flag is missing")).unwrap().0
     }
 
     /// Changes the item of the flag behind the tool's back.
@@ -171,8 +172,8 @@ impl Scene {
         self.bed.dump(&self.table).await
     }
 
-    /// Gives a command and kills it at a random moment, so often, and then until it ends by itself. At every kill each
-    /// value that the application wrote last is in its item or in the journal.
+    /// Runs a command and kills it at a random moment, `kills` times, and finally lets it end. At every kill, each
+    /// value that the application wrote last must be in its item or in the journal.
     pub(crate) async fn killed(
         &self,
         words: &str,
@@ -186,15 +187,15 @@ impl Scene {
                 return ended;
             }
             *killed += 1;
-            self.nothing_is_lost(app).await;
-            app.is_content(words);
+            self.assert_nothing_lost(app).await;
+            app.assert_no_wrong_reads(words);
         }
         self.give(words).await
     }
 
-    /// Gives a command and kills it: its result, if it ended before. The first attempt is killed at one of the first
-    /// requests, which every command makes, so that some kills do not depend on the speed of the machine; the others at a
-    /// random moment.
+    /// Runs a command and kills it. Returns its result if it ended before the kill. The first attempt is killed at one
+    /// of the first requests, which every command sends, so some kills do not depend on the speed of the machine. The
+    /// other attempts are killed at a random moment.
     pub(crate) async fn kill_once(&self, words: &str, attempt: u32, rng: &mut Rng) -> Option<Ran> {
         if attempt == 0 {
             let requests = || self.bed.front().tally().requests();
@@ -207,14 +208,14 @@ impl Scene {
             };
             return self.kill_when(words, due).await;
         }
-        // So long they take at least, more or less: the more kills fall before the end.
+        // About the minimum time that the command takes, so most kills come before its end.
         let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
-        // Rather early than late: commands that are resumed are shorter.
+        // Prefer early moments, because resumed commands take less time.
         let wait = Duration::from_millis((length as f64 * rng.f64().powi(2)) as u64);
         self.kill_when(words, tokio::time::sleep(wait)).await
     }
 
-    /// Gives a command and kills it when `due` is; what it came to, if it ended before.
+    /// Runs a command and kills it when `due` completes. Returns its result if it ended before the kill.
     pub(crate) async fn kill_when(&self, words: &str, due: impl Future<Output = ()>) -> Option<Ran> {
         let running = Running::start(self.command(words));
         let began = Instant::now();
@@ -229,8 +230,8 @@ impl Scene {
         None
     }
 
-    /// Every value that the application wrote last is in its item, at one name or the other, or in the journal.
-    pub(crate) async fn nothing_is_lost(&self, app: &Application) {
+    /// Checks that every value that the application wrote last is in its item, as either attribute, or in the journal.
+    pub(crate) async fn assert_nothing_lost(&self, app: &Application) {
         let began = Instant::now();
         let items = self.dump().await;
         let possible = app.possible(began, Instant::now());
@@ -248,16 +249,16 @@ impl Scene {
             }
             let journal = self.journal(&key).await;
             let in_journal = |content: &Content| matches!(content, Content::Value(n) if journal.contains(&value(*n)));
-            assert!(possible.iter().any(in_journal), "{key} has {copies:?}, and should have one of {possible:?}");
+            assert!(possible.iter().any(in_journal), "{key} has {copies:?}, but should have one of {possible:?}");
         }
     }
 
-    /// Values on record of the application's item of this partition key.
+    /// The journal's values of the application's item with this partition key.
     pub(crate) async fn journal(&self, key: &str) -> Vec<Value> {
         self.journal_of(key, "x").await
     }
 
-    /// Recorded values of an item, newest first. No process may own the state file meanwhile.
+    /// The journal's values of an item, newest first. No other process may own the state file at this time.
     pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;
@@ -269,7 +270,7 @@ impl Scene {
     }
 }
 
-/// Where kills fall.
+/// The random numbers that decide when to kill.
 pub(crate) fn seeded() -> Rng {
     let seed = std::env::var("BACKFILL_TEST_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));

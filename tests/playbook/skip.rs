@@ -1,4 +1,4 @@
-//! `on_existing = "skip"`: a value that is already there counts as done, in every phase of a migration's life.
+//! `on_existing = "skip"`: an existing target value counts as done in every phase of a migration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::scene::{MOVE, QUICKLY, Scene};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// A rename, and a default.
+/// A rename and a default value.
 fn plan() -> String {
     format!("{MOVE}[[change]]\nset = \"expires\"\nvalue = \"never\"\n{QUICKLY}")
 }
 
-/// Of every five items: one with an old value alone, one with another new value, one with a new value alone, one with none
-/// of both, and one with an old value. Every fourth has a value of its own where others get the default.
+/// Of every five items, two have only an old value, one also has a different new value, one has only a new value, and
+/// one has neither. Every fourth item has its own value for the attribute that gets the default.
 fn items(count: usize) -> Vec<Item> {
     let one = |n: usize| {
         let mut one = item(&format!("P#{n:03}"), "x", []);
@@ -48,7 +48,7 @@ fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-/// What the run leaves of an item.
+/// An item as it should be after the run.
 fn expanded(mut one: Item) -> Item {
     if let (Some(old), None) = (one.get("old").cloned(), one.get("new")) {
         one.insert("new".to_owned(), old);
@@ -63,7 +63,7 @@ fn counts(json: &Json) -> &Json {
 
 /// RUNBOOK: "With `on_existing = "skip"` a value that is already at the target counts as done"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_is_there_counts_as_done_all_the_way() {
+async fn an_existing_value_counts_as_done_in_every_phase() {
     let scene = Scene::flagged(Bed::start(), items(100), SKIP, &plan()).await;
     let before = scene.dump().await;
     let dry = scene.done("run --dry-run --output json").await.json();
@@ -72,14 +72,15 @@ async fn a_value_that_is_there_counts_as_done_all_the_way() {
     for (predicted, counted) in [("would_change", "applied"), ("skipped", "skipped"), ("diverged", "diverged")] {
         assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
     }
-    // Every fifth item has another new value; of those every fourth has nothing else to do. So it is with the others' default.
+    // Nothing is left to do for items that have a value of their own instead of the default and no old value to copy:
+    // three of every twenty.
     assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
     let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
     assert_eq!(bytes(&scene.dump().await), bytes(&after));
     let status = scene.done("status --output json").await.json();
     assert_eq!(status["state"]["current"]["totals"]["counts"]["skipped"], 15, "{status:#}");
 
-    // Verification and repair find nothing to do, whichever side is read.
+    // Verification and repair find nothing to do, whichever attribute is read.
     for steps in [vec![], vec!["cutover --to read-new --percent 50 --yes"], vec!["cutover --to read-new --yes"]] {
         for words in steps {
             scene.done(words).await;
@@ -101,15 +102,15 @@ async fn a_value_that_is_there_counts_as_done_all_the_way() {
         if expected.get("old") == expected.get("new") {
             expected.remove("old");
         }
-        assert_eq!(bytes_of(&one), bytes_of(&expected), "the old value of a skipped item stays");
+        assert_eq!(bytes_of(&one), bytes_of(&expected), "a skipped item must keep its old value");
     }
     let report = scene.done("verify --all --output json").await.json();
     assert_eq!(report["mismatches"], 0, "{report:#}");
 }
 
-/// Behind new-only writes of nobody, old values of skipped items are what they were.
+/// If nobody writes during new-only writes, a rollback restores the old values of skipped items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollback_behind_new_only_writes_restores_what_was_skipped() {
+async fn a_rollback_from_new_only_writes_restores_skipped_items() {
     let scene = Scene::flagged(Bed::start(), items(60), SKIP, &plan()).await;
     let before = scene.dump().await;
     for words in [
@@ -121,7 +122,8 @@ async fn a_rollback_behind_new_only_writes_restores_what_was_skipped() {
     ] {
         scene.done(words).await;
     }
-    // An application writes one skipped item at its new name alone: that is what readers go back to.
+    // An application writes only the new attribute of one skipped item. After the rollback, readers must find that
+    // value.
     let mut written = before.values().find(|one| one.contains_key("old") && one.contains_key("new")).unwrap().clone();
     written.insert("new".to_owned(), secret("later"));
     scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&written))).send().await.unwrap();
@@ -133,11 +135,11 @@ async fn a_rollback_behind_new_only_writes_restores_what_was_skipped() {
                 expected = written.clone();
                 expected.insert("old".to_owned(), secret("later"));
             }
-            // New-only writes make old from new where there was none, as without `skip`.
+            // A rollback from new-only writes creates a missing old value from the new one, as it does without `skip`.
             (false, Some(new)) => drop(expected.insert("old".to_owned(), new)),
             _ => {}
         }
-        // The default goes where the run made it: the item written later got it with its new value.
+        // Compare whole items, except for the one that the application wrote.
         if key != key_of(&written).to_text() {
             assert_eq!(bytes_of(&one), bytes_of(&expected), "{key}");
         }
@@ -147,10 +149,11 @@ async fn a_rollback_behind_new_only_writes_restores_what_was_skipped() {
 
 /// A value that appears between the read and the write is skipped, verifies, and survives a rollback.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_appears_in_between_is_skipped() {
+async fn a_value_that_appears_between_read_and_write_is_skipped() {
     let one = item("P#1", "x", [("old", secret("old"))]);
     let scene = Scene::flagged(Bed::start(), vec![one.clone()], SKIP, &format!("{MOVE}{QUICKLY}")).await;
-    let (met, met_too) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let met = Arc::new(AtomicBool::new(false));
+    let met_too = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&met);
     let rule: FaultRule = Arc::new(move |request| {
         if request.operation == "UpdateItem" && !seen.swap(true, Ordering::SeqCst) {
@@ -180,14 +183,14 @@ async fn a_value_that_appears_in_between_is_skipped() {
     assert_eq!(bytes_of(&scene.dump().await[&key_of(&one).to_text()]), bytes_of(&theirs));
 }
 
-/// A copy that became stale is no value of before: verification finds it, and a repair refreshes it.
+/// A copy that has become stale is not a preexisting value. Verification finds it, and the repair refreshes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_copy_is_not_skipped() {
     let one = |n: usize| item(&format!("P#{n}"), "x", [("old", secret(n))]);
     let scene = Scene::flagged(Bed::start(), (0..6).map(one).collect(), SKIP, &format!("{MOVE}{QUICKLY}")).await;
     scene.done("run --yes").await;
     let put = |item: Item| scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&item))).send();
-    // Before dual writes an application changes the old value alone; and somebody the new one alone.
+    // Before dual writes, an application changes only the old value of one item, and only the new value of another.
     put(item("P#1", "x", [("old", secret("later")), ("new", secret(1))])).await.unwrap();
     put(item("P#2", "x", [("old", secret(2)), ("new", secret("theirs"))])).await.unwrap();
     scene.done("cutover --to dual-write --yes").await;
@@ -202,6 +205,6 @@ async fn a_stale_copy_is_not_skipped() {
     assert_eq!(
         items[&key_of(&one(2)).to_text()].get("new"),
         Some(&secret("theirs")),
-        "nothing of theirs is overwritten"
+        "the repair must not overwrite the application's value"
     );
 }

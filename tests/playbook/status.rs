@@ -1,4 +1,4 @@
-//! What `status` tells of the flag and of a process, while other commands are on.
+//! What `status` shows about the flag and about a process while other commands run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,13 +19,14 @@ fn write_of(status: &Json) -> &str {
     status["playbook"]["flag_seen"]["flag"]["write"].as_str().unwrap_or("none")
 }
 
-/// `--back` asks for no lock: `status` tells what it has made of the flag, all the same.
+/// `cutover --back` takes no lock. `status` still shows what it did to the flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_flag_is_shown_as_it_is() {
+async fn status_shows_the_current_flag() {
     let (scene, run) = running(&[]).await;
     // The run has the state file, so the flag cannot be recorded.
     scene.done("cutover --back").await;
-    let (now, offline) = (json(&scene, "status").await, json(&scene, "status --offline").await);
+    let now = json(&scene, "status").await;
+    let offline = json(&scene, "status --offline").await;
     assert_eq!((write_of(&now), &now["playbook"]["flag_may_be_stale"]), ("old", &Json::Null), "{now:#}");
     assert_eq!(write_of(&offline), "both", "{offline:#}");
     assert!(offline["playbook"]["flag_may_be_stale"].as_str().unwrap().contains("--offline"));
@@ -51,7 +52,7 @@ async fn the_flag_is_shown_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_works_is_told_from_one_that_was_stopped() {
+async fn status_distinguishes_a_running_process_from_a_stopped_one() {
     let (scene, run) = running(&[]).await;
     let status = scene.done("status").await.stdout;
     let pid = run.pid();

@@ -1,7 +1,7 @@
 //! The supported API: `docs/api.txt` lists every item that a crate can name without the feature `internals`.
 //!
-//! The list is made from the source: the `pub use` of `src/lib.rs` are followed to the items that they name. If it differs
-//! from the file, the test fails; `UPDATE_API=1 cargo test --test source api` writes the file anew.
+//! The list follows from the source: the test follows each `pub use` of `src/lib.rs` to its items. If the list differs
+//! from the file, the test fails. `UPDATE_API=1 cargo test --test source api` rewrites the file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree, Visibility};
 
-/// At most this many items, so that the API stays something that can be supported.
+/// The maximum number of items, so that the API stays small enough to support.
 const MOST: usize = 150;
 
 #[test]
-fn the_api_is_what_the_list_says() {
+fn the_list_of_the_api_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let lib = parse(&root.join("src/lib.rs"));
     let mut items = BTreeSet::new();
@@ -24,23 +24,27 @@ fn the_api_is_what_the_list_says() {
         std::fs::write(&file, &text).unwrap();
     }
     let listed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(listed, text, "the API has changed: if that is meant, run `UPDATE_API=1 cargo test --test source api`");
-    assert!(items.len() <= MOST, "{} items, and the API has at most {MOST}", items.len());
+    assert_eq!(
+        listed, text,
+        "the API has changed; if that is intended, run `UPDATE_API=1 cargo test --test source api`"
+    );
+    assert!(items.len() <= MOST, "{} items, but the API may have at most {MOST}", items.len());
 }
 
-/// Names that need no export: of the language, of `std` and of serde.
+/// Names that need no export, because they belong to the language, to `std` or to serde.
 const FOREIGN: &[&str] =
     &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
 
-/// A port can be implemented outside the crate: all types in its signatures, and in the fields of these types, are in the
-/// API.
+/// A port can be implemented outside the crate: the API contains all types in its signatures and in the fields of these
+/// types.
 #[test]
-fn the_ports_name_only_what_can_be_named() {
+fn the_ports_name_only_exported_types() {
     let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
     let mut exported = Vec::new();
     exports(&lib.items, "backfill", &mut exported);
     let names: BTreeSet<&str> = exported.iter().map(|(_, path)| path.last().unwrap().as_str()).collect();
-    let (mut ports, mut wrong) = (0, BTreeSet::new());
+    let mut ports = 0;
+    let mut wrong = BTreeSet::new();
     for (at, path) in exported.iter().filter(|(at, _)| at.starts_with("backfill::ports")) {
         let item = find(&["crate".to_owned()], path).unwrap_or_else(|| panic!("{} leads nowhere", path.join("::")));
         ports += usize::from(matches!(item, Item::Trait(_)));
@@ -50,10 +54,10 @@ fn the_ports_name_only_what_can_be_named() {
         wrong.extend(unknown.filter(|name| !FOREIGN.contains(&name.as_str())).map(|name| format!("{at}: {name}")));
     }
     assert!(ports >= 3, "{ports} ports");
-    assert!(wrong.is_empty(), "export these in `ports`, or take them out of it: {wrong:?}");
+    assert!(wrong.is_empty(), "export these types in `ports`, or remove them from the signatures: {wrong:?}");
 }
 
-/// The types that the public parts of an item name: signatures, variants and public fields.
+/// The types that the public parts of an item name: in signatures, variants and public fields.
 #[derive(Default)]
 struct Named(BTreeSet<String>);
 
@@ -84,7 +88,7 @@ impl<'a> Visit<'a> for Named {
     }
 }
 
-/// Every path that `lib.rs` exports without a feature, with the module that shows it.
+/// Every path that `lib.rs` exports without a feature, with the module that exports it.
 fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
     for item in items {
         match item {
@@ -100,7 +104,7 @@ fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
     }
 }
 
-/// Nothing but `internals` is public and hidden.
+/// Only `internals` is public and hidden.
 #[test]
 fn only_internals_is_hidden() {
     let mut hidden = Vec::new();
@@ -127,7 +131,7 @@ fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)
             Item::Mod(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
                 let at = format!("{at}::{}", item.ident);
                 let (_, items) =
-                    item.content.as_ref().unwrap_or_else(|| panic!("`{at}` is public and not in src/lib.rs"));
+                    item.content.as_ref().unwrap_or_else(|| panic!("`{at}` is public, but not defined in src/lib.rs"));
                 found.insert((at.clone(), "module"));
                 collect(items, &at, found);
             }
@@ -140,7 +144,7 @@ fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)
     }
 }
 
-/// What a path means in a module: the kind of item that it leads to.
+/// The kind of the item that a path leads to in a module.
 fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
     match find(module, path)? {
         Item::Macro(_) => Some("struct"),
@@ -148,7 +152,7 @@ fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
     }
 }
 
-/// The item that a path leads to in a module. If a macro makes the item, this is the macro call.
+/// The item that a path leads to in a module. If a macro creates the item, this is the macro call.
 fn find(module: &[String], path: &[String]) -> Option<Item> {
     let mut module = module.to_vec();
     let (name, way) = path.split_last()?;
@@ -162,7 +166,7 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
             child if file_of(&[module.clone(), vec![child.to_owned()]].concat()).is_some() => {
                 module.push(child.to_owned())
             }
-            // A crate of its own, or a module that is re-exported.
+            // The name of another crate, or a re-exported module.
             other => {
                 let target = used(&module, other)?;
                 return find(&module, &[target, path[n + 1..].to_vec()].concat());
@@ -176,7 +180,7 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
     }
 }
 
-/// Whether a macro of this file that defines structs is called with this name.
+/// Whether this is a call, with this name, of a macro that defines structs.
 fn made_by_a_macro(item: &Item, name: &str) -> bool {
     let Item::Macro(item) = item else { return false };
     let names = item.mac.tokens.clone().into_iter();
@@ -193,7 +197,7 @@ fn used(module: &[String], name: &str) -> Option<Vec<String>> {
     uses.flatten().find(|(_, bound)| bound == name).map(|(path, _)| path)
 }
 
-/// A public item that is defined here.
+/// The name and kind of a public item that is defined here.
 fn defined(item: &Item) -> Option<(String, &'static str)> {
     let (name, vis, kind) = match item {
         Item::Const(item) => (&item.ident, &item.vis, "const"),
@@ -224,7 +228,7 @@ fn leaves(tree: &UseTree, mut path: Vec<String>) -> Vec<(Vec<String>, String)> {
             vec![(path, tree.rename.to_string())]
         }
         UseTree::Group(tree) => tree.items.iter().flat_map(|tree| leaves(tree, path.clone())).collect(),
-        UseTree::Glob(_) => panic!("`{}::*` in the API: name what it is to be", path.join("::")),
+        UseTree::Glob(_) => panic!("`{}::*` in the API: name each item instead", path.join("::")),
     }
 }
 
@@ -232,7 +236,7 @@ fn is_public(vis: &Visibility) -> bool {
     matches!(vis, Visibility::Public(_))
 }
 
-/// Whether it is there with a feature only: the API is what is always there.
+/// Whether the item depends on a feature. The API contains only items that always exist.
 fn is_of_a_feature(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| attr.path().is_ident("cfg"))
 }

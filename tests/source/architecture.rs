@@ -1,9 +1,10 @@
-//! Checks which names each module of `src/` uses, that dependencies point downwards without cycles, and that no file names
-//! somebody's home directory.
+//! Checks which names each module of `src/` uses, that dependencies point downwards without cycles, and that no file
+//! contains the path of a home directory.
 //!
-//! The rules are in `tests/source/architecture/rules.rs`; `tests/source/architecture/names.rs` finds the names, and
-//! `tests/source/architecture/graph.rs` the dependencies that they make. Code under `#[cfg(test)]` obeys
-//! the same rules, except that it may name any crate of `[dev-dependencies]`: a pure room's tests may use `tokio::test`.
+//! The rules are in `tests/source/architecture/rules.rs`. `tests/source/architecture/names.rs` finds the names, and
+//! `tests/source/architecture/graph.rs` the dependencies between modules. Code under `#[cfg(test)]` follows the same
+//! rules, but it may name any crate of `[dev-dependencies]`. For example, the tests of a pure room may use
+//! `tokio::test`.
 
 mod engines;
 mod graph;
@@ -33,7 +34,7 @@ impl Rule {
             let crate_name = path.split("::").next().unwrap_or(path);
             match (name.strip_suffix('*'), path.strip_suffix("::*")) {
                 (Some(prefix), _) => crate_name.starts_with(prefix),
-                // A glob brings in what is right below it.
+                // A glob imports everything directly below its path.
                 (None, Some(glob)) if name.rsplit_once("::").is_some_and(|(above, _)| above == glob) => true,
                 _ => path == *name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with("::")),
             }
@@ -46,7 +47,7 @@ fn is_in(file: &str, room: &str) -> bool {
     file == room || file.strip_prefix(room).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// What is wrong with these files (path below `src/`, text), one line for each.
+/// The violations in these files (path below `src/`, text), one line each.
 fn violations(files: &BTreeMap<String, String>, dev_dependencies: &BTreeSet<String>) -> Vec<String> {
     let parsed = parse(files);
     let test_modules = test_modules(&parsed);
@@ -69,7 +70,7 @@ fn violations(files: &BTreeMap<String, String>, dev_dependencies: &BTreeSet<Stri
         for (room, longest, way_out) in LONGEST.iter().filter(|(room, _, _)| is_in(file, room)) {
             if source.lines > *longest {
                 wrong.push(format!(
-                    "src/{file}:{}: {} lines, and a file of `{room}` has at most {longest}. Way out: {way_out}.",
+                    "src/{file}:{}: {} lines, but a file of `{room}` may have at most {longest}. Way out: {way_out}.",
                     longest + 1,
                     source.lines
                 ));
@@ -83,14 +84,15 @@ fn parse(files: &BTreeMap<String, String>) -> BTreeMap<&str, SourceFile> {
     files
         .iter()
         .map(|(file, text)| {
-            let source = SourceFile::parse(file, text)
-                .unwrap_or_else(|error| panic!("src/{file}:{}: it does not parse: {error}", error.span().start().line));
+            let source = SourceFile::parse(file, text).unwrap_or_else(|error| {
+                panic!("src/{file}:{}: this file does not parse: {error}", error.span().start().line)
+            });
             (file.as_str(), source)
         })
         .collect()
 }
 
-/// Modules whose files are for tests only.
+/// Modules whose files exist only for tests.
 fn test_modules(parsed: &BTreeMap<&str, SourceFile>) -> Vec<String> {
     parsed.values().flat_map(|source| source.test_modules.clone()).collect()
 }
@@ -121,9 +123,7 @@ fn dependencies_point_downwards_and_make_no_cycles() {
     wrong.extend(graph.cycles(&mut excepted));
     let idle = EXCEPTIONS.iter().enumerate().filter(|(at, _)| !needed.contains(at));
     wrong.extend(
-        idle.map(|(_, (from, to, why))| {
-            format!("`{from}` no longer depends on `{to}` ({why}): take the exception out")
-        }),
+        idle.map(|(_, (from, to, why))| format!("`{from}` no longer depends on `{to}` ({why}): remove the exception")),
     );
     wrong.extend(
         LAYERS
@@ -131,17 +131,17 @@ fn dependencies_point_downwards_and_make_no_cycles() {
             .copied()
             .flatten()
             .filter(|module| !graph.has(module))
-            .map(|module| format!("`{module}` is in a layer, and there is no such module")),
+            .map(|module| format!("`{module}` is in a layer, but no such module exists")),
     );
     assert!(wrong.is_empty(), "{} dependencies are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Whether this is a type, in a module that exists.
+/// Whether this path names a type in an existing module.
 fn is_type_in(graph: &Graph, path: &str) -> bool {
     path.rsplit_once('/').is_some_and(|(module, name)| name.starts_with(char::is_uppercase) && graph.has(module))
 }
 
-/// A rule about a module that was moved or renamed holds nothing any more.
+/// A rule about a module that was moved or renamed no longer checks anything.
 #[test]
 fn every_rule_is_about_modules_that_exist() {
     let graph = graph_of(&source_files());
@@ -155,7 +155,7 @@ fn every_rule_is_about_modules_that_exist() {
         .chain(named.map(|name| name.replace("::", "/")))
         .filter(|room| !graph.has(room) && !is_type_in(&graph, room))
         .collect();
-    assert!(missing.is_empty(), "there is no such module in src/: {missing:?}");
+    assert!(missing.is_empty(), "src/ has no such module: {missing:?}");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn upward_dependencies_and_cycles_are_found() {
         ("low/a.rs", "use super::X;"),
         ("low/b.rs", "use super::a::x;"),
     ];
-    assert_eq!(wrong(&files(&siblings)), (0, 2), "a re-export hides nothing");
+    assert_eq!(wrong(&files(&siblings)), (0, 2), "a re-export does not hide a dependency");
     let three = files(&[
         ("high.rs", "use crate::low::x;"),
         ("low.rs", "use crate::lowest::x;"),
@@ -193,17 +193,17 @@ fn upward_dependencies_and_cycles_are_found() {
 }
 
 #[test]
-fn the_source_keeps_to_the_rules() {
+fn the_source_follows_the_rules() {
     let files = source_files();
     assert!(files.contains_key("lib.rs") && files.contains_key("main.rs"), "src/ was not found: {:?}", files.keys());
     let wrong = violations(&files, &dev_dependencies());
     assert!(wrong.is_empty(), "{} broken rules:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Every rule, broken in every way that it knows: each must be found, in the place where it was broken, and nothing
-/// else. A rule without an offender here fails as well.
+/// Breaks every rule in every way that it covers. The test must find each violation in its place, and nothing else. It
+/// also fails for a rule without a name here.
 #[test]
-fn every_rule_is_found_when_it_is_broken() {
+fn every_violation_of_a_rule_is_found() {
     for rule in RULES {
         let file = match rule.at {
             At::In(rooms) => format!("{}.rs", rooms[0]),
@@ -211,14 +211,14 @@ fn every_rule_is_found_when_it_is_broken() {
         };
         assert!(rule.holds_in(&file));
         for name in rule.names {
-            let text = format!("//! Room.\n\nfn offender() {{\n    {};\n}}\n", offence(name));
+            let text = format!("//! Room.\n\nfn offender() {{\n    {};\n}}\n", use_of(name));
             let found = check(&file, &text);
             let here = format!("src/{file}:4: ");
             assert!(
                 found
                     .iter()
                     .any(|line| line.starts_with(&here) && line.contains(rule.says) && line.contains(rule.way_out)),
-                "`{name}` in {file} breaks the rule that {}, and this was found: {found:?}",
+                "`{name}` in {file} breaks the rule that {}, but the test found: {found:?}",
                 rule.says
             );
             if let At::OnlyIn(rooms) = rule.at {
@@ -232,7 +232,7 @@ fn every_rule_is_found_when_it_is_broken() {
 }
 
 /// An expression that uses the name.
-fn offence(name: &str) -> String {
+fn use_of(name: &str) -> String {
     match name.strip_suffix('!') {
         Some(macro_name) => format!("{macro_name}!(\"hello\")"),
         None => format!("{}::thing()", name.replace('*', "sdk_dynamodb")),
@@ -258,9 +258,9 @@ fn pure_rooms_are_pure_in_all_their_files() {
     }
 }
 
-/// However a name is brought in, it is found.
+/// A name is found, no matter how it is imported.
 #[test]
-fn names_are_found_however_they_are_written() {
+fn names_are_found_in_every_notation() {
     let found = |text: &str| !check("change/decide.rs", text).is_empty();
     for text in [
         "use std::{collections::BTreeMap, time::{Duration, Instant}};",
@@ -290,9 +290,9 @@ fn names_are_found_however_they_are_written() {
     }
 }
 
-/// What only looks like an offence.
+/// Text that only looks like a violation.
 #[test]
-fn what_is_no_name_is_no_offence() {
+fn text_that_is_not_a_name_is_not_a_violation() {
     for text in [
         "//! tokio::spawn, std::env::var, println!(\"x\")\n/// aws_sdk_dynamodb::Client\nfn f() {}",
         "fn f() -> &'static str { \"tokio::spawn and println!() and rusqlite::Connection\" }",
@@ -307,14 +307,14 @@ fn what_is_no_name_is_no_offence() {
     }
 }
 
-/// Tests inside a file may name what only tests can use, and nothing else that is forbidden there.
+/// Tests inside a file may also name dev-dependencies, but nothing else that is forbidden there.
 #[test]
-fn tests_may_name_dev_dependencies_and_no_more() {
+fn tests_may_name_dev_dependencies_but_nothing_else() {
     let inside = |body: &str| format!("#[cfg(test)]\nmod tests {{\n    #[test]\n    fn t() {{ {body} }}\n}}\n");
     assert_eq!(check("item/num.rs", &inside("tokio::spawn(async {});")), Vec::<String>::new());
     assert_eq!(check("item/num.rs", &inside("std::env::var(\"X\");")).len(), 1);
     assert_eq!(check("item/num.rs", "#[cfg(not(test))]\nfn t() { tokio::spawn(async {}); }").len(), 1);
-    // A file whose `mod` line is for tests only.
+    // A file whose `mod` line is only for tests.
     let files = [("item/mod.rs", "#[cfg(all(test, unix))]\nmod fake;"), ("item/fake.rs", "use tokio::net::TcpStream;")];
     let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
     assert_eq!(violations(&files, &["tokio".to_owned()].into()), Vec::<String>::new());
@@ -347,12 +347,12 @@ fn no_file_names_a_home_directory() {
             lines.into_iter().map(move |line| format!("{}:{line}", file.display())).collect::<Vec<_>>()
         })
         .collect();
-    assert!(wrong.is_empty(), "these lines only make sense on somebody's machine:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "these lines only make sense on one machine:\n{}", wrong.join("\n"));
 }
 
 #[test]
 fn home_directories_are_recognised() {
-    // Put together here, so that this file has none in it.
+    // Concatenated here, so that this file does not contain such a path.
     let with = |parts: &[&str]| parts.concat();
     for line in [
         with(&["cd /ho", "me/alice/src"]),
@@ -368,15 +368,15 @@ fn home_directories_are_recognised() {
     }
 }
 
-/// An absolute path into a home directory, at the beginning of a word.
+/// Whether the line contains an absolute path into a home directory that starts at the beginning of a word.
 fn names_a_home(line: &str) -> bool {
     [("/home", '/'), ("/Users", '/'), ("/root", '/'), ("C:\\Users", '\\')].iter().any(|(folder, separator)| {
         let home = format!("{folder}{separator}");
         line.match_indices(&home).any(|(at, _)| {
             let before = line[..at].chars().next_back();
             let after = line[at + home.len()..].chars().next();
-            let goes_on = after.is_some_and(|c| c.is_alphanumeric() || matches!(c, '.' | '_'));
-            goes_on && before.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-' | '~' | '}'))
+            let continues = after.is_some_and(|c| c.is_alphanumeric() || matches!(c, '.' | '_'));
+            continues && before.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-' | '~' | '}'))
         })
     })
 }
@@ -398,14 +398,14 @@ fn source_files() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The crates of `[dev-dependencies]`, by the names that code calls them.
+/// The crates of `[dev-dependencies]`, by the names that code uses.
 fn dev_dependencies() -> BTreeSet<String> {
     let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let dependencies = manifest["dev-dependencies"].as_table().unwrap();
     dependencies.keys().map(|name| name.replace('-', "_")).collect()
 }
 
-/// What git tracks; everything that is not built, where there is no git.
+/// The files that git tracks. Without git, all files except build output.
 fn project_files() -> Vec<PathBuf> {
     let git = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
     if let Ok(listed) = git

@@ -1,6 +1,6 @@
-//! What is published of the flag: its schema, and the examples in docs/examples/flag/, which compute what the vectors in
-//! docs/flag-vectors.json say. An interpreter or compiler that is missing is said on stderr (`SKIPPED: …`); with
-//! `BACKFILL_REQUIRE_EXAMPLES=1` it is a failure. The Rust example is part of this test, so that one always runs.
+//! The published parts of the flag: its schema, and the examples in docs/examples/flag/, which must compute the results
+//! in docs/flag-vectors.json. If an interpreter or compiler is missing, the test reports that on stderr (`SKIPPED: …`).
+//! With `BACKFILL_REQUIRE_EXAMPLES=1` it fails instead. The Rust example is part of this test, so it always runs.
 
 #[path = "../../docs/examples/flag/rust/flag.rs"]
 #[expect(unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
@@ -32,7 +32,7 @@ fn list<'a>(vectors: &'a Json, name: &str) -> &'a [Json] {
     vectors[name].as_array().unwrap()
 }
 
-/// How many cases an example must have held: all of the vectors, and that of no item.
+/// The number of cases that an example must check: all of the vectors, and the case of a missing flag item.
 fn cases(vectors: &Json) -> usize {
     let lists = ["hash", "refused", "read", "write", "delete"].map(|name| list(vectors, name).len());
     let steps: usize = list(vectors, "cache").iter().map(|case| list(case, "steps").len()).sum();
@@ -40,9 +40,9 @@ fn cases(vectors: &Json) -> usize {
     lists.into_iter().sum::<usize>() + steps + flags + 1
 }
 
-/// `UPDATE_EXPECT=1 cargo test --test source flag_examples` writes the document anew.
+/// `UPDATE_EXPECT=1 cargo test --test source flag_examples` rewrites the document.
 #[test]
-fn the_published_schema_is_what_the_code_does() {
+fn the_published_schema_matches_the_code() {
     let path = root().join("docs/flag.schema.json");
     let shown = format!("{:#}\n", backfill::internals::cutover::schema::document());
     if std::env::var_os("UPDATE_EXPECT").is_some() {
@@ -52,7 +52,7 @@ fn the_published_schema_is_what_the_code_does() {
 }
 
 #[test]
-fn the_vectors_are_many() {
+fn there_are_many_vectors() {
     assert!(cases(&vectors()) > 150);
 }
 
@@ -61,10 +61,10 @@ fn python() {
     let Some(mut python) = tool("python3", "--version") else { return };
     let folder = copy("python", &["flag.py", "check.py"]);
     let output = run(python.current_dir(folder.path()).arg("check.py").arg(vectors_path()), "");
-    all_held(&output);
+    assert_all_cases_passed(&output);
 }
 
-/// Compiled by the TypeScript of the lock file, which npm fetches once.
+/// The TypeScript compiler of the lock file, which npm fetches once.
 #[test]
 fn typescript() {
     let (Some(mut node), Some(mut npm)) = (tool("node", "--version"), tool("npm", "--version")) else { return };
@@ -80,18 +80,18 @@ fn typescript() {
     let compiler = folder.path().join("node_modules/typescript/bin/tsc");
     run(Command::new("node").current_dir(folder.path()).arg(compiler), "");
     let output = run(node.current_dir(folder.path()).arg("build/check.js").arg(vectors_path()), "");
-    all_held(&output);
+    assert_all_cases_passed(&output);
 }
 
 #[test]
 fn go() {
     let Some(mut go) = tool("go", "version") else { return };
     let folder = copy("go", &["go.mod", "flag.go", "flag_test.go"]);
-    // Only the standard library: nothing is fetched.
+    // The example uses only the standard library, so Go fetches nothing.
     go.envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod")])
         .env("FLAG_VECTORS", vectors_path());
     let output = run(go.current_dir(folder.path()).args(["test", "-count=1", "-v", "."]), "");
-    all_held(&output);
+    assert_all_cases_passed(&output);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn java() {
         "",
     );
     let output = run(java.current_dir(folder.path()).args(["-ea", "Check"]), &as_lines(&vectors()));
-    all_held(&output);
+    assert_all_cases_passed(&output);
 }
 
 #[test]
@@ -148,10 +148,12 @@ fn rust() {
         );
     }
     for case in list(&vectors, "cache") {
-        let (mut cached, start) = (Cached::default(), Instant::now());
+        let mut cached = Cached::default();
+        let start = Instant::now();
         for step in list(case, "steps") {
             let seconds = |name: &str| Duration::from_secs(step[name].as_u64().unwrap_or(0));
-            let (now, reads) = (std::cell::Cell::new(start + seconds("at")), std::cell::Cell::new(0));
+            let now = std::cell::Cell::new(start + seconds("at"));
+            let reads = std::cell::Cell::new(0);
             let fetch = || {
                 reads.set(reads.get() + 1);
                 now.set(now.get() + seconds("takes"));
@@ -166,9 +168,9 @@ fn rust() {
     assert_eq!(count, cases(&vectors));
 }
 
-/// What the tool computes itself is what the examples compute.
+/// The tool and the examples compute the same buckets.
 #[test]
-fn the_tool_computes_the_same() {
+fn the_tool_computes_the_same_buckets() {
     for case in list(&vectors(), "hash") {
         let key = Value::from_json(&case["key"]).unwrap();
         assert_eq!(backfill::internals::cutover::bucket(&key), Some(bucket_of(&case["key"])), "{case}");
@@ -197,21 +199,21 @@ fn bucket_of(key: &Json) -> u8 {
         Value::S(text) => bucket(Key::S(&text)),
         Value::N(number) => bucket(Key::N(number.as_str())),
         Value::B(bytes) => bucket(Key::B(&bytes)),
-        other => panic!("{other:?} is no key"),
+        other => panic!("{other:?} is not a key"),
     }
 }
 
-/// The vectors as lines of words between tabs, for a language without JSON.
+/// The vectors as lines of words between tabs, for a language without a JSON parser.
 fn as_lines(vectors: &Json) -> String {
     let mut lines = Vec::new();
     let mut line = |words: &[&str]| lines.push(words.join("\t"));
     let base64 = |key: &Json| {
-        // A key's bytes travel as the base64 of DynamoDB JSON.
+        // Key bytes are passed as the base64 text of DynamoDB JSON.
         let bytes = match Value::from_json(key).unwrap() {
             Value::S(text) => text.into_bytes(),
             Value::N(number) => number.as_str().as_bytes().to_vec(),
             Value::B(bytes) => bytes,
-            other => panic!("{other:?} is no key"),
+            other => panic!("{other:?} is not a key"),
         };
         text(&Value::B(bytes).to_json()["B"]).to_owned()
     };
@@ -262,7 +264,7 @@ fn as_lines(vectors: &Json) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The program, if it is here and starts.
+/// The program, if it is installed and starts.
 fn tool(program: &str, version: &str) -> Option<Command> {
     let started = Command::new(program).arg(version).stdin(Stdio::null()).output();
     if started.is_ok_and(|output| output.status.success()) {
@@ -274,11 +276,11 @@ fn tool(program: &str, version: &str) -> Option<Command> {
 
 fn skip(why: &str) {
     assert!(std::env::var_os("BACKFILL_REQUIRE_EXAMPLES").is_none(), "{why}");
-    // Not through the macros, whose output a test that passes swallows.
+    // Write directly, because a passing test hides the output of the print macros.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
-/// An example in a directory of its own: nothing is built in the sources.
+/// Copies an example to its own directory, so that nothing is built in the sources.
 fn copy(example: &str, files: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in files {
@@ -297,7 +299,7 @@ fn run(command: &mut Command, input: &str) -> String {
     said
 }
 
-fn all_held(output: &str) {
+fn assert_all_cases_passed(output: &str) {
     let expected = format!("{} cases", cases(&vectors()));
     assert!(output.lines().any(|line| line == expected), "expected {expected}: {output}");
 }

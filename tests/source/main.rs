@@ -2,6 +2,7 @@
 
 mod api;
 mod architecture;
+mod docs;
 mod flag_examples;
 mod plans;
 mod runbook;

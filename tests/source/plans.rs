@@ -1,5 +1,5 @@
 //! Plans as an operator writes them. The examples load, and every bad plan in `tests/plans/` is refused with the text
-//! in the file next to it. `UPDATE_EXPECT=1 cargo test --test plans` writes these texts again.
+//! in the file next to it. `UPDATE_EXPECT=1 cargo test --test source plans` rewrites these texts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ fn every_bad_plan_is_refused_with_the_expected_text() {
         if update {
             fs::write(&expected, &shown).unwrap();
         } else if fs::read_to_string(&expected).unwrap_or_default() != shown {
-            wrong.push(format!("--- {label} now gives\n{shown}"));
+            wrong.push(format!("--- {label} now results in\n{shown}"));
         }
     }
     assert!(wrong.is_empty(), "{}\n(UPDATE_EXPECT=1 accepts the new texts)", wrong.join("\n"));
@@ -127,9 +127,9 @@ fn a_large_file_is_refused_without_being_shown() {
     assert!(errors.to_string().len() < 1000);
 }
 
-/// The work is bounded. Thousands of errors, deep nesting and very long lines are refused like any other file.
+/// The work is bounded: thousands of errors, deep nesting and very long lines are refused like any other file.
 #[test]
-fn garbage_of_the_size_of_a_plan_is_refused() {
+fn garbage_as_large_as_a_plan_is_refused() {
     for piece in [
         "= [\n",
         "[",
@@ -178,7 +178,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn no_text_like_a_plan_makes_it_panic(text in pieces()) {
+    fn text_that_resembles_a_plan_never_panics(text in pieces()) {
         if let Err(errors) = load("p.toml", &text) {
             prop_assert!(errors.count() > 0);
             prop_assert!(!errors.render(false).contains(|c: char| c.is_control() && c != '\n'));
@@ -186,12 +186,12 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in "(?s).{0,200}") {
+    fn arbitrary_text_never_panics(text in "(?s).{0,200}") {
         prop_assert!(load("p.toml", &text).is_err_and(|errors| errors.to_string().contains("p.toml")));
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(load_bytes("p.toml", &bytes).is_err_and(|errors| errors.count() > 0));
     }
 }

@@ -1,8 +1,8 @@
-//! Every promise that a test quotes stands in RUNBOOK.md in those words, so that neither changes without the other.
+//! RUNBOOK.md contains word by word every promise that a test quotes, so that neither changes without the other.
 
 use std::path::Path;
 
-/// What begins a quotation in a test's doc comment.
+/// The beginning of a quotation in a test's doc comment.
 const MARK: &str = "/// RUNBOOK: \"";
 
 fn quotations(folder: &Path, found: &mut Vec<(String, String)>) {
@@ -18,13 +18,13 @@ fn quotations(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Line breaks and emphasis do not matter.
+/// Removes differences in line breaks and emphasis.
 fn plain(text: &str) -> String {
     text.replace("**", "").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn quoted_promises_stand_in_the_runbook() {
+fn the_runbook_contains_every_quoted_promise() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let runbook = plain(&std::fs::read_to_string(root.join("RUNBOOK.md")).unwrap());
     let mut found = Vec::new();
@@ -32,6 +32,6 @@ fn quoted_promises_stand_in_the_runbook() {
     quotations(&root.join("src"), &mut found);
     assert!(found.len() >= 50, "only {} promises are quoted", found.len());
     for (file, quote) in found {
-        assert!(runbook.contains(&plain(&quote)), "{file} quotes what the runbook does not say: {quote}");
+        assert!(runbook.contains(&plain(&quote)), "{file} quotes a text that the runbook does not contain: {quote}");
     }
 }

@@ -1,6 +1,6 @@
-//! Stores that break one promise each: the suite finds every one of them.
+//! Stores that break one promise each. The suite must find every one of them.
 //!
-//! A [`Broken`] store passes every request on to the SQLite store, except where it breaks its promise.
+//! A [`Broken`] store forwards every request to the SQLite store, except where it breaks its promise.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
@@ -21,24 +21,24 @@ use super::*;
 /// Which promise is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Break {
-    /// None: the store is as good as the one behind it.
+    /// No promise: the store behaves like the inner one.
     Nothing,
     /// A commit forgets the failures of its pages.
     FailuresAreForgotten,
-    /// Pre-images are stored with the next ones, and not before the call returns.
+    /// Pre-images become durable only with the next ones, not before the call returns.
     PreImagesAreLate,
-    /// A commit of an earlier session is stored, too.
+    /// The store accepts commits of earlier sessions.
     EpochsAreIgnored,
-    /// History of an earlier session is stored, too.
+    /// The store accepts history of earlier sessions.
     HistoryIsNotFenced,
-    /// An earlier session accepts findings, and resolves failures and diverged items, too.
+    /// The store lets earlier sessions accept findings, and resolve failures and diverged items.
     ResolutionsAreNotFenced,
-    /// A slice is handed out and not stored.
+    /// A reserved slice is not stored.
     SlicesAreNotStored,
 }
 
 #[tokio::test]
-async fn a_store_that_only_passes_requests_on_keeps_every_promise() {
+async fn a_store_that_only_forwards_requests_keeps_every_promise() {
     assert_eq!(broken_promises(Break::Nothing).await, BTreeSet::new());
 }
 
@@ -78,7 +78,7 @@ async fn a_store_that_lets_earlier_sessions_resolve_is_found() {
     assert_eq!(found, BTreeSet::from(["an_earlier_session_neither_accepts_nor_resolves"]));
 }
 
-/// Promises of the suite that such a store does not keep.
+/// The promises of the suite that such a store breaks.
 async fn broken_promises(breaks: Break) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     for (name, promise) in PROMISES {
@@ -115,7 +115,7 @@ impl Stored for Breaking {
     }
 }
 
-/// Pre-images of sessions, stored with the next ones.
+/// Pre-images, with their sessions, that are stored together with the next ones.
 type Postponed = Vec<(SessionId, Vec<PreImageRow>)>;
 
 struct Broken {
@@ -126,7 +126,7 @@ struct Broken {
 }
 
 impl Broken {
-    /// The newest session of the run in place of this one, if this is what the store breaks.
+    /// Returns the newest session of the run if the store breaks this promise, and otherwise `session`.
     async fn as_newest(&self, breaks: Break, session: SessionId) -> Result<SessionId, StoreError> {
         if self.breaks != breaks {
             return Ok(session);
@@ -135,7 +135,7 @@ impl Broken {
         Ok(newest.filter(|newest| newest.run == session.run).unwrap_or(session))
     }
 
-    /// Postpones storing pre-images, and guesses their names. Returns those that were postponed before.
+    /// Postpones these pre-images and invents their ids. Returns the ids and the pre-images that were postponed before.
     fn postpone(&self, session: SessionId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, Postponed) {
         let ids = (1..).take(rows.len()).map(PreImageId::from_number).collect();
         let before = std::mem::replace(&mut *self.late.lock().unwrap(), vec![(session, rows)]);
@@ -143,7 +143,7 @@ impl Broken {
     }
 }
 
-/// The same pages, as if no item had failed.
+/// The same commit, as if no item had failed.
 fn without_failures(mut commit: Commit) -> Commit {
     let SegmentEvent::PagesDone { counts, .. } = &mut commit.event;
     for failed in Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()) {
@@ -152,8 +152,8 @@ fn without_failures(mut commit: Commit) -> Commit {
     Commit { failures: vec![], ..commit }
 }
 
-/// Implements a port. The listed methods pass each request on to the inner store; the methods after the list stay as they
-/// are.
+/// Implements a port. The listed methods forward each request to the inner store. The methods after the list are used
+/// as written.
 macro_rules! port {
     ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
         #[async_trait]

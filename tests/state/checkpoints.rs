@@ -61,7 +61,7 @@ pub(super) async fn a_commit_of_an_earlier_session_is_refused_and_changes_nothin
     assert_refused(store.commit(Commit { session: session_of(run, 3), ..late.clone() }).await);
     assert_eq!((store.current_run(phase::EXPAND).await.unwrap(), store.totals(run).await.unwrap()), before);
     assert!(store.failures(ALL).await.unwrap().is_empty() && store.diverged(ALL).await.unwrap().is_empty());
-    assert_eq!(store.journaled(run).await.unwrap(), 1, "its pre-image is not marked");
+    assert_eq!(store.journaled(run).await.unwrap(), 1, "a fenced commit must not mark the pre-image as refused");
     store.commit(Commit { session: session_of(run, 2), ..late.clone() }).await.unwrap();
     store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
     assert_fenced(store.commit(late).await);

@@ -34,7 +34,7 @@ pub(super) async fn an_event_names_the_newest_run(stored: &mut dyn Stored) {
     assert_eq!(behind, [RunId::NONE, run]);
 }
 
-pub(super) async fn a_fact_replaces_the_one_before_and_is_durable(stored: &mut dyn Stored) {
+pub(super) async fn a_fact_replaces_its_earlier_value_and_is_durable(stored: &mut dyn Stored) {
     let store = stored.open();
     assert_eq!(store.kept(KeptFact::Pace).await.unwrap(), None);
     for value in ["1", "2"] {
@@ -46,7 +46,7 @@ pub(super) async fn a_fact_replaces_the_one_before_and_is_durable(stored: &mut d
     assert_eq!(store.kept(KeptFact::Budgets).await.unwrap().as_deref(), Some("3"));
 }
 
-pub(super) async fn only_what_has_not_begun_is_forgotten(stored: &mut dyn Stored) {
+pub(super) async fn a_state_without_a_run_can_be_forgotten(stored: &mut dyn Stored) {
     let store = stored.open();
     append(&store, ACCEPTED).await;
     append(&store, EXPAND_BEGUN).await;
@@ -59,6 +59,6 @@ pub(super) async fn only_what_has_not_begun_is_forgotten(stored: &mut dyn Stored
     assert_eq!(store.kept(KeptFact::LeaseOwner).await.unwrap().as_deref(), Some("me"));
     append(&store, ACCEPTED).await;
     begin(&store, Begin::ResumeOrNew, 1).await;
-    assert!(!store.forget_unbegun().await.unwrap(), "there is a run");
+    assert!(!store.forget_unbegun().await.unwrap(), "a state with a run must not be forgotten");
     assert_eq!(events(&store).await, [ACCEPTED]);
 }

@@ -7,7 +7,7 @@ use backfill::internals::state::{BaselinePage, PreImageId};
 
 use super::*;
 
-/// A page of the first pass: items that may be written, and items whose target existed before.
+/// A page of the first pass, with items that the pass may write, and items whose target existed before.
 fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> BaselinePage {
     let mut page = BaselinePage::empty(session_of(run, 1), 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();
@@ -38,7 +38,7 @@ pub(super) async fn pre_images_are_durable_when_the_call_returns(stored: &mut dy
     assert_eq!(found[0].value, Some(text("2")));
     assert_eq!(store.journaled(run).await.unwrap(), 2);
     let records = store.history_of(vec![key("none"), key("a")], Lookup::ToDecide).await.unwrap();
-    assert!(records.len() == 2 && records[0] != records[1], "the records are in the order of the keys");
+    assert!(records.len() == 2 && records[0] != records[1], "the records must be in the order of the keys");
     store.append_pre_images(session_of(RunId::from_number(99), 1), vec![pre_image("a", "1")]).await.unwrap_err();
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn pre_images_of_an_item_come_newest_first(stored: &mut dyn Sto
     };
     assert_eq!(values(store.pre_images(key("a"), None).await.unwrap()), [text("c"), text("2"), text("1")]);
     assert_eq!(values(store.pre_images(key("a"), Some(path("zip"))).await.unwrap()), [text("2"), text("1")]);
-    assert_eq!(store.journaled(run).await.unwrap(), 3, "only values that were destroyed count");
+    assert_eq!(store.journaled(run).await.unwrap(), 3, "only destroyed values must count");
 }
 
 pub(super) async fn a_refused_pre_image_is_not_restored(stored: &mut dyn Stored) {
@@ -75,7 +75,7 @@ pub(super) async fn a_refused_pre_image_is_not_restored(stored: &mut dyn Stored)
     }
 }
 
-pub(super) async fn marks_of_refusal_are_all_stored_or_none(stored: &mut dyn Stored) {
+pub(super) async fn either_all_marks_of_refusal_are_stored_or_none(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     let ids = store.append_pre_images(session_of(run, 1), vec![pre_image("a", "1")]).await.unwrap();
@@ -87,7 +87,8 @@ pub(super) async fn marks_of_refusal_are_all_stored_or_none(stored: &mut dyn Sto
 pub(super) async fn an_earlier_session_records_no_history(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    let (first, second) = (session_of(run, 1), session_of(run, 2));
+    let first = session_of(run, 1);
+    let second = session_of(run, 2);
     let ids = store.append_pre_images(first, vec![pre_image("a", "1")]).await.unwrap();
     let store = stored.crash(store);
     begin(&store, Begin::ResumeOrNew, 1).await;
@@ -127,7 +128,10 @@ pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut d
     assert!(store.under_way(run, 1).await.unwrap().is_empty());
     let records = store.preexisting(vec![key("old")]).await.unwrap();
     assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
-    assert!(!records[0].is_preexisting_value(&path("postcode"), &text("after")), "other values are told apart");
+    assert!(
+        !records[0].is_preexisting_value(&path("postcode"), &text("after")),
+        "another value must not count as the preexisting one"
+    );
 }
 
 pub(super) async fn the_first_record_of_an_item_stays(stored: &mut dyn Stored) {
@@ -142,7 +146,7 @@ pub(super) async fn the_first_record_of_an_item_stays(stored: &mut dyn Stored) {
     assert_eq!(store.preexisting_count().await.unwrap(), 1);
 }
 
-pub(super) async fn items_under_way_are_forgotten_by_the_commit_of_their_page(stored: &mut dyn Stored) {
+pub(super) async fn committing_a_page_forgets_its_items_under_way(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &["a"], &[])).await.unwrap();
@@ -153,7 +157,7 @@ pub(super) async fn items_under_way_are_forgotten_by_the_commit_of_their_page(st
     assert!(store.under_way(run, 0).await.unwrap().is_empty());
 }
 
-pub(super) async fn items_under_way_of_a_killed_session_are_kept_until_their_segment_ends(stored: &mut dyn Stored) {
+pub(super) async fn items_under_way_of_a_killed_session_stay_until_their_segment_ends(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &["a"], &[])).await.unwrap();
@@ -165,19 +169,19 @@ pub(super) async fn items_under_way_of_a_killed_session_are_kept_until_their_seg
     assert_eq!(
         store.under_way(run, 0).await.unwrap(),
         digests(&["a"]),
-        "another session may cut its pages differently"
+        "the next session may split the segment into different pages"
     );
     store.commit(commit_in(session_of(run, 2), 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
     assert!(store.under_way(run, 0).await.unwrap().is_empty());
 }
 
-pub(super) async fn the_first_pass_is_the_first_that_meets_every_item(stored: &mut dyn Stored) {
+pub(super) async fn the_first_pass_is_the_first_to_meet_every_item(stored: &mut dyn Stored) {
     let store = stored.open();
     let first = begin(&store, Begin::ResumeOrNew, 1).await;
     assert!(store.is_first_pass(first).await.unwrap() && !store.baseline_complete().await.unwrap());
     store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let anew = begin(&store, Begin::Restart, 1).await;
-    assert!(store.is_first_pass(anew).await.unwrap(), "the one before has not met every item");
+    assert!(store.is_first_pass(anew).await.unwrap(), "the earlier run has not met every item");
     store.commit(commit(anew, 0, pages(1, None, &[]))).await.unwrap();
     assert!(store.baseline_complete().await.unwrap(), "all segments are done");
     store.end_session(session_of(anew, 1), RunStatus::Complete, None, 0).await.unwrap();
@@ -185,7 +189,7 @@ pub(super) async fn the_first_pass_is_the_first_that_meets_every_item(stored: &m
     assert!(!store.is_first_pass(again).await.unwrap() && store.baseline_complete().await.unwrap());
 }
 
-pub(super) async fn a_complete_rollback_ends_what_was_recorded_before_it(stored: &mut dyn Stored) {
+pub(super) async fn a_complete_rollback_ends_the_recorded_history(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
@@ -193,17 +197,17 @@ pub(super) async fn a_complete_rollback_ends_what_was_recorded_before_it(stored:
     store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     complete(&store, Begin::ResumeOrNew, phase::ROLLBACK, &[Outcome::Applied]).await;
-    assert!(existed(&store, "a").await, "another pass of the rollback decides by the same records");
+    assert!(existed(&store, "a").await, "another pass of the rollback needs the same records");
     let expansion = begin(&store, Begin::Restart, 1).await;
     assert!(!existed(&store, "a").await && store.is_first_pass(expansion).await.unwrap());
     assert_eq!(store.preexisting_count().await.unwrap(), 0);
     let records = store.history_of(vec![key("b"), key("none")], Lookup::ToDecide).await.unwrap();
-    assert_eq!(records[0], records[1], "nothing is recorded of an item for the new expansion");
+    assert_eq!(records[0], records[1], "the new expansion must begin without records");
     store.record_baseline(page(expansion, 1, &[], &["a"])).await.unwrap();
-    assert!(existed(&store, "a").await, "it is recorded again");
+    assert!(existed(&store, "a").await, "the new expansion records it again");
 }
 
-pub(super) async fn a_first_pass_that_was_begun_anew_leaves_no_sure_way_back(stored: &mut dyn Stored) {
+pub(super) async fn restarting_the_first_pass_makes_a_rollback_unsure(stored: &mut dyn Stored) {
     let store = stored.open();
     let first = begin(&store, Begin::ResumeOrNew, 2).await;
     store.commit(commit(first, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
@@ -211,5 +215,5 @@ pub(super) async fn a_first_pass_that_was_begun_anew_leaves_no_sure_way_back(sto
     assert_eq!(store.no_way_back().await.unwrap(), None);
     let anew = begin(&store, Begin::Restart, 1).await;
     store.record_baseline(page(anew, 1, &[], &["a", "b"])).await.unwrap();
-    assert_eq!(store.no_way_back().await.unwrap(), Some(2), "the targets may be the first pass's");
+    assert_eq!(store.no_way_back().await.unwrap(), Some(2), "the first run may have written these targets");
 }

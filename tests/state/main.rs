@@ -1,5 +1,5 @@
-//! The conformance suite of stores: every promise of the ports of `src/state/`, one function each, run over every
-//! implementation. A new store is added to [`conformance`] with its [`Stored`].
+//! The conformance suite of stores. Each promise of the ports of `src/state/` is one function, which runs over every
+//! implementation. To add a new store, add it to [`conformance`] with its [`Stored`].
 //!
 //! `broken.rs` shows that the suite finds a store that breaks a promise.
 
@@ -26,12 +26,12 @@ use backfill::internals::state::{
 };
 use futures::future::BoxFuture;
 
-/// A place where one implementation keeps a state.
+/// Where one implementation stores a state.
 trait Stored: Send {
-    /// Opens the state as this plan's on this table.
+    /// Opens the state for this plan and table.
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError>;
 
-    /// The process that owns the state dies at this instant, and the next one opens what was durable.
+    /// Simulates that the process that owns the state dies now. Opens what was durable.
     fn crash(&mut self, owned: State) -> State;
 
     /// Opens the state.
@@ -40,12 +40,12 @@ trait Stored: Send {
     }
 }
 
-/// A promise, and whether a store keeps it: it panics if not.
+/// A test of one promise. It panics if the store breaks the promise.
 type Promise = for<'a> fn(&'a mut dyn Stored) -> BoxFuture<'a, ()>;
 
 macro_rules! conformance {
     ($($port:ident::$promise:ident),+ $(,)?) => {
-        /// Every promise, by its name.
+        /// Every promise, with its name.
         const PROMISES: &[(&str, Promise)] = &[$((stringify!($promise), |store| Box::pin($port::$promise(store)))),+];
 
         mod sqlite {
@@ -66,13 +66,13 @@ macro_rules! conformance {
 
 conformance! {
     runs::a_run_that_has_begun_is_durable,
-    runs::a_session_that_a_crash_ended_is_stopped_and_its_counts_are_a_lower_bound,
-    runs::a_resumed_run_keeps_what_it_was_created_with,
+    runs::after_a_crash_the_run_is_stopped_and_its_counts_are_a_lower_bound,
+    runs::a_resumed_run_keeps_its_segments,
     runs::a_run_has_one_session_at_a_time,
-    runs::a_complete_run_is_followed_by_another_pass_only_if_asked_for,
-    runs::another_pass_needs_a_complete_one,
+    runs::another_pass_begins_only_on_request,
+    runs::another_pass_needs_a_complete_run,
     runs::a_restart_supersedes_the_unfinished_run,
-    runs::a_run_that_was_looked_through_is_never_resumed,
+    runs::a_run_whose_baseline_was_completed_is_never_resumed,
     runs::a_run_has_one_to_a_million_segments,
     runs::a_run_is_complete_only_when_every_segment_is_done,
     runs::an_earlier_session_does_not_end_a_later_one,
@@ -81,13 +81,13 @@ conformance! {
     runs::findings_are_accepted_once_and_for_good,
     runs::an_item_that_two_runs_left_open_counts_once,
     runs::a_phase_is_proven_by_an_applied_write_or_a_complete_run,
-    runs::a_list_goes_on_from_the_cursor_of_its_last_record,
-    runs::a_failure_is_resolved_once_and_by_an_outcome_that_fits,
-    runs::a_failed_retry_is_one_attempt_more,
+    runs::a_list_continues_after_the_cursor,
+    runs::a_failure_is_resolved_once_and_by_a_fitting_outcome,
+    runs::a_failed_retry_counts_as_one_more_attempt,
     runs::a_diverged_item_is_closed_in_every_run_that_has_it,
     runs::an_earlier_session_neither_accepts_nor_resolves,
     runs::a_retry_resolves_what_an_earlier_run_left_open,
-    runs::a_superseded_run_takes_nothing_more,
+    runs::a_superseded_run_accepts_no_more_writes,
     checkpoints::a_commit_is_durable_with_its_failures_and_diverged_items,
     checkpoints::a_commit_that_is_refused_stores_nothing,
     checkpoints::progress_never_moves_backwards,
@@ -100,40 +100,40 @@ conformance! {
     history::pre_images_are_durable_when_the_call_returns,
     history::pre_images_of_an_item_come_newest_first,
     history::a_refused_pre_image_is_not_restored,
-    history::marks_of_refusal_are_all_stored_or_none,
+    history::either_all_marks_of_refusal_are_stored_or_none,
     history::an_earlier_session_records_no_history,
     history::a_baseline_needs_an_open_session,
     history::the_baseline_is_durable_when_the_call_returns,
     history::the_first_record_of_an_item_stays,
-    history::items_under_way_are_forgotten_by_the_commit_of_their_page,
-    history::items_under_way_of_a_killed_session_are_kept_until_their_segment_ends,
-    history::the_first_pass_is_the_first_that_meets_every_item,
-    history::a_complete_rollback_ends_what_was_recorded_before_it,
-    history::a_first_pass_that_was_begun_anew_leaves_no_sure_way_back,
+    history::committing_a_page_forgets_its_items_under_way,
+    history::items_under_way_of_a_killed_session_stay_until_their_segment_ends,
+    history::the_first_pass_is_the_first_to_meet_every_item,
+    history::a_complete_rollback_ends_the_recorded_history,
+    history::restarting_the_first_pass_makes_a_rollback_unsure,
     spend::nothing_is_reserved_before_the_spend_has_begun,
     spend::a_slice_counts_as_spent_after_a_crash,
     spend::a_settled_slice_counts_only_what_was_used,
     spend::an_earlier_session_neither_reserves_nor_settles,
-    spend::a_killed_session_reserves_nothing_and_lowers_nothing,
-    spend::what_committed_pages_count_is_spent,
-    verifications::a_verification_is_resumed_only_if_it_is_asked_the_same,
+    spend::a_killed_session_cannot_reserve_or_lower_the_spend,
+    spend::the_units_of_committed_pages_count_as_spent,
+    verifications::a_verification_is_resumed_only_by_the_same_request,
     verifications::verified_pages_are_durable_with_their_mismatches,
     verifications::verified_pages_that_do_not_add_up_store_nothing,
     verifications::an_earlier_session_commits_and_ends_nothing,
-    verifications::a_verification_ends_with_its_report_when_all_due_segments_are_done,
+    verifications::a_verification_ends_with_a_report_once_all_due_segments_are_done,
     verifications::reports_come_newest_first,
     events::events_are_durable_and_in_order,
     events::an_event_names_the_newest_run,
-    events::a_fact_replaces_the_one_before_and_is_durable,
-    events::only_what_has_not_begun_is_forgotten,
+    events::a_fact_replaces_its_earlier_value_and_is_durable,
+    events::a_state_without_a_run_can_be_forgotten,
     exclusive::another_plan_is_refused_once_something_has_begun,
     exclusive::a_closed_state_takes_no_request_and_can_be_opened_again,
 }
 
-/// The store in one file.
+/// The SQLite store.
 struct Sqlite {
     dir: tempfile::TempDir,
-    /// Processes that have died.
+    /// The number of processes that have died.
     deaths: u32,
 }
 
@@ -152,7 +152,7 @@ impl Stored for Sqlite {
         state::open(&self.folder().join("s.db"), identity, || "2026-01-01T00:00:00Z".to_owned())
     }
 
-    /// A copy of the files while their owner lives is what a killed process leaves.
+    /// Copies the files while their owner is alive. That is what a killed process leaves.
     fn crash(&mut self, owned: State) -> State {
         let from = self.folder();
         self.deaths += 1;
@@ -168,7 +168,7 @@ impl Stored for Sqlite {
     }
 }
 
-/// The state in memory of the deterministic world.
+/// The in-memory state of the deterministic world.
 struct Memory(MemoryState);
 
 impl Memory {
@@ -214,7 +214,7 @@ async fn begin(store: &State, how: Begin, total_segments: u32) -> RunId {
     store.begin(how, new_run(total_segments)).await.unwrap().run.id
 }
 
-/// Does the whole of a run of one segment, with these outcomes.
+/// Completes a run of one segment, with these outcomes.
 async fn complete(store: &State, how: Begin, phase: &str, outcomes: &[Outcome]) -> RunId {
     let run = store.begin(how, run_of(phase, 1)).await.unwrap().run.id;
     store.commit(commit(run, 0, pages(1, None, outcomes))).await.unwrap();
@@ -238,19 +238,19 @@ fn digest(name: &str) -> Digest {
     Digest::of_text(&key(name).to_text())
 }
 
-/// One page, number `first`, of items with these outcomes; `next` is where the segment goes on.
+/// One page, with number `first`, of items with these outcomes. `next` is where the segment continues.
 fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|outcome| counts.count(*outcome));
     SegmentEvent::PagesDone { first, pages: 1, next: next.map(|name| Position::Key(key(name))), counts }
 }
 
-/// A run's session of this number.
+/// The session of a run with this number.
 fn session_of(run: RunId, epoch: u64) -> SessionId {
     SessionId { run, epoch }
 }
 
-/// A commit of the run's first session.
+/// A commit in the run's first session.
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
     commit_in(session_of(run, 1), segment, event)
 }

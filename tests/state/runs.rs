@@ -14,7 +14,7 @@ pub(super) async fn a_run_that_has_begun_is_durable(stored: &mut dyn Stored) {
     assert_eq!(store.current_run(phase::CONTRACT).await.unwrap(), None, "each phase has its own runs");
 }
 
-pub(super) async fn a_session_that_a_crash_ended_is_stopped_and_its_counts_are_a_lower_bound(stored: &mut dyn Stored) {
+pub(super) async fn after_a_crash_the_run_is_stopped_and_its_counts_are_a_lower_bound(stored: &mut dyn Stored) {
     let store = stored.open();
     begin(&store, Begin::ResumeOrNew, 4).await;
     let store = stored.crash(store);
@@ -23,7 +23,7 @@ pub(super) async fn a_session_that_a_crash_ended_is_stopped_and_its_counts_are_a
     assert!(run.stop_reason.is_some());
 }
 
-pub(super) async fn a_resumed_run_keeps_what_it_was_created_with(stored: &mut dyn Stored) {
+pub(super) async fn a_resumed_run_keeps_its_segments(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 4).await;
     let ended =
@@ -46,7 +46,7 @@ pub(super) async fn a_run_has_one_session_at_a_time(stored: &mut dyn Stored) {
     assert_eq!(store.current_run(phase::EXPAND).await.unwrap().unwrap().sessions, 1);
 }
 
-pub(super) async fn a_complete_run_is_followed_by_another_pass_only_if_asked_for(stored: &mut dyn Stored) {
+pub(super) async fn another_pass_begins_only_on_request(stored: &mut dyn Stored) {
     let store = stored.open();
     let first = complete(&store, Begin::ResumeOrNew, phase::EXPAND, &[Outcome::Applied]).await;
     assert_refused(store.begin(Begin::ResumeOrNew, new_run(1)).await);
@@ -54,10 +54,10 @@ pub(super) async fn a_complete_run_is_followed_by_another_pass_only_if_asked_for
     assert!(!again.resumed && again.run.id > first);
     assert_eq!((again.run.pass, again.run.total_segments), (2, 2));
     store.end_session(session_of(again.run.id, 1), RunStatus::Stopped, None, 0).await.unwrap();
-    assert!(store.begin(Begin::Again, new_run(2)).await.unwrap().resumed, "another pass is resumed, too");
+    assert!(store.begin(Begin::Again, new_run(2)).await.unwrap().resumed, "another pass must be resumable, too");
 }
 
-pub(super) async fn another_pass_needs_a_complete_one(stored: &mut dyn Stored) {
+pub(super) async fn another_pass_needs_a_complete_run(stored: &mut dyn Stored) {
     let store = stored.open();
     assert_refused(store.begin(Begin::Again, new_run(2)).await);
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
@@ -73,10 +73,14 @@ pub(super) async fn a_restart_supersedes_the_unfinished_run(stored: &mut dyn Sto
     let anew = store.begin(Begin::Restart, new_run(3)).await.unwrap();
     assert!(!anew.resumed && anew.run.id > first && anew.run.total_segments == 3);
     assert_eq!(store.segments_after(anew.run.id, None, 9).await.unwrap(), []);
-    assert_eq!(store.segments_after(first, None, 9).await.unwrap().len(), 1, "the superseded run stays");
+    assert_eq!(
+        store.segments_after(first, None, 9).await.unwrap().len(),
+        1,
+        "the superseded run must keep its segments"
+    );
 }
 
-pub(super) async fn a_run_that_was_looked_through_is_never_resumed(stored: &mut dyn Stored) {
+pub(super) async fn a_run_whose_baseline_was_completed_is_never_resumed(stored: &mut dyn Stored) {
     let store = stored.open();
     assert_refused(store.begin(Begin::Look, new_run(2)).await);
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
@@ -109,7 +113,10 @@ pub(super) async fn a_run_is_complete_only_when_every_segment_is_done(stored: &m
     for status in [RunStatus::Running, RunStatus::Superseded] {
         store.end_session(session_of(run, 1), status, None, 0).await.unwrap_err();
     }
-    assert!(store.current_run(phase::EXPAND).await.unwrap().unwrap().open_session, "a refused end ends nothing");
+    assert!(
+        store.current_run(phase::EXPAND).await.unwrap().unwrap().open_session,
+        "a refused request must not end the session"
+    );
     let ended = store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     assert_eq!((ended.status, ended.open_session), (RunStatus::Complete, false));
     assert_refused(store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await);
@@ -169,7 +176,7 @@ pub(super) async fn findings_are_accepted_once_and_for_good(stored: &mut dyn Sto
     let store = stored.crash(store);
     assert_eq!(store.accepted(run).await.unwrap(), ["hot-index", "stream", "ttl"]);
     let anew = begin(&store, Begin::Restart, 1).await;
-    assert!(store.accepted(anew).await.unwrap().is_empty(), "each run has its own");
+    assert!(store.accepted(anew).await.unwrap().is_empty(), "each run must have its own findings");
 }
 
 pub(super) async fn an_item_that_two_runs_left_open_counts_once(stored: &mut dyn Stored) {
@@ -194,20 +201,24 @@ pub(super) async fn a_phase_is_proven_by_an_applied_write_or_a_complete_run(stor
     store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::AlreadyApplied; 99]))).await.unwrap();
     assert!(!store.is_proven(phase::EXPAND).await.unwrap());
     store.commit(commit(run, 0, pages(2, Some("b"), &[Outcome::AlreadyApplied]))).await.unwrap();
-    assert!(store.is_proven(phase::EXPAND).await.unwrap(), "of so many that were applied, some writer was accepted");
+    assert!(
+        store.is_proven(phase::EXPAND).await.unwrap(),
+        "if this many items are already applied, some write has succeeded"
+    );
     complete(&store, Begin::ResumeOrNew, phase::CONTRACT, &[]).await;
-    assert!(store.is_proven(phase::CONTRACT).await.unwrap(), "a complete run has met no item that it could not change");
+    assert!(store.is_proven(phase::CONTRACT).await.unwrap(), "a complete run proves its phase");
     let undo = store.begin(Begin::ResumeOrNew, run_of(phase::ROLLBACK, 1)).await.unwrap().run.id;
     assert!(!store.is_proven(phase::ROLLBACK).await.unwrap());
     store.commit(commit(undo, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
     assert!(store.is_proven(phase::ROLLBACK).await.unwrap());
 }
 
-pub(super) async fn a_list_goes_on_from_the_cursor_of_its_last_record(stored: &mut dyn Stored) {
+pub(super) async fn a_list_continues_after_the_cursor(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 3).await;
     for segment in 0..3 {
-        let (failed, diverged) = (format!("f{segment}"), format!("d{segment}"));
+        let failed = format!("f{segment}");
+        let diverged = format!("d{segment}");
         store.commit(page_with_work(run, segment, &failed, &diverged)).await.unwrap();
     }
     let two = store.failures(ListQuery { limit: 2, run: Some(run), ..OPEN }).await.unwrap();
@@ -224,7 +235,7 @@ pub(super) async fn a_list_goes_on_from_the_cursor_of_its_last_record(stored: &m
     assert_eq!(rest[0].paths, [path("postcode")]);
 }
 
-pub(super) async fn a_failure_is_resolved_once_and_by_an_outcome_that_fits(stored: &mut dyn Stored) {
+pub(super) async fn a_failure_is_resolved_once_and_by_a_fitting_outcome(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
@@ -242,14 +253,14 @@ pub(super) async fn a_failure_is_resolved_once_and_by_an_outcome_that_fits(store
     );
     assert!(
         !store.resolve_failure(session_of(run, 1), run, key("f"), Outcome::Applied, vec![]).await.unwrap(),
-        "it is resolved already"
+        "the failure is already resolved"
     );
     let store = stored.crash(store);
     assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("diverged"));
-    assert_eq!(store.open_work(None).await.unwrap().diverged, 2, "it is an open diverged item now");
+    assert_eq!(store.open_work(None).await.unwrap().diverged, 2, "the failure must become an open diverged item");
 }
 
-pub(super) async fn a_failed_retry_is_one_attempt_more(stored: &mut dyn Stored) {
+pub(super) async fn a_failed_retry_counts_as_one_more_attempt(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
@@ -273,7 +284,7 @@ pub(super) async fn a_diverged_item_is_closed_in_every_run_that_has_it(stored: &
     }
     let closed =
         store.close_diverged(session_of(run, 1), vec![(key("d"), "verified"), (key("other"), "gone")]).await.unwrap();
-    assert_eq!(closed, 1, "it counts items that were open");
+    assert_eq!(closed, 1, "only items that were open must count");
     let store = stored.crash(store);
     assert!(store.diverged(OPEN).await.unwrap().is_empty());
     assert!(store.diverged(ALL).await.unwrap().iter().all(|item| item.resolved_as.as_deref() == Some("verified")));
@@ -282,7 +293,8 @@ pub(super) async fn a_diverged_item_is_closed_in_every_run_that_has_it(stored: &
 pub(super) async fn an_earlier_session_neither_accepts_nor_resolves(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
-    let (first, second) = (session_of(run, 1), session_of(run, 2));
+    let first = session_of(run, 1);
+    let second = session_of(run, 2);
     store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
     let store = stored.crash(store);
     begin(&store, Begin::ResumeOrNew, 2).await;
@@ -312,7 +324,7 @@ pub(super) async fn a_retry_resolves_what_an_earlier_run_left_open(stored: &mut 
     assert!(store.failures(OPEN).await.unwrap().is_empty());
 }
 
-pub(super) async fn a_superseded_run_takes_nothing_more(stored: &mut dyn Stored) {
+pub(super) async fn a_superseded_run_accepts_no_more_writes(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
     store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();

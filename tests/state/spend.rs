@@ -46,7 +46,7 @@ pub(super) async fn a_settled_slice_counts_only_what_was_used(stored: &mut dyn S
     let ended = store.spend(run).await.unwrap().state;
     assert_eq!((ended.spent, ended.slice, ended.lost), (spend(4.0, 5.0), spend(0.0, 0.0), spend(0.0, 0.0)));
     let anew = begin(&store, Begin::Restart, 1).await;
-    assert_eq!(store.spend(anew).await.unwrap().state.spent, spend(0.0, 0.0), "each run has its own");
+    assert_eq!(store.spend(anew).await.unwrap().state.spent, spend(0.0, 0.0), "each run must have its own spend");
 }
 
 pub(super) async fn an_earlier_session_neither_reserves_nor_settles(stored: &mut dyn Stored) {
@@ -65,11 +65,11 @@ pub(super) async fn an_earlier_session_neither_reserves_nor_settles(stored: &mut
     assert_eq!((stored.spent, stored.slice), (slice.spent, slice.slice));
     store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
     let settled = store.settle_spend(session_of(run, 2), spend(2.0, 2.0)).await.unwrap().state;
-    assert_eq!(settled.spent, spend(2.0, 2.0), "a session settles what it spent after its end, too");
+    assert_eq!(settled.spent, spend(2.0, 2.0), "a session must be able to settle its spend after its end");
 }
 
-/// Before the next session begins, the epoch alone does not tell a killed session from a retry in the same session.
-pub(super) async fn a_killed_session_reserves_nothing_and_lowers_nothing(stored: &mut dyn Stored) {
+/// Until the next session begins, the epoch alone cannot distinguish a killed session from a retry in the same session.
+pub(super) async fn a_killed_session_cannot_reserve_or_lower_the_spend(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     let session = session_of(run, 1);
@@ -80,14 +80,14 @@ pub(super) async fn a_killed_session_reserves_nothing_and_lowers_nothing(stored:
     let dead = store.spend(run).await.unwrap().state;
     assert_eq!((dead.spent, dead.slice), (spend(17.0, 23.0), spend(0.0, 0.0)));
     let settled = store.settle_spend(session, spend(9.0, 24.0)).await.unwrap().state;
-    assert_eq!(settled.spent, spend(17.0, 24.0), "a late settlement may only add");
+    assert_eq!(settled.spent, spend(17.0, 24.0), "a late settlement must only add");
     assert_eq!(store.begin_spend(session, PRICES).await.unwrap().spent, spend(17.0, 24.0));
     store.reserve(session, Reservation { spent: spend(19.0, 24.0), slice: spend(10.0, 20.0) }).await.unwrap();
     let settled = store.settle_spend(session, spend(18.0, 24.0)).await.unwrap().state;
-    assert_eq!(settled.spent, spend(18.0, 24.0), "a retry settles what its requests used in the end");
+    assert_eq!(settled.spent, spend(18.0, 24.0), "a retry must settle what its requests consumed");
 }
 
-pub(super) async fn what_committed_pages_count_is_spent(stored: &mut dyn Stored) {
+pub(super) async fn the_units_of_committed_pages_count_as_spent(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::Applied; 2]))).await.unwrap();
@@ -96,5 +96,5 @@ pub(super) async fn what_committed_pages_count_is_spent(stored: &mut dyn Stored)
     store.begin_spend(session_of(run, 1), PRICES).await.unwrap();
     store.reserve(session_of(run, 1), Reservation { spent: spend(2.0, 0.5), slice: spend(1.0, 1.0) }).await.unwrap();
     store.commit(commit(run, 0, pages(2, None, &[Outcome::Applied; 9]))).await.unwrap();
-    assert_eq!(store.spend(run).await.unwrap().state.spent, spend(11.0, 1.0), "whichever is more");
+    assert_eq!(store.spend(run).await.unwrap().state.spent, spend(11.0, 1.0), "the larger of both figures must count");
 }

@@ -18,7 +18,7 @@ fn verification(asked: Asked, segments: u32) -> NewVerification {
     NewVerification { asked, drawn, due: segments, run: new_run(segments) }
 }
 
-/// One page of a matching and a stale item.
+/// One page with a matching and a stale item.
 fn page(run: RunId, segment: u32, first: u64, next: Option<&str>) -> VerifiedPages {
     let stale = Mismatch {
         key: key(format!("{segment}/{first}")),
@@ -37,7 +37,7 @@ fn page(run: RunId, segment: u32, first: u64, next: Option<&str>) -> VerifiedPag
     }
 }
 
-pub(super) async fn a_verification_is_resumed_only_if_it_is_asked_the_same(stored: &mut dyn Stored) {
+pub(super) async fn a_verification_is_resumed_only_by_the_same_request(stored: &mut dyn Stored) {
     let store = stored.open();
     assert_eq!(store.newest_verification().await.unwrap(), None);
     let sampled = Asked { wanted: Some(5), ..FULL };
@@ -111,7 +111,7 @@ pub(super) async fn an_earlier_session_commits_and_ends_nothing(stored: &mut dyn
     assert_eq!(finish(newest).await.unwrap().abandoned_pages, 0);
 }
 
-pub(super) async fn a_verification_ends_with_its_report_when_all_due_segments_are_done(stored: &mut dyn Stored) {
+pub(super) async fn a_verification_ends_with_a_report_once_all_due_segments_are_done(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
     let finish =

@@ -1,7 +1,7 @@
-//! What the job takes of a table's capacity, in virtual time: the real engine against the capacity model.
+//! How much of a table's capacity the job uses, in virtual time: the real engine against the capacity model.
 //!
-//! The scenarios are those of `benches/capacity.rs`, which runs them at full size; here everything is a tenth of it, and
-//! the same is required.
+//! The scenarios and the requirements are those of `benches/capacity.rs`, which runs them at full size. Here everything
+//! is a tenth of that size.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 use crate::simulator::figure::{Figure, Required};
@@ -10,7 +10,7 @@ use crate::simulator::{follow, forecast};
 
 const SCALE: f64 = 0.1;
 
-/// Runs a scenario and holds every figure to what is required of it.
+/// Runs a scenario and checks every figure against its requirement.
 fn hold(number: usize) {
     hold_figures(NAMES[number], &scenario(number, SCALE).figures);
 }
@@ -35,46 +35,46 @@ fn a_budget_above_the_limit_settles_just_under_it() {
 }
 
 #[test]
-fn the_application_beside_the_job_is_not_throttled_for_its_sake() {
+fn the_job_does_not_throttle_the_application() {
     hold(2);
 }
 
 #[test]
-fn skewed_keys_take_no_longer_than_they_must() {
+fn skewed_keys_take_only_the_time_that_they_need() {
     hold(3);
 }
 
 #[test]
-fn an_index_that_is_short_of_capacity_slows_the_job_alone() {
+fn an_index_short_of_capacity_slows_only_the_job() {
     hold(4);
 }
 
 #[test]
-fn a_storm_leaves_no_harm() {
+fn the_rate_recovers_after_a_storm() {
     hold(5);
 }
 
 #[test]
-fn a_minute_of_pure_throttling_ends_no_run() {
-    hold_figures("throttled", &scenarios::throttled_for_longer_than_it_is_retried().figures);
+fn a_minute_of_pure_throttling_does_not_end_a_run() {
+    hold_figures("throttled", &scenarios::throttled_for_longer_than_give_up_after().figures);
 }
 
 #[test]
-fn a_share_follows_a_table_that_is_scaled_down_at_once_and_up_in_steps() {
+fn a_share_follows_a_table_that_scales_down_suddenly_and_up_in_steps() {
     hold_figures("auto scaling", &follow::auto_scaled());
 }
 
 #[test]
-fn a_default_follows_the_table_too() {
+fn a_default_budget_also_follows_the_table() {
     hold_figures("default", &follow::by_default());
 }
 
 #[test]
-fn an_index_that_is_added_gets_a_budget_and_writes_are_priced_for_it() {
+fn a_new_index_gets_a_budget_and_adds_to_the_price_of_writes() {
     hold_figures("new index", &follow::new_index());
 }
 
 #[test]
-fn the_forecast_knows_that_one_partition_key_has_a_pace_of_its_own() {
+fn the_forecast_considers_the_pace_of_a_single_partition_key() {
     hold_figures("forecast", &forecast::one_heavy_key());
 }

@@ -1,4 +1,4 @@
-//! What writes are estimated to cost, over whole runs of the real binary, held to what the server counted.
+//! Compares the estimated cost of writes with what the server counted, over whole runs of the real binary.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod random_tables;
@@ -20,7 +20,7 @@ use backfill::internals::ratelimit::resolve;
 use backfill::internals::telemetry;
 use serde_json::Value as Json;
 
-/// Holds the figures of a run against each other.
+/// Compares the figures of a run with each other.
 async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
     let figures = figures(indexes, migration, changes, exit).await;
     let Figures { predicted, estimated, consumed, assumed, counted, .. } = figures;
@@ -29,17 +29,18 @@ async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32
          {counted} (off by {:.3} %)",
         figures.estimate_off() * 100.0
     );
-    // A lost reply is counted on its way; the failed condition that follows it is charged, and nobody can count it.
+    // A lost reply is still counted by the layer. The failed condition that follows it is charged, but nobody can count
+    // it.
     let spent = figures.spent();
     assert!(consumed <= counted && counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
-    assert!(figures.prediction_off() < WITHIN, "predicted {predicted} WCU, and {counted} were counted");
-    assert!(figures.estimate_off() < WITHIN, "estimated {estimated} WCU, and {consumed} were consumed");
+    assert!(figures.prediction_off() < WITHIN, "predicted {predicted} WCU, but the server counted {counted}");
+    assert!(figures.estimate_off() < WITHIN, "estimated {estimated} WCU, but consumed {consumed}");
     figures
 }
 
 /// RUNBOOK: "the dry run says how many units the writes would take, in total and by index"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_run_without_an_index_and_with_two() {
+async fn estimates_are_accurate_without_indexes_and_with_three() {
     let plain = held(&[], "", EXPAND, 5).await;
     assert!(plain.predicted_by_index.is_empty());
     let indexed = held(&three_indexes(), "", EXPAND, 5).await;
@@ -47,15 +48,15 @@ async fn a_whole_run_without_an_index_and_with_two() {
         panic!("{:?}", indexed.predicted_by_index)
     };
     assert_eq!((status.as_str(), kind.as_str()), ("by-status", "by-type"));
-    // The whole item costs the index what it costs the table; a small entry of some items costs one unit each.
+    // The whole item costs the index as much as the table. A small entry of some items costs one unit each.
     assert_eq!(*by_type, plain.predicted);
     assert!((ITEMS as f64 * 0.2..ITEMS as f64 * 0.5).contains(by_status), "{by_status}");
-    assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the layer counts what indexes consume");
+    assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the layer counts the consumption of indexes");
 }
 
-/// Entries appear, move to another index key, lose attributes and disappear.
+/// Index entries appear, move to another key, lose attributes and disappear.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_run_that_moves_index_entries() {
+async fn estimates_are_accurate_when_index_entries_move() {
     let changes = r#"
 [[change]]
 set = "status"
@@ -80,10 +81,10 @@ to = "tag"
 
 /// RUNBOOK: "Consumption that replies do not report (failed conditions, lost replies) is assumed and shown separately"
 ///
-/// It is counted apart: a lost reply by its estimate, the failed condition that its
-/// repetition meets by the item. What DynamoDB throttled consumed nothing.
+/// A lost reply counts by its estimate, and the failed condition of the retry by the size of the item. A throttled
+/// request consumes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_replies_failed_conditions_and_throttles() {
+async fn unreported_consumption_is_assumed_and_counted_separately() {
     let bed = Bed::embedded();
     let by_type = index("by-type", &[("type", "S")], Projection::All, false);
     let table = bed.create_indexed_table(&[by_type]).await;
@@ -92,7 +93,7 @@ async fn lost_replies_failed_conditions_and_throttles() {
     let dry = tool(&bed, &plan, &["--dry-run"], 0);
     let seen = Mutex::new(HashSet::new());
     let rule = move |request: &RequestInfo| {
-        // Only a first attempt, so that each lost reply is followed by one failed condition.
+        // Only a first attempt, so that exactly one failed condition follows each lost reply.
         if request.operation != "UpdateItem" || !seen.lock().unwrap().insert(request.body()["Key"].to_string()) {
             return Fault::Pass;
         }
@@ -109,19 +110,22 @@ async fn lost_replies_failed_conditions_and_throttles() {
     };
     bed.front().set_faults(Some(Arc::new(rule)));
     let run = tool(&bed, &plan, &["--yes"], 5);
-    let (counts, updates) = (&run["totals"]["counts"], bed.front().tally().operation("UpdateItem"));
+    let counts = &run["totals"]["counts"];
+    let updates = bed.front().tally().operation("UpdateItem");
     assert!(updates.dropped > 30 && updates.injected > 30, "{updates:?}");
     let already = |counts: &Json| counts["already_applied"].as_u64().unwrap();
-    assert!(already(counts) >= already(&dry) + updates.dropped, "each lost reply met its own effect");
+    assert!(already(counts) >= already(&dry) + updates.dropped, "the retry of each lost reply finds its own effect");
     let figure = |name: &str| counts[name].as_f64().unwrap();
-    let (consumed, lost) = (figure("write_units"), updates.write_units - figure("write_units"));
-    // Half of each write is the index's, which a failed condition does not touch.
+    let consumed = figure("write_units");
+    let lost = updates.write_units - figure("write_units");
+    // Half of the cost of each write belongs to the index, which a failed condition does not touch.
     assert_eq!(figure("assumed_write_units"), lost + lost / 2.0);
-    // The ratio is of answered requests alone.
+    // The ratio covers only answered requests.
     assert_eq!(figure("estimated_write_units"), consumed);
-    assert_eq!(run["run"]["lower_bound"], true, "what was lost counts as found so");
+    assert_eq!(run["run"]["lower_bound"], true, "writes with lost replies count as already applied");
     let human = bed.command().arg("run").arg(&plan).output().unwrap();
-    let (human, number) = (String::from_utf8(human.stdout).unwrap(), |units: f64| telemetry::number(units as u64));
+    let human = String::from_utf8(human.stdout).unwrap();
+    let number = |units: f64| telemetry::number(units as u64);
     for line in [
         format!("for these items: {} WCU", number(consumed)),
         format!("(failed conditions, lost replies): {} WCU", number(lost * 1.5)),
@@ -132,7 +136,7 @@ async fn lost_replies_failed_conditions_and_throttles() {
     }
 }
 
-/// Items of every kind: as they would be found, and what becomes of them.
+/// Items of every outcome.
 fn of_every_kind() -> impl Iterator<Item = Item> {
     let large = "v".repeat(250_000);
     (0..400).map(move |n| {
@@ -157,7 +161,7 @@ fn of_every_kind() -> impl Iterator<Item = Item> {
 
 /// RUNBOOK: "A run does what the dry run predicts, item for item, if nobody writes meanwhile"
 #[tokio::test(flavor = "multi_thread")]
-async fn every_count_of_a_dry_run_is_the_runs() {
+async fn every_count_of_a_dry_run_equals_that_of_the_run() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     bed.load(&table, of_every_kind()).await;
@@ -182,19 +186,19 @@ async fn every_count_of_a_dry_run_is_the_runs() {
             ("conflict", 0),
         ] {
             assert_eq!(counts[outcome], items, "{outcome}: {counts:#}");
-            assert!(items > 0 || ["gone", "conflict"].contains(&outcome), "there are items of every kind");
+            assert!(items > 0 || ["gone", "conflict"].contains(&outcome), "every kind needs items");
         }
         let units = predicted["estimated_write_units"].as_f64().unwrap();
         let counted = bed.front().tally().write_units();
-        assert!((units / counted - 1.0).abs() < WITHIN, "predicted {units} WCU, and {counted} were counted");
+        assert!((units / counted - 1.0).abs() < WITHIN, "predicted {units} WCU, but the server counted {counted}");
         assert_eq!(predicted["estimate"]["write_units"]["low"].as_f64(), Some(units));
     }
 }
 
-/// A sample's ranges hold what the whole table has. The seeds are fixed, so it is no matter of luck; that 95 of 100 hold is
-/// tested where the intervals are made.
+/// The ranges of a sample include the values of the entire table. The seeds are fixed, so the test does not depend on
+/// luck. The tests of the intervals check that 95 of 100 hold.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sample_brackets_the_whole_table() {
+async fn the_ranges_of_a_sample_include_the_whole_table() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     bed.load(&table, sample::items(5, ITEMS)).await;
@@ -203,8 +207,8 @@ async fn a_sample_brackets_the_whole_table() {
     let plan = backfill::internals::plan::load("p", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
     let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
-    let (changes, budgets) =
-        (run_changes(&plan, &description).unwrap(), resolve(&plan.capacity, &description).unwrap());
+    let changes = run_changes(&plan, &description).unwrap();
+    let budgets = resolve(&plan.capacity, &description).unwrap();
     let job = Job::new(plan, changes, tables, description, &budgets.budgets);
     let mut held = 0;
     for seed in 0..5 {
@@ -215,7 +219,7 @@ async fn a_sample_brackets_the_whole_table() {
         assert!((0.1..0.9).contains(&share), "{share}");
         assert!(
             bed.front().tally().read_units() < whole["read_units"].as_f64().unwrap(),
-            "it costs less than the whole"
+            "a sample costs less than the whole table"
         );
         assert_eq!(estimate.items.likely, Some(ITEMS as f64), "the embedded engine's count is never stale");
         for (range, truth) in [
@@ -227,8 +231,8 @@ async fn a_sample_brackets_the_whole_table() {
         let changed = estimate.changed;
         assert!(
             changed.high - estimate.unaccounted < changed.low * 1.5,
-            "{changed:?} is of no use, although some collections are large"
+            "{changed:?} is too wide to be useful, even with some large collections"
         );
     }
-    assert!(held >= 9, "{held} of 10 ranges hold the truth");
+    assert!(held >= 9, "{held} of 10 ranges include the true value");
 }

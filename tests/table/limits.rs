@@ -1,5 +1,5 @@
-//! `[limits]`, against the real binary: what the server has counted is held against what the plan allows, over kills,
-//! resumes and raised limits. Whatever stops a run, it goes on from there and gets to the right end.
+//! `[limits]` against the real binary: compares what the server counted with what the plan allows, over kills, resumes
+//! and raised limits. Whatever stops a run, it resumes there and reaches the correct result.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 use std::sync::Arc;
@@ -33,31 +33,33 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     assert!(stopped(&ran).contains("[limits] max_wcu = 1200"), "{ran:?}");
     let lost = format!("(including up to {} only reserved when a process was killed)", dead.lost.write);
     assert!(stopped(&ran).contains(&lost), "{lost}: {ran:?}");
-    let (spent, known) = (scene.spent(), scene.status().spend.state);
-    println!("spent {spent} of {MAX_WCU}; on record: {known:?}");
+    let spent = scene.spent();
+    let known = scene.status().spend.state;
+    println!("spent {spent} of {MAX_WCU}; recorded: {known:?}");
     assert!(spent <= MAX_WCU + SLICE, "{spent}");
-    // Every write costs one unit, so nothing is left over but what the kills have wasted: a slice each, and what was not
-    // yet sent.
+    // Every write costs one unit, so the kills account for the whole difference: each one wastes at most one slice,
+    // including what was not yet sent.
     assert!(spent >= MAX_WCU * 0.75, "{spent}");
     assert_eq!((known.spent.write, known.slice.write), (MAX_WCU, 0.0));
 
-    // Resumed as it is, it sends nothing at all, not even a read.
-    let (scans, writes) = (scene.requests("Scan"), scene.requests("UpdateItem"));
+    // With an unchanged limit, the resumed run sends nothing at all, not even a read.
+    let scans = scene.requests("Scan");
+    let writes = scene.requests("UpdateItem");
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("it has spent 1200 write units"), "{ran:?}");
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes));
 
-    // A raised limit goes on from what was spent.
+    // With a raised limit, the run continues from what was spent.
     scene.limit("max_wcu = 1300");
     scene.run().exits(6);
     let more = scene.spent() - spent;
     assert!(more > 0.0 && more <= 100.0, "{more}");
     assert_eq!(scene.status().spend.state.spent.write, 1_300.0);
-    scene.ends_right().await;
-    assert_eq!(scene.requests("UpdateItem"), 2_000, "each item was written once");
+    scene.completes_correctly().await;
+    assert_eq!(scene.requests("UpdateItem"), 2_000, "the run wrote each item once");
 }
 
-/// After an orderly end only what was used is spent, to the unit; `--restart` begins a run with an allowance of its own.
+/// After an orderly end, exactly the used units count as spent. `--restart` begins a run with its own allowance.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_wastes_nothing() {
     let scene = Scene::of(600, "max_wcu = 400\n[capacity]\nwrite = 100").await;
@@ -66,7 +68,8 @@ async fn an_interruption_wastes_nothing() {
         scene.until_written(40);
         running.signal(Signal::SIGTERM);
         let ran = tokio::task::block_in_place(|| running.end()).exits(130);
-        let (tally, known) = (scene.bed.front().tally(), scene.status().spend.state);
+        let tally = scene.bed.front().tally();
+        let known = scene.status().spend.state;
         assert_eq!((known.spent.write, known.lost.write), (tally.write_units(), 0.0), "{ran:?}");
         assert_eq!(ran.json()["spend"]["write_units"], tally.write_units());
     }
@@ -91,12 +94,13 @@ async fn max_items_is_exact_over_sessions_and_segments() {
         let ran = scene.run().exits(6);
         assert!(stopped(&ran).starts_with(&format!("{limit} items have been scanned")), "{ran:?}");
         assert_eq!(ran.json()["totals"]["counts"]["scanned"], limit);
-        assert_eq!(ran.json()["run"]["abandoned_pages"], 0, "it stops between pages");
+        assert_eq!(ran.json()["run"]["abandoned_pages"], 0, "the run stops between pages");
     }
-    let (scans, writes) = (scene.requests("Scan"), scene.requests("UpdateItem"));
+    let scans = scene.requests("Scan");
+    let writes = scene.requests("UpdateItem");
     let ran = scene.run().exits(6);
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes), "{ran:?}");
-    // With room for one more than there are, it gets to every segment's end.
+    // With room for one more item than the table has, the run reaches the end of every segment.
     scene.limit("max_items = 501");
     assert_eq!(scene.run().exits(0).json()["run"]["status"], "complete");
     assert_eq!(scene.requests("UpdateItem"), 500);
@@ -104,7 +108,7 @@ async fn max_items_is_exact_over_sessions_and_segments() {
 
 /// RUNBOOK: "After a run that was stopped, `--restart` first reads what that run has not read".
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_begins_anew_behind_one_that_reached_max_items() {
+async fn a_restart_begins_a_new_run_after_one_that_reached_max_items() {
     let scene = Scene::of(500, "max_items = 137").await;
     scene.run().exits(6);
     let mut anew = scene.bed.command();
@@ -112,20 +116,20 @@ async fn a_run_begins_anew_behind_one_that_reached_max_items() {
     let ran = tokio::task::block_in_place(|| tool::run(anew)).exits(6);
     assert!(stopped(&ran).starts_with("137 items have been scanned"), "{ran:?}");
     assert_eq!((&ran.json()["run"]["id"], scene.status().totals.counts.scanned), (&2.into(), 137));
-    scene.ends_right().await;
+    scene.completes_correctly().await;
     assert_eq!(scene.requests("UpdateItem"), 500);
 }
 
-/// The last pages wait for items of a hot key when the limit is reached: they are committed, and then it stops.
+/// The last pages wait for items of a hot key when the limit is reached. The run commits them before it stops.
 #[tokio::test(flavor = "multi_thread")]
-async fn max_items_stops_a_run_that_has_set_items_aside() {
+async fn max_items_stops_a_run_with_deferred_items() {
     let slow = "max_items = 100\n[capacity]\nper_partition_key = { write = 40 }";
     let scene = Scene::by_key(400, slow, |_| 0).await;
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).starts_with("100 items have been scanned"), "{ran:?}");
     assert_eq!((&ran.json()["run"]["abandoned_pages"], scene.requests("UpdateItem")), (&0.into(), 100));
     assert_eq!(scene.status().totals.counts.scanned, 100);
-    scene.ends_right().await;
+    scene.completes_correctly().await;
     assert_eq!(scene.requests("UpdateItem"), 400);
 }
 
@@ -140,11 +144,11 @@ async fn max_cost_counts_reads_and_writes() {
     };
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("[limits] max_cost_usd = 300 (an estimate, by the plan's [prices])"), "{ran:?}");
-    println!("it has cost ${} of $300", dollars());
+    println!("the run has cost ${} of $300", dollars());
     assert!((290.0..=300.0).contains(&dollars()), "{}", dollars());
     let known = scene.status().spend.dollars().unwrap();
-    assert!((known - dollars()).abs() < 5.0, "{known}, and really {}", dollars());
-    // List prices would allow it for next to nothing, and are labelled.
+    assert!((known - dollars()).abs() < 5.0, "recorded {known}, actually {}", dollars());
+    // List prices stay far below the limit, and the output labels them.
     scene.limit("max_cost_usd = 300");
     let ran = scene.run().exits(0);
     assert_eq!(ran.json()["spend"]["price_basis"], "on_demand");
@@ -152,7 +156,7 @@ async fn max_cost_counts_reads_and_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_stops_it_resumably() {
+async fn a_run_that_a_deadline_stopped_can_be_resumed() {
     let scene = Scene::of(300, "deadline = 2026-01-01T00:00:00Z").await;
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("[limits] deadline = 2026-01-01T00:00:00Z"), "{ran:?}");
@@ -160,19 +164,19 @@ async fn a_deadline_stops_it_resumably() {
     let soon = Timestamp::now() + 3.seconds();
     scene.limit(&format!("deadline = {}\n[capacity]\nwrite = 20", backfill::internals::clock::to_text(soon)));
     let ran = scene.run().exits(6);
-    assert!(stopped(&ran).contains("past [limits] deadline"), "{ran:?}");
+    assert!(stopped(&ran).contains("has passed"), "{ran:?}");
     assert!((1..300).contains(&scene.requests("UpdateItem")), "{}", scene.requests("UpdateItem"));
-    scene.ends_right().await;
+    scene.completes_correctly().await;
 }
 
 /// RUNBOOK: "it waits until the window opens, then continues".
 #[tokio::test(flavor = "multi_thread")]
-async fn outside_of_its_window_it_waits_and_ends_when_asked() {
+async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     let opens = Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC) + 2.hours();
     let closes = &opens + 1.hours();
     let window = format!("{}-{} UTC", opens.strftime("%H:%M"), closes.strftime("%H:%M"));
     let scene = Scene::of(50, &format!("window = \"{window}\"")).await;
-    // The first progress line comes after ten seconds.
+    // The first progress line appears after ten seconds.
     for (signal, seconds) in [(Signal::SIGTERM, 11), (Signal::SIGINT, 1)] {
         let running = scene.start();
         tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -186,13 +190,13 @@ async fn outside_of_its_window_it_waits_and_ends_when_asked() {
         assert!(seconds < 10 || progress.count() > 0, "{}", ran.stderr);
         assert!(ran.stderr.contains(": nothing is sent until then"), "{}", ran.stderr);
     }
-    scene.ends_right().await;
+    scene.completes_correctly().await;
 }
 
-/// A wall clock that is set forwards and back: the run waits, goes on by itself, finishes what is in flight when the
-/// window closes, and goes on again.
+/// The test sets a wall clock forwards and back. The run waits, starts by itself, finishes the requests in flight when
+/// the window closes, and starts again.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_goes_on_by_itself_when_the_window_opens() {
+async fn a_run_continues_by_itself_when_the_window_opens() {
     let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     let plan = backfill::internals::plan::load("plan", &text).unwrap().plan;
@@ -225,7 +229,8 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
     job.work_window = WorkWindow::new(&job.plan.limits, clock);
     let job = Arc::new(job);
     let working = {
-        let (job, store) = (Arc::clone(&job), store.clone());
+        let job = Arc::clone(&job);
+        let store = store.clone();
         tokio::spawn(async move { job.work(&store, &session).await })
     };
     tokio::time::sleep(Duration::from_millis(500)).await;

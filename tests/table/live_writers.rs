@@ -1,12 +1,12 @@
-//! The job runs while the application writes. No update of a live writer is lost by the tool's doing, no deleted item comes
-//! back, nothing but the plan's change is ever made, and every diverged item is reported.
+//! The job runs while the application writes. The tool loses no update of a live writer, brings back no deleted item,
+//! makes only the plan's change, and reports every diverged item.
 //!
-//! The oracle for each kind of writer stands in `live/oracle.rs`.
+//! The oracle for each kind of writer is in `live/oracle.rs`.
 
 use crate::harness::Bed;
 use crate::live::{self, Figures, Kind, Scenario, Shape};
 
-/// Three seeds of a plan, one of them with a target inside a document that many items do not have.
+/// Three seeds of a plan. In one of them the target is inside a document that many items do not have.
 async fn campaign(strategy: &'static str, on_existing: &'static str) {
     let mut figures = Figures::default();
     for (seed, shape) in [(1, Shape::Top), (2, Shape::Nested), (3, Shape::Top)] {
@@ -16,13 +16,13 @@ async fn campaign(strategy: &'static str, on_existing: &'static str) {
         figures.add(live::play(&bed, scenario).await);
     }
     figures.tell(&format!("{strategy}, {on_existing}"));
-    // A campaign in which nothing collides proves nothing.
+    // A campaign without collisions proves nothing.
     assert!(figures.operations.values().sum::<u64>() > 2_000, "too few live operations");
     assert!(figures.races > 100, "too few races: {}", figures.races);
     let keep = on_existing == "keep";
     for kind in Kind::ALL {
         assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
-        // A deleted item has none; where values are kept, what these write makes most items diverged.
+        // The tool cannot change a deleted item. If values are kept, most items that these kinds write are diverged.
         let rare = kind == Kind::Delete || keep && matches!(kind, Kind::UpdateNew | Kind::PutNew | Kind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);
         assert!(followed > 0 || rare, "no write of the tool followed {kind:?}");

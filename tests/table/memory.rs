@@ -1,4 +1,4 @@
-//! What the tool's process takes in memory does not grow with the table.
+//! The memory of the tool's process does not grow with the table.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 use std::process::{Child, Stdio};
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crate::harness::Bed;
 use backfill::internals::item::{Item, Value};
 
-/// Far more than a run takes, far less than it did when each page kept room for the square of its items.
+/// Far more than a run takes, and far less than a run took when each page reserved room for the square of its items.
 const LIMIT_KB: u64 = 100_000;
 
-/// Items of about 300 bytes. Every fifth has to be written, at either size of the table, so that the write path is at
-/// work all along and the test is not longer than it must be; the other four are as the plan implies.
+/// Items of about 300 bytes. A run has to write every fifth item, whatever the size of the table, so the write path is
+/// busy throughout and the test stays short. The other four already are as the plan wants them.
 fn items(count: u64) -> impl Iterator<Item = Item> {
     (0..count).map(|number| {
         let email = Value::S(format!("customer.{number}@example.com"));
@@ -29,13 +29,13 @@ fn items(count: u64) -> impl Iterator<Item = Item> {
     })
 }
 
-/// One segment may take what the table may: how many are active does not follow from the budget. The budget is one that
-/// both sizes use up, so that both have as many writes in flight.
+/// One segment may use the table's entire capacity, because the number of active segments does not follow from the
+/// budget. Both sizes of the table use up the budget, so both have the same number of writes in flight.
 const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
     per_key_range = { write = 1200, read = 40000 }\nper_partition_key = { write = 1200, read = 40000 }\n";
 
-/// The largest resident size that the process ever had, in KB; the kernel keeps it, so that sampling misses only what
-/// comes after the last sample.
+/// The largest resident size of the process so far, in KB. The kernel keeps the maximum, so sampling misses only growth
+/// after the last sample.
 fn peak_kb(child: &mut Child) -> u64 {
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
@@ -48,10 +48,10 @@ fn peak_kb(child: &mut Child) -> u64 {
     peak
 }
 
-/// Runs the plan, with the default pages, over a table of so many items; the server is another process than the one that
-/// is measured. The segments are stated: what a run keeps in memory are the pages of those that it works on, so that both
-/// tables get as many, and fill the pages. (They are also few: a page of the embedded engine takes time in proportion to
-/// the table.)
+/// Runs the plan with default pages over a table of `count` items. The server is in another process than the measured
+/// one. The number of segments is fixed: a run holds the pages of its active segments in memory, so both tables get the
+/// same number and fill their pages. It is also small, because a page of the embedded engine takes time in proportion
+/// to the table.
 async fn peak_of_a_run(count: u64) -> u64 {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
@@ -74,7 +74,7 @@ async fn peak_of_a_run(count: u64) -> u64 {
 async fn memory_does_not_grow_with_the_table() {
     let small = peak_of_a_run(20_000).await;
     let large = peak_of_a_run(200_000).await;
-    println!("200,000 items take {:.1} % of what 20,000 take", large as f64 * 100.0 / small as f64);
+    println!("200,000 items take {:.1} % of the memory that 20,000 take", large as f64 * 100.0 / small as f64);
     assert!(large * 100 <= small * 120, "{large} KB for 200,000 items, {small} KB for 20,000");
     assert!(large <= LIMIT_KB && small > 0, "{large} KB");
 }

@@ -28,7 +28,7 @@ per_key_range = { write = 20000, read = 20000 }
 per_partition_key = { write = 20000, read = 20000 }
 "#;
 
-/// Runs the tool to its end and gives what the server counted meanwhile.
+/// Runs the tool to its end and returns what the server counted during the run.
 fn run(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Tally {
     bed.front().reset_tally();
     let output = bed.command().arg("run").arg(plan).arg("--yes").args(options).output().unwrap();
@@ -38,7 +38,7 @@ fn run(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Tally {
 
 fn assert_read_only(what: &str, tally: &Tally) {
     println!("{what}: {} WCU, {:.1} RCU", tally.write_units(), tally.read_units());
-    // Counted requests say more than units: one whose condition fails states none.
+    // Count requests as well as units: a request with a failed condition reports no units.
     assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY, "{what}");
     assert!(tally.write_units() == 0.0, "{what}");
     assert!(tally.read_units() > 0.0, "{what}: the table was read");
@@ -67,7 +67,7 @@ async fn second_runs_write_nothing(name: &str, migration: &str, exit: i32) {
     assert_eq!((totals.counts.scanned, totals.counts.outcomes[0]), (ITEMS, 0), "nothing was applied");
 }
 
-/// Diverged items are met again, and still cost nothing.
+/// A second run finds the diverged items again, and still costs nothing.
 /// RUNBOOK: "It writes only items that still need it".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_expansion_is_read_only() {

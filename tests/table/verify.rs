@@ -1,5 +1,5 @@
-//! Verify through the library, on the embedded engine: it finds what is planted and nothing else, writes nothing unless it
-//! is asked to repair, repairs beside live writers, and goes on where it was stopped.
+//! Verification through the library, on the embedded engine. It finds exactly the planted defects, writes only if it is
+//! asked to repair, repairs while live writers work, and resumes after a stop.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,7 +30,7 @@ use backfill::internals::state::{
 };
 use tokio::sync::mpsc;
 
-/// Defects of each kind.
+/// Number of defects of each kind.
 const PLANTED: usize = 200;
 
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
@@ -38,7 +38,7 @@ const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 const ALL: Asked =
     Asked { stage: Stage::Expanded, truths: Truths::All(Truth::Old), repair: false, flag_version: None, wanted: None };
 
-/// What is planted at an item: each kind in so many items, spread.
+/// The kind of defect of an item. Each kind has the same number of items, evenly spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Planted {
     Nothing,
@@ -47,11 +47,11 @@ enum Planted {
     Unexpected,
     /// The new value existed before the migration, without an old value: no defect.
     ThereBefore,
-    /// Neither attribute: the plan asks nothing of it.
+    /// The item has neither attribute, so the plan has nothing to do.
     Neither,
 }
 
-/// What is planted at the `n`-th of so many items.
+/// The kind of defect of the `n`-th of `items` items.
 fn planted(n: usize, items: usize) -> Planted {
     let every = items / PLANTED;
     match n % every {
@@ -88,13 +88,13 @@ fn planted_item(n: usize, items: usize) -> Item {
     planted_item
 }
 
-/// A table, a plan, and what the journal of a run would know.
+/// A table, a plan, and what the journal of a run would contain.
 struct Scene {
     bed: Bed,
     table: String,
     state: PathBuf,
     plan: PathBuf,
-    /// Items by the text of their key, and what was planted there.
+    /// Items with their planted defect, by the text of their key.
     items: BTreeMap<String, (Item, Planted)>,
 }
 
@@ -145,7 +145,7 @@ impl Scene {
         backfill::internals::state::open(&self.state, &identity, backfill::internals::clock::now).unwrap()
     }
 
-    /// One session, to its end.
+    /// Completes one session.
     async fn verify(&self, asked: Asked, seed: u64) -> (VerificationRecord, Verified) {
         let job = self.job().await;
         let store = self.store(&job);
@@ -155,7 +155,7 @@ impl Scene {
         (record, verified)
     }
 
-    /// Keys of the mismatches that are recorded, by verdict.
+    /// Keys of the recorded mismatches, by verdict.
     fn recorded(&self, verified: &Verified, verdict: Verdict) -> BTreeSet<String> {
         let found = StateFile::open(&self.state).unwrap().mismatches(verified.run.id, verdict, u32::MAX).unwrap();
         let keys: BTreeSet<String> = found.iter().map(|found| found.key.to_text()).collect();
@@ -164,7 +164,7 @@ impl Scene {
     }
 }
 
-/// Input with which a repair may remove values that nothing implies.
+/// Input that allows a repair to remove values that the plan does not explain.
 fn input(before: Arc<dyn Before>) -> VerifyInput {
     VerifyInput { before, removes: true }
 }
@@ -174,7 +174,7 @@ fn report(verified: &Verified) -> &VerifyReport {
     &verified.report.as_ref().unwrap().0
 }
 
-/// The report that is stored is the one that was returned, under its hash, and holds no attribute values.
+/// Checks that the stored report equals the returned one, has its hash, and contains no attribute values.
 fn is_stored(scene: &Scene, verified: &Verified) {
     let (report, hash) = verified.report.as_ref().unwrap();
     let stored = StateFile::open(&scene.state).unwrap().reports(1).unwrap().remove(0);
@@ -203,13 +203,13 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
         assert_eq!(scene.recorded(&verified, verdict_of(kind).unwrap()), scene.keys(kind), "{kind:?}");
     }
-    // By segment it is the same.
+    // The totals by segment agree.
     assert_eq!((found.segments_read, found.segments.len()), (16, 16));
     assert_eq!(found.segments.iter().map(|s| s.compared).sum::<u64>(), 40_000);
     assert_eq!(found.segments.iter().map(|s| s.missing + s.stale + s.unexpected).sum::<u64>(), 3 * PLANTED as u64);
     assert_eq!(found.examples.len(), 30);
     is_stored(&scene, &verified);
-    // Nothing is written, and every suspect was read again.
+    // Nothing is written, and every suspect is read a second time.
     assert_eq!((tally.write_units(), tally.operation("UpdateItem").requests), (0.0, 0));
     assert_eq!(tally.operation("GetItem").requests, 3 * PLANTED as u64);
     assert_eq!(verified.spend.state.spent.write, 0.0);
@@ -219,7 +219,7 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     repaired(&scene).await;
 }
 
-/// A sample of the same table: at half the price, and what it says is true.
+/// A sample of the same table has half the price per item, and its findings are correct.
 async fn sampled(scene: &Scene, units_of_all: f64) {
     scene.bed.front().reset_tally();
     let (record, verified) = scene.verify(Asked { wanted: Some(600), ..ALL }, 7).await;
@@ -229,12 +229,13 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     assert_eq!((record.due, sample.drawn, sample.clusters), (600, 600, 4_992));
     let mismatches = found.missing + found.stale + found.unexpected;
     assert!(mismatches > 30 && u64::from(sample.differing) <= mismatches, "{found:?}");
-    // Each suspect was read again before it counted. Preexisting new values were not among the suspects.
+    // Each suspect was read a second time before it counted. Preexisting new values were not among the suspects.
     assert_eq!(tally.operation("GetItem").requests, mismatches);
     for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
         assert!(scene.recorded(&verified, verdict_of(kind).unwrap()).is_subset(&scene.keys(kind)), "{kind:?}");
     }
-    // The engine keeps 4,096 ranges of the hash apart: of 4,992 clusters many are empty, and it is said.
+    // The engine distinguishes 4,096 ranges of the hash. Many of the 4,992 clusters are therefore empty, and the report
+    // says so.
     assert!(sample.empty > 60 && sample.at_most_percent_of_filled.unwrap() > sample.at_most_percent);
     let scanned = tally.read_units() - mismatches as f64;
     let share = found.compared as f64 / 40_000.0;
@@ -243,7 +244,7 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     is_stored(scene, &verified);
 }
 
-/// Repaired on a quiet table: every defect is gone, what it overwrote is recorded, and nothing else was touched.
+/// Repairs a quiet table: every defect is gone, overwritten values are recorded, and nothing else changes.
 async fn repaired(scene: &Scene) {
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 2).await;
     let found = report(&verified);
@@ -277,20 +278,25 @@ async fn repaired(scene: &Scene) {
     assert_eq!((report(&verified).mismatches, scene.bed.front().tally().operation("GetItem").requests), (0, 0));
 }
 
-/// A suspect that is equal, or gone, when it is read again was met between two states of a live writer: no mismatch.
+/// If a suspect is equal or gone at the second read, the first read fell between two states of a live writer. This is
+/// not a mismatch.
 /// RUNBOOK: "the tool reads the item again, because a race is not a mismatch"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_race_is_no_mismatch() {
+async fn a_race_is_not_a_mismatch() {
     for asked in [ALL, Asked { wanted: Some(u32::MAX), ..ALL }, Asked { repair: true, ..ALL }] {
         let scene = Scene::of(2_000, "segments = 4").await;
-        let (missing, stale) = (scene.keys(Planted::Missing), scene.keys(Planted::Stale));
-        let (to_fix, to_delete) = (missing.clone(), stale.clone());
+        let missing = scene.keys(Planted::Missing);
+        let stale = scene.keys(Planted::Stale);
+        let to_fix = missing.clone();
+        let to_delete = stale.clone();
         let writer = behind(&scene);
-        // Just before an item is read again, its writer comes: past the layer, and before the read is forwarded.
+        // Just before the second read of an item, its writer changes the item. Its write bypasses the layer and
+        // finishes before the read is forwarded.
         let rule = move |request: &RequestInfo| {
             if request.operation == "GetItem" {
                 let key = ItemKey::from_text(&request.body()["Key"].to_string()).unwrap();
-                let (fix, delete) = (to_fix.contains(&key.to_text()), to_delete.contains(&key.to_text()));
+                let fix = to_fix.contains(&key.to_text());
+                let delete = to_delete.contains(&key.to_text());
                 if fix || delete {
                     let (done, is_done) = std::sync::mpsc::channel();
                     writer.send((key, delete, done)).unwrap();
@@ -310,10 +316,12 @@ async fn a_race_is_no_mismatch() {
     }
 }
 
-/// A writer past the layer in front: told a key, it deletes the item or writes both its attributes, and says so.
+/// A writer that bypasses the layer in front. For each key it receives, it deletes the item or writes both attributes,
+/// and confirms that.
 fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
     let (sender, mut told) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
-    let (endpoint, table) = (scene.bed.local().unwrap().engine().endpoint(), scene.table.clone());
+    let endpoint = scene.bed.local().unwrap().engine().endpoint();
+    let table = scene.table.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
@@ -328,21 +336,21 @@ fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mps
     sender
 }
 
-/// What live writers did last to each item.
+/// The last change by live writers to each item.
 #[derive(Debug, Clone, PartialEq)]
 enum Last {
     /// Both attributes, in one write.
     Both(String),
-    /// The old one alone.
+    /// The old attribute only.
     Old(String),
-    /// Both were removed.
+    /// Both attributes were removed.
     Removed,
     /// The item was deleted.
     Deleted,
 }
 
-/// Does to an item whatever comes next: what a writer that obeys `write = both` does, and now and then one that does not
-/// know of the new attribute.
+/// Makes the next change to an item. Most are changes by a writer that obeys `write = both`. Some are by a writer that
+/// does not know the new attribute.
 async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
     let key: HashMap<String, AttributeValue> = crate::harness::to_sdk(key.attributes());
     let update = || client.update_item().table_name(table).set_key(Some(key.clone()));
@@ -387,18 +395,18 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
     }
 }
 
-/// Half of the tool's writes are held back until a writer has been at their item first, so that races are made and not
-/// waited for. "`--repair` fixes them with live writers running, and loses none of their updates."
+/// Half of the tool's writes are delayed until a writer has changed their item, so that races are forced and not left
+/// to chance.
 /// RUNBOOK: "is safe with live writers and loses none of their updates. The journal keeps every value that it overwrites"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repair_loses_no_update_of_live_writers() {
+async fn a_repair_does_not_lose_updates_of_live_writers() {
     let scene = Scene::of(4_000, "segments = 4\npage_limit = 100").await;
     let (hint, mut hints) = mpsc::unbounded_channel::<ItemKey>();
     let written = Arc::new(AtomicU64::new(0));
     let seen = Mutex::new(BTreeSet::new());
     let done = Arc::clone(&written);
     let hold = move |request: &RequestInfo| {
-        // Only the tool's writes have conditions. Each item is held back once.
+        // Only the tool's writes have conditions. Each item is delayed once.
         if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
             return Fault::Pass;
         }
@@ -413,12 +421,17 @@ async fn a_repair_loses_no_update_of_live_writers() {
     };
     scene.bed.front().set_faults(Some(Arc::new(hold)));
     let writer = {
-        let (client, table, done) = (scene.bed.client().clone(), scene.table.clone(), Arc::clone(&written));
+        let client = scene.bed.client().clone();
+        let table = scene.table.clone();
+        let done = Arc::clone(&written);
         let others: Vec<String> = scene.items.keys().cloned().collect();
         tokio::spawn(async move {
-            let (mut log, mut random, mut n) = (BTreeMap::new(), fastrand::Rng::with_seed(5), 0);
+            let mut log = BTreeMap::new();
+            let mut random = fastrand::Rng::with_seed(5);
+            let mut n = 0;
             loop {
-                // Hinted items first; between them any item at all, until the tool is done.
+                // Items from the delayed writes come first. Otherwise the writer picks any item, until the tool is
+                // done.
                 let (key, hinted) = match tokio::time::timeout(Duration::from_millis(3), hints.recv()).await {
                     Ok(Some(key)) => (key, true),
                     Ok(None) => return log,
@@ -435,14 +448,14 @@ async fn a_repair_loses_no_update_of_live_writers() {
     };
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 2).await;
     let tally = scene.bed.front().tally();
-    // The rule holds the sender: without it the writer ends.
+    // The rule holds the sender. Without the rule, the writer ends.
     scene.bed.front().set_faults(None);
     let log: BTreeMap<String, Last> = writer.await.unwrap();
     let failed =
         tally.operation("UpdateItem").errors.get(&(400, "ConditionalCheckFailedException".to_owned())).copied();
     let found = report(&verified);
     println!(
-        "{} items written live, {} writes of the tool met a changed item; {} repaired of {}, {} raced",
+        "{} items written live, {} writes of the tool found a changed item; {} repaired of {}, {} raced",
         log.len(),
         failed.unwrap_or(0),
         found.repaired,
@@ -450,7 +463,7 @@ async fn a_repair_loses_no_update_of_live_writers() {
         found.raced
     );
     assert!(failed.unwrap_or(0) > 100, "too few races");
-    // Each mismatch was repaired, or a live writer made it equal. Only preexisting new values are left.
+    // Each mismatch was repaired, or a live writer made it equal. Only preexisting new values remain.
     let left = left_alone(&scene, &verified);
     assert!(left.is_subset(&scene.keys(Planted::ThereBefore)), "{left:?}");
     assert_eq!(found.mismatches, left.len() as u64);
@@ -461,7 +474,9 @@ async fn a_repair_loses_no_update_of_live_writers() {
             let value = |text: &str| Value::S(text.to_owned());
             match log.get(key) {
                 Some(Last::Deleted) => assert!(!now.contains_key(key), "{key} was brought back"),
-                Some(Last::Removed) => assert_eq!((text("old"), text("new")), (None, None), "{key} was brought back"),
+                Some(Last::Removed) => {
+                    assert_eq!((text("old"), text("new")), (None, None), "{key} got its values back")
+                }
                 Some(Last::Both(last)) => {
                     assert_eq!((text("old"), text("new")), (Some(&value(last)), Some(&value(last))), "{key}");
                 }
@@ -482,15 +497,15 @@ async fn a_repair_loses_no_update_of_live_writers() {
         }
     };
     check(&scene.bed.dump(&scene.table).await, false);
-    // What was written behind the scan by the writer who does not know the new attribute is repaired next time.
+    // The next repair corrects what the writer that does not know the new attribute wrote behind the scan.
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 3).await;
     let left = left_alone(&scene, &verified).len() as u64;
     check(&scene.bed.dump(&scene.table).await, true);
     let (_, verified) = scene.verify(ALL, 4).await;
-    assert_eq!(report(&verified).mismatches, left, "only what was there before is left alone");
+    assert_eq!(report(&verified).mismatches, left, "only preexisting values are left alone");
 }
 
-/// Keys of the items that a repair did not mend; each says why.
+/// Keys of the items that a repair left as they are. Each of them has a reason.
 fn left_alone(scene: &Scene, verified: &Verified) -> BTreeSet<String> {
     let file = StateFile::open(&scene.state).unwrap();
     let found =
@@ -499,12 +514,14 @@ fn left_alone(scene: &Scene, verified: &Verified) -> BTreeSet<String> {
     found.iter().filter(|found| !found.repaired).map(|found| found.key.to_text()).collect()
 }
 
-/// Stopped, killed and resumed: each item counts once, and the report is made when all is done.
+/// Stopped, killed and resumed: each item counts once, and the report appears when everything is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_verification_goes_on_where_it_was() {
+async fn a_verification_resumes_where_it_stopped() {
     for asked in [ALL, Asked { repair: true, ..ALL }, Asked { wanted: Some(150), ..ALL }] {
         let scene = Scene::of(4_000, "segments = 4\npage_limit = 50").await;
-        let (mut sessions, mut ids, mut reads) = (0, BTreeSet::new(), 0);
+        let mut sessions = 0;
+        let mut ids = BTreeSet::new();
+        let mut reads = 0;
         let (record, verified) = loop {
             let job = Arc::new(scene.job().await);
             let store = scene.store(&job);
@@ -513,7 +530,8 @@ async fn a_verification_goes_on_where_it_was() {
             ids.insert(record.run.id);
             sessions += 1;
             // At the 20th page the session is stopped, or its task is dropped as by a kill.
-            let (killed, stop) = (sessions % 2 == 0, job.stop.clone());
+            let killed = sessions % 2 == 0;
+            let stop = job.stop.clone();
             let (reached, at) = tokio::sync::oneshot::channel();
             let reached = Mutex::new(Some(reached));
             let rule = move |request: &RequestInfo| {
@@ -528,7 +546,10 @@ async fn a_verification_goes_on_where_it_was() {
             scene.bed.front().reset_tally();
             scene.bed.front().set_faults(Some(Arc::new(rule)));
             let mut session = {
-                let (job, store, record, before) = (Arc::clone(&job), store.clone(), record.clone(), scene.before());
+                let job = Arc::clone(&job);
+                let store = store.clone();
+                let record = record.clone();
+                let before = scene.before();
                 tokio::spawn(async move { verify(&job, &store, &record, input(before)).await })
             };
             let ended = tokio::select! {
@@ -550,7 +571,7 @@ async fn a_verification_goes_on_where_it_was() {
                     Some(reason) => assert_eq!((reason, ended.report), (StopReason::Interrupted, None)),
                 }
             }
-            assert!(sessions < 30, "it gets nowhere");
+            assert!(sessions < 30, "the verification makes no progress");
         };
         let found = report(&verified);
         println!("{asked:?}: {sessions} sessions, {reads} pages read");
@@ -560,27 +581,28 @@ async fn a_verification_goes_on_where_it_was() {
         if asked.wanted.is_some() {
             assert_eq!(found.sample.as_ref().unwrap().drawn, 150);
         } else if asked.repair {
-            // What a killed session had repaired before its page was committed matches by now.
+            // An item that a killed session repaired before it committed the page now matches.
             assert!(mismatches <= 3 * PLANTED as u64 && found.mismatches == 0, "{found:?}");
             assert_eq!(found.compared, 4_000);
         } else {
             assert_eq!((found.compared, [found.missing, found.stale, found.unexpected]), (4_000, [PLANTED as u64; 3]));
         }
         is_stored(&scene, &verified);
-        // Asked something else, or after its end, another one is begun.
+        // A different request, or a request after the end, begins a new verification.
         let job = scene.job().await;
         let store = scene.store(&job);
         assert!(!begin(&job, &store, asked, false, 1).await.unwrap().resumed);
     }
 }
 
-/// Diverged items on record: those that are equal by now, or gone, are settled; the others stay open.
+/// Recorded diverged items: items that are now equal or gone are closed. The others stay open.
 /// RUNBOOK: "no failure and no diverged item is open"
 #[tokio::test(flavor = "multi_thread")]
-async fn diverged_items_that_are_seen_equal_are_closed() {
+async fn diverged_items_that_are_now_equal_are_closed() {
     let scene = Scene::of(2_000, "segments = 4").await;
     let of = |what: Planted| scene.keys(what).into_iter().next().unwrap();
-    let (equal, stale) = (of(Planted::Neither), of(Planted::Stale));
+    let equal = of(Planted::Neither);
+    let stale = of(Planted::Stale);
     let gone = key_of(&item("P#gone", "S#0", [])).to_text();
     let job = scene.job().await;
     let store = scene.store(&job);
@@ -618,7 +640,7 @@ async fn diverged_items_that_are_seen_equal_are_closed() {
     assert_eq!(how, [Some("verified".to_owned()), Some("verified".to_owned()), Some("gone".to_owned())]);
 }
 
-/// A run's large segments are a stratum of their own: every cluster in them is read, and none of them is drawn.
+/// The large segments of a run are a stratum of their own: every cluster in them is read and none is drawn.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_collections_are_read_in_full() {
     let bed = Bed::embedded();
@@ -645,7 +667,7 @@ async fn large_collections_are_read_in_full() {
     let sample = report(&verified).sample.as_ref().unwrap();
     assert_eq!((sample.drawn, sample.large, sample.large_differing), (20, sample.clusters / 32, 1));
     assert!(report(&verified).compared >= 6_000 && report(&verified).compared < 7_000);
-    assert_eq!((sample.differing, report(&verified).stale), (0, 1), "found for certain, wherever it is");
+    assert_eq!((sample.differing, report(&verified).stale), (0, 1), "certainly found, wherever it is");
     assert!(sample.statement.contains("around large item collections were read besides: 1 differ"), "{sample:?}");
     store.close().await.unwrap();
 }

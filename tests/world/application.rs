@@ -1,4 +1,5 @@
-//! The live application: it changes, deletes and inserts items while the tool works, and obeys the flag as it read it last.
+//! The live application: it changes, deletes and inserts items while the tool works. It obeys the flag that it read
+//! last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +18,16 @@ pub(crate) struct Application {
     pub(crate) table: MemoryTable,
     pub(crate) keys: Vec<ItemKey>,
     pub(crate) flag: Arc<MemoryFlag>,
-    /// It reads the flag again after this time.
+    /// The time after which it rereads the flag.
     pub(crate) caches: Duration,
-    /// The flag as it was read last, and when.
+    /// The flag that it read last, and when.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) in_place: bool,
     pub(crate) rng: Rng,
 }
 
 impl Application {
-    /// Makes this number of changes, some milliseconds apart.
+    /// Makes this number of changes, a few milliseconds apart.
     pub(crate) async fn work(mut self, changes: u32) {
         for n in 0..changes {
             sleep(Duration::from_micros(self.rng.u64(1_000..60_000))).await;
@@ -35,7 +36,7 @@ impl Application {
         }
     }
 
-    /// Which attributes it writes now.
+    /// The attributes that it writes now.
     fn write_to(&mut self) -> WriteTo {
         let fresh = self.cached.filter(|(_, at)| at.elapsed() < self.caches);
         let (write, at) = fresh.unwrap_or_else(|| (self.flag.write_to(), Instant::now()));
@@ -44,7 +45,9 @@ impl Application {
     }
 
     fn change(&mut self, key: &ItemKey, n: u32) {
-        let (what, write, in_place) = (self.rng.u8(..10), self.write_to(), self.in_place);
+        let what = self.rng.u8(..10);
+        let write = self.write_to();
+        let in_place = self.in_place;
         let rng = &mut self.rng;
         self.table.change(key, Author::Application, |item| match (item.cloned(), what) {
             (Some(_), 0 | 1) => None,

@@ -1,10 +1,10 @@
-//! Checks that permits come before requests: the tests' own token buckets compare what the tool sent with the plan's
-//! budgets.
+//! Checks that the tool takes permits before it sends requests: the tests' own token buckets compare the requests with
+//! the plan's budgets.
 //!
-//! A bucket begins full with each pass and holds a tenth of a second, at least one unit. A permit is held for some time
-//! before its request is sent ([`World::held`]). So in every window of a pass the units that were sent are at most
-//! rate × (window + held) + burst, for the table, each index and each partition key. Throttled scopes go slower than that,
-//! which the bound allows.
+//! At the start of each pass, a bucket is full. It holds the units of a tenth of a second, but at least one unit. A
+//! permit may be held for some time before its request is sent ([`World::held`]). So in every window of a pass, the
+//! tool sends at most rate × (window + held) + burst units, for the table, each index and each partition key. Throttled
+//! scopes are slower, which the bound allows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::scene::World;
 /// Rounding errors of the tool and of the tests, in units.
 const ROUNDING: f64 = 0.01;
 
-/// The scopes. Each has its own budget.
+/// A scope, which has its own budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
     Table,
@@ -25,17 +25,17 @@ enum Scope {
     PartitionKey(String),
 }
 
-/// At most this long passes between a write's last permit, which is the table's, and its request: its pre-images are
-/// recorded first.
+/// The maximum time between a write's last permit, which is the table's, and its request. In between, the tool records
+/// the pre-images.
 const TO_RECORD: Duration = Duration::from_millis(5);
 
-/// One pass of one process, counted from 0.
+/// The index of a pass of a process.
 type Pass = usize;
 
 struct Bucket {
     rate: f64,
     burst: f64,
-    /// Units that the bucket lacked at the last request; 0 is full.
+    /// The units that were missing from the bucket after the last request. 0 means full.
     missing: f64,
     at: Duration,
 }
@@ -47,7 +47,8 @@ impl Bucket {
         Bucket { rate, burst, missing: 0.0, at: Duration::ZERO }
     }
 
-    /// Takes the units of a request. False if they were not there: more than the burst may only go if the bucket is full.
+    /// Takes the units of a request. Returns false if the bucket lacks them. A request larger than the burst is allowed
+    /// only if the bucket is full.
     fn take(&mut self, at: Duration, units: f64) -> bool {
         let refilled = at.saturating_sub(self.at).as_secs_f64() * self.rate;
         let before = (self.missing - refilled).max(0.0);
@@ -57,8 +58,8 @@ impl Bucket {
 }
 
 impl World {
-    /// Checks that every write since the last check was within every budget when it was sent. The passes of these writes
-    /// are over by now.
+    /// Checks that every write since the last check was within every budget when it was sent. The passes of these
+    /// writes have ended by now.
     pub(crate) fn check_budgets(&self, during: &str) {
         let (changes, checked) = self.checked.get();
         let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());
@@ -67,11 +68,12 @@ impl World {
         let mut buckets: BTreeMap<(Pass, Scope), Bucket> = BTreeMap::new();
         for charge in &charges {
             let Some(pass) = self.pass_of(charge) else {
-                self.violation(format!("{during}: a request outside of every pass, at {:?}", charge.sent));
+                self.violation(format!("{during}: a request outside every pass, at {:?}", charge.sent));
                 continue;
             };
             for (scope, units) in units_of(charge) {
-                let (rate, held) = (rate_of(&self.rates, &scope), self.held(&scope));
+                let rate = rate_of(&self.rates, &scope);
+                let held = self.held(&scope);
                 let bucket = buckets.entry((pass, scope.clone())).or_insert_with(|| Bucket::new(rate, held));
                 if !bucket.take(charge.sent, units) {
                     let at = charge.sent;
@@ -81,8 +83,9 @@ impl World {
         }
     }
 
-    /// How long a permit may be held before its request is sent. Permits are taken from narrow to wide, so those of a key
-    /// or an index are held while the request waits for the table's, at most behind one write of each item.
+    /// How long a permit may be held before its request is sent. The tool takes permits from the narrowest scope to the
+    /// widest. So it holds the permits of a key or an index while the request waits for the table's permit, behind at
+    /// most one write of each item.
     fn held(&self, scope: &Scope) -> Duration {
         match scope {
             Scope::Table => TO_RECORD,
@@ -100,7 +103,8 @@ impl World {
     }
 }
 
-/// The units of a write, by scope. The cost of a page is known only when it arrives, so reads have no exact bound.
+/// The units of a write, by scope. The cost of a page is known only when the page arrives, so reads have no exact
+/// bound.
 fn units_of(charge: &Charge) -> Vec<(Scope, f64)> {
     let Charged::Write(key, consumed) = &charge.consumed else { return Vec::new() };
     let partition = Scope::PartitionKey(format!("{:?}", key.attributes().get("pk")));
@@ -116,16 +120,17 @@ fn rate_of(rates: &Rates, scope: &Scope) -> f64 {
     }
 }
 
-/// The bucket allows what the bound says, and no more.
+/// A bucket allows exactly its burst and its rate.
 #[test]
-fn a_bucket_holds_its_burst_and_its_rate() {
-    let (at, none) = (Duration::from_millis, Duration::ZERO);
+fn a_bucket_allows_its_burst_and_its_rate() {
+    let at = Duration::from_millis;
+    let none = Duration::ZERO;
     let drained = || Bucket { missing: 2.0, ..Bucket::new(20.0, none) };
     let mut bucket = Bucket::new(20.0, none);
     assert!(bucket.take(at(0), 1.0) && bucket.take(at(0), 1.0), "a burst of two");
     assert!(!drained().take(at(49), 1.0), "one unit takes 50 ms");
     assert!(drained().take(at(50), 1.0));
-    assert!(Bucket::new(20.0, none).take(at(0), 7.0), "a large request goes when the bucket is full");
+    assert!(Bucket::new(20.0, none).take(at(0), 7.0), "a full bucket must allow a large request");
     assert!(!drained().take(at(50), 7.0));
-    assert!(Bucket { missing: 2.0, ..Bucket::new(20.0, at(50)) }.take(at(0), 1.0), "a permit that was held");
+    assert!(Bucket { missing: 2.0, ..Bucket::new(20.0, at(50)) }.take(at(0), 1.0), "a permit may have been held");
 }

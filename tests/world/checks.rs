@@ -1,4 +1,4 @@
-//! What must hold in every world, by the table's history and the state (design: guards, checkpoints, capacity).
+//! What must hold in every world. The checks use the table's history and the state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId,
 
 use super::plan;
 use super::scene::World;
-use super::verdicts::{Known, of_move, verdicts};
+use super::verdicts::{KnownItem, of_move, verdicts};
 
-/// Everything, of every run.
+/// All rows of every run.
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
 
-/// Attributes that the tool may change, each with the one that its value comes from or goes to.
+/// Attributes that the tool may change. Each has the attribute that its value comes from or goes to, if any.
 const OURS: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 
-/// A version of an item that a process of the tool made.
+/// A version of an item that a process of the tool wrote.
 struct NewVersion {
     key: ItemKey,
     process: u32,
@@ -28,7 +28,7 @@ struct NewVersion {
 }
 
 impl World {
-    /// What the tool has changed since this was asked last: each item before and after a version, with who made it and when.
+    /// The versions that the tool has written since the last call.
     fn new_versions(&self) -> Vec<NewVersion> {
         let (checked, charges) = self.checked.get();
         let (all, changes) = self.table.history(|history| {
@@ -47,16 +47,16 @@ impl World {
         all
     }
 
-    /// Every write of the tool was to an existing item, had an effect, changed only the tool's own attributes, and lost
-    /// no value.
+    /// Checks that every write of the tool changed an existing item, had an effect, changed only the tool's own
+    /// attributes, and lost no value.
     pub(crate) async fn check_versions(&self, during: &str) {
         for NewVersion { key, process, at, before, after } in self.new_versions() {
             let at = format!("{during}: process {process} and {key} at {at:?}");
             match (&before, &after) {
-                (None, _) => self.violation(format!("{at}: an item that was deleted is brought back")),
-                (Some(_), None) => self.violation(format!("{at}: an item is deleted")),
+                (None, _) => self.violation(format!("{at}: a deleted item is recreated")),
+                (Some(_), None) => self.violation(format!("{at}: the tool deleted an item")),
                 (Some(before), Some(after)) if before == after => {
-                    self.violation(format!("{at}: a write without an effect"));
+                    self.violation(format!("{at}: the write has no effect"));
                 }
                 (Some(before), Some(after)) => self.check_change(&key, before, after, &at).await,
             }
@@ -67,7 +67,7 @@ impl World {
         let names = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
         for name in names {
             let Some((_, other)) = OURS.iter().find(|(ours, _)| ours == name) else {
-                self.violation(format!("{at}: {name} is the application's alone"));
+                self.violation(format!("{at}: {name} belongs to the application"));
                 continue;
             };
             let path: Path = name.parse().unwrap();
@@ -85,34 +85,34 @@ impl World {
                 let copied = name == "copied" && source_of_copy(before) == Some(value);
                 let known = in_other(before, value) || copied || is_constant(name, value);
                 if !known && !journaled(value) {
-                    self.violation(format!("{at}: {name} gets a value that comes from nowhere"));
+                    self.violation(format!("{at}: {name} gets a value of unknown origin"));
                 }
             }
         }
     }
 
-    /// Checks that a complete pass has passed over no item. Each item that the application never changed is as all changes
-    /// of the plan imply, or is listed. While applications write both attributes, the move of every other item is checked,
-    /// too.
-    pub(crate) async fn check_nothing_is_passed_over(&self) {
+    /// Checks that a complete pass has missed no item. Each item that the application never changed must be as all
+    /// changes of the plan imply, or be listed. While applications write both attributes, the move of every other item
+    /// is checked, too.
+    pub(crate) async fn check_no_item_is_missed(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let diverged = self.state.diverged(ALL).await.unwrap();
         let listed: Vec<&ItemKey> =
             failures.iter().map(|row| &row.key).chain(diverged.iter().map(|row| &row.key)).collect();
         for (key, item, before) in self.items() {
-            let known = Known { item: &item, before };
+            let known = KnownItem { item: &item, before };
             let best = match before {
                 Some(_) => verdicts(&self.plan, &known).0,
                 None if plan::in_place(&self.plan) => continue,
                 None => of_move(&self.plan, &known).0,
             };
             if best.is_mismatch() && !listed.contains(&&key) {
-                self.violation(format!("{key} is passed over: {best:?}"));
+                self.violation(format!("{key} was missed: {best:?}"));
             }
         }
     }
 
-    /// Every item as it is now; and, if the application never changed it, as it was before the migration.
+    /// Every item as it is now. If the application never changed it, also as it was before the migration.
     fn items(&self) -> Vec<(ItemKey, Item, Option<&Item>)> {
         let item = |(key, versions): (&ItemKey, &[Version])| {
             let untouched = versions.iter().all(|version| version.author != Author::Application);
@@ -122,14 +122,15 @@ impl World {
         self.table.history(|history| history.all().filter_map(item).collect())
     }
 
-    /// Items of the seed that the application never changed, as they are.
+    /// The items of the seed that the application never changed, as they are now.
     fn left_alone(&self) -> impl Iterator<Item = (ItemKey, Item)> {
         self.items().into_iter().filter_map(|(key, item, before)| before.map(|_| (key, item)))
     }
 
-    /// What runs have counted adds up, and is no more than what happened.
+    /// Checks that the counts of the runs add up, and that they are no more than what happened.
     pub(crate) async fn check_counts(&self) {
-        let (mut counted, mut id) = (0.0, 1);
+        let mut counted = 0.0;
+        let mut id = 1;
         while let Ok(totals) = self.state.totals(RunId::from_number(id)).await {
             counted += totals.counts.write_units;
             id += 1;
@@ -149,8 +150,8 @@ impl World {
         }
     }
 
-    /// Checks the verification's verdict on each item against the table, while nobody writes. Returns whether every item
-    /// matches.
+    /// Checks the verification's verdict on each item against the table. Nobody writes at this time. Returns whether
+    /// every item matches.
     pub(crate) async fn check_verdict(&self) -> bool {
         let Ok(Some(report)) = self.state.latest_report().await else {
             self.violation("`verify` has no report");
@@ -164,13 +165,13 @@ impl World {
         }
         let items = self.items();
         for (key, item, before) in &items {
-            let (best, worst) = verdicts(&self.plan, &Known { item, before: *before });
+            let (best, worst) = verdicts(&self.plan, &KnownItem { item, before: *before });
             let right = match found.remove(&key.to_text()) {
                 Some(verdict) => (best..=worst).contains(&verdict),
                 None => !best.is_mismatch(),
             };
             if !right {
-                self.violation(format!("`verify` is wrong about {key}: it is {best:?} to {worst:?}, {item:?}"));
+                self.violation(format!("`verify` is wrong about {key}: correct is {best:?} to {worst:?}, {item:?}"));
             }
         }
         found.keys().for_each(|key| self.violation(format!("`verify` found {key}, which does not exist")));
@@ -180,7 +181,8 @@ impl World {
         json["mismatches"] == 0
     }
 
-    /// Behind a contract: no item of the seed that the application never changed has its old attribute beside the new one.
+    /// After a contract: checks that no item of the seed that the application never changed still has its old attribute
+    /// together with the new one.
     pub(crate) fn check_contracted(&self) {
         for (key, item) in self.left_alone() {
             if item.contains_key("old") && item.get("old") == item.get("new") {
@@ -189,16 +191,16 @@ impl World {
         }
     }
 
-    /// Behind a rollback: each item that the application never changed is what it was.
+    /// After a rollback: checks that each item that the application never changed is as it was.
     pub(crate) async fn check_restored(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.left_alone() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
-            // An equal pair counts as the applications' own while they write both.
+            // While applications write both attributes, an equal pair counts as theirs.
             let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
             let failed = failures.iter().any(|row| row.key == key);
             if item != *seed && !(failed || (equal && !plan::in_place(&self.plan))) {
-                self.violation(format!("{key} is not restored: it was {seed:?}, and is {item:?}"));
+                self.violation(format!("{key} is not restored: it was {seed:?} and is {item:?}"));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The cutover flag in memory. A change is in effect at once, but applications obey what they read until their caches
-//! expire: the tool has to wait for that.
+//! The cutover flag in memory. A change takes effect immediately, but applications obey the flag that they have read
+//! until their caches expire. The tool has to wait for that.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,7 @@ impl MemoryFlag {
         Arc::default()
     }
 
-    /// Which attributes applications write now.
+    /// The attributes that applications write now.
     pub(crate) fn write_to(&self) -> WriteTo {
         self.0.lock().unwrap().as_ref().map_or(WriteTo::Old, |(flag, _)| flag.write)
     }
@@ -29,7 +29,7 @@ impl FlagStore for MemoryFlag {
 
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError> {
         let mut flag = self.0.lock().unwrap();
-        assert_eq!(flag.as_ref().map(|(flag, _)| flag), expected, "nobody else changes the flag");
+        assert_eq!(flag.as_ref().map(|(flag, _)| flag), expected, "nobody else may change the flag");
         *flag = Some((next.clone(), meta.clone()));
         Ok(next.clone())
     }

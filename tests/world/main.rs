@@ -1,9 +1,10 @@
-//! The deterministic world: the whole of `run`, `verify` and `rollback` on a table in memory, with a state in memory, a live
-//! application, faults, and kills at any point, in virtual time on one thread.
+//! The deterministic world runs `run`, `verify` and `rollback` completely, with a table in memory, a state in memory, a
+//! live application, faults, and kills at any point. It uses virtual time and one thread.
 //!
-//! A seed decides everything: the items, the plan, what the application writes and when, what goes wrong, when the tool is
-//! killed. So a seed that fails is a test by itself: `BACKFILL_TEST_WORLD_SEED=N cargo test --test world one_seed -- --nocapture`
-//! prints what happened in it. `BACKFILL_TEST_WORLDS=N` plays this number of seeds instead of the few of `cargo test`.
+//! A seed decides everything: the items, the plan, what the application writes and when, what fails, and when the tool
+//! is killed. So a failing seed is a test of its own: `BACKFILL_TEST_WORLD_SEED=N cargo test --test world one_seed --
+//! --nocapture` prints what happens in it. `BACKFILL_TEST_WORLDS=N` plays this number of seeds instead of the few that
+//! `cargo test` plays.
 
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
@@ -26,10 +27,10 @@ use backfill::internals::dynamodb::memory::Fault;
 use scene::{Played, play, play_traced};
 use wire::Planted;
 
-/// Seeds that `cargo test` plays.
+/// The number of seeds that `cargo test` plays.
 const SEEDS: u64 = 120;
 
-/// Seeds in which a planted bug has to be found.
+/// The number of seeds within which a planted bug must be found.
 const SEEDS_OF_A_BUG: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
@@ -47,9 +48,11 @@ struct Campaign {
 }
 
 impl Campaign {
-    /// Plays these seeds, each on one thread, as many at a time as there are cores. A seed does not depend on the others.
+    /// Plays these seeds, each on one thread, with as many threads as there are cores. A seed does not depend on the
+    /// others.
     fn play(first: u64, seeds: u64) -> Campaign {
-        let (next, threads) = (AtomicU64::new(first), thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let next = AtomicU64::new(first);
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let part = || {
             let mut part = Campaign::default();
             loop {
@@ -83,9 +86,11 @@ impl Campaign {
 #[test]
 fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     let seeds = number("BACKFILL_TEST_WORLDS").unwrap_or(SEEDS);
-    let (first, began) = (number("BACKFILL_TEST_WORLD_FIRST").unwrap_or(1), Instant::now());
+    let first = number("BACKFILL_TEST_WORLD_FIRST").unwrap_or(1);
+    let began = Instant::now();
     let Campaign { fired, failed, kills, writes } = Campaign::play(first, seeds);
-    let (seconds, violations) = (began.elapsed().as_secs_f64(), failed.len());
+    let seconds = began.elapsed().as_secs_f64();
+    let violations = failed.len();
     println!(
         "{seeds} seeds in {seconds:.1} s: {violations} with a violation; {kills} kills, {writes} writes of the tool"
     );
@@ -96,11 +101,12 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     assert!(missing.is_empty() && kills > 0, "never fired: {missing:?}, {kills} kills");
 }
 
-/// Requests, replies, every version of every item, and the state: the same text.
+/// Requests, replies, every version of every item, and the state are the same in both traces.
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in 1..=12 {
-        let (one, other) = (play_traced(seed), play_traced(seed));
+        let one = play_traced(seed);
+        let other = play_traced(seed);
         assert!(one.trace == other.trace, "seed {seed}: {}", first_difference(&one.trace, &other.trace));
     }
     assert_ne!(play_traced(1).trace, play_traced(2).trace);
@@ -108,38 +114,38 @@ fn a_seed_replays_byte_for_byte() {
 
 fn first_difference(one: &str, other: &str) -> String {
     let differs = one.lines().zip(other.lines()).enumerate().find(|(_, (one, other))| one != other);
-    differs.map_or("one is longer".into(), |(n, (one, other))| format!("line {n}:\n{one}\n{other}"))
+    differs.map_or("one trace is longer".into(), |(n, (one, other))| format!("line {n}:\n{one}\n{other}"))
 }
 
 #[test]
-fn a_checkpoint_before_its_outcomes_is_found() {
-    is_found(Planted::EarlyCheckpoint, "passed over");
+fn a_premature_checkpoint_is_found() {
+    is_found(Planted::EarlyCheckpoint, "was missed");
 }
 
 #[test]
 fn a_write_without_attribute_exists_is_found() {
-    is_found(Planted::NoExistenceCheck, "brought back");
+    is_found(Planted::NoExistenceCheck, "is recreated");
 }
 
 #[test]
-fn a_consumption_that_is_reconciled_twice_is_found() {
+fn a_doubly_reconciled_consumption_is_found() {
     is_found(Planted::ReconciledTwice, "more than the table consumed");
 }
 
 #[test]
-fn a_write_that_is_sent_without_permits_is_found() {
+fn a_write_without_permits_is_found() {
     is_found(Planted::SentTwice, "beyond the budget");
 }
 
 #[test]
-fn caches_that_are_older_than_the_plan_says_are_found() {
-    is_found(Planted::OldCaches, "passed over");
+fn caches_older_than_the_plan_allows_are_found() {
+    is_found(Planted::OldCaches, "was missed");
 }
 
 fn is_found(planted: Planted, by: &str) {
     let found = (1..=SEEDS_OF_A_BUG).find(|seed| play(*seed, Some(planted)).violations.iter().any(|v| v.contains(by)));
     println!("{planted:?}: found by seed {found:?}");
-    assert!(found.is_some(), "{planted:?} is not found in {SEEDS_OF_A_BUG} seeds");
+    assert!(found.is_some(), "{planted:?} was not found in {SEEDS_OF_A_BUG} seeds");
 }
 
 /// Plays one seed, and prints it.

@@ -1,4 +1,4 @@
-//! Plans and items, drawn by a seed.
+//! Plans and items, which a seed decides.
 
 use std::sync::LazyLock;
 
@@ -46,13 +46,15 @@ pub(crate) fn description() -> TableDescription {
     }
 }
 
-/// A plan with a move, and some of: a copy out of a document, a constant, a removal.
+/// A plan with a move, and with some of these changes: a copy out of a document, a constant, a removal.
 pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     let strategy = if rng.bool() { "in-place" } else { "expand-contract" };
     let on_existing = ["keep", "skip", "overwrite"][rng.usize(..3)];
     let segments = [1, 2, 4, 7][rng.usize(..4)];
-    let (write, page) = ([20, 100, 1_000][rng.usize(..3)], [2, 5, 20][rng.usize(..3)]);
-    let (key, index) = ([write, write / 4][rng.usize(..2)], [write, write / 2][rng.usize(..2)]);
+    let write = [20, 100, 1_000][rng.usize(..3)];
+    let page = [2, 5, 20][rng.usize(..3)];
+    let key = [write, write / 4][rng.usize(..2)];
+    let index = [write, write / 2][rng.usize(..2)];
     let rates = Rates { table: write.into(), index: index.into(), partition_key: key.into() };
     let mut text = format!(
         "[migration]\nname = \"world\"\nstrategy = \"{strategy}\"\non_existing = \"{on_existing}\"\n\
@@ -66,7 +68,7 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
         text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
     }
     text += "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-    // Without a copy, a pass in place reads eventually consistently.
+    // Without a copy, an in-place pass uses eventually consistent reads.
     if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
         text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
     }
@@ -84,7 +86,8 @@ pub(crate) fn in_place(plan: &Plan) -> bool {
     plan.strategy == Strategy::InPlace
 }
 
-/// The n-th item: some in a hot collection, some without the old attribute, some with the new one already.
+/// Item number `n`. Some items share a hot partition key, some lack the old attribute, and some already have the new
+/// one.
 pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
     let pk = if rng.u8(..3) == 0 { "hot".to_owned() } else { format!("p{}", n / 2) };
     let mut json = json!({ "pk": { "S": pk }, "sk": { "S": format!("{n:03}") }, "n": { "N": "0" } });

@@ -1,4 +1,4 @@
-//! One world: a seed is played from the first run to the way back, with kills, and checked at every step.
+//! One world plays a seed from the first run to the contract or rollback, with kills, and checks every step.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -29,23 +29,23 @@ use super::wire::{Planted, Seen, Wire};
 
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
 
-/// A stale read is this old at most.
+/// The maximum age of a stale read.
 const STALE: Duration = Duration::from_secs(5);
 
-/// Kills of one command at most: then it comes to its end.
+/// The maximum number of kills of one command. After them, it can complete.
 const KILLS: u32 = 4;
 
-/// Applications obey the flag this long: `max_cache_seconds` of the plan.
+/// How long applications obey a flag that they have read: `max_cache_seconds` of the plan.
 const CACHES: Duration = Duration::from_secs(1);
 
-/// Attempts of one command at most, kills and stops included.
+/// The maximum number of attempts of one command, including killed and stopped ones.
 const ATTEMPTS: u32 = 30;
 
 /// The result of playing one seed.
 pub(crate) struct Played {
-    /// Everything that happened, as text; empty unless it is asked for.
+    /// Everything that happened, as text. Empty unless the caller asks for it.
     pub(crate) trace: String,
-    /// What must never happen, and did.
+    /// Things that happened but must never happen.
     pub(crate) violations: Vec<String>,
     /// Faults that made a difference.
     pub(crate) fired: BTreeMap<Fault, u64>,
@@ -54,12 +54,12 @@ pub(crate) struct Played {
     pub(crate) writes: u64,
 }
 
-/// Plays a seed, in milliseconds.
+/// Plays a seed. This takes milliseconds.
 pub(crate) fn play(seed: u64, planted: Option<Planted>) -> Played {
     play_with(seed, planted, None)
 }
 
-/// The same, with a trace of everything that happens.
+/// Plays a seed with a trace of everything that happens.
 pub(crate) fn play_traced(seed: u64) -> Played {
     play_with(seed, None, Some(String::new()))
 }
@@ -74,7 +74,7 @@ fn play_with(seed: u64, planted: Option<Planted>, trace: Option<String>) -> Play
 }
 
 /// How an attempt ended.
-enum Ended {
+enum AttemptEnd {
     Done,
     Stopped(String),
 }
@@ -88,7 +88,7 @@ pub(crate) struct World {
     pub(crate) table: MemoryTable,
     pub(crate) seed_items: BTreeMap<String, Item>,
     keys: Vec<ItemKey>,
-    /// The numbers of changes and of requests that were checked already.
+    /// The numbers of changes and requests that have been checked.
     pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
@@ -97,19 +97,20 @@ pub(crate) struct World {
     random: Random,
     planted: Option<Planted>,
     process: u32,
-    /// Each pass: its process, and when it began.
+    /// The process of each pass, and when the pass began.
     pub(crate) passes: Vec<(u32, Duration)>,
-    /// Instances of the application that are at work.
+    /// The running instances of the application.
     applications: Vec<AbortOnDropHandle<()>>,
     kills: u64,
-    /// A kind of fault that seldom makes a difference, and is frequent in this world.
+    /// A kind of fault that rarely makes a difference, and therefore is frequent in this world.
     favours: Option<Fault>,
 }
 
 impl World {
     fn new(seed: u64, planted: Option<Planted>, trace: Option<String>) -> World {
         let mut rng = Rng::with_seed(seed);
-        let (began, description) = (Instant::now(), plan::description());
+        let began = Instant::now();
+        let description = plan::description();
         let (plan, rates) = plan::plan(&mut rng);
         let share = [0.0, 0.05, 0.15, 0.3][rng.usize(..4)];
         let faults = faults(share, favoured(seed));
@@ -146,7 +147,7 @@ impl World {
         }
     }
 
-    /// The life of the migration.
+    /// Plays the whole life of the migration.
     async fn live(&mut self) {
         let run = |again| Goal::Run { again };
         let verify = Goal::Verify { scope: Scope::Full, repair: false };
@@ -155,21 +156,21 @@ impl World {
             self.command(Goal::CutoverTo(Target::DualWrite), changes).await;
         }
         let changes = [0, 20, 60][self.rng.usize(..3)];
-        let over = self.command(run(false), changes).await;
+        let complete = self.command(run(false), changes).await;
         self.check_versions("run").await;
-        if !over {
-            return self.violation("`run` does not come to its end");
+        if !complete {
+            return self.violation("`run` does not complete");
         }
-        self.check_nothing_is_passed_over().await;
+        self.check_no_item_is_missed().await;
         self.check_counts().await;
         self.check_budgets("run");
         self.table.set_faults(FaultPlan::NONE);
-        // What was written behind the scan is the next pass's. Then nothing is left.
+        // The next pass handles what was written behind the scan position. After that, nothing is left to do.
         self.command(run(true), 0).await;
         let writes = self.writes();
         self.command(run(true), 0).await;
         if self.writes() > writes {
-            self.violation("a run over a table that needs nothing has written");
+            self.violation("a run wrote to a table that needed no write");
         }
         self.command(verify, 0).await;
         let matching = self.check_verdict().await;
@@ -178,51 +179,52 @@ impl World {
         if matching && !plan::in_place(&self.plan) && self.rng.bool() {
             return self.contract(changes).await;
         }
-        let over = self.command(Goal::Rollback, changes).await;
+        let complete = self.command(Goal::Rollback, changes).await;
         self.check_versions("rollback").await;
         self.check_counts().await;
         self.check_budgets("rollback");
-        if over {
+        if complete {
             self.check_restored().await;
         }
     }
 
-    /// Readers and writers move to the new attribute, and the old one goes.
+    /// Moves readers and writers to the new attribute, and removes the old one.
     async fn contract(&mut self, changes: u32) {
         for goal in [Goal::CutoverTo(Target::ReadNew(100)), Goal::CutoverTo(Target::WriteNew)] {
             let changes = [0, 40][self.rng.usize(..2)];
             if !self.command(goal, changes).await {
-                return self.violation(format!("{goal:?} does not come to its end"));
+                return self.violation(format!("{goal:?} does not complete"));
             }
         }
-        let over = self.command(Goal::Contract, changes).await;
+        let complete = self.command(Goal::Contract, changes).await;
         self.check_versions("contract").await;
         self.check_counts().await;
         self.check_budgets("contract");
-        if over {
+        if complete {
             self.check_contracted();
         }
     }
 
-    /// Repeats a command until it is done, killing it now and then, while the application makes this number of changes.
-    /// False if it never completes.
+    /// Repeats a command until it completes, and sometimes kills it. Meanwhile the application makes this number of
+    /// changes. Returns false if the command never completes.
     async fn command(&mut self, goal: Goal, changes: u32) -> bool {
         for share in [changes / 2, changes - changes / 2] {
             self.start_application(share);
         }
         let may_kill = self.rng.u32(..=KILLS);
-        let (mut killed, mut over) = (0, false);
+        let mut killed = 0;
+        let mut complete = false;
         for _ in 0..ATTEMPTS {
             let lives = if killed < may_kill { self.rng.u64(1..2_000) } else { u64::MAX / 1_000_000 };
             self.process += 1;
             match timeout(Duration::from_millis(lives), self.attempt(goal)).await {
-                Ok(Ok(Ended::Done)) => {
-                    over = true;
+                Ok(Ok(AttemptEnd::Done)) => {
+                    complete = true;
                     break;
                 }
-                Ok(Ok(Ended::Stopped(why))) => self.note(&format!("stopped: {why}")),
+                Ok(Ok(AttemptEnd::Stopped(why))) => self.note(&format!("stopped: {why}")),
                 Ok(Err(error)) => {
-                    self.violation(format!("{goal:?} is refused: {error}"));
+                    self.violation(format!("{goal:?} was refused: {error}"));
                     self.state = self.state.crash();
                     break;
                 }
@@ -234,16 +236,16 @@ impl World {
             self.state = self.state.crash();
         }
         self.kills += u64::from(killed);
-        // After a change of the flag, applications keep working, and obey their caches while the next pass begins.
+        // After a change of the flag, applications keep running, and obey their caches while the next pass begins.
         if !matches!(goal, Goal::CutoverTo(_)) {
-            self.settle().await;
+            self.wait_until_quiet().await;
         }
-        self.note(&format!("{goal:?}: over {over}"));
-        over
+        self.note(&format!("{goal:?}: complete: {complete}"));
+        complete
     }
 
-    /// Waits until applications are done and no request is on its way. Checks come after that.
-    async fn settle(&mut self) {
+    /// Waits until all applications have ended and no request is in flight. Checks come after that.
+    async fn wait_until_quiet(&mut self) {
         for application in self.applications.drain(..) {
             drop(application.await);
         }
@@ -263,9 +265,10 @@ impl World {
         self.applications.push(AbortOnDropHandle::new(tokio::spawn(application.work(changes))));
     }
 
-    /// One process with one command.
-    async fn attempt(&mut self, goal: Goal) -> Result<Ended, DriverError> {
-        let (began, random) = (self.began, self.random.clone());
+    /// Runs one command in one process.
+    async fn attempt(&mut self, goal: Goal) -> Result<AttemptEnd, DriverError> {
+        let began = self.began;
+        let random = self.random.clone();
         let wire = Wire {
             connection: self.table.connect(self.process),
             process: self.process,
@@ -293,7 +296,7 @@ impl World {
         driver.confirm();
         loop {
             match driver.advance(goal).await? {
-                Advance::Done => return Ok(Ended::Done),
+                Advance::Done => return Ok(AttemptEnd::Done),
                 Advance::Preflight => driver.accept(Vec::new()).await?,
                 Advance::Confirm => driver.confirm(),
                 Advance::Recorded | Advance::Changed(_) => {}
@@ -302,10 +305,10 @@ impl World {
                     self.passes.push((self.process, self.began.elapsed()));
                     let swept = driver.sweep(phase, false).await?;
                     if let Some(why) = &swept.stopped {
-                        return Ok(Ended::Stopped(why.to_string()));
+                        return Ok(AttemptEnd::Stopped(why.to_string()));
                     }
                     if swept.unfinished {
-                        return Ok(Ended::Stopped("items failed".into()));
+                        return Ok(AttemptEnd::Stopped("items failed".into()));
                     }
                 }
             }
@@ -334,7 +337,8 @@ impl World {
     }
 }
 
-/// Every third seed favours one of the two kinds that seldom make a difference, so that a small campaign meets them often.
+/// Every third seed favours one of the two kinds of fault that rarely make a difference, so that a few seeds include
+/// many of them.
 fn favoured(seed: u64) -> Option<Fault> {
     match seed % 6 {
         0 => Some(Fault::NoImage),
@@ -343,7 +347,7 @@ fn favoured(seed: u64) -> Option<Fault> {
     }
 }
 
-/// Faults in this share of the requests, or in many if a kind is favoured.
+/// A fault plan for this share of the requests. If a kind is favoured, faults are frequent.
 fn faults(share: f64, favours: Option<Fault>) -> FaultPlan {
     let share = if favours.is_some() { 0.3 } else { share };
     FaultPlan { share, late: Duration::from_secs(3), stale: STALE, favours }

@@ -1,6 +1,7 @@
-//! What the plan implies for an item, from the table's history alone. The tests compare the tool's verdicts with it.
+//! The correct verdicts on an item, computed only from the plan and the table's history. The tests compare the tool's
+//! verdicts with them.
 //!
-//! This is for a table before the cutover, where the old attribute is the truth.
+//! They apply before the cutover, while the old attribute has the right value.
 
 use backfill::internals::change::{Change, OnExisting, Strategy};
 use backfill::internals::item::{Item, Path, Value};
@@ -8,26 +9,27 @@ use backfill::internals::plan::Plan;
 use backfill::internals::state::Verdict;
 
 /// An item of the table.
-pub(crate) struct Known<'a> {
+pub(crate) struct KnownItem<'a> {
     pub(crate) item: &'a Item,
-    /// The item before the migration. `None` if the application wrote it since: then a target's value may or may not
-    /// count as one that existed before the migration.
+    /// The item before the migration. `None` if the application has written it since. In that case, a target's value
+    /// may or may not count as preexisting.
     pub(crate) before: Option<&'a Item>,
 }
 
-/// The best and the worst correct verdict on an item. They differ only if it is unknown what existed before.
-pub(crate) fn verdicts(plan: &Plan, known: &Known<'_>) -> (Verdict, Verdict) {
+/// The best and the worst correct verdict on an item. They differ only if it is unknown what existed before the
+/// migration.
+pub(crate) fn verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let all = plan.changes.iter().map(|change| of_change(plan, change, known));
     all.fold((Verdict::Matching, Verdict::Matching), |(best, worst), (b, w)| (best.max(b), worst.max(w)))
 }
 
-/// The same for the move alone.
-pub(crate) fn of_move(plan: &Plan, known: &Known<'_>) -> (Verdict, Verdict) {
+/// The best and the worst correct verdict on the move alone.
+pub(crate) fn of_move(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let is_move = |change: &&Change| matches!(change, Change::Move { .. });
     plan.changes.iter().find(is_move).map_or((Verdict::Matching, Verdict::Matching), |it| of_change(plan, it, known))
 }
 
-fn of_change(plan: &Plan, change: &Change, known: &Known<'_>) -> (Verdict, Verdict) {
+fn of_change(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let certain = |verdict| (verdict, verdict);
     let in_place = plan.strategy == Strategy::InPlace;
     match change {
@@ -47,7 +49,7 @@ fn of_change(plan: &Plan, change: &Change, known: &Known<'_>) -> (Verdict, Verdi
     }
 }
 
-/// The verdict on a move in place, which removes the old attribute.
+/// The verdict on an in-place move, which removes the old attribute.
 fn moved(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdict {
     match (from.get(item), to.get(item)) {
         (None, _) => Verdict::Matching,
@@ -58,10 +60,15 @@ fn moved(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdic
     }
 }
 
-/// The best and the worst verdict on a pair, whose two sides stay.
-fn pair(known: &Known<'_>, from: &Path, to: &Path, (on_existing, in_place): (OnExisting, bool)) -> (Verdict, Verdict) {
+/// The best and the worst correct verdict on a pair of attributes that both stay.
+fn pair(
+    known: &KnownItem<'_>,
+    from: &Path,
+    to: &Path,
+    (on_existing, in_place): (OnExisting, bool),
+) -> (Verdict, Verdict) {
     let certain = |verdict| (verdict, verdict);
-    // Whether this value was at the target before the migration; `None` if that is unknown.
+    // Whether the target had this value before the migration. `None` if that is unknown.
     let existed = |value: &Value| known.before.map(|before| to.get(before) == Some(value));
     let skips = on_existing == OnExisting::Skip;
     match (from.get(known.item), to.get(known.item)) {

@@ -1,5 +1,5 @@
-//! What travels between the tool and the table: every request and reply is noted, a write that destroys a value is checked
-//! before it is sent, and a planted bug of the tool is played here.
+//! The connection between the tool and the table. It notes every request and reply, checks each write that destroys a
+//! value before sending it, and plays planted bugs of the tool.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,34 +14,34 @@ use backfill::internals::state::memory::MemoryState;
 use backfill::internals::state::{Checkpoints, Commit, Counts, History, Runs, SegmentEvent, phase};
 use tokio::time::Instant;
 
-/// A bug of the tool that the world has to find.
+/// A bug of the tool that the world must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Planted {
     /// A page is committed before its items are written.
     EarlyCheckpoint,
-    /// Writes go without the condition that the item exists.
+    /// Writes lack the condition that the item exists.
     NoExistenceCheck,
-    /// What a write consumed is counted twice.
+    /// The consumed units of a write are counted twice.
     ReconciledTwice,
-    /// A write is sent a second time without permits, as an SDK does whose own retries are on.
+    /// A write is sent a second time without permits, as by an SDK that makes its own retries.
     SentTwice,
     /// Applications obey the flag for longer than the plan says.
     OldCaches,
 }
 
-/// What the wire has seen.
+/// What the connection has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Everything that happened, as text. `None` if nobody reads it, because it would take most of a seed's time.
+    /// Everything that happened, as text. `None` if nobody reads it, because the text would take most of a seed's time.
     pub(crate) trace: Option<String>,
     pub(crate) violations: Vec<String>,
-    /// Write requests that were sent.
+    /// The number of write requests.
     pub(crate) writes: u64,
-    /// Write units that replies to the tool stated.
+    /// The write units that the replies to the tool reported.
     pub(crate) units: f64,
 }
 
-/// The table for one process, over a wire that is watched.
+/// The table as one process reaches it, over a watched connection.
 pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) process: u32,
@@ -63,11 +63,11 @@ impl Wire {
         self.seen.lock().unwrap().violations.push(what);
     }
 
-    /// Every value that a write destroys is durable, and can be read, before the write is sent.
+    /// Checks that every value that a write destroys is durable and readable before the write is sent.
     async fn check_journal(&self, write: &GuardedWrite) {
         for pre in &write.pre_images {
             let PriorValue::Value(value) = &pre.prior else { continue };
-            // A process that is no longer the owner cannot ask; it cannot go on for long either.
+            // A process that no longer owns the state cannot ask. It cannot continue for long either.
             let Ok(stored) = self.state.pre_images(write.key.clone(), Some(pre.path.clone())).await else { continue };
             if !stored.iter().any(|record| record.value.as_ref() == Some(value)) {
                 self.violation(format!("a write to {} was sent before what it destroys was durable", write.key));
@@ -75,7 +75,7 @@ impl Wire {
         }
     }
 
-    /// Commits a page as if every item of it were done.
+    /// Commits a page as if all its items were done.
     async fn commit_early(&self, request: &PageRequest, page: &Page) {
         let Ok(Some(run)) = self.state.current_run(phase::EXPAND).await else { return };
         let after = request.segment.checked_sub(1);

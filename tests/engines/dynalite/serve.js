@@ -2,8 +2,8 @@
 //
 //     node serve.js PORT_FILE
 //
-// Writes the port to PORT_FILE, and ends when its standard input does: so it never outlives the script that started it,
-// however that one ends.
+// Writes the port to PORT_FILE, and ends when its standard input ends. So it never outlives the script that started it,
+// however that script ends.
 'use strict'
 
 const fs = require('fs')
@@ -13,10 +13,10 @@ const portFile = process.argv[2]
 process.stdin.on('end', () => process.exit(0)).resume()
 
 const server = dynalite({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 })
-// A connection that is closed while a request is on its way looks like a lost reply.
+// A connection that closes while a request is in flight looks like a lost reply.
 server.keepAliveTimeout = 75000
 server.listen(0, '127.0.0.1', () => {
-  // Renamed into place, so that the script never reads half of it.
+  // Rename the complete file into place, so that the script never reads half of it.
   fs.writeFileSync(portFile + '.partial', server.address().port + '\n')
   fs.renameSync(portFile + '.partial', portFile)
 })

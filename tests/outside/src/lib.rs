@@ -1,4 +1,4 @@
-//! A program outside the package: it brings its own table, so that a migration runs without AWS.
+//! A program outside the package. It has its own table, so that a migration runs without AWS.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,10 +14,10 @@ use backfill::{
     VerifyOptions,
 };
 
-/// Items per page: so few that a small table has several pages.
+/// The number of items per page. It is so small that a small table has several pages.
 const PAGE: usize = 7;
 
-/// A table in memory: source and sink. Its key is the string `pk`.
+/// A table in memory, which is both source and sink. Its key is the string `pk`.
 #[derive(Default)]
 pub struct MemoryTable {
     items: Mutex<BTreeMap<String, Item>>,
@@ -97,10 +97,11 @@ impl Sink for MemoryTable {
 }
 
 impl MemoryTable {
-    /// Applies all actions if all conditions hold; otherwise changes nothing.
+    /// Applies all actions if all conditions hold. Otherwise it changes nothing.
     fn apply(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
         let mut items = self.locked();
-        let (key, nothing) = (write.key.to_text(), Item::new());
+        let key = write.key.to_text();
+        let nothing = Item::new();
         let before = items.get(&key).unwrap_or(&nothing);
         if !write.conditions.iter().all(|condition| holds(condition, before)) {
             return Ok(WriteReply::ConditionFailed { image: items.get(&key).cloned() });
@@ -137,18 +138,18 @@ fn holds(condition: &Condition, item: &Item) -> bool {
     }
 }
 
-/// An observer that keeps what it is shown, and agrees to every question that names the table.
+/// An observer that records what it is shown, and answers yes to every question that names the table.
 pub struct Watcher {
-    /// The table that may be written.
+    /// The table that the migration may write.
     pub table: String,
     /// The largest number of items that a progress report has shown.
     pub items: Mutex<u64>,
-    /// Notices, as text.
+    /// The notices, as text.
     pub notices: Mutex<Vec<String>>,
 }
 
 impl Watcher {
-    /// Agrees to writes to this table.
+    /// An observer that agrees to writes to this table.
     pub fn new(table: &str) -> Arc<Watcher> {
         Arc::new(Watcher { table: table.to_owned(), items: Mutex::default(), notices: Mutex::default() })
     }
@@ -169,11 +170,11 @@ impl Observer for Watcher {
     }
 }
 
-/// Runs and verifies a plan; rolls back if items are left that do not match.
+/// Runs and verifies a plan, and rolls back if the verification finds mismatches.
 ///
 /// # Errors
 ///
-/// A command of the migration failed or was refused.
+/// Returns an error if a command of the migration fails or is refused.
 pub async fn migrate(migration: &Migration) -> Result<bool, MigrationError> {
     let run = migration.run(&RunOptions::default()).await?;
     if run.stopped().is_some() {

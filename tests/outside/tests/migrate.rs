@@ -1,4 +1,4 @@
-//! A migration through the supported API alone, on a table in memory.
+//! Migrations that use only the supported API, on a table in memory.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ fn of_plan(plan: &str, state: &std::path::Path, table: &Arc<MemoryTable>, watche
 }
 
 #[tokio::test]
-async fn a_migration_runs_on_a_table_of_its_own() {
+async fn a_migration_runs_on_a_custom_table() {
     let dir = tempfile::tempdir().unwrap();
     let before: Vec<Item> = (0..100).map(person).collect();
     let table = Arc::new(MemoryTable::of(before.clone()));
@@ -55,7 +55,7 @@ async fn a_migration_runs_on_a_table_of_its_own() {
 
     let dry_run = migration.dry_run(&DryRunOptions::default()).await.unwrap();
     assert_eq!(dry_run.stopped(), None);
-    assert_eq!(table.items(), before, "a dry run writes nothing");
+    assert_eq!(table.items(), before, "a dry run must write nothing");
 
     assert!(migrate(&migration).await.unwrap());
     for (old, new) in before.iter().zip(table.items()) {
@@ -64,7 +64,7 @@ async fn a_migration_runs_on_a_table_of_its_own() {
         assert_eq!(new.get("version"), Some(&Value::S("2".into())));
     }
 
-    // Without a flag, nothing proves that no application uses the new attribute any more. So the operator states it.
+    // Without a flag, nothing proves that no application uses the new attribute any more. So the operator confirms it.
     let mut step = StepOptions::default();
     step.facts = vec![Fact::ReadersBack, Fact::NewWritesStopped];
     let back = migration.rollback(&step).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_migration_runs_on_a_table_of_its_own() {
     assert_eq!(table.items(), before);
 }
 
-/// If the question is not confirmed, nothing is written.
+/// If the observer does not confirm the question, the migration writes nothing.
 #[tokio::test]
 async fn a_question_about_another_table_is_not_confirmed() {
     let dir = tempfile::tempdir().unwrap();
@@ -84,7 +84,7 @@ async fn a_question_about_another_table_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn another_table_than_the_plans_is_refused() {
+async fn a_table_other_than_the_plans_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let table = Arc::new(MemoryTable::of([person(1)]));
     let plan = PLAN.replace("\"people\"", "\"orders\"");

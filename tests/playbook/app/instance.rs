@@ -1,4 +1,5 @@
-//! One instance of the application: its cache of the flag, and its requests. Each is one atomic request of DynamoDB's.
+//! One instance of the application: its cache of the flag, and its requests. Each request is one atomic DynamoDB
+//! request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,11 +27,11 @@ pub(super) struct Instance {
     rng: Rng,
 }
 
-/// What to obey for one request, and how long that may take.
+/// The flag to obey for one request, and the time limit of that request.
 struct Order {
     flag: Flag,
     limit: Duration,
-    /// Held until the request is over, so that the next order waits for it.
+    /// Held until the request ends, so that the next order waits for it.
     _held: Option<OwnedRwLockReadGuard<Flag>>,
 }
 
@@ -47,7 +48,7 @@ impl Instance {
         Instance { shared, cached: Cached::default(), first: None, number, rng: Rng::with_seed(number) }
     }
 
-    /// Works until it is told to stop.
+    /// Sends requests until it is told to stop.
     pub(super) async fn work(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(self.rng.u64(0..10))).await;
@@ -58,7 +59,7 @@ impl Instance {
             let key = hinted.unwrap_or_else(any);
             let kind = match n {
                 0..=49 => Kind::Read,
-                // Somebody has to come upon old values that nobody touched.
+                // Some items are only read, so that reads also find old values that the application never changed.
                 _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => Kind::Read,
                 50..=69 => Kind::Write,
                 70..=79 => Kind::Replace,
@@ -78,7 +79,7 @@ impl Instance {
         }
     }
 
-    /// What it reads, and the name that it read it at.
+    /// Reads a value. Returns it with the name of the attribute that held it.
     async fn read(&mut self, key: &str) -> Result<Option<(u64, &'static str)>, Unknown> {
         let order = self.order().await?;
         let began = Instant::now();
@@ -101,7 +102,7 @@ impl Instance {
         Ok(if let Content::Value(n) = content { Some((n, name)) } else { None })
     }
 
-    /// Writes a value; with a condition on what was read, and where.
+    /// Writes a value. If `seen` is given, the write requires that this attribute still has this value.
     async fn write(&mut self, key: &str, seen: Option<(u64, &'static str)>) -> Result<(), Unknown> {
         let order = self.order().await?;
         let (content, id) = self.with(key, |history| {
@@ -116,7 +117,7 @@ impl Instance {
         match end {
             End::Done => {
                 self.with(key, |history| history.done(id, ended));
-                // Nobody came in between.
+                // The condition held, so no other write came in between.
                 if let Some((seen, _)) = seen {
                     self.check_replaced(key, seen, began, ended);
                 }
@@ -161,7 +162,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Puts an item that is not there. It has the same attributes as a write sets.
+    /// Puts an item that does not exist. It gets the attributes that a write sets.
     async fn insert(&mut self, key: &str) -> Result<(), Unknown> {
         let order = self.order().await?;
         let (content, id) = self.with(key, |history| {
@@ -206,7 +207,8 @@ impl Instance {
         limit: Duration,
     ) -> End {
         let mut request = self.shared.client.update_item().table_name(&self.shared.table).set_key(Some(key_of(key)));
-        let (mut names, mut values) = (update.names, update.values);
+        let mut names = update.names;
+        let mut values = update.values;
         let mut condition = "attribute_exists(pk)".to_owned();
         if let Some((n, name)) = seen {
             condition += " AND #seen = :seen";
@@ -233,7 +235,7 @@ impl Instance {
         }
     }
 
-    /// What to obey now.
+    /// The flag to obey now.
     async fn order(&mut self) -> Result<Order, Unknown> {
         let (table, key) = match &self.shared.orders {
             Orders::Hand(hand) => {
@@ -242,7 +244,7 @@ impl Instance {
             }
             Orders::Flag { table, key } => (table, key),
         };
-        if self.shared.habit == Habit::NeverLooksAgain && self.number == 0 && self.first.is_none() {
+        if self.shared.habit == Habit::NeverRereadsFlag && self.number == 0 && self.first.is_none() {
             self.first = Some(fetch(&self.shared.client, table, key).await?);
         }
         let flag = match &self.first {
@@ -281,7 +283,7 @@ impl Instance {
 async fn fetch(client: &Client, table: &str, key: &str) -> Result<Flag, Unknown> {
     let id = HashMap::from([("id".to_owned(), AttributeValue::S(key.to_owned()))]);
     let request = client.get_item().table_name(table).set_key(Some(id)).consistent_read(true);
-    let reply = request.send().await.map_err(|_| Unknown("the flag's table does not answer"))?;
+    let reply = request.send().await.map_err(|_| Unknown("the flag table does not answer"))?;
     let Some(item) = reply.item.map(from_sdk) else { return parse(None) };
     let text = |name: &str| match item.get(name) {
         Some(Value::S(text)) => Some(text.as_str()),

@@ -1,5 +1,5 @@
-//! An application beside the tool: several instances, each with its own cache of the flag, over the code of
-//! docs/examples/flag. All of them read and write all items, and every read is held against what they did.
+//! An application that runs next to the tool. It has several instances, each with its own cache of the flag, and uses
+//! the code of docs/examples/flag. All instances read and write all items. Every read is checked against the writes.
 
 mod instance;
 
@@ -19,55 +19,55 @@ use crate::harness::{Bed, client};
 use crate::history::{Content, History};
 use instance::Instance;
 
-/// The attribute that moves.
+/// The attribute that the plan moves.
 pub(crate) const OLD: &str = "old";
-/// Where it moves to.
+/// The attribute that the plan moves it to.
 pub(crate) const NEW: &str = "new";
 
-/// Keys that are written by all the time, so that instances meet.
+/// The number of keys that all instances write all the time, so that their requests meet.
 const HOT: usize = 12;
 
-/// What an instance did, or could not do.
+/// What an instance did or could not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// Read a value.
     Read,
     /// Wrote a value.
     Write,
-    /// Read a value and wrote another in its place, if it was still there.
+    /// Read a value, and wrote another if the first one was still there.
     Replace,
     /// Removed the value.
     Remove,
-    /// Put an item that was not there.
+    /// Put an item that did not exist.
     Insert,
     /// Deleted an item.
     Delete,
-    /// It did not know the flag.
+    /// The flag was unknown.
     Unknown,
-    /// It sent something and has no answer.
+    /// A request got no answer.
     Lost,
 }
 
-/// How an application goes about it.
+/// How an application behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
     /// As docs/flag.md says.
     Obedient,
-    /// Its first instance obeys for ever what it read of the flag first.
-    NeverLooksAgain,
-    /// It removes only what it writes.
+    /// Its first instance reads the flag once and obeys that for ever.
+    NeverRereadsFlag,
+    /// It removes only the attribute that it writes.
     RemovesOneName,
 }
 
-/// Where instances learn what to do.
+/// Where the instances learn what to do.
 pub(crate) enum Orders {
-    /// From the flag: this item (the value of `id`) of this table.
+    /// From the flag: the item of this table whose `id` is `key`.
     Flag { table: String, key: String },
-    /// From the test, all at once.
+    /// From the test, which changes it for all instances at the same time.
     Hand(Arc<RwLock<Flag>>),
 }
 
-/// An application at work.
+/// A running application.
 pub(crate) struct Application {
     shared: Arc<Shared>,
     instances: JoinSet<()>,
@@ -82,12 +82,12 @@ struct Shared {
     histories: Mutex<BTreeMap<String, History>>,
     wrong: Mutex<Vec<String>>,
     figures: Mutex<BTreeMap<Kind, u64>>,
-    /// Keys that are written next.
+    /// Keys to write next.
     hints: Hints,
     stop: AtomicBool,
 }
 
-/// Keys that somebody wants written soon: the newest comes first.
+/// Keys that a test wants written soon. The application takes the newest first.
 pub(crate) type Hints = Arc<Mutex<Vec<String>>>;
 
 /// The text of a value.
@@ -95,21 +95,21 @@ pub(crate) fn value(n: u64) -> Value {
     Value::S(format!("{SECRET}-{n}"))
 }
 
-/// Which value a text is.
+/// The number in a value's text.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     let Value::S(text) = value else { return None };
     text.strip_prefix(SECRET)?.strip_prefix('-')?.parse().ok()
 }
 
-/// Where no flag is: what the application is told by hand.
+/// The flag that a test gives the application directly, for a migration without a flag.
 pub(crate) fn order(write: Write, read_new: bool) -> Flag {
     let read_percent = if read_new { 100 } else { 0 };
     Flag { write, read_new, read_percent, old_stale: write == Write::New, max_cache: Duration::from_secs(30) }
 }
 
 impl Application {
-    /// Starts on the items of a table as they are, and a few that are not there yet. What the items hold at the old name
-    /// is their value. Of each five partition keys one is only read.
+    /// Starts on the current items of a table and on some keys that do not exist yet. An item's value is its old
+    /// attribute. One of every five partition keys is only read.
     pub(crate) async fn start(bed: &Bed, table: &str, orders: Orders, habit: Habit, instances: u64) -> Application {
         let mut histories: BTreeMap<String, History> = BTreeMap::new();
         for item in bed.dump(table).await.into_values() {
@@ -138,7 +138,7 @@ impl Application {
         Application { shared, instances: tasks }
     }
 
-    /// Waits until it has done so much more. Every instance goes on meanwhile, whatever the tool does.
+    /// Waits until the application has done `more` operations. Meanwhile every instance continues.
     pub(crate) async fn works(&self, more: u64) {
         let goal = self.operations() + more;
         for _ in 0..6_000 {
@@ -147,45 +147,45 @@ impl Application {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("the application does not work: {:?}", self.shared.figures.lock().unwrap());
+        panic!("the application makes no progress: {:?}", self.shared.figures.lock().unwrap());
     }
 
-    /// Requests that were answered.
+    /// The number of answered requests.
     pub(crate) fn operations(&self) -> u64 {
         let figures = self.shared.figures.lock().unwrap();
         figures.iter().filter(|(kind, _)| !matches!(kind, Kind::Unknown | Kind::Lost)).map(|(_, n)| n).sum()
     }
 
-    /// Tells all instances at once what to do; when it returns, nobody does anything else.
-    pub(crate) async fn told(&self, order: Flag) {
-        let Orders::Hand(hand) = &self.shared.orders else { panic!("they obey a flag") };
+    /// Gives all instances a new order. When this returns, no request under an older order is in flight.
+    pub(crate) async fn set_order(&self, order: Flag) {
+        let Orders::Hand(hand) = &self.shared.orders else { panic!("the instances obey a flag") };
         *hand.write().await = order;
     }
 
-    /// Where to say which items it should write at once.
+    /// The list of keys that the application writes next.
     pub(crate) fn hints(&self) -> Hints {
         Arc::clone(&self.shared.hints)
     }
 
-    /// What it has found wrong so far.
+    /// The wrong reads that the application has found so far.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.shared.wrong.lock().unwrap().clone()
     }
 
-    /// Panics with what it has found wrong, if anything.
+    /// Panics if the application has found wrong reads.
     #[track_caller]
-    pub(crate) fn is_content(&self, when: &str) {
+    pub(crate) fn assert_no_wrong_reads(&self, when: &str) {
         let wrong = self.wrong();
         assert!(wrong.is_empty(), "{when}: {} reads were wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     }
 
-    /// What each item may hold between these times, by its partition key.
+    /// The possible contents of each item between these times, by partition key.
     pub(crate) fn possible(&self, began: Instant, ended: Instant) -> BTreeMap<String, Vec<Content>> {
         let histories = self.shared.histories.lock().unwrap();
         histories.iter().map(|(key, history)| (key.clone(), history.possible(began, ended))).collect()
     }
 
-    /// Stops it, and gives what it has done.
+    /// Stops the application. Returns the number of operations by kind.
     pub(crate) async fn stop(&mut self) -> BTreeMap<Kind, u64> {
         self.shared.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.instances.join_next().await {
@@ -194,19 +194,19 @@ impl Application {
         self.shared.figures.lock().unwrap().clone()
     }
 
-    /// Holds a table that it has left against what it did: every item has its value at this name, and nothing at the
-    /// other one; what else an item has is as it was.
-    pub(crate) fn left(&self, items: &BTreeMap<String, Item>, at: &str) {
+    /// Checks a table after the application has stopped: every item has its value in attribute `at`, and does not have
+    /// the other attribute. The rest of each item is unchanged.
+    pub(crate) fn assert_only_at(&self, items: &BTreeMap<String, Item>, at: &str) {
         let other = if at == OLD { NEW } else { OLD };
-        self.left_items(items, at, |key, item| assert!(!item.contains_key(other), "{key} still has `{other}`"));
+        self.check_items(items, at, |key, item| assert!(!item.contains_key(other), "{key} still has `{other}`"));
     }
 
-    /// The same where every item has its value at both names.
-    pub(crate) fn left_both(&self, items: &BTreeMap<String, Item>) {
-        self.left_items(items, OLD, |key, item| assert_eq!(item.get(OLD), item.get(NEW), "{key}"));
+    /// Like [`assert_only_at`](Self::assert_only_at), but every item has its value in both attributes.
+    pub(crate) fn assert_equal_in_both(&self, items: &BTreeMap<String, Item>) {
+        self.check_items(items, OLD, |key, item| assert_eq!(item.get(OLD), item.get(NEW), "{key}"));
     }
 
-    fn left_items(&self, items: &BTreeMap<String, Item>, at: &str, check: impl Fn(&str, &Item)) {
+    fn check_items(&self, items: &BTreeMap<String, Item>, at: &str, check: impl Fn(&str, &Item)) {
         let now = Instant::now();
         let by_pk: BTreeMap<&str, &Item> = items.values().map(|item| (pk(item), item)).collect();
         let mut histories = self.shared.histories.lock().unwrap();
@@ -219,7 +219,7 @@ impl Application {
                 assert_eq!(item.get("kept"), Some(&Value::S(format!("{SECRET} of {key}"))), "{key}");
             }
         }
-        assert!(by_pk.keys().all(|key| histories.contains_key(*key)), "items came from nowhere");
+        assert!(by_pk.keys().all(|key| histories.contains_key(*key)), "the table has items that nobody wrote");
     }
 }
 

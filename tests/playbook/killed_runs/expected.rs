@@ -1,19 +1,19 @@
-//! What the plans of these tests imply for an item of the sample table, said without the tool's own code for it.
+//! What the plans of these tests imply for an item of the sample table, computed without the tool's own code.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Value};
 
-/// An item as it has to be in the end.
+/// The final state of an item.
 #[derive(Debug)]
 pub(crate) struct After {
     pub(crate) item: Item,
-    /// What a run that is never killed makes of it.
+    /// The outcome in a run that is never killed.
     pub(crate) outcome: Outcome,
-    /// Values that are gone then, by path.
+    /// Values that the run destroys, by path.
     pub(crate) destroyed: Vec<(&'static str, Value)>,
 }
 
-/// `email` copied to `contact_email`; what is there already is kept.
+/// Copies `email` to `contact_email`, and keeps an existing value.
 pub(crate) fn renamed(before: &Item) -> After {
     let mut item = before.clone();
     let outcome = match (before.get("email"), before.get("contact_email")) {
@@ -28,8 +28,8 @@ pub(crate) fn renamed(before: &Item) -> After {
     After { item, outcome, destroyed: Vec::new() }
 }
 
-/// Moves into a document that is there (`address`), into one that is not (`billing`), over something else
-/// (`contact_email`, `status`), and removes at the top level and inside a document.
+/// Moves into an existing document (`address`), into a missing one (`billing`) and over other values (`contact_email`,
+/// `status`), and removes at the top level and inside a document.
 pub(crate) const IN_PLACE: &str = r#"
 [[change]]
 move = "email"

@@ -1,9 +1,9 @@
-//! The real binary, killed at random moments and started again until it is done.
+//! The real binary, killed at random moments and restarted until it completes.
 //!
-//! The server runs in the test's process and counts; the tool is another process. What it had committed at each kill is
-//! read out of its state file, which pages it had read out of the server's log.
+//! The server runs in the test's process and counts requests. The tool is another process. After each kill, the test
+//! reads from the state file what the tool had committed, and from the server's log which pages it had read.
 //!
-//! Where the kills fall is drawn from a seed that is printed; `BACKFILL_TEST_SEED` sets it.
+//! A random seed decides the moments of the kills. The test prints it, and `BACKFILL_TEST_SEED` sets it.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod expected;
@@ -28,35 +28,35 @@ use expected::{After, in_place, renamed};
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pages::{OPEN_AT_MOST, Pages, Standing};
+use pages::{OPEN_AT_MOST, Pages, SessionPages};
 
-/// Segments worked on at the same time, of twelve: four, and beside them the one with the customer who has a fifth of all
-/// items.
+/// The number of segments, out of twelve, that are active at the same time: four, and in addition the one with the
+/// customer who has a fifth of all items.
 const ACTIVE: usize = 4 + 1;
 
-/// A page's items: fixed, so that a page that is read again is the same page.
+/// The page size is fixed, so that a page that is read again has the same items.
 const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacity]\nwrite = 4000\nread = 4000\n";
 
-/// No partition key has to wait for its own units: none of its items is set aside.
+/// No partition key has to wait for its own capacity, so the run sets no items aside.
 const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
 
-/// The items of the largest customer have to wait: they are set aside, and their segment goes on.
+/// The items of the largest customer have to wait. The run sets them aside, and their segment continues.
 const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
 
-/// Pages of a segment that are read and not committed: one that is written and one that is fetched.
+/// Pages of a segment that are read but not committed: one that is being written and one that is being fetched.
 const OPEN: usize = 2;
 
 const RENAME: &str = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
 
 const ALL: ListQuery = ListQuery { run: None, open_only: true, after: Cursor::START, limit: u32::MAX };
 
-/// A sample table, a plan for it, and what is to become of it.
+/// A sample table, a plan for it, and the expected result.
 struct Migration {
     bed: Bed,
     table: String,
     plan: PathBuf,
     state: PathBuf,
-    /// Every item as the server had it before the run, and as the plan implies it.
+    /// Every item as it was before the run, and as the plan implies it.
     items: BTreeMap<String, (Item, After)>,
     pages: Pages,
 }
@@ -72,7 +72,8 @@ impl Migration {
         keys: (&str, usize),
     ) -> Migration {
         let table = bed.create_table().await;
-        // Not every engine compares documents, and a write in place compares what it overwrites or removes.
+        // Not every engine can compare documents, and an in-place write compares the values that it overwrites or
+        // removes.
         let any = bed.local().is_some();
         let document = |item: &Item, name| matches!(item.get(name), Some(Value::M(_) | Value::L(_)));
         let plain = |item: &Item| !document(item, "email") && !document(item, "contact_email");
@@ -94,12 +95,12 @@ impl Migration {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
-    /// Update requests that have reached the server.
+    /// The number of update requests that have reached the server.
     fn updates(&self) -> u64 {
         self.bed.front().tally().operation("UpdateItem").requests
     }
 
-    /// Waits until so many more updates have reached the server; false if the process ended before.
+    /// Waits until `more` further updates have reached the server. Returns false if the process ends before that.
     fn wait_for_updates(&self, child: &mut Child, more: u64) -> bool {
         let goal = self.updates() + more;
         while self.updates() < goal {
@@ -111,14 +112,14 @@ impl Migration {
         true
     }
 
-    /// Accounts for the pages of a session that has ended.
-    fn account(&mut self) -> Standing {
+    /// Checks and counts the pages of a session that has ended.
+    fn account(&mut self) -> SessionPages {
         self.settle(&["Scan"]);
         let scans = self.bed.front().tally().scans;
         self.pages.session_ended(&scans, &self.state)
     }
 
-    /// Waits until the server has answered what a dead process had sent of these operations.
+    /// Waits until the server has answered all requests of these operations that a dead process had sent.
     fn settle(&self, operations: &[&str]) {
         let mut quiet = 0;
         let mut last = 0;
@@ -135,50 +136,51 @@ impl Migration {
         }
     }
 
-    /// Starts it and kills it until it completes; gives the number of kills and the last exit.
+    /// Starts and kills the tool until it completes. Returns the number of kills and the last exit status.
     fn run_under_kills(&mut self, most_updates: u64, rng: &mut Rng) -> (u32, ExitStatus) {
         let mut kills = 0;
         loop {
             let mut child = self.start();
             if rng.u8(..6) == 0 {
-                // Some moments before the first write, too: while it starts, resumes, reads.
+                // Some kills come before the first write: while the tool starts, resumes or reads.
                 sleep(Duration::from_millis(rng.u64(..250)));
             } else if self.wait_for_updates(&mut child, rng.u64(..most_updates)) {
                 sleep(Duration::from_millis(rng.u64(..25)));
             }
-            // SIGKILL. Of no effect on a process that has ended.
+            // This sends SIGKILL, which has no effect on a process that has ended.
             child.kill().unwrap();
             let status = child.wait().unwrap();
-            let standing = self.account();
+            let session_pages = self.account();
             if status.code().is_some() {
-                println!("  completed; {} pages read again after the last kill", standing.read_again);
+                println!("  completed; {} pages read again after the last kill", session_pages.read_again);
                 return (kills, status);
             }
             kills += 1;
-            println!("  kill {kills}: {}", standing.line(ACTIVE));
-            assert!(standing.open <= standing.at_most(ACTIVE), "{standing:?}");
+            println!("  kill {kills}: {}", session_pages.line(ACTIVE));
+            assert!(session_pages.open <= session_pages.at_most(ACTIVE), "{session_pages:?}");
         }
     }
 
-    /// Every item is as the plan implies, byte for byte, in every attribute.
+    /// Checks that every item is as the plan implies, byte for byte, in every attribute.
     async fn check_items(&self) {
         self.settle(&["Scan", "UpdateItem"]);
         let mut now = self.bed.dump(&self.table).await;
         for (key, (before, after)) in &self.items {
-            let found = now.remove(key).unwrap_or_else(|| panic!("{key} is gone"));
-            let (found, expected) = (bytes_of(&found), bytes_of(&after.item));
+            let found = now.remove(key).unwrap_or_else(|| panic!("{key} is missing"));
+            let found = bytes_of(&found);
+            let expected = bytes_of(&after.item);
             assert_eq!(found, expected, "\nbefore: {}", bytes_of(before));
         }
-        assert!(now.is_empty(), "items came from nowhere: {:?}", now.keys());
+        assert!(now.is_empty(), "unexpected items: {:?}", now.keys());
     }
 
-    /// The state adds up: every item counts once, and each item that needed a write was written once.
+    /// Checks the totals in the state file: every item counts once, and each item that needed a write was written once.
     fn check_counts(&self) -> Counts {
         let file = StateFile::open(&self.state).unwrap();
         let current = file.summary().unwrap().current.unwrap();
         let counts = current.totals.counts;
         assert_eq!(current.run.status, RunStatus::Complete);
-        assert!(current.run.lower_bound, "what was applied before a kill may count as already applied");
+        assert!(current.run.lower_bound, "items that were written before a kill may count as already applied");
         let of = |outcome| self.items.values().filter(|(_, after)| after.outcome == outcome).count() as u64;
         assert_eq!(counts.scanned, self.items.len() as u64);
         assert_eq!(counts.outcomes.iter().sum::<u64>(), counts.scanned);
@@ -187,8 +189,12 @@ impl Migration {
         }
         let done = counts.of(Outcome::Applied) + counts.of(Outcome::AlreadyApplied);
         assert_eq!(done, of(Outcome::Applied) + of(Outcome::AlreadyApplied));
-        assert!(counts.of(Outcome::Applied) <= of(Outcome::Applied), "it is a lower bound");
-        assert_eq!(self.bed.front().tally().operation("UpdateItem").ok, of(Outcome::Applied), "written exactly once");
+        assert!(counts.of(Outcome::Applied) <= of(Outcome::Applied), "the count of applied items is a lower bound");
+        assert_eq!(
+            self.bed.front().tally().operation("UpdateItem").ok,
+            of(Outcome::Applied),
+            "each item is written exactly once"
+        );
 
         let listed: BTreeMap<String, Vec<String>> = file
             .diverged(ALL)
@@ -203,12 +209,13 @@ impl Migration {
         counts
     }
 
-    /// For every value that the run destroyed there is a pre-image with exactly that value, and there are no others.
+    /// Checks that the journal holds exactly the values that the run destroyed.
     async fn check_pre_images(&self) -> (u64, u64) {
         let summary = StateFile::open(&self.state).unwrap().summary().unwrap();
         let store =
             backfill::internals::state::open(&self.state, &summary.identity, || "2026-01-01T00:00:00Z".into()).unwrap();
-        let (mut destroyed, mut recorded) = (0, 0);
+        let mut destroyed = 0;
+        let mut recorded = 0;
         for (key, (before, after)) in &self.items {
             assert_eq!(*key, key_of(before).to_text());
             let rows = store.pre_images(ItemKey::from_text(key).unwrap(), None).await.unwrap();
@@ -220,12 +227,12 @@ impl Migration {
             let lost: BTreeSet<String> = after.destroyed.iter().map(|(p, v)| text(p.to_string(), v)).collect();
             assert_eq!(rows, lost, "{key}");
         }
-        assert_eq!(recorded, summary.pre_images, "pre-images of items that are not in the table");
+        assert_eq!(recorded, summary.pre_images, "some pre-images belong to items that are not in the table");
         store.close().await.unwrap();
         (destroyed, recorded)
     }
 
-    /// Another pass writes nothing: not one request, not one unit.
+    /// Checks that another pass sends no write request and consumes no write unit.
     fn check_second_pass(&self) {
         self.bed.front().reset_tally();
         let output = self
@@ -244,7 +251,8 @@ impl Migration {
     }
 }
 
-/// One update in two hundred arrives late, so that some of a killed process are applied after the next one has begun.
+/// One update in two hundred arrives late, so some updates of a killed process are applied after the next process has
+/// begun.
 fn some_updates_late() -> FaultRule {
     Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence % 200 == 3 => Fault::Delay(Duration::from_millis(150)),
@@ -270,9 +278,10 @@ fn log_of(dir: &Path) -> String {
 /// `backfill --help`: "You can kill it at any moment; it resumes where it stopped."
 /// RUNBOOK: "the state file holds everything that was committed".
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
+async fn a_run_killed_at_random_moments_gives_the_same_result() {
     let bed = Bed::start();
-    // Five in six items need a write, so as many updates at most in each session make more kills than these.
+    // Five in six items need a write. With at most `updates` updates in each session, there are more than `enough`
+    // kills.
     let (items, updates, enough) = bed.sized((20_000, 700, 20), (700, 150, 3));
     let mut rng = Rng::with_seed(seed());
     let mut migration = Migration::new(bed, items, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
@@ -282,17 +291,17 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
     println!("  {kills} kills in {:.1} s", began.elapsed().as_secs_f64());
     assert!(kills >= enough, "only {kills} kills");
     migration.check_items().await;
-    assert_eq!(status.code(), Some(5), "diverged items; {}", log_of(migration.bed.dir()));
+    assert_eq!(status.code(), Some(5), "some items diverge; {}", log_of(migration.bed.dir()));
     let counts = migration.check_counts();
     println!("  {:?} of {:?}", counts.outcomes, Outcome::ALL);
     migration.check_second_pass();
 }
 
-/// A plan that works in place destroys values. Every value that it overwrites or removes is recorded, at whatever moment
-/// the process is killed.
+/// An in-place plan destroys values. The tool records every value that it overwrites or removes, whenever the process
+/// is killed.
 /// RUNBOOK: "has the only copy of overwritten and removed values".
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_in_place_every_destroyed_value_is_recorded() {
+async fn a_killed_in_place_run_records_every_destroyed_value() {
     let bed = Bed::start();
     let (items, updates, enough) = bed.sized((5_000, 500, 8), (400, 150, 2));
     let mut rng = Rng::with_seed(seed());
@@ -307,13 +316,13 @@ async fn killed_in_place_every_destroyed_value_is_recorded() {
     migration.check_counts();
     let (destroyed, recorded) = migration.check_pre_images().await;
     println!("  {kills} kills; {destroyed} values destroyed, {recorded} pre-images");
-    assert!(destroyed > items / 2, "the plan destroys many values");
+    assert!(destroyed > items / 2, "the plan must destroy many values");
     migration.check_second_pass();
 }
 
 /// `backfill --help`: "130 interrupted, resumable".
 #[tokio::test(flavor = "multi_thread")]
-async fn terminated_it_drains_and_resumes() {
+async fn a_terminated_run_drains_and_resumes() {
     const ITEMS: u64 = 3_000;
     let mut rng = Rng::with_seed(seed());
     let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
@@ -332,10 +341,10 @@ async fn terminated_it_drains_and_resumes() {
         let took = began.elapsed();
         let update = migration.bed.front().tally().operation("UpdateItem");
         assert_eq!(status.code(), Some(130), "{}", log_of(migration.bed.dir()));
-        assert!(took < Duration::from_secs(5), "requests of 60 ms were drained in {took:?}");
+        assert!(took < Duration::from_secs(5), "draining requests of 60 ms took {took:?}");
         assert_eq!(update.requests, update.ok, "a request was in flight when the process ended");
-        let standing = migration.account();
-        println!("  drain {time} in {took:?}: {}", standing.line(ACTIVE));
+        let session_pages = migration.account();
+        println!("  drain {time} in {took:?}: {}", session_pages.line(ACTIVE));
         let run = StateFile::open(&migration.state).unwrap().summary().unwrap().current.unwrap().run;
         assert_eq!((run.status, run.open_session), (RunStatus::Stopped, false));
         assert!(run.stop_reason.unwrap().contains("interrupted"));
@@ -343,17 +352,17 @@ async fn terminated_it_drains_and_resumes() {
     migration.bed.front().set_faults(None);
     let mut child = migration.start();
     let status = child.wait().unwrap();
-    let standing = migration.account();
-    println!("  resumed; {} pages read again", standing.read_again);
+    let session_pages = migration.account();
+    println!("  resumed; {} pages read again", session_pages.read_again);
     migration.check_items().await;
     assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
     migration.check_counts();
 }
 
-/// "Interrupt again to stop at once": without waiting for what is in flight, and without loss.
+/// "Interrupt again to stop at once": the tool does not wait for requests in flight, and loses nothing.
 /// RUNBOOK: "A second signal stops the tool immediately. Nothing is lost then either".
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_stops_at_once_without_loss() {
+async fn a_second_signal_stops_immediately_without_loss() {
     const ITEMS: u64 = 2_000;
     let mut rng = Rng::with_seed(seed());
     let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
@@ -366,16 +375,16 @@ async fn a_second_signal_stops_at_once_without_loss() {
     assert!(migration.wait_for_updates(&mut child, 320), "{}", log_of(migration.bed.dir()));
     signal(&child, Signal::SIGTERM);
     sleep(Duration::from_millis(300));
-    assert!(child.try_wait().unwrap().is_none(), "it waits for what is in flight");
+    assert!(child.try_wait().unwrap().is_none(), "it must wait for the requests in flight");
     let began = Instant::now();
     signal(&child, Signal::SIGTERM);
     let status = child.wait().unwrap();
     let took = began.elapsed();
     assert_eq!(status.code(), Some(130), "{}", log_of(migration.bed.dir()));
-    assert!(took < Duration::from_secs(1), "at once took {took:?}");
-    let standing = migration.account();
-    println!("  stopped in {took:?}: {}", standing.line(ACTIVE));
-    // What was in flight lands while the run goes on.
+    assert!(took < Duration::from_secs(1), "the immediate stop took {took:?}");
+    let session_pages = migration.account();
+    println!("  stopped in {took:?}: {}", session_pages.line(ACTIVE));
+    // Requests that were in flight arrive while the run continues.
     migration.bed.front().set_faults(None);
     let status = migration.start().wait().unwrap();
     migration.account();

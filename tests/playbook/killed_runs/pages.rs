@@ -1,4 +1,4 @@
-//! Which pages the server gave out, which of them the state file has as committed, and which were given out again.
+//! Which pages the server returned, which of them the state file has committed, and which the server returned again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,26 +8,26 @@ use backfill::internals::local::front::ScanPage;
 use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
 
-/// Pages of one segment that may be read and not committed, where items are set aside or the lane is large: eight, and the
-/// one that is written, and the one that is fetched.
+/// The maximum number of pages of one segment that may be read but not committed, if items are set aside or the lane is
+/// large: eight, the one that is being written, and the one that is being fetched.
 pub(crate) const OPEN_AT_MOST: usize = 10;
 
-/// The pages of a run over all its sessions.
+/// The pages of a run, over all its sessions.
 ///
-/// The table does not change its keys meanwhile and pages have a fixed `Limit`, so a segment is one chain of pages, each
-/// known by its start key, and a session that goes on behind page n reads pages n+1, n+2, ….
+/// The table's keys do not change during the run, and pages have a fixed `Limit`. So a segment is one chain of pages,
+/// each identified by its start key. A session that resumes after page n reads pages n+1, n+2, ….
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
-    /// Entries of the server's log that are accounted for.
+    /// The number of entries of the server's log that have been processed.
     seen: usize,
-    /// Start keys of the pages that were ever given out, by segment.
+    /// Start keys of all pages that the server has returned, by segment.
     chains: BTreeMap<u32, Vec<Option<String>>>,
     committed: BTreeMap<u32, Committed>,
-    /// Pages of a segment that may be read and not committed.
+    /// The maximum number of pages of a segment that may be read but not committed.
     most_open: usize,
 }
 
-/// Where a segment stands in the state file.
+/// The progress of a segment in the state file.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Committed {
     pages: usize,
@@ -35,32 +35,32 @@ struct Committed {
     done: bool,
 }
 
-/// How the pages stand when a session has ended.
+/// The state of the pages after a session has ended.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
-    /// Pages of the segments that this session worked on that were given out and are not committed: written in part, or
-    /// prefetched. (Where a kill came before a segment's first commit, a later session may begin with another one: nothing
-    /// tells it of the first, and the survey changes the order.)
+pub(crate) struct SessionPages {
+    /// Pages, in the segments that this session worked on, that were returned but not committed: partly written or
+    /// prefetched. (If a kill comes before a segment's first commit, a later session may begin with another segment.
+    /// The session does not know about the first one, and the survey changes the order.)
     pub(crate) open: usize,
-    /// Segments with such pages.
+    /// The number of segments with such pages.
     pub(crate) segments: usize,
-    /// Pages of this session that had been given out before.
+    /// The number of pages of this session that the server had returned before.
     pub(crate) read_again: usize,
-    /// Pages committed so far.
+    /// The number of pages committed so far.
     pub(crate) committed: usize,
-    /// Pages of one segment that may be open.
+    /// The maximum number of open pages of one segment.
     most_open: usize,
 }
 
-impl Standing {
-    /// Pages that may be open in so many segments, one of them in a large lane.
+impl SessionPages {
+    /// The maximum number of open pages in `active` segments, one of them in a large lane.
     pub(crate) fn at_most(&self, active: usize) -> usize {
         self.most_open * (active - 1) + OPEN_AT_MOST
     }
 
     pub(crate) fn line(&self, active: usize) -> String {
         format!(
-            "{} pages committed; {} read and not committed, in {} segments (at most {} in {active}); {} read again since \
+            "{} pages committed; {} read but not committed, in {} segments (at most {} in {active}); {} read again since \
              the kill before",
             self.committed,
             self.open,
@@ -72,76 +72,82 @@ impl Standing {
 }
 
 impl Pages {
-    /// Of so many pages of a segment that may be read and not committed.
+    /// No pages yet. At most `most_open` pages of a segment may be read but not committed.
     pub(crate) fn with_open(most_open: usize) -> Pages {
         Pages { most_open, ..Pages::default() }
     }
 
-    /// Holds what a session read against what it committed. Panics where it read a committed page again, skipped one, or
-    /// had more pages of a segment open than it may.
-    pub(crate) fn session_ended(&mut self, log: &[ScanPage], state: &Path) -> Standing {
+    /// Compares what a session read with what it committed. Panics if it read a committed page again, skipped a page,
+    /// or had more open pages in a segment than allowed.
+    pub(crate) fn session_ended(&mut self, log: &[ScanPage], state: &Path) -> SessionPages {
         let mut read: BTreeMap<u32, Vec<Option<String>>> = BTreeMap::new();
-        // The survey's looks at keys are no progress, and no page of the work.
+        // Pages that the survey reads for their keys are not part of the work.
         for page in log[self.seen..].iter().filter(|page| !page.keys_only) {
             read.entry(page.segment.unwrap()).or_default().push(page.start_key.clone());
         }
         self.seen = log.len();
-        let mut standing = Standing { most_open: self.most_open, ..Standing::default() };
+        let mut session_pages = SessionPages { most_open: self.most_open, ..SessionPages::default() };
         for (segment, keys) in &read {
-            standing.read_again += self.follow(*segment, keys);
+            session_pages.read_again += self.match_chain(*segment, keys);
         }
         let before = std::mem::replace(&mut self.committed, committed(state));
         for (segment, before) in &before {
-            let now = self.committed.get(segment).unwrap_or_else(|| panic!("segment {segment} lost its checkpoint"));
+            let now =
+                self.committed.get(segment).unwrap_or_else(|| panic!("segment {segment} has lost its checkpoint"));
             assert!(now.pages >= before.pages, "segment {segment} went back: {before:?}, {now:?}");
         }
         for (segment, now) in &self.committed {
             let chain = self.chains.get(segment).map_or(&[][..], Vec::as_slice);
-            assert!(now.pages <= chain.len(), "segment {segment}: committed pages that were never read");
-            assert!(!now.done || now.pages == chain.len(), "segment {segment} is done, with pages left");
+            assert!(now.pages <= chain.len(), "segment {segment}: more pages are committed than were read");
+            assert!(!now.done || now.pages == chain.len(), "segment {segment} is done, but has uncommitted pages");
             if let Some(next) = chain.get(now.pages) {
                 assert_eq!(
                     *next, now.start_key,
                     "segment {segment}: the committed start key is not that of its next page"
                 );
             }
-            standing.committed += now.pages;
+            session_pages.committed += now.pages;
         }
         let mut beyond = 0;
         for (segment, chain) in &self.chains {
             let open = chain.len() - self.committed.get(segment).map_or(0, |c| c.pages);
-            assert!(open <= OPEN_AT_MOST, "segment {segment}: {open} pages were read and not committed");
+            assert!(open <= OPEN_AT_MOST, "segment {segment}: {open} pages were read but not committed");
             beyond += usize::from(open > self.most_open);
             if read.contains_key(segment) {
-                standing.open += open;
-                standing.segments += usize::from(open > 0);
+                session_pages.open += open;
+                session_pages.segments += usize::from(open > 0);
             }
         }
-        // The one in a large lane begins a page before the last writes of the one before it are answered.
+        // The segment in a large lane begins a page before the last writes of the previous page are answered.
         assert!(
             beyond <= 1 || self.most_open == OPEN_AT_MOST,
-            "{beyond} segments with more than {} pages",
+            "{beyond} segments have more than {} open pages",
             self.most_open
         );
-        standing
+        session_pages
     }
 
-    /// Lays the pages of a session along the chain of its segment, from where the checkpoint was; gives how many of them
-    /// had been read before.
-    fn follow(&mut self, segment: u32, keys: &[Option<String>]) -> usize {
+    /// Matches the pages of a session with the chain of its segment, starting at the checkpoint. Returns how many of
+    /// them had been read before.
+    fn match_chain(&mut self, segment: u32, keys: &[Option<String>]) -> usize {
         let from = self.committed.get(&segment).cloned().unwrap_or_default();
-        assert!(!from.done, "segment {segment} was done, and was read again");
-        assert_eq!(keys[0], from.start_key, "segment {segment} did not go on at its checkpoint {from:?}");
+        assert!(!from.done, "segment {segment} was done, but was read again");
+        assert_eq!(keys[0], from.start_key, "segment {segment} did not resume at its checkpoint {from:?}");
         let chain = self.chains.entry(segment).or_default();
         let mut again = 0;
         for (i, key) in keys.iter().enumerate() {
             match chain.get(from.pages + i) {
                 Some(known) => {
-                    assert_eq!(known, key, "segment {segment}: page {} began elsewhere before", from.pages + i + 1);
+                    assert_eq!(
+                        known,
+                        key,
+                        "segment {segment}: page {} had another start key before",
+                        from.pages + i + 1
+                    );
                     again += 1;
                 }
                 None => {
-                    // Given out for the first time: neither a committed page nor any other may come twice.
+                    // The server returns this page for the first time, so its key must not be in the chain.
                     assert!(!chain.contains(key), "segment {segment}: a page was read twice in one session");
                     chain.push(key.clone());
                 }
@@ -151,7 +157,7 @@ impl Pages {
     }
 }
 
-/// What the state file has as committed; nothing before it exists.
+/// The committed progress of each segment in the state file. Empty if the file does not exist yet.
 fn committed(state: &Path) -> BTreeMap<u32, Committed> {
     if !state.exists() {
         return BTreeMap::new();

@@ -1,9 +1,9 @@
-//! What a phase does to one item: reads it, decides by the image, journals what its write destroys, and writes under a
-//! condition.
+//! What a phase does to one item: it reads the item, decides by the image, journals what its write destroys, and writes
+//! under a condition.
 
 use backfill::internals::playbook::{Phase, Scope};
 
-/// Values that the application writes; the item begins with `0` in its old attribute, and a foreign value is `1`.
+/// Values that the application writes. The item begins with `0` in its old attribute. A foreign value is `1`.
 pub(super) type Value = u8;
 
 /// The value that a new attribute has before the migration.
@@ -16,20 +16,20 @@ pub(super) struct Item {
     pub(super) new: Option<Value>,
 }
 
-/// An item that a phase has read and not finished. A kill forgets it; a request that is under way ends with it.
+/// An item that a phase has read but not finished. A kill forgets it, together with a request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct UnderWay {
     pub(super) phase: At,
     pub(super) image: Item,
-    /// Whether this key was read at its new attribute when the page began.
+    /// Whether readers of this key used its new attribute when the page began.
     pub(super) reads_new: bool,
-    /// What the flag said of writes then, where that is asked.
+    /// Whether writers wrote both attributes then. False for phases that do not ask.
     pub(super) writes_both: bool,
-    /// What the write destroys is in the journal, durably.
+    /// Whether the values that the write destroys are durable in the journal.
     pub(super) journaled: bool,
 }
 
-/// The phases, as far as they differ for an item.
+/// The phases that treat an item differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum At {
     Expand,
@@ -48,7 +48,7 @@ impl From<Phase> for At {
             Phase::Retry => At::Retry,
             Phase::Verify { scope: Scope::Full, repair: false } => At::Verify,
             Phase::Verify { scope: Scope::Full, repair: true } => At::Repair,
-            Phase::Verify { scope: Scope::Sampled, .. } => panic!("nobody samples one item"),
+            Phase::Verify { scope: Scope::Sampled, .. } => panic!("the model has only one item, so it does not sample"),
             Phase::OldFromNew => At::OldFromNew,
             Phase::Undo => At::Undo,
             Phase::Contract => At::Contract,
@@ -56,42 +56,42 @@ impl From<Phase> for At {
     }
 }
 
-/// What a phase knows beside the image.
+/// What a phase knows in addition to the image.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
-    /// Whether the new attribute existed before the migration; `None` if no pass has looked.
+pub(super) struct Knowledge {
+    /// Whether the new attribute existed before the migration. `None` if no pass has recorded that.
     pub(super) preexisting: Option<bool>,
     pub(super) reads_new: bool,
     pub(super) writes_both: bool,
     pub(super) old_stale: bool,
     pub(super) dual_written: bool,
-    /// The planted rules.
-    pub(super) leave_there_before: bool,
-    pub(super) removes_old_alone: bool,
+    /// The wrong rules that a test plants.
+    pub(super) skip_preexisting: bool,
+    pub(super) removes_old_without_new: bool,
 }
 
-/// What an image asks for.
+/// What to do with an item, decided by its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Nothing: for a verification, it matches.
+    /// No write. For a verification, the item matches.
     Nothing,
-    /// It differs, or has diverged, and stays.
+    /// No write, although the item differs or has diverged.
     Differs,
-    /// `SET new = old`, where old is there and new is not: the value does not pass through the client.
+    /// `SET new = old`, if old exists and new does not. The value does not pass through the client.
     Copy,
-    /// Takes one attribute away, where both are equal.
+    /// Removes one attribute if both are equal.
     RemoveEqual { old: bool },
-    /// Makes it so, where both attributes still are as in the image.
+    /// Replaces the item by this one if both attributes are still as in the image.
     Swap(Item),
 }
 
-/// Whether the first look at an item counts its new attribute as preexisting. While applications write both attributes, an
-/// equal pair is theirs.
-pub(super) fn was_there(image: Item, dual_writes: bool) -> bool {
+/// Whether the baseline of an item counts its new attribute as preexisting. While applications write both attributes,
+/// they may have made an equal pair.
+pub(super) fn counts_as_preexisting(image: Item, dual_writes: bool) -> bool {
     image.new.is_some() && !(dual_writes && image.old == image.new)
 }
 
-pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
+pub(super) fn decide(phase: At, image: Item, known: Knowledge) -> Decision {
     let Item { old, new } = image;
     match phase {
         At::Expand | At::Retry => match (old, new) {
@@ -106,10 +106,10 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
         },
         At::Verify | At::Repair => Decision::Nothing,
         At::OldFromNew if old == new => Decision::Nothing,
-        At::OldFromNew if known.leave_there_before && old.is_none() && known.preexisting == Some(true) => {
+        At::OldFromNew if known.skip_preexisting && old.is_none() && known.preexisting == Some(true) => {
             Decision::Nothing
         }
-        At::OldFromNew if new.is_none() && !known.removes_old_alone => Decision::Differs,
+        At::OldFromNew if new.is_none() && !known.removes_old_without_new => Decision::Differs,
         At::OldFromNew => Decision::Swap(Item { old: new, new }),
         At::Undo => match (new, known.preexisting) {
             (None, _) | (_, Some(true)) => Decision::Nothing,
@@ -127,17 +127,17 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
     }
 }
 
-fn differs(Item { old, new }: Item, known: Known) -> bool {
-    let left_alone = old.is_none() && known.preexisting == Some(true) && (!known.old_stale || known.leave_there_before);
-    // Readers that go back find an old value without a new one.
+fn differs(Item { old, new }: Item, known: Knowledge) -> bool {
+    let left_alone = old.is_none() && known.preexisting == Some(true) && (!known.old_stale || known.skip_preexisting);
+    // Readers that go back can read an old value that has no new one.
     let stays = new.is_none() && known.old_stale && known.writes_both;
     old != new && !left_alone && !stays
 }
 
-/// None where it is not known what the item should be.
-fn repaired(Item { old, new }: Item, known: Known) -> Option<Item> {
+/// The item after a repair. `None` if the right value is unknown.
+fn repaired(Item { old, new }: Item, known: Knowledge) -> Option<Item> {
     if known.reads_new || known.old_stale {
-        // Readers fall back to the old one while both are written.
+        // While applications write both attributes, readers use the old one if the new one is missing.
         let read = if known.writes_both && !known.old_stale { new.or(old) } else { new };
         read.map(|_| Item { old: read, new: read })
     } else {
@@ -159,7 +159,7 @@ pub(super) fn write(decision: Decision, item: Item, image: Item) -> Option<Item>
     }
 }
 
-/// The values that a write destroys, were it made on this image, as a set.
+/// The set of values that a write would destroy on this image.
 pub(super) fn destroyed(decision: Decision, image: Item) -> u8 {
     match decision {
         Decision::Swap(to) => values(image) & !values(to),

@@ -1,4 +1,4 @@
-//! The system: its states, and what can happen in each.
+//! The system: its states, and what can happen in each state.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use stateright::{Model, Property};
 use super::sweep::{FOREIGN, Item, UnderWay, Value, values};
 
 pub(super) const FRESH: &str = "every read returns the application's last write";
-pub(super) const KEPT: &str = "no value that the tool takes away is without a copy";
+pub(super) const KEPT: &str = "every value that the tool removes has a copy";
 pub(super) const WHOLE: &str = "the application's last write is in the item";
-pub(super) const STAYS: &str = "making old equal new takes from no item its only value";
-pub(super) const BACK: &str = "behind a rollback an item that nobody wrote has its old value";
-pub(super) const POSSIBLE: &str = "the flag is never in a state that is never set";
+pub(super) const STAYS: &str = "making old values equal to new ones never removes an item's only value";
+pub(super) const BACK: &str = "after a rollback, an item that nobody wrote has its old value";
+pub(super) const POSSIBLE: &str = "the flag is always in a possible state";
 
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
 pub(super) const CONTRACT: Goal = Goal::Contract;
 
-/// The host with the state file, and another one without.
+/// The host with the state file, and another host without it.
 pub(super) const HOME: usize = 0;
 pub(super) const OTHER: usize = 1;
 
@@ -40,96 +40,97 @@ const GOALS: [Goal; 13] = [
     Goal::Rollback,
 ];
 
-/// The tool, with what is wrong with it.
+/// The tool, the mistake in it, and the bounds of the model.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
     pub(super) mistake: Option<Mistake>,
-    /// The application's writes in all.
+    /// The number of writes that the application may make.
     pub(super) writes: u8,
-    /// Whether the operator goes past a closed gate.
+    /// Whether the operator forces a closed gate.
     pub(super) force: bool,
-    /// How many items the plan lets differ at the gate.
+    /// The number of items that the plan lets differ at the gate.
     pub(super) max_mismatch: u64,
-    /// By how much the clock of the other host is ahead of that of the host with the state file.
+    /// How far the clock of the other host is ahead of the clock of the host with the state file, in seconds.
     pub(super) skew: i64,
 }
 
 /// A planted mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mistake {
-    /// The tool takes a change of the flag to be obeyed at once.
+    /// The tool assumes that applications obey a change of the flag immediately.
     NoCacheWait,
-    /// It waits by the time that the flag says, and by its own clock.
+    /// The tool decides by the time in the flag and by its own clock how long to wait.
     WaitByTheFlagsTime,
-    /// What contract and rollback destroy is not journaled.
+    /// Contract and rollback do not journal the values that they destroy.
     NoJournal,
-    /// `--back` asks for no state while old values are stale.
+    /// `--back` needs no state file while old values are stale.
     BackWhileStale,
-    /// Making old equal new, and its verification, pass over items that had their new attribute before, and no old one.
-    LeaveThereBefore,
-    /// The same, for items whose new value is the preexisting one.
-    LeaveAsBefore,
-    /// Making old equal new removes an old value that has no new one beside it.
-    RemoveOldAlone,
+    /// Making old values equal to new ones, and the verification of that, skip items that had a new attribute but no
+    /// old one before the migration.
+    SkipPreexisting,
+    /// The same, but only for items whose new value is the preexisting one.
+    SkipPreexistingValue,
+    /// Making old values equal to new ones removes an old value that has no new one.
+    RemoveOldWithoutNew,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct System {
-    /// Seconds, by rank.
+    /// The time in seconds, as a rank.
     pub(super) now: i64,
     pub(super) flag: Flag,
-    /// The other host made the flag's last change, and dated it by its clock.
+    /// Whether the other host made the flag's last change and dated it by its clock.
     pub(super) by_other: bool,
     /// When each host first read the flag's current state; `None` if it has not.
-    pub(super) sights: [Option<i64>; 2],
+    pub(super) first_seen: [Option<i64>; 2],
     pub(super) state: State,
     pub(super) item: Item,
     /// The item before anything happened.
     pub(super) first: Item,
-    /// What the application wrote last; none where it has not written.
+    /// What the application wrote last. `None` if it has not written.
     pub(super) last: Option<Option<Value>>,
     pub(super) writes_left: u8,
     pub(super) preexisting: Option<bool>,
-    /// The checkpoints: of the pass of expand, and of the other open phase.
+    /// The checkpoints: whether the expand pass is done, and whether the pass of the other open phase is done.
     pub(super) expanded: bool,
     pub(super) swept: bool,
-    /// What the open verification found.
+    /// Whether the open verification found a mismatch.
     pub(super) dirty: bool,
     pub(super) failed: bool,
     pub(super) diverged: bool,
     pub(super) under_way: Option<UnderWay>,
-    /// What each instance obeys.
+    /// The flag that each instance obeys.
     pub(super) instances: [View; 2],
-    /// A value was taken away without a copy.
+    /// Whether a value without a copy was removed.
     pub(super) lost: bool,
-    /// The only value was taken away by making old equal new.
+    /// Whether making old values equal to new ones removed the only value.
     pub(super) emptied: bool,
-    /// Stale reads were accepted, or the gate was forced.
+    /// Whether stale reads were accepted, and whether the gate was forced.
     pub(super) accepted: bool,
     pub(super) forced: bool,
 }
 
-/// What an instance knows of the flag.
+/// What an instance knows about the flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct View {
     pub(super) write: WriteTo,
     pub(super) percent: u8,
 }
 
-/// What happens.
+/// An event in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// A second passes: nobody obeys what was replaced before it.
+    /// A second passes. After it, nobody obeys a flag that was replaced before it.
     Tick,
     /// An instance reads the flag.
     Refresh(usize),
-    /// An instance writes, or deletes.
+    /// An instance writes a value, or deletes the item.
     Write(usize, Option<Value>),
-    /// The operator gives this command, or one that runs goes on: one step of it.
+    /// One step of a command with this goal, which the operator starts or which is running.
     Step(Goal),
-    /// The item under way goes on: into the journal, or to the table.
+    /// The item under way makes progress: to the journal, or to the table.
     Item,
-    /// It fails, however often it is tried.
+    /// The item under way fails for good.
     GiveUp,
     /// The process dies.
     Kill,
@@ -138,7 +139,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Whether this happens by itself while a command with this goal is given again and again.
+    /// Whether this may happen without anyone else, while the operator reruns a command with this goal.
     pub(super) fn serves(self, goal: Goal) -> bool {
         match self {
             Action::Tick | Action::Refresh(_) | Action::Item | Action::Kill => true,
@@ -157,7 +158,7 @@ impl View {
         View { write: flag.write, percent: flag.read_percent }
     }
 
-    /// What it may read: at a part of the keys, this key may be one of them or not.
+    /// What it may read. While only part of the keys have moved, this key may or may not be one of them.
     fn reads(self, item: Item) -> impl Iterator<Item = Option<Value>> {
         let new = if self.write == WriteTo::Both { item.new.or(item.old) } else { item.new };
         let old = (self.percent < 100).then_some(item.old);
@@ -182,7 +183,7 @@ impl System {
             instances: [View::of(&flag); 2],
             flag,
             by_other: false,
-            sights: [None; 2],
+            first_seen: [None; 2],
             state: State::default(),
             item,
             first: item,
@@ -205,7 +206,7 @@ impl System {
     }
 
     /// Whether the end of this goal must be reachable from here.
-    pub(super) fn is_for(&self, goal: Goal) -> bool {
+    pub(super) fn applies_to(&self, goal: Goal) -> bool {
         (goal == CONTRACT) == (self.flag.contracting || self.state.contract != Way::Ahead)
     }
 
@@ -222,37 +223,37 @@ impl System {
         match self.last {
             Some(Some(last)) => values(self.item) & (1 << last) != 0,
             Some(None) => self.item == Item { old: None, new: None },
-            // What the tool took away is `lost`, or in the journal.
+            // Values that the tool removed are `lost`, or in the journal.
             None => true,
         }
     }
 
-    /// Making old equal new may give an old value to an item that had none. If the gate was forced, a preexisting new
-    /// value may replace an old one.
+    /// Whether a complete rollback has restored the old value. An item that had no old value may get one, and if the
+    /// gate was forced, a preexisting new value may replace an old one.
     fn is_back(&self) -> bool {
         let asked = self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.forced);
         !asked || self.state.rollback != Way::Complete || self.item.old == self.first.old
     }
 
-    /// For how long a host lets others obey what the flag said before: a second, by its own clock, from when it first saw what
-    /// the flag says.
+    /// How long a host still waits for others to obey the current flag: one second by its own clock, from the moment
+    /// when it first saw this flag.
     pub(super) fn left(&self, host: usize) -> Duration {
-        let known = self.sights[host].map_or(0, |since| self.now - since);
+        let known = self.first_seen[host].map_or(0, |since| self.now - since);
         Duration::from_secs(u64::try_from(1 - known).unwrap_or(0))
     }
 
-    /// A host reads the flag, and notes since when it knows what it says; false where it has known.
-    pub(super) fn look(&mut self, host: usize) -> bool {
-        let new = self.sights[host].is_none();
-        self.sights[host].get_or_insert(self.now);
+    /// A host reads the flag, and notes when it first saw the current one. Returns false if it had seen it before.
+    pub(super) fn read_flag(&mut self, host: usize) -> bool {
+        let new = self.first_seen[host].is_none();
+        self.first_seen[host].get_or_insert(self.now);
         new
     }
 
-    /// A host has changed the flag.
-    pub(super) fn made(&mut self, flag: Flag, host: usize) {
+    /// Records a flag that a host has changed.
+    pub(super) fn record_flag(&mut self, flag: Flag, host: usize) {
         (self.flag, self.by_other) = (flag, host == OTHER);
-        self.sights = [None; 2];
-        self.sights[host] = Some(self.now);
+        self.first_seen = [None; 2];
+        self.first_seen[host] = Some(self.now);
     }
 
     pub(super) fn append(&mut self, what: What) {
@@ -260,18 +261,21 @@ impl System {
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
     }
 
-    /// The same state with small numbers, and without what nothing depends on: `a_state_says_all_that_matters` compares.
+    /// Replaces the state by the same one with small numbers, without the parts that nothing depends on.
+    /// `normalising_a_state_drops_nothing_that_matters` checks that.
     fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
         self.instances.sort();
-        let (version, dual) = (self.flag.version, self.flag.dual_since);
-        // When the last change was made, told apart from now and from when dual writes began.
+        let version = self.flag.version;
+        let dual = self.flag.dual_since;
+        // The time of the flag's last change. It stays distinct from now, and from the beginning of dual writes.
         let unsettled = by_the_flags_time && self.flag.changed_at >= time(self.now);
         let changed = time(if unsettled { 20 } else { 15 } + if self.by_other { skew } else { 0 });
         let dual_since = dual.map(|dual| if dual == self.flag.changed_at { changed } else { time(1) });
         let soaked = self.flag.new_since.is_some_and(|since| since < time(self.now));
         let state = &mut self.state;
 
-        // What began under what the flag says now goes on doing so, until the flag changes; what did not never will.
+        // What began under the current flag matches the flag until it changes. What began under another flag never
+        // matches again.
         let since_change =
             |mark: Mark| Mark { version: if mark.version == version { 10 } else { 9 }, dual_since: None };
         let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
@@ -289,7 +293,7 @@ impl System {
         if let Some(span) = &mut state.restored {
             *span = Span { began: time(6), ended: time(6), under: span.under.map(since_change) };
         }
-        for sight in self.sights.iter_mut().flatten() {
+        for sight in self.first_seen.iter_mut().flatten() {
             *sight = if self.now > *sight { 5 } else { 20 };
         }
         self.now = 20;
@@ -307,13 +311,13 @@ impl System {
             let known = intended.version != version;
             intended.version = if known { 9 } else { 10 };
             if known {
-                // That there is something to be seen is all that is asked.
+                // The rules only ask whether the intended change has an outcome to record, not which change it is.
                 intended.change = FlagChange::WriteOld;
             }
         }
-        // Only asked about while a command goes on that began before; here each step may be a new one.
+        // The rules ask for this only while an earlier command continues. Here each step may belong to a new command.
         state.seen = None;
-        // No clock is set back here.
+        // In this model, no clock is set back.
         state.latest = time(0);
         if state.open.is_none() {
             (self.swept, self.dirty) = (false, false);
@@ -325,7 +329,7 @@ impl System {
 }
 
 impl Tool {
-    /// The state after something happened.
+    /// The state after this action. `None` if the action is impossible.
     pub(super) fn after(&self, before: &System, action: Action) -> Option<System> {
         let mut system = before.clone();
         match action {
@@ -359,7 +363,8 @@ impl Model for Tool {
     type Action = Action;
 
     fn init_states(&self) -> Vec<System> {
-        // Past the gate, the two that it would have stopped are enough, and all that a minute allows.
+        // If the operator forces the gate, begin only with the two items that the gate would have stopped. More would
+        // take longer than a minute.
         let gated = [(Some(0), None), (Some(0), Some(FOREIGN))];
         let others = [(None, None), (Some(0), Some(0)), (None, Some(FOREIGN))];
         gated
@@ -404,7 +409,9 @@ impl Model for Tool {
             Property::always(BACK, |_, system: &System| system.is_back()),
             Property::always(POSSIBLE, |_, system: &System| system.flag.impossible().is_none()),
             Property::sometimes("a migration contracts", |_, system: &System| system.state.contract == Way::Complete),
-            Property::sometimes("one is rolled back", |_, system: &System| system.state.rollback == Way::Complete),
+            Property::sometimes("a migration is rolled back", |_, system: &System| {
+                system.state.rollback == Way::Complete
+            }),
         ]
     }
 }

@@ -1,7 +1,7 @@
-//! The decisions that the model makes, held against the tool's own: for every image of one item, everything that may be on
-//! record of it, every flag and every phase.
+//! Compares the model's decisions with the tool's own, for every image of one item, every history that it may have,
+//! every flag and every phase.
 //!
-//! A write of the tool is taken for what it does to every item that it may meet, and for what it journals.
+//! A write of the tool is judged by what it does to every possible item, and by what it journals.
 
 use backfill::internals::change::{
     Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, ItemHistory, OnExisting,
@@ -11,74 +11,79 @@ use backfill::internals::cutover::{Flag, ReadFrom, WriteTo, bucket};
 use backfill::internals::item::{self, KeyAttribute, KeySchema, Num, Path};
 use backfill::internals::passes::verify::{Parity, Repair, Stage, Truths};
 
-use super::sweep::{At, Decision, Item, Known, Value, decide, destroyed, values, was_there, write};
+use super::sweep::{At, Decision, Item, Knowledge, Value, counts_as_preexisting, decide, destroyed, values, write};
 use super::system::time;
 
-/// What an attribute may have: the application's values, and at the instant of a write another one.
+/// The possible contents of an attribute: none, the application's values, and one more that may appear just before a
+/// write.
 const VALUES: [Option<Value>; 4] = [None, Some(0), Some(1), Some(2)];
 
 /// The item's key.
 const KEY: &str = "1";
 
-/// Everything that may be known of an item.
+/// An item, and everything that the tool may know about it.
 #[derive(Debug, Clone)]
 struct Case {
     image: Item,
-    known: Known,
+    known: Knowledge,
     flag: Flag,
     record: ItemHistory,
-    /// What repairs have found at the new name of an item that had it before the migration.
+    /// The new values that repairs have overwritten, if the item had a new attribute before the migration.
     overwritten: Vec<Value>,
 }
 
 #[test]
 fn the_tool_decides_as_the_model_does() {
-    let (mut compared, mut brought_back) = (0, 0);
+    let mut compared = 0;
+    let mut restored = 0;
     let phases = [At::Expand, At::Retry, At::Verify, At::Repair, At::OldFromNew, At::Undo, At::Contract];
     for (phase, case) in phases.into_iter().flat_map(|phase| cases(phase).map(move |case| (phase, case))) {
-        let (model, tool) = (decide(phase, case.image, case.known), case.decided(phase));
+        let model = decide(phase, case.image, case.known);
+        let tool = case.decided(phase);
         let what = format!("{phase:?}, {case:?}: {model:?}, {tool:?}");
         if phase == At::Undo && !case.overwritten.is_empty() {
             // If a repair has overwritten a preexisting value, the model leaves the item alone; the tool restores the
             // value.
             assert_eq!(model, Decision::Nothing, "{what}");
-            brought_back += u64::from(case.is_brought_back(&tool, &what));
+            restored += u64::from(case.restores_overwritten(&tool, &what));
         } else {
             assert!(case.is_same(phase, model, &tool), "{what}");
         }
         compared += 1;
     }
-    assert!(compared > 3_000 && brought_back > 50, "{compared} compared, {brought_back} brought back");
+    assert!(compared > 3_000 && restored > 50, "{compared} compared, {restored} restored");
 }
 
-/// While old values are fresh, a repair changes nothing of what its key's readers read: whichever side that is.
+/// While old values are fresh, a repair does not change the value that readers of this key read, whichever attribute
+/// they use.
 #[test]
 fn a_repair_keeps_what_readers_read() {
     let mut written = 0;
     for case in cases(At::Repair).filter(|case| !case.known.old_stale) {
         let Decided::Write(write) = case.decided(At::Repair) else { continue };
         let read = |item: Item| if case.known.reads_new { item.new.or(item.old) } else { item.old };
-        let after = update(&write, case.image).expect("its conditions hold on its own image");
+        let after = update(&write, case.image).expect("a write must succeed on its own image");
         assert_eq!(read(after), read(case.image), "{case:?}");
         written += 1;
     }
     assert!(written > 100, "{written} written");
 }
 
-/// What the first look takes for there before.
+/// Compares which new attributes the baseline counts as preexisting.
 #[test]
-fn the_tool_looks_as_the_model_does() {
+fn the_tool_records_the_baseline_as_the_model_does() {
     for (image, dual) in images(&VALUES).flat_map(|image| [(image, false), (image, true)]) {
         let baseline = for_expand().beside_dual_writes(dual).baseline(&real(image));
-        assert_eq!(!baseline.preexisting.is_empty(), was_there(image, dual), "{image:?} {dual}");
+        assert_eq!(!baseline.preexisting.is_empty(), counts_as_preexisting(image, dual), "{image:?} {dual}");
     }
 }
 
 impl Case {
-    /// What the tool decides, with what it knows.
+    /// The decision of the tool.
     fn decided(&self, phase: At) -> Decided {
         let image = real(self.image);
-        let (plan, truths) = ([mv()], Truths::of(&self.flag));
+        let plan = [mv()];
+        let truths = Truths::of(&self.flag);
         let way = Strategy::ExpandContract;
         match phase {
             At::Expand | At::Retry => for_expand().decide(&image),
@@ -102,7 +107,8 @@ impl Case {
         match (model, tool) {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
-            // Of an item that no pass has met, the tool says more than the model makes use of: it stays either way.
+            // If no pass has met an item, the tool reports more than the model distinguishes. The item stays unchanged
+            // either way.
             (Decision::Nothing, Decided::Diverged(_)) => phase == At::Undo && self.known.preexisting.is_none(),
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
@@ -113,9 +119,9 @@ impl Case {
         }
     }
 
-    /// Whether it is, and then by a write that leaves the old attribute alone, holds only where the new one repeats it or
-    /// both are as they were read, and journals what it destroys.
-    fn is_brought_back(&self, tool: &Decided, what: &str) -> bool {
+    /// Whether the tool restores the overwritten value. Checks that its write keeps the old attribute, succeeds only if
+    /// both attributes are equal or as they were read, and journals what it destroys.
+    fn restores_overwritten(&self, tool: &Decided, what: &str) -> bool {
         let Decided::Write(made) = tool else { return false };
         for item in images(&VALUES) {
             let Some(after) = update(made, item) else { continue };
@@ -128,21 +134,21 @@ impl Case {
     }
 }
 
-/// All that a phase may meet.
+/// All cases that a phase may meet.
 fn cases(phase: At) -> impl Iterator<Item = Case> {
     let flags = flags().into_iter().flat_map(|flag| [false, true].map(|dual_written| (flag.clone(), dual_written)));
     let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
     flags.flat_map(|flag| images(&VALUES[..3]).map(move |image| (flag.clone(), image))).flat_map(
         move |((flag, dual_written), image)| {
             records(phase, image, dual_written).into_iter().map(move |(preexisting, record, overwritten)| {
-                let known = Known {
+                let known = Knowledge {
                     preexisting,
                     reads_new: flag.reads_new(&item::Value::S(KEY.into())),
                     writes_both: flag.write == WriteTo::Both,
                     old_stale: flag.old_stale,
                     dual_written,
-                    leave_there_before: false,
-                    removes_old_alone: false,
+                    skip_preexisting: false,
+                    removes_old_without_new: false,
                 };
                 Case { image, known, flag: flag.clone(), record, overwritten }
             })
@@ -150,10 +156,12 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
     )
 }
 
-/// What may be on record, as the model knows it and as the tool does.
+/// The possible histories of an item: what the model knows, what the tool knows, and the new values that repairs have
+/// overwritten.
 fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
     let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
-    // A rollback behind a pass that was stopped looks at what it has not met; without one, both were written.
+    // A rollback after a stopped pass records the baseline of items that the pass has not met. An item has no baseline
+    // only if dual writes have begun.
     let looked = ItemHistory::new(for_expand().beside_dual_writes(dual_written).baseline(&real(image)).preexisting, []);
     let mut all = match (phase, dual_written) {
         (At::Undo, true) => vec![without_baseline, (None, looked, Vec::new())],
@@ -164,7 +172,7 @@ fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, Ite
         let before = || first.map(|value| (path("new"), Digest::of(&number(value))));
         all.push((Some(first.is_some()), ItemHistory::new(before(), []), Vec::new()));
         for (found, wrote) in [(0, Some(1)), (1, Some(0)), (0, None), (1, None)] {
-            // A repair that found this at the new name, and made it equal or took it away; then one of the old name.
+            // A repair that found this new value and replaced or removed it. After that, a repair of the old value.
             let repair = PreImage::of(&path("new"), &number(found));
             let repair = wrote.map_or(repair.clone(), |wrote| repair.wrote(&number(wrote)));
             let of_old = PreImage::of(&path("old"), &number(found)).wrote(&number(1 - found));
@@ -176,12 +184,12 @@ fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, Ite
     all
 }
 
-/// What the flag may say, as far as a phase goes by it.
+/// The flags that make a difference to a phase.
 fn flags() -> Vec<Flag> {
     let mut all = Vec::new();
     for write in [WriteTo::Old, WriteTo::Both, WriteTo::New] {
         let bucket = bucket(&item::Value::S(KEY.into())).unwrap();
-        // The key is not among those that have moved, is among them, and all have.
+        // No key has moved, this key has not moved, this key has moved, and all keys have moved.
         for (read, read_percent) in
             [(ReadFrom::Old, 0), (ReadFrom::New, bucket), (ReadFrom::New, bucket + 1), (ReadFrom::New, 100)]
         {
@@ -231,7 +239,13 @@ fn real(image: Item) -> item::Item {
 fn abstracted(image: &item::Item) -> Item {
     let of = |name: &str| {
         let found = image.get(name)?;
-        Some(VALUES.into_iter().flatten().find(|value| number(*value) == *found).expect("a value of the model"))
+        Some(
+            VALUES
+                .into_iter()
+                .flatten()
+                .find(|value| number(*value) == *found)
+                .expect("the value is not one of the model"),
+        )
     };
     Item { old: of("old"), new: of("new") }
 }
@@ -245,10 +259,10 @@ fn journaled(write: &GuardedWrite) -> u8 {
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
 }
 
-/// What DynamoDB does with a guarded write, if its condition holds.
+/// The item after a guarded write. `None` if its condition fails.
 fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
     let image = real(item);
-    assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()), "a deleted item is not brought back");
+    assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()), "a write must not recreate a deleted item");
     let holds = write.conditions.iter().all(|condition| match condition {
         Condition::ItemExists(name) => image.contains_key(name),
         Condition::Exists(path) => path.get(&image).is_some(),

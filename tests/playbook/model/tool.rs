@@ -1,4 +1,4 @@
-//! The tool: the steps of its commands, as the playbook names them, carried out.
+//! The tool: carries out the steps of its commands that the playbook names.
 
 use std::time::Duration;
 
@@ -6,11 +6,13 @@ use backfill::internals::cutover::{Flag, FlagChange, WriteTo};
 use backfill::internals::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
 use jiff::Timestamp;
 
-use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, was_there, write};
+use super::sweep::{
+    At, Decision, FOREIGN, Knowledge, UnderWay, counts_as_preexisting, decide, destroyed, values, write,
+};
 use super::system::{HOME, Mistake, OTHER, System, Tool, time};
 
 impl Tool {
-    /// For how long a host waits before it changes the flag again.
+    /// How long a host still waits before it changes the flag again.
     fn left(&self, system: &System, host: usize) -> Duration {
         match self.mistake {
             Some(Mistake::NoCacheWait) => Duration::ZERO,
@@ -22,7 +24,7 @@ impl Tool {
         }
     }
 
-    /// What a host's clock says.
+    /// The time on a host's clock.
     fn clock(&self, system: &System, host: usize) -> Timestamp {
         time(system.now + if host == OTHER { self.skew } else { 0 })
     }
@@ -49,27 +51,30 @@ impl Tool {
             force: self.force.then_some("because"),
             accept_empty: false,
             confirmed: true,
-            // A new command: it has done nothing yet.
+            // This is a new command, which has done no pass.
             swept: &[],
             first: Some(flag.version),
             gone: None,
         };
         let step = step(&system.state, &world, goal, self.clock(system, HOME)).ok();
         if let Some(Step::Wait(left)) = step {
-            self.is_bounded(left);
+            self.assert_bounded(left);
         }
         step
     }
 
-    /// Whether this goal is at its end.
+    /// Whether this goal is reached.
     pub(super) fn has_ended(&self, system: &System, goal: Goal) -> bool {
         system.under_way.is_none() && self.ask(system, goal) == Some(Step::Done)
     }
 
     fn change(&self, system: &mut System, change: FlagChange) {
         let left = self.left(system, HOME);
-        let flag = system.flag.next(change, self.clock(system, HOME), left).expect("the playbook asks for what can be");
-        system.made(flag, HOME);
+        let flag = system
+            .flag
+            .next(change, self.clock(system, HOME), left)
+            .expect("the playbook asks only for possible changes");
+        system.record_flag(flag, HOME);
         match change {
             FlagChange::ReadOld { accept_stale: true } => system.accepted = true,
             FlagChange::OldIsFresh => system.accepted = false,
@@ -78,7 +83,7 @@ impl Tool {
     }
 
     pub(super) fn step(&self, system: &mut System, goal: Goal) -> Option<()> {
-        if system.look(HOME) {
+        if system.read_flag(HOME) {
             return Some(());
         }
         match self.ask(system, goal)? {
@@ -95,15 +100,15 @@ impl Tool {
                 system.append(what);
             }
             Step::Change(change) => self.change(system, change),
-            Step::Renew(_) => panic!("it is there"),
+            Step::Renew(_) => panic!("the flag exists"),
             Step::Sweep(phase) => Tool::sweep(system, phase),
-            Step::Confirm => panic!("it is confirmed"),
+            Step::Confirm => panic!("every step is confirmed"),
             Step::Wait(_) | Step::Done => return None,
         }
         Some(())
     }
 
-    /// Reads the item, or records that all of them were read.
+    /// Reads the item, or records that the pass has read all items.
     fn sweep(system: &mut System, phase: Phase) {
         let done = if phase == Phase::Expand { system.expanded } else { system.swept };
         if done {
@@ -122,10 +127,10 @@ impl Tool {
         }
         let image = system.item;
         if phase == Phase::Expand && system.preexisting.is_none() {
-            system.preexisting = Some(was_there(image, system.flag.write == WriteTo::Both));
+            system.preexisting = Some(counts_as_preexisting(image, system.flag.write == WriteTo::Both));
         }
         let phase = At::from(phase);
-        // At a part of the keys this key is not among them.
+        // While only part of the keys have moved, this key has not.
         let reads_new = system.flag.read_percent == 100;
         let writes_both = matches!(phase, At::Verify | At::Repair) && system.flag.write == WriteTo::Both;
         system.under_way = Some(UnderWay { phase, image, reads_new, writes_both, journaled: false });
@@ -133,18 +138,18 @@ impl Tool {
 
     pub(super) fn item(&self, system: &mut System) -> Option<()> {
         let mut at = system.under_way?;
-        let known = Known {
+        let known = Knowledge {
             preexisting: system.preexisting,
             reads_new: at.reads_new,
             writes_both: at.writes_both,
             old_stale: system.flag.old_stale,
             dual_written: system.state.dual_written,
-            leave_there_before: match self.mistake {
-                Some(Mistake::LeaveThereBefore) => true,
-                Some(Mistake::LeaveAsBefore) => at.image.new == Some(FOREIGN),
+            skip_preexisting: match self.mistake {
+                Some(Mistake::SkipPreexisting) => true,
+                Some(Mistake::SkipPreexistingValue) => at.image.new == Some(FOREIGN),
                 _ => false,
             },
-            removes_old_alone: self.mistake == Some(Mistake::RemoveOldAlone),
+            removes_old_without_new: self.mistake == Some(Mistake::RemoveOldWithoutNew),
         };
         let decision = decide(at.phase, at.image, known);
         let destroyed = destroyed(decision, at.image);
@@ -155,7 +160,7 @@ impl Tool {
             return Some(());
         }
         let Some(after) = write(decision, system.item, at.image) else {
-            // The condition failed, and brought the image.
+            // The condition failed, and the error contains the current image.
             system.under_way = Some(UnderWay { image: system.item, journaled: false, ..at });
             return Some(());
         };
@@ -195,30 +200,31 @@ impl Tool {
         Some(())
     }
 
-    /// `--back` of a process that has no state file.
+    /// `cutover --back` in a process without a state file.
     pub(super) fn back(&self, system: &mut System, to: BackTo) -> Option<()> {
         let stale = system.flag.old_stale;
         let mut flag = system.flag.clone();
         if self.mistake == Some(Mistake::BackWhileStale) {
             flag.old_stale = false;
         }
-        let (now, left) = (self.clock(system, OTHER), self.left(system, OTHER));
+        let now = self.clock(system, OTHER);
+        let left = self.left(system, OTHER);
         match step_back(&flag, to, now, left) {
             Ok(Step::Change(change)) => {
                 let flag = flag.next(change, now, left).unwrap();
-                system.made(Flag { old_stale: stale, ..flag }, OTHER);
+                system.record_flag(Flag { old_stale: stale, ..flag }, OTHER);
                 Some(())
             }
             Ok(Step::Wait(left)) => {
-                self.is_bounded(left);
-                system.look(OTHER).then_some(())
+                self.assert_bounded(left);
+                system.read_flag(OTHER).then_some(())
             }
             _ => None,
         }
     }
 
-    /// No wait is longer than the cache, whatever the clocks say.
-    fn is_bounded(&self, left: Duration) {
+    /// Checks that no wait is longer than the cache time, whatever the clocks show.
+    fn assert_bounded(&self, left: Duration) {
         assert!(left <= Duration::from_secs(1) || self.mistake.is_some(), "a wait of {left:?}");
     }
 }

@@ -6,10 +6,10 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// DynamoDB Local is under Amazon's own terms. Three files tell people about it; nothing fetches or starts it.
+/// DynamoDB Local has a licence of its own, from Amazon. Three files mention it. Nothing downloads or starts it.
 #[test]
-fn the_engine_under_its_vendors_terms_is_not_used() {
-    // Put together here, so that this file does not name it.
+fn the_engine_with_a_vendor_licence_is_not_used() {
+    // Concatenated here, so that this file does not contain the name.
     let names = [["dynamodb", "-local"].concat(), ["dynamodb", "local"].concat()];
     let tell = ["CHANGELOG.md", "README.md", "docker-compose.yml"];
     let uses = |file: &std::path::PathBuf| {
@@ -25,9 +25,9 @@ fn the_engine_under_its_vendors_terms_is_not_used() {
     assert!(service.contains(&format!("    profiles: [\"{}\"]\n", names[0])), "it must be opt-in: {service}");
 }
 
-/// Every package of the engines has a hash, and comes from whichever registry the client is set up for.
+/// Every package of the engines has a hash, and no file names a host, so the client uses its configured registry.
 #[test]
-fn what_the_engines_need_is_pinned() {
+fn packages_of_the_engines_are_pinned() {
     for engine in ["ministack", "moto"] {
         let lock = text(&format!("tests/engines/{engine}.txt"));
         let logical = lock.replace(" \\\n", " ");

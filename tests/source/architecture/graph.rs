@@ -1,7 +1,7 @@
-//! Which module of `src/` depends on which. Finds cycles, and dependencies that point upwards.
+//! Finds the dependencies between the modules of `src/`, cycles among them, and dependencies that point upwards.
 //!
-//! A module is a file or a folder. It depends on another one when its code, tests excepted, names something in it. A name
-//! that a module re-exports counts for the module that it comes from, so a façade hides no dependency.
+//! A module is a file or a folder. It depends on another module if its code, except tests, names something in it. A
+//! re-exported name counts for the module that it comes from, so a façade hides no dependency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use super::names::{SourceFile, module_of};
 /// A path in the module tree, without the leading `crate`.
 pub(crate) type Module = Vec<String>;
 
-/// One name that makes a dependency.
+/// One name that creates a dependency.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Use {
     from: Module,
     to: Module,
-    /// As `src/file.rs:line`.
+    /// The place as `src/file.rs:line`.
     place: String,
 }
 
-/// The modules of `src/` and what they name in each other.
+/// The modules of `src/` and the names by which they use each other.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     modules: BTreeSet<Module>,
@@ -27,7 +27,8 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Of these files (path below `src/`); what `is_test` says of a file or a name in it does not count.
+    /// Builds the graph of these files (path below `src/`). Test files, according to `is_test`, and names in tests do
+    /// not count.
     pub(crate) fn new(parsed: &BTreeMap<&str, SourceFile>, is_test: impl Fn(&str) -> bool) -> Graph {
         let modules: BTreeSet<Module> = parsed.keys().map(|file| module_of(file)[1..].to_vec()).collect();
         let mut bindings: BTreeMap<Module, BTreeMap<String, BTreeSet<Module>>> = BTreeMap::new();
@@ -48,18 +49,20 @@ impl Graph {
         graph
     }
 
-    /// The modules that a path leads to, through re-exports; none for a path into another crate.
+    /// The modules that a path leads to, through re-exports. Empty for a path into another crate.
     fn targets(
         &self,
         path: &[String],
         bindings: &BTreeMap<Module, BTreeMap<String, BTreeSet<Module>>>,
     ) -> BTreeSet<Module> {
-        let (mut found, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![path.to_vec()]);
+        let mut found = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![path.to_vec()];
         while let Some(path) = open.pop() {
             let Some(("crate", path)) = path.split_first().map(|(first, rest)| (first.as_str(), rest)) else {
                 continue;
             };
-            // The binary sees the library through `internals`.
+            // The binary uses the library through `internals`.
             let path = path.strip_prefix(&["internals".to_owned()]).unwrap_or(path);
             let length = (0..=path.len()).rev().find(|n| self.modules.contains(&path[..*n])).unwrap_or(0);
             let (module, rest) = path.split_at(length);
@@ -74,18 +77,18 @@ impl Graph {
         found
     }
 
-    /// Whether there is such a file or folder: `dynamodb/sdk`, or `state/mod` for that one file.
+    /// Whether this file or folder exists: `dynamodb/sdk`, or `state/mod` for that one file.
     pub(crate) fn has(&self, room: &str) -> bool {
         let module = &module_of(room)[1..];
         ["main", "lib"].contains(&room) || (!module.is_empty() && self.modules.contains(module))
     }
 
-    /// The modules at the top.
+    /// The modules of the first level.
     pub(crate) fn top(&self) -> BTreeSet<&str> {
         self.modules.iter().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
-    /// What the children of a module name in each other: by child and child, the places.
+    /// For each pair of children of a module, the places where the first names the second.
     pub(crate) fn between_children(&self, parent: &[String]) -> BTreeMap<(&str, &str), Vec<&str>> {
         let child = |module: &'_ Module| -> Option<usize> {
             (module.len() > parent.len() && module.starts_with(parent)).then_some(parent.len())
@@ -93,7 +96,8 @@ impl Graph {
         let mut between: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         for used in &self.uses {
             let (Some(from), Some(to)) = (child(&used.from), child(&used.to)) else { continue };
-            let (from, to) = (used.from[from].as_str(), used.to[to].as_str());
+            let from = used.from[from].as_str();
+            let to = used.to[to].as_str();
             if from != to {
                 between.entry((from, to)).or_default().push(&used.place);
             }
@@ -101,8 +105,8 @@ impl Graph {
         between
     }
 
-    /// Every cycle between siblings, one line for each dependency in it. Parent and child may name each other.
-    /// `excepted` takes a dependency out of the graph, as `(parent/child, sibling)`.
+    /// Every cycle between siblings, with one line for each of its dependencies. Parent and child may name each other.
+    /// `excepted` removes a dependency from the graph, given as `(parent/child, sibling)`.
     pub(crate) fn cycles(&self, excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let parents: BTreeSet<&[String]> =
             self.modules.iter().flat_map(|module| (0..module.len()).map(|length| &module[..length])).collect();
@@ -114,7 +118,7 @@ impl Graph {
             let edges: BTreeSet<(&str, &str)> = between.keys().copied().collect();
             for ((from, to), places) in between.iter().filter(|((from, to), _)| reaches(&edges, to, from)) {
                 wrong.push(format!(
-                    "`{}` and `{}` depend on each other; here {}. Way out: move what both need below them.",
+                    "`{}` and `{}` depend on each other; here: {}. Way out: move what both need to a module below them.",
                     path(from),
                     path(to),
                     shown(places)
@@ -124,8 +128,8 @@ impl Graph {
         wrong
     }
 
-    /// Every dependency that points upwards; layers stand from the top to the bottom, modules of one layer beside each
-    /// other.
+    /// Every dependency that points upwards. Layers are listed from top to bottom. The modules of one layer are on the
+    /// same level.
     pub(crate) fn upward(&self, layers: &[&[&str]], excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
         let mut wrong: Vec<String> = self
@@ -146,9 +150,10 @@ impl Graph {
     }
 }
 
-/// Whether a way leads from one module to another.
+/// Whether one module depends on another, directly or through others.
 fn reaches(edges: &BTreeSet<(&str, &str)>, from: &str, to: &str) -> bool {
-    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
     while let Some(at) = open.pop() {
         if at == to {
             return true;

@@ -1,13 +1,13 @@
-//! No match over one of our enums has a catch-all arm, so that a new variant does not compile until each of them says what it
-//! means there.
+//! No match over one of our enums has a catch-all arm. A new variant then does not compile until each match says what
+//! it means there.
 //!
-//! Covered: every `match` in `src/` with an arm that is `_` or a binding (or a tuple of these) without a guard, and with
-//! another arm that names a variant of an enum of `src/`, at any depth: `Enum::Variant`, `Self::Variant` inside an
-//! `impl Enum`, and a bare `Variant` that the file imports from its enum.
+//! Covered: every `match` in `src/` with one arm that is `_` or a binding (or a tuple of these) without a guard, and
+//! another arm that names a variant of an enum of `src/`. The variant may be at any depth, as `Enum::Variant`, as
+//! `Self::Variant` inside an `impl Enum`, or as a bare `Variant` that the file imports from its enum.
 //!
-//! Not covered: code that is only compiled for tests, where an unexpected variant fails the test; `matches!`, `if let` and
-//! `let … else`, which ask about one variant; a catch-all inside a larger pattern, such as `(_, true)` or `Err(other)`;
-//! a `match` in the arguments of another macro; an enum under an alias.
+//! Not covered: code that is compiled only for tests, where an unexpected variant fails the test; `matches!`, `if let`
+//! and `let … else`, which ask about one variant; a catch-all inside a larger pattern, such as `(_, true)` or
+//! `Err(other)`; a `match` in the arguments of another macro; an enum under an alias.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +18,10 @@ use syn::{ExprMatch, ImplItem, Item, ItemEnum, ItemImpl, ItemUse, Pat, Type, Use
 use super::names::{SourceFile, attributes_of, is_cfg_test, module_of};
 use super::source_files;
 
-/// The enums of `src/`: by name, the variants of all enums that have this name.
+/// The enums of `src/`: for each name, the variants of all enums with that name.
 type Enums = BTreeMap<String, BTreeSet<String>>;
 
-/// Matches that keep a catch-all arm for now: the file, the enum, and why.
+/// Matches that may keep a catch-all arm for now: the file, the enum, and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 #[test]
@@ -43,12 +43,12 @@ fn no_match_over_our_enums_has_a_catch_all() {
             unused.retain(|(at, of)| at != file || *of != name);
         }
     }
-    assert!(wrong.is_empty(), "name every variant, or ask about one by `if let`:\n{}", wrong.join("\n"));
-    assert!(unused.is_empty(), "these exceptions are not needed any more: {unused:?}");
+    assert!(wrong.is_empty(), "name every variant, or ask about one with `if let`:\n{}", wrong.join("\n"));
+    assert!(unused.is_empty(), "these exceptions are no longer needed: {unused:?}");
 }
 
 #[test]
-fn catch_alls_are_found_however_they_are_written() {
+fn catch_alls_are_found_in_every_notation() {
     let with = |body: &str| {
         let text = format!("enum Own {{ A, B(u8), C {{ x: u8 }} }}\nuse Own::{{A, C}};\n{body}");
         let file = syn::parse_file(&text).unwrap();
@@ -85,7 +85,7 @@ fn catch_alls_are_found_however_they_are_written() {
     assert_eq!(with("#[cfg(test)] mod tests { fn f() { match x { Own::A => 1, _ => 2 } } }"), 0);
 }
 
-/// Whether the file belongs to a module that is only compiled for tests.
+/// Whether the file belongs to a module that is compiled only for tests.
 fn is_test_file(file: &str) -> bool {
     static TESTS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
     let tests = TESTS.get_or_init(|| {
@@ -110,7 +110,7 @@ fn collect(file: &syn::File, enums: &mut Enums) {
     Collector(enums).visit_file(file);
 }
 
-/// The matches of a file that have a catch-all arm beside variants of these enums: the line, and the enum.
+/// The matches of a file with a catch-all arm and an arm for a variant of these enums: the line, and the enum.
 fn catch_alls(file: &syn::File, enums: &Enums) -> Vec<(usize, String)> {
     let mut reader =
         Reader { enums, own: None, imported: BTreeMap::new(), foreign: BTreeSet::new(), found: Vec::new() };
@@ -125,7 +125,7 @@ fn catch_alls(file: &syn::File, enums: &Enums) -> Vec<(usize, String)> {
 
 struct Reader<'a> {
     enums: &'a Enums,
-    /// The type whose `impl` we are in.
+    /// The type of the current `impl`.
     own: Option<String>,
     /// Variants that the file imports, with their enums.
     imported: BTreeMap<String, String>,
@@ -159,7 +159,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The enum of ours that a path names a variant of.
+    /// Our enum, if a path names one of its variants.
     fn enum_of(&self, path: &syn::Path) -> Option<String> {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         let (variant, before) = segments.split_last()?;
@@ -178,7 +178,8 @@ impl Reader<'_> {
         }
         let mut named = Named { reader: self, names: BTreeSet::new() };
         found.arms.iter().for_each(|arm| named.visit_pat(&arm.pat));
-        let (names, line) = (named.names, found.span().start().line);
+        let names = named.names;
+        let line = found.span().start().line;
         self.found.extend(names.into_iter().map(|name| (line, name)));
     }
 }

@@ -1,8 +1,8 @@
-//! Which names a source file uses: every path in it, written out in full, with the line it stands on.
+//! Finds the names that a source file uses: every full path in it, with its line.
 //!
 //! The file is parsed, so comments and strings do not count, and `use a::{b, c::d}` counts as `a::b` and `a::c::d`.
-//! What a `use` binds is written out where it is used (`use std::time;` … `time::Instant`), and `self`, `super` and
-//! child modules become paths from `crate`. Macro arguments are token streams: paths in them are found by their `::`.
+//! Imported names are expanded where they are used (`use std::time;` … `time::Instant`). `self`, `super` and child
+//! modules become paths from `crate`. Macro arguments are token streams. Paths in them are recognised by their `::`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,34 +15,34 @@ use syn::{Attribute, Item, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, Token
 /// One name in a source file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name {
-    /// From 1.
+    /// Line number, starting at 1.
     pub(crate) line: usize,
-    /// `aws_sdk_dynamodb::Client`, `crate::clock::now`, `println!`; `a::*` for a glob.
+    /// The path: `aws_sdk_dynamodb::Client`, `crate::clock::now`, `println!`, or `a::*` for a glob.
     pub(crate) path: String,
-    /// Whether it stands in code that is only compiled for tests.
+    /// Whether the code is compiled only for tests.
     pub(crate) test: bool,
 }
 
-/// What a source file has in it, as far as the rules ask.
+/// The content of a source file, as far as the rules need it.
 #[derive(Debug, Default)]
 pub(crate) struct SourceFile {
     /// Every name.
     pub(crate) names: BTreeSet<Name>,
-    /// Lines that are not under a `#[cfg(test)]`.
+    /// Number of lines that are not under a `#[cfg(test)]`.
     pub(crate) lines: usize,
-    /// Modules `#[cfg(test)] mod x;` whose file is therefore for tests only, as paths from `crate`.
+    /// Modules `#[cfg(test)] mod x;`, as paths from `crate`. Their files exist only for tests.
     pub(crate) test_modules: Vec<String>,
-    /// What `use` binds, outside tests: the local name, and the paths from the root of the tree or a crate.
+    /// The names that `use` binds outside tests, with their paths from the root of the tree or from a crate.
     pub(crate) bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
 }
 
 impl SourceFile {
-    /// Parses a file; `path` is relative to `src/` and tells which module it is.
+    /// Parses a file. `path` is relative to `src/` and determines the module.
     pub(crate) fn parse(path: &str, text: &str) -> syn::Result<SourceFile> {
         let file = syn::parse_file(text)?;
         let mut reader = Reader { module: module_of(path), ..Reader::default() };
         reader.tests = usize::from(file.attrs.iter().any(is_cfg_test));
-        // Twice: what a `use` binds must be known before the paths that begin with it are read.
+        // Read the file twice, because paths can only be expanded when all imports are known.
         reader.visit_file(&file);
         reader.bindings_known = true;
         reader.found = SourceFile::default();
@@ -65,12 +65,12 @@ pub(crate) fn module_of(path: &str) -> Vec<String> {
 #[derive(Default)]
 struct Reader {
     module: Vec<String>,
-    /// What `use` binds in this file: the local name, and all the paths that it stands for in one place or another.
+    /// The names that `use` binds anywhere in this file, with all paths that each may stand for.
     bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
     bindings_known: bool,
-    /// Those outside tests.
+    /// The bindings outside tests.
     exports: BTreeMap<String, BTreeSet<Vec<String>>>,
-    /// How many `#[cfg(test)]` we are inside of.
+    /// How many `#[cfg(test)]` enclose the current code.
     tests: usize,
     test_lines: BTreeSet<usize>,
     found: SourceFile,
@@ -81,20 +81,20 @@ impl Reader {
         self.found.names.insert(Name { line: span.start().line, path, test: self.tests > 0 });
     }
 
-    /// A path with all its segments as they are written.
+    /// Adds a path whose segments are given as they are written.
     fn name(&mut self, span: Span, segments: &[String], suffix: &str) {
         for path in self.resolve(segments) {
             self.add(span, path.join("::") + suffix);
         }
     }
 
-    /// From the module tree's root or from a crate; more than one if a `use` may mean either.
+    /// Expands a path from the root of the module tree or from a crate. Returns several paths if a `use` is ambiguous.
     fn resolve(&self, segments: &[String]) -> Vec<Vec<String>> {
         let Some((first, rest)) = segments.split_first() else { return Vec::new() };
         let from = |base: &[String], rest: &[String]| [base, rest].concat();
         match first.as_str() {
             "crate" => vec![segments.to_vec()],
-            // The binary names its own library by the package's name.
+            // The binary names its own library by the name of the package.
             "backfill" => vec![from(&["crate".to_owned()], rest)],
             "self" => vec![from(&self.module, rest)],
             "super" => {
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// Paths and macro calls in tokens that are not parsed any further.
+    /// Adds paths and macro calls in tokens that syn does not parse.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is = |i: usize, c: char| matches!(tokens.get(i), Some(TokenTree::Punct(p)) if p.as_char() == c);
@@ -167,10 +167,10 @@ impl Reader {
                         i += 3;
                     }
                     let call = is(i, '!') && matches!(tokens.get(i + 1), Some(TokenTree::Group(_)));
-                    // `.len` is a member, and `::x` behind a type goes on with that type.
-                    let goes_on =
+                    // `.len` is a member, and `::x` after a type continues that type.
+                    let continues =
                         start > 0 && (is(start - 1, '.') || (is(start - 1, ':') && start > 2 && is(start - 3, '>')));
-                    if !goes_on && (call || segments.len() > 1) {
+                    if !continues && (call || segments.len() > 1) {
                         self.name(ident.span(), &segments, if call { "!" } else { "" });
                     }
                 }
@@ -231,7 +231,7 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
-        // A single segment is a local name, or was seen where it was imported.
+        // A single segment is a local name, or its import was already read.
         if segments.len() > 1 {
             self.name(path.span(), &segments, "");
         }
@@ -252,7 +252,7 @@ impl<'ast> Visit<'ast> for Reader {
     }
 }
 
-/// `#[cfg(test)]`, and `#[cfg(all(test, …))]`.
+/// Whether this is `#[cfg(test)]` or `#[cfg(all(test, …))]`.
 pub(crate) fn is_cfg_test(attribute: &Attribute) -> bool {
     fn asks_for_test(meta: &Meta) -> bool {
         match meta {

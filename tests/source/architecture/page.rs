@@ -1,4 +1,4 @@
-//! The dependencies that `docs/architecture.md` shows are those of the code.
+//! `docs/architecture.md` shows the dependencies of the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -20,14 +20,11 @@ fn the_architecture_page_shows_the_dependencies_of_the_code() {
     if std::env::var_os("BACKFILL_WRITE_DOCS").is_some() {
         std::fs::write(root().join(PAGE), &due).unwrap();
     } else {
-        assert!(
-            page == due,
-            "{PAGE} is not true any more: BACKFILL_WRITE_DOCS=1 cargo test --test source architecture"
-        );
+        assert!(page == due, "{PAGE} is out of date; run BACKFILL_WRITE_DOCS=1 cargo test --test source architecture");
     }
 }
 
-/// Every module of the first level that the page's table names exists, and the other way round.
+/// The table of the page names exactly the modules of the first level.
 #[test]
 fn the_architecture_page_names_every_module() {
     let page = std::fs::read_to_string(root().join(PAGE)).unwrap();
@@ -41,7 +38,8 @@ fn the_architecture_page_names_every_module() {
     assert_eq!(named, modules);
 }
 
-/// A diagram without what follows from other arrows, and a table with everything, both from the top to the bottom.
+/// A diagram without dependencies that follow from other arrows, and a table of all dependencies, both from top to
+/// bottom.
 fn dependencies(graph: &Graph) -> String {
     let between = graph.between_children(&[]);
     let excepted = |from: &str, to: &str| EXCEPTIONS.iter().any(|known| (known.0, known.1) == (from, to));
@@ -72,7 +70,7 @@ fn dependencies(graph: &Graph) -> String {
     text
 }
 
-/// For each module, all that it depends on through others.
+/// For each module, all modules that it depends on, directly or through others.
 fn closure<'a>(below: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let mut all = below.clone();
     loop {

@@ -1,26 +1,26 @@
-//! The rules: who may name what, which module is above which, and what is excepted.
+//! The rules: which names each room may use, the layers of the modules, and the exceptions.
 
-/// One rule. Rooms are files or folders of `src/`, without `.rs`: `dynamodb/sdk` is `dynamodb/sdk.rs` and everything
-/// in `dynamodb/sdk/`; `state/mod` is that one file.
+/// One rule. A room is a file or folder of `src/`, without `.rs`: `dynamodb/sdk` is `dynamodb/sdk.rs` and everything in
+/// `dynamodb/sdk/`; `state/mod` is that one file.
 pub(crate) struct Rule {
-    /// As a violation quotes it.
+    /// The rule as a violation quotes it.
     pub(crate) says: &'static str,
-    /// Where it holds.
+    /// The rooms that it applies to.
     pub(crate) at: At,
-    /// Paths that it is about, with all that is below them; `aws_*` is every crate whose name begins so.
+    /// The paths that it covers, with everything below them. `aws_*` is every crate whose name starts with `aws_`.
     pub(crate) names: &'static [&'static str],
     /// What to do instead.
     pub(crate) way_out: &'static str,
 }
 
 pub(crate) enum At {
-    /// These rooms must not name it.
+    /// Applies to these rooms.
     In(&'static [&'static str]),
-    /// Every room but these must not name it.
+    /// Applies to every room except these.
     OnlyIn(&'static [&'static str]),
 }
 
-/// The rooms that are pure: their functions depend on their arguments alone.
+/// The pure rooms: their functions depend only on their arguments.
 pub(crate) const PURE: &[&str] = &[
     "plan",
     "item",
@@ -95,7 +95,7 @@ pub(crate) const RULES: &[Rule] = &[
         says: "a pure room does not know SQLite",
         at: At::In(PURE),
         names: &["rusqlite"],
-        way_out: "speak to the ports of `state`; `state/sqlite` keeps them",
+        way_out: "use the ports of `state`, which `state/sqlite` implements",
     },
     Rule {
         says: "a pure room reads no clock",
@@ -116,16 +116,16 @@ pub(crate) const RULES: &[Rule] = &[
         way_out: "take it as an argument, `commands` reads the environment; time zones are in jiff's bundled database",
     },
     Rule {
-        says: "a pure room does not lean on one that is not",
+        says: "a pure room does not depend on an impure one",
         at: At::In(PURE),
         names: &["crate::engine", "crate::local", "crate::telemetry", "crate::cli", "crate::commands"],
-        way_out: "turn the dependency round: the other room calls this one",
+        way_out: "reverse the dependency: the other room calls this one",
     },
     Rule {
-        says: "the capacity model and the traffic's schedule live in the time that they are given",
+        says: "the capacity model and the traffic's schedule use the time that they receive",
         at: At::In(VIRTUAL),
         names: &["tokio::net", "tokio::spawn", "hyper", "crate::clock", "std::time::Instant", "std::time::SystemTime"],
-        way_out: "take the time as an argument; `local/front` and `local/traffic/http` bring the real one",
+        way_out: "take the time as an argument; `local/front` and `local/traffic/http` supply the real time",
     },
     Rule {
         says: "only the SDK adapter names the AWS SDK",
@@ -134,7 +134,7 @@ pub(crate) const RULES: &[Rule] = &[
         way_out: "go through the ports of `dynamodb`",
     },
     Rule {
-        says: "nothing outside `state` names the store that keeps it",
+        says: "nothing outside `state` names a concrete store",
         at: At::OnlyIn(&["state/mod", "state/memory", "state/sqlite"]),
         names: &[
             "crate::state::memory::MemoryState",
@@ -160,13 +160,13 @@ pub(crate) const RULES: &[Rule] = &[
         says: "only `machine` names the source of randomness",
         at: At::OnlyIn(&["machine"]),
         names: &["fastrand"],
-        way_out: "draw from the `Random` of the `Machine`, or make a `machine::Rng` from a seed: a run replays from its seed",
+        way_out: "draw from the `Random` of the `Machine`, or create a `machine::Rng` from a seed, so that a run can be replayed",
     },
     Rule {
         says: "only `local` names the embedded engine",
         at: At::OnlyIn(&["local"]),
         names: &["dynoxide"],
-        way_out: "start it through `local`, and speak to it through its endpoint",
+        way_out: "start it through `local`, and use its endpoint",
     },
     Rule {
         says: "only `main`, `cli` and `commands` parse arguments",
@@ -190,11 +190,11 @@ pub(crate) const RULES: &[Rule] = &[
 
 pub(crate) const COMMAND_LINE: &[&str] = &["main", "cli", "commands"];
 
-/// Rooms whose files stay short, and how long one may be; lines under `#[cfg(test)]` do not count.
+/// Rooms with short files, and the maximum number of lines of a file. Lines under `#[cfg(test)]` do not count.
 pub(crate) const LONGEST: &[(&str, usize, &str)] = &[("main", 40, "main.rs has no logic: put it into `commands`")];
 
-/// The modules at the top of `src/`, from the top down. A module names only modules of its own layer and of those below it;
-/// within a layer and within a module there are no cycles.
+/// The modules of the first level of `src/`, in layers from top to bottom. A module names only modules of its own layer
+/// and of layers below it. There are no cycles within a layer or within a module.
 pub(crate) const LAYERS: &[&[&str]] = &[
     &["cli", "commands"],
     &["migration"],
@@ -215,6 +215,6 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["backoff", "clock", "command_line", "host", "locked", "machine", "outside"],
 ];
 
-/// Known dependencies that break the layers or close a cycle, until somebody removes them: from, to, why. Do not add one.
-/// Remove an exception as soon as it is not needed; the test names it.
+/// Known dependencies that break the layers or close a cycle, until they are removed: from, to, why. Do not add one.
+/// Remove an exception as soon as it is no longer needed. The test names such exceptions.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[];

@@ -1,8 +1,8 @@
-//! What bad files get: an error that says what happened, what was not done and what to do.
+//! For bad files, the error says what happened, what was not done and what to do.
 
 use super::*;
 
-/// Each error says what happened, what was not done and what to do, in words.
+/// Checks that an error says what happened, what was not done and what to do.
 fn says(error: &StoreError, words: &[&str]) {
     let text = error.to_string();
     for word in words.iter().chain(&["--state"]) {
@@ -12,7 +12,7 @@ fn says(error: &StoreError, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_file_without_a_run_is_anybodys() {
+async fn a_file_without_a_run_can_be_used_for_another_plan() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     drop(open(&path));
@@ -23,13 +23,14 @@ async fn a_file_without_a_run_is_anybodys() {
     drop(store);
     assert!(
         matches!(refusal(&path, &identity()), StoreError::Foreign(_)),
-        "from its first run on it belongs to one plan"
+        "from its first run, the file belongs to one plan"
     );
 }
 
-/// What comes before everything is forgotten with the plan that it was of; anything else holds the file to it.
+/// If only the preflight and the beginning of expand are recorded, opening the file for another plan forgets them.
+/// Anything else binds the file to its plan.
 #[tokio::test]
-async fn a_file_without_a_run_holds_nobody_to_a_preflight() {
+async fn a_preflight_does_not_bind_a_file_to_its_plan() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let other = Identity { fingerprint: "bbbbbbbbbbbbbbbbbbbb".to_owned(), ..identity() };
@@ -42,7 +43,7 @@ async fn a_file_without_a_run_holds_nobody_to_a_preflight() {
         store.keep(fact, "x".to_owned()).await.unwrap();
     }
     store.close().await.unwrap();
-    assert_eq!(open(&path).events().await.unwrap().len(), 2, "the same plan goes on");
+    assert_eq!(open(&path).events().await.unwrap().len(), 2, "the same plan must keep its events");
 
     let store = backfill::internals::state::open(&path, &other, clock).unwrap();
     assert_eq!(store.events().await.unwrap(), []);
@@ -63,7 +64,7 @@ async fn a_file_without_a_run_holds_nobody_to_a_preflight() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
+async fn a_file_of_another_plan_or_table_is_refused_with_the_difference() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     begin(&open(&path), Begin::ResumeOrNew, 1).await;
@@ -87,18 +88,18 @@ async fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
     assert!(matches!(error, StoreError::Foreign(_)));
     says(&error, &["deleted and recreated", "id-1", "id-2"]);
 
-    // An engine that names no id, and a plan that reads differently but means the same.
+    // An engine that reports no table id, and a plan with other words but the same meaning.
     let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };
     backfill::internals::state::open(&path, &same, clock).unwrap();
 }
 
 #[test]
-fn a_file_that_is_not_whole_is_refused_and_left_as_it_is() {
+fn an_incomplete_file_is_refused_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole.db");
     drop(open(&whole));
     let whole = fs::read(whole).unwrap();
-    let text = b"# not a database, but a long text that was given by mistake\n".repeat(100);
+    let text = b"# not a database, but a long text passed by mistake\n".repeat(100);
     let cases: [(&str, &[u8]); 6] = [
         ("empty", b""),
         ("text", &text),
@@ -139,7 +140,7 @@ fn a_place_that_cannot_hold_a_file_is_named() {
         assert!(matches!(error, StoreError::Io(_)), "{path:?}: {error:?}");
         says(&error, &[words]);
     }
-    assert!(!at("folder.lock").exists(), "nothing is left beside what is refused");
+    assert!(!at("folder.lock").exists(), "a refused place must stay without new files");
     let error = StateFile::open(&at("none.db")).unwrap_err();
     assert!(matches!(error, StoreError::Io(_)));
     says(&error, &["there is no state file"]);
@@ -147,7 +148,7 @@ fn a_place_that_cannot_hold_a_file_is_named() {
 }
 
 #[test]
-fn a_log_without_its_file_is_not_thrown_away() {
+fn a_log_without_its_file_is_not_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     fs::write(dir.path().join("s.db-wal"), "checkpoints").unwrap();

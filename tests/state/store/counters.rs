@@ -1,5 +1,5 @@
-//! `status` and every step read the number of journal rows, failures and diverged items from counters, not from the rows:
-//! their cost must not grow with the table.
+//! `status` and every step read the numbers of journal rows, failures and diverged items from counters, not from the
+//! rows. Otherwise their cost would grow with the table.
 
 use backfill::internals::state::BaselinePage;
 
@@ -17,12 +17,14 @@ struct Figures {
     no_way_back: [Option<u64>; 2],
 }
 
-/// The figures as the owner of the file reads them, and as a reader beside it does.
+/// The figures, as read by the owner of the file and by a separate reader.
 async fn figures(path: &Path) -> Figures {
-    let (store, file) = (open(path), StateFile::open(path).unwrap());
+    let store = open(path);
+    let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();
     let run = store.current_run("expand").await.unwrap().unwrap().id;
-    let (all, of_phase) = (store.open_work(None).await.unwrap(), file.open_work_of("expand").unwrap());
+    let all = store.open_work(None).await.unwrap();
+    let of_phase = file.open_work_of("expand").unwrap();
     let figures = Figures {
         journaled: [summary.pre_images, store.journaled(run).await.unwrap()],
         preexisting: store.preexisting_count().await.unwrap(),
@@ -35,25 +37,26 @@ async fn figures(path: &Path) -> Figures {
 }
 
 /// A page of two items: `here` had the target before the migration, and the pass may write `ours`.
-fn met(run: RunId, here: &str, ours: &str) -> BaselinePage {
+fn baseline_page(run: RunId, here: &str, ours: &str) -> BaselinePage {
     let digest = |name: &str| backfill::internals::change::Digest::of_text(&key(name).to_text());
     let preexisting = vec![(key(here), vec![(attribute("new"), digest(here))])];
     BaselinePage { preexisting, may_write: vec![digest(ours)], ..BaselinePage::empty(session_of(run, 1), 0, 1) }
 }
 
-/// The figures stay the same without the tables that hold the rows: a query that scans one of them would fail.
+/// The figures stay the same without the tables that contain the rows. A query that scans one of these tables would
+/// fail.
 #[tokio::test]
-async fn no_figure_is_counted_row_by_row() {
+async fn no_figure_depends_on_the_rows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
     // The first run is restarted before it read every item, so a rollback would be incomplete.
     let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-    store.record_baseline(met(first, "b", "a")).await.unwrap();
+    store.record_baseline(baseline_page(first, "b", "a")).await.unwrap();
     store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();
     store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let run = begin(&store, Begin::Restart, 1).await.run.id;
-    store.record_baseline(met(run, "a", "c")).await.unwrap();
+    store.record_baseline(baseline_page(run, "a", "c")).await.unwrap();
     let rows = ["c", "d", "e"].map(|name| {
         let pre = PreImage::of(&attribute("old"), &Value::S(name.to_owned()));
         PreImageRow { key: key(name), pre }

@@ -1,16 +1,16 @@
-//! Files that lost something on their way: bits that flipped, a log that is gone.
+//! Damaged files: with flipped bits, or without their log.
 
 use backfill::internals::change::{Digest, ItemHistory};
 use backfill::internals::state::{BaselinePage, EventRecord, RunRecord, phase};
 
 use super::*;
 
-/// Bits that are flipped, one in each copy of the file; the variable raises it for a longer search.
+/// The number of flipped bits, one in each copy of the file. Set the variable for a longer search.
 const FLIPS: &str = "BACKFILL_TEST_BIT_FLIPS";
 
 const ITEMS: u32 = 48;
 
-/// What a rollback decides by.
+/// Everything that decides what a rollback does.
 #[derive(Debug, PartialEq)]
 struct Decisive {
     items: Vec<ItemHistory>,
@@ -35,7 +35,7 @@ async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
     })
 }
 
-/// A complete expansion that has overwritten values, found preexisting ones, and left a failure.
+/// An expansion that has overwritten values, found preexisting ones, and left failures.
 async fn expanded(path: &Path) {
     let store = open(path);
     store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();
@@ -61,8 +61,8 @@ async fn expanded(path: &Path) {
     store.close().await.unwrap();
 }
 
-/// Of a bit that flipped on the disk, a rollback never makes something else of an item in silence: the file is refused,
-/// or the item is one whose record cannot be read.
+/// A bit that flips on the disk never changes unnoticed what a rollback does to an item. Either the file is refused, or
+/// the item's record is unreadable.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     let flips = std::env::var(FLIPS).map_or(120, |text| text.parse().unwrap());
@@ -71,11 +71,14 @@ async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     expanded(&whole).await;
     let bytes = fs::read(&whole).unwrap();
     let expected = decisive(&whole).await.unwrap();
-    let (mut refused, mut unreadable, mut wrong) = (0, 0, Vec::new());
+    let mut refused = 0;
+    let mut unreadable = 0;
+    let mut wrong = Vec::new();
     let mut random = fastrand::Rng::with_seed(25);
     for n in 0..flips {
         let path = dir.path().join(format!("{n}.db"));
-        let (at, bit) = (random.usize(..bytes.len()), random.u8(..8));
+        let at = random.usize(..bytes.len());
+        let bit = random.u8(..8);
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << bit;
         fs::write(&path, flipped).unwrap();
@@ -105,9 +108,10 @@ fn is_unreadable(record: &ItemHistory) -> bool {
     record.why_unreadable().is_some()
 }
 
-/// A process that is killed leaves its log beside the file. Without the log the file is an old one, and says so.
+/// A killed process leaves its log next to the file. Without the log, the file is outdated, and opening it fails with a
+/// message that says so.
 #[test]
-fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
+fn an_unclosed_file_without_its_log_is_refused() {
     if let Some(path) = std::env::var_os(CHILD) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
@@ -121,14 +125,14 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     for round in 0..2 {
-        let mut child = child("damage::a_file_that_was_not_closed_and_lost_its_log_is_refused", &path);
+        let mut child = child("damage::an_unclosed_file_without_its_log_is_refused", &path);
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(line, "stored\n");
         if round == 0 {
-            // With its log, it goes on; a clean end needs none.
+            // With its log, the file opens. After a clean close, it needs none.
             assert_eq!(summary(&path).current.unwrap().totals.done, 1);
             drop(open(&path));
             assert!(!dir.path().join("s.db-wal").exists());
@@ -136,7 +140,8 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
         }
     }
     let log = dir.path().join("s.db-wal");
-    let (whole, file) = (fs::read(&log).unwrap(), fs::read(&path).unwrap());
+    let whole = fs::read(&log).unwrap();
+    let file = fs::read(&path).unwrap();
     for lost in [None, Some(Vec::new()), Some(whole[..whole.len() - 4096].to_vec())] {
         fs::remove_file(&log).unwrap();
         let _ = lost.as_ref().map(|bytes| fs::write(&log, bytes).unwrap());
@@ -147,17 +152,17 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
             let text = error.to_string();
             assert!(text.contains("-wal") && text.contains("was not closed") && text.contains("Nothing"), "{text}");
         }
-        assert_eq!(fs::read(&path).unwrap(), file, "it is left as it is");
+        assert_eq!(fs::read(&path).unwrap(), file, "a refused file must not change");
         fs::write(&log, &whole).unwrap();
     }
     let _ = fs::remove_file(dir.path().join("s.db-shm"));
-    assert_eq!(summary(&path).current.unwrap().totals.done, 1, "with its log back, it goes on");
-    // Another program that opens the file for writing moves the log into it: nothing is lost then.
+    assert_eq!(summary(&path).current.unwrap().totals.done, 1, "with its log restored, the file must open");
+    // Another program that opens the file for writing moves the log into it. That loses nothing.
     rusqlite::Connection::open(&path).unwrap().query_row("SELECT 1 FROM runs", [], |_| Ok(())).unwrap();
     assert!(!log.exists());
     assert_eq!(summary(&path).current.unwrap().totals.done, 1);
     drop(open(&path));
-    // What the lock file says is about this file alone: another one under its name is not held to it.
+    // The lock file applies only to the file that it was written for, not to another file with the same name.
     fs::write(dir.path().join("s.db.lock"), "pid=1\nhost=h\nsince=s\ncommits=5/00000000000000000009\n").unwrap();
     drop(open(&path));
     for cut in ["pid=1\nho", "\0\0\0\0", "pid=1\nhost=h\nsince=s\ncommits=5/00"] {
@@ -168,15 +173,16 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
 
 /// RUNBOOK: "With it the copy opens; without it the tool refuses the copy"
 #[tokio::test]
-async fn a_copy_of_a_file_in_use_opens_beside_its_lock_file() {
+async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, copy) = (dir.path().join("s.db"), dir.path().join("copy.db"));
+    let path = dir.path().join("s.db");
+    let copy = dir.path().join("copy.db");
     let lock = |path: &Path| format!("{}.lock", path.display());
     let store = open(&path);
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     fs::copy(lock(&path), lock(&copy)).unwrap();
-    // Between the two copies the process goes on.
+    // Between the two copies, the process continues.
     store.commit(commit(run, 1, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     let reader = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     reader.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
@@ -188,6 +194,6 @@ async fn a_copy_of_a_file_in_use_opens_beside_its_lock_file() {
 
     assert_eq!(summary(&copy).current.unwrap().totals.done, 2);
     let copied = open(&copy);
-    assert_eq!(copied.totals(run).await.unwrap().done, 2, "what was stored when it was copied");
+    assert_eq!(copied.totals(run).await.unwrap().done, 2, "the copy must hold what was stored when it was made");
     assert_eq!(store.totals(run).await.unwrap().done, 3);
 }

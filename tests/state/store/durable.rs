@@ -1,4 +1,4 @@
-//! What is durable when.
+//! What is durable, and when.
 
 use super::*;
 
@@ -121,16 +121,16 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever happens in whatever order, across restarts: the file holds what `SegmentState::next` makes of the
-    /// events that were answered `Ok`, and nothing of the others.
+    /// In any order of steps and restarts, the file holds what `SegmentState::next` makes of the events that were
+    /// answered with `Ok`, and nothing of the others.
     #[test]
-    fn the_file_holds_what_was_answered(steps in proptest::collection::vec(step(), 1..40)) {
+    fn the_file_holds_exactly_the_acknowledged_events(steps in proptest::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(live(steps))?;
     }
 }
 
 #[tokio::test]
-async fn a_commit_that_is_refused_stores_nothing_of_itself() {
+async fn no_part_of_a_refused_commit_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, Begin::ResumeOrNew, 2).await.run.id;
@@ -148,7 +148,7 @@ async fn a_commit_that_is_refused_stores_nothing_of_itself() {
     }
 }
 
-/// A read waits for no sync of the disk: it writes nothing.
+/// A read writes nothing, so it does not wait for a sync of the disk.
 #[tokio::test]
 async fn a_group_that_only_reads_commits_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,17 +162,17 @@ async fn a_group_that_only_reads_commits_nothing() {
         store.history_of(vec![key(1)], Lookup::ToDecide).await.unwrap();
         assert!(store.commit(commit(RunId::from_number(9), 0, pages(1, 1, None, &[]))).await.is_err());
     }
-    assert!(files() == before, "a read, or a request that was refused, was committed");
+    assert!(files() == before, "a read or a refused request was committed");
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     let [log, lock] = files();
     assert!(log != before[0] && lock != before[1]);
 }
 
-/// How many processes are killed; the variable raises it for a longer search.
+/// The number of processes that are killed. Set the variable for a longer search.
 const KILLS: &str = "BACKFILL_TEST_KILLS";
 
-/// A process is killed at random moments while four segments commit at once. Whatever it was told is stored is there;
-/// each commit is there whole or not at all; and the next process goes on.
+/// Kills a process at random moments while four segments commit at the same time. Everything that was acknowledged must
+/// be there, each commit must be complete or missing, and the next process must continue.
 #[test]
 fn a_killed_process_loses_nothing_that_was_acknowledged() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -181,13 +181,16 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
     let kills = std::env::var(KILLS).map_or(32, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    let (mut stored, mut pre_images, mut kills_at_work) = (BTreeMap::<u32, u64>::new(), 0, 0);
+    let mut stored = BTreeMap::<u32, u64>::new();
+    let mut pre_images = 0;
+    let mut kills_at_work = 0;
     for n in 0..kills {
         let mut child = child("durable::a_killed_process_loses_nothing_that_was_acknowledged", &path);
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (teller, told) = mpsc::channel();
         let reader = thread::spawn(move || lines.for_each(|line| teller.send(line.unwrap()).unwrap()));
-        // Three of four are killed at work; the others anywhere, so also while they make or open the file.
+        // Three of four processes are killed while they commit. The others are killed at any time, for example while
+        // they create or open the file.
         let first = (n % 4 > 0).then(|| told.recv_timeout(Duration::from_secs(60)).unwrap());
         thread::sleep(Duration::from_millis(fastrand::u64(..50)));
         child.kill().unwrap();
@@ -209,10 +212,13 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
             false => assert_eq!(pre_images, 0),
         }
     }
-    assert!(kills_at_work > kills / 2 && stored.len() == 4, "{kills_at_work} of {kills} kills met a process at work");
+    assert!(
+        kills_at_work > kills / 2 && stored.len() == 4,
+        "{kills_at_work} of {kills} kills hit a process that was committing"
+    );
 }
 
-/// Each page has three items: one is a failure, one has a pre-image, which was durable before.
+/// Each page has three items. One is a failure, and one has a pre-image that is durable before the page is committed.
 fn commit_for_ever(path: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -222,7 +228,8 @@ fn commit_for_ever(path: &Path) {
         let done: BTreeMap<_, _> =
             store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
         futures::future::join_all((0..4).map(|segment| {
-            let (store, mut page) = (store.clone(), done.get(&segment).copied().unwrap_or(0));
+            let store = store.clone();
+            let mut page = done.get(&segment).copied().unwrap_or(0);
             async move {
                 loop {
                     page += 1;
@@ -252,7 +259,7 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
         assert!(stored.is_empty());
         return;
     };
-    // Killed in its session, or after it had noted that the one before it was.
+    // The process was killed in its session, or after it had noted that the previous one was killed.
     assert!(current.died || current.run.lower_bound, "{:?}", current.run);
     assert_eq!(current.died, current.run.status == RunStatus::Running);
     assert_eq!(current.totals.counts.scanned, 3 * current.totals.pages);

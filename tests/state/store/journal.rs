@@ -1,4 +1,4 @@
-//! The journal: preexisting targets, items under way when a session died, and the space that it all takes.
+//! The journal: preexisting targets, items under way when a session died, and the disk space for all of that.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use backfill::internals::state::{BaselinePage, Filled, phase};
 
 use super::*;
 
-fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> BaselinePage {
+fn baseline_page(run: RunId, number: u64, items: &[(&str, bool)]) -> BaselinePage {
     let there = items.iter().filter(|(_, there)| *there);
     BaselinePage {
         session: session_of(run, 1),
@@ -35,16 +35,16 @@ fn digests(names: &[&str]) -> HashSet<Digest> {
     names.iter().map(|name| digest(name)).collect()
 }
 
-async fn were_there(store: &State, names: &[&str]) -> Vec<bool> {
+async fn are_preexisting(store: &State, names: &[&str]) -> Vec<bool> {
     let keys = names.iter().map(|name| key_named(name)).collect();
     let found = store.preexisting(keys).await.unwrap();
     found.iter().map(|record| record.is_preexisting(&attribute("new"))).collect()
 }
 
-/// A live writer's value at a target counts as there before, and the one that a write of this expansion may have put there
-/// does not.
+/// A value that a live writer stored in a target counts as preexisting. A value that a write of this expansion may have
+/// stored there does not.
 #[tokio::test]
-async fn a_filled_target_was_there_before_unless_a_write_may_have_filled_it() {
+async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
@@ -69,69 +69,71 @@ async fn a_filled_target_was_there_before_unless_a_write_may_have_filled_it() {
         .record_baseline(BaselinePage { filled: filled.into(), ..BaselinePage::empty(session_of(run, 1), 0, 0) })
         .await
         .unwrap();
-    assert_eq!(were_there(&store, &names).await, [false, true, true, true, true, true]);
+    assert_eq!(are_preexisting(&store, &names).await, [false, true, true, true, true, true]);
 }
 
-/// A page's items stay on record until the page is committed; those of a session that died, until their segment ends.
+/// The items of a page stay recorded until the page is committed. The items of a session that died stay until their
+/// segment ends.
 #[tokio::test]
-async fn what_is_under_way_outlives_the_session_and_goes_with_the_commit() {
+async fn items_under_way_outlive_their_session_until_a_commit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-    store.record_baseline(met(run, 1, &[("a", false), ("b", true)])).await.unwrap();
-    store.record_baseline(met(run, 2, &[("c", false)])).await.unwrap();
-    store.record_baseline(met(run, 3, &[("d", false), ("e", true)])).await.unwrap();
+    store.record_baseline(baseline_page(run, 1, &[("a", false), ("b", true)])).await.unwrap();
+    store.record_baseline(baseline_page(run, 2, &[("c", false)])).await.unwrap();
+    store.record_baseline(baseline_page(run, 3, &[("d", false), ("e", true)])).await.unwrap();
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["a", "c", "d"]));
     assert!(store.under_way(run, 1).await.unwrap().is_empty());
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]));
     drop(store);
 
-    // The next session cuts the rest differently: its second page ends in the middle of the third of before.
+    // The next session splits the rest differently: its second page ends in the middle of the former third page.
     let store = open(&path);
     assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
-    let page = BaselinePage { session: session_of(run, 2), ..met(run, 2, &[("f", false)]) };
+    let page = BaselinePage { session: session_of(run, 2), ..baseline_page(run, 2, &[("f", false)]) };
     store.record_baseline(page).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(2, 1, Some(key(2)), &[Outcome::Applied]))).await.unwrap();
-    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]), "of the session that died");
+    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]), "the items of the dead session must stay");
     store.commit(commit_in(session_of(run, 2), 0, pages(3, 1, None, &[Outcome::Applied]))).await.unwrap();
     assert!(store.under_way(run, 0).await.unwrap().is_empty());
-    assert_eq!(were_there(&store, &["a", "b", "e", "f"]).await, [false, true, true, false]);
+    assert_eq!(are_preexisting(&store, &["a", "b", "e", "f"]).await, [false, true, true, false]);
     assert_eq!(store.preexisting_count().await.unwrap(), 2);
 }
 
-/// Which runs meet the items first, and for how long what they found counts.
+/// Which runs are the first to meet the items, and how long their findings count.
 #[tokio::test]
-async fn the_first_pass_is_over_when_one_was_complete() {
+async fn the_first_pass_ends_when_a_run_completes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let whole = async |how: Begin, phase: &str| {
         let new = NewRun { phase: phase.to_owned(), ..new_run(1) };
         let run = store.begin(how, new).await.unwrap().run.id;
         let first = store.is_first_pass(run).await.unwrap();
-        store.record_baseline(met(run, 1, &[("a", phase == phase::EXPAND)])).await.unwrap();
+        store.record_baseline(baseline_page(run, 1, &[("a", phase == phase::EXPAND)])).await.unwrap();
         store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
         store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
         first
     };
     assert!(whole(Begin::ResumeOrNew, phase::EXPAND).await);
     assert!(!whole(Begin::Again, phase::EXPAND).await && !whole(Begin::Restart, phase::EXPAND).await);
-    // Rolled back: another pass of the rollback still goes by it, and the next expansion does not.
+    // After the rollback, another pass of it still uses the records, and the next expansion does not.
     whole(Begin::ResumeOrNew, phase::ROLLBACK).await;
-    assert_eq!(were_there(&store, &["a"]).await, [true]);
+    assert_eq!(are_preexisting(&store, &["a"]).await, [true]);
     let anew = store.begin(Begin::Again, new_run(1)).await.unwrap().run.id;
-    assert_eq!(were_there(&store, &["a"]).await, [false]);
+    assert_eq!(are_preexisting(&store, &["a"]).await, [false]);
     assert!(store.is_first_pass(anew).await.unwrap());
 }
 
-/// What a rollback asks for: every kind of row, newest first, of the expansion alone, and none that was refused.
+/// A rollback gets rows of every kind, newest first, only of the expansion, and without refused ones.
 #[tokio::test]
-async fn a_rollback_recalls_what_the_expansion_has_recorded() {
+async fn a_rollback_reads_what_the_expansion_has_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-    let (s, a) = (|text: &str| Value::S(text.to_owned()), attribute("a"));
+    let s = |text: &str| Value::S(text.to_owned());
+    let a = attribute("a");
     let rows = [
         PreImage::of(&a, &s("first")).wrote(&s("x")),
         PreImage { path: attribute("b"), prior: PriorValue::Same, wrote: Some(Digest::of(&s("y"))) },
@@ -145,7 +147,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     store
         .record_baseline(BaselinePage {
             preexisting: vec![(key(1), vec![(attribute("b"), digest("y"))])],
-            ..met(run, 1, &[])
+            ..baseline_page(run, 1, &[])
         })
         .await
         .unwrap();
@@ -166,7 +168,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     assert_eq!(
         store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
         without_baseline,
-        "the pass has not met every item"
+        "the pass has not met every item, so the baseline is incomplete"
     );
     store.begin(Begin::ResumeOrNew, new_run(1)).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
@@ -175,35 +177,36 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     assert_eq!(
         store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
         recalled,
-        "met, whether the pass ended in good order or not"
+        "the pass has met every item, even though it did not end cleanly"
     );
-    // One who only reads the file is told the same.
+    // A process that only reads the file gets the same records.
     let records = StateFile::open(&dir.path().join("s.db")).unwrap().into_records();
     assert_eq!(records.of(keys, Lookup::ToDecide).await.unwrap(), recalled);
 }
 
-/// A run that starts over before every item was read cannot tell preexisting targets from those that the first run wrote.
+/// A run that starts over before every item was read cannot distinguish preexisting targets from those that the first
+/// run wrote.
 #[tokio::test]
-async fn a_way_back_that_is_not_whole_is_told() {
+async fn an_unsure_rollback_is_reported() {
     for (look, outcome, lost) in
         [(false, Outcome::Applied, true), (false, Outcome::NothingToDo, false), (true, Outcome::Applied, false)]
     {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir.path().join("s.db"));
         let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-        store.record_baseline(met(first, 1, &[("a", false), ("b", true)])).await.unwrap();
+        store.record_baseline(baseline_page(first, 1, &[("a", false), ("b", true)])).await.unwrap();
         store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[outcome]))).await.unwrap();
         if look {
             store.commit(commit(first, 0, pages(2, 1, None, &[Outcome::NothingToDo]))).await.unwrap();
         }
         store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
-        assert_eq!(store.no_way_back().await.unwrap(), None, "a rollback looks at the rest by itself");
+        assert_eq!(store.no_way_back().await.unwrap(), None, "a rollback reads the rest itself");
         let anew = begin(&store, Begin::Restart, 1).await.run.id;
         assert_eq!(store.is_first_pass(anew).await.unwrap(), !look);
         if !look {
-            store.record_baseline(met(anew, 1, &[("b", true)])).await.unwrap();
-            assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had met it too");
-            store.record_baseline(met(anew, 2, &[("a", true)])).await.unwrap();
+            store.record_baseline(baseline_page(anew, 1, &[("b", true)])).await.unwrap();
+            assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had met this item, too");
+            store.record_baseline(baseline_page(anew, 2, &[("a", true)])).await.unwrap();
         }
         let unsure = store.no_way_back().await.unwrap();
         assert_eq!(unsure, lost.then_some(1));
@@ -211,10 +214,10 @@ async fn a_way_back_that_is_not_whole_is_told() {
     }
 }
 
-/// What the journal takes on the disk, for items of a shop, held against the estimate.
+/// Compares the disk space of the journal, for items of a shop, with the estimate.
 #[cfg(feature = "local")]
 #[tokio::test]
-async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
+async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
     let items: Vec<Item> = backfill::internals::local::sample::items(3, 4_000).collect();

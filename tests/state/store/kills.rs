@@ -1,39 +1,39 @@
-//! What a kill or a power cut leaves, at each point where it can fall: a file that opens again.
+//! At each possible point, a kill or a power cut leaves a file that opens again.
 
 use super::*;
 
 const FILES: [&str; 4] = ["", ".lock", "-wal", "-shm"];
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// The state file and those beside it, as they are now: what a process that is killed now leaves.
+/// Copies the state file and its siblings as they are now. That is what a process that is killed now leaves.
 fn killed_now(path: &Path, to: &Path) {
     for suffix in FILES {
-        let _ = fs::remove_file(beside(to, suffix));
-        if let Ok(bytes) = fs::read(beside(path, suffix)) {
-            fs::write(beside(to, suffix), bytes).unwrap();
+        let _ = fs::remove_file(sibling(to, suffix));
+        if let Ok(bytes) = fs::read(sibling(path, suffix)) {
+            fs::write(sibling(to, suffix), bytes).unwrap();
         }
     }
 }
 
-/// Another program opens the file and closes it, which moves the log into it.
+/// Opens and closes the file as another program would. That moves the log into the file.
 fn another_program(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.query_row("SELECT count(*) FROM runs", [], |_| Ok(())).unwrap();
     drop(connection);
-    assert!(!beside(path, "-wal").exists());
+    assert!(!sibling(path, "-wal").exists());
 }
 
-/// What may happen to the files that a kill has left.
+/// What may happen to the files after a kill.
 pub(super) const TOUCHES: [fn(&Path); 3] = [|_| {}, another_program, power_cut];
 
-fn opens_whatever_touches_it(path: &Path) {
+fn opens_after_every_touch(path: &Path) {
     TOUCHES.into_iter().for_each(|touch| opens_after(path, touch));
 }
 
-/// Opens a copy of what a kill has left.
+/// Opens a copy of the files that a kill now would leave, after `touch` has changed them.
 pub(super) fn opens_after(path: &Path, touch: fn(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("s.db");
@@ -44,63 +44,63 @@ pub(super) fn opens_after(path: &Path, touch: fn(&Path)) {
     summary(&copy);
 }
 
-/// The power may take what was not synced: the index, and what the lock file says.
+/// A power cut may destroy what was not synced: the index, and the contents of the lock file.
 fn power_cut(path: &Path) {
     for suffix in [".lock", "-shm"] {
-        if let Ok(meta) = fs::metadata(beside(path, suffix)) {
-            fs::write(beside(path, suffix), vec![0; usize::try_from(meta.len()).unwrap()]).unwrap();
+        if let Ok(meta) = fs::metadata(sibling(path, suffix)) {
+            fs::write(sibling(path, suffix), vec![0; usize::try_from(meta.len()).unwrap()]).unwrap();
         }
     }
 }
 
 #[tokio::test]
-async fn a_session_that_is_killed_opens_again() {
+async fn a_file_opens_after_its_session_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    opens_whatever_touches_it(&path);
+    opens_after_every_touch(&path);
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
-    opens_whatever_touches_it(&path);
+    opens_after_every_touch(&path);
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
-    opens_whatever_touches_it(&path);
+    opens_after_every_touch(&path);
     let killed = dir.path().join("killed.db");
     killed_now(&path, &killed);
-    // Killed again as soon as it is open, and a third time after another program had it.
+    // Kill the session again as soon as it is open, and a third time after another program has opened the file.
     let again = open(&killed);
-    opens_whatever_touches_it(&killed);
+    opens_after_every_touch(&killed);
     let twice = dir.path().join("twice.db");
     killed_now(&killed, &twice);
     another_program(&twice);
     let third = open(&twice);
-    opens_whatever_touches_it(&twice);
+    opens_after_every_touch(&twice);
     for store in [third, again, store] {
         store.close().await.unwrap();
     }
     for path in [&path, &killed, &twice] {
-        opens_whatever_touches_it(path);
+        opens_after_every_touch(path);
         assert_eq!(summary(path).current.unwrap().totals.done, 1);
     }
 }
 
-/// Half-written files, each by the point where the kill or the power cut falls.
+/// Half-written files, one for each point where a kill or a power cut may come.
 #[tokio::test]
-async fn half_written_files_are_taken_for_what_they_are() {
+async fn half_written_files_do_not_prevent_opening() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
-    let lock = fs::read(beside(&path, ".lock")).unwrap();
-    let index = fs::read(beside(&path, "-shm")).unwrap();
+    let lock = fs::read(sibling(&path, ".lock")).unwrap();
+    let index = fs::read(sibling(&path, "-shm")).unwrap();
     let mut points: Vec<(&str, &str, Vec<u8>)> = vec![
-        ("the index is cut before it is made anew", "-shm", index[..3].to_vec()),
+        ("the index is cut before it is rebuilt", "-shm", index[..3].to_vec()),
         ("the index is new and cut", "-shm", vec![0; 3]),
         ("the index is empty", "-shm", vec![]),
         ("the index was not synced", "-shm", vec![0; index.len()]),
         ("the journal was not synced", "-journal", vec![0; 512]),
         ("the journal is empty", "-journal", vec![]),
         ("the lock file was not synced", ".lock", vec![0; lock.len()]),
-        ("the lock file is written over a longer one", ".lock", [&lock[..], &[0; 9]].concat()),
+        ("the lock file overwrites a longer one", ".lock", [&lock[..], &[0; 9]].concat()),
         ("a new file is not named yet", ".new-1-00000001", b"SQLite format 3\0".to_vec()),
         ("a new file has its journal", ".new-1-00000001-journal", vec![0; 512]),
     ];
@@ -108,17 +108,17 @@ async fn half_written_files_are_taken_for_what_they_are() {
     let copy = dir.path().join("copy.db");
     for (point, suffix, bytes) in points {
         killed_now(&path, &copy);
-        fs::write(beside(&copy, suffix), &bytes).unwrap();
+        fs::write(sibling(&copy, suffix), &bytes).unwrap();
         let read = StateFile::open(&copy).and_then(|file| file.summary());
         assert_eq!(read.unwrap_or_else(|e| panic!("{point}: {e}")).current.unwrap().totals.done, 1, "{point}");
         drop(backfill::internals::state::open(&copy, &identity(), clock).unwrap_or_else(|e| panic!("{point}: {e}")));
         assert_eq!(summary(&copy).current.unwrap().totals.done, 1, "{point}");
-        let _ = fs::remove_file(beside(&copy, suffix));
+        let _ = fs::remove_file(sibling(&copy, suffix));
     }
     drop(store);
-    assert_eq!(fs::read(beside(&path, ".lock")).unwrap(), b"");
-    // A log that was made and not synced holds nothing that was answered.
-    fs::write(beside(&path, "-wal"), [0; 4096]).unwrap();
+    assert_eq!(fs::read(sibling(&path, ".lock")).unwrap(), b"");
+    // A log that was created but not synced holds nothing that was acknowledged.
+    fs::write(sibling(&path, "-wal"), [0; 4096]).unwrap();
     assert_eq!(summary(&path).current.unwrap().totals.done, 1);
     drop(open(&path));
 }

@@ -1,4 +1,4 @@
-//! State files of an older layout (tests/fixtures): they are read as they are, and migrated by whoever owns them.
+//! State files of an older layout (tests/fixtures). Readers read them without migrating them, and owners migrate them.
 
 use backfill::internals::change::ItemHistory;
 
@@ -22,8 +22,8 @@ fn copy(from: &Path, to: &Path) -> PathBuf {
     to.join("state.db")
 }
 
-/// Everything that a reader gets, and the recorded history of every item in the journal.
-async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>, String) {
+/// Everything that a reader reads, and the recorded history of every item in the journal.
+async fn contents(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>, String) {
     let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();
     let keys: Vec<ItemKey> = file.journal(ALL).unwrap().into_iter().map(|row| row.unwrap().key).collect();
@@ -35,28 +35,28 @@ async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>, Str
 }
 
 #[tokio::test]
-async fn a_file_of_an_older_layout_is_read_as_it_is_and_tells_the_same_when_it_is_migrated() {
+async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
     let mut journaled = 0;
     for fixture in fixtures() {
         let dir = tempfile::tempdir().unwrap();
         let path = copy(&fixture, dir.path());
         let before = fs::read(&path).unwrap();
-        let (old, keys, items, lists) = told(&path).await;
+        let (old, keys, items, lists) = contents(&path).await;
         assert_eq!(old.layout_version, 1, "{fixture:?}");
-        assert_eq!(fs::read(&path).unwrap(), before, "a reader changes nothing: {fixture:?}");
+        assert_eq!(fs::read(&path).unwrap(), before, "a reader must not change the file: {fixture:?}");
         assert!(items.iter().all(|item| item.why_unreadable().is_none()), "{fixture:?}");
         journaled += keys.len();
 
-        // Of another plan, it is refused in the layout that it has.
+        // With another plan, the file is refused and keeps its layout.
         let other = Identity { fingerprint: "b".repeat(20), ..old.identity.clone() };
         assert!(matches!(refusal(&path, &other), StoreError::Foreign(_)), "{fixture:?}");
         assert_eq!(StateFile::open(&path).unwrap().summary().unwrap().layout_version, 1, "{fixture:?}");
 
         backfill::internals::state::open(&path, &old.identity, clock).unwrap().close().await.unwrap();
-        let (new, new_keys, new_items, new_lists) = told(&path).await;
+        let (new, new_keys, new_items, new_lists) = contents(&path).await;
         assert_eq!((new_keys, new_items, new_lists), (keys, items, lists), "{fixture:?}");
         assert_eq!(new.layout_version, 2, "{fixture:?}");
-        // A session that was killed is noted by its next owner.
+        // The next owner notes that a session was killed.
         let as_owner_left_it = StateSummary { layout_version: 1, ..new };
         if old.current.as_ref().is_some_and(|current| current.died) {
             assert!(as_owner_left_it.current.unwrap().run.lower_bound, "{fixture:?}");
@@ -67,9 +67,9 @@ async fn a_file_of_an_older_layout_is_read_as_it_is_and_tells_the_same_when_it_i
     assert!(journaled > 0, "no fixture has a journal");
 }
 
-/// Whenever the process is killed, the file has the old layout or the new one, and opens.
+/// Whenever the process is killed, the file has either the old layout or the new one, and opens.
 #[test]
-fn a_migration_that_is_killed_is_made_whole_or_not_at_all() {
+fn a_killed_layout_migration_is_complete_or_has_not_happened() {
     if let Some(path) = std::env::var_os(CHILD) {
         let identity = summary(Path::new(&path)).identity;
         tell("ready");
@@ -82,7 +82,7 @@ fn a_migration_that_is_killed_is_made_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = copy(&fixture, dir.path());
         let whole = summary(&path);
-        let mut child = child("layouts::a_migration_that_is_killed_is_made_whole_or_not_at_all", &path);
+        let mut child = child("layouts::a_killed_layout_migration_is_complete_or_has_not_happened", &path);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
         thread::sleep(Duration::from_micros(700 * n));

@@ -1,4 +1,4 @@
-//! The state file from outside: what is durable when, who may use it, and what bad files get.
+//! The state file, seen from outside: what is durable and when, who may use it, and what happens with bad files.
 
 mod bad_files;
 mod counters;
@@ -55,7 +55,7 @@ fn open(path: &Path) -> State {
 }
 
 fn refusal(path: &Path, identity: &Identity) -> StoreError {
-    backfill::internals::state::open(path, identity, clock).expect_err("it should have been refused")
+    backfill::internals::state::open(path, identity, clock).expect_err("the file must be refused")
 }
 
 fn new_run(total_segments: u32) -> NewRun {
@@ -85,12 +85,12 @@ fn pages(first: u64, pages: u64, next: Option<ItemKey>, outcomes: &[Outcome]) ->
     SegmentEvent::PagesDone { first, pages, next: next.map(Position::Key), counts }
 }
 
-/// A run's session of this number.
+/// The session of a run with this number.
 fn session_of(run: RunId, epoch: u64) -> SessionId {
     SessionId { run, epoch }
 }
 
-/// A commit of the run's first session.
+/// A commit in the run's first session.
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
     commit_in(session_of(run, 1), segment, event)
 }
@@ -107,11 +107,11 @@ fn summary(path: &Path) -> StateSummary {
     StateFile::open(path).unwrap().summary().unwrap()
 }
 
-/// Environment variable that makes a test of this file be the process that is killed.
+/// The environment variable that makes a test of this module the process that is killed.
 const CHILD: &str = "BACKFILL_TEST_STATE_FILE";
 
 fn child(test: &str, state: &Path) -> Child {
-    // The name of a test has no crate in it.
+    // The name of a test does not contain the crate.
     let (_, here) = module_path!().split_once("::").unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("{here}::{test}"), "--nocapture", "--test-threads=1"])

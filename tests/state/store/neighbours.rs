@@ -1,10 +1,10 @@
-//! Files of somebody else beside a state file: they are neither read as ours, nor changed, nor removed.
+//! Files of another program next to a state file. The tool does not read them as its own, change them or remove them.
 
 use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// Everything in a folder: names, and what the files hold.
+/// The names and contents of all files in a folder.
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let read =
@@ -30,7 +30,7 @@ fn a_neighbour_is_never_changed() {
                 let before = contents(dir.path());
                 let opened = backfill::internals::state::open(&path, &identity(), clock);
                 if suffix == ".new" {
-                    // Another name is taken for the new file.
+                    // The tool chooses another name for the new file.
                     drop(opened.unwrap());
                     assert_eq!(fs::read_to_string(&neighbour).unwrap(), text.repeat(2_000));
                     continue;
@@ -48,13 +48,14 @@ fn a_neighbour_is_never_changed() {
     }
 }
 
-/// A link is not followed: what it leads to is somebody else's.
+/// The tool does not follow a link, because its target belongs to another program.
 #[test]
 fn a_link_in_the_place_of_a_sibling_is_not_followed() {
     for suffix in SUFFIXES {
         let dir = tempfile::tempdir().unwrap();
-        let (path, theirs) = (dir.path().join("s.db"), dir.path().join("theirs"));
-        for text in ["", "of somebody else"] {
+        let path = dir.path().join("s.db");
+        let theirs = dir.path().join("theirs");
+        for text in ["", "of another program"] {
             fs::write(&theirs, text).unwrap();
             let link = dir.path().join(format!("s.db{suffix}"));
             symlink("theirs", &link).unwrap();
@@ -69,9 +70,9 @@ fn a_link_in_the_place_of_a_sibling_is_not_followed() {
     }
 }
 
-/// A pipe in the place of the lock file would block whoever opens it.
+/// A pipe in place of the lock file would block a process that opens it.
 #[test]
-fn what_is_no_regular_file_is_no_lock_file() {
+fn a_lock_file_must_be_a_regular_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let made = Command::new("mkfifo").arg(dir.path().join("s.db.lock")).status().unwrap();
@@ -81,9 +82,9 @@ fn what_is_no_regular_file_is_no_lock_file() {
     assert!(!path.exists());
 }
 
-/// A file that is not ours is refused before anything is left beside it.
+/// A foreign file is refused before anything is created next to it.
 #[test]
-fn nothing_is_left_beside_a_file_that_is_not_ours() {
+fn nothing_is_created_next_to_a_foreign_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notes");
     for bytes in [&b"x"[..], &b"# some notes\n".repeat(1_000), &[0; 8192]] {
@@ -95,9 +96,9 @@ fn nothing_is_left_beside_a_file_that_is_not_ours() {
     }
 }
 
-/// A process that is killed while it makes its first session leaves a journal that SQLite has not marked yet.
+/// A process that is killed while it creates its first session leaves a journal that SQLite has not marked yet.
 #[test]
-fn a_journal_that_was_not_synced_is_ours() {
+fn an_unsynced_journal_is_recognized() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     drop(open(&path));

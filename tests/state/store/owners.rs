@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_second_process_is_refused_and_told_who_holds_the_file() {
+fn a_second_process_is_refused_with_the_name_of_the_owner() {
     if let Some(path) = std::env::var_os(CHILD) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
@@ -15,7 +15,7 @@ fn a_second_process_is_refused_and_told_who_holds_the_file() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    let mut child = child("owners::a_second_process_is_refused_and_told_who_holds_the_file", &path);
+    let mut child = child("owners::a_second_process_is_refused_with_the_name_of_the_owner", &path);
     let mut line = String::new();
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "held\n");
@@ -45,9 +45,9 @@ fn a_second_process_is_refused_and_told_who_holds_the_file() {
     assert!(run.stop_reason.unwrap().contains("killed"));
 }
 
-/// Those who ask who holds the lock never make an owner fail.
+/// A process that asks who has the lock never makes an owner fail.
 #[test]
-fn readers_stand_in_nobodys_way() {
+fn readers_never_block_an_owner() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     drop(open(&path));
@@ -86,14 +86,14 @@ async fn a_clean_close_leaves_one_file_and_a_free_lock() {
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     let error = clone.current_run("expand").await.unwrap_err().to_string();
     assert!(error.contains("is closed"), "{error}");
-    // Free, although a clone still lives; and free again after a drop.
+    // The lock is free although a clone still exists, and free again after a drop.
     drop(open(&path));
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     assert!(open(&path).current_run("expand").await.unwrap().unwrap().lower_bound);
 }
 
 #[tokio::test]
-async fn everything_belongs_to_this_user_alone() {
+async fn only_this_user_can_access_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a/b/s.db");
@@ -108,7 +108,7 @@ async fn everything_belongs_to_this_user_alone() {
 }
 
 #[tokio::test]
-async fn a_reader_sees_a_run_while_it_is_on_and_needs_no_right_to_write() {
+async fn a_reader_sees_a_live_run_and_needs_no_write_permission() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");

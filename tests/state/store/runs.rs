@@ -1,9 +1,9 @@
-//! Runs, and the records they leave.
+//! Runs and the records that they leave.
 
 use super::*;
 
 #[tokio::test]
-async fn runs_begin_resume_end_and_follow_each_other() {
+async fn a_run_is_resumed_ended_and_followed_by_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
@@ -20,7 +20,7 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     let run = first.run.id;
     assert!(refused(Begin::ResumeOrNew).await.contains("already open"));
     let complete = store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await;
-    assert!(matches!(complete, Err(StoreError::Refused(_))), "nothing is done yet: {complete:?}");
+    assert!(matches!(complete, Err(StoreError::Refused(_))), "no segment is done: {complete:?}");
     let stopped =
         store.end_session(session_of(run, 1), RunStatus::Stopped, Some("interrupted".to_owned()), 0).await.unwrap();
     assert!(!stopped.lower_bound && stopped.ended_at.is_some() && !stopped.open_session);
@@ -28,12 +28,12 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     let late = store.commit(commit(run, 0, pages(1, 1, None, &[]))).await;
     assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
 
-    // A resumed run keeps its segments; pages that were given up make its counts a lower bound.
+    // A resumed run keeps its segments. Abandoned pages make its counts a lower bound.
     let resumed = begin(&store, Begin::ResumeOrNew, 64).await;
     assert!(resumed.resumed && resumed.run.total_segments == 2 && resumed.run.sessions == 2);
     assert!(store.end_session(session_of(run, 2), RunStatus::Stopped, None, 3).await.unwrap().lower_bound);
 
-    // A restart keeps the record of what it replaces.
+    // A restart keeps the record of the run that it replaces.
     let restarted = begin(&store, Begin::Restart, 3).await.run;
     assert!(restarted.id != run && restarted.pass == 1 && restarted.total_segments == 3);
     assert!(store.segments_after(restarted.id, None, u32::MAX).await.unwrap().is_empty());
@@ -47,7 +47,7 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     assert_eq!((again.pass, again.total_segments), (2, 5));
     store.end_session(session_of(again.id, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let resumed = begin(&store, Begin::Again, 5).await;
-    assert!(resumed.resumed && resumed.run.id == again.id, "the command that began a pass resumes it");
+    assert!(resumed.resumed && resumed.run.id == again.id, "the command that began a pass must resume it");
     let restarted = begin_after_stop(&store, resumed.run.session()).await;
     assert_eq!(restarted.run.pass, 2);
     drop(store);
@@ -62,7 +62,7 @@ async fn begin_after_stop(store: &State, session: SessionId) -> Session {
 }
 
 #[tokio::test]
-async fn failures_are_retried_settled_and_superseded_by_a_later_pass() {
+async fn failures_are_retried_resolved_and_superseded_by_a_later_pass() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
@@ -79,7 +79,7 @@ async fn failures_are_retried_settled_and_superseded_by_a_later_pass() {
     assert!(store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, vec![]).await.unwrap());
     assert!(
         !store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, vec![]).await.unwrap(),
-        "it is settled already"
+        "the failure is already resolved"
     );
     assert!(
         store
@@ -140,6 +140,6 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
     assert!(store.pre_images(key(1), Some(attribute("doc"))).await.unwrap().is_empty());
     assert!(store.append_pre_images(session_of(RunId::from_number(9), 1), vec![row(&values[1])]).await.is_err());
     assert!(store.mark_refused(session_of(run, 1), vec![PreImageId::from_number(99)]).await.is_err());
-    // Neither of these errors is the file's: the store goes on.
+    // Neither of these errors is about the file, so the store continues to work.
     store.append_pre_images(session_of(run, 1), vec![row(&values[1])]).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What a run has spent: reserved, settled, lost with its process.
+//! What a run has spent: reserved, settled, or lost with its process.
 
 use backfill::internals::cost::{PriceBasis, UnitPrices};
 use backfill::internals::state::{Reservation, Spend, SpendState};
@@ -17,7 +17,7 @@ fn slice(spent: Spend, slice: Spend) -> Reservation {
 }
 
 #[tokio::test]
-async fn an_open_slice_counts_as_spent_when_the_file_is_opened_again() {
+async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
@@ -25,7 +25,7 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_opened_again() {
     assert_eq!(store.begin_spend(session_of(run, 1), PRICES).await.unwrap(), SpendState::default());
     store.reserve(session_of(run, 1), slice(spend(0.0, 0.0), spend(10.0, 20.0))).await.unwrap();
     store.reserve(session_of(run, 1), slice(spend(7.0, 3.0), spend(10.0, 20.0))).await.unwrap();
-    // Two applied items: two write units, half a read unit.
+    // Two applied items: two write units and half a read unit.
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied; 2]))).await.unwrap();
 
     let live = summary(&path).current.unwrap().spend;
@@ -33,7 +33,7 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_opened_again() {
         (live.state.spent, live.state.slice, live.state.lost),
         (spend(7.0, 3.0), spend(10.0, 20.0), spend(0.0, 0.0))
     );
-    // Its process dies, which a reader tells before anybody opens the file.
+    // The process dies. A reader sees that before another process opens the file.
     drop(store);
     let dead = summary(&path).current.unwrap().spend;
     assert_eq!((dead.state.spent, dead.state.slice), (spend(17.0, 23.0), spend(0.0, 0.0)));
@@ -44,22 +44,22 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_opened_again() {
     assert_eq!((known.spent, known.lost), (spend(17.0, 23.0), spend(10.0, 20.0)));
     assert_eq!(store.spend(run).await.unwrap().dollars(), Some(PRICES.dollars(spend(17.0, 23.0))));
 
-    // In good order: only what was used.
+    // After a clean end, only the consumed units count.
     store.reserve(session_of(run, 2), slice(spend(17.0, 23.0), spend(10.0, 20.0))).await.unwrap();
     store.settle_spend(session_of(run, 2), spend(18.0, 24.0)).await.unwrap();
     drop(store);
     let ended = summary(&path).current.unwrap().spend.state;
     assert_eq!((ended.spent, ended.lost), (spend(18.0, 24.0), spend(10.0, 20.0)));
-    // Each run has its own.
+    // Each run has its own spend.
     let store = open(&path);
     let anew = begin(&store, Begin::Restart, 4).await.run.id;
     assert_eq!(store.begin_spend(session_of(anew, 1), PRICES).await.unwrap().spent, Spend::default());
     assert_eq!(store.spend(run).await.unwrap().state.spent, spend(18.0, 24.0));
 }
 
-/// Without limits nothing is reserved: what the committed pages consumed is what is known of a session that was killed.
+/// Without limits, nothing is reserved. All that is known about a killed session is what its committed pages consumed.
 #[tokio::test]
-async fn without_reservations_the_counts_tell_what_was_spent() {
+async fn without_reservations_the_committed_counts_are_the_spend() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);

@@ -1,10 +1,11 @@
-//! Values that the journal keeps: whatever DynamoDB can hold reads back as it was.
+//! Values in the journal: everything that DynamoDB can hold reads back unchanged.
 
 use backfill::internals::item::{MAX_ITEM_BYTES, Num, attribute_bytes};
 
 use super::*;
 
-/// Values of 400 KB in shapes that are larger as text than in DynamoDB; of others, which take a test long, a tenth of it.
+/// Values of 400 KB, in shapes that are larger as text than in DynamoDB. Shapes that are slow to test have a tenth of
+/// that size.
 fn large_shapes() -> Vec<(&'static str, Value)> {
     let whole = |element: Value, bytes: usize| Value::L(vec![element; (MAX_ITEM_BYTES - 64) / bytes]);
     let list = |element: Value, bytes: usize| Value::L(vec![element; MAX_ITEM_BYTES / 10 / bytes]);
@@ -29,7 +30,7 @@ fn large_shapes() -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test]
-async fn whatever_dynamodb_can_hold_reads_back() {
+async fn everything_that_dynamodb_can_hold_reads_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;

@@ -1,4 +1,4 @@
-//! Verifications: begun, resumed, superseded and finished, with counts that add up.
+//! Verifications begin, are resumed, superseded and finished, and their counts add up.
 
 use backfill::internals::change::{BaselinePair, PriorValue};
 use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
@@ -19,7 +19,7 @@ fn asks(asked: Asked, total_segments: u32, due: u32) -> NewVerification {
     NewVerification { asked, drawn, due, run: new_run(total_segments) }
 }
 
-/// Pages of one item each, with these verdicts; the first mismatch of them is recorded as many times as there are.
+/// A page of items with these verdicts. Each mismatch is recorded.
 fn verified(run: RunId, segment: u32, first: u64, ends: bool, verdicts: &[Verdict]) -> VerifiedPages {
     let mut counts = VerdictCounts::default();
     verdicts.iter().for_each(|verdict| counts.count(*verdict));
@@ -45,7 +45,7 @@ fn verified(run: RunId, segment: u32, first: u64, ends: bool, verdicts: &[Verdic
 }
 
 #[tokio::test]
-async fn a_verification_is_resumed_by_the_same_question_only() {
+async fn only_the_same_request_resumes_a_verification() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
@@ -56,7 +56,7 @@ async fn a_verification_is_resumed_by_the_same_question_only() {
     store.commit_verified(verified(first.run.id, 0, 1, false, &[Verdict::Matching, Verdict::Stale])).await.unwrap();
     drop(store);
 
-    // It was killed: what was committed stays, and its segments stay what they were.
+    // After the kill, the committed verdicts stay, and the number of segments is unchanged.
     let store = open(&path);
     let again = store.begin_verification(asks(FULL, 64, 64), false).await.unwrap();
     assert!(again.resumed && again.run.id == first.run.id && (again.run.total_segments, again.due) == (2, 2));
@@ -66,7 +66,7 @@ async fn a_verification_is_resumed_by_the_same_question_only() {
     assert_eq!(store.segment_verdicts(again.run.id).await.unwrap(), [(0, counts)]);
     store.stop_verification(again.run.session(), None, 1).await.unwrap();
 
-    // Another question begins another one; so does the same one, asked anew.
+    // Another request begins another verification. So does the same request if it is to begin anew.
     let sampled = Asked { wanted: Some(5), ..FULL };
     for (asked, anew) in [
         (Asked { flag_version: Some(4), ..FULL }, false),
@@ -83,11 +83,11 @@ async fn a_verification_is_resumed_by_the_same_question_only() {
     assert_eq!((last.asked, last.drawn, last.due), (sampled.clone(), asks(sampled, 8, 5).drawn, 5));
     let superseded = summary(&path).runs.iter().filter(|run| run.status == RunStatus::Superseded).count();
     assert_eq!(superseded, 5);
-    assert!(!store.is_proven(phase::EXPAND).await.unwrap(), "nothing was ever written");
+    assert!(!store.is_proven(phase::EXPAND).await.unwrap(), "no run has written anything");
 }
 
 #[tokio::test]
-async fn only_what_adds_up_is_stored() {
+async fn only_consistent_pages_are_stored() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
@@ -116,7 +116,7 @@ async fn only_what_adds_up_is_stored() {
     assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), 1);
     assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, run);
 
-    // The next one forgets nothing of the newest complete one; the one after that does, but for its report.
+    // The next verification keeps the mismatches of the newest complete one. The one after that keeps only its report.
     for kept in [1, 0] {
         let next = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
         assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), kept);
@@ -127,7 +127,7 @@ async fn only_what_adds_up_is_stored() {
 }
 
 #[tokio::test]
-async fn the_list_of_mismatches_has_a_bound_and_the_counts_have_none() {
+async fn the_list_of_mismatches_is_bounded_and_the_counts_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
@@ -139,9 +139,9 @@ async fn the_list_of_mismatches_has_a_bound_and_the_counts_have_none() {
     assert_eq!(store.segment_verdicts(run).await.unwrap()[0].1.stale, 12_000);
 }
 
-/// Names in reports: one that cannot be read hides no other, and is counted.
+/// A key in a report that cannot be read hides no other key, and is still counted.
 #[tokio::test]
-async fn a_name_that_cannot_be_read_hides_no_other() {
+async fn an_unreadable_key_hides_no_other_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
@@ -185,10 +185,10 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
     assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }
 
-/// What a gate, a repair or a retry decides by never becomes something else because a bit flipped on the disk: such a row
-/// is missing or listed as unreadable, and the rest of the file is used.
+/// A bit that flips on the disk never changes what a gate, a repair or a retry decides by. The damaged row is missing
+/// or listed as unreadable, and the rest of the file stays usable.
 #[tokio::test]
-async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
+async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole.db");
     let store = open(&whole);
@@ -215,7 +215,8 @@ async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
             file.current_run("expand")?
         ))
     };
-    let (bytes, expected) = (fs::read(&whole).unwrap(), all(&whole).unwrap());
+    let bytes = fs::read(&whole).unwrap();
+    let expected = all(&whole).unwrap();
     for text in [
         "accepted-finding",
         "failed-item",
@@ -224,18 +225,18 @@ async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
         "diverged-path",
         r#"{"mismatches":7"#,
         "hash-of-report",
-        // Of the verification: `stage`, followed by `truth`.
+        // In the row of the verification: `stage`, followed by `truth`.
         "expandedold",
     ] {
         let mut noticed = 0;
         for at in (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text.as_bytes())) {
             let path = dir.path().join(format!("{at}.db"));
             let mut flipped = bytes.clone();
-            // Still text, and the report still JSON.
+            // The text stays valid UTF-8, and the report stays valid JSON.
             flipped[at + text.len() - 1] ^= 1;
             fs::write(&path, flipped).unwrap();
-            let found = all(&path).expect("it concerns no other row");
-            // The flip may be in an index, which is not read for this.
+            let found = all(&path).expect("the flip must not affect other rows");
+            // The flip may be in an index, which this does not read.
             noticed += usize::from(found != expected);
             assert!(
                 found == expected || found.contains("Unreadable") || found.len() < expected.len(),
@@ -243,9 +244,9 @@ async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
             );
             match backfill::internals::state::open(&path, &identity(), clock) {
                 Ok(store) => store.close().await.unwrap(),
-                // A stage that does not exist: SQLite's own check of the table finds that.
+                // The stage does not exist. SQLite finds that with its own check of the table.
                 Err(StoreError::Corrupt(why)) if why.contains("CHECK constraint") => {}
-                Err(error) => panic!("{text}: the way back does not depend on it: {error}"),
+                Err(error) => panic!("{text}: a rollback does not depend on it: {error}"),
             }
         }
         assert!(noticed > 0, "{text}");

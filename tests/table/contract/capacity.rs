@@ -1,4 +1,5 @@
-//! What a write is expected to cost, held to what the server says that it consumed: table and indexes apart.
+//! Compares the expected cost of a write with the consumption that the server reports, separately for table and
+//! indexes.
 
 use aws_sdk_dynamodb::types::{
     CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus,
@@ -15,7 +16,7 @@ use super::cases::{copy, mv, remove, set};
 use super::{item, table};
 use crate::harness::{Bed, definition, index, key_elements, key_schema, projection, to_sdk};
 
-/// `a` (a string) and `n` (a number) are index keys; `held` is projected where not everything is.
+/// `a` (a string) and `n` (a number) are index keys. Partial projections include `held`.
 fn global() -> Vec<IndexSchema> {
     let held = || Projection::Include(vec!["held".into()]);
     vec![
@@ -34,7 +35,7 @@ fn local() -> Vec<IndexSchema> {
     ]
 }
 
-/// Each with another mixture of index keys, projected attributes and sizes around a KB.
+/// Items with various mixtures of index keys, projected attributes and sizes around a KB.
 fn images() -> Vec<Item> {
     let mut images = Vec::new();
     for (a, n) in [(None, None), (Some("a"), None), (None, Some("-1.5")), (Some("a"), Some("12"))] {
@@ -51,7 +52,7 @@ fn images() -> Vec<Item> {
     images
 }
 
-/// Plans that make entries appear, disappear, move and change, or leave them alone.
+/// Plans that make index entries appear, disappear, move or change, or leave them alone.
 fn plans() -> Vec<Vec<Change>> {
     let number = || json!({"N": "70000000001"});
     vec![
@@ -95,17 +96,20 @@ fn overwriting(plan: &[Change]) -> Vec<Change> {
     plan.iter().map(|change| change.clone().with_existing(Overwrite)).collect()
 }
 
-/// Makes a table with these indexes, and holds every plan's write of every image to what the server says.
+/// Creates a table with these indexes, and compares the cost of every plan's write of every image with the server's
+/// report.
 async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
     let name = bed.create_indexed_table(indexes).await;
     let table = table(bed, &name).await;
-    let (mut writes, mut touched) = (0, 0);
+    let mut writes = 0;
+    let mut touched = 0;
     for plan in &plans {
         let changes = Changes::for_expand(&overwriting(plan), InPlace, key_schema(), indexes.to_vec());
         for image in images() {
             let Decision::Write(write) = changes.decide(&image) else { continue };
             put(bed, &name, &image).await;
-            let (expected, consumed) = (by_name(&write, &changes), send(&table, &write).await);
+            let expected = by_name(&write, &changes);
+            let consumed = send(&table, &write).await;
             let sizes: Vec<_> = image.iter().map(|(name, value)| attribute_bytes(name, value)).collect();
             assert_eq!(consumed, expected, "{plan:?} of {:?} ({sizes:?} bytes)", image.keys());
             writes += 1;
@@ -116,29 +120,30 @@ async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_cost_what_the_server_says() {
+async fn writes_cost_what_the_server_reports() {
     hold(&Bed::start(), &global(), plans()).await;
 }
 
-/// Apart, because engines differ in entries of local indexes, and in a write that takes one half of an index key away and
-/// gives the other.
+/// Separate, because engines differ in entries of local indexes, and in a write that removes one half of an index key
+/// and adds the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn local_indexes_and_halves_of_keys() {
+async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_keys() {
     let mut plans = plans();
     plans.push(vec![remove("n"), copy("src", "a"), mv("pad", "held")]);
     hold(&Bed::start(), &[global(), local()].concat(), plans).await;
 }
 
-/// An index leaves out items that existed before it, if the attribute of its key has another type in them.
+/// An index leaves out items that existed before it if their key attribute has another type.
 ///
-/// On the embedded engine only: it also fixes in what that engine differs from the developer guide.
+/// Runs only on the embedded engine, because it also documents how that engine differs from the developer guide.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_key_of_another_type_stays_out() {
+async fn an_index_leaves_out_items_whose_key_has_another_type() {
     let bed = Bed::embedded();
     let name = bed.create_table().await;
     let by_a = index("by-a", &[("a", "S")], Projection::All, false);
     let out = [json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"BOOL": true}), json!({"SS": ["a"]})];
-    // The developer guide keeps these two out as well. The embedded engine lets every scalar in, so it charges for them.
+    // By the developer guide, the index leaves out these two as well. The embedded engine accepts every scalar, so it
+    // charges for them.
     let let_in = [json!({"N": "1"}), json!({"S": ""})];
     let images: Vec<(Item, bool)> = out
         .iter()
@@ -159,7 +164,11 @@ async fn an_index_key_of_another_type_stays_out() {
             assert_eq!(write.cost.total(), if appears { 2.0 } else { 1.0 });
             let consumed = send(&table, &write).await;
             if *let_in {
-                assert_eq!(consumed.total(), write.cost.total() + 1.0, "no longer: hold it to the rule");
+                assert_eq!(
+                    consumed.total(),
+                    write.cost.total() + 1.0,
+                    "the engine now follows the rule: remove this exception"
+                );
             } else {
                 assert_eq!(consumed, by_name(&write, &changes), "{:?}", image["a"]);
             }
@@ -179,5 +188,8 @@ async fn add_index(bed: &Bed, table: &str, index: &IndexSchema) {
         .unwrap();
     let description = bed.client().describe_table().table_name(table).send().await.unwrap().table.unwrap();
     let active = |index: &GlobalSecondaryIndexDescription| index.index_status() == Some(&IndexStatus::Active);
-    assert!(description.global_secondary_indexes().iter().all(active), "the embedded engine makes an index at once");
+    assert!(
+        description.global_secondary_indexes().iter().all(active),
+        "the embedded engine creates an index immediately"
+    );
 }

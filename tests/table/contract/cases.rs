@@ -1,4 +1,4 @@
-//! Every kind of guarded write as a case: a plan, an item before and after.
+//! Every kind of guarded write as a case: a plan, and an item before and after.
 
 use backfill::internals::change::{Change, Changes, Decision, GuardedWrite, OnExisting, Strategy};
 use backfill::internals::item::{Item, Path, Value};
@@ -52,7 +52,7 @@ pub(super) fn scalars_and_sets() -> Vec<(Json, Json)> {
     ]
 }
 
-/// The same of the types that hold other values. Apart, because not every engine compares them.
+/// The same for types that contain other values. Separate, because not every engine compares them.
 pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
     vec![
         (json!({"L": [{"S": "a"}, {"L": []}, {"M": {}}]}), json!({"L": []})),
@@ -60,7 +60,7 @@ pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
     ]
 }
 
-/// Every kind of write, with `a` for the value that the plan wants and `b` for another one.
+/// Every kind of write. `a` is the value that the plan wants, and `b` is a different one.
 pub(super) fn cases(a: &Json, b: &Json) -> Vec<Case> {
     let case =
         |what, plan, strategy, on_existing, before, after| Case { what, plan, strategy, on_existing, before, after };
@@ -155,7 +155,7 @@ pub(super) fn cases(a: &Json, b: &Json) -> Vec<Case> {
             json!({"doc": {"M": {"x": b}}}),
         ),
         case(
-            "all at once",
+            "all kinds in one write",
             vec![mv("old", "new"), copy("c", "doc.c"), set("v", b), remove("gone"), mv("late", "later"), set("w", a)],
             InPlace,
             Overwrite,
@@ -172,7 +172,7 @@ impl Case {
         Changes::for_expand(&plan, self.strategy, key_schema(), Vec::new())
     }
 
-    /// The write that the item needs, also where a rule forbids it.
+    /// The write that the item needs, even if a rule forbids it.
     pub(super) fn write(&self, image: &Item) -> GuardedWrite {
         match self.changes().decide(image) {
             Decision::Write(write) => write,
@@ -181,7 +181,7 @@ impl Case {
         }
     }
 
-    /// Every path that the plan names, and every container on the way there.
+    /// Every path that the plan names, and every container along it.
     fn paths(&self) -> Vec<Path> {
         let mut paths = Vec::new();
         for change in &self.plan {
@@ -200,7 +200,7 @@ impl Case {
         paths
     }
 
-    /// Images that a live writer may have made of this one: each path of the plan removed, or of another value or type.
+    /// Images that a live writer may have left instead: each path of the plan removed, or with another value or type.
     pub(super) fn raced(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
         let replacements =
             [a, b, &json!({"S": "late"}), &json!({"M": {}}), &json!({"M": {"x": {"S": "late"}}}), &json!({"L": []})]

@@ -1,4 +1,4 @@
-//! Control items, the flag and the lease, on a real server: its conditions, its errors, its lost replies.
+//! Control items, the flag and the lease on a real server, with its conditions, errors and lost replies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +41,10 @@ async fn opened(bed: &Bed, cutover: &str) -> Opened {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_control_item_is_written_only_where_it_is_as_expected() {
+async fn a_control_item_is_written_only_if_it_is_as_expected() {
     let bed = Bed::start();
-    let (single, double) = (bed.create_flag_table().await, bed.create_table().await);
+    let single = bed.create_flag_table().await;
+    let double = bed.create_table().await;
     let pair = FlagKey::Attributes(vec![("pk".into(), "FLAG".into()), ("sk".into(), "x".into())]);
     for (name, key) in [(&single, FlagKey::Partition("x".into())), (&double, pair)] {
         let (item, beside) = control_items(&bed, name, &key).await;
@@ -67,7 +68,7 @@ async fn a_control_item_is_written_only_where_it_is_as_expected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_reply_is_seen_through() {
+async fn a_control_write_survives_lost_replies() {
     let bed = Bed::start();
     let name = bed.create_flag_table().await;
     let (item, _) = control_items(&bed, &name, &FlagKey::Partition("x".into())).await;
@@ -80,7 +81,7 @@ async fn a_lost_reply_is_seen_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrong_with_the_table_is_said_with_the_way_out() {
+async fn errors_of_the_control_table_name_the_remedy() {
     let bed = Bed::start();
     let kind_of = |error: ControlError| match &error {
         ControlError::Unusable { kind, .. } => (*kind, error.to_string()),
@@ -92,7 +93,7 @@ async fn what_is_wrong_with_the_table_is_said_with_the_way_out() {
         let (kind, text) = kind_of(error);
         assert!(kind == FatalKind::TableMissing && text.contains("Create the table"), "{text}");
     }
-    // The table has a sort key, too.
+    // This table also has a sort key.
     let (other, _) = control_items(&bed, &bed.create_table().await, &key).await;
     for error in [other.get().await.unwrap_err(), other.put(Item::new(), None).await.unwrap_err()] {
         let (kind, text) = kind_of(error);
@@ -102,12 +103,13 @@ async fn what_is_wrong_with_the_table_is_said_with_the_way_out() {
     assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
 }
 
-/// The whole way, through the plan: created, moved, read back by another process's eyes, and refused to who comes late.
+/// The whole life of a plan's flag: created, moved, read by another process, and refused to a late writer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_flag_of_a_plan() {
+async fn a_flag_can_be_created_moved_and_read_by_another_process() {
     let bed = Bed::start();
     let cutover = format!("table = \"{}\"\nmax_cache_seconds = 1", bed.create_flag_table().await);
-    let (ours, theirs) = (opened(&bed, &cutover).await.flag, opened(&bed, &cutover).await.flag);
+    let ours = opened(&bed, &cutover).await.flag;
+    let theirs = opened(&bed, &cutover).await.flag;
     assert!(ours.read().await.unwrap().is_none());
     let meta =
         FlagMeta { plan: "f".repeat(64).into(), report: Some("r".into()), actor: "jo@laptop".into(), reason: None };
@@ -128,7 +130,8 @@ async fn the_lease_of_a_plan_has_one_holder() {
     let bed = Bed::start();
     let cutover = format!("table = \"{}\"", bed.create_flag_table().await);
     let lease = opened(&bed, &cutover).await.lease.unwrap();
-    let (long, short) = (Duration::from_secs(6), Duration::from_millis(500));
+    let long = Duration::from_secs(6);
+    let short = Duration::from_millis(500);
     let first = Lease::acquire(lease.clone(), "a", None, long, |_, _| ()).await.unwrap();
     let refused = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap_err();
     assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
@@ -136,6 +139,6 @@ async fn the_lease_of_a_plan_has_one_holder() {
     let second = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap();
     assert_eq!(second.fence(), 2);
     drop(second);
-    // Nobody gives it back; it is had all the same.
+    // The second holder never releases the lease. It expires anyway.
     assert_eq!(Lease::acquire(lease, "c", None, long, |_, _| ()).await.unwrap().fence(), 3);
 }

@@ -1,8 +1,11 @@
-//! What the tool rests on, held by the server: the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
+//! What the tool requires of the server: the embedded engine, or the server named by `BACKFILL_TEST_ENDPOINT`.
 //!
-//! `probe` shows whether conditions hold under concurrent writers, on which everything else rests; `capacity` holds what a
-//! write is expected to cost to what the server says; `control` is about the flag and the lease; `writes` holds every kind
-//! of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the real binary.
+//! - `probe` checks conditions under concurrent writers, on which everything else depends.
+//! - `capacity` compares the expected cost of a write with the server's report.
+//! - `control` covers the flag and the lease.
+//! - `writes` compares every kind of guarded write with a model.
+//! - `reads` covers scans, descriptions and errors.
+//! - `runs` covers whole runs of the real binary.
 
 mod capacity;
 mod cases;
@@ -18,7 +21,7 @@ use backfill::internals::item::{Item, item_from_json};
 use backfill::internals::plan::TableRef;
 use serde_json::Value as Json;
 
-/// A table of the server as the engine sees it.
+/// A table of the server, as the engine sees it.
 async fn table(bed: &Bed, name: &str) -> DynamoTable {
     let reference = TableRef {
         name: name.to_owned(),

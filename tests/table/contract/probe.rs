@@ -1,5 +1,5 @@
-//! Whether the server evaluates a condition and writes in one step. One that does not loses updates by itself, so nothing
-//! that this project promises can be tested on it.
+//! Checks whether the server evaluates a condition and writes in one step. A server that does not do so loses updates
+//! by itself, so no promise of this project can be tested on it.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use tokio::sync::Barrier;
 use super::item;
 use crate::harness::{Bed, client, to_sdk};
 
-/// Writers that send at the same moment, each over a connection of its own.
+/// Number of writers that send at the same moment, each over its own connection.
 const WRITERS: usize = 12;
 
-/// Moments. A server that checks and writes in two steps fails in one of the first few.
+/// Number of rounds. A server that checks and writes in two steps fails within the first few.
 const ROUNDS: usize = 40;
 
-/// In each round every writer sends an update that is conditional on the number which only one of them can find; then
-/// every writer puts an item on condition that there is none. Exactly one of each may be accepted.
+/// In each round, every writer sends an update on the condition of the same number. Then every writer puts the same new
+/// item on the condition that it does not exist. The server must accept exactly one of each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_conditional_writers_wins() {
     let bed = Bed::start();
     let table = bed.create_table().await;
-    // Copying and checking it takes a while: what happens in between has time to happen.
+    // Copying and checking this item takes a while, so a race between the two steps has time to occur.
     let inner = json!({"L": (0..150).map(|n| json!({"M": {"n": {"N": n.to_string()}}})).collect::<Vec<_>>()});
     let mut counter = item("counter", &json!({"a": inner, "b": inner, "c": inner, "d": inner}));
     counter.insert("n".into(), Value::from_json(&json!({"N": "0"})).unwrap());
@@ -52,7 +52,7 @@ async fn one_of_many_conditional_writers_wins() {
     }
 }
 
-/// Writers whose conditional write was accepted, of those that sent one at the same moment.
+/// Sends one conditional write from each writer at the same moment. Returns the number of accepted writes.
 async fn winners<F>(clients: &[Client], write: impl Fn(&Client, usize) -> F) -> usize
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
@@ -60,7 +60,8 @@ where
     let ready = Arc::new(Barrier::new(clients.len()));
     let mut writers = tokio::task::JoinSet::new();
     for (writer, client) in clients.iter().enumerate() {
-        let (ready, write) = (Arc::clone(&ready), write(client, writer));
+        let ready = Arc::clone(&ready);
+        let write = write(client, writer);
         writers.spawn(async move {
             ready.wait().await;
             write.await

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{item, table};
 use crate::harness::{Bed, bytes_of, key_of, to_sdk};
 
-/// Every item of every segment, in pages of at most `limit`. Start keys take the way through their stored text.
+/// Every item of every segment, in pages of at most `limit`. Start keys are stored as text and parsed again.
 async fn scan(table: &dyn Source, total_segments: u32, limit: Option<u32>, consistent: bool) -> Vec<Item> {
     let mut items = Vec::new();
     for segment in 0..total_segments {
@@ -39,7 +39,7 @@ async fn every_segmentation_reads_every_item_once() {
     let name = bed.create_table().await;
     let expected: BTreeMap<String, String> = (0..600)
         .map(|n| {
-            // One partition key has many items, some have one.
+            // One partition key has many items. The others have one each.
             let pk = if n % 4 == 0 { "hot".to_owned() } else { format!("k{n}") };
             let mut item = item(&pk, &json!({"n": {"N": n.to_string()}, "text": {"S": "y".repeat(n)}}));
             item.insert("sk".into(), Value::S(format!("{n}")));
@@ -60,9 +60,10 @@ async fn every_segmentation_reads_every_item_once() {
     }
 }
 
-/// A scan for keys gives the same pages and costs the same; a table that has not been described gives whole items.
+/// A scan for keys returns the same pages at the same cost. If the table has not been described yet, it returns whole
+/// items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_scan_for_keys_gives_keys_at_the_same_cost() {
+async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     let bed = Bed::start();
     let name = bed.create_table().await;
     bed.load(&name, (0..40).map(|n| item(&format!("k{n}"), &json!({"text": {"S": "y".repeat(2_000)}})))).await;
@@ -71,7 +72,7 @@ async fn a_scan_for_keys_gives_keys_at_the_same_cost() {
         PageRequest { segment: 0, total_segments: 1, start: None, limit: Some(25), consistent: true, keys_only: false };
     let keys = PageRequest { keys_only: true, ..whole.clone() };
     let page = table.read_page(&whole).await.unwrap();
-    assert_eq!(table.read_page(&keys).await.unwrap(), page, "it does not know the key yet");
+    assert_eq!(table.read_page(&keys).await.unwrap(), page, "the tool does not know the key yet");
     let schema = table.describe().await.unwrap().key;
     let looked = table.read_page(&keys).await.unwrap();
     assert_eq!((looked.items.len(), &looked.next, looked.units), (25, &page.next, page.units));
@@ -82,8 +83,8 @@ async fn a_scan_for_keys_gives_keys_at_the_same_cost() {
     assert_eq!(logged, [false, false, true]);
 }
 
-/// The embedded engine has 4,096 hash buckets; with more segments than that some are empty, and no item is lost or given
-/// twice. `segments = "auto"` goes above it.
+/// The embedded engine has 4,096 hash buckets. With more segments, some are empty, but no item is lost or returned
+/// twice. `segments = "auto"` can exceed that number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_segments_than_hash_buckets_read_every_item_once() {
     let bed = Bed::embedded();
@@ -126,9 +127,9 @@ fn projection(kind: ProjectionType) -> SdkProjection {
     SdkProjection::builder().projection_type(kind).set_non_key_attributes(included).build()
 }
 
-/// What a write costs, and what a budget may be, rests on this.
+/// The cost of a write and the limits of a budget depend on this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_description_has_the_indexes_and_what_is_provisioned() {
+async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
     let bed = Bed::start();
     let name = format!("indexes_{}_{}", std::process::id(), fastrand::u32(..));
     let by_mail = GlobalSecondaryIndex::builder()
@@ -171,9 +172,9 @@ async fn a_description_has_the_indexes_and_what_is_provisioned() {
         ("by_date", vec![("pk", "S"), ("day", "B")], Projection::KeysOnly, true, None),
     ] {
         let key = key.into_iter().map(|(name, kind)| KeyAttribute { name: name.into(), kind: kind.into() }).collect();
-        let (mut schema, stated) =
-            (index(name).schema.clone(), IndexSchema { name: name.into(), key, partition: 1, projection, local });
-        // The order of included attributes is the server's.
+        let mut schema = index(name).schema.clone();
+        let stated = IndexSchema { name: name.into(), key, partition: 1, projection, local };
+        // The server decides the order of included attributes.
         if let (Projection::Include(found), Projection::Include(stated)) = (&mut schema.projection, &stated.projection)
         {
             found.sort_by_key(|attribute| stated.iter().position(|name| name == attribute));
@@ -184,9 +185,9 @@ async fn a_description_has_the_indexes_and_what_is_provisioned() {
     assert_eq!(found.indexes.len(), 3);
 }
 
-/// Keys of numbers and of bytes: read page by page, and written by key.
+/// Keys of numbers and bytes can be read page by page and written by key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_of_other_types_take_the_same_way() {
+async fn keys_of_other_types_work_the_same_way() {
     let bed = Bed::start();
     let number = |text: &str| Value::N(Num::parse(text).unwrap());
     let keys: Vec<Item> =
@@ -229,7 +230,7 @@ async fn keys_of_other_types_take_the_same_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_table_stops_the_run_whatever_is_asked_of_it() {
+async fn a_missing_table_is_fatal_for_every_operation() {
     let bed = Bed::start();
     let table = table(&bed, "no-such-table").await;
     let key = key_of(&item("x", &json!({})));

@@ -1,4 +1,4 @@
-//! Whole runs of the real binary: every example plan, killed in the middle and resumed; and live writers in a short form.
+//! Whole runs of the real binary: every example plan, killed midway and resumed; and a short form of the live writers.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -14,10 +14,10 @@ use super::item;
 use crate::harness::{Bed, bytes_of, key_of};
 use crate::live::{Figures, Kind, Scenario, Shape, play};
 
-/// Copies of each item of an example: so many that a run is killed in the middle, not at an end.
+/// Copies of each item of an example. There are enough of them to kill a run midway.
 const COPIES: usize = 30;
 
-/// An example plan: the exit code, and items before and after. All other plans of that folder would fail the test.
+/// An example plan: its exit code, and items before and after. The test fails if the folder contains any other plan.
 struct Example {
     file: &'static str,
     exit: i32,
@@ -135,11 +135,11 @@ fn examples() -> Vec<Example> {
     ]
 }
 
-/// The example whose constants are documents. Apart, because not every engine compares documents.
+/// The example whose constants are documents. It is separate, because not every engine compares documents.
 const DOCUMENTS: &str = "set-constant.toml";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_example_ends_as_it_says_also_when_it_is_killed_in_the_middle() {
+async fn every_example_has_its_documented_result_even_if_it_is_killed_midway() {
     let examples = examples();
     let mut files: Vec<String> =
         folder().read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -153,7 +153,7 @@ async fn every_example_ends_as_it_says_also_when_it_is_killed_in_the_middle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_with_documents_ends_as_it_says() {
+async fn the_example_with_documents_has_its_documented_result() {
     let examples = examples();
     killed_and_resumed(examples.iter().find(|example| example.file == DOCUMENTS).unwrap()).await;
 }
@@ -180,7 +180,7 @@ async fn killed_and_resumed(example: &Example) {
 
     kill_after(&bed, start(&bed, &plan), writes / 3);
     let half = bed.dump(&table).await;
-    assert_ne!(bytes(&half), expected, "{}: it was killed too late", example.file);
+    assert_ne!(bytes(&half), expected, "{}: the run was killed too late", example.file);
 
     let resumed = finish(start(&bed, &plan));
     assert_eq!(resumed["exit_code"], example.exit, "{}: {resumed}", example.file);
@@ -199,13 +199,13 @@ fn start(bed: &Bed, plan: &std::path::Path) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits for the end and gives what it printed.
+/// Waits for the end and returns the printed JSON.
 fn finish(run: Child) -> Json {
     let output = tokio::task::block_in_place(|| run.wait_with_output().unwrap());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Lets so many writes through, holds the others, and kills the tool.
+/// Lets this number of writes through, holds the others, and kills the tool.
 fn kill_after(bed: &Bed, mut run: Child, writes: u64) {
     let seen = AtomicU64::new(0);
     let rule = move |request: &RequestInfo| match request.operation.as_str() {
@@ -215,7 +215,7 @@ fn kill_after(bed: &Bed, mut run: Child, writes: u64) {
     bed.front().set_faults(Some(Arc::new(rule)));
     let deadline = Instant::now() + Duration::from_secs(30);
     while bed.front().tally().operation("UpdateItem").ok < writes {
-        assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "it did not get so far");
+        assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "the run did not get that far");
         std::thread::sleep(Duration::from_millis(2));
     }
     run.kill().unwrap();
@@ -223,9 +223,9 @@ fn kill_after(bed: &Bed, mut run: Child, writes: u64) {
     bed.front().set_faults(None);
 }
 
-/// An item that would grow past 400 KB is one failure, listed with its key; the others are done.
+/// An item that would grow past 400 KB is one failure, listed with its key. The other items are done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_item_too_large_is_a_failure_of_its_own() {
+async fn an_item_that_is_too_large_fails_alone() {
     let bed = Bed::start();
     let table = bed.create_table().await;
     let large = item("large", &json!({"old": {"S": "x".repeat(300 * 1024)}}));
@@ -244,7 +244,7 @@ async fn an_item_too_large_is_a_failure_of_its_own() {
     assert!(reason.len() < 400 && !reason.contains("xxx"), "{reason}");
 }
 
-/// `tests/table/live_writers.rs` in a short form, so that every server gets it: with lists and maps among the values, and a
+/// A short form of `tests/table/live_writers.rs` that runs on every server, with lists and maps among the values and a
 /// target inside a document.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_writers_lose_nothing() {
@@ -276,5 +276,5 @@ async fn live_writers(scenario: Scenario) {
     figures.tell("short form");
     assert!(figures.races > 10, "too few races: {}", figures.races);
     let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !figures.operations.contains_key(kind)).collect();
-    assert_eq!(missing, [], "kinds of operation that never came");
+    assert_eq!(missing, [], "kinds of operation that never occurred");
 }

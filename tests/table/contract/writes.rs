@@ -1,4 +1,4 @@
-//! Every kind of guarded write, on an image of every type, and on images that a live writer has changed meanwhile.
+//! Every kind of guarded write on an image of every type, and on images that a live writer has changed meanwhile.
 
 use backfill::internals::change::OnExisting::Keep;
 use backfill::internals::change::Strategy::{ExpandContract, InPlace};
@@ -14,17 +14,17 @@ use super::cases::{Case, cases, copy, lists_and_maps, mv, scalars_and_sets, set}
 use super::{item, table};
 use crate::harness::{Bed, bytes_of, key_of, to_sdk};
 
-/// Requests that one test has under way.
+/// Number of concurrent requests in one test.
 const CONCURRENCY: usize = 16;
 
-/// What DynamoDB must do with a guarded write: the image after it, or none if a condition does not hold. These are
-/// the rules of the table in memory, so every engine checks them too.
+/// What DynamoDB must do with a guarded write: returns the image after it, or `None` if a condition fails. These are
+/// the rules of the in-memory table, so this test checks them on every engine as well.
 fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
     match effect(write, Some(image), &key, &[]) {
         Effect::Applied(after) => {
-            // No write of the tool removes what is not there.
+            // The tool never removes an attribute that does not exist.
             let removed = |action: &Action| matches!(action, Action::Remove { path } if path.get(image).is_none());
             assert!(!write.actions.iter().any(removed), "{write:?}");
             Some(after)
@@ -34,7 +34,7 @@ fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     }
 }
 
-/// A table of the server, with its own client beside the tool's.
+/// A table of the server. Tests write to it with a client of their own.
 struct Server<'a> {
     bed: &'a Bed,
     name: String,
@@ -59,7 +59,7 @@ impl<'a> Server<'a> {
 
     async fn get(&self, item: &Item) -> Option<Item> {
         let got = self.table.get(&key_of(item)).await.unwrap();
-        assert!(got.units.is_some_and(|units| units > 0.0), "a get states what it consumed");
+        assert!(got.units.is_some_and(|units| units > 0.0), "a get reports its consumption");
         got.item
     }
 
@@ -69,22 +69,25 @@ impl<'a> Server<'a> {
         replies.remove(0)
     }
 
-    /// Sends a write that must fail as a condition. The image in the reply, or else a read, is the item as it is.
+    /// Sends a write whose condition must fail. The image in the reply, or otherwise a read, must equal the current
+    /// item.
     async fn fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
         let reply = self.send(write).await;
         let Ok(WriteReply::ConditionFailed { image: returned }) = reply else { panic!("{what}: {reply:?}") };
         let text = |item: Option<&Item>| item.map(bytes_of);
         let there = self.get(write.key.attributes()).await;
         assert_eq!(text(there.as_ref()), text(image), "{what}: a failed condition changed the item");
-        assert_eq!(text(returned.or(there).as_ref()), text(image), "{what}: the reply's image");
+        assert_eq!(text(returned.or(there).as_ref()), text(image), "{what}: the image in the reply");
     }
 
-    /// A write on the image that it was planned from, twice, and on an item that was deleted.
+    /// Sends a write twice to the image from which it was planned, and then to a deleted item.
     async fn apply(&self, case: &Case, pk: &str) {
-        let (what, before, after) = (case.what, item(pk, &case.before), item(pk, &case.after));
+        let what = case.what;
+        let before = item(pk, &case.before);
+        let after = item(pk, &case.after);
         self.put(&before).await;
         let image = self.get(&before).await.unwrap();
-        assert_eq!(bytes_of(&image), bytes_of(&before), "{what}: an item comes back as it was put");
+        assert_eq!(bytes_of(&image), bytes_of(&before), "{what}: a read returns the item as it was put");
         let write = case.write(&image);
         let reply = self.send(&write).await;
         assert!(
@@ -100,7 +103,7 @@ impl<'a> Server<'a> {
         self.fails(what, &write, None).await;
     }
 
-    /// A write on an image that a live writer has made in the meantime.
+    /// Sends a write to an image that a live writer has made in the meantime.
     async fn race(&self, case: &Case, image: &Item, raced: &Item) {
         let write = case.write(image);
         let what = format!("{} on {}", case.what, bytes_of(raced));
@@ -113,15 +116,15 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Each kind of write, for each type: exactly the expected image; decided again, nothing to do; sent again, as after a lost
-/// reply, a failed condition; a deleted item stays deleted.
+/// Each kind of write for each type produces exactly the expected image. A new decision finds nothing to do. The same
+/// write again, as after a lost reply, fails its condition. A deleted item stays deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_write_makes_exactly_what_the_plan_implies_and_only_once() {
+async fn every_write_has_exactly_the_planned_effect_and_only_once() {
     every_write(scalars_and_sets()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_write_of_lists_and_maps_makes_exactly_what_the_plan_implies() {
+async fn every_write_of_lists_and_maps_has_exactly_the_planned_effect() {
     every_write(lists_and_maps()).await;
 }
 
@@ -138,16 +141,17 @@ async fn every_write(values: Vec<(Json, Json)>) {
         .await;
 }
 
-/// Whatever became of the item since it was read: the write fails as a condition, or makes of the item what the model says.
-/// It is never an error. With a scalar and a set: the types make no difference to where a condition can fail.
+/// However the item changed since it was read, the write either fails its condition or changes the item as the model
+/// says. It never returns an error. A scalar and a set are enough, because other types do not change where a condition
+/// can fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_race_fails_as_a_condition_or_applies_to_the_item_as_it_is() {
+async fn every_race_fails_its_condition_or_applies_to_the_current_item() {
     let values = scalars_and_sets();
     every_race(&[&values[0], &values[6]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_race_for_a_document_fails_as_a_condition_or_applies() {
+async fn every_race_for_a_document_fails_its_condition_or_applies() {
     every_race(&[&lists_and_maps()[1]]).await;
 }
 
@@ -179,7 +183,7 @@ async fn every_race(values: &[&(Json, Json)]) {
         .await;
 }
 
-/// Values that DynamoDB takes for equal although their texts differ: what the client decides, the server agrees with.
+/// Values that DynamoDB considers equal although their texts differ. The server agrees with the tool's decision.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_compares_as_the_tool_does() {
     equal([
@@ -223,9 +227,10 @@ async fn equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
     }
 }
 
-/// The size limit is one item's failure, for each way in which an item can grow; the item stays as it was.
+/// An item over the size limit is a failure of that item only, in every way in which an item can grow. The item stays
+/// as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_item_that_would_pass_400_kb_is_rejected_and_nothing_else() {
+async fn only_an_item_that_would_exceed_400_kb_is_rejected() {
     let bed = Bed::start();
     let server = Server::new(&bed).await;
     let large = json!({"S": "x".repeat(210 * 1024)});

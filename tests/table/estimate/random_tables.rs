@@ -1,7 +1,7 @@
-//! Random tables with indexes, under random plans: what a dry run predicts is what the run does, item for item, and every
-//! write that a rule forbids is one that the engine rejects.
+//! Random tables with indexes, under random plans. A run does exactly what the dry run predicts for each item, and the
+//! engine rejects every write that a rule forbids.
 //!
-//! `BACKFILL_TEST_SEED` names the first seed, `BACKFILL_TEST_TABLES` how many tables there are.
+//! `BACKFILL_TEST_SEED` sets the first seed, `BACKFILL_TEST_TABLES` the number of tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use super::rules::failures;
 use crate::harness::{Bed, bytes_of, index, key_of};
 use crate::spend::whole_run::{CAPACITY, tool};
 
-/// Few enough that not even all of them, refused, look like a plan that is wrong everywhere.
+/// So few that even if all of them are rejected, the plan does not count as failing everywhere.
 const ITEMS: usize = 90;
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -31,7 +31,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 /// RUNBOOK: "A run does what the dry run predicts, item for item, if nobody writes meanwhile"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_of_random_tables_is_the_run() {
+async fn a_run_over_random_tables_does_what_its_dry_run_predicts() {
     let first = number("BACKFILL_TEST_SEED", 1);
     let mut seen = BTreeMap::<&str, usize>::new();
     let mut rules = BTreeSet::new();
@@ -65,7 +65,8 @@ impl Scene {
         let table = bed.create_indexed_table(&indexes).await;
         bed.load(&table, (0..ITEMS).map(|n| item(&mut rng, n, &indexes)).collect::<Vec<_>>().into_iter()).await;
         let mut found = None;
-        let (mut tries, mut dynamo) = (0, None);
+        let mut tries = 0;
+        let mut dynamo = None;
         while found.is_none() {
             tries += 1;
             let (migration, changes) = plan(&mut rng);
@@ -82,12 +83,13 @@ impl Scene {
             found = (check_plan(&loaded, description).is_ok() && run_changes(&loaded.plan, description).is_ok())
                 .then_some((path, loaded));
         }
-        let ((plan, loaded), (dynamo, description)) = (found.unwrap(), dynamo.unwrap());
+        let (plan, loaded) = found.unwrap();
+        let (dynamo, description) = dynamo.unwrap();
         let before = bed.dump(&table).await;
         Scene { bed, table, plan, loaded, dynamo, description, before }
     }
 
-    /// Holds prediction, dry run, run and engine against each other; gives the number of items of each class.
+    /// Compares prediction, dry run, run and engine. Returns the number of items of each class.
     async fn holds(&self, rules: &mut BTreeSet<String>) -> BTreeMap<&'static str, usize> {
         println!("{}", self.loaded.plan.meaning());
         let changes = run_changes(&self.loaded.plan, &self.description).unwrap();
@@ -122,7 +124,7 @@ impl Scene {
         ] {
             assert_eq!(counts[outcome], items, "{outcome}: {counts:#}");
         }
-        assert_eq!(failures(&self.bed, &self.plan), refused, "the failures are those that were foreseen");
+        assert_eq!(failures(&self.bed, &self.plan), refused, "the failures are exactly the predicted ones");
         let after = self.bed.dump(&self.table).await;
         let changed = |key: &&String| bytes_of(&after[*key]) != bytes_of(&self.before[*key]);
         let changed: BTreeSet<String> = self.before.keys().filter(changed).cloned().collect();
@@ -130,7 +132,7 @@ impl Scene {
         Class::ALL.into_iter().map(|class| (class.name(), of(class).len())).collect()
     }
 
-    /// The engine rejects what a rule forbids, where it knows the rule.
+    /// The engine rejects what a rule forbids, if it knows the rule.
     async fn engine_rejects(&self, changes: &Changes, rules: &mut BTreeSet<String>) {
         for item in self.before.values() {
             let Decision::Refused(write, rule) = changes.decide(item) else { continue };
@@ -145,10 +147,12 @@ impl Scene {
     }
 }
 
-/// A global index whose key is one attribute, maybe one whose key is two, and maybe a local one.
+/// A global index whose key is one attribute, sometimes one whose key is two, and sometimes a local index.
 fn indexes(rng: &mut Rng) -> Vec<IndexSchema> {
     let mut kind = || ["S", "S", "N", "B"][rng.usize(0..4)];
-    let (k1, k2, k3) = (kind(), kind(), kind());
+    let k1 = kind();
+    let k2 = kind();
+    let k3 = kind();
     let mut all = vec![index("by-k1", &[("k1", k1)], Projection::All, false)];
     if rng.bool() {
         all.push(index("by-k2", &[("k2", k2), ("k1", k1)], Projection::KeysOnly, false));
@@ -165,7 +169,8 @@ fn plan(rng: &mut Rng) -> (String, String) {
     let strategy = ["expand-contract", "in-place"][rng.usize(0..2)];
     let existing = ["keep", "overwrite", "skip"][rng.usize(0..3)];
     let change = |rng: &mut Rng| {
-        let (source, target) = (["a", "b", "c", "doc.s"][rng.usize(0..4)], TARGETS[rng.usize(0..TARGETS.len())]);
+        let source = ["a", "b", "c", "doc.s"][rng.usize(0..4)];
+        let target = TARGETS[rng.usize(0..TARGETS.len())];
         match rng.usize(0..6) {
             0 => format!("[[change]]\nset = \"{target}\"\nvalue = {}\n", ["5", "\"text\"", "true"][rng.usize(0..3)]),
             1 => format!("[[change]]\ncopy = \"{source}\"\nto = \"{target}\"\n"),
@@ -198,7 +203,7 @@ fn value(rng: &mut Rng) -> Value {
 fn item(rng: &mut Rng, n: usize, indexes: &[IndexSchema]) -> Item {
     let mut item = Item::new();
     for name in ["a", "b", "c", "new"] {
-        // Two large ones are nearly all that an item holds.
+        // Two large values nearly fill an item.
         let room = item.values().all(|there| !matches!(there, Value::S(text) if text.len() > 100_000));
         let wanted = if name == "new" { 0.1 } else { 0.7 };
         let made = value(rng);
@@ -212,7 +217,7 @@ fn item(rng: &mut Rng, n: usize, indexes: &[IndexSchema]) -> Item {
         2 => drop(item.insert("doc".into(), Value::M(Item::new()))),
         _ => drop(item.insert("doc".into(), Value::M([("s".to_owned(), Value::S("d".into()))].into()))),
     }
-    // What is in an index already is valid there: the engine takes nothing else.
+    // Values in an index must be valid there, because the engine accepts nothing else.
     for key in indexes.iter().flat_map(|index| &index.key).filter(|key| key.name != "pk") {
         let valid = match key.kind.as_str() {
             "S" => Value::S(format!("k{n}")),

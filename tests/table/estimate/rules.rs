@@ -1,5 +1,5 @@
-//! A dry run names the items that DynamoDB's documented rules do not allow to be changed, and the run fails on exactly
-//! those, without sending their writes.
+//! A dry run names the items that DynamoDB's documented rules do not allow to change. The run fails on exactly those
+//! items, without sending their writes.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::harness::{Bed, index};
 use crate::spend::whole_run::tool;
 
-/// Keys of the open failures, by the tool's own list.
+/// Keys of the open failures, as the tool lists them.
 pub(crate) fn failures(bed: &Bed, plan: &std::path::Path) -> BTreeSet<String> {
     let listed =
         bed.command().args(["failures"]).arg(plan).args(["list", "--limit", "1000", "--output", "json"]).output();
@@ -25,7 +25,8 @@ fn keyed(pk: String, attributes: Vec<(&str, Value)>) -> Item {
     item
 }
 
-/// Holds a dry run against the run, over a table of which this many items cannot be changed. No write of theirs is sent.
+/// Compares a dry run with the run over a table in which `refused` items cannot be changed. Their writes are never
+/// sent.
 async fn foreseen(bed: &Bed, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
     let plan = bed.plan(name, table, "", changes);
     let dry = tool(bed, &plan, &["--dry-run"], 0);
@@ -42,10 +43,10 @@ async fn foreseen(bed: &Bed, (name, table): (&str, &str), changes: &str, sound: 
     assert_eq!((is_named("BAD#"), is_named("OK#")), (refused, 0), "{named:?}");
 }
 
-/// An attribute becomes the key of a global index, or the sort key of a local one. Some values cannot be keys: another
-/// type, empty, or too long (2,048 bytes for a partition key, 1,024 for a sort key).
+/// An attribute becomes the key of a global index, or the sort key of a local index. Some values cannot be keys:
+/// another type, an empty value, or a value that is too long (2,048 bytes for a partition key, 1,024 for a sort key).
 #[tokio::test(flavor = "multi_thread")]
-async fn values_that_cannot_be_index_keys_are_foreseen() {
+async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
     let bed = Bed::embedded();
     let text = |bytes: usize| Value::S("y".repeat(bytes));
     let never = [
@@ -81,12 +82,12 @@ async fn values_that_cannot_be_index_keys_are_foreseen() {
     .await;
 }
 
-/// A document that is moved to a deeper place may be nested deeper there than 32 levels.
+/// A document that moves deeper may then be nested deeper than 32 levels.
 #[tokio::test(flavor = "multi_thread")]
-async fn documents_that_would_be_too_deep_are_foreseen() {
+async fn a_dry_run_predicts_documents_that_would_be_too_deep() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
-    // A text inside this many lists.
+    // A text inside this number of lists.
     let nested = |lists: usize| (0..lists).fold(Value::S("x".into()), |value, _| Value::L(vec![value]));
     let inside = |n: usize, lists: usize| {
         let name = if lists > 29 { format!("BAD#{n}") } else { format!("OK#{n}") };

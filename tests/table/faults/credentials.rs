@@ -1,15 +1,16 @@
-//! Credentials that are renewed from outside while a command works, and a clock that makes good ones look bad.
+//! Credentials that are renewed from outside while a command works, and a wrong clock that makes valid credentials
+//! fail.
 
 use super::*;
 
-/// How the tool gets its credentials: from a file that somebody rewrites, or from a command.
+/// Where the tool gets its credentials: from a file that is rewritten, or from a command.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     File,
     Process,
 }
 
-/// Where they come from, and which token DynamoDB takes.
+/// Issues tokens. Exactly one token is valid at a time.
 struct Issuer {
     source: Source,
     home: PathBuf,
@@ -29,7 +30,7 @@ impl Issuer {
         issuer
     }
 
-    /// From now on this token is valid, and no other; the tool is not told.
+    /// Makes this token the only valid one, without notifying the tool.
     fn issue(&self, token: &str) {
         let aws = self.home.join(".aws");
         let (path, text) = match self.source {
@@ -37,14 +38,14 @@ impl Issuer {
                 let keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = S3CRET";
                 (aws.join("credentials"), format!("[ops]\n{keys}\naws_session_token = {token}\n"))
             }
-            // It claims to be valid for long: that it was revoked shows by DynamoDB's answer alone.
+            // It claims to be valid for a long time, so only DynamoDB's answer shows that it was revoked.
             Source::Process => {
                 let json = json!({ "Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "S3CRET",
                                    "SessionToken": token, "Expiration": "2099-01-01T00:00:00Z" });
                 (aws.join("token"), json.to_string())
             }
         };
-        // In one step, as those do that rewrite such files.
+        // Replace the file atomically, as real tools do.
         std::fs::write(self.home.join("next"), text).unwrap();
         std::fs::rename(self.home.join("next"), path).unwrap();
         *self.valid.lock().unwrap() = token.to_owned();
@@ -59,7 +60,7 @@ fn expired() -> Fault {
     reply(400, "ExpiredTokenException", "The security token included in the request is expired")
 }
 
-/// A scene with a flag, whose requests are signed with what `issuer` issues.
+/// A scene with a flag. Its requests are signed with the credentials that `issuer` issues.
 async fn signed(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
     let mut scene = Scene::on(Bed::embedded(), items(240), "", "").await;
     let flags = scene.bed.create_flag_table().await;
@@ -72,15 +73,17 @@ async fn signed(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
     (scene, issuer)
 }
 
-/// Tokens end in the middle of the run, one after the other; each time new ones lie ready. Every call gets there: those to the
-/// table, to the flag and to the lease.
+/// Two tokens expire during the run, and a new one is ready each time. Every kind of call recovers: calls to the table,
+/// to the flag and to the lease.
 #[tokio::test(flavor = "multi_thread")]
-async fn renewed_credentials_are_taken_in_the_middle_of_a_run() {
+async fn renewed_credentials_are_used_during_a_run() {
     for source in [Source::File, Source::Process] {
         let (scene, issuer) = signed(source, "").await;
-        let (writes, rejected, taken) =
-            (AtomicU64::new(0), Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
-        let (seen_rejected, seen_taken) = (Arc::clone(&rejected), Arc::clone(&taken));
+        let writes = AtomicU64::new(0);
+        let rejected = Arc::new(Mutex::new(BTreeSet::new()));
+        let taken = Arc::new(Mutex::new(BTreeSet::new()));
+        let seen_rejected = Arc::clone(&rejected);
+        let seen_taken = Arc::clone(&taken);
         scene.fault(move |request| {
             if request.operation == "UpdateItem" {
                 match writes.fetch_add(1, Ordering::SeqCst) {
@@ -100,22 +103,26 @@ async fn renewed_credentials_are_taken_in_the_middle_of_a_run() {
         tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
         let ran = scene.run().exits(0);
         assert_eq!(counts(&ran.json())["applied"], 240, "{source:?}");
-        let (rejected, taken) = (rejected.lock().unwrap().clone(), taken.lock().unwrap().clone());
+        let rejected = rejected.lock().unwrap().clone();
+        let taken = taken.lock().unwrap().clone();
         for operation in ["UpdateItem", "GetItem"] {
             assert!(rejected.iter().any(|(call, _)| call == operation), "{source:?}: {operation}: {rejected:?}");
             assert!(taken.contains(&(operation.to_owned(), "T2".to_owned())), "{source:?}: {operation}: {taken:?}");
         }
-        scene.mend();
+        scene.remove_faults();
         scene.ends_as(moved).await;
     }
 }
 
-/// The renewed credentials are of another account, where a table of the same name is another table: nothing is written to it.
+/// The renewed credentials belong to another account, where a table of the same name is a different table. The tool
+/// writes nothing to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_are_not_used() {
     let (scene, issuer) = signed(Source::File, "").await;
     tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
-    let (renewed, writes, strayed) = (Arc::clone(&issuer), AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+    let renewed = Arc::clone(&issuer);
+    let writes = AtomicU64::new(0);
+    let strayed = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&strayed);
     scene.fault(move |request| {
         if request.operation == "UpdateItem" && writes.fetch_add(1, Ordering::SeqCst) == 60 {
@@ -127,7 +134,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
                 Fault::Spoil(backfill::internals::local::front::Spoil::With("/Table/TableArn", arn))
             }
-            // To the table, to the flag or to the lease.
+            // A request to the table, the flag or the lease.
             (_, "OTHER") => {
                 seen.fetch_add(1, Ordering::SeqCst);
                 Fault::Pass
@@ -138,17 +145,20 @@ async fn renewed_credentials_of_another_account_are_not_used() {
     let ran = scene.run().exits(6);
     assert_eq!(strayed.load(Ordering::SeqCst), 0, "requests went to another account");
     assert!(ran.stderr.contains("999999999999"), "{}", ran.stderr);
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// A `--back` speaks to the flag alone. It moves no flag of another account; and where it cannot tell which account it was,
-/// because the plan names the whole key and the flag's table was never described, it takes no other credentials.
+/// `--back` only accesses the flag. It moves no flag of another account. If it cannot tell the account, because the
+/// plan names the whole key and the flag's table was never described, it accepts no other credentials.
 #[tokio::test(flavor = "multi_thread")]
-async fn renewed_credentials_of_another_account_move_no_flag() {
-    for (key, says) in [("", "999999999999"), ("key = { id = \"FLAG\" }\n", "nothing tells")] {
+async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
+    for (key, says) in
+        [("", "999999999999"), ("key = { id = \"FLAG\" }\n", "it is unknown whether they belong to the same account")]
+    {
         let (scene, issuer) = signed(Source::File, key).await;
         tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
-        let (renewed, strayed) = (Arc::clone(&issuer), Arc::new(AtomicU64::new(0)));
+        let renewed = Arc::clone(&issuer);
+        let strayed = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&strayed);
         scene.fault(move |request| {
             if request.operation == "PutItem" && renewed.is_valid("T0") {
@@ -171,18 +181,19 @@ async fn renewed_credentials_of_another_account_move_no_flag() {
         assert_eq!(strayed.load(Ordering::SeqCst), 0, "requests went to another account");
         assert!(ran.code != 0 && ran.stderr.contains(says), "{key:?}: {}: {}", ran.code, ran.stderr);
         issuer.issue("T1");
-        scene.mend();
+        scene.remove_faults();
         tool(&scene.bed, &["cutover", scene.plan(), "--back"]).exits(0);
     }
 }
 
-/// Without new ones the run stops, after one attempt to renew them, and says what to do.
+/// Without new credentials, the run stops after one attempt to renew them, and says what to do.
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_nobody_renewed_stop_the_run() {
+async fn expired_credentials_that_are_not_renewed_stop_the_run() {
     let (scene, issuer) = signed(Source::File, "").await;
     tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
     scene.bed.front().reset_tally();
-    let (ended, writes) = (Arc::clone(&issuer), AtomicU64::new(0));
+    let ended = Arc::clone(&issuer);
+    let writes = AtomicU64::new(0);
     scene.fault(move |request| {
         if request.operation == "UpdateItem" && writes.fetch_add(1, Ordering::SeqCst) == 60 {
             *ended.valid.lock().unwrap() = "none".to_owned();
@@ -195,18 +206,18 @@ async fn credentials_that_nobody_renewed_stop_the_run() {
     let written = scene.bed.front().tally().operation("UpdateItem");
     assert!(
         written.injected <= 2 * (written.requests - written.injected).max(64),
-        "each is sent once more: {written:?}"
+        "each write is sent once more: {written:?}"
     );
-    // Each connection, one to the table and one to the flag, has tried once for all that it had in flight.
+    // Each of the two connections, to the table and to the flag, has tried once for all its requests in flight.
     let described = scene.bed.front().tally().operation("DescribeTable");
     assert!((1..=2).contains(&described.injected), "{described:?} of {written:?}");
     issuer.issue("T1");
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// A clock that is wrong is told from credentials that are: by how much, and that it is this host's.
+/// The tool distinguishes a wrong clock from wrong credentials. It says by how much this host's clock is off.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_wrong_is_told_from_bad_credentials() {
+async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
     let scene = Scene::moving(20, QUICK).await;
     let late = "Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z (20260101T002000Z - 5 min.)";
     let early = "Signature not yet current: 20260101T002000Z is still later than 20260101T001000Z";
@@ -225,10 +236,11 @@ async fn a_clock_that_is_wrong_is_told_from_bad_credentials() {
             let refused = tool(&scene.bed, args).exits(3);
             let said = refused.said();
             assert!(said.contains(says) && said.contains("the clock of this host"), "{said}");
-            assert!(said.contains("Set the clock") && !said.contains("Renew the credentials"), "{said}");
+            assert!(said.contains("Set this host's clock") && !said.contains("Renew the credentials"), "{said}");
         }
     }
-    // The clocks agree: the request was signed long before it was sent, as when the machine slept in between. It is sent anew.
+    // The clocks agree, but the request was signed long before it was sent, as if the machine slept in between. It is
+    // signed and sent again.
     let first = first_time();
     scene.fault(move |request| match first(format!("{} {}", request.operation, sort_key(request))) {
         true => reply(400, "InvalidSignatureException", late),

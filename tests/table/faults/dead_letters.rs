@@ -1,4 +1,4 @@
-//! Items that DynamoDB rejects: counted, listed with key and reason, bounded by `max_failures`, and tried again.
+//! Items that DynamoDB rejects: they are counted, listed with key and reason, limited by `max_failures`, and retried.
 
 use super::*;
 
@@ -11,17 +11,17 @@ fn too_large(n: usize) -> Item {
 const FEW: &str = "[limits]\nmax_failures = 5\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
+async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let all = items(100).chain((0..20).map(too_large));
     let scene = Scene::of(all, "", &format!("{MOVE}[scan]\nsegments = 2\npage_limit = 4\n{FEW}")).await;
     let ran = scene.run().exits(6);
     let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
     assert!(stopped.contains("max_failures is 5") && stopped.contains("backfill failures"), "{stopped}");
     let recorded = scene.state().summary().unwrap().open_failures;
-    // A page's failures are recorded together, and each segment may have had a page in work.
+    // The failures of a page are recorded together, and each segment may have had a page in progress.
     assert!((6..=12).contains(&recorded), "{recorded}");
 
-    // The limit may change between restarts. Without the raise it stops again, at the next failure.
+    // The limit may change between restarts. If it stayed, the run would stop again at the next failure.
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     std::fs::write(&scene.plan, text.replace(FEW, "")).unwrap();
     let json = scene.run().exits(4).json();
@@ -33,11 +33,11 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
     let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
     assert_eq!((listed["failures"].as_array().unwrap().len(), &listed["open_failures"]), (20, &json!(20)));
 
-    // Nothing has been mended yet: they fail again.
+    // The items are not fixed yet, so they fail again.
     let again = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
     assert_eq!((&again["counts"]["scanned"], &again["counts"]["rejected"]), (&json!(20), &json!(20)), "{again}");
 
-    // Of the items, some are made smaller, one is deleted, one gets its new attribute by other means.
+    // Make some items smaller, delete one, and write the new attribute of another one directly.
     let mut after: BTreeMap<String, Item> = scene.before.iter().map(|(k, i)| (k.clone(), moved(i))).collect();
     for n in 0..20 {
         let mut small = too_large(n);
@@ -69,16 +69,16 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
     let now = scene.bed.dump(&scene.table).await;
     assert_eq!(now.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     assert!(now.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])));
-    // Nothing is open any more, so the complete run has nothing to report either.
+    // No failure is open any more, so the complete run reports none.
     let json = scene.run().exits(0).json();
     assert_eq!((failed(&json), &json["open_failures"]), (20, &json!(0)), "the counts stay as history");
 }
 
 /// RUNBOOK: "Items that a retry settles no longer count against `max_failures`".
 ///
-/// "Fix the cause and run `backfill failures retry`": what is settled does not count against the limit when it goes on.
+/// Resolved failures leave room for further ones when the run resumes.
 #[tokio::test(flavor = "multi_thread")]
-async fn settled_failures_leave_room_under_the_limit() {
+async fn resolved_failures_leave_room_under_the_limit() {
     let all = items(10).chain((0..11).map(too_large));
     let scene = Scene::of(all, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 1\n{FEW}")).await;
     scene.run().exits(6);
@@ -96,9 +96,10 @@ async fn settled_failures_leave_room_under_the_limit() {
     assert_eq!((&json["run"]["status"], &json["open_failures"]), (&json!("complete"), &json!(5)), "{json}");
 }
 
-/// A lost state file, and a table that is done but for items that cannot be changed: that is no wrong plan.
+/// The state file is lost, and the table is done except for items that cannot be changed. This does not count as a
+/// wrong plan.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_state_file_over_many_failures_gets_to_its_end() {
+async fn a_run_with_a_new_state_file_completes_despite_many_failures() {
     let odd = (0..120).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
     let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
     let scene = Scene::of(odd, "", &plan).await;
@@ -106,9 +107,9 @@ async fn a_new_state_file_over_many_failures_gets_to_its_end() {
     assert_eq!((&json["run"]["status"], failed(&json)), (&json!("complete"), 120));
 }
 
-/// An item whose shape forbids the change fails alone, with the reason and without a request.
+/// An item whose shape forbids the change fails with a reason and without a request. No other item fails.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_of_the_wrong_shape_fails_alone() {
+async fn only_items_of_the_wrong_shape_fail() {
     let odd = (0..3).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
     let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
     let scene = Scene::of(items(20).chain(odd), "", &plan).await;
@@ -119,10 +120,10 @@ async fn an_item_of_the_wrong_shape_fails_alone() {
     assert!(listed.stdout.contains("`doc.new` cannot be set: `doc` is of type S, not M"), "{}", listed.stdout);
 }
 
-/// A second pass in which many items fail once more, and none needs a write, is no plan that fails everywhere: the first
-/// pass got through.
+/// In a second pass, many items fail again and no item needs a write. This does not count as a plan that fails
+/// everywhere, because the first pass succeeded.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_pass_over_many_failures_gets_to_its_end() {
+async fn another_pass_over_many_failures_completes() {
     let odd = (0..120)
         .map(|n| item(&format!("ODD#{n}"), &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
     let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
@@ -133,10 +134,10 @@ async fn another_pass_over_many_failures_gets_to_its_end() {
     assert_eq!((failed(&json), &counts(&json)["already_applied"]), (120, &json!(600)), "{json}");
 }
 
-/// Items with an attribute that is no key of some index: DynamoDB rejects every write to them, whatever it changes. They are
-/// failures with their reason, also after a retry, and all others are done.
+/// Items with an attribute of the wrong type for an index key: DynamoDB rejects every write to them, whatever it
+/// changes. They are failures with their reason, also after a retry. All other items are done.
 #[tokio::test(flavor = "multi_thread")]
-async fn items_that_refuse_every_write_are_failures_and_the_others_are_done() {
+async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
     const WHY: &str =
         "One or more parameter values were invalid: Type mismatch for Index Key kind Expected: S Actual: N";
     let read_only = (0..120).map(|n| item(&format!("READ-ONLY#{n}"), "x", [("old", secret(n))]));
@@ -158,7 +159,7 @@ async fn items_that_refuse_every_write_are_failures_and_the_others_are_done() {
     }
     let read_only = |item: &Item| matches!(&item["pk"], Value::S(pk) if pk.starts_with("READ-ONLY"));
     scene.ends_as(|item| if read_only(item) { item.clone() } else { moved(item) }).await;
-    // Writes that pass by now, one of them without its reply: it is found done, and the report says so.
+    // Writes now succeed, but one reply is lost. The retry finds that item done, and the report says so.
     scene.fault(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,
         _ => Fault::Pass,

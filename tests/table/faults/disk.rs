@@ -1,14 +1,14 @@
-//! "A commit that fails (disk full, I/O error) stops the run: nothing is reported as done that is not durable."
+//! If a commit fails (disk full, I/O error), the run stops. It reports nothing as done that is not durable.
 //!
-//! A file size limit stands in for a full disk: it makes every write beyond it fail.
+//! A file size limit simulates a full disk: every write beyond it fails.
 
 use super::*;
 
-/// Half a megabyte: a new state file takes a fifth of it, some pages fit into the log, and all of them need several times as
-/// much.
+/// Half a megabyte. A new state file takes a fifth of it, and some pages fit into the log, but all pages together need
+/// several times as much.
 const BLOCKS: u32 = 1000;
 
-/// Starts the run where no file may grow beyond so many blocks of 512 bytes.
+/// Starts the run with a limit on the file size, in blocks of 512 bytes.
 fn limited(scene: &Scene, before: &str, blocks: u32) -> Ran {
     let binary = scene.bed.command().get_program().to_owned();
     let mut shell = scene.bed.command();
@@ -25,29 +25,29 @@ fn limited(scene: &Scene, before: &str, blocks: u32) -> Ran {
 /// RUNBOOK: "the run stopped at the last commit".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_fails_stops_the_run() {
-    // Overwriting, so that pre-images make the file grow as well.
+    // The plan overwrites, so pre-images make the file grow as well.
     let more = "[scan]\nsegments = 4\npage_limit = 5\n";
     let scene = Scene::moving_over(400, more).await;
-    // Ignored, the signal that comes with the limit becomes an error like that of a full disk.
+    // If the limit's signal is ignored, the write fails with an error like that of a full disk.
     let ran = limited(&scene, "trap '' XFSZ;", BLOCKS).exits(6);
     let said = ran.said();
     assert!(said.contains("could not be used: while storing progress"), "{said}");
     assert!(said.contains("resumes from the last checkpoint"), "{said}");
-    assert_eq!(ran.stdout, "", "nothing is reported");
+    assert_eq!(ran.json()["type"], "error", "no result is reported");
     let committed = scene.committed_is_true().await;
     assert!((1..400).contains(&committed), "{committed}");
     let written = scene.bed.front().tally().operation("UpdateItem").ok;
-    assert!(written < 400, "it went on writing");
+    assert!(written < 400, "the run continued to write");
 
-    // By default the limit's signal ends the process, as a kill would.
+    // By default, the limit's signal ends the process like a kill.
     let killed = limited(&scene, "", BLOCKS);
     assert_ne!(killed.code, 0, "{killed:?}");
     scene.committed_is_true().await;
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
 impl Scene {
-    /// [`MOVE`] over so many items that hold something else at the target, overwriting it.
+    /// [`MOVE`] over this number of items, overwriting a different value at the target.
     async fn moving_over(count: usize, more: &str) -> Scene {
         let items = items(count).map(|mut item| {
             item.insert("new".into(), secret("x".repeat(300)));

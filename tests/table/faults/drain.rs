@@ -1,5 +1,5 @@
-//! "Drain takes no new items and waits for no permits: it waits only for requests in flight (at most 10 s). It works at
-//! rate 0."
+//! A drain takes no new items and waits for no permits. It waits only for requests in flight, for at most 10 s. It also
+//! works at rate 0.
 
 use std::time::Instant;
 
@@ -13,20 +13,20 @@ use backfill::internals::state::{Begin, Identity, NewRun, RunStatus};
 
 use super::*;
 
-/// Ten seconds, and what a busy machine adds.
+/// Ten seconds, including the delay of a busy machine.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 impl Scene {
-    /// Waits until so many writes were answered.
+    /// Waits until this number of writes was answered.
     async fn until_written(&self, writes: u64) {
         let began = Instant::now();
         while self.bed.front().tally().operation("UpdateItem").ok < writes {
-            assert!(began.elapsed() < Duration::from_secs(30), "the run does not get going");
+            assert!(began.elapsed() < Duration::from_secs(30), "the run does not start");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Signals a run, and asserts that it ends in time, resumably, and with what was complete committed.
+    /// Signals a run, and asserts that it ends in time, can be resumed, and has committed every complete page.
     async fn drains(&self, running: Running, signal: Signal) -> Ran {
         running.signal(signal);
         let signalled = Instant::now();
@@ -35,13 +35,13 @@ impl Scene {
         assert!(ran.said().contains("stopping: waiting at most 10 s for requests in flight"), "{}", ran.said());
         let json = ran.json();
         assert_eq!((&json["run"]["status"], &json["stopped"]), (&json!("stopped"), &json!("it was interrupted")));
-        self.mend();
+        self.remove_faults();
         assert_eq!(counts(&json)["scanned"], self.committed_is_true().await);
         ran
     }
 }
 
-/// The rate is set to 0 in the middle; the run is then asked to stop.
+/// The rate drops to 0 during the run. Then the run is asked to stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_at_rate_zero_ends() {
     let scene = Scene::moving(300, QUICK).await;
@@ -59,7 +59,8 @@ async fn a_drain_at_rate_zero_ends() {
     let budgets = Budgets { table: slow, per_key_range: slow, per_partition_key: slow, indexes: Vec::new() };
     let job = Arc::new(Job::new(plan, Arc::new(changes), tables, description, &budgets));
     let working = {
-        let (job, store) = (Arc::clone(&job), store.clone());
+        let job = Arc::clone(&job);
+        let store = store.clone();
         tokio::spawn(async move { job.work(&store, &session).await })
     };
     scene.until_written(100).await;
@@ -67,7 +68,7 @@ async fn a_drain_at_rate_zero_ends() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(
         !working.is_finished() && job.scopes.table(Access::Write).waiting() > 0,
-        "it waits for permits that never come"
+        "the run waits for permits that never come"
     );
     let written = scene.bed.front().tally().operation("UpdateItem").requests;
 
@@ -77,16 +78,16 @@ async fn a_drain_at_rate_zero_ends() {
     assert!(asked.elapsed() <= Duration::from_secs(3), "{:?}", asked.elapsed());
     assert_eq!((ended.stopped, ended.run.status), (Some(StopReason::Interrupted), RunStatus::Stopped));
     assert_eq!(scene.bed.front().tally().operation("UpdateItem").requests, written, "nothing more was sent");
-    assert!(ended.run.lower_bound, "pages were given up in the middle");
+    assert!(ended.run.lower_bound, "pages were abandoned before they were complete");
     store.close().await.unwrap();
     drop(job);
     assert!(scene.committed_is_true().await > 0, "complete pages are committed");
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
 /// RUNBOOK: "waits up to 10 s for requests in flight, commits, and exits with 130".
 ///
-/// One write a second, so that nearly all of the run waits for permits, and then SIGTERM.
+/// One write a second, so that nearly all of the run waits for permits when SIGTERM arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     let scene =
@@ -96,15 +97,15 @@ async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     scene.until_written(8).await;
     let asked = Instant::now();
     scene.drains(running, Signal::SIGTERM).await;
-    // Eight writes wait, which is eight seconds: nobody waited for them.
+    // Eight writes would take eight seconds. The drain did not wait for them.
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let text = std::fs::read_to_string(&scene.plan).unwrap().replace("write = 1\n", "write = 1000\n");
     std::fs::write(&scene.plan, text).unwrap();
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// The terminal closes, or an SSH session breaks: the run drains as on SIGTERM. Where somebody has it ignore that (`nohup`),
-/// it goes on.
+/// The terminal closes, or an SSH session breaks: the run drains as on SIGTERM. If SIGHUP is ignored (`nohup`), the run
+/// continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_drains_unless_it_is_ignored() {
     let scene = Scene::of(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
@@ -129,9 +130,10 @@ async fn a_hangup_drains_unless_it_is_ignored() {
     }
 }
 
-/// When a terminal closes, its shell and the kernel may each send a SIGHUP. The second one is nobody who insists.
+/// When a terminal closes, the shell and the kernel may each send a SIGHUP. The second one does not mean that the
+/// operator insists.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_hangup_cuts_no_drain_short() {
+async fn a_second_hangup_does_not_cut_a_drain_short() {
     let scene = Scene::of(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
     let running = scene.start();
     scene.until_written(8).await;
@@ -143,10 +145,10 @@ async fn a_second_hangup_cuts_no_drain_short() {
     running.signal(Signal::SIGHUP);
     tokio::time::sleep(Duration::from_millis(50)).await;
     scene.drains(running, Signal::SIGHUP).await;
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// Writes that hang: each attempt ends after five seconds, and is not made again.
+/// Writes that hang: each attempt ends after five seconds without a retry.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
     let scene = Scene::moving(200, QUICK).await;
@@ -159,10 +161,10 @@ async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
     scene.until_written(100).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     scene.drains(running, Signal::SIGINT).await;
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// Scans that hang are not waited for: giving up a read harms nobody.
+/// The drain does not wait for scans that hang, because abandoning a read does no harm.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_scans_hang_ends_on_sigterm() {
     let scene = Scene::moving(200, QUICK).await;
@@ -176,11 +178,11 @@ async fn a_run_whose_scans_hang_ends_on_sigterm() {
     let asked = Instant::now();
     scene.drains(running, Signal::SIGTERM).await;
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// Items of a hot key were set aside, and are written while the next scan hangs: their pages are complete, and are
-/// committed at once, not only when that scan is answered or given up.
+/// Items of a hot key were set aside and are written while the next scan hangs. Their pages are then complete. The run
+/// commits them immediately, and not only when that scan ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     let of_one_key = (0..60).map(|n| item("P", &format!("S#{n:05}"), [("old", secret(n))]));
@@ -201,12 +203,12 @@ async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     }
     let ran = scene.drains(running, Signal::SIGTERM).await;
     assert_eq!(ran.json()["run"]["abandoned_pages"], 0, "{ran:?}");
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// The second signal stops at once, and still loses nothing.
+/// The second signal stops the run immediately, still without losses.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_stops_at_once() {
+async fn a_second_signal_stops_immediately() {
     let scene = Scene::moving(200, QUICK).await;
     scene.fault(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence >= 100 => Fault::Delay(Duration::from_secs(60)),
@@ -221,15 +223,15 @@ async fn a_second_signal_stops_at_once() {
     let ran = tokio::task::block_in_place(|| running.end()).exits(130);
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert!(ran.said().contains("Nothing is lost"), "{}", ran.said());
-    scene.mend();
+    scene.remove_faults();
     scene.committed_is_true().await;
     let status = tool(&scene.bed, &["status", scene.plan()]).exits(0);
     assert!(status.stdout.contains("its process died; `run` resumes it"), "{}", status.stdout);
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// A pre-image is recorded when its write is about to be sent, not when its page is begun: what a drain gives up has
-/// destroyed nothing, and a rollback must find nothing of it.
+/// A pre-image is recorded just before its write is sent, and not when its page begins. A write that a drain abandons
+/// has destroyed nothing, so a rollback must not find a pre-image for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_leaves_no_pre_image_of_a_write_that_was_not_sent() {
     let both = items(200).map(|mut item| {

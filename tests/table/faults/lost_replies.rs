@@ -1,4 +1,4 @@
-//! The write was applied, and its reply never came. For every kind of change.
+//! The server applies the write, but its reply is lost. Covers every kind of change.
 
 use super::*;
 
@@ -153,7 +153,7 @@ const KINDS: &[Kind] = &[
 
 const ITEMS: usize = 30;
 
-/// Items whose first replies are lost, and how many of them in a row.
+/// How many replies in a row are lost for an item, starting with the first.
 fn lost_replies(n: usize) -> usize {
     match n % 4 {
         0 => 0,
@@ -176,7 +176,7 @@ fn with_key(n: usize, attributes: Attributes) -> Item {
     item
 }
 
-/// "A lost response (the write applied, the reply never came) ends as `AlreadyApplied`, for every kind of change."
+/// A write that was applied but whose reply was lost ends as `AlreadyApplied`, for every kind of change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_moves() {
     for kind in KINDS.iter().filter(|kind| kind.name.starts_with("move")) {
@@ -184,9 +184,9 @@ async fn a_lost_reply_ends_as_already_applied_for_moves() {
     }
 }
 
-/// The same, for every other kind.
+/// The same for every other kind of change.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_reply_ends_as_already_applied_for_all_else() {
+async fn a_lost_reply_ends_as_already_applied_for_other_changes() {
     for kind in KINDS.iter().filter(|kind| !kind.name.starts_with("move")) {
         check(kind).await;
     }
@@ -213,7 +213,7 @@ async fn check(kind: &Kind) {
     assert_eq!(counted["scanned"], ITEMS, "{}", kind.name);
     assert_eq!(counted["already_applied"], unclear, "{}: {counted}", kind.name);
     assert_eq!(counted["applied"], ITEMS - unclear, "{}: {counted}", kind.name);
-    assert_eq!(json["run"]["lower_bound"], true, "{}: some that were applied count as found so", kind.name);
+    assert_eq!(json["run"]["lower_bound"], true, "{}: some applied writes count as already applied", kind.name);
     let tally = scene.bed.front().tally().operation("UpdateItem");
     let dropped: usize = (0..ITEMS).map(lost_replies).sum();
     assert_eq!((tally.dropped, tally.requests), (dropped as u64, (ITEMS + dropped) as u64), "{}", kind.name);
@@ -223,11 +223,11 @@ async fn check(kind: &Kind) {
         let after = with_key(n, (kind.after)(n));
         assert_eq!(bytes_of(&now[&key_of(&after).to_text()]), bytes_of(&after), "{}", kind.name);
     }
-    holds_pre_images(&scene, kind).await;
+    check_pre_images_of(&scene, kind).await;
 }
 
-/// Each pre-image is recorded once, and none counts as refused, because the writes were applied.
-async fn holds_pre_images(scene: &Scene, kind: &Kind) {
+/// Checks that each pre-image is recorded once. None counts as rejected, because the writes were applied.
+async fn check_pre_images_of(scene: &Scene, kind: &Kind) {
     let summary = scene.state().summary().unwrap();
     assert_eq!(summary.pre_images, (ITEMS * kind.pre_images.len()) as u64, "{}", kind.name);
     let store = backfill::internals::state::open(&scene.state_path(), &summary.identity, || "now".to_owned()).unwrap();

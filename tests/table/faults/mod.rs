@@ -1,7 +1,8 @@
-//! Faults, against the real binary: lost replies, throttles, hangs, credentials that expire, plans that fail everywhere,
-//! a disk that is full, replies that nobody can use. Whatever happens, the run ends as it says it does, and the next one gets to the right end.
+//! Faults against the real binary: lost replies, throttles, hangs, expired credentials, plans that fail everywhere, a
+//! full disk, unusable replies. The run always ends as it reports, and the next run reaches the correct result.
 //!
-//! Every attribute value that is not a key carries a mark that no output may show, and every run logs all it can.
+//! Every attribute value except keys contains a mark that no output may show, and every run logs at the most verbose
+//! level.
 
 mod credentials;
 mod dead_letters;
@@ -32,16 +33,16 @@ use backfill::internals::state::{Cursor, ListQuery, SegmentStatus};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value as Json, json};
 
-/// Retries that do not slow a test down.
+/// Retry settings that do not slow a test down.
 const QUICK: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n";
 
-/// Four segments of small pages: several pages in each, so that there is something to commit and something to lose.
+/// Four segments with several small pages each, so that a run has pages to commit and pages to lose.
 const SMALL_PAGES: &str = "[scan]\nsegments = 4\npage_limit = 10\n";
 
 /// The plan of most scenarios: `old` becomes `new`.
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Items that all need a write by [`MOVE`].
+/// Items that all need a write under [`MOVE`].
 fn items(count: usize) -> impl Iterator<Item = Item> {
     (0..count).map(|n| {
         item(
@@ -52,7 +53,7 @@ fn items(count: usize) -> impl Iterator<Item = Item> {
     })
 }
 
-/// An item of [`items`] as [`MOVE`] leaves it.
+/// An item of [`items`] after [`MOVE`].
 fn moved(item: &Item) -> Item {
     let mut item = item.clone();
     item.insert("new".into(), item["old"].clone());
@@ -80,7 +81,7 @@ impl Scene {
         Scene { bed, table, before, plan }
     }
 
-    /// [`MOVE`] over so many items, in small pages; `more` is appended to the plan.
+    /// [`MOVE`] over this number of items, in small pages. `more` is appended to the plan.
     async fn moving(count: usize, more: &str) -> Scene {
         Scene::of(items(count), "", &format!("{MOVE}{SMALL_PAGES}{more}")).await
     }
@@ -93,7 +94,7 @@ impl Scene {
         self.bed.front().set_faults(Some(Arc::new(rule) as FaultRule));
     }
 
-    fn mend(&self) {
+    fn remove_faults(&self) {
         self.bed.front().set_faults(None);
     }
 
@@ -115,7 +116,7 @@ impl Scene {
         self.bed.dir().join(".backfill/faults.db")
     }
 
-    /// Asserts that every item is as `after` makes it of the item before, byte for byte, and that there is no other.
+    /// Asserts that every item equals `after` of its earlier image, byte for byte, and that there is no other item.
     async fn ends_as(&self, after: impl Fn(&Item) -> Item) {
         let now = self.bed.dump(&self.table).await;
         assert_eq!(now.len(), self.before.len());
@@ -124,10 +125,10 @@ impl Scene {
         }
     }
 
-    /// Resumes without the fault, and asserts that the run is then complete, has counted every item once, and that the
-    /// table is right.
-    async fn resumes_to_the_right_end(&self) -> Json {
-        self.mend();
+    /// Resumes without the fault, and asserts that the run completes, has counted every item once, and leaves the table
+    /// correct.
+    async fn resumes_correctly(&self) -> Json {
+        self.remove_faults();
         let ran = self.run().exits(0);
         assert!(ran.said().contains("resumes run 1"), "{}", ran.said());
         let json = ran.json();
@@ -138,8 +139,8 @@ impl Scene {
         json
     }
 
-    /// Asserts that everything that is committed is true: the items before each segment's start key are as the plan
-    /// implies, exactly those are counted, and no failure is recorded. Returns the number of these items.
+    /// Asserts that everything committed is true: the items before each segment's start key are as the plan wants them,
+    /// the counts cover exactly those items, and no failure is recorded. Returns the number of these items.
     async fn committed_is_true(&self) -> u64 {
         let state = self.state();
         let summary = state.summary().unwrap();
@@ -166,7 +167,8 @@ impl Scene {
 
     /// Every item of a segment, in the order of the scan.
     async fn segment(&self, segment: u32, total: u32) -> Vec<Item> {
-        let (mut items, mut start) = (Vec::new(), None);
+        let mut items = Vec::new();
+        let mut start = None;
         loop {
             let scan = self.bed.client().scan().table_name(&self.table).limit(1000).consistent_read(true);
             let scan = scan.segment(segment.try_into().unwrap()).total_segments(total.try_into().unwrap());
@@ -179,11 +181,13 @@ impl Scene {
         }
     }
 
-    /// Sends something past the layer in front, from within a fault rule: it blocks until that is done.
+    /// Deletes an item directly on the server, from within a fault rule. The call blocks until that is done.
     fn behind(&self) -> impl Fn(HashMap<String, AttributeValue>) + Send + Sync + 'static {
-        let (endpoint, table) = (self.bed.local().unwrap().engine().endpoint(), self.table.clone());
+        let endpoint = self.bed.local().unwrap().engine().endpoint();
+        let table = self.table.clone();
         move |key| {
-            let (endpoint, table) = (endpoint.clone(), table.clone());
+            let endpoint = endpoint.clone();
+            let table = table.clone();
             let delete = move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime
@@ -202,7 +206,7 @@ fn sort_key(request: &RequestInfo) -> String {
     request.body()["Key"]["sk"]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-/// True the first time that it is asked about a text.
+/// Returns true the first time that it sees a text.
 fn first_time() -> impl Fn(String) -> bool + Send + Sync {
     let seen = Mutex::new(BTreeSet::new());
     move |text| seen.lock().unwrap().insert(text)
@@ -220,7 +224,7 @@ fn failed(json: &Json) -> u64 {
     counts(json)["conflict"].as_u64().unwrap() + counts(json)["rejected"].as_u64().unwrap()
 }
 
-/// The state file's summary and its open failures.
+/// The number of failures in the state file, open or not.
 fn stored_failures(state: &StateFile) -> usize {
     state.failures(ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX }).unwrap().len()
 }

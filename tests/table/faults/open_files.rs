@@ -1,13 +1,13 @@
-//! A process may open few files: the tool raises the limit where it may, and else keeps within it.
+//! A process may only open few files. The tool raises the limit if it may, and stays below it otherwise.
 
 use super::*;
 
-/// A run of many writes at a time, started by a shell that sets this limit first.
+/// A run with many concurrent writes, started by a shell that sets this limit first.
 async fn with_limit(ulimit: &str) -> Ran {
     let scene =
         Scene::of(items(400), "", &format!("{MOVE}{QUICK}[scan]\nsegments = 16\n[capacity]\nwrite = 20000\n")).await;
     scene.fault(|request| match request.operation.as_str() {
-        // Slow enough for many to be in flight.
+        // Slow enough that many requests are in flight.
         "UpdateItem" => Fault::Delay(Duration::from_millis(100)),
         _ => Fault::Pass,
     });

@@ -1,7 +1,8 @@
-//! Replies that nobody can use: empty, cut, of a proxy, with a wrong checksum, or without a part that must be there. They
-//! are no success, no end of a segment and no failure of an item: they are asked for again, up to a bound, counted and named.
+//! Unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. They do not
+//! count as a success, as the end of a segment or as a failure of an item. The tool retries them up to a limit, counts
+//! them and names them.
 //!
-//! These run on the server that `BACKFILL_TEST_ENDPOINT` names as well.
+//! These tests also run on the server named by `BACKFILL_TEST_ENDPOINT`.
 
 use super::*;
 use backfill::internals::local::Spoil;
@@ -9,7 +10,7 @@ use backfill::internals::local::Spoil;
 const COMMON: [Spoil; 6] =
     [Spoil::NoBody, Spoil::Body("{}"), Spoil::Body("null"), Spoil::Html, Spoil::Cut, Spoil::WrongChecksum];
 
-/// What happens to the replies of an operation.
+/// The ways to spoil a reply of an operation.
 fn spoils(operation: &str) -> Vec<Spoil> {
     let own: &[Spoil] = match operation {
         "DescribeTable" => &[
@@ -40,7 +41,7 @@ fn spoils(operation: &str) -> Vec<Spoil> {
 const OPERATIONS: [&str; 7] =
     ["DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "Scan", "GetItem", "PutItem", "UpdateItem"];
 
-/// Spoils three of four replies of each operation, in every way that there is for it, and then no more.
+/// Spoils three of four replies of each operation until each way was used once.
 fn spoiling() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
     let left: Mutex<HashMap<String, (usize, usize)>> = Mutex::default();
     move |request| {
@@ -55,7 +56,7 @@ fn spoiling() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
 
 const FLAG: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// A scene with a flag, where writers write both.
+/// A scene with a flag and dual writers.
 async fn with_flag(more: &str) -> Scene {
     let mut scene = Scene::on(Bed::start(), items(90), "", "").await;
     let flags = scene.bed.create_flag_table().await;
@@ -74,10 +75,10 @@ impl Scene {
     }
 }
 
-/// Each part that must be there, taken from a reply of each operation that the tool sends: to the table, to the flag and to
-/// the lease.
+/// Removes each required part from a reply of each operation that the tool sends: to the table, to the flag and to the
+/// lease.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_reply_that_cannot_be_used_is_asked_for_again() {
+async fn each_unusable_reply_is_retried() {
     let scene = with_flag("").await;
     scene.fault(spoiling());
     scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
@@ -100,12 +101,12 @@ async fn each_reply_that_cannot_be_used_is_asked_for_again() {
         }
     }
     for operation in OPERATIONS {
-        assert_eq!(scene.spoiled(operation), spoils(operation).len(), "{operation} met not all of them");
+        assert_eq!(scene.spoiled(operation), spoils(operation).len(), "not every way to spoil {operation} was used");
     }
     scene.ends_as(moved).await;
 }
 
-/// "`verify --all` with `{}` for every Scan": it compares nothing, and proves nothing.
+/// `verify --all` with `{}` for every Scan compares nothing and proves nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_that_reads_nothing_proves_nothing() {
     let scene = with_flag("").await;
@@ -123,15 +124,15 @@ async fn a_verification_that_reads_nothing_proves_nothing() {
         }
         assert!(ran.said().contains("the reply to Scan could not be used"), "{what}: {}", ran.said());
     }
-    scene.mend();
+    scene.remove_faults();
     scene.command(&["cutover", "--to", "read-new", "--yes"]).exits(3);
     scene.command(&["verify", "--all"]).exits(0);
     scene.command(&["cutover", "--to", "read-new", "--yes"]).exits(0);
 }
 
-/// A segment ends where a good reply says so. What is answered by nothing is not done.
+/// A segment ends only if a valid reply says so. A request with an empty answer is not done.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_answered_by_an_empty_object_is_not_done() {
+async fn a_request_answered_by_an_empty_object_is_not_done() {
     const GIVES_UP: &str = "[retry]\nbase = \"2ms\"\ncap = \"20ms\"\ngive_up_after = \"300ms\"\n";
     for operation in ["Scan", "UpdateItem"] {
         let plan = format!("{MOVE}{SMALL_PAGES}{GIVES_UP}");
@@ -146,18 +147,18 @@ async fn what_is_answered_by_an_empty_object_is_not_done() {
         let stopped = json["stopped"].as_str().unwrap();
         assert!(stopped.contains(&format!("the reply to {operation} could not be used")), "{stopped}");
         assert!(stopped.contains("give_up_after"), "{stopped}");
-        scene.mend();
+        scene.remove_faults();
         assert_eq!(counts(&json)["scanned"], scene.committed_is_true().await, "{operation}");
         let after = scene.bed.dump(&scene.table).await;
         let written = after.values().filter(|item| item.contains_key("new")).count() as u64;
         assert!(counts(&json)["applied"].as_u64().unwrap() <= written, "{operation}");
-        scene.resumes_to_the_right_end().await;
+        scene.resumes_correctly().await;
     }
 }
 
-/// Some engines never say what a request consumed.
+/// Some engines never report consumed capacity.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_never_states_capacity_is_served() {
+async fn an_engine_that_never_reports_capacity_is_supported() {
     let scene = with_flag("").await;
     scene.fault(|_| Fault::Spoil(Spoil::Without("/ConsumedCapacity")));
     scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);

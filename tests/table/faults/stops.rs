@@ -1,11 +1,11 @@
-//! Errors of the whole: they stop the run, resumably, and nothing is committed past them.
+//! Errors that affect every item: they stop the run, which can be resumed, and nothing after them is committed.
 
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 use backfill::internals::local::{Front, FrontOptions};
 
-/// From this write on, so many of which are let through, the rule answers.
+/// A rule that lets this number of writes pass, and then injects the fault into these operations.
 fn after_writes(
     writes: u64,
     on: &'static [&'static str],
@@ -35,16 +35,16 @@ async fn credentials(fault: Fault, on: &'static [&'static str], says: &[&str]) {
     }
     assert!(!stopped.contains(".."), "{stopped}");
     assert_eq!(json["run"]["status"], "stopped");
-    scene.mend();
+    scene.remove_faults();
     let committed = scene.committed_is_true().await;
-    assert_eq!(counts(&json)["scanned"], committed, "what it reports is what is committed");
+    assert_eq!(counts(&json)["scanned"], committed, "the report matches what is committed");
     assert!(committed <= 100, "committed {committed}");
-    assert!(committed > 0, "what was complete before the error is kept");
+    assert!(committed > 0, "pages that were complete before the error are kept");
     let applied = scene.bed.dump(&scene.table).await.values().filter(|i| i.contains_key("new")).count();
     assert!(applied <= 101, "{applied} items were written");
     let status = tool(&scene.bed, &["status", scene.plan()]).exits(0);
     assert!(status.stdout.contains("stopped") && status.stdout.contains(says[0]), "{}", status.stdout);
-    let end = scene.resumes_to_the_right_end().await;
+    let end = scene.resumes_correctly().await;
     assert_eq!(end["run"]["sessions"], 2);
 }
 
@@ -57,7 +57,7 @@ async fn a_token_that_expires_after_a_third_stops_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_withdrawn_after_a_third_stops_the_run() {
+async fn a_key_that_is_revoked_after_a_third_stops_the_run() {
     let fault = reply(400, "UnrecognizedClientException", "The security token included in the request is invalid.");
     credentials(
         fault,
@@ -68,7 +68,7 @@ async fn a_key_that_is_withdrawn_after_a_third_stops_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_permission_that_is_withdrawn_after_a_third_stops_the_run() {
+async fn a_permission_that_is_revoked_after_a_third_stops_the_run() {
     let message = "User: arn:aws:iam::123456789012:user/ops is not authorized to perform: dynamodb:UpdateItem on resource: \
                    arn:aws:dynamodb:us-east-1:000000000000:table/t";
     let fault = reply(400, "AccessDeniedException", message);
@@ -76,7 +76,7 @@ async fn a_permission_that_is_withdrawn_after_a_third_stops_the_run() {
         .await;
 }
 
-/// An error of the table or the plan, from the first item on: nothing at all is committed.
+/// An error of the table or the plan, from the first item on. Nothing is committed.
 async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
     let scene = Scene::moving(300, QUICK).await;
     scene.fault(after_writes(0, on, fault));
@@ -92,13 +92,13 @@ async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
     assert_eq!((totals.pages, totals.counts.scanned), (0, 0), "nothing may be committed");
     assert_eq!(stored_failures(&scene.state()), 0, "no failure may be recorded");
     assert_eq!(counts(&json)["scanned"], 0);
-    scene.mend();
+    scene.remove_faults();
     scene.ends_as(Item::clone).await;
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expression_that_is_rejected_stops_the_run_at_once() {
+async fn a_rejected_expression_stops_the_run_immediately() {
     let fault = reply(400, "ValidationException", "Invalid UpdateExpression: Syntax error; token: \"S3CRET-7\"");
     table_wide(&["UpdateItem"], fault, &["Invalid UpdateExpression: Syntax error", "check the plan's changes"]).await;
 }
@@ -109,9 +109,10 @@ async fn a_hundred_items_that_all_fail_stop_the_run() {
     table_wide(&["UpdateItem"], fault, &["all of the first 1", "Something new that nobody knows"]).await;
 }
 
-/// What is given up with a wrong plan has destroyed nothing: a rollback must find no pre-image of it.
+/// Writes that were abandoned because the plan is wrong have destroyed nothing. A rollback must not find pre-images for
+/// them.
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_writes_leave_no_valid_pre_image() {
+async fn rejected_writes_leave_no_valid_pre_image() {
     let plan = format!("[[change]]\nremove = \"old\"\n{SMALL_PAGES}{QUICK}");
     let scene = Scene::of(items(300), "strategy = \"in-place\"", &plan).await;
     let refusal = reply(400, "ValidationException", "Something new that nobody knows");
@@ -133,12 +134,12 @@ async fn a_scan_that_is_not_allowed_stops_the_run() {
     let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
     assert!(stopped.contains("dynamodb:Scan") && stopped.contains("Grant the permission"), "{stopped}");
     assert_eq!(scene.state().summary().unwrap().current.unwrap().totals.pages, 0);
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// A table of which only a handful of items all fail, legitimately, is finished, and they are listed.
+/// A table whose few items all fail for a valid reason is finished, and the items are listed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handful_of_items_that_all_fail_is_no_error_of_the_whole() {
+async fn a_table_whose_few_items_all_fail_is_finished() {
     let filler = "x".repeat(250 * 1024);
     let large = (0..5).map(|n| item("P", &format!("S#{n}"), [("old", Value::S(format!("{}-{filler}", tool::SECRET)))]));
     let scene = Scene::of(large, "", &format!("{MOVE}{SMALL_PAGES}")).await;
@@ -153,9 +154,9 @@ async fn a_handful_of_items_that_all_fail_is_no_error_of_the_whole() {
     }
 }
 
-/// An endpoint that stops answering for longer than `[retry] give_up_after`: nobody listens there any more.
+/// An endpoint stops answering for longer than `[retry] give_up_after`, because nothing listens there any more.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_is_gone_is_given_up() {
+async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
     let scene = Scene::moving(300, "").await;
     let upstream = scene.bed.local().unwrap().engine().endpoint();
     let front = Front::start(FrontOptions { upstream: upstream.clone(), ..FrontOptions::default() }).unwrap();
@@ -176,19 +177,21 @@ async fn an_endpoint_that_is_gone_is_given_up() {
     assert!(stopped.contains("[retry] give_up_after") && stopped.contains("connection"), "{stopped}");
     assert!(stopped.contains("2 s"), "{stopped}");
     assert!(scene.committed_is_true().await > 0);
-    // Nobody there at the start: refused before anything is begun.
+    // If nothing listens at the start, the tool refuses before it begins.
     let refused = scene.run().exits(3);
-    assert!(refused.said().contains("Nothing was done") && refused.stdout.is_empty(), "{refused:?}");
+    assert!(refused.said().contains("Nothing was done"), "{refused:?}");
+    assert_eq!(refused.json()["type"], "error", "{refused:?}");
     let _front = Front::start(FrontOptions { port, upstream, ..FrontOptions::default() }).unwrap();
-    scene.resumes_to_the_right_end().await;
+    scene.resumes_correctly().await;
 }
 
-/// The same for an endpoint that answers nothing but errors, and for one that resets every connection.
+/// The same for an endpoint that answers only with errors, and for one that resets every connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_only_fails_is_given_up() {
+async fn the_run_gives_up_on_an_endpoint_that_only_fails() {
     for fault in [reply(500, "InternalServerError", "S3CRET"), Fault::Reset] {
         let scene = Scene::moving(120, "[retry]\nbase = \"5ms\"\ncap = \"100ms\"\ngive_up_after = \"1s\"\n").await;
-        let (broken, writes) = (AtomicBool::new(false), AtomicU64::new(0));
+        let broken = AtomicBool::new(false);
+        let writes = AtomicU64::new(0);
         scene.fault(move |request| {
             let writes = if request.operation == "UpdateItem" { writes.fetch_add(1, Ordering::SeqCst) } else { 0 };
             if writes > 50 {
@@ -198,8 +201,8 @@ async fn an_endpoint_that_only_fails_is_given_up() {
         });
         let ran = scene.run().exits(6);
         assert!(ran.json()["stopped"].as_str().unwrap().contains("give_up_after"), "{ran:?}");
-        scene.mend();
+        scene.remove_faults();
         scene.committed_is_true().await;
-        scene.resumes_to_the_right_end().await;
+        scene.resumes_correctly().await;
     }
 }

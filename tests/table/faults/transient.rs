@@ -1,8 +1,8 @@
-//! Throttles, server errors, resets and hangs: retried, and never a failure of an item.
+//! Throttles, server errors, resets and hangs are retried. They never make an item fail.
 
 use super::*;
 
-/// Every error that says "later": name, status, and how it spells its throttling reasons, if it has any.
+/// Every error that asks for a later retry: its name, its status, and the spelling of its throttling reasons, if any.
 const LATER: [(&str, u16, Option<&str>); 13] = [
     ("ProvisionedThroughputExceededException", 400, None),
     ("ProvisionedThroughputExceededException", 400, Some("ThrottlingReasons")),
@@ -30,17 +30,19 @@ fn later(which: usize) -> Fault {
     Fault::Reply { status, error: error.into(), message, extra }
 }
 
-/// Each of them, on each operation that a run sends: as the first answer to each request of a kind.
+/// Injects each of these errors into each operation of a run, always as the first answer to a request.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_error_that_says_later_is_retried() {
+async fn each_retryable_error_is_retried() {
     let scene = Scene::moving(120, QUICK).await;
-    let (first, delete) = (first_time(), scene.behind());
+    let first = first_time();
+    let delete = scene.behind();
     scene.fault(move |request| {
-        let (operation, n) = (request.operation.as_str(), request.operation_sequence as usize);
+        let operation = request.operation.as_str();
+        let n = request.operation_sequence as usize;
         let sort_key = sort_key(request);
         let fresh = first(format!("{operation} {} {}", request.body()["ExclusiveStartKey"], request.body()["Key"]));
         if operation == "UpdateItem" && fresh && sort_key.ends_with('7') {
-            // Gone before its write: the condition fails without an image, and a GetItem has to decide.
+            // Deleted just before its write: the condition fails without an image, and the tool has to send a GetItem.
             delete(crate::harness::to_sdk(
                 key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
             ));
@@ -64,9 +66,9 @@ async fn each_error_that_says_later_is_retried() {
     }
 }
 
-/// All kinds of trouble at random, on every request: the run ends right, no item fails, and no page is lost.
+/// Random faults on every request: the run ends correctly, no item fails, and no page is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn random_trouble_loses_nothing() {
+async fn random_faults_lose_nothing() {
     for seed in [3, 20] {
         let scene = Scene::moving(400, QUICK).await;
         let rng = Mutex::new(fastrand::Rng::with_seed(seed));
@@ -85,14 +87,14 @@ async fn random_trouble_loses_nothing() {
         let done = counted["applied"].as_u64().unwrap() + counted["already_applied"].as_u64().unwrap();
         assert_eq!((counted["scanned"].as_u64(), done), (Some(400), 400), "seed {seed}: {counted}");
         assert_eq!(stored_failures(&scene.state()), 0);
-        scene.mend();
+        scene.remove_faults();
         assert_eq!(scene.committed_is_true().await, 400);
         scene.ends_as(moved).await;
     }
 }
 
-/// Requests that are answered later than an attempt may take (5 s), on each operation. The writes among them are applied
-/// all the same, after the retry.
+/// On each operation, some requests are answered after the timeout of an attempt (5 s). The writes among them are done
+/// in the end, after the retry.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     let scene = Scene::moving(60, QUICK).await;
@@ -129,9 +131,10 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     }
 }
 
-/// The first reply of each question at the start hangs for longer than an attempt may take (5 s): the question is asked again.
+/// The first reply to each request at the start hangs for longer than an attempt may take (5 s). The request is
+/// repeated.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_reply_that_hangs_is_asked_for_again() {
+async fn a_first_reply_that_hangs_is_retried() {
     let scene = Scene::moving(20, QUICK).await;
     let first = first_time();
     scene.fault(move |request| match request.operation.as_str() {

@@ -1,8 +1,8 @@
-//! Values at the edges of what DynamoDB keeps: numbers of 38 digits, and items near 400 KB.
+//! Values at DynamoDB's limits: numbers of 38 digits, and items near 400 KB.
 
 use super::*;
 
-/// Numbers as people write them: 38 digits, exponents, zeros at either end, signs.
+/// Numbers in various notations: 38 digits, exponents, leading and trailing zeros, signs.
 const NUMBERS: [&str; 20] = [
     "110111111111111110000000000000000000000",
     "1.23e+40",
@@ -29,10 +29,10 @@ const NUMBERS: [&str; 20] = [
 const INTO_A_MAP: &str = "[[change]]\nmove = \"amount\"\nto = \"money.amount\"\n\
      [[change]]\nmove = \"amounts\"\nto = \"money.all\"\n[[change]]\nmove = \"doc\"\nto = \"money.doc\"\n";
 
-/// Whether DynamoDB copies the value or the tool carries it, because its parent map has to be made: every number is what it
-/// was, to the letter.
+/// Every number keeps its exact text, whether DynamoDB copies the value or the tool carries it because it must create
+/// the parent map.
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_are_moved_to_the_letter() {
+async fn numbers_keep_their_exact_text() {
     let number = |text: &str| Value::N(text.parse().unwrap());
     let with_number = |(n, text): (usize, &str)| {
         let doc = Value::L(vec![number(text), Value::M([("d".to_owned(), number(text))].into())]);
@@ -70,7 +70,7 @@ async fn numbers_are_moved_to_the_letter() {
     }
 }
 
-/// An item that cannot hold its value twice stays as it is, and is listed with the strategy that it fits under.
+/// An item that has no room for its value twice stays as it is. The list names the strategy with which it fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_cannot_hold_a_value_twice_fits_in_place() {
     let large = |kb: usize| item("LARGE", &format!("{kb:03}"), [("old", secret("x".repeat(kb * 1024)))]);

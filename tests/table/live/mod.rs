@@ -1,10 +1,10 @@
-//! Live writers against the real binary, and the oracle that their log is held against.
+//! Live writers against the real binary, and the oracle that checks their log.
 //!
-//! [`play`] runs a plan over a table while writers update, delete, insert and replace items in it, and then checks what
-//! became of every item ([`oracle`]). Each item belongs to one writer, every operation returns the item as it was before
-//! it, and every value is written once only: so the log of an item is its whole history, and nothing is left to chance
-//! in judging it. A layer in front of the server holds some of the tool's writes back and tells the item's writer, who
-//! then writes first: races are made, not waited for.
+//! [`play`] runs a plan over a table while writers update, delete, insert and replace items. Then it checks every item
+//! against the [`oracle`]. The check is exact: each item belongs to one writer, every operation returns the item as it
+//! was before, and no value is written twice, so the log of an item is its complete history. Races are forced and not
+//! left to chance: a layer in front of the server delays some of the tool's writes and notifies the item's writer,
+//! which then writes first.
 #![expect(unreachable_pub, reason = "two test binaries share this module")]
 
 mod oracle;
@@ -35,12 +35,12 @@ const OLD: &str = "old";
 /// The attribute that the plan sets to [`marker`] on every item.
 const MARKER: &str = "marker";
 
-/// Where the plan moves [`OLD`] to.
+/// The target to which the plan moves [`OLD`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// `new`: DynamoDB copies the value.
     Top,
-    /// `doc.new`, where many items have no `doc`: the value travels through the tool.
+    /// `doc.new`. Many items have no `doc`, so the value travels through the tool.
     Nested,
 }
 
@@ -62,23 +62,23 @@ pub struct Scenario {
     /// Whether lists and maps are among the values that writers write.
     pub documents: bool,
     pub seed: u64,
-    /// Items at the start; a fifth of them belongs to no writer.
+    /// Items at the start. A fifth of them belong to no writer.
     pub items: u32,
     pub writers: u32,
-    /// Write budget of the tool: how long the writers have.
+    /// Write budget of the tool. It determines how long the run takes, and so how long the writers work.
     pub write_rate: u32,
 }
 
-/// What was seen, over one or more scenarios.
+/// The counts of one or more scenarios.
 #[derive(Debug, Default)]
 pub struct Figures {
     /// Operations of live writers.
     pub operations: BTreeMap<Kind, u64>,
-    /// The tool's writes that were seen, by the live operation that came before them on the item.
+    /// The tool's observed writes, by the last live operation on the item before them.
     pub transitions: BTreeMap<Kind, u64>,
-    /// The tool's writes that were seen on items that no writer had touched before.
+    /// The tool's observed writes on items that no writer had touched before.
     pub first_transitions: u64,
-    /// The tool's writes that met an item that had changed.
+    /// The tool's writes that failed because the item had changed.
     pub races: u64,
     /// Writes that the tool sent while the writers were at work.
     pub sent: u64,
@@ -89,7 +89,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Adds another scenario's.
+    /// Adds the figures of another scenario.
     pub fn add(&mut self, other: Figures) {
         for (mine, theirs) in [(&mut self.operations, other.operations), (&mut self.transitions, other.transitions)] {
             for (kind, n) in theirs {
@@ -103,12 +103,12 @@ impl Figures {
         self.pre_images += other.pre_images;
     }
 
-    /// Says them on stderr.
+    /// Prints the figures to stderr.
     pub fn tell(&self, of: &str) {
         let total: u64 = self.operations.values().sum();
         let seen = self.transitions.values().sum::<u64>() + self.first_transitions;
         let mut text = format!(
-            "{of}: {total} live operations; {} writes of the tool, {} of them met a changed item; {seen} changes by the \
+            "{of}: {total} live operations; {} writes of the tool, {} of them found a changed item; {seen} changes by the \
              tool seen; {} diverged items; {} pre-images\n",
             self.sent, self.races, self.diverged, self.pre_images
         );
@@ -120,7 +120,7 @@ impl Figures {
     }
 }
 
-/// Plays a scenario and holds everything against the oracle. Panics with what is wrong, if anything is.
+/// Plays a scenario and checks everything against the oracle. Panics if anything is wrong.
 pub async fn play(bed: &Bed, scenario: Scenario) -> Figures {
     let table = bed.create_table().await;
     let rule = Transformation::of(scenario);
@@ -131,7 +131,7 @@ pub async fn play(bed: &Bed, scenario: Scenario) -> Figures {
     let plan = write_plan(bed, &table, &name, scenario);
     let state = bed.dir().join(".backfill").join(format!("{name}.db"));
 
-    // The run, with the writers at work from before its begin until after its end.
+    // The run. The writers start before it and stop after it.
     bed.front().reset_tally();
     let done = Arc::new(AtomicU64::new(0));
     let (hints, sent) = hold_writes_back(bed, scenario, &done);
@@ -158,7 +158,7 @@ pub async fn play(bed: &Bed, scenario: Scenario) -> Figures {
 
     check_run(&run, &histories, &figures);
     check_diverged(&state, &histories);
-    // The writers are gone: another pass brings every item to where the plan wants it, and reports the rest.
+    // The writers have stopped. Another pass brings every item to the state that the plan wants, and reports the rest.
     let again = tool(bed, &plan, "--again").await;
     let finished = bed.dump(&table).await;
     check_again(&rule, &again, &after_run, &finished, &state);
@@ -168,14 +168,14 @@ pub async fn play(bed: &Bed, scenario: Scenario) -> Figures {
 }
 
 impl Figures {
-    /// Writes that the tool sent and has no answer to: what they did is not in its counts.
+    /// Number of writes that the tool sent without receiving an answer. Its counts do not include their effects.
     fn lost(&self, run: &Report) -> u64 {
         self.sent - self.races - run.count("applied")
     }
 }
 
-/// Makes the tool's writes wait now and then, and tells the item's writer of it. `done` counts live operations: the tool
-/// waits longer where they are fewer than its writes, so that a slow machine sees as many races as a fast one.
+/// Delays some of the tool's writes and notifies the item's writer. `done` counts live operations: if they lag behind
+/// the tool's writes, the delay is longer, so that a slow machine sees as many races as a fast one.
 fn hold_writes_back(
     bed: &Bed,
     scenario: Scenario,
@@ -194,7 +194,7 @@ fn hold_writes_back(
         let pk = request.body()["Key"]["pk"]["S"].as_str().unwrap_or_default().to_owned();
         match writer::owner(&pk) {
             Some(owner) if !n.is_multiple_of(3) => {
-                // A writer that has stopped wants no hints.
+                // Ignore the error: a writer that has stopped needs no hints.
                 let _ = senders[owner as usize].send(pk);
                 let millis = match n.saturating_sub(done.load(Ordering::Relaxed)) {
                     0 => 5 + n % 40,
@@ -224,7 +224,7 @@ fn write_plan(bed: &Bed, table: &str, name: &str, scenario: Scenario) -> std::pa
     )
 }
 
-/// What `run --output json` said.
+/// The report of `run --output json`.
 struct Report {
     json: Json,
     text: String,
@@ -246,14 +246,14 @@ async fn tool(bed: &Bed, plan: &FilePath, option: &str) -> Report {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let json = serde_json::from_str(&text).unwrap_or_default();
     let report = Report { json, text: format!("{text}\n{}", String::from_utf8_lossy(&output.stderr)) };
-    // 5 says that items are diverged.
+    // Exit code 5 means that items are diverged.
     assert!(matches!(output.status.code(), Some(0 | 5)), "{option}: {:?}\n{}", output.status, report.text);
     assert_eq!(report.json["stopped"], Json::Null, "{}", report.text);
     assert_eq!(report.count("conflict") + report.count("rejected"), 0, "failures\n{}", report.text);
     report
 }
 
-/// The whole history of every item that there ever was.
+/// Checks the complete history of every item that ever existed.
 fn check_histories(
     rule: &Transformation,
     initial: &BTreeMap<String, Item>,
@@ -270,7 +270,7 @@ fn check_histories(
                 if !checked.touched && initial.contains_key(key) {
                     let first = &initial[key];
                     let same = last.get(key).is_some_and(|l| bytes_of(l) == bytes_of(&rule.apply(first)));
-                    assert!(same, "{key} was touched by no writer and is not as the plan implies");
+                    assert!(same, "{key} is not as the plan implies, although no writer touched it");
                 }
                 histories.insert(key.clone(), checked);
             }
@@ -279,7 +279,7 @@ fn check_histories(
     }
     assert!(
         wrong.is_empty(),
-        "{} items went wrong, first of all:\n{}",
+        "{} items are wrong, the first of them:\n{}",
         wrong.len(),
         wrong[..wrong.len().min(5)].join("\n")
     );
@@ -299,32 +299,33 @@ fn count(figures: &mut Figures, log: &BTreeMap<String, Vec<Op>>, histories: &BTr
     figures.diverged = histories.values().filter(|h| h.ever_diverged).count() as u64;
 }
 
-/// The counts of the run are what happened: each write that it counts was seen, and no other.
+/// Checks that the run counted exactly the writes that were observed. Writes without a reply may be missing in its
+/// counts.
 fn check_run(run: &Report, histories: &BTreeMap<String, Checked>, figures: &Figures) {
     let seen = histories.values().map(|h| h.transitions.len() as u64).sum::<u64>();
     let applied = run.count("applied");
-    assert!(applied <= seen, "the run counts {applied} writes, and {seen} were seen\n{}", run.text);
+    assert!(applied <= seen, "the run counts {applied} writes, but {seen} were seen\n{}", run.text);
     let lost = figures.lost(run);
     assert!(seen <= applied + lost, "{seen} writes were seen, {applied} counted, {lost} without a reply\n{}", run.text);
     let scanned: u64 = backfill::internals::change::Outcome::ALL.iter().map(|o| run.count(o.name())).sum();
     assert_eq!(run.count("scanned"), scanned);
 }
 
-/// Diverged throughout: reported. Never diverged: not reported.
+/// An item that was always diverged must be reported. An item that was never diverged must not be reported.
 fn check_diverged(state: &FilePath, histories: &BTreeMap<String, Checked>) {
     let reported = diverged(state);
     for (key, history) in histories {
         if history.always_diverged {
-            assert!(reported.contains(key), "{key} was diverged from first to last and is not reported");
+            assert!(reported.contains(key), "{key} was always diverged, but is not reported");
         }
         if !history.ever_diverged {
-            assert!(!reported.contains(key), "{key} is reported as diverged and never was");
+            assert!(!reported.contains(key), "{key} is reported as diverged, but never was");
         }
     }
     assert!(reported.iter().all(|key| histories.contains_key(key)));
 }
 
-/// A pass with nobody about: exact in every figure.
+/// Checks a pass without live writers. Every figure must be exact.
 fn check_again(
     rule: &Transformation,
     again: &Report,
@@ -333,7 +334,7 @@ fn check_again(
     state: &FilePath,
 ) {
     let expected: BTreeMap<&String, Item> = before.iter().map(|(key, item)| (key, rule.apply(item))).collect();
-    assert!(before.keys().eq(after.keys()), "the second pass made or removed items");
+    assert!(before.keys().eq(after.keys()), "the second pass created or removed items");
     for (key, item) in &expected {
         assert_eq!(bytes_of(&after[*key]), bytes_of(item), "{key} after the second pass");
     }
@@ -346,7 +347,7 @@ fn check_again(
     assert_eq!(again.count("scanned"), before.len() as u64, "{}", again.text);
 }
 
-/// Keys of the diverged items that are open in the state file.
+/// Keys of the diverged items that the state file lists as open.
 fn diverged(state: &FilePath) -> BTreeSet<String> {
     let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit: u32::MAX };
     let file = StateFile::open(state).unwrap();
@@ -357,8 +358,8 @@ fn diverged(state: &FilePath) -> BTreeSet<String> {
     keys
 }
 
-/// Checks that every value that the tool overwrote, in both passes, is recorded, and nothing else. The exception is a
-/// write whose reply was lost: its pre-image rightly stays.
+/// Checks that every value that the tool overwrote in both passes is recorded, and nothing else. The exception is a
+/// write whose reply was lost: its pre-image correctly stays.
 async fn check_pre_images(
     rule: &Transformation,
     state: &FilePath,
@@ -379,18 +380,18 @@ async fn check_pre_images(
         for (path, value) in &overwritten {
             let found = recorded.iter().position(|r| *r == text(path, value));
             let found =
-                found.unwrap_or_else(|| panic!("{key}: `{path}` was overwritten and its value is not on record"));
+                found.unwrap_or_else(|| panic!("{key}: `{path}` was overwritten, but its value is not recorded"));
             recorded.swap_remove(found);
             checked += 1;
         }
-        assert!(recorded.is_empty() || lost > 0, "{key}: {} pre-images of writes that never were", recorded.len());
+        assert!(recorded.is_empty() || lost > 0, "{key}: {} pre-images of writes that never happened", recorded.len());
     }
     assert!(summary.pre_images == checked || lost > 0, "{} pre-images, {checked} overwritten", summary.pre_images);
     store.close().await.unwrap();
     checked
 }
 
-/// Over the finished table a pass writes nothing.
+/// A pass over the finished table writes nothing.
 async fn check_third_pass(bed: &Bed, plan: &FilePath, table: &str, finished: &BTreeMap<String, Item>) {
     bed.front().reset_tally();
     let third = tool(bed, plan, "--again").await;

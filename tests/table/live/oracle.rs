@@ -1,18 +1,20 @@
-//! What may become of an item between two live operations on it: nothing, or the plan's change, whole.
+//! What may happen to an item between two live operations: nothing, or the plan's complete change.
 //!
-//! The transformation is written here once more, from the plan's meaning and not from the tool's code. With A the image
-//! that a live operation left and T the transformation, the next image that anybody sees is A or T(A), byte for byte:
+//! This file implements the transformation a second time, from the meaning of the plan and without the tool's code. Let
+//! A be the image that a live operation left, and T the transformation. The next image that anybody sees must be A or
+//! T(A), byte for byte:
 //!
-//! - *update of the old attribute, of the new one, of both, of another; removal of either*: what the operation wrote is in
-//!   A, so it is there next, but for what T says. T under `keep` never replaces a value; under `overwrite` only that of a
-//!   target, and each replaced value must be among the pre-images.
+//! - *update of the old attribute, of the new one, of both, or of another one; removal of the old or the new one*: A
+//!   contains what the operation wrote. The next image contains it too, except for what T changes. Under `keep`, T
+//!   never replaces a value. Under `overwrite`, it replaces only the value of a target, and each replaced value must be
+//!   among the pre-images.
 //! - *delete*: A is nothing, and so is T(A): the item stays away until its writer puts it back.
 //! - *insert*, also of an item that was deleted before: A is the whole item.
-//! - *put of a whole item from a stale read*: A is the item that was put, also where that undoes a change that the tool
-//!   had made since the read. The tool may make it again, by the rules; it must not make it from an image that is gone.
+//! - *put of a whole item from a stale read*: A is the item that was put, even if the put undoes a change that the tool
+//!   made after the read. The tool may repeat the change by the same rules. It must not derive it from an older image.
 //!
-//! So a lost update, a resurrected item, a half-made change and a value copied from a stale image are all the same
-//! finding: an image that is neither A nor T(A).
+//! As a result, a lost update, a resurrected item, a partial change and a value copied from a stale image all produce
+//! the same finding: an image that is neither A nor T(A).
 
 use backfill::internals::item::{Item, Path, Value};
 
@@ -28,22 +30,22 @@ pub(super) struct Transformation {
     target: Path,
 }
 
-/// A history that holds.
+/// The result for a correct history.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// Whether any live operation was on the item.
+    /// Whether there was any live operation on the item.
     pub(super) touched: bool,
-    /// The tool's changes, each with the live operation before it.
+    /// The tool's changes, each with the preceding live operation.
     pub(super) transitions: Vec<Option<Kind>>,
-    /// Values that they replaced.
+    /// Values that the tool's changes replaced.
     pub(super) overwritten: Vec<(Path, Value)>,
-    /// Whether it existed and was diverged in every image.
+    /// Whether the item existed and was diverged in every image.
     pub(super) always_diverged: bool,
-    /// Whether it was in some.
+    /// Whether the item was diverged in any image.
     pub(super) ever_diverged: bool,
 }
 
-/// What [`MARKER`] is set to.
+/// The value that the plan sets [`MARKER`] to.
 fn marker() -> Value {
     Value::N(backfill::internals::item::Num::parse("2").unwrap())
 }
@@ -58,7 +60,7 @@ impl Transformation {
         }
     }
 
-    /// Whether the plan leaves the item alone because a target holds something else.
+    /// Whether the plan leaves the item alone because a target holds a different value.
     pub(super) fn diverged(&self, item: &Item) -> bool {
         let moved = match (item.get(OLD), self.target.get(item)) {
             (Some(old), Some(new)) => old != new,
@@ -67,7 +69,7 @@ impl Transformation {
         !self.overwrite && (moved || item.get(MARKER).is_some_and(|m| *m != marker()))
     }
 
-    /// The item as the plan wants it: both changes, or none.
+    /// The item as the plan wants it: with both changes, or with neither.
     pub(super) fn apply(&self, item: &Item) -> Item {
         let mut item = item.clone();
         if self.diverged(&item) {
@@ -86,7 +88,7 @@ impl Transformation {
         item
     }
 
-    /// Values that the change of this item replaces.
+    /// Values that the plan's change of this item replaces.
     pub(super) fn overwritten(&self, item: &Item) -> Vec<(Path, Value)> {
         let after = self.apply(item);
         [self.target.clone(), Path::attribute(MARKER)]
@@ -98,7 +100,7 @@ impl Transformation {
             .collect()
     }
 
-    /// Holds a history against the rule, from the first image over every live operation to the last image.
+    /// Checks a history, from the first image through every live operation to the last image.
     pub(super) fn check(&self, first: Option<&Item>, ops: &[Op], last: Option<&Item>) -> Result<Checked, String> {
         let mut found = Checked { touched: !ops.is_empty(), always_diverged: true, ..Checked::default() };
         let mut left = first;
@@ -115,7 +117,7 @@ impl Transformation {
         Ok(found)
     }
 
-    /// From the image that an operation left to the one that is seen next.
+    /// Checks the step from the image that an operation left to the next image that was seen.
     fn step(
         &self,
         left: Option<&Item>,

@@ -1,4 +1,4 @@
-//! A live writer: an application's requests on the items that it owns, and the log of them.
+//! A live writer: an application that sends requests for the items that it owns, and keeps a log of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use crate::harness::{Bed, client, from_sdk, key_of, to_sdk, value_to_sdk};
 /// Kinds of live operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// `UpdateItem` by an application that knows the old attribute only.
+    /// `UpdateItem` by an application that knows only the old attribute.
     UpdateOld,
-    /// `UpdateItem` by one that knows the new attribute only.
+    /// `UpdateItem` by an application that knows only the new attribute.
     UpdateNew,
     /// `UpdateItem` by a dual writer.
     UpdateBoth,
-    /// `UpdateItem` of attributes that the plan does not name, beside the target where it is in a document.
+    /// `UpdateItem` of attributes that the plan does not name. If the target is in a document, one of them is next to
+    /// it.
     UpdateOther,
     /// `UpdateItem` of the attribute that the plan sets to a constant.
     UpdateMarker,
@@ -33,13 +34,14 @@ pub enum Kind {
     RemoveNew,
     /// `DeleteItem`.
     Delete,
-    /// `PutItem` of a new item, or of one that was deleted.
+    /// `PutItem` of a new item, or of a deleted one.
     Insert,
-    /// `PutItem` of a stale image with another old attribute; half of these writers drop what they do not know.
+    /// `PutItem` of a stale image with another old attribute. Half of these writers drop attributes that they do not
+    /// know.
     PutOld,
     /// `PutItem` of a stale image with another new attribute.
     PutNew,
-    /// `PutItem` of a stale image with both.
+    /// `PutItem` of a stale image with both attributes changed.
     PutBoth,
 }
 
@@ -61,23 +63,23 @@ impl Kind {
     ];
 }
 
-/// One operation, and the item on both sides of it.
+/// One operation, with the item before and after it.
 #[derive(Debug)]
 pub(super) struct Op {
     pub(super) kind: Kind,
-    /// As the server returned it (`ALL_OLD`).
+    /// The item before the operation, as the server returned it (`ALL_OLD`).
     pub(super) before: Option<Item>,
-    /// What the operation makes of it.
+    /// The item after the operation.
     pub(super) after: Option<Item>,
 }
 
-/// The writer that a partition key belongs to; none for items that nobody writes.
+/// The writer that owns a partition key. `None` for items that nobody writes.
 pub(super) fn owner(pk: &str) -> Option<u32> {
     pk.strip_prefix('w')?.split('-').next()?.parse().ok()
 }
 
-/// The table's first items: with the old attribute, the new one, both (equal or not) or none, with and without the
-/// document, and with one attribute of every type besides.
+/// The table's first items: with the old attribute, the new one, both (equal or different) or neither; with and without
+/// the document; and with one further attribute of every type.
 pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl Iterator<Item = Item> {
     (0..scenario.items).map(move |n| {
         let pk = if n % 5 == 0 { format!("u-{n}") } else { format!("w{}-{n}", n % scenario.writers) };
@@ -86,7 +88,7 @@ pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl I
     })
 }
 
-/// Values that are written once only, of one type after the other.
+/// Unique values of rotating types.
 struct Values {
     who: String,
     next: u64,
@@ -111,7 +113,7 @@ impl Values {
         }
     }
 
-    /// 38 digits, with who wrote it and how many came before.
+    /// A number of 38 digits that identifies its writer and its sequence number.
     fn number(&self) -> Num {
         let who = self.who.bytes().fold(7_u64, |hash, b| (hash * 31 + u64::from(b)) % 1_000_000_000);
         number(&format!("9{who:09}{:012}.1234567890123457", self.next))
@@ -161,7 +163,7 @@ fn new_item(pk: &str, shape: Shape, values: &mut Values, rng: &mut fastrand::Rng
     item
 }
 
-/// Sets the target in an image that is put as a whole.
+/// Sets the target in an image that is about to be put.
 fn put_new(item: &mut Item, shape: Shape, value: Value) {
     if shape == Shape::Nested {
         item.entry("doc".into()).or_insert_with(|| Value::M(Item::new()));
@@ -180,7 +182,7 @@ pub(super) struct Writer {
     hints: mpsc::UnboundedReceiver<String>,
     /// Its items, by partition key, as its own last operation left them.
     items: BTreeMap<String, Option<Item>>,
-    /// Reads that wait to be put back: when, which kind, what was read.
+    /// Reads that wait to be put back: when, by which kind of operation, and the item that was read.
     reads: VecDeque<(Instant, Kind, Item)>,
     log: BTreeMap<String, Vec<Op>>,
     inserted: u32,
@@ -214,7 +216,8 @@ impl Writer {
         }
     }
 
-    /// Works until it is told to stop, and gives the log by key. What was read for a later put is put in the end.
+    /// Works until the stop signal, and returns the log by key. At the end it puts back all images that it read for
+    /// later.
     pub(super) async fn work(mut self, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> BTreeMap<String, Vec<Op>> {
         while !stop.load(Ordering::Relaxed) {
             done.fetch_add(1, Ordering::Relaxed);
@@ -222,7 +225,8 @@ impl Writer {
                 self.put_back(kind, image).await;
                 continue;
             }
-            // An item that the tool is about to write comes first; the newest, for older ones may be written by now.
+            // Items that the tool is about to write come first. Take the newest hint, because older items may already
+            // be written.
             let mut hinted = None;
             while let Ok(pk) = self.hints.try_recv() {
                 hinted = Some(pk);
@@ -242,7 +246,7 @@ impl Writer {
         self.log
     }
 
-    /// One of its items, or the key of one that is not there yet.
+    /// One of its items, or the key of an item that does not exist yet.
     fn any_item(&mut self) -> String {
         if self.rng.u8(0..25) == 0 {
             self.inserted += 1;
@@ -296,7 +300,7 @@ impl Writer {
             Kind::RemoveNew => vec![(self.shape.target(), None)],
             _ => {
                 let mut edits = vec![(Path::attribute("note"), Some(self.values.next()))];
-                // The tool makes documents and never takes one away, so that this one is there still.
+                // The tool creates documents but never removes one, so this one still exists.
                 if image.contains_key("doc") {
                     edits.push(("doc.kept".parse().unwrap(), Some(self.values.next())));
                 }
@@ -305,7 +309,7 @@ impl Writer {
         }
     }
 
-    /// The target, or the whole document around it, which need not be there.
+    /// The target, or the whole document around it, which may not exist yet.
     fn set_new(&mut self, value: Option<Value>) -> (Path, Option<Value>) {
         let value = value.unwrap_or_else(|| self.values.next());
         match self.shape {
@@ -319,11 +323,13 @@ impl Writer {
 
     async fn update(&mut self, kind: Kind, image: Item, edits: Vec<(Path, Option<Value>)>) {
         let mut request = self.client.update_item().table_name(&self.table).return_values(ReturnValue::AllOld);
-        let (mut sets, mut removes, mut names) = (Vec::new(), Vec::new(), 0);
+        let mut sets = Vec::new();
+        let mut removes = Vec::new();
+        let mut names = 0;
         for (n, (path, value)) in edits.iter().enumerate() {
             let mut text = Vec::new();
             for step in path.steps() {
-                let Step::Name(name) = step else { panic!("{path} has an index") };
+                let Step::Name(name) = step else { panic!("{path} contains a list index") };
                 request = request.expression_attribute_names(format!("#{names}"), name);
                 text.push(format!("#{names}"));
                 names += 1;
@@ -344,7 +350,7 @@ impl Writer {
         let key = key_of(&image);
         let reply = request.set_key(Some(to_sdk(key.attributes()))).update_expression(expression).send().await.unwrap();
         let before = from_sdk(reply.attributes.unwrap_or_default());
-        // Onto the item as it was at that instant, with what the tool may have done to it.
+        // Apply the edits to the item as it was at that instant, including any change by the tool.
         let mut after = before.clone();
         if before.is_empty() {
             after = key.attributes().clone();
@@ -377,7 +383,7 @@ impl Writer {
         self.reads.insert(at, (due, kind, read));
     }
 
-    /// Puts a stale image back, changed as an application of this kind changes it.
+    /// Puts a stale image back, with the change that an application of this kind makes.
     async fn put_back(&mut self, kind: Kind, mut item: Item) {
         let value = self.values.next();
         match kind {

@@ -1,5 +1,5 @@
-//! The least time that a run can take: the largest, over every scope and every partition of the model, of the units that
-//! it has to take there by what is allowed there.
+//! The shortest time that a run can take. For every scope and every partition of the model, divide the units that the
+//! run needs there by the rate that is allowed there. The bound is the largest quotient.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use backfill::internals::ratelimit::Budgets;
 use super::data::Data;
 use super::model::{INDEX, model};
 
-/// The bound, and the scope that makes it.
+/// The bound, and the scope that determines it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
     /// Seconds.
@@ -19,7 +19,8 @@ pub struct Bound {
     pub scope: String,
 }
 
-/// The bound of a run in so many segments. What is allowed in a scope is the smaller of its budget and the model's limit.
+/// The bound of a run with this number of segments. The allowed rate of a scope is the smaller of its budget and the
+/// model's limit.
 pub fn bound(data: &Data, budgets: &Budgets, spec: &ModelSpec, segments: u32) -> Bound {
     let mut longest = Bound { seconds: 0.0, scope: String::new() };
     let mut hold = |scope: String, units: f64, allowed: f64| {
@@ -31,9 +32,11 @@ pub fn bound(data: &Data, budgets: &Budgets, spec: &ModelSpec, segments: u32) ->
         |item: &super::data::Stored| write_units(item.bytes as usize, item.bytes as usize + super::table::GROWTH);
     let reads = |bytes: usize| read_units(bytes, false);
     let all: f64 = data.items.iter().map(writes).sum();
-    let (table, model) = (budgets.table, model(spec));
+    let table = budgets.table;
+    let model = model(spec);
     let allows = |scope| (model.allows(scope, Kind::Write), model.allows(scope, Kind::Read));
-    let (of_table, partition) = (allows(Scope::Table), allows(Scope::Partition));
+    let of_table = allows(Scope::Table);
+    let partition = allows(Scope::Partition);
     hold("table, writes".into(), all, table.write.min(of_table.0));
     hold("table, reads".into(), reads(data.bytes() as usize), table.read.min(of_table.1));
     if !spec.indexes.is_empty() {

@@ -1,67 +1,67 @@
-//! Synthetic items, kept compactly: what a simulated table holds, and how its items spread over partition keys.
+//! Compact synthetic items: the content of a simulated table, and the spread of its items over partition keys.
 
 use backfill::internals::item::{Item, ItemKey, Value};
 
-/// How many items each partition key has.
+/// The number of items under each partition key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Spread {
-    /// One item to a key.
+    /// One item per key.
     Uniform,
-    /// Over so many keys, by Zipf's law: the key of rank r has items in proportion to 1 / r to this exponent.
+    /// Zipf's law over this number of keys: the key of rank r has items in proportion to 1 / r to this exponent.
     Zipf {
-        /// Partition keys.
+        /// Number of partition keys.
         keys: u32,
         /// The exponent.
         exponent: f64,
     },
-    /// This share of all items is under one partition key, the others have a key each.
+    /// This share of all items is under one partition key. Each of the other items has its own key.
     Giant {
         /// From 0 to 1.
         share: f64,
     },
 }
 
-/// What a table is filled with.
+/// The content of a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Workload {
-    /// Items.
+    /// Number of items.
     pub items: u32,
-    /// How they spread over partition keys.
+    /// Their spread over partition keys.
     pub spread: Spread,
-    /// Bytes of an item, from the least to the most; even between them.
+    /// The smallest and the largest size of an item in bytes. Sizes are uniformly distributed.
     pub bytes: (u32, u32),
 }
 
-/// One item. Its sort key is its place in [`Data`], so that a key finds it at once.
+/// One item. Its sort key is its index in [`Data`], so a key leads directly to its item.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {
-    /// Where its partition key's hash is, as a share of 2^64.
+    /// The hash of its partition key, as a share of 2^64.
     pub position: u64,
-    /// Number of its partition key.
+    /// The number of its partition key.
     pub partition_key: u32,
-    /// Whole item.
+    /// Size of the entire item.
     pub bytes: u32,
     /// Whether it has been written.
     pub done: bool,
 }
 
-/// The items of a table, in the order in which a scan meets them: by hash, then by sort key.
+/// The items of a table in the order of a scan: by hash, then by sort key.
 #[derive(Debug, Clone)]
 pub struct Data {
-    /// All of them.
+    /// All items.
     pub items: Vec<Stored>,
 }
 
 /// The attribute that the simulated job copies, and its value.
 pub const SOURCE: (&str, &str) = ("old", "12345678");
 
-/// Where it copies it to.
+/// The attribute to which the job copies the value.
 pub const TARGET: &str = "new";
 
-/// The partition key of the index that a simulated table may have; every item has it.
+/// The partition key of the optional index of a simulated table. Every item has it.
 pub const INDEX_KEY: &str = "gk";
 
-/// What an item takes beside its padding: names, keys, source, index key.
+/// Size of an item without its padding: names, keys, source, index key.
 const FIXED_BYTES: u32 = 2 + 8 + 2 + 10 + 3 + 8 + 2 + 1 + 3;
 
 impl Data {
@@ -109,7 +109,7 @@ impl Data {
         }
     }
 
-    /// The places of a segment: segments are ranges of the hash.
+    /// The places of the items in a segment. Segments are ranges of the hash.
     pub fn segment(&self, segment: u32, total: u32) -> std::ops::Range<usize> {
         let bound = |n: u32| (u128::from(n) << 64) / u128::from(total);
         let place = |at: u128| self.items.partition_point(|item| u128::from(item.position) < at);
@@ -122,7 +122,7 @@ impl Data {
     }
 }
 
-/// How many items each partition key has, by its number.
+/// The number of items under each partition key, by the key's number.
 fn counts(workload: &Workload) -> Vec<u32> {
     let all = workload.items;
     match workload.spread {
@@ -134,8 +134,9 @@ fn counts(workload: &Workload) -> Vec<u32> {
         Spread::Zipf { keys, exponent } => {
             let weights: Vec<f64> = (1..=keys).map(|rank| f64::from(rank).powf(-exponent)).collect();
             let sum: f64 = weights.iter().sum();
-            // Rounded so that the counts add up: what is due so far less what was given.
-            let (mut due, mut given) = (0.0, 0);
+            // Round so that the counts add up: each count is the total so far minus the items already assigned.
+            let mut due = 0.0;
+            let mut given = 0;
             weights
                 .iter()
                 .map(|weight| {

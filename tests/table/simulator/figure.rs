@@ -1,34 +1,34 @@
-//! A figure that a benchmark prints, with what is required of it.
+//! A figure that a benchmark prints, with its requirement.
 
-/// A figure, and what it must be.
+/// A figure with its requirement.
 #[derive(Debug, Clone)]
 pub struct Figure {
-    /// What it says.
+    /// What the figure measures.
     pub what: String,
     /// Its value.
     pub value: f64,
-    /// What is required of it.
+    /// The requirement.
     pub required: Required,
 }
 
-/// What is required of a figure.
+/// The requirement of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Required {
     /// At least this.
     AtLeast(f64),
     /// At most this.
     AtMost(f64),
-    /// Nothing: it is there to be looked at.
+    /// No requirement: the figure is for information only.
     Nothing,
 }
 
 impl Figure {
-    /// A figure.
+    /// Creates a figure.
     pub fn new(what: impl Into<String>, value: f64, required: Required) -> Figure {
         Figure { what: what.into(), value, required }
     }
 
-    /// Whether it is as required.
+    /// Whether the figure meets its requirement.
     pub fn holds(&self) -> bool {
         match self.required {
             Required::AtLeast(bound) => self.value >= bound,

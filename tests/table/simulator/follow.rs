@@ -1,4 +1,4 @@
-//! A job whose table changes under it: auto scaling, and an index that is added.
+//! A job whose table changes during the run: auto scaling, and a new index.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::model::with_index;
 use super::scenarios::setup_of;
 use super::{Run, Setup, run};
 
-/// By then at the latest a job has seen a change and has followed it: two minutes to the next look, a minute to rise, and
-/// some seconds.
+/// Seconds until a job has surely noticed a change and followed it: two minutes until it next describes the table, a
+/// minute to raise the rate, and a few seconds.
 const FOLLOWED: usize = 190;
 
-/// A lower budget holds from the next look on.
+/// Seconds until a lower budget applies: it applies as soon as the job has described the table again.
 const LOWERED: usize = 125;
 
-/// A small table with so much provisioned write capacity, in one partition, with nothing saved up.
+/// A small table with this provisioned write capacity, in one partition, without burst credit.
 fn small(write: f64) -> ModelSpec {
     ModelSpec {
         table: "simulated".into(),
@@ -29,13 +29,14 @@ fn small(write: f64) -> ModelSpec {
     }
 }
 
-/// A job of this plan on a table whose limits change at these seconds.
+/// Runs a job with this capacity on a table whose limits change after these numbers of seconds.
 fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>, seconds: u64) -> Run {
     let changes = changes.into_iter().map(|(at, spec)| (Duration::from_secs(at), spec)).collect();
     run(&Setup {
         capacity: Some(capacity),
         changes,
-        // Little of what is left to the application: it must not suffer, once the job has followed.
+        // The application uses little of what the job leaves. It must not be throttled once the job has followed the
+        // change.
         traffic: Some(Traffic { writes: 0.5, reads: 1.0 }),
         job_after: Duration::from_secs(1),
         at_most: Duration::from_secs(seconds),
@@ -43,13 +44,13 @@ fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>
     })
 }
 
-/// The table is scaled from 100 write units down to 20 and up to 200, the plan says 80 %.
+/// The table is scaled from 100 write units down to 20 and then up to 200. The plan says 80 %.
 pub fn auto_scaled() -> Vec<Figure> {
     let capacity = Capacity { write: Some(Rate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, small(20.0)), (300, small(200.0))], 620);
     let at = |from: usize, until: usize| run.over(from, until).writes;
     let of_application: u64 = run.seconds[60 + LOWERED..300].iter().map(|second| second.application_throttled).sum();
-    // From one second to the next: what the rate was at the end of each.
+    // The largest increase of the rate from the end of one second to the end of the next.
     let table = |second: usize| run.seconds[second].rates.iter().find(|(scope, _)| scope.is_empty()).unwrap().1;
     let leap = (301..620).map(|second| table(second) - table(second - 1)).fold(0.0, f64::max);
     vec![
@@ -58,11 +59,11 @@ pub fn auto_scaled() -> Vec<Figure> {
         Figure::new("scaled down, share used, %", at(60 + LOWERED, 300) / 0.16, Required::AtLeast(90.0)),
         Figure::new("scaled down, application's throttles", of_application as f64, Required::AtMost(0.0)),
         Figure::new("scaled up, share of 160 WCU/s, %", at(300 + FOLLOWED, 620) / 1.6, Required::AtLeast(95.0)),
-        Figure::new("scaled up, largest leap, WCU/s", leap, Required::AtMost(25.0)),
+        Figure::new("scaled up, largest increase within a second, WCU/s", leap, Required::AtMost(25.0)),
     ]
 }
 
-/// A quarter by default, of a table that is scaled down and up.
+/// The default budget is a quarter of the table, which is scaled down and up.
 pub fn by_default() -> Vec<Figure> {
     let run = followed(Capacity::default(), small(200.0), vec![(60, small(40.0)), (300, small(400.0))], 620);
     let at = |from: usize, until: usize| run.over(from, until).writes;
@@ -73,7 +74,8 @@ pub fn by_default() -> Vec<Figure> {
     ]
 }
 
-/// An index of 40 write units is added to a table of 100, of which the job takes 80: a quarter of it is the job's.
+/// A table of 100 write units, 80 of them for the job, gets an index of 40 write units. The job may use a quarter of
+/// the index.
 pub fn new_index() -> Vec<Figure> {
     let capacity = Capacity { write: Some(Rate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, with_index(small(100.0), 40.0))], 400);
@@ -82,8 +84,8 @@ pub fn new_index() -> Vec<Figure> {
     let throttled: u64 = run.seconds[60 + LOWERED..400].iter().map(|second| second.job_throttled).sum();
     vec![
         Figure::new("share of a quarter of the index, %", 10.0 * after, Required::AtMost(102.0)),
-        Figure::new("share of it used, %", 10.0 * after, Required::AtLeast(90.0)),
-        Figure::new("seconds in which its rate is told", named.count() as f64, Required::AtLeast(200.0)),
+        Figure::new("share of a quarter of the index that is used, %", 10.0 * after, Required::AtLeast(90.0)),
+        Figure::new("seconds in which its rate is reported", named.count() as f64, Required::AtLeast(200.0)),
         Figure::new("job's requests throttled", throttled as f64, Required::AtMost(0.0)),
     ]
 }

@@ -1,4 +1,4 @@
-//! How long a run is forecast to take, and how long it takes, where most of the items are under one partition key.
+//! The forecast and the actual duration of a run in which most items are under one partition key.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::figure::{Figure, Required};
 use super::scenarios::setup_of;
 use super::{Setup, run};
 
-/// Ten thousand items, seven of ten under one partition key, on demand.
+/// Ten thousand items on demand, seven of ten under one partition key.
 fn giant(capacity: Capacity) -> Setup {
     let partitions = PartitionSpec { count: Some(8), split_after_seconds: f64::INFINITY, ..PartitionSpec::default() };
     let model = ModelSpec { table: "simulated".into(), partitions, ..ModelSpec::default() };
@@ -23,29 +23,33 @@ fn giant(capacity: Capacity) -> Setup {
     }
 }
 
-/// Every forecast brackets what the run takes; that of every item does so closely.
+/// Every forecast includes the actual duration. The range of the forecast from every item is narrow.
 fn forecast(name: &str, capacity: Capacity) -> Vec<Figure> {
     let run = run(&giant(capacity));
     let took = run.took();
     let mut figures = vec![Figure::new(format!("{name}: seconds"), took, Required::Nothing)];
     for (basis, low, high) in &run.forecasts {
         figures.push(Figure::new(
-            format!("{name}: time by the shortest of {basis}"),
+            format!("{name}: duration / shortest forecast from {basis}"),
             took / low,
             Required::AtLeast(0.97),
         ));
         figures.push(Figure::new(
-            format!("{name}: time by the longest of {basis}"),
+            format!("{name}: duration / longest forecast from {basis}"),
             took / high,
             Required::AtMost(1.0),
         ));
     }
     let (_, low, high) = &run.forecasts[1];
-    figures.push(Figure::new(format!("{name}: longest by shortest of every item"), high / low, Required::AtMost(2.01)));
+    figures.push(Figure::new(
+        format!("{name}: longest / shortest forecast from every item"),
+        high / low,
+        Required::AtMost(2.01),
+    ));
     figures
 }
 
-/// With the default budgets, and with budgets for one partition key and one segment that the plan states.
+/// With the default budgets, and with budgets for one partition key and one segment in the plan.
 pub fn one_heavy_key() -> Vec<Figure> {
     let narrow = ScopeCapacity { write: Some(900.0), read: None };
     let stated = Capacity { per_partition_key: narrow, per_key_range: narrow, ..Capacity::default() };

@@ -1,8 +1,9 @@
-//! Runs the real engine in virtual time against a simulated table: hours of a run in seconds, the same each time.
+//! Runs the real engine in virtual time against a simulated table: hours of a run take seconds, and runs are
+//! reproducible.
 //!
-//! Everything above the ports of [`backfill::internals::dynamodb`] is what a run of the binary uses. Below it stand synthetic items
-//! ([`data`]), the capacity model ([`model`]) and an application ([`application`]), all on Tokio's paused clock, which
-//! jumps to the next timer when nobody has anything to do.
+//! Everything above the ports of [`backfill::internals::dynamodb`] is the same as in the binary. Below the ports are
+//! synthetic items ([`data`]), the capacity model ([`model`]) and an application ([`application`]). All of them use
+//! Tokio's paused clock, which jumps to the next timer when no task can proceed.
 #![expect(dead_code, unreachable_pub, reason = "tests and benchmarks each use their own part of this module")]
 
 pub mod application;
@@ -41,70 +42,70 @@ use tokio_util::task::AbortOnDropHandle;
 /// One simulated run.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// What the table holds.
+    /// The content of the table.
     pub workload: Workload,
-    /// What the service allows.
+    /// The limits of the service.
     pub model: ModelSpec,
-    /// What the job may take; none: only the application runs.
+    /// The budgets of the job. `None` means that only the application runs.
     pub budgets: Option<Budgets>,
-    /// What the plan says of it instead: then the budgets come from this and from the table.
+    /// `[capacity]` of the plan. If given, the budgets follow from it and from the table instead.
     pub capacity: Option<Capacity>,
-    /// Samples from which the run is forecast, before it begins.
+    /// Samples from which the run is forecast before it begins.
     pub forecasts: Vec<SampleSize>,
-    /// From these moments on, the service and the table's description have these limits.
+    /// Limits that the service and the table's description have from these times on.
     pub changes: Vec<(Duration, ModelSpec)>,
-    /// Parallel-scan segments; none is `"auto"`.
+    /// Parallel-scan segments. `None` means `"auto"`.
     pub segments: Option<u32>,
-    /// What else goes on.
+    /// The application's traffic.
     pub traffic: Option<Traffic>,
-    /// The application has been running for so long when the job starts.
+    /// For how long the application runs before the job starts.
     pub job_after: Duration,
-    /// The run is observed for at most this long, from its start.
+    /// The maximum duration of the observation, from the start of the simulation.
     pub at_most: Duration,
-    /// The plan's `[retry] give_up_after`, if it states one.
+    /// `[retry] give_up_after` of the plan, if given.
     pub give_up_after: Option<Duration>,
-    /// How rates answer to throttles.
+    /// How rates respond to throttles.
     pub feedback: Feedback,
-    /// A request takes this long, from the least to the most.
+    /// The shortest and the longest duration of a request.
     pub latency: (Duration, Duration),
     /// The same seed gives the same run.
     pub seed: u64,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Run {
     /// When the job started.
     pub started: Duration,
-    /// When it ended; none if it was cut off.
+    /// When it ended. `None` if it was cut off.
     pub ended: Option<Duration>,
-    /// Second by second.
+    /// What happened in each second.
     pub seconds: Vec<Second>,
-    /// For which reasons the job was throttled.
+    /// The reasons for which the job was throttled.
     pub reasons: Reasons,
-    /// For which the application was.
+    /// The reasons for which the application was throttled.
     pub application_reasons: Reasons,
-    /// What the engine committed.
+    /// The counts that the engine committed.
     pub counts: Counts,
-    /// What it told.
+    /// The progress that the engine reported.
     pub progress: Snapshot,
     /// Why it stopped early, if it did.
     pub stopped: Option<String>,
-    /// Items that the table holds as written.
+    /// Number of items that the table holds as written.
     pub done: usize,
-    /// The least time that it could take; none without a job.
+    /// The shortest possible duration. `None` without a job.
     pub bound: Option<Bound>,
-    /// What it was forecast to take: the basis, and the shortest and the longest time in seconds.
+    /// The forecasts: the basis, and the shortest and the longest duration in seconds.
     pub forecasts: Vec<(String, f64, f64)>,
     /// Wall-clock time that the simulation took.
     pub cpu: Duration,
 }
 
-/// Runs it, in virtual time.
+/// Runs the simulation in virtual time.
 pub fn run(setup: &Setup) -> Run {
     let began = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    // The engine draws the jitter of its backoff from the thread's own generator.
+    // The engine draws the jitter of its backoff from the thread's generator.
     fastrand::seed(setup.seed);
     let mut run = runtime.block_on(simulate(setup));
     run.cpu = began.elapsed();
@@ -149,7 +150,7 @@ async fn simulate(setup: &Setup) -> Run {
     run
 }
 
-/// The job, as a plan that says nothing but its change and these budgets makes it.
+/// The job of a plan that contains only its change and these budgets.
 fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     let mut plan = plan();
     plan.scan.segments = setup.segments;
@@ -169,7 +170,7 @@ fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     job
 }
 
-/// Works through the table, as `engine/job.rs` does but for the store.
+/// Works through the table like `engine/job.rs`, but with the store in memory.
 async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let run = RunId::from_number(1);
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
@@ -184,7 +185,7 @@ async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let _ = handler.finish(!job.stop.is_stopping()).await;
 }
 
-/// What the run is forecast to take: by the description, and by each sample.
+/// Forecasts the duration of the run from the description and from each sample.
 async fn forecast(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Vec<(String, f64, f64)> {
     let seconds = |basis: String, estimate: Estimate| {
         let (low, high) = estimate.pace.duration.unwrap();
@@ -196,12 +197,12 @@ async fn forecast(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Ve
         let sampled = preflight::sample(&job, *size, setup.seed + number as u64).await.unwrap();
         forecasts.push(seconds(format!("sample {number}"), preflight::estimate_of_sample(&job, &sampled)));
     }
-    // What the samples have taken of the budgets is there again.
+    // Wait until the budgets have recovered from the samples.
     tokio::time::sleep(Duration::from_secs(30)).await;
     forecasts
 }
 
-/// Changes what the service allows, and what the table says of itself.
+/// Changes the limits of the service and the description of the table.
 async fn change(changes: Vec<(Duration, ModelSpec)>, table: Arc<SimTable>) {
     let begin = tokio::time::Instant::now();
     for (after, spec) in changes {
@@ -210,7 +211,7 @@ async fn change(changes: Vec<(Duration, ModelSpec)>, table: Arc<SimTable>) {
     }
 }
 
-/// Writes down, each second, what every scope with a name may use now.
+/// Records each second the current rate of every named scope.
 async fn note_rates(service: Arc<Service>, scopes: Arc<Scopes>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {

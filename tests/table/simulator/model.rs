@@ -1,4 +1,5 @@
-//! The capacity model as the simulator asks it: where an item's hash is and what a request costs, in; reasons, out.
+//! The capacity model as the simulator uses it. Input: the hash of an item and the cost of a request. Output: the
+//! reasons for a throttle.
 
 use std::time::Duration;
 
@@ -6,10 +7,10 @@ use backfill::internals::local::capacity::{
     BurstSpec, ConsumedUnits, Demand, IndexSpec, Kind, Model, ModelSpec, PartitionSpec, Scope, Throttled, Throughput,
 };
 
-/// The one index that a simulated table may have.
+/// The name of the optional index of a simulated table.
 pub const INDEX: &str = "by-group";
 
-/// The simulated table.
+/// The ARN of the simulated table.
 pub const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/simulated";
 
 /// A request to the table.
@@ -17,15 +18,15 @@ pub const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/simul
 pub struct Ask {
     /// Read or write.
     pub kind: Kind,
-    /// Where its partition key's hash is, as a share of 2^64.
+    /// The hash of its partition key, as a share of 2^64.
     pub position: u64,
-    /// Where the last one is, of a page.
+    /// The hash of the last item, if the request reads a page.
     pub to: u64,
     /// Number of the partition key.
     pub key: u32,
-    /// Units of the table.
+    /// Units consumed from the table.
     pub units: f64,
-    /// Units of the index.
+    /// Units consumed from the index.
     pub index: f64,
 }
 
@@ -41,8 +42,8 @@ impl Ask {
     }
 }
 
-/// Limits of a table with so many partitions of DynamoDB's size that never split, with so much provisioned write and read
-/// capacity and no burst credit: what a busy table has. All are scaled alike.
+/// Limits of a busy table: this number of partitions of DynamoDB's size that never split, this provisioned write and
+/// read capacity, and no burst credit. All limits are scaled equally.
 pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelSpec {
     ModelSpec {
         table: "simulated".into(),
@@ -58,20 +59,20 @@ pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelS
     }
 }
 
-/// The same with an index of so much write capacity.
+/// The same with an index that has this write capacity.
 pub fn with_index(spec: ModelSpec, write: f64) -> ModelSpec {
     let index = IndexSpec { name: INDEX.into(), read: None, write: Some(write), partitions: None };
     ModelSpec { indexes: vec![index], ..spec }
 }
 
-/// A new model of these limits.
+/// A new model with these limits.
 pub fn model(spec: &ModelSpec) -> Model {
     let mut model = Model::new(spec.clone());
     model.set_arn(TABLE_ARN);
     model
 }
 
-/// Asks, and is charged for what is served.
+/// Sends a request to the model, and charges it if it is admitted.
 pub fn ask(model: &mut Model, now: Duration, ask: &Ask) -> Result<(), Throttled> {
     let demand = Demand { kind: ask.kind, position: share(ask.position), key: u64::from(ask.key), index: None };
     model.admit(now, &demand)?;
@@ -84,13 +85,13 @@ pub fn ask(model: &mut Model, now: Duration, ask: &Ask) -> Result<(), Throttled>
     Ok(())
 }
 
-/// The partition that holds a hash at the start.
+/// The partition that initially holds a hash.
 pub fn partition(spec: &ModelSpec, position: u64) -> usize {
     let count = spec.partitions.count.unwrap_or(1);
     ((u128::from(position) * u128::from(count)) >> 64) as usize
 }
 
-/// What a scope serves, in units per second.
+/// The rate that a scope serves, in units per second.
 pub fn allows(spec: &ModelSpec, scope: Scope, kind: Kind) -> f64 {
     model(spec).allows(scope, kind)
 }

@@ -1,7 +1,7 @@
-//! The runs that hold the promises about capacity, and the figures that they come to.
+//! The runs that check the promises about capacity, and their figures.
 //!
-//! The benchmark runs them at full size, with the limits of a real table; the tests at a fraction of it: limits, budgets,
-//! traffic and items are scaled alike, so that a run takes as long in virtual time and fewer steps.
+//! The benchmark runs them at full size, with the limits of a real table. The tests run them at a fraction of that
+//! size: limits, budgets, traffic and items are scaled equally, so a run takes the same virtual time in fewer steps.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::model::{INDEX, provisioned, with_index};
 use super::service::Second;
 use super::{Run, Setup, run};
 
-/// Names of the scenarios, in the order in which they are run.
+/// Names of the scenarios, in the order of execution.
 pub const NAMES: [&str; 6] = ["1-uniform", "2-above", "3-beside", "4-skewed", "5-index", "6-storm"];
 
-/// A scenario's figures, with the runs that they were taken from.
+/// The figures of a scenario, and the runs behind them.
 #[derive(Debug, Default)]
 pub struct Result {
     /// The figures.
@@ -36,7 +36,7 @@ impl Result {
         self.runs.push((name.to_owned(), run));
     }
 
-    /// What every run must come to that was not cut off.
+    /// Figures that every complete run must meet.
     fn whole(&mut self, name: &str, run: &Run, items: u32) {
         let undone = f64::from(items) - run.done as f64;
         self.add(format!("{name}: items not written"), undone, Required::AtMost(0.0));
@@ -57,12 +57,12 @@ pub fn scenario(number: usize, scale: f64) -> Result {
     }
 }
 
-/// The limits of a table with eight partitions whose provisioned capacity is what they serve.
+/// Limits of a table with eight partitions that together serve exactly its provisioned capacity.
 fn eight(scale: f64) -> ModelSpec {
     provisioned(8, 8_000.0, 24_000.0, scale)
 }
 
-/// Budgets with the default for narrow scopes.
+/// Budgets with the defaults for narrow scopes.
 fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
     let narrow = Budget { write: 250.0 * scale, read: 750.0 * scale };
     Budgets {
@@ -73,7 +73,7 @@ fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
     }
 }
 
-/// The same with narrow scopes that allow all that the table's does.
+/// The same budgets, but each narrow scope may use the whole budget of the table.
 fn wide(budgets: Budgets) -> Budgets {
     Budgets { per_key_range: budgets.table, per_partition_key: budgets.table, ..budgets }
 }
@@ -97,7 +97,7 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
     }
 }
 
-/// A run over so many items of a table with these limits; the caller says what the job may take.
+/// A run over this number of items of a table with these limits. The caller adds the budgets.
 pub fn setup_of(items: u32, model: ModelSpec) -> Setup {
     setup(f64::from(items), 1.0, model, budgets(1.0, 1.0, 1.0))
 }
@@ -116,7 +116,7 @@ fn uniform(scale: f64) -> Result {
     result
 }
 
-/// 2: a budget above what the table allows; narrow scopes too, so that the service's limits are met.
+/// 2: a budget above the table's limit, also for narrow scopes, so that the run reaches the service's limits.
 fn above(scale: f64) -> Result {
     let mut result = Result::default();
     for (name, allowed, setup) in limited(scale) {
@@ -132,7 +132,8 @@ fn above(scale: f64) -> Result {
     result
 }
 
-/// Setups of scenario 2, with what the table allows: limited by the table, and by its partitions alone, as on demand.
+/// Setups of scenario 2, each with the rate that the table allows: limited by the table, and only by its partitions as
+/// on demand.
 fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     let table = provisioned(8, 2_000.0, 24_000.0, scale);
     let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
@@ -143,12 +144,12 @@ fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     ]
 }
 
-/// What some constants of the feedback come to.
+/// The results of some constants of the feedback.
 #[derive(Debug, Clone, Copy)]
 pub struct Swept {
-    /// Of a table's limit: the share that is used, and the share of requests that is throttled, in percent.
+    /// For the limit of a table: the share that is used, and the share of requests that is throttled, in percent.
     pub table: (f64, f64),
-    /// Of partitions' limits.
+    /// The same for the limits of partitions.
     pub partitions: (f64, f64),
     /// Seconds after a storm until the rate is back to 90 %.
     pub back: u64,
@@ -164,7 +165,7 @@ pub fn swept(feedback: Feedback, scale: f64) -> Swept {
     Swept { table, partitions, back: run(&setup).back_after(STORM) }
 }
 
-/// 3: the application takes 60 % of the table, the job 30 %, or no more than the default.
+/// 3: the application uses 60 % of the table. The job uses 30 %, or at most the default.
 fn beside(scale: f64) -> Result {
     let mut result = Result::default();
     let limits = eight(scale);
@@ -188,12 +189,16 @@ fn beside(scale: f64) -> Result {
             .collect();
         let first = caused.iter().skip(run.started.as_secs() as usize).take(2).sum::<u64>();
         result.add(
-            format!("{name}: application throttles that it causes"),
+            format!("{name}: application throttles that the job causes"),
             caused.iter().sum::<u64>() as f64,
             Required::AtMost(0.0),
         );
-        result.add(format!("{name}: of them in its first second"), first as f64, Required::AtMost(0.0));
-        result.add(format!("{name}: its requests throttled, %"), run.throttled_percent(), Required::Nothing);
+        result.add(
+            format!("{name}: application throttles in the job's first second"),
+            first as f64,
+            Required::AtMost(0.0),
+        );
+        result.add(format!("{name}: job's requests throttled, %"), run.throttled_percent(), Required::Nothing);
         result.add(format!("{name}: units written per second"), run.steady(5).writes, Required::Nothing);
         result.keep(name, run);
     }
@@ -220,7 +225,7 @@ fn skewed(scale: f64) -> Result {
         let run = run(&setup);
         let took = run.took();
         let bound = run.bound.clone().unwrap();
-        let needed = format!("{name}: time by the lower bound of {:.0} s ({})", bound.seconds, bound.scope);
+        let needed = format!("{name}: time relative to the lower bound of {:.0} s ({})", bound.seconds, bound.scope);
         result.add(needed, took / bound.seconds, Required::AtMost(1.10));
         result.add(format!("{name}: requests throttled, %"), run.throttled_percent(), Required::Nothing);
         result.whole(name, &run, setup.workload.items);
@@ -229,12 +234,12 @@ fn skewed(scale: f64) -> Result {
     result
 }
 
-/// 5: an index with a quarter of the write capacity that the job's budget would need. An index without capacity throttles
-/// every write to the table, so that whoever meets its limit, meets it for the application too.
+/// 5: an index with a quarter of the write capacity that the job's budget would need. An index without capacity
+/// throttles every write to the table, so a job that reaches the limit of the index also throttles the application.
 fn index(scale: f64) -> Result {
     let mut result = Result::default();
     let traffic = Traffic { writes: 3_200.0 * scale, reads: 9_600.0 * scale };
-    // Without a stated budget the job has a quarter of what the index is provisioned with.
+    // Without a budget in the plan, the job gets a quarter of the provisioned capacity of the index.
     for (name, budget, throttled) in [("default", 125.0, Required::AtMost(0.0)), ("above", 2_000.0, Required::Nothing)]
     {
         let mut allowed = wide(budgets(2_000.0, 6_000.0, scale));
@@ -252,12 +257,12 @@ fn index(scale: f64) -> Result {
         result.add(format!("{name}: application throttles by the table"), of_table as f64, Required::AtMost(0.0));
         let sum = |of: fn(&Second) -> u64| run.seconds.iter().map(of).sum::<u64>() as f64;
         let all = 100.0 * sum(|s| s.application_throttled) / sum(|s| s.application_requests);
-        result.add(format!("{name}: application's requests throttled, by the index too, %"), all, throttled);
+        result.add(format!("{name}: application's requests throttled, also by the index, %"), all, throttled);
         let slowest =
             |second: &Second| second.rates.iter().any(|(scope, rate)| scope == INDEX && *rate < 1_000.0 * scale);
         let named = run.seconds.iter().filter(|second| slowest(second)).count() as f64 / run.took();
         result.add(
-            format!("{name}: share of the time in which the index is named, %"),
+            format!("{name}: share of the time in which the index is reported, %"),
             100.0 * named,
             Required::AtLeast(90.0),
         );
@@ -267,7 +272,7 @@ fn index(scale: f64) -> Result {
     result
 }
 
-/// The storm's seconds.
+/// Start and end of the storm in seconds.
 const STORM: (u64, u64) = (40, 100);
 
 /// A run with a storm that throttles this share of all requests.
@@ -284,21 +289,27 @@ fn stormy(share: f64, scale: f64) -> Setup {
     setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale))
 }
 
-/// 6: a minute in which everything is throttled, or half of it.
+/// 6: a minute in which all requests are throttled, or half of them.
 fn storm(scale: f64) -> Result {
     let mut result = Result::default();
-    let (from, until) = (STORM.0 as usize, STORM.1 as usize);
+    let from = STORM.0 as usize;
+    let until = STORM.1 as usize;
     for (name, share) in [("all throttled", 1.0), ("half throttled", 0.5)] {
         let setup = stormy(share, scale);
         let run = run(&setup);
-        let (before, after) = (run.over(from - 20, from).writes, run.over(until + 30, until + 50).writes);
+        let before = run.over(from - 20, from).writes;
+        let after = run.over(until + 30, until + 50).writes;
         let rate = 100.0 * after / before;
-        result.add(format!("{name}: rate from 30 s after it, % of before"), rate, Required::AtLeast(90.0));
+        result.add(
+            format!("{name}: rate from 30 s after the storm, % of the rate before"),
+            rate,
+            Required::AtLeast(90.0),
+        );
         let back = run.back_after(STORM) as f64;
-        result.add(format!("{name}: seconds until it is back to 90 %"), back, Required::AtMost(30.0));
+        result.add(format!("{name}: seconds until the rate is back to 90 %"), back, Required::AtMost(30.0));
         let sent: u64 = run.seconds.iter().map(|s| s.job_requests).sum();
         let needed = f64::from(setup.workload.items) + run.progress.pages as f64;
-        result.add(format!("{name}: requests sent by those needed"), sent as f64 / needed, Required::AtMost(1.2));
+        result.add(format!("{name}: requests sent / requests needed"), sent as f64 / needed, Required::AtMost(1.2));
         let within: u64 = run.seconds[from..until].iter().map(|s| s.job_requests).sum();
         result.add(format!("{name}: requests a second in the storm"), within as f64 / 60.0, Required::Nothing);
         result.whole(name, &run, setup.workload.items);
@@ -307,9 +318,9 @@ fn storm(scale: f64) -> Result {
     result
 }
 
-/// A minute in which every write is throttled, three times as long as `[retry] give_up_after`: throttled is not failed, so the
-/// run goes on, and at full speed within seconds.
-pub fn throttled_for_longer_than_it_is_retried() -> Result {
+/// A minute in which every write is throttled, three times as long as `[retry] give_up_after`. A throttle is not a
+/// failure, so the run continues, and it is back at full speed within seconds.
+pub fn throttled_for_longer_than_give_up_after() -> Result {
     let mut result = Result::default();
     let mut setup = stormy(1.0, 1.0);
     setup.model.storms.truncate(1);
@@ -317,10 +328,12 @@ pub fn throttled_for_longer_than_it_is_retried() -> Result {
     setup.budgets = Some(budgets(100.0, 2_000.0, 1.0));
     setup.give_up_after = Some(Duration::from_secs(20));
     let run = run(&setup);
-    let (from, until) = (STORM.0 as usize, STORM.1 as usize);
-    let (before, after) = (run.over(from - 20, from).writes, run.over(until + 20, until + 40).writes);
-    result.add("rate from 20 s after it, % of before", 100.0 * after / before, Required::AtLeast(90.0));
-    result.add("seconds until it is back to 90 %", run.back_after(STORM) as f64, Required::AtMost(20.0));
+    let from = STORM.0 as usize;
+    let until = STORM.1 as usize;
+    let before = run.over(from - 20, from).writes;
+    let after = run.over(until + 20, until + 40).writes;
+    result.add("rate from 20 s after the storm, % of the rate before", 100.0 * after / before, Required::AtLeast(90.0));
+    result.add("seconds until the rate is back to 90 %", run.back_after(STORM) as f64, Required::AtMost(20.0));
     result.whole("job", &run, setup.workload.items);
     result.keep("job", run);
     result
@@ -329,11 +342,11 @@ pub fn throttled_for_longer_than_it_is_retried() -> Result {
 /// Means over a span of time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Span {
-    /// How long.
+    /// Length of the span.
     pub seconds: usize,
     /// Write units of the job per second.
     pub writes: f64,
-    /// Those of the index.
+    /// Write units of the index per second.
     pub index_writes: f64,
 }
 
@@ -343,7 +356,8 @@ impl Run {
         self.ended.map_or(f64::INFINITY, |ended| (ended - self.started).as_secs_f64())
     }
 
-    /// The steady state: from so many seconds after the job's start until 90 % of its units are written, in whole seconds.
+    /// The steady state in whole seconds: from `settles` seconds after the job's start until 90 % of its units are
+    /// written.
     pub fn steady(&self, settles: usize) -> Span {
         let from = self.started.as_secs() as usize + settles;
         let all: f64 = self.seconds.iter().map(|s| s.job_writes).sum();
@@ -356,9 +370,10 @@ impl Run {
         self.over(from, until)
     }
 
-    /// Seconds after a storm until the rate, over three seconds, is back to 90 % of that before.
+    /// Seconds after a storm until the rate, averaged over three seconds, is back to 90 % of the rate before.
     fn back_after(&self, storm: (u64, u64)) -> u64 {
-        let (from, until) = (storm.0 as usize, storm.1 as usize);
+        let from = storm.0 as usize;
+        let until = storm.1 as usize;
         let enough = 0.9 * self.over(from - 20, from).writes;
         let back = (until..until + 600).find(|second| self.over(*second, second + 3).writes >= enough);
         back.map_or(600, |second| (second - until) as u64)
@@ -375,7 +390,7 @@ impl Run {
         Span { seconds, writes: mean(|s| s.job_writes), index_writes: mean(|s| s.job_index_writes) }
     }
 
-    /// Of the job's requests, those that were throttled, in percent.
+    /// The percentage of the job's requests that were throttled.
     pub fn throttled_percent(&self) -> f64 {
         let sum = |of: fn(&Second) -> u64| self.seconds.iter().map(of).sum::<u64>() as f64;
         100.0 * sum(|s| s.job_throttled) / sum(|s| s.job_requests).max(1.0)

@@ -1,5 +1,4 @@
-//! What stands for DynamoDB's admission: the capacity model at the virtual clock, and a record of who asked for what,
-//! second by second.
+//! Simulates DynamoDB's admission: the capacity model with the virtual clock, and a record of all requests by second.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 
 use super::model::{self, Ask};
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// The job.
@@ -24,25 +23,25 @@ pub enum Who {
 pub struct Second {
     /// Write units of the job that the table served.
     pub job_writes: f64,
-    /// Those of the index.
+    /// Write units of the job that the index served.
     pub job_index_writes: f64,
     /// Read units of the job that the table served.
     pub job_reads: f64,
     /// Requests that the job sent.
     pub job_requests: u64,
-    /// Of them, throttled.
+    /// Requests of the job that were throttled.
     pub job_throttled: u64,
     /// Requests that the application sent.
     pub application_requests: u64,
-    /// Of them, throttled.
+    /// Requests of the application that were throttled.
     pub application_throttled: u64,
-    /// Write units of the job by partition of the model.
+    /// Write units of the job, by partition of the model.
     pub by_partition: Vec<f64>,
-    /// What the job's rate limits were at the end of the second, by the engine's own word.
+    /// The job's rate limits at the end of the second, as the engine reports them.
     pub rates: Vec<(String, f64)>,
 }
 
-/// For which reasons requests were throttled, and how often each.
+/// The number of throttles by reason.
 pub type Reasons = BTreeMap<String, u64>;
 
 /// The simulated service.
@@ -59,7 +58,7 @@ struct Inner {
 }
 
 impl Service {
-    /// A service with these limits, whose clock starts now.
+    /// A service with these limits. Its clock starts now.
     pub fn new(spec: &ModelSpec) -> Service {
         let (of_job, of_application) = Default::default();
         let inner = Inner { model: model::model(spec), seconds: Vec::new(), of_job, of_application };
@@ -71,12 +70,12 @@ impl Service {
         self.start.elapsed()
     }
 
-    /// Has these limits from now on, and nothing saved up.
+    /// Applies these limits from now on, without burst credit.
     pub fn change(&self, spec: &ModelSpec) {
         self.inner.lock().unwrap().model = model::model(spec);
     }
 
-    /// A request arrives: it is served, or throttled for these reasons.
+    /// A request arrives. The service admits it, or throttles it for these reasons.
     pub fn ask(&self, who: Who, ask: &Ask) -> Result<(), Vec<ThrottlingReason>> {
         let now = self.now();
         let inner = &mut *self.inner.lock().unwrap();
@@ -92,13 +91,13 @@ impl Service {
         answer
     }
 
-    /// Notes what the engine says its rates are.
+    /// Records the rates that the engine reports.
     pub fn note_rates(&self, rates: Vec<(String, f64)>) {
         let now = self.now();
         self.inner.lock().unwrap().at(now).rates = rates;
     }
 
-    /// Everything that was noted, and the reasons for which the job and the application were throttled.
+    /// Takes all records, and the reasons for which the job and the application were throttled.
     pub fn take(&self) -> (Vec<Second>, Reasons, Reasons) {
         let inner = &mut *self.inner.lock().unwrap();
         let seconds = std::mem::take(&mut inner.seconds);

@@ -1,4 +1,4 @@
-//! A checkpoint store in memory: the real one has a thread of its own, which virtual time cannot wait for.
+//! A checkpoint store in memory. The real store has its own thread, which virtual time cannot wait for.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use backfill::internals::state::{
     SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
-/// Keeps segment states through the real state machine, so that a commit out of order fails as it would in SQLite.
+/// Keeps segment states through the real state machine, so that a commit out of order fails as in SQLite.
 #[derive(Default)]
 pub struct MemoryStore {
     segments: Mutex<BTreeMap<u32, SegmentState>>,
@@ -20,14 +20,14 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// What all segments counted.
+    /// The total counts of all segments.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         self.segments.lock().unwrap().values().for_each(|state| counts.add(&state.counts));
         counts
     }
 
-    /// Segments whose last page is committed.
+    /// Number of segments whose last page is committed.
     pub fn done(&self) -> u32 {
         let segments = self.segments.lock().unwrap();
         segments.values().filter(|state| state.status == SegmentStatus::Done).count() as u32
@@ -107,4 +107,4 @@ impl History for MemoryStore {
     }
 }
 
-const UNUSED: &str = "the engine's machinery does not ask this";
+const UNUSED: &str = "the engine does not call this";

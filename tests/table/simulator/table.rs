@@ -1,4 +1,4 @@
-//! The simulated table, behind the engine's own port.
+//! The simulated table, behind the port of the engine.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,24 +18,24 @@ use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
 use super::model::{Ask, INDEX, TABLE_ARN};
 use super::service::{Service, Who};
 
-/// A page ends when it has read so much.
+/// A page ends when it has read this number of bytes.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// What the job's change adds to an item.
+/// The bytes that the job's change adds to an item.
 pub const GROWTH: usize = TARGET.len() + SOURCE.1.len();
 
-/// A table of synthetic items, whose requests take virtual time and capacity of the model.
+/// A table of synthetic items. Its requests take virtual time and capacity of the model.
 pub struct SimTable {
     data: Mutex<Data>,
     service: Arc<Service>,
     description: Mutex<TableDescription>,
-    /// A request takes this long, from the least to the most.
+    /// The shortest and the longest duration of a request.
     latency: (Duration, Duration),
     random: Mutex<fastrand::Rng>,
 }
 
 impl SimTable {
-    /// A table of these items.
+    /// A table with these items.
     pub fn new(
         data: Data,
         service: Arc<Service>,
@@ -53,19 +53,19 @@ impl SimTable {
         self.description.lock().unwrap().clone()
     }
 
-    /// Has these limits and indexes from now on.
+    /// Applies these limits and indexes from now on.
     pub fn change(&self, spec: &ModelSpec) {
         self.service.change(spec);
         let description = describe(&self.data.lock().unwrap(), spec);
         *self.description.lock().unwrap() = description;
     }
 
-    /// Items that have been written.
+    /// Number of items that have been written.
     pub fn done(&self) -> usize {
         self.data.lock().unwrap().items.iter().filter(|item| item.done).count()
     }
 
-    /// Half of a request's time: before it arrives, and before its answer does.
+    /// Waits half the duration of a request: once before it arrives, and once before its reply does.
     async fn travel(&self) {
         let (least, most) = self.latency;
         let share = self.random.lock().unwrap().f64();
@@ -85,18 +85,20 @@ impl SimTable {
         let start = request.start.as_ref().map_or(segment.start, |Position::Key(key)| Data::place(key) + 1);
         assert!((segment.start..=segment.end).contains(&start), "a start key of another segment");
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
-        let (mut bytes, mut end) = (0, start);
+        let mut bytes = 0;
+        let mut end = start;
         while end < segment.end && end - start < limit && bytes < PAGE_BYTES {
             bytes += data.items[end].bytes as usize;
             end += 1;
         }
-        // A page that is full says so, even if the segment ends with it: then an empty one follows.
+        // A full page returns a next position even if the segment ends with it. An empty page then follows.
         let full = end - start == limit || bytes >= PAGE_BYTES;
         let units = read_units(bytes, request.consistent);
         let bound = ((u128::from(request.segment) << 64) / u128::from(request.total_segments)) as u64;
         let at =
             |place: usize| data.items.get(place).filter(|_| place < segment.end).map_or(bound, |item| item.position);
-        let (position, to) = (at(start), at(end.saturating_sub(1).max(start)));
+        let position = at(start);
+        let to = at(end.saturating_sub(1).max(start));
         let key = data.items.get(start).map_or(0, |item| item.partition_key);
         let next = (full && end > start).then(|| Position::Key(data.key(end - 1)));
         let page = Page { items: (start..end).map(|place| data.item(place)).collect(), next, units: Some(units) };
@@ -109,8 +111,8 @@ impl SimTable {
         let before = stored.bytes as usize + if stored.done { GROWTH } else { 0 };
         let after = stored.bytes as usize + GROWTH;
         let units = write_units(before, after);
-        // The index holds whole items: a change that it sees costs it as much as the table. A refused write changes
-        // nothing in it.
+        // The index holds whole items, so a change costs the index as much as the table. A rejected write does not
+        // change the index.
         let indexed = !self.description.lock().unwrap().indexes.is_empty() && !stored.done;
         let index = if indexed { units } else { 0.0 };
         self.ask(&Ask::write(stored.position, stored.partition_key, units, index))?;
@@ -158,7 +160,8 @@ impl Sink for SimTable {
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
         self.travel().await;
         let (item, stored) = {
-            let (data, place) = (self.data.lock().unwrap(), Data::place(key));
+            let data = self.data.lock().unwrap();
+            let place = Data::place(key);
             (data.item(place), data.items[place])
         };
         let units = read_units(backfill::internals::item::item_bytes(&item), true);

@@ -1,5 +1,5 @@
-//! Runs of the real binary under `[limits]`, held to what the server counted. `tests/table/limits.rs` asserts on them,
-//! `benches/spend.rs` prints what ten kills come to.
+//! Runs of the real binary under `[limits]`, compared with what the server counted. `tests/table/limits.rs` asserts on
+//! the results, and `benches/spend.rs` prints the result of ten kills.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,32 +13,32 @@ use nix::sys::signal::Signal;
 use crate::harness::tool::{Ran, Running, item, secret};
 use crate::harness::{Bed, bytes_of};
 
-/// What [`Scene::kill_ten_times`] allows to a run, and a hundredth of it: what is reserved at a time.
+/// The limit of a run in [`Scene::kill_ten_times`], and a hundredth of it, which is reserved at a time.
 pub(crate) const MAX_WCU: f64 = 1_200.0;
 pub(crate) const SLICE: f64 = 12.0;
 
-/// Retries that do not slow a test down, and pages small enough that there are many.
+/// Retry settings that do not slow a test down, and small pages, so that there are many.
 const SMALL: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[scan]\nsegments = 4\npage_limit = 10\n";
 
 /// A table of items that all need a write of one unit, and a plan whose limits can be changed between runs.
 pub(crate) struct Scene {
-    /// The server, and the folder of the plan.
+    /// The server, and the folder with the plan.
     pub(crate) bed: Bed,
     /// Name of the table.
     pub(crate) table: String,
-    /// Its items, before anything was written.
+    /// The items before any write.
     before: BTreeMap<String, Item>,
     /// The plan's file.
     pub(crate) plan: PathBuf,
 }
 
 impl Scene {
-    /// A table of so many items, and a plan with these `[limits]`.
+    /// A table with this number of items, and a plan with these `[limits]`.
     pub(crate) async fn of(items: usize, limits: &str) -> Scene {
         Scene::by_key(items, limits, |n| n / 3).await
     }
 
-    /// The same, with each item under the partition key of this number.
+    /// The same, with each item under the partition key of the number that `key` returns.
     pub(crate) async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
         let bed = Bed::embedded();
         let table = bed.create_table().await;
@@ -51,7 +51,7 @@ impl Scene {
         scene
     }
 
-    /// Writes the plan with these `[limits]`, and what may follow them.
+    /// Writes the plan with these `[limits]` and any sections that follow them in the text.
     pub(crate) fn limit(&self, limits: &str) {
         let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
         self.bed.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
@@ -64,7 +64,7 @@ impl Scene {
         Running::start(command)
     }
 
-    /// Runs it to its end.
+    /// Runs the tool to its end.
     pub(crate) fn run(&self) -> Ran {
         tokio::task::block_in_place(|| self.start().end())
     }
@@ -74,21 +74,22 @@ impl Scene {
         StateFile::open(&self.bed.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
     }
 
-    /// Requests of this operation by now.
+    /// Number of requests of this operation so far.
     pub(crate) fn requests(&self, operation: &str) -> u64 {
         self.bed.front().tally().operation(operation).requests
     }
 
-    /// Waits until so many more writes were answered, and the run still goes on.
+    /// Waits until the server has answered this number of further writes, while the run continues.
     pub(crate) fn until_written(&self, more: u64) {
-        let (goal, began) = (self.bed.front().tally().operation("UpdateItem").ok + more, Instant::now());
+        let goal = self.bed.front().tally().operation("UpdateItem").ok + more;
+        let began = Instant::now();
         while self.bed.front().tally().operation("UpdateItem").ok < goal {
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not get on");
+            assert!(began.elapsed() < Duration::from_secs(60), "the run makes no progress");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Starts the tool ten times, and kills it each time in the middle of its work.
+    /// Starts the tool ten times, and kills it midway each time.
     pub(crate) fn kill_ten_times(&self) {
         for kill in 1..=10 {
             let running = self.start();
@@ -105,8 +106,8 @@ impl Scene {
         self.bed.front().tally().write_units()
     }
 
-    /// Asserts that a run without limits ends it, and that every item is as the plan implies.
-    pub(crate) async fn ends_right(&self) {
+    /// Asserts that a run without limits completes the plan, and that every item is as the plan wants it.
+    pub(crate) async fn completes_correctly(&self) {
         self.limit("");
         let json = self.run().exits(0).json();
         assert_eq!(json["totals"]["counts"]["scanned"], self.before.len());

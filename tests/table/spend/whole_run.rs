@@ -1,5 +1,5 @@
-//! Whole runs of the real binary over the sample table: what they were estimated to consume, and what the server counted.
-//! `tests/table/estimate.rs` holds the one to the other, `benches/spend.rs` prints it.
+//! Whole runs of the real binary over the sample table: their estimated consumption, and what the server counted.
+//! `tests/table/estimate.rs` compares the two, and `benches/spend.rs` prints them.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use serde_json::Value as Json;
 
 use crate::harness::{Bed, index};
 
-/// Items of the sample table.
+/// Number of items in the sample table.
 pub(crate) const ITEMS: u64 = 5_000;
 
-/// So far may an estimate be from what the server counted.
+/// The largest allowed difference between an estimate and the server's count, as a share.
 pub(crate) const WITHIN: f64 = 0.02;
 
-/// Budgets that hold nothing back, and few segments for a small table.
+/// Budgets that limit nothing, and few segments, because the table is small.
 pub(crate) const CAPACITY: &str = "
 [scan]
 segments = 8
@@ -26,7 +26,7 @@ per_key_range = { write = 100000, read = 100000 }
 per_partition_key = { write = 100000, read = 100000 }
 ";
 
-/// Adds attributes to nearly every item; one in a hundred is diverged.
+/// Adds attributes to nearly every item. One in a hundred is diverged.
 pub(crate) const EXPAND: &str = r#"
 [[change]]
 move = "email"
@@ -36,47 +36,47 @@ copy = "address.zip"
 to = "zip"
 "#;
 
-/// What a plan was estimated to consume, and what it consumed.
+/// The estimated and the actual consumption of a plan. All figures are write units.
 pub(crate) struct Figures {
-    /// By the dry run.
+    /// Predicted by the dry run.
     pub(crate) predicted: f64,
-    /// By the dry run, for each index that it names.
+    /// Predicted by the dry run for each index that it names.
     pub(crate) predicted_by_index: Vec<(String, f64)>,
-    /// By the run, before each request.
+    /// Estimated by the run, before each request.
     pub(crate) estimated: f64,
-    /// By the replies.
+    /// Reported by the replies.
     pub(crate) consumed: f64,
-    /// What the replies did not name: nothing, unless a request timed out on a machine that has much else to do.
+    /// Assumed for requests without a report: zero, unless a request timed out on a busy machine.
     pub(crate) assumed: f64,
-    /// By the layer in front of the server.
+    /// Counted by the layer in front of the server.
     pub(crate) counted: f64,
 }
 
 impl Figures {
-    /// What the run consumed, as far as anybody can tell.
+    /// The best estimate of what the run consumed.
     pub(crate) fn spent(&self) -> f64 {
         self.consumed + self.assumed
     }
 
-    /// How far the run's estimate is from what the same writes consumed, as a share.
+    /// The difference between the run's estimate and what the same writes consumed, as a share.
     pub(crate) fn estimate_off(&self) -> f64 {
         (self.estimated / self.consumed - 1.0).abs()
     }
 
-    /// How far the dry run's prediction is from what the server counted, as a share.
+    /// The difference between the dry run's prediction and what the server counted, as a share.
     pub(crate) fn prediction_off(&self) -> f64 {
         (self.predicted / self.counted - 1.0).abs()
     }
 }
 
-/// Runs the tool to its end and gives the JSON that it prints.
+/// Runs the tool to its end and returns the printed JSON.
 pub(crate) fn tool(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Json {
     let output = bed.command().arg("run").arg(plan).args(["--output", "json"]).args(options).output().unwrap();
     assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A dry run, and then the run, of these changes over the sample table with these indexes.
+/// Does a dry run and then a run of these changes over the sample table with these indexes.
 pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
     let bed = Bed::embedded();
     let table = bed.create_indexed_table(indexes).await;
@@ -87,7 +87,8 @@ pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &
     let dry = tool(&bed, &plan, &["--dry-run"], 0);
     bed.front().reset_tally();
     let run = tool(&bed, &plan, &["--yes"], exit);
-    let (counts, tally) = (&run["totals"]["counts"], bed.front().tally());
+    let counts = &run["totals"]["counts"];
+    let tally = bed.front().tally();
     assert!(counts["applied"].as_u64().unwrap() > ITEMS * 3 / 4, "{counts}");
     let by_index = dry["estimated_index_write_units"].as_object().unwrap();
     Figures {
@@ -100,7 +101,7 @@ pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &
     }
 }
 
-/// Every item is in one index, whole; the orders are in another, with the attribute that [`EXPAND`] makes; a third has
+/// One index holds every item whole. Another holds the orders, with the attribute that [`EXPAND`] writes. A third holds
 /// nothing that changes.
 pub(crate) fn three_indexes() -> [IndexSchema; 3] {
     let contact = Projection::Include(vec!["contact_email".into()]);

@@ -1,4 +1,4 @@
-//! The way back behind new-only writes meets items that no pass has given a new value, and items whose shape has changed.
+//! A rollback after new-only writes finds items without a new value, and items whose shape has changed.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
@@ -6,10 +6,11 @@ use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
 use super::scene::{MOVE, Scene, item, map, s};
 use crate::harness::key_of;
 
-/// Nothing was expanded, or an item could not be, or somebody wrote the old name alone: the value there is the only one.
+/// No pass has expanded the item, or it could not be expanded, or someone wrote only the old name. The old attribute
+/// then holds the only value.
 /// RUNBOOK: "An old value without a new one stays where it is, and is reported"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_was_never_expanded_survives_the_whole_way_back() {
+async fn a_value_that_was_never_expanded_survives_a_rollback() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
     for expanded in [false, true] {
         let alone = || (0..100).map(|i| item(i, &[("old", s("current")), ("kept", s("k"))]));
@@ -20,19 +21,19 @@ async fn a_value_that_was_never_expanded_survives_the_whole_way_back() {
         }
         let before = scene.bytes().await;
         let (ended, writes) = scene.complete(phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await;
-        assert_eq!((ended.totals.counts.of(Outcome::Diverged), writes), (100, 0), "each is reported");
+        assert_eq!((ended.totals.counts.of(Outcome::Diverged), writes), (100, 0), "each item is reported");
         let open = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 200 };
         let paths = scene.state().diverged(open).unwrap().into_iter().map(|found| found.paths.len());
         assert_eq!(paths.collect::<Vec<_>>(), [2; 100]);
         assert_eq!(scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await.1, 0);
         scene.assert_is(&before, "never expanded").await;
-        assert_eq!(scene.state().summary().unwrap().pre_images, 0, "nothing was taken away");
+        assert_eq!(scene.state().summary().unwrap().pre_images, 0, "nothing was removed");
     }
 }
 
-/// Beside it, what can be made equal is.
+/// The other changes of the same item still make the old attribute equal to the new one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_value_that_is_alone_holds_nothing_else_of_its_item_up() {
+async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
     let first = item(0, &[("old", s("current")), ("kept", s("k")), ("copied", s("later"))]);
     let scene = Scene::of(vec![first.clone()], "", &plan).await;
@@ -42,9 +43,10 @@ async fn an_old_value_that_is_alone_holds_nothing_else_of_its_item_up() {
     assert_eq!(after[&key_of(&first).to_text()], expected);
 }
 
-/// Whatever a live writer made of an item's shape, what has no place any more stays in the journal, and the phase is over.
+/// If a live writer changed the shape of an item so that a value has no place any more, the value stays in the journal,
+/// and the phase completes.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_no_place_to_come_back_to_is_reported() {
+async fn a_value_that_has_no_place_to_return_to_is_reported() {
     let doc = || ("doc", map(&[("x", s("v"))]));
     for plan in ["[[change]]\nremove = \"doc.x\"\n", "[[change]]\nmove = \"doc.x\"\nto = \"new\"\n"] {
         let scene = Scene::of((0..5).map(|i| item(i, &[doc()])).collect(), "strategy = \"in-place\"", plan).await;
@@ -58,9 +60,9 @@ async fn what_has_no_place_to_come_back_to_is_reported() {
         let after = scene.bed.dump(&scene.table).await;
         assert_eq!(after[&key_of(&changed).to_text()], changed);
         let store = scene.store().await;
-        // A move in place keeps no value: it is at the new path.
+        // A move in place records no value, because the value is at the new path.
         let values = store.pre_images(key_of(&changed), None).await.unwrap().len();
-        assert_eq!(values, usize::from(plan.contains("remove")), "what was removed stays on record");
+        assert_eq!(values, usize::from(plan.contains("remove")), "the journal keeps what was removed");
         store.close().await.unwrap();
     }
 }

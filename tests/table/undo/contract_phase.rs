@@ -1,4 +1,4 @@
-//! Contract removes the old attribute from exactly the items that it may.
+//! A contract removes the old attribute from exactly the items that allow it.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         .collect();
     let scene = Scene::of(items, "", &plan).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // Behind the cutover: written under the new name alone; and a few that only an old application knows of.
+    // After the cutover: items written only under the new name, and a few items of an old application that knows only
+    // the old name.
     let later = (3..400).step_by(8).map(|i| item(i, &[("old", s("x")), ("new", s("later"))]));
     let old_alone = (400..420).map(|i| item(i, &[("old", s("late")), ("legacy", s("fax"))]));
     scene.bed.load(&scene.table, later.chain(old_alone)).await;
@@ -42,7 +43,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         };
         assert_eq!(after[&key_of(&expected).to_text()], expected, "{i}");
     }
-    // Reported: those with an old value alone. On record: old values that differed, and what the plan removed.
+    // Reported: items with only an old value. Recorded: old values that differed from the new ones, and what the plan
+    // removed.
     let reported =
         scene.state().diverged(ListQuery { run: None, open_only: true, after: Cursor::START, limit: 100 }).unwrap();
     let reported: BTreeSet<String> = reported.iter().map(|d| d.key.to_text()).collect();
@@ -56,5 +58,5 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
     );
     store.close().await.unwrap();
 
-    assert_eq!(scene.complete(phase::CONTRACT, Begin::Again).await.1, 0, "no write where none is needed");
+    assert_eq!(scene.complete(phase::CONTRACT, Begin::Again).await.1, 0, "items that need no write get none");
 }

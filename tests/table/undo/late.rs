@@ -1,5 +1,5 @@
-//! A write of a killed process that the server applies while the next process works: is the value one that was there
-//! before the migration? Only a live writer's is.
+//! The server applies a write of a killed process while the next process works. Which process wrote the value decides
+//! whether it counts as preexisting: only a live writer's value does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,14 +21,14 @@ use crate::harness::{key_of, to_sdk, value_to_sdk};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// A write that did not arrive by then never will.
+/// A write that has not arrived after this time never will.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A run of one item that was killed with its write under way.
+/// A run over one item that was killed while its write was in flight.
 struct Killed {
     scene: Scene,
     one: Item,
-    /// The write.
+    /// The write in flight.
     request: Json,
 }
 
@@ -43,7 +43,7 @@ impl Killed {
         Killed { scene, one, request }
     }
 
-    /// The killed process's write reaches the server now. Whether it is applied.
+    /// Sends the killed process's write to the server now. Returns whether it is applied.
     async fn arrives(&self) -> bool {
         let text = |name: &str| self.request[name].as_str().unwrap().to_owned();
         let members = |name: &str| self.request[name].as_object().into_iter().flatten();
@@ -71,7 +71,7 @@ impl Killed {
         }
     }
 
-    /// The next process goes on; this happens between its read of the item and its write.
+    /// The next process continues. `meanwhile` happens between its read of the item and its write.
     async fn resumed(&self, meanwhile: impl AsyncFnOnce(&Killed)) -> Ended {
         let gate = Gate::closed();
         let mut sent = told(&self.scene, vec![Fault::Hold(gate.clone())]);
@@ -100,7 +100,7 @@ impl Killed {
     }
 }
 
-/// What is done to the tool's writes, one by one; each is told.
+/// Applies these faults to the tool's writes one by one, and reports each write.
 fn told(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Json> {
     let (tell, told) = mpsc::unbounded_channel();
     let seen = AtomicUsize::new(0);
@@ -137,9 +137,10 @@ fn new() -> Path {
     Path::attribute("new")
 }
 
-/// The value is the migration's own: it does not count as done, a repair refreshes it, and a rollback removes it.
+/// The value belongs to the migration: it does not count as preexisting, a repair refreshes it, and a rollback removes
+/// it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_write_is_no_value_of_before() {
+async fn a_late_write_is_not_a_preexisting_value() {
     let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
     killed
         .resumed(async |killed| {
@@ -147,16 +148,17 @@ async fn a_late_write_is_no_value_of_before() {
             killed.live("old", "later").await;
         })
         .await;
-    let (record, there) = (killed.record().await, s("first"));
+    let record = killed.record().await;
+    let there = s("first");
     assert_eq!(now(&killed.scene, &killed.one).await["new"], there);
-    assert!(!record.is_preexisting(&new()), "it is the killed process's");
+    assert!(!record.is_preexisting(&new()), "the killed process wrote it");
     assert!(record.is_ours(&new(), &there));
     assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
 }
 
 /// A late write never copies a value that is not recorded: its condition requires the value that it read.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_write_copies_no_other_value_than_it_read() {
+async fn a_late_write_copies_only_the_value_that_it_read() {
     let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
     killed.live("old", "second").await;
     killed
@@ -165,15 +167,16 @@ async fn a_late_write_copies_no_other_value_than_it_read() {
             killed.live("old", "later").await;
         })
         .await;
-    let (record, item_now) = (killed.record().await, now(&killed.scene, &killed.one).await);
+    let record = killed.record().await;
+    let item_now = now(&killed.scene, &killed.one).await;
     assert!(!record.is_preexisting(&new()), "{item_now:?}");
     assert!(record.is_ours(&new(), &item_now["new"]), "{item_now:?}");
     assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// And the other way round: what a live writer puts there is its own, also where a killed process may have written.
+/// The opposite case: a live writer's value stays, even if a killed process may have written the same attribute.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_value_behind_a_killed_write_is_left() {
+async fn a_live_value_after_a_killed_write_is_kept() {
     let theirs = item(0, &[("old", s("first")), ("new", s("theirs"))]);
     for between in [false, true] {
         let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
@@ -184,18 +187,18 @@ async fn a_live_value_behind_a_killed_write_is_left() {
             killed.scene.complete(phase::EXPAND, Begin::ResumeOrNew).await.0
         };
         assert_eq!(ended.totals.counts.of(Outcome::Skipped), 1, "{between}");
-        assert!(!killed.arrives().await, "something is there");
+        assert!(!killed.arrives().await, "the target holds a value");
         assert!(killed.record().await.is_preexisting_value(&new(), &s("theirs")), "{between}: it counts as done");
         assert_eq!(killed.rolled_back().await, theirs, "{between}");
     }
 }
 
-/// The same without a kill, where the reply to a write was lost.
+/// The same without a kill: the reply to a write was lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_value_behind_a_lost_reply_is_left() {
+async fn a_live_value_after_a_lost_reply_is_kept() {
     let one = item(0, &[("old", s("first"))]);
     let scene = Scene::of(vec![one.clone()], SKIP, MOVE).await;
-    // The first attempt may have been applied, for all that the tool knows.
+    // As far as the tool knows, the first attempt may have been applied.
     let gate = Gate::closed();
     let mut sent = told(&scene, vec![Fault::Reset, Fault::Hold(gate.clone())]);
     let working = start(&scene).await;
@@ -208,10 +211,10 @@ async fn a_live_value_behind_a_lost_reply_is_left() {
     assert_eq!(now(&scene, &one).await, item(0, &[("old", s("first")), ("new", s("theirs"))]));
 }
 
-/// A source that appears while another change of its item is on its way is copied with it, though the first look had
-/// nothing to say of the pair.
+/// If a source attribute appears while another change of its item is in flight, the tool copies it with that change,
+/// although the baseline holds nothing about this pair.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_was_planned_anew_is_no_value_of_before() {
+async fn a_replanned_copy_is_not_a_preexisting_value() {
     let one = item(0, &[]);
     for migration in ["", SKIP] {
         let changes = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n");

@@ -1,4 +1,4 @@
-//! What a rollback leaves otherwise than it was before the migration is counted, item by item.
+//! A rollback counts every item that it does not restore to its earlier state.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use backfill::internals::state::{Begin, phase};
 
 use super::scene::{Cut, MOVE, Scene, item, new_run, s};
 
-/// A tenth each with an equal pair, an unequal one, and the new attribute alone.
+/// A tenth of the items have an equal pair, a tenth an unequal pair, and a tenth only the new attribute.
 fn mixed() -> Vec<Item> {
     let of = |n: usize| match n % 10 {
         0 => item(n, &[("old", s("x")), ("new", s("x"))]),
@@ -22,7 +22,7 @@ fn mixed() -> Vec<Item> {
     (0..100).map(of).collect()
 }
 
-/// A pass to its end, with or without applications that write both; gives its run.
+/// Completes a pass, with or without applications that write both attributes. Returns its run.
 async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> backfill::internals::engine::Ended {
     let mut job = scene.job(phase, None).await;
     job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual_writes));
@@ -34,7 +34,7 @@ async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> back
     ended
 }
 
-/// What a dry run of a phase counts, by reason.
+/// The number of items that a dry run of a phase counts, by reason.
 async fn foreseen(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
     let job = scene.job(phase, None).await;
     let handler = Arc::new(DryRun::new(&job, Some(scene.state().into_records())));
@@ -43,7 +43,7 @@ async fn foreseen(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
     leftovers.into_iter().map(|(leftover, group)| (leftover, group.items)).collect()
 }
 
-/// How many items a run has left otherwise, and their keys.
+/// The number of items that a run did not restore, and their keys.
 async fn left(scene: &Scene, ended: &backfill::internals::engine::Ended) -> (u64, Vec<String>) {
     let old_made = ended.run.phase == phase::OLD_EQUAL_NEW;
     left_for(scene, ended, if old_made { Leftover::OldMade } else { Leftover::NewRemoved }).await
@@ -60,7 +60,7 @@ async fn left_for(scene: &Scene, ended: &backfill::internals::engine::Ended, lef
 
 /// RUNBOOK: "byte for byte, except those that it counts as *not as before*"
 #[tokio::test(flavor = "multi_thread")]
-async fn pairs_that_were_equal_behind_dual_writes_are_counted() {
+async fn pairs_that_were_equal_before_the_migration_are_counted_under_dual_writes() {
     for dual_writes in [false, true] {
         let scene = Scene::of(mixed(), "", MOVE).await;
         let before = scene.bytes().await;
@@ -73,7 +73,7 @@ async fn pairs_that_were_equal_behind_dual_writes_are_counted() {
         let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, dual_writes).await;
         assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
         let (count, keys) = left(&scene, &ended).await;
-        // Exactly those that are not as they were.
+        // Exactly the items that differ from before.
         let after = scene.bytes().await;
         let changed: Vec<&String> = before.keys().filter(|key| after.get(*key) != before.get(*key)).collect();
         assert_eq!(
@@ -83,9 +83,9 @@ async fn pairs_that_were_equal_behind_dual_writes_are_counted() {
     }
 }
 
-/// An item with two such pairs is one item.
+/// An item with two such pairs counts as one item.
 #[tokio::test(flavor = "multi_thread")]
-async fn items_are_counted_and_not_their_pairs() {
+async fn leftovers_count_items_and_not_pairs() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
     let both = ["old", "new", "kept", "copied"].map(|name| (name, s("x")));
     let scene = Scene::of((0..7).map(|n| item(n, &both)).collect(), "", &plan).await;
@@ -100,7 +100,7 @@ async fn items_are_counted_and_not_their_pairs() {
     assert_eq!((left.count, left.first.len()), (7, 14));
 }
 
-/// Where no run has begun, nobody has looked: each pair that a rollback ends may be older than the dual writes.
+/// If no run has begun, there is no baseline: each pair that a rollback ends may be older than the dual writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_no_run_has_read_are_counted() {
     let scene = Scene::of(mixed(), "", MOVE).await;
@@ -108,7 +108,7 @@ async fn pairs_that_no_run_has_read_are_counted() {
     assert_eq!(left(&scene, &ended).await.0, 10);
 }
 
-/// A rollback that is killed again and again counts each item once.
+/// A rollback that is killed repeatedly counts each item once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_rollback_counts_each_item_once() {
     let scene = Scene::of(mixed(), "", MOVE).await;
@@ -125,7 +125,7 @@ async fn a_killed_rollback_counts_each_item_once() {
 
 /// Counts the old attributes of items that had only the new one, if the item existed before the migration.
 #[tokio::test(flavor = "multi_thread")]
-async fn old_attributes_that_are_made_behind_new_only_writes_are_counted() {
+async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
     let scene = Scene::of(mixed(), "", MOVE).await;
     pass(&scene, phase::EXPAND, Begin::ResumeOrNew, false).await;
     scene.bed.load(&scene.table, (100..107).map(|n| item(n, &[("new", s("inserted"))]))).await;
@@ -136,7 +136,7 @@ async fn old_attributes_that_are_made_behind_new_only_writes_are_counted() {
     assert_eq!(ended.totals.counts.of(Outcome::Applied), 10 + 10 + 7);
 }
 
-/// Makes old equal new on a state file that was changed like this behind an expansion.
+/// Makes old equal new with a state file that `damage` changed after an expansion.
 async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene, backfill::internals::engine::Ended) {
     let scene = Scene::of(mixed(), "", MOVE).await;
     pass(&scene, phase::EXPAND, Begin::ResumeOrNew, false).await;
@@ -149,10 +149,10 @@ async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene,
     (scene, ended)
 }
 
-/// Making old equal new decides by the items alone: a row that an index does not find, for which a rollback refuses the
-/// whole file, holds nothing up.
+/// The pass that makes old equal new decides by the items alone. A row that is missing from an index does not block it,
+/// although a rollback refuses such a state file.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_state_file_does_not_hold_up_the_way_back_behind_new_only_writes() {
+async fn a_damaged_state_file_does_not_block_the_way_back_after_new_only_writes() {
     let (scene, ended) = old_equals_new_after(|file| {
         file.execute_batch(
             "INSERT INTO pre_images (run, key, path, kind, at) VALUES (1, '{}', 'a', 'nothing', ''); \
@@ -180,7 +180,7 @@ async fn items_whose_record_cannot_be_read_are_counted_as_unknown() {
         .unwrap();
     })
     .await;
-    let (known, unknown) =
-        (left_for(&scene, &ended, Leftover::OldMade).await, left_for(&scene, &ended, Leftover::Unknown).await);
+    let known = left_for(&scene, &ended, Leftover::OldMade).await;
+    let unknown = left_for(&scene, &ended, Leftover::Unknown).await;
     assert_eq!((known.0, unknown.0), (9, 1), "{known:?} {unknown:?}");
 }

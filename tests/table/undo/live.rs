@@ -1,4 +1,4 @@
-//! Live writers are at work while the way back is gone, and nothing of theirs is lost.
+//! Live writers work during a rollback, and none of their writes is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::harness::{key_of, to_sdk};
 
 const ITEMS: usize = 400;
 
-/// What each item's last writer wrote, by key.
+/// The value that the last writer of each item wrote, by key.
 type Written = BTreeMap<String, Value>;
 
-/// Writers that set this attribute of items here and there, each of its own items, until they are told to stop. The tool's
-/// writes are held back, so that many of them meet an item that has changed.
+/// Writers that set this attribute of random items until they are told to stop. Each writer has its own items. Because
+/// the tool's writes are delayed, many of them find an item that has changed.
 struct Writers {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<Written>,
@@ -36,12 +36,17 @@ impl Writers {
                 None => Fault::Pass,
             }
         })));
-        let (stop, writes, mut tasks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), JoinSet::new());
+        let stop = Arc::new(AtomicBool::new(false));
+        let writes = Arc::new(AtomicU64::new(0));
+        let mut tasks = JoinSet::new();
         for writer in 0..4_usize {
-            let (client, table, stop) = (scene.bed.client().clone(), scene.table.clone(), Arc::clone(&stop));
+            let client = scene.bed.client().clone();
+            let table = scene.table.clone();
+            let stop = Arc::clone(&stop);
             let writes = Arc::clone(&writes);
             tasks.spawn(async move {
-                let (mut rng, mut written) = (fastrand::Rng::with_seed(writer as u64), Written::new());
+                let mut rng = fastrand::Rng::with_seed(writer as u64);
+                let mut written = Written::new();
                 while !stop.load(Ordering::Relaxed) {
                     let key = key_of(&item(rng.usize(..ITEMS / 4) * 4 + writer, &[]));
                     let text = format!("{writer}.{}", writes.fetch_add(1, Ordering::Relaxed));
@@ -64,7 +69,7 @@ impl Writers {
         Writers { stop, tasks, writes }
     }
 
-    /// What they wrote. `must_meet` says that the tool's writes must have met items that had changed.
+    /// Returns what the writers wrote. `must_meet` requires that some of the tool's writes found a changed item.
     async fn stop(mut self, scene: &Scene, must_meet: bool) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         let mut written = Written::new();
@@ -74,7 +79,7 @@ impl Writers {
         assert!(self.writes.load(Ordering::Relaxed) > 100, "the writers had no time to write");
         let errors = scene.bed.front().tally().operation("UpdateItem").errors;
         let met = errors.keys().any(|(_, name)| name == "ConditionalCheckFailedException");
-        assert!(met || !must_meet, "no write met a changed item");
+        assert!(met || !must_meet, "no write found a changed item");
         scene.bed.front().set_faults(None);
         written
     }
@@ -87,7 +92,7 @@ async fn expanded(migration: &str) -> Scene {
     scene
 }
 
-/// A session with the writers at work from before its begin until after its end; and then another pass alone.
+/// One session with writers that start before it and stop after it, followed by another pass without writers.
 async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (Written, BTreeMap<String, Item>) {
     scene.bed.front().reset_tally();
     let writers = Writers::start(scene, attribute);
@@ -100,7 +105,7 @@ async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (W
     (written, scene.bed.dump(&scene.table).await)
 }
 
-/// Everyone reads and writes the old attribute again, and the new one goes.
+/// Every application reads and writes the old attribute again, and the rollback removes the new one.
 /// RUNBOOK: "The rollback never overwrites a value that a live writer changed since; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_keeps_what_is_written_under_the_old_name() {
@@ -112,10 +117,10 @@ async fn a_rollback_keeps_what_is_written_under_the_old_name() {
     }
 }
 
-/// Everyone reads and writes the new attribute alone: first the old one follows, and what came while it did comes with
-/// another pass; or the old one goes.
+/// Every application reads and writes only the new attribute. Either the old attribute follows it, and another pass
+/// carries over what was written meanwhile; or the contract removes the old attribute.
 #[tokio::test(flavor = "multi_thread")]
-async fn new_only_writes_are_kept_by_either_way() {
+async fn new_only_writes_survive_both_directions() {
     let scene = expanded("").await;
     let (written, after) = with_writers(&scene, phase::OLD_EQUAL_NEW, "new").await;
     for (key, found) in &after {
@@ -129,8 +134,8 @@ async fn new_only_writes_are_kept_by_either_way() {
     }
 }
 
-/// A move in place is undone under writers of either name: the last value stands at the old one, or beside it, and then the
-/// item is reported.
+/// A move in place is undone while writers use either name. The last value ends up at the old name, or stays at the new
+/// name. In that case the item is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reverse_of_a_move_in_place_loses_nothing() {
     for attribute in ["old", "new"] {
@@ -139,7 +144,7 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
         let writers = Writers::start(&scene, attribute);
         tokio::time::sleep(Duration::from_millis(100)).await;
         scene.session(phase::ROLLBACK, Begin::ResumeOrNew, Some(20), None).await.unwrap();
-        // The new value that is current at the instant of the write is taken: no condition holds the item to another.
+        // The rollback takes the new value at the instant of the write. No condition requires an earlier value.
         let written = writers.stop(&scene, attribute == "old").await;
         let (ended, _) = scene.complete(phase::ROLLBACK, Begin::Again).await;
         let after = scene.bed.dump(&scene.table).await;
@@ -153,15 +158,15 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
     }
 }
 
-/// What the tool has overwritten comes back over what the tool wrote: not over what applications have written to both names
-/// since, nor over what another item has that got the key.
+/// The rollback restores an overwritten value only over the tool's own value. It does not overwrite what applications
+/// have since written to both names, nor the value of a new item with the same key.
 /// RUNBOOK: "The rollback never overwrites a value that a live writer changed since; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_overwritten_does_not_come_back_over_another_value() {
+async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
     let scene = Scene::of(junk().collect(), "on_existing = \"overwrite\"", MOVE).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // Deleted and inserted again, or written to both.
+    // Delete and insert these items again, which looks the same as a write to both names.
     let others = || (0..20).map(|i| item(i, &[("old", s("y")), ("new", s("y"))]));
     scene.bed.load(&scene.table, others()).await;
     let (ended, writes) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
@@ -174,12 +179,12 @@ async fn what_was_overwritten_does_not_come_back_over_another_value() {
 
 /// RUNBOOK: "The tool knows an item only by its key"
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_that_was_inserted_anew_gets_back_what_was_removed_unless_it_has_its_own() {
+async fn a_reinserted_item_gets_back_the_removed_value_unless_it_has_its_own() {
     let removes = "[[change]]\nremove = \"legacy\"\n";
     let first = (0..3).map(|i| item(i, &[("legacy", s("of the first"))]));
     let scene = Scene::of(first.collect(), "strategy = \"in-place\"", removes).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // Their time to live ends, and two of the keys are taken by others.
+    // The items are deleted, as at the end of their time to live, and new items take two of the keys.
     let keys = |i| to_sdk(key_of(&item(i, &[])).attributes());
     for i in 0..3 {
         scene.bed.client().delete_item().table_name(&scene.table).set_key(Some(keys(i))).send().await.unwrap();
@@ -190,6 +195,6 @@ async fn an_item_that_was_inserted_anew_gets_back_what_was_removed_unless_it_has
     assert_eq!([Outcome::Applied, Outcome::Diverged].map(|o| ended.totals.counts.of(o)), [1, 1]);
     let after: Vec<Item> = scene.bed.dump(&scene.table).await.into_values().collect();
     let given = item(0, &[("legacy", s("of the first")), ("owner", s("another"))]);
-    assert_eq!(after.len(), 2, "what is gone stays gone");
+    assert_eq!(after.len(), 2, "a deleted item stays deleted");
     assert!(after.contains(&given) && after.contains(&own()), "{after:?}");
 }

@@ -1,4 +1,5 @@
-//! A rollback that is killed and interrupted again and again, in its look at what the first pass has not read too.
+//! A rollback that is killed and interrupted repeatedly, also while it completes the baseline of what the first pass
+//! did not read.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape, new_run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_whose_look_is_killed_restores_the_table() {
+async fn a_rollback_that_is_killed_while_it_completes_the_baseline_restores_the_table() {
     for (number, migration) in STRATEGIES.into_iter().enumerate() {
         let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
         let before = scene.bytes().await;
@@ -23,7 +24,7 @@ async fn a_rollback_whose_look_is_killed_restores_the_table() {
         let mut rng = fastrand::Rng::with_seed(number as u64);
         for round in 0..8 {
             let page_limit = [3, 5, 11][round % 3];
-            stopped_in_its_rollback(&scene, page_limit, rng.u64(0..25), round % 2 == 0).await;
+            stop_a_rollback(&scene, page_limit, rng.u64(0..25), round % 2 == 0).await;
         }
         let store = scene.store().await;
         assert!(store.begin(Begin::ResumeOrNew, new_run(phase::EXPAND)).await.is_err(), "{migration}: never resumed");
@@ -34,13 +35,14 @@ async fn a_rollback_whose_look_is_killed_restores_the_table() {
     }
 }
 
-/// A session of the rollback that gets so many pages far, and is killed there or asked to stop.
-async fn stopped_in_its_rollback(scene: &Scene, page_limit: u32, pages: u64, killed: bool) {
+/// A session of the rollback that is killed or asked to stop after this number of pages.
+async fn stop_a_rollback(scene: &Scene, page_limit: u32, pages: u64, killed: bool) {
     let job = Arc::new(scene.job(phase::ROLLBACK, Some(page_limit)).await);
     let store = scene.store_of(&job).await;
     let session = store.begin(Begin::ResumeOrNew, new_run(phase::ROLLBACK)).await.unwrap();
     let work = {
-        let (job, store) = (Arc::clone(&job), store.clone());
+        let job = Arc::clone(&job);
+        let store = store.clone();
         tokio::spawn(async move { job.work(&store, &session).await.unwrap() })
     };
     while job.progress.snapshot().pages < pages && !work.is_finished() {
@@ -51,6 +53,6 @@ async fn stopped_in_its_rollback(scene: &Scene, page_limit: u32, pages: u64, kil
     } else {
         job.stop.stop(StopReason::Interrupted);
     }
-    // A killed one has no end.
+    // A killed session returns an error.
     let _ = work.await;
 }

@@ -1,5 +1,4 @@
-//! What can be undone, through the library, on a server: contract and rollback, quiet and with live writers, whole and in
-//! pieces.
+//! Undo through the library, on a server: contract and rollback, with and without live writers, with and without kills.
 
 mod alone;
 mod contract_phase;

@@ -1,4 +1,4 @@
-//! Phases that are killed again and again, and end the same.
+//! Phases that are killed repeatedly end with the same result.
 
 use backfill::internals::local::Fault;
 use backfill::internals::state::{Begin, phase};
@@ -6,14 +6,14 @@ use backfill::internals::state::{Begin, phase};
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape};
 
-/// Works on a phase in sessions that are killed at a write: before it is applied, after it, or with its reply on the way;
-/// each cuts its pages differently. Gives the kills.
+/// Works on a phase in sessions that are killed at a write: before the server applies it, after that, or while its
+/// reply is on the way. Each session uses another page size. Returns the number of kills.
 async fn in_pieces(scene: &Scene, phase: &str, seed: u64) -> u64 {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
     loop {
         let fault = [Fault::Pass, Fault::Reset, Fault::DropReply][rng.usize(..3)].clone();
-        // Some are killed at their very first write.
+        // Some sessions are killed at their very first write.
         let cut = Cut { at: [0, rng.u64(..20), rng.u64(..120)][rng.usize(..3)], fault };
         let cut = Some(cut).filter(|_| kills < 12);
         let page_limit = Some([3, 7, 10, 25, 40][rng.usize(..5)]);
@@ -31,7 +31,8 @@ async fn in_pieces(scene: &Scene, phase: &str, seed: u64) -> u64 {
     }
 }
 
-/// After any number of kills, at any point, with pages of any size, preexisting values are told from what the tool wrote.
+/// The tool distinguishes preexisting values from its own, after any number of kills, at any point, with pages of any
+/// size.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_run_and_a_killed_rollback_restore_the_table() {
     for (number, migration) in (0..).zip(STRATEGIES) {
@@ -48,9 +49,9 @@ async fn a_killed_run_and_a_killed_rollback_restore_the_table() {
     }
 }
 
-/// The same with a contract: it ends where one that is left alone ends.
+/// The same with a contract: its result is that of an undisturbed contract.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_contract_ends_like_a_whole_one() {
+async fn a_killed_contract_has_the_same_result_as_an_undisturbed_one() {
     let mut ends = Vec::new();
     for killed in [false, true] {
         let scene = Scene::of(every_shape(500), "", EVERY_KIND).await;
@@ -62,5 +63,5 @@ async fn a_killed_contract_ends_like_a_whole_one() {
         assert_eq!(scene.complete(phase::CONTRACT, Begin::Again).await.1, 0);
         ends.push(scene.bytes().await);
     }
-    assert!(ends[0] == ends[1], "they end differently");
+    assert!(ends[0] == ends[1], "the results differ");
 }

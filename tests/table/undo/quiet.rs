@@ -1,11 +1,11 @@
-//! Nobody else is about: a rollback restores the table byte for byte.
+//! Without live writers, a rollback restores the table byte for byte.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::state::{Begin, phase};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
 
-/// Every way to run a plan.
+/// Every strategy of a plan.
 pub(super) const STRATEGIES: [&str; 4] = [
     "",
     "on_existing = \"overwrite\"",
@@ -13,7 +13,7 @@ pub(super) const STRATEGIES: [&str; 4] = [
     "strategy = \"in-place\"\non_existing = \"overwrite\"",
 ];
 
-/// One pass and another, and then the way back; which a second time has nothing to do, and sends no write.
+/// Two passes, and then a rollback. A second rollback has nothing to do and sends no write.
 /// RUNBOOK: "The rollback restores every item, byte for byte"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_every_kind_of_change_restores_the_table() {
@@ -28,7 +28,7 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
 
         let (ended, undone) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
         scene.assert_is(&before, migration).await;
-        assert_eq!(undone, changed, "{migration}: no write where none is needed");
+        assert_eq!(undone, changed, "{migration}: items that need no write get none");
         assert_eq!(ended.totals.counts.of(Outcome::Applied), changed);
         assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0, "{migration}");
         assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0, "{migration}");
@@ -36,10 +36,10 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     }
 }
 
-/// An old application goes on writing, and passes that overwrite follow it: new attributes are in the end what they were
-/// before the migration, old ones what the application wrote.
+/// An old application continues to write, and passes that overwrite follow it. In the end, the new attributes are as
+/// they were before the migration, and the old ones are as the application wrote them.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_passes_overwrote_of_their_own_does_not_come_back() {
+async fn a_rollback_does_not_restore_values_that_earlier_passes_wrote() {
     let scene = Scene::of(every_shape(240), "on_existing = \"overwrite\"", MOVE).await;
     let before = scene.bed.dump(&scene.table).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
@@ -69,9 +69,9 @@ async fn what_passes_overwrote_of_their_own_does_not_come_back() {
     assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0);
 }
 
-/// Behind a complete rollback the migration begins anew, with nothing on record of the first time.
+/// After a complete rollback, the migration starts over without any history of the first time.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_rolled_back_can_be_run_and_rolled_back_again() {
+async fn a_migration_can_be_run_and_rolled_back_a_second_time() {
     let scene = Scene::of(every_shape(200), "", EVERY_KIND).await;
     let before = scene.bytes().await;
     let (_, first) = scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
@@ -82,9 +82,10 @@ async fn what_was_rolled_back_can_be_run_and_rolled_back_again() {
     scene.assert_is(&before, "again").await;
 }
 
-/// An item that was inserted behind the first pass, with both attributes, is no item that had the new one before.
+/// An item that was inserted after the first pass with both attributes does not count as one that had the new attribute
+/// before.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_first_pass_knows_what_was_there_before() {
+async fn only_the_first_pass_records_preexisting_values() {
     let mut items: Vec<_> = (0..60).map(|i| item(i, &[("old", s("x"))])).collect();
     items.push(item(60, &[("old", s("x")), ("new", s("x"))]));
     let scene = Scene::of(items, "", MOVE).await;
@@ -99,19 +100,20 @@ async fn only_the_first_pass_knows_what_was_there_before() {
     let after = scene.bed.dump(&scene.table).await;
     let with_new: Vec<_> = after.values().filter(|item| item.contains_key("new")).collect();
     assert_eq!(with_new, [&item(60, &[("old", s("x")), ("new", s("x"))])]);
-    // What had no old attribute beside it was kept on record.
+    // The value that had no old attribute next to it was recorded.
     let store = scene.store().await;
     let key = crate::harness::key_of(&item(101, &[]));
     assert_eq!(store.pre_images(key, None).await.unwrap()[0].value, Some(s("only")));
 }
 
-/// Applications wrote the new attribute alone: the way back takes what they wrote to the old one.
+/// Applications wrote only the new attribute. The way back copies what they wrote to the old attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_only_writes_reach_the_old_attribute() {
     let items: Vec<_> = (0..300).map(|i| item(i, &[("old", s("x")), ("rest", s("r"))])).collect();
     let scene = Scene::of(items, "", MOVE).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // A third was changed and a few were inserted under the new name alone; a few were deleted, under both names.
+    // A third of the items were changed and a few inserted under the new name only. From a few, both names were
+    // deleted.
     let late = (0..100).map(|i| item(i, &[("old", s("x")), ("new", s("later")), ("rest", s("r"))]));
     let gone = (100..110).map(|i| item(i, &[("rest", s("r"))]));
     let fresh = (300..310).map(|i| item(i, &[("new", s("fresh"))]));

@@ -9,7 +9,7 @@ use backfill::internals::state::{Asked, Begin, phase};
 
 use super::scene::{EVERY_KIND, Scene, every_shape, s};
 
-/// Holds every item against the plan and repairs it, by what the state file knows.
+/// Verifies every item against the plan and repairs it, based on the state file.
 async fn repair(scene: &Scene) -> VerifyReport {
     let job = scene.job(phase::EXPAND, None).await;
     let store = scene.store_of(&job).await;
@@ -27,7 +27,7 @@ async fn repair(scene: &Scene) -> VerifyReport {
     verified.report.unwrap().0
 }
 
-/// Spoils or deletes targets that the migration has made, of every third item.
+/// Changes or deletes targets that the migration wrote, in every third item.
 fn spoil(number: usize, before: &Item, after: &Item) -> Option<Item> {
     let mut spoilt = after.clone();
     for name in ["new", "made.inner.\"zip code\"", "marker", "made.version"] {
@@ -45,10 +45,11 @@ fn spoil(number: usize, before: &Item, after: &Item) -> Option<Item> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_repair_wrote_is_undone_with_the_rest() {
+async fn a_rollback_undoes_repairs_too() {
     for migration in ["", "on_existing = \"overwrite\""] {
         let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
-        let (first, before) = (scene.bed.dump(&scene.table).await, scene.bytes().await);
+        let first = scene.bed.dump(&scene.table).await;
+        let before = scene.bytes().await;
         scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
         let after = scene.bed.dump(&scene.table).await;
         let spoilt = after.iter().enumerate().filter_map(|(n, (key, item))| spoil(n, &first[key], item));
@@ -57,7 +58,7 @@ async fn what_a_repair_wrote_is_undone_with_the_rest() {
         scene.bed.load(&scene.table, spoilt.clone().into_iter()).await;
 
         let report = repair(&scene).await;
-        // Beside what was spoilt, what the passes have kept as diverged.
+        // The repair also overwrites what the passes have kept as diverged.
         assert!(report.repaired >= spoilt.len() as u64, "{migration}: {report:?}");
         assert!(report.repaired > spoilt.len() as u64 || !migration.is_empty(), "{report:?}");
         assert_eq!(report.mismatches, 0, "{migration}: {report:?}");

@@ -1,4 +1,4 @@
-//! A table, a plan and a state file, and sessions of any phase on them.
+//! A table, a plan, a state file, and sessions of any phase on them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,12 +20,12 @@ use tokio::sync::Notify;
 
 use crate::harness::{Bed, bytes_of};
 
-/// Enough for nothing to wait for permits.
+/// Enough capacity that nothing waits for permits.
 const PLENTY: Budget = Budget { write: 40_000.0, read: 40_000.0 };
 
 pub(super) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Every kind of change, with a nested source, a target whose map is missing, and a name that needs quotes.
+/// Every kind of change, with a nested source, a target in a map that may not exist, and a name that needs quotes.
 pub(super) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
@@ -38,7 +38,7 @@ pub(super) struct Scene {
     tables: Tables,
 }
 
-/// When a session is killed: at the so manieth write that it sends, to which this is done.
+/// The point at which a session is killed: write number `at` gets `fault`.
 #[derive(Debug, Clone)]
 pub(super) struct Cut {
     pub(super) at: u64,
@@ -50,7 +50,7 @@ impl Scene {
         Scene::reading(items, migration, changes, true).await
     }
 
-    /// The same, whose plan says how the table is read.
+    /// The same with a plan that says whether scans are strongly consistent.
     pub(super) async fn reading(items: Vec<Item>, migration: &str, changes: &str, consistent: bool) -> Scene {
         let bed = Bed::start();
         let table = bed.create_table().await;
@@ -75,7 +75,7 @@ impl Scene {
         self.bed.dump(&self.table).await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
     }
 
-    /// Waits until what a dead process had in flight has arrived.
+    /// Waits until the writes of a dead process have arrived.
     pub(super) async fn quiet(&self) {
         let mut now = BTreeMap::new();
         while now != self.bytes().await {
@@ -84,16 +84,16 @@ impl Scene {
         }
     }
 
-    /// Holds the table against what it was, byte for byte.
+    /// Asserts that the table is the same as `before`, byte for byte.
     pub(super) async fn assert_is(&self, before: &BTreeMap<String, String>, what: &str) {
         let now = self.bytes().await;
         let keys: std::collections::BTreeSet<&String> = now.keys().chain(before.keys()).collect();
         let wrong: Vec<_> = keys.iter().filter(|key| now.get(**key) != before.get(**key)).collect();
         let first = wrong.first().map(|key| (before.get(**key), now.get(**key)));
-        assert!(wrong.is_empty(), "{what}: {} items differ; the first was and is {first:?}", wrong.len());
+        assert!(wrong.is_empty(), "{what}: {} items differ; the first one, before and after: {first:?}", wrong.len());
     }
 
-    /// Works on a phase to its end, and gives how many writes that took.
+    /// Completes a phase. Returns its end and the number of writes.
     pub(super) async fn complete(&self, phase: &str, how: Begin) -> (Ended, u64) {
         self.bed.front().set_faults(None);
         self.bed.front().reset_tally();
@@ -102,7 +102,7 @@ impl Scene {
         (ended, self.bed.front().tally().operation("UpdateItem").requests)
     }
 
-    /// One session of a phase; with a cut it is killed there, if it comes so far: nothing of it is ended in good order.
+    /// One session of a phase. With a cut, it is killed at that write, if it gets that far, without any cleanup.
     pub(super) async fn session(
         &self,
         phase: &str,
@@ -140,13 +140,13 @@ impl Scene {
         Job::new(plan, changes, self.tables.clone(), description, &budgets)
     }
 
-    /// The state file of a job, which makes it where there is none.
+    /// The state file of a job. Creates it if it does not exist.
     pub(super) async fn store_of(&self, job: &Job) -> State {
         let identity = Identity::of(&job.plan, &job.description);
         self.open(&identity).await
     }
 
-    /// The state file, when the session before has let go of it.
+    /// Opens the state file as soon as the previous session has released it.
     async fn open(&self, identity: &Identity) -> State {
         for _ in 0..100 {
             if let Ok(store) =
@@ -159,14 +159,15 @@ impl Scene {
         panic!("the state file stays locked")
     }
 
-    /// Opens the state, to look at what is recorded.
+    /// Opens the state to inspect what is recorded.
     pub(super) async fn store(&self) -> State {
         let identity = self.state().summary().unwrap().identity;
         self.open(&identity).await
     }
 
     pub(super) fn changes(&self, phase: &str, key: &backfill::internals::item::KeySchema) -> Changes {
-        let (plan, key) = (&self.plan, key.clone());
+        let plan = &self.plan;
+        let key = key.clone();
         match phase {
             phase::EXPAND => Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new()),
             phase::CONTRACT => Changes::for_contract(&plan.changes, plan.strategy, key, Vec::new()),
@@ -179,7 +180,8 @@ impl Scene {
     fn kill_at(&self, cut: Option<Cut>) -> Arc<Notify> {
         let killed = Arc::new(Notify::new());
         let Some(cut) = cut else { return killed };
-        let (seen, kill) = (AtomicU64::new(0), Arc::clone(&killed));
+        let seen = AtomicU64::new(0);
+        let kill = Arc::clone(&killed);
         self.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
             // Only the tool's writes have conditions.
             if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
@@ -190,7 +192,7 @@ impl Scene {
                     kill.notify_one();
                     cut.fault.clone()
                 }
-                // What the dead process has in flight may still arrive.
+                // Writes that the dead process has in flight may still arrive.
                 n if n > cut.at && n % 2 == 0 => Fault::Reset,
                 _ => Fault::Pass,
             }
@@ -216,14 +218,14 @@ pub(super) fn map(members: &[(&str, Value)]) -> Value {
     Value::M(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-/// An item of its own key.
+/// An item with a unique key.
 pub(super) fn item(number: usize, attributes: &[(&str, Value)]) -> Item {
     let key = [("pk".to_owned(), s(&format!("p{}", number % 23))), ("sk".to_owned(), s(&format!("{number:05}")))];
     key.into_iter().chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
 }
 
-/// Items of every shape that a plan of every kind may meet: each target missing, there and equal, there and unequal, there
-/// alone; each source there and not; every type of value.
+/// Items of every shape that any plan may find: each target missing, equal, different, or without its source; each
+/// source present or missing; every type of value.
 pub(super) fn every_shape(count: usize) -> Vec<Item> {
     let values = [
         s("text"),
@@ -235,7 +237,8 @@ pub(super) fn every_shape(count: usize) -> Vec<Item> {
         map(&[("deep", map(&[("er", Value::B(vec![0, 255]))]))]),
     ];
     let of = |number: usize| {
-        let (value, other) = (values[number % values.len()].clone(), values[(number + 1) % values.len()].clone());
+        let value = values[number % values.len()].clone();
+        let other = values[(number + 1) % values.len()].clone();
         let mut attributes = match number % 8 {
             0..=3 => vec![("old", value)],
             4 => vec![("old", value.clone()), ("new", value)],

@@ -1,5 +1,5 @@
-//! A table whose eventually consistent reads show it as it was some time ago, as DynamoDB's may: passes that rest on what
-//! they find nothing to do for see what is there now.
+//! Eventually consistent reads return the table as it was some time ago, as DynamoDB's may. Passes that rely on finding
+//! nothing to do must see the current table.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
 
-/// From now on, a scan that does not ask for strong consistency is answered with the table as it is at this moment.
+/// From now on, a scan without strong consistency returns the table as it is at this moment.
 async fn stale_from_now(scene: &Scene) {
     let items: Vec<Json> = scene.bed.dump(&scene.table).await.values().map(item_to_json).collect();
     scene.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
@@ -20,7 +20,7 @@ async fn stale_from_now(scene: &Scene) {
         if request.operation != "Scan" || body["ConsistentRead"] == true {
             return Fault::Pass;
         }
-        // All of them in the first segment: who reads does not know where they belong.
+        // Return all items in the first segment, because a reader does not know which segment an item belongs to.
         let items = if body["Segment"] == 0 { items.as_slice() } else { &[] };
         let extra = json!({
             "Items": items, "Count": items.len(), "ScannedCount": items.len(),
@@ -31,7 +31,7 @@ async fn stale_from_now(scene: &Scene) {
     })));
 }
 
-/// A pass to its end, with the reads as they are: items that it wrote, and items that it found diverged.
+/// Completes a pass without changing the faults. Returns the numbers of items that it wrote and that it found diverged.
 async fn pass(scene: &Scene, phase: &str, how: Begin) -> (u64, u64) {
     let ended = scene.session(phase, how, None, None).await.unwrap();
     assert_eq!(ended.stopped, None, "{phase}");
@@ -53,7 +53,7 @@ async fn a_rollback_right_after_a_run_undoes_all_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_applications_wrote_under_the_new_name_reaches_the_old_one() {
+async fn new_only_writes_reach_the_old_attribute_despite_stale_reads() {
     let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
     pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
     stale_from_now(&scene).await;
@@ -63,16 +63,16 @@ async fn what_applications_wrote_under_the_new_name_reaches_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_contract_right_behind_the_last_writes_removes_every_old_value() {
+async fn a_contract_right_after_the_last_writes_removes_every_old_value() {
     let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
     stale_from_now(&scene).await;
     pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
     assert_eq!(pass(&scene, phase::CONTRACT, Begin::ResumeOrNew).await, (60, 0));
 }
 
-/// What an application wrote at the new name a moment before the run is not the migration's, and stays.
+/// A value that an application wrote to the new name just before the run does not belong to the migration, and stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_look_sees_what_was_written_a_moment_ago() {
+async fn the_baseline_sees_what_was_written_a_moment_ago() {
     let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
     stale_from_now(&scene).await;
     let theirs: Vec<Item> = (0..20).map(|i| item(i, &[("old", s("x")), ("new", s(["x", "theirs"][i % 2]))])).collect();
@@ -80,10 +80,10 @@ async fn the_first_look_sees_what_was_written_a_moment_ago() {
     let before = scene.bytes().await;
     assert_eq!(pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await, (40, 10));
     pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew).await;
-    scene.assert_is(&before, "what was there a moment before the run").await;
+    scene.assert_is(&before, "the table just before the run").await;
 }
 
-/// Another pass finds what was inserted behind the first one, also where the plan makes no first look.
+/// Another pass finds items that were inserted after the first one, also if the plan needs no baseline.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pass_sees_what_was_inserted_a_moment_ago() {
     for changes in [MOVE, "[[change]]\nset = \"marker\"\nvalue = 1\n"] {

@@ -1,4 +1,4 @@
-//! The way back of what was not finished, what it would do, and its failures.
+//! The way back from unfinished runs, its dry run, and its failures.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use backfill::internals::state::{Begin, OpenWork, phase};
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, MOVE, Scene, every_shape, item, map, s};
 
-/// A first pass that dies on its way.
+/// A first pass that is killed midway.
 async fn stopped(migration: &str) -> Scene {
     let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
     let cut = Some(Cut { at: 60, fault: Fault::DropReply });
@@ -21,17 +21,18 @@ async fn stopped(migration: &str) -> Scene {
     scene
 }
 
-/// What a rollback would do, by a state file that is only read.
+/// Predicts what a phase would do, with a read-only state file.
 async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
     let job = scene.job(phase, None).await;
     let records = Some(scene.state().into_records());
-    let (handler, requests) = (Arc::new(DryRun::new(&job, records)), job.requests());
+    let handler = Arc::new(DryRun::new(&job, records));
+    let requests = job.requests();
     sweep(job.reading(4), &LocalScheduler::new(4), &requests, handler.clone()).await;
     assert_eq!(job.stop.reason(), None);
     handler.prediction()
 }
 
-/// Items that the pass had not come to had some of their new attributes before, and they stay.
+/// Items that the pass did not reach had some of their new attributes before. Those attributes stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     for migration in STRATEGIES {
@@ -47,9 +48,9 @@ async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     }
 }
 
-/// The look itself is killed, and goes on.
+/// The completion of the baseline is killed as well, and resumes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_begins_anew_behind_a_look_at_the_rest_can_be_rolled_back() {
+async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
     let scene = stopped("").await;
     let before = Scene::of(every_shape(600), "", EVERY_KIND).await.bytes().await;
     let written = scene.bytes().await;
@@ -57,7 +58,8 @@ async fn a_run_that_begins_anew_behind_a_look_at_the_rest_can_be_rolled_back() {
         let job = Arc::new(scene.job(phase::EXPAND, Some(5)).await);
         let store = scene.store_of(&job).await;
         let looking = {
-            let (job, store) = (Arc::clone(&job), store.clone());
+            let job = Arc::clone(&job);
+            let store = store.clone();
             tokio::spawn(async move { job.complete_baseline(&store).await.unwrap() })
         };
         while !whole && job.progress.snapshot().pages < 3 {
@@ -69,7 +71,7 @@ async fn a_run_that_begins_anew_behind_a_look_at_the_rest_can_be_rolled_back() {
             continue;
         }
         assert!(looking.await.unwrap() && store.baseline_complete().await.unwrap());
-        assert!(job.complete_baseline(&store).await.unwrap(), "there is no more to look at");
+        assert!(job.complete_baseline(&store).await.unwrap(), "the baseline is complete");
     }
     assert_eq!(scene.bytes().await, written, "nothing was written");
     scene.complete(phase::EXPAND, Begin::Restart).await;
@@ -80,9 +82,9 @@ async fn a_run_that_begins_anew_behind_a_look_at_the_rest_can_be_rolled_back() {
     scene.assert_is(&before, "begun anew").await;
 }
 
-/// On a quiet table a dry run of contract or rollback counts what they then do, and writes nothing.
+/// On a quiet table, a dry run of a contract or a rollback counts what the phase then does, and writes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_of_a_way_back_counts_what_it_then_does() {
+async fn a_dry_run_of_contract_or_rollback_counts_what_the_phase_then_does() {
     for (migration, phase) in STRATEGIES.map(|m| (m, phase::ROLLBACK)).into_iter().chain([("", phase::CONTRACT)]) {
         let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
         scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
@@ -99,7 +101,7 @@ async fn a_dry_run_of_a_way_back_counts_what_it_then_does() {
     }
 }
 
-/// A failure is tried again with the changes of the phase that met it.
+/// A retry of a failure uses the changes of the phase in which it failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_retried_by_phase() {
     let plan = "[[change]]\nmove = \"old\"\nto = \"made.new\"\n[[change]]\nremove = \"doc.x\"\n";
@@ -116,18 +118,19 @@ async fn failures_are_retried_by_phase() {
         assert_eq!(scene.state().open_work_of(phase).unwrap(), scene.store().await.open_work_of(phase).await.unwrap());
         scene.state().open_work_of(phase).unwrap()
     };
-    let (one, none) = (OpenWork { failures: 1, diverged: 0 }, OpenWork::default());
+    let one = OpenWork { failures: 1, diverged: 0 };
+    let none = OpenWork::default();
     assert_eq!((open(phase::EXPAND).await, open(phase::ROLLBACK).await, open(phase::CONTRACT).await), (one, one, none));
 
-    // It is mended, and the rollback alone tries it again.
-    let mended = item(1, &[("made", moved), ("doc", map(&[("y", s("y"))]))]);
-    scene.bed.load(&scene.table, [mended].into_iter()).await;
+    // The item is repaired, and only the rollback retries it.
+    let repaired = item(1, &[("made", moved), ("doc", map(&[("y", s("y"))]))]);
+    scene.bed.load(&scene.table, [repaired].into_iter()).await;
     let job = scene.job(phase::ROLLBACK, None).await;
     let store = scene.store_of(&job).await;
     let run = store.current_run(phase::ROLLBACK).await.unwrap().unwrap();
     let counts = job.retry_failures(&store, &run).await.unwrap().counts;
     assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (1, 1));
-    // Each phase has its own proof that it is not wrong for every item.
+    // Each phase needs its own proof that its writes do not fail for every item.
     let proven = async |phase| store.is_proven(phase).await.unwrap();
     assert!(proven(phase::EXPAND).await && proven(phase::ROLLBACK).await && !proven(phase::CONTRACT).await);
     store.close().await.unwrap();
@@ -136,9 +139,10 @@ async fn failures_are_retried_by_phase() {
     assert!(items.iter().all(|item| after.values().any(|found| found == item)), "{after:?}");
 }
 
-/// What a run has proven says nothing of another phase: one that DynamoDB refuses everywhere stops, and leaves nothing.
+/// The proof of one phase does not extend to another: a phase whose writes DynamoDB rejects everywhere stops, and
+/// leaves no failures.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_way_back_that_is_refused_everywhere_stops_early() {
+async fn a_phase_whose_writes_are_all_rejected_stops_early() {
     let scene = Scene::of((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
     for phase in [phase::CONTRACT, phase::ROLLBACK] {
