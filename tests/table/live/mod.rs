@@ -5,12 +5,11 @@
 //! was before, and no value is written twice, so the log of an item is its complete history. Races are forced and not
 //! left to chance: a layer in front of the server delays some of the tool's writes and notifies the item's writer,
 //! which then writes first.
-#![expect(unreachable_pub, reason = "two test binaries share this module")]
 
 mod oracle;
 mod writer;
 
-pub use writer::Kind;
+pub(crate) use writer::Kind;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -37,7 +36,7 @@ const MARKER: &str = "marker";
 
 /// The target to which the plan moves [`OLD`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// `new`: DynamoDB copies the value.
     Top,
     /// `doc.new`. Many items have no `doc`, so the value travels through the tool.
@@ -55,42 +54,42 @@ impl Shape {
 
 /// One plan, one table, one seed.
 #[derive(Debug, Clone, Copy)]
-pub struct Scenario {
-    pub strategy: &'static str,
-    pub on_existing: &'static str,
-    pub shape: Shape,
+pub(crate) struct Scenario {
+    pub(crate) strategy: &'static str,
+    pub(crate) on_existing: &'static str,
+    pub(crate) shape: Shape,
     /// Whether lists and maps are among the values that writers write.
-    pub documents: bool,
-    pub seed: u64,
+    pub(crate) documents: bool,
+    pub(crate) seed: u64,
     /// Items at the start. A fifth of them belong to no writer.
-    pub items: u32,
-    pub writers: u32,
+    pub(crate) items: u32,
+    pub(crate) writers: u32,
     /// Write budget of the tool. It determines how long the run takes, and so how long the writers work.
-    pub write_rate: u32,
+    pub(crate) write_rate: u32,
 }
 
 /// The counts of one or more scenarios.
 #[derive(Debug, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Operations of live writers.
-    pub operations: BTreeMap<Kind, u64>,
+    pub(crate) operations: BTreeMap<Kind, u64>,
     /// The tool's observed writes, by the last live operation on the item before them.
-    pub transitions: BTreeMap<Kind, u64>,
+    pub(crate) transitions: BTreeMap<Kind, u64>,
     /// The tool's observed writes on items that no writer had touched before.
-    pub first_transitions: u64,
+    pub(crate) first_transitions: u64,
     /// The tool's writes that failed because the item had changed.
-    pub races: u64,
+    pub(crate) races: u64,
     /// Writes that the tool sent while the writers were at work.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Items found diverged.
-    pub diverged: u64,
+    pub(crate) diverged: u64,
     /// Pre-images that were checked.
-    pub pre_images: u64,
+    pub(crate) pre_images: u64,
 }
 
 impl Figures {
     /// Adds the figures of another scenario.
-    pub fn add(&mut self, other: Figures) {
+    pub(crate) fn add(&mut self, other: Figures) {
         for (mine, theirs) in [(&mut self.operations, other.operations), (&mut self.transitions, other.transitions)] {
             for (kind, n) in theirs {
                 *mine.entry(kind).or_default() += n;
@@ -104,7 +103,7 @@ impl Figures {
     }
 
     /// Prints the figures to stderr.
-    pub fn tell(&self, of: &str) {
+    pub(crate) fn tell(&self, of: &str) {
         let total: u64 = self.operations.values().sum();
         let seen = self.transitions.values().sum::<u64>() + self.first_transitions;
         let mut text = format!(
@@ -121,7 +120,7 @@ impl Figures {
 }
 
 /// Plays a scenario and checks everything against the oracle. Panics if anything is wrong.
-pub async fn play(bed: &Bed, scenario: Scenario) -> Figures {
+pub(crate) async fn play(bed: &Bed, scenario: Scenario) -> Figures {
     let table = bed.create_table().await;
     let rule = Transformation::of(scenario);
     let mut rng = fastrand::Rng::with_seed(scenario.seed);

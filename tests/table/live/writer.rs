@@ -16,7 +16,7 @@ use crate::harness::{Bed, client, from_sdk, key_of, to_sdk, value_to_sdk};
 
 /// Kinds of live operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `UpdateItem` by an application that knows only the old attribute.
     UpdateOld,
     /// `UpdateItem` by an application that knows only the new attribute.
@@ -47,7 +47,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 12] = [
+    pub(crate) const ALL: [Kind; 12] = [
         Kind::UpdateOld,
         Kind::UpdateNew,
         Kind::UpdateBoth,
