@@ -24,19 +24,21 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
+mod control;
 mod sweep;
 mod system;
 mod table;
 mod tool;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use system::{Action, Mistake, System, Tool};
 
 /// A tool without mistakes, and an application that writes or deletes at most `writes` times.
 fn sound(writes: u8) -> Tool {
-    Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3 }
+    Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3, controls: Arc::default() }
 }
 
 /// RUNBOOK: "no read returns a value that is older than the last write, at any step, in either direction"
@@ -139,7 +141,7 @@ impl Graph {
         let mut graph = Graph { states: Vec::new(), edges: Vec::new() };
         let mut known: HashMap<System, usize> = HashMap::new();
         for state in model.init_states() {
-            known.entry(state.clone()).or_insert_with(|| {
+            known.entry(state).or_insert_with(|| {
                 graph.states.push(state);
                 graph.states.len() - 1
             });
@@ -151,7 +153,7 @@ impl Graph {
             for action in actions {
                 let Some(next) = model.next_state(&graph.states[at], action) else { continue };
                 let to = *known.entry(next).or_insert_with_key(|next| {
-                    graph.states.push(next.clone());
+                    graph.states.push(*next);
                     graph.states.len() - 1
                 });
                 graph.edges.push((at, to, action));

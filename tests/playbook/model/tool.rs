@@ -6,6 +6,7 @@ use backfill::internals::cutover::{Flag, FlagChange, WriteTo};
 use backfill::internals::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
 use jiff::Timestamp;
 
+use super::control::{Control, Transition};
 use super::sweep::{
     At, Decision, FOREIGN, Knowledge, UnderWay, counts_as_preexisting, decide, destroyed, values, write,
 };
@@ -13,32 +14,32 @@ use super::system::{HOME, Mistake, OTHER, System, Tool, time};
 
 impl Tool {
     /// How long a host still waits before it changes the flag again.
-    fn left(&self, system: &System, host: usize) -> Duration {
+    fn left(&self, control: &Control, host: usize) -> Duration {
         match self.mistake {
             Some(Mistake::NoCacheWait) => Duration::ZERO,
             Some(Mistake::WaitByTheFlagsTime) => {
-                let left = system.flag.settled_at().duration_since(self.clock(system, host));
+                let left = control.flag.settled_at().duration_since(self.clock(control, host));
                 Duration::try_from(left).unwrap_or_default()
             }
-            _ => system.left(host),
+            _ => control.left(host),
         }
     }
 
     /// The time on a host's clock.
-    fn clock(&self, system: &System, host: usize) -> Timestamp {
-        time(system.now + if host == OTHER { self.skew } else { 0 })
+    fn clock(&self, control: &Control, host: usize) -> Timestamp {
+        time(control.now + if host == OTHER { self.skew } else { 0 })
     }
 
-    fn ask(&self, system: &System, goal: Goal) -> Option<Step> {
-        let flag = &system.flag;
+    fn ask(&self, control: &Control, goal: Goal) -> Option<Step> {
+        let flag = &control.flag;
         let world = World {
             kind: Kind::Flagged,
             plan: "p",
             flag: Some(flag),
-            left: self.left(system, HOME),
-            failures: u64::from(system.failed),
+            left: self.left(control, HOME),
+            failures: u64::from(control.failed),
             unfinished: 0,
-            diverged: u64::from(system.diverged),
+            diverged: u64::from(control.diverged),
             limits: Limits {
                 max_age: Duration::MAX,
                 max_mismatch: self.max_mismatch,
@@ -56,7 +57,7 @@ impl Tool {
             first: Some(flag.version),
             gone: None,
         };
-        let step = step(&system.state, &world, goal, self.clock(system, HOME)).ok();
+        let step = step(&control.state, &world, goal, self.clock(control, HOME)).ok();
         if let Some(Step::Wait(left)) = step {
             self.assert_bounded(left);
         }
@@ -65,74 +66,80 @@ impl Tool {
 
     /// Whether this goal is reached.
     pub(super) fn has_ended(&self, system: &System, goal: Goal) -> bool {
-        system.under_way.is_none() && self.ask(system, goal) == Some(Step::Done)
+        system.under_way.is_none() && self.ask(&system.control, goal) == Some(Step::Done)
     }
 
-    fn change(&self, system: &mut System, change: FlagChange) {
-        let left = self.left(system, HOME);
-        let flag = system
+    fn change(&self, control: &mut Control, change: FlagChange) {
+        let left = self.left(control, HOME);
+        let flag = control
             .flag
-            .next(change, self.clock(system, HOME), left)
+            .next(change, self.clock(control, HOME), left)
             .expect("the playbook asks only for possible changes");
-        system.record_flag(flag, HOME);
+        control.record_flag(flag, HOME);
         match change {
-            FlagChange::ReadOld { accept_stale: true } => system.accepted = true,
-            FlagChange::OldIsFresh => system.accepted = false,
+            FlagChange::ReadOld { accept_stale: true } => control.accepted = true,
+            FlagChange::OldIsFresh => control.accepted = false,
             _ => {}
         }
     }
 
-    pub(super) fn step(&self, system: &mut System, goal: Goal) -> Option<()> {
-        if system.read_flag(HOME) {
-            return Some(());
+    /// Makes one step of the command with this goal. Returns the phase that reads the item, if this is the step.
+    pub(super) fn step(&self, control: &mut Control, goal: Goal) -> Option<Option<Phase>> {
+        if control.read_flag(HOME) {
+            return Some(None);
         }
-        match self.ask(system, goal)? {
+        match self.ask(control, goal)? {
             Step::Preflight => {
-                system.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
+                control.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
             }
             Step::Record(what) => {
                 match &what {
-                    What::PhaseBegun { phase: Phase::Expand } => system.expanded = false,
-                    What::PhaseBegun { .. } => (system.swept, system.dirty) = (false, false),
-                    What::FlagIntended { forced: Some(_), .. } => system.forced = true,
+                    What::PhaseBegun { phase: Phase::Expand } => control.expanded = false,
+                    What::PhaseBegun { .. } => (control.swept, control.dirty) = (false, false),
+                    What::FlagIntended { forced: Some(_), .. } => control.forced = true,
                     _ => {}
                 }
-                system.append(what);
+                control.append(what);
             }
-            Step::Change(change) => self.change(system, change),
+            Step::Change(change) => self.change(control, change),
             Step::Renew(_) => panic!("the flag exists"),
-            Step::Sweep(phase) => Tool::sweep(system, phase),
+            Step::Sweep(phase) => return Some(Tool::sweep(control, phase)),
             Step::Confirm => panic!("every step is confirmed"),
             Step::Wait(_) | Step::Done => return None,
         }
-        Some(())
+        Some(None)
     }
 
-    /// Reads the item, or records that the pass has read all items.
-    fn sweep(system: &mut System, phase: Phase) {
-        let done = if phase == Phase::Expand { system.expanded } else { system.swept };
+    /// Records that the pass has read all items, or returns the phase that reads the item.
+    fn sweep(control: &mut Control, phase: Phase) -> Option<Phase> {
+        let done = if phase == Phase::Expand { control.expanded } else { control.swept };
         if done {
-            system.append(match phase {
+            control.append(match phase {
                 Phase::Verify { scope, repair } => What::Verified {
                     scope,
                     repair,
-                    mismatches: u64::from(system.dirty),
+                    mismatches: u64::from(control.dirty),
                     plan: "p".to_owned(),
                     hash: String::new(),
                     compared: Some(1),
                 },
                 _ => What::PhaseComplete { phase, scanned: Some(1) },
             });
-            return;
+            return None;
         }
+        Some(phase)
+    }
+
+    /// A phase reads the item.
+    pub(super) fn read(system: &mut System, phase: Phase) {
         let image = system.item;
         if phase == Phase::Expand && system.preexisting.is_none() {
-            system.preexisting = Some(counts_as_preexisting(image, system.flag.write == WriteTo::Both));
+            system.preexisting = Some(counts_as_preexisting(image, system.control.flag.write == WriteTo::Both));
         }
         let phase = At::from(phase);
         // While only part of the keys have moved, this key has not.
-        let reads_new = system.flag.read_percent == 100;
-        let writes_both = matches!(phase, At::Verify | At::Repair) && system.flag.write == WriteTo::Both;
+        let reads_new = system.control.flag.read_percent == 100;
+        let writes_both = matches!(phase, At::Verify | At::Repair) && system.control.flag.write == WriteTo::Both;
         system.under_way = Some(UnderWay { phase, image, reads_new, writes_both, journaled: false });
     }
 
@@ -142,8 +149,8 @@ impl Tool {
             preexisting: system.preexisting,
             reads_new: at.reads_new,
             writes_both: at.writes_both,
-            old_stale: system.flag.old_stale,
-            dual_written: system.state.dual_written,
+            old_stale: system.control.flag.old_stale,
+            dual_written: system.control.state.dual_written,
             skip_preexisting: match self.mistake {
                 Some(Mistake::SkipPreexisting) => true,
                 Some(Mistake::SkipPreexistingValue) => at.image.new == Some(FOREIGN),
@@ -168,56 +175,39 @@ impl Tool {
         system.lost |= values(system.item) & !(values(after) | journaled) != 0;
         system.emptied |= at.phase == At::OldFromNew && values(system.item) != 0 && values(after) == 0;
         system.item = after;
-        Tool::commit(system, at.phase, decision == Decision::Differs);
-        Some(())
+        self.finish(system, Transition::Commit(at.phase, decision == Decision::Differs))
     }
 
-    fn commit(system: &mut System, phase: At, differs: bool) {
-        system.under_way = None;
-        match phase {
-            At::Expand => {
-                (system.expanded, system.diverged) = (true, differs);
-                system.failed = false;
-            }
-            At::Retry => (system.swept, system.failed, system.diverged) = (true, false, differs),
-            At::Verify | At::Repair => {
-                (system.swept, system.dirty) = (true, differs);
-                system.diverged &= differs;
-            }
-            At::OldFromNew | At::Undo | At::Contract => system.swept = true,
-        }
-    }
-
-    pub(super) fn give_up(system: &mut System) -> Option<()> {
+    pub(super) fn give_up(&self, system: &mut System) -> Option<()> {
         let at = system.under_way?;
-        match at.phase {
-            At::Expand => (system.expanded, system.failed) = (true, true),
-            At::OldFromNew => system.swept = true,
-            At::Repair => (system.swept, system.dirty) = (true, true),
-            _ => return None,
-        }
+        self.finish(system, Transition::GiveUp(at.phase))
+    }
+
+    /// Ends the work on the item.
+    fn finish(&self, system: &mut System, transition: Transition) -> Option<()> {
+        system.control = self.transition(system.control, transition)?.control;
         system.under_way = None;
         Some(())
     }
 
     /// `cutover --back` in a process without a state file.
-    pub(super) fn back(&self, system: &mut System, to: BackTo) -> Option<()> {
-        let stale = system.flag.old_stale;
-        let mut flag = system.flag.clone();
+    pub(super) fn back(&self, control: &mut Control, to: BackTo) -> Option<()> {
+        let stale = control.flag.old_stale;
+        let mut flag = control.flag.clone();
         if self.mistake == Some(Mistake::BackWhileStale) {
             flag.old_stale = false;
         }
-        let now = self.clock(system, OTHER);
-        let left = self.left(system, OTHER);
+        let now = self.clock(control, OTHER);
+        let left = self.left(control, OTHER);
         match step_back(&flag, to, now, left) {
             Ok(Step::Change(change)) => {
                 let flag = flag.next(change, now, left).unwrap();
-                system.record_flag(Flag { old_stale: stale, ..flag }, OTHER);
+                control.record_flag(Flag { old_stale: stale, ..flag }, OTHER);
                 Some(())
             }
             Ok(Step::Wait(left)) => {
                 self.assert_bounded(left);
-                system.read_flag(OTHER).then_some(())
+                control.read_flag(OTHER).then_some(())
             }
             _ => None,
         }

@@ -1,0 +1,294 @@
+//! The part of a state that does not depend on the item: the flag, the state of the playbook and the clocks.
+//!
+//! Each control belongs to many states, which differ in the item, in the application's writes and in its caches. So the
+//! model stores each control once ([`Controls`]), and computes each transition of a control once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use backfill::internals::cutover::{Flag, FlagChange};
+use backfill::internals::playbook::{BackTo, Event, Expand, Goal, Mark, Phase, Span, State, What};
+
+use super::sweep::At;
+use super::system::{GOALS, Mistake, OTHER, Tool, time};
+
+/// The part of a state that does not depend on the item.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Control {
+    /// The time in seconds, as a rank.
+    pub(super) now: i64,
+    pub(super) flag: Flag,
+    /// Whether the other host made the flag's last change and dated it by its clock.
+    pub(super) by_other: bool,
+    /// When each host first read the flag's current state; `None` if it has not.
+    pub(super) first_seen: [Option<i64>; 2],
+    pub(super) state: State,
+    /// The checkpoints: whether the expand pass is done, and whether the pass of the other open phase is done.
+    pub(super) expanded: bool,
+    pub(super) swept: bool,
+    /// Whether the open verification found a mismatch.
+    pub(super) dirty: bool,
+    pub(super) failed: bool,
+    pub(super) diverged: bool,
+    /// Whether stale reads were accepted, and whether the gate was forced.
+    pub(super) accepted: bool,
+    pub(super) forced: bool,
+}
+
+/// An event that may change a control.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Transition {
+    /// A second passes.
+    Tick,
+    /// One step of the command with this goal.
+    Step(Goal),
+    /// A phase is done with the item. `true` if the item differs.
+    Commit(At, bool),
+    /// A phase gives up the item.
+    GiveUp(At),
+    /// `cutover --back` in another process.
+    Back(BackTo),
+}
+
+/// The control after a transition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Successor {
+    pub(super) control: ControlRef,
+    /// The phase that reads the item, if the step does that.
+    pub(super) reads: Option<Phase>,
+}
+
+/// A control of [`Controls`]. Two references are equal if they lead to the same control.
+#[derive(Clone, Copy)]
+pub(super) struct ControlRef(&'static Node);
+
+struct Node {
+    number: u32,
+    control: Control,
+    normal: OnceLock<ControlRef>,
+    /// By [`Transition::number`].
+    successors: [OnceLock<Option<Successor>>; TRANSITIONS],
+}
+
+/// The controls of one model, each stored once. They live until the process ends.
+#[derive(Debug, Default)]
+pub(super) struct Controls(Mutex<HashMap<Control, ControlRef>>);
+
+impl Controls {
+    pub(super) fn intern(&self, control: Control) -> ControlRef {
+        let mut known = self.0.lock().unwrap();
+        let number = u32::try_from(known.len()).unwrap();
+        *known.entry(control).or_insert_with_key(|control| {
+            let successors = [const { OnceLock::new() }; TRANSITIONS];
+            let node = Node { number, control: control.clone(), normal: OnceLock::new(), successors };
+            ControlRef(Box::leak(Box::new(node)))
+        })
+    }
+}
+
+impl std::ops::Deref for ControlRef {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.0.control
+    }
+}
+
+impl PartialEq for ControlRef {
+    fn eq(&self, other: &ControlRef) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for ControlRef {}
+
+impl Hash for ControlRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.number.hash(state);
+    }
+}
+
+impl fmt::Debug for ControlRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.control.fmt(f)
+    }
+}
+
+/// The number of transitions: a tick, two ways back, three ends for each of seven phases, and a step for each goal.
+const TRANSITIONS: usize = 1 + 2 + 7 * 3 + GOALS.len();
+
+impl Transition {
+    fn number(self) -> usize {
+        match self {
+            Transition::Tick => 0,
+            Transition::Back(BackTo::OldReads) => 1,
+            Transition::Back(BackTo::OldWrites) => 2,
+            Transition::Commit(phase, differs) => 3 + phase as usize * 3 + usize::from(differs),
+            Transition::GiveUp(phase) => 3 + phase as usize * 3 + 2,
+            Transition::Step(goal) => {
+                3 + 7 * 3 + GOALS.iter().position(|one| *one == goal).expect("a goal of the model")
+            }
+        }
+    }
+}
+
+impl Tool {
+    /// The control after this event. `None` if the event is impossible.
+    pub(super) fn transition(&self, before: ControlRef, transition: Transition) -> Option<Successor> {
+        *before.0.successors[transition.number()].get_or_init(|| {
+            let mut control = before.0.control.clone();
+            let mut reads = None;
+            match transition {
+                Transition::Tick => control.now += 1,
+                Transition::Step(goal) => reads = self.step(&mut control, goal)?,
+                Transition::Commit(phase, differs) => control.commit(phase, differs),
+                Transition::GiveUp(phase) => control.give_up(phase)?,
+                Transition::Back(to) => self.back(&mut control, to)?,
+            }
+            Some(Successor { control: self.controls.intern(control), reads })
+        })
+    }
+
+    /// The same control with small numbers, without the parts that nothing depends on.
+    pub(super) fn normal_control(&self, kept: ControlRef) -> ControlRef {
+        *kept.0.normal.get_or_init(|| {
+            let mut control = kept.0.control.clone();
+            control.normalise(self.skew, self.mistake == Some(Mistake::WaitByTheFlagsTime));
+            self.controls.intern(control)
+        })
+    }
+}
+
+impl Control {
+    pub(super) fn first() -> Control {
+        Control {
+            now: 1,
+            flag: Flag::first(1, time(0)),
+            by_other: false,
+            first_seen: [None; 2],
+            state: State::default(),
+            expanded: false,
+            swept: false,
+            dirty: false,
+            failed: false,
+            diverged: false,
+            accepted: false,
+            forced: false,
+        }
+    }
+
+    /// How long a host still waits for others to obey the current flag: one second by its own clock, from the moment
+    /// when it first saw this flag.
+    pub(super) fn left(&self, host: usize) -> Duration {
+        let known = self.first_seen[host].map_or(0, |since| self.now - since);
+        Duration::from_secs(u64::try_from(1 - known).unwrap_or(0))
+    }
+
+    /// A host reads the flag, and notes when it first saw the current one. Returns false if it had seen it before.
+    pub(super) fn read_flag(&mut self, host: usize) -> bool {
+        let new = self.first_seen[host].is_none();
+        self.first_seen[host].get_or_insert(self.now);
+        new
+    }
+
+    /// Records a flag that a host has changed.
+    pub(super) fn record_flag(&mut self, flag: Flag, host: usize) {
+        (self.flag, self.by_other) = (flag, host == OTHER);
+        self.first_seen = [None; 2];
+        self.first_seen[host] = Some(self.now);
+    }
+
+    pub(super) fn append(&mut self, what: What) {
+        let event = Event { at: time(self.now), actor: String::new(), flag: Some(Mark::of(&self.flag)), what };
+        self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
+    }
+
+    fn commit(&mut self, phase: At, differs: bool) {
+        match phase {
+            At::Expand => {
+                (self.expanded, self.diverged) = (true, differs);
+                self.failed = false;
+            }
+            At::Retry => (self.swept, self.failed, self.diverged) = (true, false, differs),
+            At::Verify | At::Repair => {
+                (self.swept, self.dirty) = (true, differs);
+                self.diverged &= differs;
+            }
+            At::OldFromNew | At::Undo | At::Contract => self.swept = true,
+        }
+    }
+
+    fn give_up(&mut self, phase: At) -> Option<()> {
+        match phase {
+            At::Expand => (self.expanded, self.failed) = (true, true),
+            At::OldFromNew => self.swept = true,
+            At::Repair => (self.swept, self.dirty) = (true, true),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Replaces numbers by small ones, and drops the parts that nothing depends on.
+    fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
+        let version = self.flag.version;
+        let dual = self.flag.dual_since;
+        // The time of the flag's last change. It stays distinct from now, and from the beginning of dual writes.
+        let unsettled = by_the_flags_time && self.flag.changed_at >= time(self.now);
+        let changed = time(if unsettled { 20 } else { 15 } + if self.by_other { skew } else { 0 });
+        let dual_since = dual.map(|dual| if dual == self.flag.changed_at { changed } else { time(1) });
+        let soaked = self.flag.new_since.is_some_and(|since| since < time(self.now));
+        let state = &mut self.state;
+
+        // What began under the current flag matches the flag until it changes. What began under another flag never
+        // matches again.
+        let since_change =
+            |mark: Mark| Mark { version: if mark.version == version { 10 } else { 9 }, dual_since: None };
+        let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
+        if let Some(open) = &mut state.open {
+            open.began = time(7);
+            open.under = match open.phase {
+                Phase::OldFromNew | Phase::Undo => open.under.map(since_change),
+                Phase::Verify { .. } => open.under.map(since_dual),
+                Phase::Expand | Phase::Retry | Phase::Contract => None,
+            };
+        }
+        if let Some(report) = &mut state.full {
+            report.span = Span { began: time(7), ended: time(7), under: report.span.under.map(since_dual) };
+        }
+        if let Some(span) = &mut state.restored {
+            *span = Span { began: time(6), ended: time(6), under: span.under.map(since_change) };
+        }
+        for sight in self.first_seen.iter_mut().flatten() {
+            *sight = if self.now > *sight { 5 } else { 20 };
+        }
+        self.now = 20;
+        (self.flag.changed_at, self.flag.dual_since) = (changed, dual_since);
+        self.flag.new_since = self.flag.new_since.map(|_| time(if soaked { 5 } else { 20 }));
+        if let Some(preflight) = &mut state.preflight {
+            preflight.at = time(0);
+        }
+        match &mut state.expand {
+            Expand::NotBegun => {}
+            Expand::Open { began: at } | Expand::Complete { ended: at } => *at = time(0),
+        }
+        self.flag.version = 10;
+        if let Some(intended) = &mut state.intended {
+            let known = intended.version != version;
+            intended.version = if known { 9 } else { 10 };
+            if known {
+                // The rules only ask whether the intended change has an outcome to record, not which change it is.
+                intended.change = FlagChange::WriteOld;
+            }
+        }
+        // The rules ask for this only while an earlier command continues. Here each step may belong to a new command.
+        state.seen = None;
+        // In this model, no clock is set back.
+        state.latest = time(0);
+        if state.open.is_none() {
+            (self.swept, self.dirty) = (false, false);
+        }
+    }
+}
