@@ -112,19 +112,29 @@ impl PriceBasis {
     }
 }
 
+/// The list that a table's units are charged by.
+fn basis_of(table: &TableDescription) -> PriceBasis {
+    match (table.provisioned, table.features.class) {
+        (None, TableClass::Standard) => PriceBasis::OnDemand,
+        (None, TableClass::InfrequentAccess) => PriceBasis::OnDemandInfrequent,
+        (Some(_), TableClass::Standard) => PriceBasis::Provisioned,
+        (Some(_), TableClass::InfrequentAccess) => PriceBasis::ProvisionedInfrequent,
+    }
+}
+
+/// The list has a line for each basis: a missing one would cost nothing, and a test says so.
+fn line_of(basis: PriceBasis) -> Option<&'static Listed> {
+    LIST.iter().find(|line| line.basis == basis)
+}
+
 impl UnitPrices {
     /// The prices of a table's units: the plan's prices if it states them, otherwise the list prices.
     pub fn of(table: &TableDescription, stated: &Prices) -> UnitPrices {
         let Prices { write_per_million, read_per_million } = *stated;
-        let listed = match (table.provisioned, table.features.class) {
-            (None, TableClass::Standard) => PriceBasis::OnDemand,
-            (None, TableClass::InfrequentAccess) => PriceBasis::OnDemandInfrequent,
-            (Some(_), TableClass::Standard) => PriceBasis::Provisioned,
-            (Some(_), TableClass::InfrequentAccess) => PriceBasis::ProvisionedInfrequent,
-        };
-        // The list has a line for each basis. A test checks that, because a missing line would mean a price of zero.
-        let line = LIST.iter().find(|line| line.basis == listed);
-        let (write, read) = line.map_or((0.0, 0.0), |line| (line.write, line.read));
+        // The price of writes names the basis, because writes are the larger part of the cost.
+        let listed = basis_of(table.written());
+        let write = line_of(listed).map_or(0.0, |line| line.write);
+        let read = line_of(basis_of(table)).map_or(0.0, |line| line.read);
         let stated = write_per_million.is_some() || read_per_million.is_some();
         UnitPrices {
             write_per_million: write_per_million.unwrap_or(write),

@@ -56,6 +56,9 @@ pub struct TableDescription {
     pub indexes: Vec<IndexDescription>,
     /// Other features that the preflight checks.
     pub features: Features,
+    /// The table that writes go to, if it is another one ([`Tables`](super::Tables)). Then `indexes` are that table's: only
+    /// writes pay for indexes.
+    pub sink: Option<Box<TableDescription>>,
 }
 
 /// The part of a secondary index's description that the tool uses.
@@ -96,7 +99,13 @@ impl TableDescription {
             warm: None,
             indexes: Vec::new(),
             features: Features::default(),
+            sink: None,
         }
+    }
+
+    /// The table that writes go to: itself, unless that is another one.
+    pub fn written(&self) -> &TableDescription {
+        self.sink.as_deref().unwrap_or(self)
     }
 
     /// The account in the ARN.

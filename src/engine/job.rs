@@ -24,7 +24,7 @@ use crate::engine::write::writer::Writer;
 use crate::host;
 use crate::machine::Machine;
 use crate::plan::{Plan, ScanOptions};
-use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
+use crate::ratelimit::{Bucket, Budgets, Feedback, Scopes, resolve_within, sink_reads};
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
 /// What a run works with: the table, the plan and the limits.
@@ -39,6 +39,8 @@ pub struct Job {
     pub description: TableDescription,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
+    /// The budget for reads of single items from a sink that is another table than the source. `None` if it is the same.
+    pub sink_reads: Option<Arc<Bucket>>,
     /// The capacity it may use.
     pub budgets: Budgets,
     /// What a run may spend and scan.
@@ -90,6 +92,7 @@ impl Job {
     ) -> Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let prices = UnitPrices::of(&description, &plan.prices);
+        let sink_reads = sink_reads(&description);
         let machine = Machine::this();
         let mut job = Job {
             budgets: budgets.clone(),
@@ -100,6 +103,7 @@ impl Job {
             tables,
             description,
             scopes: Scopes::new(budgets, &indexes, Feedback::default()),
+            sink_reads: sink_reads.map(|units| Arc::new(Bucket::new(units, Feedback::default()))),
             stop: Stopper::default(),
             machine,
             progress: Arc::new(Progress::default()),
@@ -123,9 +127,10 @@ impl Job {
         let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
         self.table_watch = of_plan.map(|resolved| {
             let table = WatchedTable {
-                table: Arc::clone(&self.tables.described),
+                table: Arc::new(self.tables.clone()),
                 description: self.description.clone(),
                 scopes: Arc::clone(&self.scopes),
+                sink_reads: self.sink_reads.clone(),
                 indexes: self.changes.indexes().clone(),
                 capacity: self.plan.capacity.clone(),
                 scan: self.plan.scan.clone(),
@@ -156,6 +161,7 @@ impl Job {
         let stop = self.stop.clone();
         let progress = Arc::clone(&self.progress);
         let requests = Requests::new(source, sink, &self.description, bounds, stop, progress);
+        let requests = requests.reading_sink_within(self.sink_reads.clone());
         requests.following(self.table_watch.clone()).while_valid(&self.validities)
     }
 

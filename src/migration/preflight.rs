@@ -34,9 +34,8 @@ pub enum Read<'a> {
 
 /// Gathers what must be known about the table. Changes nothing.
 pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
-    let table = target.tables.described.as_ref();
     let plan = &target.plan;
-    let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE, &job.machine.random);
+    let facts = Facts::gather(&target.tables, target.on_loopback, &target.description, PATIENCE, &job.machine.random);
     let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, &target.description, PATIENCE)));
     let none = Prediction::default();
     let (estimate, seen) = match read {

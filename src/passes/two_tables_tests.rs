@@ -8,14 +8,21 @@ use async_trait::async_trait;
 
 use crate::change::{Changes, GuardedWrite, Outcome};
 use crate::dynamodb::memory::{Author, Connection, FaultPlan, MemoryTable};
-use crate::dynamodb::{Got, Sink, TableDescription, TableError, Tables, WriteReply};
+use crate::dynamodb::{Describe, Got, Sink, TableDescription, TableError, Tables, WriteReply};
 use crate::engine::Job;
 use crate::item::{Item, ItemKey, Value};
-use crate::ratelimit::{Budget, Budgets};
-use crate::state::{Begin, NewRun};
+use crate::ratelimit::{Budget, Budgets, resolve, sink_reads};
+use crate::state::{Begin, Counts, Identity, NewRun};
 
 /// Another table as the sink. Its writes cannot copy from the first table, so they carry the values.
 struct Other(Connection);
+
+#[async_trait]
+impl Describe for Other {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        self.0.describe().await
+    }
+}
 
 #[async_trait]
 impl Sink for Other {
@@ -38,8 +45,12 @@ fn key(n: usize) -> Item {
 }
 
 fn table_of(items: impl IntoIterator<Item = (usize, &'static str)>) -> MemoryTable {
+    table_with(TableDescription::of_a_test(), items)
+}
+
+fn table_with(description: TableDescription, items: impl IntoIterator<Item = (usize, &'static str)>) -> MemoryTable {
     let latency = (Duration::from_millis(1), Duration::from_millis(5));
-    let table = MemoryTable::new(TableDescription::of_a_test(), latency, FaultPlan::NONE, 1);
+    let table = MemoryTable::new(description, latency, FaultPlan::NONE, 1);
     for (n, old) in items {
         let mut item = key(n);
         item.insert("old".into(), Value::S(old.into()));
@@ -66,8 +77,7 @@ async fn a_pass_reads_one_table_and_writes_the_other() {
     let plan = crate::plan::load("plan", text).unwrap().plan;
     let description = TableDescription::of_a_test();
     let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
-    let connection = Arc::new(first.connect(0));
-    let tables = Tables { described: connection.clone(), source: connection, sink: Arc::new(Other(other.connect(0))) };
+    let tables = Tables::two(Arc::new(first.connect(0)), Arc::new(Other(other.connect(0))));
     let wide = Budget { write: 10_000.0, read: 10_000.0 };
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
     let job = Job::new(plan, Arc::new(changes), tables, description, &budgets);
@@ -85,4 +95,80 @@ async fn a_pass_reads_one_table_and_writes_the_other() {
         .map(|n| (ItemKey::new(key(n)).to_text(), (expected(n), expected(n))))
         .collect::<BTreeMap<_, _>>();
     assert_eq!(pairs(&other), expected);
+}
+
+/// A table that is provisioned with these (read, write) units, with items.
+fn provisioned(units: (f64, f64), items: usize) -> MemoryTable {
+    let description = TableDescription { provisioned: Some(units), ..TableDescription::of_a_test() };
+    table_with(description, (0..items).map(|n| (n, "x")))
+}
+
+/// Expands items of the source into the sink, without a stated budget. Returns the job, what it counted, and the seconds
+/// that it took.
+async fn expand(source: &MemoryTable, sink: &MemoryTable) -> (Job, Counts, f64) {
+    let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 4\n";
+    let plan = crate::plan::load("plan", text).unwrap().plan;
+    let tables = Tables::two(Arc::new(source.connect(0)), Arc::new(Other(sink.connect(0))));
+    let description = tables.describe().await.unwrap();
+    let budgets = resolve(&plan.capacity, &description).unwrap().budgets;
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+    let job = Job::new(plan, Arc::new(changes), tables, description, &budgets);
+    let store = crate::state::of_a_test();
+    let new =
+        NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
+    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let counts = job.work(&store, &session).await.unwrap().totals.counts;
+    (job, counts, began.elapsed().as_secs_f64())
+}
+
+/// Each table keeps three quarters of what it has: the source of its reads, the sink of its writes.
+#[tokio::test(start_paused = true)]
+async fn the_source_bounds_the_scan_and_the_sink_bounds_the_writes() {
+    let (source, sink) = (provisioned((8_000.0, 4_000.0), 100), provisioned((40.0, 20.0), 100));
+    let (job, counts, seconds) = expand(&source, &sink).await;
+    assert_eq!(job.budgets.table, Budget { write: 5.0, read: 2_000.0 });
+    assert_eq!(job.budgets.per_partition_key, Budget { write: 5.0, read: 750.0 });
+    assert_eq!(job.sink_reads.unwrap().budget(), 10.0);
+    assert_eq!(counts.of(Outcome::Applied), 100);
+    assert!(seconds > 100.0 / 5.0 - 2.0, "{seconds} s for 100 writes at 5 a second");
+}
+
+/// Items that a writer has deleted in the sink are looked for there, one by one, at the sink's own rate.
+#[tokio::test(start_paused = true)]
+async fn reads_of_single_items_keep_to_the_capacity_of_the_sink() {
+    let (source, sink) = (provisioned((8_000.0, 4_000.0), 100), provisioned((20.0, 4_000.0), 0));
+    let (_, counts, seconds) = expand(&source, &sink).await;
+    assert_eq!(counts.of(Outcome::Gone), 100);
+    assert!(seconds > 100.0 / 5.0 - 2.0, "{seconds} s for 100 reads at 5 a second");
+}
+
+/// A state that was begun for one sink is not used for another one.
+#[test]
+fn a_state_belongs_to_both_tables() {
+    let plan = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"old\"\nto = \"new\"\n";
+    let plan = crate::plan::load("plan", plan).unwrap().plan;
+    let table = |arn: &str, id: &str| TableDescription {
+        arn: arn.into(),
+        id: Some(id.into()),
+        ..TableDescription::of_a_test()
+    };
+    let to = |sink: Option<TableDescription>| {
+        Identity::of(&plan, &TableDescription { sink: sink.map(Box::new), ..table("source", "1") })
+    };
+    let ours = to(Some(table("sink", "2")));
+    assert!(ours.is_of(&to(Some(table("sink", "2")))));
+    for other in [to(None), to(Some(table("other", "2"))), to(Some(table("sink", "3")))] {
+        assert!(!ours.is_of(&other) && !other.is_of(&ours), "{other:?}");
+    }
+}
+
+/// One table that is source and sink has one description, and no budget beside its own.
+#[tokio::test(start_paused = true)]
+async fn one_table_describes_itself_alone() {
+    let table = provisioned((40.0, 20.0), 0);
+    let description = Tables::one(Arc::new(table.connect(0))).describe().await.unwrap();
+    assert_eq!(description, TableDescription { provisioned: Some((40.0, 20.0)), ..TableDescription::of_a_test() });
+    assert_eq!(sink_reads(&description), None);
 }

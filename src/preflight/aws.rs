@@ -40,12 +40,25 @@ impl Commands {
         of_index: impl Fn(&str) -> Units,
     ) -> Commands {
         let mut commands = Commands::default();
-        let aws = Aws::of(table, plan);
-        match table.provisioned {
-            Some(now) => commands.provision(&aws, table, Raise::of(now, needed), of_index),
-            None => commands.on_demand(&aws, table, needed, of_index),
+        let (read, write) = needed;
+        match &table.sink {
+            None => commands.add(table, plan, needed, of_index),
+            Some(sink) => {
+                let source = TableDescription { indexes: Vec::new(), ..table.clone() };
+                commands.add(&source, plan, (read, 0.0), |_| 0.0);
+                commands.add(sink, plan, (0.0, write), of_index);
+            }
         }
         commands
+    }
+
+    /// The commands for one table.
+    fn add(&mut self, table: &TableDescription, plan: &Plan, needed: (Units, Units), of_index: impl Fn(&str) -> Units) {
+        let aws = Aws::of(table, plan);
+        match table.provisioned {
+            Some(now) => self.provision(&aws, table, Raise::of(now, needed), of_index),
+            None => self.on_demand(&aws, table, needed, of_index),
+        }
     }
 
     fn provision(

@@ -88,7 +88,7 @@ impl Estimate {
         let pages = pages(items, bytes, setting);
         let read_units = read_units(bytes, pages, setting);
         let write_units = index_write.values().fold(table_write, |sum, index| sum.plus(*index));
-        let regions = 1 + setting.table.features.replicas.len() as u64;
+        let regions = 1 + setting.table.written().features.replicas.len() as u64;
         let UnitPrices { write_per_million, read_per_million, .. } = setting.prices;
         let dollars =
             write_units.times(write_per_million / 1e6 * regions as f64).plus(read_units.times(read_per_million / 1e6));

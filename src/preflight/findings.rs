@@ -11,7 +11,7 @@ use super::stream::filter;
 use super::time_to_live::time_to_live;
 use super::touched::{Touched, TouchedIndex};
 use crate::change::{Change, Strategy};
-use crate::dynamodb::{Recovery, TableClass};
+use crate::dynamodb::{Recovery, TableClass, TableDescription};
 use crate::figure::number;
 use crate::item::MAX_ITEM_BYTES;
 
@@ -85,7 +85,7 @@ fn recovery(facts: &Facts) -> Option<Finding> {
 }
 
 fn multi_region(known: &Known<'_>) -> Option<Finding> {
-    let features = &known.facts.table.features;
+    let features = &known.facts.table.written().features;
     let others = features.replicas.len();
     if others == 0 {
         return None;
@@ -144,7 +144,7 @@ fn status(known: &Known<'_>) -> Option<Finding> {
 
 fn stream(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     let table = &known.facts.table;
-    let view = table.features.stream?;
+    let view = table.written().features.stream?;
     let records = between(known.estimate.changed, |n| number(n.round() as u64));
     let what =
         format!("The table has a stream, and this run puts {records} records into it: one for each item it changes");
@@ -203,10 +203,22 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
 
 fn capacity(known: &Known<'_>) -> Option<Finding> {
     let table = &known.facts.table;
+    let what = match &table.sink {
+        None => capacity_of("The table", table),
+        Some(sink) => format!("{}. {}", capacity_of("The source table", table), capacity_of("The sink table", sink)),
+    };
+    Some(
+        Finding::new(Note, "capacity", what)
+            .because("The run shares this with the application")
+            .so("Set [capacity] so that both have enough"),
+    )
+}
+
+fn capacity_of(who: &str, table: &TableDescription) -> String {
     let of = |pair: (f64, f64)| format!("{} WCU/s and {} RCU/s", pair.1, pair.0);
     let mode = match table.provisioned {
-        Some(pair) => format!("The table is provisioned with {}", of(pair)),
-        None => "The table is on demand".to_owned(),
+        Some(pair) => format!("{who} is provisioned with {}", of(pair)),
+        None => format!("{who} is on demand"),
     };
     let ceiling = match table.on_demand_max {
         (None, None) => String::new(),
@@ -216,16 +228,12 @@ fn capacity(known: &Known<'_>) -> Option<Finding> {
         }
     };
     let warm = table.warm.map_or_else(String::new, |pair| format!("; warm for {}", of(pair)));
-    Some(
-        Finding::new(Note, "capacity", format!("{mode}{ceiling}{warm}"))
-            .because("The run shares this with the application")
-            .so("Set [capacity] so that both have enough"),
-    )
+    format!("{mode}{ceiling}{warm}")
 }
 
 fn auto_scaling(known: &Known<'_>) -> Option<Finding> {
-    let table = &known.facts.table;
-    table.provisioned?;
+    let source = &known.facts.table;
+    let table = [source.written(), source].into_iter().find(|table| table.provisioned.is_some())?;
     let what = "It is unknown whether auto scaling is on, because DynamoDB does not report it";
     let why = "Auto scaling raises capacity a few minutes after the load rises. The run is load too, so the table and the bill \
                grow. If capacity is lowered before the run, the run is throttled";
@@ -238,7 +246,7 @@ fn auto_scaling(known: &Known<'_>) -> Option<Finding> {
 }
 
 fn deletion_protection(known: &Known<'_>) -> Option<Finding> {
-    (known.facts.table.features.deletion_protection == Some(false) && !known.facts.loopback).then(|| {
+    (known.facts.table.written().features.deletion_protection == Some(false) && !known.facts.loopback).then(|| {
         Finding::new(Note, "deletion-protection", "The table is not protected against being deleted")
             .because("During a migration, people run scripts in a hurry, so mistakes are more likely")
             .so("Turn on deletion protection for the duration of the migration")
@@ -246,7 +254,7 @@ fn deletion_protection(known: &Known<'_>) -> Option<Finding> {
 }
 
 fn table_class(known: &Known<'_>) -> Option<Finding> {
-    (known.facts.table.features.class == TableClass::InfrequentAccess).then(|| {
+    (known.facts.table.written().features.class == TableClass::InfrequentAccess).then(|| {
         Finding::new(Note, "table-class", "The table's class is Standard-IA")
             .because("Its reads and writes cost about a quarter more; the estimate includes that")
             .so("Nothing for a short migration. The class can be changed twice in 30 days")

@@ -341,6 +341,7 @@ impl Needed {
     /// Compares the need with the capacity of the table or index, and with an account's default quota.
     fn by_table(&self, table: &TableDescription) -> Vec<Obstacle> {
         let access = self.need.access;
+        let table = if access == Access::Write { table.written() } else { table };
         let (who, provisioned, maximum, warm) = match &self.need.scope {
             Scope::Table => ("the table".to_owned(), table.provisioned, table.on_demand_max, table.warm),
             Scope::Index(name) => match table.indexes.iter().find(|index| index.schema.name == *name) {

@@ -130,7 +130,7 @@ pub struct Reached {
 /// the description is of another table than the plan's.
 pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
-    let description = describe(tables.described.as_ref(), PATIENCE).await.map_err(unusable)?;
+    let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
     if description.name != table.name {
         return Err(PreflightError::OtherTable { stated: table.name.clone(), found: description.name });
     }
@@ -156,7 +156,7 @@ pub async fn reach_table(table: &TableRef) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connection, &table.name)));
-    let description = describe(tables.described.as_ref(), PATIENCE).await.map_err(unusable)?;
+    let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
     Ok(Reached { tables, description, on_loopback: connection.is_on_loopback() })
 }
 
@@ -165,10 +165,10 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     if let Some(stated) = table.account.as_ref().filter(|a| *a != description.account()) {
         return Err(PreflightError::WrongAccount { stated: stated.clone(), arn: description.arn.clone() });
     }
-    if !matches!(description.status.as_str(), "ACTIVE" | "UPDATING") {
-        let arn = description.arn.clone();
-        let status = description.status.clone();
-        return Err(PreflightError::NotActive { arn, status });
+    for TableDescription { arn, status, .. } in [description, description.written()] {
+        if !matches!(status.as_str(), "ACTIVE" | "UPDATING") {
+            return Err(PreflightError::NotActive { arn: arn.clone(), status: status.clone() });
+        }
     }
     Ok(())
 }

@@ -12,7 +12,10 @@ mod waiters;
 mod window;
 
 pub use bucket::Bucket;
-pub use budget::{Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, lines, resolve, resolve_within};
+pub use budget::{
+    Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, WITHOUT_DESCRIPTION, lines, resolve, resolve_within,
+    sink_reads,
+};
 pub use feedback::Feedback;
 pub use key_range::KeyRange;
 pub use scopes::{NarrowStatus, ScopeStatus, Scopes};

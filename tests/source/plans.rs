@@ -53,6 +53,7 @@ fn shop() -> TableDescription {
         warm: None,
         indexes: vec![index("by-mail", false), index("by-date", true)],
         features: Features::default(),
+        sink: None,
     }
 }
 

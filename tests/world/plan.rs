@@ -43,6 +43,7 @@ pub(crate) fn description() -> TableDescription {
         warm: None,
         indexes: vec![IndexDescription { schema: by_new, provisioned: None, on_demand_max: (None, None), warm: None }],
         features: Features::default(),
+        sink: None,
     }
 }
 

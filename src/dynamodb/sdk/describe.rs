@@ -55,6 +55,7 @@ pub(super) fn describe(table: &SdkDescription) -> Option<TableDescription> {
         warm: table.warm_throughput().and_then(|w| both(w.read_units_per_second(), w.write_units_per_second())),
         indexes: global.chain(local).collect(),
         features: features(table),
+        sink: None,
     })
 }
 

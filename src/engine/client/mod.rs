@@ -32,7 +32,7 @@ use crate::engine::stop::{Stopped, Stopper};
 use crate::item::{Item, ItemKey, PartitionHash, Position, Units, read_units};
 use crate::machine::Random;
 use crate::plan::{Access, Retry};
-use crate::ratelimit::{KeyRange, Scopes};
+use crate::ratelimit::{Bucket, KeyRange, Scopes};
 use crate::state::Spend;
 use failure::cost_of_failure;
 use slots::Slots;
@@ -61,6 +61,8 @@ pub struct Requests {
     /// Name of the partition key attribute.
     partition_key: Arc<str>,
     scopes: Arc<Scopes>,
+    /// What single items may be read at, if the sink is another table than the source.
+    sink_reads: Option<Arc<Bucket>>,
     range: Arc<KeyRange>,
     retry: Retry,
     random: Random,
@@ -114,6 +116,7 @@ impl Requests {
             sink,
             partition_key,
             scopes,
+            sink_reads: None,
             range,
             retry,
             random,
@@ -128,6 +131,11 @@ impl Requests {
             large: Arc::default(),
             accepted: Arc::default(),
         }
+    }
+
+    /// The same requests, with a budget for reads from a sink that is another table than the source.
+    pub(crate) fn reading_sink_within(self, sink_reads: Option<Arc<Bucket>>) -> Requests {
+        Requests { sink_reads, ..self }
     }
 
     /// The same requests for a job that follows its table.
@@ -210,20 +218,23 @@ impl Requests {
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
         let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
-        self.read(key, estimate, || self.source.read_page(request), consumed).await
+        self.read(key, estimate, None, || self.source.read_page(request), consumed).await
     }
 
-    /// Reads one item, strongly consistently.
+    /// Reads one item of the sink, strongly consistently. If that is another table, the read waits for both budgets: what the
+    /// narrower scopes may take is known for the source only.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
         let hash = key.partition_hash(&self.partition_key);
         let consumed = |got: &Got| got.units.map(|units| (units, units));
-        self.read(Some(hash), read_units(4096, true), || self.sink.get(key), consumed).await
+        let sink = self.sink_reads.as_deref();
+        self.read(Some(hash), read_units(4096, true), sink, || self.sink.get(key), consumed).await
     }
 
     async fn read<'a, T>(
         &'a self,
         key: Option<PartitionHash>,
         estimate: Units,
+        sink: Option<&Bucket>,
         send: impl Fn() -> BoxFuture<'a, Result<T, TableError>>,
         consumed: impl Fn(&T) -> Option<(Units, Units)>,
     ) -> Result<T, Stopped> {
@@ -232,7 +243,7 @@ impl Requests {
             let since = Instant::now();
             let opening = self.pass().await?;
             let mut grant = self.allowance.read(estimate, &self.stop).await?;
-            self.stop.unless_stopping(self.scopes.read(&self.range, key, estimate)).await?;
+            self.stop.unless_stopping(self.read_permits(key, estimate, sink)).await?;
             let closed_meanwhile = self.pass().await? != opening;
             attempts.waited(since.elapsed());
             if closed_meanwhile {
@@ -247,15 +258,32 @@ impl Requests {
             };
             if !matches!(sent, Err(TableError::Throttled { .. })) {
                 self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+                sink.iter().for_each(|sink| sink.settle(estimate, units));
             }
             grant.settle(Spend { write: 0.0, read: units });
             match sent {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
-                    self.note(Access::Read, key, &error);
+                    self.note_read(key, sink, &error);
                     self.after_failure(&error, &mut attempts).await?;
                 }
             }
+        }
+    }
+
+    async fn read_permits(&self, key: Option<PartitionHash>, units: Units, sink: Option<&Bucket>) {
+        self.scopes.read(&self.range, key, units).await;
+        if let Some(sink) = sink {
+            sink.acquire(units).await;
+        }
+    }
+
+    /// Lets the scopes learn from a failed read. A throttle of another sink says nothing about the source.
+    fn note_read(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
+        if let (TableError::Throttled { .. }, Some(sink)) = (error, sink) {
+            sink.throttled();
+        } else {
+            self.note(Access::Read, key, error);
         }
     }
 

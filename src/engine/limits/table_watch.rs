@@ -27,7 +27,10 @@ use crate::host;
 use crate::item::Units;
 use crate::machine::Machine;
 use crate::plan::{Access, Capacity, ScanOptions};
-use crate::ratelimit::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
+use crate::ratelimit::{
+    Bucket, Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes, WITHOUT_DESCRIPTION,
+    sink_reads,
+};
 use crate::state::{Events, KeptFact, RunId, StoreError};
 
 /// The table is described this often. Auto scaling raises capacity after two minutes of high use and lowers it after
@@ -58,6 +61,8 @@ pub(crate) struct WatchedTable {
     pub(crate) description: TableDescription,
     /// The token buckets that the budgets are set in.
     pub(crate) scopes: Arc<Scopes>,
+    /// Reads of single items from a sink that is another table.
+    pub(crate) sink_reads: Option<Arc<Bucket>>,
     /// The indexes that writes are priced for.
     pub(crate) indexes: Indexes,
     /// The plan's `[capacity]`. The budgets are resolved from it again.
@@ -75,6 +80,7 @@ pub struct TableWatch {
     table: Arc<dyn Describe>,
     scan: ScanOptions,
     scopes: Arc<Scopes>,
+    sink_reads: Option<Arc<Bucket>>,
     indexes: Indexes,
     every: Duration,
     /// Whether the job waits only [`URGENT_FIRST_LOOK`] for an overdue description.
@@ -100,13 +106,14 @@ struct State {
 impl TableWatch {
     /// A watch that starts with these budgets and a description read at `described`.
     pub(crate) fn new(of: WatchedTable, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
-        let WatchedTable { table, description, scopes, indexes, capacity, scan, urgent, machine } = of;
+        let WatchedTable { table, description, scopes, sink_reads, indexes, capacity, scan, urgent, machine } = of;
         let following = Following::new(capacity, resolved);
         let due = described + every;
         Arc::new(TableWatch {
             table,
             scan,
             scopes,
+            sink_reads,
             indexes,
             every,
             urgent,
@@ -231,6 +238,7 @@ impl TableWatch {
             tracing::info!("the budget of the {} follows the table: {budget}", of(&budget));
         }
         warn_of_replicas(&state.description, &now);
+        self.lower_sink_reads(sink_reads(&now));
         let schemas: Vec<_> = now.indexes.iter().map(|index| index.schema.clone()).collect();
         state.description = now;
         drop(state);
@@ -252,12 +260,21 @@ impl TableWatch {
         );
         if state.failed == FAILED_LOOKS {
             state.following.slow_down();
+            self.lower_sink_reads(sink_reads(&state.description).map(|units| units * WITHOUT_DESCRIPTION));
             tracing::warn!("budgets that follow the table are halved until it can be described again");
         } else {
             state.following.hold();
         }
         drop(state);
         self.apply();
+    }
+
+    /// Lowers the budget for reads of single items from another sink. These reads are few, so the budget is never raised
+    /// during a run.
+    fn lower_sink_reads(&self, units: Option<Units>) {
+        if let (Some(bucket), Some(units)) = (&self.sink_reads, units) {
+            bucket.set_budget(units.min(bucket.budget()));
+        }
     }
 
     /// Applies the budgets, and notifies receivers if they have changed.
@@ -293,6 +310,10 @@ impl TableWatch {
 
 /// Why a run must not continue on this table, if so.
 fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String> {
+    one_replaced(before, now).or_else(|| one_replaced(before.written(), now.written()))
+}
+
+fn one_replaced(before: &TableDescription, now: &TableDescription) -> Option<String> {
     let arn = &now.arn;
     if !matches!(now.status.as_str(), "ACTIVE" | "UPDATING") {
         return Some(format!("table {arn} is {}, neither ACTIVE nor UPDATING", now.status));
@@ -307,7 +328,8 @@ fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String>
 
 /// Warns of new replicas: the operator started the run without them in mind.
 fn warn_of_replicas(before: &TableDescription, now: &TableDescription) {
-    let new = now.features.replicas.iter().filter(|replica| !before.features.replicas.contains(replica));
+    let before = &before.written().features.replicas;
+    let new = now.written().features.replicas.iter().filter(|replica| !before.contains(replica));
     new.for_each(|replica| {
         tracing::warn!(
             "the table has a new replica in {replica}: between regions the last writer wins, and each write is charged \

@@ -12,7 +12,7 @@ use crate::plan::{Access, Capacity, Rate};
 pub const RAISE_STEPS: u32 = 6;
 
 /// Without a recent description, budgets that follow it are reduced to this share.
-const WITHOUT_DESCRIPTION: f64 = 0.5;
+pub const WITHOUT_DESCRIPTION: f64 = 0.5;
 
 /// The budgets of a running job, and the budgets that the table allows now.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use super::{Budget, Budgets};
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
 use crate::plan::{Access, BudgetError, Capacity, CapacityField, Rate, ScopeCapacity};
-pub use follow::{Following, RAISE_STEPS};
+pub use follow::{Following, RAISE_STEPS, WITHOUT_DESCRIPTION};
 use throughput::{Found, Throughput, per_second};
 
 /// Without a stated budget, a job on an on-demand table takes this: a quarter of the writes that a new on-demand table
@@ -144,6 +144,13 @@ pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved
     let budgets = sheet.fill(capacity, table);
     sheet.unknown_indexes(capacity, table);
     sheet.resolved(budgets)
+}
+
+/// The budget for reads of single items from a sink that is another table than the source, in capacity units per second.
+/// `None` if it is the same table. It is the default for the sink's reads, whatever the plan states for the scan.
+pub fn sink_reads(table: &TableDescription) -> Option<Units> {
+    let sink = table.sink.as_deref()?;
+    Some(Throughput::of_table(sink, Access::Read).default(ON_DEMAND.read).0)
 }
 
 /// The budgets of a running job for the current description of its table. A budget that no longer fits is cut to what

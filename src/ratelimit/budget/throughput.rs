@@ -10,6 +10,9 @@ const SHARE: f64 = 0.25;
 /// A default budget is at least this: one eventually consistent read a second.
 const LEAST: Units = 0.5;
 
+/// The names of the two tables, if source and sink differ: the table that is read, and the table that is written.
+const WHO: [&str; 2] = ["the source table", "the sink table"];
+
 /// Units per second, and their basis.
 pub(super) type Found = Result<(Units, String), BudgetError>;
 
@@ -25,10 +28,13 @@ pub(super) struct Throughput {
 }
 
 impl Throughput {
+    /// What the table has that requests of this kind go to.
     pub(super) fn of_table(table: &TableDescription, access: Access) -> Throughput {
         let of = |(read, write)| if access == Access::Write { write } else { read };
+        let who = if table.sink.is_some() { WHO[usize::from(access == Access::Write)] } else { "the table" };
+        let table = if access == Access::Write { table.written() } else { table };
         Throughput {
-            who: "the table".into(),
+            who: who.into(),
             access,
             provisioned: table.provisioned.map(of),
             maximum: if access == Access::Write { table.on_demand_max.1 } else { table.on_demand_max.0 },

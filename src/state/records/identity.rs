@@ -12,7 +12,7 @@ pub struct Identity {
     pub migration: String,
     /// The plan's fingerprint.
     pub fingerprint: String,
-    /// ARN of the table.
+    /// ARN of the table. If writes go to another table: "ARN to ARN".
     pub table_arn: String,
     /// The table's unique id, if the engine assigns one. A recreated table has a new id.
     pub table_id: Option<String>,
@@ -23,11 +23,19 @@ pub struct Identity {
 impl Identity {
     /// The identity of a plan on a table.
     pub fn of(plan: &Plan, table: &TableDescription) -> Identity {
+        let both = |source: &str, sink: &str| format!("{source} to {sink}");
+        let (table_arn, table_id) = match &table.sink {
+            None => (table.arn.clone(), table.id.clone()),
+            Some(sink) => {
+                let ids = table.id.as_deref().zip(sink.id.as_deref());
+                (both(&table.arn, &sink.arn), ids.map(|(source, sink)| both(source, sink)))
+            }
+        };
         Identity {
             migration: plan.name.clone(),
             fingerprint: plan.fingerprint().to_string(),
-            table_arn: table.arn.clone(),
-            table_id: table.id.clone(),
+            table_arn,
+            table_id,
             meaning: plan.meaning(),
         }
     }

@@ -199,5 +199,6 @@ fn describe(data: &Data, spec: &ModelSpec) -> TableDescription {
         warm: None,
         indexes: spec.indexes.iter().filter_map(|index| index.write).map(index).collect(),
         features: Features::default(),
+        sink: None,
     }
 }

@@ -94,12 +94,20 @@ fn is(description: TableDescription) -> Answer {
 
 /// A job with this `[capacity]` on a table of 100 write units, which gives these answers.
 fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc<Described>) {
+    scene_on(described(100.0), capacity, answers)
+}
+
+/// The same on a table of this description.
+fn scene_on(
+    description: TableDescription,
+    capacity: &str,
+    answers: impl IntoIterator<Item = Answer>,
+) -> (Job, Arc<Described>) {
     let text = format!(
         "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n[[change]]\nmove = \"old\"\nto = \"new\"\n\
          [capacity]\n{capacity}\n"
     );
     let plan = crate::plan::load("plan", &text).unwrap().plan;
-    let description = described(100.0);
     let changes = run_changes(&plan, &description).unwrap();
     let budgets = crate::ratelimit::resolve(&plan.capacity, &description).unwrap().budgets;
     let table = Arc::new(Described(Mutex::new(answers.into_iter().collect())));
@@ -251,6 +259,44 @@ async fn stated_units_are_cut_to_the_capacity_and_recover() {
     assert!((of(Scope::PartitionKey).units - 30.0).abs() < 1e-9);
     looks(2.0).await;
     assert!((write_budget(&job) - 90.0).abs() < 1e-9);
+}
+
+/// A source of this write capacity, which nobody writes, and a sink of these (read, write) units.
+fn two(source: f64, (read, write): (f64, f64)) -> TableDescription {
+    let sink = TableDescription {
+        arn: "arn:aws:dynamodb:eu-west-1:1:table/sink".into(),
+        id: Some("sink".into()),
+        provisioned: Some((read, write)),
+        ..described(0.0)
+    };
+    TableDescription { sink: Some(Box::new(sink)), ..described(source) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn budgets_for_the_sink_follow_the_table_that_is_written() {
+    let deleted = {
+        let mut both = two(10.0, (40.0, 20.0));
+        both.sink.as_mut().unwrap().status = "DELETING".into();
+        both
+    };
+    let answers = [two(10.0, (80.0, 60.0)), two(10.0, (40.0, 20.0)), two(10.0, (400.0, 20.0)), deleted];
+    let (job, _) = scene_on(two(100.0, (80.0, 60.0)), "write = \"50%\"", answers.map(is));
+    let budgets = || (write_budget(&job), job.sink_reads.as_ref().unwrap().budget());
+    let near = |found: (f64, f64), expected: (f64, f64)| {
+        assert!((found.0 - expected.0).abs() < 1e-9 && (found.1 - expected.1).abs() < 1e-9, "{found:?} {expected:?}");
+    };
+    near(budgets(), (30.0, 20.0));
+    let _watch = job.requests().watch().await;
+    looks(1.0).await;
+    near(budgets(), (30.0, 20.0));
+    looks(1.0).await;
+    near(budgets(), (10.0, 10.0));
+    looks(1.0).await;
+    near(budgets(), (10.0, 10.0));
+    assert_eq!(job.stop.reason(), None);
+    looks(1.0).await;
+    let reason = job.stop.reason().map(ToString::to_string).unwrap_or_default();
+    assert!(reason.contains("table/sink is DELETING"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]
