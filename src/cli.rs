@@ -8,6 +8,7 @@ pub(crate) use decide::{BackFacts, Decide, DualFact, ForwardFacts, Go};
 
 use std::path::PathBuf;
 
+use backfill::internals::plan::check_endpoint;
 use backfill::internals::preflight::{Accept, FinishIn, SampleSize};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -41,7 +42,7 @@ pub(crate) struct Global {
     /// Log more on stderr; repeat to log everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Print only warnings and errors on stderr, and no progress line
+    /// Print only warnings, errors and questions on stderr, with what a question is about; no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// When to use colors on stderr; `auto` uses them on a terminal, unless NO_COLOR is set
@@ -51,7 +52,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// DynamoDB endpoint; overrides the plan
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_parser = endpoint)]
     pub endpoint_url: Option<String>,
     /// AWS region; overrides the plan
     #[arg(long, global = true)]
@@ -91,6 +92,11 @@ impl Color {
             Color::Auto => !is_set && std::io::IsTerminal::is_terminal(&std::io::stderr()),
         }
     }
+}
+
+/// Reads an endpoint. Commands repeat it when they name the next command, so it holds no credentials.
+fn endpoint(url: &str) -> Result<String, String> {
+    check_endpoint(url).map(|()| url.to_owned())
 }
 
 /// Format of log lines.

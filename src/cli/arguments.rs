@@ -4,22 +4,56 @@ use std::ffi::OsString;
 
 const ACTIONS: [&str; 2] = ["list", "retry"];
 
+/// The options that take the next word as their value. A test compares them with the definition of the command line.
+const VALUED: [&str; 9] = [
+    "--state",
+    "--output",
+    "--color",
+    "--log-format",
+    "--endpoint-url",
+    "--region",
+    "--profile",
+    "--limit",
+    "--accept",
+];
+
 /// Rewrites `failures PLAN list` to `failures list PLAN`, so that both are accepted.
 pub(crate) fn in_order(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words = Vec::from_iter(arguments);
-    let is_action = |word: &OsString| ACTIONS.iter().any(|action| word == action);
-    if let Some(at) = words.iter().position(|word| word == "failures").map(|at| at + 1)
-        && !words.get(at).is_some_and(is_action)
-        && let Some(action) = words.iter().skip(at).position(is_action)
+    let places = positionals(&words);
+    let is_action = |at: &usize| ACTIONS.iter().any(|action| words[*at] == *action);
+    if let [command, plan, ..] = places[..]
+        && words[command] == "failures"
+        && !is_action(&plan)
+        && let Some(action) = places.iter().copied().find(is_action)
     {
-        words[at..=at + action].rotate_right(1);
+        words[plan..=action].rotate_right(1);
     }
     words
 }
 
+/// The places of the words that are neither options nor their values, without the program's name.
+fn positionals(words: &[OsString]) -> Vec<usize> {
+    let mut places = Vec::new();
+    let mut is_value = false;
+    for (at, word) in words.iter().enumerate().skip(1) {
+        let is_option = word.to_string_lossy().starts_with('-');
+        if !is_value && !is_option {
+            places.push(at);
+        }
+        is_value = !is_value && VALUED.iter().any(|option| word == option);
+    }
+    places
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::Cli;
 
     fn ordered(line: &str) -> String {
         let words = in_order(line.split(' ').map(OsString::from));
@@ -28,11 +62,22 @@ mod tests {
 
     #[test]
     fn failures_takes_the_plan_before_or_after_the_action() {
-        for line in ["failures plan.toml list --limit 3", "failures list plan.toml --limit 3"] {
-            assert_eq!(ordered(line), "failures list plan.toml --limit 3");
+        for line in ["backfill failures plan.toml list --limit 3", "backfill failures list plan.toml --limit 3"] {
+            assert_eq!(ordered(line), "backfill failures list plan.toml --limit 3");
         }
-        assert_eq!(ordered("failures p --state s retry"), "failures retry p --state s");
-        assert_eq!(ordered("failures list list"), "failures list list");
-        assert_eq!(ordered("run list"), "run list");
+        assert_eq!(ordered("backfill failures p --state list retry"), "backfill failures retry p --state list");
+        assert_eq!(ordered("backfill --state failures failures p list"), "backfill --state failures failures list p");
+        assert_eq!(ordered("backfill failures list list"), "backfill failures list list");
+        assert_eq!(ordered("backfill run list"), "backfill run list");
+    }
+
+    #[test]
+    fn every_option_with_a_value_is_known() {
+        let cli = Cli::command();
+        let failures = cli.find_subcommand("failures").unwrap();
+        let all = failures.get_subcommands().flat_map(clap::Command::get_arguments).chain(cli.get_arguments());
+        let valued = all.filter(|argument| argument.get_action().takes_values());
+        let names = valued.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
+        assert_eq!(names.collect::<BTreeSet<_>>(), VALUED.map(str::to_owned).into());
     }
 }

@@ -18,7 +18,7 @@ pub(crate) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
     let outcome = Box::pin(migration.check(&options)).await?;
     let report = outcome.report();
     if let Some(reason) = outcome.stopped() {
-        output::stderr(&format!("the sample was stopped: {reason}. The estimate uses the table's description"));
+        output::warn(&format!("the sample was stopped: {reason}. The estimate uses the table's description"));
     }
     let found = if report.refuses() { Exit::Refused } else { Exit::Done };
     let ending = Ending::of(found, outcome.stopped()).next((!report.refuses()).then(|| report.next()));

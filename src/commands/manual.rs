@@ -2,20 +2,22 @@
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, CompletionsArgs, ManArgs};
+use serde_json::json;
+
+use crate::cli::{Cli, CompletionsArgs, Global, ManArgs, Output};
+use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::output;
 
 /// Prints the completion script of a shell.
-pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {
+pub(crate) fn completions(global: &Global, args: &CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "backfill", &mut script);
-    output::write_stdout(&String::from_utf8_lossy(&script))?;
-    Ok(Exit::Done)
+    written(global, "completions", Some(&String::from_utf8_lossy(&script)))
 }
 
 /// Prints the manual page of the tool, or writes the pages of all commands into a folder.
-pub(crate) fn man(args: &ManArgs) -> anyhow::Result<Exit> {
+pub(crate) fn man(global: &Global, args: &ManArgs) -> anyhow::Result<Exit> {
     if let Some(folder) = &args.dir {
         clap_mangen::generate_to(Cli::command(), folder).map_err(|error| {
             let text = format!(
@@ -24,10 +26,18 @@ pub(crate) fn man(args: &ManArgs) -> anyhow::Result<Exit> {
             );
             Refusal::error(Exit::Usage, text)
         })?;
-        return Ok(Exit::Done);
+        return written(global, "man", None);
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    output::write_stdout(&String::from_utf8_lossy(&page))?;
-    Ok(Exit::Done)
+    written(global, "man", Some(&String::from_utf8_lossy(&page)))
+}
+
+/// Writes a text that a shell or `man` reads: as it is, or in a document.
+fn written(global: &Global, kind: &str, text: Option<&str>) -> anyhow::Result<Exit> {
+    if global.output == Output::Human {
+        output::write_stdout(text.unwrap_or_default())?;
+        return Ok(Exit::Done);
+    }
+    output::result(global, &Ending::done(), || json!({ "type": kind, "text": text }), |_| Ok(()))
 }

@@ -45,8 +45,8 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => Box::pin(status::status(&global, args)).await,
         Command::Failures(args) => failures::failures(&global, args).await,
         Command::Iam(args) => iam::iam(&global, &args),
-        Command::Completions(args) => manual::completions(&args),
-        Command::Man(args) => manual::man(&args),
+        Command::Completions(args) => manual::completions(&global, &args),
+        Command::Man(args) => manual::man(&global, &args),
         Command::Journal(args) => journal::journal(&global, args).await,
         #[cfg(feature = "local")]
         Command::Local(args) => local::local(&global, args).await,

@@ -20,11 +20,14 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     options.accept = args.accept;
     options.sample = args.sample.filter(|_| !args.all);
     let scope = options.sample.map_or_else(|| "--all".to_owned(), |clusters| format!("--sample {clusters}"));
-    let words = format!("verify {scope}{}", if args.repair { " --repair" } else { "" });
+    let mut words = format!("verify {scope}");
+    words += if args.repair { " --repair" } else { "" };
+    words += if args.repair_remove { " --repair-remove" } else { "" };
+    words += &terminal::accepted(&options.accept);
     let outcome = Box::pin(migration.verify(&options)).await?;
     let Some((report, hash)) = outcome.report() else {
         if outcome.unrecorded() {
-            output::stderr("every item was compared, but this proves nothing, because the result was not recorded");
+            output::warn("every item was compared, but this proves nothing, because the result was not recorded");
         }
         let otherwise = if outcome.worked() { Exit::Unexpected } else { Exit::Done };
         let commands = terminal::commands(global, &args.plan);
@@ -33,7 +36,11 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         };
         return output::stopped(global, reason, &commands.spell(&words));
     };
-    let ending = Ending::at(if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done });
+    let found = if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done };
+    // A repair that left mismatches would only give the same result again.
+    let can_repair = found == Exit::Mismatch && !report.repair;
+    let commands = terminal::commands(global, &args.plan);
+    let ending = Ending::at(found).next(can_repair.then(|| commands.spell("verify --all --repair")));
     output::result(
         global,
         &ending,
@@ -50,7 +57,7 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
                 writeln!(
                     out,
                     "To list the values that the repair overwrote or removed: {}",
-                    terminal::commands(global, &args.plan).spell(&format!("journal --run {}", report.run))
+                    commands.spell(&format!("journal --run {}", report.run))
                 )?;
             }
             Ok(())

@@ -65,13 +65,13 @@ impl StepBack<'_> {
     /// Asks before dual writes end, because items written after that get no new attribute. Without a terminal it does not ask:
     /// nothing may hold up the way back.
     fn ask(&self, change: FlagChange, from: &Flag, to: &Flag) -> Result<(), MigrationError> {
-        if change != FlagChange::WriteOld || !self.observer.can_confirm() {
+        if change != FlagChange::WriteOld || !self.observer.asks_before_dual_writes_end() {
             return Ok(());
         }
         let text = format!(
-            "End dual writes of migration {} ({from} → {to})? Items written after that get no new attribute, so the next cutover needs \
+            "End dual writes of table {} (migration {}; the flag goes from {from} → {to})? Items written after that get no new attribute, so the next cutover needs \
              another pass.",
-            self.plan.name
+            self.plan.table.name, self.plan.name
         );
         match self.observer.confirm(&Question { text: &text }) {
             Answer::Yes => Ok(()),

@@ -46,8 +46,15 @@ pub trait Observer: Send + Sync {
     fn progress(&self, _figures: &Figures) {}
 
     /// Whether [`Observer::confirm`] can be answered at all. If not, a command that would ask refuses before it begins work.
+    /// A step back never refuses for that reason.
     fn can_confirm(&self) -> bool {
         true
+    }
+
+    /// Whether [`Observer::confirm`] is asked before a step back ends dual writes. By default it is not, because nothing may
+    /// hold up the way back.
+    fn asks_before_dual_writes_end(&self) -> bool {
+        false
     }
 
     /// Asked before the first step that writes to the table or changes the flag.
@@ -116,7 +123,7 @@ pub struct Figures {
 
 /// One thing that happened. `Display` gives the text that the command line prints.
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Notice<'a> {
     /// A budget of the plan was cut to what the table can have.
     BudgetCut(&'a str),

@@ -1,6 +1,8 @@
-//! Tells whether an endpoint is on this machine.
+//! Endpoint URLs: whether one is valid, and whether it is on this machine.
 
 use std::net::IpAddr;
+
+use super::names::endpoint_url;
 
 /// Whether an endpoint URL names a loopback address. Such an endpoint is a local engine and never production.
 ///
@@ -9,6 +11,11 @@ use std::net::IpAddr;
 /// then the run is refused and not started.
 pub fn is_loopback(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| host(rest).is_some_and(|host| is_loopback_host(&host)))
+}
+
+/// Checks an endpoint URL by the rule for `endpoint_url` in a plan. The error has the remedy.
+pub fn check_endpoint(url: &str) -> Result<(), String> {
+    endpoint_url(url).map_err(|(what, help)| format!("{what}: {help}"))
 }
 
 /// The host, in lower case. `rest` is the URL after its scheme.

@@ -27,7 +27,7 @@ pub use budget::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expressio
 pub use capacity::{BudgetError, CapacityField};
 pub use cutover::{Cutover, FlagHooks, FlagKey, FlagPlace, LEASE_SUFFIX};
 pub use diagnostic::PlanErrors;
-pub use endpoint::is_loopback;
+pub use endpoint::{check_endpoint, is_loopback};
 pub use fields::parse_duration;
 pub use file::{Loaded, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;

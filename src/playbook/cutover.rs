@@ -372,10 +372,9 @@ impl Asked<'_> {
         if now >= latest {
             return Ok(());
         }
-        let goal = if matches!(self.goal, Goal::CutoverTo(_)) {
-            self.goal
-        } else {
-            Goal::CutoverTo(Target::ReadNew(FIRST_PERCENT))
+        let goal = match (self.goal, self.flag_if_any()?) {
+            (Goal::CutoverTo(_), _) | (_, None) => self.goal,
+            (_, Some(flag)) => self.readers(flag),
         };
         Err(Refused::new(
             format!(

@@ -230,7 +230,7 @@ impl Asked<'_> {
         }
     }
 
-    fn flag_if_any(&self) -> Result<Option<&Flag>, Refused> {
+    pub(super) fn flag_if_any(&self) -> Result<Option<&Flag>, Refused> {
         match self.world.kind {
             Kind::Flagged | Kind::Stated => self.flag().map(Some),
             Kind::InPlace | Kind::SetOnly | Kind::RemoveOnly => Ok(None),

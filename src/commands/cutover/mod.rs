@@ -22,7 +22,7 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     }
     let outcome = Box::pin(migration.cutover(step, &options)).await?;
     if let Some(reason) = outcome.stopped() {
-        output::stderr(&format!("stopped: {reason}"));
+        output::warn(&format!("stopped: {reason}"));
     }
     report(global, &Ending::of(Exit::Done, outcome.stopped()), outcome.flag())
 }

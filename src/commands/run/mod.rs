@@ -2,8 +2,6 @@
 
 pub(crate) mod dry_run;
 
-use std::path::Path;
-
 use serde_json::json;
 
 use crate::cli::{Global, RunArgs};
@@ -27,26 +25,38 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
     options.again = args.again;
     options.restart = args.restart;
     options.accept = args.accept;
+    let mut words = "run".to_owned();
+    words += if options.again { " --again" } else { "" };
+    words += if options.restart { " --restart" } else { "" };
+    words += &terminal::accepted(&options.accept);
+    let commands = terminal::commands(global, &args.plan);
     let outcome = Box::pin(migration.run(&options)).await?;
     let Some(report) = outcome.report() else {
-        return ended(global, &args.plan, outcome.stopped());
+        return ended(global, &commands.spell(&words), outcome.stopped());
     };
     match outcome.stopped() {
         _ if outcome.worked() => {}
         None => output::stderr(COMPLETE),
-        Some(_) => output::stderr(NOT_BEGUN),
+        Some(_) => output::warn(NOT_BEGUN),
     }
     // A stop after the end of the run, or before its begin, determines the exit code too.
     let exit = Exit::of_run(report.open, report.stopped);
-    let next = report.stopped.map(|_| report.next());
+    let next = match exit {
+        Exit::Failures => Some(commands.spell("failures retry")),
+        Exit::Mismatch => Some(commands.spell("verify --all")),
+        _ if report.stopped.is_none() => None,
+        // A run that has begun resumes without options. One that has not needs them again.
+        _ if outcome.worked() => Some(report.next()),
+        _ => Some(commands.spell(&words)),
+    };
     let ending = Ending::of(exit, report.stopped).next(next);
     output::result(global, &ending, || report.to_json(exit as u8), |out| report.write(out))
 }
 
 /// The command had nothing to report.
-fn ended(global: &Global, plan: &Path, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
+fn ended(global: &Global, next: &str, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
     match stopped {
-        Some(reason) => output::stopped(global, reason, &terminal::commands(global, plan).spell("run")),
+        Some(reason) => output::stopped(global, reason, next),
         None => output::result(global, &Ending::done(), || json!({ "type": "run" }), |_| Ok(())),
     }
 }

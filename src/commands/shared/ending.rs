@@ -103,10 +103,10 @@ impl ErrorKind {
             ErrorKind::StateDamaged => "Keep the state file, and restore a copy of it as the RUNBOOK says.",
             ErrorKind::StateUnusable => "Check the path, the permissions and the free space of the state file.",
             ErrorKind::Failures => {
-                "List the items with `backfill failures list PLAN`, fix the cause, then `backfill failures retry PLAN`."
+                "List the items with `backfill failures list PLAN`, fix the cause, then run the command in `next`."
             }
             ErrorKind::Mismatches => {
-                "List the items with `backfill failures list PLAN`; `backfill verify PLAN --all --repair` fixes mismatches."
+                "List the items with `backfill failures list PLAN`. Run the command in `next`, or correct them by hand."
             }
             ErrorKind::Limit => "Raise the limit in [limits], then run the same command again.",
             ErrorKind::Credentials => "Renew the credentials, then run the same command again.",

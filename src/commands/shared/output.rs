@@ -27,7 +27,7 @@ struct Options {
 /// Whether this process has written its JSON document. It writes exactly one, also when an error follows the result.
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// Sets the options of the output. `--quiet` suppresses remarks on stderr, except questions and errors.
+/// Sets the options of the output. `--quiet` suppresses remarks on stderr, except warnings, questions and errors.
 pub(crate) fn set_options(global: &Global) {
     let options = Options { output: global.output, log_format: global.log_format, quiet: global.quiet };
     // Tests may start logging twice. The second start changes nothing.
@@ -86,14 +86,23 @@ pub(crate) fn stderr(text: &str) {
     }
 }
 
-/// Asks the operator on stderr, also with `--quiet`.
-pub(crate) fn ask(text: &str) {
-    remark("INFO", text, &escaped_lines(text).to_string());
+/// Writes a warning or a question to stderr, also with `--quiet`.
+pub(crate) fn warn(text: &str) {
+    remark("WARN", text, &escaped_lines(text).to_string());
+}
+
+/// Writes the error of a command line that cannot be parsed, so its options are not set.
+pub(crate) fn usage_error(text: &str, format: LogFormat) {
+    write_remark(Some(format), "ERROR", text, &escaped_lines(text).to_string());
 }
 
 /// Writes a remark. `styled` is the escaped form for people.
 fn remark(level: &str, text: &str, styled: &str) {
-    match OPTIONS.get().map(|options| options.log_format) {
+    write_remark(OPTIONS.get().map(|options| options.log_format), level, text, styled);
+}
+
+fn write_remark(format: Option<LogFormat>, level: &str, text: &str, styled: &str) {
+    match format {
         Some(LogFormat::Json) => {
             let text = text.trim();
             let at = now();
@@ -115,13 +124,13 @@ fn write_stderr(text: &str) {
 /// Reports that a command stopped early and has no other result. Returns its exit code.
 pub(crate) fn stopped(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
     let ending = Ending::stopped(reason).next(next.to_owned());
-    stderr(&format!("stopped: {reason}\nNext: {next}"));
+    warn(&format!("stopped: {reason}\nNext: {next}"));
     result(global, &ending, || json!({ "type": "stopped" }), |_| Ok(()))
 }
 
 /// Reports that the operator interrupted a second time. The process ends right after it.
 pub(crate) fn interrupted() {
-    ask("stopped immediately. Nothing is lost: uncommitted work is repeated on resume");
+    warn("stopped immediately. Nothing is lost: uncommitted work is repeated on resume");
     if let Some(options) = OPTIONS.get() {
         report_document(options.output, &Ending::at(Exit::Interrupted));
     }

@@ -12,6 +12,7 @@ use backfill::internals::migration::{
     Answer, Migration, MigrationError, Notice, Observer, Options, Question, StepOptions, command_line,
 };
 use backfill::internals::playbook::Fact;
+use backfill::internals::preflight::{Accept, Severity};
 
 /// Prints notices, and asks questions unless `--yes` was given.
 pub(crate) struct Terminal {
@@ -23,7 +24,11 @@ pub(crate) struct Terminal {
 
 impl Observer for Terminal {
     fn notice(&self, notice: &Notice<'_>) {
-        output::stderr(&notice.to_string());
+        if is_important(notice) {
+            output::warn(&notice.to_string());
+        } else {
+            output::stderr(&notice.to_string());
+        }
     }
 
     fn can_confirm(&self) -> bool {
@@ -34,13 +39,17 @@ impl Observer for Terminal {
         if self.yes {
             return Answer::Yes;
         }
-        output::ask(&format!("{question} Type yes:"));
+        output::warn(&format!("{question} Type yes:"));
         let mut answer = String::new();
         match std::io::stdin().lock().read_line(&mut answer) {
             Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Answer::Yes,
             // Anything but a clear yes is a no.
             Ok(_) | Err(_) => Answer::No,
         }
+    }
+
+    fn asks_before_dual_writes_end(&self) -> bool {
+        self.yes || std::io::stdin().is_terminal()
     }
 
     fn opened(&self, stop: &Stopper) -> std::io::Result<()> {
@@ -52,6 +61,25 @@ impl Observer for Terminal {
     }
 }
 
+/// Whether a notice is a warning, or what a question refers to. `--quiet` does not suppress these.
+fn is_important(notice: &Notice<'_>) -> bool {
+    match notice {
+        Notice::BudgetCut(_)
+        | Notice::LeaseHeld { .. }
+        | Notice::RunHeader(_)
+        | Notice::RepairPreview(_)
+        | Notice::Mismatches(_)
+        | Notice::NotAsBefore(_)
+        | Notice::FlagNotRecorded(_) => true,
+        Notice::Finding { finding, .. } => finding.severity != Severity::Note,
+        Notice::PassBegins(_)
+        | Notice::LimitsLifted(_)
+        | Notice::FlagChanged(_)
+        | Notice::Waiting(_)
+        | Notice::ComparesFirst => false,
+    }
+}
+
 /// The options of a migration, from the command line.
 pub(crate) fn options(global: &Global, yes: bool) -> Options {
     let mut options = Options::default();
@@ -59,14 +87,22 @@ pub(crate) fn options(global: &Global, yes: bool) -> Options {
     options.endpoint_url.clone_from(&global.endpoint_url);
     options.region.clone_from(&global.region);
     options.profile.clone_from(&global.profile);
-    options.observer =
-        Arc::new(Terminal { yes, shows_progress: !global.quiet && global.log_format == LogFormat::Text });
+    options.observer = Arc::new(Terminal {
+        yes,
+        // A bar would break the JSON lines. Elsewhere than on a terminal, progress is a log line.
+        shows_progress: !global.quiet && (global.log_format == LogFormat::Text || !std::io::stderr().is_terminal()),
+    });
     options
 }
 
 /// The command line of a plan, with the options that the operator gave.
 pub(crate) fn commands(global: &Global, plan: &Path) -> CommandLine {
     command_line(plan, &options(global, false))
+}
+
+/// The `--accept` options of a command, as they are typed.
+pub(crate) fn accepted(findings: &[Accept]) -> String {
+    findings.iter().map(|finding| format!(" --accept {}", finding.name())).collect()
 }
 
 /// Opens the migration of a plan file.

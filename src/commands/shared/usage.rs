@@ -3,17 +3,20 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::cli::Output;
+use crate::cli::{LogFormat, Output};
 use crate::commands::shared::ending::Ending;
-use crate::commands::shared::output::{ask, report_document};
+use crate::commands::shared::output::{report_document, usage_error};
 
 /// Prints the message of the command line parser, and returns the exit code. An error is escaped because it quotes the
 /// user's input; help and version need no escaping. With `--output json`, an error is also a JSON document.
 pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if usage.use_stderr() {
+        let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
         let text = usage.render().to_string();
-        ask(&text);
-        report_document(output_of(arguments), &Ending::usage(text.trim_end().to_owned()));
+        let is_json = asks_for(&words, "--log-format");
+        usage_error(&text, if is_json { LogFormat::Json } else { LogFormat::Text });
+        let output = if asks_for(&words, "--output") { Output::Json } else { Output::Human };
+        report_document(output, &Ending::usage(text.trim_end().to_owned()));
     } else {
         // A closed pipe is not an error.
         let _ = usage.print();
@@ -21,10 +24,8 @@ pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = 
     ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }
 
-/// Whether JSON was asked for, on a command line that cannot be parsed.
-fn output_of(arguments: impl Iterator<Item = OsString>) -> Output {
-    let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
-    let joined = words.iter().any(|word| word == "--output=json");
-    let apart = words.windows(2).any(|pair| pair == ["--output", "json"]);
-    if joined || apart { Output::Json } else { Output::Human }
+/// Whether an option asks for JSON, on a command line that cannot be parsed.
+fn asks_for(words: &[String], option: &str) -> bool {
+    let joined = format!("{option}=json");
+    words.contains(&joined) || words.windows(2).any(|pair| pair == [option, "json"])
 }

@@ -50,7 +50,8 @@ impl Migration {
         let input = OperatorInput { reason, ..OperatorInput::of_step(&self.actor, options) };
         let fits: Fits = if back { check_way_back } else { check_plan };
         let target = Box::pin(self.target(fits)).await?;
-        let order = Order::of(step.goal(), &options.accept, question(&target, step).await?);
+        let question = if back { String::new() } else { question(&target, step).await? };
+        let order = Order::of(step.goal(), &options.accept, question);
         let (session, _, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
         let flag = session.driver.flag().await?;
         session.close().await?;
@@ -126,7 +127,7 @@ fn unreadable(state: &Path) -> MigrationError {
 
 /// What the operator is asked before a step: the table, its account, and the flag from → to.
 async fn question(target: &Target, step: CutoverStep) -> Result<String, MigrationError> {
-    let Target { plan, description, .. } = target;
+    let Target { plan, description, state, .. } = target;
     let from = match target.open_flag().await? {
         Some(opened) => match read(opened.flag.as_ref(), plan).await? {
             Some((flag, _)) => format!("the cutover flag from {flag}"),
@@ -140,9 +141,14 @@ async fn question(target: &Target, step: CutoverStep) -> Result<String, Migratio
             format!("read = new at {percent} %: readers of these keys read the new attribute")
         }
         CutoverStep::WriteNew => "write = new: writers write only the new attribute".to_owned(),
-        CutoverStep::Back { .. } => "one step back".to_owned(),
+        // A step back is not asked about here.
+        CutoverStep::Back { .. } => String::new(),
     };
     let name = &description.name;
     let account = description.account();
-    Ok(format!("Move {from} → {to}, for table {name} in account {account} (migration {}) now?", plan.name))
+    Ok(format!(
+        "Move {from} → {to}, for table {name} in account {account} (migration {}, state {}) now?",
+        plan.name,
+        state.display()
+    ))
 }
