@@ -1,10 +1,10 @@
-//! How much of a table's capacity the job uses, and how that affects the application. Every promise is a figure,
-//! measured in virtual time with the real engine against the capacity model.
+//! Measures how much of a table's capacity the job uses, and how the job affects the application. Each promise has a
+//! figure. The figures are measured in virtual time, with the real engine against the capacity model.
 //!
-//! `cargo bench --bench capacity [-- SCENARIO…]` runs the scenarios whose names begin with one of these. `--scale 0.1`
-//! makes the table and everything else smaller; `--series` prints every run second by second; `--sweep` tries constants
-//! of the feedback; `--over-http` runs the scenarios in real time, with the binary over sockets. The exit code is 1 if
-//! a figure misses its target.
+//! `cargo bench --bench capacity [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
+//! scenarios without arguments. `--scale 0.1` scales the table and all rates down to a tenth. `--series` prints every
+//! run second by second. `--sweep` compares different constants of the feedback. `--over-http` runs the scenarios in
+//! real time, with the binary over sockets. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 mod over_http;
@@ -33,7 +33,7 @@ fn arguments() -> Arguments {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            // Cargo passes this itself.
+            // Cargo adds this argument.
             "--bench" => {}
             "--series" => read.series = true,
             "--sweep" => read.sweep = true,
@@ -78,7 +78,8 @@ fn in_virtual_time(arguments: &Arguments, tell: &mut impl FnMut(&str, &Figure)) 
     }
 }
 
-/// Tries constants of the feedback on a limit that is lower than the budget, and on a storm.
+/// Runs different constants of the feedback, each with a limit that is lower than the budget and with a minute of
+/// throttles.
 fn sweep(scale: f64) {
     println!("decrease  recovery  floor   table %  throttled %   partitions %  throttled %   back after storm, s");
     for decrease in [0.5, 0.7, 0.8, 0.85, 0.9, 0.95] {

@@ -1,10 +1,10 @@
-//! CPU time for each write, split into the tool and the two parts of the embedded server: the layer in front and the
-//! engine.
+//! Measures the CPU time of each write, split into three parts: the tool, and the two parts of the embedded server (the
+//! layer in front of the engine, and the engine).
 //!
-//! `cargo bench --bench cpu [-- --items 4000]`; with `--profile dev` it uses the build of the tests. The tool is the
-//! real binary in a process of its own. The server is in this process, with a database file as in the demo. Threads are
-//! identified by their names. Linux only: the figures come from `/proc`. Other work on the machine hardly changes CPU
-//! time, and even less the shares and the last line, which compares two runs.
+//! Run it with `cargo bench --bench cpu [-- --items 4000]`. With `--profile dev` it uses the build of the tests. The
+//! tool is the real binary in a process of its own. The server is in this process, with a database file as in the demo.
+//! Threads are identified by their names. Linux only: the figures come from `/proc`. Other work on the machine hardly
+//! changes the CPU times. The shares change even less, and so does the last line, which compares two runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 use std::collections::BTreeMap;
@@ -17,10 +17,10 @@ use backfill::internals::local::{Local, LocalOptions};
 /// The kernel counts a thread's time in hundredths of a second (`USER_HZ`, which is 100 on every Linux platform).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process is sampled this often. What it uses after the last sample is not counted.
+/// The interval between two samples of a process. CPU time after the last sample is not counted.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Seconds of CPU by thread name.
+/// CPU seconds by thread name.
 type Cpu = BTreeMap<String, f64>;
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a plan over a table of this number of items, and prints what each part used, in milliseconds a write.
+/// Runs a plan on a table with `items` items. Prints the CPU time of each part in milliseconds per write.
 fn measure(items: u64, front: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let db = Some(dir.path().join("table.db"));
@@ -70,7 +70,7 @@ fn measure(items: u64, front: bool) -> f64 {
     each(all)
 }
 
-/// Runs the plan. Returns what its threads had used at the last sample, and the number of applied writes.
+/// Runs the plan. Returns the CPU time of the tool's threads at the last sample, and the number of applied writes.
 fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
     let report = dir.join("report.json");
     let mut tool = Command::new(env!("CARGO_BIN_EXE_backfill"))
@@ -87,7 +87,7 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
         .unwrap();
     let mut taken = Cpu::new();
     while tool.try_wait().unwrap().is_none() {
-        // Keep what ended threads used.
+        // Keep the CPU time of threads that have ended.
         for (name, seconds) in threads(&tool.id().to_string()) {
             let known = taken.entry(name).or_default();
             *known = known.max(seconds);
@@ -98,7 +98,7 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
     (taken, report["totals"]["counts"]["applied"].as_u64().unwrap())
 }
 
-/// What the threads of a process have used so far, by name.
+/// The CPU time that the threads of a process have used so far, by thread name.
 fn threads(process: &str) -> Cpu {
     let mut cpu = Cpu::new();
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return cpu };

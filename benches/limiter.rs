@@ -1,5 +1,6 @@
-//! The cost of rate limiting: a write takes permits from every scope (partition key, key range, index, table) and
-//! reconciles them, without waiting, with a million partition keys. Also the memory for these keys.
+//! Measures the cost of rate limiting. Each write takes permits from every scope (partition key, key range, index,
+//! table) and reconciles them. No write has to wait, and there are a million partition keys. This benchmark also
+//! measures the memory for these keys.
 //!
 //! `cargo bench --bench limiter`. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -13,10 +14,10 @@ use backfill::internals::item::{PartitionHash, Value};
 use backfill::internals::plan::Access;
 use backfill::internals::ratelimit::{Budget, Budgets, Feedback, KeyRange, Scopes};
 
-/// Nanoseconds that one write may take in the limiter.
+/// The most nanoseconds that one write may spend in the limiter.
 const REQUIRED: f64 = 1_000.0;
 
-/// Megabytes that ten million keys may take beyond one million.
+/// The most megabytes of memory that ten million keys may take in addition to the memory for one million.
 const GROWTH: f64 = 1.0;
 
 const MILLION: u64 = 1_000_000;
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
     let keys: Vec<PartitionHash> = (0..MILLION).map(key).collect();
     let mut missed = false;
     // At the default of 250 WCU/s for each key, a key that was used once is full again, and dropped, after
-    // milliseconds. At one unit in a hundred seconds, a million keys are remembered at the same time.
+    // milliseconds. With a budget of one unit in a hundred seconds, the limiter remembers a million keys at the same
+    // time.
     for (name, per_key) in [("keys at 250 WCU/s", 250.0), ("a million keys busy at once", 0.01)] {
         let (scopes, range) = scopes(per_key);
         let mut best = f64::INFINITY;
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
             let began = processor_time();
             runtime.block_on(write_each(&scopes, &range, &keys));
             let each = (processor_time() - began).as_nanos() as f64 / keys.len() as f64;
-            // The first round fills the map. It is printed but does not count.
+            // The first round fills the map. Its figure is printed but not compared with the target.
             println!("{name:<34} round {round}: {each:>6.0} ns a write");
             if round > 0 {
                 best = best.min(each);
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(missed))
 }
 
-/// Scopes in which no request waits, with an index.
+/// Creates scopes with one index and with budgets so large that no request waits.
 fn scopes(per_key: f64) -> (Arc<Scopes>, Arc<KeyRange>) {
     let wide = Budget { write: 1e8, read: 1e8 };
     let budgets = Budgets {
@@ -82,11 +84,12 @@ fn scopes(per_key: f64) -> (Arc<Scopes>, Arc<KeyRange>) {
     (scopes, range)
 }
 
-/// What the engine does around each write of one table unit and one index unit.
+/// Calls the limiter as the engine does for each write. Each write costs one table unit and one index unit.
 async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
     let cost = WriteCost { table: 1.0, indexes: vec![(0, 1.0)] };
     for key in keys {
-        // A key without units would be set aside. The cost of finding that out is part of the figure.
+        // The engine would set a key aside if its units were not available. The cost of this check is part of the
+        // figure.
         let taken = scopes.try_key(Access::Write, *key, cost.table);
         scopes.narrow_write(range, &cost).await;
         scopes.table(Access::Write).acquire(cost.table).await;
@@ -99,8 +102,8 @@ fn key(number: u64) -> PartitionHash {
     PartitionHash::of(&Value::S(format!("CUSTOMER#{number:08}")))
 }
 
-/// Processor time of this thread, because on a busy machine the wall clock also measures other processes. Falls back to
-/// the wall clock if the system does not report it.
+/// The processor time of this thread. On a busy machine, the wall clock would also measure other processes. If the
+/// system does not report processor time, the wall clock is used.
 fn processor_time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();

@@ -1,8 +1,9 @@
-//! What a run spends by the server's count: how far its estimate is off, and what `[limits] max_wcu` lets through when
-//! the run is killed repeatedly. It uses the real binary, over sockets, on the embedded engine.
+//! Measures what a run spends by the server's count: how far its own estimate is off, and how much it spends under
+//! `[limits] max_wcu` if it is killed repeatedly. The benchmark uses the real binary, which talks to the embedded
+//! engine over sockets.
 //!
-//! `cargo bench --bench spend [-- SCENARIO…]` runs the scenarios whose names begin with one of these. The exit code is
-//! 1 if a figure misses its target.
+//! `cargo bench --bench spend [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
+//! scenarios without arguments. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 #[expect(unreachable_pub, reason = "shared with the simulator")]
@@ -45,7 +46,7 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(missed))
 }
 
-/// 7: a whole run on the sample table, with and without indexes.
+/// Scenario 7: a whole run on the sample table, with and without indexes.
 async fn estimate() -> Vec<Figure> {
     let mut told = Vec::new();
     for (name, indexes) in [("no index", &[][..]), ("indexes", &three_indexes()[..])] {
@@ -65,7 +66,7 @@ async fn estimate() -> Vec<Figure> {
     told
 }
 
-/// 8: stopped by `max_wcu` after ten kills, and resumed with a higher limit.
+/// Scenario 8: `max_wcu` stops a run after ten kills. The run is then resumed with a higher limit.
 async fn max_wcu() -> Vec<Figure> {
     let scene = Scene::of(2_000, &format!("max_wcu = {MAX_WCU}")).await;
     scene.kill_ten_times();

@@ -1,7 +1,8 @@
-//! The cost of commands on a large journal: `status`, opening the state file, and the figures that every step reads.
-//! Also the cost of a rollback before its first item, and of the first command that migrates a file of layout 1.
+//! Measures how long commands take with a large journal: `status`, opening the state file, and reading the figures that
+//! every step needs. This benchmark also measures the time until a rollback handles its first item, and the migration
+//! of a state file of layout 1.
 //!
-//! `cargo bench --bench state [-- ROWS]`: 1,500,000 rows unless another number is given. It needs no table.
+//! Run it with `cargo bench --bench state [-- ROWS]`. The default is 1,500,000 rows. The benchmark needs no table.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{BaselinePage, Begin, Identity, NewRun, PreImageRow, RunId, RunStatus};
 
-/// Rows appended in one request.
+/// Number of rows that one request appends.
 const BATCH: u64 = 1_000;
 
 /// Number of measurements of each figure.
@@ -72,7 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A complete run that has destroyed a value of every item.
+/// Stores a complete run that has destroyed a value of every item.
 async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error>> {
     let store = backfill::internals::state::open(path, &identity(), clock)?;
     let new = NewRun {
@@ -96,7 +97,7 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
     Ok(run)
 }
 
-/// The same state as an earlier version wrote it.
+/// Creates a state file with the same contents, in the layout of an earlier version.
 fn fill_older(path: &Path, rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut file = rusqlite::Connection::open(path)?;
     file.execute_batch(include_str!("../src/state/sqlite/schema.sql"))?;

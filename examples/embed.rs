@@ -1,10 +1,11 @@
-//! A program that embeds the tool: it rehearses a plan, then runs it with an observer that prints progress.
+//! A program that embeds the tool. It rehearses a plan, then runs the plan with an observer that prints progress.
 //!
 //! ```text
 //! cargo run --example embed -- PLAN [ENDPOINT]
 //! ```
 //!
-//! The endpoint may also come from the variable `AWS_ENDPOINT_URL_DYNAMODB`. By default the plan names it.
+//! Without an endpoint argument, the program uses the endpoint of the plan or of the variable
+//! `AWS_ENDPOINT_URL_DYNAMODB`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example prints its results")]
 
@@ -15,7 +16,7 @@ use backfill::{
     Answer, DryRunOptions, Figures, Migration, MigrationError, Notice, Observer, Options, Question, RunOptions,
 };
 
-/// Prints what happens, and agrees to every question.
+/// Prints every notice and agrees to every question.
 struct Console;
 
 impl Observer for Console {

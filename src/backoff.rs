@@ -1,18 +1,19 @@
-//! Exponential backoff with full jitter. Pure: the caller supplies the randomness and waits.
+//! Exponential backoff with full jitter. This code is pure: the caller supplies the random number and does the waiting.
 
 use std::time::Duration;
 
-/// The wait before the next attempt. It is drawn evenly between zero and an upper limit that doubles with each attempt.
+/// Determines the wait before the next attempt: a random time between zero and an upper limit, evenly distributed. The
+/// upper limit doubles with each attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {
-    /// Upper limit before the second attempt.
+    /// Upper limit of the wait before the second attempt.
     pub(crate) base: Duration,
-    /// Maximum of the upper limit.
+    /// The upper limit grows only to this maximum.
     pub(crate) cap: Duration,
 }
 
 impl Backoff {
-    /// The wait after this number of failed attempts (at least one). `random` is in 0..1.
+    /// The wait after this number of failed attempts (at least one). `random` is a number from 0 to 1.
     pub(crate) fn wait(&self, failed_attempts: u32, random: f64) -> Duration {
         self.ceiling(failed_attempts).mul_f64(random.clamp(0.0, 1.0))
     }

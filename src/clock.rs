@@ -1,6 +1,6 @@
-//! Clocks. The wall clock gives timestamps for storage and display, and the time of day for deadlines and windows. The
-//! time since the machine started is for values that outlive a process: nobody can set it, and it continues while the
-//! machine sleeps. Waiting always uses `tokio::time`.
+//! Clocks. The wall clock gives timestamps for storage and display, and the time of day for deadlines and windows.
+//! Values that outlive a process use the time since the machine started. Nobody can set this time, and it continues
+//! while the machine sleeps. Waiting always uses `tokio::time`.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,46 +9,47 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Returns the current time. It is an argument, so that a test can use its own clock.
+/// A function that returns the current time. Code takes it as an argument, so that a test can use its own clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The machine's clock. It may jump, and it continues while the machine sleeps.
+/// The machine's wall clock. It may jump, and it continues while the machine sleeps.
 pub fn wall() -> Clock {
     Arc::new(Timestamp::now)
 }
 
-/// A moment, by both clocks of this process.
+/// One moment, measured by both clocks of this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// By the monotonic clock. Nobody can set it, and it may stop while the machine sleeps.
+    /// The time of the monotonic clock. Nobody can set this clock, and it may stop while the machine sleeps.
     pub monotonic: Instant,
-    /// By the wall clock. It continues while the machine sleeps, and it can be set.
+    /// The time of the wall clock. This clock continues while the machine sleeps, and it can be set.
     pub wall: Timestamp,
 }
 
-/// Returns the current moment. It is an argument, so that a test can use its own clocks.
+/// A function that returns the current moment. Code takes it as an argument, so that a test can use its own clocks.
 pub type Moments = Arc<dyn Fn() -> Moment + Send + Sync>;
 
-/// The machine's own clocks.
+/// Returns moments from the machine's own clocks.
 pub fn moments() -> Moments {
     Arc::new(|| Moment { monotonic: Instant::now(), wall: Timestamp::now() })
 }
 
 impl Moment {
-    /// The time since an earlier moment, by the clock that shows more time. So a sleep of the machine is never missed.
-    /// A wall clock that is set forward looks like a sleep, which only causes an unnecessary check.
+    /// The time since an earlier moment, by the clock that measured more time. A sleep of the machine is therefore
+    /// never missed. If somebody sets the wall clock forward, that looks like a sleep and only causes an unnecessary
+    /// check.
     pub fn since(self, earlier: Moment) -> Duration {
         let wall = Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or_default();
         self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
     }
 }
 
-/// A moment in the life of a machine, comparable across its processes.
+/// A time since the machine started. All processes of the machine can compare such times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootTime {
     /// Identifies one start of one machine.
     pub boot: String,
-    /// The time since that start.
+    /// The time since the machine started.
     pub since: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The command lines of one migration, for every text that tells an operator what to run next.
+//! Builds the command lines of one migration. Every text that tells an operator what to run next uses them.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use shlex::try_quote;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommandLine {
     plan: String,
-    /// Each with a leading space.
+    /// The options as text, each with a leading space.
     options: String,
 }
 
@@ -29,7 +29,7 @@ pub struct Selection<'a> {
 }
 
 impl CommandLine {
-    /// The command line of a plan's file, with the options that were given.
+    /// The command line for a plan file, with the options that the operator gave.
     pub fn of(plan: &Path, selection: Selection<'_>) -> CommandLine {
         let state = selection.state.map(|path| path.display().to_string());
         let given = [
@@ -84,7 +84,7 @@ mod tests {
     }
 
     proptest! {
-        /// A shell reads back exactly the words that were given, whatever characters are in them.
+        /// A shell splits the command line into exactly the original words, even if they contain special characters.
         #[test]
         fn a_shell_reads_the_same_words(plan in "[^\0]{1,40}", endpoint in "[^\0]{1,40}") {
             let selection = Selection { endpoint_url: Some(&endpoint), ..Selection::default() };

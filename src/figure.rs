@@ -17,7 +17,7 @@ pub fn number(n: u64) -> String {
     out
 }
 
-/// Capacity units, with half units.
+/// Capacity units, rounded to half units.
 pub fn units(units: Units) -> String {
     let halves = (units * 2.0).round() as u64;
     format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
@@ -34,7 +34,7 @@ pub fn dollars(amount: f64) -> String {
     text[..kept].to_owned()
 }
 
-/// A duration in its two largest units, rounded down; zero units are shown.
+/// A duration in its two largest units, rounded down. The smaller unit is shown even if it is zero.
 pub fn whole_duration(duration: Duration) -> String {
     match duration.as_secs() {
         s if s < 60 => format!("{s} s"),

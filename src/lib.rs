@@ -1,15 +1,15 @@
 //! `backfill` moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, for hours, while
 //! the application keeps using it.
 //!
-//! You can kill it at any moment and it resumes from its checkpoint. It never overwrites what a live writer wrote, and it
-//! never takes more capacity than it was given.
+//! You can kill it at any moment and it resumes from its checkpoint. It never overwrites what a live writer wrote, and
+//! it never takes more capacity than it was given.
 //!
 //! # Use as a library
 //!
 //! [`Migration`] is the entry point. It takes a plan and [`Options`] and has a method for each command:
 //! [`Migration::check`], [`Migration::dry_run`], [`Migration::run`], [`Migration::verify`], [`Migration::cutover`],
 //! [`Migration::contract`], [`Migration::rollback`] and [`Migration::status`]. An [`Observer`] receives progress and
-//! answers questions. A [`Stopper`] drains the running command.
+//! answers questions. A [`Stopper`] stops the running command after the requests in flight.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -36,14 +36,14 @@
 //! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a complete program. `tests/outside/` is
 //! a crate that supplies its own table ([`Migration::with_tables`]).
 //!
-//! Depend on it with `default-features = false`. The default feature `internals` exports more, without any promise of
-//! stability. Without the feature, enums and reports that may grow are `#[non_exhaustive]`. With it they are
-//! exhaustive, so that the compiler forces the binary to handle every variant.
+//! Depend on this crate with `default-features = false`. The default feature `internals` exports more items, without
+//! any promise of stability. Without `internals`, enums and reports that may grow are `#[non_exhaustive]`. With
+//! `internals`, they are exhaustive, so that the compiler forces the binary to handle every variant.
 //!
 //! # Data path
 //!
-//! Each arrow is a function that returns the next noun. Nothing travels backwards, with one exception: a failed condition
-//! returns the item's current image, which re-enters at *item*.
+//! In the following path, each arrow is a function that returns the next noun. Data moves only forwards, with one
+//! exception: a failed condition returns the item's current image, which starts again at *item*.
 //!
 //! `plan.toml` → [`Plan`] → run → segment → page → item → decision → guarded write → permit → outcome → commit → report →
 //! exit code
@@ -67,26 +67,27 @@
 //!
 //! # What always holds
 //!
-//! **Guards.** Every write carries `attribute_exists` of the partition key, so that a deleted item is never brought back.
-//! If DynamoDB can copy a value, a move or copy does not pass it through the client. Otherwise the condition pins the
-//! source to the value that travels. A value that a live writer already put at the target is kept, unless the plan says
-//! otherwise. If it does, the prior value is durable before the write is sent, and it is part of the write's
-//! condition. Every race ends as a failed condition, never as a validation error. All changes of an item go in one
-//! write. An item that needs nothing gets no write.
+//! **Guards.** Every write carries `attribute_exists` of the partition key, so that a deleted item is never brought
+//! back. If DynamoDB can copy a value, a move or copy does not pass it through the client. Otherwise the client sends
+//! the value, and the condition requires that the source still has this value. A value that a live writer already put
+//! at the target is kept, unless the plan asks to overwrite it. Before an overwriting write is sent, the prior value is
+//! stored durably. The condition of the write requires that the item still has this value. Every race with another
+//! writer ends as a failed condition, never as a validation error. All changes of an item go in one write. An item that
+//! needs no change gets no write.
 //!
 //! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
 //! segment, is known. The same transaction records the failures. A commit that fails stops the run. Until DynamoDB has
-//! accepted one write, pages with rejected writes are held back, up to a bound. A plan that fails everywhere therefore
-//! leaves nothing behind.
+//! accepted one write, pages with rejected writes are held back, up to a bound. A plan that fails for every item
+//! therefore leaves nothing behind.
 //!
-//! **Capacity.** Nothing is sent without permits, in capacity units, from every scope that it touches. Permits are
-//! acquired in this order: partition key, key range (the item's segment), each index, table. A request that waits for a
-//! narrow scope therefore holds no permit of a wider one. Items of a hot partition key are set aside, and the rest of
-//! their segment goes on. Permits are reconciled with the consumption that DynamoDB reports. A throttle slows the scope
-//! that its reasons name; the rate recovers automatically. Budgets that are a share of the table, and default budgets,
-//! follow the table's description while a run lasts. The SDK's retries are off: one place owns retry, backoff and the
-//! bound. Spending under a limit is reserved durably, in slices, before it is used. If a process dies, its whole slice
-//! counts as spent.
+//! **Capacity.** No request is sent without permits, in capacity units, from every scope that the request touches.
+//! Permits are acquired in this order: partition key, key range (the item's segment), each index, table. A request that
+//! waits for a narrow scope therefore holds no permit of a wider one. Items of a hot partition key are set aside, and
+//! the scan of their segment continues. Permits are reconciled with the consumption that DynamoDB reports. If DynamoDB
+//! throttles a request, only the scopes that it names as reasons slow down. Their rates recover automatically.
+//! Percentage budgets and default budgets follow the table's description while a run lasts. The SDK's retries are off:
+//! one module of this crate decides about retries, backoff and their bound. If the plan limits spending, a run reserves
+//! capacity durably, in slices, before it uses the capacity. If a process dies, its whole slice counts as spent.
 //!
 //! **Honesty.** Every figure was counted, or is labelled an estimate with its basis. Attribute values never reach logs,
 //! errors or reports.
@@ -96,7 +97,7 @@
 //! | killed | what is found on resume |
 //! | --- | --- |
 //! | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
-//! | after a page's baseline is durable, before its writes | the baseline is recorded; items that may have been written do not count as preexisting, except targets of a plan with `skip` that no recorded write can have filled |
+//! | after a page's baseline is durable, before its writes | the baseline is recorded. If an item may have been written, its targets do not count as preexisting. Exception: in a plan with `skip`, a target counts as preexisting if no recorded write can have filled it |
 //! | while a rollback, or a run from the beginning, records the baseline of items that a stopped pass has not read | nothing was written; the recording continues from its checkpoints, and nothing else ever resumes that pass |
 //! | before a page's prior values are durable | nothing of those items was written; the page is read again |
 //! | after a page's prior values are durable, before all its writes are answered | some items are written; when they are read again, they count as already applied |
@@ -104,16 +105,17 @@
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
 //!
-//! At any moment each active segment has at most two pages that are read and not committed: the one being written and
-//! the prefetched one. In addition, up to eight pages (about one megabyte) wait for items that were set aside or, in a
-//! large lane, for writes in flight. Until a first write is accepted, there are also the pages that are held back. If a
-//! run was killed, its `applied` count is a lower bound and is labelled as one.
+//! At any moment each active segment has at most two pages that are read and not committed: the page that is being
+//! written and the prefetched page. In addition, up to eight pages (about one megabyte) can wait for items that were
+//! set aside. In a segment that is known to be large, they can also wait for writes in flight. Until DynamoDB has
+//! accepted a first write, pages with rejected writes are held back in addition to these. If a run was killed, its
+//! `applied` count is a lower bound and is labelled as one.
 //!
 //! # Seams
 //!
 //! The engine knows DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source yields
-//! pages and durable positions. A sink takes chunks of guarded writes, so that a batched transport can exist beside the
-//! single one. One table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]). With
+//! pages and durable positions. A sink takes chunks of guarded writes, so that another transport can write items in
+//! batches. The same table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]). With
 //! other implementations of the ports of `state` and of the engine's `Scheduler`, a fleet could keep its checkpoints
 //! and hand out its segments.
 
@@ -177,16 +179,16 @@ pub mod reports {
 
 /// The ports that a program can implement itself.
 ///
-/// The state is not among them: [`Migration`] keeps it in a file. Another store belongs in this crate, beside
-/// `state/sqlite`; `docs/architecture.md` explains how to add one. The plan says where the flag is; with hooks (`exec`)
-/// it can be anywhere.
+/// The state is not one of these ports: [`Migration`] keeps the state in a file. Another store belongs in this crate,
+/// beside `state/sqlite`; `docs/architecture.md` explains how to add one. The plan gives the location of the flag; with
+/// hooks (`exec`) the flag can be anywhere.
 pub mod ports {
     pub mod dynamodb {
-        //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport, another
-        //! source, or a table in memory. Each trait lists what an implementation promises.
+        //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport,
+        //! another source, or a table in memory. Each trait lists what an implementation must guarantee.
         //!
-        //! [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose: a sink that ignored a new kind of condition
-        //! would write without a guard, so a new kind breaks the build instead.
+        //! [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose: a sink that ignored a new kind of
+        //! condition would write without a guard, so a new kind breaks the build instead.
 
         pub use crate::change::{Action, Condition, Digest, GuardedWrite, Leftover, PreImage, PriorValue, WriteCost};
         pub use crate::dynamodb::{
@@ -199,8 +201,8 @@ pub mod ports {
     }
 }
 
-/// What the `backfill` binary, its tests and its benchmarks use. There is no promise of stability: any of it may change
-/// between patch versions. The feature `internals` enables it.
+/// What the `backfill` binary, its tests and its benchmarks use. There is no promise of stability: any of these items
+/// may change between patch versions. The feature `internals` exports this module.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {

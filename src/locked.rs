@@ -1,4 +1,4 @@
-//! A lock on an open file that becomes free as soon as its owner drops it.
+//! A lock on an open file. The lock becomes free as soon as its owner drops it.
 
 use std::fs::{File, TryLockError};
 use std::ops::{Deref, DerefMut};
@@ -6,14 +6,14 @@ use std::ops::{Deref, DerefMut};
 /// A file that this process has locked. The lock is released when this value is dropped or when the process ends in any
 /// way.
 ///
-/// Closing the file is not enough. The lock belongs to the open file, which a child process shares from its fork until
-/// it starts another program. In that moment the lock would still exist, and this process or another one would fail to
-/// take it.
+/// Closing the file is not enough to release the lock. The lock belongs to the open file, and a forked child process
+/// shares the open file until it starts another program. During that time the lock would still exist, and no process
+/// could take it.
 #[derive(Debug)]
 pub struct LockedFile(File);
 
 impl LockedFile {
-    /// Locks an open file exclusively. Returns the file if somebody else has locked it.
+    /// Locks an open file exclusively. If the file is already locked, returns the error and the file.
     pub fn take(file: File) -> Result<LockedFile, (TryLockError, File)> {
         match file.try_lock() {
             Ok(()) => Ok(LockedFile(file)),

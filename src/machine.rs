@@ -1,4 +1,4 @@
-//! The machine's clocks and randomness. Both are arguments, so that a test can replay from a seed.
+//! The machine's clocks and randomness. Code takes both as arguments, so that a test can repeat a run from a seed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,17 +8,17 @@ use jiff::Timestamp;
 
 use crate::clock::{BootTime, Clock, Moments, boot_time, moments};
 
-/// Returns the time since the machine started, like [`boot_time`].
+/// A function that returns the time since the machine started, like [`boot_time`].
 pub type Boot = Arc<dyn Fn() -> Option<BootTime> + Send + Sync>;
 
-/// The clocks and the randomness of one process. A clone shares them.
+/// The clocks and the randomness of one process. A clone shares the clocks and the randomness.
 #[derive(Clone)]
 pub struct Machine {
     /// Both clocks of this process.
     pub moments: Moments,
-    /// The clock that outlives a process.
+    /// The clock that measures the time since the machine started.
     pub boot: Boot,
-    /// The source of backoff jitter, samples, and names of writers.
+    /// The randomness for backoff jitter, for samples, and for the names of writers.
     pub random: Random,
 }
 
@@ -28,7 +28,7 @@ impl Machine {
         Machine { moments: moments(), boot: Arc::new(boot_time), random: Random::of_system() }
     }
 
-    /// Only the wall clock.
+    /// Returns the wall clock alone.
     pub fn wall(&self) -> Clock {
         let moments = Arc::clone(&self.moments);
         Arc::new(move || moments().wall)
@@ -39,7 +39,7 @@ impl Machine {
         (self.moments)().wall
     }
 
-    /// The time since the machine started; `None` if it does not report it.
+    /// The time since the machine started; `None` if the machine does not report this time.
     pub fn booted(&self) -> Option<BootTime> {
         (self.boot)()
     }
@@ -50,12 +50,12 @@ impl Machine {
 pub struct Random(Arc<Mutex<Rng>>);
 
 impl Random {
-    /// A sequence that differs from process to process.
+    /// A sequence that is different in every process.
     pub fn of_system() -> Random {
         Random::with(Rng::new())
     }
 
-    /// The sequence of this seed. It is always the same.
+    /// The sequence of a seed. The same seed always gives the same sequence.
     pub fn with_seed(seed: u64) -> Random {
         Random::with(Rng::with_seed(seed))
     }
@@ -64,17 +64,17 @@ impl Random {
         Random(Arc::new(Mutex::new(rng)))
     }
 
-    /// A fraction, from 0 up to but not including 1.
+    /// Draws a fraction, from 0 up to but not including 1.
     pub fn fraction(&self) -> f64 {
         self.draw(Rng::f64)
     }
 
-    /// A 64-bit number, for a seed.
+    /// Draws a 64-bit number, to use as a seed.
     pub fn number(&self) -> u64 {
         self.draw(|rng| rng.u64(..))
     }
 
-    /// A 128-bit number that no other process draws.
+    /// Draws a 128-bit number. It is practically impossible that another process draws the same number.
     pub fn name(&self) -> u128 {
         self.draw(|rng| rng.u128(..))
     }

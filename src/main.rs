@@ -1,4 +1,4 @@
-//! Parses arguments, builds the runtime, maps the error to an exit code.
+//! Parses the arguments, builds the runtime, runs the command, and turns its result into an exit code.
 
 mod cli;
 mod commands;

@@ -1,17 +1,17 @@
 //! Text from outside: from the flag's item, a lease, a table's description, a server's errors, a lock file or a state
-//! file. Its author may have put terminal control sequences into it, so it can only be printed escaped.
+//! file. Such text may contain control sequences for a terminal, so it must be escaped before it is printed.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Text that somebody else wrote. It is kept, compared and stored as it is, and printed escaped.
+/// Text that this program did not write. The text is compared and stored unchanged, and escaped when it is printed.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OutsideText(String);
 
 impl OutsideText {
-    /// The raw text, to compare or store. Never print it.
+    /// The raw text. Use it only to compare or store the text, and never print it.
     pub fn as_it_is(&self) -> &str {
         &self.0
     }
@@ -45,14 +45,14 @@ pub fn escaped_lines(text: &str) -> impl fmt::Display + '_ {
     Escaped { text, but: "\n" }
 }
 
-/// Escapes text that carries our own colours. Escape characters and line feeds stay, so the text must contain no escape
-/// sequences from outside.
+/// Escapes text that contains the program's own colours. Escape characters and line feeds stay, so the text must
+/// contain no escape sequences from outside.
 pub fn escaped_styled(text: &str) -> String {
     Escaped { text, but: "\n\u{1b}" }.to_string()
 }
 
-/// Makes a JSON document safe to print. Characters that could control a terminal occur only in its strings, and JSON
-/// allows an escaped spelling there. Programs read the same document.
+/// Makes a JSON document safe to print. Characters that could control a terminal occur only in the strings of the
+/// document, where JSON allows escapes. A JSON parser reads the same document with or without the escapes.
 pub fn escaped_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -86,8 +86,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a character affects a terminal or misleads a reader instead of just being displayed: controls (including all
-/// escape sequences), line separators, characters that reverse or hide text, and tags.
+/// Whether a character can affect a terminal or mislead a reader. These are control characters (also those of escape
+/// sequences), line separators, characters that reverse or hide text, and tags.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -6,8 +6,8 @@
 #
 # ENGINE is ministack or moto (Python 3.11 or later) or dynalite (Node.js 20 or later, npm). The ordinary package clients fetch
 # each engine once, with the versions and hashes that tests/engines/ pins, and this script keeps it under target/. The engine
-# runs in memory, on a free port of 127.0.0.1, until the command ends. BACKFILL_TEST_ENDPOINT and BACKFILL_TEST_ENGINE tell the
-# command its address and name. The credentials are invented: no real account accepts them.
+# runs in memory, on a free port of 127.0.0.1, until the command ends. BACKFILL_TEST_ENDPOINT and BACKFILL_TEST_ENGINE give
+# the command the address and the name of the engine. The credentials are invented: no real account accepts them.
 #
 # The exit code is that of the command. If the engine cannot be installed on this machine, the script prints one line "SKIPPED:
 # ENGINE: <reason>" and exits with 75, or with 1 if CI=true. An installed engine that does not start is a failure.
@@ -82,7 +82,7 @@ require_node() {
     [ "${major%%.*}" -ge 20 ] || skip "node is $version, and 20 or later is needed"
 }
 
-# Identifies an installation: it depends on the pinned files and on the version of the language.
+# The identifier of an installation. It depends on the pinned files and on the version of the language.
 fingerprint() {
     local hash=(sha256sum)
     command -v sha256sum >/dev/null || hash=(shasum -a 256)
@@ -135,7 +135,7 @@ answers() {
     [[ $line == HTTP/1.* ]]
 }
 
-# Keep out every profile, session, endpoint and metadata service of this machine.
+# The command must not use any profile, session, endpoint or metadata service of this machine.
 unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ENDPOINT_URL_DYNAMODB
 export AWS_ACCESS_KEY_ID=backfilltest AWS_SECRET_ACCESS_KEY=backfilltest
 export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
@@ -160,7 +160,7 @@ set -m
 TMPDIR="$work" "${serve[@]}" "$work/port" <"$work/alive" >"$work/server.log" 2>&1 &
 server=$!
 set +m
-# Only this shell holds the pipe open. When the shell ends, even by SIGKILL, the server reads end of file and ends too.
+# Only this shell has the pipe open. When the shell ends, even by SIGKILL, the server reads end of file and ends, too.
 exec 9>"$work/alive"
 
 deadline=$((SECONDS + start_seconds))
@@ -175,7 +175,8 @@ done
 BACKFILL_TEST_ENDPOINT="http://127.0.0.1:$(<"$work/port")"
 export BACKFILL_TEST_ENDPOINT BACKFILL_TEST_ENGINE=$engine
 
-# Run the command as a job and wait for it. Then a signal to this script takes effect immediately and reaches all of the command.
+# Run the command as a job and wait for it. So a signal to this script takes effect immediately, and reaches all processes of
+# the command.
 set -m
 "$@" </dev/null 9>&- &
 command=$!

@@ -3,8 +3,8 @@
 #
 #     tests/long.sh [PART...]
 #
-# PART is damage, durable, tables, kills, playbook or world. The default is all of them: about 30 minutes on two cores (an
-# estimate). Put the figures into tests/RELIABILITY.md, with the commit that you measured.
+# PART is damage, durable, tables, kills, playbook or world. The default is all parts, which take about 30 minutes on two
+# cores (an estimate). Put the figures into tests/RELIABILITY.md, with the commit that you measured.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,17 +12,17 @@ part() {
     local name=$1 began=$SECONDS
     echo "== $name"
     case $name in
-    # Flips one bit of a state file at a time. The tool must notice it, or a rollback must decide as before.
+    # Flips one bit of a state file at a time. The tool must notice the flip, or a rollback must decide as without it.
     damage) BACKFILL_TEST_BIT_FLIPS=4000 cargo test --test state store::damage:: -- --nocapture ;;
-    # SIGKILL while four segments commit at the same time.
+    # Kills a process with SIGKILL while four segments commit at the same time.
     durable) BACKFILL_TEST_KILLS=400 cargo test --test state store::durable:: -- --nocapture ;;
     # Random tables with indexes, and random plans: the run must do what the dry run predicts.
     tables) BACKFILL_TEST_TABLES=40 cargo test --test table random_tables -- --nocapture ;;
-    # The real binary, killed at random moments until it is done, from new seeds.
+    # Kills the real binary at random moments until it is done, with new seeds.
     kills) for _ in {1..10}; do cargo test --test playbook killed_runs:: -- --nocapture; done ;;
-    # Every command of the playbook under kills, from new seeds.
+    # Kills every command of the playbook at random moments, with new seeds.
     playbook) for _ in {1..5}; do cargo test --test playbook kills:: -- --nocapture; done ;;
-    # Whole migrations from a seed, with our own crate optimised. Then the planted bugs: the test must find each one, and it
+    # Simulates whole migrations from seeds, with this crate optimised. Then plants bugs: the test must find each bug, and
     # prints the seed.
     world)
         CARGO_PROFILE_DEV_OPT_LEVEL=2 BACKFILL_TEST_WORLDS=10000 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the crate outside the package (tests/outside/), which sees only the supported API. It reuses the package's Cargo.lock
+# Tests the crate outside the package (tests/outside/), which can use only the supported API. It reuses the package's Cargo.lock
 # and the dependencies that `cargo test` built, so it compiles only two crates.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,6 +1,6 @@
-//! The same promises over real sockets and in real time: the binary runs against the embedded engine behind the
-//! capacity model, with the application's own HTTP traffic beside it. It uses a twentieth of a table, and about a
-//! minute for each run.
+//! Measures the same promises over real sockets and in real time. The binary runs against the embedded engine behind
+//! the capacity model, while the application sends its own HTTP traffic. The table has a twentieth of the full size,
+//! and each run takes about a minute.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,23 +17,23 @@ use crate::simulator::data::{Data, INDEX_KEY, SOURCE, Spread, TARGET, Workload};
 use crate::simulator::figure::{Figure, Required};
 use crate::simulator::model::{INDEX, provisioned, with_index};
 
-/// Everything has this share of a real table's size, which two cores can serve.
+/// The size of the table and all rates, relative to a real table. Two cores can serve this load.
 const SCALE: f64 = 0.05;
 
 /// Name of the table.
 const TABLE: &str = "simulated";
 
-/// One run.
+/// The settings of one run.
 struct Run<'a> {
     workload: Workload,
     model: ModelSpec,
-    /// Writes and reads of the application per second.
+    /// The application's writes and reads per second. `None` means that there is no application.
     traffic: Option<(f64, f64)>,
     /// `[capacity]` of the plan. `None` means that only the application runs.
     capacity: Option<&'a str>,
-    /// Seconds for which the application runs alone first.
+    /// Number of seconds for which the application runs alone before the job starts.
     before: u64,
-    /// Seconds for which the run is watched at most.
+    /// The largest number of seconds for which the run is watched.
     seconds: u64,
 }
 
@@ -49,13 +49,13 @@ struct Second {
 
 struct Watched {
     seconds: Vec<Second>,
-    /// Seconds that the job took. `None` if it was cut off or failed.
+    /// The duration of the job in seconds. `None` if the job was cut off or failed.
     took: Option<f64>,
     exit: Option<i32>,
     started: usize,
 }
 
-/// Runs the scenarios whose numbers are wanted (all if the list is empty), and reports their figures.
+/// Runs the scenarios whose numbers are in `wanted`, or all scenarios if the list is empty. Reports their figures.
 pub(crate) fn run(wanted: &[String], mut tell: impl FnMut(&str, &Figure)) {
     type Scenario = fn() -> Vec<Figure>;
     let all: [(&str, Scenario); 6] = [
@@ -86,7 +86,7 @@ fn uniform() -> Vec<Figure> {
 fn above() -> Vec<Figure> {
     let capacity = "write = 200\nread = 400\nper_key_range = { write = 200 }\nper_partition_key = { write = 200 }";
     let mut run = Run { capacity: Some(capacity), ..plain(3_000.0, 2_000.0, 8_000.0) };
-    // A budget above the table's known capacity is refused, so the table must not report its capacity.
+    // The tool refuses a budget above the capacity that a table reports. So this table must not report its capacity.
     run.model.advertise = false;
     let watched = watch(&run);
     let steady = watched.steady(15);
@@ -99,7 +99,8 @@ fn above() -> Vec<Figure> {
 
 fn beside() -> Vec<Figure> {
     let mut figures = Vec::new();
-    // The table has 400 writes and 1,200 reads a second. The application uses 60 % of them, the job 30 %.
+    // The table serves 400 writes and 1,200 reads per second. The application uses 60 % of that capacity and the job 30
+    // %.
     let with = |capacity| Run {
         traffic: Some((240.0, 720.0)),
         capacity,
@@ -140,8 +141,8 @@ fn skewed() -> Vec<Figure> {
         run.workload.spread = spread;
         run.workload.items = if spread == zipf { 1_400 } else { 250 };
         let largest = largest_key(&run.workload);
-        // This bound leaves out the other items of the segment and what the partition adds, because they depend on the
-        // engine's hash.
+        // This bound ignores the other items of the segment and of the partition, because they depend on the engine's
+        // hash.
         let bound = (largest / 12.5).max(units(&run.workload) / 100.0);
         let watched = watch(&run);
         let by = watched.took.unwrap_or(f64::INFINITY) / bound;
@@ -158,9 +159,9 @@ fn skewed() -> Vec<Figure> {
 fn index() -> Vec<Figure> {
     let mut figures = Vec::new();
     let stated = "write = 100\nread = 400\nper_key_range = { write = 100 }\n[capacity.index]\nby-group = 100";
-    // At a twentieth of the size, a table above its limit gets so few requests that each search for the limit is a
-    // large share of them. The simulator checks this share at full size, in virtual time. An index that throttles the
-    // job also throttles the application.
+    // At a twentieth of the size, a job above the limit sends few requests. Each search for the limit is then a large
+    // share of these requests. The simulator checks this share at full size, in virtual time. An index that throttles
+    // the job also throttles the application.
     for (name, capacity, allowed, job, application) in [
         ("default", "write = 100\nread = 400", 6.25, Required::AtMost(2.0), Required::AtMost(0.0)),
         ("above", stated, 25.0, Required::Nothing, Required::Nothing),
@@ -202,7 +203,8 @@ fn storm() -> Vec<Figure> {
     ]
 }
 
-/// A run over uniform keys, without an application. The arguments are the model's limits at full size.
+/// A run over uniform keys, without an application. The arguments are the number of items and the model's limits at
+/// full size.
 fn plain(items: f64, write: f64, read: f64) -> Run<'static> {
     Run {
         workload: Workload { items: items as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
@@ -282,7 +284,7 @@ fn watch(run: &Run<'_>) -> Watched {
     watched
 }
 
-/// The counts so far.
+/// The counts of the model and of the application so far.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     writes: f64,
@@ -298,7 +300,7 @@ impl Look {
         let throttled = figures.throttled;
         let all = (admitted.read + admitted.write + throttled.read + throttled.write) as f64;
         Look {
-            // The application's items take one unit each.
+            // Each of the application's items consumes one unit.
             writes: figures.table.write - written,
             index: figures.indexes.first().map_or(0.0, |index| index.write),
             requests: all - sent,
@@ -323,7 +325,8 @@ impl Watched {
         Watched { seconds: Vec::new(), took: None, exit: None, started: before as usize }
     }
 
-    /// The mean from `settles` seconds after the job's start until 90 % of its units are written.
+    /// The mean of the seconds in which the job runs steadily. This time begins `settles` seconds after the job's
+    /// start, and ends when 90 % of the job's units are written.
     fn steady(&self, settles: usize) -> Second {
         let all: f64 = self.seconds.iter().map(|s| s.writes).sum();
         let mut sum = 0.0;
@@ -389,7 +392,7 @@ fn table(indexed: bool) -> serde_json::Value {
     request
 }
 
-/// Write units of a workload.
+/// The number of write units that a workload consumes.
 fn units(workload: &Workload) -> f64 {
     Data::draw(workload, 7).items.iter().map(|item| f64::from(item.bytes.div_ceil(1024))).sum()
 }

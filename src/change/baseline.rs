@@ -1,5 +1,5 @@
-//! The baseline: what is recorded about an item before the migration first writes it. Only this module decides
-//! whether a target existed before.
+//! The baseline: what is recorded about an item before the migration first writes it. Only this module decides whether
+//! a target existed before the migration.
 
 use std::fmt;
 
@@ -13,33 +13,34 @@ use crate::item::{Item, Path};
 pub struct Baseline {
     /// Preexisting targets of moves and copies, with digests of their values.
     pub preexisting: Vec<(Path, Digest)>,
-    /// Existing targets, with or without their source, whose value a rollback changes or readers see for the first
-    /// time.
+    /// Targets that existed before the migration, if a rollback changes their value or readers see their value for the
+    /// first time. The source of such a target may be missing.
     pub pairs: Vec<(Path, BaselinePair)>,
-    /// Whether the phase may write a target of this item, which then looks like a preexisting one. This is possible
-    /// even if it writes only another change, because a live writer can create the target's source meanwhile.
+    /// Whether the phase may write a target of this item. A written target later looks like a preexisting target. The
+    /// phase may write a target even if only another change needs a write now, because a live writer can create the
+    /// target's source in the meantime.
     pub may_write: bool,
 }
 
-/// The state of a pair of attributes before the migration, if a rollback may change it or readers may see its new value
-/// for the first time.
+/// The state of an old and a new attribute before the migration. The state is recorded if a rollback may change the
+/// pair, or if readers may see the new value for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BaselinePair {
-    /// Both had equal values while applications wrote both.
+    /// Both attributes had equal values, at a time when applications wrote both.
     Equal,
-    /// Only the new one existed.
+    /// Only the new attribute existed.
     NewAlone,
 }
 
 impl Changes {
-    /// Whether a rollback needs to know which targets existed before this phase. In-place moves do not need it, because
-    /// the journal has each of them.
+    /// Whether a rollback needs to know which targets existed before this phase. In-place moves do not need a baseline,
+    /// because the journal records each of them.
     pub fn needs_baseline(&self) -> bool {
         self.ops.expand().iter().any(|op| matches!(op, ExpandOp::Copy { removes_source: false, .. }))
     }
 
     /// The baseline of an item that the migration has not written yet. While applications write both attributes
-    /// ([`Changes::beside_dual_writes`]), an equal pair counts as theirs.
+    /// ([`Changes::beside_dual_writes`]), a pair of equal values counts as written by the applications.
     pub fn baseline(&self, item: &Item) -> Baseline {
         let mut baseline = Baseline::default();
         for op in self.ops.expand() {
@@ -52,19 +53,19 @@ impl Changes {
                 }
                 (old, Some(new)) => {
                     baseline.pairs.extend(old.is_none().then(|| (to.clone(), BaselinePair::NewAlone)));
-                    // The journal also gets an overwritten value, before the write. But the write may never be sent.
+                    // The journal also records a value that a write will overwrite. But that write may never be sent.
                     baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
                     baseline.preexisting.push((to.clone(), Digest::of(new)));
                 }
             }
         }
-        // With a single change, the loop above already knows whether the item gets a write.
+        // If there is only one operation, the loop above has already determined whether the item gets a write.
         baseline.may_write |= self.ops.expand().len() > 1 && matches!(self.decide(item), Decision::Write(_));
         baseline
     }
 
     /// Targets that a run skips because a live writer filled them after the baseline was recorded and before the write.
-    /// They count as preexisting.
+    /// These targets count as preexisting.
     pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
         let skipped = self.ops.expand().iter().filter_map(|op| match op {
             ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
@@ -82,7 +83,7 @@ impl BaselinePair {
     /// All values of the enum.
     pub const ALL: [BaselinePair; 2] = [BaselinePair::Equal, BaselinePair::NewAlone];
 
-    /// Its name in state files.
+    /// The name in state files.
     pub fn name(self) -> &'static str {
         match self {
             BaselinePair::Equal => "equal",

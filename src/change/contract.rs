@@ -1,4 +1,4 @@
-//! The operations of `contract` for one item: it removes the old attribute.
+//! The operations of `contract` for one item. They remove old attributes.
 
 use super::draft::Draft;
 use super::expand::is_other;
@@ -6,21 +6,21 @@ use super::target::Target;
 use super::{Change, Condition, OnExisting, PreImage, Strategy};
 use crate::item::{Path, Value};
 
-/// The way in which `contract` makes a change.
+/// What `contract` does for one change of the plan.
 #[derive(Debug, Clone)]
 pub(super) enum ContractOp {
     /// Removes the source of a move, unless the move was skipped.
     RemoveSource { from: Path, to: Path, skips: bool },
-    /// Removes the path if these copies of it exist and none of them was skipped.
+    /// Removes the path if all these copies of its value exist and no copy was skipped.
     Remove { path: Path, copies: Vec<Target> },
 }
 
 impl ContractOp {
-    /// The operations for these changes, in the same order.
+    /// The operations for the changes of a plan, in the same order.
     pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ContractOp> {
         match strategy {
             Strategy::ExpandContract => changes.iter().filter_map(|change| ContractOp::of(change, changes)).collect(),
-            // `run` has already done everything.
+            // `run` has already made all changes of an in-place plan.
             Strategy::InPlace => Vec::new(),
         }
     }
@@ -43,7 +43,7 @@ impl ContractOp {
         }
     }
 
-    /// Whether decisions depend on the recorded history of an item, which shows whether a value was skipped.
+    /// Whether the operation needs the recorded history of an item, which shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             ContractOp::RemoveSource { skips, .. } => *skips,
@@ -53,7 +53,8 @@ impl ContractOp {
 }
 
 impl Draft<'_> {
-    /// Plans one operation. A value is removed only if there is another copy of it: an equal new value, or the journal.
+    /// Plans one operation. A value is removed only if another copy of the value exists: an equal new value, or an
+    /// entry in the journal.
     pub(super) fn contract(&mut self, op: &ContractOp) {
         match op {
             ContractOp::RemoveSource { from, to, skips } => self.drop_moved(from, to, *skips),
@@ -61,8 +62,9 @@ impl Draft<'_> {
         }
     }
 
-    /// Removes the source of a move. If only the new attribute was written since, the old value is recorded first. If
-    /// the move was skipped, the source stays, because it has the only copy of its value.
+    /// Removes the source of a move. If the new value differs, because applications wrote only the new attribute, the
+    /// old value is recorded first. If the move was skipped, the source stays, because it has the only copy of its
+    /// value.
     fn drop_moved(&mut self, from: &Path, to: &Path, skips: bool) {
         match (from.get(self.item), to.get(self.item)) {
             (None, _) => self.require(Condition::Missing(from.clone())),
@@ -80,7 +82,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Removes a path as the plan asks. If the plan also copies the path, the copies must exist.
+    /// Removes a path for a `remove` of the plan. If the plan also copies the path, all copies must exist.
     fn drop_removed(&mut self, path: &Path, copies: &[Target]) {
         let Some(value) = path.get(self.item) else { return self.require(Condition::Missing(path.clone())) };
         if copies.iter().any(|copy| copy.to.get(self.item).is_none()) {
@@ -95,7 +97,7 @@ impl Draft<'_> {
     }
 
     /// Whether the run kept a different value at this target. For an item without a baseline this is unknown, so every
-    /// different value counts.
+    /// different value counts as kept.
     fn was_skipped(&self, old: &Value, to: &Path) -> bool {
         let there = to.get(self.item);
         is_other(there, old)

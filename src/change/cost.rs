@@ -1,9 +1,9 @@
-//! The capacity that a write consumes, on the table and on every index whose entry it changes.
+//! The capacity that a write consumes on the table, and on every index in which the write changes an entry.
 //!
-//! Sources: developer guide, "Provisioned throughput" (the larger size of the item before and after, in started KB)
-//! and "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears, disappears or
-//! changes costs one write of its size, and two writes if the index key changes; the same for local indexes, from the
-//! table's capacity). Third-party captures show that an unchanged entry costs nothing.
+//! Sources: developer guide, "Provisioned throughput" (the larger size of the item before and after, in started KB) and
+//! "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears, disappears or changes
+//! costs one write of its size, and two writes if the index key changes; the same for local indexes, from the table's
+//! capacity). Third-party recordings of AWS responses show that an unchanged entry costs nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,21 +12,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::{Action, Indexes, WriteCost};
 use crate::item::{IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, write_units};
 
-/// The prices for the writes of one phase, with the indexes that the phase can touch.
+/// Computes the cost of the writes of one phase. It knows which indexes the phase can touch.
 #[derive(Debug, Clone)]
 pub(super) struct Pricing {
     /// The top-level attributes that the phase changes.
     changed: Arc<[String]>,
     table_key: KeySchema,
     indexes: Indexes,
-    /// The version of the indexes, and the ones that the phase can touch.
+    /// The version of `indexes`, and the indexes of this version that the phase can touch.
     touched: Arc<RwLock<(u64, Arc<[Touched]>)>>,
 }
 
 /// An index that some write of the phase may change.
 #[derive(Debug, Clone)]
 struct Touched {
-    /// Its position among the indexes that the changes were prepared with.
+    /// The position of the index in [`Indexes`].
     place: usize,
     local: bool,
     key: Vec<KeyAttribute>,
@@ -36,7 +36,7 @@ struct Touched {
 }
 
 impl Pricing {
-    /// Prices for writes that set or remove these top-level attributes, or something inside them, and no others.
+    /// Prepares the computation for writes that change only these top-level attributes or values inside them.
     pub(super) fn new(changed: Vec<&str>, table_key: &KeySchema, indexes: &Indexes) -> Pricing {
         let changed: Arc<[String]> = changed.into_iter().map(str::to_owned).collect();
         let version = indexes.version();
@@ -48,7 +48,7 @@ impl Pricing {
 
     /// The currently known indexes that the phase can touch.
     fn touched(&self) -> Arc<[Touched]> {
-        // Read the version before the schemas. At worst, the same result is computed again.
+        // Read the version before the schemas. If the indexes change in between, the result is only computed once more.
         let version = self.indexes.version();
         {
             let known = self.touched.read().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +61,8 @@ impl Pricing {
         now
     }
 
-    /// The cost of a write with these actions on this image. `before` and `after` are the size of the item in bytes.
+    /// The cost of a write with these actions on this image. `before` and `after` are the sizes of the item in bytes,
+    /// before and after the write.
     pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
         let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
         let touched = self.touched();
@@ -87,7 +88,8 @@ fn touched(changed: &[String], table_key: &KeySchema, indexes: &[IndexSchema]) -
     touched.filter(|index| changed.iter().any(|name| index.holds(name))).collect()
 }
 
-/// The top-level attributes that the actions change or remove, if an index contains them.
+/// The top-level attributes that the actions change and that an index contains, with their new values. The value is
+/// `None` if the actions remove the attribute.
 fn changed<'a>(
     touched: &[Touched],
     image: &'a Item,
@@ -95,7 +97,7 @@ fn changed<'a>(
 ) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
     let mut changed = BTreeMap::new();
     for action in actions {
-        // Every source has its value from before the write.
+        // Each source has the value that it had before the write.
         let path = action.path();
         let value = action.value_on(image);
         let root = path.root();
@@ -119,7 +121,7 @@ fn changed<'a>(
     changed
 }
 
-/// A write from the point of view of an index.
+/// The facts about a write that determine its cost on an index.
 struct Write<'a> {
     image: &'a Item,
     changed: BTreeMap<&'a str, Option<Cow<'a, Value>>>,
@@ -165,7 +167,7 @@ impl Touched {
         }
     }
 
-    /// The units that the index consumes for the change of its entry.
+    /// Number of units that the index consumes if the write changes its entry.
     fn units(&self, write: &Write<'_>) -> Units {
         let is_in = self.has_entry(|name| write.value_before(name));
         let will_be_in = self.has_entry(|name| write.value_after(name));
@@ -175,7 +177,7 @@ impl Touched {
             (false, false) => 0.0,
             (false, true) => after(),
             (true, false) => before(),
-            // The key determines the position of an entry, so another key means another entry.
+            // If the index key changes, the index removes one entry and adds another.
             (true, true) if self.key.iter().any(|key| write.changed.contains_key(key.name.as_str())) => {
                 before() + after()
             }
@@ -184,8 +186,9 @@ impl Touched {
         }
     }
 
-    /// Whether an item is in the index: it has every key attribute, with the declared type. A write cannot set a key to
-    /// another type or to an empty value, but an item may have had such a value before the index was created.
+    /// Whether an item is in the index. An item is in the index if it has every key attribute with the declared type. A
+    /// write cannot set a key to another type or to an empty value, but an item may have had such a value before the
+    /// index was created.
     fn has_entry<'v>(&self, value: impl Fn(&str) -> Option<&'v Value>) -> bool {
         self.key.iter().all(|key| match value(&key.name) {
             Some(Value::S(s)) => key.kind == "S" && !s.is_empty(),
@@ -198,7 +201,7 @@ impl Touched {
         })
     }
 
-    /// Bytes of the entry of an item whose total size is `whole`.
+    /// Size of an item's entry in the index, in bytes. `whole` is the total size of the item.
     fn bytes<'v>(&self, whole: usize, value: impl Fn(&str) -> Option<&'v Value>) -> usize {
         match &self.held {
             None => whole,
@@ -236,7 +239,7 @@ mod tests {
         }
     }
 
-    /// The units that the table and an index with the key `k` (a string) consume.
+    /// Number of units that the table consumes, and number of units that an index with the key `k` (a string) consumes.
     fn units(changes: &[Change], image: Json, projection: Projection) -> (Units, Units) {
         let write = decided(changes, &item(image), vec![index(&[("k", "S")], projection)]);
         (write.cost.table, write.cost.total() - write.cost.table)
@@ -262,7 +265,7 @@ mod tests {
         assert_eq!(
             units(&[remove("k"), remove("two")], image.clone(), held()),
             (6.0, 3.0),
-            "the size of the entry before counts"
+            "the size of the entry before the write counts"
         );
         assert_eq!(units(&[remove("k"), remove("three")], image, Projection::All), (6.0, 6.0));
     }
@@ -324,7 +327,7 @@ mod tests {
         assert_eq!(write.cost.total(), 5.0);
     }
 
-    /// A phase computes once which indexes its writes cannot touch, and skips them.
+    /// A phase determines once which indexes its writes can touch, and computes no cost for the other indexes.
     #[test]
     fn only_indexes_that_a_phase_can_touch_are_computed() {
         let indexes = vec![
@@ -344,7 +347,8 @@ mod tests {
         assert_eq!(touched(InPlace, &[remove("k.x")]), [0, 2, 3]);
     }
 
-    /// The entry of an item, if it has one: its index key and all its attributes.
+    /// The index entry of an item: the index key and all attributes of the item. `None` if the item is not in the
+    /// index.
     fn entry(image: &Item, index: &IndexSchema) -> Option<(Vec<Value>, Item)> {
         let of_key = |key: &KeyAttribute| image.get(&key.name).filter(|v| v.type_name() == key.kind).cloned();
         let position = index.key.iter().map(of_key).collect::<Option<Vec<Value>>>()?;
@@ -407,7 +411,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// The cost of a write matches the entries before and after, built from whole items.
+        /// The cost of a write is equal to the cost that follows from the complete index entries before and after the
+        /// write.
         #[test]
         fn the_cost_of_a_write_matches_whole_items(
             plan in any_plan(), image in any_sized_item(), in_place in any::<bool>(),

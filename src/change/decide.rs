@@ -22,25 +22,26 @@ pub struct Changes {
     pub(super) pricing: Pricing,
     /// Whether items that are signed or encrypted on the client are not written.
     spares_encrypted: bool,
-    /// Whether applications write both attributes.
+    /// Whether applications write both the old and the new attribute.
     dual_writes: bool,
 }
 
 impl Changes {
-    /// The changes that `run` makes. With `in-place` that is everything; otherwise `run` only adds, and the rest waits
-    /// for `contract`.
+    /// The changes that `run` makes. With the strategy `in-place`, `run` makes all changes. Otherwise `run` only adds
+    /// attributes, and the removals wait for `contract`.
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Expand(ExpandOp::all(changes, strategy)), key, indexes)
     }
 
     /// The changes that `contract` makes after cutover: it removes the sources of moves and everything that the plan
-    /// removes. An in-place plan leaves nothing for it.
+    /// removes. For an in-place plan, `contract` has nothing to do.
     pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Contract(ContractOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The first phase of a rollback after new-only writes: it makes old values equal to new ones. An old value without
-    /// a new one stays. An in-place plan has no new-only writes, so this phase has nothing to do for it.
+    /// The changes of the first phase of a rollback, if applications have written only the new attribute: the phase
+    /// makes old values equal to new values. If an item has no new value, its old value stays. An in-place plan has no
+    /// new-only writes, so this phase has nothing to do for such a plan.
     pub fn for_old_from_new(
         changes: &[Change],
         strategy: Strategy,
@@ -50,7 +51,8 @@ impl Changes {
         Changes::new(Ops::OldFromNew(OldFromNewOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The last phase of a rollback: it removes what `run` created and restores what `run` overwrote, moved or removed.
+    /// The changes of the last phase of a rollback: the phase removes the values that `run` created, and restores the
+    /// values that `run` overwrote, moved or removed.
     pub fn for_undo(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Undo(UndoOp::all(changes, strategy)), key, indexes)
     }
@@ -72,8 +74,9 @@ impl Changes {
         Changes { spares_encrypted: spares, ..self }
     }
 
-    /// The same changes, if all applications have written both attributes since before this pass (for an undo pass: at
-    /// any time). An equal pair may then come from them, so it does not count as preexisting.
+    /// The same changes, for a table whose applications have all written both attributes since before this pass (for an
+    /// undo pass: at any time). The applications may have written a pair of equal values, so an equal pair does not
+    /// count as preexisting.
     pub fn beside_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }
@@ -88,12 +91,13 @@ impl Changes {
         self.spares_encrypted
     }
 
-    /// Whether this phase changes nothing: every change waits for a later one.
+    /// Whether this phase changes nothing, because every change waits for a later phase.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 
-    /// The indexes that writes are priced for. [`WriteCost::indexes`] counts them. They follow the table.
+    /// The indexes for which the cost of a write is computed. [`WriteCost::indexes`] has their positions in this list.
+    /// The list follows the table's current indexes.
     ///
     /// [`WriteCost::indexes`]: super::WriteCost::indexes
     pub fn indexes(&self) -> &Indexes {
@@ -105,14 +109,14 @@ impl Changes {
         &self.key
     }
 
-    /// Whether this phase must read strongly consistently. It must if "nothing to do" is final: the item then stays as
-    /// it is, or its old values are removed for good. An eventually consistent read may show an item as it was some
-    /// seconds ago, so it is not enough.
+    /// Whether this phase must read strongly consistently. A phase must do so if its decision "nothing to do" is final,
+    /// because the item then stays as it is, or its old values are removed for good. An eventually consistent read is
+    /// not enough, because it may show the item as it was some seconds ago.
     pub fn needs_consistent_reads(&self) -> bool {
         self.ops.need_consistent_reads()
     }
 
-    /// Why this phase looks up the recorded history of an item, or `None` if it does not.
+    /// Why this phase looks up the recorded history of an item, or `None` if it does not look it up.
     pub fn lookup(&self) -> Option<Lookup> {
         if self.needs_history() {
             return Some(Lookup::ToDecide);
@@ -128,13 +132,13 @@ impl Changes {
         self.ops.need_history()
     }
 
-    /// Decides what this item needs, if it has no history or the phase does not need it. All changes go into one write,
-    /// or none.
+    /// Decides what this item needs, if the item has no history or the phase does not need the history. Either one
+    /// write makes all changes, or no change is made.
     pub fn decide(&self, item: &Item) -> Decision {
         self.decide_with(item, &ItemHistory::NOTHING)
     }
 
-    /// Decides what this item needs, with its history. All changes go into one write, or none.
+    /// Decides what this item needs, with its history. Either one write makes all changes, or no change is made.
     pub fn decide_with(&self, item: &Item, record: &ItemHistory) -> Decision {
         let decided = self.decide_unchecked(item, record);
         let Decision::Write(write) = decided else { return decided };
@@ -151,13 +155,14 @@ impl Changes {
         }
     }
 
-    /// Bytes of the sources that stay until contract, but would be removed by an in-place plan.
+    /// Number of bytes of the sources that stay until `contract`. An in-place plan would remove these sources in the
+    /// same write.
     fn kept_bytes(&self, item: &Item) -> usize {
         let kept = self.ops.expand().iter().filter_map(ExpandOp::kept_source);
         kept.filter_map(|from| Some(bytes_at(from, from.get(item)?))).sum()
     }
 
-    /// The decision before the check against DynamoDB's rules.
+    /// The decision, without the check against DynamoDB's rules.
     fn decide_unchecked(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Ops::Rule(rule) = &self.ops {
             return rule.decide(item);

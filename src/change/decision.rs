@@ -7,7 +7,7 @@ use crate::item::{Item, Path};
 
 /// Decides about items by a rule other than a plan's operations.
 pub trait Decides: Debug + Send + Sync {
-    /// See [`Changes::decide`](super::Changes::decide).
+    /// Decides what an item needs, like [`Changes::decide`](super::Changes::decide).
     fn decide(&self, item: &Item) -> Decision;
 }
 
@@ -18,14 +18,13 @@ pub enum Decision {
     NothingToDo,
     /// The item already matches the plan.
     AlreadyApplied,
-    /// These targets already have another value. It stays and counts as done, and nothing else is left to do.
+    /// These targets already have another value, which stays and counts as done. The item needs no other change.
     Skipped(Vec<Path>),
-    /// These targets have a value other than the plan implies. It stays, and nothing in the item is written.
+    /// These targets have a value other than the plan implies. The value stays, and the item is not written.
     Diverged(Vec<Path>),
     /// The item's shape does not allow a change. The text is the reason, without attribute values.
     Rejected(String),
-    /// This write would make the item match the plan, but DynamoDB would reject it because of this rule. It is not
-    /// sent.
+    /// This write would make the item match the plan, but this rule forbids the write. The write is not sent.
     Refused(Box<GuardedWrite>, Rule),
     /// This write makes the item match the plan.
     Write(GuardedWrite),

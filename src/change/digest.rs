@@ -1,10 +1,11 @@
-//! Digests of values. They allow comparisons if the value itself is not kept.
+//! Digests of values. With a digest, a value can be compared with an earlier value that was not stored.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::item::Value;
 
-/// The first eight bytes of the SHA-256 of a value's DynamoDB JSON. It distinguishes values without keeping them.
+/// The first eight bytes of the SHA-256 of a value's DynamoDB JSON. Digests distinguish values without storing the
+/// values themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 8]);
 
@@ -14,7 +15,7 @@ impl Digest {
         Digest::of_text(&value.to_json().to_string())
     }
 
-    /// The digest of a text, such as a key's.
+    /// The digest of a text, such as the text of an item key.
     pub fn of_text(text: &str) -> Digest {
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();
         Digest([a, b, c, d, e, f, g, h])

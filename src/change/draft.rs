@@ -1,4 +1,4 @@
-//! A decision in progress: it collects what one item needs and turns it into a guarded write.
+//! A draft of a decision. It collects what one item needs, and turns the result into a guarded write.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use super::decision::Decision;
 use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
 
-/// The findings about one item so far.
+/// The needs of one item that were collected so far.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
     pub(super) record: &'a ItemHistory,
-    /// Values that this write restores to empty paths.
+    /// Values that this write restores at paths that have no value now.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
     conditions: Vec<Condition>,
@@ -19,9 +19,9 @@ pub(super) struct Draft<'a> {
     /// Maps that the write creates, by their path, because a target's parent is missing.
     made: BTreeMap<Path, Item>,
     pub(super) diverged: Vec<Path>,
-    /// Targets with another value that counts as done.
+    /// Targets that already have another value, which counts as done.
     pub(super) skipped: Vec<Path>,
-    /// Paths that stay unchanged. They are reported if nothing else in the item changes.
+    /// Paths whose values stay unchanged. These paths are reported if nothing else in the item changes.
     pub(super) kept: Vec<Path>,
     rejected: Option<String>,
     pub(super) already: bool,
@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
         if self.actions.is_empty() {
             return if self.already { Decision::AlreadyApplied } else { Decision::NothingToDo };
         }
-        // The condition on the item's existence comes first. Without it, UpdateItem would recreate a deleted item.
+        // The first condition requires that the item exists. Without it, UpdateItem would recreate a deleted item.
         let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
         conditions.append(&mut self.conditions);
         let bytes_before = item_bytes(self.item);
@@ -113,7 +113,7 @@ impl<'a> Draft<'a> {
         self.actions.push(Action::Remove { path: path.clone() });
     }
 
-    /// Accounts for a value that is removed or overwritten.
+    /// Subtracts the size of a removed or overwritten value from the size of the item.
     pub(super) fn shrinks_by(&mut self, path: &Path, value: &Value) {
         self.shrinks += bytes_at(path, value);
     }
@@ -122,8 +122,8 @@ impl<'a> Draft<'a> {
         self.shrinks -= bytes_at(path, value);
     }
 
-    /// Copies the value at `to` back to `from`. The caller pins both paths. Returns the reason if `from` cannot have the
-    /// value.
+    /// Copies the value at `to` back to `from`. The caller must add conditions that pin both paths. If `from` cannot
+    /// have the value, returns the reason.
     pub(super) fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
             self.shrinks_by(from, old);
@@ -144,7 +144,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The item after the actions so far.
+    /// The item as it will be after the actions that were collected so far.
     pub(super) fn after(&self) -> Item {
         let mut after = self.item.clone();
         for action in &self.actions {
@@ -158,7 +158,8 @@ impl<'a> Draft<'a> {
         after
     }
 
-    /// Puts a value into a map that this write creates at `root`, on the way to `to`.
+    /// Adds the value at `to` to a new map. This write creates the map at `root`, which is the missing outermost
+    /// ancestor of `to`.
     pub(super) fn make(&mut self, root: Path, to: &Path, value: Value) {
         let mut names: Vec<String> = to.steps()[root.steps().len()..]
             .iter()
@@ -193,7 +194,7 @@ impl<'a> Draft<'a> {
         self.conditions.iter().any(|condition| matches!(condition, Condition::Equals(held, _) if held == path))
     }
 
-    /// Makes the write conditional on the image's value at a path.
+    /// Requires that a path still has the same value as in the image, or still has no value.
     pub(super) fn hold(&mut self, path: &Path) {
         self.require(match path.get(self.item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),
@@ -235,9 +236,9 @@ impl<'a> Draft<'a> {
 }
 
 pub(super) enum Place {
-    /// The parent exists.
+    /// The target can be set, because its parent exists.
     Ready,
-    /// The outermost missing map. The write can create it.
+    /// The target's parent is missing, and the write can create it. The path is that of the outermost missing map.
     ParentMissing(Path),
     /// The target cannot be set. The text is the reason.
     Impossible(String),
@@ -246,7 +247,7 @@ pub(super) enum Place {
 /// Number of bytes of a value at a path, including its name.
 pub(super) fn bytes_at(path: &Path, value: &Value) -> usize {
     match path.steps().last() {
-        // Members of a map cost one byte more than attributes of the item.
+        // A member of a map needs one byte more than an attribute of the item.
         Some(Step::Name(name)) => attribute_bytes(name, value) + usize::from(!path.is_top_level()),
         Some(Step::Index(_)) | None => attribute_bytes("", value) + 1,
     }

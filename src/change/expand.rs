@@ -5,7 +5,7 @@ use super::target::Target;
 use super::{Change, Condition, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Path, Value};
 
-/// The way in which `run` makes a change.
+/// What `run` does for one change of the plan.
 #[derive(Debug, Clone)]
 pub(super) enum ExpandOp {
     /// Copies the source's value to the target.
@@ -13,18 +13,18 @@ pub(super) enum ExpandOp {
         from: Path,
         to: Path,
         is_move: bool,
-        /// Whether the same write removes the source: a move of an in-place plan.
+        /// Whether the same write removes the source. This is true for a move of an in-place plan.
         removes_source: bool,
         on_existing: OnExisting,
     },
     /// Writes a constant to the target.
     Set { to: Path, value: Value, on_existing: OnExisting },
-    /// Removes the path in place, unless one of these copies of it was skipped.
+    /// Removes the path in place, unless one of these copies of its value was skipped.
     Remove { path: Path, skipping: Vec<Path> },
 }
 
 impl ExpandOp {
-    /// The operations for these changes, in the same order.
+    /// The operations for the changes of a plan, in the same order.
     pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
         changes.iter().filter_map(|change| ExpandOp::of(change, strategy, changes)).collect()
     }
@@ -57,7 +57,7 @@ impl ExpandOp {
         std::iter::once(one).chain(another)
     }
 
-    /// The source of a move that stays until contract.
+    /// The source of a move, if the source stays until `contract`.
     pub(super) fn kept_source(&self) -> Option<&Path> {
         match self {
             ExpandOp::Copy { from, is_move: true, removes_source: false, .. } => Some(from),
@@ -70,8 +70,8 @@ impl Draft<'_> {
     /// Plans one operation.
     ///
     /// Even an operation that needs no action adds a condition. A live writer may make an action necessary before the
-    /// item's other operations are written. The write must then fail. Otherwise it would leave the item partly changed,
-    /// or change an item that has diverged.
+    /// item's other operations are written. The write must then fail. Otherwise the write would leave the item partly
+    /// changed, or change an item that has diverged.
     pub(super) fn expand(&mut self, op: &ExpandOp) {
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
@@ -97,9 +97,9 @@ impl Draft<'_> {
         }
     }
 
-    /// Moves or copies this value. An in-place move also removes its source, and is recorded at its target. A move or
-    /// copy that skips is recorded too. The record distinguishes the written value from an existing one, and the
-    /// condition requires that the source is unchanged.
+    /// Moves or copies this value. An in-place move also removes its source, and the journal records the move for its
+    /// target. With `skip`, the journal records every move or copy: the record shows later whether the tool wrote the
+    /// value. The condition of a write with `skip` requires that the source is unchanged, so that the record is right.
     fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
@@ -112,16 +112,16 @@ impl Draft<'_> {
             }
             Some(there) => {
                 if in_place && on_existing == OnExisting::Skip {
-                    // In place, the source of an equal pair is removed. So the condition requires that the pair is
-                    // still unequal.
+                    // If the values became equal, an in-place move would have to remove the source. The condition
+                    // therefore requires that they are still different.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.hold(to);
                 }
                 if !self.replaces(to, PreImage::of(to, there).wrote(value), on_existing) {
                     return;
                 }
-                // The write must store exactly the recorded value. A later pass may find it and must recognise it as
-                // the tool's own.
+                // The write must store exactly the recorded value. A later pass may find this value and must recognise
+                // that the tool wrote it.
                 self.require(Condition::Equals(from.clone(), value.clone()));
                 self.copy(from, to, value);
             }
@@ -137,8 +137,8 @@ impl Draft<'_> {
                     self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
                 }
                 Place::ParentMissing(root) => {
-                    // SET cannot copy into a missing map. The value passes through the client, so the condition pins
-                    // the source.
+                    // `SET` cannot copy a value into a missing map. The value therefore passes through the client, so
+                    // the condition pins the source.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.make(root, to, value.clone());
                     self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
@@ -181,7 +181,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether an unequal value at a target may be overwritten. If so, records its pre-image and pins it.
+    /// Whether an unequal value at a target may be overwritten. If so, records the value in a pre-image, and requires
+    /// that the target still has this value.
     fn replaces(&mut self, to: &Path, there: PreImage, on_existing: OnExisting) -> bool {
         match on_existing {
             OnExisting::Keep => {
@@ -205,7 +206,7 @@ impl Draft<'_> {
     }
 }
 
-/// Whether there is a value that differs from this one.
+/// Whether `there` is a value that differs from `value`.
 pub(super) fn is_other(there: Option<&Value>, value: &Value) -> bool {
     there.is_some_and(|there| there != value)
 }

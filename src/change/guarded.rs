@@ -5,33 +5,34 @@ use crate::item::{Item, ItemKey, Path, Units, Value};
 
 /// One `UpdateItem`, with the condition that makes it safe against every live writer.
 ///
-/// It is a structure and not text, because the single and the batched transport write it differently.
+/// It is a structure and not an expression, because single and batched transports use different syntax.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct GuardedWrite {
-    /// The item.
+    /// The key of the item.
     pub key: ItemKey,
-    /// The changes. Never empty, and no two actions have overlapping paths.
+    /// The changes of paths in the item. There is at least one, and no two actions have overlapping paths.
     pub actions: Vec<Action>,
-    /// The conditions at the moment of the write. They start with [`Condition::ItemExists`].
+    /// The conditions that must be true at the moment of the write. The first is [`Condition::ItemExists`].
     pub conditions: Vec<Condition>,
-    /// The information that a rollback of this write needs, mainly the values that the write destroys. It must be
-    /// durable before the write is sent, and each value is also in `conditions`.
+    /// The information that a rollback of this write needs, mainly the values that the write destroys. This information
+    /// must be durable before the write is sent. Each destroyed value is also in `conditions`.
     pub pre_images: Vec<PreImage>,
     /// Size of the item in bytes, in the image that this write was planned from.
     pub bytes_before: usize,
-    /// Size of the item in bytes after this write on that image.
+    /// Size of the item in bytes after this write, if the item still matches that image.
     pub bytes_after: usize,
     /// The capacity that the write will consume.
     pub cost: WriteCost,
 }
 
-/// Bytes of a journal row in addition to its key (stored twice because of an index), path and value: its numbers, its
-/// time, and the database's overhead. Measured in `tests/state/store/journal.rs`.
+/// Number of bytes of a journal row in addition to its key (stored twice because of an index), its path and its value.
+/// These bytes are for the row's numbers, its time, and the database's overhead. `tests/state/store/journal.rs`
+/// measures them.
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {
-    /// A write to the item with this partition key. It costs one unit and changes nothing.
+    /// A write to the item with this partition key. The write costs one unit and changes nothing.
     #[cfg(test)]
     pub(crate) fn of_a_test(partition: &str) -> GuardedWrite {
         GuardedWrite {
@@ -48,7 +49,7 @@ impl GuardedWrite {
     /// The same write for a transport that cannot let DynamoDB copy a value: a batch of statements, or a write to
     /// another table. The copied values pass through the client, and the condition pins each source to its value, so
     /// the write fails if a writer changes a source meanwhile. If the write is accepted, it has the same effect as the
-    /// copying write.
+    /// write in which DynamoDB copies.
     pub fn pinned(&self) -> GuardedWrite {
         let mut pinned = self.clone();
         pinned.actions = Vec::with_capacity(self.actions.len());
@@ -73,8 +74,8 @@ impl GuardedWrite {
         }
     }
 
-    /// Maximum number of bytes that the journal needs for this write. The real number may be lower, because values are
-    /// compressed if that makes them smaller.
+    /// Maximum number of bytes that the journal needs for this write. The journal may need fewer bytes, because it
+    /// compresses values if that makes them smaller.
     pub fn journal_bytes(&self) -> usize {
         let key = self.key.to_text().len();
         let row = |pre: &PreImage| {
@@ -88,19 +89,19 @@ impl GuardedWrite {
     }
 }
 
-/// Write capacity that a write will consume, estimated from the image that it was planned from.
+/// Write capacity that a write will consume, estimated from the image that the write was planned from.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct WriteCost {
     /// Write capacity units of the table, including its local indexes.
     pub table: Units,
-    /// Write capacity units of each global index that the write touches, with the index's position among the indexes
-    /// that the changes were prepared with.
+    /// Write capacity units of each global index that the write touches, with the position of the index in
+    /// `Changes::indexes`.
     pub indexes: Vec<(usize, Units)>,
 }
 
 impl WriteCost {
-    /// All write capacity units. These are billed.
+    /// The sum of all write capacity units. AWS bills this number.
     pub fn total(&self) -> Units {
         self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
     }
@@ -111,19 +112,19 @@ impl WriteCost {
 pub enum Action {
     /// DynamoDB copies the value that the source has at the moment of the write.
     SetFrom {
-        /// Target.
+        /// The path that gets the value.
         to: Path,
-        /// Source.
+        /// The path that has the value.
         from: Path,
         /// The source's value in the image that the write was planned from. A transport that lets DynamoDB copy does
-        /// not send it.
+        /// not send this value.
         value: Value,
     },
     /// The request contains the value.
     SetValue {
-        /// Target.
+        /// The path that gets the value.
         to: Path,
-        /// The value.
+        /// The value that is written.
         value: Value,
     },
     /// The path is removed.
@@ -142,8 +143,8 @@ impl Action {
         }
     }
 
-    /// The value that the action writes for this image. `None` if it removes the path, or copies from a path without a
-    /// value.
+    /// The value that the action writes for this image. `None` if the action removes the path, or copies from a path
+    /// without a value.
     pub fn value_on<'a>(&'a self, image: &'a Item) -> Option<&'a Value> {
         match self {
             Action::SetFrom { from, .. } => from.get(image),
@@ -162,7 +163,7 @@ pub enum Condition {
     Exists(Path),
     /// The path has no value.
     Missing(Path),
-    /// The path is a map, so that a member of it can be set.
+    /// The path has a map, so that a member of the map can be set.
     IsMap(Path),
     /// The path has exactly this value.
     Equals(Path, Value),

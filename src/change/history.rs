@@ -1,54 +1,59 @@
-//! The history of an item, which a rollback uses to decide. It consists of the journal (values that writes destroyed,
-//! and paths that were empty) and the baseline (preexisting targets).
+//! The recorded history of an item. A rollback uses it to decide what to restore. The history consists of the journal
+//! (values that writes destroyed, and paths that had no value) and the baseline (preexisting targets).
 //!
 //! # Which pre-image to restore
 //!
 //! A path can have several pre-images: from several passes, from a write that was planned again after a lost reply, or
-//! from a write that was killed in flight and may never have happened. Neither the oldest nor the newest is always
-//! right:
+//! from a write that was in flight when the process was killed and that may never have happened. Neither the oldest nor
+//! the newest pre-image is always the right one:
 //!
-//! - Not the oldest. A pass recorded `x0` and died before it sent its write. A live writer wrote `x1`. The next pass
-//!   recorded `x1` and overwrote it. The application last had `x1` there, but the oldest pre-image would restore `x0`.
-//! - Not the newest. A pass overwrote `x0` with the old attribute's value `v`. An application that knows only the old
-//!   attribute changed it. Another pass recorded `v`, which the tool itself had written, and overwrote it. The newest
-//!   pre-image would restore `v`, which no application ever wrote there.
+//! - The oldest can be wrong. A pass recorded `x0` and died before it sent its write. A live writer wrote `x1`. The
+//!   next pass recorded `x1` and overwrote it. The last value of the application was `x1`, but the oldest pre-image
+//!   would restore `x0`.
+//! - The newest can be wrong. A pass overwrote `x0` with the old attribute's value `v`. An application that knows only
+//!   the old attribute changed the old attribute. Another pass recorded `v`, which the tool itself had written, and
+//!   overwrote it. The newest pre-image would restore `v`, which no application ever wrote there.
 //!
-//! So the right one is the newest pre-image that the tool did not write itself. For every write that moves or copies,
-//! the journal keeps the digest of the written value next to the pre-image ([`PreImage::wrote`]). If a pre-image equals
-//! the value that the recorded write before it wrote, the value is the tool's own, and the pre-image before it counts.
-//! A constant is never its own pre-image, because a write that would change nothing is not sent.
+//! The right pre-image is therefore the newest one whose value the tool did not write itself. For every write that
+//! moves or copies, the journal keeps the digest of the written value next to the pre-image ([`PreImage::wrote`]). If a
+//! pre-image equals the value that the previous recorded write wrote, the tool itself wrote that value, and the
+//! previous pre-image counts instead. A constant is never its own pre-image, because a write that would change nothing
+//! is not sent.
 //!
-//! Pre-images of refused writes are not considered. Pre-images of writes with an unknown outcome are. If such a write
-//! was made, its pre-image is the right one. If it was not made, there are three cases. The recorded value is still
-//! there: the rollback sees that, and nothing is left to undo. A live writer replaced it, and a later write recorded
-//! the live writer's value. Or the current value is not one that the migration wrote, and the rollback leaves it alone.
-//! If a write found the same value as a later write, it was most likely never made. The writes before both then tell
-//! where that value came from.
+//! The pre-image of a refused write does not count. The pre-image of a write with an unknown outcome counts. If this
+//! write took effect, its pre-image is the right one. If it did not take effect, there are three cases. First, the
+//! recorded value may still be there. The rollback sees that and has nothing to undo. Second, a live writer may have
+//! replaced the recorded value. A later write has then recorded the live writer's value. Third, the current value may
+//! be one that the migration did not write. The rollback does not change it. If two writes found the same value, the
+//! earlier write most likely did not take effect. The writes before both of them then show who wrote the value.
 //!
 //! # Targets that did not exist before
 //!
-//! A copy into an empty place leaves no record, so a later pass that overwrites the copy cannot tell it from a live
-//! writer's value. It does not need to. If the item has a baseline, a target that the baseline does not list did not
-//! exist before the migration. A rollback removes it, even if a pass found and overwrote a value there since. The
-//! journal still has that value.
+//! A copy to a path without a value leaves no record. A later pass that overwrites the copy can therefore not
+//! distinguish the copy from a live writer's value. This distinction is not necessary. If the item has a baseline, a
+//! target that the baseline does not list did not exist before the migration. A rollback removes this target, even if a
+//! later pass found and overwrote a value there. The journal still has the overwritten value.
 //!
-//! One race remains. A pass overwrote a preexisting target, a live writer removed only the target, and two more passes
-//! created and overwrote it. A rollback then restores the value that the first of these two passes wrote.
+//! One race remains. A pass overwrites a preexisting target. A live writer then removes only the target. The next pass
+//! creates the target again, and another pass overwrites it. A rollback then restores the value with which the target
+//! was created again.
 //!
 //! # Values that a repair overwrote
 //!
-//! `verify --repair` fixes values that differ from what the plan implies. It journals each fix like a pass, with the
-//! digest of the written value. If a pass has written the path, the value that the repair found is not from before the
-//! migration, so a rollback ignores it. If no pass has written the path, the repair was the tool's first write there,
-//! and its pre-image counts. This is the case for a preexisting target that the passes kept, equal or diverged. The
-//! baseline has a digest of its value, which distinguishes it from a value that replaced it later.
+//! `verify --repair` fixes values that differ from what the plan implies. Like a pass, it records each fix in the
+//! journal, with the digest of the written value. If a pass has written the path, the value that the repair found is
+//! not from before the migration, so a rollback ignores that value. If no pass has written the path, the repair was the
+//! tool's first write there, and the pre-image of the repair counts. This happens if the passes kept a preexisting
+//! target, because its value was equal to the source or had diverged. The baseline has a digest of the preexisting
+//! value, so the rollback recognises a value that replaced it later.
 //!
 //! # Digests
 //!
-//! The digest is exact for overwritten values and for every change that skips, because the write's condition pinned the
-//! value that was read. So a live writer's value can be distinguished from the value of a write with an unknown
-//! outcome. For any other in-place move, it is the digest of the value that was read. If the value changed between read
-//! and write, and a later pass overwrites the path, a rollback leaves that value at the new path. No value is lost.
+//! The journal has the exact digest of the written value if the write overwrote a value or if its change uses `skip`,
+//! because the condition of the write then pinned the value that was read. In these cases a live writer's value can be
+//! distinguished from the value of a write with an unknown outcome. For every other in-place move, the journal has the
+//! digest of the value that was read, although the write may have moved a newer value. If a later pass then overwrites
+//! the path, a rollback leaves the newer value at the new path. No value is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,22 +61,23 @@ use super::digest::Digest;
 use super::pre_image::{PreImage, PriorValue};
 use crate::item::{Path, Value};
 
-/// Which kind of write a pre-image belongs to.
+/// The kind of command that recorded a pre-image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// A pass of `run`.
     Run,
-    /// `verify --repair`.
+    /// A repair by `verify --repair`.
     Repair,
 }
 
 /// Why the recorded history of an item is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
-    /// To decide. Every record is checked first, and an item whose record cannot be read is not written.
+    /// To decide what the item needs. The records are checked first, and an item whose record cannot be read is not
+    /// written.
     ToDecide,
-    /// To report what the phase leaves different from before the migration. Only preexisting targets matter. Damage to
-    /// the file does not stop the phase; facts that cannot be read are reported as unknown.
+    /// To report which paths the phase leaves different from their state before the migration. Only preexisting targets
+    /// matter. Damage to the file does not stop the phase; facts that cannot be read are reported as unknown.
     ToReport,
 }
 
@@ -84,9 +90,9 @@ pub struct ItemHistory {
     journal: BTreeMap<Path, Vec<(By, PreImage)>>,
     /// Whether the item has no baseline, or may have none.
     without_baseline: bool,
-    /// Why the record cannot be read.
+    /// Why the record cannot be read. `None` if it can be read.
     unreadable: Option<String>,
-    /// Targets that were equal to their source in the baseline, recorded after dual writes began.
+    /// Targets that were equal to their source when the baseline was recorded, after dual writes began.
     equal: BTreeSet<Path>,
 }
 
@@ -113,31 +119,31 @@ impl ItemHistory {
         ItemHistory { preexisting, journal, ..ItemHistory::NOTHING }
     }
 
-    /// The history of an item whose record cannot be read for this reason. Nothing is decided from it, and the item
-    /// stays as it is.
+    /// The history of an item whose record cannot be read. `why` is the reason. No decision uses this history, and the
+    /// item stays as it is.
     pub fn unreadable(why: impl Into<String>) -> ItemHistory {
         ItemHistory { unreadable: Some(why.into()), ..ItemHistory::NOTHING }
     }
 
-    /// Why the record cannot be read, if it cannot.
+    /// Why the record cannot be read, or `None` if it can be read.
     pub fn why_unreadable(&self) -> Option<&str> {
         self.unreadable.as_deref()
     }
 
-    /// The same history, with targets that were equal to their source in the baseline, recorded after dual writes
-    /// began.
+    /// The same history, with the targets that were equal to their source when the baseline was recorded, after dual
+    /// writes began.
     #[must_use]
     pub fn with_equal(self, equal: impl IntoIterator<Item = Path>) -> ItemHistory {
         ItemHistory { equal: equal.into_iter().collect(), ..self }
     }
 
-    /// Whether this target may be older than dual writes, although it is equal to its source.
+    /// Whether this target may have existed before dual writes began, although it is equal to its source.
     pub(super) fn may_be_older(&self, target: &Path) -> bool {
         self.without_baseline || self.equal.contains(target)
     }
 
-    /// The same history for a table whose baseline is incomplete. A target that the baseline does not list may have
-    /// existed anyway.
+    /// The same history for a table whose baseline is incomplete. A target may have existed before the migration even
+    /// if the baseline does not list it.
     #[must_use]
     pub fn without_baseline(self) -> ItemHistory {
         ItemHistory { without_baseline: true, ..self }
@@ -152,21 +158,23 @@ impl ItemHistory {
         self.preexisting.contains_key(target)
     }
 
-    /// Whether this target still has the value that it had before the migration. A change that skips counts it as done.
+    /// Whether this target still has the value that it had before the migration. A change with `skip` counts such a
+    /// target as done.
     ///
-    /// If an application writes the same value again, it looks like one that wrote nothing.
+    /// If an application writes the same value again, that looks as if it had written nothing.
     pub fn is_preexisting_value(&self, target: &Path, now: &Value) -> bool {
         self.preexisting.get(target).is_some_and(|before| *before == Digest::of(now))
     }
 
-    /// What was at this path before the migration wrote it, or `None` if no write of it is recorded. Valid only for
-    /// paths whose every write is recorded.
+    /// The state of this path before the migration wrote to it, or `None` if no write to the path is recorded. The
+    /// result is valid only if every write to the path is recorded.
     pub(super) fn prior(&self, path: &Path) -> Option<&PriorValue> {
         self.newest_foreign(path, Some(By::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
-    /// The same for the target of a copy, whose current value is `now`. A pass that creates the target records nothing.
-    /// Also `None` if nothing existed before the migration, or if the earlier value is back.
+    /// The state of the target of a copy before the migration. `now` is the target's current value. A pass that creates
+    /// the target records nothing for it. Returns `None` also if the target did not exist before the migration, or if
+    /// it has its earlier value again.
     pub(super) fn prior_of_copy(&self, target: &Path, now: Option<&Value>) -> Option<&PriorValue> {
         if !self.without_baseline && !self.is_preexisting(target) {
             return None;
@@ -183,12 +191,12 @@ impl ItemHistory {
         })
     }
 
-    /// Whether the tool wrote this value, which is now at the path.
+    /// Whether the tool wrote `now`, the current value at the path.
     pub fn is_ours(&self, path: &Path, now: &Value) -> bool {
         self.journal.get(path).is_some_and(|rows| is_written_by(Some(Digest::of(now)), rows))
     }
 
-    /// The newest pre-image that the tool did not write itself.
+    /// The newest pre-image whose value the tool did not write itself.
     fn newest_foreign(&self, path: &Path, by: Option<By>) -> Option<&PriorValue> {
         let rows = self.journal.get(path)?;
         let own = |at: usize| is_written_by(rows[at].1.found(), &rows[at + 1..]);
@@ -196,14 +204,14 @@ impl ItemHistory {
         (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
     }
 
-    /// Whether the migration has created a value or a map at this path, which was empty before.
+    /// Whether this path had no value, and the migration created a value or a map there.
     pub(super) fn made(&self, path: &Path) -> bool {
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.prior == PriorValue::Nothing))
     }
 }
 
-/// Whether the newest of these writes that took effect wrote a value with this digest. A write that found the same value
-/// did not take effect, so it does not count.
+/// Whether a value with the digest `found` was written by the newest write in `earlier` that took effect. A write that
+/// found the same value did not take effect, so that write does not count.
 fn is_written_by(found: Option<Digest>, earlier: &[(By, PreImage)]) -> bool {
     let Some(found) = found else { return false };
     let made = earlier.iter().find(|(_, row)| row.wrote == Some(found) || row.found() != Some(found));

@@ -12,8 +12,9 @@ use super::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Targets that the migration created are spoilt or deleted, then repaired, perhaps passed over again, and rolled
-    /// back. For every plan, the item is the same as before, byte for byte, even if a pass had kept it as diverged.
+    /// The test spoils or deletes targets that the migration created, repairs them, sometimes runs another pass, and
+    /// rolls back. For every plan, the item is then the same as before the migration, byte for byte, even if a pass
+    /// reported the item as diverged.
     #[test]
     fn a_rollback_after_a_repair_restores_the_item(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
@@ -50,9 +51,10 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// An application that knows only the old name goes on writing and deleting. Passes and repairs follow it, and some
-    /// are killed between journal and write. A rollback restores the new attribute to its state before the migration,
-    /// even if the tool has overwritten its own values since, and leaves the old one as the application wrote it.
+    /// An application that knows only the old name continues to write and delete the old attribute. Passes and repairs
+    /// run in between, and some of them are killed after the journal entry and before the write. A rollback restores
+    /// the new attribute to its state before the migration, even if the tool has overwritten its own values since. The
+    /// old attribute stays as the application wrote it.
     #[test]
     fn a_rollback_after_an_old_applications_writes_restores_the_new_attribute(
         image in any_pair(), dual in any::<bool>(),
@@ -86,7 +88,7 @@ fn any_text() -> impl proptest::strategy::Strategy<Value = Option<Value>> {
         .prop_map(|text| text.map(|s| Value::S(s.into())))
 }
 
-/// Values at `a` and `b`.
+/// An item that may have values at `a` and `b`.
 fn any_pair() -> impl proptest::strategy::Strategy<Value = crate::item::Item> {
     (any_text(), any_text()).prop_map(|(old, new)| {
         let values = [("pk", Some(Value::S("1".into()))), ("a", old), ("b", new)];
@@ -94,8 +96,8 @@ fn any_pair() -> impl proptest::strategy::Strategy<Value = crate::item::Item> {
     })
 }
 
-/// The tool filled an empty target and overwrote its own value in a later pass. A rollback removes it, even if someone
-/// else wrote in between.
+/// The tool filled an empty target and overwrote its own value in a later pass. A rollback removes the target, even if
+/// somebody else wrote it in between.
 #[test]
 fn a_target_that_did_not_exist_before_is_removed() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -111,7 +113,8 @@ fn a_target_that_did_not_exist_before_is_removed() {
         assert!(matches!(story.undo(), Decision::Write(_)));
         assert_eq!((story.image.get("a"), story.image.get("b")), (s(last).as_ref(), None), "{live:?} {last}");
     }
-    // For an item without a baseline this is unknown, so the overwritten value is restored.
+    // For an item without a baseline, it is unknown whether the target existed before, so the overwritten value is
+    // restored.
     let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
     let row = PreImage::of(&path("b"), &Value::S("x".into())).wrote(&Value::S("v".into()));
     let without_baseline = ItemHistory::new([], [(By::Run, row)]).without_baseline();
@@ -123,7 +126,8 @@ fn a_target_that_did_not_exist_before_is_removed() {
     assert_eq!(write.actions, [Action::SetValue { to: path("b"), value: Value::S("x".into()) }]);
 }
 
-/// The old attribute has changed since, and the tool's copy still replaces a preexisting value.
+/// The tool's copy has replaced a preexisting value, and the old attribute has changed since. A rollback still restores
+/// the preexisting value.
 #[test]
 fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -143,14 +147,14 @@ fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
         let held = old.map_or(Condition::Missing(path("a")), |old| Condition::Equals(path("a"), old));
         assert!(write.conditions.contains(&held));
     }
-    // A value from a live writer is not the tool's.
+    // If a live writer wrote the new attribute, a rollback does not replace that value.
     let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
     story.run(false);
     story.edit([("a".to_owned(), s("v2")), ("b".to_owned(), s("live"))].into());
     assert_eq!(story.undo(), Decision::Diverged(vec![path("b")]));
 }
 
-/// A write that was journaled but never made does not show who wrote the value that it found.
+/// If a write is in the journal but was never sent, its entry does not show who wrote the value that the write found.
 #[test]
 fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -168,7 +172,7 @@ fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     }
 }
 
-/// A wrong value that a repair found is not restored, unless it existed before the migration.
+/// A rollback does not restore a wrong value that a repair found, unless this value existed before the migration.
 #[test]
 fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -195,7 +199,8 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
         assert_eq!(text(&story.image), text(image), "{on_existing:?} {spoilt:?}");
         assert!(!matches!(story.undo(), Decision::Write(_)), "{on_existing:?} {spoilt:?}");
     }
-    // An application that knows only the old name goes on writing, and each pass and each repair follows it.
+    // An application that knows only the old name continues to write, and a pass or a repair runs after each of its
+    // writes.
     for image in [&unequal, &equal] {
         let mut story = Story::new(&moves(), ExpandContract, Overwrite, image);
         story.run(false);
@@ -211,7 +216,7 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
         story.undo();
         assert_eq!((story.image.get("a"), &story.image["b"]), (s("w4").as_ref(), &image["b"]));
     }
-    // A constant, a value that was removed in place, and an in-place copy.
+    // The same is true for a constant, for a value that was removed in place, and for an in-place copy.
     for (plan, strategy, name) in [
         (vec![set("b", json!({"S": "c"}))], ExpandContract, "b"),
         (vec![remove("b")], InPlace, "b"),
@@ -230,7 +235,7 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
     }
 }
 
-/// For items that no pass has read, it is unknown what existed before.
+/// If no pass has read an item, it is unknown which targets existed before the migration.
 #[test]
 fn without_a_baseline_only_copies_of_the_old_value_are_removed() {
     let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
@@ -242,12 +247,12 @@ fn without_a_baseline_only_copies_of_the_old_value_are_removed() {
     let unequal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}});
     assert_eq!(decide(unequal), Decision::Diverged(vec![path("b")]));
     assert_eq!(decide(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::NothingToDo);
-    // If the baseline is complete, the value is from the migration or was written since.
+    // If the baseline is complete, the value was written by the migration or after it began.
     let with_baseline = |image| rollback.decide_with(&item(image), &ItemHistory::default());
     assert!(matches!(with_baseline(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
 }
 
-/// Which pre-image is restored if there are several (`history.rs`).
+/// If a path has several pre-images, the rollback restores the one that `history.rs` describes.
 #[test]
 fn the_tools_own_values_are_not_restored() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -262,15 +267,15 @@ fn the_tools_own_values_are_not_restored() {
         assert!(matches!(story.undo(), Decision::Write(_)));
         assert_eq!((story.image.get("a"), story.image.get("b")), (s(back).as_ref(), s("x0").as_ref()), "{strategy:?}");
     }
-    // A pass was killed between journal and write, and a live writer wrote in between. Its value is restored, not the
-    // first one.
+    // A pass was killed after its journal entry and before its write. Then a live writer wrote the target. The rollback
+    // restores the live writer's value, not the first value.
     let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
     story.run(true);
     story.edit([("b".to_owned(), s("x1"))].into());
     story.run(false);
     assert!(matches!(story.undo(), Decision::Write(_)));
     assert_eq!(story.image.get("b"), s("x1").as_ref());
-    // The same for a constant, and for a constant that was overwritten again.
+    // The same is true for a constant that a live writer overwrote and that a later pass wrote again.
     let mut story = Story::new(&[set("b", json!({"S": "c"}))], ExpandContract, Overwrite, &image);
     story.run(false);
     story.edit([("b".to_owned(), s("x1"))].into());

@@ -1,12 +1,13 @@
-//! The table's indexes as currently known. Indexes may be added or deleted while a run lasts. Pure.
+//! The currently known indexes of the table. Indexes may be added or deleted while a run lasts. This module is pure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::item::{IndexSchema, Projection};
 
-/// The indexes that writes are priced for, shared by everything that prices them. Each index keeps its position
-/// forever. A new index is added at the end. A deleted index keeps its position, as an index without entries.
+/// The indexes for which the cost of a write is computed. All code that computes costs shares this list. Each index
+/// keeps its position forever. A new index is added at the end. A deleted index keeps its position, as an index without
+/// entries.
 #[derive(Debug, Clone, Default)]
 pub struct Indexes(Arc<Inner>);
 
@@ -22,7 +23,7 @@ impl Indexes {
         Arc::clone(&self.0.schemas.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A number that increases with each change.
+    /// A number that increases with each change of the list.
     pub(super) fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
@@ -60,7 +61,7 @@ impl Indexes {
     }
 }
 
-/// Whether this stands for a deleted index. Every real index has a key.
+/// Whether this entry is the placeholder of a deleted index. Every existing index has a key.
 fn is_gone(index: &IndexSchema) -> bool {
     index.key.is_empty()
 }
@@ -97,7 +98,7 @@ mod tests {
             (vec![], vec![]),
             "a deletion is reported once"
         );
-        // A different index with the same name.
+        // The table now has a different index with the same name.
         assert_eq!(indexes.follow(&[index("a", "x"), index("c", "y"), index("b", "x")]), (names(&["a", "c"]), vec![]));
         let now: Vec<_> =
             shared.schemas().iter().map(|index| (index.name.clone(), index.key[0].name.clone())).collect();

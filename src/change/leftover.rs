@@ -1,24 +1,24 @@
-//! Differences that a rollback leaves, because the records do not show how the item was before the migration. They
-//! exist even on a table that nobody else writes to.
+//! Differences that a rollback leaves, because the records do not show how the item was before the migration. These
+//! differences occur even if nobody else writes to the table.
 
 use std::fmt;
 
-/// Why a rolled-back item differs from its state before the migration, although nobody else has written it.
+/// Why an item differs from its state before the migration after a rollback, although nobody else has written the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leftover {
-    /// The rollback removed its new attribute. It was equal to the old one, and the records did not show who had
-    /// written it.
+    /// The rollback removed the item's new attribute. The new attribute was equal to the old attribute, and the records
+    /// did not show who had written it.
     NewRemoved,
-    /// The rollback created its old attribute after new-only writes. Before the migration the item had only the new
-    /// one.
+    /// The rollback created the item's old attribute after new-only writes. Before the migration, the item had only the
+    /// new attribute.
     OldMade,
-    /// The rollback created its old attribute after new-only writes. The item's record cannot be read, so it is unknown
-    /// whether the item had an old attribute before the migration.
+    /// The rollback created the item's old attribute after new-only writes. The item's record cannot be read, so it is
+    /// unknown whether the item had an old attribute before the migration.
     Unknown,
 }
 
 impl Leftover {
-    /// Its id in JSON.
+    /// The id in JSON.
     pub fn id(self) -> &'static str {
         match self {
             Leftover::NewRemoved => "new_removed",

@@ -1,7 +1,7 @@
 //! Decides what the plan requires for one item: pure functions from an item's image to a guarded write.
 //!
-//! [`Changes::decide`] is the core: it takes an image and returns a [`Decision`]. It is called for every scanned item,
-//! and again with the current image if a condition fails.
+//! [`Changes::decide`] is the central function: it takes an image and returns a [`Decision`]. It is called for every
+//! scanned item, and again with the current image if a condition fails.
 //!
 //! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
 //! `rollback` (`old_from_new.rs`, `undo.rs`), which depend on the recorded history of an item ([`ItemHistory`]).
@@ -64,7 +64,7 @@ pub enum Change {
     },
     /// Copies the value from `from` to `to`.
     Copy {
-        /// The path that is read. It stays.
+        /// The path whose value is copied. The path keeps its value.
         from: Path,
         /// The new path.
         to: Path,
@@ -87,7 +87,7 @@ pub enum Change {
     },
 }
 
-/// The paths that a change concerns over a whole migration, from `run` to `contract`.
+/// The paths that a change uses in a whole migration, from `run` to `contract`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect<'a> {
     /// Paths whose values the result depends on.
@@ -171,9 +171,9 @@ pub enum OnExisting {
     /// The value stays and counts as done.
     ///
     /// For a constant, and for every change of an in-place plan, any value counts as done. For a move or copy of an
-    /// expand-contract plan, a value counts as done only as long as it is the preexisting one
-    /// ([`ItemHistory::is_preexisting_value`]). If a pair became unequal later, the copy is stale, and readers must not
-    /// see it.
+    /// expand-contract plan, a value counts as done only as long as it is the preexisting value
+    /// ([`ItemHistory::is_preexisting_value`]). If the old and the new value became different later, the copy is stale,
+    /// and readers must not see it.
     Skip,
 }
 
@@ -204,7 +204,7 @@ pub enum Outcome {
     Skipped,
     /// The item was deleted after the scan.
     Gone,
-    /// A target has a value other than the plan implies, and keeps it.
+    /// A target has a value other than the plan implies. The value stays.
     Diverged,
     /// The item changed during every attempt.
     Conflict,
@@ -213,7 +213,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in the order that reports list them.
+    /// Every outcome, in the order in which reports list them.
     pub const ALL: [Outcome; 8] = [
         Outcome::Applied,
         Outcome::AlreadyApplied,

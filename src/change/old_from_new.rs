@@ -1,8 +1,8 @@
-//! The first phase of `rollback`, for one item: it makes old values equal to new ones. It is needed only after
-//! applications wrote the new attribute alone.
+//! The first phase of `rollback`, for one item: it makes old values equal to new values. This phase is needed only
+//! after applications wrote the new attribute alone.
 //!
-//! Every write is compare-and-set. A value that a live writer changed since stays and is reported as diverged. This
-//! phase skips no item (`playbook`, "What the model taught").
+//! Every write is compare-and-set. If a live writer has changed a value since, the value stays and the item is reported
+//! as diverged. This phase never leaves out an item; `playbook` explains why in "What the model taught".
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::target::Target;
 use super::{Change, Condition, Leftover, PreImage, Strategy};
 use crate::item::{Path, Value};
 
-/// The way in which this phase restores a source.
+/// What this phase does for one source.
 #[derive(Debug, Clone)]
 pub(super) enum OldFromNewOp {
     /// Gives the source the value of its targets.
@@ -35,7 +35,8 @@ impl OldFromNewOp {
         sources.into_iter().map(refresh).collect()
     }
 
-    /// The source of a change, and the target that it can be restored from. `None` if the change has no source.
+    /// The source of a change, and the target from which the source can be restored. `None` if the change has no
+    /// source.
     fn pair(change: &Change) -> Option<(&Path, Target)> {
         match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
@@ -52,7 +53,7 @@ impl OldFromNewOp {
         }
     }
 
-    /// Whether decisions depend on the recorded history of an item, which shows whether a value was skipped.
+    /// Whether the operation needs the recorded history of an item, which shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             OldFromNewOp::Refresh { targets, .. } => targets.iter().any(|target| target.skips),
@@ -68,11 +69,11 @@ impl Draft<'_> {
         }
     }
 
-    /// Makes the old value equal to the new one, because applications that write only the new one have left the old one
-    /// stale. This includes new values that existed before the migration, because an application may have written them
-    /// since. An old value without a new one stays: applications delete both, so this item never had a new value, and
-    /// the old one is its only value. A pair that the run skipped stays as long as its new value is the preexisting
-    /// one.
+    /// Makes the old value equal to the new value, because the old value is stale after an application wrote only the
+    /// new value. The new value may have existed before the migration, but an application may have written it since. If
+    /// the item has no new value, the old value stays: applications delete both values together, so this item never had
+    /// a new value, and the old value is its only value. If the run skipped the pair, the old value stays as long as
+    /// the new value is the preexisting value.
     fn refresh_old(&mut self, from: &Path, targets: &[Target]) {
         let item = self.item;
         let old = from.get(item);
@@ -89,7 +90,7 @@ impl Draft<'_> {
         }
         let Some((to, new)) = values.first().copied() else { return };
         if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
-            // Two copies of one source differ, so it is unknown which one the source should equal.
+            // Two copies of one source differ, so it is unknown to which of them the source should be equal.
             return self.diverged.push((*other).clone());
         }
         if old.is_some() && new.is_none() {
@@ -97,7 +98,7 @@ impl Draft<'_> {
             return self.kept.push(from.clone());
         }
         if old != new && from.ends_in_index() {
-            // List elements are never written, because the position may have another element by then.
+            // List elements are never written, because the position may have another element at the time of the write.
             return self.diverged.push(from.clone());
         }
         match (old, new) {
@@ -123,7 +124,7 @@ impl Draft<'_> {
         if let Some(new) = new.filter(|new| old != Some(*new))
             && let Err(why) = self.bring_back(from, to, new)
         {
-            // Readers that switch back would miss the value.
+            // Readers that switch back to the old attribute would miss this value.
             self.reject(why);
         }
     }

@@ -1,7 +1,7 @@
 //! The operations of a phase, built from the plan's changes.
 //!
-//! Each phase has its own type of operation. The phase's file builds it from [`Change`] with one match and no
-//! catch-all. So a new kind of change does not compile until every phase handles it.
+//! Each phase has its own type of operation. The file of the phase builds its operations from [`Change`] with one
+//! `match` that has no catch-all arm. A new kind of change therefore does not compile until every phase handles it.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) enum Ops {
     OldFromNew(Vec<OldFromNewOp>),
     /// The operations of the last phase of `rollback`.
     Undo(Vec<UndoOp>),
-    /// No operations of a plan. This rule decides about each item.
+    /// The phase has no operations of a plan. Instead, this rule decides about each item.
     Rule(Arc<dyn Decides>),
 }
 
@@ -39,8 +39,8 @@ impl Ops {
         }
     }
 
-    /// Whether the phase relies on "nothing to do" being right. An eventually consistent read may hide a value, so the
-    /// phase then reads strongly consistently.
+    /// Whether the phase must read strongly consistently, because its decision "nothing to do" must be right. An
+    /// eventually consistent read may miss a value.
     pub(super) fn need_consistent_reads(&self) -> bool {
         match self {
             Ops::Expand(_) | Ops::Rule(_) => false,
@@ -58,7 +58,7 @@ impl Ops {
         }
     }
 
-    /// The operations of `run`, or none in every other phase.
+    /// The operations of `run`. Empty in every other phase.
     pub(super) fn expand(&self) -> &[ExpandOp] {
         match self {
             Ops::Expand(ops) => ops,

@@ -1,10 +1,10 @@
-//! Pre-images: what a path had before a write changed it. The journal keeps them for the rollback.
+//! Pre-images: the state of a path before a write changed the path. The journal keeps pre-images for the rollback.
 
 use super::digest::Digest;
 use super::leftover::Leftover;
 use crate::item::{Path, Value};
 
-/// The state of a path that a write is about to change, for the rollback.
+/// The state of a path before a write changes the path. A rollback uses this state.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct PreImage {
@@ -12,7 +12,7 @@ pub struct PreImage {
     pub path: Path,
     /// The state before the write.
     pub prior: PriorValue,
-    /// The digest of the value that a move or copy writes there. `None` for any other write.
+    /// The digest of the value that a move or copy writes to the path. `None` for any other write.
     pub wrote: Option<Digest>,
 }
 
@@ -22,13 +22,13 @@ pub struct PreImage {
 pub enum PriorValue {
     /// The path has this value, which the write destroys.
     Value(Value),
-    /// The path has no value, and the write creates it. Recorded for constants, for maps that are created for a target,
-    /// and for targets of in-place moves, whose reverse needs no more than that.
+    /// The path has no value, and the write creates it. This is recorded for constants, for maps that are created for a
+    /// target, and for targets of in-place moves. A rollback needs no other information to undo such a write.
     Nothing,
-    /// The path has the same value as the source: an in-place move found both equal and only removes the source.
+    /// The path has the same value as the source. The write is an in-place move that only removes the source.
     Same,
-    /// A note that only reports use: this write of the rollback may leave the path different from before the migration.
-    /// The other attribute of the pair has the value that is removed or created, so nothing is lost.
+    /// A note that only reports use: a write of the rollback may leave the path in another state than before the
+    /// migration. The other attribute of the pair has the removed or created value too, so no value is lost.
     Left(Leftover),
 }
 
@@ -43,32 +43,32 @@ impl PriorValue {
 }
 
 impl PreImage {
-    /// A value that is about to be destroyed.
+    /// The pre-image of a value that a write destroys.
     pub fn of(path: &Path, value: &Value) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Value(value.clone()), wrote: None }
     }
 
-    /// A path that has no value before the write.
+    /// The pre-image of a path that has no value before the write.
     pub fn nothing(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Nothing, wrote: None }
     }
 
-    /// A path that has the same value as the source of an in-place move.
+    /// The pre-image of a path that has the same value as the source of an in-place move.
     pub fn same(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Same, wrote: None }
     }
 
-    /// A path that this write of the rollback may leave different from before the migration.
+    /// The note that a write of the rollback may leave this path in another state than before the migration.
     pub fn left(path: &Path, leftover: Leftover) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Left(leftover), wrote: None }
     }
 
-    /// The same pre-image for a write that writes this value.
+    /// The same pre-image, with the digest of the value that the write writes.
     pub fn wrote(self, value: &Value) -> PreImage {
         PreImage { wrote: Some(Digest::of(value)), ..self }
     }
 
-    /// The difference that the write may leave, if this is such a note.
+    /// The difference that the write may leave. `None` if this is not a note about a difference.
     pub fn leaves(&self) -> Option<Leftover> {
         match self.prior {
             PriorValue::Left(leftover) => Some(leftover),
@@ -76,7 +76,7 @@ impl PreImage {
         }
     }
 
-    /// The digest of the value that was there, if there was one.
+    /// The digest of the value that the path had before the write. `None` if the path had no value.
     pub(super) fn found(&self) -> Option<Digest> {
         match &self.prior {
             PriorValue::Value(value) => Some(Digest::of(value)),

@@ -1,13 +1,14 @@
-//! The rules for which DynamoDB rejects a write, checked before the write is sent.
+//! The rules that a write must follow. DynamoDB rejects a write that breaks them, so each write is checked before it is
+//! sent.
 //!
-//! Every write is checked against them: in a run, a dry run, a repair, contract and rollback. So a dry run and the run
-//! after it agree on every item, and a write that would be rejected costs nothing.
+//! Every write is checked against these rules: in a run, a dry run, a repair, contract and rollback. A dry run and a
+//! later run therefore decide in the same way about every item, and a write that DynamoDB would reject costs nothing.
 //!
 //! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key
-//! types, no empty key values). Third-party captures of AWS show that DynamoDB checks only index keys that a write
-//! changes, that the innermost of 32 documents must be empty, and how an update itself counts towards the item limit.
-//! For index keys with several attributes, the limit applies to each attribute; whether AWS adds the lengths is not
-//! documented.
+//! types, no empty key values). Third-party recordings of AWS responses show that DynamoDB checks only index keys that
+//! a write changes, that the innermost of 32 documents must be empty, and how an update itself counts towards the item
+//! limit. For index keys with several attributes, the limit applies to each attribute; it is not documented whether AWS
+//! adds the lengths of the attributes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +22,8 @@ const MAX_PARTITION_KEY: usize = 2048;
 /// The longest value of a sort key, in bytes.
 const MAX_SORT_KEY: usize = 1024;
 
-/// A rule that forbids a write. One rule is ours; the others are DynamoDB's. The text contains no values, so that items
-/// with the same fault can be counted together.
+/// A rule that forbids a write. One of these rules is our own; the other rules are DynamoDB's. The text of a rule
+/// contains no values, so that items with the same fault can be counted together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// The item would exceed 400 KB.
@@ -39,10 +40,10 @@ pub enum Rule {
     },
     /// A value is not valid in the key of an index.
     IndexKey(IndexKeyFault),
-    /// The item is signed or encrypted on the client. DynamoDB would accept the write, but the item's readers would
-    /// not.
+    /// The item is signed or encrypted on the client. DynamoDB would accept the write, but the readers of the item
+    /// would reject the item.
     ClientEncryption {
-        /// The attribute that shows this.
+        /// The attribute that marks the item as signed or encrypted.
         mark: &'static str,
     },
 }
@@ -50,9 +51,9 @@ pub enum Rule {
 /// Why a value is not valid in the key of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexKeyFault {
-    /// The key attribute.
+    /// The name of the key attribute.
     pub attribute: String,
-    /// The index.
+    /// The name of the index.
     pub index: String,
     /// The fault of the value.
     pub fault: KeyFault,
@@ -61,7 +62,7 @@ pub struct IndexKeyFault {
 /// The fault of a key value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFault {
-    /// The value has another type.
+    /// The value has another type than the key attribute.
     Type {
         /// The key's type.
         expected: KeyType,
@@ -87,14 +88,14 @@ pub enum KeyType {
     B,
 }
 
-/// The rule that forbids this write on the image that it was planned from, if there is one.
+/// The rule that forbids this write, or `None` if no rule does. `image` is the image that the write was planned from.
 pub(super) fn broken_by(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     nesting(write, image)
         .or_else(|| written_keys(write, image).find_map(|(name, value)| index_key_rule(name, &value, image, indexes)))
         .or_else(|| size(write))
 }
 
-/// The first index whose key cannot have this value in this attribute.
+/// Looks for an index that does not allow this value in the key attribute. Returns the fault for the first such index.
 pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) -> Option<IndexKeyFault> {
     indexes.iter().find_map(|index| {
         let place = index.key.iter().position(|key| key.name == attribute)?;
@@ -103,7 +104,8 @@ pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) 
     })
 }
 
-/// Checks the sizes. An item that is already too large by our count may be written if it does not grow.
+/// Checks the size of the item and of the update. If an item is already too large by our count, it may be written as
+/// long as it does not grow.
 fn size(write: &GuardedWrite) -> Option<Rule> {
     if write.bytes_after > MAX_ITEM_BYTES && write.bytes_after > write.bytes_before {
         return Some(Rule::ItemSize { fits_in_place: false });
@@ -111,8 +113,8 @@ fn size(write: &GuardedWrite) -> Option<Rule> {
     (update_bytes(write) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
 }
 
-/// The bytes of an update that count towards the item limit. The base is 3 bytes. Each value that is set adds 19 bytes,
-/// its target, and the value or the source path. Each removal adds 1 byte and its target.
+/// Number of bytes of an update that count towards the limit for the size of an item. The base is 3 bytes. Each value
+/// that is set adds 19 bytes, its target, and the value or the source path. Each removal adds 1 byte and its target.
 fn update_bytes(write: &GuardedWrite) -> usize {
     let element = |step: &Step| match step {
         Step::Name(name) => name.len(),
@@ -131,7 +133,8 @@ fn update_bytes(write: &GuardedWrite) -> usize {
 fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
     write.actions.iter().find_map(|action| {
         let (to, value) = match action {
-            // A value that is not deeper at the target than at the source is valid, because DynamoDB already has it.
+            // A value that is not deeper at the target than at the source is valid, because DynamoDB already stores it
+            // at the source.
             Action::SetFrom { to, from, .. } if to.steps().len() <= from.steps().len() => return None,
             Action::SetFrom { to, from, .. } => (to, from.get(image)?),
             Action::SetValue { to, value } => (to, value),
@@ -150,7 +153,7 @@ enum Written<'a> {
     Document,
 }
 
-/// The top-level attributes that a write sets or changes inside.
+/// The top-level attributes that a write sets, or in which the write changes a member.
 fn written_keys<'a>(write: &'a GuardedWrite, image: &'a Item) -> impl Iterator<Item = (&'a str, Written<'a>)> {
     let mut written = BTreeMap::new();
     for action in &write.actions {
@@ -167,7 +170,7 @@ fn written_keys<'a>(write: &'a GuardedWrite, image: &'a Item) -> impl Iterator<I
 
 fn index_key_rule(name: &str, written: &Written<'_>, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     let fault = match written {
-        // Only changed values are checked.
+        // DynamoDB checks only changed values.
         Written::Value(value) if image.get(name) == Some(value) => None,
         Written::Value(value) => index_key_fault(name, value, indexes),
         Written::Document => {

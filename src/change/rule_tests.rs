@@ -1,4 +1,4 @@
-//! Tests each rule at its limit. With one byte, level or type less, the write is sent.
+//! Tests each rule at its limit. A write at the limit is sent, and a write beyond the limit is refused.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::tests::{answering, copy, item, key, mv, path, set, update};
 use super::*;
 use crate::item::{IndexSchema, Item, KeyAttribute, MAX_ITEM_BYTES, Projection, item_bytes};
 
-/// An index whose first key attributes are its partition key.
+/// An index. Its first `partition` key attributes are its partition key.
 fn index(name: &str, keys: &[(&str, &str)], partition: usize) -> IndexSchema {
     let key = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
     let key = keys.iter().map(key).collect();
@@ -23,7 +23,7 @@ fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<Ind
 fn refused(changes: &[Change], image: &Item, indexes: &[IndexSchema]) -> Option<String> {
     match decide(changes, ExpandContract, image, indexes.to_vec()) {
         Decision::Refused(write, rule) => {
-            assert!(update(&write, Some(image)).is_some(), "this write would be sent");
+            assert!(update(&write, Some(image)).is_some(), "without the rule, this write would be sent");
             Some(rule.to_string())
         }
         Decision::Write(_) => None,
@@ -80,10 +80,10 @@ fn an_index_key_value_has_the_right_type_and_length() {
 #[test]
 fn an_index_key_is_checked_only_if_the_write_changes_it() {
     let indexes = [index("i", &[("k", "S")], 1)];
-    // A value that existed before the index.
+    // The value of `k` existed before the index.
     let image = item(json!({"pk": {"S": "1"}, "k": {"N": "1"}, "from": {"S": "x"}}));
     assert_eq!(refused(&[copy("from", "to")], &image, &indexes), None);
-    assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "the write fixes it");
+    assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "the write replaces the invalid value");
     let document = item(json!({"pk": {"S": "1"}, "k": {"M": {"a": {"S": "x"}}}, "from": {"S": "x"}}));
     for image in [document, item(json!({"pk": {"S": "1"}, "from": {"S": "x"}}))] {
         let why = refused(&[copy("from", "k.new")], &image, &indexes).unwrap();
@@ -112,7 +112,7 @@ fn an_attribute_has_at_most_32_levels_at_its_target() {
         let why = of(nested(30, s(1)), &[copy("from", to)]).unwrap();
         assert!(why.contains("would be nested deeper than 32 levels"), "{why}");
     }
-    assert_eq!(of(nested(31, s(1)), &[copy("from", "to")]), None, "as deep as before");
+    assert_eq!(of(nested(31, s(1)), &[copy("from", "to")]), None, "the value is at the same depth as before");
 }
 
 #[test]

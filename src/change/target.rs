@@ -12,7 +12,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The targets that these changes copy a path to. A move is not a copy, because it removes its source.
+    /// The targets to which these changes copy a path. A move does not count as a copy, because it removes its source.
     pub(super) fn copies_of(changes: &[Change], path: &Path) -> Vec<Target> {
         let copy = |change: &Change| match change {
             Change::Copy { from, to, .. } if from == path => Some(Target { to: to.clone(), skips: change.skips() }),

@@ -13,7 +13,7 @@ mod pinned;
 mod skip;
 
 /// Applies a guarded write as DynamoDB would. Returns the new image, or `None` if a condition fails. Panics if DynamoDB
-/// would answer with a validation error, because no race may lead to one.
+/// would answer with a validation error, because no race may cause a validation error.
 pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> {
     let empty = Item::new();
     let image = item.unwrap_or(&empty);
@@ -79,7 +79,7 @@ pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExis
     Changes::for_expand(&answering(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
-/// Applies a decision that must be a write, and checks the properties of every write.
+/// Makes a decision, which must be a write, and applies it. Also checks the properties that every write must have.
 fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
     let image = item(image.clone());
     let Decision::Write(write) = decide(changes, strategy, on_existing, &image) else {
@@ -88,11 +88,12 @@ fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, imag
     crate::item::item_to_json(&check(&write, &image))
 }
 
-/// Checks the properties of every write. Returns the image after it.
+/// Checks the properties that every write must have. Returns the image after the write.
 pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()));
     assert_eq!(update(write, None), None, "a deleted item is not recreated");
-    let after = update(write, Some(image)).expect("the condition holds on the image that the write was planned from");
+    let after =
+        update(write, Some(image)).expect("the condition is true for the image that the write was planned from");
     assert_eq!(
         update(write, Some(&after)),
         None,
@@ -129,7 +130,8 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));
         }
-        // The write is conditional on the old value: the current one, or the one that the same write restores.
+        // The write is conditional on the old value: the current old value, or the old value that the same write
+        // restores.
         PriorValue::Left(Leftover::NewRemoved) => {
             let now = pre.path.get(image).expect("the removed path exists");
             assert!(write.conditions.iter().any(|c| match c {
@@ -180,7 +182,8 @@ fn the_value_at_the_target_decides() {
     assert_eq!(decide(&plan, InPlace, Keep, &only_new), Decision::AlreadyApplied);
     assert_eq!(decide(&[copy("a", "b")], InPlace, Keep, &only_new), Decision::NothingToDo);
     assert_eq!(decide(&plan, InPlace, Overwrite, &neither), Decision::NothingToDo);
-    // If both values are equal, an in-place move removes the old one, on the condition that they are still equal.
+    // If both values are equal, an in-place move removes the old value, on the condition that both values are still
+    // equal.
     let Decision::Write(write) = decide(&plan, InPlace, Keep, &equal) else { panic!() };
     assert!(write.conditions.contains(&Condition::Same(path("a"), path("b"))));
     assert_eq!(check(&write, &equal), only_new_with("1"));
@@ -217,8 +220,8 @@ fn a_missing_parent_is_created_once_and_pins_the_source() {
     assert_eq!(update(&write, Some(&raced)), None, "a parent that appeared meanwhile is not overwritten");
 }
 
-/// A target in a document: if its parent is missing, the write creates it; if the parent has another type, the item is
-/// reported.
+/// If the parent of a target in a document is missing, the write creates the parent. If the parent has another type,
+/// the item is reported.
 #[test]
 fn a_nested_target_is_filled_or_reported() {
     let plan = [mv("street", "address.street"), mv("zip", "address.zip")];
@@ -243,14 +246,14 @@ fn a_nested_target_is_filled_or_reported() {
         let decided = decide(&plan, InPlace, Keep, &with(Some(address)));
         assert!(matches!(&decided, Decision::Rejected(why) if why.contains(&format!("of type {kind}, not M"))));
     }
-    // An existing member must equal the source, or counts as done with `skip`.
+    // An existing member must be equal to the source. With `skip`, an existing member counts as done.
     for street in [json!({"S": "Other"}), json!({"NULL": true})] {
         let image = with(map(json!({"street": street})));
         assert_eq!(decide(&plan, InPlace, Keep, &image), Decision::Diverged(vec![path("address.street")]));
         let Decision::Write(write) = decide(&plan, InPlace, Skip, &image) else { panic!() };
         let after = check(&write, &image);
-        assert_eq!(path("address.street").get(&after), path("address.street").get(&image), "it stays");
-        assert_eq!(after.get("street"), image.get("street"), "and so does its source");
+        assert_eq!(path("address.street").get(&after), path("address.street").get(&image), "the existing member stays");
+        assert_eq!(after.get("street"), image.get("street"), "the source of the skipped member stays");
         assert_eq!((after.get("zip"), path("address.zip").get(&after)), (None, image.get("zip")));
     }
 }
@@ -361,8 +364,8 @@ pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// For every item and plan: a write has the properties that `check` requires, and its result needs no further
-    /// write. Only the plan's paths change. No other image makes DynamoDB answer with a validation error.
+    /// For every item and plan, a write has the properties that `check` requires, and the written item needs no further
+    /// write. The write changes only the plan's paths. The write causes no validation error on any other image.
     #[test]
     fn every_write_is_guarded_complete_and_final(
         plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),

@@ -1,10 +1,10 @@
 //! The last phase of `rollback`, for one item: it removes [copies that the migration made](UndoOp::Uncopy) and restores
 //! values that the migration overwrote or removed.
 //!
-//! Every write is compare-and-set. A value that a live writer changed since stays and is reported as diverged. The same
-//! holds for a value that cannot be restored because the item's shape no longer has a place for it. The journal keeps
-//! every value that a removal would lose. This phase keeps what existed before the migration. From an item without a
-//! baseline, it removes only values that are equal to the item's old value.
+//! Every write is compare-and-set. If a live writer has changed a value since, the value stays and the item is reported
+//! as diverged. An item is also reported as diverged if the item's shape no longer allows a value to be restored. The
+//! journal keeps every value that a removal would lose. This phase never removes a value that existed before the
+//! migration. If an item has no baseline, this phase removes only values that are equal to the item's old value.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use super::draft::{Draft, Place};
 use super::{Action, Change, Condition, Leftover, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Item, Path, Value};
 
-/// The way in which this phase undoes a change.
+/// What this phase does to undo one change of the plan.
 #[derive(Debug, Clone)]
 pub(super) enum UndoOp {
     /// Restores the target of a copy, or of a move whose source stayed, to its state before the migration.
     Uncopy { from: Path, to: Path, skips: bool },
     /// Moves the value of an in-place move back to its source.
     Unmove { from: Path, to: Path },
-    /// Removes the constant and restores what existed before.
+    /// Removes the constant and restores the value that existed before.
     Unset { to: Path, value: Value },
     /// Restores a value that was removed in place.
     Unremove { path: Path },
 }
 
 impl UndoOp {
-    /// The operations for these changes, in the same order.
+    /// The operations for the changes of a plan, in the same order.
     pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<UndoOp> {
         changes.iter().filter_map(|change| UndoOp::of(change, strategy)).collect()
     }
@@ -57,7 +57,7 @@ impl UndoOp {
 }
 
 impl<'a> Draft<'a> {
-    /// Plans all operations. A value that one operation restores counts for the others.
+    /// Plans all operations. If one operation restores a value, the other operations use this value.
     pub(super) fn undo(&mut self, ops: &'a [UndoOp]) {
         self.restored = self.restored_by(ops);
         for op in ops {
@@ -90,8 +90,8 @@ impl<'a> Draft<'a> {
                     }
                     self.overwrite(to, new, before);
                 }
-                // Somebody has written the target since, perhaps together with the source. Or the item is a new one
-                // with the same key.
+                // Somebody has written the target since, perhaps together with the source. Or this is a new item with
+                // the same key.
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -109,7 +109,7 @@ impl<'a> Draft<'a> {
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else if skips && !record.made(to) {
-            // With `skip`, a change does not remove another value from a target that the migration has not filled.
+            // With `skip`, a different value stays at a target that the migration has not filled.
             return self.diverged.push(to.clone());
         } else {
             self.keep_apart(from, to, new);
@@ -127,7 +127,7 @@ impl<'a> Draft<'a> {
                 self.require(Condition::Missing(from.clone()));
                 self.require(Condition::Missing(to.clone()));
             }
-            // Already undone, or never done.
+            // The move is already undone, or it never happened.
             (Some(_), None, PriorValue::Nothing) => {
                 self.already = true;
                 self.require(Condition::Missing(to.clone()));
@@ -149,7 +149,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Cleans up the target of an in-place move after its value is back at the source.
+    /// Cleans up the target of an in-place move after the value was moved back to the source.
     fn clear_moved(&mut self, to: &Path, new: &Value, prior: &PriorValue) {
         match prior {
             PriorValue::Nothing => self.remove(to, new),
@@ -180,7 +180,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Restores a removed value, unless another value is there now.
+    /// Restores a removed value, unless the path has another value now.
     fn unremove(&mut self, path: &Path) {
         let Some(PriorValue::Value(before)) = self.record.prior(path) else { return };
         match path.get(self.item) {
@@ -198,8 +198,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Makes the write conditional on the new value being equal to the old one. If the same write restores the old
-    /// value, the condition uses that value.
+    /// Requires that the new value is equal to the old value. If the same write restores the old value, the condition
+    /// compares the new value with the restored value.
     fn hold_equal(&mut self, from: &Path, to: &Path, new: &Value, restored: Option<&Value>) {
         self.require(match from.get(self.item) {
             None if restored.is_some() => Condition::Equals(to.clone(), new.clone()),
@@ -207,7 +207,7 @@ impl<'a> Draft<'a> {
         });
     }
 
-    /// Records a new value that differs from the old one, and pins both.
+    /// Records a new value that differs from the old value, and requires that neither value changes before the write.
     fn keep_apart(&mut self, from: &Path, to: &Path, new: &Value) {
         self.keep_pre_image(PreImage::of(to, new));
         self.require(match from.get(self.item) {
@@ -226,7 +226,8 @@ impl<'a> Draft<'a> {
         self.set(path, before);
     }
 
-    /// Values that [`UndoOp::Unremove`] restores in this write. Until then, their copies have no source.
+    /// The values that [`UndoOp::Unremove`] restores in this write. Before this write, the copies of these values have
+    /// no source in the item.
     fn restored_by(&self, ops: &'a [UndoOp]) -> BTreeMap<&'a Path, &'a Value> {
         let removed = ops.iter().filter_map(|op| match op {
             UndoOp::Unremove { path } => Some(path),
@@ -258,7 +259,7 @@ impl<'a> Draft<'a> {
             while let Some(map) = inner.filter(|map| map.steps().len() >= root.steps().len()) {
                 match map.get(&after) {
                     Some(Value::M(members)) if members.is_empty() => drop(map.remove(&mut after)),
-                    // Another removed path has already emptied this map.
+                    // This map is already removed because of another removed path.
                     None => {}
                     Some(_) => break,
                 }

@@ -16,14 +16,14 @@ use super::*;
 use crate::item::{Item, item_to_json};
 use crate::passes::verify::{Parity, Repair, Stage, Truth};
 
-/// An item and its recorded history, as runs and live writers leave it.
+/// An item and its recorded history. Tests change both, as runs and live writers do.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     plan: Vec<Change>,
     strategy: Strategy,
     pub(super) image: Item,
     preexisting: Vec<(Path, Digest)>,
-    /// Oldest first.
+    /// The journal entries, oldest first.
     pub(super) journal: Vec<(By, PreImage)>,
     passes: u32,
     /// Whether applications write both attributes when the first pass reads the item.
@@ -41,7 +41,7 @@ impl Story {
         Changes::for_expand(&self.plan, self.strategy, key(), Vec::new())
     }
 
-    /// One pass. With `killed`, its write is recorded and never sent.
+    /// Runs one pass. With `killed`, the pass records its write and never sends it.
     pub(super) fn run(&mut self, killed: bool) {
         let changes = self.changes();
         self.passes += 1;
@@ -56,7 +56,7 @@ impl Story {
         }
     }
 
-    /// `verify --repair` while old values are the truth.
+    /// Runs `verify --repair` while old values are the truth.
     pub(super) fn repair(&mut self) -> Decision {
         self.repair_under(Truth::Old)
     }
@@ -118,8 +118,8 @@ pub(super) fn moves() -> Vec<Change> {
     vec![mv("a", "b")]
 }
 
-/// Checks that no value at a path of the plan is lost: if a write removes it, it is at a path that the write set, in
-/// the journal, or in the plan.
+/// Checks that a write loses no value at a path of the plan. If the write removes a value, the value must be at a path
+/// that the write set, in the journal, or in the plan.
 fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &Item) -> Result<(), String> {
     let paths = plan.iter().flat_map(|change| match change {
         Change::Move { from, to, .. } | Change::Copy { from, to, .. } => vec![from, to],
@@ -155,9 +155,9 @@ pub(super) fn any_undone_plan() -> impl Generator<Value = Vec<Change>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// On a quiet table a rollback restores the item byte for byte. This holds for every plan, after one or more
-    /// passes, even if one of them was killed between journal and write. Afterwards, the rollback has nothing more to
-    /// do.
+    /// If nobody else writes to the table, a rollback restores the item byte for byte. This is true for every plan and
+    /// after one or more passes, even if one pass was killed after its journal entry and before its write. A second
+    /// rollback has nothing to do.
     #[test]
     fn a_rollback_restores_the_item(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
@@ -179,9 +179,10 @@ proptest! {
         prop_assert!(matches!(again, Decision::NothingToDo | Decision::AlreadyApplied), "{:?}", again);
     }
 
-    /// Whatever live writers did before, between and after passes, no write of contract or of a rollback loses a value.
-    /// After the write nothing more is needed, and the write fits DynamoDB's limits for expressions. On an item that has
-    /// changed meanwhile, its condition fails, or the write does exactly what would be decided for the current item.
+    /// No write of `contract` or of a rollback loses a value, whatever live writers did before, between and after
+    /// passes. After the write, the item needs no further write. The write fits DynamoDB's limits for expressions. If
+    /// the item has changed meanwhile, the condition of the write fails, or the write does exactly what would be
+    /// decided for the current item.
     #[test]
     fn every_way_back_is_guarded_complete_and_final(
         plan in any_undone_plan(), image in any_item(), edits in proptest::collection::vec(any_edits(), 0..3),
@@ -227,7 +228,7 @@ proptest! {
     }
 
     /// After a run every item passes verification, for each strategy and each `on_existing`, unless the run itself
-    /// reported it.
+    /// reported the item.
     #[test]
     fn items_pass_verification_after_a_run(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
@@ -243,9 +244,9 @@ proptest! {
         prop_assert!(reported || !found.verdict.is_mismatch(), "{:?} on {}", found, text(&story.image));
     }
 
-    /// With `skip`, no phase changes or removes a value that was at a target, nor the old value if the target had a
-    /// different one. This holds for a run, a repair under any truth, old-from-new, contract and rollback, in any
-    /// order.
+    /// With `skip`, no phase changes or removes a value that existed at a target. If that value was different from the
+    /// old value, no phase changes or removes the old value either. This is true for a run, for a repair that takes
+    /// either attribute as the truth, and for old-from-new, contract and rollback, in any order.
     #[test]
     fn with_skip_no_phase_touches_an_existing_value(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(),
@@ -278,8 +279,8 @@ proptest! {
         }
     }
 
-    /// A write of a rollback pins everything that it read. It fails if any value at one of the plan's paths is changed,
-    /// added or removed.
+    /// The condition of a rollback's write pins every value that the rollback read. The write fails if a value at one
+    /// of the plan's paths is changed, added or removed.
     #[test]
     fn a_changed_input_fails_the_condition(
         image in any_item(), value in any_item(), in_place in any::<bool>(), name in "[ab]", phase in 0..3,
@@ -295,7 +296,7 @@ proptest! {
                 Some(value) => drop(raced.insert(name.clone(), value.clone())),
                 None => drop(raced.remove(&name)),
             }
-            // The reverse of an in-place move copies the current value within DynamoDB, so it accepts any value.
+            // To undo an in-place move, DynamoDB copies the current value, so the write accepts any value.
             let reverse = in_place && name == "b" && raced.contains_key("b");
             if raced != before && !reverse {
                 prop_assert_eq!(update(&write, Some(&raced)), None);

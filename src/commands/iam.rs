@@ -7,7 +7,7 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::plan::least_policy;
 use serde_json::json;
 
-/// Prints the policy. It reads only the plan; it contacts neither AWS nor the table.
+/// Prints the policy. The command reads only the plan, and contacts neither AWS nor the table.
 pub(crate) fn iam(global: &Global, args: &IamArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, false)?;
     let policy = least_policy(migration.plan(), args.read_only);

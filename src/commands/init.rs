@@ -58,7 +58,7 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
         Ok(Reached { description: found, on_loopback, .. }) => TemplateTable {
             name: found.name.clone(),
             key: found.key.names().map(str::to_owned).collect(),
-            // A local engine has an account of its own making.
+            // A local engine invents its account number, so the plan must not require that account.
             account: Some(found.account().to_owned())
                 .filter(|account| !account.is_empty() && !on_loopback && table.endpoint_url.is_none()),
             endpoint_url: table.endpoint_url.clone(),

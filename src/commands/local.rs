@@ -15,12 +15,12 @@ use backfill::internals::local::traffic::narrate;
 use backfill::internals::local::{Local, LocalOptions};
 use backfill::internals::telemetry::number;
 
-/// Serves until it is interrupted.
+/// Serves the engine until the command is interrupted.
 pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Exit> {
     let capacity = args.capacity.as_deref().map(read).transpose()?;
     let LocalArgs { listen, port, db, items, seed, .. } = args;
     let options = LocalOptions { listen: Some(listen), port, db, items, seed, front: true, capacity: capacity.clone() };
-    // Loading blocks, for seconds if there are many items.
+    // Loading the items blocks this thread, for seconds if there are many items.
     let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
     let endpoint = served.endpoint();
     output::result(

@@ -1,5 +1,5 @@
-//! Prices of capacity units. Every sum that uses them is an estimate: they are the list prices of one region, without
-//! taxes, discounts, storage, streams or replicas.
+//! Prices of capacity units. Every amount that uses these prices is an estimate, because they are the list prices of
+//! one region, without taxes, discounts, storage, streams or replicas.
 
 mod spend;
 
@@ -14,12 +14,12 @@ pub const DATED: &str = "2026-08-15";
 
 /// The price list: US dollars per million write and read capacity units, in us-east-1.
 ///
-/// On-demand prices are from the AWS Price List of 2026-08-15: $0.625 and $0.125 per million request units, and $0.78
-/// and $0.155 in the class Standard-IA. Provisioned prices are from the same list: $0.00065 and $0.00013 per hour for
-/// one write and one read capacity unit (as listed for us-east-2; it is not verified that us-east-1 costs the same).
-/// They are converted to dollars per million units, if every second of the hour is used. Provisioned Standard-IA costs
-/// a quarter more, as listed for the China regions (not verified for others). A replicated write costs the same as a
-/// write.
+/// On-demand prices are from the AWS Price List of 2026-08-15: $0.625 per million write request units and $0.125 per
+/// million read request units, and $0.78 and $0.155 in the class Standard-IA. Provisioned prices are from the same
+/// list: $0.00065 and $0.00013 per hour for one write and one read capacity unit (as listed for us-east-2; it is not
+/// verified that us-east-1 costs the same). The hourly prices are converted to dollars per million units, assuming that
+/// the unit is used in every second of the hour. Provisioned Standard-IA costs a quarter more, as listed for the China
+/// regions (not verified for others). A replicated write costs the same as an ordinary write.
 const LIST: [Listed; 4] = [
     Listed { basis: PriceBasis::OnDemand, write: 0.625, read: 0.125 },
     Listed { basis: PriceBasis::OnDemandInfrequent, write: 0.78, read: 0.155 },
@@ -48,9 +48,9 @@ const MILLION: f64 = 1e6;
 /// US dollars per million capacity units, and the source of the prices.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UnitPrices {
-    /// Write capacity units.
+    /// Price of a million write capacity units.
     pub write_per_million: f64,
-    /// Read capacity units.
+    /// Price of a million read capacity units.
     pub read_per_million: f64,
     /// The source of the prices.
     pub basis: PriceBasis,
@@ -59,15 +59,15 @@ pub struct UnitPrices {
 /// The source of prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceBasis {
-    /// At least one price is the plan's own.
+    /// The plan states at least one of the prices.
     Plan,
-    /// The price list, on demand.
+    /// On-demand prices from the price list.
     OnDemand,
-    /// The price list, on demand, table class Standard-IA.
+    /// On-demand prices from the price list, for the table class Standard-IA.
     OnDemandInfrequent,
-    /// The price list, provisioned.
+    /// Provisioned prices from the price list.
     Provisioned,
-    /// The price list, provisioned, table class Standard-IA.
+    /// Provisioned prices from the price list, for the table class Standard-IA.
     ProvisionedInfrequent,
 }
 
@@ -148,7 +148,8 @@ impl UnitPrices {
         (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION
     }
 
-    /// Number of write units, and of read units, that this number of dollars buys. Infinite if the price is zero.
+    /// Number of write units that this number of dollars buys, and number of read units that it buys. A number is
+    /// infinite if the unit's price is zero.
     pub fn units_for(&self, dollars: f64) -> (Units, Units) {
         (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
     }

@@ -14,17 +14,17 @@ pub struct Spend {
 }
 
 impl Spend {
-    /// The larger of each kind.
+    /// The larger number of write units, and the larger number of read units.
     pub fn max(self, other: Spend) -> Spend {
         Spend { write: self.write.max(other.write), read: self.read.max(other.read) }
     }
 
-    /// The smaller of each kind.
+    /// The smaller number of write units, and the smaller number of read units.
     pub fn min(self, other: Spend) -> Spend {
         Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
     }
 
-    /// The part of each kind that exceeds the other, but at least zero.
+    /// The number of write units and of read units by which this exceeds `other`, but at least zero.
     pub fn beyond(self, other: Spend) -> Spend {
         (self - other).max(Spend::default())
     }

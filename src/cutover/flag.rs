@@ -1,4 +1,5 @@
-//! The cutover flag that applications obey. Pure: how it may change, but not where it is stored.
+//! The cutover flag that applications obey. This module is pure: it decides how the flag may change, and does not know
+//! where the flag is stored.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,20 +9,21 @@ use jiff::{SignedDuration, Timestamp};
 /// Which attributes applications write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WriteTo {
-    /// Only the old attribute.
+    /// Applications write only the old attribute.
     Old,
-    /// Both attributes, in one write.
+    /// Applications write both attributes, in one write.
     Both,
-    /// Only the new attribute.
+    /// Applications write only the new attribute.
     New,
 }
 
 /// Which attribute applications read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReadFrom {
-    /// The old attribute.
+    /// Applications read the old attribute.
     Old,
-    /// The new attribute, for `read_percent` of the keys. While both are written, the old one if the new one is missing.
+    /// Applications read the new attribute, for `read_percent` percent of the keys. While both attributes are written,
+    /// readers fall back to the old attribute if the new one is missing.
     New,
 }
 
@@ -29,56 +31,57 @@ pub enum ReadFrom {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Flag {
-    /// Counts the flag's changes. Every change is conditional on it.
+    /// The number of changes of the flag so far. Every change is conditional on this version.
     pub version: u64,
     /// Which attributes applications write.
     pub write: WriteTo,
     /// Which attribute applications read.
     pub read: ReadFrom,
-    /// Percentage of the keys that read the new attribute; 0 exactly if `read` is old.
+    /// Percentage of the keys for which applications read the new attribute; 0 if and only if `read` is old.
     pub read_percent: u8,
-    /// How long an application may obey what it read of the flag, in seconds.
+    /// How long an application may obey a cached flag, in seconds.
     pub max_cache_seconds: u32,
-    /// The old attribute is being removed, so there is no way back.
+    /// Whether the old attribute is being removed, so that there is no way back.
     pub contracting: bool,
-    /// Since when both attributes are written, without a break.
+    /// When the current, unbroken period of dual writes began. This time stays set after `write = new`. It is `None`
+    /// while `write` is old.
     pub dual_since: Option<Timestamp>,
-    /// Since when only the new attribute is written.
+    /// When applications began to write only the new attribute; `None` unless `write` is new.
     pub new_since: Option<Timestamp>,
-    /// Items may have an old value that is older than the new one.
+    /// Whether items may have an old value that is older than their new value.
     pub old_stale: bool,
-    /// When the flag was last changed, by the clock of the host that changed it. No wait is measured by it.
+    /// When the flag was last changed, by the clock of the host that changed it. No wait depends on this time.
     pub changed_at: Timestamp,
 }
 
-/// One step of the flag. The cache time must pass between two steps.
+/// One change of the flag. The cache time must pass between two changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlagChange {
     /// `write = both`, from `old`.
     DualWrite,
     /// `read = new` for this percentage of the keys, more or fewer than before.
     ReadNew(u8),
-    /// `write = new`: old values go stale.
+    /// `write = new`. From then on, old values may be stale.
     WriteNew,
     /// The old attribute is about to be removed.
     Contract,
-    /// `write = both` again, from `new`. Reads stay at the new attribute, and old values are stale.
+    /// `write = both` again, from `new`. Readers still read the new attribute, and old values may be stale.
     DualWriteAgain,
     /// A full verification has shown that every old value equals its new one again.
     OldIsFresh,
     /// `read = old`.
     ReadOld {
-        /// The operator accepts stale reads, because old values may be stale.
+        /// Whether the operator accepts that readers may read stale old values.
         accept_stale: bool,
     },
     /// `write = old`, from `both`.
     WriteOld,
 }
 
-/// Why the flag cannot make this change. Nothing was changed.
+/// Why a change of the flag is refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
-    /// The step cannot follow the flag's current state.
+    /// The flag's current state does not allow this change.
     #[error("{0}")]
     OutOfOrder(String),
     /// The flag is already in this state.
@@ -92,14 +95,14 @@ pub enum FlagError {
         .left.as_secs_f64().ceil()
     )]
     TooSoon {
-        /// The time until everybody obeys the last change.
+        /// The time until every application obeys the last change.
         left: Duration,
     },
 }
 
 impl Flag {
-    /// The flag as it is created: old attributes only. Its creation counts as its first change, so its cache time must pass
-    /// too.
+    /// A new flag: applications read and write only the old attribute. The creation counts as the first change, so the
+    /// cache time must pass after it too.
     pub fn first(max_cache_seconds: u32, now: Timestamp) -> Flag {
         Flag {
             version: 1,
@@ -115,11 +118,12 @@ impl Flag {
         }
     }
 
-    /// The only way to change a flag. `max_cache_seconds` is fixed when the flag is created, because an application that
-    /// cached an earlier state would use the earlier length.
+    /// The flag after this change. No other function changes a flag. `max_cache_seconds` is fixed when the flag is
+    /// created, because an application that cached an earlier state would still use the earlier value.
     ///
-    /// `left` is how long an earlier state may still be obeyed ([`super::Sights`] measures it). `now` is only recorded. A
-    /// step that cannot follow at all is refused first; only then comes [`FlagError::TooSoon`].
+    /// `left` is how long applications may still obey an earlier state ([`super::Sights`] measures this time). `now` is
+    /// only recorded. A change that is not allowed at all is refused first. [`FlagError::TooSoon`] is returned only for
+    /// a change that is allowed later.
     pub fn next(&self, change: FlagChange, now: Timestamp, left: Duration) -> Result<Flag, FlagError> {
         let mut next = self.after(change, now)?;
         if !left.is_zero() && !self.needs_no_wait(change) {
@@ -130,9 +134,10 @@ impl Flag {
         Ok(next)
     }
 
-    /// Whether this change may be made while earlier states are still obeyed. This is so if readers go back to old values and
-    /// every state that anybody obeys writes both: dual writes had settled before readers moved, and only reads have changed
-    /// since.
+    /// Whether this change may be made while applications still obey earlier states of the flag. Such a change moves
+    /// readers back to old values while applications write both attributes under every state that they may still obey.
+    /// Applications certainly write both attributes if all of them obeyed dual writes before readers moved, and if only
+    /// reads have changed since then.
     fn needs_no_wait(&self, change: FlagChange) -> bool {
         change == FlagChange::ReadOld { accept_stale: false }
             && self.write == WriteTo::Both
@@ -155,14 +160,16 @@ impl Flag {
         state(self) == state(other)
     }
 
-    /// From this time on, nobody obeys an earlier state, by the clock of the host that made the change. Other hosts' clocks
-    /// may differ by any amount, so compare it only with times of the same clock, and use [`super::Sights`] to wait.
+    /// The time from which no application obeys an earlier state, by the clock of the host that made the change. Clocks
+    /// of other hosts may differ by any amount, so compare this time only with times of the same clock. To wait, use
+    /// [`super::Sights`].
     pub fn settled_at(&self) -> Timestamp {
         let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
         self.changed_at.checked_add(cache).unwrap_or(Timestamp::MAX)
     }
 
-    /// The same change, made at another time. Sets `changed_at`, and also `dual_since` or `new_since` if this change set it.
+    /// The flag as if its last change was made at another time. Sets `changed_at`, and also `dual_since` or `new_since`
+    /// if this change set it.
     pub fn made_at(mut self, time: Timestamp) -> Flag {
         for since in [&mut self.dual_since, &mut self.new_since] {
             if *since == Some(self.changed_at) {
@@ -173,7 +180,7 @@ impl Flag {
         self
     }
 
-    /// The rule that this state breaks, if [`Flag::next`] can never reach it.
+    /// The rule that this state breaks; `None` if [`Flag::next`] can reach this state.
     pub fn impossible(&self) -> Option<&'static str> {
         let both_or_new = self.write != WriteTo::Old;
         let rules = [
@@ -191,7 +198,7 @@ impl Flag {
         rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)
     }
 
-    /// The state after this change, without its version and time.
+    /// The state after this change, without the new version and time.
     fn after(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
         if self.contracting {
             return refuse("the old attribute is being removed, and there is no way back: finish `backfill contract`");
@@ -260,7 +267,8 @@ impl Flag {
             ),
             _ if self.read_percent == percent => self.already(),
             WriteTo::New => refuse(AFTER_NEW),
-            // A reader of an old value would not see what was written while only new values were written.
+            // Readers of old values would not see the values that were written while only the new attribute was
+            // written.
             WriteTo::Both if self.old_stale && percent < 100 => refuse(
                 "old values may be stale, so all keys must read new ones (100 %): `backfill rollback` repairs old values",
             ),
@@ -294,9 +302,9 @@ impl Flag {
         }
     }
 
-    /// Refused while old values may be stale. After this change old values are the truth, so everything written while only
-    /// new values were written would be lost for readers and for verification. Therefore only a verification clears
-    /// `old_stale`, and `write = old` always means that old values are the truth.
+    /// Refuses `write = old` while old values may be stale. After this change, old values are the truth. Readers and
+    /// verification would then lose every value that was written while only new values were written. Therefore only a
+    /// verification clears `old_stale`, and `write = old` always means that old values are the truth.
     fn check_write_old(&self) -> Result<(), FlagError> {
         match self.write {
             WriteTo::Old => self.already(),
@@ -325,7 +333,7 @@ fn refuse<T>(why: &str) -> Result<T, FlagError> {
 }
 
 impl WriteTo {
-    /// The word that the flag uses.
+    /// The word in the stored flag.
     pub fn as_str(self) -> &'static str {
         match self {
             WriteTo::Old => "old",
@@ -336,7 +344,7 @@ impl WriteTo {
 }
 
 impl ReadFrom {
-    /// The word that the flag uses.
+    /// The word in the stored flag.
     pub fn as_str(self) -> &'static str {
         match self {
             ReadFrom::Old => "old",
@@ -345,7 +353,7 @@ impl ReadFrom {
     }
 }
 
-/// For people: `version 7: write = both, read = new at 25 %`.
+/// The text form for people: `version 7: write = both, read = new at 25 %`.
 impl fmt::Display for Flag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "version {}: write = {}, read = {}", self.version, self.write.as_str(), self.read.as_str())?;

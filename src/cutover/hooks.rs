@@ -1,14 +1,14 @@
-//! A flag behind two programs of the operator: `get` prints it and `set` stores it (`[cutover.exec]`). This works with
-//! AppConfig, SSM, LaunchDarkly and any other service that can store a JSON document.
+//! A flag behind two programs of the operator (`[cutover.exec]`): `get` prints the flag, and `set` stores it. Hooks
+//! work with AppConfig, SSM, LaunchDarkly and any other service that can store a JSON document.
 //!
 //! No shell is involved: a hook is a program and its arguments. `get` prints the flag as a JSON document
-//! (docs/flag.schema.json), or nothing if the flag does not exist. `set` receives the new flag on stdin, and the version it
-//! replaces in `BACKFILL_EXPECTED_VERSION` (0 if the flag does not exist). It must succeed only once the flag is in effect,
-//! which means that every later reader gets this flag. Running it twice must give the same result. Whatever `set` reports,
-//! `get` decides what the flag is.
+//! (docs/flag.schema.json), or nothing if the flag does not exist. `set` receives the new flag on stdin, and the
+//! version that it replaces in `BACKFILL_EXPECTED_VERSION` (0 if the flag does not exist). `set` must succeed only when
+//! the flag is in effect, which means that every later reader gets this flag. Running `set` twice must give the same
+//! result. Whatever `set` reports, the output of `get` decides what the flag is.
 //!
-//! Nothing here separates two hosts that run `set` at the same time. For that, `set` must check the expected version, if its
-//! service supports compare-and-set.
+//! This module cannot prevent two hosts from running `set` at the same time. If the service supports compare-and-set,
+//! `set` must check the expected version.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,13 +31,14 @@ const UNCHANGED: &str = "The flag is unchanged (`get` says so): fix the hook and
 const UNKNOWN: &str = "The current flag is unknown: look at what `get` prints, fix the hook and run the same command again, \
      which reads the flag first";
 
-/// A flag takes less than a kilobyte, so longer output is something else.
+/// The maximum size of a hook's output, in bytes. A flag takes less than a kilobyte, so longer output is not a flag.
 const MAX_OUTPUT: u64 = 64 * 1024;
 
-/// How often `set` is tried if it fails but takes effect anyway. Another try is needed to know by when it took effect.
+/// The maximum number of tries of `set` if it fails but takes effect anyway. Only another try can prove a time by which
+/// the flag was in effect.
 const TRIES: u32 = 3;
 
-/// The pause before reading a flag again that was set but does not show yet.
+/// The pause before the next `get` if the flag was set but `get` does not print it yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A flag behind hooks.
@@ -70,7 +71,7 @@ impl HookStore {
         run(&self.hooks.set, Some(document), expected, self.hooks.timeout).await.map(drop)
     }
 
-    /// What `get` prints after a `set`. After a successful `set`, waits for the flag to show.
+    /// Reads the flag with `get` after a `set`. After a successful `set`, waits until `get` prints the new flag.
     async fn look(&self, wanted: &Flag, succeeded: bool) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
         let until = Instant::now() + self.hooks.timeout;
         loop {
@@ -113,7 +114,7 @@ impl FlagStore for HookStore {
             let shows = found.as_ref().map(|(flag, _)| flag);
             match set {
                 Ok(()) if shows == Some(&kept) => return Ok(kept),
-                // It took effect, but nobody knows when. Set it once more, with a later time.
+                // The change took effect, but nobody knows when. Set the flag once more, with a later time.
                 Err(why) if shows == Some(&kept) => {
                     before = Some(kept);
                     problem = why;
@@ -134,7 +135,8 @@ impl FlagStore for HookStore {
         Err(self.set_failed(problem, UNKNOWN))
     }
 
-    /// Somebody else's `set` may still be running. What `get` shows is in effect everywhere once that `set` ends.
+    /// Somebody else's `set` may still be running. The flag that `get` prints is in effect everywhere once that `set`
+    /// ends.
     fn lead(&self) -> Duration {
         self.hooks.timeout
     }
@@ -196,7 +198,7 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
 async fn take(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
-        // Unread output is missing, so the result does not parse as a flag.
+        // Output beyond the limit is cut off, so the result does not parse as a flag.
         let _ = from.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await;
     }
     bytes

@@ -1,14 +1,16 @@
 //! The lease: an item next to the flag that keeps two hosts from working on one migration at the same time.
 //!
-//! The clocks of two hosts are never compared. The holder raises a counter in the lease every third of its duration. A host
-//! that wants the lease watches the counter, and takes the lease over if the counter has not moved for the whole duration by
-//! its own monotonic clock. The holder sends nothing if it has not renewed for two thirds of the duration ([`Validity`]), by
-//! whichever of its clocks shows more time. This leaves a third for requests in flight to end. A holder that cannot renew
-//! stops.
+//! The clocks of two hosts are never compared. The holder raises a counter in the lease after every third of the lease
+//! duration. A host that wants the lease watches the counter. If the counter has not changed for the whole duration, by
+//! the watching host's own monotonic clock, that host takes the lease over. The holder sends no requests if its last
+//! renewal is older than two thirds of the duration ([`Validity`]). If the clocks of the holder disagree about this
+//! age, the higher age counts. The last third of the duration remains for requests in flight to end. A holder that
+//! cannot renew stops.
 //!
-//! After a sleep of the machine or a pause of the process, the lease is out of date before anything is sent. The holder then
-//! renews it, on condition that it is unchanged: if nobody has taken it, the work continues. Only requests handed to the
-//! network earlier may still arrive. Item writes are guarded by their own conditions, and so are changes of the flag.
+//! After a sleep of the machine or a pause of the process, the last renewal is too old, so the holder sends nothing.
+//! The holder then renews the lease, on condition that the lease is unchanged. If nobody has taken the lease, the work
+//! continues. Only requests that were handed to the network before the pause may still arrive. Item writes and changes
+//! of the flag have conditions of their own, which guard against such late requests.
 
 use std::future::Future;
 use std::time::Duration;
@@ -25,20 +27,20 @@ use crate::item::{Item, Num, Value};
 use crate::machine::Random;
 use crate::outside::OutsideText;
 
-/// How long a lease outlives its last renewal: long enough for a table that throttles or fails over, short enough for a wait
-/// after a crash.
+/// How long a lease is valid after its last renewal. The duration is long enough to survive a table that throttles or
+/// fails over, and short enough for a wait after a crash.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
-/// The longest wait for a lease, whatever its item says.
+/// The longest wait for a lease, even if the lease item states a longer duration.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// The pause between two failed attempts to renew.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a release is retried. A lease that is not released expires.
+/// How long a process retries the release of a lease. A lease that is not released expires.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often others may take the lease first before this process gives up.
+/// The number of attempts to take the lease. An attempt fails if another process takes the lease first.
 const TRIES: u32 = 10;
 
 /// Why the lease could not be acquired.
@@ -55,10 +57,10 @@ pub enum LeaseError {
         owner: OutsideText,
         /// The lease's item.
         item: String,
-        /// How long the lease outlives a renewal.
+        /// How long the lease is valid after a renewal.
         expires: Duration,
     },
-    /// The item is not a lease.
+    /// The item at the key of the lease is not a lease.
     #[error(
         "{item} is not a lease of backfill: something else wrote it. Remove it, or name another `key` in [cutover]"
     )]
@@ -66,7 +68,7 @@ pub enum LeaseError {
         /// The lease's item.
         item: String,
     },
-    /// The table cannot be read or written.
+    /// The lease's table cannot be read or written.
     #[error(transparent)]
     Control(#[from] ControlError),
 }
@@ -74,7 +76,7 @@ pub enum LeaseError {
 /// Why this process no longer holds the lease. The run must stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseLost {
-    /// Another process holds it.
+    /// Another process has taken the lease.
     #[error(
         "the lease was taken over by {by}: this process did not renew it in time. Wait for that process, then resume"
     )]
@@ -82,7 +84,7 @@ pub enum LeaseLost {
         /// The new holder.
         by: OutsideText,
     },
-    /// It could not be renewed for so long that another process may take it soon.
+    /// The lease could not be renewed for so long that another process may take it soon.
     #[error(
         "the lease could not be renewed ({why}): the last renewal was {} s ago, so others may take it. Resume when the table \
          answers",
@@ -91,7 +93,7 @@ pub enum LeaseLost {
     NotRenewed {
         /// Time since the last renewal, including time that the machine slept.
         after: Duration,
-        /// The last error.
+        /// The error of the last attempt to renew.
         why: String,
     },
 }
@@ -101,38 +103,38 @@ pub enum LeaseLost {
 pub struct LeaseRecord {
     /// The current holder, or the last one.
     pub owner: OutsideText,
-    /// Counts its holders.
+    /// The number of holders so far, which is also the fencing token.
     pub fence: u64,
-    /// Counts the renewals of this holder.
+    /// The number of renewals by this holder.
     pub counter: u64,
-    /// How long the lease outlives a renewal.
+    /// How long the lease is valid after a renewal.
     pub duration: Duration,
-    /// Whether it was released.
+    /// Whether the holder released the lease.
     pub released: bool,
 }
 
-/// The judgement after a look at the lease.
+/// The state of a lease, judged by watching it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// The lease may be taken, on condition that it is unchanged.
     Free,
-    /// Whether its holder is alive is not known yet.
+    /// It is not known yet whether the holder is alive.
     Unknown {
-        /// It will be known within this time from now.
+        /// The longest time until it is known whether the holder is alive.
         within: Duration,
     },
-    /// Its holder renewed it while we watched.
+    /// The holder renewed the lease while this process watched.
     Alive,
 }
 
-/// Judges a lease by watching it. Pure: the time is that of any clock that only moves forward.
+/// Judges a lease by watching it. This type is pure: the caller passes the time of a monotonic clock.
 #[derive(Debug, Default)]
 pub struct LeaseWatch {
     seen: Option<(LeaseRecord, Duration)>,
 }
 
 impl LeaseWatch {
-    /// Judges the lease, as read at `now`.
+    /// Judges the lease from a record that was read at `now`.
     pub fn look(&mut self, record: Option<&LeaseRecord>, now: Duration) -> Standing {
         let Some(record) = record.filter(|record| !record.released) else { return Standing::Free };
         let duration = record.duration.min(LONGEST);
@@ -152,7 +154,8 @@ impl LeaseWatch {
     }
 }
 
-/// A lease that this process holds. Dropping it ends the renewals, so it expires. [`Lease::release`] frees it immediately.
+/// A lease that this process holds. Dropping the value ends the renewals, so the lease expires. [`Lease::release`]
+/// frees the lease immediately.
 #[derive(Debug)]
 pub struct Lease {
     fence: u64,
@@ -168,11 +171,11 @@ pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
 }
 
 impl Lease {
-    /// Takes the lease, and keeps renewing it. If its holder renews it, this refuses as soon as it notices, after about a
-    /// third of the duration. If nobody renews it, this takes it over after the whole duration. A lease of `gone`, an owner
-    /// that is known to be dead, is taken over immediately.
+    /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices
+    /// after about a third of the duration and fails. If nobody renews the lease, this function takes it over after the
+    /// whole duration. `gone` is an owner that is known to be dead, and its lease is taken over immediately.
     ///
-    /// If another host holds it, `waits` is called once with the holder and the longest time to wait.
+    /// If another process holds the lease, `waits` is called once with the holder and the longest time to wait.
     pub async fn acquire(
         item: ControlItem,
         owner: &str,
@@ -224,7 +227,7 @@ impl Lease {
         }
     }
 
-    /// The fencing token. It counts the holders: a later holder has a larger one.
+    /// The fencing token: the number of holders so far. A later holder has a larger token.
     pub fn fence(&self) -> u64 {
         self.fence
     }
@@ -248,11 +251,11 @@ impl Lease {
     /// Releases the lease, so that the next process need not wait. When this returns, the lease is free or will expire.
     pub async fn release(mut self) {
         self.stop.cancel();
-        // The renewal task releases the lease in bounded time. If it panics, the lease expires.
+        // The renewal task releases the lease in bounded time. If this task panics, the lease expires.
         let _ = (&mut self.renewals).await;
     }
 
-    /// Whether it is certain that nobody else holds the lease. Nothing may be sent while it is not.
+    /// Shows whether this process certainly still holds the lease. While this is uncertain, nothing may be sent.
     pub fn validity(&self) -> Validity {
         self.validity.clone()
     }
@@ -273,7 +276,7 @@ impl Drop for Lease {
     }
 }
 
-/// Renews the lease until told to stop and then releases it, or until the lease is lost.
+/// Renews the lease until a stop is requested, and then releases the lease. Ends early if the lease is lost.
 async fn renew_until(
     item: ControlItem,
     mut record: LeaseRecord,
@@ -288,14 +291,15 @@ async fn renew_until(
             biased;
             () = stop.cancelled() => break,
             () = sleep_until(renewed.monotonic + third) => {}
-            // A request waits to be sent: the machine slept, and its timers stood still.
+            // A request waits for a renewal, because the machine slept and its timers did not advance.
             () = validity.wanted() => {}
         }
         let mut why = String::from("no reply");
         let result = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            // A renewal may take this long, even after a sleep. After two thirds of the duration, nothing is sent meanwhile.
+            // A renewal may take a third of the duration, even after a sleep. No requests are sent while the last
+            // renewal is older than two thirds of the duration.
             result = timeout(third, renew(&item, &mut record, &validity, &mut why)) => result,
         };
         match result {
@@ -314,7 +318,8 @@ async fn renew_until(
     let _ = timeout(RELEASE_PATIENCE, release(&item, &record)).await;
 }
 
-/// Raises the counter. Returns a moment at or before the renewal: the one before the request was sent.
+/// Renews the lease by raising the counter. Returns the moment just before the request was sent, so the renewal is
+/// never older than that.
 async fn renew(
     item: &ControlItem,
     record: &mut LeaseRecord,
@@ -330,7 +335,7 @@ async fn renew(
                 return Ok(sent);
             }
             Err(ControlError::Changed { found, .. }) => match found.as_ref().and_then(from_item) {
-                // A renewal of ours that timed out arrived after all: continue from its counter.
+                // An earlier renewal of this process timed out but still arrived. Continue from its counter.
                 Some(found) if same_holder(&found, record) && !found.released => record.counter = found.counter,
                 found => {
                     let by = found.map_or_else(|| "somebody who removed it".into(), |found| found.owner);
@@ -346,7 +351,7 @@ async fn renew(
 }
 
 async fn release(item: &ControlItem, record: &LeaseRecord) -> Result<(), ControlError> {
-    // A renewal may have been in flight.
+    // Read the lease first, because an earlier renewal may have arrived late.
     match item.get().await?.as_ref().and_then(from_item) {
         Some(found) if same_holder(&found, record) => {
             put(item, &LeaseRecord { released: true, ..found.clone() }, Some(&found)).await
@@ -360,7 +365,7 @@ fn same_holder(one: &LeaseRecord, other: &LeaseRecord) -> bool {
     (&one.owner, one.fence) == (&other.owner, other.fence)
 }
 
-/// The pause between two looks: several looks per renewal of the holder.
+/// The pause between two reads of the lease. There are several reads for each renewal by the holder.
 fn look_again(record: Option<&LeaseRecord>) -> Duration {
     (record.map_or(LEASE_DURATION, |record| record.duration) / 12).clamp(Duration::from_millis(20), LONGEST)
 }

@@ -1,6 +1,6 @@
 //! The cutover: which attribute applications write and read, and how that changes one step at a time.
 //!
-//! [`Flag`] is pure, and only [`Flag::next`] moves it. [`FlagStore`] stores it in the form that [`schema`] publishes.
+//! [`Flag`] is pure, and only [`Flag::next`] changes it. [`FlagStore`] stores it in the form that [`schema`] publishes.
 //! [`Lease`] keeps two hosts from working on the same migration.
 
 mod flag;

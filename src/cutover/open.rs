@@ -11,17 +11,17 @@ use crate::dynamodb::control::{Control, ControlItem};
 use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::plan::{FlagPlace, Plan};
 
-/// The flag and the lease that `[cutover]` names, opened.
+/// Access to the flag and the lease that `[cutover]` names.
 pub struct Opened {
     /// The flag.
     pub flag: Arc<dyn FlagStore>,
-    /// The item of the lease next to the flag; hooks have no lease.
+    /// The lease item next to the flag. `None` for a flag behind hooks, which has no lease.
     pub lease: Option<ControlItem>,
 }
 
-/// Opens the flag that the plan names; `None` if it names none. Asks a table only for its key, and only if the plan does not
-/// give all of it. Changes nothing. `described` is the plan's table, if it was described: credentials that are renewed later
-/// must belong to its account.
+/// Opens the flag that the plan names; `None` if the plan names no flag. Describes the flag's table only if the plan
+/// does not state the whole key. Changes nothing. `described` is the description of the plan's table, if it was read.
+/// Credentials that are renewed later must belong to the account of that table.
 pub async fn open(
     plan: &Plan,
     clock: Clock,

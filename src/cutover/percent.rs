@@ -1,5 +1,5 @@
-//! Which keys `read_percent` covers. This is published: applications in any language compute the same (docs/flag.md,
-//! docs/flag-vectors.json), so the hashed bytes must never change.
+//! Decides which keys `read_percent` covers. The rule is published (docs/flag.md, docs/flag-vectors.json), and
+//! applications in any language compute the same result. So the hashed bytes must never change.
 
 use sha2::{Digest, Sha256};
 
@@ -8,11 +8,13 @@ use crate::item::{Num, Value};
 
 /// The bucket of a partition key, 0 to 99; `None` for a value that cannot be a key.
 ///
-/// It is the SHA-256 of one byte for the type (`S`, `N` or `B`) followed by the value; the first eight bytes, big endian,
-/// modulo 100. The value is a string's UTF-8, a binary's bytes, or a number in plain decimal notation: no exponent, no
-/// redundant zeros at either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
+/// The rule hashes one byte for the type (`S`, `N` or `B`) followed by the value, with SHA-256. The bucket is the first
+/// eight bytes of the hash, read as a big-endian number, modulo 100. The value of a string is its UTF-8 bytes, and the
+/// value of a binary is its bytes. The value of a number is its plain decimal notation: no exponent, no redundant zeros
+/// at either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
 ///
-/// Only the partition key counts, so all items of a collection, and therefore of one `Query`, read the same attribute.
+/// Only the partition key counts. So applications read the same attribute on all items of a collection, and therefore
+/// on all items of one `Query`.
 pub fn bucket(partition_key: &Value) -> Option<u8> {
     let mut hash = Sha256::new();
     hash.update(partition_key.type_name());
@@ -109,7 +111,8 @@ mod tests {
             prop_assert_eq!(bucket(&Value::N(one)), bucket(&Value::N(other)));
         }
 
-        /// About this percentage of many keys reads the new attribute, and keys that did at a lower percentage still do.
+        /// For about this percentage of many keys, applications read the new attribute. A key that is included at a
+        /// lower percentage stays included at a higher one.
         #[test]
         fn percentages_are_kept_and_grow(percent in 1_u8..=100, salt in any::<u32>()) {
             let flag = |read_percent| Flag {
@@ -118,7 +121,7 @@ mod tests {
             };
             let keys: Vec<Value> = (0..2000).map(|n| Value::S(format!("CUSTOMER#{salt}#{n}"))).collect();
             let new = keys.iter().filter(|key| flag(percent).reads_new(key)).count();
-            // A bit more than five standard deviations.
+            // The tolerance is a bit more than five standard deviations.
             prop_assert!(new.abs_diff(usize::from(percent) * 20) <= 120, "{} of 2000 at {} %", new, percent);
             prop_assert!(keys.iter().all(|key| !flag(percent - 1).reads_new(key) || flag(percent).reads_new(key)));
             prop_assert!(percent < 100 || new == 2000);

@@ -1,5 +1,5 @@
-//! The published form of the flag: an item's attributes, and the same as a JSON document for hooks. Applications read this
-//! (docs/flag.md, docs/flag.schema.json), so any change needs a new `schema_version`.
+//! The published form of the flag: the attributes of an item or, for hooks, a JSON document with the same fields.
+//! Applications read this form (docs/flag.md, docs/flag.schema.json), so any change needs a new `schema_version`.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
@@ -8,16 +8,16 @@ use super::{Flag, ReadFrom, WriteTo};
 use crate::item::{Item, Num, Value};
 use crate::outside::OutsideText;
 
-/// The version of this schema. A reader that finds another version does not know what it means, and must not obey it.
+/// The version of this schema. A reader that finds another version cannot understand the flag, and must not obey it.
 pub const SCHEMA_VERSION: u64 = 1;
 
-/// The largest version number: the largest integer that JSON keeps exactly in every language (2^53 - 1).
+/// The largest version number of a flag: 2^53 - 1, the largest integer that every language reads exactly from JSON.
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
 /// One day: the longest time that an application may obey a cached flag.
 const MAX_CACHE_SECONDS: u64 = 86_400;
 
-/// What is stored next to the flag: who changed it, and why.
+/// The metadata that is stored with the flag: who changed the flag, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagMeta {
     /// Fingerprint of the plan that the flag belongs to.
@@ -33,7 +33,7 @@ pub struct FlagMeta {
 /// Why the read content is not a flag that this version knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// Another version wrote the flag.
+    /// Another version of backfill wrote the flag.
     #[error(
         "the flag has schema_version {0}, but this version of backfill knows only {SCHEMA_VERSION}: use the version that wrote \
          it. Nothing was changed"
@@ -45,14 +45,14 @@ pub enum SchemaError {
          [cutover]; nothing was changed"
     )]
     Attribute {
-        /// Its name.
+        /// The name of the attribute.
         name: &'static str,
-        /// How it is wrong.
+        /// How the attribute is wrong.
         what: &'static str,
-        /// What it should be.
+        /// What the attribute should be.
         wanted: &'static str,
     },
-    /// Each attribute is valid on its own, but not together with the others.
+    /// Each attribute is valid on its own, but the attributes contradict each other.
     #[error("the flag breaks a rule ({0}): somebody changed it by hand. Undo that change; nothing was changed here")]
     Impossible(&'static str),
 }
@@ -116,7 +116,7 @@ impl Kind {
     }
 }
 
-/// All attributes except the item's key. Applications need those up to `old_stale`.
+/// All attributes except the item's key. Applications need only the attributes up to `old_stale`.
 const FIELDS: [Field; 16] = {
     const fn field(name: &'static str, kind: Kind, about: &'static str) -> Field {
         Field { name, kind, required: true, about }
@@ -182,7 +182,7 @@ pub fn to_json(flag: &Flag, meta: &FlagMeta) -> Json {
     all
 }
 
-/// Reads [`to_json`] back. Ignores members that the schema does not know.
+/// Parses the result of [`to_json`]. Ignores members that the schema does not know.
 pub fn from_json(json: &Json) -> Result<(Flag, FlagMeta), SchemaError> {
     let none = Map::new();
     let all = json.as_object().unwrap_or(&none);
@@ -208,18 +208,18 @@ pub fn to_item(flag: &Flag, meta: &FlagMeta) -> Item {
     json.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), to_value(value))).collect()
 }
 
-/// Reads [`to_item`] back. Ignores attributes that the schema does not know, such as the key.
+/// Parses the result of [`to_item`]. Ignores attributes that the schema does not know, such as the key.
 pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
     let known = FIELDS.iter().filter_map(|field| {
         let value = item.get(field.name)?;
-        // A value of the wrong type becomes something that no field accepts.
+        // A value of the wrong type becomes an empty array, which no field accepts.
         let json = if value.type_name() == field.kind.attribute() { from_value(value) } else { json!([]) };
         Some((field.name.to_owned(), json))
     });
     from_json(&Json::Object(known.collect()))
 }
 
-/// The JSON Schema of [`to_json`]; `x-dynamodb` is an attribute's type in the item.
+/// The JSON Schema of the document from [`to_json`]. `x-dynamodb` is the type of the attribute in the item.
 pub fn document() -> Json {
     let property = |field: &Field| {
         let mut schema = field.kind.schema();
@@ -251,7 +251,7 @@ fn check_version(version: Option<&Json>) -> Result<(), SchemaError> {
     }
 }
 
-/// The flag from members that were already checked.
+/// Builds the flag from members that were already checked.
 fn flag(all: &Map<String, Json>) -> Flag {
     let number = |name: &str| all.get(name).and_then(Json::as_u64).unwrap_or(0);
     let text = |name: &str| all.get(name).and_then(Json::as_str).unwrap_or("");
@@ -297,7 +297,7 @@ fn from_value(value: &Value) -> Json {
     match value {
         Value::S(text) => json!(text),
         Value::Bool(yes) => json!(yes),
-        // DynamoDB may write a whole number in another notation than the one that was sent.
+        // DynamoDB may return a whole number in another notation than the client sent.
         Value::N(number) => whole(number).map_or(json!([]), |number| json!(number)),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => json!([]),
     }

@@ -1,7 +1,9 @@
-//! How long an earlier state of the flag may still be obeyed. Pure: the time comes from a clock that only moves forward.
+//! How long applications may still obey an earlier state of the flag. This module is pure: the caller passes the time
+//! of a monotonic clock.
 //!
-//! The clocks of hosts differ, so nothing here uses the times in the flag. When a strongly consistent read shows a state of
-//! the flag, that state is in effect. `max_cache_seconds` later, by the reader's own clock, nobody obeys an earlier state.
+//! The clocks of hosts differ, so nothing here uses the times in the flag. When a strongly consistent read shows a
+//! state of the flag, that state is in effect. When another `max_cache_seconds` have passed on the reading host's
+//! clock, no application obeys an earlier state any more.
 
 use std::time::Duration;
 
@@ -9,11 +11,12 @@ use jiff::Timestamp;
 
 use super::Flag;
 
-/// How far the times of a change lie ahead of its first request. This is longer than everything a control item does for one
-/// write (30 s, and two requests of 5 s), so the change is in effect by then, even if this process dies meanwhile.
+/// How far the recorded times of a change are ahead of its first request. This duration is longer than all attempts to
+/// write a control item can take (30 s, plus two requests of 5 s). So the change is in effect by the recorded time,
+/// even if this process dies in between.
 pub const AHEAD: Duration = Duration::from_secs(45);
 
-/// When this host first saw the flag's current state, and when everybody will obey it.
+/// Tracks when this host first saw the flag's current state, and when every application will obey that state.
 #[derive(Debug, Clone, Default)]
 pub struct Sights {
     known: Option<Box<Known>>,
@@ -27,8 +30,8 @@ struct Known {
 }
 
 impl Sights {
-    /// Notes that the flag was read and says this now. Returns how long an earlier state may still be obeyed. `lead` is how
-    /// long a change may be visible before it is in effect everywhere.
+    /// Notes that the flag was read and has this state. Returns how long applications may still obey an earlier state.
+    /// `lead` is how long a change may be visible before it is in effect everywhere.
     pub fn look(&mut self, flag: &Flag, lead: Duration, now: Duration) -> Duration {
         if self.known.as_ref().is_none_or(|known| !known.flag.says_the_same(flag)) {
             self.begin(flag, lead + cache(flag), now);
@@ -36,13 +39,13 @@ impl Sights {
         self.left(now)
     }
 
-    /// Notes that this process changed the flag to this, and that the change is in effect.
+    /// Notes that this process changed the flag to this state, and that the change is in effect.
     pub fn made(&mut self, flag: &Flag, now: Duration) {
         self.begin(flag, cache(flag), now);
     }
 
-    /// Restores what an earlier process of this host knew: it saw this flag, and an earlier state may be obeyed for `left`
-    /// more.
+    /// Restores the knowledge of an earlier process on this host: that process saw this flag, and applications may obey
+    /// an earlier state for another `left`.
     pub fn restore(&mut self, flag: &Flag, left: Duration, now: Duration) {
         self.begin(flag, left, now);
     }
@@ -52,7 +55,7 @@ impl Sights {
         self.known = None;
     }
 
-    /// How long an earlier state may still be obeyed, from `now`.
+    /// How long applications may still obey an earlier state, from `now`.
     pub fn left(&self, now: Duration) -> Duration {
         let left = |known: &Known| known.settles_after.saturating_sub(now.saturating_sub(known.since));
         self.known.as_deref().map_or(Duration::ZERO, left)
@@ -63,8 +66,8 @@ impl Sights {
     }
 }
 
-/// How far the flag's last change is dated ahead of this clock. A change that is being made now is dated up to [`AHEAD`]
-/// ahead.
+/// How far the time of the flag's last change is ahead of `now`; `None` if it is not. A change that is being made now
+/// has a time up to [`AHEAD`] in the future.
 pub fn dated_ahead(flag: &Flag, now: Timestamp) -> Option<Duration> {
     Duration::try_from(flag.changed_at.duration_since(now)).ok().filter(|ahead| !ahead.is_zero())
 }
@@ -95,7 +98,7 @@ mod tests {
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(7)), seconds(2));
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(8)), seconds(1));
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(9)), Duration::ZERO);
-            // The flag gets its final time: nothing that applications obey has changed.
+            // The flag gets its final time. Applications obey the same settings as before, so no new wait begins.
             assert_eq!(sights.look(&flag.clone().made_at(at(5)), Duration::ZERO, seconds(9)), Duration::ZERO);
             let next = flag.next(FlagChange::DualWrite, at(skew), Duration::ZERO).unwrap();
             assert_eq!(sights.look(&next, Duration::ZERO, seconds(20)), seconds(2), "another change has its own wait");

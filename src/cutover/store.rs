@@ -1,4 +1,4 @@
-//! The port to the flag, and its errors.
+//! The interface to the stored flag, and its errors.
 
 use std::time::Duration;
 
@@ -18,24 +18,25 @@ pub trait FlagStore: Send + Sync {
     /// The current flag and its metadata; `None` if the flag does not exist.
     async fn read(&self) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError>;
 
-    /// Changes the flag to `next` if it is still `expected` (`None`: if it does not exist). When this returns, the change is
-    /// durable and in effect. Returns the flag as stored. By its times, on this host's clock, the change was certainly in
-    /// effect, so they may lie a little ahead.
+    /// Changes the flag to `next` if the flag is still `expected`. `None` means that the flag must not exist yet. When
+    /// this function returns, the change is durable and in effect. Returns the flag as it is stored. The times in that
+    /// flag, by this host's clock, are never before the change took effect. So they may be a little in the future.
     ///
-    /// After an error, the flag is unchanged unless the error says otherwise. [`FlagStore::read`] shows what the flag is.
+    /// After an error, the flag is unchanged unless the error says otherwise. [`FlagStore::read`] shows what the flag
+    /// is.
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError>;
 
     /// How long somebody else's change may be visible before every reader of the flag sees it.
     fn lead(&self) -> Duration;
 
-    /// The place of the flag, for people.
+    /// Where the flag is stored, for people.
     fn place(&self) -> String;
 }
 
 /// Why the flag could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagStoreError {
-    /// The flag is not what it was when the change was decided on.
+    /// The flag is no longer in the state that the change assumed.
     #[error(
         "the flag was changed by somebody else{}: it was {}, and now it is {}. This command did not change it: see \
          `backfill status` and decide again",
@@ -62,13 +63,13 @@ pub enum FlagStoreError {
         /// The fingerprint of this plan.
         expected: String,
     },
-    /// The content is not a flag of this version.
+    /// The stored content is not a flag that this version knows.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// The table cannot be read or written.
+    /// The flag's table cannot be read or written.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The table cannot be reached.
+    /// The flag's table cannot be reached.
     #[error("the flag's table cannot be reached: {error}. {}", .error.way_out())]
     Unreachable {
         /// The cause.
@@ -83,9 +84,9 @@ pub enum FlagStoreError {
 #[derive(Debug, thiserror::Error)]
 #[error("the hook {program:?} of [cutover.exec] {problem}. {state}")]
 pub struct HookError {
-    /// The program.
+    /// The hook's program.
     pub(super) program: String,
-    /// How it failed, as the end of the sentence "the hook PROGRAM …".
+    /// How the hook failed, as the end of the sentence "the hook PROGRAM …".
     pub(super) problem: String,
     /// What is known about the flag now, and what to do.
     pub(super) state: &'static str,
@@ -103,7 +104,7 @@ pub fn check_plan(place: &str, meta: &FlagMeta, plan: &Fingerprint) -> Result<()
     })
 }
 
-/// The time this far ahead of now.
+/// The time that is `ahead` in the future.
 pub(super) fn by_then(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
     let now = clock();
     let ahead = SignedDuration::try_from(ahead).unwrap_or(SignedDuration::MAX);

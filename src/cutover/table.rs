@@ -87,18 +87,19 @@ impl FlagStore for TableStore {
             Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
             Err(other) => return Err(other.into()),
         };
-        // Applications may have read the earlier state until now, but not later. A later time would only prolong their wait.
+        // Applications may have read the earlier state until now, but not later. A later time would only make the wait
+        // longer.
         let kept = next.clone().made_at((self.clock)());
         let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
         match self.item.put(to_item(&kept, meta), Some(&ours)).await {
             Ok(_) => Ok(kept),
             Err(ControlError::Changed { found, .. }) => Err(changed(Some(&safe), found)),
-            // The change is made. Its time is later than necessary, which is safe.
+            // The change itself succeeded. Its recorded time is later than necessary, which is safe.
             Err(_) => Ok(safe),
         }
     }
 
-    /// After one strongly consistent read shows a change, every later one does.
+    /// Once a strongly consistent read shows a change, every later strongly consistent read shows it.
     fn lead(&self) -> Duration {
         Duration::ZERO
     }
@@ -108,7 +109,7 @@ impl FlagStore for TableStore {
     }
 }
 
-/// The condition of a change: the version, and everything that applications obey.
+/// The attributes that the condition of a change compares: the version, and every setting that applications obey.
 fn state_of(flag: &Flag, meta: &FlagMeta) -> Item {
     const STATE: [&str; 6] = ["version", "write", "read", "read_percent", "contracting", "old_stale"];
     to_item(flag, meta).into_iter().filter(|(name, _)| STATE.contains(&name.as_str())).collect()

@@ -1,32 +1,35 @@
-//! The truth: which side of a pair the other side is derived from, according to the flag.
+//! The truth of a pair: the value from which the other value of the pair is derived. The flag decides which value that
+//! is.
 //!
-//! Below 100 %, the flag decides for each key by its bucket ([`bucket`]). The tool computes the bucket from the item's
-//! partition key alone, exactly as applications do, so it knows for every item which side its readers read.
+//! Below 100 %, the flag decides for each key, by the key's bucket ([`bucket`]). The tool computes the bucket from the
+//! item's partition key, exactly as applications do. So the tool knows for every item which value applications read.
 
 use super::flag::{Flag, ReadFrom, WriteTo};
 use super::percent::bucket;
 use crate::item::Value;
 
-/// Which side of a pair the other side is derived from.
+/// The value of a pair from which the other value is derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truth {
-    /// The old value: `read = old`, and old values are not stale. This is also the truth of every plan before its cutover.
+    /// The old value. This applies if `read = old` and old values are not stale, and to every plan before its cutover.
     Old,
-    /// The new value or, if it is missing, the old one: `read = new` while both are written, so readers fall back.
+    /// The new value or, if it is missing, the old value. This applies if `read = new` while both attributes are
+    /// written, because readers then fall back.
     NewThenOld,
-    /// Only the new value: `write = new`.
+    /// Only the new value. This applies if `write = new`.
     New,
-    /// The new value, for readers that go back: both are written again, and old values may be stale. If an item has only an
-    /// old value, that is what readers will find.
+    /// The new value, on the way back: both attributes are written again, and old values may be stale. If an item has
+    /// only an old value, readers will find that old value.
     NewOnTheWayBack,
 }
 
 /// The truth for all keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truths {
-    /// The same for every key.
+    /// The same truth for every key.
     All(Truth),
-    /// While readers move: [`Truth::NewThenOld`] for the keys in buckets below this, [`Truth::Old`] for the others.
+    /// While readers move: [`Truth::NewThenOld`] for the keys in buckets below this number, and [`Truth::Old`] for all
+    /// other keys.
     Percent(u8),
 }
 
@@ -78,7 +81,7 @@ impl Truths {
         }
     }
 
-    /// Reads [`Truths::name`] back.
+    /// Parses the result of [`Truths::name`].
     pub fn from_name(name: &str) -> Option<Truths> {
         if let Some(percent) = name.strip_prefix(PERCENT) {
             return percent.parse().ok().map(Truths::Percent);
@@ -118,7 +121,7 @@ mod tests {
         assert_eq!(of(WriteTo::Both, 0, true), Truths::All(Truth::NewOnTheWayBack), "stale reads were accepted");
     }
 
-    /// The truth of a key is what applications that obey docs/flag.md read for it.
+    /// The truth of a key must be the value that applications read for this key according to docs/flag.md.
     #[test]
     fn below_100_percent_the_truth_of_a_key_is_what_its_readers_read() {
         for percent in [1, 50, 99] {

@@ -1,9 +1,9 @@
-//! Conditions that must hold while requests are sent: that this process holds the lease, and that the flag is unchanged.
+//! The conditions for sending requests: this process still holds the lease, and the flag is unchanged.
 //!
-//! Each condition is confirmed over and over. A confirmation counts for a fixed time, from the moment before the question was
-//! sent, by whichever clock shows more time ([`Moment::since`]). A machine that slept, a process that was stopped, and a flag
-//! that cannot be read in time all have the same effect: nothing is sent until the condition is confirmed again, and requests
-//! in flight end meanwhile.
+//! Each condition is confirmed again and again. A confirmation counts for a fixed time, which begins just before the
+//! confirming request is sent. The clock that shows more time decides when this time is over ([`Moment::since`]). A
+//! sleep of the machine, a pause of the process, and a flag that cannot be read in time all have the same effect.
+//! Nothing is sent until the condition is confirmed again, and requests in flight end meanwhile.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::{Moment, Moments};
 
-/// A condition that is confirmed over and over; each confirmation counts for a fixed time.
+/// A condition that must be confirmed again and again. Each confirmation counts for a fixed time.
 #[derive(Clone)]
 pub struct Validity(Arc<Inner>);
 
@@ -27,7 +27,7 @@ struct Inner {
 #[derive(Clone, Copy)]
 struct Confirmed {
     at: Moment,
-    /// How often the condition had expired before it was confirmed again.
+    /// The number of times that the condition expired before it was confirmed again.
     holds: u64,
 }
 
@@ -38,12 +38,12 @@ impl Validity {
         Validity(Arc::new(Inner { good_for, moments, confirmed, wanted: Notify::new() }))
     }
 
-    /// The moment now, by the same clocks.
+    /// The current moment, by the clocks of this condition.
     pub fn now(&self) -> Moment {
         (self.0.moments)()
     }
 
-    /// Notes that the condition held at this moment, which is the one before the confirming request was sent.
+    /// Confirms the condition. `at` is the moment before the confirming request was sent.
     pub fn confirm(&self, at: Moment) {
         let fresh = self.is_fresh();
         self.0.confirmed.send_modify(|confirmed| {
@@ -62,8 +62,8 @@ impl Validity {
         self.age() < self.0.good_for
     }
 
-    /// Returns when the condition is confirmed. A caller that obtained permits earlier must obtain them again if
-    /// [`Validity::holds`] changed. Safe to drop at any point.
+    /// Waits until the condition is confirmed. A caller that obtained permits earlier must obtain them again if
+    /// [`Validity::holds`] changed. The caller may drop this future at any point.
     pub async fn fresh(&self) {
         let mut confirmed = self.0.confirmed.subscribe();
         loop {
@@ -73,18 +73,19 @@ impl Validity {
             }
             self.0.wanted.notify_one();
             if confirmed.changed().await.is_err() {
-                // Nobody confirms it any more, so every waiting task is being stopped.
+                // The task that confirmed the condition has ended. Every waiting task is about to be stopped, so never
+                // return.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Returns when somebody waits for a confirmation. For the task that confirms the condition.
+    /// Waits until somebody needs a confirmation. The task that confirms the condition calls this function.
     pub async fn wanted(&self) {
         self.0.wanted.notified().await;
     }
 
-    /// How often the condition expired before it was confirmed again.
+    /// The number of times that the condition expired before it was confirmed again.
     pub fn holds(&self) -> u64 {
         self.0.confirmed.borrow().holds
     }

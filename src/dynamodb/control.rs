@@ -1,6 +1,6 @@
-//! Control items: a few small items of another table (the flag, a lease). They are read strongly consistently and
-//! written only under conditions. [`ControlItem`] retries requests. If the reply to a write was lost, it distinguishes
-//! that write from somebody else's.
+//! Control items: a few small items of another table (the flag, a lease). Control items are read strongly consistently
+//! and written only under conditions. [`ControlItem`] retries requests. If the reply to a write was lost, it finds out
+//! whether the current item comes from that write or from somebody else's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,41 +28,41 @@ pub trait Control: Send + Sync {
     async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError>;
 }
 
-/// What the current item must be for a write to happen.
+/// The condition that the current item must meet. Otherwise the write changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// No item with this key. The partition key is this attribute.
+    /// There must be no item with this key.
     Absent {
         /// Name of the partition key.
         partition: String,
     },
-    /// An item in which each of these attributes has this value. There is at least one attribute.
+    /// There must be an item in which each of these attributes has this value. The map has at least one attribute.
     These(Item),
 }
 
-/// The result of a conditional write that was answered.
+/// DynamoDB's answer to a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutReply {
-    /// It was written.
+    /// The item was written.
     Done,
-    /// The current item was not as expected. Nothing changed.
+    /// The current item did not meet the condition. The write changed nothing.
     ConditionFailed,
 }
 
 /// Why a control item could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
-    /// Nothing will succeed until somebody fixes the cause.
+    /// No request will succeed until somebody fixes the cause.
     #[error("{item} cannot be used: {message}. {}", way_out(*.kind, .item))]
     Unusable {
-        /// The item.
+        /// The name of the item in messages.
         item: String,
-        /// What has to be fixed.
+        /// The kind of problem that the operator has to fix.
         kind: FatalKind,
         /// DynamoDB's message.
         message: String,
     },
-    /// All attempts failed until the time was up.
+    /// All attempts failed within the time for retries.
     #[error(
         "{item} could not be {what} within {} s: {message}. {}",
         .patience.as_secs(),
@@ -70,31 +70,31 @@ pub enum ControlError {
         else { "It was not changed: run the same command again" }
     )]
     GaveUp {
-        /// The item.
+        /// The name of the item in messages.
         item: String,
         /// `read` or `written`.
         what: &'static str,
-        /// How long it was retried.
+        /// How long the request was retried.
         patience: Duration,
         /// The last error.
         message: String,
-        /// Whether a write may have happened, or may still happen.
+        /// Whether the write may have been applied, or may still be applied.
         uncertain: bool,
     },
     /// The table's key differs from the plan.
     #[error("{item} cannot exist: {why}. Correct `key` in the plan's [cutover]; nothing was done")]
     OtherKey {
-        /// The item.
+        /// The name of the item in messages.
         item: String,
         /// How the keys differ.
         why: String,
     },
-    /// Somebody else wrote it in between, before this write or right after it.
+    /// Somebody else wrote the item, before this write or right after it.
     #[error("{item} was changed by somebody else in the meantime: check it, and run the command again")]
     Changed {
-        /// The item.
+        /// The name of the item in messages.
         item: String,
-        /// The current item.
+        /// The current item. `None` if there is none.
         found: Option<Item>,
     },
 }
@@ -102,42 +102,42 @@ pub enum ControlError {
 /// The attribute that names the last write of the item.
 pub const WRITER: &str = "writer";
 
-/// How long a request is retried: longer than a throttle or a change of leader lasts, and shorter than somebody at a
-/// terminal waits without output.
+/// How long a request is retried. This time is longer than a throttle or a change of leader lasts. It is short enough
+/// for an operator who waits at a terminal without output.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
 
-/// One control item, by its key.
+/// One control item, identified by its key.
 #[derive(Clone)]
 pub struct ControlItem {
     table: Arc<dyn Control>,
     name: String,
     key: ItemKey,
     partition: String,
-    /// Source of the names of its writes and of the jitter in its backoff.
+    /// Supplies the random names of the item's writes and the jitter of the backoff.
     random: Random,
 }
 
 impl ControlItem {
-    /// The item with this key. `table_name` is for messages, `partition` is the name of its partition key.
+    /// The item with this key. `table_name` is used in messages. `partition` is the name of the table's partition key.
     pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
         let name = format!("item {key} of table {table_name}");
         let random = Random::of_system();
         ControlItem { table, name, key, partition: partition.to_owned(), random }
     }
 
-    /// The same item, with its randomness from this source.
+    /// Returns the same control item with `random` as its source of randomness.
     pub fn drawing_from(self, random: Random) -> ControlItem {
         ControlItem { random, ..self }
     }
 
-    /// Its name in messages.
+    /// The name of the item in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The key of its table.
+    /// The key schema of the item's table.
     pub async fn key(&self) -> Result<KeySchema, ControlError> {
         let mut patience = Patience::begin();
         loop {
@@ -148,7 +148,7 @@ impl ControlItem {
         }
     }
 
-    /// The current item.
+    /// Reads the current item.
     pub async fn get(&self) -> Result<Option<Item>, ControlError> {
         let mut patience = Patience::begin();
         loop {
@@ -159,9 +159,10 @@ impl ControlItem {
         }
     }
 
-    /// Replaces the attributes of the item, except its key, if the item is as expected (`None`: if there is no item).
-    /// When this returns, the write is durable. If the reply to a write was lost, its [`WRITER`] identifies it. On
-    /// [`ControlError::Changed`], the current item is somebody else's.
+    /// Replaces the attributes of the item, except its key, if the current item equals `expected`. `None` expects that
+    /// there is no item. When this returns, the write is durable. If the reply to a write was lost, the attribute
+    /// [`WRITER`] shows whether that write was applied. After [`ControlError::Changed`], the current item was written
+    /// by somebody else.
     pub async fn put(&self, attributes: Item, expected: Option<&Item>) -> Result<Item, ControlError> {
         let mut item = attributes;
         item.extend(self.key.attributes().clone());
@@ -186,7 +187,8 @@ impl ControlItem {
         }
     }
 
-    /// The current item fails the condition. If an earlier attempt of this write arrived, the item is our own.
+    /// Finds out why the condition failed. If an earlier attempt of this write was applied, the current item is our
+    /// own.
     async fn whose(&self, item: Item) -> Result<Item, ControlError> {
         match self.get().await? {
             Some(found) if found.get(WRITER) == item.get(WRITER) => Ok(item),
@@ -194,7 +196,8 @@ impl ControlItem {
         }
     }
 
-    /// Reads the item once more after the last attempt. If that does not confirm the write, the error stays.
+    /// Reads the item once more after the last attempt. If this read does not confirm the write, returns the error of
+    /// the last attempt.
     async fn settle(&self, item: Item, uncertain: bool, gave_up: ControlError) -> Result<Item, ControlError> {
         if !uncertain {
             return Err(gave_up);
@@ -223,7 +226,7 @@ impl Patience {
         Patience { until: Instant::now() + PATIENCE, attempts: 1 }
     }
 
-    /// Waits before the next attempt, if there is one.
+    /// Waits before the next attempt. Returns an error if there are no more attempts.
     async fn again(
         &mut self,
         of: &ControlItem,
@@ -245,7 +248,8 @@ impl Patience {
         if let TableError::Fatal { kind, message } = error {
             return Err(ControlError::Unusable { item, kind, message });
         }
-        // A control item is small and has no indexes of ours: if DynamoDB rejects one, it would reject any.
+        // A control item is small and no index of ours contains it. If DynamoDB rejects one control item, it would
+        // reject every other one too.
         Err(ControlError::Unusable { item, kind: FatalKind::Request, message: error.to_string() })
     }
 }

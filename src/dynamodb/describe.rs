@@ -1,28 +1,29 @@
-//! The port [`Describe`]: a table's description of itself.
+//! The port [`Describe`]: reads a table's description.
 
 use async_trait::async_trait;
 
 use super::{Features, Recovery, TableError};
 use crate::item::{IndexSchema, KeySchema};
 
-/// Describes a table. Budgets, the item key and the indexes come from the description. A long run requests it
-/// repeatedly.
+/// Describes a table. The tool derives the budgets, the item key and the indexes from the description. A long run
+/// requests the description repeatedly.
 ///
 /// An implementation promises:
-/// - Each call asks the service once and changes nothing. It does not retry: the caller does.
-/// - A description is current. It never comes from a cache.
-/// - A call that the service does not know fails with [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
+/// - Each call asks the service once and changes nothing. The implementation does not retry, because the caller does.
+/// - A description is current and never comes from a cache.
+/// - A call that the service does not support fails with [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
 #[async_trait]
 pub trait Describe: Send + Sync {
-    /// The table's description: `DescribeTable`.
+    /// Reads the table's description: `DescribeTable`.
     async fn describe(&self) -> Result<TableDescription, TableError>;
 
-    /// Whether a point-in-time recovery can restore the table: `DescribeContinuousBackups`.
+    /// Reads whether the table can be restored to a point in time: `DescribeContinuousBackups`.
     async fn recovery(&self) -> Result<Recovery, TableError> {
         Err(TableError::unsupported("DescribeContinuousBackups"))
     }
 
-    /// The attribute by which items expire (`DescribeTimeToLive`), or `None` if they do not expire.
+    /// Reads which attribute holds the expiry time of items (`DescribeTimeToLive`). `None` means that items do not
+    /// expire.
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
         Err(TableError::unsupported("DescribeTimeToLive"))
     }
@@ -36,25 +37,27 @@ pub struct TableDescription {
     pub name: String,
     /// `arn:aws:dynamodb:region:account:table/name`.
     pub arn: String,
-    /// The table's unique id. A recreated table has another id. Some engines have none.
+    /// The table's unique id. A recreated table has another id. Some engines have no table ids.
     pub id: Option<String>,
     /// `ACTIVE`, `UPDATING`, ….
     pub status: String,
     /// Primary key.
     pub key: KeySchema,
-    /// Number of items. DynamoDB refreshes it about every six hours.
+    /// Number of items. DynamoDB updates this number about every six hours.
     pub item_count: u64,
-    /// Size in bytes, refreshed like the number of items.
+    /// Size of the table in bytes. DynamoDB updates it as often as the number of items.
     pub size_bytes: u64,
-    /// Provisioned (read, write) capacity units per second. `None` on demand.
+    /// Provisioned (read, write) capacity units per second. `None` for an on-demand table.
     pub provisioned: Option<(f64, f64)>,
-    /// The table's own (read, write) maxima on demand, if it has any.
+    /// The maximum (read, write) request units per second that are configured for the table on demand. `None` if there
+    /// is no maximum.
     pub on_demand_max: (Option<f64>, Option<f64>),
-    /// Warm throughput (read, write): what the table serves immediately, if DynamoDB says so.
+    /// Warm throughput (read, write): the units per second that the table can serve immediately. `None` if DynamoDB
+    /// does not state it.
     pub warm: Option<(f64, f64)>,
     /// Global and local secondary indexes.
     pub indexes: Vec<IndexDescription>,
-    /// Other features that the preflight checks.
+    /// Other properties of the table that the preflight checks.
     pub features: Features,
     /// The table that writes go to, if it is another one ([`Tables`](super::Tables)). Then `indexes` are that table's: only
     /// writes pay for indexes.
@@ -67,23 +70,25 @@ pub struct TableDescription {
 pub struct IndexDescription {
     /// Name, key and projection.
     pub schema: IndexSchema,
-    /// Provisioned (read, write) capacity units per second of a global index. `None` on demand and for a local index.
+    /// Provisioned (read, write) capacity units per second of a global index. `None` for an on-demand table and for a
+    /// local index.
     pub provisioned: Option<(f64, f64)>,
-    /// The index's own (read, write) maxima on demand, if it has any.
+    /// The maximum (read, write) request units per second that are configured for the index on demand. `None` if there
+    /// is no maximum.
     pub on_demand_max: (Option<f64>, Option<f64>),
-    /// Warm throughput (read, write).
+    /// Warm throughput (read, write) in units per second. `None` if DynamoDB does not state it.
     pub warm: Option<(f64, f64)>,
 }
 
 impl IndexDescription {
-    /// An index with this schema. Everything else about it is unknown.
+    /// An index with this schema. The capacity of the index is unknown.
     pub fn new(schema: IndexSchema) -> IndexDescription {
         IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
     }
 }
 
 impl TableDescription {
-    /// An active table on demand with this name, ARN and key. Everything else is unknown or empty: set the fields that
+    /// An active on-demand table with this name, ARN and key. All other fields are unknown or empty, so set those that
     /// you know.
     pub fn new(name: impl Into<String>, arn: impl Into<String>, key: KeySchema) -> TableDescription {
         TableDescription {
@@ -126,7 +131,7 @@ impl TableDescription {
 
 #[cfg(test)]
 impl TableDescription {
-    /// An empty table on demand, with the string keys `pk` and `sk`.
+    /// An empty on-demand table, with the string keys `pk` and `sk`.
     pub(crate) fn of_a_test() -> TableDescription {
         let attribute = |name: &str| crate::item::KeyAttribute { name: name.into(), kind: "S".into() };
         TableDescription::new("t", "", KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) })

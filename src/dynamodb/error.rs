@@ -1,26 +1,27 @@
-//! The errors of a request, and their consequences: one match maps each kind of error to a directive.
+//! The errors that a request can end with. One match maps each error to a directive, which says what to do next.
 
-/// An error of one request.
+/// The error that one request ended with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableError {
     /// DynamoDB throttled the request and did not apply it.
     #[error("DynamoDB throttled the request: {message}")]
     Throttled {
-        /// The limits that were exceeded, as far as the answer names them.
+        /// The limits that the request exceeded. Empty if the answer names none.
         reasons: Vec<ThrottlingReason>,
         /// DynamoDB's message.
         message: String,
     },
-    /// A 5xx, a timeout, a reset or a transaction conflict.
+    /// A temporary error: a 5xx status, a timeout, a connection reset or a transaction conflict.
     #[error("{message}")]
     Transient {
         /// What happened.
         message: String,
-        /// Whether a write may have been applied all the same.
+        /// Whether a write may have been applied in spite of the error.
         ambiguous: bool,
     },
-    /// A reply arrived, but it is not a complete reply of DynamoDB. It proves nothing.
+    /// A reply arrived, but it is not a complete reply of DynamoDB. Such a reply does not show whether the request was
+    /// carried out.
     #[error("the reply to {operation} could not be used: {flaw}")]
     UnusableReply {
         /// The operation, for example `Scan`.
@@ -31,13 +32,13 @@ pub enum TableError {
     /// DynamoDB rejects this change of this item.
     #[error("{message}")]
     Rejected {
-        /// Why, without attribute values.
+        /// Why DynamoDB rejects it. The text contains no attribute values.
         message: String,
     },
     /// No request of this run can succeed until somebody fixes the cause.
     #[error("{message}")]
     Fatal {
-        /// What has to be fixed.
+        /// The kind of problem that the operator has to fix.
         kind: FatalKind,
         /// DynamoDB's message.
         message: String,
@@ -47,9 +48,9 @@ pub enum TableError {
 /// One entry of `ThrottlingReasons`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThrottlingReason {
-    /// For example `TableWriteKeyRangeThroughputExceeded`.
+    /// The reason, for example `TableWriteKeyRangeThroughputExceeded`.
     pub reason: String,
-    /// ARN of the table or index.
+    /// ARN of the table or index that has the limit.
     pub resource: String,
 }
 
@@ -57,19 +58,19 @@ pub struct ThrottlingReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum FatalKind {
-    /// No credentials, or expired or unknown ones.
+    /// There are no credentials, or DynamoDB does not accept them because they have expired or are unknown.
     Credentials,
-    /// The clock of this host differs too much from DynamoDB's for signatures to be valid.
+    /// Signatures are invalid, because the clock of this host differs too much from DynamoDB's clock.
     Clock,
-    /// The credentials do not permit this.
+    /// The credentials do not permit this request.
     Permission,
     /// The table does not exist, or no longer exists.
     TableMissing,
     /// DynamoDB rejects the request itself, so it would reject it for every item.
     Request,
-    /// The endpoint cannot be reached or spoken to at all.
+    /// The endpoint cannot be reached, or it does not answer like DynamoDB.
     Endpoint,
-    /// The endpoint does not support this call. It is not DynamoDB, but an engine that imitates it.
+    /// The endpoint does not support this call. Such an endpoint is a local engine that imitates DynamoDB.
     Unsupported,
 }
 
@@ -100,21 +101,21 @@ impl FatalKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Directive {
-    /// Wait with backoff and send it again.
+    /// Wait with backoff, then send the request again.
     Retry,
     /// Record the item as a failure and continue.
     FailItem,
-    /// Stop the run so that it can be resumed. Commit nothing past this point.
+    /// Stop the run so that it can be resumed. Commit nothing after this error.
     StopRun,
 }
 
 impl TableError {
-    /// The error of an engine that does not support a call.
+    /// Creates the error for an engine that does not support `call`.
     pub fn unsupported(call: &str) -> TableError {
         TableError::Fatal { kind: FatalKind::Unsupported, message: format!("the endpoint does not support {call}") }
     }
 
-    /// What to do after this error. No other place decides this.
+    /// What to do after this error. No other code decides this.
     pub fn directive(&self) -> Directive {
         match self {
             TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {
@@ -125,7 +126,7 @@ impl TableError {
         }
     }
 
-    /// What the operator should do about it.
+    /// What the operator should do about this error.
     pub fn way_out(&self) -> &'static str {
         match self {
             TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {

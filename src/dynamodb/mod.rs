@@ -1,5 +1,5 @@
-//! DynamoDB as the tool sees it: the ports [`Describe`], [`Source`], [`Sink`] and [`control::Control`], and their
-//! implementations: [`sdk`] (the AWS SDK), and [`memory`] for tests in virtual time.
+//! Access to DynamoDB: the ports [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. There are two
+//! implementations: [`sdk`] uses the AWS SDK, and [`memory`] is for tests in virtual time.
 
 pub mod control;
 mod describe;
@@ -22,13 +22,13 @@ pub use sink::{Consumed, Got, Sink, WriteReply};
 pub use source::{Page, PageRequest, Source};
 pub use surroundings::{Features, Recovery, StreamView, TableClass};
 
-/// The tables of a migration: the source of its items, the sink of its writes, and the table that budgets follow. One
-/// table may be all three.
+/// The tables of a migration: the source of its items, the sink of its writes, and the table whose capacity the budgets
+/// follow. All three may be the same table.
 #[derive(Clone)]
 pub struct Tables {
-    /// Describes the table that items come from.
+    /// The table whose capacity the run uses.
     pub described: Arc<dyn Describe>,
-    /// Where items come from.
+    /// The table from which the run reads items.
     pub source: Arc<dyn Source>,
     /// Describes the table that writes go to. It is the same as `described` if source and sink are the same table.
     pub sink_described: Arc<dyn Describe>,
@@ -37,7 +37,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// One table that is source and sink.
+    /// Uses one table for all three roles.
     pub fn one<T: Describe + Source + Sink + 'static>(table: Arc<T>) -> Tables {
         Tables { described: table.clone(), source: table.clone(), sink_described: table.clone(), sink: table }
     }

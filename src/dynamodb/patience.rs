@@ -1,4 +1,5 @@
-//! Repeats a request until it is answered, before a run begins: there are no permits, and there is no run to stop.
+//! Repeats a request until it is answered. This module is used before a run begins, when there are no permits and no
+//! run that could be stopped.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,15 +10,15 @@ use super::{Directive, TableError};
 use crate::backoff::Backoff;
 use crate::machine::Random;
 
-/// A request is sent at least this number of times, however long each answer takes. An answer that hangs uses up an
-/// attempt's whole time (5 s) and must not be the only attempt.
+/// The smallest number of times that a request is sent, however long each answer takes. If an answer hangs, the attempt
+/// takes its full time of 5 s. There must be other attempts after it.
 pub const LEAST_ATTEMPTS: u32 = 3;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. Gives up when
-/// `patience` is over and three attempts have failed, and returns the last error. `random` supplies the jitter between
-/// attempts.
+/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. Gives up after the
+/// time `patience`, but not before three attempts have failed. Then it returns the last error. `random` supplies the
+/// jitter between attempts.
 pub async fn ask<T, F>(patience: Duration, random: &Random, question: impl Fn() -> F) -> Result<T, TableError>
 where
     F: Future<Output = Result<T, TableError>>,

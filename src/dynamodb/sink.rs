@@ -1,4 +1,4 @@
-//! The port [`Sink`]: where guarded writes go.
+//! The port [`Sink`]: applies guarded writes.
 
 use async_trait::async_trait;
 
@@ -6,30 +6,31 @@ use super::TableError;
 use crate::change::GuardedWrite;
 use crate::item::{Item, ItemKey, Units};
 
-/// Applies guarded writes, and reads the single item that decides what a failed condition means.
+/// Applies guarded writes. After a failed condition, it can read the item that the write was meant for.
 ///
-/// The chunk is the seam for another transport: a batch of statements takes several writes in one request, `UpdateItem`
-/// takes one. An implementation promises:
+/// Writes are passed in chunks, so that another transport can be added: a batch of statements takes several writes in
+/// one request, while `UpdateItem` takes one. An implementation promises:
 /// - **Guards.** A write takes effect only if all of its conditions are true at that moment. All of its actions then
-///   take effect together. A transport that cannot let DynamoDB copy a value sends [`GuardedWrite::pinned`] instead:
-///   the values travel, and the condition pins each source to the value that travels.
+///   take effect together. If a transport cannot let DynamoDB copy a value, it sends [`GuardedWrite::pinned`] instead.
+///   That write contains the values, and its condition requires that each source still has the value in the write.
 /// - **Replies.** There is exactly one reply for each write, in order. An applied write is never reported as refused.
-///   If an error leaves open whether the write was applied, it is ambiguous ([`TableError::is_ambiguous`]).
+///   If an error does not show whether the write was applied, the error is ambiguous ([`TableError::is_ambiguous`]).
 /// - **Durability.** [`WriteReply::Applied`] means that the write is durable, and visible to [`Sink::get`].
 /// - **Images.** A failed condition returns the current item, if the service can (`ALL_OLD`).
-/// - **One request.** It does not retry and does not wait for capacity: the caller does. It sends nothing in the
-///   background after it has returned the replies.
+/// - **One request.** An implementation does not retry and does not wait for capacity, because the caller does both. It
+///   sends nothing in the background after it has returned the replies.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Sends a chunk of guarded writes and returns the reply to each, in order. A chunk never names an item twice and has at
-    /// most [`Sink::max_chunk`] members.
+    /// Sends a chunk of guarded writes and returns the reply to each, in order. A chunk has at most [`Sink::max_chunk`]
+    /// writes, and no two of them are for the same item.
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>>;
 
-    /// Number of writes that one call of [`Sink::write`] takes; 1 if each write is a request of its own.
+    /// The largest number of writes that one call of [`Sink::write`] accepts. The number is 1 if each write is a
+    /// separate request.
     fn max_chunk(&self) -> usize;
 
-    /// Reads one item, strongly consistently. It decides what a failed condition without an image means: if it returns
-    /// no item, the item is gone.
+    /// Reads one item, strongly consistently. The engine calls it after a failed condition that came without an image.
+    /// If it returns no item, the item is gone.
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError>;
 }
 
@@ -45,14 +46,14 @@ pub struct Got {
 /// Write capacity that one request consumed, as DynamoDB states it (`ReturnConsumedCapacity = INDEXES`).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Consumed {
-    /// By the table and its local indexes, in write capacity units.
+    /// Write capacity units that the table and its local indexes consumed.
     pub table: Units,
-    /// By each global index that the request touched: its name, and write capacity units.
+    /// The name of each global index that the request touched, with the write capacity units that the index consumed.
     pub indexes: Vec<(String, Units)>,
 }
 
 impl Consumed {
-    /// Total write capacity units. This is what is billed.
+    /// Total write capacity units. AWS bills this total.
     pub fn total(&self) -> Units {
         self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
     }
@@ -61,12 +62,12 @@ impl Consumed {
 /// The reply to one guarded write that DynamoDB evaluated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteReply {
-    /// It was applied.
+    /// The write was applied.
     Applied {
-        /// Write capacity consumed, if the server stated them.
+        /// Write capacity that the write consumed, if the server stated it.
         consumed: Option<Consumed>,
     },
-    /// The condition was not true. Nothing changed.
+    /// The condition was not true, and the write changed nothing.
     ConditionFailed {
         /// The current item, if the engine returned it. `None` does not mean that the item is gone: call [`Sink::get`].
         image: Option<Item>,

@@ -1,37 +1,37 @@
-//! What surrounds a table's items: backups, consumers of its stream, replicas. The preflight uses it; the tool never
-//! changes it.
+//! The surroundings of a table's items: backups, consumers of the table's stream, replicas. The preflight checks them,
+//! and the tool never changes them.
 
 /// What `DescribeTable` says about a table besides its key, size and capacity.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Features {
-    /// What the records of its stream show. `None` if it has no stream.
+    /// The part of an item that the stream's records show. `None` if the table has no stream.
     pub stream: Option<StreamView>,
-    /// The other regions that it is replicated to, in order.
+    /// The other regions to which the table is replicated, in order.
     pub replicas: Vec<String>,
-    /// Whether those regions agree on each write before it is accepted (multi-region strong consistency).
+    /// Whether the regions agree on each write before it is accepted (multi-region strong consistency).
     pub strong_across_regions: bool,
-    /// Its table class, which sets the prices.
+    /// The table class, which determines the prices.
     pub class: TableClass,
-    /// Whether it is protected against deletion, if the engine says so.
+    /// Whether the table is protected against deletion. `None` if the engine does not say.
     pub deletion_protection: Option<bool>,
 }
 
-/// What the records of a stream show about an item.
+/// The part of an item that the records of a stream show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StreamView {
-    /// Its key.
+    /// The item's key.
     Keys,
     /// The item after the write.
     New,
     /// The item before the write.
     Old,
-    /// Both.
+    /// The item before and after the write.
     NewAndOld,
 }
 
-/// The prices for storage and requests of a table.
+/// The class of a table, which determines the prices of storage and requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableClass {
@@ -45,10 +45,10 @@ pub enum TableClass {
 /// `DescribeContinuousBackups`: whether the table can be restored to a point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
-    /// Point-in-time recovery is on.
+    /// Whether point-in-time recovery is on.
     pub enabled: bool,
-    /// The earliest moment that can be restored, RFC 3339.
+    /// The earliest moment to which the table can be restored, in RFC 3339 format.
     pub earliest: Option<String>,
-    /// Number of days back that can be restored.
+    /// Number of past days to which the table can be restored.
     pub days: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! One session of a run: from its checkpoints until it ends or is stopped.
+//! One session of a run. A session starts from the run's checkpoints and lasts until the run ends or is stopped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Bucket, Budgets, Feedback, Scopes, resolve_within, sink_reads};
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
-/// What a run works with: the table, the plan and the limits.
+/// Everything that a run works with: the table, the plan and the limits.
 pub struct Job {
     /// The plan.
     pub plan: Plan,
-    /// The plan's changes, for this phase.
+    /// The plan's changes in the form that this phase needs.
     pub changes: Arc<Changes>,
-    /// The tables that items come from and writes go to.
+    /// The tables from which the job reads items and to which it writes.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
@@ -43,12 +43,12 @@ pub struct Job {
     pub sink_reads: Option<Arc<Bucket>>,
     /// The capacity it may use.
     pub budgets: Budgets,
-    /// What a run may spend and scan.
+    /// The capacity that the run may spend and the items that it may scan.
     pub allowance: Arc<Allowance>,
-    /// The hours in which it works.
+    /// The daily hours in which the run may work.
     pub work_window: Arc<WorkWindow>,
-    /// Follows the table's description while the run works. `None` if the budgets are not those of the plan: there is
-    /// nothing to follow then.
+    /// Follows the table's description while the run works. `None` if the budgets do not come from the plan, because
+    /// then there is nothing to follow.
     pub table_watch: Option<Arc<TableWatch>>,
     /// Stops the run.
     pub stop: Stopper,
@@ -56,33 +56,33 @@ pub struct Job {
     pub machine: Machine,
     /// The live figures that the run updates.
     pub progress: Arc<Progress>,
-    /// What must stay valid while it sends anything: its lease, and what the flag says.
+    /// The lease and the flag's value. Both must be valid whenever the run sends something.
     pub validities: Vec<Validity>,
-    /// Whether its first request waits only briefly for an overdue description of the table.
+    /// Whether the first request waits only briefly if a description of the table is overdue.
     pub urgent: bool,
 }
 
 /// How a session ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// The run as it is stored now.
+    /// The run record as it is stored now.
     pub run: RunRecord,
-    /// What its segments counted, over all sessions.
+    /// The counts of the run's segments, over all sessions.
     pub totals: SegmentTotals,
-    /// What it has spent, over all sessions.
+    /// The run's spend, over all sessions.
     pub spend: SpendRecord,
     /// Requests of this session that DynamoDB has throttled, by scope.
     pub throttles: Vec<(String, u64)>,
     /// Replies of this session that could not be used, by operation and flaw.
     pub unusable_replies: BTreeMap<String, u64>,
-    /// Failures and diverged items that are still open.
+    /// The number of failures and diverged items that are still open.
     pub open: OpenWork,
-    /// Why it stopped before its end, if it did.
+    /// Why the session stopped before the run's end. `None` if the run is complete.
     pub stopped: Option<StopReason>,
 }
 
 impl Job {
-    /// A job within these budgets.
+    /// Creates a job within these budgets.
     pub fn new(
         plan: Plan,
         changes: Arc<Changes>,
@@ -120,8 +120,8 @@ impl Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
-    /// Starts to follow the table. `described` is when the known description was read, `every` is the interval between
-    /// two reads.
+    /// Starts to follow the table. `described` is the time at which the known description was read. `every` is the
+    /// interval between two reads of the description.
     pub fn watch_table(&mut self, described: Instant, every: Duration) {
         let of_plan = Some(resolve_within(&self.plan.capacity, &self.description));
         let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
@@ -141,13 +141,13 @@ impl Job {
         });
     }
 
-    /// Allows the job to change items that are signed or encrypted on the client. The operator has accepted this by
-    /// name.
+    /// Allows the job to change items that are signed or encrypted on the client. Call it only if the operator has
+    /// accepted this by name.
     pub fn edit_encrypted(&mut self) {
         self.changes = Arc::new(self.changes.as_ref().clone().sparing_encrypted(false));
     }
 
-    /// The client that every request of this job goes through.
+    /// Creates the client that sends every request of this job.
     pub fn requests(&self) -> Requests {
         let bounds = Bounds {
             scopes: Arc::clone(&self.scopes),
@@ -165,14 +165,15 @@ impl Job {
         requests.following(self.table_watch.clone()).while_valid(&self.validities)
     }
 
-    /// How a run of this job divides the table. A resumed run keeps its segments.
+    /// How a new run of this job divides the table. A resumed run keeps its segments.
     pub fn segments(&self) -> SegmentChoice {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Whether this job's pass reads strongly consistently. It does if the plan asks for it, or if the pass's "nothing
-    /// to do" proves something. The pass that records the baseline also does: if a stale page did not show a value, the
-    /// value would count as the migration's own, and a rollback would remove it.
+    /// Whether this job's pass reads strongly consistently. A pass reads strongly consistently if the plan asks for it,
+    /// or if a later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads
+    /// strongly consistently too. Otherwise a stale page might not show a preexisting value. The value would then count
+    /// as the migration's own, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
         self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
     }
@@ -182,8 +183,8 @@ impl Job {
         self.read_as(total_segments, self.reads_consistently())
     }
 
-    /// How a dry run or a sample of this job reads the table. It records no baseline, so it reads strongly consistently
-    /// only if the plan's `[scan]` or the changes require it.
+    /// How a dry run or a sample of this job reads the table. Neither of them records a baseline, so both read strongly
+    /// consistently only if the plan's `[scan]` or the changes require it.
     pub fn reading_only(&self, total_segments: u32) -> Reading {
         self.read_as(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
     }
@@ -198,7 +199,7 @@ impl Job {
             consistent: scan.consistent,
             mean_item_bytes: table.size_bytes.checked_div(table.item_count),
             large: choice.large,
-            // Surveying the whole table does not shorten a run that scans only a part of it.
+            // If a run scans only a part of the table, a survey of the whole table does not make the run shorter.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,
                 None => surveyed_items(table, scan, total_segments, self.budgets.table),
@@ -207,12 +208,13 @@ impl Job {
         }
     }
 
-    /// A writer that applies this job's changes for a run.
+    /// Creates a writer that applies this job's changes for a run.
     pub fn writer(&self, store: &State, run: &RunRecord) -> Writer {
         Writer::new(Arc::clone(&self.changes), store.history(), run.session())
     }
 
-    /// Begins to spend for a run. What the run spent and scanned before counts against the limits.
+    /// Begins to count a run's spend. The capacity that the run spent and the items that it scanned in earlier sessions
+    /// count against the limits.
     pub(crate) async fn begin_spend(&self, store: &State, run: &RunRecord) -> Result<(), StoreError> {
         let before = store.begin_spend(run.session(), self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
@@ -223,21 +225,22 @@ impl Job {
         }
     }
 
-    /// Stops the run before it sends anything, if nothing is left of a limit or the deadline has passed.
+    /// Stops the run if a limit is used up or the deadline has passed. Call it before anything is sent.
     pub(crate) fn stop_at_limits(&self) {
         if let Some(reason) = self.work_window.past_deadline().or_else(|| self.allowance.exhausted()) {
             self.stop.stop(reason);
         }
     }
 
-    /// Makes the final spend durable, without a reserved rest. Call it when no request is in flight.
+    /// Makes the final spend durable. Reserved capacity that was not used does not count. Call it when no request is in
+    /// flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
         store.settle_spend(run.session(), self.allowance.end().await).await
     }
 }
 
-/// The segments that are not finished.
+/// Creates a scheduler for the segments that are not finished.
 pub(crate) async fn schedule(store: &State, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     store.each_segment(run.id, &mut |segment, state| scheduler.note(segment, state)).await?;

@@ -1,4 +1,4 @@
-//! Live figures of a run, shared by all its parts. Only committed work counts as progress.
+//! The live figures of a run, which all its parts share. Only committed work counts as progress.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,27 +26,27 @@ pub struct Progress {
 /// The figures at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// What this process has committed.
+    /// The items that this process has committed, by outcome.
     pub counts: Counts,
-    /// Pages committed.
+    /// Number of committed pages.
     pub pages: u64,
-    /// Segments in progress now.
+    /// Number of segments in progress now.
     pub segments_active: u64,
-    /// Segments whose last page this process has committed.
+    /// Number of segments whose last page this process has committed.
     pub segments_done: u64,
-    /// Requests that DynamoDB throttled.
+    /// Number of requests that DynamoDB throttled.
     pub throttled: u64,
-    /// Requests that failed otherwise.
+    /// Number of requests that failed for other reasons.
     pub failed_requests: u64,
-    /// Requests that wait to be sent again.
+    /// Number of requests that wait to be sent again.
     pub backing_off: u64,
-    /// Requests that wait because the number of requests in flight is at its limit.
+    /// Number of requests that wait because the number of requests in flight is at its limit.
     pub without_slot: u64,
-    /// Requests that wait until the lease and the flag are confirmed.
+    /// Number of requests that wait until the lease and the flag are confirmed.
     pub confirming: u64,
-    /// Pages that were given up after some of their writes may have been sent.
+    /// Number of pages that were given up although some of their writes may have been sent.
     pub abandoned_pages: u64,
-    /// The last failed request's error.
+    /// The error of the last failed request.
     pub last_error: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Pages were committed. `ends` means that they are the last of their segment.
+    /// Counts committed pages. `ends` means that they are the last pages of their segment.
     pub(crate) fn committed(&self, counts: &Counts, pages: u64, ends: bool) {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);
@@ -94,8 +94,8 @@ impl Progress {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
     }
 
-    /// Counts a reply that could not be used, by its operation and its flaw (there are a few dozen combinations). The
-    /// first of each is logged, because something between the tool and DynamoDB probably needs attention.
+    /// Counts a reply that could not be used, by operation and flaw (there are a few dozen combinations). The first
+    /// reply of each combination is logged, because something between the tool and DynamoDB probably needs attention.
     pub(crate) fn reply_unusable(&self, operation: &str, flaw: &str) {
         let mut replies = self.unusable_replies.lock().unwrap_or_else(PoisonError::into_inner);
         let count = replies.entry(format!("{operation}: {flaw}")).or_default();
@@ -119,7 +119,7 @@ impl Progress {
         Counted::new(&self.backing_off)
     }
 
-    /// Counts a request that waits for others to be answered, for as long as the guard lives.
+    /// Counts a request that waits for a free slot, for as long as the guard lives.
     pub(crate) fn without_slot(&self) -> impl Drop + use<> {
         Counted::new(&self.without_slot)
     }

@@ -1,4 +1,4 @@
-//! How a run is asked to stop, and why it stopped.
+//! Asks a run to stop, and records why it stopped.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::cutover::LeaseLost;
 use crate::dynamodb::FatalKind;
 use crate::item::Units;
 
-/// Why a run stopped before its end. All of these leave it resumable.
+/// Why a run stopped before its end. The run can be resumed after each of these reasons.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StopReason {
-    /// Ctrl-C or SIGTERM.
+    /// The operator pressed Ctrl-C, or the process got SIGTERM.
     #[error("it was interrupted")]
     Interrupted,
     /// No request can succeed until somebody fixes the cause.
     #[error("{message}. {}", .kind.way_out())]
     Fatal {
-        /// What has to be fixed.
+        /// The kind of problem that the operator has to fix.
         kind: FatalKind,
         /// DynamoDB's message.
         message: String,
@@ -31,9 +31,9 @@ pub enum StopReason {
          fix the cause and run `backfill failures retry`, or raise the limit"
     )]
     MaxFailures {
-        /// Items that have failed.
+        /// Number of items that have failed.
         failures: u64,
-        /// The limit.
+        /// The value of the limit in the plan.
         limit: u64,
     },
     /// `[limits] max_wcu` leaves too little for the next write.
@@ -43,11 +43,12 @@ pub enum StopReason {
         of_which_lost(*lost, &lost.to_string())
     )]
     MaxWcu {
-        /// Write capacity units, over all sessions.
+        /// Write capacity units that the run has spent over all sessions.
         spent: Units,
-        /// The part of `spent` that killed processes had reserved. They may have used less of it.
+        /// The part of `spent` that killed processes had reserved. The processes may have used less than they had
+        /// reserved.
         lost: Units,
-        /// The limit.
+        /// The value of the limit in the plan.
         limit: Units,
     },
     /// `[limits] max_cost_usd` leaves too little for the next request.
@@ -58,13 +59,13 @@ pub enum StopReason {
         .basis.text()
     )]
     MaxCost {
-        /// US dollars by estimate, over all sessions.
+        /// Estimated US dollars that the run has spent over all sessions.
         spent: f64,
         /// The part of `spent` that killed processes had reserved.
         lost: f64,
-        /// The limit.
+        /// The value of the limit in the plan.
         limit: f64,
-        /// Where the prices come from.
+        /// The origin of the prices.
         basis: PriceBasis,
     },
     /// `[limits] max_items` is reached.
@@ -73,15 +74,15 @@ pub enum StopReason {
          raised"
     )]
     MaxItems {
-        /// Items, over all sessions.
+        /// Number of items that the run has scanned over all sessions.
         scanned: u64,
-        /// The limit.
+        /// The value of the limit in the plan.
         limit: u64,
     },
     /// `[limits] deadline` has passed.
     #[error("[limits] deadline = {0} has passed. The run does nothing more until the deadline is set later or removed")]
     Deadline(String),
-    /// Many writes were rejected, and none was accepted so far.
+    /// Many writes were rejected, and DynamoDB has accepted none so far.
     #[error(
         "all of the first {refused} writes were rejected, by DynamoDB or, unsent, by a check of its rules. The plan is \
          probably wrong: correct it, and give it another [migration] name. The first write was rejected because: {reason}"
@@ -104,12 +105,12 @@ pub enum StopReason {
     /// One request kept failing for longer than `[retry] give_up_after`.
     #[error("one request kept failing for {after} and was given up ([retry] give_up_after): {message}")]
     GaveUp {
-        /// How long, in words.
+        /// How long the request failed, in words.
         after: String,
         /// The last error.
         message: String,
     },
-    /// The table is not the one that the run began on, or its current status does not allow work.
+    /// The table is not the table on which the run began, or its current status does not allow work.
     #[error(
         "{0}. Requests in flight were finished; nothing more is read or written. Run it again when the table is \
          ACTIVE. A replaced table needs a new migration under another [migration] name"
@@ -120,14 +121,14 @@ pub enum StopReason {
         "the flag was moved while it worked: {0}. Requests in flight were finished; nothing more is read or written"
     )]
     FlagMoved(String),
-    /// The flag could not be read for too long, or every answer arrived after applications had stopped obeying it.
+    /// For too long, the flag could not be read, or every answer arrived so late that applications no longer obeyed it.
     #[error(
         "the flag could not be read in time for {} s: {why}. It is unknown which value applications obey, so nothing more \
          is read or written. Everything done so far is committed. Run the same command again when the flag can be read in time",
         .unread.as_secs()
     )]
     FlagUnread {
-        /// For how long. Time during which the machine slept does not count.
+        /// For how long the flag could not be read in time. Time during which the machine slept does not count.
         unread: Duration,
         /// The last error.
         why: String,
@@ -146,7 +147,7 @@ pub enum StopReason {
     Internal(String),
 }
 
-/// The part of a sum that killed processes had only reserved. Empty if there is no such part.
+/// A note about the part of a sum that killed processes had only reserved. Empty if there is no such part.
 fn of_which_lost(lost: f64, text: &str) -> String {
     if lost > 0.0 {
         format!(" (including up to {text} only reserved when a process was killed)")
@@ -155,11 +156,11 @@ fn of_which_lost(lost: f64, text: &str) -> String {
     }
 }
 
-/// The work was given up because the run is stopping. The [`Stopper`] has the reason.
+/// The error of work that was given up because the run is stopping. The [`Stopper`] has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
-/// Asks every part of a run to stop, once and for one reason: the first one given.
+/// Asks every part of a run to stop. Only the first reason counts.
 #[derive(Debug, Clone, Default)]
 pub struct Stopper(Arc<Inner>);
 
@@ -170,14 +171,14 @@ struct Inner {
 }
 
 impl Stopper {
-    /// Asks the run to stop. The first reason stays.
+    /// Asks the run to stop. If it is stopping already, the first reason is kept.
     pub fn stop(&self, reason: StopReason) {
-        // A later reason follows from the first, or has the same cause.
+        // A later reason is ignored, because it is a consequence of the first one or has the same cause.
         let _ = self.0.reason.set(reason);
         self.0.token.cancel();
     }
 
-    /// Why the run is stopping, if it is.
+    /// Why the run is stopping. `None` if it is not stopping.
     pub fn reason(&self) -> Option<&StopReason> {
         self.0.reason.get()
     }
@@ -192,7 +193,7 @@ impl Stopper {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for something that may be given up at any point: permits, a pause, a prefetched page. Never use it for a
+    /// Waits for work that may be given up at any point: permits, a pause, a prefetched page. Never use it for a
     /// request in flight.
     pub(crate) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {

@@ -1,9 +1,10 @@
-//! Values of an attribute that expires items (developer guide, "Using time to live": a number in seconds since 1970; a
-//! value more than five years in the past expires nothing).
+//! The values of the time-to-live attribute, which expires items (developer guide, "Using time to live": a number in
+//! seconds since 1970; a value more than five years in the past expires nothing).
 
 use super::Value;
 
-/// In seconds, this is the year 5138. Such a value is in milliseconds or a smaller unit.
+/// As a time in seconds, this is the year 5138. A value of at least this number is in milliseconds or in a smaller
+/// unit.
 const NO_SECONDS: f64 = 1e11;
 
 /// Five years, in seconds.
@@ -25,7 +26,7 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    /// The effect of this value at this time, in seconds since 1970.
+    /// The effect of a value. `now` is the current time, in seconds since 1970.
     pub fn of(value: &Value, now: f64) -> Expiry {
         let Value::N(number) = value else { return Expiry::NotANumber };
         match number.as_str().parse::<f64>() {
@@ -38,10 +39,10 @@ impl Expiry {
     }
 }
 
-/// Number of values in a unit that time to live does not support.
+/// Counts time-to-live values, and those with a unit or a type that time to live does not support.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
-    /// Number of values.
+    /// Number of all values.
     pub values: u64,
     /// Number of values in milliseconds.
     pub milliseconds: u64,
@@ -60,7 +61,7 @@ impl Times {
         }
     }
 
-    /// Adds the counts of another part.
+    /// Adds the counts of another part of the items.
     pub fn merge(&mut self, other: Times) {
         self.values += other.values;
         self.milliseconds += other.milliseconds;

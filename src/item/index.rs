@@ -1,24 +1,24 @@
-//! Secondary indexes, as far as the cost of a write depends on them.
+//! The properties of secondary indexes on which the cost of a write depends.
 
 use super::KeyAttribute;
 
-/// The attributes of an item that an index contains.
+/// Describes which items and which of their attributes an index contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexSchema {
     /// Index name.
     pub name: String,
     /// Key attributes of the index, partition key first. An item is in the index if it has all of them.
     pub key: Vec<KeyAttribute>,
-    /// Number of these attributes that form the partition key: one, or up to four for a global index. The others form
-    /// the sort key.
+    /// Number of key attributes that form the partition key: one, or up to four for a global index. The remaining key
+    /// attributes form the sort key.
     pub partition: usize,
-    /// The other attributes of the index.
+    /// The attributes in the index that are not key attributes.
     pub projection: Projection,
-    /// A local secondary index uses the table's capacity; a global index has its own.
+    /// Whether the index is local. A local index uses the table's capacity; a global index has its own capacity.
     pub local: bool,
 }
 
-/// The attributes of an index in addition to its own key and the table's key.
+/// The attributes that an index contains in addition to its own key and the table's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Projection {
     /// All attributes.

@@ -16,12 +16,12 @@ pub struct KeyAttribute {
     pub kind: String,
 }
 
-/// A table's primary key: the partition key, and the sort key if it has one.
+/// A table's primary key: the partition key, and the sort key if the table has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySchema {
-    /// Its hash determines the partition.
+    /// The partition key. The hash of its value determines the partition of an item.
     pub partition: KeyAttribute,
-    /// It orders the items of one partition key.
+    /// The sort key, or `None` if the table has no sort key. The sort key orders the items of one partition key.
     pub sort: Option<KeyAttribute>,
 }
 
@@ -42,7 +42,7 @@ impl KeySchema {
 pub struct ItemKey(Item);
 
 impl ItemKey {
-    /// A key of these attributes.
+    /// Makes a key from its attributes.
     pub fn new(attributes: Item) -> ItemKey {
         ItemKey(attributes)
     }
@@ -52,12 +52,12 @@ impl ItemKey {
         &self.0
     }
 
-    /// The hash of the value of the partition key. `partition_key` is the name of its attribute.
+    /// The hash of the value of the partition key. `partition_key` is the name of the partition key's attribute.
     pub fn partition_hash(&self, partition_key: &str) -> PartitionHash {
         PartitionHash::of(self.0.get(partition_key).unwrap_or(&Value::Null))
     }
 
-    /// DynamoDB JSON on one line, to store and list keys. Each key has exactly one text.
+    /// The key as DynamoDB JSON on one line, to store and list keys. Each key has exactly one text.
     pub fn to_text(&self) -> String {
         item_to_json(&self.0).to_string()
     }
@@ -69,8 +69,9 @@ impl ItemKey {
     }
 }
 
-/// Identifies a partition key by 64 bits, which is enough to keep token buckets apart. Two keys with the same hash
-/// share a bucket, which is slower but safe. This is not DynamoDB's own hash, which is not public.
+/// A 64-bit hash that identifies a partition key, so that each partition key has its own token bucket. If two partition
+/// keys have the same hash, they share a token bucket, which is slower but safe. This is not the hash that DynamoDB
+/// uses, which is not public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionHash(u64);
 
@@ -99,14 +100,14 @@ impl PartitionHash {
         self.0
     }
 
-    /// The part, of `parts` parts, that the hash belongs to.
+    /// Divides all hashes into `parts` parts, and returns the number of this hash's part.
     pub(crate) fn shard(self, parts: usize) -> usize {
         // Use the upper half, because hash maps use the lower bits of the same hash.
         (self.0 >> 32) as usize % parts
     }
 }
 
-/// Text for people: `pk=CUSTOMER#1 sk=ORDER#2`, with control characters escaped.
+/// The key as text for people: `pk=CUSTOMER#1 sk=ORDER#2`, with control characters escaped.
 impl fmt::Display for ItemKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (name, value)) in self.0.iter().enumerate() {

@@ -1,5 +1,5 @@
 //! DynamoDB items: attribute values, numbers with up to 38 digits, document paths, keys, and the size rules that turn
-//! an item into capacity units. Pure: this code does not wait, read a clock, or communicate.
+//! an item into capacity units. This module is pure: it does not wait, read a clock, or communicate.
 
 mod client_encryption;
 mod expiry;

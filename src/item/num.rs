@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use bigdecimal::BigDecimal;
 
-/// A DynamoDB number. It keeps the text from the wire and parses it only to compare or measure it.
+/// A DynamoDB number. It keeps the text that DynamoDB sent, and parses the text only to compare the number or to
+/// compute its size.
 ///
 /// Equality is numeric (`1.10 == 1.1`), as in DynamoDB's own comparisons. [`Num::as_str`] returns the text unchanged.
 #[derive(Debug, Clone)]
@@ -14,7 +15,7 @@ pub struct Num(String);
 /// Why a text is not a DynamoDB number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumError {
-    /// It is not a decimal number.
+    /// The text is not a decimal number.
     #[error("it is not a decimal number")]
     NotANumber,
     /// DynamoDB keeps 38 significant digits. More digits would be rounded, so they are refused.
@@ -49,7 +50,7 @@ impl Num {
         if digits.len() > MAX_DIGITS {
             return Err(NumError::TooManyDigits(digits.len()));
         }
-        // The value is 0.d1d2d3… × 10^(len - scale); its leading digit has this power of ten.
+        // This is the power of ten of the leading digit, because the value is 0.d1d2d3… × 10^(len - scale).
         let magnitude = i64::try_from(digits.len()).unwrap_or(i64::MAX) - 1 - scale;
         if !(-130..=125).contains(&magnitude) {
             return Err(NumError::OutOfRange);
@@ -67,7 +68,7 @@ impl Num {
         &self.0
     }
 
-    /// One spelling per numeric value, for hashes and fingerprints: sign, digits, power of ten.
+    /// The number as sign, digits and power of ten, for hashes and fingerprints. Equal numbers have the same text.
     pub fn canonical(&self) -> String {
         match canonical(&self.0) {
             Some((negative, digits, scale)) => {
@@ -77,9 +78,10 @@ impl Num {
         }
     }
 
-    /// Bytes of the number in an item: one, plus one for every two significant digits on each side of the point, plus
-    /// one if it is negative (developer guide, "Capacity unit consumption"). Captures of AWS show the split at the
-    /// point, and that leading and trailing zeros take no bytes.
+    /// Size of the number in an item in bytes: one, plus one for every two significant digits on each side of the
+    /// point, plus one if it is negative (developer guide, "Capacity unit consumption"). Recorded AWS responses show
+    /// that the digits before and after the point are counted separately, and that leading and trailing zeros take no
+    /// bytes.
     pub fn bytes(&self) -> usize {
         let Some((negative, digits, scale)) = canonical(&self.0) else { return self.0.len() };
         if digits == "0" {
@@ -116,7 +118,8 @@ impl FromStr for Num {
     }
 }
 
-/// Sign, significant digits without leading or trailing zeros, and scale. The value is ±digits × 10^-scale.
+/// Returns the sign (true if negative), the significant digits without leading or trailing zeros, and the scale. The
+/// value is ±digits × 10^-scale.
 fn canonical(text: &str) -> Option<(bool, String, i64)> {
     let number = BigDecimal::from_str(text).ok()?.normalized();
     let (mantissa, scale) = number.as_bigint_and_exponent();

@@ -33,7 +33,7 @@ pub struct PathError {
 }
 
 /// Maximum number of levels of an attribute, including itself (developer guide, "Service quotas": 32 levels). A path
-/// has no more steps than that.
+/// has at most this number of steps.
 pub const MAX_LEVELS: usize = 32;
 
 impl Path {
@@ -65,7 +65,7 @@ impl Path {
         self.0.len() == 1
     }
 
-    /// The path without its last step, or `None` for a top-level attribute.
+    /// The path of the map or list that contains this path, or `None` for a top-level attribute.
     pub fn parent(&self) -> Option<Path> {
         (self.0.len() > 1).then(|| Path(self.0[..self.0.len() - 1].to_vec()))
     }
@@ -110,8 +110,8 @@ impl Path {
         }
     }
 
-    /// Removes the value at this path from a client-side image, as `REMOVE` would. Returns it, or `None` if there was
-    /// none.
+    /// Removes the value at this path from a client-side image, as `REMOVE` would. Returns the removed value, or `None`
+    /// if there was no value at this path.
     pub fn remove(&self, item: &mut Item) -> Option<Value> {
         self.container(item).and_then(|(map, name)| map.remove(name))
     }

@@ -2,12 +2,13 @@
 
 use super::ItemKey;
 
-/// A durable position in a segment of a source. Reading continues after it, also in another process. A new kind of
-/// source adds a variant, and a match over positions names every variant.
+/// A durable position in a segment of a source. Another read, also in another process, can continue after this
+/// position. A new kind of source needs another variant. Every match over positions names each variant, so that the
+/// compiler finds all places to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
-    /// After the item with this key, in the order of a table scan: the `LastEvaluatedKey` that becomes the next
-    /// `ExclusiveStartKey`. The item itself may no longer exist.
+    /// The position after the item with this key, in the order of a table scan: the `LastEvaluatedKey` that becomes the
+    /// next `ExclusiveStartKey`. The item itself may no longer exist.
     Key(ItemKey),
 }
 

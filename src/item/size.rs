@@ -1,17 +1,18 @@
-//! The size of an item in bytes, and the capacity units that it costs.
+//! The size of an item in bytes, and the capacity units of reads and writes of the item.
 //!
 //! Source: developer guide, "Capacity unit consumption" (bytes per type) and "Provisioned throughput" (units). The size
-//! of a set is the sum of its members; third-party captures show that AWS adds no overhead to it.
+//! of a set is the sum of its members; third-party recordings of AWS responses show that AWS adds no overhead to this
+//! sum.
 
 use super::{Item, Value};
 
 /// The largest item that DynamoDB stores, in bytes, including attribute names (400 KB).
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 
-/// Capacity units. Half units exist: an eventually consistent read of 4 KB is half a unit.
+/// Capacity units. Half units exist: an eventually consistent read of 4 KB costs half a unit.
 pub type Units = f64;
 
-/// Bytes of a value, without its attribute name.
+/// Size of a value in bytes, without its attribute name.
 pub fn value_bytes(value: &Value) -> usize {
     match value {
         Value::S(s) => s.len(),
@@ -26,23 +27,24 @@ pub fn value_bytes(value: &Value) -> usize {
     }
 }
 
-/// Bytes of a whole item: names and values.
+/// Size of a whole item in bytes: names and values.
 pub fn item_bytes(item: &Item) -> usize {
     item.iter().map(|(name, value)| attribute_bytes(name, value)).sum()
 }
 
-/// Bytes of one top-level attribute, including its name.
+/// Size of one top-level attribute in bytes, including its name.
 pub fn attribute_bytes(name: &str, value: &Value) -> usize {
     name.len() + value_bytes(value)
 }
 
-/// Write capacity units of one standard write: the larger of the image before and after, in started KB, but at least
-/// one.
+/// Write capacity units of one standard write: one unit for each started KB of the item, but at least one. The larger
+/// of the sizes before and after the write counts.
 pub fn write_units(before: usize, after: usize) -> Units {
     before.max(after).div_ceil(1024).max(1) as Units
 }
 
-/// Read capacity units for this number of bytes: one per started 4 KB if strongly consistent, otherwise half of that.
+/// Read capacity units for this number of bytes: one unit for each started 4 KB if the read is strongly consistent,
+/// otherwise half a unit.
 pub fn read_units(bytes: usize, consistent: bool) -> Units {
     let units = bytes.div_ceil(4096).max(1) as Units;
     if consistent { units } else { units / 2.0 }

@@ -13,7 +13,8 @@ pub type Item = BTreeMap<String, Value>;
 
 /// An attribute value of any DynamoDB type.
 ///
-/// Equality is DynamoDB's: numbers by value, sets without order, everything else exactly.
+/// Two values are equal if DynamoDB considers them equal: it compares numbers by value, sets without their order, and
+/// all other values exactly.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// String.
@@ -49,7 +50,7 @@ pub enum JsonError {
     /// The body of the type has the wrong form.
     #[error("the value of {0} has the wrong form: {1}")]
     WrongForm(&'static str, &'static str),
-    /// A number is outside DynamoDB's range.
+    /// DynamoDB cannot store the number.
     #[error("{0:?} is not a number that DynamoDB can store: {1}")]
     Number(String, NumError),
     /// A set is empty or repeats a member.
@@ -74,8 +75,8 @@ impl Value {
         }
     }
 
-    /// Whether the value has more levels than this. A scalar, a set or an empty document has one level. A document with
-    /// members has one level more than its deepest member. Looks no deeper than `levels`.
+    /// Whether the value has more than `levels` levels. A scalar, a set or an empty document has one level. A document
+    /// with members has one level more than its deepest member. The check never looks deeper than `levels` levels.
     pub fn nests_deeper_than(&self, levels: usize) -> bool {
         let Some(left) = levels.checked_sub(1) else { return true };
         match self {
@@ -92,7 +93,7 @@ impl Value {
         }
     }
 
-    /// DynamoDB JSON, `{"S": "x"}`. Set members are sorted, and numbers keep their text.
+    /// The value as DynamoDB JSON, such as `{"S": "x"}`. Set members are sorted, and numbers keep their text.
     pub fn to_json(&self) -> Json {
         match self {
             Value::S(s) => json!({ "S": s }),

@@ -1,10 +1,11 @@
-//! Operations that the embedded engine's interface does not offer, done over a second SQLite connection to its database:
-//! recognising a foreign file, indexing tables for parallel scans, and marking an unfinished load.
+//! Operations that the interface of the embedded engine does not offer. This module does them over a second SQLite
+//! connection to the engine's database: recognising a foreign file, indexing tables for parallel scans, and marking an
+//! unfinished load.
 //!
-//! Why the index: the engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these columns. So each
-//! page reads and sorts the whole table, and a scan takes quadratic time (16 segments over 200,000 items: 15 s without the
-//! index, 1 s with it). In SQLite, any connection to the same database can add an index; dropping the table drops it too.
-//! This is the only file of `local/` that names `rusqlite`.
+//! The reason for the index: the engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these
+//! columns. So each page reads and sorts the whole table, and a scan takes quadratic time (16 segments over 200,000
+//! items: 15 s without the index, 1 s with it). In SQLite, any connection to the same database can add an index;
+//! dropping the table drops it too. This is the only file of `local/` that names `rusqlite`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +21,12 @@ const WAIT_FOR_WRITER: Duration = Duration::from_secs(30);
 /// Numbers the in-memory databases of this process, because SQLite shares databases with equal names.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Records loads that have begun but not finished. The engine creates a table in several transactions and cannot rename a
-/// table, so the record must exist before the table does.
+/// The table of loads that have begun but not finished. The engine creates a table in several transactions and cannot
+/// rename a table, so the record must exist before the table does.
 const LOADS: &str = "CREATE TABLE IF NOT EXISTS _backfill_loads \
                      (table_name TEXT PRIMARY KEY, seed TEXT NOT NULL, items TEXT NOT NULL)";
 
-/// The seed and the number of the sample items that a table is loaded with.
+/// The seed and the number of the sample items that are loaded into a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) seed: u64,
@@ -47,13 +48,14 @@ impl Store {
         Ok(Store { location })
     }
 
-    /// A database in memory that a second connection of this process can open. `:memory:` does not allow that.
+    /// A database in memory that a second connection of this process can open. The name `:memory:` does not allow a
+    /// second connection.
     pub(super) fn memory() -> Store {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Store { location: format!("file:/backfill-{}-{number}?vfs=memdb", std::process::id()) }
     }
 
-    /// The name that the engine opens.
+    /// The name under which the engine opens the database.
     pub(super) fn location(&self) -> &str {
         &self.location
     }
@@ -81,7 +83,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the record of [`Store::mark_load`]: the table is complete.
+    /// Removes the record of [`Store::mark_load`], because the table is complete.
     pub(super) fn unmark_load(&self, table: &str) -> Result<(), LocalError> {
         let connection = self.connect()?;
         connection.execute("DELETE FROM _backfill_loads WHERE table_name = ?1", [table]).map_err(sqlite)?;
@@ -116,8 +118,8 @@ impl Store {
     }
 }
 
-/// Refuses an existing file that is not a database of the embedded engine. Without this check, the engine would add its own
-/// tables to any SQLite file.
+/// Refuses an existing file that is not a database of the embedded engine. Without this check, the engine would add its
+/// own tables to any SQLite file.
 pub(super) fn refuse_foreign(path: &Path) -> Result<(), LocalError> {
     let foreign = |what| Err(LocalError::Foreign { path: path.to_owned(), what });
     match table_names(path) {

@@ -12,7 +12,7 @@ pub(in crate::local) fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<f
     if fine { Ok(value) } else { Err(D::Error::custom("it must be finite and more than 0")) }
 }
 
-/// Seconds; `inf` means never.
+/// Parses a delay in seconds; `inf` means never.
 pub(in crate::local) fn delay<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(from)?;
     if value > 0.0 { Ok(value) } else { Err(D::Error::custom("it must be more than 0; inf means never")) }

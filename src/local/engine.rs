@@ -21,29 +21,31 @@ use crate::item::{Item, Num, Value};
 use crate::locked::LockedFile;
 
 /// Workers of the engine's runtime. A handler blocks its worker during an SQLite statement, and one lock serialises all
-/// handlers. The second worker reads requests and writes replies meanwhile.
+/// handlers. Meanwhile the second worker reads requests and writes replies.
 const WORKERS: usize = 2;
 
-/// Items in one import transaction: enough that the cost of the transaction is negligible, few enough that their memory
-/// does not matter.
+/// Number of items in one import transaction. With this number, the cost of the transaction is negligible, and so is
+/// the memory of the items.
 const IMPORT_CHUNK: usize = 2_000;
 
-/// Where the engine keeps its tables and where it listens.
+/// The location of the engine's tables, and the port on which it listens.
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
-    /// The database file, created with mode 0600 if it does not exist; `None` keeps everything in memory (at most 1 GB).
+    /// The database file, created with mode 0600 if it does not exist; `None` keeps everything in memory (at most 1
+    /// GB).
     pub db: Option<PathBuf>,
     /// The port on 127.0.0.1; 0 picks any free port.
     pub port: u16,
 }
 
-/// A running embedded engine. Dropping it stops it.
+/// A running embedded engine. Dropping this value stops the engine.
 ///
-/// With a file, writes survive a killed process, but a power cut may lose the last moments. Parallel scans are slow on a
-/// table that was created directly at the endpoint (not through [`super::Front`] or [`Engine::create_table`]), until
-/// [`Engine::index_tables`] is called.
+/// With a file, writes survive a killed process, but a power cut may lose the last moments. Parallel scans are slow on
+/// a table that a client created directly at the endpoint (not through [`super::Front`] or [`Engine::create_table`]),
+/// until [`Engine::index_tables`] is called.
 pub struct Engine {
-    // Fields drop in this order: first the server with its clone of the database, then the database, then the file lock.
+    // Fields drop in this order: first the server with its clone of the database, then the database, then the file
+    // lock.
     server: Option<Server>,
     port: Option<Port>,
     address: SocketAddr,
@@ -55,15 +57,15 @@ pub struct Engine {
 impl Engine {
     /// Opens the database and serves it.
     ///
-    /// Fails if the port is taken, or if the file cannot be written, is served by another process, or is not a database of
-    /// this engine. In each of these cases the file stays unchanged.
+    /// Fails if the port is taken, or if the file cannot be written, is in use by another process, or is not a database
+    /// of this engine. The file stays unchanged in each of these cases.
     pub fn start(options: EngineOptions) -> Result<Engine, LocalError> {
         let mut engine = Engine::open(options)?;
         engine.serve()?;
         Ok(engine)
     }
 
-    /// Binds the port and opens the database. Connections wait until [`Engine::serve`].
+    /// Binds the port and opens the database. Connections wait until [`Engine::serve`] is called.
     pub(super) fn open(options: EngineOptions) -> Result<Engine, LocalError> {
         let port = Port::take(options.port)?;
         let (store, lock) = match &options.db {
@@ -78,7 +80,7 @@ impl Engine {
         Ok(Engine { server: None, address: port.address(), port: Some(port), database, store, _lock: lock })
     }
 
-    /// Starts to answer requests.
+    /// Starts to answer requests of clients.
     pub(super) fn serve(&mut self) -> Result<(), LocalError> {
         if let Some(port) = self.port.take() {
             let database = self.database.clone();
@@ -128,7 +130,8 @@ impl Engine {
     /// The items become durable in chunks, in order: if the process is killed, a whole number of chunks remains.
     pub fn load(&self, table: &str, items: impl IntoIterator<Item = Item>) -> Result<u64, LocalError> {
         let mut items = items.into_iter();
-        // Generates one chunk while another is imported: each step takes about half of the time of a load.
+        // One chunk is generated while another is imported, because each of the two steps takes about half of the time
+        // of a load.
         let (send, chunks) = mpsc::sync_channel(1);
         thread::scope(|scope| {
             let import = scope.spawn(move || self.import(table, chunks));
@@ -153,13 +156,13 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Gives every table without one the index that makes parallel scans linear.
+    /// Adds the index that makes parallel scans linear to every table that does not have it.
     pub fn index_tables(&self) -> Result<(), LocalError> {
         self.store.index_all()
     }
 
-    /// Closes the port and the database in bounded time: half-sent requests are cut off, and requests in progress get three
-    /// seconds.
+    /// Closes the port and the database in bounded time: requests that have not arrived completely are cut off, and
+    /// requests in progress get three seconds.
     pub fn stop(self) {}
 
     pub(super) fn store(&self) -> &Store {
@@ -171,7 +174,7 @@ impl Engine {
 /// owner only.
 fn claim(path: &Path) -> Result<LockedFile, LocalError> {
     if path.exists() {
-        // Checked first, so that no lock file is left beside a foreign file.
+        // This check comes first, so that no lock file is left beside a foreign file.
         refuse_foreign(path)?;
     }
     // A lock on the database file itself would collide with SQLite's own locks.
@@ -196,7 +199,8 @@ fn private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The engine reports refused requests through serde, with a prefix.
+/// The error for a request that the engine refused. The engine reports such errors through serde, with a prefix that is
+/// removed here.
 fn refused(why: &serde_json::Error) -> LocalError {
     let text = why.to_string();
     LocalError::Engine(text.strip_prefix("VALIDATION:").unwrap_or(&text).to_owned())
@@ -227,7 +231,7 @@ mod tests {
     use super::*;
     use crate::locked::tests::while_processes_start;
 
-    /// A process that is starting briefly holds every open file of this process.
+    /// A child process that is just starting briefly has every open file of this process, including the lock file.
     #[test]
     fn a_released_database_can_be_served_immediately() {
         let dir = tempfile::tempdir().unwrap();

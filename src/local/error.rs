@@ -28,7 +28,7 @@ pub enum LocalError {
     /// The layer in front cannot forward to this upstream address.
     #[error("Cannot forward to {upstream:?}: the address must have the form http://127.0.0.1:8000")]
     Upstream {
-        /// The given address.
+        /// The rejected address.
         upstream: String,
     },
     /// The database file (or its lock beside it) cannot be created, read or written.
@@ -44,7 +44,7 @@ pub enum LocalError {
     Foreign {
         /// The database file.
         path: PathBuf,
-        /// What it is instead.
+        /// What the file is instead.
         what: &'static str,
     },
     /// Another process serves this file.

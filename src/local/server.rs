@@ -1,4 +1,4 @@
-//! A server with its own thread and runtime. It stops in bounded time, whatever its clients do.
+//! A server with its own thread and runtime. It stops in bounded time, even if clients keep connections open.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use super::LocalError;
 
-/// How long a request in progress may delay the end of the runtime. Idle connections and half-sent requests do not
-/// delay it: their tasks are dropped.
+/// How long a request in progress may delay the end of the runtime. Idle connections and requests that have not arrived
+/// completely do not delay it, because their tasks are dropped.
 const FINISH_REQUESTS: Duration = Duration::from_secs(3);
 
-/// How long `stop` waits for the thread: slightly longer than the bound of the runtime.
+/// The maximum time that `stop` waits for the thread. It is slightly longer than the runtime may take to end.
 const STOP_AT_MOST: Duration = Duration::from_secs(4);
 
 /// A bound port that is not served yet.
@@ -46,7 +46,7 @@ impl Port {
     }
 }
 
-/// The running thread. Dropping it stops it.
+/// The running server thread. Dropping this value stops the thread.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
     // The mutex only makes the server shareable between threads. It is never contended.

@@ -11,11 +11,12 @@ use super::capacity::{Model, ModelSpec};
 use super::front::{Front, FrontOptions};
 use super::{Engine, EngineOptions, LocalError, sample};
 
-/// Without a `Limit`, the engine reads the rest of the segment for every page of a `Scan`. So the layer in front sets this
-/// limit: about one megabyte of the sample table, the size of a page.
+/// The `Limit` that the layer in front adds to a `Scan`. Without a `Limit`, the engine reads the whole remaining
+/// segment for every page. This number of items of the sample table has about one megabyte, which is the size of a page
+/// in DynamoDB.
 const PAGE_LIMIT: u32 = 1_000;
 
-/// What to serve, and on which address.
+/// The options of a start: what to serve, and on which address.
 #[derive(Debug, Clone, Default)]
 pub struct LocalOptions {
     /// The address to listen on; `None` means 127.0.0.1. Only the layer in front can listen on another address.
@@ -30,11 +31,12 @@ pub struct LocalOptions {
     pub seed: u64,
     /// Whether to start the layer in front, which counts, injects faults and indexes new tables.
     pub front: bool,
-    /// Throttle like a table of this capacity. This starts the layer in front even if `front` is false.
+    /// The capacity model of the table, if requests are to be throttled. With a model, the layer in front starts even
+    /// if `front` is false.
     pub capacity: Option<ModelSpec>,
 }
 
-/// The running servers. Dropping it stops them.
+/// The running servers. Dropping this value stops them.
 pub struct Local {
     front: Option<Front>,
     engine: Engine,
@@ -50,7 +52,7 @@ pub struct TableReport {
     pub content: Content,
     /// Number of items in the table.
     pub items: u64,
-    /// How long the load took; zero if nothing was loaded.
+    /// The duration of the load; zero if nothing was loaded.
     pub took: Duration,
 }
 
@@ -59,13 +61,13 @@ pub struct TableReport {
 pub enum Content {
     /// The table did not exist, and was created and loaded.
     Loaded,
-    /// An earlier load was killed before its end, and was repeated from the start.
+    /// An earlier load was killed before its end. This start has repeated it from the beginning.
     LoadedAgain,
     /// The table existed and was not changed.
     Existing,
 }
 
-/// Describes whether this start loaded the table.
+/// Formats the report as one line that says whether this start loaded the table.
 impl fmt::Display for TableReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.content {
@@ -79,13 +81,13 @@ impl fmt::Display for TableReport {
 impl Local {
     /// Starts the engine, loads the sample table if requested, and then starts to answer requests.
     ///
-    /// A load records itself in the database before it creates the table, and removes the record at its end. A start that
-    /// finds such a record deletes the table and loads it again. It uses the recorded seed and number of items, unless the
-    /// options request others. It may do so because the unfinished table was never served.
+    /// Before a load creates the table, it stores a record in the database. At its end, the load removes the record. A
+    /// start that finds such a record deletes the table and loads it again, with the recorded seed and number of items
+    /// unless the options request others. Deleting the table is safe, because an unfinished table was never served.
     pub fn start(options: LocalOptions) -> Result<Local, LocalError> {
         let front = options.front || options.capacity.is_some();
         let engine_port = if front { 0 } else { options.port };
-        // Binds the port first, so that a taken port fails before the load, which can take long.
+        // The port is bound first, so that the start fails on a taken port before the load, which can take long.
         let listen = options.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let port = if front { Some(super::server::Port::take_of(listen, options.port)?) } else { None };
         let mut engine = Engine::open(EngineOptions { db: options.db.clone(), port: engine_port })?;
@@ -156,13 +158,13 @@ fn prepare_table(engine: &Engine, options: &LocalOptions) -> Result<Option<Table
     Ok(Some(TableReport { table: sample::TABLE, content, items, took: began.elapsed() }))
 }
 
-/// Loads the sample table from the start. If the process crashes during the load, the record remains, so the next start
-/// notices.
+/// Loads the sample table from the start. If the process crashes during the load, the record remains, and the next
+/// start loads the table again.
 fn load_table(engine: &Engine, load: Load) -> Result<u64, LocalError> {
     let store = engine.store();
     store.mark_load(sample::TABLE, load)?;
     engine.delete_table(sample::TABLE)?;
-    // Indexes at the end, which costs less than maintaining the index during the load.
+    // The index is created at the end, which costs less than maintaining it during the load.
     engine.create_unindexed(&sample::create_table_request(sample::TABLE))?;
     let items = engine.load(sample::TABLE, sample::items(load.seed, load.items))?;
     store.index(sample::TABLE)?;

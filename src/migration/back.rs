@@ -1,5 +1,5 @@
-//! `cutover --back` while both attributes are written. It asks only before it ends dual writes, and only if somebody can
-//! answer.
+//! `cutover --back` while both attributes are written. The command asks for confirmation only before it ends dual
+//! writes, and only if somebody can answer.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::playbook::{BackTo, Step, step_back};
 use crate::state;
 
-/// Where a step back is recorded, who takes it, and who is notified.
+/// The input of a step back: the plan, the state file, the actor and the observer.
 pub(super) struct StepBack<'a> {
     pub(super) plan: &'a Plan,
     pub(super) commands: &'a CommandLine,
@@ -62,8 +62,8 @@ impl StepBack<'_> {
         }
     }
 
-    /// Asks before dual writes end, because items written after that get no new attribute. Without a terminal it does not ask:
-    /// nothing may hold up the way back.
+    /// Asks before dual writes end, because items written after that get no new attribute. If nobody can answer, the
+    /// command does not ask, because nothing may delay the way back.
     fn ask(&self, change: FlagChange, from: &Flag, to: &Flag) -> Result<(), MigrationError> {
         if change != FlagChange::WriteOld || !self.observer.asks_before_dual_writes_end() {
             return Ok(());
@@ -79,7 +79,7 @@ impl StepBack<'_> {
         }
     }
 
-    /// Records the flag for `status`. If that fails, the step back continues anyway.
+    /// Records the flag for `status`. If the flag cannot be recorded, the step back continues anyway.
     async fn record(&self, flag: (&Flag, &FlagMeta), watched: &Watched) {
         if let Err(error) = record_seen(self.state, self.plan, flag, watched).await {
             self.observer.notice(&Notice::FlagNotRecorded(&error));

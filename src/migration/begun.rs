@@ -41,7 +41,8 @@ pub(super) fn limits(plan: &Plan) -> Limits {
     }
 }
 
-/// The state after the whole history, and for each phase the newest run that existed when the phase last began.
+/// Replays the whole history. Returns the state and, for each phase, the newest run that existed when the phase last
+/// began.
 pub(super) async fn replay(store: &state::State) -> Result<(State, Vec<(Phase, RunId)>), DriverError> {
     let mut state = State::default();
     let mut begun = Vec::new();
@@ -57,7 +58,7 @@ pub(super) fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind:
     if let What::PhaseBegun { phase } = event.what {
         match begun.iter_mut().find(|(known, _)| *known == phase) {
             Some((_, last)) => *last = behind,
-            // Every existing run of the phase belongs to its first beginning.
+            // The phase begins for the first time, so every run of the phase belongs to this beginning.
             None => begun.push((phase, RunId::NONE)),
         }
     }

@@ -7,22 +7,22 @@ use crate::playbook::Refused;
 use crate::preflight::PreflightError;
 use crate::state::StoreError;
 
-/// Why a command ends without a result. What was done before stays durable, and the same command continues from there.
+/// Why a command ends without a result. Completed work stays durable, and the same command continues from there.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum MigrationError {
     /// The plan's file cannot be read.
     #[error("the plan {path} cannot be read: {error}. Nothing was done. `backfill init` writes a plan to start from")]
     PlanFile {
-        /// The file.
+        /// The path of the plan file.
         path: String,
-        /// Why.
+        /// Why the file cannot be read.
         error: std::io::Error,
     },
-    /// The plan is not valid, or does not fit the table. Holds every problem at once.
+    /// The plan is not valid, or does not fit the table. Contains every problem of the plan.
     #[error(transparent)]
     Plan(#[from] PlanErrors),
-    /// The table cannot be reached, or is not the one that the plan means.
+    /// The table cannot be reached, or is not the table that the plan names.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
     /// The preflight found a problem that blocks a run, and the operator did not accept it.
@@ -42,10 +42,10 @@ pub enum MigrationError {
          resume"
     )]
     NoCompletePass,
-    /// [`super::Observer::confirm`] said no.
+    /// [`super::Observer::confirm`] answered no.
     #[error("not confirmed. Nothing was written")]
     NotConfirmed,
-    /// [`super::Observer::can_confirm`] said no.
+    /// The command needs a confirmation, but [`super::Observer::can_confirm`] returned false.
     #[error(
         "this command writes to the table or changes its cutover flag, and nobody is here to confirm it. The table \
          was not written, and the flag was not moved. Run it again with --yes. To look first without writing: \
@@ -53,7 +53,7 @@ pub enum MigrationError {
          compares"
     )]
     CannotConfirm,
-    /// The flag was moved between the question and the answer.
+    /// Somebody changed the flag while the operator answered the question.
     #[error(
         "the flag was moved in the meantime, so a repair would not do what was shown. Nothing was repaired. Run the same \
          command again to see what a repair does now"
@@ -71,13 +71,13 @@ pub enum MigrationError {
     /// Another process works on this migration, or the lease cannot be taken.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// [`super::Observer::opened`] failed.
+    /// [`super::Observer::opened`] returned an error.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
 impl MigrationError {
-    /// A driver's error, with the next command of a refusal spelled for this plan.
+    /// Converts a driver's error. The next command of a refusal becomes a complete command line for this plan.
     pub(crate) fn of_driver(error: DriverError, commands: &CommandLine) -> MigrationError {
         if let DriverError::Refused(refused) = error {
             let next = refused.next.spell(commands);
@@ -100,7 +100,7 @@ impl From<FlagStoreError> for MigrationError {
     }
 }
 
-/// Why a command stops. What was done before stays durable, and the same command continues from there.
+/// Why a command stops. Completed work stays durable, and the same command continues from there.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DriverError {

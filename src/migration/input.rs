@@ -3,7 +3,7 @@
 use super::{StepOptions, reason};
 use crate::playbook::Fact;
 use crate::preflight::Accept;
-/// What the operator gave on the command line.
+/// The operator's input to a command.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorInput {
     /// Who runs the command: user and host.
@@ -12,7 +12,7 @@ pub struct OperatorInput {
     pub facts: Vec<Fact>,
     /// The reason given with `--force`.
     pub force: Option<String>,
-    /// The reason recorded with a change of the flag, for example that of `--now`.
+    /// The reason that is recorded with a change of the flag, for example because of `--now`.
     pub reason: Option<String>,
     /// The preflight findings that the operator accepted by name for this run.
     pub accepted: Vec<String>,
@@ -25,8 +25,8 @@ pub struct OperatorInput {
 }
 
 impl OperatorInput {
-    /// The input of an operator who accepts these findings. Only findings that a run itself can still make are recorded
-    /// now. The preflight records the others when it finds them.
+    /// The input of an operator who accepts these findings. The returned input contains only accepted findings that a
+    /// pass itself may make later. The preflight records the other accepted findings.
     pub fn of(actor: &str, accept: &[Accept]) -> OperatorInput {
         let later = accept.iter().filter(|accept| **accept == Accept::ClientEncryption);
         OperatorInput {

@@ -14,7 +14,7 @@ use crate::ratelimit::Budgets;
 ///
 /// # Errors
 ///
-/// [`PreflightError::NothingToRun`] if the plan leaves nothing for `run` to do.
+/// Fails with [`PreflightError::NothingToRun`] if the plan leaves nothing for `run` to do.
 pub fn job_of(
     phase: Phase,
     plan: &Plan,
@@ -30,7 +30,7 @@ pub fn job_of(
     };
     let mut plan = plan.clone();
     if matches!(phase, Phase::OldFromNew | Phase::Undo) {
-        // The way back obeys only the rate.
+        // On the way back, only the plan's rate applies, not its limits.
         plan.limits = Limits::none();
     }
     Ok(Job::new(plan, changes, tables.clone(), description.clone(), budgets))

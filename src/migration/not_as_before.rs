@@ -12,12 +12,12 @@ use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, number, write_listed};
 /// The maximum number of items that a report names; it counts all of them.
 const NAMED: u32 = 1_000;
 
-/// The notice for a state file that recorded its pairs, if these records are damaged.
+/// The notice if the state file recorded the pairs of old and new values, but these records are damaged.
 const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
                           attribute, but these records cannot be read";
 
-/// Items that a run did not restore exactly. `None` if it restored all of them, or if it belongs neither to a rollback nor to
-/// a step back.
+/// Items that a run did not restore exactly. `None` if the run restored every item, or if the run belongs neither to a
+/// rollback nor to a step back.
 pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<NotAsBefore>, MigrationError> {
     let reason = match run.phase.as_str() {
         ROLLBACK => Leftover::NewRemoved,
@@ -25,7 +25,7 @@ pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<Not
         _ => return Ok(None),
     };
     let items = store.leftovers(run.id, reason, NAMED).await?;
-    // A rollback decides by its records: an item whose record is unreadable fails.
+    // In a rollback, an item with an unreadable record fails, so such items are not listed here.
     let unreadable = match reason {
         Leftover::OldMade => store.leftovers(run.id, Leftover::Unknown, NAMED).await?,
         Leftover::NewRemoved | Leftover::Unknown => Listed::default(),
@@ -34,7 +34,7 @@ pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<Not
     Ok((!left.is_empty()).then_some(left))
 }
 
-/// Tells the observer what an operator should know before a rollback is confirmed.
+/// Tells the observer what an operator should know before confirming a rollback.
 pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
     let mut text = Vec::new();
     // If the file cannot be opened, the later attempt to open it for writing explains why.

@@ -18,8 +18,8 @@ use crate::state::StoreError;
 
 /// Receives the notices and progress of a migration, and answers its questions.
 ///
-/// Every method has a default, so an observer implements only the methods it needs. The default refuses every question, so
-/// nothing is written by accident. Async code calls these methods, so they must not block for long.
+/// Every method has a default, so an observer implements only the methods it needs. The default refuses every question,
+/// so nothing is written by accident. Async code calls these methods, so they must not block for long.
 ///
 /// # Example
 ///
@@ -39,14 +39,14 @@ use crate::state::StoreError;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// Something happened that an operator wants to know. [`Notice`] is `Display`.
+    /// Called when something happens that an operator wants to know. [`Notice`] implements `Display`.
     fn notice(&self, _notice: &Notice<'_>) {}
 
-    /// Live figures, every few seconds while a pass works.
+    /// Called with live figures every few seconds while a pass runs.
     fn progress(&self, _figures: &Figures) {}
 
-    /// Whether [`Observer::confirm`] can be answered at all. If not, a command that would ask refuses before it begins work.
-    /// A step back never refuses for that reason.
+    /// Whether somebody can answer [`Observer::confirm`]. If not, a command that needs a confirmation refuses before it
+    /// begins work.
     fn can_confirm(&self) -> bool {
         true
     }
@@ -62,12 +62,12 @@ pub trait Observer: Send + Sync {
         Answer::No
     }
 
-    /// Called when this process owns the migration. From then on, a program can use the stopper to drain the migration. A
-    /// program that handles signals connects them here.
+    /// Called when this process has taken the migration. From then on, the program can use the stopper to drain the
+    /// migration, for example when it receives a signal.
     ///
     /// # Errors
     ///
-    /// An error ends the command before it does anything.
+    /// If this function returns an error, the command ends before it does anything.
     fn opened(&self, _stop: &Stopper) -> std::io::Result<()> {
         Ok(())
     }
@@ -87,13 +87,13 @@ impl Observer for Silent {}
 /// The answer to a [`Question`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Proceed.
+    /// The answer is yes: proceed.
     Yes,
-    /// Do not proceed: the command ends with [`super::MigrationError::NotConfirmed`].
+    /// The answer is no: the command ends with [`super::MigrationError::NotConfirmed`].
     No,
 }
 
-/// The question before something is written. `Display` gives the text.
+/// The question that is asked before something is written. `Display` gives the text.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     pub(crate) text: &'a str,
@@ -105,13 +105,13 @@ impl Display for Question<'_> {
     }
 }
 
-/// Figures of a running pass.
+/// Live figures of a running pass.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Figures {
     /// Items read so far, over all sessions of the run.
     pub items: u64,
-    /// Items of the table, by DynamoDB's count, which is up to six hours old; 0 if unknown.
+    /// Number of items in the table, by DynamoDB's count, which may be six hours old; 0 if unknown.
     pub item_estimate: u64,
     /// Segments done so far, over all sessions of the run.
     pub segments_done: u64,
@@ -121,17 +121,17 @@ pub struct Figures {
     pub throttled: u64,
 }
 
-/// One thing that happened. `Display` gives the text that the command line prints.
+/// An event that an operator wants to know about. `Display` gives the text that the command line prints.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Notice<'a> {
-    /// A budget of the plan was cut to what the table can have.
+    /// A budget of the plan was reduced because the table allows less capacity.
     BudgetCut(&'a str),
-    /// Another process holds the lease. This process waits for it to expire, at most for the given time.
+    /// Another process holds the lease. This process waits until the lease expires, at most for the given time.
     LeaseHeld {
         /// The holder of the lease.
         owner: &'a OutsideText,
-        /// The longest wait.
+        /// The longest time that this process waits.
         within: Duration,
     },
     /// The table, budgets and limits of the run, and whether it starts or resumes.
@@ -145,21 +145,21 @@ pub enum Notice<'a> {
     },
     /// A pass other than expand begins.
     PassBegins(Phase),
-    /// A way back is exempt from these `[limits]`.
+    /// These `[limits]` do not apply, because the command is part of the way back.
     LimitsLifted(&'a [&'static str]),
-    /// The cutover flag was changed to this.
+    /// The cutover flag was changed to this state.
     FlagChanged(&'a Flag),
     /// The command waits until applications have stopped using the flag's earlier value.
     Waiting(&'a Wait),
     /// The table is compared first, because no recent verification shows what a repair would do.
     ComparesFirst,
-    /// What a repair would do.
+    /// A preview of what a repair would do.
     RepairPreview(&'a str),
     /// A verification that the command needs found mismatches.
     Mismatches(&'a VerifyReport),
     /// Items that a rollback does not restore exactly.
     NotAsBefore(&'a str),
-    /// The flag was changed, but the state file does not know it.
+    /// The flag was changed, but the state file could not record the change.
     FlagNotRecorded(&'a StoreError),
 }
 

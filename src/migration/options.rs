@@ -63,9 +63,9 @@ impl std::fmt::Debug for Options {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CheckOptions {
-    /// Estimate from a fresh sample of the table.
+    /// The size of a new sample on which the estimate is based. `None`: the estimate uses the table's description.
     pub sample: Option<SampleSize>,
-    /// Compute the budgets that let a run end within this time.
+    /// The time within which a run should end. The report then includes the necessary budgets.
     pub finish_in: Option<FinishIn>,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,
@@ -75,15 +75,15 @@ pub struct CheckOptions {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DryRunOptions {
-    /// Which command is rehearsed.
+    /// The command to simulate.
     pub of: DryRunOf,
-    /// Read a sample of the table and estimate the rest; only for [`DryRunOf::Run`].
+    /// The size of a sample to read instead of the whole table; only for [`DryRunOf::Run`].
     pub sample: Option<SampleSize>,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,
 }
 
-/// Which command a dry run rehearses.
+/// The command that a dry run simulates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DryRunOf {
@@ -104,7 +104,7 @@ pub struct RunOptions {
     pub again: bool,
     /// Start a new run from the beginning. The old run stays recorded.
     pub restart: bool,
-    /// Findings that the operator accepts. They are recorded with the run.
+    /// Findings that the operator accepts. The accepted findings are recorded with the run.
     pub accept: Vec<Accept>,
 }
 
@@ -114,9 +114,9 @@ pub struct RunOptions {
 pub struct VerifyOptions {
     /// Compare only this number of randomly chosen clusters, from 1 to 1,000,000. By default every item is compared.
     pub sample: Option<u32>,
-    /// Fix mismatches: fill or overwrite the side that is not the truth. Asks first.
+    /// Repair mismatches: fill or overwrite the attribute that is not the truth. Asks for confirmation first.
     pub repair: bool,
-    /// With `repair`: also remove values that nothing implies.
+    /// With `repair`: also remove values that the plan does not imply.
     pub repair_remove: bool,
     /// With `repair`: findings that the operator accepts.
     pub accept: Vec<Accept>,
@@ -132,7 +132,7 @@ pub enum CutoverStep {
     ReadNew(u8),
     /// Writers write only the new attribute.
     WriteNew,
-    /// One step back. While both attributes are written, it passes no gate and needs no lock.
+    /// One step back. While both attributes are written, this step needs no gate and no lock.
     Back {
         /// Do not wait, although readers may then read stale old values.
         now: bool,
@@ -145,7 +145,7 @@ impl CutoverStep {
             CutoverStep::DualWrite => Goal::CutoverTo(Target::DualWrite),
             CutoverStep::ReadNew(percent) => Goal::CutoverTo(Target::ReadNew(percent)),
             CutoverStep::WriteNew => Goal::CutoverTo(Target::WriteNew),
-            // The flag decides how far back to go, after every check.
+            // This target is only a placeholder: the flag decides later how far to go back.
             CutoverStep::Back { now } => Goal::Back { to: BackTo::OldReads, now },
         }
     }
@@ -155,9 +155,10 @@ impl CutoverStep {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StepOptions {
-    /// The reason to override the obstacles that a refusal named. It is recorded. A blank reason counts as no reason.
+    /// The operator's reason to override the obstacles that a refusal named. The reason is recorded. A blank reason
+    /// counts as no reason.
     pub force: Option<String>,
-    /// What a flag would prove, for a plan that names no flag.
+    /// The facts that a flag would prove, for a plan that names no flag.
     pub facts: Vec<Fact>,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,

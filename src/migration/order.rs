@@ -11,12 +11,12 @@ use crate::playbook::{Goal, Phase};
 use crate::preflight::Accept;
 use crate::state::RunRecord;
 
-/// What a command asks of the playbook.
+/// A command's request to the playbook.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// The goal to reach.
     pub goal: Goal,
-    /// Asked before the first step that changes anything.
+    /// The question to ask before the first step that changes anything.
     pub question: String,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,
@@ -29,7 +29,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// An order for this goal.
+    /// An order with this goal.
     pub fn of(goal: Goal, accept: &[Accept], question: impl Into<String>) -> Order {
         let question = question.into();
         let accept = accept.to_vec();
@@ -56,7 +56,7 @@ impl Order {
         if rehearsal.preflight && self.held.is_none() {
             self.held = Some(self.preflight(target, observer).await?);
         }
-        // What a repair would do is known only after the state file is open, so the question comes later.
+        // The preview of a repair needs the open state file, so the question comes later.
         let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
         match (rehearsal.confirm, asks_later) {
             (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
@@ -74,7 +74,7 @@ impl Order {
         if matches!(self.goal, Goal::Run { .. }) {
             header(target, None, observer);
         }
-        // No question may hold up the way back: the command itself says what the operator wants.
+        // No question may delay the way back, so the command itself counts as the confirmation.
         if matches!(self.goal, Goal::Back { .. }) {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Order {
     }
 }
 
-/// Tells the observer what a run works on, and whether it begins or resumes.
+/// Sends the observer the header of a run: the table, the budgets, the limits, and whether the run begins or resumes.
 pub(super) fn header(target: &Target, resumed: Option<&RunRecord>, observer: &dyn Observer) {
     observer.notice(&Notice::RunHeader(&target.subject().header(&target.resolved, resumed)));
 }

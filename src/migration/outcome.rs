@@ -80,7 +80,7 @@ impl DryRunOutcome {
         &self.findings
     }
 
-    /// Why it stopped early, if it did. Its figures then cover only part of the table.
+    /// Why the dry run stopped early, if it did. The figures then cover only part of the table.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -115,12 +115,12 @@ impl RunOutcome {
         self.worked
     }
 
-    /// Why it stopped early, if it did. The same command resumes it.
+    /// Why the command stopped early, if it did. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
 
-    /// Failures and diverged items that are open.
+    /// The number of open failures and open diverged items.
     pub fn open(&self) -> OpenWork {
         self.ended.as_ref().map(|ended| ended.open).unwrap_or_default()
     }
@@ -134,7 +134,7 @@ impl RunOutcome {
     }
 }
 
-/// The newest expand run, as recorded.
+/// The newest recorded expand run.
 pub(super) async fn recorded_run(store: &State) -> Result<Option<Ended>, MigrationError> {
     let Some(run) = store.current_run(EXPAND).await? else { return Ok(None) };
     let totals = store.totals(run.id).await?;
@@ -173,7 +173,7 @@ impl VerifyOutcome {
         self.verified.is_some()
     }
 
-    /// Why it stopped early, if it did. The same command resumes it.
+    /// Why the command stopped early, if it did. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -191,7 +191,7 @@ impl CutoverOutcome {
         self.flag.as_ref()
     }
 
-    /// Why it stopped early, if it did. The same command resumes it.
+    /// Why the command stopped early, if it did. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -204,8 +204,8 @@ pub struct CutoverDryRunOutcome {
 }
 
 impl CutoverDryRunOutcome {
-    /// Items that had only the new attribute before the migration: readers would see those values for the first time. `None`
-    /// if this is not recorded.
+    /// Items that had only the new attribute before the migration: readers would see those values for the first time.
+    /// `None` if the state file did not record these items.
     pub fn new_alone(&self) -> Option<&Listed> {
         self.new_alone.as_ref()
     }
@@ -219,11 +219,11 @@ impl CutoverDryRunOutcome {
 /// One pass of a [`PassOutcome`].
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct WorkedPass {
-    /// How its session ended.
+    /// How the session of the pass ended.
     pub ended: Ended,
-    /// Values that its run overwrote or removed and that the journal keeps.
+    /// Number of values in the journal that the run overwrote or removed.
     pub journaled: u64,
-    /// Items that it did not restore exactly.
+    /// The items that the pass did not restore exactly.
     pub not_as_before: Option<NotAsBefore>,
 }
 
@@ -246,12 +246,12 @@ impl PassOutcome {
         self.unfinished
     }
 
-    /// Why it stopped early, if it did. The same command resumes it.
+    /// Why the command stopped early, if it did. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
 
-    /// The report of one of its passes, for people and as JSON.
+    /// The report of one of the passes, for people and as JSON.
     pub fn report<'a>(&'a self, pass: &'a WorkedPass) -> RunReport<'a> {
         let subject = Subject { advice: false, ..self.target.subject() };
         let Ended { run, totals, spend, throttles, unusable_replies, open, stopped } = &pass.ended;
@@ -272,12 +272,12 @@ impl RetryOutcome {
         &self.retried
     }
 
-    /// Failures and diverged items that are open.
+    /// The number of open failures and open diverged items.
     pub fn open(&self) -> OpenWork {
         self.open
     }
 
-    /// Why it stopped early, if it did. It did not retry failures that it does not count.
+    /// Why the retry stopped early, if it did. Failures that are not in the counts were not retried.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }

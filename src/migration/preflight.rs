@@ -1,4 +1,4 @@
-//! The preflight of a command: facts, findings, and whether they refuse a run.
+//! The preflight of a command: collects facts about the table, and decides whether the findings refuse a run.
 
 use super::target::Target;
 use super::{MigrationError, Notice, Observer};
@@ -18,21 +18,21 @@ pub struct Preflight {
     pub findings: Vec<Finding>,
     /// The cost of a run.
     pub estimate: Estimate,
-    /// What the operator accepts, now or when the run began.
+    /// The findings that the operator accepts with this command, or accepted when the run began.
     pub accepted: Vec<Accept>,
 }
 
-/// How much of the table was read. This decides the estimate and the known types of what will be written.
+/// How much of the table was read. The estimate and the known types of the new values are based on this read.
 pub enum Read<'a> {
-    /// Only the description.
+    /// Only the table's description was read.
     Nothing,
-    /// A sample.
+    /// A sample of the table was read.
     Part(&'a Sampled),
-    /// Everything.
+    /// The whole table was read.
     Whole(&'a Prediction),
 }
 
-/// Gathers what must be known about the table. Changes nothing.
+/// Collects the facts about the table that a preflight needs, and derives the findings. Changes nothing.
 pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
     let plan = &target.plan;
     let facts = Facts::gather(&target.tables, target.on_loopback, &target.description, PATIENCE, &job.machine.random);
@@ -56,18 +56,18 @@ pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted
 }
 
 impl Preflight {
-    /// Tells the observer what an operator should decide about.
+    /// Tells the observer the findings that an operator should decide about.
     pub fn tell(&self, observer: &dyn Observer) {
         for finding in self.findings.iter().filter(|finding| finding.severity != Severity::Note) {
             observer.notice(&Notice::Finding { finding, accepted: &self.accepted });
         }
     }
 
-    /// Refuses a run if a finding does.
+    /// Refuses a run if one of the findings refuses it.
     ///
     /// # Errors
     ///
-    /// [`MigrationError::Findings`].
+    /// Fails with [`MigrationError::Findings`] if the run is refused.
     pub fn hold(&self) -> Result<(), MigrationError> {
         match refusal(&self.findings, &self.accepted) {
             Some(why) => Err(MigrationError::Findings(why)),
@@ -81,15 +81,15 @@ impl Preflight {
     }
 }
 
-/// The newest run of a phase, if there is one, and what was accepted for it. An unreadable file counts as no run here;
-/// the error is reported when the file is opened for writing.
+/// The newest run of a phase, and the findings that were accepted for this run. `None` if there is no run, or if the
+/// state file cannot be read. The command reports such an error later, when it opens the file for writing.
 pub(super) async fn recorded(target: &Target, phase: &str) -> Option<(RunRecord, Vec<Accept>)> {
     let state = state::read(&target.state).ok()?;
     let (run, accepted) = state.current_run(phase).await.ok()??;
     Some((run, accepted.iter().filter_map(|name| Accept::from_name(name)).collect()))
 }
 
-/// Whether `run` has nothing left to do, so that nothing needs to be asked.
+/// Whether the run is complete, so that `run` has nothing to do and no question to ask.
 pub(super) fn is_complete(run: &RunRecord) -> bool {
     run.status == RunStatus::Complete
 }

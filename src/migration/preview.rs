@@ -1,4 +1,4 @@
-//! Previews a command before it takes the state file. Locks, creates and changes nothing.
+//! Previews a command before it takes the state file. A preview locks, creates and changes nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::state::{self, Identity, KeptFact, OpenWork};
 /// What a command does before its first lasting work, given the current state file and flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preview {
-    /// The goal. For `--back`, it is one stage back from the current flag.
+    /// The goal of the command. For `--back`, the goal is one stage back from the current flag.
     pub goal: Goal,
     /// The steps before the first lasting work.
     pub rehearsal: Rehearsal,
 }
 
-/// What a read-only state file contains.
+/// The relevant content of a state file that was opened read-only.
 #[derive(Default)]
 struct Known {
     state: State,
@@ -33,8 +33,8 @@ struct Known {
     no_way_back: Option<u64>,
 }
 
-/// Plays a command through to its first lasting work. `None` if the state file cannot be read; opening it later explains why.
-/// Refuses a state file of another plan or table, as opening it does.
+/// Simulates a command up to its first lasting work. `None` if the state file cannot be read, because the later attempt
+/// to open it explains why. Refuses a state file of another plan or table, just as opening the file does.
 pub async fn preview(
     path: &Path,
     plan: &Plan,
@@ -104,7 +104,7 @@ impl Known {
         let ours = Identity::of(plan, table);
         file.check_is_of(&ours).await?;
         if !file.identity().await?.is_of(&ours) {
-            // Nothing has begun in this file, so it becomes this plan's file.
+            // No migration has begun in this file, so the command may use it for this plan.
             return Ok(Some(Known::default()));
         }
         let mut state = State::default();

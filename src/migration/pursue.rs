@@ -11,7 +11,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A step is refused, not confirmed, or fails.
+    /// Fails if a step fails, is refused, or is not confirmed.
     pub async fn pursue(&mut self, mut order: Order) -> Result<(Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let mut passes = Vec::new();
         let mut asked = order.confirmed;
@@ -67,7 +67,7 @@ impl Session {
         self.driver.advance(goal).await.map_err(|error| MigrationError::of_driver(error, &self.target.commands))
     }
 
-    /// Asks the order's question. If the comparison before a repair was stopped, returns the reason.
+    /// Asks the order's question. If the comparison before a repair was stopped, returns the stop reason.
     async fn ask(&mut self, order: &Order) -> Result<Option<StopReason>, MigrationError> {
         if let Goal::Verify { scope, repair: true } = order.goal {
             return self.ask_for_repair(scope, order).await;
@@ -76,7 +76,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Announces the pass that begins. Asks for confirmation of a new run, unless that is already given.
+    /// Announces the pass that begins. Asks for confirmation of a new run, unless the operator has already confirmed
+    /// it.
     async fn announce(&self, phase: Phase, order: &Order, asked: bool) -> Result<(), MigrationError> {
         let observer = self.observer.as_ref();
         if phase != Phase::Expand {
@@ -95,7 +96,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the preflight, unless that happened before the state file was created, and records what the operator accepted.
+    /// Records the findings that the operator accepted. Runs the preflight first, unless it ran before the state file
+    /// was created.
     async fn accept_preflight(&mut self, order: &Order) -> Result<(), MigrationError> {
         let accepted = match &order.held {
             Some(accepted) => accepted.clone(),

@@ -7,10 +7,11 @@ use crate::playbook::{Goal, Scope};
 
 impl Session {
     /// Shows what a repair would do, based on the last full verification under the current truth, and asks for
-    /// confirmation. Without such a verification, it compares the table first; if that comparison is stopped, it
-    /// returns the reason.
+    /// confirmation. Without such a verification, this function compares the table first. If that comparison is
+    /// stopped, it returns the stop reason.
     ///
-    /// The answer may take a while. If the repair would no longer do what was shown, it is refused.
+    /// The operator's answer may take a while. If the repair would then no longer do what was shown, the repair is
+    /// refused.
     pub(super) async fn ask_for_repair(
         &mut self,
         scope: Scope,
@@ -44,7 +45,7 @@ impl Session {
         self.observer.notice(&Notice::RepairPreview(String::from_utf8_lossy(&text).trim_end()));
     }
 
-    /// Compares the table without changing it. Returns what it found, and the reason if it was stopped.
+    /// Compares the table without changing it. Returns the report, and the stop reason if the comparison was stopped.
     async fn compare(&mut self, scope: Scope) -> Result<(Option<VerifyReport>, Option<StopReason>), MigrationError> {
         self.observer.notice(&Notice::ComparesFirst);
         let order = Order::of(Goal::Verify { scope, repair: false }, &[], "");
@@ -64,10 +65,12 @@ impl Session {
     }
 }
 
-/// Whether a verification now would treat the same side as the truth. If not, this report does not predict a repair.
+/// Whether a verification would now use the same truth as this report. If not, the report does not predict the result
+/// of a repair.
 fn is_of(report: &VerifyReport, (stage, truths): (Stage, Truths)) -> bool {
     report.stage == stage.name() && report.truth == truths.name()
 }
 
-/// Number of reports, newest first, to search for the last full one, because later reports may be samples.
+/// The maximum number of reports to search for the last full verification, newest first. Newer reports may come from
+/// sampled verifications.
 const REPORTS: u32 = 100;

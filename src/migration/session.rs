@@ -1,5 +1,5 @@
-//! A session: exclusive work of this process on a migration. It holds the lock of the state file and the lease next to the
-//! flag.
+//! A session: exclusive work of this process on a migration. A session holds the lock of the state file and the lease
+//! next to the flag.
 
 use std::sync::Arc;
 
@@ -24,11 +24,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes the state file, and the lease next to the flag if the plan names one. From here on, `stop` drains the session.
+    /// Locks the state file, and takes the lease next to the flag if the plan names a flag with a lease. From then on,
+    /// `stop` drains the session.
     ///
     /// # Errors
     ///
-    /// The state file or the lease is taken, or belongs to something else.
+    /// Fails if another process holds the state file or the lease, or if one of them belongs to something else.
     pub async fn open(
         target: Target,
         input: OperatorInput,
@@ -39,11 +40,13 @@ impl Session {
         Box::pin(Session::of(target, input, opened, observer, stop)).await
     }
 
-    /// Like [`Session::open`], for a command that may be refused or not confirmed before anything is created or changed.
+    /// Like [`Session::open`], for a command that may be refused or not confirmed before anything is created or
+    /// changed.
     ///
     /// # Errors
     ///
-    /// As [`Session::open`]. Also if the playbook or the preflight refuses, or if the observer does not confirm.
+    /// The same errors as [`Session::open`]. Also fails if the playbook or the preflight refuses, or if the observer
+    /// does not confirm.
     pub async fn prepared(
         target: Target,
         input: OperatorInput,
@@ -95,7 +98,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The state file cannot be closed.
+    /// Fails if the state file cannot be closed.
     pub async fn close(self) -> Result<Target, MigrationError> {
         if let Some(lease) = self.lease {
             lease.release().await;
@@ -105,10 +108,11 @@ impl Session {
     }
 }
 
-/// The lease of a session. If it is lost, the session stops.
+/// The lease of a session. If the lease is lost, the session stops.
 struct HeldLease {
     lease: Lease,
-    /// Waits until the lease is lost. It must end with the session, because an embedding program outlives many sessions.
+    /// The task that waits until the lease is lost. This task must end with the session, because an embedding program
+    /// outlives many sessions.
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -125,9 +129,10 @@ impl HeldLease {
     }
 }
 
-/// Returns the name of this process as a lease owner. Also returns the previous owner of this state file if that process is
-/// known to be dead, because its lock was free. The new name is durable in the state file when this returns. A free lock
-/// proves this only on this host and at this path; a copy of the file proves nothing.
+/// Returns the name of this process as a lease owner. The name is durable in the state file when this function returns.
+/// Also returns the previous owner of this state file, if that process is known to be dead because the lock of the file
+/// was free. A free lock proves this only if the previous owner ran on this host and used the file at this path. A copy
+/// of the file proves nothing.
 async fn owners(store: &State, target: &Target, random: &Random) -> Result<(String, Option<String>), MigrationError> {
     let host = crate::host::name();
     let owner = lease_owner(&host, std::process::id(), random);

@@ -1,4 +1,4 @@
-//! What the state file alone says about its migration, during a command and after it died.
+//! The status of a migration according to its state file, while a command runs or after the command died.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::state::{self, KeptFact, RunStatus, StateReader, StateSummary, StoreEr
 /// Everything known about a migration from its state file, and from the flag if it was read.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// The migration's history, folded.
+    /// The state after replaying the migration's history.
     pub state: State,
     /// The flag as it was read just now, or as a command last read it.
     pub seen: Option<Seen>,
-    /// Why the flag may have changed since; `None` if it was read just now.
+    /// Why the flag may have changed since it was read; `None` if it was read just now.
     pub may_be_stale: Option<String>,
     /// The current stage and the next command, derived from the other fields.
     pub standing: Standing,
@@ -38,11 +38,11 @@ pub struct Seen {
     pub flag: Flag,
     /// Who changed the flag, and why.
     pub meta: FlagMeta,
-    /// How long an earlier state could still be obeyed, as stored by [`super::Watched`].
+    /// How long applications could still obey an earlier state, as stored by [`super::Watched`].
     pub(super) settles: Json,
 }
 
-/// Reads what the state file knows about this plan's migration.
+/// Reads the status of this plan's migration from the state file.
 ///
 /// `read` is the result of reading the flag just now; `None` if that was not tried.
 pub async fn known(
@@ -101,8 +101,8 @@ pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Opti
     }
 }
 
-/// Records the flag that a command without a lock left. This needs a state file of this plan that no process uses. Returns
-/// false otherwise; `status` then reads the flag itself.
+/// Records the flag after a command that takes no lock. Does nothing and returns false if there is no readable state
+/// file of this plan, or if another process holds the file. `status` then reads the flag itself.
 pub async fn record_seen(
     path: &Path,
     plan: &Plan,
@@ -131,7 +131,8 @@ pub async fn record_seen(
     Ok(true)
 }
 
-/// Number of open failures of the open contract, rollback or old-from-new pass, if that pass has covered the whole table.
+/// Number of open failures of the open contract, rollback or old-from-new pass, if that pass has covered the whole
+/// table; 0 otherwise.
 async fn unfinished(file: &dyn StateReader, state: &State) -> Result<u64, StoreError> {
     let name = match state.open.map(|open| open.phase) {
         Some(Phase::Contract) => phase::CONTRACT,
@@ -149,8 +150,9 @@ impl Seen {
         Seen::from_text(&file.kept(KeptFact::FlagSeen).await.ok()??).ok()
     }
 
-    /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew. That applies only
-    /// to exactly the same change: another change may say the same, but has its own wait.
+    /// How long applications may still obey an earlier state of this flag, according to the command that saw the flag.
+    /// The wait is known only for exactly the same change. Another change may lead to the same state, but has its own
+    /// wait.
     pub fn watched(&self, flag: &Flag) -> Watched {
         let mut watched = Watched::default();
         if self.flag == *flag {
@@ -159,7 +161,7 @@ impl Seen {
         watched
     }
 
-    /// As JSON: the time, and the flag as published.
+    /// The JSON form: the time, the published form of the flag, and the remaining wait.
     pub fn to_json(&self) -> Json {
         json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta), "settles": self.settles })
     }

@@ -1,4 +1,4 @@
-//! Gets from a plan to its table.
+//! Connects to the table of a plan, and checks the plan against it.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub struct Target {
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
-    /// When it was described.
+    /// When the description was read.
     pub described: Instant,
     /// Whether the table is in a local engine.
     pub on_loopback: bool,
@@ -44,7 +44,7 @@ pub struct Target {
 ///
 /// # Errors
 ///
-/// [`MigrationError::PlanFile`] and [`MigrationError::Plan`].
+/// Fails with [`MigrationError::PlanFile`] or [`MigrationError::Plan`].
 pub fn read_plan(path: &Path, options: &Options) -> Result<Loaded, MigrationError> {
     let bytes =
         std::fs::read(path).map_err(|error| MigrationError::PlanFile { path: path.display().to_string(), error })?;
@@ -78,12 +78,13 @@ pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
 }
 
 impl Target {
-    /// Reaches the table and checks the plan against it. Changes nothing. `given` replaces the table that the plan's
-    /// `[table]` names.
+    /// Connects to the table and checks the plan against it. Changes nothing. `given` replaces the table that the
+    /// plan's `[table]` names.
     ///
     /// # Errors
     ///
-    /// The table cannot be reached or is not the right one, or the plan does not fit it.
+    /// Fails if the table cannot be reached, if it is not the table that the plan names, or if the plan does not fit
+    /// it.
     pub async fn open(
         loaded: Loaded,
         (path, commands): (PathBuf, CommandLine),
@@ -109,7 +110,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// The plan leaves nothing to do.
+    /// Fails if the plan leaves nothing for `run` to do.
     pub fn job(&self) -> Result<Job, MigrationError> {
         let changes = run_changes(&self.plan, &self.description)?;
         let tables = self.tables.clone();
@@ -121,7 +122,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// As [`Target::job`].
+    /// The same errors as [`Target::job`].
     pub fn job_accepting(&self, accepted: &[Accept]) -> Result<Job, MigrationError> {
         let mut job = self.job()?;
         if accepted.contains(&Accept::ClientEncryption) {
@@ -130,18 +131,19 @@ impl Target {
         Ok(job)
     }
 
-    /// Takes the state file of this plan and table.
+    /// Opens and locks the state file of this plan and table.
     pub(super) fn open_store(&self) -> Result<State, MigrationError> {
         let identity = Identity::of(&self.plan, &self.description);
         Ok(state::open(&self.state, &identity, crate::clock::now)?)
     }
 
-    /// Opens the flag and the lease that the plan names in `[cutover]`. The connection is tied to the account of this table.
+    /// Opens the flag and the lease that the plan names in `[cutover]`. The connection is tied to the account of this
+    /// table.
     pub(super) async fn open_flag(&self) -> Result<Option<Opened>, DriverError> {
         Ok(crate::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
     }
 
-    /// What reports about this target need.
+    /// The part of this target that reports need.
     pub fn subject(&self) -> Subject<'_> {
         let Target { plan, commands, state, description, advice, .. } = self;
         Subject { plan, commands, state_path: state, table: description, advice: *advice }

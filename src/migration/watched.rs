@@ -1,9 +1,9 @@
-//! How long an earlier state of the flag may still be obeyed, also across processes of one host.
+//! How long applications may still obey an earlier state of the flag. Processes on the same host share this knowledge.
 //!
-//! A monotonic clock measures it, from the moment this host first saw what the flag says. A process that is killed during
-//! such a wait leaves its knowledge in the state file: either nobody obeys an earlier state any more, or the end of the wait
-//! as a time since the machine started. If that cannot be used (another machine, a reboot, no such clock), the wait begins
-//! anew. It is never longer than the cache time plus the lead of hooks.
+//! A monotonic clock measures the wait, from the moment when this host first saw the flag's current state. The state
+//! file records either that the wait is over, or when it ends, as a time since the machine started. So a later process
+//! can continue the wait after a kill. If the record cannot be used (another machine, a reboot, or no such clock), the
+//! wait begins anew. The wait is never longer than the cache time plus the lead of hooks.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::cutover::{Flag, Sights, dated_ahead};
 /// A wait until applications obey the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// How long, by the monotonic clock.
+    /// The remaining time of the wait, by the monotonic clock.
     pub left: Duration,
-    /// How far the change is dated ahead of this host's clock: the clocks of the hosts differ, or somebody is making the
-    /// change now.
+    /// How far the flag's last change is dated ahead of this host's clock, if it is. Either the clocks of the hosts
+    /// differ, or somebody is making the change now.
     pub ahead: Option<Duration>,
-    /// The time of this host's clock.
+    /// The current time of this host's clock.
     pub now: Timestamp,
 }
 
@@ -33,7 +33,7 @@ impl Wait {
     }
 }
 
-/// How long an earlier state may still be obeyed, by this process's monotonic clock.
+/// Tracks how long applications may still obey an earlier state of the flag, by this process's monotonic clock.
 #[derive(Debug, Clone)]
 pub struct Watched {
     sights: Sights,
@@ -47,12 +47,12 @@ impl Default for Watched {
 }
 
 impl Watched {
-    /// Notes that the flag was read and says this now. Returns how long an earlier state may still be obeyed.
+    /// Notes that the flag was read and has this state. Returns how long applications may still obey an earlier state.
     pub fn look(&mut self, flag: &Flag, lead: Duration) -> Duration {
         self.sights.look(flag, lead, self.began.elapsed())
     }
 
-    /// Notes that this process changed the flag to this.
+    /// Notes that this process changed the flag to this state.
     pub fn made(&mut self, flag: &Flag) {
         self.sights.made(flag, self.began.elapsed());
     }
@@ -62,13 +62,13 @@ impl Watched {
         self.sights.forget();
     }
 
-    /// How long an earlier state may still be obeyed.
+    /// How long applications may still obey an earlier state of the flag.
     pub fn left(&self) -> Duration {
         self.sights.left(self.began.elapsed())
     }
 
-    /// Continues the wait that an earlier process kept for this flag, if that is possible. `now` is the time since this
-    /// machine started.
+    /// Continues the wait that an earlier process recorded for this flag, if that is possible. `now` is the time since
+    /// this machine started.
     pub fn restore(&mut self, flag: &Flag, kept: &Json, now: Option<BootTime>) {
         if let Some(left) = left_by(kept, now) {
             self.sights.restore(flag, left, self.began.elapsed());
@@ -120,7 +120,7 @@ mod tests {
         let half = kept(second(30), boot("a", 100));
         assert_eq!(left_by(&half, boot("a", 110)), Some(second(20)));
         assert_eq!(left_by(&half, boot("a", 500)), Some(Duration::ZERO));
-        assert_eq!(left_by(&half, boot("b", 110)), None, "after a reboot, or on another machine");
+        assert_eq!(left_by(&half, boot("b", 110)), None, "the wait begins anew after a reboot, or on another machine");
         assert_eq!(left_by(&half, None), None);
         assert_eq!(left_by(&kept(second(30), None), boot("a", 110)), None);
         assert_eq!(

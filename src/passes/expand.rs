@@ -1,4 +1,5 @@
-//! The expand pass: writes the new attributes. Its first pass over a table records the baseline of each item first.
+//! The expand pass: writes the new attributes. The first expand pass over a table also records the baseline of each
+//! item, before it writes the item.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. It skips items that are encrypted on the client, unless
-/// [`Job::edit_encrypted`] is called.
+/// The changes that this pass makes for a plan on this table. The pass skips items that are signed or encrypted on the
+/// client, unless [`Job::edit_encrypted`] is called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas()).sparing_encrypted(true)
 }
@@ -21,7 +22,8 @@ pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<
     let run = &session.run;
     let writes = Writes::begin(job, store, run).await?;
     let first = store.is_first_pass(run.id).await?;
-    // In a later pass, "nothing to do" proves that nothing is missing, so its reads must be strongly consistent.
+    // After a later pass, the outcome "nothing to do" proves that no new value is missing. So the reads of a later pass
+    // must be strongly consistent.
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
         .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));

@@ -1,7 +1,7 @@
-//! The passes: each is one walk over the table for one purpose, on the machinery of the engine.
+//! The passes. Each pass is one walk over the table for one purpose, and uses the engine.
 //!
-//! A pass consists of a [`ProcessPage`](crate::engine::ProcessPage), which decides what happens to the items of a page, and a
-//! [`CommitPage`](crate::engine::CommitPage), which makes the outcome durable.
+//! A pass consists of a [`ProcessPage`](crate::engine::ProcessPage), which decides what happens to the items of a page,
+//! and a [`CommitPage`](crate::engine::CommitPage), which makes the outcome durable.
 
 pub(crate) mod baseline;
 pub(crate) mod contract;
@@ -23,13 +23,13 @@ use crate::engine::{Ended, Job};
 use crate::state::{Session, State, StoreError, phase};
 
 impl Job {
-    /// Works on a run's open segments until all are done or the job is stopped, and ends the session in the store. The run's
-    /// phase decides which pass this is.
+    /// Works on a run's open segments until all of them are done or the job is stopped. Then ends the session in the
+    /// store. The run's phase determines which pass is carried out.
     ///
-    /// When this returns, everything it reports is durable.
+    /// When this function returns, everything that it reports is durable.
     ///
     /// # Errors
-    /// The end of the session could not be stored. Earlier commits remain.
+    /// Fails if the end of the session could not be stored. Earlier commits remain.
     pub async fn work(&self, store: &State, session: &Session) -> Result<Ended, StoreError> {
         match session.run.phase.as_str() {
             phase::EXPAND => expand::work(self, store, session).await,

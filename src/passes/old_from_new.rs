@@ -7,8 +7,8 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. It does not skip items that are encrypted on the client,
-/// because the way back covers everything that this migration wrote.
+/// The changes that this pass makes for a plan on this table. The pass does not skip items that are signed or encrypted
+/// on the client, because the way back covers everything that the migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_old_from_new(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
 }

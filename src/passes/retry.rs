@@ -12,25 +12,26 @@ use crate::state::{Counts, Cursor, FailureRecord, RunRecord, SessionId, State, S
 /// Number of failures read from the store in one batch.
 const BATCH: u32 = 1_000;
 
-/// Number of failures that are retried at the same time: as many writes as a large lane keeps outstanding. The budgets apply
-/// to them as to every request.
+/// Number of failures that are retried at the same time. This is the number of writes that a large lane keeps
+/// outstanding. The budgets apply to these requests as to all others.
 const AT_ONCE: usize = 64;
 
 /// The result of a retry.
 #[derive(Debug, Clone, Default)]
 pub struct Retried {
-    /// Retried failures, counted by outcome.
+    /// The number of retried failures by outcome.
     pub counts: Counts,
-    /// Items that failed again because they are signed or encrypted on the client, and the operator has not accepted changing
-    /// them.
+    /// Number of items that failed again because they are signed or encrypted on the client and the operator has not
+    /// accepted that they are changed.
     pub encrypted: u64,
 }
 
 impl Job {
-    /// Retries every open failure of the run's phase, whichever run left it. It reads the item strongly consistently and
-    /// handles it like a scanned one, with the changes of the job. Several failures are retried in parallel. Each outcome is
-    /// durable before it is counted. Returns the counts of retried failures. It may end early, for the reason in the job's
-    /// stopper, after every request in flight was answered and stored. What it spends counts against the run's limits.
+    /// Retries every open failure of the run's phase, including failures of earlier runs. Each item is read strongly
+    /// consistently and handled like a scanned item, with the changes of the job. Several failures are retried in
+    /// parallel. Each outcome is durable before it is counted. Returns the counts of the retried failures. If the job
+    /// is stopped, it ends early, but only after every request in flight was answered and its outcome stored. The job's
+    /// stopper has the reason. The spend counts against the run's limits.
     pub async fn retry_failures(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.requests().watch().await;
@@ -137,7 +138,7 @@ mod tests {
     use crate::ratelimit::{Budget, Budgets};
     use crate::state::{Begin, Commit, Failure, Identity, NewRun, SegmentEvent};
 
-    /// Every item exists and needs a write; each answer takes a while.
+    /// A table in which every item exists and needs a write. Each answer takes a while.
     #[derive(Default)]
     struct Slow {
         in_flight: AtomicUsize,
@@ -191,7 +192,7 @@ mod tests {
         ItemKey::new(Item::from([("pk", n), ("sk", 0)].map(|(name, n)| (name.to_owned(), Value::S(n.to_string())))))
     }
 
-    /// A table, a run with this number of open failures, and a job to retry them.
+    /// Creates a table, a run with `failures` open failures, and a job to retry them.
     async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<Slow>, State, RunRecord, Job) {
         let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                     [[change]]\nmove = \"old\"\nto = \"new\"\n";
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
     }
 
-    /// A stopped retry waits for requests in flight, and every failure that it counts has its outcome stored.
+    /// A stopped retry waits for requests in flight. For every failure that it counts, the outcome is stored.
     #[tokio::test]
     async fn a_stopped_retry_counts_what_it_stored() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A pass that reads one table and writes another, in virtual time.
+//! Tests a pass that reads one table and writes another, in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::item::{Item, ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets, resolve, sink_reads};
 use crate::state::{Begin, Counts, Identity, NewRun};
 
-/// Another table as the sink. Its writes cannot copy from the first table, so they carry the values.
+/// The other table, used as the sink. DynamoDB cannot copy values from one table to another, so the writes contain the
+/// values.
 struct Other(Connection);
 
 #[async_trait]

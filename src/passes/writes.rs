@@ -1,4 +1,5 @@
-//! Shared by the passes that write: a session of a run, from its checkpoints to its end or until it is stopped.
+//! Code that all writing passes share: one session of a run. A session starts from the run's checkpoints and lasts
+//! until the run ends or is stopped.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use super::baseline::{FirstLook, RecordFirst};
 use crate::engine::{Ended, Job, LocalScheduler, Requests, StopReason, WritePages, schedule, sweep};
 use crate::state::{RunRecord, RunStatus, State, StoreError};
 
-/// A session of a run that writes.
+/// One session of a run that writes.
 pub(super) struct Writes<'a> {
     job: &'a Job,
     store: &'a State,
@@ -23,8 +24,8 @@ impl<'a> Writes<'a> {
         Ok(Writes { job, store, run, scheduler })
     }
 
-    /// Walks over the remaining segments and makes the job's changes. With `baseline`, records the baseline of an item before
-    /// its first write.
+    /// Walks over the remaining segments and makes the job's changes. With `baseline`, records the baseline of each
+    /// item before writing it for the first time.
     pub(super) async fn walk(&self, baseline: Option<FirstLook>, consistent: bool) -> Result<(), StoreError> {
         let requests = self.job.requests();
         let reading = self.job.read_as(self.run.total_segments, consistent);
@@ -57,16 +58,16 @@ impl<'a> Writes<'a> {
     }
 
     async fn finish(&self, pages: &WritePages) {
-        // The stopper holds the error, like every other reason to stop.
+        // The stopper has the error, like every other reason to stop.
         let _ = pages.finish(!self.job.stop.is_stopping()).await;
     }
 
-    /// Ends the session. When this returns, everything it reports is durable.
+    /// Ends the session. When this function returns, everything that it reports is durable.
     pub(super) async fn end(self) -> Result<Ended, StoreError> {
         let Writes { job, store, run, .. } = self;
         let spend = job.end_spend(store, run).await?;
         let totals = store.totals(run.id).await?;
-        // A signal that arrives after the last page was committed stops nothing any more.
+        // If a signal arrives after the last page was committed, the run is complete anyway.
         let complete = totals.done == run.total_segments;
         let left = || StopReason::Internal("segments were left over".into());
         let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));

@@ -1,5 +1,5 @@
-//! Upper bounds for the expressions of a guarded write. DynamoDB rejects long expressions, and it would do so for every
-//! item.
+//! Upper bounds for the expressions of a guarded write. If an expression is too long, DynamoDB rejects the write, and
+//! it would do so for every item.
 
 use crate::change::Change;
 use crate::item::{Path, Step};
@@ -10,26 +10,27 @@ pub const MAX_EXPRESSION_BYTES: usize = 4096;
 /// The largest number of operators and functions in an expression (developer guide, "Service quotas": 300).
 pub const MAX_OPERATORS: usize = 300;
 
-/// Maximum length of a placeholder in bytes: `#n999`, `:v999`. A plan with more names or values exceeds the limit
-/// anyway.
+/// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. A plan with more than 1,000 names or values
+/// exceeds the limits of an expression anyway.
 const PLACEHOLDER: usize = 5;
 
-/// Bytes around the path in the longest condition term: `attribute_type(` + `, ` + `:v999` + `)`.
+/// Number of bytes that the longest condition term has in addition to its path: `attribute_type(` + `, ` + `:v999` +
+/// `)`.
 const TERM: usize = 15 + 2 + PLACEHOLDER + 1;
 
-/// Bytes of ` AND `.
+/// Length of ` AND ` in bytes.
 const AND: usize = 5;
 
 /// Upper bounds for the expressions of every guarded write of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpressionBound {
-    /// Bytes of the update expression.
+    /// Maximum length of the update expression in bytes.
     pub update_bytes: usize,
-    /// Bytes of the condition expression.
+    /// Maximum length of the condition expression in bytes.
     pub condition_bytes: usize,
-    /// Operators and functions of the update expression.
+    /// Maximum number of operators and functions in the update expression.
     pub update_operators: usize,
-    /// Operators and functions of the condition expression.
+    /// Maximum number of operators and functions in the condition expression.
     pub condition_operators: usize,
 }
 
@@ -41,15 +42,16 @@ impl ExpressionBound {
     }
 }
 
-/// The upper bounds for these changes, valid for every item.
+/// The upper bounds for the writes of these changes. They are valid for every item.
 ///
-/// This relies on properties of the renderer, which its tests check. Names and values are placeholders of at most five
-/// bytes. A change needs at most one `SET` action (`path = path` or `path = :v`) and one `REMOVE` action. Its condition
-/// has at most one term for the source, one for the target, and one for the type of the map that contains the target.
-/// No term is longer than `attribute_type(path, :v999)`. One more term checks that the item exists.
+/// The bounds rely on the following properties of the code that renders expressions. The tests of that code check them.
+/// Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path = path` or
+/// `path = :v`) and one `REMOVE` action. The condition of a change has at most one term for the source, one for the
+/// target, and one for the type of the map that contains the target. No term is longer than `attribute_type(path,
+/// :v999)`. One more term checks that the item exists.
 ///
-/// The bounds cover undo too. The reverse of an in-place move sets both paths, and a value that goes back into a map
-/// needs a term for that map.
+/// The bounds are also valid for undo. Undoing an in-place move sets both paths. If undo puts a value back into a map,
+/// the condition has a term for that map.
 pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
     let mut bound = ExpressionBound {
         update_bytes: "SET ".len() + " REMOVE ".len(),
@@ -63,21 +65,22 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
         let gone = effect.removes.iter().filter(|path| !effect.reads.contains(path));
         let sources: Vec<&Path> = effect.reads.iter().chain(gone).copied().collect();
         let mut terms: Vec<usize> = sources.iter().map(|path| path_bytes(path)).collect();
-        // On undo, the value goes back into the map that contained it.
+        // Undo puts the value back into the map that contained it.
         terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
         for to in &effect.writes {
-            // `SET` copies a value, or sets a constant through a placeholder. Count a constant as at least as long as
-            // its target.
+            // `SET` copies a value, or sets a constant through a placeholder. The value of a constant counts as long as
+            // the target's path or as a placeholder, whichever is longer.
             let value = if effect.reads.is_empty() { path_bytes(to) } else { longest(&effect.reads) }.max(PLACEHOLDER);
             bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
             terms.push(path_bytes(to));
             terms.extend(to.parent().as_ref().map(path_bytes));
-            // A constant has no source. This term is for a pre-image next to an absent parent.
+            // A constant has no source, but the condition can have one more term for its target, if the target's parent
+            // is missing.
             terms.extend(sources.is_empty().then(|| path_bytes(to)));
         }
         for path in &effect.removes {
-            // Undo sets the path again, to a value or to the value of the target.
+            // Undo sets a removed path again: to a recorded value, or to a copy of the target.
             let value = longest(&effect.writes).max(PLACEHOLDER);
             bound.update_bytes += path_bytes(path) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
@@ -90,7 +93,7 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
     bound
 }
 
-/// Bytes of a path with placeholders for its names.
+/// Length of a path in bytes if a placeholder replaces each of its names.
 fn path_bytes(path: &Path) -> usize {
     let steps = path.steps().iter().map(|step| match step {
         Step::Name(_) => PLACEHOLDER + ".".len(),
@@ -124,8 +127,8 @@ mod tests {
         let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
                          attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
         assert!(bound.condition_bytes >= condition.len());
-        // The item, the source, the target and the target's map, plus two terms for the map that the value goes back
-        // into.
+        // The terms are: the item, the source, the target, the target's map, and two terms for the map into which undo
+        // puts the value back.
         assert_eq!((bound.update_operators, bound.condition_operators), (2, 11));
         assert!(bound.fits());
     }

@@ -1,4 +1,4 @@
-//! Reads `[capacity]`: the budgets of the table, of its narrower scopes and of its indexes.
+//! Reads `[capacity]`: the budgets of the table, of its key ranges, of its partition keys and of its indexes.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -8,41 +8,42 @@ use super::fields::{Fields, above_zero, number_of};
 use super::section::section;
 use super::{Access, Capacity, Rate, ScopeCapacity};
 
-/// Capacity units per second. An account has 40,000 per table by default, so a much larger number is a mistake.
+/// The largest budget that a plan may state, in capacity units per second. By default an account has 40,000 per table,
+/// so a much larger number is a mistake.
 const MAX_RATE: f64 = 1_000_000.0;
 
-/// Help for a number that is out of range.
+/// The help text for a budget that is out of range.
 const ABOUT: &str = "it is a number of capacity units per second; remove it to use the careful default";
 
-/// A field of `[capacity]`. Errors about a budget point at it.
+/// Identifies a field of `[capacity]`, so that an error about a budget can point at the field in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CapacityField {
-    /// `write` or `read`.
+    /// The field `write` or `read`, which is the budget of the table.
     Table(Access),
-    /// `per_key_range`.
+    /// A field of `per_key_range`.
     KeyRange(Access),
-    /// `per_partition_key`.
+    /// A field of `per_partition_key`.
     PartitionKey(Access),
-    /// The name of an index, by its position in [`Capacity::indexes`].
+    /// The name of an index, by the index's position in [`Capacity::indexes`].
     IndexName(usize),
-    /// The budget of an index, by the same position.
+    /// The budget of an index, by the index's position in [`Capacity::indexes`].
     Index(usize),
 }
 
 /// A budget that the table cannot have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetError {
-    /// The field with this budget.
+    /// The field that states the budget.
     pub field: CapacityField,
     /// The error message.
     pub title: String,
-    /// A label for the field.
+    /// The text that is shown below the field.
     pub label: String,
     /// The remedies.
     pub help: Vec<String>,
 }
 
-/// The position of each field.
+/// The position of each field of `[capacity]` in the plan's text.
 type Places = Vec<(CapacityField, Span)>;
 
 /// Reads `[capacity]`.
@@ -67,8 +68,8 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> (Capacity,
     (Capacity { write, read, per_key_range, per_partition_key, indexes }, places)
 }
 
-/// The budget of a narrow scope. It cannot be a percentage, because DynamoDB does not report the capacity of a
-/// partition.
+/// Reads the budget of a key range or of a partition key. This budget cannot be a percentage, because DynamoDB does not
+/// report the capacity of a partition.
 fn scope(
     capacity: &Fields<'_, '_>,
     (name, title): (&str, &'static str),
@@ -102,7 +103,7 @@ fn scope(
     ScopeCapacity { write: units("write", "250", Access::Write), read: units("read", "750", Access::Read) }
 }
 
-/// Reads `[capacity.index]`: the write budget of each index. A key may be any index name.
+/// Reads `[capacity.index]`: the write budget of each index. Each key of this TOML table is the name of an index.
 fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Problems) -> Vec<(String, Rate)> {
     let Some((_, value)) = capacity.get("index") else { return Vec::new() };
     let DeValue::Table(table) = value.get_ref() else {
@@ -133,7 +134,8 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
     indexes
 }
 
-/// The error for a table in place of a budget. The likely cause is a name with dots and without quotes.
+/// The error for an index whose budget is a TOML table. The likely cause is an index name that contains dots and has no
+/// quotes.
 fn index_table(name: &str, inner: &DeTable<'_>, at: Span) -> Diagnostic {
     let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
     match inner.keys().next().map(|key| key.get_ref().as_ref()) {
@@ -151,7 +153,7 @@ fn is_index_name(name: &str) -> bool {
     (3..=255).contains(&name.len()) && name.chars().all(valid)
 }
 
-/// Reads units per second, or a percentage in quotes.
+/// Reads a budget: a number of capacity units per second, or a percentage in quotes.
 fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Rate> {
     if let DeValue::String(text) = value.get_ref() {
         let wrong = |(title, label, help)| problems.add(Diagnostic::new(title, value.span(), label).help(help));
@@ -164,7 +166,7 @@ fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, probl
     above_zero(name, units, MAX_RATE, value.span(), ABOUT, problems).map(Rate::Units)
 }
 
-/// Reads a percentage. An error has a title, a label and a help text.
+/// Reads a percentage. If the text is not a valid percentage, returns the title, label and help text of an error.
 fn percent(name: &str, text: &str) -> Result<Rate, (String, &'static str, String)> {
     let is_plain = |number: &&str| number.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
     let number = text.strip_suffix('%').map(str::trim_end).filter(is_plain).and_then(|number| number.parse().ok());

@@ -1,4 +1,4 @@
-//! Reads `[[change]]`: each change, and the position of its paths in the text.
+//! Reads `[[change]]`: each change, and the positions of its paths in the plan's text.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -12,19 +12,20 @@ use crate::item::Path;
 const KINDS: [&str; 4] = ["move", "copy", "set", "remove"];
 const NAMES: [&str; 7] = ["move", "copy", "set", "remove", "to", "value", "on_existing"];
 
-/// A valid change, and the position of its paths.
+/// A valid change, and the positions of its paths in the plan's text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct WrittenChange {
     pub(super) change: Change,
-    /// The path after `move`, `copy`, `set` or `remove`.
+    /// Position of the path after `move`, `copy`, `set` or `remove`.
     pub(super) first: Span,
-    /// The path after `to`; the same as `first` if there is no `to`.
+    /// Position of the path after `to`; the same as `first` if the change has no `to`.
     pub(super) to: Span,
-    /// The value of a `set`; the same as `first` for other changes.
+    /// Position of the value of a `set`; the same as `first` for other changes.
     pub(super) value: Span,
 }
 
-/// Reads all changes. Reports and drops the invalid ones. A change without its own `on_existing` takes the plan's.
+/// Reads all changes. Reports invalid changes and leaves them out. A change without its own `on_existing` gets the
+/// `on_existing` of the plan.
 pub(super) fn read(root: &Fields<'_, '_>, on_existing: OnExisting, problems: &mut Problems) -> Vec<WrittenChange> {
     let Some((_, value)) = root.get("change") else {
         if !root.has_misspelt(&["change"]) {
@@ -110,7 +111,7 @@ fn read_change(
     }
 }
 
-/// The change's own `on_existing`.
+/// Reads the `on_existing` of one change. `None` if the change does not set it.
 fn own_answer(fields: &Fields<'_, '_>, kind: &str, key: &Span, problems: &mut Problems) -> Option<OnExisting> {
     let (at, _) = fields.get("on_existing")?;
     if kind == "remove" {
@@ -124,11 +125,11 @@ fn own_answer(fields: &Fields<'_, '_>, kind: &str, key: &Span, problems: &mut Pr
     fields.choice("on_existing", &ANSWERS, problems)
 }
 
-/// The words of `on_existing`, for a plan or a change.
+/// The valid values of `on_existing`, both for the plan and for a change.
 pub(super) const ANSWERS: [(&str, OnExisting); 3] =
     [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
-/// A field that some kinds of change require and the others forbid.
+/// Reads a field that some kinds of change require and the other kinds forbid.
 fn companion<'t, 'i>(
     fields: &Fields<'t, 'i>,
     name: &str,

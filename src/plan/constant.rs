@@ -1,4 +1,4 @@
-//! Reads the constant of a `set`: a TOML value becomes an attribute value.
+//! Reads the constant of a `set`: converts a TOML value to an attribute value.
 
 use serde_json::Value as Json;
 use toml::Spanned;
@@ -11,8 +11,8 @@ use crate::item::{Item, MAX_LEVELS, Value};
 /// The type names of DynamoDB JSON, for help texts.
 const TYPES: &str = "one of S, N, B, BOOL, NULL, SS, NS, BS, L, M, such as { N = \"1.5\" } or { SS = [\"a\", \"b\"] }";
 
-/// Reads a constant that will be `depth` steps deep in an item. Strings, integers and booleans are plain TOML; every
-/// other type is DynamoDB JSON.
+/// Reads a constant. Strings, integers and booleans are plain TOML; every other type is DynamoDB JSON. `depth` is the
+/// number of steps in the target's path, because DynamoDB limits nesting.
 pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
     match value.get_ref() {
         DeValue::String(text) => Some(Value::S(text.to_string())),
@@ -40,7 +40,7 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Pr
     }
 }
 
-/// Reads `{ TYPE = … }`.
+/// Reads a DynamoDB JSON value: `{ TYPE = … }`.
 fn dynamodb_json(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
     let wrong = "write a table with one member, whose name is the type";
     let DeValue::Table(table) = value.get_ref() else { return refuse(problems, value.span(), wrong, TYPES) };

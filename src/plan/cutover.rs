@@ -1,6 +1,5 @@
-//! `[cutover]`: where the flag is, and which conditions open the cutover gates. Nothing here is part of the plan's
-//! meaning. The location of the flag is like the location of the table, and a different gate condition does not change
-//! the result for any item.
+//! Reads `[cutover]`: the location of the flag, and the conditions that open the cutover gates. None of these settings
+//! belongs to the plan's meaning, because they do not change what is written to any item.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,56 +16,58 @@ use super::section::section;
 /// `[cutover]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutover {
-    /// Where the flag is. Without a flag, the operator must confirm what the flag would prove.
+    /// The location of the flag, or `None` if the plan has no flag. Without a flag, the operator must confirm the facts
+    /// that the flag would prove.
     pub flag: Option<FlagPlace>,
-    /// How long applications may keep using a value that they read from the flag. The flag fixes this when it is
-    /// created.
+    /// How long applications may keep using a value that they read from the flag. The flag stores this number when it
+    /// is created, and the number never changes after that.
     pub max_cache_seconds: u32,
     /// How long applications must have written only the new values before the old attribute may be removed.
     pub soak: Duration,
-    /// Maximum age of a verification that opens the gate, counted from its start.
+    /// Maximum age of a verification that may open the gate, counted from the start of the verification.
     pub max_age: Duration,
-    /// Maximum number of mismatches in that verification.
+    /// Maximum number of mismatches in a verification that may open the gate.
     pub max_mismatch: u64,
     /// Whether a verification of a sample may open the gate.
     pub accept_sample: bool,
 }
 
-/// Where the flag is.
+/// The location of the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagPlace {
     /// An item of another DynamoDB table, in the account, the region and at the endpoint of `[table]`.
     Table {
         /// Table name.
         name: String,
-        /// Which item.
+        /// The key of the flag's item.
         key: FlagKey,
     },
-    /// A place that two commands know.
+    /// A place that only two external commands can reach: they print and set the flag.
     Exec(FlagHooks),
 }
 
 /// `[cutover.exec]`: programs with their arguments, run without a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagHooks {
-    /// Prints the flag.
+    /// The command that prints the flag.
     pub get: Vec<String>,
-    /// Sets the flag to a new value.
+    /// The command that sets the flag to a new value.
     pub set: Vec<String>,
-    /// Maximum time for each command.
+    /// Maximum run time of each command.
     pub timeout: Duration,
 }
 
-/// The key of the flag's item. Its values are strings.
+/// The key of the flag's item. All values in the key are strings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagKey {
-    /// The value of the partition key, whatever its attribute is called. The table has no sort key.
+    /// Only the value of the partition key. The attribute may have any name, but the table must not have a sort key.
     Partition(String),
     /// One or two key attributes with their values.
     Attributes(Vec<(String, String)>),
 }
 
-/// Text for people. A state file records it, so a run notices if the plan later points to another flag.
+/// Describes the location for people. The state file records this text, so a run notices if the plan later names
+/// another flag.
 impl fmt::Display for FlagPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,18 +87,19 @@ impl fmt::Display for FlagPlace {
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// One hour. Every step of a cutover waits this long for application caches, so a longer value would make each step
-/// slower.
+/// The largest allowed `max_cache_seconds`: one hour. Every step of a cutover waits this time until application caches
+/// expire, so a larger value would make each step very slow.
 const MAX_CACHE_SECONDS: u64 = 3600;
 
-/// DynamoDB's limits for key values, in bytes (developer guide, "Service quotas": partition key 2048, sort key 1024),
-/// less the length of [`LEASE_SUFFIX`], which the key of the lease item needs.
+/// Maximum length of each key value in bytes: DynamoDB's limit (developer guide, "Service quotas": partition key 2048,
+/// sort key 1024) minus the length of [`LEASE_SUFFIX`]. The key of the lease item is the flag's key plus this suffix.
 const MAX_KEY_BYTES: [usize; 2] = [2048 - LEASE_SUFFIX.len(), 1024 - LEASE_SUFFIX.len()];
 
 /// The suffix that turns the flag's key into the key of the lease item.
 pub const LEASE_SUFFIX: &str = "#lease";
 
-/// Reads `[cutover]`. `migration` is the flag's name if `key` is absent; `table` is the table that is migrated.
+/// Reads `[cutover]`. If the plan has no `key`, the flag's key is the name in `migration`. `table` is the table that is
+/// migrated.
 pub(super) fn read(
     root: &Fields<'_, '_>,
     migration: Option<&str>,
@@ -172,7 +174,7 @@ fn place(
     Some(FlagPlace::Table { name, key })
 }
 
-/// `None` if there is no `key`; `Some(None)` if it is invalid.
+/// Reads `key`. Returns `None` if the plan has no `key`, and `Some(None)` if the key is invalid.
 fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKey>> {
     let (_, value) = fields.get("key")?;
     let mut wrong = |at: Span, label: String| {
@@ -189,7 +191,7 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
         DeValue::String(_) => wrong(value.span(), too_long(0)),
         DeValue::Table(table) if (1..=2).contains(&table.len()) => {
             let mut written: Vec<_> = table.iter().collect();
-            // The partition key comes first.
+            // Restore the order in the text, because the partition key must be written first.
             written.sort_by_key(|(name, _)| name.span().start);
             let mut attributes = Vec::new();
             for (place, (name, value)) in written.into_iter().enumerate() {
@@ -215,7 +217,7 @@ fn hooks(cutover: &Fields<'_, '_>, problems: &mut Problems) -> Option<FlagHooks>
     Some(FlagHooks { get: get?, set: set?, timeout: timeout.map_or(10 * SECOND, Spanned::into_inner) })
 }
 
-/// A program and its arguments.
+/// Reads a command: a program and its arguments.
 fn argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
     let Some((_, value)) = fields.get(name) else {
         if !fields.has_misspelt(&[name]) {

@@ -1,4 +1,4 @@
-//! Errors in a plan, each shown in its place: file, line, caret, and a remedy.
+//! Errors in a plan. Each error is shown with its file, its line, a caret and a remedy.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-/// Bytes of the plan's text.
+/// A range of bytes in the plan's text.
 pub(super) type Span = Range<usize>;
 
-/// Number of errors that are rendered in full. Binary garbage causes thousands, and nobody reads past the first
-/// screens.
+/// Maximum number of errors that are shown. A binary file can cause thousands of errors, and nobody reads more than the
+/// first screens.
 const SHOWN: usize = 100;
 
-/// One error.
+/// One error in a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Diagnostic {
     title: String,
-    /// The first label is the place of the error; the others are the places that it conflicts with. Never empty.
+    /// The first label marks the place of the error; the other labels mark the places that the error conflicts with.
+    /// There is always at least one label.
     labels: Vec<(Span, String)>,
-    /// Already safe for a terminal.
+    /// The remedies, already escaped for a terminal.
     help: Vec<String>,
 }
 
@@ -29,7 +30,7 @@ impl Diagnostic {
         Diagnostic { title: title.into(), labels: vec![(span, label.into())], help: Vec::new() }
     }
 
-    /// Adds another place that is involved.
+    /// Adds another place that the error involves.
     pub(super) fn also(mut self, span: Span, label: impl Into<String>) -> Diagnostic {
         self.labels.push((span, label.into()));
         self
@@ -57,8 +58,8 @@ impl Diagnostic {
 pub(super) struct Problems {
     text: Arc<str>,
     list: Vec<Diagnostic>,
-    /// Whether the text has syntax errors. If so, a missing field proves nothing: it may be on a line that could not be
-    /// read.
+    /// Whether the text has syntax errors. If it has, a field that seems to be missing may be on a line that could not
+    /// be read.
     pub(super) incomplete: bool,
 }
 
@@ -82,8 +83,8 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// Adds syntax errors. Drops other errors on the same lines, and all errors from position `unreliable` on, because
-    /// the text there could not be read as the author meant it.
+    /// Adds syntax errors. Drops other errors on the same lines, and all errors at or after position `unreliable`,
+    /// because the parser probably misread the text there.
     pub(super) fn add_syntax(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
         self.list.retain(|d| d.span().start < unreliable);
         let lines: Vec<Span> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
@@ -94,13 +95,15 @@ impl Problems {
         self.list.extend(syntax);
     }
 
-    /// The position of one character in a string's content, or the whole string if escapes shift the content.
+    /// Returns the position of one character of a string's content. If the string contains escapes, returns the
+    /// position of the string itself.
     pub(super) fn place_in_string(&self, string: Span, content: &str, at: usize) -> Span {
         let width = content.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
         self.part_of_string(string, content, at..at + width)
     }
 
-    /// The position of a part of a string's content, with the same fallback.
+    /// Returns the position of a part of a string's content. If the string contains escapes, returns the position of
+    /// the string itself.
     pub(super) fn part_of_string(&self, string: Span, content: &str, part: Span) -> Span {
         let inner = string.start + 1..string.end.saturating_sub(1);
         match self.text.get(inner.clone()) {
@@ -156,7 +159,7 @@ impl PlanErrors {
     }
 
     fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
-        // Only the affected lines are passed on, so each error costs its own lines and not the whole file.
+        // Pass only the affected lines to the renderer, so that it does not process the whole file for each error.
         let spans: Vec<Span> = diagnostic.labels.iter().map(|(span, _)| on_chars(&self.text, span)).collect();
         let first = spans.iter().map(|s| s.start).min().unwrap_or(0);
         let last = spans.iter().map(|s| s.end).max().unwrap_or(0);
@@ -205,7 +208,7 @@ pub(super) fn whole_lines(text: &str, span: &Span) -> Span {
     start..end.max(span.end)
 }
 
-/// Makes our own text safe for a terminal, because it may quote the plan.
+/// Makes an error message safe for a terminal, because the message may quote the plan.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -214,8 +217,8 @@ fn visible(text: &str) -> String {
     out
 }
 
-/// Makes source text safe for a terminal without changing any byte offset. The renderer itself shows ASCII control
-/// characters; this replaces the characters that the renderer lets through by a mark of the same length.
+/// Makes source text safe for a terminal without changing any byte offset. The renderer already makes ASCII control
+/// characters visible. This function replaces every other unsafe character with a visible character of the same length.
 fn same_length_visible(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -227,7 +230,7 @@ fn same_length_visible(text: &str) -> String {
         .collect()
 }
 
-/// Control characters, and characters that reorder or hide their neighbours.
+/// Whether a character is a control character, or reorders or hides the characters next to it.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -6,9 +6,9 @@ use super::names::endpoint_url;
 
 /// Whether an endpoint URL names a loopback address. Such an endpoint is a local engine and never production.
 ///
-/// Only the text decides. A name that merely resolves to loopback does not count, and neither does an address in a
-/// spelling that resolvers read differently (`127.1`, `0177.0.0.1`, `2130706433`). In doubt the answer is no, because
-/// then the run is refused and not started.
+/// Only the text of the URL is checked; no name is resolved. The result is false for a name that only resolves to
+/// loopback, and for an address that resolvers read in different ways (`127.1`, `0177.0.0.1`, `2130706433`). In doubt
+/// the result is false, because the run is then refused.
 pub fn is_loopback(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| host(rest).is_some_and(|host| is_loopback_host(&host)))
 }
@@ -32,7 +32,8 @@ fn host(rest: &str) -> Option<String> {
     port.chars().all(|c| c.is_ascii_digit()).then(|| host.to_ascii_lowercase())
 }
 
-/// RFC 6761 makes `localhost` and every name below it loopback, with or without the final dot.
+/// Whether a host is loopback. RFC 6761 reserves `localhost` and every name that ends in `.localhost` for loopback,
+/// with or without a final dot.
 fn is_loopback_host(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let below = |name: &str| name.strip_suffix(".localhost").is_some_and(|below| !below.is_empty());
@@ -88,7 +89,7 @@ mod tests {
             "http://example.com\\@127.0.0.1",
             "http://127.0.0.1:8000.example.com",
             "http://[::1].example.com",
-            // Some resolvers read these as loopback, others do not.
+            // Some resolvers read the following addresses as loopback, others do not.
             "http://127.1",
             "http://0177.0.0.1",
             "http://0x7f.0.0.1",

@@ -14,14 +14,14 @@ use super::diagnostic::{Diagnostic, Problems, Span};
 /// A table of the plan, with access to its fields.
 pub(super) struct Fields<'t, 'i> {
     table: &'t DeTable<'i>,
-    /// Its name in messages, such as `[scan]`.
+    /// The name of the table in messages, such as `[scan]`.
     title: &'static str,
-    /// Its header.
+    /// The position of the table's header in the plan.
     pub(super) at: Span,
 }
 
 impl<'t, 'i> Fields<'t, 'i> {
-    /// Opens a table and reports the fields that it may not have.
+    /// Opens a table and reports its unknown fields.
     pub(super) fn open(
         table: &'t DeTable<'i>,
         title: &'static str,
@@ -35,24 +35,24 @@ impl<'t, 'i> Fields<'t, 'i> {
         Fields { table, title, at }
     }
 
-    /// The position of the field's name, and its value. Also `None` if the parser replaced unreadable text with a
-    /// placeholder.
+    /// Returns the position of the field's name, and the field's value. `None` if the table does not have the field, or
+    /// if the parser replaced unreadable text with a placeholder.
     pub(super) fn get(&self, name: &str) -> Option<(Span, &'t Spanned<DeValue<'i>>)> {
         let (key, value) = self.table.get_key_value(name)?;
         (value.span() != (0..0)).then(|| (key.span(), value))
     }
 
-    /// Those of these fields that the table has.
+    /// Returns those fields in `names` that the table has.
     pub(super) fn present<'n>(&self, names: &[&'n str]) -> Vec<(&'n str, Span, &'t Spanned<DeValue<'i>>)> {
         names.iter().filter_map(|name| self.get(name).map(|(key, value)| (*name, key, value))).collect()
     }
 
-    /// Whether the table has an unknown field whose name resembles one of these.
+    /// Whether the table has an unknown field whose name is similar to one of these names.
     pub(super) fn has_misspelt(&self, names: &[&str]) -> bool {
         self.table.keys().any(|key| nearest(key.get_ref(), names).is_some())
     }
 
-    /// A string.
+    /// Reads a string.
     pub(super) fn text(&self, name: &str, example: &str, problems: &mut Problems) -> Option<Spanned<&'t str>> {
         let (_, value) = self.get(name)?;
         match value.get_ref() {
@@ -64,7 +64,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// A required string.
+    /// Reads a required string.
     pub(super) fn required_text(&self, name: &str, example: &str, problems: &mut Problems) -> Option<Spanned<&'t str>> {
         if self.table.get(name).is_none() && !self.has_misspelt(&[name]) {
             let missing = format!("{} has no `{name}`", self.title);
@@ -76,7 +76,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.text(name, example, problems)
     }
 
-    /// A string that a rule accepts. If the rule rejects it, it returns the error and a remedy.
+    /// Reads a string and checks it with a rule. A rule that rejects the string returns the error and a remedy.
     pub(super) fn checked_text(
         &self,
         name: &str,
@@ -88,7 +88,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         check(&text, problems, rule)
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(super) fn flag(&self, name: &str, problems: &mut Problems) -> Option<bool> {
         let (_, value) = self.get(name)?;
         let flag = value.get_ref().as_bool();
@@ -98,7 +98,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         flag
     }
 
-    /// One of these words.
+    /// Reads a field whose value is one of these words.
     pub(super) fn choice<T: Copy>(
         &self,
         name: &str,
@@ -119,7 +119,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         found
     }
 
-    /// A whole number within a range.
+    /// Reads a whole number within a range.
     pub(super) fn whole(
         &self,
         name: &str,
@@ -139,7 +139,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         number
     }
 
-    /// A whole number within a range, or `"auto"`, which gives `None`.
+    /// Reads a whole number from 1 to `max`, or `"auto"`. Returns `None` for `"auto"`.
     pub(super) fn whole_or_auto(&self, name: &str, max: u32, problems: &mut Problems) -> Option<u32> {
         let (_, value) = self.get(name)?;
         match value.get_ref() {
@@ -152,7 +152,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// A number above zero, with or without decimals. `about` says what the number means and what applies without it.
+    /// Reads a number above zero, with or without decimals. `about` is the help text of an error: it explains what the
+    /// number means and what applies if the field is absent.
     pub(super) fn number(
         &self,
         name: &str,
@@ -169,7 +170,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         above_zero(name, number?, max, value.span(), about, problems)
     }
 
-    /// A duration in words, such as `"1m 30s"`, within a range.
+    /// Reads a duration in words, such as `"1m 30s"`, within a range.
     pub(super) fn duration(
         &self,
         name: &str,
@@ -181,7 +182,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.duration_by(parse, "ms, s, m and h", (name, example), range, problems)
     }
 
-    /// A duration that may also use days and weeks, of 24 hours and 7 days.
+    /// Reads a duration that may also use days (24 hours) and weeks (7 days).
     pub(super) fn long_duration(
         &self,
         name: &str,
@@ -275,8 +276,8 @@ pub(super) fn above_zero(
     None
 }
 
-/// The value as a number, or `None` if it is not a number. An integer that does not fit into 64 bits becomes NaN, which no
-/// field accepts.
+/// The value as a number, or `None` if it is not a number. An integer that does not fit into 64 bits becomes NaN, which
+/// no field accepts.
 pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
     match value {
         DeValue::Integer(integer) => Some(integer_of(integer).map_or(f64::NAN, |n| n as f64)),
@@ -307,7 +308,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()
 }
 
-/// Writes a duration as in a plan.
+/// Formats a duration as a plan writes it.
 pub(super) fn spell(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
@@ -318,7 +319,7 @@ pub(super) fn spell(duration: Duration) -> String {
     }
 }
 
-/// An error about an unknown field or table, with the name that was probably meant.
+/// An error about an unknown field or table, with the name that the operator probably meant.
 fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
     let mut problem = Diagnostic::new(format!("unknown field `{name}` in {title}"), at, "unknown field");
     match (unsupported(name), nearest(name, names)) {
@@ -329,7 +330,7 @@ fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
     problem.help(format!("valid here: {}", names.join(", ")))
 }
 
-/// What is possible instead, for a field that other tools have and this one does not.
+/// Explains what to do instead of a field that other tools have but `backfill` does not have.
 fn unsupported(name: &str) -> Option<&'static str> {
     Some(match name {
         "filter" | "where" | "condition" | "if" | "when" => {
@@ -361,7 +362,7 @@ fn unsupported(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The valid name that was probably meant, if one is close enough.
+/// The valid name that the operator probably meant. `None` if no valid name is similar enough.
 pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     if written.len() > 40 || names.contains(&written) {
         return None;

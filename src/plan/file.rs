@@ -17,10 +17,10 @@ use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
-/// The largest text that is read. A plan is a page or two long; a larger file is something else.
+/// Maximum size of a plan in bytes. A plan is one or two pages long, so a larger file is not a plan.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// With more syntax errors than this, the file is not a plan, and no other errors are reported.
+/// A file with more syntax errors than this is probably not a plan. Only its syntax errors are reported.
 const MAX_SYNTAX_ERRORS: usize = 100;
 
 /// A plan, and the position of its parts in the text.
@@ -28,12 +28,12 @@ const MAX_SYNTAX_ERRORS: usize = 100;
 pub struct Loaded {
     /// The valid plan.
     pub plan: Plan,
-    /// Its text and positions.
+    /// The plan's text, and the positions of its parts.
     pub file: PlanFile,
 }
 
-/// The text of a plan and the position of its parts. Checks that need the table's description use it to show errors in
-/// the text.
+/// The text of a plan and the position of its parts. Checks that need the table's description use these positions to
+/// show errors in the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanFile {
     label: String,
@@ -45,9 +45,9 @@ pub struct PlanFile {
 
 /// Reads a plan. `label` names the plan in errors; usually it is the path.
 ///
-/// Reports every error in one go. If the text is not valid TOML, the lines that can still be read are checked too.
+/// Reports all errors together. If the text is not valid TOML, the lines that can still be read are checked too.
 pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
-    // Some editors start a file with a byte order mark. It would only shift the columns in errors.
+    // Some editors start a file with a byte order mark. Remove it, because it shifts the columns in errors.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
         return Err(not_a_plan(label, &format!("{} bytes; a plan has at most {MAX_BYTES}", text.len())));
@@ -123,7 +123,7 @@ impl Loaded {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Turns budgets that the table cannot have into errors that point at their fields in `[capacity]`.
+    /// Makes errors for budgets that the table cannot have. Each error points at the budget's field in `[capacity]`.
     pub fn refuse(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         for error in errors {
@@ -136,7 +136,7 @@ impl Loaded {
     }
 }
 
-/// Positions in the text.
+/// The positions of the plan's parts in its text.
 struct Places {
     changes: Vec<WrittenChange>,
     key: Option<Span>,
@@ -278,8 +278,9 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
     retry
 }
 
-/// The text with its unreadable lines blanked; everything else keeps its position. The parser stops at some errors, and
-/// this lets the lines after them be checked too. `None` if blanking a line would move fields into another table.
+/// Returns the text with its unreadable lines replaced by spaces, so that the other lines keep their positions. The
+/// parser stops at some errors; with the replaced text, the lines after such an error can be checked too. `None` if
+/// replacing a line would move fields into another table.
 fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
     if syntax.len() > MAX_SYNTAX_ERRORS {
         return None;
@@ -296,13 +297,13 @@ fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String
     (!syntax.is_empty()).then_some(rest)
 }
 
-/// One space for each byte of the character; line breaks stay.
+/// Replaces a character with one space for each of its bytes. Line breaks stay.
 fn blanked(c: char) -> impl Iterator<Item = char> {
     std::iter::repeat_n(if matches!(c, '\n' | '\r') { c } else { ' ' }, c.len_utf8())
 }
 
-/// Reports the syntax errors, except those that only follow from an earlier one: after a header or bracket that is
-/// never closed, fields belong to the wrong table.
+/// Reports the syntax errors, except those that are only a consequence of an earlier error. For example, after a header
+/// or bracket that is never closed, fields belong to the wrong table and look like duplicates.
 fn add_syntax(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
     let place = |error: &toml::de::Error| error.span().unwrap_or(end..end);
     let is_unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");
@@ -328,7 +329,8 @@ fn syntax_error(error: &toml::de::Error, span: Span) -> Diagnostic {
     Diagnostic::new("this is not TOML", span, message).help(help)
 }
 
-/// For a file that is so far from a plan that showing its text would not help.
+/// The error for a file that is not a plan at all. The error does not show the file's text, because that would not
+/// help.
 fn not_a_plan(label: &str, why: &str) -> PlanErrors {
     let mut problems = Problems::new(Arc::from(""));
     problems.add(

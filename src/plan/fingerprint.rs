@@ -11,12 +11,12 @@ use crate::item::{Num, Path, Step, Value};
 /// The prefix of the hashed bytes. A different encoding of the meaning needs a different prefix.
 const VERSION: &[u8] = b"backfill plan meaning 1\n";
 
-/// Identifies the meaning of a plan: a SHA-256 in lowercase hexadecimal digits.
+/// Identifies the meaning of a plan: a SHA-256 hash in lowercase hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// All 64 digits. This is stored and compared.
+    /// All 64 digits, as they are stored and compared.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,8 +59,8 @@ impl Plan {
 }
 
 impl Plan {
-    /// The `on_existing` that all changes share, or `keep` if they differ. This way the setting has the same meaning in
-    /// the plan and in its changes.
+    /// The `on_existing` that all changes share, or `keep` if they differ. So it does not matter whether the plan sets
+    /// `on_existing` or each of its changes does.
     fn shared_answer(&self) -> OnExisting {
         let mut answers = self.changes.iter().filter_map(Change::on_existing);
         match answers.next() {
@@ -79,7 +79,8 @@ fn answer_tag(answer: OnExisting) -> u8 {
     }
 }
 
-/// An encoding that gives different meanings different bytes: every part starts with a tag or its length.
+/// An encoding in which different meanings always have different bytes, because every part starts with a tag or with
+/// its length.
 #[derive(Default)]
 struct Meaning(Vec<u8>);
 
@@ -202,7 +203,7 @@ mod tests {
         let fingerprint = load("p", &text).unwrap().plan.fingerprint();
         assert_eq!(fingerprint.as_str().len(), 64);
         assert!(fingerprint.as_str().starts_with(fingerprint.short()) && fingerprint.short().len() == 12);
-        // If this value changes, every stored run is affected. A new value needs another VERSION and a note in the
+        // If this value changes, no stored run can be resumed. A new value needs another VERSION and a note in the
         // changelog.
         assert_eq!(fingerprint.as_str(), "5ffcba0ca6f02194eb7e61f1eaf53e2a8beee2f2a5ad5a30e09bd4bc04726aef");
     }
@@ -259,8 +260,9 @@ mod tests {
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     }
 
-    /// The fingerprint covers the `on_existing` of each change, not the place where the plan sets it. Plans whose
-    /// changes do not set it keep the fingerprint from before changes could set it.
+    /// The fingerprint covers the `on_existing` of each change, not the place where the plan sets it. If no change of a
+    /// plan sets `on_existing`, the fingerprint is the same as in the earlier version, in which changes could not set
+    /// `on_existing`.
     #[test]
     fn on_existing_means_the_same_in_the_plan_and_in_a_change() {
         let changes = ["move = \"a\"\nto = \"b\"", "set = \"c\"\nvalue = \"x\"", "remove = \"d\""];
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(of("skip", ["keep", ""]), of("", ["", "skip"]));
         assert_eq!(of("overwrite", ["skip", ""]), of("skip", ["", "overwrite"]));
         assert_ne!(of("", ["", "skip"]), of("", ["skip", ""]));
-        // The values from the previous version.
+        // These are the fingerprints from the earlier version.
         assert_eq!(of("", ["", ""]), "b0be5c928a3073216d9de88b840cc0727b08b06390d74662be5f96cf67a8abc8");
         assert_eq!(of("overwrite", ["", ""]), "2482a36abf104c51840f3c89ce607b5fb7080134a840fc66ac46faf499847417");
     }

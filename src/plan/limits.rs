@@ -1,4 +1,4 @@
-//! Reads `[limits]`, which stop the migration, and `[prices]`, which the cost limit uses.
+//! Reads `[limits]`, which stops the migration, and `[prices]`, which the cost limit uses.
 
 use jiff::Timestamp;
 use toml::de::DeValue;
@@ -9,14 +9,13 @@ use super::fields::Fields;
 use super::section::section;
 use super::{Limits, Prices, Window, window};
 
-/// Maximum number of units or items. They can be counted exactly up to this number and beyond; a larger limit is a
-/// mistake.
+/// Largest limit in units or items. A larger limit is a mistake. Numbers of this size can still be counted exactly.
 const MANY: u64 = 1_000_000_000_000_000;
 
-/// Maximum in US dollars; a larger limit is a mistake.
+/// Largest amount in US dollars. A larger amount is a mistake.
 const MUCH: f64 = 1e9;
 
-/// Help for a limit that is out of range.
+/// The help text for a limit that is out of range.
 const LEAVE_OUT: &str = "remove it to have no such limit";
 
 const DEADLINE: &str = "2026-12-01T06:00:00+01:00";
@@ -50,7 +49,8 @@ pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Pri
     }
 }
 
-/// Reads a moment that is the same in every time zone: a TOML date-time with an offset, or the same as a string.
+/// Reads `deadline`: a TOML date-time with an offset from UTC, or a string with the same content. With an offset, the
+/// deadline is the same moment in every time zone.
 fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestamp> {
     let (_, value) = fields.get("deadline")?;
     let written: Option<Datetime> = match value.get_ref() {
@@ -67,7 +67,7 @@ fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestam
         .ok()
 }
 
-/// The moment, or the title, label and help of an error.
+/// Converts a date-time to a moment. If that is not possible, returns the title, label and help text of an error.
 fn moment(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'static str, String)> {
     let example = format!("write it like `deadline = {DEADLINE}`");
     let invalid = ("`deadline` is not a date and time", "no such date and time", example.clone());

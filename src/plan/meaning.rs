@@ -10,8 +10,8 @@ use crate::item::Value;
 const MAX_SHOWN: usize = 60;
 
 impl Plan {
-    /// What the plan means, in one line. Constants belong to the plan and are not data, so they are shown. They are
-    /// escaped, and cut if they are long.
+    /// Describes the meaning of the plan in one line. The line shows constants, because they belong to the plan and are
+    /// not data. Constants are escaped, and long constants are cut.
     pub fn meaning(&self) -> String {
         let strategy = match self.strategy {
             Strategy::ExpandContract => "expand-contract",
@@ -38,8 +38,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// A constant as a plan may write it: strings in quotes, numbers and booleans as they are, and every other type as
-/// DynamoDB JSON.
+/// Formats a constant as a plan may write it: strings in quotes, numbers and booleans as they are, and every other type
+/// as DynamoDB JSON.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::S(text) => cut(text, |shown| format!("\"{}\"", shown.escape_debug())),
@@ -57,7 +57,7 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// The text as `show` writes it. A long text is cut and followed by its length.
+/// Formats a text with `show`. A long text is cut and followed by its length.
 fn cut(text: &str, show: impl Fn(&str) -> String) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         None => show(text),

@@ -43,32 +43,32 @@ use jiff::tz::TimeZone;
 
 use crate::change::{Change, OnExisting, Strategy};
 
-/// A valid plan. All code after loading takes this and never the file.
+/// A valid plan. After loading, all code uses this type and never the file.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Plan {
     /// The migration's name. It becomes the name of the state file, so only letters, digits, `-` and `_` are allowed.
     pub name: String,
-    /// When old attributes are removed.
+    /// The strategy, which determines when old attributes are removed.
     pub strategy: Strategy,
-    /// What happens if a target already has another value, for changes without their own setting. Loading has already
-    /// copied it into each change.
+    /// What happens if a target already has another value. This setting is for changes that do not set `on_existing`
+    /// themselves; loading has already copied it into those changes.
     pub on_existing: OnExisting,
     /// The table, and how to reach it.
     pub table: TableRef,
-    /// The changes for every item; at least one.
+    /// The changes to make to every item; at least one.
     pub changes: Vec<Change>,
     /// How the table is read.
     pub scan: ScanOptions,
     /// How much capacity the migration may consume.
     pub capacity: Capacity,
-    /// When the migration stops by itself.
+    /// The limits at which the migration stops by itself.
     pub limits: Limits,
-    /// What a request costs.
+    /// The prices of capacity units.
     pub prices: Prices,
     /// How requests are retried.
     pub retry: Retry,
-    /// Where the cutover flag is, and which conditions open the cutover gates.
+    /// The location of the cutover flag, and the conditions that open the cutover gates.
     pub cutover: Cutover,
 }
 
@@ -77,22 +77,23 @@ pub struct Plan {
 pub struct TableRef {
     /// Table name.
     pub name: String,
-    /// The key attributes as the operator states them, partition key first. Checked against the table.
+    /// The key attributes that the plan states, partition key first. They are checked against the table. `None` if the
+    /// plan does not state them.
     pub key: Option<Vec<String>>,
     /// AWS region.
     pub region: Option<String>,
-    /// An endpoint other than the AWS default.
+    /// The URL of the endpoint. `None` means the AWS default.
     pub endpoint_url: Option<String>,
     /// Profile of the AWS configuration.
     pub profile: Option<String>,
-    /// The account that must own the table (12 digits). Checked against the table's ARN.
+    /// The id of the account that must own the table (12 digits). The id is checked against the table's ARN.
     pub account: Option<String>,
 }
 
 /// `[scan]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanOptions {
-    /// Number of parallel-scan segments; `None` means `"auto"`. Decided once, when a run is created.
+    /// Number of parallel-scan segments; `None` means `"auto"`. The number is fixed when a run is created.
     pub segments: Option<u32>,
     /// Number of segments that are scanned at the same time; `None` lets the tool choose.
     pub active: Option<u32>,
@@ -102,16 +103,16 @@ pub struct ScanOptions {
     pub consistent: bool,
 }
 
-/// `[capacity]`. A budget that is absent takes the harmless default.
+/// `[capacity]`. A budget that the plan does not state has a harmless default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Capacity {
     /// Write budget of the table.
     pub write: Option<Rate>,
     /// Read budget of the table.
     pub read: Option<Rate>,
-    /// Maximum for one key range, that is, for one segment.
+    /// Maximum budget of one key range, that is, of one segment of the scan.
     pub per_key_range: ScopeCapacity,
-    /// Maximum for the items of one partition key.
+    /// Maximum budget of the items of one partition key.
     pub per_partition_key: ScopeCapacity,
     /// Write budgets of indexes, by name.
     pub indexes: Vec<(String, Rate)>,
@@ -136,12 +137,12 @@ pub enum Access {
     Read,
 }
 
-/// Capacity units per second of a narrow scope.
+/// The budget of a key range or of a partition key, in capacity units per second. `None` means the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ScopeCapacity {
-    /// Writes.
+    /// Write capacity units per second.
     pub write: Option<f64>,
-    /// Reads.
+    /// Read capacity units per second.
     pub read: Option<f64>,
 }
 
@@ -163,7 +164,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No limits. The way back uses this, because no limit may hold it up.
+    /// No limits. Rollback and `cutover --back` use this, because no limit may block the way back.
     pub fn none() -> Limits {
         Limits {
             max_failures: u64::MAX,
@@ -193,9 +194,9 @@ impl Limits {
 /// A daily window of time. It crosses midnight if it closes at an earlier time of day than it opens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
-    /// Time of day at which it opens.
+    /// Time of day at which the window opens.
     pub opens: Time,
-    /// Time of day at which it closes.
+    /// Time of day at which the window closes.
     pub closes: Time,
     /// The time zone of both times.
     pub zone: TimeZone,
@@ -213,10 +214,10 @@ pub struct Prices {
 /// `[retry]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// Upper limit of the first wait. It doubles with each attempt, and each wait is drawn between zero and the limit
-    /// (full jitter).
+    /// Upper limit of the first wait. The limit doubles with each attempt. Each wait is a random time between zero and
+    /// the limit (full jitter).
     pub base: Duration,
-    /// Largest value of that upper limit.
+    /// Largest upper limit of any wait.
     pub cap: Duration,
     /// If one request keeps failing for this long, the run stops and can be resumed.
     pub give_up_after: Duration,

@@ -1,4 +1,4 @@
-//! Checks the names in a plan. An error is a message and a help text.
+//! Checks the names in a plan. Each check returns the message and the help text of an error.
 
 /// Checks the name of a migration.
 pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {

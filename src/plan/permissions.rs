@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::{FlagPlace, Plan, TableRef};
 
-/// Actions of commands that only read items: `check` and `run --dry-run`. `verify` needs them too, and the lease.
+/// Actions that read the table. `check` and `run --dry-run` need only these actions on the table. `verify` needs these
+/// actions too, and also actions on the lease.
 const READS: &[&str] = &[
     "dynamodb:DescribeTable",
     "dynamodb:DescribeContinuousBackups",
@@ -13,17 +14,18 @@ const READS: &[&str] = &[
     "dynamodb:GetItem",
 ];
 
-/// Actions of the passes that write. None of them deletes an item.
+/// Additional actions for passes that write. No pass deletes an item.
 const WRITES: &[&str] = &["dynamodb:UpdateItem"];
 
-/// Actions on the flag and its lease. Both are written as whole items, under a condition.
+/// Actions on the flag and on its lease. Every write replaces the whole item, under a condition.
 const FLAG: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"];
 
 /// Actions of a command that only reads the flag.
 const FLAG_READS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
 
-/// The smallest IAM policy for a plan, as AWS reads it. A region or an account that the plan does not name is `*`. With
-/// `read_only` it covers `check`, `run --dry-run` and `status`, which write nothing, not even the lease.
+/// The smallest IAM policy for a plan, as a JSON policy document. If the plan does not name the region or the account,
+/// the policy has `*` in its place. With `read_only`, the policy allows only `check`, `run --dry-run` and `status`,
+/// which write nothing, not even the lease.
 pub fn least_policy(plan: &Plan, read_only: bool) -> Json {
     let writes = if read_only { &[] } else { WRITES };
     let items: Vec<&str> = READS.iter().chain(writes).copied().collect();
@@ -85,7 +87,7 @@ mod tests {
         assert!(found.contains("arn:aws:dynamodb:*:*:table/shop"), "{found}");
     }
 
-    /// Each call that the SDK module sends is in the policy, and the policy has no other.
+    /// The policy allows each call that the SDK module sends, and no other call.
     #[test]
     fn the_policy_is_what_is_sent() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dynamodb/sdk");

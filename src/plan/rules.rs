@@ -1,7 +1,8 @@
-//! Rules for the changes of a plan. They refuse changes whose result depends on their order or that cannot be replayed.
+//! Rules for the changes of a plan. The rules refuse changes that cannot be replayed, and changes whose result depends
+//! on their order.
 //!
-//! A run writes an item again if it cannot know whether the first write arrived. So a plan is valid only if applying it
-//! twice gives the same result as once, in any order.
+//! A run writes an item again if it cannot know whether the first write arrived. A plan is therefore valid only if
+//! applying its changes twice, in any order, gives the same result as applying them once.
 
 use super::budget::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use super::changes::WrittenChange;
@@ -9,9 +10,9 @@ use super::diagnostic::{Diagnostic, Problems, Span};
 use crate::change::{Change, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, Step, Value, item_bytes};
 
-/// The longest attribute name (developer guide, "Service quotas": 64 KB). With this limit and the largest plan text,
-/// the names and values of an expression stay below 2 MB: all names together have at most 256 KB, and values at most
-/// the size of three items.
+/// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
+/// an expression to 2 MB. No plan exceeds that: its names have at most 256 KB, the largest size of a plan, and the
+/// values have at most the size of three items.
 const MAX_NAME_BYTES: usize = 65_535;
 
 /// How a change uses a path.
@@ -29,13 +30,13 @@ struct Use<'a> {
     at: &'a Span,
 }
 
-/// Reports every violation in the changes.
+/// Reports every change that breaks a rule.
 pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
     for change in changes {
         check_alone(change, problems);
     }
     check_constants(changes, problems);
-    // Compare pairs only if the plan has an acceptable length. This also bounds the work.
+    // Compare pairs only if the plan is not too long. Otherwise the number of pairs could be huge.
     if check_length(changes, problems) {
         for (i, first) in changes.iter().enumerate() {
             for second in &changes[i + 1..] {
@@ -89,7 +90,8 @@ pub(super) fn check_index_keys(
     }
 }
 
-/// The value that a change writes to the top-level attribute of its target, as far as the plan alone determines it.
+/// The value that a change writes to the top-level attribute of its target. `None` if the plan alone does not determine
+/// the value.
 fn made_of(to: &Path, change: &Change) -> Option<Value> {
     match (to.steps().get(1), change) {
         (Some(Step::Index(_)), _) => Some(Value::L(Vec::new())),
@@ -141,13 +143,14 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
     }
 }
 
-/// The error for two changes that use overlapping paths, if there is one. `a` belongs to the earlier change.
+/// The error for two changes that use overlapping paths. `None` if the two changes are allowed together. `a` belongs to
+/// the earlier change.
 fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
     use Role::{CopiedFrom, MovedFrom, Removed, Target};
     let same = a.path == b.path;
     let (title, help) = match (a.role, b.role) {
         (CopiedFrom, CopiedFrom) => return None,
-        // One write copies the value and removes the original. The copy is a guard of the removal.
+        // One write copies the value and removes the original. The original is removed only together with the copy.
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) => (
             format!("{} is copied, and {} is removed", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
@@ -192,7 +195,7 @@ fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::new(title, b.at.clone(), label(b)).also(a.at.clone(), label(a)).help(help))
 }
 
-/// The path of whichever use has this role.
+/// The path of `a` or `b`, whichever has this role.
 fn name(a: &Use<'_>, b: &Use<'_>, role: Role) -> String {
     format!("`{}`", if a.role == role { a.path } else { b.path })
 }
@@ -220,7 +223,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).fits()).unwrap_or(0);
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
-    // The first change that exceeds the limit.
+    // Point at the first change that exceeds the limit.
     if let Some(written) = changes.get(fitting) {
         problems.add(
             Diagnostic::new(
@@ -239,7 +242,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     false
 }
 
-/// Reports constants that are larger than an item can be.
+/// Reports constants that are together larger than an item can be.
 fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     let mut total = 0;
     for written in changes {
@@ -341,7 +344,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// Every accepted plan can be applied in any order, and twice.
+        /// If a plan is accepted, its changes give the same result in any order, and also if they are applied twice.
         #[test]
         fn an_accepted_plan_does_not_depend_on_order_or_repetition(
             (changes, shuffled) in proptest::collection::vec(one_change(), 1..4)

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::diagnostic::{Diagnostic, Problems};
 use super::fields::Fields;
 
-/// Opens a section of the plan. `help` shows how to write the section if it is required.
+/// Opens a section of the plan. If the section is required, `help` shows how to write it.
 pub(super) fn section<'t, 'i>(
     root: &Fields<'t, 'i>,
     name: &str,

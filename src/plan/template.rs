@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::item::Path;
 
-/// Facts about the table that the plan is for.
+/// Facts about the table of the new plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateTable {
     /// Table name.
@@ -15,19 +15,20 @@ pub struct TemplateTable {
     pub region: Option<String>,
     /// The account of the table.
     pub account: Option<String>,
-    /// The endpoint at which the table was reached, if it is not AWS's own.
+    /// URL of the endpoint that was used to reach the table. `None` for the AWS default.
     pub endpoint_url: Option<String>,
-    /// The profile that reached it.
+    /// The AWS profile that was used to reach the table.
     pub profile: Option<String>,
-    /// Number of items. DynamoDB refreshes its count about every six hours.
+    /// Number of items. DynamoDB refreshes this number about every six hours.
     pub item_count: Option<u64>,
-    /// Size in bytes, from the same count.
+    /// Size in bytes. DynamoDB refreshes the size together with the number of items.
     pub size_bytes: Option<u64>,
     /// Names of the global indexes.
     pub indexes: Vec<String>,
 }
 
-/// A plan with a comment for every field, for this table or for one that the operator fills in. It loads without edits.
+/// A plan with a comment for every field. If `table` is `None`, the operator replaces the table's name. The plan loads
+/// without edits.
 pub fn template(table: Option<&TemplateTable>) -> String {
     let mut out = String::from(HEAD);
     out.push_str(&table_section(table));
@@ -75,7 +76,8 @@ fn table_section(table: Option<&TemplateTable>) -> String {
     out
 }
 
-/// How the table is reached: what is known is set, the rest is an example.
+/// Writes the fields that determine how to reach the table. A field with a known value is set; every other field is an
+/// example in a comment.
 fn reach(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoint: Option<&str>) {
     let fields = [
         ("profile", profile, "prod", "        # a profile from your AWS configuration"),
@@ -100,7 +102,7 @@ fn describe_size(table: &TemplateTable) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Example names for the change. They avoid the key attributes, so that the plan loads.
+/// Example names for the change. The names differ from the key attributes, because the plan would not load otherwise.
 fn example_names(table: Option<&TemplateTable>) -> (String, String) {
     let keys: &[String] = table.map_or(&[], |table| &table.key);
     let free = |name: &str| {
@@ -221,12 +223,12 @@ mod tests {
         assert_eq!(loaded.plan.table.name, "my-table");
     }
 
-    /// Every field that is commented out also loads once it is uncommented.
+    /// Every field that the template comments out is valid once it is uncommented.
     #[test]
     fn fields_that_are_commented_out_are_valid() {
         let text = template(None);
         let (head, settings) = text.split_once("[scan]").unwrap();
-        // The flag is in a table or behind hooks, not both.
+        // A plan may have the flag in a table or behind hooks, but not both.
         let (settings, exec) = settings.split_once("# Instead of a table").unwrap();
         let (_, exec) = exec.split_once('\n').unwrap();
         let open = settings.replace("\n# ", "\n");

@@ -11,7 +11,7 @@ use super::fields::distance;
 /// An example of a window.
 pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";
 
-/// An error in a window, and the bytes of the text that it concerns.
+/// An error in a window, and the range of bytes that is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub(super) part: Range<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Wrong {
     pub(super) help: Vec<String>,
 }
 
-/// Reads a window. Zones come from the bundled database, so that a plan means the same on every machine.
+/// Reads a window. Time zones are from the bundled database, so that a plan means the same on every machine.
 pub(super) fn read(text: &str) -> Result<Window, Wrong> {
     let example = || format!("write it like `window = {EXAMPLE:?}`");
     let (times, zone) = text.split_once(' ').unwrap_or((text, ""));
@@ -77,7 +77,7 @@ fn time(text: &str, at: usize) -> Result<Time, Wrong> {
     })
 }
 
-/// The zone of this name, or the help texts of an error.
+/// Finds a time zone by its name. If the name is unknown, returns the help texts of an error.
 fn find(name: &str) -> Result<TimeZone, Vec<String>> {
     let zones = TimeZoneDatabase::bundled();
     if let Some(zone) = zones.get(name).ok().filter(|zone| !zone.is_unknown()) {
@@ -93,7 +93,7 @@ fn find(name: &str) -> Result<TimeZone, Vec<String>> {
     Err(help)
 }
 
-/// The zone that the operator probably meant: one with this city, or one with a similar spelling.
+/// The time zone that the operator probably meant: a zone of this city, or a zone with a similar spelling.
 fn nearest(name: &str, zones: impl Iterator<Item = String>) -> Option<String> {
     if name.len() > 40 {
         return None;

@@ -15,23 +15,25 @@ pub(super) struct Asked<'a> {
     pub(super) now: Timestamp,
 }
 
-/// The goal that resolves mismatches.
+/// The goal of the command that repairs mismatches.
 pub(super) const REPAIR: Goal = Goal::Verify { scope: Scope::Full, repair: true };
 
-/// Whether something that began at `began`, under the flag state `under`, began during today's unbroken dual writes.
+/// Whether a phase began during the current, unbroken period of dual writes. The phase began at `began`, under the flag
+/// state `under`.
 pub(super) fn began_in_dual_writes(began: Timestamp, under: Option<Mark>, flag: &Flag, now: Timestamp) -> bool {
     let Some(since) = flag.dual_since else { return false };
-    // Without a mark, the history is older than marks, or the plan has no flag and its operator states the times.
+    // An event has no mark if an earlier version recorded it, or if the plan has no flag and the operator states the
+    // times.
     under.map_or(began >= settled(since, flag).min(now), |mark| mark.dual_since == Some(since))
 }
 
-/// Whether something that began at `began`, under the flag state `under`, began after everybody obeyed the flag's last
-/// change.
+/// Whether a phase began after every application obeyed the flag's last change. The phase began at `began`, under the
+/// flag state `under`.
 pub(super) fn began_under(began: Timestamp, under: Option<Mark>, flag: &Flag) -> bool {
     under.map_or(began >= flag.settled_at(), |mark| mark.version == flag.version)
 }
 
-/// When everybody obeys a change made at `made`, by the clock of the host that made it.
+/// The time from which every application obeys a change made at `made`, by the clock of the host that made the change.
 fn settled(made: Timestamp, flag: &Flag) -> Timestamp {
     later(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }

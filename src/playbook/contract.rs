@@ -17,7 +17,8 @@ impl Asked<'_> {
         }
     }
 
-    /// The point of no return: `contracting` in the flag. Without a flag, it is the recorded beginning of contract.
+    /// The next step of contract for a plan with a cutover. The point of no return is to set `contracting` in the flag.
+    /// Without a flag, it is to record that contract has begun.
     fn contract_moved(&self) -> Result<Step, Refused> {
         if let Some(step) = self.renew_contracting()? {
             return Ok(step);
@@ -48,9 +49,9 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag says that contract has begun. If this state file began it, the event is recorded, except for a short moment.
-    /// If the event is missing, another state file began contract. What contract does to an item depends only on the item, so
-    /// this state file may finish it as well.
+    /// The next step if the flag says that contract has begun, but this state file has no such event. Usually a command
+    /// with another state file began contract. A kill between the change of the flag and the event has the same effect.
+    /// The result of contract for an item depends only on that item, so this state file may finish contract.
     fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
         if self.expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;
@@ -89,7 +90,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The explanation to add if the soak began in the future by this host's clock.
+    /// The explanation to add to a refusal if the soak begins in the future by this host's clock.
     fn ahead_of_clock(&self, since: Option<Timestamp>) -> String {
         let Some(since) = since.filter(|since| *since > self.now) else { return String::new() };
         format!(
@@ -103,7 +104,7 @@ impl Asked<'_> {
         if self.now >= until {
             return Ok(());
         }
-        // Rounded up to the next second: contract must not be refused at the time shown.
+        // The shown time is rounded up to the next second, because contract must not be refused at that time.
         let shown = later(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(Refused::new(
             format!(

@@ -1,4 +1,4 @@
-//! The way forward: the gate and the three steps behind it. Also the way back, where it needs no gate.
+//! The steps of the cutover: the gate, the three steps forward, and the steps back that need no gate.
 
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use super::asked::{Asked, REPAIR, began_in_dual_writes, later};
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Report, Scope, Step, Target, What};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
-/// Whether `run` and `failures retry` may write under this flag: readers must read old values, and these must be fresh.
-/// Running passes ask again every `max_cache_seconds` and drain if this refuses.
+/// Checks whether `run` and `failures retry` may write under this flag. These commands may write if readers read old
+/// values and old values are fresh. A running pass repeats this check every `max_cache_seconds`, and drains if the
+/// check refuses.
 pub fn may_expand(flag: &Flag) -> Result<(), Refused> {
     let why = if flag.contracting {
         return Err(Refused::new("the old attribute is being removed", Goal::Contract));
@@ -25,16 +26,17 @@ pub fn may_expand(flag: &Flag) -> Result<(), Refused> {
     Err(Refused::new(why, Goal::Back { to: BackTo::OldReads, now: false }))
 }
 
-/// The recommended first percentage of the keys: large enough to show an error, small enough to limit its damage.
+/// The recommended percentage of the keys for the first move of readers. This percentage is large enough to reveal an
+/// error and small enough to limit the damage.
 const FIRST_PERCENT: u8 = 10;
 
-/// Whether `--back` needs the state file, and therefore its lock: it does if the old-from-new pass has to run first.
+/// Whether `--back` needs the state file and its lock, because the old-from-new pass must run first.
 pub fn back_needs_state(flag: &Flag) -> bool {
     flag.write == WriteTo::New || flag.old_stale
 }
 
-/// `cutover --back` while both attributes are written and old values are fresh. It needs no gate and no state, whatever else
-/// is running.
+/// The next step of `cutover --back` while both attributes are written and old values are fresh. This step needs
+/// neither a gate nor the state file, so it works while other commands run.
 pub fn step_back(flag: &Flag, to: BackTo, now: Timestamp, left: Duration) -> Result<Step, Refused> {
     if flag.contracting {
         return Err(Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract));
@@ -121,7 +123,7 @@ impl Asked<'_> {
         }
         let change = FlagChange::ReadNew(percent);
         if percent < flag.read_percent {
-            // Fewer keys than the gate already let through, so the earlier answer of the gate still applies.
+            // The gate already allowed more keys than this, so it is not checked again.
             let given_up = self.give_up(change, None)?;
             return given_up.map_or_else(|| self.forward(change, self.state.forced_reads.as_deref()), Ok);
         }
@@ -142,7 +144,7 @@ impl Asked<'_> {
         counts.is_some_and(|(_, report)| report.compared == Some(0))
     }
 
-    /// The verifications that the gate considers, in this order.
+    /// The verifications that the gate considers: the full one first, then the sampled one if the plan accepts samples.
     fn for_the_gate(&self) -> impl Iterator<Item = (Scope, &Report)> {
         let sampled = self.state.sampled.as_ref().filter(|_| self.world.limits.accept_sample);
         let good = [(Scope::Full, self.state.full.as_ref()), (Scope::Sampled, sampled)];
@@ -161,7 +163,7 @@ impl Asked<'_> {
         self.past(FlagChange::WriteNew, self.last_gate(flag))
     }
 
-    /// One step forward: needs the confirmation, and waits until the previous step has settled.
+    /// Takes one step forward. The step needs a confirmation, and waits until applications obey the previous step.
     fn forward(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
         if !self.world.confirmed {
             return Ok(Step::Confirm);
@@ -172,7 +174,8 @@ impl Asked<'_> {
         }
     }
 
-    /// One step forward, if the gate is open and a way back exists, or if `--force` gives a reason.
+    /// Takes one step forward if the gate is open and a rollback remains possible, or if the operator gives a `--force`
+    /// reason.
     fn past(&self, change: FlagChange, gate: Result<(), Refused>) -> Result<Step, Refused> {
         let closed = gate.err();
         let forced = closed.as_ref().and(self.world.force);
@@ -182,8 +185,9 @@ impl Asked<'_> {
         }
     }
 
-    /// Refuses with every obstacle to this change that is not overridden yet, all in one message, because a `--force` reason
-    /// covers exactly the obstacles it was shown. With a reason, returns the steps that record each override first.
+    /// Checks the obstacles to this change that are not overridden yet. Without a `--force` reason, one refusal names
+    /// all of them, because a reason covers exactly the named obstacles. With a reason, returns the next step that
+    /// records an override; `None` once every override is recorded.
     fn give_up(&self, change: FlagChange, closed: Option<Refused>) -> Result<Option<Step>, Refused> {
         const FORWARD: &str = "`--force REASON` goes forward anyway";
         let no_way_back = self.world.no_way_back.map(|items| {
@@ -204,7 +208,7 @@ impl Asked<'_> {
         Ok(None)
     }
 
-    /// Adds to a refusal that `--force` does not override it.
+    /// If `--force` was given, adds to the refusal that `--force` does not override it.
     fn whatever_the_reason(&self, refused: Refused) -> Refused {
         match self.world.force {
             Some(_) => Refused { why: format!("{}, and `--force` does not go past that", refused.why), ..refused },
@@ -212,8 +216,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether every item that has an old value also has its new one. From `write = new` on, readers no longer fall back and
-    /// would find nothing.
+    /// Refuses if an item may have an old value but no new value. From `write = new` on, readers no longer fall back to
+    /// old values, so they would find nothing.
     fn whole(&self) -> Result<(), Refused> {
         self.expanded()?;
         match self.world.failures {
@@ -228,18 +232,19 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether writers may write only the new attribute; if not, what opens this gate.
+    /// Checks whether writers may write only the new attribute. The refusal names the command that opens this gate.
     pub(super) fn last_gate(&self, flag: &Flag) -> Result<(), Refused> {
         self.whole()?;
         match self.state.forced_reads {
-            // A forced move may have hidden differences from readers while they fell back.
+            // The operator moved readers past a closed gate. The gate must be open now, because readers stop falling
+            // back to old values.
             Some(_) => self.gate(flag),
             None => self.nothing_is_known_to_differ(flag),
         }
     }
 
-    /// Mismatches from any verification count until a later full verification is clean. A later sample is not enough, because
-    /// it may miss them.
+    /// Mismatches from any verification count until a later full verification is clean. A later sampled verification is
+    /// not enough, because it may miss those items.
     fn nothing_is_known_to_differ(&self, flag: &Flag) -> Result<(), Refused> {
         let full = self.state.full.as_ref();
         let behind = |report: &&Report| full.is_none_or(|full| report.span.began >= full.span.began);
@@ -257,13 +262,13 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether reads may move to the new attribute; if not, everything that keeps the gate closed, and the first command to
-    /// run.
+    /// Checks whether readers may move to the new attribute. The refusal names everything that keeps the gate closed,
+    /// and the first command to run.
     pub(super) fn gate(&self, flag: &Flag) -> Result<(), Refused> {
         self.expanded()?;
         let mut closed = Vec::new();
         if self.world.failures > 0 {
-            // While readers read the new attribute, nothing is copied, so `failures retry` cannot run.
+            // While readers read the new attribute, no command copies old values, so `failures retry` cannot run.
             let next = match flag.read {
                 ReadFrom::Old => self.failed(),
                 ReadFrom::New => Goal::Back { to: BackTo::OldReads, now: false }.into(),
@@ -271,7 +276,7 @@ impl Asked<'_> {
             closed.push(Refused::new(format!("{} items have failed", self.world.failures), next));
         }
         if self.world.diverged > 0 {
-            // Another repair would leave the same items.
+            // Another repair could not repair these items either.
             let repaired = self.state.full.as_ref().is_some_and(|report| report.repair);
             let next = if repaired { self.forced_forward(flag) } else { REPAIR.into() };
             closed.push(Refused::new(format!("{} items have diverged", self.world.diverged), next));
@@ -280,13 +285,14 @@ impl Asked<'_> {
         together(closed)
     }
 
-    /// The careful next step for readers: some of the keys first, then all. Without a flag, only all is possible.
+    /// The next step for readers. With a flag, readers move for some of the keys first, then for all keys. Without a
+    /// flag, they can only move for all keys.
     pub(super) fn readers(&self, flag: &Flag) -> Goal {
         let is_first = self.world.kind == Kind::Flagged && flag.read == ReadFrom::Old;
         Goal::CutoverTo(Target::ReadNew(if is_first { FIRST_PERCENT } else { 100 }))
     }
 
-    /// The step forward with `--force REASON`, despite the items that a repair could not fix.
+    /// The command for the step forward with `--force REASON`, if a repair could not fix some items.
     fn forced_forward(&self, flag: &Flag) -> Next {
         let goal = if flag.read_percent >= 100 {
             Goal::CutoverTo(Target::WriteNew)
@@ -298,7 +304,7 @@ impl Asked<'_> {
         Next::from(goal).with("--force REASON")
     }
 
-    /// Whether a verification within `max_mismatch` counts for the gate.
+    /// Refuses if no verification counts for the gate.
     fn is_verified(&self, flag: &Flag) -> Result<(), Refused> {
         let mut closed = None;
         for (scope, report) in self.for_the_gate() {
@@ -315,7 +321,8 @@ impl Asked<'_> {
         Err(Refused::new(why, Goal::Verify { scope: Scope::Full, repair: false }))
     }
 
-    /// A verification that compared no item proves nothing, unless a strongly consistent pass also found the table empty.
+    /// A verification that compared no item proves nothing, unless a strongly consistent pass also found the table
+    /// empty.
     fn read_something(&self, scope: Scope, report: &Report) -> Result<(), Refused> {
         let nothing = Obstacle::EmptyTable;
         match (report.compared, self.state.expanded_items) {
@@ -343,7 +350,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether this report counts for the gate.
+    /// Checks whether this report counts for the gate. The error says why the report does not count.
     fn counts(&self, report: &Report, flag: &Flag) -> Result<(), &'static str> {
         let began = report.span.began;
         let super::Expand::Complete { ended } = self.state.expand else { return Err("expand is not complete") };
@@ -365,7 +372,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Refuses while the clock is behind the last line of the history: it was set back, so ages are unknown.
+    /// Refuses if the clock is behind the last line of the history. The clock was set back, so the age of a report is
+    /// unknown.
     fn clock_goes_forward(&self) -> Result<(), Refused> {
         let now = self.now;
         let latest = self.state.latest;
@@ -393,7 +401,7 @@ impl Asked<'_> {
     }
 }
 
-/// Joins these refusals into one, with the next command of the first.
+/// Joins these refusals into one. The result names the next command of the first refusal.
 fn together(refused: impl IntoIterator<Item = Refused>) -> Result<(), Refused> {
     let all = refused.into_iter().reduce(|all, one| Refused { why: format!("{}; and {}", all.why, one.why), ..all });
     all.map_or(Ok(()), Err)

@@ -1,4 +1,4 @@
-//! What can happen to a migration: the events that are the lines of its append-only history.
+//! The events of a migration. Each event is one line of the append-only history.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,12 @@ use crate::cutover::{Flag, FlagChange};
 /// One line of the history: a JSON object with `at`, `actor`, `type` and the fields of that type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// Who ran the command.
+    /// Who ran the command: user and host.
     pub actor: String,
-    /// The state of the flag at that time; `None` if the plan has no flag, or if the history began before marks existed.
+    /// The state of the flag when the event happened. `None` if the plan has no flag, or if a version without marks
+    /// recorded the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<Mark>,
     /// What happened.
@@ -21,8 +22,8 @@ pub struct Event {
     pub what: What,
 }
 
-/// The part of the flag's state that is stored with an event. It is only compared for equality, so nobody has to compare
-/// times from two hosts' clocks.
+/// The part of the flag's state that is stored with an event. Marks are only compared for equality, so nobody has to
+/// compare the clocks of two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
     /// The flag's version.
@@ -33,24 +34,24 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The mark of this flag.
+    /// The mark that records this state of the flag.
     pub fn of(flag: &Flag) -> Mark {
         Mark { version: flag.version, dual_since: flag.dual_since }
     }
 }
 
-/// What happened. The serialized names are stored in state files and must not change.
+/// What happened to the migration. The serialized names are stored in state files, so they must not change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum What {
-    /// Preflight found nothing that stops the migration, or the operator accepted it.
+    /// The preflight found no blocking problem, or the operator accepted every blocking problem.
     PreflightAccepted {
         /// The kind of the plan.
         kind: Kind,
-        /// What the operator accepted by name.
+        /// The names of the findings that the operator accepted.
         accepted: Vec<String>,
     },
-    /// A phase begins its pass over the table. Resuming it does not begin it again.
+    /// A phase begins its pass over the table. A resumed phase does not record this event again.
     PhaseBegun {
         /// The phase.
         phase: Phase,
@@ -59,35 +60,36 @@ pub enum What {
     PhaseComplete {
         /// The phase.
         phase: Phase,
-        /// Items that it read; `None` if its reads were not strongly consistent, or if nobody recorded the number.
+        /// Number of items that the phase read. `None` if the reads were not strongly consistent, or if an earlier
+        /// version did not record the number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scanned: Option<u64>,
     },
-    /// A verification compared everything it set out to compare. It began with the `phase_begun` event of its phase.
+    /// A verification completed its comparison. The verification began with a `phase_begun` event.
     Verified {
-        /// How much was compared.
+        /// How much of the table was compared.
         scope: Scope,
         /// Whether mismatches were repaired.
         repair: bool,
-        /// Items that differ, without those that were repaired. For a sample with repair, all items that differed, because
-        /// the part of the table outside the sample was not repaired.
+        /// Number of items that differ, without the repaired items. For a sampled verification with repair, the
+        /// repaired items count too, because items outside the sample were not repaired.
         mismatches: u64,
         /// Fingerprint of the plan.
         plan: String,
         /// Hash of the report.
         hash: String,
-        /// Items that were compared; `None` if nobody recorded the number.
+        /// Number of items that were compared. `None` if an earlier version did not record the number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         compared: Option<u64>,
     },
-    /// The flag is about to change. Whether it did is decided by reading it.
+    /// The command is about to change the flag. A later read of the flag shows whether the change took effect.
     FlagIntended {
-        /// The change.
+        /// The intended change of the flag.
         #[serde(with = "Change")]
         change: FlagChange,
         /// The flag's version before the change.
         version: u64,
-        /// If the gate was closed: the reason given to proceed anyway.
+        /// The operator's `--force` reason, if the gate was closed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },
@@ -95,26 +97,26 @@ pub enum What {
     FlagSeen {
         /// The version that was read.
         version: u64,
-        /// Whether this is the intended change and not somebody else's.
+        /// Whether this version results from the intended change. If not, somebody else changed the flag.
         ours: bool,
     },
-    /// The operator stated what a flag would have proven.
+    /// The operator stated a fact that a flag would have proven.
     FactStated {
         /// The fact.
         #[serde(flatten)]
         fact: Fact,
-        /// As in [`What::FlagIntended`].
+        /// The operator's `--force` reason, if the gate was closed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },
-    /// Without a flag: a full verification has shown that every old value equals its new one again.
+    /// For a plan without a flag: a full verification has shown that every old value equals its new value again.
     OldIsFresh,
     /// The operator overrides an obstacle.
     #[serde(rename = "went_past")]
     Overridden(Override),
     /// Rollback has begun; the migration cannot move forward any more.
     RollbackBegun {
-        /// If there was an obstacle: the reason given to proceed anyway.
+        /// The operator's `--force` reason, if there was an obstacle.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },

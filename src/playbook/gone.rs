@@ -1,13 +1,14 @@
-//! What to do when somebody removed the flag. Applications that find no flag read and write the old attribute, so what the
-//! flag last said decides how it comes back. If old values are the truth, it begins anew. If the old attribute was being
-//! removed, the flag comes back as it was.
+//! What a command does if somebody removed the flag. Applications that find no flag read and write the old attribute.
+//! So the last known state of the flag decides how to recreate the flag. If old values are the truth, a new flag with
+//! old reads and old writes replaces it. If the old attribute was being removed, the flag is recreated in its last
+//! state.
 
 use super::asked::Asked;
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Step, What};
 use crate::cutover::{Flag, FlagChange, WriteTo};
 
 impl Asked<'_> {
-    /// The refusal of a command that needs the flag; it says how to restore the flag.
+    /// The refusal of a command that needs the flag. The message says how to restore the flag.
     pub(super) fn gone(&self) -> Refused {
         const NONE: &str = "the plan names a flag, but its item is missing";
         let Some(last) = self.world.gone else { return Refused::new(NONE, "check") };
@@ -28,7 +29,8 @@ impl Asked<'_> {
         Refused::new(format!("{NONE}. It was last seen as [{last}]. {what}; {then}"), next)
     }
 
-    /// `--back` when the flag is missing: begins it anew at old. `None` if the flag exists or never existed.
+    /// The step of `--back` if the flag is missing: recreate the flag with old reads and old writes. `None` if the flag
+    /// exists or never existed.
     pub(super) fn renew_at_old(&self, accept_stale: bool) -> Result<Option<Step>, Refused> {
         let Some(last) = self.removed() else { return Ok(None) };
         if last.contracting || (self.may_be_stale(last) && !accept_stale) {
@@ -43,7 +45,8 @@ impl Asked<'_> {
         Ok(Some(Step::Renew(Box::new(Flag { version: last.version.saturating_add(1), ..first }))))
     }
 
-    /// `contract` when the flag is missing and last said `contracting`: restores it as it was, if `--force` gives a reason.
+    /// The step of `contract` if the flag is missing and last said `contracting`: recreate the flag in its last state.
+    /// The operator must give a `--force` reason for that.
     pub(super) fn renew_contracting(&self) -> Result<Option<Step>, Refused> {
         let Some(last) = self.removed().filter(|last| last.contracting) else { return Ok(None) };
         let obstacle = Obstacle::FlagRemoved { version: last.version };
@@ -54,14 +57,14 @@ impl Asked<'_> {
         Ok(Some(Step::Renew(Box::new(Flag { version, changed_at: self.now, ..last.clone() }))))
     }
 
-    /// The flag as it was last seen, if it is missing now.
+    /// The last known state of the flag, if the flag is missing now.
     fn removed(&self) -> Option<&Flag> {
         let begun = self.world.kind == Kind::Flagged && self.state.preflight.is_some();
         self.world.gone.filter(|_| begun && self.world.flag.is_none())
     }
 
-    /// Whether old values may be older than new ones, judged by the flag that was last seen, or by an intended change that may
-    /// have been made.
+    /// Whether old values may be older than new values. The last known flag shows this, or an intended change that may
+    /// have taken effect.
     fn may_be_stale(&self, last: &Flag) -> bool {
         let intended = self.state.intended.as_ref().is_some_and(|intended| intended.change == FlagChange::WriteNew);
         intended || last.write == WriteTo::New || last.old_stale

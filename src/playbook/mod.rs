@@ -1,10 +1,10 @@
 //! The playbook: the whole life of a migration as one durable, pure state machine.
 //!
-//! [`State`] is everything the tool knows about a migration. It is folded from the [`Event`]s in the state file, and only
-//! [`State::next`] moves it, live and on replay. [`step`] decides what a command does next from the state, from what can be
-//! observed ([`World`]) and from the time. [`rehearse()`] plays the coming steps through first, so that a command that is
-//! refused before its first lasting work records nothing. A command is a loop over [`step`]. It keeps no progress in memory
-//! alone: after a kill, the same command or another one continues from what is durable.
+//! [`State`] is everything the tool knows about a migration. Replaying the [`Event`]s in the state file gives this
+//! state. Only [`State::next`] changes the state, both while a command runs and on replay. [`step`] decides what a
+//! command does next, from the state, the observable facts ([`World`]) and the time. [`rehearse()`] simulates the
+//! coming steps first. So a command that is refused before its first lasting work records nothing. A command is a loop
+//! over [`step`]. No progress exists only in memory: after a kill, any command continues from the durable state.
 //!
 //! | [`Step`] | the tool | durable before the next step |
 //! | --- | --- | --- |
@@ -17,63 +17,69 @@
 //! | `Sweep` | runs a pass over the table, or resumes one | the phase's checkpoints, then `phase_complete` or `verified` |
 //! | `Done` | ends | |
 //!
-//! Without a flag, the operator states what the flag would have proven. These statements move a flag that exists only in the
-//! state ([`State::stated`]) and has a cache time of zero, so the same rules apply.
+//! Without a flag, the operator states the facts that a flag would have proven. These statements change a virtual flag
+//! that exists only in the state ([`State::stated`]). Its cache time is zero, so the same rules apply.
 //!
 //! # What the model taught
 //!
-//! `tests/playbook/model.rs` explores the flag, the phases, one item, two application instances with stale caches, and kills
-//! exhaustively. It corrected two rules:
+//! `tests/playbook/model.rs` is an exhaustive model of the flag, the phases, one item, two application instances with
+//! stale caches, and kills. The model corrected two rules:
 //!
-//! - **The old-from-new pass skips no item.** Take an item that had its new attribute before the migration and has no old
-//!   one. It matches, so repair and rollback used to leave it alone. But while only new values were written, an application
-//!   may have written that item. After a rollback in perfect order, `read = old` then returned nothing for it. An unchanged
-//!   new value proves nothing, because an application may have written the same value again. So while `old_stale` is set,
-//!   such an item is a mismatch and the pass derives its old value too. An item that nobody wrote thereby gains an old
-//!   attribute, which a rollback after new-only writes leaves behind. While old values are fresh, the pass leaves the item
-//!   alone.
+//! - **The old-from-new pass skips no item.** Consider an item that had its new attribute before the migration and has
+//!   no old attribute. A verification counted this item as a match, so repair and rollback used to skip it. But an
+//!   application may have written the item while only new values were written. Even after a rollback in the correct
+//!   order, readers with `read = old` then found no value. An unchanged new value does not prove that nobody wrote the
+//!   item, because an application may have written the same value again. So while `old_stale` is set, the item counts
+//!   as a mismatch, and the pass derives its old value. If nobody had written the item, it gains an old attribute, and
+//!   a rollback after new-only writes does not remove this attribute. While old values are fresh, the pass skips the
+//!   item.
 //!
-//! - **The old-from-new pass removes nothing.** It used to journal and remove an old value that had no new value beside it.
-//!   But applications delete both attributes, whatever `write` is. An old value that is alone after new-only writes belongs
-//!   to an item that never got its new value (the gate was forced, or somebody wrote only the old name), and it is the only
-//!   copy. It stays, counts as a match on the way back, and is reported. Readers see nothing staler because of it.
+//! - **The old-from-new pass removes nothing.** The pass used to journal and remove the old value of an item without a
+//!   new value. But an application that deletes the value always deletes both attributes, whatever `write` says. So if
+//!   an item has only an old value after new-only writes, the item never got its new value: the gate was forced, or
+//!   somebody wrote only the old attribute. The old value is then the only copy. The pass keeps this old value, counts
+//!   the item as a match, and reports it. Readers do not see an older value because of this rule.
 //!
-//! The model also confirmed these rules, which are less obvious than they look:
+//! The model also confirmed these rules, which are not obvious:
 //!
-//! - Only a full verification clears `old_stale`. It must *begin* after the old-from-new pass, which in turn must begin after
-//!   `write = both` has settled. A resumed phase keeps the time of its first beginning. A phase that began too early for what
-//!   it has to prove begins anew.
-//! - Another expand pass and the old-from-new pass invalidate every earlier report.
-//! - While both attributes are written and old values are fresh, repair derives a missing new value from the old one, also at
-//!   `read = new`: readers fall back to the old value, so they see the same. (Only a forced gate leads there.)
-//! - If no expand pass has read an item, rollback removes its new value only if it equals the old one: nobody has recorded
-//!   whether it existed before.
-//! - If reads were forced past a closed gate, `write = new` checks the gate again, because readers stop falling back.
-//! - `--force` overrides neither an incomplete expand pass nor, for `write = new`, a failed item: that item would have no new
-//!   value, and readers would find nothing.
-//! - A command ends when it finds that somebody else moved the flag while it was at work, so that it does not undo a
+//! - Only a full verification clears `old_stale`. This verification must *begin* after the old-from-new pass, and the
+//!   pass must begin after all applications obey `write = both`. A resumed phase keeps the time of its first beginning.
+//!   If a phase began too early to prove anything, it begins anew.
+//! - Another expand pass and the old-from-new pass invalidate every earlier verification report.
+//! - While both attributes are written and old values are fresh, repair derives a missing new value from the old value,
+//!   even at `read = new`. Readers fall back to the old value, so they see the same value before and after the repair.
+//!   (This only happens after a forced gate.)
+//! - If no expand pass has read an item, rollback removes the item's new value only if it equals the old value. Nobody
+//!   has recorded whether the new value existed before the migration.
+//! - If the operator forced readers past a closed gate, `write = new` checks the gate again, because readers then stop
+//!   falling back to old values.
+//! - `--force` does not override an incomplete expand pass. For `write = new`, it does not override a failed item
+//!   either, because readers would find no value on that item.
+//! - A command ends if somebody else changed the flag while the command was running. Otherwise the command could undo a
 //!   `--back`.
 //!
 //! # Clocks
 //!
-//! Where the order of the history can decide, it decides. The step itself discards reports from before dual writes, and old
-//! values that were made equal before new-only writes, whatever the clock said at the time. No line of the history is older
-//! than the line before it, even if the clock was set back in between ([`State::latest`]). While the clock is behind the last
-//! line, the age of a report is unknown and the gate stays closed. A command remembers what it has done itself, without any
-//! clock.
+//! Where possible, a rule uses the order of the history instead of clock times. The event that begins dual writes
+//! discards earlier reports. The event that begins new-only writes discards earlier old-from-new passes. Neither event
+//! depends on what the clock said. No line of the history has an earlier time than the line before it, even if the
+//! clock was set back in between ([`State::latest`]). While the clock is behind the last line, the age of a report is
+//! unknown and the gate stays closed. A command remembers which passes it has completed, so it needs no clock to
+//! recognize them.
 //!
-//! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far two clocks differ. In the
-//! model they differ by more than a cache time:
+//! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far two clocks differ. In
+//! the model, the clocks differ by more than the cache time. The following rules need no such comparison:
 //!
-//! - [`World::left`] is how long applications may still obey an earlier state of the flag. A clock that only moves forward
-//!   measures it, from the moment this host first saw the flag's current state ([`crate::cutover::Sights`]).
-//! - A phase began under today's flag if the flag's state when it began ([`Mark`]) equals today's. Only histories without
-//!   marks are still judged by their times, once.
-//! - Readers go back to old values without a wait if every flag state that applications may still obey writes both
-//!   attributes.
+//! - [`World::left`] is how long applications may still obey an earlier state of the flag. A monotonic clock measures
+//!   this time, from the moment when this host first saw the flag's current state ([`crate::cutover::Sights`]).
+//! - A phase began under the current flag if the flag's state at the beginning of the phase ([`Mark`]) equals the
+//!   current state. Times are compared only if the history was recorded before marks existed.
+//! - Readers go back to old values without a wait if applications write both attributes under every flag state that
+//!   they may still obey.
 //!
-//! The soak, `max_age`, the work window and the deadline do use the wall clock: people choose them as calendar times, and
-//! they must survive restarts and changes of host. They never block the way back, and no read depends on them.
+//! The soak, `max_age`, the work window and the deadline do use the wall clock. People choose them as calendar times,
+//! and they must survive a restart or a change of the host. These times never block the way back, and never decide what
+//! readers read.
 
 mod asked;
 mod contract;
@@ -109,25 +115,27 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Change, Strategy};
 use crate::cutover::{AHEAD, Flag, FlagChange, ReadFrom, WriteTo, dated_ahead};
 
-/// Which route through the playbook a plan takes.
+/// The route of a plan through the playbook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Expand and contract, with a cutover flag (hooks are one).
+    /// Expand and contract with a cutover flag, which may be behind hooks.
     Flagged,
-    /// Expand and contract; the operator states what a flag would have proven.
+    /// Expand and contract without a flag. The operator states the facts that a flag would have proven.
     Stated,
-    /// Everything in one write: it ends at verify, and rollback stays open.
+    /// One write per item makes all changes. The migration ends at verify, and a rollback remains possible.
     InPlace,
-    /// Only constants: there is no old attribute to move readers and writers away from, so this ends at verify too.
+    /// The plan only sets constants. Readers and writers have no old attribute to leave, so the migration ends at
+    /// verify.
     SetOnly,
-    /// Adds nothing, and contract removes attributes: there is nothing to expand, verify or read from.
+    /// The plan only removes attributes, in contract. The migration has no expand, no verify, and no new attribute to
+    /// read.
     RemoveOnly,
 }
 
 impl Kind {
-    /// The kind of a plan. `flag` is whether the plan names a flag; plans in place, and plans that only set or only remove,
-    /// ignore it.
+    /// The kind of a plan. `flag` says whether the plan names a flag. For plans that work in place, only set, or only
+    /// remove, `flag` makes no difference.
     pub fn of(strategy: Strategy, changes: &[Change], flag: bool) -> Kind {
         match strategy {
             Strategy::InPlace => Kind::InPlace,
@@ -137,8 +145,8 @@ impl Kind {
         }
     }
 
-    /// The kind of the same plan in a migration that began as `begun`. Earlier versions took set-only plans through a
-    /// cutover, and a migration keeps the route it began with.
+    /// The kind of this plan in a migration that began with the kind `begun`. A migration keeps the route that it began
+    /// with, and earlier versions took set-only plans through a cutover.
     pub fn begun_as(self, begun: Option<Kind>, flag: bool) -> Kind {
         let by_a_cutover = matches!(begun, Some(Kind::Flagged | Kind::Stated));
         if self == Kind::SetOnly && by_a_cutover { Kind::of_a_cutover(flag) } else { self }
@@ -154,18 +162,19 @@ impl Kind {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Phase {
-    /// A pass of `run`.
+    /// Writes new values: a pass of `run`.
     Expand,
     /// Processes the open failures again.
     Retry,
     /// Compares the table with the plan by shadow reads.
     Verify {
-        /// How much is compared.
+        /// How much of the table is compared.
         scope: Scope,
-        /// Whether it re-derives mismatching items from the side that is the truth.
+        /// Whether mismatches are repaired: the verification derives the wrong value again from the value that is the
+        /// truth.
         repair: bool,
     },
-    /// Makes old values equal the new ones, on every item that has either.
+    /// Makes old values equal to new values again, on the way back.
     OldFromNew,
     /// Removes what expand and dual writes added, and restores what was overwritten or removed.
     Undo,
@@ -183,7 +192,7 @@ pub enum Scope {
     Sampled,
 }
 
-/// What the operator states when no flag proves it.
+/// A fact that the operator states if no flag proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
@@ -224,7 +233,7 @@ pub enum Goal {
     CutoverTo(Target),
     /// `cutover --back`, maybe with `--now`.
     Back {
-        /// How far; fixed when the command begins.
+        /// How far to go back. The target is fixed when the command begins.
         to: BackTo,
         /// Whether the operator accepts stale reads.
         now: bool,
@@ -246,7 +255,7 @@ pub enum Target {
     WriteNew,
 }
 
-/// How far `--back` goes: one stage back from where the flag was when the command began.
+/// The target of `--back`: one stage back from the flag's state when the command began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BackTo {
     /// Readers read the old attribute; writers write both.
@@ -256,10 +265,10 @@ pub enum BackTo {
 }
 
 impl BackTo {
-    /// The stage that `--back` means, given the flag. While the last move of readers back to old has not settled, the command
-    /// still means that move: rerunning a `--back` that was killed during its wait must not stop dual writes. The clock is
-    /// only used to guess the intent. If it differs too much from the clock of the host that made the change, the command
-    /// means the next stage.
+    /// The stage that `--back` means under this flag. After readers moved back to old values, `--back` still means that
+    /// move until all applications obey it. Otherwise, rerunning a `--back` that was killed during its wait would stop
+    /// dual writes. The clock is only used to guess what the operator means. If this host's clock differs too much from
+    /// the clock of the host that changed the flag, `--back` means the next stage.
     pub fn of(flag: &Flag, now: Timestamp, left: Duration) -> BackTo {
         let moved_reads = flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at);
         let lately = now < flag.settled_at() && dated_ahead(flag, now).is_none_or(|ahead| ahead <= AHEAD);
@@ -271,7 +280,7 @@ impl BackTo {
     }
 }
 
-/// What can be observed now, and what the command line says.
+/// The facts that a command can observe now, and the input from its command line.
 #[derive(Debug, Clone)]
 pub struct World<'a> {
     /// The kind of the plan as it is now.
@@ -280,19 +289,19 @@ pub struct World<'a> {
     pub plan: &'a str,
     /// The flag as it was just read; `None` if the plan names no flag or the flag does not exist.
     pub flag: Option<&'a Flag>,
-    /// How long somebody may still obey what the flag said before ([`crate::cutover::Sights`]).
+    /// How long applications may still obey an earlier state of the flag ([`crate::cutover::Sights`]).
     pub left: Duration,
-    /// Open failures.
+    /// Number of open failures.
     pub failures: u64,
-    /// Open failures of a contract pass, or of a pass on the way back, that has covered the whole table and is still open: it
-    /// waits for somebody to resolve them.
+    /// Number of open failures of a contract pass, or of a pass on the way back, that has covered the whole table. Such
+    /// a pass cannot end until somebody resolves its failures.
     pub unfinished: u64,
-    /// Open diverged items.
+    /// Number of open diverged items.
     pub diverged: u64,
-    /// The plan's `[cutover]`.
+    /// The limits in the plan's `[cutover]`.
     pub limits: Limits,
-    /// The number of items whose new attribute a rollback would leave in place, because nobody knows whether it existed
-    /// before the migration. `None` if this is known for every item.
+    /// Number of items on which a rollback would leave the new attribute, because nobody knows whether this attribute
+    /// existed before the migration. `None` if this is known for every item.
     pub no_way_back: Option<u64>,
     /// Why a rollback may not succeed after new-only writes ([`one_way()`]).
     pub one_way: Option<&'a str>,
@@ -302,35 +311,36 @@ pub struct World<'a> {
     pub force: Option<&'a str>,
     /// `--accept empty-table`: the operator confirms that the table should be empty.
     pub accept_empty: bool,
-    /// The operator has confirmed what [`Step::Confirm`] asked.
+    /// Whether the operator has confirmed the question of [`Step::Confirm`].
     pub confirmed: bool,
-    /// The passes that this command itself has completed, not those it found complete.
+    /// The passes that this command itself has completed. Passes that were complete before the command began do not
+    /// count.
     pub swept: &'a [Phase],
     /// The version of the flag when this command first read it.
     pub first: Option<u64>,
-    /// If the flag is missing now: the flag as this migration last saw it.
+    /// The flag as this migration last saw it, if the flag is missing now.
     pub gone: Option<&'a Flag>,
 }
 
-/// What the plan's `[cutover]` demands of the gate.
+/// The limits that the plan's `[cutover]` sets for the gate and for contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a report counts, from its start.
+    /// How long a verification report counts for the gate, from the start of the verification.
     pub max_age: Duration,
-    /// How many mismatches a report may have.
+    /// The highest number of mismatches that a report may have.
     pub max_mismatch: u64,
     /// Whether a sampled report opens the gate too.
     pub accept_sample: bool,
-    /// How long only new values must be written before contract.
+    /// How long applications must write only new values before contract.
     pub soak: Duration,
 }
 
-/// The one thing the tool does next.
+/// The next action of the tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Inspect the table, have the operator accept findings, and record it.
+    /// Inspect the table, ask the operator to accept the findings, and record the accepted findings.
     Preflight,
-    /// Append this event, with the time and the actor.
+    /// Append this event to the history, with the time and the actor.
     Record(What),
     /// Ask for confirmation.
     Confirm,

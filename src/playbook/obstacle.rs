@@ -1,7 +1,8 @@
-//! Obstacles that can block a command until the operator overrides them with `--force`, and the stored form of an override.
+//! Obstacles that can block a command until the operator overrides them with `--force`, and the stored form of an
+//! override.
 //!
-//! An obstacle is identified by its id, which is stored and never changes. Its sentence is for people and may change: what an
-//! override covers never depends on the sentence.
+//! An obstacle is identified by its id, which is stored and never changes. The message of an obstacle is for people and
+//! may change, because an override never depends on the message.
 
 use std::fmt;
 
@@ -12,33 +13,35 @@ use serde::{Deserialize, Serialize};
 pub enum Obstacle {
     /// The flag's item was removed.
     FlagRemoved {
-        /// The last version seen. If the flag is recreated and then removed again, that is another obstacle.
+        /// The last known version of the flag. If the flag is recreated and then removed again, that is another
+        /// obstacle.
         version: u64,
     },
     /// The flag says that contract has begun, but this state file did not begin it.
     ForeignContract,
-    /// A rollback would leave the new attributes of these items: nobody knows whether they existed before the migration.
+    /// A rollback would leave the new attribute on some items, because nobody knows whether that attribute existed
+    /// before the migration.
     UnsureTargets {
         /// Number of items.
         items: u64,
     },
     /// After new-only writes, the plan's old values may not be recoverable.
     OneWay,
-    /// On the way back: items that still differ after the old-from-new pass.
+    /// On the way back, some items still differ after the old-from-new pass.
     ItemsUnequal {
         /// Number of items.
         items: u64,
     },
-    /// On the way back: items that could not be changed.
+    /// On the way back, some items could not be changed.
     ItemsFailed {
         /// Number of items.
         items: u64,
     },
     /// A verification compared no item, and the run read none: the table is empty.
     EmptyTable,
-    /// A sentence stored by another version, which this version does not know. It covers nothing.
+    /// An obstacle that another version stored and this version does not know. Its override covers no obstacle.
     Unrecognized {
-        /// Number of items it was for.
+        /// Number of items that the stored override names.
         items: u64,
     },
 }
@@ -54,7 +57,7 @@ pub struct Override {
 }
 
 impl Obstacle {
-    /// The stored name. It never changes.
+    /// The stored name of the obstacle, which never changes.
     pub fn id(self) -> &'static str {
         match self {
             Obstacle::FlagRemoved { .. } => "flag_removed",
@@ -68,7 +71,8 @@ impl Obstacle {
         }
     }
 
-    /// Whether an override of this obstacle also covers `other`: the same obstacle, with no more items than before.
+    /// Whether an override of this obstacle also covers `other`. An override covers the same obstacle with at most as
+    /// many items.
     pub fn covers(self, other: Obstacle) -> bool {
         match (self, other) {
             (Obstacle::FlagRemoved { version }, Obstacle::FlagRemoved { version: now }) => version == now,
@@ -138,8 +142,8 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// An override as it is stored: the obstacle's id and its fields. Versions before ids stored the obstacle's sentence of that
-/// time (`why`).
+/// The stored form of an override: the obstacle's id and its fields. Before ids existed, the obstacle's message was
+/// stored instead (`why`).
 #[derive(Serialize, Deserialize)]
 struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,7 +196,7 @@ impl From<Stored> for Override {
     }
 }
 
-/// The obstacle for a sentence that was stored before ids existed. Do not add new sentences here.
+/// The obstacle for a message that was stored before ids existed. Do not add new messages here.
 fn from_sentence(sentence: &str) -> Option<Obstacle> {
     const FLAG: &str = "the plan names a flag, and there is none: its item is missing. It was last seen as [version ";
     const CONTRACT: &str =

@@ -6,7 +6,7 @@ use crate::command_line::CommandLine;
 
 use super::{BackTo, Fact, Goal, Scope, Target};
 
-/// Why a command is refused, and what to run instead. Nothing was changed.
+/// Why a command is refused, and the command to run instead. A refused command has changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}; next: {next}")]
 pub struct Refused {
@@ -14,7 +14,7 @@ pub struct Refused {
     pub why: String,
     /// The command to run next.
     pub next: Next,
-    /// Facts that the operator must state first.
+    /// The facts that the operator must state first.
     pub missing: Vec<Fact>,
 }
 
@@ -93,7 +93,7 @@ impl Fact {
         }
     }
 
-    /// Its position in the order in which facts become true.
+    /// The position of this fact in the order in which facts become true.
     pub(super) fn place(self) -> u8 {
         match self {
             Fact::DualWritesSince { .. } => 0,

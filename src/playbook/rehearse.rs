@@ -1,32 +1,33 @@
-//! Plays a command through to its first lasting work, so that nothing is recorded before every precondition is known to hold.
+//! Simulates a command up to its first lasting work, so that the command records nothing before all its preconditions
+//! are known to be met.
 //!
-//! A command takes several steps, and each may refuse. If the first steps were carried out and a later one refused, a refused
-//! command would have changed something. So before the tool records or asks anything, it plays the steps through on a copy of
-//! the state, up to the first step that does lasting work: a flag change, a wait, or a pass over the table. What that work
-//! will find is not known beforehand.
+//! A command takes several steps, and each step may refuse. If the tool carried out the first steps and a later step
+//! refused, the refused command would have changed something. So before the tool records or asks anything, it simulates
+//! the steps on a copy of the state. The simulation ends at the first step that does lasting work: a flag change, a
+//! wait, or a pass over the table. The result of that work is not known beforehand.
 //!
-//! Recording the operator's statements counts as lasting work too: it begins the soak of a plan that only removes, and the
-//! same command is refused until the soak is over.
+//! Recording the facts that the operator states counts as lasting work too. For a plan that only removes, these facts
+//! begin the soak, and the same command is refused until the soak is over.
 
 use super::asked::Asked;
 use super::{Event, Fact, Goal, Kind, Mark, Refused, State, Step, What, World};
 use crate::cutover::Flag;
 use jiff::Timestamp;
 
-/// Bound on the steps between two pieces of lasting work. They are a preflight, a confirmation, each fact, an override of
-/// each obstacle, and the beginning of a phase. The bound is twice their number.
+/// The maximum number of steps before lasting work. There can be a preflight, a confirmation, one step for each fact,
+/// one override for each obstacle, and the beginning of a phase. The maximum is twice the number of these steps.
 const MOST_STEPS: usize = 32;
 
 /// What a command does before its first lasting work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rehearsal {
-    /// Whether it includes a preflight.
+    /// Whether the command runs a preflight.
     pub preflight: bool,
-    /// Whether it asks for a confirmation.
+    /// Whether the command asks for a confirmation.
     pub confirm: bool,
 }
 
-/// Plays a command through to its first lasting work. A refusal names every missing fact.
+/// Simulates a command up to its first lasting work. A refusal names every missing fact.
 pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Rehearsal, Refused> {
     let mut rehearsal = Rehearsal::default();
     let mut state = state.clone();
@@ -42,7 +43,7 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
         };
         let recorded = match step {
             Err(refused) if !refused.missing.is_empty() => {
-                // Continue as if the facts were stated, to find what else is missing.
+                // Continue as if the facts were stated, to find the other missing facts.
                 missing.extend(&refused.missing);
                 facts.extend(&refused.missing);
                 continue;
@@ -78,14 +79,14 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
             Err(refused) => return Err(refused),
         }
     }
-    // Sorted in the order in which facts become true.
+    // The refusal lists the facts in the order in which they become true.
     missing.sort_by_key(|fact: &Fact| fact.place());
     if missing.is_empty() { Ok(rehearsal) } else { Err(Refused::unstated(goal, world.facts, missing)) }
 }
 
 impl Refused {
-    /// The refusal for facts that only the operator can state. A refused command records nothing, so the suggested command
-    /// repeats the facts that were already given.
+    /// The refusal for facts that only the operator can state. A refused command records nothing, so the suggested
+    /// command repeats the facts that were already given.
     pub(super) fn unstated(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> Refused {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
         let why = format!(

@@ -1,4 +1,4 @@
-//! The way back: `--back` when old values may be stale, and `rollback`.
+//! The way back: `rollback`, and `cutover --back` if old values may be stale.
 
 use super::asked::{Asked, began_under};
 use super::cutover::{back_needs_state, step_back};
@@ -43,7 +43,8 @@ impl Asked<'_> {
         if flagged { self.undo_flagged() } else { Ok(self.sweep(Phase::Undo, |_| true)) }
     }
 
-    /// The steps before the rollback begins: decides whether there is anything to do and whether it is possible.
+    /// The next step before a rollback begins. Checks whether there is anything to undo, and whether a rollback is
+    /// possible.
     fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, Refused> {
         let state = self.state;
         let untouched = state.expand == Expand::NotBegun && !state.dual_written;
@@ -97,7 +98,8 @@ impl Asked<'_> {
         if self.world.kind == Kind::Stated {
             let facts =
                 [(Fact::ReadersBack, self.state.readers_back), (Fact::NewWritesStopped, self.state.new_writes_stopped)];
-            // Without a flag, only these statements prove it, even if no reader was ever moved.
+            // Without a flag, only these statements prove that applications use only the old attribute, even if no
+            // reader was ever moved.
             if let Some((fact, _)) = facts.into_iter().find(|(_, stated)| stated.is_none()) {
                 return self.ask(fact, None);
             }
@@ -105,8 +107,8 @@ impl Asked<'_> {
         Ok(self.sweep(Phase::Undo, |open| began_under(open.began, open.under, flag)))
     }
 
-    /// If old values may be stale: write both again, make old equal new, and prove it with a full verification that begins
-    /// afterwards. `None` if old values are fresh.
+    /// The next step to make stale old values fresh: write both attributes again, make old values equal to new values,
+    /// and prove this with a full verification that begins afterwards. `None` if old values are fresh.
     fn freshen(&self, flag: &Flag) -> Result<Option<Step>, Refused> {
         if flag.write == WriteTo::New {
             return self.make(FlagChange::DualWriteAgain, None).map(Some);
@@ -141,12 +143,14 @@ impl Asked<'_> {
         }
     }
 
-    /// A verification that compared no item proves nothing if the strongly consistent pass before it read items.
+    /// Whether the report proves anything. A verification that compared no item proves nothing if the strongly
+    /// consistent pass before it read items.
     fn compared_what_was_read(&self, report: &Report) -> bool {
         report.compared != Some(0) || self.state.restored_items.is_none_or(|items| items == 0)
     }
 
-    /// Before another old-from-new pass: a `--force` reason covers the unequal items found so far, and no more.
+    /// The next step before another old-from-new pass. A `--force` reason is recorded first, and covers at most as many
+    /// unequal items as were found so far.
     fn accept_unequal(&self, items: u64) -> Result<Step, Refused> {
         Ok(match self.world.force {
             Some(_) if self.state.left < items && !self.world.confirmed => Step::Confirm,
@@ -158,8 +162,9 @@ impl Asked<'_> {
         })
     }
 
-    /// Some items cannot be made equal. Either people fix them by hand, or a `--force` reason leaves them to readers as they
-    /// are. A reason only counts if it was given when at least as many items were known.
+    /// The next step if this command could not make some items equal. Either people fix these items by hand, or the
+    /// operator accepts them with a `--force` reason. The reason counts only if at least as many unequal items were
+    /// known when it was given.
     fn leave_unequal(&self, items: u64) -> Result<Step, Refused> {
         let known = self.state.left;
         let only = match self.world.force {
@@ -174,8 +179,8 @@ impl Asked<'_> {
         Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), next))
     }
 
-    /// The command for a way back. If its last pass left items unequal, it would leave them again without a reason, so this
-    /// adds `--force`.
+    /// The command for a way back. If the last verification found more unequal items than the operator accepted, the
+    /// suggested command includes `--force`, because it would be refused again without a reason.
     pub(super) fn back_by(&self, goal: Goal) -> Next {
         let behind = |report: &&Report| self.state.restored.is_some_and(|pass| report.span.began >= pass.ended);
         match self.state.full.as_ref().filter(behind) {

@@ -9,23 +9,23 @@ use crate::cutover::{Flag, ReadFrom, WriteTo};
 /// The stage of a migration's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Nothing has begun.
+    /// The migration has not begun.
     Preflight,
     /// Expand is writing new values.
     Expand,
-    /// All new values are written; the gate is closed.
+    /// Expand is complete. For a plan with a cutover, the gate is closed.
     Verify,
-    /// The gate is open or was overridden: readers and writers are moving.
+    /// The gate is open or was overridden. Readers and writers are moving between the attributes.
     Cutover,
     /// Only new values are written.
     Soak,
     /// The old attribute is being removed.
     Contract,
-    /// The old attribute is gone: the end.
+    /// The old attribute is gone. The migration is over.
     Contracted,
     /// A rollback is running.
     Rollback,
-    /// Everything is back as it was before the migration: the end.
+    /// The rollback is complete. The migration is over.
     RolledBack,
 }
 
@@ -46,18 +46,18 @@ impl Stage {
     }
 }
 
-/// The current position of a migration.
+/// The current stage of a migration, and the next command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The current stage.
     pub stage: Stage,
-    /// The next command forward, or the one to finish; `None` if everything is done.
+    /// The next command: one step forward, or the command that finishes open work. `None` if everything is done.
     pub next: Option<Next>,
-    /// The next command refuses until this time.
+    /// The time until which the next command is refused because of the soak; `None` outside the soak.
     pub not_before: Option<Timestamp>,
 }
 
-/// The current position of a migration. If the flag was read earlier, the answer is as old as that read.
+/// Determines the current stage of a migration. If the flag was read earlier, the result is as old as that read.
 pub fn standing(state: &State, world: &World<'_>, now: Timestamp) -> Standing {
     let goal = Goal::Run { again: false };
     let (stage, next) = Asked { state, world, goal, now }.standing();
@@ -86,7 +86,7 @@ impl Asked<'_> {
         match (self.state.contract, self.state.rollback) {
             (Way::Complete, _) => (Stage::Contracted, None),
             (_, Way::Complete) => (Stage::RolledBack, None),
-            // The pass is complete, but some items are left; their reasons say what to fix.
+            // The pass has covered the whole table, but some items failed. The list of failures says what to fix.
             (Way::Begun, _) if self.world.unfinished > 0 => (Stage::Contract, Some("failures list".into())),
             (_, Way::Begun) if self.world.unfinished > 0 => (Stage::Rollback, Some("failures list".into())),
             (Way::Begun, _) => (Stage::Contract, Some(Goal::Contract.into())),
@@ -100,7 +100,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag, or the stated facts in its place.
+    /// The flag or, for a plan without a flag, the virtual flag from the stated facts.
     fn current(&self) -> Option<&Flag> {
         if self.world.kind == Kind::Flagged { self.world.flag } else { self.state.stated.as_ref() }
     }
@@ -138,7 +138,8 @@ impl Asked<'_> {
             return (Stage::Preflight, Some(self.stating(dual)));
         }
         match (self.state.expand, flag) {
-            // A run does not need dual writes, but without them it misses what writers change behind its scan.
+            // A run does not need dual writes. But without dual writes, it misses items that writers change behind its
+            // scan position.
             (Expand::NotBegun, Some(Flag { write: WriteTo::Old, .. })) => (Stage::Expand, Some(self.stating(dual))),
             (Expand::NotBegun | Expand::Open { .. }, _) | (_, None) => (Stage::Expand, Some(self.ahead(flag))),
             (_, Some(flag)) => self.moving_under(flag),
@@ -149,7 +150,7 @@ impl Asked<'_> {
         let back = || Some(self.back_by(Goal::Back { to: BackTo::OldReads, now: false }));
         match (flag.write, flag.read) {
             (WriteTo::New, _) => (Stage::Soak, Some(Goal::Contract.into())),
-            // On the way back from new-only writes.
+            // Here the migration is on the way back from new-only writes.
             (WriteTo::Both, _) if flag.old_stale && self.world.unfinished > 0 => {
                 (Stage::Cutover, Some("failures list".into()))
             }

@@ -7,48 +7,48 @@ use jiff::Timestamp;
 use super::{Event, Fact, Goal, Kind, Mark, Obstacle, Override, Phase, Refused, Scope, What};
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
-/// Everything durably known about a migration: its events, folded.
+/// Everything durably known about a migration: the result of replaying its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct State {
     /// The preflight that was accepted last; no command proceeds without one.
     pub preflight: Option<Preflight>,
-    /// The expand passes.
+    /// The progress of the expand passes.
     pub expand: Expand,
-    /// The phase that began last and is not complete; never an expand pass.
+    /// The phase that began last, if it is not complete. An expand pass is in `expand` instead.
     pub open: Option<Open>,
-    /// The last full verification since a phase last changed data.
+    /// The last full verification; `None` if a later event invalidated it.
     pub full: Option<Report>,
-    /// The last sampled verification since a phase last changed data.
+    /// The last sampled verification; `None` if a later event invalidated it.
     pub sampled: Option<Report>,
-    /// Number of items that the last complete expand pass read, if it read strongly consistently.
+    /// Number of items that the last complete expand pass read; `None` if its reads were not strongly consistent.
     pub expanded_items: Option<u64>,
     /// Whether the open failures were retried since the last expand pass began.
     pub retried: bool,
-    /// When the last old-from-new pass ran.
+    /// When the last complete old-from-new pass ran; `None` if a later event invalidated it.
     pub restored: Option<Span>,
-    /// Number of items that this pass read.
+    /// Number of items that the last old-from-new pass read, if known.
     pub restored_items: Option<u64>,
-    /// A change of the flag that was about to be made and whose outcome is unknown.
+    /// A change of the flag that a command was about to make, if the outcome is not known yet.
     pub intended: Option<Intended>,
     /// The version of the flag that this migration last saw or made.
     pub seen: Option<u64>,
     /// Whether writers ever wrote both attributes.
     pub dual_written: bool,
-    /// The reason given for moving reads although the gate was closed.
+    /// The operator's `--force` reason for moving readers past a closed gate.
     pub forced_reads: Option<String>,
-    /// The overridden obstacles: each obstacle once, with its largest extent.
+    /// The overridden obstacles: each obstacle once, with the largest number of items that was overridden.
     pub overrides: Vec<Override>,
-    /// How many items may stay unequal on the way back, by an override.
+    /// Number of items that an override allows to stay unequal on the way back.
     pub left: u64,
-    /// Without a flag: what a flag would say, as the operator stated it.
+    /// For a plan without a flag: the virtual flag from the facts that the operator stated.
     pub stated: Option<Flag>,
     /// For a plan that only removes: when the operator stated that nobody reads the old attribute.
     pub readers_moved: Option<Timestamp>,
     /// For a plan that only removes: when the operator stated that nobody writes the old attribute.
     pub old_writes_stopped: Option<Timestamp>,
-    /// Without a flag: when the operator last stated that readers are back.
+    /// For a plan without a flag: when the operator last stated that every reader reads the old attribute again.
     pub readers_back: Option<Timestamp>,
-    /// Without a flag: when the operator last stated that nobody writes the new attribute.
+    /// For a plan without a flag: when the operator last stated that nobody writes the new attribute.
     pub new_writes_stopped: Option<Timestamp>,
     /// The progress of contract.
     pub contract: Way,
@@ -61,11 +61,11 @@ pub struct State {
 /// An accepted preflight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Preflight {
-    /// When it was accepted.
+    /// When the preflight was accepted.
     pub at: Timestamp,
     /// The kind of the plan at that time.
     pub kind: Kind,
-    /// What the operator accepted by name.
+    /// The names of the findings that the operator accepted.
     pub accepted: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ pub enum Expand {
     NotBegun,
     /// A pass is running or was stopped.
     Open {
-        /// When it began.
+        /// When the pass began.
         began: Timestamp,
     },
     /// The pass that began last is complete.
@@ -92,33 +92,33 @@ pub enum Expand {
 pub struct Open {
     /// The phase.
     pub phase: Phase,
-    /// When it first began, however often it was resumed.
+    /// When the phase first began. A resume does not change this time.
     pub began: Timestamp,
-    /// The flag state under which it began.
+    /// The state of the flag when the phase began; `None` if it was not recorded.
     pub under: Option<Mark>,
 }
 
 /// The time range of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
-    /// When it first began.
+    /// When the phase first began.
     pub began: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
-    /// The flag state under which it began.
+    /// The state of the flag when the phase began; `None` if it was not recorded.
     pub under: Option<Mark>,
 }
 
-/// A verification that compared everything it set out to compare.
+/// The result of a verification that completed its comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Report {
-    /// When it ran.
+    /// When the verification ran.
     pub span: Span,
-    /// Items that differ.
+    /// Number of items that differ.
     pub mismatches: u64,
     /// Number of items that were compared, if known.
     pub compared: Option<u64>,
-    /// Whether it repaired what it could; `mismatches` then counts what it left.
+    /// Whether the verification also repaired mismatches. [`What::Verified`] says what `mismatches` counts then.
     pub repair: bool,
     /// Fingerprint of the plan.
     pub plan: String,
@@ -126,36 +126,36 @@ pub struct Report {
     pub hash: String,
 }
 
-/// An intended change of the flag.
+/// A change of the flag that a command is about to make.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Intended {
-    /// The change.
+    /// The intended change.
     pub change: FlagChange,
     /// The flag's version before the change.
     pub version: u64,
-    /// The reason for it, if the gate was closed.
+    /// The operator's `--force` reason, if the gate was closed.
     pub forced: Option<String>,
 }
 
 /// The progress of a one-way phase: contract or rollback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Way {
-    /// Not begun.
+    /// The phase has not begun.
     #[default]
     Ahead,
-    /// Begun.
+    /// The phase has begun and is not complete.
     Begun,
-    /// Complete.
+    /// The phase is complete.
     Complete,
 }
 
 impl State {
-    /// The state after an entire history.
+    /// Replays an entire history, and returns the resulting state.
     pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<State, Refused> {
         events.into_iter().try_fold(State::default(), |state, event| state.next(event))
     }
 
-    /// The state after an event. It refuses an event that cannot follow.
+    /// The state after an event. Refuses an event that cannot follow the current state.
     pub fn next(&self, event: &Event) -> Result<State, Refused> {
         let mut next = self.clone();
         if self.preflight.is_none() && !matches!(event.what, What::PreflightAccepted { .. }) {
@@ -173,7 +173,7 @@ impl State {
             What::Verified { scope, repair, mismatches, plan, hash, compared } => {
                 let span = next.close(Phase::Verify { scope: *scope, repair: *repair }, event.at)?;
                 if *scope == Scope::Full {
-                    // A report of fewer unequal items also lowers the number that may stay.
+                    // If fewer items are unequal than before, fewer items may stay unequal.
                     next.left = self.left.min(*mismatches);
                 }
                 let mismatches = *mismatches;
@@ -210,7 +210,7 @@ impl State {
                 next.rollback = Way::Begun;
                 next.open = None;
                 if forced.is_some() {
-                    // That reason covered no mismatch, so the table must be verified again.
+                    // A reason for beginning a rollback covers no mismatch, so the table must be verified again.
                     next.full = None;
                 }
             }
@@ -224,12 +224,12 @@ impl State {
         self.preflight.as_ref().map(|preflight| preflight.kind)
     }
 
-    /// Whether the operator overrode this obstacle, to at least this extent.
+    /// Whether the operator overrode this obstacle, for at least this number of items.
     pub fn is_overridden(&self, obstacle: Obstacle) -> bool {
         self.overrides.iter().any(|known| known.obstacle.covers(obstacle))
     }
 
-    /// Begins a phase. Refuses phases that make no sense any more after contract or rollback has begun.
+    /// Begins a phase. After contract or rollback has begun, refuses the phases that no longer make sense.
     fn begin(&mut self, phase: Phase, event: &Event) -> Result<(), Refused> {
         let at = event.at;
         let looks = matches!(phase, Phase::Verify { repair: false, .. });
@@ -359,10 +359,10 @@ impl State {
             Fact::DualWritesSince { since } => (FlagChange::DualWrite, since),
             Fact::ReadersMoved => (FlagChange::ReadNew(100), at),
             Fact::OldWritesStopped => (FlagChange::WriteNew, at),
-            // The operator repeats a fact that already holds.
+            // The operator repeats a fact that is already true.
             Fact::ReadersBack if flag.read == ReadFrom::Old => return Ok(()),
             Fact::NewWritesStopped if flag.write == WriteTo::Old => return Ok(()),
-            // `old_stale` records that the operator accepts stale reads.
+            // If old values may be stale, the operator who states this fact also accepts stale reads.
             Fact::ReadersBack => (FlagChange::ReadOld { accept_stale: flag.old_stale }, at),
             Fact::NewWritesStopped => (FlagChange::WriteOld, at),
         };
@@ -371,13 +371,14 @@ impl State {
         self.move_stated(change, when)
     }
 
-    /// Records what a flag change implies, and discards what it invalidates: a pass that read the table earlier cannot know
-    /// what applications write from now on.
+    /// Updates the state for a flag change. Discards results that the change invalidates, because a pass that read the
+    /// table earlier cannot know what applications write from now on.
     fn noted(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
             FlagChange::DualWrite => {
                 self.dual_written = true;
-                // Without a flag, the operator may state a fact that has been true for long.
+                // Without a flag, dual writes may have begun long before the operator states them. So earlier reports
+                // may still count.
                 if self.stated.is_none() {
                     self.full = None;
                     self.sampled = None;
@@ -406,7 +407,7 @@ impl State {
         Ok(())
     }
 
-    /// The refusal of everything but `contract`.
+    /// The refusal of every command except `contract`, after contract has begun.
     pub(super) fn contracting(&self) -> Refused {
         match self.contract {
             Way::Complete => Refused::new("the migration is over: the old attribute is gone", "status"),
@@ -416,7 +417,7 @@ impl State {
         }
     }
 
-    /// The refusal of everything but `rollback`.
+    /// The refusal of every command except `rollback`, after the rollback has begun.
     pub(super) fn rolled_back(&self) -> Refused {
         match self.rollback {
             Way::Complete => Refused::new(

@@ -15,13 +15,13 @@ use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
 /// The next step towards this goal, or a refusal with its reason and the command to run instead.
 ///
-/// The result depends only on the arguments. After its step was carried out, the next call returns the following step, until
-/// [`Step::Done`]. After a kill, the next call returns the same step.
+/// The result depends only on the arguments. After the returned step was carried out, the next call returns the
+/// following step, until [`Step::Done`]. If a kill prevented the step, the next call returns the same step.
 pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Step, Refused> {
     let next = Asked { state, world, goal, now }.plain();
     match &next {
         Err(refused) if refused.missing.is_empty() => Rehearsal::default(),
-        // If a later step would refuse the command, it must not record or ask anything first.
+        // If a later step would refuse the command, the command must not record or ask anything before.
         Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm) => rehearse(state, world, goal, now)?,
         Ok(Step::Change(_) | Step::Renew(_) | Step::Wait(_) | Step::Sweep(_) | Step::Done) => Rehearsal::default(),
     };
@@ -29,7 +29,7 @@ pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Res
 }
 
 impl Asked<'_> {
-    /// The next step, without a look at later steps.
+    /// The next step, without checking whether a later step would refuse.
     pub(super) fn plain(&self) -> Result<Step, Refused> {
         self.check_plan()?;
         if let Some(over) = self.over()? {
@@ -49,10 +49,10 @@ impl Asked<'_> {
         }
     }
 
-    /// Refuses if the plan changed its kind, or if the command line states facts that such a plan does not need.
+    /// Refuses if the plan changed its kind, or if the command line states facts that this kind of plan does not need.
     fn check_plan(&self) -> Result<(), Refused> {
         let kind = self.world.kind;
-        // Opening a state file discards the state of a migration that has done nothing, so this one has done something.
+        // This migration has already done something: opening a state file discards a migration that has done nothing.
         if self.state.kind().is_some_and(|before| before != kind) {
             return Err(Refused::new(
                 "the plan is of another kind (with a flag, without one, in place, or only removing) than when the \
@@ -69,7 +69,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Handles migrations that are over, or that allow only one command.
+    /// Handles a migration that is over, or that allows only one command. Returns `None` if the command may continue.
     fn over(&self) -> Result<Option<Step>, Refused> {
         match (self.state.contract, self.state.rollback, self.goal) {
             (Way::Complete, _, Goal::Contract) | (_, Way::Complete, Goal::Rollback) => Ok(Some(Step::Done)),
@@ -79,7 +79,7 @@ impl Asked<'_> {
                 Goal::Verify { scope, repair: false },
             )),
             (Way::Begun, _, Goal::Contract) | (_, Way::Begun, Goal::Rollback) => Ok(None),
-            // Readers may always go back, whatever else is running.
+            // Before contract, readers may always go back, even during a rollback.
             (Way::Ahead, _, Goal::Back { .. }) if self.world.kind == Kind::Flagged => Ok(None),
             (Way::Begun | Way::Complete, ..) => Err(self.state.contracting()),
             (_, Way::Begun | Way::Complete, _) => Err(self.state.rolled_back()),
@@ -87,7 +87,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Resolves an intended change whose outcome is unknown, from the flag.
+    /// If the outcome of an intended change is unknown, returns the step that records the outcome, as the current flag
+    /// shows it.
     fn seen(&self) -> Option<Step> {
         let intended = self.state.intended.as_ref()?;
         let flag = self.world.flag.filter(|flag| flag.version != intended.version)?;
@@ -133,8 +134,8 @@ impl Asked<'_> {
         Ok(if over { Step::Done } else { self.sweep(Phase::Retry, |_| true) })
     }
 
-    /// Waits before a pass that derives new values from old ones: everybody must read old values, and nobody may still obey a
-    /// flag that said otherwise.
+    /// Waits before a pass that derives new values from old values. Every reader must read old values, and no
+    /// application may still obey an earlier flag that moved readers.
     fn settle_for_writes(&self) -> Result<Option<Step>, Refused> {
         let Some(flag) = self.flag_if_any()? else { return Ok(None) };
         if let Err(refused) = may_expand(flag) {
@@ -165,7 +166,8 @@ impl Asked<'_> {
         if repair && !self.world.confirmed && !self.swept(phase) {
             return Ok(Step::Confirm);
         }
-        // A verification that began before every writer wrote both attributes cannot open the gate, so a new one begins.
+        // A verification that began before every writer wrote both attributes cannot open the gate. So this step begins
+        // a new verification instead of resuming that one.
         let counts = |open: &Open| {
             flag.is_none_or(|flag| {
                 began_in_dual_writes(open.began, open.under, flag, self.now) || flag.dual_since.is_none()
@@ -174,7 +176,8 @@ impl Asked<'_> {
         Ok(if self.swept(phase) { Step::Done } else { self.sweep(phase, counts) })
     }
 
-    /// Refuses because of this obstacle, unless `--force` gives a reason, which is recorded first.
+    /// Refuses because of this obstacle, unless the operator gives a `--force` reason. With a reason, returns the step
+    /// that records the override; `None` if it is already recorded.
     pub(super) fn go_past(&self, obstacle: Obstacle, why: String) -> Result<Option<Step>, Refused> {
         if self.state.is_overridden(obstacle) {
             return Ok(None);
@@ -200,7 +203,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Runs a pass over the table: resumes the open one if its beginning still counts, or begins a new one.
+    /// The step that runs a pass of this phase. If `counts` accepts the open pass, the step resumes that pass;
+    /// otherwise it begins a new one.
     pub(super) fn sweep(&self, phase: Phase, counts: impl FnOnce(&Open) -> bool) -> Step {
         match &self.state.open {
             Some(open) if open.phase == phase && counts(open) => Step::Sweep(phase),
@@ -208,11 +212,11 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag that applications read, or what the operator stated in its place.
+    /// The flag that applications read or, for a plan without a flag, the virtual flag from the stated facts.
     pub(super) fn flag(&self) -> Result<&Flag, Refused> {
         let flag = match self.world.kind {
             Kind::Flagged => self.world.flag.ok_or_else(|| match self.state.preflight {
-                // The first step creates the flag.
+                // The first step of a migration creates the flag.
                 None => Refused::new("the migration has not begun", Goal::Run { again: false }),
                 Some(_) => self.gone(),
             })?,
@@ -237,18 +241,20 @@ impl Asked<'_> {
         }
     }
 
-    /// Waits while somebody may still obey what the flag said before.
+    /// Waits while applications may still obey an earlier state of the flag.
     pub(super) fn settle(&self) -> Option<Step> {
         let left = self.left();
         (!left.is_zero()).then_some(Step::Wait(left))
     }
 
-    /// How long somebody may still obey the earlier flag. Stated facts take effect at their stated time, so there is no wait.
+    /// How long applications may still obey an earlier state of the flag. Zero without a flag, because a stated fact
+    /// takes effect at its stated time.
     pub(super) fn left(&self) -> Duration {
         if self.world.kind == Kind::Flagged { self.world.left } else { Duration::ZERO }
     }
 
-    /// Moves the flag, or the stated facts in its place: records the intent first, then changes it.
+    /// The next step of a flag change: record the intent, then change the flag. For a plan without a flag: record the
+    /// stated fact.
     pub(super) fn make(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
         let forced = forced.map(str::to_owned);
         if self.world.kind == Kind::Stated {
@@ -265,7 +271,8 @@ impl Asked<'_> {
             };
         }
         let flag = self.flag()?;
-        // Probably somebody's `--back`; this command, which started earlier, must not undo it.
+        // Somebody changed the flag after this command started, probably with `--back`. This command must not undo that
+        // change.
         let others = |known: Option<u64>| known.is_some_and(|known| known != flag.version);
         if others(self.state.seen) && others(self.world.first) {
             return Err(self.foreign("it was changed by another command while this one was running"));
@@ -291,7 +298,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The next command of the playbook.
+    /// The next command forward in the playbook.
     pub(super) fn ahead(&self, flag: Option<&Flag>) -> Next {
         if self.world.kind == Kind::RemoveOnly {
             return Next::from(Goal::Contract).with("--readers-moved --old-writes-stopped");
@@ -313,8 +320,8 @@ impl Asked<'_> {
         }
     }
 
-    /// The next command for plans that end at verify. It names each possible action once; after that, somebody has to look at
-    /// what is left.
+    /// The next command for plans that end at verify. Each possible repair is suggested once. After that, a person has
+    /// to look at the remaining items.
     fn ahead_without_cutover(&self) -> Next {
         if self.world.failures > 0 {
             return self.failed();
@@ -327,7 +334,8 @@ impl Asked<'_> {
         }
     }
 
-    /// The next command for failures: retry them. If that was already done, list them: their reasons say what to fix.
+    /// The next command for failed items: retry them. If they were already retried, list them, because the list says
+    /// what to fix.
     pub(super) fn failed(&self) -> Next {
         if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
     }

@@ -10,7 +10,8 @@ mod walks;
 use super::*;
 use desk::*;
 
-/// How each place of a migration is reached, and what each command says there: `=` is "allowed".
+/// For each position of a migration: the commands that lead there, and the reply of each command there. `=` means
+/// "allowed".
 /// RUNBOOK: "it refuses and names the command to run"
 #[test]
 fn every_command_in_every_phase_of_every_kind_of_plan() {
@@ -76,7 +77,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
                 _ => Vec::new(),
             };
             if *goal == Goal::Contract && *kind == Kind::RemoveOnly {
-                assert_eq!(desk.give(*goal).unwrap_err().next.words(), "contract", "still soaking");
+                assert_eq!(desk.give(*goal).unwrap_err().next.words(), "contract", "the soak is not over");
             }
             if *goal == Goal::Contract {
                 desk.now += SOAK;
@@ -94,12 +95,12 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
                 wrong.push(format!("{kind:?} after {commands:?}: {goal:?} says {said:?}, not {expected:?}"));
             }
         }
-        assert_eq!(State::replay(&desk.events).as_ref(), Ok(&desk.state), "a replay gives the live state");
+        assert_eq!(State::replay(&desk.events).as_ref(), Ok(&desk.state), "a replay must give the live state");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The whole life with a flag, step by step.
+/// Walks through a whole migration with a flag, step by step.
 /// RUNBOOK: "waits until application caches have expired before the next step"
 #[test]
 fn each_change_of_the_flag_stands_alone_and_is_waited_out() {
@@ -135,7 +136,7 @@ fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     ]);
 }
 
-/// A command that finds its own result still unequal ends; run again, it starts another round.
+/// If items are still unequal after the command's own pass, the command ends. The next try starts another pass.
 #[test]
 fn a_way_back_that_does_not_verify_stops() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -230,7 +231,7 @@ fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
     ]);
 }
 
-/// `--back` needs nothing but the flag while old values are fresh, and stops where it was going to.
+/// While old values are fresh, `--back` needs only the flag, and goes back exactly one stage.
 /// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
 /// RUNBOOK: "waits for the rest of that time, and goes no further"
 #[test]
@@ -243,7 +244,8 @@ fn back_goes_one_stage() {
     assert_eq!(BackTo::of(&flag, time(201), wait(59)), BackTo::OldReads);
     let step = |flag: &Flag, to, left| step_back(flag, to, time(300), left).unwrap();
     let change = FlagChange::ReadOld { accept_stale: false };
-    // Readers go back immediately: every flag state that anybody obeys writes both.
+    // Readers go back immediately, because applications write both attributes under every flag state that they may
+    // obey.
     assert_eq!(step(&flag, BackTo::OldReads, cache), Step::Change(change));
     assert!(flag.next(change, time(300), cache).is_ok());
     let back = flag.next(change, time(300), Duration::ZERO).unwrap();
@@ -255,7 +257,8 @@ fn back_goes_one_stage() {
     assert_eq!(step(&back, BackTo::OldReads, wait(59)), Step::Wait(wait(59)));
     assert_eq!(step(&back, BackTo::OldReads, wait(0)), Step::Done);
     assert_eq!(BackTo::of(&back, time(360), wait(0)), BackTo::OldWrites);
-    // A change that another host first sees later, or that its clock dates two days ahead, does not count as such a rerun.
+    // Here `--back` is not a rerun: this host sees the change only after the cache time, or the change is dated two
+    // days ahead.
     for now in [360, -172_800] {
         assert_eq!(BackTo::of(&back, time(now), cache), BackTo::OldWrites);
     }
@@ -276,7 +279,7 @@ fn only_fresh_old_values_that_are_read_are_copied() {
     }
 }
 
-/// Later versions read the history's text, so its names must not change.
+/// Later versions must be able to read the history, so the names in it must not change.
 #[test]
 fn events_are_stable_json() {
     let overridden = |obstacle| What::Overridden(Override { obstacle, reason: "r".into() });

@@ -1,29 +1,29 @@
-//! AWS CLI commands that raise a table's capacity for a run and lower it afterwards. Pure.
+//! AWS CLI commands that raise a table's capacity for a run and lower it afterwards. This module is pure.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
 use crate::plan::Plan;
 
-/// Commands, in the order in which to run them.
+/// AWS CLI commands, in the order in which the operator must run them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Commands {
     /// Commands before the run.
     pub(super) raise: Vec<String>,
     /// Commands after the run.
     pub(super) lower: Vec<String>,
-    /// Notes about them.
+    /// Notes about the commands.
     pub(super) notes: Vec<String>,
 }
 
-/// The current and the required capacity of a table or an index: (read, write).
+/// The current capacity of a table or an index, and the raised capacity. Each is (read, write).
 struct Raise {
     now: (Units, Units),
     then: (Units, Units),
 }
 
 impl Raise {
-    /// Adds the need to the current capacity, so that the application keeps all of its own. `None` if the current
-    /// capacity is enough.
+    /// Adds the capacity that the run needs to the current capacity, so that the application loses none of its
+    /// capacity. `None` if the current capacity is enough.
     fn of(now: (Units, Units), needed: (Units, Units)) -> Option<Raise> {
         let raised = |now: Units, needed: Units| if needed > now { (now + needed).ceil() } else { now };
         let then = (raised(now.0, needed.0), raised(now.1, needed.1));
@@ -32,7 +32,8 @@ impl Raise {
 }
 
 impl Commands {
-    /// Commands for a run that needs these (read, write) units per second on the table, and on each index by name.
+    /// The commands for a run. `needed` is the number of (read, write) units per second that the run needs on the
+    /// table. `of_index` returns the number of write units per second that the run needs on an index.
     pub(super) fn of(
         table: &TableDescription,
         plan: &Plan,
@@ -139,7 +140,7 @@ impl Commands {
         self.pre_warm(aws, table, needed);
     }
 
-    /// Pre-warms the table if it needs more than it serves now.
+    /// Adds a command that pre-warms the table if the run needs more than the table can serve now.
     fn pre_warm(&mut self, aws: &Aws, table: &TableDescription, needed: (Units, Units)) {
         let warm = table.warm.unwrap_or((12_000.0, 4_000.0));
         if let Some(Raise { then: (read, write), .. }) = Raise::of(warm, needed) {
@@ -154,7 +155,7 @@ impl Commands {
     }
 }
 
-/// The maxima that exist. A scope without a maximum stays without one.
+/// The options for the maxima that are set. If the table or index has no maximum, the command does not set one.
 fn stated((read, write): (Units, Units), quote: &str, is: &str, and: &str) -> String {
     let members = [("MaxReadRequestUnits", read), ("MaxWriteRequestUnits", write)];
     let stated = members.into_iter().filter(|(_, units)| units.is_finite());

@@ -1,4 +1,5 @@
-//! Finds constants that may not mean what their author thinks. Pure.
+//! Finds constants that look like templates or expressions, because the author may expect them to be evaluated. This
+//! module is pure.
 
 use super::finding::Finding;
 use super::finding::Severity::Warning;
@@ -6,7 +7,8 @@ use crate::change::Change;
 use crate::item::{Path, Value};
 use crate::plan::{Plan, shown};
 
-/// A warning for each constant that looks like a template or an expression, because constants are written literally.
+/// Returns a warning for each constant that looks like a template or an expression, because constants are written
+/// literally.
 pub(super) fn templates(plan: &Plan) -> Vec<Finding> {
     let found = plan.changes.iter().filter_map(|change| match change {
         Change::Set { to, value, .. } => first_template(value).map(|(text, looks)| finding(to, text, looks)),
@@ -22,7 +24,7 @@ fn finding(to: &Path, text: &str, looks: &str) -> Finding {
         .so("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
 }
 
-/// The first text in a constant that looks like a template, and a name for what it looks like.
+/// The first text in a constant that looks like a template or an expression, and which of the two it looks like.
 fn first_template(value: &Value) -> Option<(&str, &'static str)> {
     match value {
         Value::S(text) => looks_like(text).map(|looks| (text.as_str(), looks)),

@@ -1,4 +1,5 @@
-//! Estimates what a run needs: items, pages, capacity, money and time, each as a range with its basis. Pure.
+//! Estimates what a run needs: items, pages, capacity, money and time, each as a range with its basis. This module is
+//! pure.
 
 use std::collections::BTreeMap;
 
@@ -14,55 +15,55 @@ use crate::figure::{dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
 use crate::ratelimit::Scope;
 
-/// The needs of a run.
+/// The estimated needs of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
-    /// The source of the estimate.
+    /// The data on which the estimate is based.
     pub basis: Basis,
     /// Number of items in the table.
     pub items: Range,
-    /// Number of items that DynamoDB counts but a sample does not account for.
+    /// Number of items that DynamoDB counts but that the sample does not account for.
     pub unaccounted: f64,
-    /// Number of items that would be written. Each causes one record in the table's stream.
+    /// Number of items that would be written. Each written item causes one record in the table's stream.
     pub changed: Range,
     /// Number of items that would grow past 400 KB. `None` if only the mean size of items is known.
     pub exceeding: Option<Range>,
     /// Number of pages that are read.
     pub pages: Range,
-    /// Read capacity units.
+    /// Number of read capacity units.
     pub read_units: Range,
-    /// Write capacity units of the table and its indexes.
+    /// Number of write capacity units of the table and all its indexes.
     pub write_units: Range,
-    /// The part of them for each global index, by name.
+    /// The part of the write capacity units that each global index consumes, by the name of the index.
     pub index_write_units: BTreeMap<String, Range>,
-    /// US dollars, in all regions.
+    /// Cost in US dollars, in all regions together.
     pub dollars: Range,
     /// Number of regions that are billed for each write.
     pub regions: u64,
-    /// The prices.
+    /// The prices of capacity units.
     pub prices: UnitPrices,
-    /// The duration, and the needs that decide it.
+    /// The duration of the run, and the needs that determine the duration.
     pub pace: Pace,
 }
 
-/// The source of an estimate.
+/// The data on which an estimate is based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// DynamoDB's own count of items and bytes, as if every item needed a write.
     Description,
-    /// A sample of clusters, which were just read: the number read, the total number, and whether the figures are scaled
-    /// by DynamoDB's own count of items.
+    /// A sample of clusters of items, which were just read. The fields are the number of clusters that were read, the
+    /// total number of clusters, and whether the figures are scaled by DynamoDB's own count of items.
     Sample(u32, u32, bool),
     /// All items, which were just read.
     Whole,
 }
 
-/// Figures that were counted or estimated.
+/// The counted or estimated figures from which an estimate is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counted {
     /// Number of items.
     pub items: Range,
-    /// Number of these items that a sample does not account for.
+    /// Number of these items that the sample does not account for.
     pub unaccounted: f64,
     /// Total size of the items in bytes.
     pub bytes: Range,
@@ -74,7 +75,7 @@ pub struct Counted {
     pub table_write: Range,
     /// Write capacity units of each global index, by name.
     pub index_write: BTreeMap<String, Range>,
-    /// The need of the heaviest partition key, or nothing if each key has one item.
+    /// The need of the partition key that needs the most capacity. Zero if each partition key has only one item.
     pub key: KeyLoad,
 }
 
@@ -82,7 +83,7 @@ pub struct Counted {
 const PAGE_BYTES: f64 = 1024.0 * 1024.0;
 
 impl Estimate {
-    /// An estimate from these figures.
+    /// Makes an estimate from these figures.
     pub fn of(basis: Basis, counted: Counted, setting: &Setting<'_>) -> Estimate {
         let Counted { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key } = counted;
         let pages = pages(items, bytes, setting);
@@ -110,25 +111,27 @@ impl Estimate {
         }
     }
 
-    /// An estimate from DynamoDB's own count, as if every item needed a write. It does not include the bytes that the
-    /// writes add to the items.
+    /// Makes an estimate from DynamoDB's own count, as if every item needed a write. The estimate does not include the
+    /// bytes that the writes add to the items.
     pub fn of_description(touched: &Touched, setting: &Setting<'_>) -> Estimate {
         let table = setting.table;
         let items = table.item_count as f64;
         let bytes = table.size_bytes as f64;
-        // Sizes are rounded up to whole KB. At best this adds nothing, at worst nearly one unit per item.
+        // DynamoDB rounds the size of each item up to whole KB. At best the rounding adds nothing; at worst it adds
+        // nearly one unit per item.
         let whole = Range::between(items.max(bytes / 1024.0), items + bytes / 1024.0);
         let mut table_write = whole;
         let mut index_write = BTreeMap::new();
         for index in touched.indexes(table) {
-            // An entry may stay unchanged. If its key changes, one entry is removed and one is added.
+            // An index entry may stay unchanged. If the index key changes, one entry is removed and another entry is
+            // added.
             let most = whole.high * if index.key { 2.0 } else { 1.0 };
             match index.local {
                 true => table_write = table_write.plus(Range::between(0.0, most)),
                 false => drop(index_write.insert(index.name.to_owned(), Range::between(0.0, most))),
             }
         }
-        // If a key can have more than one item, one partition key may have all items.
+        // If the table has a sort key, all items may have the same partition key.
         let one = if table.key.sort.is_some() { 1.0 } else { 0.0 };
         let all = |most: f64| Range::between(0.0, most * one);
         let counted = Counted {
@@ -144,7 +147,7 @@ impl Estimate {
         Estimate::of(Basis::Description, counted, setting)
     }
 
-    /// The source of the estimate, in words.
+    /// Describes in words the data on which the estimate is based.
     pub fn basis_text(&self) -> String {
         match self.basis {
             Basis::Description => {
@@ -173,7 +176,7 @@ impl Estimate {
         }
     }
 
-    /// Label and text of each line, for people.
+    /// The lines of the estimate for people. Each line has a label and a text.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let count = |range: Range| between(range, |n| number(n.round() as u64));
         let capacity = |range: Range| between(range, units);
@@ -197,7 +200,7 @@ impl Estimate {
         lines
     }
 
-    /// The duration, and the needs that decide it.
+    /// Describes the duration, and the needs that determine it.
     fn duration_text(&self) -> String {
         let Some((low, high)) = self.pace.duration else { return "unknown".to_owned() };
         let (Some(short), Some(long)) = self.pace.decides() else { return duration(high) };
@@ -216,7 +219,7 @@ impl Estimate {
         format!("{} to {} ({why})", duration(low), duration(high))
     }
 
-    /// The same as JSON.
+    /// The estimate as JSON.
     pub fn to_json(&self) -> Json {
         let indexes: Map<String, Json> =
             self.index_write_units.iter().map(|(name, range)| (name.clone(), range_json(*range))).collect();
@@ -246,7 +249,7 @@ impl Basis {
     }
 }
 
-/// The figures of a cluster in a [`Tally`], in order. The units of global indexes follow, in the order of the names.
+/// The figures of a cluster in a [`Tally`], in this order. The write units of each global index follow after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
     /// Number of items.
@@ -259,7 +262,7 @@ pub enum Figure {
     Already,
     /// Number of items for which the plan does not ask for anything.
     Nothing,
-    /// Number of items with another value at a target that counts as done.
+    /// Number of items in which a target has another value that counts as done.
     Skipped,
     /// Number of diverged items.
     Diverged,
@@ -271,18 +274,18 @@ pub enum Figure {
     TableWrite,
 }
 
-/// Number of figures before those of the indexes.
+/// Number of figures of a cluster without the figures of the indexes.
 pub const FIGURES: usize = Figure::TableWrite as usize + 1;
 
 impl Counted {
     /// Extrapolates the clusters of a sample to the whole table.
     ///
-    /// `drawn` is the need of the heaviest key in these clusters.
+    /// `drawn` is the need of the partition key that needs the most capacity in the drawn clusters.
     pub fn of_sample(tally: &Tally, indexes: &[String], drawn: KeyLoad) -> Counted {
         // No item needs more units than the largest possible item.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
-        // A key that was not drawn has at most the items that the sample does not show. If each key has one item, it
-        // has none.
+        // A partition key that was not drawn has at most all items that the sample does not show. If each partition key
+        // has only one item, the hidden items do not matter.
         let hidden = |figure: Figure| if drawn.bytes.high > 0.0 { tally.hidden(figure as usize) } else { 0.0 };
         let key = KeyLoad {
             write: Range::between(drawn.write.low, drawn.write.high.max(hidden(Figure::TableWrite))),
@@ -303,7 +306,7 @@ impl Counted {
     }
 }
 
-/// Estimated number of items of a kind in the whole table, from a sample.
+/// Estimates from a sample the number of items in the whole table that a figure counts.
 pub fn total(tally: &Tally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }
@@ -317,8 +320,8 @@ fn pages(items: Range, bytes: Range, setting: &Setting<'_>) -> Range {
     Range::between(low, high.ceil().max(low))
 }
 
-/// Each page is rounded up to a whole unit (half a unit if read eventually consistently). A table with a sort key may
-/// be read a second time, to find its large collections.
+/// The read units of a run. DynamoDB rounds each page up to a whole unit (half a unit for an eventually consistent
+/// read). A run may read a table with a sort key a second time, to find its large item collections.
 fn read_units(bytes: Range, pages: Range, setting: &Setting<'_>) -> Range {
     let unit = setting.read_unit();
     let times = if setting.table.key.sort.is_some() { 2.0 } else { 1.0 };
@@ -326,7 +329,7 @@ fn read_units(bytes: Range, pages: Range, setting: &Setting<'_>) -> Range {
     Range::between(low, (bytes.high / 4096.0 + pages.high) * unit * times)
 }
 
-/// `about 12 (10 to 14)`, `10 to 14`, or `12`.
+/// Formats a range: `about 12 (10 to 14)`, `10 to 14`, or `12`.
 pub fn between(range: Range, text: impl Fn(f64) -> String) -> String {
     let high = if range.high.is_finite() { text(range.high) } else { "unknown".to_owned() };
     match range.likely {

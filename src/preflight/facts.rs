@@ -1,4 +1,4 @@
-//! Facts about the table before a run. They are requested once, read-only, and never guessed.
+//! Facts about the table before a run. Each fact is requested once with a read-only request, and never guessed.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub enum Fact<T> {
 /// Known facts about a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
-    /// Its description.
+    /// The table's description.
     pub table: TableDescription,
-    /// Whether the endpoint is on loopback: a local engine.
+    /// Whether the endpoint is on loopback, which means that it is a local engine.
     pub loopback: bool,
-    /// Point-in-time recovery.
+    /// The state of point-in-time recovery.
     pub recovery: Fact<Recovery>,
-    /// The attribute that expires items, if there is one.
+    /// The attribute that expires items, if the table has one.
     pub time_to_live: Fact<Option<String>>,
 }
 

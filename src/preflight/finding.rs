@@ -6,19 +6,20 @@ use serde_json::{Value as Json, json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Finding {
-    /// Its id, for scripts.
+    /// The id of the finding, for scripts.
     pub id: &'static str,
-    /// Its severity.
+    /// The severity of the finding.
     pub severity: Severity,
     /// The fact.
     pub what: String,
-    /// Why it matters.
+    /// Why the fact matters.
     pub why: String,
     /// The action to take.
     pub act: String,
-    /// How the operator can accept it, if that is possible. A run is then not refused because of it.
+    /// How the operator can accept the finding, or `None` if that is not possible. If the operator accepts the finding,
+    /// it is no reason to refuse a run.
     pub accept: Option<Accept>,
-    /// JSON to copy: the filter patterns for a consumer of the stream.
+    /// JSON that the operator can copy, such as the filter patterns for a consumer of the stream.
     pub attached: Option<Json>,
 }
 
@@ -30,11 +31,11 @@ pub enum Severity {
     Refuses,
     /// The operator should decide what to do.
     Warning,
-    /// For information.
+    /// The finding is only for information.
     Note,
 }
 
-/// What an operator may accept.
+/// The facts that an operator may accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Accept {
@@ -42,14 +43,15 @@ pub enum Accept {
     NoPitr,
     /// The table is replicated to other regions.
     MultiRegion,
-    /// A verification compared no item, because the table is empty. The cutover gate asks for this, not the preflight.
+    /// A verification compared no item, because the table is empty. Only the cutover gate checks this; the preflight
+    /// does not.
     EmptyTable,
     /// Items are signed or encrypted on the client, and the run changes them anyway.
     ClientEncryption,
 }
 
 impl Accept {
-    /// Everything that can be accepted.
+    /// All facts that can be accepted.
     pub const ALL: [Accept; 4] = [Accept::NoPitr, Accept::MultiRegion, Accept::EmptyTable, Accept::ClientEncryption];
 
     /// The name on the command line, in state files and in JSON.
@@ -94,12 +96,12 @@ impl Finding {
         Finding { act: act.into(), ..self }
     }
 
-    /// Whether a run is refused because of this finding, if `accepted` was accepted.
+    /// Whether a run is refused because of this finding. `accepted` lists what the operator accepted.
     pub fn refuses(&self, accepted: &[Accept]) -> bool {
         self.severity == Severity::Refuses && !self.accept.is_some_and(|accept| accepted.contains(&accept))
     }
 
-    /// The same as JSON.
+    /// The finding as JSON.
     pub fn to_json(&self, accepted: &[Accept]) -> Json {
         json!({
             "id": self.id, "severity": self.severity.name(), "what": self.what, "why": self.why, "do": self.act,
@@ -114,7 +116,8 @@ impl Finding {
     }
 }
 
-/// The accepted findings that must be recorded: those that a finding needed, and those that a run may still need.
+/// Returns what must be recorded as accepted: everything without which a finding would refuse the run, and
+/// `ClientEncryption`, which the run may need later.
 pub fn needed(findings: &[Finding], accepted: &[Accept]) -> Vec<Accept> {
     let met = |accept: &Accept| findings.iter().any(|f| f.severity == Severity::Refuses && f.accept == Some(*accept));
     let needed = accepted.iter().copied().filter(|accept| met(accept) || *accept == Accept::ClientEncryption);
@@ -157,9 +160,9 @@ mod tests {
         assert_eq!(
             needed(&found[1..], &[Accept::NoPitr, Accept::MultiRegion]),
             [Accept::MultiRegion],
-            "one was not needed"
+            "the other one was not needed"
         );
-        assert_eq!(needed(&[], &Accept::ALL), [Accept::ClientEncryption], "a run may still find such items");
+        assert_eq!(needed(&[], &Accept::ALL), [Accept::ClientEncryption], "a run may still find encrypted items");
     }
 
     #[test]

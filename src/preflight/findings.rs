@@ -1,4 +1,4 @@
-//! Turns facts into findings. Pure: `facts.rs` makes the requests.
+//! Turns facts into findings. This module is pure; `facts.rs` makes the requests.
 
 use super::constants::templates;
 use super::estimate::{Basis, between};
@@ -261,7 +261,8 @@ fn table_class(known: &Known<'_>) -> Option<Finding> {
     })
 }
 
-/// One finding for each index that the run touches, and one for each index whose key only contract touches.
+/// Returns one finding for each index that `run` touches, and one finding for each index whose key `contract` touches
+/// later.
 fn indexes(known: &Known<'_>, touched: &Touched) -> Vec<Finding> {
     let table = &known.facts.table;
     let now = touched.indexes(table);

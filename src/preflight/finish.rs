@@ -1,5 +1,5 @@
-//! `check --finish-in`: the budgets that let a run end within a time, the obstacles, and the commands that raise and
-//! lower the table's capacity. Pure.
+//! Computes what `check --finish-in` shows: the budgets with which a run ends within a given time, the obstacles, and
+//! the commands that raise and lower the table's capacity. This module is pure.
 
 use std::io::{Result, Write};
 use std::str::FromStr;
@@ -17,7 +17,7 @@ use crate::plan::{Access, Limits, Plan, parse_duration};
 use crate::ratelimit::{Budgets, Scope};
 use crate::state::Spend;
 
-/// Budgets are raised by this factor, because a run uses only 95 % of a budget or more (`benches/capacity.rs`).
+/// Required budgets are multiplied by this factor, because a run may use only 95 % of a budget (`benches/capacity.rs`).
 const MARGIN: f64 = 1.0 / 0.95;
 
 /// Default quota of an account for one table, for writes and for reads (developer guide, "Service quotas").
@@ -30,7 +30,7 @@ const NEW_ON_DEMAND: (Units, Units) = (4_000.0, 12_000.0);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinishIn(Duration);
 
-/// The text is not such a time.
+/// The text is not a valid time within which a run must end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("use a duration between one second and one year, with its unit: 2h, 90m, 1d")]
 pub struct FinishInError;
@@ -55,17 +55,17 @@ pub struct Finish {
     notes: Vec<String>,
 }
 
-/// A required budget.
+/// The budget that one scope needs.
 #[derive(Debug, Clone, PartialEq)]
 struct Needed {
     need: Need,
     /// Number of units that the calculation assumes.
     units: Units,
-    /// Units per second, for one scope.
+    /// Required units per second of one scope, such as one segment.
     rate: Units,
-    /// The same rate for a segment, without the need of a heavy partition key in it.
+    /// Required units per second of the scope. For a segment, this does not include the need of a single partition key.
     without_key: Units,
-    /// The plan's budget.
+    /// The plan's current budget, in units per second.
     now: Units,
 }
 
@@ -76,13 +76,13 @@ pub(super) struct Obstacle {
     pub(super) id: &'static str,
     /// A description, with the action to take.
     pub(super) text: String,
-    /// Whether no capacity and no setting can remove it.
+    /// Whether the obstacle is final, because no capacity and no setting can remove it.
     pub(super) is_final: bool,
 }
 
 impl Finish {
-    /// The requirements of a run of this plan, from this estimate. `lanes` returns the number of segments that run at
-    /// the same time within budgets.
+    /// Computes the requirements of a run from its estimate. For given budgets, `lanes` returns the number of segments
+    /// that the run works on at the same time.
     pub fn of(
         FinishIn(within): FinishIn,
         estimate: &Estimate,
@@ -109,12 +109,12 @@ impl Finish {
         Finish { within, obstacles, commands, notes: notes(estimate, plan), needs }
     }
 
-    /// Whether some budget makes it possible.
+    /// Whether the run can end in time with any budget.
     pub fn is_possible(&self) -> bool {
         !self.obstacles.iter().any(|obstacle| obstacle.is_final)
     }
 
-    /// The `[capacity]` section of a plan that ends in time, if the table has that capacity.
+    /// The `[capacity]` section with which a run ends in time, if the table has this capacity.
     pub fn capacity(&self) -> String {
         let rate = |scope: &Scope, access| {
             let found = self.needs.iter().find(|n| n.need.scope == *scope && n.need.access == access);
@@ -146,7 +146,7 @@ impl Finish {
         lines.join("\n")
     }
 
-    /// Writes text for people.
+    /// Writes the requirements as text for people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let mut line = |label: &str, text: &str| writeln!(out, "{label:<12} {text}");
         line("finish in", &duration(self.within))?;
@@ -169,7 +169,7 @@ impl Finish {
         self.notes.iter().chain(&self.commands.notes).try_for_each(|text| line("note", text))
     }
 
-    /// The same as JSON.
+    /// The requirements as JSON.
     pub fn to_json(&self) -> Json {
         let obstacle = |o: &Obstacle| json!({ "id": o.id, "text": o.text, "final": o.is_final });
         json!({
@@ -182,7 +182,7 @@ impl Finish {
     }
 }
 
-/// The budget that each scope needs to end within this number of seconds.
+/// The budget that each scope needs so that the run ends within `seconds`.
 fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<Needed> {
     let mut all: Vec<Needed> = Vec::new();
     for need in &estimate.pace.needs {
@@ -204,7 +204,8 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
         let rate = counted / shares / seconds * MARGIN;
         all.push(Needed { need: need.clone(), units: counted, rate, without_key: rate, now });
     }
-    // All of the heaviest key's items may be in one segment, so a segment needs at least as much as that key.
+    // All items of the partition key that needs the most capacity may be in one segment. A segment therefore needs at
+    // least the rate of this partition key.
     for access in [Access::Write, Access::Read] {
         let of = |scope: &Scope, all: &[Needed]| {
             all.iter().position(|needed| needed.need.scope == *scope && needed.need.access == access)
@@ -216,12 +217,12 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
     all
 }
 
-/// Limits of the plan that stop a run before it ends, even at the lower bound of its needs.
+/// The limits of the plan that stop the run before it ends, even if the run needs only the lower bound of the estimate.
 fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
     let write = estimate.write_units.low;
     let read = estimate.read_units.low;
     let items = estimate.items.low;
-    // Use the same count as the limit: this region only, without streams and replicas.
+    // Count the cost in the same way as the limit: only in this region, without streams and replicas.
     let cost = estimate.prices.dollars(Spend { write, read });
     let max_wcu = limits.max_wcu.filter(|limit| write > *limit).map(|limit| {
         let needs = format!("it needs at least {} WCU", units(write));
@@ -242,7 +243,8 @@ fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
     [max_wcu, max_cost, max_items].into_iter().flatten().map(stops).collect()
 }
 
-/// The budgets, raised to the need of the table. With a larger budget, more segments run at the same time.
+/// The budgets, with the table's budget raised to the need of the run. With a larger budget, the run works on more
+/// segments at the same time.
 fn raised(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     let mut budgets = budgets.clone();
     let of_table = estimate.pace.needs.iter().filter(|need| need.scope == Scope::Table && need.units.high.is_finite());
@@ -256,7 +258,7 @@ fn raised(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     budgets
 }
 
-/// Facts that the figures leave out.
+/// Notes about facts that the figures do not include.
 fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     match estimate.basis {
@@ -307,8 +309,8 @@ impl Needed {
         })
     }
 
-    /// The throughput of one partition limits a partition key. If segments are the limit, working on more of them
-    /// helps.
+    /// The obstacle if a scope needs more than one partition can serve. For a partition key, this obstacle is final.
+    /// For segments, it helps to work on more segments at the same time.
     fn by_partition(&self) -> Option<Obstacle> {
         let most = of(self.need.access, (PARTITION.read, PARTITION.write));
         if self.rate <= most {
@@ -338,7 +340,7 @@ impl Needed {
         }
     }
 
-    /// Compares the need with the capacity of the table or index, and with an account's default quota.
+    /// The obstacles if the need exceeds the capacity of the table or index, or an account's default quota.
     fn by_table(&self, table: &TableDescription) -> Vec<Obstacle> {
         let access = self.need.access;
         let table = if access == Access::Write { table.written() } else { table };

@@ -1,4 +1,5 @@
-//! What an operator should know about the flag before a run. The findings are pure; [`ask_flag`] reads the flag.
+//! Findings about the flag that an operator should know before a run. [`ask_flag`] reads the flag; all other code here
+//! is pure.
 
 use std::time::Duration;
 
@@ -13,20 +14,21 @@ use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 use crate::playbook::Kind;
 
-/// With a smaller value, an application has less than about three seconds for each request, so one slow read of the
-/// flag stops it.
+/// The smallest `max_cache_seconds` without a warning. With a smaller value, an application has less than about three
+/// seconds for each request, so one slow read of the flag stops the application.
 const SMALL_CACHE: u32 = 10;
 
 /// The result of one read of the flag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FlagAsked {
-    /// The flag's own `max_cache_seconds`; `None` if the flag does not exist yet.
+    /// The `max_cache_seconds` that the flag stores; `None` if the flag does not exist yet.
     pub max_cache_seconds: Option<u32>,
-    /// How long the read took.
+    /// Duration of the read.
     pub took: Duration,
 }
 
-/// Reads the flag once, within `patience`. Returns the flag's `max_cache_seconds` and the duration of the read.
+/// Reads the flag once, and gives up after `patience`. Returns the flag's `max_cache_seconds` and the duration of the
+/// read.
 pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> Fact<FlagAsked> {
     let asked = async {
         let opened = open(plan, wall(), Some(table)).await.map_err(|error| error.to_string())?;

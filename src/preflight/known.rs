@@ -1,4 +1,4 @@
-//! The input of findings.
+//! The facts from which findings are made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::facts::Facts;
 use crate::item::{Path, Times};
 use crate::plan::Plan;
 
-/// The known facts when findings are made.
+/// The facts that are known when findings are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// Facts about the table.
@@ -16,13 +16,14 @@ pub struct Known<'a> {
     pub plan: &'a Plan,
     /// The estimate of the run.
     pub estimate: &'a Estimate,
-    /// The types of the values that written paths will have, as far as items were read.
+    /// For each path that the plan writes: the types of the values to write, in the items that were read.
     pub types: &'a BTreeMap<Path, BTreeSet<&'static str>>,
-    /// Whether the values that written paths will have are times, and in which unit, as far as items were read.
+    /// For each path that the plan writes: counts of the values to write by their unit of time, in the items that were
+    /// read.
     pub times: &'a BTreeMap<Path, Times>,
-    /// Number of items that were read, and number of those that the plan would change although they are signed on the
-    /// client.
+    /// Number of items that were read, and number of those items that are signed on the client and that the plan would
+    /// change.
     pub signed: (u64, u64),
-    /// The time, in seconds since 1970.
+    /// The current time, in seconds since 1970.
     pub now: f64,
 }

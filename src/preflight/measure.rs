@@ -1,4 +1,4 @@
-//! Turns the items that were read, all of the table or a sample, into an estimate of a run.
+//! Makes an estimate of a run from the items that were read: from the whole table or from a sample.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,16 @@ use crate::passes::{Prediction, read_clusters};
 pub struct Sampled {
     /// The totals over all clusters that were read.
     pub seen: Prediction,
-    /// The sums by cluster.
+    /// The figures of the clusters, to extrapolate from.
     pub tally: Tally,
-    /// The global indexes of the last figures in the tally.
+    /// The names of the global indexes, in the order of their figures in the tally.
     pub indexes: Vec<String>,
     /// Whether every drawn cluster was read. If not, the job was stopped, and the tally does not represent the table.
     pub complete: bool,
 }
 
-/// Reads a sample of the job's table within its budgets, and decides about every item in it. Writes nothing.
+/// Reads a sample of the job's table within the job's budgets, and decides what each item of the sample needs. Writes
+/// nothing.
 pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, PreflightError> {
     let design = match (Design::draw(size, job.description.item_count, seed), size) {
         (Some(design), _) => design,
@@ -48,12 +49,12 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
     Ok(Sampled { seen: seen.sorted(), tally, indexes, complete })
 }
 
-/// Estimates from DynamoDB's own count alone.
+/// Makes an estimate from DynamoDB's own count alone.
 pub fn estimate_of_description(job: &Job) -> Estimate {
     Estimate::of_description(&Touched::by(&job.plan), &setting(job))
 }
 
-/// Estimates from a sample, or from DynamoDB's own count if the sample is incomplete.
+/// Makes an estimate from a sample, or from DynamoDB's own count if the sample is incomplete.
 pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
     if !sampled.complete {
         return estimate_of_description(job);
@@ -64,7 +65,7 @@ pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
     Estimate::of(basis, Counted::of_sample(&sampled.tally, &sampled.indexes, key_load(&sampled.seen)), &setting(job))
 }
 
-/// Estimates from all items.
+/// Makes an estimate from all items of the table.
 pub fn estimate_of_whole(job: &Job, found: &Prediction) -> Estimate {
     let exactly = |n: u64| Range::exactly(n as f64);
     let by_index: BTreeMap<String, Range> =
@@ -96,7 +97,7 @@ fn setting(job: &Job) -> Setting<'_> {
     }
 }
 
-/// The load of the heaviest partition key among the items that were read.
+/// The need of the partition key that needs the most capacity, in the items that were read.
 fn key_load(found: &Prediction) -> KeyLoad {
     let least = found.heaviest.least();
     let most = found.heaviest.most();

@@ -1,6 +1,7 @@
-//! Checks before a command touches the table. The table must exist, be the right one, and fit the plan. This module
-//! also produces what an operator should know before a run: [`findings`], which a pure function derives from [`Facts`],
-//! and an [`Estimate`] from the table's description or from a sample. All requests are read-only.
+//! Checks the table before a command touches it. The table must exist, it must be the table of the plan, and it must
+//! fit the plan. This module also produces [`findings`] and an [`Estimate`], which an operator should know before a
+//! run. A pure function derives the findings from [`Facts`]. The estimate is made from the table's description or from
+//! a sample. All requests are read-only.
 
 mod aws;
 mod constants;
@@ -54,7 +55,7 @@ use crate::ratelimit::{Resolved, resolve, resolve_within};
 /// makes at least three attempts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a command does not start. It has done nothing.
+/// Why a command does not start. The command has done nothing yet.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PreflightError {
@@ -66,13 +67,13 @@ pub enum PreflightError {
         /// The reason.
         error: TableError,
     },
-    /// The caller passed another table than the plan's.
+    /// The caller passed a table that is not the table of the plan.
     #[error(
         "the plan is for table `{stated}`, but the caller passed table `{found}`. Nothing was done. Pass the plan's \
          table, or correct `name` in [table]"
     )]
     OtherTable {
-        /// The plan's table.
+        /// The name of the plan's table.
         stated: String,
         /// The name of the passed table.
         found: String,
@@ -83,7 +84,7 @@ pub enum PreflightError {
          the `profile` of account {stated}, or correct `account` in [table]"
     )]
     WrongAccount {
-        /// The plan's account.
+        /// The account that the plan states.
         stated: String,
         /// The ARN of the table.
         arn: String,
@@ -91,9 +92,9 @@ pub enum PreflightError {
     /// The table is being created, deleted or archived, or has another status that does not allow a run.
     #[error("table {arn} is {status}, not ACTIVE. Nothing was done. Wait until it is, and start again")]
     NotActive {
-        /// The table.
+        /// The ARN of the table.
         arn: String,
-        /// Its status.
+        /// The status of the table.
         status: String,
     },
     /// Every change of the plan waits for a later phase.
@@ -126,8 +127,8 @@ pub struct Reached {
 ///
 /// # Errors
 ///
-/// [`PreflightError::Unusable`] if there is no description within [`PATIENCE`], and [`PreflightError::OtherTable`] if
-/// the description is of another table than the plan's.
+/// [`PreflightError::Unusable`] if DynamoDB returns no description within [`PATIENCE`], and
+/// [`PreflightError::OtherTable`] if the description is not that of the plan's table.
 pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
@@ -142,7 +143,7 @@ pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, Pr
 ///
 /// # Errors
 ///
-/// The same as [`reach_table`].
+/// Returns the same errors as [`reach_table`].
 pub async fn reach(plan: &Plan) -> Result<Reached, PreflightError> {
     reach_table(&plan.table).await
 }
@@ -151,7 +152,7 @@ pub async fn reach(plan: &Plan) -> Result<Reached, PreflightError> {
 ///
 /// # Errors
 ///
-/// [`PreflightError::Unusable`] if there are no credentials, or no description within [`PATIENCE`].
+/// [`PreflightError::Unusable`] if there are no credentials, or if DynamoDB returns no description within [`PATIENCE`].
 pub async fn reach_table(table: &TableRef) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;
@@ -176,26 +177,28 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
 /// The check of a plan against the table: [`check_plan`], [`check_begun_plan`] or [`check_way_back`].
 pub type Fits = fn(&Loaded, &TableDescription) -> Result<Resolved, PlanErrors>;
 
-/// Checks a plan against the table: its key, the keys of its indexes, and its capacity. Reports all errors at once.
+/// Checks a plan against the table: the table's key, the keys of its indexes, and its capacity. Reports all errors
+/// together.
 pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     let schemas: Vec<_> = description.indexes.iter().map(|index| index.schema.clone()).collect();
     both(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
 }
 
-/// The same check for a command that continues a migration. It does not check index keys, because an index that was
-/// added since the migration began must not hold it up. Violations of index keys are found item by item.
+/// Like [`check_plan`], but for a command that continues a migration. It does not check index keys, because an index
+/// that was added after the migration began must not block the migration. If a value is not valid in an index key, the
+/// run reports it for each item.
 pub fn check_begun_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.refuse(errors));
     both(budgets, loaded.check_key_schema(&description.key))
 }
 
-/// The same check for the way back, which is not refused because of a budget either. A budget that the table no longer
-/// has is cut to the capacity of the table.
+/// Like [`check_begun_plan`], but for a rollback or `cutover --back`. No budget is a reason to refuse the way back. If
+/// the table no longer has the capacity for a budget, the budget is reduced to the table's capacity.
 pub fn check_way_back(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     both(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
 }
 
-/// The first result, or all errors of both.
+/// The result of the first check if both succeed, or the errors of both checks together.
 fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Result<T, PlanErrors> {
     match (checked, too) {
         (checked, Ok(())) => checked,

@@ -1,4 +1,4 @@
-//! Determines the duration of a run from every budget and limit that applies to its requests. Pure.
+//! Determines the duration of a run from every budget and limit that applies to its requests. This module is pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use crate::item::Units;
 use crate::plan::Access;
 use crate::ratelimit::{Budget, Scope};
 
-/// The maximum throughput of one partition key (developer guide, "Partition key design"), whatever the budgets are.
+/// The maximum throughput of one partition key (developer guide, "Partition key design"). No budget can exceed it.
 pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 
-/// The need of a run for one scope, and the rate at which it can be met.
+/// The number of capacity units that a run needs from one scope, and the rate at which the run can consume them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Need {
-    /// The scope: one partition key, or all key ranges together.
+    /// The scope. For key ranges, the need and the rate are those of all key ranges together.
     pub scope: Scope,
-    /// Writes or reads.
+    /// Whether the units are for writes or for reads.
     pub access: Access,
-    /// Capacity units.
+    /// Number of capacity units that the run needs.
     pub units: Range,
     /// Maximum number of units per second.
     pub rate: Units,
 }
 
-/// The need of the heaviest partition key.
+/// The need of the partition key that needs the most capacity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KeyLoad {
-    /// Write units of the table.
+    /// Number of write units of the table.
     pub write: Range,
-    /// Bytes that are read.
+    /// Number of bytes that are read.
     pub bytes: Range,
 }
 
@@ -43,13 +43,13 @@ pub(super) struct Totals<'a> {
     pub(super) key: KeyLoad,
 }
 
-/// The duration of a run, and the needs that decide it.
+/// The duration of a run, and the needs that determine the duration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
-    /// All needs.
+    /// All needs of the run.
     pub needs: Vec<Need>,
-    /// From the duration with full budgets to the duration with half of them. `None` if a budget is 0 or the need is
-    /// unknown.
+    /// The duration if the run uses its full budgets, and the duration if it uses half of them. `None` if a budget is 0
+    /// or the need is unknown.
     pub duration: Option<(Duration, Duration)>,
 }
 
@@ -65,7 +65,8 @@ impl Pace {
         Pace { duration: low.zip(high), needs }
     }
 
-    /// The needs that decide the shortest and the longest duration, or `None` if there are none.
+    /// The need that determines the shortest duration, and the need that determines the longest. `None` if the run
+    /// needs nothing.
     pub fn decides(&self) -> (Option<&Need>, Option<&Need>) {
         let by = |of: fn(Range) -> f64| {
             let takes = self.needs.iter().filter(|need| of(need.units) > 0.0);
@@ -90,7 +91,7 @@ impl Need {
         }
     }
 
-    /// `the table's writes: 12,000 WCU at 250 WCU/s`
+    /// The need as text, such as `the table's writes: 12,000 WCU at 250 WCU/s`.
     pub(super) fn text(&self, of: fn(Range) -> f64) -> String {
         let unit = match self.access {
             Access::Write => "WCU",
@@ -112,7 +113,8 @@ fn needs(totals: &Totals<'_>, setting: &Setting<'_>) -> Vec<Need> {
     let key = budgets.per_partition_key;
     needs.push(need(Scope::KeyRange, Access::Write, totals.table_write, range.write * lanes));
     needs.push(need(Scope::KeyRange, Access::Read, totals.read, range.read * lanes));
-    // A partition key is in one segment. The budgets of both limit it, and so does the throughput of a partition.
+    // A partition key is in one segment. Its budget, the budget of the segment, and the throughput of a partition limit
+    // it.
     let one = |of: fn(&Budget) -> Units| of(&key).min(of(&range)).min(of(&PARTITION));
     let key_reads = totals.key.bytes.times(setting.read_units_per_byte());
     needs.push(need(Scope::PartitionKey, Access::Write, totals.key.write, one(|budget| budget.write)));

@@ -33,7 +33,7 @@ impl Range {
         Range { low: self.low * factor, likely: self.likely.map(|likely| likely * factor), high: self.high * factor }
     }
 
-    /// The sum of both. A sum of bounds is a valid bound, but wider than necessary.
+    /// The sum of two ranges. The sum of two bounds is a valid bound, but it makes the range wider than necessary.
     #[must_use]
     pub fn plus(self, other: Range) -> Range {
         let likely = self.likely.zip(other.likely).map(|(a, b)| a + b);

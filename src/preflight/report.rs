@@ -22,7 +22,7 @@ use crate::ratelimit::{Resolved, ScopeBudget};
 pub struct CheckReport<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// Its file.
+    /// The path of the plan's file.
     pub plan_path: &'a Path,
     /// The command line of this migration.
     pub commands: &'a CommandLine,
@@ -30,13 +30,13 @@ pub struct CheckReport<'a> {
     pub state_path: &'a Path,
     /// The table.
     pub table: &'a TableDescription,
-    /// The budgets.
+    /// The budgets of a run.
     pub resolved: &'a Resolved,
     /// How a run divides the table into segments.
     pub segments: &'a SegmentChoice,
     /// The estimate of a run.
     pub estimate: &'a Estimate,
-    /// The requirements for a run to end in the requested time.
+    /// The requirements for a run to end in the requested time; `None` if no time was requested.
     pub finish: Option<&'a Finish>,
     /// The findings.
     pub findings: &'a [Finding],
@@ -55,7 +55,7 @@ impl CheckReport<'_> {
         self.commands.spell("run --dry-run")
     }
 
-    /// Writes text for people.
+    /// Writes the report as text for people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let CheckReport { plan, table, resolved, segments, estimate, .. } = self;
         let mut line = |label: &str, text: String| writeln!(out, "{label:<12} {text}");
@@ -87,7 +87,7 @@ impl CheckReport<'_> {
         writeln!(out, "Next: {}", self.next())
     }
 
-    /// The same as JSON.
+    /// The report as JSON.
     pub fn to_json(&self) -> Json {
         let CheckReport { plan, table, resolved, segments, accepted, .. } = self;
         json!({
@@ -105,7 +105,7 @@ impl CheckReport<'_> {
     }
 }
 
-/// Writes a finding for people.
+/// Writes a finding as text for people.
 pub fn write_finding(out: &mut impl Write, finding: &Finding, accepted: &[Accept]) -> Result<()> {
     let label = match finding.severity {
         Severity::Refuses if finding.refuses(accepted) => "REFUSED",

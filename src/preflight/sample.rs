@@ -1,7 +1,8 @@
-//! A sample of a table: it chooses the segments of a fine split to read. Pure.
+//! Draws a sample of a table: splits the table into many small segments, and chooses which of them to read. This module
+//! is pure.
 //!
-//! The segments of the split are clusters of items. They are drawn at random without replacement, each with the same
-//! probability. The [`Tally`](super::Tally) extrapolates them to the whole table.
+//! Each segment is a cluster of items. The clusters are drawn at random without replacement, each with the same
+//! probability. The [`Tally`](super::Tally) extrapolates from the drawn clusters to the whole table.
 
 use std::str::FromStr;
 
@@ -17,17 +18,18 @@ pub enum SampleSize {
     Items(u64),
 }
 
-/// Number of items per cluster, by DynamoDB's count. It is small, so that there are many clusters, but large enough for
-/// a request.
+/// Intended number of items in a cluster, by DynamoDB's count. The number is small, so that there are many clusters,
+/// but large enough to be worth a request.
 const CLUSTER_ITEMS: u64 = 25;
 
-/// Minimum number of clusters in a sample, unless it has all. A mean over fewer clusters is far from normal.
+/// Minimum number of clusters in a sample, unless the sample has all clusters. A mean over fewer clusters is far from
+/// normally distributed.
 const LEAST_CLUSTERS: u32 = 40;
 
-/// The finest possible split (DynamoDB API reference, "Scan": `TotalSegments` is at most 1,000,000).
+/// Maximum number of segments of a scan (DynamoDB API reference, "Scan": `TotalSegments` is at most 1,000,000).
 const MOST_SEGMENTS: u32 = 1_000_000;
 
-/// The clusters to read.
+/// The clusters that a sample reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Design {
     /// Number of segments in the split.
@@ -36,7 +38,7 @@ pub struct Design {
     pub chosen: Vec<u32>,
 }
 
-/// The text is not the size of a sample.
+/// The text is not a valid sample size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a sample is a percentage, such as 5%, or a number of items, such as 10000")]
 pub struct SampleSizeError;
@@ -72,7 +74,7 @@ impl Design {
     }
 }
 
-/// Draws `count` different numbers below `total`. Every set has the same probability (a partial Fisher-Yates
+/// Draws `count` different numbers below `total`. Every set of numbers has the same probability (a partial Fisher-Yates
 /// shuffle).
 pub(super) fn choose(count: u32, total: u32, random: &mut Rng) -> Vec<u32> {
     let mut all: Vec<u32> = (0..total).collect();

@@ -1,4 +1,4 @@
-//! The setting of an estimate: table, budgets, prices and reads.
+//! The input of an estimate: the table, the budgets, the prices, and how the run reads.
 
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
@@ -9,13 +9,13 @@ use crate::ratelimit::Budgets;
 pub struct Setting<'a> {
     /// The table.
     pub table: &'a TableDescription,
-    /// The budgets per second.
+    /// The budgets, in capacity units per second.
     pub budgets: &'a Budgets,
     /// The prices of units.
     pub prices: UnitPrices,
     /// Number of segments of the run.
     pub segments: u32,
-    /// Maximum number of segments that run at the same time.
+    /// Maximum number of segments that the run works on at the same time.
     pub lanes: u32,
     /// Minimum and maximum number of items per page.
     pub page_items: (u64, u64),
@@ -24,12 +24,12 @@ pub struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// Read units per byte. Whole pages need only a little more.
+    /// Number of read units per byte. Rounding up each page adds only a little to this.
     pub(super) fn read_units_per_byte(&self) -> f64 {
         self.read_unit() / 4096.0
     }
 
-    /// The units of a read of 4 KB.
+    /// Number of units of a read of 4 KB.
     pub(super) fn read_unit(&self) -> f64 {
         if self.consistent { 1.0 } else { 0.5 }
     }

@@ -1,8 +1,9 @@
-//! Builds the event filter that lets a Lambda function ignore the records of a run. Pure.
+//! Builds the event filter that lets a Lambda function ignore the records of a run. This module is pure.
 //!
 //! Sources: Lambda developer guide, "Using event filtering with a DynamoDB event source" (patterns apply to the
 //! `dynamodb` key of a record) and "Control which events Lambda sends to your function" (if there are several filters,
-//! one must match; `exists` works on leaf nodes only; five filters per mapping, ten on request). Not tried on AWS.
+//! one must match; `exists` works on leaf nodes only; five filters per mapping, ten on request). Nobody has tried these
+//! filters on AWS yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,21 +16,22 @@ use crate::item::{KeySchema, Path, Step};
 /// A filter for `FilterCriteria` of an event source mapping.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamFilter {
-    /// `{"Filters": [{"Pattern": …}, …]}`.
+    /// The filter as JSON: `{"Filters": [{"Pattern": …}, …]}`.
     pub criteria: Json,
-    /// Limits of the filter.
+    /// Text that explains the limits of the filter.
     pub but: String,
 }
 
-/// Attribute types whose value is not a leaf of the record.
+/// Attribute types whose values contain other values. The test `exists` does not work on them.
 const NOT_LEAVES: [&str; 2] = ["L", "M"];
 
-/// The filter that delivers every record except those of the run, as far as a filter can distinguish them, or the
-/// reason why there is none. `types` are the types of the values that written paths will have, as far as items were
-/// read.
+/// Makes a filter that delivers every record except the records of the run, as far as a filter can distinguish them. If
+/// no filter is possible, returns the reason. `types` has, for each path that the plan writes, the types of the values
+/// to write in the items that were read.
 ///
-/// A filter sees one record and cannot compare its images. It recognises a record of the run because an attribute
-/// exists after it but not before (or the other way round if the plan only removes).
+/// A filter sees one record at a time, and it cannot compare the two images in the record. It recognises a record of
+/// the run because an attribute exists in the new image but not in the old image. If the plan only removes attributes,
+/// an attribute exists in the old image but not in the new image.
 pub fn filter(
     touched: &Touched,
     key: &KeySchema,
@@ -44,7 +46,7 @@ pub fn filter(
         );
     }
     let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, Step::Name(_)));
-    // (the path to test, the image that has it, the image that lacks it)
+    // The tuple is: the path to test, the image that has the path, and the image that lacks the path.
     let written = touched.written.iter().find(is_reachable).map(|path| (path, "NewImage", "OldImage"));
     let removed = || touched.removed.iter().find(is_reachable).map(|path| (path, "OldImage", "NewImage"));
     let Some((path, has, lacks)) = written.or_else(removed) else {
@@ -81,7 +83,8 @@ fn but(path: &Path, adds: bool, known: bool, touched: &Touched) -> String {
     but
 }
 
-/// The pattern of a path in an image. It says for each of these types whether a value of that type exists.
+/// The pattern for a path in an image. For each of these types, the pattern requires that a value of this type exists,
+/// or that it does not exist.
 fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
     let leaf: Map<String, Json> =
         kinds.iter().map(|(kind, exists)| ((*kind).to_owned(), json!([{ "exists": exists }]))).collect();
@@ -124,8 +127,8 @@ mod tests {
         filters.iter().map(|f| serde_json::from_str(f["Pattern"].as_str().unwrap()).unwrap()).collect()
     }
 
-    /// Applies a filter's pattern to one record, as far as these patterns need it: a path of names that ends in a list
-    /// of `exists`.
+    /// Applies a filter's pattern to one record. It supports only what these patterns use: a path of names that ends in
+    /// a list of `exists` rules.
     fn matches(pattern: &Json, record: &Json) -> bool {
         match pattern {
             Json::Object(members) => members.iter().all(|(name, inner)| matches(inner, &record[name])),

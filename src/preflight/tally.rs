@@ -1,21 +1,24 @@
-//! Estimates the whole table from sampled clusters. Pure.
+//! Estimates the table's figures from sampled clusters. This module is pure.
 //!
-//! If DynamoDB's count of the table's items is known, a total is the sampled total per sampled item, times that count.
-//! This is a ratio estimator: clusters differ much in size, and the counted figures grow with the number of items.
-//! Otherwise a total is the mean of the clusters times their number. The 95 % interval is Student's t with the
-//! linearised variance over clusters and the correction for a finite population (Cochran, *Sampling Techniques*,
-//! chapters 2, 6 and 9A). It assumes that a mean over this number of clusters is nearly normal.
+//! If DynamoDB's count of the table's items is known, the total of a figure is its mean per sampled item, times that
+//! count. This is a ratio estimator. It fits because clusters differ much in size, and because the figures grow with
+//! the number of items. If the count is unknown, the total is the mean per cluster, times the number of clusters. The
+//! 95 % interval uses Student's t, with the linearised variance over clusters and the correction for a finite
+//! population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). The interval assumes that a mean over this number
+//! of clusters is nearly normally distributed.
 //!
-//! A few item collections with a large part of the table break that assumption, because each is in one cluster. So
-//! clusters with more than ten times the mean are kept separate. Those that were drawn count once, as they are. If
-//! DynamoDB counts more items than the other clusters account for, the rest is in clusters that were not drawn, or the
-//! count is stale. These items may have any figures, and the range covers that. If fewer than ten clusters have any of
-//! a figure, or fewer than ten have anything else, the interval is widened to the exact Poisson bounds on the number of
-//! such clusters.
+//! If a few item collections contain a large part of the table, this assumption is wrong, because each item collection
+//! is in one cluster. Clusters with more than ten times the mean number of items are therefore kept separate: if they
+//! are drawn, their figures are added without extrapolation. If DynamoDB counts more items than the sample accounts
+//! for, the missing items are in large clusters that were not drawn, or the count is stale. The figures of the missing
+//! items are unknown, so the range includes all possible figures. Rare figures need wider intervals. If a figure is
+//! above zero in fewer than ten clusters, or if it counts all items in all but fewer than ten clusters, the interval is
+//! widened to the exact Poisson bounds on the number of these clusters.
 
 use super::range::Range;
 
-/// If fewer clusters than this have any of a figure, their number is treated as a Poisson variable.
+/// If a figure is above zero in fewer clusters than this, the number of these clusters is treated as a Poisson
+/// variable.
 const RARE: usize = 10;
 
 /// Lower and upper 95 % bounds on the mean of a Poisson variable with the observed value 0, 1, …, 9 (Garwood's exact
@@ -41,10 +44,10 @@ pub(super) type Figures = Vec<f64>;
 pub struct Tally {
     total: u32,
     read: u32,
-    /// DynamoDB's own count of the table's items, if it has one.
+    /// DynamoDB's own count of the table's items; `None` if it is unknown.
     known_items: Option<f64>,
     sums: Vec<Sum>,
-    /// Sums over clusters that are much larger than the others.
+    /// For each figure, the sum over the clusters that are much larger than the others.
     large: Vec<f64>,
 }
 
@@ -52,22 +55,22 @@ pub struct Tally {
 struct Sum {
     sum: f64,
     squares: f64,
-    /// Sum of the figure times the number of items.
+    /// Sum of the products of the figure and the number of items of each cluster.
     products: f64,
     /// Number of clusters in which the figure is above zero.
     with: usize,
     /// Number of clusters whose figure is lower than their number of items.
     short: usize,
-    /// The largest mean per item in any cluster.
+    /// The largest figure per item in any cluster.
     most: f64,
 }
 
-/// A cluster with more than this factor times the mean number of items is kept separate.
+/// If a cluster has more than this factor times the mean number of items, the cluster is kept separate.
 const LARGE: f64 = 10.0;
 
 impl Tally {
-    /// An empty tally of a split into `total` clusters with this number of figures. `item_count` is DynamoDB's own
-    /// count of the table's items, or 0 if it is unknown.
+    /// An empty tally for a table that is split into `total` clusters. `figures` is the number of figures of a cluster.
+    /// `item_count` is DynamoDB's own count of the table's items, or 0 if it is unknown.
     pub fn new(total: u32, figures: usize, item_count: u64) -> Tally {
         let known_items = (item_count > 0).then_some(item_count as f64);
         Tally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
@@ -102,28 +105,30 @@ impl Tally {
         self.read >= self.total
     }
 
-    /// Number of items in the table: DynamoDB's own count if there is one, otherwise an estimate from the sample.
+    /// Number of items in the table: DynamoDB's own count if it is known, otherwise an estimate from the sample.
     pub fn items(&self) -> Range {
         let known = self.known_items.filter(|_| !self.is_whole());
         known.map_or_else(|| self.items_by_sample(), Range::exactly)
     }
 
-    /// Number of items in the table, from the sample alone. It does not include large clusters that were not drawn.
+    /// Number of items in the table, from the sample alone. The number does not include large clusters that were not
+    /// drawn.
     pub fn items_by_sample(&self) -> Range {
         let items = self.of(0);
         let mean = items.sum / f64::from(self.read.max(1));
         self.range(items, Scale::of_clusters(self), mean, None).plus(Range::exactly(self.apart(0)))
     }
 
-    /// Number of items that DynamoDB counts but the sample does not account for.
+    /// Number of items that DynamoDB counts but that the sample does not account for.
     pub fn unaccounted(&self) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         let found = self.items_by_sample();
         if known > found.high { known - found.likely.unwrap_or(found.high) } else { 0.0 }
     }
 
-    /// Upper bound on a figure of items that the sample does not show: the items that DynamoDB counts beyond the lowest
-    /// estimate of the sample. All of them may be in one cluster that was not drawn.
+    /// Upper bound on a figure for the items that the sample does not show. The number of these items is DynamoDB's
+    /// count minus the lower bound of the sample's estimate. All of these items may be in one cluster that was not
+    /// drawn.
     pub fn hidden(&self, figure: usize) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         (known - self.items_by_sample().low).max(0.0) * self.of(figure).most
@@ -141,7 +146,7 @@ impl Tally {
         self.with_the_rest(figure, range, 1.0)
     }
 
-    /// Total of a figure in the whole table, with 95 % confidence. `most` is the maximum that an item can have.
+    /// Total of a figure in the whole table, with 95 % confidence. `most` is the largest possible figure of one item.
     pub fn amount(&self, figure: usize, most: f64) -> Range {
         let counted = self.of(figure);
         let mean = self.of(0).sum / f64::from(self.read.max(1));
@@ -149,8 +154,8 @@ impl Tally {
         self.with_the_rest(figure, range, counted.most)
     }
 
-    /// Adds the large clusters. The drawn ones are added as they are. Each item of the others may have between zero and
-    /// `most` of the figure.
+    /// Adds the figures of the large clusters. If a large cluster was drawn, its figure is added without extrapolation.
+    /// Each item that the sample does not account for adds between zero and `most`.
     fn with_the_rest(&self, figure: usize, range: Range, most: f64) -> Range {
         let Range { low, likely, high } = range.plus(Range::exactly(self.apart(figure)));
         match self.unaccounted() {
@@ -170,7 +175,8 @@ impl Tally {
     fn scale(&self) -> Scale {
         let seen = self.of(0);
         match self.known_items {
-            // If items are unaccounted for, only the sample tells the number of the others.
+            // If the sample does not account for some items, the number of the other items is known only from the
+            // sample.
             Some(items) if seen.sum > 0.0 && self.unaccounted() == 0.0 => {
                 let others = (items - self.apart(0)).max(seen.sum);
                 Scale { factor: others / seen.sum, items: Some(seen) }
@@ -179,8 +185,9 @@ impl Tally {
         }
     }
 
-    /// `each` is the maximum that a cluster can have if no cluster in the sample has any. `others` is the sum of
-    /// everything that is not counted, together with the total of both.
+    /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster; it is used if the
+    /// figure is zero in every cluster of the sample. `others` is the sum of the items that the figure does not count,
+    /// together with the total number of items.
     fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
         let Sum { sum, with, .. } = counted;
         if self.is_whole() {
@@ -214,11 +221,11 @@ impl Tally {
     }
 }
 
-/// The extrapolation from the sample to the whole.
+/// How to extrapolate from the sample to the whole table.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
     factor: f64,
-    /// The sampled items, if the factor is based on items and not on clusters.
+    /// The sum of the sampled items if the factor is based on items; `None` if the factor is based on clusters.
     items: Option<Sum>,
 }
 
@@ -227,7 +234,8 @@ impl Scale {
         Scale { factor: f64::from(tally.total) / f64::from(tally.read.max(1)), items: None }
     }
 
-    /// The variance of a figure between clusters. If the items are known, it is the variance that they do not explain.
+    /// The variance of a figure between clusters. If the factor is based on items, this is the variance that the number
+    /// of items does not explain.
     fn variance(self, counted: Sum, read: f64) -> f64 {
         let left = match self.items {
             None => counted.squares - counted.sum * counted.sum / read,
@@ -240,8 +248,8 @@ impl Scale {
     }
 }
 
-/// The 97.5 % quantile of Student's t, by the Cornish-Fisher expansion. It is accurate within one percent from five
-/// degrees of freedom.
+/// The 97.5 % quantile of Student's t, by the Cornish-Fisher expansion. The result is accurate to one percent for five
+/// or more degrees of freedom.
 fn student(freedom: f64) -> f64 {
     const Z: f64 = 1.959_963_985;
     let z = |power: i32| Z.powi(power);
@@ -279,22 +287,22 @@ mod tests {
             let none = tally.count(1);
             assert_eq!((none.low, none.likely), (0.0, Some(0.0)));
             assert!((none.high - 3.689 / 100.0 * by).abs() < 1e-6, "{none:?}");
-            // In the same way, if all sampled items have it, some others may not.
+            // In the same way, if a figure counts all sampled items, it may not count all other items.
             let all = tally.count(2);
             assert_eq!((all.likely, all.high), (Some(by), by));
             assert!((all.low - (1.0 - 3.689 / 100.0) * by).abs() < 1e-6, "{all:?}");
         }
     }
 
-    /// Over many seeded samples, the interval contains the truth in at least 93 of 100 cases, with and without
-    /// DynamoDB's count. This holds for a figure that most items have, for one that one in a thousand has, and for the
-    /// items themselves, whose clusters differ in size. With the count, the interval stays useful even if a few
-    /// collections have a third of the table.
+    /// Over many seeded samples, the interval contains the true value in at least 93 of 100 cases, with and without
+    /// DynamoDB's count. This is true for a figure that counts most items, for a figure that counts one item in a
+    /// thousand, and for the number of items if clusters differ in size. If DynamoDB's count is known, the interval is
+    /// narrow enough even if two item collections contain half of the table.
     #[test]
     fn the_interval_contains_the_truth_as_often_as_stated() {
         let mut random = Rng::with_seed(11);
         let mut cluster = |items: u32| -> Figures {
-            // A sum of coin flips, approximately Poisson.
+            // The number of items is approximately Poisson distributed.
             let items = (0..items * 100).filter(|_| random.u32(0..100) == 0).count();
             let changed = (0..items).filter(|_| random.u32(0..10) < 7).count();
             let rare = (0..items).filter(|_| random.u32(0..1_000) == 0).count();
@@ -302,7 +310,7 @@ mod tests {
         };
         let even: Vec<Figures> = (0..4_000).map(|_| cluster(25)).collect();
         let uneven: Vec<Figures> = (0..4_000).map(|n| cluster(if n < 400 { 125 } else { 25 })).collect();
-        // Two collections have half of the table, and nothing in them changes.
+        // Two item collections contain half of the table, and none of their items changes.
         let mut giants = even.clone();
         giants[17] = vec![30_000.0, 0.0, 0.0];
         giants[18] = vec![70_000.0, 0.0, 0.0];

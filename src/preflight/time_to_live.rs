@@ -1,4 +1,5 @@
-//! Checks whether a plan touches the attribute that expires items, and in which unit its values are. Pure.
+//! Checks whether a plan touches the attribute that expires items, and in which unit the values of that attribute are.
+//! This module is pure.
 
 use super::facts::Fact;
 use super::finding::Finding;
@@ -60,13 +61,13 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
     Some(Finding::new(Warning, "ttl", what).because(why.collect::<Vec<_>>().join(". ")).so(act))
 }
 
-/// The paths that get the value of this attribute.
+/// The paths to which the plan moves or copies the value of this attribute.
 fn copies_of<'p>(plan: &'p Plan, attribute: &str) -> Vec<&'p Path> {
     let pairs = plan.changes.iter().flat_map(|change| change.effect().pairs());
     pairs.filter(|(from, _)| from.root() == attribute).map(|(_, to)| to).collect()
 }
 
-/// The effect on items that get a constant in this attribute.
+/// Describes what happens to items if the plan sets this attribute to a constant.
 fn constant(known: &Known<'_>, attribute: &str) -> Option<String> {
     known.plan.changes.iter().find_map(|change| match change {
         Change::Set { to, value, .. } if to.root() == attribute => Some(match Expiry::of(value, known.now) {
@@ -92,7 +93,8 @@ fn constant(known: &Known<'_>, attribute: &str) -> Option<String> {
     })
 }
 
-/// The units of the values that are moved to or from this attribute, as far as items were read.
+/// Describes the units of the values that the plan moves or copies to or from this attribute, in the items that were
+/// read.
 fn units(known: &Known<'_>, attribute: &str, copied: &[&Path]) -> Option<String> {
     let pairs = known.plan.changes.iter().flat_map(|change| change.effect().pairs());
     let moved_here = pairs.filter(|(_, to)| to.root() == attribute).map(|(_, to)| to);

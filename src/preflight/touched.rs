@@ -1,4 +1,4 @@
-//! The parts of an item that a plan touches, and when. Pure.
+//! Determines which paths and indexes a plan touches, and in which phase. This module is pure.
 
 use crate::change::Strategy;
 use crate::dynamodb::TableDescription;
@@ -19,13 +19,13 @@ pub struct Touched {
 /// An index that `run` touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TouchedIndex<'a> {
-    /// Its name.
+    /// The name of the index.
     pub name: &'a str,
-    /// Whether it uses the table's capacity.
+    /// Whether the index is local. A local index uses the table's capacity.
     pub local: bool,
-    /// Whether its key is touched. If not, only its other attributes are.
+    /// Whether a key attribute of the index is touched. If not, only other attributes of the index are touched.
     pub key: bool,
-    /// The touched top-level attributes in it.
+    /// The touched top-level attributes that the key or the projection of the index names.
     pub attributes: Vec<&'a str>,
 }
 

@@ -1,5 +1,5 @@
-//! A token bucket in capacity units, on governor: first come, first served, settled afterwards, with a rate that can
-//! change.
+//! A token bucket in capacity units, based on the crate `governor`. The bucket serves requests in the order of their
+//! arrival. It is settled when the real consumption is known, and its rate can change.
 
 mod limiter;
 
@@ -19,35 +19,38 @@ use crate::item::Units;
 use limiter::{Limiter, TOKENS_PER_UNIT, Tat};
 pub(super) use limiter::{TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
 
-/// Waiters check this often for changes that nobody tells them of: a rate that recovers, or a key that got another
-/// bucket.
+/// The interval at which waiters check for changes about which they are not notified: a rate that recovers, or a key
+/// that got another bucket.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// A token bucket for one scope: first come, first served, settled afterwards, and slower while DynamoDB throttles it.
+/// A token bucket for one scope. The bucket serves requests in the order of their arrival and is settled when the real
+/// consumption is known. While DynamoDB throttles the scope, the bucket fills more slowly.
 #[derive(Debug)]
 pub struct Bucket {
-    /// governor does not order waiters; this lock makes them first come, first served.
+    /// governor does not order waiters. This lock makes sure that they are served in the order of their arrival.
     turn: Mutex<Limiter>,
     tat: Tat,
     clock: SpeedClock,
-    /// Tokens that the budget allows at a time, zero in a pause. The holder of the turn applies it to the limiter.
+    /// The largest number of tokens in one burst, zero in a pause. The holder of `turn` applies it to the limiter.
     burst: AtomicU32,
     rate: std::sync::Mutex<Rate>,
     began: Instant,
-    /// The rate has changed, or tokens came back: waiters check again.
+    /// Notified when the rate has changed or tokens were refunded. Waiters then check again.
     changed: Notify,
     waiting: AtomicUsize,
     throttles: AtomicU64,
-    /// Tokens that were consumed and are not yet noted in `rate`, because each note costs a clock read.
+    /// Consumed tokens that are not noted in `rate` yet. Many tokens are noted together, because each note costs a
+    /// clock read.
     served: AtomicU64,
     note_at: AtomicU64,
 }
 
-/// Consumption is noted after this part of a second's budget. That is exact enough for a rate per second.
+/// Consumption is noted each time it reaches the budget of this part of a second. This interval is exact enough for a
+/// rate per second.
 const NOTE_SECONDS: f64 = 0.02;
 
 impl Bucket {
-    /// A bucket that fills at this number of capacity units per second. Zero pauses it.
+    /// Creates a bucket that fills at this number of capacity units per second. Zero pauses the bucket.
     pub fn new(units_per_second: Units, feedback: Feedback) -> Bucket {
         let clock = SpeedClock::new(speed_for(units_per_second));
         let tat = Tat::default();
@@ -71,24 +74,25 @@ impl Bucket {
         self.with_rate(Rate::at)
     }
 
-    /// The highest rate at which it may fill, in capacity units per second.
+    /// The highest rate at which the bucket may fill, in capacity units per second.
     pub fn budget(&self) -> Units {
         self.with_rate(|rate, _| rate.budget())
     }
 
-    /// Changes the budget immediately, even for waiters. Zero pauses the bucket. Debt stays, and so does what was
-    /// learnt from throttles.
+    /// Changes the budget immediately, even for waiters. Zero pauses the bucket. Debt stays, and a slowdown after
+    /// throttles stays too.
     pub fn set_budget(&self, units_per_second: Units) {
         self.with_rate(|rate, now| {
             rate.set_budget(now, units_per_second);
-            // Stored under the same lock, so that of two concurrent changes one applies as a whole.
+            // Store both under the lock of the rate. If two changes happen at the same time, one of them then applies
+            // as a whole.
             self.burst.store(burst_for(units_per_second), Ordering::Relaxed);
             self.note_at.store(to_tokens(units_per_second * NOTE_SECONDS), Ordering::Relaxed);
         });
         self.changed.notify_waiters();
     }
 
-    /// DynamoDB throttled a request because of this scope. The bucket slows down for a while.
+    /// Notes that DynamoDB throttled a request because of this scope. The bucket slows down for a while.
     pub fn throttled(&self) {
         self.throttles.fetch_add(1, Ordering::Relaxed);
         self.note_served();
@@ -97,7 +101,7 @@ impl Bucket {
         }
     }
 
-    /// Fills at this rate, as if DynamoDB had throttled it there.
+    /// Slows the bucket down to this rate, as if DynamoDB had throttled it. The rate recovers from there.
     pub(super) fn slow_to(&self, units_per_second: Units) {
         self.with_rate(|rate, now| rate.slow_to(now, units_per_second));
     }
@@ -112,9 +116,9 @@ impl Bucket {
         self.throttles.load(Ordering::Relaxed)
     }
 
-    /// Waits until these units may be used, and takes them. First come, first served. A request larger than the burst
-    /// is granted when a full burst is available, and the rest becomes debt. Safe to drop at any point: nothing is
-    /// taken until it returns.
+    /// Waits until these units may be used, and takes them. Requests are served in the order of their arrival. A
+    /// request that is larger than the burst is granted when a full burst is available, and the other units become
+    /// debt. Safe to drop at any point, because nothing is taken before it returns.
     pub async fn acquire(&self, units: Units) {
         if self.try_acquire(units) {
             return;
@@ -123,13 +127,13 @@ impl Bucket {
         let _counted = Waiting::new(&self.waiting);
         let mut limiter = self.turn.lock().await;
         loop {
-            // Register before the check, so that no change between the check and the sleep is missed.
+            // Register before the check. Otherwise a change between the check and the sleep would be missed.
             let changed = self.changed.notified();
             let recovers = self.with_rate(Rate::is_slowed);
             let Err(wait) = self.take(&mut limiter, tokens) else { return };
             let speed = self.clock.speed();
             if speed > 0.0 {
-                // An hour is as good as forever here, because the loop checks again.
+                // If the wait is too long for a `Duration`, wait for an hour. The loop then checks again.
                 let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / speed).unwrap_or(Duration::from_secs(3600));
                 let wait = if recovers { wait.min(LOOK_AGAIN) } else { wait };
                 tokio::select! {
@@ -145,20 +149,22 @@ impl Bucket {
 
     /// Takes these units if they are available now and nobody waits. Otherwise returns false and takes nothing.
     pub fn try_acquire(&self, units: Units) -> bool {
-        // This fails while anybody waits, so that nobody is overtaken.
+        // Taking the lock fails while another request waits, so that no request overtakes another.
         let Ok(mut limiter) = self.turn.try_lock() else { return false };
         self.take(&mut limiter, to_tokens(units)).is_ok()
     }
 
-    /// Takes these tokens, or says how long they take to arrive at speed 1. In a pause they never arrive.
+    /// Takes these tokens. If they are not available, returns how long they take to arrive at speed 1. In a pause they
+    /// never arrive.
     fn take(&self, limiter: &mut Limiter, tokens: u64) -> Result<(), Duration> {
         let burst = NonZeroU32::new(self.burst.load(Ordering::Relaxed)).ok_or(Duration::MAX)?;
         limiter.set_burst(burst);
         limiter.take(tokens)
     }
 
-    /// Settles what was taken. Consumption beyond it becomes debt; an unused part is refunded, which may let a waiter
-    /// continue. If the server reported nothing, the caller passes its estimate.
+    /// Settles the units that a request took against the units that it consumed. Additional consumption becomes debt.
+    /// Unused units are refunded, so that a waiter may continue. If the server reported no consumption, the caller
+    /// passes its estimate.
     pub fn settle(&self, taken: Units, consumed: Units) {
         let taken = to_tokens(taken);
         let used = to_tokens(consumed);
@@ -175,7 +181,8 @@ impl Bucket {
 
     fn refund(&self, tokens: u64) {
         self.tat.refund(tokens);
-        // The fence pairs with the one in `Waiting::new`: either we see the waiter, or it sees the refund.
+        // This fence pairs with the fence in `Waiting::new`: either this thread sees the waiter, or the waiter sees the
+        // refund.
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
             self.changed.notify_waiters();
@@ -187,7 +194,7 @@ impl Bucket {
         self.with_rate(|rate, now| rate.served(now, tokens as f64 / TOKENS_PER_UNIT));
     }
 
-    /// Applies `f` to the rate, and sets the clock's speed to the resulting rate.
+    /// Applies `f` to the rate, then sets the clock's speed according to the new rate.
     fn with_rate<T>(&self, f: impl FnOnce(&mut Rate, Duration) -> T) -> T {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.began.elapsed();
@@ -200,12 +207,12 @@ impl Bucket {
     }
 }
 
-/// The burst of a budget, in tokens. Zero in a pause.
+/// The burst for a budget, in tokens. Zero in a pause.
 fn burst_for(units_per_second: Units) -> u32 {
     if units_per_second > 0.0 { burst_tokens(units_per_second).get() } else { 0 }
 }
 
-/// Counts a waiter for as long as it lives.
+/// Counts one waiting request for as long as this value lives.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

@@ -1,15 +1,15 @@
-//! The clock that governor sees: Tokio's clock, running faster or slower as the rate changes.
+//! The clock that governor uses. Its time is Tokio's time, but it runs faster or slower when the rate changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A clock whose speed is the rate knob.
+/// A clock whose speed determines the rate of a bucket.
 ///
-/// governor cannot change a limiter's quota, and moving its state to a new limiter shifts its time base. So the quota's
-/// rate is fixed, and time runs at `speed`: twice the speed is twice the rate, zero is a pause, and debt in tokens
-/// stays the same.
+/// governor cannot change a limiter's quota, and a new limiter with the same state has a different time base. So the
+/// rate of the quota is fixed, and time runs at `speed` instead. Twice the speed means twice the rate, and zero means a
+/// pause. The debt in tokens stays the same.
 #[derive(Debug, Clone)]
 pub(super) struct SpeedClock(Arc<Mutex<Pace>>);
 

@@ -1,21 +1,21 @@
-//! How a throttle lowers the rate of a scope, and how the rate recovers. Pure: the time is an argument.
+//! Calculates how a throttle lowers the rate of a scope, and how the rate recovers. Pure: the time is an argument.
 
 use std::time::Duration;
 
 use crate::item::Units;
 
-/// How a scope's rate responds to throttles.
+/// The constants of the response of a scope's rate to throttles.
 ///
-/// A throttle lowers the rate to a share of what the scope was last seen to serve, at most once a second. From there
-/// the rate follows a cubic curve: it rises quickly to just under the rate at which it was throttled, slowly past it,
-/// and then faster the longer nothing is throttled, up to the budget and never beyond. So a limit that stays is hit
-/// rarely, and a limit that is lifted costs little.
+/// A throttle lowers the rate to a share of the rate that the scope served last. This happens at most once a second.
+/// From there the rate follows a cubic curve. The rate rises quickly to just below the rate at which the throttle
+/// happened, and passes that rate slowly. Then the rate rises faster and faster, up to the budget, as long as nothing
+/// is throttled. So a permanent limit is hit rarely, and after a temporary limit the rate recovers soon.
 ///
 /// The constants were chosen by simulation: `cargo bench --bench capacity -- --sweep` runs the real engine against the
-/// capacity model in virtual time, at 3 to 9 ms a request, with a budget of twice the limit. The columns "table" and
-/// "partitions" show the used share of the limit and the share of throttled requests, for a limit of the table and for
-/// a limit of its partitions. The last column shows how long it took to recover nine tenths of the rate after a minute
-/// in which everything was throttled:
+/// capacity model in virtual time, at 3 to 9 ms a request, with a budget of twice the limit. In the columns "table" and
+/// "partitions", the first number is the used share of the limit, and the second is the share of throttled requests.
+/// The limit was that of the table in one case, and that of its partitions in the other. In the last column, every
+/// request was throttled for a minute; the number is the time until nine tenths of the rate were recovered:
 ///
 /// | decrease | recovery | table | partitions | after a storm |
 /// | --- | --- | --- | --- | --- |
@@ -32,12 +32,13 @@ use crate::item::Units;
 /// requests are a large share. At full size, the share of throttled requests is smaller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feedback {
-    /// A throttle reduces the rate to this share of what was served.
+    /// A throttle reduces the rate to this share of the rate that was served.
     pub decrease: f64,
-    /// Seconds in which a scope that was slowed to nothing regains its whole budget. This sets the growth as a share of
-    /// the budget.
+    /// Number of seconds in which a rate of almost nothing recovers to the whole budget. This value determines how fast
+    /// the rate grows.
     pub recovery: f64,
-    /// The lowest rate, as a share of the budget. It allows enough requests to notice that a limit was lifted.
+    /// The lowest rate, as a share of the budget. At this rate there are enough requests to notice that a limit was
+    /// lifted.
     pub floor: f64,
 }
 
@@ -47,11 +48,12 @@ impl Default for Feedback {
     }
 }
 
-/// One throttle never lowers a rate below this share of it. What a scope served in its first moments, or in a pause,
-/// says little about what it can serve.
+/// One throttle never lowers a rate below this share of the rate. The rate served at the beginning or in a pause says
+/// little about the rate that the scope can serve.
 const LARGEST_STEP: f64 = 0.5;
 
-/// Throttles within this time after a decrease belong to requests sent before it.
+/// The smallest time between two decreases. Throttles within this time after a decrease belong to requests that were
+/// sent before it.
 const BETWEEN_DECREASES: Duration = Duration::from_secs(1);
 
 /// The rate of one scope.
@@ -63,14 +65,15 @@ pub(super) struct Rate {
     served: Served,
 }
 
-/// The state since a decrease.
+/// The state of a rate since its last decrease.
 #[derive(Debug, Clone, Copy)]
 struct Slowed {
     since: Duration,
     from: Units,
     /// The rate that was too high.
     ceiling: Units,
-    /// The largest budget since then. Under a smaller one, no rate near it is tried, so the slowdown is kept.
+    /// The largest budget since the decrease. If the budget becomes smaller, rates near this one are not tried, so the
+    /// slowdown is kept.
     budget: Units,
 }
 
@@ -101,8 +104,8 @@ impl Rate {
         rate.min(self.budget)
     }
 
-    /// Changes the budget from now on. Zero pauses. A slowed rate recovers from the rate that was tried last, because
-    /// nothing is learnt in a pause or under a lower budget.
+    /// Changes the budget from now on. Zero means a pause. A slowed rate continues to recover from the rate that was
+    /// tried last, because a pause or a lower budget shows nothing about the limit.
     pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
         let budget = budget.max(0.0);
         let tried = self.at(now);
@@ -117,12 +120,12 @@ impl Rate {
         self.budget = budget;
     }
 
-    /// Notes what a request that was not throttled consumed.
+    /// Notes the consumption of a request that was not throttled.
     pub(super) fn served(&mut self, now: Duration, units: Units) {
         self.served.add(now, units);
     }
 
-    /// A request in this scope was throttled. Returns whether that lowered the rate.
+    /// Notes that a request in this scope was throttled. Returns whether this lowered the rate.
     pub(super) fn throttled(&mut self, now: Duration) -> bool {
         let too_soon = self.slowed.is_some_and(|s| now.saturating_sub(s.since) < BETWEEN_DECREASES);
         let rate = self.at(now);
@@ -136,7 +139,7 @@ impl Rate {
         true
     }
 
-    /// Lowers the rate to this one, as if it had been throttled there. It recovers from it.
+    /// Lowers the rate to `rate`, as if a throttle had done so. The rate recovers from there.
     pub(super) fn slow_to(&mut self, now: Duration, rate: Units) {
         let from = rate.clamp(self.floor(), self.budget);
         let ceiling = (from / self.feedback.decrease).min(self.budget);
@@ -155,10 +158,11 @@ impl Rate {
     }
 }
 
-/// No rate falls below this, in capacity units per second: one small request every two seconds.
+/// The lowest rate in capacity units per second, unless the budget is lower. This rate allows one write unit every two
+/// seconds.
 const LEAST: Units = 0.5;
 
-/// A measurement shorter than this number of seconds counts as one of this length.
+/// A measurement that is shorter than this number of seconds is treated as if it had this length.
 const FIRST_MOMENTS: f64 = 0.25;
 
 /// Capacity units served in about the last second: a sliding window of two halves.
@@ -184,8 +188,8 @@ impl Served {
         self.roll(now);
         let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
         match self.began {
-            // In the first second the window is not full yet. Also, a limit that was unused before serves an extra
-            // second's worth beyond what it can sustain.
+            // In the first second the window is not full yet. Also, a limit that was unused before serves the capacity
+            // of an additional second at first.
             Some(began) if began == self.window => self.units / into.max(FIRST_MOMENTS) / 2.0,
             _ => self.before * (1.0 - into) + self.units,
         }
@@ -211,8 +215,8 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    /// Runs a scope that can serve `limit` and is asked for all that its rate allows. Returns the number of decreases
-    /// and the units served.
+    /// Simulates a scope that can serve `limit` and gets as many requests as its rate allows. Returns the number of
+    /// decreases and the number of served units.
     fn run(rate: &mut Rate, limit: impl Fn(f64) -> f64, seconds: u32) -> (u32, f64) {
         let mut throttled = 0;
         let mut served = 0.0;
@@ -261,7 +265,7 @@ mod tests {
         assert!(rate.at(at(2.0)) <= 10.0);
     }
 
-    /// The lower budget says nothing about the limit that was hit, and a pause proves nothing about it.
+    /// A lower budget or a pause shows nothing about the limit that was hit.
     #[test]
     fn a_temporarily_lowered_budget_does_not_forget_a_throttle() {
         for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0), (5.0, 30.0), (5.0, 3600.0)] {
@@ -284,7 +288,7 @@ mod tests {
         rate.set_budget(at(30.0), 1000.0);
         assert!(rate.is_slowed(at(30.0)) && rate.at(at(30.0)) < 500.0, "{}", rate.at(at(30.0)));
 
-        // After a raise, the rate starts no higher than its floor.
+        // Directly after a raise of the budget, the rate is at most the floor of the new budget.
         let mut rate = Rate::new(100.0, Feedback::default());
         rate.slow_to(at(10.0), 10.0);
         rate.set_budget(at(15.0), 100_000.0);
@@ -292,8 +296,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is throttled and whenever, the rate stays between the floor and the budget, with no two decreases
-        /// within a second.
+        /// The rate stays between the floor and the budget, whatever is throttled. There are never two decreases within
+        /// a second.
         #[test]
         fn the_rate_stays_between_floor_and_budget(
             budget in 0.5..100_000.0_f64,

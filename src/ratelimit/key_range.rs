@@ -1,4 +1,5 @@
-//! Key ranges. A client cannot see partitions, so a range of the key hash (a segment) stands for one.
+//! Key ranges. A client cannot see partitions, so the tool treats each range of the key hash (a segment) like a
+//! partition.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,20 +31,20 @@ pub(super) struct Ranges {
     active: AtomicUsize,
     made: AtomicU64,
     throttles: AtomicU64,
-    /// When each key range was throttled last. There is at most one entry for each range that is in progress or was so
-    /// within [`TOGETHER`].
+    /// The time at which each key range was throttled last. Entries older than [`TOGETHER`] are removed, so the map
+    /// stays small.
     throttled: Mutex<HashMap<u64, Instant>>,
 }
 
 /// Key ranges that are throttled within this time count as throttled together.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// If this share of the active key ranges is throttled together, no single range is hot: the table as a whole asks too
-/// much of its partitions. Slowing only the ranges would not help, because each new segment would have to learn it
-/// again.
+/// If this share of the active key ranges is throttled together, not a single range is hot, but the run as a whole is
+/// too fast for the table's partitions. Slowing only the ranges would not help, because each new segment would begin at
+/// the full rate again.
 const MANY: f64 = 0.25;
 
-/// With fewer throttled key ranges than this, nothing is concluded.
+/// The smallest number of throttled key ranges from which this conclusion is drawn.
 const FEW: usize = 4;
 
 impl Ranges {
@@ -66,16 +67,16 @@ impl Ranges {
 }
 
 impl KeyRange {
-    /// The rate that it may use now, in capacity units per second.
+    /// The rate that this key range may use now, in capacity units per second.
     pub fn rate(&self, access: Access) -> Units {
         self.bucket(access).rate()
     }
 
-    /// The turn of a partition key whose items are set aside: the holder goes first. Turns are first come, first
-    /// served.
+    /// The turn of a partition key whose items are set aside. Only its holder may process them. Waiters get the turn in
+    /// the order of their arrival.
     pub(crate) fn turn(&self, key: PartitionHash) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        // If only the map holds a turn, the items of its key are done.
+        // If nobody except the map has a reference to a turn, the items of its key are done.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(key).or_default())
     }
@@ -86,7 +87,7 @@ impl KeyRange {
         turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) > 1)
     }
 
-    /// Notes a throttle of this range. Returns whether many others were throttled recently, too.
+    /// Notes a throttle of this range. Returns whether many ranges were throttled recently.
     pub(super) fn throttled_with_many(&self) -> bool {
         self.all.throttles.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();

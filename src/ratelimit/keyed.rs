@@ -1,4 +1,4 @@
-//! Token buckets of partition keys. A table may have a billion keys; only busy ones take memory.
+//! Token buckets of partition keys. A table may have a billion keys, but only busy keys take memory.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -22,21 +22,21 @@ use crate::item::{PartitionHash, Units};
 /// The states are divided into this number of shards, each with its own lock, so that threads rarely contend.
 const SHARDS: usize = 16;
 
-/// A shard with more states than this drops the states of full buckets before it grows: those keys would be granted
-/// everything anyway. A key that is used once can be dropped after a few milliseconds. All shards together keep some
-/// hundred thousand keys in about two megabytes, however many keys a table has.
+/// If a shard has more states than this, it drops the states of full buckets before it grows. These states are not
+/// needed, because a key without a state has a full bucket. A key that is used once can be dropped after a few
+/// milliseconds. All shards together keep about 100,000 keys in about two megabytes, however many keys a table has.
 const STATES_PER_SHARD: usize = 4_096;
 
-/// Keys that DynamoDB throttles get a bucket with a rate of their own, up to this number of keys. Beyond it, the key
-/// that was throttled longest ago loses its bucket and uses the common rate again.
+/// The largest number of keys that have their own bucket because DynamoDB throttles them. If there are more, the key
+/// whose last throttle is the oldest loses its bucket and uses the common rate again.
 const MAX_SLOWED: usize = 256;
 
-/// If a key is throttled this number of times, each within [`REPEATED_WITHIN`] of the last, the throttles are about
-/// that key and not about its neighbours in the key range.
+/// If a key is throttled this number of times, each time within [`REPEATED_WITHIN`] of the last, the key itself is
+/// considered hot, and not only its neighbours in the key range.
 const REPEATED: u32 = 3;
 const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 
-/// The token buckets of all partition keys, for reads or for writes. They share one budget per key.
+/// The token buckets of all partition keys, for reads or for writes. Every key has the same budget.
 #[derive(Debug)]
 pub(super) struct Keyed {
     limiter: RwLock<Limiter>,
@@ -44,13 +44,14 @@ pub(super) struct Keyed {
     clock: SpeedClock,
     feedback: Feedback,
     slowed: Mutex<HashMap<PartitionHash, Slowed>>,
-    /// Number of `slowed` keys that have a bucket. It is checked before taking the lock.
+    /// Number of `slowed` keys that have their own bucket. This number is checked first, so that the lock is rarely
+    /// needed.
     buckets: AtomicUsize,
     throttles: AtomicU64,
 }
 
-/// governor's limiter of the common budget. governor cannot change a quota, so another budget needs another limiter
-/// over the same states.
+/// The governor limiter for the common budget. governor cannot change a quota, so a different budget needs a new
+/// limiter with the same states.
 #[derive(Debug)]
 struct Limiter {
     governor: RateLimiter<PartitionHash, States, SpeedClock, NoOpMiddleware<Duration>>,
@@ -81,7 +82,7 @@ impl Keyed {
     }
 
     /// Changes the budget of each key from now on, even for waiters. Debt stays. A larger burst is available
-    /// immediately; it is a tenth of a second's budget.
+    /// immediately. The larger burst is harmless, because a burst is only a tenth of a second's budget.
     pub(super) fn set_budget(&self, budget: Units) {
         let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
         self.clock.set_speed(speed_for(budget));
@@ -103,11 +104,11 @@ impl Keyed {
         }
     }
 
-    /// Waits until units of a key may be used, and takes them. The caller keeps the order among the waiters of one key.
-    /// Safe to drop at any point: nothing is taken until it returns.
+    /// Waits until units of a key may be used, and takes them. The caller must keep the order among the waiters of one
+    /// key. Safe to drop at any point, because nothing is taken before it returns.
     ///
-    /// A refund, or a change between the common rate and a rate of its own, is noticed within [`LOOK_AGAIN`]. Notifying
-    /// waiters would take memory for each of very many keys.
+    /// A waiter notices a refund within [`LOOK_AGAIN`], and also a change between the common rate and the key's own
+    /// rate. Notifications would need memory for each key, and there are very many keys.
     pub(super) async fn acquire(&self, key: PartitionHash, units: Units) {
         loop {
             if let Some(bucket) = self.own_bucket(key) {
@@ -131,14 +132,14 @@ impl Keyed {
         }
     }
 
-    /// Settles what was taken for a key against what was consumed.
+    /// Settles the units that were taken for a key against the units that were consumed.
     pub(super) fn settle(&self, key: PartitionHash, taken: Units, consumed: Units) {
         if let Some(bucket) = self.own_bucket(key) {
             return bucket.settle(taken, consumed);
         }
         let taken = to_tokens(taken);
         let used = to_tokens(consumed);
-        // Most estimates are right, and then no lookup is needed.
+        // Most estimates are right. In that case, no lookup is needed.
         if used > taken {
             self.states.debt(key, used - taken, nanos(self.clock.now()));
         } else if taken > used {
@@ -146,8 +147,8 @@ impl Keyed {
         }
     }
 
-    /// DynamoDB throttled a request for this key's range, whose rate is now `range_rate`. If this repeats, the key
-    /// itself is slowed and starts at that rate.
+    /// Notes that DynamoDB throttled a request for this key because of its key range. If this happens repeatedly, the
+    /// key gets its own bucket, which starts at the rate of the range, `range_rate`.
     pub(super) fn throttled(&self, key: PartitionHash, range_rate: Units) {
         let now = Instant::now();
         let budget = self.budget();
@@ -245,7 +246,7 @@ impl Hasher for AsIs {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // A `PartitionHash` is one u64, so this is not called for it. It is correct anyway.
+        // A `PartitionHash` is one `u64`, so this function is never called for it. The result would still be correct.
         bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 
@@ -254,13 +255,14 @@ impl Hasher for AsIs {
     }
 }
 
-/// governor's state of each busy key: the theoretical arrival time of its next token, on the clock of the keys.
+/// The governor state of each busy key: the theoretical arrival time of its next token, on the clock that all keys
+/// share.
 #[derive(Debug, Clone)]
 struct States {
     shards: Arc<[Mutex<Shard>; SHARDS]>,
     clock: SpeedClock,
-    /// When the limiter that sees these states was made; it counts from there. Any earlier time means a full bucket
-    /// either way.
+    /// The time at which the limiter that uses these states was created. The limiter counts time from there. An arrival
+    /// time before it means a full bucket.
     start: u64,
 }
 
@@ -269,7 +271,7 @@ impl States {
         States { shards: Arc::default(), clock, start: 0 }
     }
 
-    /// The same states, for a limiter that is made now.
+    /// The same states, for a limiter that is created now.
     fn seen_from_now(&self) -> States {
         States { start: nanos(self.clock.now()), ..self.clone() }
     }

@@ -1,5 +1,5 @@
-//! Our own rate limits, so that DynamoDB does not have to throttle: token buckets in capacity units for every scope
-//! that a request touches, and rates that respond to throttles.
+//! The tool's own rate limits, so that DynamoDB does not have to throttle. There is a token bucket in capacity units
+//! for every scope that a request touches, and its rate responds to throttles.
 
 mod bucket;
 mod budget;
@@ -32,15 +32,16 @@ pub struct Budget {
     pub read: Units,
 }
 
-/// What a job may use of every scope, in capacity units per second.
+/// The budgets of a job for every scope, in capacity units per second.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Budgets {
-    /// For the whole table.
+    /// The budget for the whole table.
     pub table: Budget,
-    /// For one key range: one segment of the run.
+    /// The budget for each key range, that is, for each segment of the run.
     pub per_key_range: Budget,
-    /// For the items of one partition key.
+    /// The budget for the items of each partition key.
     pub per_partition_key: Budget,
-    /// For the writes of each index, in the order of the table's description. A local index has no budget of its own.
+    /// The budget for the writes of each index, in the order of the table's description. `None` for a local index,
+    /// which has no budget of its own.
     pub indexes: Vec<Option<Units>>,
 }

@@ -1,8 +1,9 @@
 //! The scopes that a request touches, each with a token bucket: partition key, key range, index, table.
 //!
 //! Permits are acquired from narrow to wide, one scope after the other. A request that waits for a narrow scope holds
-//! no permit of a wider one, so a hot key never blocks tokens that others could use. Clients cannot see partitions: a
-//! *key range* is a segment of the run, which is a range of the key hash.
+//! no permit of a wider scope. So a hot key never blocks tokens that other requests could use. Clients cannot see
+//! partitions, so the tool uses *key ranges* instead. A key range is a segment of the run, which is a range of the key
+//! hash.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -23,14 +24,15 @@ use crate::plan::Access;
 pub struct Scopes {
     reads: Side,
     writes: Side,
-    /// In the order of the table's description when the job began, followed by newer indexes.
+    /// The indexes in the order of the table's description when the job began, followed by newer indexes.
     indexes: RwLock<Arc<[IndexScope]>>,
     key_ranges: Mutex<KeyRanges>,
     feedback: Feedback,
     ranges: Arc<Ranges>,
 }
 
-/// The budget of each key range, and the key ranges in progress: only a few more than the run has lanes.
+/// The budget of each key range, and the key ranges in progress. There are only a few more of them than the run has
+/// lanes.
 #[derive(Debug)]
 struct KeyRanges {
     budget: Budget,
@@ -41,16 +43,16 @@ struct KeyRanges {
 struct Side {
     table: Bucket,
     keys: Keyed,
-    /// Requests that wait for units of some partition key.
+    /// Counts requests that wait for units of a partition key.
     wait_for_key: Waiters,
-    /// Requests that wait for units of some key range.
+    /// Counts requests that wait for units of a key range.
     wait_for_range: Waiters,
 }
 
 #[derive(Debug, Clone)]
 struct IndexScope {
     name: String,
-    /// `None` for a local index, because the table pays for it.
+    /// The bucket for writes to the index. `None` for a local index, because writes to it consume the table's capacity.
     writes: Option<Arc<Bucket>>,
 }
 
@@ -59,17 +61,17 @@ struct IndexScope {
 pub struct ScopeStatus {
     /// The index's name; empty for the table.
     pub name: String,
-    /// Whether it is an index.
+    /// Whether the scope is an index.
     pub is_index: bool,
     /// Reads or writes.
     pub access: Access,
-    /// The rate that it may use, in capacity units per second.
+    /// The highest rate that the scope may use, in capacity units per second.
     pub budget: Units,
-    /// The rate that it may use now. It is lower than the budget after DynamoDB throttled the scope.
+    /// The rate that the scope may use now. After DynamoDB throttled the scope, this rate is lower than the budget.
     pub rate: Units,
-    /// Requests that wait for it.
+    /// Number of requests that wait for this scope.
     pub waiting: usize,
-    /// Requests that DynamoDB throttled because of it.
+    /// Number of requests that DynamoDB throttled because of this scope.
     pub throttles: u64,
 }
 
@@ -80,14 +82,15 @@ pub struct NarrowStatus {
     pub kind: &'static str,
     /// Reads or writes.
     pub access: Access,
-    /// The rate that each may use, in capacity units per second.
+    /// The highest rate that each scope of this kind may use, in capacity units per second.
     pub budget: Units,
-    /// Requests that wait for one of them.
+    /// Number of requests that wait for any scope of this kind.
     pub waiting: usize,
 }
 
 impl Scopes {
-    /// The buckets of a job with these budgets. `index_names` are the indexes of the table's description, in its order.
+    /// Creates the buckets of a job with these budgets. `index_names` are the names of the table's indexes, in the
+    /// order of its description.
     pub fn new(budgets: &Budgets, index_names: &[String], feedback: Feedback) -> Arc<Scopes> {
         let side = |table: Units, key: Units| Side {
             table: Bucket::new(table, feedback),
@@ -118,8 +121,8 @@ impl Scopes {
         range
     }
 
-    /// Changes the budget of a scope immediately, even for waiters. What was learnt from throttles stays. An unknown
-    /// index gets a bucket, after the known ones.
+    /// Changes the budget of a scope immediately, even for waiters. A slowdown after throttles stays. An unknown index
+    /// gets a new bucket, after the known indexes.
     pub fn set_budget(&self, scope: &Scope, access: Access, units: Units) {
         match scope {
             Scope::Table => self.table(access).set_budget(units),
@@ -149,7 +152,8 @@ impl Scopes {
         }
     }
 
-    /// The place of an index by its name: its place in the table's description when the job began, or a later one.
+    /// The place of the index with this name. Indexes that the table had when the job began have their places in the
+    /// table's description. Newer indexes have later places.
     pub fn index_place(&self, name: &str) -> Option<usize> {
         self.indexes().iter().position(|index| index.name == name)
     }
@@ -173,8 +177,8 @@ impl Scopes {
         self.side(access).keys.try_acquire(key, units)
     }
 
-    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: what was
-    /// taken by then is given back.
+    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: units that
+    /// were already taken are given back.
     pub async fn keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
         let side = self.side(access);
         let mut taken = Taken { from: &side.keys, keys: &[] };
@@ -185,7 +189,8 @@ impl Scopes {
         taken.keys = &[];
     }
 
-    /// Waits for the units of a write in its key range, then in each index that it touches, but not in the table.
+    /// Waits for the units of a write, first in its key range, then in each index that it touches. The units of the
+    /// table are not taken here.
     pub async fn narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
         self.writes.range(range.bucket(Access::Write), cost.table).await;
         if cost.indexes.is_empty() {
@@ -199,7 +204,7 @@ impl Scopes {
         }
     }
 
-    /// Settles a write whose units were taken from every scope: `taken` against `consumed`.
+    /// Settles a write in every scope. `taken` units were taken before, and `consumed` units were consumed.
     pub fn settle_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
         self.writes.keys.settle(key, taken.table, consumed.table);
         range.bucket(Access::Write).settle(taken.table, consumed.table);
@@ -228,7 +233,8 @@ impl Scopes {
         self.reads.table.acquire(units).await;
     }
 
-    /// Settles a read. `consumed` is the total; items of the key that it was acquired for consumed `of_key` of it.
+    /// Settles a read. `consumed` is the total consumption. `of_key` is the part of it that belongs to items of the
+    /// partition key for which units were taken.
     pub fn settle_read(
         &self,
         range: &KeyRange,
@@ -244,11 +250,13 @@ impl Scopes {
         self.reads.table.settle(taken, consumed);
     }
 
-    /// DynamoDB throttled a request. The scopes that its reasons name slow down; without reasons, the table does.
+    /// Notes that DynamoDB throttled a request. The scopes that the reasons name slow down. If there are no reasons,
+    /// the table slows down.
     ///
-    /// Reasons (developer guide, "Diagnosing throttling") are `Table…` or `Index…`, `Read…` or `Write…`, and name a limit.
-    /// A key-range reason names no range. It is taken to mean the item's own range and, if it repeats, also the item's
-    /// partition key. If many ranges are throttled together, the table slows down as well.
+    /// The name of a reason (developer guide, "Diagnosing throttling") contains `Table` or `Index`, then `Read` or
+    /// `Write`, then a limit. A reason about a key range does not name the range. So the item's own range slows down
+    /// and, if this happens repeatedly, also the item's partition key. If many ranges are throttled together, the table
+    /// slows down as well.
     pub fn throttled(
         &self,
         access: Access,
@@ -260,7 +268,8 @@ impl Scopes {
             self.table(access).throttled();
         }
         for ThrottlingReason { reason, resource } in reasons {
-            // The hot partitions of an index are not the table's, so the index is the narrowest scope that is known.
+            // An index has partitions of its own, which the tool does not know. So the index itself is the narrowest
+            // scope that can slow down.
             if reason.starts_with("Index") {
                 self.index_or_table_throttled(access, resource);
             } else if reason.contains("KeyRange") {
@@ -308,8 +317,8 @@ impl Scopes {
         all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
     }
 
-    /// Number of requests that DynamoDB throttled, by the scope that was slowed for it; only scopes with any. One
-    /// request can count in several scopes.
+    /// Number of requests that DynamoDB throttled, by the scope that slowed down because of them. Scopes without
+    /// throttles are left out. One request can count in several scopes.
     pub fn throttles(&self) -> Vec<(String, u64)> {
         let named = self.status().into_iter().map(|scope| match (scope.is_index, scope.access) {
             (true, _) => (format!("index {}", scope.name), scope.throttles),
@@ -361,7 +370,7 @@ impl Drop for Taken<'_> {
 }
 
 impl Side {
-    /// Waits for units of a partition key, and counts the waiter.
+    /// Waits for units of a partition key, and counts the waiting request.
     async fn key(&self, key: PartitionHash, units: Units) {
         if !self.keys.try_acquire(key, units) {
             let _waits = self.wait_for_key.one_more();
@@ -369,7 +378,7 @@ impl Side {
         }
     }
 
-    /// The same for a key range.
+    /// Waits for units of a key range, and counts the waiting request.
     async fn range(&self, bucket: &Bucket, units: Units) {
         if !bucket.try_acquire(units) {
             let _waits = self.wait_for_range.one_more();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Number of requests that wait for one thing. Only requests that have to wait touch it.
+/// The number of requests that wait for one scope or limit. Requests that need not wait do not change it.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters(AtomicUsize);
 
@@ -16,7 +16,7 @@ impl Waiters {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts one more, until it is dropped.
+    /// Counts one more waiting request until the returned value is dropped.
     pub(crate) fn one_more(&self) -> Waiter<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Waiter(&self.0)

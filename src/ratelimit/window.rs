@@ -1,29 +1,33 @@
-//! When a daily window is open. Pure: the caller passes the time.
+//! Calculates when a daily window is open. Pure: the caller passes the time.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 
 use crate::plan::Window;
 
-/// Number of days ahead in which the next opening or closing is searched. Each day has one of both, except for a day on
-/// which a clock change swallows the window, and for the day that a zone once skipped (Samoa, 2011-12-30).
+/// Number of days ahead in which the next opening or closing is searched. Each day has one opening and one closing,
+/// with two exceptions: a clock change may skip the whole window, and one time zone once skipped a whole day (Samoa,
+/// 2011-12-30).
 const DAYS_AHEAD: usize = 4;
 
-/// Number of days back, for a window that crosses midnight on a day that is longer than others.
+/// Number of days back in which an opening is searched. A window may cross midnight, and a day may be longer than
+/// others.
 const DAYS_BACK: usize = 2;
 
 impl Window {
-    /// Whether the window is open at this moment. It includes the moment of opening, not that of closing.
+    /// Whether the window is open at this moment. The window is open at the moment of opening, and closed at the moment
+    /// of closing.
     pub fn is_open(&self, at: Timestamp) -> bool {
         self.days_around(at).any(|(opens, closes)| opens <= at && at < closes)
     }
 
-    /// When the window opens next, or closes next if it is open now. `None` if it never changes.
+    /// The next time at which the window opens, or closes if it is open now. `None` if it never changes.
     pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
         let open = self.is_open(after);
         let mut changes: Vec<Timestamp> = self.days_around(after).flat_map(|(opens, closes)| [opens, closes]).collect();
         changes.sort();
-        // The windows of two days can touch, or overlap if a day is skipped. That is no change.
+        // The windows of two days can touch, or overlap if a day is skipped. The window does not change at such a
+        // moment.
         changes.into_iter().find(|change| *change > after && self.is_open(*change) != open)
     }
 
@@ -37,8 +41,8 @@ impl Window {
         })
     }
 
-    /// A local time as a moment. If the clocks go forward over it, it is taken as if they had not changed yet. If they
-    /// go back and it occurs twice, the first one is taken.
+    /// Converts a local time to a moment. If a clock change skips the local time, it is converted as if the clocks had
+    /// not changed yet. If the local time occurs twice, the first occurrence counts.
     fn moment(&self, day: Date, time: Time) -> Option<Timestamp> {
         self.zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok()
     }
@@ -72,27 +76,29 @@ mod tests {
             ("2026-01-10T21:00:00Z", true, "2026-01-11T05:00:00Z"),
             ("2026-01-11T03:00:00Z", true, "2026-01-11T05:00:00Z"),
             ("2026-01-11T05:00:00Z", false, "2026-01-11T21:00:00Z"),
-            // In summer, two hours from UTC.
+            // In summer, the time zone is two hours ahead of UTC.
             ("2026-07-10T19:59:59Z", false, "2026-07-10T20:00:00Z"),
         ] {
             assert_eq!((night.is_open(at(time)), night.next_change(at(time))), (open, Some(at(next))), "{time}");
         }
     }
 
-    /// Paris, 2026-03-29: 02:00 becomes 03:00. 2026-10-25: 03:00 becomes 02:00.
+    /// In Paris, 02:00 becomes 03:00 on 2026-03-29, and 03:00 becomes 02:00 on 2026-10-25.
     #[test]
     fn the_clocks_change_within_a_window() {
         let night = window("22:00", "06:00", "Europe/Paris");
         let length = |evening: &str| night.next_change(at(evening)).unwrap().duration_since(at(evening));
         assert_eq!(length("2026-03-28T21:00:00Z"), SignedDuration::from_hours(7));
         assert_eq!(length("2026-10-24T20:00:00Z"), SignedDuration::from_hours(9));
-        // The opening time does not exist: it is taken as if the clocks had not changed yet.
+        // The opening time does not exist on this day. The opening time is converted as if the clocks had not changed
+        // yet.
         let early = window("02:30", "05:00", "Europe/Paris");
         assert_eq!(early.next_change(at("2026-03-29T00:00:00Z")), Some(at("2026-03-29T01:30:00Z")));
-        // The opening time occurs twice: the window opens at the first, and does not close in between.
+        // The opening time occurs twice on this day. The window opens at the first occurrence and does not close in
+        // between.
         assert_eq!(early.next_change(at("2026-10-25T00:00:00Z")), Some(at("2026-10-25T00:30:00Z")));
         assert_eq!(early.next_change(at("2026-10-25T00:30:00Z")), Some(at("2026-10-25T04:00:00Z")));
-        // If the clock change swallows the window, it opens a day later.
+        // If the clock change skips the whole window, the window opens a day later.
         let brief = window("02:50", "03:20", "Europe/Paris");
         assert_eq!(brief.next_change(at("2026-03-28T12:00:00Z")), Some(at("2026-03-30T00:50:00Z")));
     }
@@ -136,13 +142,13 @@ mod tests {
             })
     }
 
-    /// Seconds from 2009 to 2027, all equally likely, so days with a clock change are among them.
+    /// Any second from 2009 to 2027, all equally likely. Some of them are on days with a clock change.
     fn any_moment() -> impl Strategy<Value = Timestamp> {
         (1_230_768_000_i64..1_798_761_600).prop_map(|second| Timestamp::from_second(second).unwrap())
     }
 
     proptest! {
-        /// The window stays open or closed until its next change, and then it is the opposite.
+        /// The window keeps its state until its next change, and then it has the opposite state.
         #[test]
         fn a_window_does_not_change_before_its_next_change(
             window in any_window(), now in any_moment(), part in 0.0_f64..1.0,
@@ -155,7 +161,8 @@ mod tests {
             prop_assert_eq!(window.is_open(next - 1.second()), window.is_open(now));
         }
 
-        /// If the clocks have not changed for a day and will not for another, the local time alone decides.
+        /// If there is no clock change within two days before and after a moment, only the local time decides whether
+        /// the window is open.
         #[test]
         fn on_a_plain_day_the_time_of_the_day_decides(window in any_window(), now in any_moment()) {
             let offset = |time: Timestamp| window.zone.to_offset(time);
@@ -176,7 +183,7 @@ mod tests {
     }
 
     impl Part for SignedDuration {
-        /// A part of a duration, in whole seconds.
+        /// The share `by` of a duration, in whole seconds.
         fn mul_f64_floor(self, by: f64) -> SignedDuration {
             SignedDuration::from_secs((self.as_secs_f64() * by) as i64)
         }

@@ -1,4 +1,4 @@
-//! The port of segment progress.
+//! The port that stores the progress of segments.
 
 use async_trait::async_trait;
 
@@ -14,19 +14,19 @@ pub trait Checkpoints: Send + Sync {
     /// Commits a segment's progress together with its failures, diverged items and refused pre-images.
     ///
     /// When it returns `Ok`, all of this is durable, and [`History::under_way`] no longer lists the items of the
-    /// committed pages. After an error, none of it is stored. After [`StoreError::Broken`], the store stores nothing
-    /// more and the run must stop. Reading and writing the pages again is safe.
+    /// committed pages. After an error, nothing of the commit is stored. After [`StoreError::Broken`], the store
+    /// accepts no more changes and the run must stop. Reading and writing the pages again is safe.
     ///
-    /// [`StoreError::Fenced`] if a later session of the run has begun. [`StoreError::Refused`] if the run has no open session,
-    /// if the run has no such segment, or if the counts of failures and diverged items do not match the numbers of records.
-    /// [`StoreError::Transition`] if [`SegmentState::next`] does not allow the event. [`StoreError::Corrupt`] if the run or a
-    /// refused pre-image is unknown.
+    /// Returns [`StoreError::Fenced`] if a later session of the run has begun, and [`StoreError::Refused`] if the run
+    /// has no open session, if the run has no such segment, or if the counts of failures and diverged items do not
+    /// match the numbers of records. Returns [`StoreError::Transition`] if [`SegmentState::next`] does not allow the
+    /// event, and [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
     ///
     /// [`History::under_way`]: super::History::under_way
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
 
-    /// Up to `limit` segments of a run after the segment `after` that are not pending, in ascending order. Each state comes
-    /// from a durable commit.
+    /// Returns up to `limit` segments of a run that are not pending and have a larger number than `after`, in ascending
+    /// order. Each returned state is durable.
     async fn segments_after(
         &self,
         run: RunId,
@@ -34,11 +34,11 @@ pub trait Checkpoints: Send + Sync {
         limit: u32,
     ) -> Result<Vec<(u32, SegmentState)>, StoreError>;
 
-    /// The sum over all segments of a run.
+    /// The status and the counts of a run's segments, added up.
     async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError>;
 
-    /// Calls `show` with every segment of a run that is not pending, in ascending order. May miss commits that happen
-    /// during the call.
+    /// Calls `show` with every segment of a run that is not pending, in ascending order. The call may miss commits that
+    /// happen while it runs.
     async fn each_segment(
         &self,
         run: RunId,

@@ -25,8 +25,8 @@ pub enum StoreError {
     /// The state of the runs does not allow the request. Nothing was changed. The message says why.
     #[error("{0}")]
     Refused(String),
-    /// A later session of the run has begun, so the caller's session may no longer change the run. Nothing was stored. The
-    /// caller must stop; the later session continues from the last commit.
+    /// A later session of the run has begun, so the caller's session may no longer change the run. Nothing was stored.
+    /// The caller must stop; the later session continues from the last commit.
     #[error("{0}")]
     Fenced(String),
     /// The event is not a valid transition of the stored progress.

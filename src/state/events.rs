@@ -4,24 +4,25 @@ use async_trait::async_trait;
 
 use super::{EventRecord, KeptFact, StoreError};
 
-/// The append-only events of a migration, and a few facts.
+/// Stores the append-only events of a migration, and a few named facts.
 #[async_trait]
 pub trait Events: Send + Sync {
     /// Appends an event. When it returns `Ok`, the event is durable. After an error, it is not stored. The returned
-    /// record names the newest run at this moment.
+    /// record contains the name of the run that is the newest at this moment.
     async fn append_event(&self, event: String) -> Result<EventRecord, StoreError>;
 
     /// All events, oldest first.
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
-    /// Deletes the events, and the facts except [`KeptFact::LeaseOwner`], of a migration that has not begun. Such a
-    /// migration has no run, and no events except an accepted preflight and the announcement of the first pass. Durable
-    /// when it returns `Ok(true)`. Returns `Ok(false)` and deletes nothing if the migration has begun.
+    /// Deletes the events of a migration that has not begun, and its facts except [`KeptFact::LeaseOwner`]. A migration
+    /// has not begun if it has no run, and no events except an accepted preflight and the announcement of the first
+    /// pass. The deletion is durable when the method returns `Ok(true)`. If the migration has begun, the method deletes
+    /// nothing and returns `Ok(false)`.
     async fn forget_unbegun(&self) -> Result<bool, StoreError>;
 
-    /// A stored fact.
+    /// Returns a stored fact; `None` if it was never stored.
     async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError>;
 
-    /// Stores a fact, and replaces its previous value. Durable when it returns `Ok`.
+    /// Stores a fact, and replaces its previous value. The fact is durable when the method returns `Ok`.
     async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError>;
 }

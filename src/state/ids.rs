@@ -1,7 +1,7 @@
 //! Names of stored records.
 //!
-//! They are opaque: code outside a store only compares them, shows them and passes them back. A store assigns them in
-//! ascending order. Users see them as numbers, and pass them as numbers on the command line.
+//! Names are opaque: code outside a store only compares them, shows them and passes them back. A store assigns names in
+//! ascending order. Users see names as numbers, and pass these numbers on the command line.
 
 use std::fmt;
 
@@ -14,7 +14,8 @@ macro_rules! stored_name {
         pub struct $name(pub(super) i64);
 
         impl $name {
-            /// Creates the name from the number that users see. A store treats an unassigned number like any unknown name.
+            /// Creates the name from the number that users see. A store treats an unassigned number like any unknown
+            /// name.
             pub const fn from_number(number: i64) -> $name {
                 $name(number)
             }
@@ -46,7 +47,7 @@ stored_name! {
 }
 
 stored_name! {
-    /// Names one recorded pre-image of a state. Later ones have larger names.
+    /// Names one recorded pre-image of a state. Later pre-images have larger names.
     PreImageId
 }
 
@@ -56,13 +57,15 @@ stored_name! {
     Cursor
 }
 
-/// Names one session of a run. Every call that changes what is stored of a run or of its items names the session that
-/// makes it. A store refuses the call once a later session has begun ([`StoreError::Fenced`](super::StoreError::Fenced)).
+/// Names one session of a run. Every call that changes stored data of a run or of its items takes the name of the
+/// calling session. A store refuses the call if a later session has begun
+/// ([`StoreError::Fenced`](super::StoreError::Fenced)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId {
-    /// The run.
+    /// The run to which the session belongs.
     pub run: RunId,
-    /// The number of the session in its run, from 1: [`RunRecord::sessions`](super::RunRecord::sessions) when it began.
+    /// The number of the session within its run, counted from 1. It equals
+    /// [`RunRecord::sessions`](super::RunRecord::sessions) when the session begins.
     pub epoch: u64,
 }
 

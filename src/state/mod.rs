@@ -11,14 +11,15 @@
 //! | [`Verifications`] | the parameters, counts and mismatches of verifications; their reports |
 //! | [`Events`] | the events of the migration, and a few facts |
 //!
-//! [`State`] offers all of them. [`StateReader`] gives read-only access to everyone who does not own the state. The rest of the
-//! program uses only the ports, [`open`] and [`read`]. `sqlite/` stores a state in one file; [`memory`] keeps it in memory, for
-//! tests. A new store must implement the ports and pass the conformance suite (`tests/state/`).
+//! [`State`] offers all of them. [`StateReader`] gives read-only access to code that does not own the state. The rest
+//! of the program uses only the ports, [`open`] and [`read`]. `sqlite/` stores a state in one file; [`memory`] keeps it
+//! in memory, for tests. A new store must implement the ports and pass the conformance suite (`tests/state/`).
 //!
-//! Every call that changes what is stored of a run or of its items carries the [`SessionId`] of its session. Every store
-//! refuses the call, and changes nothing, if a later session has begun: a process that has lost a run can neither advance it
-//! nor change the recorded history. `rules.rs` makes this and every other decision. Events and facts ([`Events`]) belong to
-//! the migration and not to a run; only the process that owns the state writes them.
+//! Every call that changes stored data of a run or of its items takes the [`SessionId`] of the calling session. If a
+//! later session has begun, every store refuses the call and changes nothing. So a process that has lost a run can
+//! neither advance the run nor change the recorded history. The rules in `rules.rs` decide this and everything else for
+//! all stores. Events and facts ([`Events`]) belong to the migration and not to a run; only the process that owns the
+//! state writes them.
 
 mod checkpoints;
 mod error;
@@ -66,17 +67,17 @@ pub use verdict::{Stage, Verdict, VerdictCounts};
 pub use verifications::Verifications;
 
 /// Opens the state of a migration in a file, or creates it, for this plan and table. Directories get mode 0700, files
-/// 0600. `clock` returns the timestamps that are stored. This call blocks, for up to 0.2 s if another process holds the
-/// file's lock.
+/// 0600. `clock` returns the timestamps that are stored. This call blocks, for up to 0.2 s if another process has the
+///       file's lock.
 ///
-/// A session that its process did not end is closed: its run becomes `Stopped`, with `lower_bound`, and capacity that
-/// it had reserved counts as spent.
+/// If a process died without ending its session, this call closes that session: its run becomes `Stopped`, the run's
+/// counts become a lower bound (`lower_bound`), and capacity that the session had reserved counts as spent.
 ///
 /// # Errors
 ///
-/// [`StoreError::Locked`] if another process owns the file; the message names it. [`StoreError::Foreign`] if the file belongs to
-/// another plan, table or program, or to a newer version. [`StoreError::Corrupt`] if it is damaged. [`StoreError::Io`] if the
-/// disk, the directory or SQLite failed. After any of these errors, an existing file is unchanged.
+/// [`StoreError::Locked`] if another process owns the file; the message names it. [`StoreError::Foreign`] if the file
+/// belongs to another plan, table or program, or to a newer version. [`StoreError::Corrupt`] if it is damaged.
+/// [`StoreError::Io`] if the disk, the directory or SQLite failed. None of these errors changes an existing file.
 pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<State, StoreError> {
     Ok(State::new(sqlite::Store::open(path, identity, clock)?))
 }
@@ -86,12 +87,13 @@ pub async fn is_absent(path: &Path) -> bool {
     sqlite::is_absent(path).await
 }
 
-/// Opens a state file for reading, without a lock. The file may belong to any plan; [`StateReader::identity`] tells which.
+/// Opens a state file for reading, without a lock. The file may belong to any plan; [`StateReader::identity`] returns
+/// the plan.
 ///
 /// # Errors
 ///
-/// [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to another program or
-/// a newer version. [`StoreError::Corrupt`] if it is damaged.
+/// [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to another
+/// program or a newer version. [`StoreError::Corrupt`] if it is damaged.
 pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
     Ok(Arc::new(sqlite::Reader::open(path)?))
 }
@@ -104,15 +106,15 @@ pub(crate) fn of_a_test() -> State {
 
 /// The stored names of phases.
 pub mod phase {
-    /// `run`.
+    /// The phase of `run`.
     pub const EXPAND: &str = "expand";
-    /// `contract`.
+    /// The phase of `contract`.
     pub const CONTRACT: &str = "contract";
-    /// The first phase of a `rollback` if writers have written only the new attribute.
+    /// The first phase of a `rollback`. It exists only if applications have written only the new attribute.
     pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
     /// The phase of a `rollback` that undoes the expansion. After it is complete, a new expansion ignores the earlier
     /// history.
     pub const ROLLBACK: &str = "rollback";
-    /// `verify`.
+    /// The phase of `verify`.
     pub const VERIFY: &str = "verify";
 }

@@ -1,4 +1,4 @@
-//! How the journal stores values, and the proof that they are readable.
+//! Converts values to their stored form in the journal, and proves that they can be read back.
 //!
 //! A rollback depends on reading the stored values back. So before a write destroys a value, the value is packed,
 //! unpacked with the same code that a rollback uses, and compared.
@@ -19,10 +19,10 @@ const TEXT_PER_BYTE: usize = MAX_NUMBER_TEXT + 3;
 /// The number of characters around a value of zero bytes, as in `{"SS":[""]}`.
 const TEXT_AROUND: usize = 16;
 
-/// The longest text of a value. It bounds the memory that a damaged frame can ask for.
+/// The longest text of a value. It limits the memory that unpacking a damaged frame can allocate.
 const MAX_TEXT: usize = TEXT_PER_BYTE * MAX_ITEM_BYTES + TEXT_AROUND;
 
-/// The first byte of a stored value tells its format.
+/// The first byte of a stored value states the format of the value.
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
@@ -45,7 +45,7 @@ pub fn only_if_kept(decision: Decision) -> Decision {
     }
 }
 
-/// The first path of a write whose value does not read back.
+/// The first path of a write at which the prior value cannot be read back from its stored form.
 fn lost(write: &GuardedWrite) -> Option<&Path> {
     write.pre_images.iter().find(|pre| !reads_back(pre)).map(|pre| &pre.path)
 }
@@ -132,7 +132,8 @@ mod tests {
         })
     }
 
-    /// Values from an engine are not checked on arrival. A value that would not read back is not destroyed.
+    /// The program does not validate the values that an engine returns. A write must not destroy a value that the
+    /// journal cannot read back.
     #[test]
     fn a_value_that_would_not_read_back_is_not_destroyed() {
         let wire = |text: &str| Value::N(Num::from_wire(text.to_owned()));
@@ -152,7 +153,7 @@ mod tests {
         let parts = (any::<bool>(), "[1-9][0-9]{0,37}", 0_usize..=MAX_NUMBER_TEXT);
         parts.prop_map(|(negative, digits, zeros)| {
             let sign = if negative { "-" } else { "" };
-            // The spellings that an engine may use: plain, with zeros on either side, or with an exponent.
+            // An engine may spell a number plainly, with zeros on either side, or with an exponent.
             let spellings = [
                 format!("{sign}{digits}"),
                 format!("{sign}0.{}{digits}", "0".repeat(zeros.min(90))),
@@ -165,7 +166,8 @@ mod tests {
         })
     }
 
-    /// Values of every type, nested, with short members, whose text is long compared with their bytes.
+    /// Generates nested values of every type. Their members are short, so that their text is long compared with their
+    /// size in bytes.
     fn value() -> impl Strategy<Value = Value> {
         let string = || proptest::collection::vec(any::<char>(), 0..4).prop_map(String::from_iter);
         let control =

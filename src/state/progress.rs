@@ -1,4 +1,4 @@
-//! The pure state of a segment and of a run, with their only transitions.
+//! The states of segments and runs as pure data, and the only functions that change these states.
 
 use super::Spend;
 use crate::change::Outcome;
@@ -7,22 +7,24 @@ use crate::item::{Position, Units};
 /// The counts of committed pages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
-    /// Items scanned: the sum of all outcomes.
+    /// Number of scanned items, which is the sum of all outcomes.
     pub scanned: u64,
-    /// Items by outcome, in the order of [`Outcome::ALL`].
+    /// Number of items for each outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; 8],
-    /// Consumed write capacity units that the replies state.
+    /// Consumed write capacity units, as the replies of DynamoDB state them.
     pub write_units: Units,
-    /// Consumed read capacity units that the replies state.
+    /// Consumed read capacity units, as the replies of DynamoDB state them.
     pub read_units: Units,
-    /// Assumed write capacity units of requests whose reply states none. A failed condition counts by the size of the
-    /// item in its reply, a lost reply by the estimate.
+    /// Write capacity units that are assumed for requests without a stated consumption. For a failed condition, the
+    /// units follow from the size of the item in the reply. For a lost reply, they are the estimate.
     pub assumed_write_units: Units,
-    /// The estimate, made before sending, for the requests whose replies state `write_units`. Reports compare both figures.
-    /// This one was not consumed.
+    /// Write capacity units that were estimated before sending, for the same requests as `write_units`. Reports compare
+    /// the two figures. The estimate is not part of the spend.
     pub estimated_write_units: Units,
-    /// Items to which an attempt with a lost reply may have been applied, and which ended with another outcome, usually
-    /// already applied. They make `applied` a lower bound. This count is not stored per segment; instead the run is marked.
+    /// Number of items for which the reply to an attempt was lost and which then ended with an outcome other than
+    /// applied, usually already applied. The lost attempt may have been applied, so the number of applied items is a
+    /// lower bound. This count is not stored for each segment; instead the counts of the run are marked as a lower
+    /// bound.
     pub unclear: u64,
 }
 
@@ -43,7 +45,7 @@ impl Counts {
         Outcome::ALL.iter().filter(|o| o.is_failure()).map(|o| self.of(*o)).sum()
     }
 
-    /// Capacity that these items consumed: the stated units plus the assumed ones.
+    /// The capacity that these items consumed: the stated units plus the assumed units.
     pub fn spend(&self) -> Spend {
         Spend { write: self.write_units + self.assumed_write_units, read: self.read_units }
     }
@@ -62,10 +64,10 @@ impl Counts {
     }
 }
 
-/// A segment's durable progress.
+/// The durable progress of a segment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SegmentState {
-    /// Its status.
+    /// The status of the segment.
     pub status: SegmentStatus,
     /// Number of committed pages.
     pub pages: u64,
@@ -88,7 +90,7 @@ pub enum SegmentStatus {
 /// An event of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SegmentEvent {
-    /// Every outcome of these consecutive pages is known, and every failure among them is recorded.
+    /// The outcomes of all items of these consecutive pages are known, and every failure among them is recorded.
     PagesDone {
         /// Number of the first page, counted from 1. Must be one more than the number of committed pages.
         first: u64,
@@ -107,7 +109,7 @@ pub enum TransitionError {
     /// The segment has ended.
     #[error("the segment is already done")]
     AlreadyDone,
-    /// A page would be skipped or counted twice.
+    /// The event does not begin with the next page, so a page would be skipped or counted twice.
     #[error("got page {found}, but expected page {expected}")]
     OutOfOrder {
         /// The expected page.
@@ -118,15 +120,15 @@ pub enum TransitionError {
     /// The commit has no pages.
     #[error("the event has no pages")]
     NoPages,
-    /// The start key equals the committed one, so the scan would loop.
+    /// The next start key equals the committed start key, so the scan would never end.
     #[error("the start key did not move")]
     StuckKey,
     /// The counts of an event do not add up.
     #[error("{outcomes} outcomes for {scanned} scanned items")]
     Unbalanced {
-        /// Items scanned.
+        /// Number of scanned items.
         scanned: u64,
-        /// Outcomes counted.
+        /// Sum of the counted outcomes.
         outcomes: u64,
     },
     /// The change of a run's status is not allowed.
@@ -172,13 +174,13 @@ impl SegmentState {
 /// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
-    /// A process works on it, or died while working on it.
+    /// A process works on the run, or died while it worked on the run.
     Running,
-    /// It stopped and can be resumed.
+    /// The run has stopped and can be resumed.
     Stopped,
-    /// Every segment is done.
+    /// Every segment of the run is done.
     Complete,
-    /// A later run replaced it (`--restart`).
+    /// A later run replaced this run (`--restart`).
     Superseded,
 }
 
@@ -229,8 +231,8 @@ mod tests {
     }
 
     proptest! {
-        /// For all sequences of events: pages and counts never shrink, no page counts twice, and no event is accepted
-        /// after the end.
+        /// Whatever the sequence of events, pages and counts never shrink, no page counts twice, and no event is
+        /// accepted after the end.
         #[test]
         fn progress_never_moves_backwards(events in proptest::collection::vec((1_u64..6, 0_u64..3, 0_u64..5, any::<bool>()), 0..40)) {
             let mut state = SegmentState::default();

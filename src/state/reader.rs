@@ -1,4 +1,4 @@
-//! The read-only port, for everyone who does not own the state.
+//! The port for reading a state without owning it.
 
 use async_trait::async_trait;
 
@@ -16,12 +16,12 @@ pub trait Records: Send + Sync {
     async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
-/// Read-only access to a state, even while its owner works on it or after the owner died. It takes no lock, blocks
-/// nobody and changes nothing. Each answer is a snapshot of everything durable at one moment; a later answer may show
-/// more.
+/// Read-only access to a state, even while its owner works on it or after the owner died. A reader takes no lock,
+/// blocks no other process and changes nothing. Each answer is a snapshot of everything durable at one moment; a later
+/// answer may show more.
 ///
-/// Every method fails with [`StoreError::Corrupt`] if what it reads is damaged, and with [`StoreError::Io`] if it cannot be
-/// read.
+/// Every method fails with [`StoreError::Corrupt`] if the data that it reads is damaged, and with [`StoreError::Io`] if
+/// the data cannot be read.
 #[async_trait]
 pub trait StateReader: Records {
     /// Everything that `status` shows.
@@ -30,8 +30,8 @@ pub trait StateReader: Records {
     /// The plan and table that the state belongs to.
     async fn identity(&self) -> Result<Identity, StoreError>;
 
-    /// [`StoreError::Foreign`] if the state belongs to another plan or table. A state whose migration has not begun belongs to
-    /// nobody, so this passes.
+    /// Returns [`StoreError::Foreign`] if the state belongs to another plan or table. Before its migration has begun, a
+    /// state belongs to no plan, so the check passes.
     async fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError>;
 
     /// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement
@@ -41,13 +41,14 @@ pub trait StateReader: Records {
     /// All events, oldest first.
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
-    /// A stored fact.
+    /// Returns a stored fact; `None` if it was never stored.
     async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError>;
 
     /// The newest run of a phase, and the preflight findings that were accepted for it.
     async fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError>;
 
-    /// The number of items with an open failure, and of open diverged items, in all runs of a phase. An item counts once.
+    /// The number of items with an open failure, and of open diverged items, in all runs of a phase. An item that is
+    /// open in several runs counts once.
     async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
     /// Failures in the order of their cursors. An unreadable record does not hide the others.
@@ -59,10 +60,11 @@ pub trait StateReader: Records {
     /// Pre-images, oldest first, without those of refused writes. An unreadable record does not hide the others.
     async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError>;
 
-    /// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
+    /// The number of targets for which a rollback cannot know whether they existed before the migration; `None` if it
+    /// knows this for every target.
     async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
 
-    /// Pairs of this kind that the first pass found: their number, and up to `limit` of them. `None` if an earlier
+    /// The pairs of this kind that the first pass found: their number, and up to `limit` of them. `None` if an earlier
     /// version of this program made that pass and did not record them.
     async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError>;
 

@@ -1,4 +1,5 @@
-//! The rules that every store follows: how sessions begin and end, what a commit may contain, how open work is resolved.
+//! The rules that every store follows: how sessions begin and end, what a commit may contain, how open work is
+//! resolved.
 //!
 //! Each rule is a pure function. A store reads its rows, calls the rule, and writes rows. A store decides nothing
 //! itself, so two stores cannot decide differently.
@@ -14,7 +15,8 @@ use super::{
 use crate::change::Outcome;
 use crate::item::Path;
 
-/// How a complete run resolves the failures and diverged items that earlier runs of its phase left open.
+/// The `resolved_as` of failures and diverged items that earlier runs left open and that a complete run of the same
+/// phase resolves.
 pub(super) const LATER_PASS: &str = "later_pass";
 
 /// Stop reason of a run whose process did not close its last session.
@@ -32,11 +34,11 @@ pub(super) const SUPERSEDED_BY_VERIFICATION: &str = "superseded by another verif
 pub(super) enum Beginning {
     /// Resume the newest run.
     Resume,
-    /// Resume the newest run for a look. From then on only another look can resume it.
+    /// Resume the newest run for a look. From then on, only another look can resume the run.
     Look,
     /// Begin a new run.
     New {
-        /// Number of its pass.
+        /// The number of the new run's pass.
         pass: u32,
         /// Whether the newest run is unfinished and becomes `Superseded`.
         supersedes: bool,
@@ -47,7 +49,7 @@ pub(super) enum Beginning {
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if [`Begin`] does not allow it, or if a session of the run is open.
+/// [`StoreError::Refused`] if [`Begin`] does not allow the session, or if another session of the run is open.
 pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning, StoreError> {
     let new = |pass| Ok(Beginning::New { pass, supersedes: false });
     let Some(run) = current else {
@@ -90,12 +92,13 @@ const NO_COMPLETE_PASS: &str = "another pass requires a complete one: run withou
 const LOOKED_THROUGH: &str = "this run has ended: its remaining pages were read but not written. Start a new run. Nothing was \
      changed";
 
-/// Decides how a verification begins. `current` is the newest one. `resumable` holds its parameters, or `None` if its
-/// record or its counts cannot be read.
+/// Decides how a verification begins. `current` is the newest verification. `resumable` has the parameters of the
+/// newest verification; it is `None` if their record or the counts cannot be read.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if a session of the verification is open, or if the sample of a new one cannot be stored.
+/// [`StoreError::Refused`] if a session of the verification is open, or if the sample of a new verification cannot be
+/// stored.
 pub(super) fn begin_verification(
     new: &NewVerification,
     anew: bool,
@@ -127,7 +130,7 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
     Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
 }
 
-/// Refuses a request of a session if a later session of the run has begun, or if a later run has superseded the run.
+/// Refuses a session's request if a later session of the run has begun, or if a later run has superseded the run.
 ///
 /// # Errors
 ///
@@ -163,13 +166,13 @@ pub(super) fn check_session(run: &RunRecord, session: SessionId) -> Result<(), S
     Err(refused(format!("run {} has no open session; nothing was stored", run.id)))
 }
 
-/// The status of a run after this session ends as `to`. `done` is the number of segments that are done; it matters only if
+/// The status of a run after this session ends as `to`. `done` is the number of finished segments. It matters only if
 /// `to` is `Complete`.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`], [`StoreError::Fenced`] or [`StoreError::Transition`] if the session cannot end with this status. It
-/// then stays open.
+/// [`StoreError::Refused`], [`StoreError::Fenced`] or [`StoreError::Transition`] if the session cannot end with this
+/// status. The session then stays open.
 pub(super) fn end_session(
     run: &RunRecord,
     session: SessionId,
@@ -193,11 +196,13 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification after this session ends it with a report. `done` of its `due` segments are done.
+/// The status of a verification after this session ends the verification with a report. `done` of the `due` segments
+/// are finished.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if a segment is not done; otherwise the errors of [`end_session`]. The session then stays open.
+/// [`StoreError::Refused`] if a segment is not done; otherwise the errors of [`end_session`]. The session then stays
+/// open.
 pub(super) fn finish_verification(
     run: &RunRecord,
     session: SessionId,
@@ -214,8 +219,8 @@ pub(super) fn finish_verification(
     )))
 }
 
-/// Refuses a commit if its session is not the open one, if the run has no such segment, or if its records do not match the
-/// counts of its pages.
+/// Refuses a commit if its session is not the open one, if the run has no such segment, or if its records do not match
+/// the counts of its pages.
 pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), StoreError> {
     check_session(run, commit.session)?;
     if commit.segment >= run.total_segments {
@@ -287,7 +292,7 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
     )))
 }
 
-/// The recorded spend of a run after this session reserves capacity. `begun` says whether the session has begun to spend
+/// The recorded spend of a run after this session reserves capacity. `begun` is whether the session has begun to spend
 /// since the state was opened.
 ///
 /// # Errors
@@ -303,7 +308,7 @@ pub(super) fn reserve(
     check_epoch(run, session)?;
     match stored {
         Some(state) if begun => Ok(state.reserved(reservation)),
-        // Opening a state closes every session, so an open one has begun since.
+        // Opening a state closes every session, so an open session has begun after the state was opened.
         Some(_) if !run.open_session => Err(StoreError::Fenced(format!(
             "session {} of run {} cannot reserve capacity: the state was opened again since, and what the session had \
              reserved counts as spent. Nothing was stored",
@@ -316,15 +321,16 @@ pub(super) fn reserve(
     }
 }
 
-/// The recorded spend of a run after this session has spent this in all, of which committed pages count `counted`.
+/// The recorded spend of a run after this session has reported `spent` as its total. Committed pages count `counted` of
+/// this total.
 ///
-/// Only a session that is alive has an open slice: only its word may be below what is stored, because that includes what
-/// requests in flight could have used. The slice of a session that was killed counts as spent, and a late settlement cannot
-/// lower it.
+/// Only a living session has an open slice. It may report less than is stored, because the stored amount includes
+/// capacity that requests in flight could have used. The slice of a killed session counts as spent, and a late report
+/// cannot lower it.
 ///
 /// # Errors
 ///
-/// The same as [`check_epoch`].
+/// The errors of [`check_epoch`].
 pub(super) fn settle(
     run: &RunRecord,
     session: SessionId,
@@ -338,8 +344,8 @@ pub(super) fn settle(
     Ok(state.settled(spent, counted))
 }
 
-/// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement of the
-/// first pass.
+/// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement of
+/// the first pass.
 pub(super) fn has_begun(has_runs: bool, events: &[EventRecord]) -> bool {
     let comes_before = |line: &EventRecord| {
         let event: Json = serde_json::from_str(&line.event).unwrap_or_default();

@@ -11,36 +11,38 @@ use crate::item::{ItemKey, Path};
 
 /// Runs and their sessions, failures and diverged items.
 ///
-/// When a method that changes something returns `Ok`, the whole change is durable. After an error, none of it is
-/// stored.
+/// When a method that changes something returns `Ok`, the whole change is durable. After an error, no part of the
+/// change is stored.
 ///
-/// Every method that changes something, except [`Runs::begin`], names the session that asks for it. It fails with
-/// [`StoreError::Fenced`] if a later session of that run has begun or a later run has superseded it.
+/// Every method that changes something, except [`Runs::begin`], takes the name of the calling session. The method fails
+/// with [`StoreError::Fenced`] if a later session of that run has begun or a later run has superseded the run.
 ///
-/// A command that retries failures begins no session: its run may be complete. It acts as the newest session of the newest
-/// run of the phase, which need not be open. The next session that begins fences it.
+/// A command that retries failures begins no session, because the run may be complete. The command uses the name of the
+/// newest session of the phase's newest run, even if that session is not open. When the next session begins, the store
+/// refuses further calls of the command.
 #[async_trait]
 pub trait Runs: Send + Sync {
     /// The newest run of a phase, complete or not.
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
 
     /// Begins a session of the newest run of the phase, or of a new run, as [`Begin`] says. A resumed run keeps its
-    /// original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`], and the result
-    /// is its epoch. From then on, calls of earlier sessions are refused.
+    /// original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`]; the new number
+    /// is the epoch of the session. From then on, the store refuses calls of earlier sessions.
     ///
-    /// [`StoreError::Refused`] if the runs of the phase do not allow it, if a session of the run is open, or if the number
-    /// of segments is not from 1 to 1,000,000.
+    /// Returns [`StoreError::Refused`] if the runs of the phase do not allow the session, if another session of the run
+    /// is open, or if the number of segments is not from 1 to 1,000,000.
     async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError>;
 
     /// Ends this session of its run as `Stopped` or `Complete`, with the reason. `abandoned_pages` is the number of
-    /// pages that the session began but did not finish. If it is not zero, the run's counts are a lower bound from then
-    /// on.
+    /// pages that the session began but did not finish. If this number is not zero, the run's counts are a lower bound
+    /// from then on.
     ///
     /// A complete run resolves the failures and diverged items that earlier runs of its phase left open, because it has
     /// read every item again. Their `resolved_as` is `later_pass`.
     ///
-    /// [`StoreError::Refused`] for another status, if the run has no open session, and for a complete run if a segment is
-    /// not done or a page was abandoned. The session then stays open. [`StoreError::Fenced`] if a later session has begun.
+    /// Returns [`StoreError::Refused`], and leaves the session open, if the status is neither of the two, if the run
+    /// has no open session, or if the run cannot be complete because a segment is not done or a page was abandoned.
+    /// Returns [`StoreError::Fenced`] if a later session has begun.
     async fn end_session(
         &self,
         session: SessionId,
@@ -49,7 +51,8 @@ pub trait Runs: Send + Sync {
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError>;
 
-    /// Records preflight findings that the operator accepts for the session's run, in addition to those accepted before. The session need not be open: a retry and a repair accept for the run that they work on.
+    /// Records preflight findings that the operator accepts for the session's run, in addition to those accepted
+    /// before. The session need not be open: a retry and a repair accept for the run that they work on.
     async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError>;
 
     /// Accepted preflight findings of a run, without duplicates, in the order of their names.
@@ -59,18 +62,18 @@ pub trait Runs: Send + Sync {
     /// several runs left open counts once.
     async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError>;
 
-    /// The same numbers for all runs of a phase.
+    /// The numbers of [`Runs::open_work`] for all runs of a phase.
     async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
     /// Whether a run of this phase has applied a write, is complete, or has a segment with at least 100 items that were
-    /// already applied. Any of these shows that the phase does not fail for every item.
+    /// already applied. Each of these facts shows that the phase does not fail for every item.
     async fn is_proven(&self, phase: &str) -> Result<bool, StoreError>;
 
-    /// Failures in the order of their cursors. Fails if one of them cannot be read.
+    /// Failures in the order of their cursors. Fails if a record cannot be read.
     async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError>;
 
-    /// Up to `limit` open failures of the runs of a phase after the cursor `after`, in the order of their cursors. An
-    /// unreadable record is listed as such and does not hide the others.
+    /// Returns up to `limit` open failures of the runs of a phase, in the order of their cursors, starting after the
+    /// cursor `after`. An unreadable record is listed as unreadable and does not hide the others.
     async fn failures_of(
         &self,
         phase: &str,
@@ -78,17 +81,17 @@ pub trait Runs: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
 
-    /// Diverged items in the order of their cursors. Fails if one of them cannot be read.
+    /// Diverged items in the order of their cursors. Fails if a record cannot be read.
     async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError>;
 
-    /// The same list, but an unreadable record is listed as such and does not hide the others.
+    /// Like [`Runs::diverged`], but an unreadable record is listed as unreadable and does not hide the others.
     async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
 
     /// Resolves the run's open failure of this key with the outcome of a retry. `diverged` names paths if and only if
     /// the outcome is `Diverged`; the item then becomes an open diverged item of the run. Returns false and changes
     /// nothing if the run has no open failure of this key.
     ///
-    /// [`StoreError::Refused`] if the outcome is a failure, or if the paths do not fit the outcome.
+    /// Returns [`StoreError::Refused`] if the outcome is a failure, or if the paths do not fit the outcome.
     async fn resolve_failure(
         &self,
         session: SessionId,
@@ -101,10 +104,11 @@ pub trait Runs: Send + Sync {
     /// Records that a retry of the run's open failure failed again, with the reason, and adds one attempt. Returns
     /// false and changes nothing if the run has no open failure of this key.
     ///
-    /// [`StoreError::Refused`] for an outcome that is no failure.
+    /// Returns [`StoreError::Refused`] if the outcome is not a failure.
     async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError>;
 
-    /// Resolves open diverged items, each in every run that has it; with each key comes how it is resolved. Returns the
-    /// number of items that were open. `session` is the verification's that read the items again.
+    /// Resolves open diverged items in every run in which they are open. Each key comes with the `resolved_as` of its
+    /// item. Returns the number of items that were open. `session` is the session of the verification that read the
+    /// items again.
     async fn close_diverged(&self, session: SessionId, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! What a run has spent, and how this record survives the death of a process.
+//! The recorded spend of a run. The record stays correct even if a process dies.
 //!
 //! Capacity is reserved in slices before it is used. If a process dies, it is unknown how much of its slice it used.
 //! The whole slice then counts as spent, so that no sequence of kills spends more than was reserved.
@@ -8,18 +8,19 @@ use crate::cost::Spend;
 /// A slice of capacity that is about to be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reservation {
-    /// What the run has used so far, including permits for unanswered requests.
+    /// The capacity that the run has used so far, including permits for unanswered requests.
     pub spent: Spend,
-    /// What it may use in addition before it reserves again.
+    /// The additional capacity that the run may use before it reserves again.
     pub slice: Spend,
 }
 
 /// The recorded spend of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SpendState {
-    /// The amount spent when this was stored.
+    /// The spent capacity when this record was stored.
     pub spent: Spend,
-    /// The amount reserved in addition by a process that has not yet reported how much of it was used.
+    /// The additional capacity that a process has reserved. The process has not yet reported how much of this capacity
+    /// it used.
     pub slice: Spend,
     /// The part of `spent` that no committed page counts: abandoned pages, retries of failures, and `lost`.
     pub uncounted: Spend,
@@ -29,18 +30,20 @@ pub struct SpendState {
 }
 
 impl SpendState {
-    /// The known spend, given what the committed pages count. During a run it can be more than the stored amount.
+    /// The known spend, given the capacity that the committed pages count. During a run it can exceed the stored
+    /// amount.
     pub fn known(&self, counted: Spend) -> Spend {
         self.spent.max(counted + self.uncounted)
     }
 
-    /// The stored state, updated with what the committed pages count. The unused part of the open slice is still reserved.
+    /// The stored state, updated with the capacity that the committed pages count. The unused part of the open slice is
+    /// still reserved.
     pub fn live(self, counted: Spend) -> SpendState {
         let known = self.known(counted);
         SpendState { spent: known, slice: (self.spent + self.slice).beyond(known), ..self }
     }
 
-    /// The state of a run without a stored spend: the spend is what the committed pages count.
+    /// The state of a run without a stored spend. The spend is the capacity that the committed pages count.
     pub fn of_pages(counted: Spend) -> SpendState {
         SpendState::default().settled(counted, counted)
     }
@@ -89,7 +92,7 @@ mod tests {
         assert_eq!(ended.uncounted, spend(2.0, 2.0));
     }
 
-    /// A session without limits reserves nothing. Its spend is added to what was lost before.
+    /// A session without limits reserves nothing. Its spend is added to the capacity that was lost before the session.
     #[test]
     fn a_session_without_reservations_keeps_the_earlier_loss() {
         let lost = SpendState::default().reserved(Reservation { spent: spend(80.0, 0.0), slice: spend(20.0, 0.0) });

@@ -11,26 +11,26 @@ use super::{Checkpoints, Events, History, Runs, SpendLedger, StoreError, Verific
 /// The state of one migration on one table, with every port. Ownership is exclusive: while one process owns a state,
 /// opening it again fails with [`StoreError::Locked`].
 ///
-/// Opening a state closes the sessions that their process left open: their runs are `Stopped`, their counts are a lower
-/// bound, and capacity that they had reserved counts as spent. Opening fails with [`StoreError::Foreign`] if the state
-/// belongs to another plan or table whose migration has begun.
+/// Opening a state closes the sessions that a dead process left open: their runs are `Stopped`, the counts of these
+/// runs are a lower bound, and capacity that the sessions had reserved counts as spent. Opening fails with
+/// [`StoreError::Foreign`] if the state belongs to another plan or table whose migration has begun.
 ///
-/// Requests take effect in the order in which they are made. After [`StoreError::Broken`], every later request fails
-/// with the same error, so that nothing is reported as stored unless it is.
+/// Requests take effect in the order of their calls. After [`StoreError::Broken`], every later request fails with the
+/// same error, so that nothing is reported as stored unless it is.
 #[async_trait]
 pub trait StateStore: Runs + Checkpoints + History + SpendLedger + Verifications + Events {
     /// The current time in its stored form.
     fn now(&self) -> String;
 
     /// Finishes earlier requests, closes the state and releases it, so that another process can open it. Later requests
-    /// fail. Does not end a session.
+    /// fail. An open session stays open.
     async fn close(&self) -> Result<(), StoreError>;
 }
 
 /// An open state. Clones share it. Dropping the last clone closes the state like [`StateStore::close`].
 ///
-/// Code that needs only one capability takes only its port: [`State::checkpoints`], [`State::history`],
-/// [`State::spend_ledger`].
+/// Code that needs only one port takes that port instead of the whole state: [`State::checkpoints`],
+/// [`State::history`], [`State::spend_ledger`].
 #[derive(Clone)]
 pub struct State(Arc<dyn StateStore>);
 
@@ -40,7 +40,7 @@ impl State {
         State(Arc::new(store))
     }
 
-    /// The port of segment progress.
+    /// The port that stores the progress of segments.
     pub fn checkpoints(&self) -> Arc<dyn Checkpoints> {
         self.0.clone()
     }
@@ -50,7 +50,7 @@ impl State {
         self.0.clone()
     }
 
-    /// The port of what runs spend.
+    /// The port that records the spend of runs.
     pub fn spend_ledger(&self) -> Arc<dyn SpendLedger> {
         self.0.clone()
     }

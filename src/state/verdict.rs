@@ -3,9 +3,9 @@
 /// The stage of the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// After `run`: the attributes that `contract` will remove still exist.
+    /// `run` is complete, and the attributes that `contract` removes still exist.
     Expanded,
-    /// `contract` has removed them.
+    /// `contract` has removed the attributes that it removes.
     Contracted,
 }
 
@@ -27,15 +27,15 @@ impl Stage {
 /// The verdict of a shadow read on an item, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// The item matches what the plan and the true side imply, or they imply nothing for it.
+    /// The item has the values that the plan and the true side imply, or they imply no value for it.
     Matching,
     /// A target has another value than the truth implies, and `on_existing = "skip"` counts that value as done.
     Skipped,
     /// The true side has a value, but the derived side has none.
     Missing,
-    /// The item has a value that nothing implies.
+    /// The item has a value that neither the plan nor the true side implies.
     Unexpected,
-    /// Both sides have values that differ, or a constant has another value.
+    /// The two sides have different values, or a constant has a value other than that of the plan.
     Stale,
 }
 
@@ -84,10 +84,10 @@ pub struct VerdictCounts {
     pub stale: u64,
     /// Items whose worst change is [`Verdict::Unexpected`].
     pub unexpected: u64,
-    /// Items that did not match at first, but matched or were gone when they were read again, because a live writer changed
-    /// them in between.
+    /// Items that did not match at first, but matched or were gone when they were read again, because a live writer
+    /// changed them in between.
     pub raced: u64,
-    /// Mismatching items that are equal or gone after a repair. They also count above, by their original verdict.
+    /// Mismatching items that are equal or gone after a repair. They also count under their original verdict.
     pub repaired: u64,
 }
 

@@ -9,29 +9,32 @@ use crate::state::{Verdict, VerdictCounts};
 
 /// Verifications. Each is a run of the phase [`VERIFY`](super::phase::VERIFY).
 ///
-/// When a method that changes something returns `Ok`, the whole change is durable. After an error, none of it is
-/// stored.
+/// When a method that changes something returns `Ok`, the whole change is durable. After an error, no part of the
+/// change is stored.
 #[async_trait]
 pub trait Verifications: Send + Sync {
     /// Begins a session of a verification. Resumes the newest verification if it is unfinished, has the same parameters
-    /// and has readable counts, unless `anew` is set. Otherwise begins a new one, which supersedes an unfinished one.
+    /// and has readable counts, unless `anew` is set. Otherwise begins a new verification, which supersedes an
+    /// unfinished verification.
     ///
     /// A new verification deletes the counts and mismatches of verifications older than the newest complete one.
     /// Reports stay.
     ///
-    /// [`StoreError::Refused`] if a session of the verification is open, if only one of sample size and draw is given, or if the
-    /// seed is 2^63 or more.
+    /// Returns [`StoreError::Refused`] if a session of the verification is open, if only one of sample size and draw is
+    /// given, or if the seed is 2^63 or more.
     async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError>;
 
     /// Commits a segment's progress together with its verdicts and mismatches, as
-    /// [`Checkpoints::commit`](super::Checkpoints::commit) does for other runs. Up to
-    /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) per verdict are stored; all are counted.
+    /// [`Checkpoints::commit`](super::Checkpoints::commit) does for other runs. For each verdict, the store keeps up to
+    /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) mismatches, but counts all of them.
     ///
-    /// [`StoreError::Refused`] if the run is not a verification, has no open session or no such segment, or if the verdicts,
-    /// records and counts of the pages do not add up. [`StoreError::Fenced`] if a later session has begun.
+    /// Returns [`StoreError::Refused`] if the run is not a verification, has no open session or no such segment, or if
+    /// the verdicts, records and counts of the pages do not add up. Returns [`StoreError::Fenced`] if a later session
+    /// has begun.
     async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError>;
 
-    /// The counts of every segment of a verification so far, in ascending order. Omits segments without a committed page.
+    /// The counts of every segment of a verification so far, in ascending order. Omits segments without a committed
+    /// page.
     async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError>;
 
     /// The first items that a verification found with this verdict, in the order of their commits.
@@ -47,7 +50,7 @@ pub trait Verifications: Send + Sync {
 
     /// Ends a verification with its report and the report's hash.
     ///
-    /// [`StoreError::Refused`] if a segment is not done. The session then stays open.
+    /// Returns [`StoreError::Refused`], and leaves the session open, if a segment is not done. Returns
     /// [`StoreError::Fenced`] if a later session has begun.
     async fn finish_verification(
         &self,
@@ -60,10 +63,11 @@ pub trait Verifications: Send + Sync {
     /// Up to `limit` reports of complete verifications, newest first. Damaged reports are omitted.
     async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError>;
 
-    /// The newest verification, complete or not; `None` if there is none, or if its record is damaged.
+    /// The newest verification, complete or not; `None` if no verification exists or if the record of the newest one is
+    /// damaged.
     async fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError>;
 
-    /// The newest report.
+    /// The newest report; `None` if there is none.
     async fn latest_report(&self) -> Result<Option<StoredReport>, StoreError> {
         Ok(self.reports(1).await?.into_iter().next())
     }

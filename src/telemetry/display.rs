@@ -28,7 +28,7 @@ pub struct Watched {
     pub progress: Arc<Progress>,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
-    /// The daily hours of the run.
+    /// The daily hours in which the run may work.
     pub work_window: Arc<WorkWindow>,
     /// What the run may still spend and read.
     pub allowance: Arc<Allowance>,
@@ -68,7 +68,7 @@ pub fn suspend<T>(f: impl FnOnce() -> T) -> T {
     bars().suspend(f)
 }
 
-/// A visible progress line. It disappears when it is cleared or dropped.
+/// A visible progress line. The line disappears when it is cleared or dropped.
 pub struct Line(AbortOnDropHandle<()>);
 
 impl Line {
@@ -77,10 +77,10 @@ impl Line {
         Line(AbortOnDropHandle::new(tokio::spawn(show(watched))))
     }
 
-    /// Removes the line from the screen. Waits until it is gone, so that later output does not mix with it.
+    /// Removes the line from the screen. Waits until the line is gone, so that later output does not mix with it.
     pub async fn clear(self) {
         self.0.abort();
-        // The task always ends as cancelled.
+        // The aborted task always returns a cancellation error.
         let _ = self.0.await;
     }
 }
@@ -88,7 +88,7 @@ impl Line {
 async fn show(watched: Watched) {
     let terminal = std::io::stderr().is_terminal();
     let bar = terminal.then(|| bars().add(bar(&watched)));
-    // Removes the bar from the screen when this task is dropped.
+    // When this task is dropped, this value removes the bar from the screen.
     let _cleared = Cleared(bar.clone());
     let start = Instant::now();
     let mut pace = Pace::new(watched.items_before, watched.item_estimate);
@@ -135,7 +135,7 @@ impl Drop for Cleared {
     }
 }
 
-/// Items, rate, write units, segments.
+/// The figures of the progress line: items, rate, write units and segments.
 fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
     let percent = pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
     let (items, units) = pace.rates().unwrap_or((0.0, 0.0));
@@ -158,7 +158,7 @@ fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: 
     format!("{eta} · {}", state(watched, now, throttled_just_now))
 }
 
-/// What limits the run now. We wait, DynamoDB throttles, an operator pauses.
+/// What limits the run now: backfill waits, DynamoDB throttles, or an operator has paused the run.
 fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String {
     let scopes = watched.scopes.status();
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
@@ -187,8 +187,8 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     }
 }
 
-/// What requests wait for on our own side, from narrow to wide. Names only the narrowest of the named scopes, because a
-/// request that waits for it does not take table capacity.
+/// The budgets of this tool that requests wait for, from narrow to wide. If requests wait for the table and for an
+/// index, the list names only the index, because a request that waits for an index does not take table capacity.
 fn waited_for(watched: &Watched, scopes: &[ScopeStatus]) -> Vec<String> {
     let narrow = watched.scopes.waited_for().iter().map(narrow_rate).collect::<Vec<_>>();
     let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
@@ -204,8 +204,8 @@ fn scope_rate(scope: &ScopeStatus) -> String {
     format!("{name}, {}{of} {unit}", scope.rate.round())
 }
 
-/// All scopes of one kind, with their common budget: `a key range, up to 250 WCU/s (3 requests)`. Does not name single
-/// scopes, because there are many, and a key is private data.
+/// All narrow scopes of one kind, with the budget of each: `a key range, up to 250 WCU/s (3 requests)`. The text names
+/// no single scope, because there are many, and a key is private data.
 fn narrow_rate(narrow: &NarrowStatus) -> String {
     let NarrowStatus { kind, access, budget, waiting } = narrow;
     let requests = if *waiting == 1 { "request" } else { "requests" };
@@ -260,7 +260,8 @@ mod tests {
         }
     }
 
-    /// The line while three writes wait for more capacity than is available. Two of them have the same partition key.
+    /// The progress line while three writes wait for more capacity than is available. Two of them have the same
+    /// partition key.
     async fn said(budgets: [f64; 4]) -> String {
         let watched = watched(budgets);
         let now = watched.progress.snapshot();

@@ -1,5 +1,5 @@
-//! The parity report of a dry run: what a run would do with each class of items, with example keys, and an estimate of the
-//! run.
+//! The parity report of a dry run: what a run would do with each class of items, with example keys, and an estimate of
+//! the run.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -16,8 +16,8 @@ use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, betwee
 /// The text report cuts an example's key after this number of characters. The JSON report has the whole key.
 const MAX_KEY: usize = 120;
 
-/// The message for a first pass that did not record its pairs. The dry run, the confirmation and the report of a rollback
-/// use it.
+/// The message if the first pass of a migration did not record which items already had a new value. The dry run, the
+/// confirmation and the report of a rollback show this message.
 pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version of backfill began this migration and did not \
                                     record which items had equal values or only the new attribute";
 
@@ -39,7 +39,8 @@ pub struct DryRunReport<'a> {
     pub accepted: &'a [Accept],
     /// Why the dry run stopped early, if it did.
     pub stopped: Option<&'a StopReason>,
-    /// For a rollback: the first pass did not record its pairs, so the items that will not be as before cannot be counted.
+    /// For a rollback: whether the first pass did not record which items already had a new value. If so, the report
+    /// cannot count the items that will differ from before the migration.
     pub pairs_unrecorded: bool,
     /// The command that carries out what was counted, or the command that must come first.
     pub next: &'a str,

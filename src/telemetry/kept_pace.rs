@@ -33,7 +33,8 @@ impl KeptPace {
         KeptPace { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
     }
 
-    /// The pace that the working process recorded in this file. `None` if no process works on it, or if it recorded none.
+    /// The pace that the working process recorded in this file. `None` if no process works on the migration, or if that
+    /// process has recorded no pace.
     pub async fn in_file(file: &dyn StateReader, holder: Option<&Holder>) -> Option<KeptPace> {
         let kept = KeptPace::from_text(&file.kept(KeptFact::Pace).await.ok()??)?;
         let since = holder?.since.as_ref()?.as_it_is().parse::<Timestamp>().ok()?;
@@ -41,7 +42,7 @@ impl KeptPace {
         (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)
     }
 
-    /// The recorded form.
+    /// The form in which the pace is recorded.
     pub fn to_json(&self) -> Json {
         json!({ "at": self.at.to_string(), "pid": self.pid, "items_per_s": self.rates.map(|(items, _)| items),
                 "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()) })
@@ -61,11 +62,11 @@ impl KeptPace {
 /// The condition of a process that works on a state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveliness {
-    /// It works.
+    /// The process works.
     Works,
-    /// A signal has stopped it.
+    /// A signal has stopped the process.
     Stopped,
-    /// It has recorded nothing for this long.
+    /// The process has recorded nothing for this long.
     Silent(Duration),
 }
 
@@ -79,7 +80,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// The worker that holds the file. `stopped` tells whether a signal has stopped the process.
+    /// The worker that holds the state file. `stopped` says whether a signal has stopped the process.
     pub fn new(holder: &'a Holder, pace: Option<KeptPace>, stopped: bool, now: Timestamp) -> Worker<'a> {
         Worker { holder, pace, stopped, now }
     }
@@ -94,7 +95,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long the process has held the file, if it recorded when it took it.
+    /// How long the process has held the state file; `None` if it did not record when it took the file.
     fn age(&self) -> Option<Duration> {
         Some(since(self.holder.since.as_ref()?.as_it_is().parse().ok()?, self.now))
     }
@@ -197,6 +198,6 @@ mod tests {
         );
         let (words, rate) = said(Some(pace()), false, 3_700);
         assert!(words.starts_with("silent for 1 h 0 min") && rate.is_empty(), "{words}");
-        assert!(said(None, false, 3_700).0.starts_with("running"), "it has not recorded a pace yet");
+        assert!(said(None, false, 3_700).0.starts_with("running"), "the process has not recorded a pace yet");
     }
 }

@@ -1,4 +1,4 @@
-//! Items that differ after a rollback from what they were before the migration.
+//! Items that are different after a rollback than they were before the migration.
 
 use std::io::{Result, Write};
 
@@ -17,11 +17,11 @@ const SHOWN: usize = 5;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct NotAsBefore {
-    /// Why they differ.
+    /// Why the items differ.
     pub reason: Leftover,
-    /// The items.
+    /// The items that differ.
     pub items: Listed,
-    /// Items with an unreadable record, for which it is unknown whether they differ: see [`Leftover::Unknown`].
+    /// Items with an unreadable record. It is unknown whether these items differ: see [`Leftover::Unknown`].
     pub unreadable: Listed,
 }
 

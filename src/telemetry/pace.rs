@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The window over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Work done over a window of time.
+/// The rate of work, measured over a window of time.
 #[derive(Debug, Clone)]
 pub struct Pace {
     points: VecDeque<(Duration, u64, f64)>,
@@ -22,7 +22,7 @@ impl Pace {
         Pace { points: VecDeque::from([(Duration::ZERO, 0, 0.0)]), before, estimate }
     }
 
-    /// Notes the items and write units that this process has done after `elapsed`.
+    /// Records a measurement: the items and write units that this process has completed by `elapsed` after its start.
     pub fn note(&mut self, elapsed: Duration, items: u64, write_units: f64) {
         self.points.push_back((elapsed, items, write_units));
         while self.points.len() > 2 && self.points.get(1).is_some_and(|p| elapsed - p.0 >= WINDOW) {
@@ -30,7 +30,7 @@ impl Pace {
         }
     }
 
-    /// Items and write units per second over the window; `None` before there are two points.
+    /// Items and write units per second over the window; `None` before the second measurement.
     pub fn rates(&self) -> Option<(f64, f64)> {
         let first = self.points.front()?;
         let last = self.points.back()?;

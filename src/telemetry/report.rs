@@ -26,7 +26,7 @@ pub struct Subject<'a> {
     pub state_path: &'a Path,
     /// The table.
     pub table: &'a TableDescription,
-    /// Whether to name the next command. Off if another command runs this one.
+    /// Whether the report names the next command. False if another command runs this one.
     pub advice: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct RunReport<'a> {
     pub subject: Subject<'a>,
     /// The stored run.
     pub run: &'a RunRecord,
-    /// The counts of its segments, over all sessions.
+    /// The counts of the run's segments, over all sessions.
     pub totals: &'a SegmentTotals,
     /// What the run has spent, over all sessions.
     pub spend: &'a SpendRecord,

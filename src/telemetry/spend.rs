@@ -1,4 +1,5 @@
-//! Text about what a run may spend and has spent. Amounts of money are estimates, and name the prices that they use.
+//! Text about what a run may spend and has spent. Amounts of money are estimates, and the text names the prices behind
+//! them.
 
 use std::io::{Result, Write};
 

@@ -84,7 +84,7 @@ mod tests {
         let exact = written(20_934.0, 0.0, 20_911.0);
         assert!(exact.contains("before they were sent: 20,911 WCU (100.1 % of it was consumed)"), "{exact}");
         assert!(!exact.contains("assumed"), "{exact}");
-        // Assumed units do not enter the ratio.
+        // The ratio ignores assumed units.
         let lost = written(90.0, 4.5, 100.0);
         assert!(lost.contains("for these items: 90 WCU") && lost.contains("lost replies): 4.5 WCU"), "{lost}");
         assert!(lost.contains("before they were sent: 100 WCU (90.0 % of it was consumed)"), "{lost}");

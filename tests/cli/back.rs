@@ -1,4 +1,4 @@
-//! Repairs while readers move, and the end of a rollback in difficult cases.
+//! Repairs while readers move to the new attribute, and the end of a rollback in difficult cases.
 
 use super::*;
 
@@ -33,7 +33,7 @@ async fn a_repair_below_100_percent_keeps_the_values_that_readers_see() {
     assert_eq!((&verified["truth"], &verified["repaired"]), (&"percent_50".into(), &40.into()), "{verified:#}");
     let mut moved = 0;
     for found in bed.dump(&table).await.values() {
-        // The rule of docs/flag.md.
+        // The percentage rule of docs/flag.md decides which attribute the readers of this key use.
         let reads_new = backfill::internals::cutover::bucket(&found["pk"]).unwrap() < 50;
         let read = s(if reads_new { "junk" } else { "current" });
         assert_eq!((&found["old"], &found["new"]), (&read, &read), "{:?}", found["pk"]);
@@ -61,7 +61,8 @@ async fn a_rollback_completes_although_a_parent_is_no_longer_a_map() {
     assert!(kept.lines().any(|line| line.contains("P#0") && line.contains("doc.x")), "{kept}");
 }
 
-/// An item has grown, so the removed value no longer fits. The operator fixes it by hand, or leaves it with a reason.
+/// An item has grown, so the removed value no longer fits into it. The operator fixes the item by hand, or leaves it as
+/// it is with a reason.
 /// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
@@ -83,14 +84,15 @@ async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
     let after = bed.dump(&table).await;
     assert!(after.values().any(|found| *found == grown), "the item stays as it is");
     assert_eq!(after.values().filter(|found| found.get("legacy") == Some(&large())).count(), 2);
-    // The history keeps the key of the item and the value that it lost.
+    // The lists still contain the key of the item and the value that it lost.
     for list in [&["failures", text(&plan), "list"][..], &["journal", text(&plan)]] {
         let listed = tool(&bed, list).exits(0).stdout;
         assert!(listed.contains("P#0"), "{listed}");
     }
 }
 
-/// Limits that would stop any run immediately: the window is closed, the deadline has passed, and nothing may be spent.
+/// Plan sections with limits that would stop any run immediately: the window is closed, the deadline has passed, and
+/// nothing may be spent.
 fn exhausted() -> String {
     let hour = |ahead| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(ahead)).strftime("%H:%M").to_string();
     let window = format!("{}-{} UTC", hour(2), hour(3));
@@ -112,7 +114,7 @@ async fn no_limit_stops_a_rollback() {
     let changes = "[[change]]\nremove = \"old\"\n";
     let plan = bed.plan("limited", &table, "strategy = \"in-place\"", changes);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    // One item has grown, so the removed value no longer fits.
+    // One item has grown, so the removed value no longer fits into it.
     let grown = item("P#20", "x", [("grown", large())]);
     bed.load(&table, [grown.clone()].into_iter()).await;
     bed.plan("limited", &table, "strategy = \"in-place\"", &format!("{changes}{}", exhausted()));
@@ -130,12 +132,13 @@ async fn no_limit_stops_a_rollback() {
     assert_eq!((wrong, after.len()), (1, 23), "all items except the one that has grown");
 }
 
-/// The same limits stop a run.
+/// Checks that the limits of [`exhausted`] stop a run.
 fn refused_or_stopped(bed: &Bed, plan: &std::path::Path) {
     tool(bed, &["run", text(plan), "--again", "--yes"]).exits(6);
 }
 
-/// The pass that makes old equal new, and the verification after it, also belong to the way back.
+/// The limits also do not stop the pass that makes old values equal to new ones, nor the verification after it: both
+/// belong to the way back.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_limit_stops_a_back_after_new_only_writes() {
     let bed = Bed::embedded();
@@ -159,7 +162,8 @@ async fn no_limit_stops_a_back_after_new_only_writes() {
     assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
 }
 
-/// The table now has less capacity than `[capacity]` says, and an index is gone. Any other command refuses.
+/// The table now has less capacity than `[capacity]` says, and an index was removed. Every command except those of the
+/// way back refuses.
 ///
 /// RUNBOOK: "On the way back the tool cuts the budget instead of refusing"
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +223,8 @@ async fn a_rollback_names_items_that_it_does_not_restore() {
     let give = |words: &[&str]| tool(&bed, &[&[words[0], text(&plan)], &words[1..], &["--output", "json"]].concat());
     give(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     give(&["run", "--yes"]).exits(0);
-    // Readers of the new attribute see two values that readers never saw before.
+    // Two items had only a new value. Readers see these two values for the first time when they move to the new
+    // attribute.
     assert_eq!(give(&["verify", "--all"]).exits(0).json()["new_alone"], 2);
     let step = give(&["cutover", "--to", "read-new", "--dry-run"]).exits(0).json();
     assert_eq!(step["new_alone"]["count"], 2, "{step:#}");
@@ -239,8 +244,8 @@ async fn a_rollback_names_items_that_it_does_not_restore() {
     assert_eq!(std::collections::BTreeSet::from_iter(keys), std::collections::BTreeSet::from(["P#0", "P#1", "P#2"]));
 }
 
-/// A flag for a plan of constants, from an earlier version. Applications obey it, even if such a plan has no cutover
-/// today.
+/// A plan that only sets constants has a flag from an earlier version. Applications obey the flag, although such a plan
+/// no longer has a cutover.
 /// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_over_constants_goes_back_without_the_state_file() {
@@ -267,10 +272,10 @@ async fn a_flag_over_constants_goes_back_without_the_state_file() {
         flag_item.extend([("pk".to_owned(), s("FLAG")), ("sk".to_owned(), s(strategy))]);
         bed.load(&flags, std::iter::once(flag_item)).await;
         let back = [&["cutover", text(&path), "--back", "--output", "json"], options].concat();
-        // On a host without its state file.
+        // This command runs on a host without the state file.
         let moved = tool(&bed, &back).exits(0).json();
         assert_eq!((&moved["flag"]["read"], &moved["flag"]["write"]), (&"old".into(), &"both".into()), "{moved}");
-        // While another process holds the state file.
+        // This command runs while another process owns the state file.
         let migration = strategy.to_owned();
         let table_arn = "arn:of:another:table".to_owned();
         let identity = Identity { migration, fingerprint, table_arn, table_id: None, meaning: plan.meaning() };

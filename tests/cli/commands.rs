@@ -19,7 +19,8 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     refusal.in_one_paragraph().says(&["cannot write new.toml", "exists", "Name another file"]);
     assert_eq!(std::fs::read_to_string(bed.dir().join("new.toml")).unwrap(), written);
 
-    // Without a table, with a table that cannot be reached, to stdout, and to a path where no file can be.
+    // `init` runs without a table, with a table that cannot be reached, with output to stdout, and with a path where no
+    // file can be created.
     tool(&bed, &["init"]).exits(0);
     backfill::internals::plan::load("plan.toml", &std::fs::read_to_string(bed.dir().join("plan.toml")).unwrap())
         .unwrap();

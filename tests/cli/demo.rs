@@ -39,7 +39,8 @@ fn step<'a>(demo: &'a Json, command: &str) -> Vec<&'a Json> {
     steps.iter().filter(|step| step["command"] == command).map(|step| &step["result"]).collect()
 }
 
-/// Asserts that the figures of a run match the sample table. Its generator knows the state of each item.
+/// Asserts that the figures of a run match the sample table. The generator of the sample knows the expected state of
+/// each item.
 fn run_adds_up(came: &Json, items: u64, killed: bool) {
     let expected = sample::expected(1, items);
     assert_eq!(came["run"]["status"], "complete");
@@ -124,7 +125,7 @@ fn a_demo_that_was_killed_anywhere_resumes() {
         let began = Instant::now();
         while !there() {
             let waits = began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none();
-            assert!(waits, "the demo does not get there");
+            assert!(waits, "the demo does not reach the step to kill");
             std::thread::sleep(Duration::from_millis(10));
         }
         child.kill().unwrap();

@@ -9,7 +9,7 @@ fn with(bed: &Bed, args: &[&str], change: impl FnOnce(&mut std::process::Command
     tool::run(command)
 }
 
-/// The published schema lists exactly the kinds of errors of the source.
+/// The published schema lists exactly the kinds of errors that the source defines.
 #[test]
 fn the_schema_names_each_kind_of_error() {
     let schema: Json = serde_json::from_str(include_str!("../../docs/output.schema.json")).unwrap();
@@ -81,7 +81,7 @@ async fn stderr_contains_only_json_lines() {
     }
 }
 
-/// A full disk behind stdout is an error of the command.
+/// If the disk behind stdout is full, the command reports an error.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn a_stdout_that_cannot_be_written_is_an_error() {
@@ -146,7 +146,8 @@ async fn the_script_in_the_readme_carries_out_a_whole_migration() {
     assert!(said.contains("check done") && said.contains("contract done"), "{said}");
 }
 
-/// Both word orders of `failures`, the policy, the completions and the manual.
+/// Checks both word orders of `failures`, and the output of the commands that print the policy, the completions and the
+/// manual.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_commands_work() {
     let (bed, table, plan) = scene(3, "").await;

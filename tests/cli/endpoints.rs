@@ -42,8 +42,8 @@ fn plan(bed: &Bed, table: &str, name: &str) -> String {
     text(&path).to_owned()
 }
 
-/// An engine on loopback needs no account and no region, however its endpoint is configured. A missing feature is only
-/// a warning: point-in-time recovery that is unknown, disabled or not implemented.
+/// An engine on loopback needs no account and no region, however its endpoint is configured. Missing point-in-time
+/// recovery is only a warning there, whether it is unknown, disabled or not implemented.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_on_loopback_is_recognised() {
     let (bed, table, _) = scene(10, "").await;
@@ -65,7 +65,7 @@ async fn an_engine_on_loopback_is_recognised() {
     }
 }
 
-/// The same engine under an address that does not look like loopback: refused.
+/// The tool refuses the same engine under an address that does not look like loopback.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_other_than_loopback_is_not_a_local_engine() {
     let (bed, table, _) = scene(10, "").await;
@@ -81,7 +81,7 @@ async fn an_address_other_than_loopback_is_not_a_local_engine() {
     nothing_was_written(&bed);
 }
 
-/// The tool uses credentials of the environment, and of a profile that names the engine, but no others.
+/// The tool uses credentials from the environment, and from a profile that names the engine, but no other credentials.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
     let bed = Bed::embedded();
@@ -112,7 +112,7 @@ async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
     }
 }
 
-/// The access key that signed a request. The reply says that the table does not exist.
+/// Reads a request, and replies that the table does not exist. Returns the access key that signed the request.
 fn access_key(mut stream: TcpStream) -> Option<String> {
     let mut request = Vec::new();
     let mut part = [0; 4096];

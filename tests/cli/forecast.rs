@@ -1,4 +1,5 @@
-//! What the tool predicts before a run: constants, time to live, index keys, and items that are signed on the client.
+//! The predictions of the tool before a run: constants, time to live, index keys, and items that are signed on the
+//! client.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -94,8 +95,8 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     said(&set("4000000000"), &["touches `ttl`"]);
 }
 
-/// A plan removes an attribute that is an index key, so the index entries vanish. The tool warns about that, and counts
-/// the writes of the index.
+/// A plan removes an attribute that is an index key, so the index entries vanish. The tool warns about this, and counts
+/// the writes to the index.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
     let bed = Bed::embedded();
@@ -125,7 +126,7 @@ async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
         assert!(check.contains(&format!("warning      {part}")), "{part}: {check}");
     }
     let dry = tool(&bed, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
-    // One write for each removed entry.
+    // Each removed entry costs one write.
     assert_eq!(dry["estimated_index_write_units"], json!({ "by-customer": 60.0, "by-status": 60.0 }), "{dry:#}");
     bed.front().reset_tally();
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
@@ -167,8 +168,8 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     assert_eq!((&dry["would_change"], &dry["rejected"]), (&json!(10), &json!(40)), "{dry:#}");
     nothing_was_written(&bed);
 
-    // The run finds signed items: they are failures, and the session ends. The next session resumes there, and stops at
-    // the next page.
+    // The run finds signed items. They become failures, and the session ends. The next session resumes at this point,
+    // and stops at the next page.
     for pages in 1..=2 {
         let ran = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(6).json();
         let stopped = ran["stopped"].as_str().unwrap();
@@ -185,7 +186,8 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     assert!(reasons.iter().all(|reason| reason.contains("signed or encrypted on the client")), "{reasons:?}");
     tool(&bed, &["failures", plan, "retry"]).exits(4);
 
-    // After `--accept`, the run continues over all items. The acceptance covers the failures and the rest of the run.
+    // After `--accept`, the run continues over all items. The acceptance applies to the failures and to all remaining
+    // items of the run.
     tool(&bed, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
     let status = tool(&bed, &["status", plan]).exits(0).stdout;
     assert!(status.contains("client-encryption"), "{status}");
@@ -204,7 +206,7 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
 }
 
 /// If the signed item is on the last page, it is a failure and the run is complete, so `run` does nothing more. The
-/// commands that retry the item name the option that accepts it, and take that option.
+/// commands that retry the item name the option that accepts signed items, and allow that option.
 ///
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +215,7 @@ async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() 
     for repairs in [false, true] {
         let table = bed.create_table().await;
         bed.load(&table, signed(5)).await;
-        // The scan has one page, so the run that stops has read every item.
+        // The scan has one page, so the stopped run has read every item.
         let plan = bed.plan(&format!("last-{repairs}"), &table, "", &format!("{MOVE}[scan]\nsegments = 1\n"));
         let plan = text(&plan);
         tool(&bed, &["run", plan, "--yes"]).exits(6);
@@ -235,7 +237,7 @@ async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() 
 
         tool(&bed, &accepting).exits(0);
         assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
-        // The acceptance is recorded and covers the commands that follow.
+        // The acceptance is recorded, and applies to the commands that follow.
         let status = tool(&bed, &["status", plan]).exits(0).stdout;
         assert!(repairs || status.contains("accepted: client-encryption"), "{status}");
         tool(&bed, &["failures", plan, "retry"]).exits(0);
@@ -249,7 +251,7 @@ async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() 
     }
 }
 
-/// The acceptance of the previous run does not extend to a new run.
+/// The acceptance for one run does not apply to a new run.
 /// RUNBOOK: "a new run (`--again`, `--restart`) needs it again"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
@@ -265,7 +267,7 @@ async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
     let before = edited().await;
     assert!((1..40).contains(&before), "{before} of 40");
     let plan = plan("");
-    // Stop the completion of the baseline. After that, no command resumes the stopped run.
+    // Stop the command while it completes the baseline. After that, no command resumes the stopped run.
     let pages = Arc::new(AtomicUsize::new(0));
     let asked = Arc::clone(&pages);
     fault(&bed, move |request| {
@@ -292,8 +294,8 @@ async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
     assert_eq!(edited().await, 40);
 }
 
-/// After the migration has run, the table gets an index whose key cannot hold the plan's constant. A run refuses, but
-/// the way back does not.
+/// After the migration has run, the table gets an index whose key cannot have the type of the plan's constant. `run`
+/// then refuses, but the way back does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_was_added_later_does_not_block_the_way_back() {
     let bed = Bed::embedded();

@@ -1,4 +1,5 @@
-//! The gates of the cutover from an operator's view: what keeps them closed, and what `--force` does not open.
+//! The gates of the cutover from an operator's view: the conditions that keep a gate closed, and the gates that
+//! `--force` does not open.
 
 use super::*;
 use backfill::internals::item::Value;
@@ -7,7 +8,7 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const DUAL_WRITES: [&str; 3] = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
 
-/// A `cutover` command to this step, with its confirmations.
+/// The words of a `cutover` command to this step, with the confirmations that it needs.
 fn to<'a>(plan: &'a std::path::Path, step: &[&'a str]) -> Vec<&'a str> {
     [&["cutover", text(plan), "--yes", "--to"], step].concat()
 }
@@ -22,7 +23,7 @@ async fn overwrite(bed: &Bed, table: &str) {
     bed.load(table, items.into_iter().map(with)).await;
 }
 
-/// Defects in a sample imply more defects in the table, even after the repair of those in the sample.
+/// Defects in a sample imply more defects in the table, even after the defects in the sample are repaired.
 /// RUNBOOK: "A mismatch that a sample found stays counted, even after a repair"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repaired_sample_does_not_open_a_gate() {
@@ -44,7 +45,7 @@ async fn a_repaired_sample_does_not_open_a_gate() {
     tool(&bed, &read_new).exits(0);
 }
 
-/// If no expansion has begun, moving on and then back would remove every old value.
+/// If no expansion has begun, moving on to new-only writes and then back would remove every old value.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let (bed, table, _) = scene(20, "").await;
@@ -60,7 +61,8 @@ async fn values_that_were_never_expanded_survive_force_and_rollback() {
     assert_eq!(bed.dump(&table).await, before);
 }
 
-/// Two targets of one source, an element of a list, a key attribute: new values in these cannot be copied back.
+/// Three kinds of changes cannot be copied back: one source with two targets, a source in a list, and a source that is
+/// a key attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn write_new_warns_if_old_values_could_not_be_restored() {
     for (change, why) in [
@@ -80,7 +82,7 @@ async fn write_new_warns_if_old_values_could_not_be_restored() {
         tool(&bed, &to(&plan, &["read-new", "--readers-moved"])).exits(0);
         let next = format!("Next: backfill cutover {} --to write-new --force REASON", text(&plan));
         refused(&bed, 3, &to(&plan, &["write-new", "--old-writes-stopped"])).says(&["may not succeed", why, &next]);
-        // As long as both attributes are written, a rollback works.
+        // As long as applications write both attributes, a rollback works.
         tool(&bed, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
         assert_eq!(bed.dump(&table).await, before, "{change}");
     }
@@ -99,7 +101,7 @@ async fn a_blank_reason_is_refused() {
     assert!(!bed.dir().join(".backfill").exists(), "no file was created");
 }
 
-/// An empty table: a verification that compared nothing opens the gate only if the operator accepts that.
+/// If the table is empty, a verification compares nothing. It opens the gate only if the operator accepts that.
 /// RUNBOOK: "A verification that compared no item proves nothing"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {

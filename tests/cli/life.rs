@@ -1,12 +1,12 @@
-//! The commands of the playbook from an operator's view: what `status` says at each step, and how each refusal names
-//! the way out.
+//! The commands of the playbook from an operator's view: the output of `status` at each step, and the remedy that each
+//! refusal names.
 
 use super::*;
 
 /// Waiting times that are short enough for a test.
 const CUTOVER: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// A bed with a table, and a plan whose flag is an item of another table.
+/// Creates a bed with a table, and a plan whose flag is an item in another table.
 async fn flagged(count: usize, more: &str) -> (Bed, String, PathBuf) {
     let (bed, table, _) = scene(count, "").await;
     let flags = bed.create_table().await;
@@ -93,7 +93,7 @@ async fn back_works_while_a_run_is_active() {
     refused(&bed, 3, &["verify", text(&plan), "--all"]).says(&["expand is not complete", "Next: backfill run"]);
     let back = tool(&bed, &["cutover", text(&plan), "--back", "--output", "json"]).exits(0).json();
     assert_eq!(back["flag"]["write"], "old", "{back}");
-    // Readers still use old values. The run continues and loses nothing.
+    // The run continues and loses nothing, because readers still use old values.
     tokio::task::block_in_place(|| running.end()).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| item.get("old") == item.get("new")));
     let due = refused(&bed, 3, &["cutover", text(&plan), "--to", "read-new", "--yes"]);
@@ -107,8 +107,8 @@ async fn each_change_of_the_flag_has_its_own_wait() {
     let dual = ["cutover", text(&plan), "--to", "dual-write", "--yes"];
     let waits = || tool(&bed, &dual).exits(0).said().contains("waiting  ");
     assert!(waits() && !waits(), "the tool waits once");
-    // Another host removed the item and created it again. Its version and everything that applications obey are the
-    // same, but it counts as another change.
+    // Another host deleted the flag item and created it again. The version and all fields that applications obey are
+    // the same as before, but the new item counts as another change.
     let said = std::fs::read_to_string(&plan).unwrap();
     let flags = said.lines().find_map(|line| line.strip_prefix("table = ")).unwrap().trim_matches('"').to_owned();
     assert_ne!(flags, table);
@@ -154,7 +154,7 @@ async fn a_whole_migration_without_a_flag() {
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
 
-/// A verification does not count as done if it was not recorded because the flag moved meanwhile.
+/// If the flag moves during a verification, the verification is not recorded, and does not count as done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_that_is_not_recorded_is_not_done() {
     let (bed, table, _) = scene(40, "").await;
@@ -181,7 +181,7 @@ async fn a_verification_that_is_not_recorded_is_not_done() {
     assert_eq!(ran.code, 6, "the verification is not recorded: {}{}", ran.stdout, ran.said());
 }
 
-/// Acceptances before any work bind nobody to a flag, nor to its location.
+/// As long as no work has begun, accepted findings do not fix whether the plan has a flag, nor where the flag is.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     let (bed, table, _) = scene(10, "").await;
@@ -201,7 +201,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     refused(&bed, 3, &["run", text(&plan)]);
     name(&at("late"));
     tool(&bed, &[&dual_write[..], &["--yes"]].concat()).exits(0);
-    // From here on, applications obey the flag.
+    // From here on, applications obey the flag, so the plan must keep naming it.
     name(&at("another"));
     refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
     name(&without);
@@ -209,7 +209,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     name(&at("late"));
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
 
-    // A plan whose facts the operator confirmed cannot switch to a flag.
+    // Another migration began without a flag, and the operator confirmed its facts. It cannot switch to a flag later.
     let plan = bed.plan("stated", &table, "", &without);
     let since = ["--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"];
     tool(&bed, &[&["cutover", text(&plan), "--to", "dual-write"], &since[..]].concat()).exits(0);
@@ -217,7 +217,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["is of another kind"]);
 }
 
-/// If a verification was already recorded when a signal came, the output does not claim that it was lost.
+/// If a signal arrives after a verification was recorded, the output does not claim that the verification was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_verification_is_not_reported_as_lost() {
     let bed = Bed::embedded();

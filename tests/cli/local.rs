@@ -46,7 +46,7 @@ fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-/// Converts an SDK value, so that sets and numbers compare as in DynamoDB.
+/// Converts a value of the SDK into a value of this crate, so that sets and numbers compare as in DynamoDB.
 fn ours(value: &AttributeValue) -> Value {
     use backfill::internals::item::Num;
     let num = |n: &String| Num::from_wire(n.clone());
@@ -113,7 +113,8 @@ async fn parallel_scans_see_every_item_once_and_as_it_was_generated() {
     }
 }
 
-/// Checks the query plan instead of the time: a page searches the index, and nothing is sorted.
+/// Checks the query plan instead of measuring the time: SQLite must search the index for each page, and must sort
+/// nothing.
 #[tokio::test]
 async fn a_table_created_over_http_is_indexed_for_parallel_scans() {
     let directory = tempfile::tempdir().unwrap();
@@ -147,7 +148,8 @@ async fn create_table(client: &Client, name: &str) {
     request.send().await.unwrap();
 }
 
-/// An engine with the empty sample table. The layer in front injects the fault into the `nth` request of the operation.
+/// Starts an engine with the empty sample table. The layer in front injects the fault into the `nth` request of the
+/// operation.
 fn faulty(fault: Fault, operation: &'static str, nth: u64) -> Local {
     let local = local(0, None);
     local.front().unwrap().set_faults(Some(Arc::new(move |request| {
@@ -289,7 +291,7 @@ async fn the_tally_is_exact_and_only_clients_that_ask_see_capacity() {
     let puts = tally.operation("PutItem");
     assert_eq!((puts.requests, puts.ok), (3, 2));
     assert_eq!(puts.errors, BTreeMap::from([((400, "ConditionalCheckFailedException".to_owned()), 1)]));
-    assert_eq!(puts.write_units, 4.0, "1 + 3; an error reports none");
+    assert_eq!(puts.write_units, 4.0, "the two successful puts report 1 and 3 units, and an error reports none");
     let batches = tally.operation("BatchExecuteStatement");
     assert_eq!((batches.requests, batches.ok, batches.write_units, batches.read_units), (1, 1, 4.0, 0.0));
     let scans = tally.operation("Scan");
@@ -324,7 +326,7 @@ async fn every_request_of_many_clients_is_counted() {
     assert_eq!(local.engine().count(sample::TABLE).unwrap(), Some(800));
 }
 
-/// A request is applied and counted even if its client is gone, as on a server.
+/// A request is applied and counted even if its client has disconnected, as on a real server.
 #[tokio::test]
 async fn a_request_is_counted_even_if_its_client_hangs_up() {
     let local = faulty(Fault::Delay(Duration::from_millis(100)), "PutItem", 0);
@@ -349,14 +351,14 @@ async fn a_restart_on_the_same_file_finds_the_items() {
     put(&client(&first.endpoint()), "mine").send().await.unwrap();
     first.stop();
 
-    // Another number of items is requested, but the existing items stay.
+    // This start requests another number of items, but the existing items stay.
     let second = local(900, Some(&file));
     let table = second.table().unwrap();
     assert_eq!((table.content, table.items), (Content::Existing, 501));
     assert!(exists(&client(&second.endpoint()), "mine").await);
 }
 
-/// The process dies during a load. The child is this test binary, which the parent kills while it loads.
+/// A process is killed while it loads the sample table. The process is this test binary, started again as a child.
 #[test]
 fn a_killed_load_is_noticed_and_repeated() {
     const ITEMS: u64 = 20_000;
@@ -379,7 +381,7 @@ fn a_killed_load_is_noticed_and_repeated() {
     let left = rows_in(&file);
     assert!(left < ITEMS, "the kill came too late: {left} rows");
 
-    // The restart gives no number of items. The note in the file holds it.
+    // The restart gives no number of items. The database file has a record of this number.
     let options = LocalOptions { db: Some(file.clone()), front: true, ..LocalOptions::default() };
     let again = Local::start(options).unwrap();
     let table = again.table().unwrap();
@@ -393,7 +395,7 @@ fn a_killed_load_is_noticed_and_repeated() {
 
 const LOAD_INTO: &str = "BACKFILL_TEST_LOAD_INTO";
 
-/// Not a test by itself: the child process of the test above.
+/// This is not a test by itself. It is the child process of the test above.
 #[test]
 fn loads_until_it_is_killed() {
     let Some(file) = std::env::var_os(LOAD_INTO) else { return };
@@ -443,7 +445,7 @@ fn unusable_files_and_ports_are_refused_and_left_alone() {
     assert!(matches!(Front::start(wrong), Err(LocalError::Upstream { .. })));
 }
 
-/// Only on Linux, because only there all of 127.0.0.0/8 is available without configuration.
+/// This test runs only on Linux, because only there all of 127.0.0.0/8 is available without configuration.
 #[cfg(target_os = "linux")]
 #[test]
 fn local_listens_only_on_the_given_address() {
@@ -480,7 +482,7 @@ fn local_can_be_shared_between_threads() {
     shared::<Local>();
 }
 
-/// A test that ends early drops it inside a runtime.
+/// The engine may be dropped inside a runtime. This happens if a test ends early.
 #[tokio::test]
 async fn local_can_be_dropped_inside_a_runtime() {
     drop(local(10, None));

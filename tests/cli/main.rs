@@ -1,7 +1,9 @@
-//! The command line from an operator's view: what each command prints and returns, and how it handles each bad input.
+//! The command line from an operator's view: what each command prints, its exit code, and how it handles each bad
+//! input.
 //!
 //! A bad input produces one paragraph on stderr, which says what happened, what was and was not done, and what to do.
-//! The exit code is the one that `--help` documents. With `--output json`, stdout holds one document of type `error`.
+//! The exit code is the one that `--help` documents. With `--output json`, stdout contains one document of type
+//! `error`.
 #![cfg(feature = "local")]
 
 mod back;
@@ -39,7 +41,7 @@ use serde_json::{Map, Value as Json, json};
 
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Slow enough that a test can act while the run works.
+/// Plan sections that make a run slow enough for a test to act while it works.
 const SLOWLY: &str = "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 20\n";
 
 /// The output for a bad input.
@@ -47,7 +49,7 @@ struct Refused {
     text: String,
 }
 
-/// Runs the tool, and checks what must be true of every refusal.
+/// Runs the tool, and checks the properties that every refusal must have.
 #[track_caller]
 fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
     let ran = tool(bed, &[args, &["--output", "json"]].concat()).exits(code);
@@ -87,7 +89,7 @@ impl Refused {
     }
 }
 
-/// A bed with a table of this number of items that need [`MOVE`], and a plan for it.
+/// Creates a bed with a table of `count` items that need [`MOVE`], and a plan for the table.
 async fn scene(count: usize, more: &str) -> (Bed, String, PathBuf) {
     let bed = Bed::embedded();
     let table = bed.create_table().await;

@@ -75,11 +75,11 @@ async fn without_point_in_time_recovery_a_run_needs_acceptance() {
     assert!(status.contains("accepted: no-pitr"), "{status}");
     let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
     assert_eq!(status["state"]["current"]["accepted"], json!(["no-pitr"]));
-    // The acceptance covers the rest of the run, but not the next one.
+    // The acceptance applies until the end of the run, but not to the next run.
     let unlimited = std::fs::read_to_string(&plan).unwrap().replace("max_items = 5\n", "");
     std::fs::write(&plan, unlimited).unwrap();
     tool(&bed, &["run", plan_text]).exits(0);
-    // A complete run needs no proof of a way back.
+    // A complete run writes nothing, so it needs no point-in-time recovery.
     tool(&bed, &["run", plan_text]).exits(0);
     refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).says(&["--accept no-pitr"]);
     refused(&bed, 3, &["run", plan_text, "--restart", "--yes"]).says(&["--accept no-pitr"]);
@@ -111,7 +111,7 @@ async fn unknown_recovery_counts_as_off_except_on_a_local_engine() {
     }
     bed.front().set_faults(None);
 
-    // The same engine under an address that does not look like loopback.
+    // The second command uses the same engine under an address that does not look like loopback.
     let elsewhere = bed.endpoint().replace("127.0.0.1", "0.0.0.0");
     let other = bed.plan("other", &table, "", &format!("region = \"us-east-1\"\n{MOVE}"));
     bed.front().reset_tally();
@@ -226,7 +226,8 @@ async fn a_sampled_check_reads_and_writes_nothing() {
     }
     assert!((20..=400).contains(&read), "{read} requests");
     nothing_was_written(&bed);
-    // A number of items cannot be converted to a share if the table's number of items is unknown.
+    // If the table's number of items is unknown, a sample that is given as a number of items cannot be converted to a
+    // share.
     let empty = bed.create_table().await;
     let unknown = bed.plan("unknown", &empty, "", MOVE);
     refused(&bed, 3, &["check", text(&unknown), "--sample", "500"]).says(&["Give the sample in percent"]);
@@ -306,7 +307,7 @@ async fn finish_in_names_budgets_obstacles_and_commands() {
     assert_eq!((&finish["seconds"], &finish["possible"]), (&json!(7_200.0), &json!(true)), "{finish:#}");
     assert_eq!(finish["obstacles"][0]["id"], "provisioned", "{finish:#}");
     assert_eq!(json["estimate"]["decided_by"]["longest"], "the writes of one partition key", "{json:#}");
-    // Without the option, the section is absent. A value that is not a duration is refused.
+    // Without `--finish-in`, the output has no such section. The command refuses a value that is not a duration.
     assert_eq!(tool(&bed, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
     let bad = tool(&bed, &["check", plan, "--finish-in", "soon"]).exits(2);
     assert!(bad.stderr.contains("2h, 90m, 1d"), "{}", bad.stderr);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Runs each command that needs the table. None of them may leave a trace.
+/// Runs each command that needs the table. No command may scan the table, write to it, or create a state file.
 fn each(bed: &Bed, plan: &str, check: impl Fn(Refused)) {
     for args in [vec!["check", plan], vec!["run", plan, "--yes"], vec!["run", plan, "--dry-run"]] {
         check(refused(bed, 3, &args).in_one_paragraph());
@@ -75,7 +75,7 @@ async fn rejected_credentials_are_refused_with_a_remedy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_credentials_or_a_missing_region_are_refused() {
     let (bed, table, _) = scene(3, "").await;
-    // A profile in the plan is used as it is, even on loopback.
+    // The tool uses a profile of the plan even for an engine on loopback, so a missing profile is an error.
     let none = bed.plan("none", &table, "", &format!("region = \"eu-west-1\"\nprofile = \"nobody\"\n{MOVE}"));
     each(&bed, text(&none), |refused| {
         refused.says(&["credentials", "profile", "Renew the credentials"]);
@@ -87,7 +87,7 @@ async fn missing_credentials_or_a_missing_region_are_refused() {
     each(&bed, text(&nowhere), |refused| {
         refused.says(&["no AWS region is configured", "`region`"]);
     });
-    // The command line completes the plan.
+    // Options on the command line supply the fields that the plan lacks.
     tool(&bed, &["check", text(&nowhere), "--region", "eu-west-1"]).exits(0);
     tool(&bed, &["check", text(&none), "--profile", "ops"]).exits(0);
 }
@@ -119,8 +119,8 @@ fn check(bed: &Bed, plan: &std::path::Path, more: &[&str], environment: &[(&str,
     ran.stderr
 }
 
-/// A problem with credentials, profile, region or endpoint is one paragraph with a remedy, without log lines of the
-/// SDK.
+/// A problem with credentials, profile, region or endpoint is reported as one paragraph with a remedy, without log
+/// lines of the SDK.
 #[tokio::test(flavor = "multi_thread")]
 async fn configuration_errors_are_one_paragraph() {
     let (bed, table, plan) = scene(3, "").await;

@@ -1,4 +1,4 @@
-//! A refused command creates and changes nothing: files, history, flag and table stay as they were.
+//! A refused command creates and changes nothing: files, recorded history, flag and table stay as they were.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,8 +9,7 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SINCE: &str = "--dual-writes-since 2026-01-01T00:00:00Z";
 
-/// Every file below a directory, with its bytes. Leaves out the files that SQLite creates only to read, while they are
-/// empty.
+/// Every file below a directory, with its bytes. Omits empty files that SQLite creates for a reader.
 fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(of).unwrap() {
@@ -44,7 +43,7 @@ fn words<'a>(line: &'a str, plan: &'a str) -> Vec<&'a str> {
     line.split(' ').map(|word| if word == "PLAN" { plan } else { word }).collect()
 }
 
-/// Each of these commands is refused with its exit code and changes nothing.
+/// Checks that each of these commands is refused with its exit code and changes nothing.
 async fn all_refused(bed: &Bed, tables: &[&String], plan: &Path, refusals: &[(i32, &str)]) {
     for (code, line) in refusals {
         let before = everything(bed, tables).await;
@@ -120,7 +119,7 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         ],
     )
     .await;
-    // The way forward is still open.
+    // The refused commands do not block the next step of the migration.
     give("cutover PLAN --to write-new --old-writes-stopped --yes");
     all_refused(
         &bed,

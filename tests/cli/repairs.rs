@@ -72,7 +72,8 @@ async fn a_default_is_written_only_to_items_without_the_value() {
     }
 }
 
-/// Under `keep`, the same values are diverged. A repair says what it would overwrite, and asks for confirmation.
+/// With `on_existing = "keep"`, the same values are diverged. A repair says which values it would overwrite, and asks
+/// for confirmation.
 /// RUNBOOK: "Without a terminal, pass `--yes`; otherwise the command refuses before it reads the table."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_what_it_overwrites_and_asks() {
@@ -82,7 +83,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     let before = bed.dump(&table).await;
     let due = next(&bed, &plan);
     let scans = bed.front().tally().operation("Scan").requests;
-    // Nothing was verified, so the command would first read the table. It does not do so if nobody can confirm.
+    // No verification exists, so the command would first have to read the table. Without anybody to confirm, the
+    // command does not read it.
     for scope in ["--all", "--sample=4"] {
         refused(&bed, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "nobody is here to confirm"]);
         assert_eq!(bed.front().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
@@ -97,8 +99,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&bed, &plan), None);
 }
 
-/// Findings that were made while old values were the truth do not apply to a repair that derives old values from new
-/// ones.
+/// Mismatches that were found while the old values were the correct ones do not apply to a repair that derives old
+/// values from new ones.
 /// RUNBOOK: "that was made while the same side was the truth"
 #[tokio::test(flavor = "multi_thread")]
 async fn findings_for_the_other_side_do_not_describe_a_repair() {
@@ -122,7 +124,7 @@ async fn findings_for_the_other_side_do_not_describe_a_repair() {
     assert!(bed.dump(&table).await.values().all(|one| one.get("old") == one.get("new")));
 }
 
-/// A new value without an old one may be an application's own.
+/// A new value without an old one may come from an application.
 /// RUNBOOK: "`--repair-remove` removes those values, too; they may be an application's own."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_removes_nothing_without_repair_remove() {
@@ -141,7 +143,7 @@ async fn a_repair_removes_nothing_without_repair_remove() {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert_eq!(bed.dump(&table).await, before);
-    // The same repair would leave the value again.
+    // Another repair without `--repair-remove` would leave the value again, so `status` does not suggest it.
     assert_eq!(next(&bed, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
     tool(&bed, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
     let key = crate::harness::key_of(&alone).to_text();
@@ -150,8 +152,8 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     assert!(journal.to_string().contains("alone"), "{journal}");
 }
 
-/// `verify --all` reads open diverged items again, many at a time. A serial loop would send no second read before the
-/// first answer.
+/// `verify --all` reads open diverged items again, many at the same time. A serial loop would not send the second read
+/// before the first answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_are_read_again_concurrently() {
     const HELD: Duration = Duration::from_millis(500);

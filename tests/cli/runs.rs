@@ -1,4 +1,4 @@
-//! Which options `run` accepts in which state.
+//! Tests which options `run` accepts in each state of the migration.
 
 use super::*;
 
@@ -75,8 +75,8 @@ async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
     assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays in the list");
 }
 
-/// A new run first completes the baseline, which covers what the stopped run has not read. If that is stopped or
-/// killed, the next `run` still writes the items that were only read.
+/// A new run first completes the baseline: it reads the items that the stopped run has not read. If this reading is
+/// stopped or killed, the next `run` still writes these items.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -135,8 +135,8 @@ async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     assert_eq!(ran.code, 130, "stdout {:?}, stderr {:?}", ran.stdout, ran.stderr);
 }
 
-/// The completion of the baseline has one limit for all of its sessions. A command that resumes it does not get a new
-/// one.
+/// The completion of the baseline has one spend limit for all of its sessions. A command that resumes the completion
+/// does not get a new limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_baseline_keeps_its_limit_over_all_sessions() {
     let (bed, _, plan) = scene(
@@ -189,7 +189,7 @@ async fn a_plan_that_only_removes_needs_the_in_place_strategy() {
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old")));
 }
 
-/// One item in a hundred has the attribute. The other items cost no write.
+/// One item in a hundred has the attribute. The other items cause no write.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_items_with_the_attribute_are_written() {
     let bed = Bed::embedded();

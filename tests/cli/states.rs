@@ -1,4 +1,4 @@
-//! Unusable state files exit with 7. Places where no state file can be exit with 3.
+//! With an unusable state file, commands exit with 7. If no state file can exist at the given path, they exit with 3.
 
 use super::*;
 
@@ -13,7 +13,7 @@ async fn a_state_file_of_another_plan_is_refused() {
         vec!["run", text(&changed), "--restart", "--yes"],
         vec!["failures", text(&changed), "retry"],
         vec!["verify", text(&changed), "--all"],
-        // A dry run refuses like the command itself.
+        // The list includes dry runs, which must be refused like the command itself.
         vec![
             "cutover",
             text(&changed),
@@ -30,17 +30,17 @@ async fn a_state_file_of_another_plan_is_refused() {
         let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
     }
-    // Reading is harmless, so it works. It says that the file belongs to another plan.
+    // `status` only reads the file, so it works. Its output says that the file belongs to another plan.
     let status = tool(&bed, &["status", text(&changed)]).exits(0);
     assert!(status.stdout.contains("another plan"), "{}", status.stdout);
     assert_eq!(tool(&bed, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
     nothing_was_written(&bed);
-    // Parts of the plan that do not belong to its meaning may change.
+    // Parts of the plan that do not change its meaning may be edited.
     let same = bed.plan("plan", &table, "", &format!("# a note\n{MOVE}[capacity]\nwrite = 5\n[scan]\nactive = 2\n"));
     tool(&bed, &["run", text(&same), "--yes"]).exits(0);
 }
 
-/// Facts that the operator confirmed for one plan do not apply to another plan, which begins with its own state file.
+/// Facts that the operator confirmed for one plan do not apply to another plan. Another plan needs its own state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
     let (bed, table, _) = scene(10, "").await;
@@ -50,7 +50,7 @@ async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
         let rest = format!("[[change]]\nremove = \"{path}\"\n[cutover]\nsoak = \"1h\"\n");
         bed.plan("removes", &table, "", &rest)
     };
-    // As long as nothing is confirmed, the plan may be corrected.
+    // As long as no fact is confirmed, the operator may correct the plan.
     let plan = remove("lgeacy");
     let contract = ["contract", text(&plan), "--yes"];
     refused(&bed, 3, &contract).says(&["--readers-moved"]);
@@ -75,7 +75,7 @@ async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
     let state = ["--state", text(&other)];
     tool(&bed, &[&["run", text(&plan), "--yes"], &state[..]].concat()).exits(0);
     tool(&bed, &[&["verify", text(&plan), "--all"], &state[..]].concat()).exits(0);
-    // No application has ever written `new`.
+    // In this migration, no application has ever written `new`.
     let read_new = ["cutover", text(&plan), "--to", "read-new", "--yes", "--readers-moved"];
     refused(&bed, 3, &[&read_new[..], &state].concat()).says(&["--to dual-write"]);
 }
@@ -169,7 +169,7 @@ async fn a_state_file_that_another_process_holds_is_refused() {
         let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["is in use by process", &pid, "on host", "`backfill status` works", "stop it"]);
     }
-    // Reading works meanwhile, and names the process that holds the file.
+    // `status` works while another process owns the file, and names that process.
     let status = tool(&bed, &["status", text(&plan)]).exits(0);
     assert!(status.stdout.contains(&format!("running: process {pid}")), "{}", status.stdout);
     let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
@@ -179,7 +179,7 @@ async fn a_state_file_that_another_process_holds_is_refused() {
     tokio::task::block_in_place(|| first.end()).exits(130);
 }
 
-/// Root may write almost anywhere, so these are places where nobody can.
+/// Root may create files almost anywhere, so this test uses paths where nobody can create a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_path_that_cannot_hold_a_file_is_refused() {
     let (bed, _, plan) = scene(5, "").await;
@@ -224,7 +224,7 @@ async fn commands_that_need_a_state_file_refuse_without_one() {
 fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
     let state = bed.dir().join(format!(".backfill/{migration}.db"));
     let connection = rusqlite::Connection::open(state).unwrap();
-    // Drop the triggers, because damage does not fire them, unlike a program that changes the file.
+    // Drop the triggers, because real damage does not fire them, but this UPDATE would.
     let triggers: Vec<(String, String)> = connection
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1")
         .unwrap()
@@ -278,7 +278,7 @@ async fn an_unreadable_row_does_not_hide_other_rows() {
         "{page}"
     );
 
-    // Commands that work on those lists still process the readable rows.
+    // Commands that use these lists still process the readable rows.
     let retried = tool(&bed, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();
     assert_eq!(retried["counts"]["scanned"], 2, "{retried:#}");
     tool(&bed, &["verify", text(&plan), "--all"]).exits(5);

@@ -1,4 +1,4 @@
-//! The tests that fail on an engine, and why the engine causes the failure.
+//! Lists the tests that are known to fail on an engine, and the property of the engine that causes each failure.
 
 /// A test that fails on an engine.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,8 @@
 //!
 //!     tests/engines.sh ministack cargo test --test engines -- --ignored --nocapture
 //!
-//! [`deviations`] lists the tests that an engine fails. The list must be exact. The run fails if a test fails that is
-//! not listed, if a listed test passes, fails with another message, or does not run.
+//! [`deviations`] lists the tests that an engine fails. The list must be exact. The run fails if a test that is not
+//! listed fails. It also fails if a listed test passes, fails with another message, or does not run.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod deviations;
@@ -12,16 +12,17 @@ mod run;
 use deviations::{DEVIATIONS, Deviation};
 use run::{Outcome, Suite, binaries, run};
 
-/// Shows whether an engine applies conditions atomically. If it does not, only the suites with a single writer prove
-/// anything.
+/// The tests that show whether an engine applies conditions atomically. On an engine that does not, only the suites
+/// with a single writer prove anything.
 const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], without: &[], writers: Writers::Many };
 
 /// The concurrent writers in a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writers {
-    /// Only the tool.
+    /// Only the tool writes.
     One,
-    /// The application and the tool, or the last writes of a killed process and the next process.
+    /// Several processes write: an application and the tool, or a killed process, whose last writes are still in
+    /// flight, and the next process.
     Many,
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<String>,
 }
 
-/// The number of tests that one binary runs at the same time. They spend most of their time waiting for an engine that
-/// uses one core.
+/// The number of tests that one binary runs at the same time. The tests spend most of their time waiting for an engine
+/// that uses one core.
 const THREADS: &str = "5";
 
 /// Builds these test binaries if necessary, and returns their paths.
@@ -51,14 +51,14 @@ pub(crate) fn binaries(names: &[&str]) -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// Runs a suite. Panics if it runs no test, or ends without an outcome of every test.
+/// Runs a suite. Panics if the suite runs no test, or ends without an outcome for every test.
 pub(crate) fn run(binaries: &BTreeMap<String, PathBuf>, suite: &Suite) -> Vec<Outcome> {
     let mut command = Command::new(&binaries[suite.binary]);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(suite.only).args(["--test-threads", THREADS]);
     for name in suite.without {
         command.args(["--skip", name]);
     }
-    // Nobody reads a backtrace of an expected failure.
+    // Backtraces are off, because nobody reads the backtrace of an expected failure.
     let began = Instant::now();
     let output = command.env("RUST_BACKTRACE", "0").output().unwrap();
     println!("{}: {:.0} s", suite.binary, began.elapsed().as_secs_f64());

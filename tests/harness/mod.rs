@@ -1,4 +1,4 @@
-//! What the integration tests share: a server behind a counting layer, a client, and the real binary.
+//! Helpers of the integration tests: a server behind a counting layer, a client, and the real binary.
 //!
 //! The server is the embedded engine, or the server named by `BACKFILL_TEST_ENDPOINT`.
 
@@ -24,11 +24,11 @@ use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySch
 use backfill::internals::local::{Front, FrontOptions, Local, LocalOptions};
 use tempfile::TempDir;
 
-/// Names the server to test on. Credentials and region also come from the environment, because some servers keep
-/// separate tables for each access key and region.
+/// The environment variable with the endpoint of the server to test on. Credentials and region also come from the
+/// environment, because some servers keep separate tables for each access key and region.
 const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 
-/// The operations of a run that has nothing to write, in alphabetical order.
+/// The operations that a run sends if it has nothing to write, in alphabetical order.
 pub const READ_ONLY: [&str; 4] = ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
 
 /// A server, a layer in front of it that counts requests and injects faults, and a directory for plans and state.
@@ -67,7 +67,7 @@ impl Bed {
         self.front.as_ref().or_else(|| self.local.as_ref().and_then(Local::front)).unwrap()
     }
 
-    /// The embedded engine, if the tests run on it.
+    /// The embedded engine; `None` if the tests run on another server.
     pub fn local(&self) -> Option<&Local> {
         self.local.as_ref()
     }
@@ -77,8 +77,8 @@ impl Bed {
         self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
     }
 
-    /// `embedded` on the embedded engine, `elsewhere` on any other server. Tests use it for numbers of items, because
-    /// some servers take a hundred times as long.
+    /// Returns `embedded` on the embedded engine, and `elsewhere` on any other server. Tests use this function for
+    /// numbers of items, because some servers are a hundred times slower.
     pub fn sized<T>(&self, embedded: T, elsewhere: T) -> T {
         if self.local.is_some() { embedded } else { elsewhere }
     }
@@ -222,12 +222,12 @@ impl Bed {
         std::fs::write(self.dir().join(".aws/credentials"), keys).unwrap();
     }
 
-    /// The real binary, in the test's directory, with a clean environment.
+    /// A command that runs the real binary in the test's directory, with a clean environment.
     pub fn command(&self) -> Command {
         Bed::binary(self.dir())
     }
 
-    /// The real binary in another directory.
+    /// A command that runs the real binary in this directory.
     pub fn binary(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
         command.current_dir(dir).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", dir);
@@ -380,7 +380,8 @@ pub fn value_from_sdk(value: AttributeValue) -> Value {
     }
 }
 
-/// An item as text that shows every byte, for comparisons in which numeric equality is too weak.
+/// An item as text that shows every byte. Comparisons use this text if equal numbers with different texts must count as
+/// different.
 pub fn bytes_of(item: &Item) -> String {
     backfill::internals::item::item_to_json(item).to_string()
 }

@@ -1,4 +1,4 @@
-//! Runs the real binary to its end, and checks what must be true of all output.
+//! Runs the real binary to its end, and checks the properties that all output must have.
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
@@ -10,13 +10,13 @@ use serde_json::Value as Json;
 
 use super::Bed;
 
-/// Part of every attribute value that tests write, except keys. The tool must never print it.
+/// A text that is part of every attribute value that tests write, except keys. The tool must never print this text.
 pub(crate) const SECRET: &str = "S3CRET";
 
-/// The same for numbers.
+/// The digits that are part of every number that tests write as a secret. The tool must never print them.
 pub(crate) const SECRET_NUMBER: &str = "90210481516";
 
-/// No run of these tests takes this long. A tool that hangs is killed, and the test fails.
+/// The maximum duration of one run of the tool. A process that takes longer is killed, and the test fails.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The result of a finished run of the tool.
@@ -28,7 +28,7 @@ pub(crate) struct Ran {
     pub(crate) stdout: String,
     /// Everything on stderr.
     pub(crate) stderr: String,
-    /// How long it ran.
+    /// The duration of the run.
     pub(crate) took: Duration,
 }
 
@@ -101,22 +101,22 @@ impl Running {
         Running { child, stdout, stderr, began: Instant::now(), what }
     }
 
-    /// Its process id.
+    /// The id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has ended.
+    /// Whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Sends it a signal.
+    /// Sends the process a signal.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for the end of the process, and checks what must be true of every output.
+    /// Waits for the end of the process, and checks the properties that all output must have.
     pub(crate) fn end(mut self) -> Ran {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -158,8 +158,8 @@ impl Ran {
         }
     }
 
-    /// Checks that stdout is one document that follows docs/output.schema.json and holds the exit code of the process.
-    /// A process that was killed by a signal may have written no document.
+    /// Checks that stdout is one document that follows docs/output.schema.json and contains the exit code of the
+    /// process. A process that was killed by a signal may have written no document.
     fn is_one_document(&self) {
         if self.code == -1 && self.stdout.is_empty() {
             return;
@@ -185,7 +185,7 @@ impl Ran {
         self
     }
 
-    /// stderr without log lines: what the tool tells the operator.
+    /// The text on stderr without log lines, which is the part for the operator.
     pub(crate) fn said(&self) -> String {
         let is_log = |line: &str| {
             let mut words = line.split_whitespace();

@@ -1,6 +1,6 @@
-//! What can go wrong apart from the order of commands: the state file is lost, the flag is deleted, the clock is wrong,
-//! no operator can answer, a second host runs the same migration. The tool refuses each case and names a remedy, and
-//! the test applies the remedy.
+//! Problems other than commands out of order: the state file is lost, the flag is deleted, the clock is wrong, no
+//! operator can answer, a second host runs the same migration. The tool refuses each case and names a remedy, and the
+//! test applies the remedy.
 
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ async fn contract_is_killed(scene: &Scene) {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     scene.slow_pages(Some(Duration::from_secs(1)));
     let running = Running::start(scene.command("contract --yes"));
-    // Kill it only after the state file records it. Otherwise nothing would show the contract once the flag is deleted.
+    // Kill the contract only after the state file records that it has begun. Otherwise no record of the contract would
+    // remain after the flag is deleted.
     let begun = |event: &Json| event["type"] == "phase_begun" && event["phase"] == "contract";
     while !scene.flag().await.contracting || !history(scene).iter().any(begun) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -110,13 +111,13 @@ async fn a_missing_flag_or_flag_table_is_reported() {
     scene.done("cutover --back").await;
     let now = scene.flag().await;
     assert_eq!((now.version, now.write, now.dual_since), (prior.version + 1, WriteTo::Old, None));
-    // A verification from before the gap does not open the gate.
+    // A verification from before the deletion of the flag does not open the gate.
     scene.done(FORWARD[0]).await;
     scene.refused(FORWARD[3], "verify --all").await;
     for words in ["verify --all", FORWARD[3], FORWARD[4]] {
         scene.done(words).await;
     }
-    // During new-only writes the old values are stale. The tool says so, and `--now` accepts it explicitly.
+    // During new-only writes the old values are stale. The tool says so, and the operator accepts this with `--now`.
     remove(&scene).await;
     for words in ["cutover --back", "contract --yes", "rollback --yes"] {
         let ran = scene.refused(words, "cutover --back --now").await;
@@ -145,12 +146,12 @@ async fn remove(scene: &Scene) {
     gone.key("id", id).send().await.unwrap();
 }
 
-/// The flag is deleted while the contract removes the old attribute. The contract restores it as it was.
+/// The flag is deleted while the contract removes the old attribute. The contract restores the flag as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contract_whose_flag_was_deleted_restores_it() {
     let scene = scene(30).await;
     contract_is_killed(&scene).await;
-    // The state file records that the flag was seen.
+    // The state file contains the flag as the contract last read it.
     let prior = scene.flag().await;
     scene.refused("rollback --yes", "contract").await;
     remove(&scene).await;
@@ -209,7 +210,7 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
     drop(connection);
     let ran = scene.refused("cutover --to read-new --yes", "cutover --to read-new").await;
     assert!(ran.said().contains("set back"), "{}", ran.said());
-    // A pass and a verification run in spite of the clock, and the history stays in order.
+    // A pass and a verification run although the clock went back, and the events of the history stay in order.
     let again = scene.done("run --again --yes").await;
     assert!(again.stdout.contains("Run 3 is complete"), "{}", again.stdout);
     scene.refused("cutover --to read-new --yes", "verify --all").await;
@@ -218,13 +219,13 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
         history(&scene).iter().map(|event| event["at"].as_str().unwrap().parse().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
     scene.refused("cutover --to read-new --yes", "cutover --to read-new").await;
-    // Going back is possible all the time, and `--force` opens the gate.
+    // Going back is possible at any time, and `--force` opens the gate.
     scene.done("cutover --to read-new --yes --force looked-at").await;
     scene.done("cutover --back").await;
     scene.done("rollback --yes").await;
 }
 
-/// Nobody can answer. A command that asks for confirmation says so, names `--yes`, and does nothing.
+/// No operator can answer. A command that needs a confirmation says so, names `--yes`, and does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     let scene = scene(30).await;
@@ -298,7 +299,7 @@ async fn of_two_runs_on_two_hosts_one_continues() {
     scene.slow_pages(Some(Duration::from_secs(5)));
     let words = ["run --yes", "run --yes --state other.db"];
     let mut running = words.map(|words| Running::start(scene.command(words)));
-    // The second run sees the first one renew its lease after about 20 seconds.
+    // After about 20 seconds, the second run sees that the first run renews its lease.
     let loser = loop {
         if let Some(ended) = running.iter_mut().position(Running::has_ended) {
             break ended;
@@ -317,7 +318,7 @@ async fn of_two_runs_on_two_hosts_one_continues() {
     assert_eq!(won.code, -1, "it was still running: {}", won.said());
 
     // The lease of the killed run expires one second after its last renewal, and the other run takes over. After that,
-    // the first one continues.
+    // the first run is continued.
     scene.slow_pages(None);
     lease_lasts(&scene, 1_000).await;
     scene.done(words[loser]).await;

@@ -1,5 +1,6 @@
 //! The application without the tool. The test moves the flag by its own rules and does the simplest possible migration.
-//! An obedient application finds nothing wrong in the whole migration, and the test finds each deliberate mistake.
+//! If the application is obedient, no read is wrong during the whole migration. If the test makes a deliberate mistake,
+//! the checks find it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::scene::{MOVE, NAME, Scene, items};
 
 const CACHE: u32 = 1;
 
-/// Moves the flag, and copies and removes attributes itself.
+/// Moves the flag, and copies and removes attributes, without the tool.
 struct Hand<'a> {
     scene: &'a Scene,
     store: TableStore,
@@ -56,7 +57,8 @@ impl Hand<'_> {
         tokio::time::sleep(Duration::from_secs(CACHE.into())).await;
     }
 
-    /// Copies the old attribute where the new one is missing, with its value at the time of the write.
+    /// Copies the old attribute in every item that lacks the new one. The copied value is the one at the time of the
+    /// write.
     async fn copy_old_to_new(&self) {
         self.update_items("SET #new = #old", "attribute_exists(#old) AND attribute_not_exists(#new)").await;
     }
@@ -74,13 +76,13 @@ impl Hand<'_> {
             let names = [("#old".to_owned(), OLD.to_owned()), ("#new".to_owned(), NEW.to_owned())];
             let names = names.into_iter().filter(|(name, _)| format!("{update} {condition}").contains(name)).collect();
             let request = request.set_expression_attribute_names(Some(names)).update_expression(update);
-            // An item that does not meet the condition needs no update.
+            // If the condition of the update fails, the item needs no update.
             let refused = request.condition_expression(condition).send().await.err();
             assert!(refused.is_none_or(|e| e.into_service_error().is_conditional_check_failed_exception()));
         }
     }
 
-    /// Goes through all flag changes.
+    /// Makes all flag changes of a migration in order.
     async fn migrate(&mut self, app: &Application, between: u64) {
         for change in [
             FlagChange::DualWrite,
@@ -143,7 +145,7 @@ async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_fo
     assert!(!never_looks.is_empty() && !removes_one.is_empty());
 }
 
-/// The flag changes without waiting, so some instances obey a flag that is two changes old.
+/// The test changes the flag without waiting, so some instances obey a flag that is two changes old.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_that_moves_without_waiting_is_found() {
     let scene = scene(20).await;

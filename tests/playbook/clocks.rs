@@ -15,7 +15,7 @@ use crate::harness::Bed;
 use crate::harness::tool::{Ran, Running};
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
-/// The clock of the host that set the flag is two days ahead. No command waits for two days.
+/// The host that set the flag has a clock that is two days ahead. No command waits for two days.
 /// RUNBOOK: "If the clocks of two hosts differ, the tool says so. No wait gets longer or shorter"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wait_depends_on_another_hosts_clock() {
@@ -23,7 +23,7 @@ async fn no_wait_depends_on_another_hosts_clock() {
     for words in ["cutover --to dual-write --yes", "run --yes", "verify --all", "cutover --to read-new --yes"] {
         scene.done(words).await;
     }
-    // Writes the flag as if that host had just changed it. This host has not seen the new version.
+    // Writes the flag as if the host that is ahead had just changed it. This host has not seen the new version.
     let dated_ahead = || async {
         let version = scene.flag().await.version;
         scene
@@ -49,7 +49,7 @@ async fn no_wait_depends_on_another_hosts_clock() {
     scene.done("cutover --to read-new --yes").await;
 }
 
-/// Slow enough that the test can act while it runs, but quick to stop.
+/// Plan sections that make a run slow enough for the test to act, but let it stop quickly.
 const SLOWLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[capacity]\nwrite = 40\nread = 8000\n";
 
 /// The number of write requests to the table.
@@ -57,7 +57,7 @@ fn writes(scene: &Scene) -> u64 {
     scene.bed.front().tally().operation("UpdateItem").requests
 }
 
-/// A scene with a run that has begun to write. The run has these environment variables.
+/// A scene with a run that has begun to write. The process of the run has these environment variables.
 pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
     let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{SLOWLY}")).await;
     scene.done("cutover --to dual-write --yes").await;
@@ -76,12 +76,12 @@ pub(crate) async fn end(run: Running) -> Ran {
     tokio::task::spawn_blocking(move || run.end()).await.unwrap()
 }
 
-/// All of its output.
+/// The whole output of a run.
 fn said(ran: &Ran) -> String {
     format!("{}{}", ran.stdout, ran.said())
 }
 
-/// The number of writes in the next two seconds, after those in flight have arrived.
+/// The number of writes in the next two seconds. The count begins when the writes in flight have arrived.
 async fn writes_from_now_on(scene: &Scene) -> u64 {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let before = writes(scene);
@@ -89,7 +89,7 @@ async fn writes_from_now_on(scene: &Scene) -> u64 {
     writes(scene) - before
 }
 
-/// The process is stopped for longer than the time for which it may rely on the flag that it read.
+/// The process is paused for longer than the time during which it may rely on the flag that it read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     let (scene, run) = running(&[]).await;
@@ -106,7 +106,7 @@ async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     let before = writes(&scene);
     run.signal(Signal::SIGCONT);
     let ran = end(run).await.exits(6);
-    // Requests that the process sent before it was stopped may still arrive.
+    // Requests that the process sent before it was paused may still arrive.
     assert!(writes(&scene) <= before + 10, "{} writes under a flag that had moved", writes(&scene) - before);
     let said = said(&ran);
     assert!(said.contains("the flag was moved") && said.contains("at 100 %"), "{said}");
@@ -164,7 +164,8 @@ async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
     }
 }
 
-/// Reads of the flag repeatedly take longer than its cache time. The run keeps its progress, sends less, and completes.
+/// Reads of the flag repeatedly take longer than its cache time. The run keeps its progress, sends fewer writes, and
+/// completes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_reads_of_the_flag_do_not_end_a_run() {
     let (scene, run) = running(&[]).await;

@@ -1,5 +1,5 @@
-//! A rollback during new-only writes finds items that it cannot make equal. It reports each item and why, does not
-//! change it, and continues after the operator has corrected it.
+//! A rollback during new-only writes finds items whose old value it cannot make equal to the new one. It reports each
+//! such item with the reason, does not change the item, and continues after the operator has corrected it.
 
 use backfill::internals::cutover::ReadFrom;
 use backfill::internals::item::{Item, Value};
@@ -57,14 +57,14 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     let too_large = new("P#2", with_old(), large, "f");
     let disagree = new("P#3", with_old(), secret("b"), "g");
     let visible = new("P#4", doc(&[("old", Value::S("visible".into()))]), secret("b"), "f");
-    // A writer that ignores the flag wrote only the old attribute, so that is the only value.
+    // A writer that ignores the flag wrote only the old attribute, so the item has no other value.
     let mut alone = new("P#5", with_old(), Value::Null, "f");
     alone.remove("new");
     for item in [&no_map, &too_large, &disagree, &visible, &alone] {
         put(&scene, item).await;
     }
 
-    // The result is the same each time.
+    // The result is the same in both rounds.
     for n in 0..2 {
         let ran = scene.give("rollback --yes").await.exits(4);
         for part in ["is not complete", "failures", "by hand", "1 values that this run overwrote or removed"] {
@@ -126,7 +126,7 @@ async fn the_rollback_completes_without_unequal_items_when_forced() {
     assert_eq!(found(&scene, &apart).await, apart);
     let ran = scene.done("rollback --yes --force copies-of-no-use").await;
     assert!(ran.stdout.contains("The rollback is complete"), "{}", ran.stdout);
-    // Readers of the old attribute find its original value. The copies are in the journal.
+    // Readers of the old attribute find its original value. The copied values are in the journal.
     for pk in ["P#0", "P#1"] {
         assert_eq!(found(&scene, &old(pk)).await, old(pk));
     }
@@ -157,8 +157,8 @@ async fn assert_removed_values_are_listed(scene: &Scene) {
     assert!(shown.lines().any(|line| line.contains("P#4") && line.contains(r#"{"S":"visible"}"#)), "{shown}");
 }
 
-/// Applications that write only the new attribute may change a constant, and insert items without it. That does not
-/// show whether old values are fresh.
+/// Applications that write only the new attribute may change a constant, and insert items without it. Such changes do
+/// not show whether old values are up to date.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn constants_that_applications_change_do_not_block_a_rollback() {
     let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");

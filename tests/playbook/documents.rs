@@ -1,5 +1,5 @@
-//! Nested attributes, and attributes whose names an expression cannot contain. The real binary moves them and moves
-//! them back, byte for byte.
+//! Nested attributes, and attributes whose names an expression cannot contain. The real binary moves such attributes
+//! and moves them back, byte for byte.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,10 +10,10 @@ use crate::harness::tool::secret;
 use crate::harness::{Bed, bytes_of, definition, from_sdk, key_elements};
 use crate::scene::{NAME, QUICKLY, Scene};
 
-/// The table's key.
+/// The names of the key attributes of the table.
 const KEY: [&str; 2] = ["p k", "s#k"];
 
-/// Moves: the path of the enclosing document, the old name, the new name.
+/// The moves of the plan: the path of the enclosing document, the old name, and the new name.
 const MOVES: [(&[&str], &str, &str); 14] = [
     (&["payload", "location"], "namespace", "bucket"),
     (&["payload", "location"], "path", "key"),
@@ -49,7 +49,7 @@ fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::M(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The location of an object, under the old names.
+/// An object with attributes under the old names.
 fn location(n: usize) -> Value {
     map([("namespace", secret("a")), ("path", secret(n)), ("type", secret("ObjectLocation"))])
 }
@@ -66,14 +66,14 @@ fn one(pk: &str, payload: Option<Value>) -> Item {
     one.extend(neighbours.map(|(name, value)| (name.to_owned(), value)));
     one.insert("L".repeat(255), secret("long"));
     one.insert("a.b".to_owned(), map([("c.d", secret("q")), ("e\u{301}", secret("u")), ("c", map([]))]));
-    // What the path would refer to if the names with dots were not in quotes.
+    // Without the quotes around names with dots, the path would refer to this value.
     one.insert("a".to_owned(), map([("b", map([("c", map([("d", secret("elsewhere"))]))]))]));
     one.extend(payload.map(|payload| ("payload".to_owned(), payload)));
     one
 }
 
-/// Every shape of the document: with the old names, with the new names, with no names, and without the enclosing
-/// document.
+/// Items with every shape of the document: with the old names, with the new names, with neither, and without the
+/// enclosing document.
 fn items() -> Vec<Item> {
     let old = |n: usize| map([("location", location(n)), ("replicas", Value::L(vec![location(n), location(n + 1)]))]);
     let mut items: Vec<Item> = (0..24).map(|n| one(&format!("{n:03}"), Some(old(n)))).collect();
@@ -97,7 +97,7 @@ fn moved(mut item: Item, removes_old: bool) -> Item {
     item
 }
 
-/// The scene, and the items of its table.
+/// Creates a scene. Returns it with the items of its table.
 async fn scene(strategy: &str) -> (Scene, BTreeMap<String, Item>) {
     let bed = Bed::start();
     let table = format!("documents_{}", fastrand::u32(..));

@@ -1,5 +1,5 @@
-//! A process dies after the last commit of a phase, but before the history records that the phase is complete. The next
-//! command records that, and continues with its own work.
+//! A process dies after the last commit of a phase, but before an event records that the phase is complete. The next
+//! command records the completion, and continues with its own work.
 
 use backfill::internals::state::sqlite::StateFile;
 use serde_json::Value as Json;
@@ -11,7 +11,7 @@ async fn scene() -> Scene {
     Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// The history as the state file holds it.
+/// The recorded events of the migration in the state file.
 fn history(scene: &Scene) -> Vec<Json> {
     let records = StateFile::open(&scene.state_path()).unwrap().events().unwrap();
     records.into_iter().map(|record| serde_json::from_str(&record.event).unwrap()).collect()
@@ -30,8 +30,8 @@ fn begun(scene: &Scene, phase: &str) -> usize {
     history(scene).iter().filter(|event| event["type"] == "phase_begun" && event["phase"] == phase).count()
 }
 
-/// `run --again` makes another pass, although the completion of the earlier one was not recorded. `run` only records
-/// it.
+/// `run --again` makes another pass, although the completion of the earlier pass was not recorded. `run` without
+/// `--again` only records the completion.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_before_the_end_of_expand_is_recorded() {
     let scene = scene().await;

@@ -1,10 +1,10 @@
-//! What an application did to one item, and what a read of the item may return.
+//! The operations of an application on one item, and the values that a read of the item may return.
 //!
 //! A request takes effect at some instant between its beginning and its end. A read is correct if all requests can be
 //! put in an order that fits their times, and in which the read returns the last write before it. So a read must not
-//! return a write that another write has certainly replaced. That is the case if the other write certainly took effect
-//! before the read began, and if it began after the first one had certainly taken effect: the first one had ended, or a
-//! read had returned its value.
+//! return a write that another write has certainly replaced. Write B has certainly replaced write A if two facts are
+//! true. First, B certainly took effect before the read began. Second, B began after A had certainly taken effect: A
+//! had ended, or a read had returned A's value.
 
 use std::time::Instant;
 
@@ -13,20 +13,20 @@ use std::time::Instant;
 pub(crate) enum Content {
     /// The item does not exist.
     Gone,
-    /// The item exists, without a value.
+    /// The item exists, but has no value.
     Without,
-    /// This value. No two writes to an item write the same value.
+    /// The item has this value. No two writes to an item write the same value.
     Value(u64),
 }
 
-/// Everything that was done to one item.
+/// All operations on one item.
 #[derive(Debug)]
 pub(crate) struct History {
     writes: Vec<Write>,
     values: u64,
 }
 
-/// A write, as its index in the history.
+/// Identifies a write by its index in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriteId(usize);
 
@@ -34,14 +34,14 @@ pub(crate) struct WriteId(usize);
 struct Write {
     content: Content,
     began: Instant,
-    /// The time by which it certainly took effect. `None` if that is unknown.
+    /// The time by which the write has certainly taken effect. `None` if this time is unknown.
     effective: Option<Instant>,
-    /// Its condition failed, so it never takes effect.
+    /// Whether the condition of the write failed, so that it never takes effect.
     refused: bool,
 }
 
 impl History {
-    /// The history of an item with this initial content. New values count on from there.
+    /// The history of an item with this initial content. The values of later writes are larger numbers.
     pub(crate) fn of(content: Content) -> History {
         let now = Instant::now();
         let first = Write { content, began: now, effective: Some(now), refused: false };
@@ -49,7 +49,7 @@ impl History {
         History { writes: vec![first], values }
     }
 
-    /// A value that no earlier write has written.
+    /// Returns a value that no earlier write has written.
     pub(crate) fn fresh(&mut self) -> Content {
         self.values += 1;
         Content::Value(self.values)
@@ -61,7 +61,7 @@ impl History {
         WriteId(self.writes.len() - 1)
     }
 
-    /// Records that the write succeeded. Its answer came at this time.
+    /// Records that the write succeeded. Its answer arrived at this time.
     pub(crate) fn done(&mut self, id: WriteId, at: Instant) {
         let effective = &mut self.writes[id.0].effective;
         *effective = Some(effective.map_or(at, |before| before.min(at)));
@@ -95,7 +95,7 @@ impl History {
         self.writes.iter().filter(may).map(|w| w.content).collect()
     }
 
-    /// A write that has certainly replaced this one for a read that begins at this time.
+    /// Returns a write, if any, that has certainly replaced `old` before a read that begins at `reading`.
     fn outdated_by(&self, old: &Write, reading: Instant) -> Option<&Write> {
         let after = |w: &&Write| old.effective.is_some_and(|effective| effective < w.began);
         let before_read = |w: &&Write| !w.refused && w.effective.is_some_and(|effective| effective < reading);
@@ -133,7 +133,7 @@ mod tests {
         write(&mut history, Gone);
         read(&mut history, Without).unwrap_err();
         read(&mut history, Gone).unwrap();
-        // The item exists again without a value, as it did once before.
+        // The item has no value again, as earlier in the test.
         write(&mut history, Without);
         read(&mut history, Without).unwrap();
     }

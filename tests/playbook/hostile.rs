@@ -1,7 +1,7 @@
 //! Text from outside that a terminal would interpret: from the flag, a lease, a lock file and a server.
 //!
-//! Every test here checks that the tool prints no such text raw ([`Ran`](crate::harness::tool::Ran)). This one plants
-//! it, and requires it to be printed escaped.
+//! Every test here checks that the tool prints no such text raw ([`Ran`](crate::harness::tool::Ran)). This test plants
+//! such text, and requires that the tool prints it escaped.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use serde_json::Map;
 use crate::harness::Bed;
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
-/// Clears the screen, sets the window title, hides and reverses text.
+/// A text that clears the screen, sets the window title, and hides and reverses text.
 const HOSTILE: &str = "mallory\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\r\u{202e}\u{200b}\u{2066}";
 
-/// The same text as the tool prints it.
+/// The escaped form of [`HOSTILE`], as the tool prints it.
 const ESCAPED: &str = "mallory\\u{1b}[2J\\u{1b}]0;x\\u{7}\\u{9b}31m\\u{d}\\u{202e}\\u{200b}\\u{2066}";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,7 +25,7 @@ async fn nothing_from_outside_reaches_the_terminal_raw() {
     let scene = Scene::flagged(Bed::start(), items(10), "", &format!("{MOVE}{QUICKLY}")).await;
     scene.done("cutover --to dual-write --yes").await;
 
-    // The item of the flag.
+    // First, the text is in the item of the flag.
     scene
         .tamper(|item| {
             for name in ["actor", "reason", "plan_note", "report"] {
@@ -45,14 +45,14 @@ async fn nothing_from_outside_reaches_the_terminal_raw() {
         }
     }
 
-    // The plan that the flag names.
+    // The text is in the plan name that the flag contains.
     let item = scene.raw_flag().await.unwrap();
     scene.tamper(|item| drop(item.insert("plan".to_owned(), Value::S(HOSTILE.to_owned())))).await;
     let foreign = scene.give("verify --all").await;
     assert!(foreign.code == 3 && foreign.said().contains("mallory\\u{1b}"), "{}", foreign.said());
     scene.tamper(|now| *now = item).await;
 
-    // The owner of a lease that nobody renews.
+    // The text is in the owner of a lease that nobody renews.
     let key = ("id", AttributeValue::S(format!("{NAME}#lease")));
     let update = scene.bed.client().update_item().table_name(&scene.flags).key(key.0, key.1);
     let update = update.update_expression("SET #o = :o, released = :no, duration_ms = :ms");
@@ -63,7 +63,7 @@ async fn nothing_from_outside_reaches_the_terminal_raw() {
     let waited = scene.done("verify --all").await;
     assert!(waited.said().contains(&format!("waiting  {ESCAPED} holds the lease")), "{}", waited.said());
 
-    // The lock file of a process that uses the state file.
+    // The text is in the lock file of a process that uses the state file.
     let lock = std::fs::OpenOptions::new().read(true).write(true).open(scene.state_path().with_extension("db.lock"));
     let mut lock = lock.unwrap();
     lock.lock().unwrap();
@@ -74,7 +74,7 @@ async fn nothing_from_outside_reaches_the_terminal_raw() {
     assert!(!status.stdout.is_empty());
     drop(lock);
 
-    // An error from a server.
+    // The text is in an error from a server.
     let answers: FaultRule = Arc::new(|request| {
         if request.operation != "DescribeTable" {
             return Fault::Pass;

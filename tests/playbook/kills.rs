@@ -1,5 +1,5 @@
-//! Every command, killed at random moments and rerun, reaches the same end. At every kill, each value is in its item or
-//! in the journal.
+//! Every command reaches the same result, even if it is killed at random moments and rerun. At every kill, each value
+//! is in its item or in the journal.
 //!
 //! A random seed decides the moments of the kills. The test prints it, and `BACKFILL_TEST_SEED` sets it.
 
@@ -24,7 +24,7 @@ use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
 /// The maximum number of kills of each command.
 const KILLS: u32 = 4;
 
-/// The time that each page takes. A phase over some hundred items takes about two seconds.
+/// The time that each page takes. With this delay, a phase over a few hundred items takes about two seconds.
 const PAGE: Duration = Duration::from_millis(250);
 
 /// Runs the whole migration next to a running application.
@@ -57,7 +57,7 @@ async fn a_killed_migration_completes() {
 }
 
 /// A run is killed repeatedly next to live writers of both attributes. Writes of its dead processes still arrive, and
-/// live writers write, create or delete the items that it is about to write. In the end every item has the
+/// live writers write, create or delete the items that the run is about to write. In the end every item has the
 /// application's last value in both attributes, and the items that the application deleted are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_run_loses_no_live_write() {
@@ -122,8 +122,8 @@ async fn killed_commands_go_back_completely() {
     let mut killed = 0;
     let back = scene.killed("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(back.code, 0, "{}", back.said());
-    // However often it is killed and rerun, it goes back one stage. It may go back another one only if it is rerun
-    // after it has completed.
+    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. It may go back
+    // another stage only if it is rerun after it has completed.
     let flag = scene.flag().await;
     assert_eq!(flag.read, ReadFrom::Old);
     println!("  {flag}");
@@ -161,7 +161,7 @@ async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) 
     }
 }
 
-/// The scalar and set values inside a value. An empty document has none.
+/// The scalar and set values inside a value. An empty document has no such values.
 fn leaves_of(value: &Value) -> Vec<String> {
     match value {
         Value::M(map) => map.values().flat_map(leaves_of).collect(),
@@ -239,10 +239,11 @@ async fn outcomes(migration: &str, first: &[&str], then: &[&str], mut rng: Optio
     ends
 }
 
-/// Not a command: an application writes only the new attribute of some items.
+/// A placeholder in a list of commands: at this point, an application writes only the new attribute of some items.
 const SOME_NEW: &str = "(some new values)";
 
-/// This also updates `items`, because the application may overwrite new values without a copy.
+/// Writes only the new attribute of some items. Also updates `items`, because an application may overwrite new values
+/// without keeping a copy.
 async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     for (n, item) in items.values_mut().enumerate().filter(|(n, _)| n % 3 == 0) {
         let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #new = :new");
@@ -259,7 +260,7 @@ async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     }
 }
 
-/// From dual writes to new-only writes of some items.
+/// The commands from dual writes to new-only writes, with new values of some items at the end.
 const WRITE_NEW: [&str; 7] = [
     "cutover --to dual-write --yes",
     "run --yes",
@@ -292,7 +293,7 @@ async fn a_killed_in_place_migration_gives_the_same_result() {
     Box::pin(assert_same_end(migration, &[], &["run --yes", "verify --all", "rollback --yes"])).await;
 }
 
-/// A plan without a flag, to its end.
+/// Kills the commands of a plan without a flag, from the first to the last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_commands_without_a_flag_give_the_same_result() {
     let then = [
@@ -307,7 +308,7 @@ async fn killed_commands_without_a_flag_give_the_same_result() {
     Box::pin(assert_same_end("on_existing = \"overwrite\"", &[], &then)).await;
 }
 
-/// A plan without a flag, back from new-only writes.
+/// Kills the commands of a plan without a flag on the way back from new-only writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_rollback_without_a_flag_gives_the_same_result() {
     let then = [
@@ -324,8 +325,8 @@ async fn a_killed_rollback_without_a_flag_gives_the_same_result() {
     Box::pin(assert_same_end("", &first, &then)).await;
 }
 
-/// Some items were too large to change and have become small again. `failures retry` retries each until it is settled,
-/// and settles each once.
+/// Some items were too large to change and have become small again. `failures retry` retries each of them until it
+/// succeeds, and each item succeeds exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_retry_settles_every_failure() {
     let mut rng = seeded();
@@ -359,7 +360,7 @@ async fn a_killed_retry_settles_every_failure() {
         let until = updates.load(Relaxed) + rng.u64(1..40);
         let due = async {
             let began = Instant::now();
-            // A retry with little left to do ends before it reaches `until`.
+            // A retry with few remaining items ends before it reaches `until`.
             while updates.load(Relaxed) < until && began.elapsed() < Duration::from_secs(3) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -370,7 +371,7 @@ async fn a_killed_retry_settles_every_failure() {
         }
         killed += 1;
         every_value_has_a_copy(&scene, &before).await;
-        // Settled items stay settled.
+        // An item that has succeeded stays done.
         let now: BTreeSet<String> = moved(&scene).await;
         assert!(settled.is_subset(&now), "{settled:?} {now:?}");
         settled = now;

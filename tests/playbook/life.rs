@@ -1,4 +1,4 @@
-//! The real binary goes through the whole life of a migration, next to a running application.
+//! The real binary does all steps of a migration, next to a running application.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn scene(count: u64) -> Scene {
     Scene::flagged(Bed::start(), items(count), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// Runs these commands in order. Each must succeed, and the application must read nothing stale.
+/// Runs these commands in order. Each command must succeed, and the application must not read a stale value.
 async fn run_all(scene: &Scene, app: &Application, commands: &[&str]) {
     for words in commands {
         scene.done(words).await;
@@ -26,7 +26,7 @@ async fn run_all(scene: &Scene, app: &Application, commands: &[&str]) {
     }
 }
 
-/// From dual writes until all readers use the new attribute.
+/// The commands from dual writes until all readers use the new attribute.
 const TO_READ_NEW: [&str; 5] = [
     "cutover --to dual-write --yes",
     "run --yes",
@@ -35,7 +35,7 @@ const TO_READ_NEW: [&str; 5] = [
     "cutover --to read-new --yes",
 ];
 
-/// From there to the end.
+/// The commands that follow [`TO_READ_NEW`], to the end of the migration.
 const TO_THE_END: [&str; 2] = ["cutover --to write-new --yes", "contract --yes"];
 
 /// Stops the application and checks the table against its writes.
@@ -64,8 +64,8 @@ async fn the_whole_life() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// Readers go back, then writers do, then writers go back again during a run, and finally the migration goes through to
-/// its end. Copies from before the writers went back are stale by then, and the repair refreshes them from the old
+/// Readers go back, then writers do, then writers go back again during a run, and finally the migration is completed.
+/// Copies that were made before the writers went back are then stale, and the repair refreshes them from the old
 /// attribute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_during_dual_writes_and_during_a_run() {
@@ -107,7 +107,7 @@ async fn back_during_dual_writes_and_during_a_run() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// The application writes only the new attribute, and the rollback keeps every value.
+/// The application writes only the new attribute before the rollback, and the rollback keeps every value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_after_new_only_writes() {
     let scene = scene(200).await;
@@ -132,7 +132,8 @@ async fn a_rollback_during_dual_writes() {
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// From `write = new`, `cutover --back` first does the steps of a rollback. Readers go back, and read nothing stale.
+/// From `write = new`, `cutover --back` first does the steps of a rollback. Readers go back, and do not read a stale
+/// value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_after_new_only_writes_and_forward_again() {
     let scene = scene(150).await;
@@ -190,7 +191,8 @@ async fn a_whole_life_without_a_flag() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// Without a flag, back from new-only writes. The tool asks the operator to move the application step by step.
+/// A plan without a flag goes back from new-only writes. The tool asks the operator to move the application step by
+/// step.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_from_new_only_writes_without_a_flag() {
     let rest = format!("{MOVE}{QUICKLY}[cutover]\nsoak = \"1s\"\nmax_age = \"1h\"\n");
@@ -218,12 +220,13 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
     app.set_order(order(Write::Both, false)).await;
     asks("--new-writes-stopped", scene.give("rollback --readers-back --yes").await.exits(3).said());
     app.set_order(order(Write::Old, false)).await;
-    // A refused command records no confirmation, so give both here.
+    // A refused command records no confirmation, so this command gives both.
     run_all(&scene, &app, &["rollback --readers-back --new-writes-stopped --yes"]).await;
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// `--now` accepts stale reads and records that. They happen, and the application's check finds them.
+/// `--now` accepts stale reads, and the acceptance is recorded. Stale reads then happen, and the application's check
+/// finds them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cutover_back_now_reads_stale_values_and_records_that() {
     // With this many items, the application reads most of the stale items before it writes them again.

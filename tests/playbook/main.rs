@@ -1,9 +1,9 @@
 //! The whole life of a migration, next to an application that obeys the flag as docs/flag.md requires.
 //!
 //! The application ([`app`]) checks every read immediately. A read must not return a value older than the last write
-//! that completed before the read began, and no value older than one that an earlier read returned ([`history`]).
-//! [`by_hand`] shows that these checks find errors: there the test itself moves the flag. The other modules run the
-//! real binary.
+//! that completed before the read began. It must not return a value older than one that an earlier read returned
+//! ([`history`]). [`by_hand`] shows that these checks find errors: there the test itself moves the flag. The other
+//! modules run the real binary.
 #![cfg(feature = "local")]
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 

@@ -1,26 +1,27 @@
-//! The whole playbook against an application, explored exhaustively: one item, the flag, the migration's state, a tool
-//! that can be killed anywhere, two application instances that obey the flag with stale caches, and an operator who
-//! runs every command at any time.
+//! Explores the whole playbook together with an application exhaustively. The model has one item, the flag, the
+//! migration's state, a tool that can be killed anywhere, two application instances that may obey an older flag from
+//! their caches, and an operator who may run any command at any time.
 //!
-//! The flag, the state and every decision are the real ones ([`backfill::internals::cutover::Flag`],
-//! [`backfill::internals::playbook`]). `model/sweep.rs` describes what a phase does to the item, guarded write by
-//! guarded write. `model/table.rs` compares that with the tool's own decisions.
+//! The model uses the real flag, the real state and the real decisions ([`backfill::internals::cutover::Flag`],
+//! [`backfill::internals::playbook`]). `model/sweep.rs` describes each guarded write of a phase to the item.
+//! `model/table.rs` compares this description with the tool's own decisions.
 //!
 //! **Process.** Between two steps, a command knows only what is durable. So the model has no running commands: each
-//! step of the tool is a step of some command that the operator runs at that time. That covers every kill between
+//! step of the tool is a step of some command that the operator runs at that time. This covers every kill between
 //! steps, every rerun of a command, and every other command that the operator may run instead. During a pass, a kill
 //! loses the image that the pass has read.
 //!
 //! **Time.** The cache time is one second, and so is the soak. The rules only compare which of two times is earlier,
-//! and whether they are a second apart. So the model replaces times by their ranks, which keeps it finite.
+//! and whether they are a second apart. So the model replaces times by their ranks, which keeps the number of states
+//! finite.
 //!
-//! **Clocks.** `--back` comes from another host. Its clock is three seconds (three cache times) ahead of the first
-//! host's clock, or behind it. No wait may be longer than the cache time, and none may be too short: a host measures a
-//! wait from the moment when it first saw the current flag. The model finds a tool that compares the flag's times with
-//! its own clock.
+//! **Clocks.** `--back` comes from another host. That host's clock is three seconds (three cache times) ahead of the
+//! first host's clock, or behind it. No wait may be longer than the cache time, and none may be too short: a host
+//! measures a wait from the moment when it first saw the current flag. If the tool compared the flag's times with its
+//! own clock, the model would find the mistake.
 //!
-//! **Reads** are not actions. Instead, in every state, each instance would have to read what the application wrote
-//! last.
+//! **Reads** are not actions. Instead, the model checks in every state that a read by each instance would return the
+//! value that the application wrote last.
 
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
@@ -50,15 +51,17 @@ fn no_read_is_stale_and_no_value_is_lost() {
     assert!(checker.unique_state_count() > 100_000, "{} states are too few", checker.unique_state_count());
 }
 
-/// A former rule: a clock that is ahead of the flag's clock ends the wait too early.
+/// Checks that the model finds the mistake in a former rule: if a host's clock is ahead of the flag's clock, the wait
+/// ends too early.
 #[test]
 fn a_wait_by_the_flags_time_is_found() {
     let mistake = Some(Mistake::WaitByTheFlagsTime);
     discovered_in(Tool { mistake, skew: -3, ..sound(1) }, system::FRESH);
 }
 
-/// An operator who forces every closed gate may let readers see stale values, but loses none. The application only
-/// reads. With one write as well, the property held for 898,581 states, which takes too long here.
+/// An operator who forces every closed gate may let readers see stale values, but loses none. In this test, the
+/// application only reads. With one write, the property was true in all 898,581 states, but exploring them takes too
+/// long here.
 #[test]
 fn force_loses_no_value() {
     let checker = Tool { force: true, ..sound(0) }.checker().spawn_bfs().join();
@@ -93,16 +96,16 @@ fn going_back_to_stale_values_is_found() {
     discovered(Mistake::BackWhileStale, system::FRESH);
 }
 
-/// Two former rules, which the model showed to be wrong.
+/// Checks that the model finds the mistakes in two former rules.
 #[test]
 fn leaving_items_alone_that_had_no_old_value_is_found() {
     discovered(Mistake::SkipPreexisting, system::FRESH);
     discovered(Mistake::SkipPreexistingValue, system::FRESH);
 }
 
-/// If a plan lets an item differ at the gate, an item may have only an old value after it: one that was written before
-/// dual writes and behind the scan position. Readers of the new attribute do not see that value. Making old values
-/// equal to new ones must not remove it.
+/// If a plan lets an item differ at the gate, an item may have only an old value after the gate. Such a value was
+/// written before dual writes and behind the scan position. Readers of the new attribute do not see that value. Making
+/// old values equal to new ones must not remove it.
 #[test]
 fn an_old_value_without_a_new_one_stays() {
     let checker = Tool { max_mismatch: 1, ..sound(1) }.checker().spawn_bfs().join();
@@ -111,8 +114,8 @@ fn an_old_value_without_a_new_one_stays() {
     discovered_in(Tool { mistake: Some(Mistake::RemoveOldWithoutNew), max_mismatch: 1, ..sound(1) }, system::STAYS);
 }
 
-/// From every state, `rollback` alone reaches its end without the application's help. From `contracting` on, `contract`
-/// does.
+/// From every state before `contracting`, `rollback` alone reaches its end, without any action of the application. From
+/// `contracting` on, the same is true of `contract`.
 /// RUNBOOK: "can finish from every state before `contract`, even after a kill at any moment"
 #[test]
 fn every_state_can_be_finished() {
@@ -130,7 +133,7 @@ fn every_state_can_be_finished() {
     }
 }
 
-/// All states, and the edges between them.
+/// All reachable states, and the edges between them.
 struct Graph {
     states: Vec<System>,
     edges: Vec<(usize, usize, Action)>,
@@ -163,7 +166,7 @@ impl Graph {
         graph
     }
 
-    /// The states that this goal applies to, but from which it alone does not reach its end.
+    /// The states to which this goal applies, but from which a command with this goal alone does not reach its end.
     fn cannot_reach(&self, model: &Tool, goal: backfill::internals::playbook::Goal) -> Vec<&System> {
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.states.len()];
         for (from, to, action) in &self.edges {
@@ -192,7 +195,8 @@ impl Graph {
     }
 }
 
-/// Normalising a state drops nothing that matters: every later action has the same result with and without it.
+/// Normalising a state removes nothing that matters: every later action has the same result for the original state and
+/// for the normalised one.
 #[test]
 fn normalising_a_state_drops_nothing_that_matters() {
     let model = sound(0);

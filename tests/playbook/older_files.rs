@@ -1,5 +1,4 @@
-//! Files that earlier versions wrote (tests/fixtures). This version opens each of them and takes its migration to the
-//! end.
+//! Files that earlier versions wrote (tests/fixtures). This version opens each file and completes its migration.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +13,7 @@ use crate::harness::{Bed, client, dump};
 const OLD: &str = "email";
 const NEW: &str = "contact_email";
 
-/// More commands than any of these migrations still needs.
+/// An upper bound of the number of commands that each of these migrations still needs.
 const STEPS: usize = 12;
 
 type Table = BTreeMap<String, Item>;
@@ -32,7 +31,7 @@ impl World {
         for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
         }
-        // Shorten the times that a test cannot wait for. They are not part of the plan's fingerprint.
+        // The plan gets times that are short enough for a test. They are not part of the plan's fingerprint.
         let plan = std::fs::read_to_string(dir.path().join("plan.toml")).unwrap();
         let soak = if plan.contains("[cutover]") && !plan.contains("soak") { "soak = \"0s\"\n" } else { "" };
         let plan = plan.replace("write = 5\n", "write = 200\n") + soak;
@@ -68,10 +67,13 @@ impl World {
         ran.json()["playbook"].clone()
     }
 
-    /// Runs the next command that `status` names, until it names none. Returns all commands that it ran.
+    /// Repeatedly runs the next command that `status` names, until `status` names none. Returns all commands that it
+    /// ran.
     async fn follows_next(&self) -> Vec<String> {
         let mut followed = Vec::new();
         while let Some(next) = self.status().await["next"].as_str().map(str::to_owned) {
+            // `command` adds the endpoint to every command.
+            let next = next.replace(&format!(" --endpoint-url {}", self.local.endpoint()), "");
             assert!(followed.len() < STEPS, "no end after these commands: {followed:#?}");
             let words = next.strip_prefix("backfill ").unwrap().split_whitespace().map(str::to_owned);
             let yes = ["run", "cutover", "contract"].iter().any(|asks| next.starts_with(&format!("backfill {asks}")))
@@ -89,15 +91,16 @@ impl World {
     }
 }
 
-/// The sample table of this seed, as it was before the migration.
+/// The items of the sample table with this seed, before the migration.
 async fn sample(seed: u64) -> Table {
     let options = LocalOptions { items: Some(60), seed, ..LocalOptions::default() };
     let local = Local::start(options).unwrap();
     dump(&client(&local.endpoint()), "shop").await
 }
 
-/// Checks that every item has, as its new attribute, its former old value, or its former new value if readers had
-/// already moved or the old one was missing. No item has the old attribute.
+/// Checks that the new attribute of every item has the value of the former old attribute. If readers had already moved,
+/// or if the old attribute was missing, the new attribute must have its own former value. No item has the old
+/// attribute.
 fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     assert_eq!(after.len(), before.len(), "{name}");
     for (key, prior) in before {
@@ -115,7 +118,8 @@ fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     }
 }
 
-/// Later versions open the state files of earlier ones. Each migration continues where it was, to the same end.
+/// Later versions of the tool open the state files of earlier versions. Each migration continues at its current step
+/// and reaches the same result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_of_layout_1_continue_to_their_end() {
     for (name, seed, also) in
@@ -128,7 +132,7 @@ async fn migrations_of_layout_1_continue_to_their_end() {
     }
 }
 
-/// A rollback of what an earlier version wrote restores every item, with the exceptions that RUNBOOK names.
+/// A rollback of the writes of an earlier version restores every item, with the exceptions that RUNBOOK names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_of_layout_1_roll_back() {
     for (name, seed, words) in [
@@ -138,7 +142,7 @@ async fn migrations_of_layout_1_roll_back() {
     ] {
         let world = World::open(name).await;
         // The earlier version did not record which pairs were equal before. Every output that would name such items
-        // says so.
+        // says that they were not recorded.
         let foreseen = world.give("rollback plan.toml --dry-run --state state.db --output json").await.exits(0).json();
         assert_eq!(foreseen["not_as_before_unknown"], true, "{name}: {foreseen:#}");
         if name == "in-place" {

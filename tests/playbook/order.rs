@@ -1,4 +1,4 @@
-//! Commands out of order, and bad input. The tool refuses them, names what to do, and changes nothing. The tests in
+//! Commands out of order, and bad input. The tool refuses them, names a remedy, and changes nothing. The tests in
 //! src/playbook cover all states and commands. These tests try some of them with the real binary.
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
     assert_eq!(scene.dump().await, before, "{state}");
 }
 
-/// Rewrites the plan.
+/// Replaces a text in the plan by another.
 pub(crate) fn edit(scene: &Scene, from: &str, to: &str) {
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     assert!(text.contains(from), "{text}");
@@ -100,7 +100,8 @@ async fn every_command_out_of_order_names_the_next_step() {
         assert!(ran.said().contains("over"), "{words}: {}", ran.said());
     }
     scene.done("contract --yes").await;
-    // Verification checks the remaining items against the contract. There is nothing to repair them from.
+    // Verification checks the remaining items against the contract. They have no other attribute from which they could
+    // be repaired.
     let verify = scene.done("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
     scene.done("verify --sample 5").await;
@@ -113,7 +114,7 @@ async fn every_command_out_of_order_names_the_next_step() {
     scene.refused("rollback --yes", "status").await;
 }
 
-/// After a rollback, no command continues the migration, and the same state file cannot begin a new one.
+/// After a rollback, no command continues the migration, and no new migration can begin with the same state file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_command_continues_after_a_rollback() {
     let scene = scene().await;
@@ -136,7 +137,8 @@ async fn no_command_continues_after_a_rollback() {
     scene.done("rollback --yes").await;
 }
 
-/// In-place plans end with verification, and can still be rolled back. `cutover` and `contract` say so.
+/// The migration of an in-place plan ends with verification, and can still be rolled back. `cutover` and `contract` say
+/// so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_in_place_plan_has_no_cutover() {
     let scene = Scene::unflagged(Bed::start(), items(30), "strategy = \"in-place\"", &format!("{MOVE}{QUICKLY}")).await;
@@ -161,14 +163,14 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     all_refused(&scene, "only removes", &[(DUAL_WRITE, next), ("verify --all", next)]).await;
     let run = scene.give("run --yes").await.exits(3);
     assert!(run.said().contains("backfill contract"), "{}", run.said());
-    // A refused command records no confirmation. If only one is given, the tool asks for it again.
+    // A refused command records no confirmation. If only one of the two is given, the next command must give it again.
     all_refused(
         &scene,
         "not all confirmed",
         &[("contract --yes", next), ("contract --yes --readers-moved", next), ("contract --yes", next)],
     )
     .await;
-    // A refusal because of the soak is the exception, because the soak begins with the confirmations.
+    // A refusal because of the soak is an exception: it records the confirmations, because the soak begins with them.
     let stated = "contract --yes --readers-moved --old-writes-stopped";
     all_refused(&scene, "not soaked", &[(stated, "contract"), ("contract --yes", "contract")]).await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -207,7 +209,7 @@ async fn only_a_valid_report_opens_the_gate() {
     assert!(said(scene.refused(READ_NEW, "verify --all").await).contains("max_age"));
     edit(&scene, "max_age = \"1s\"", "max_age = \"1h\"");
 
-    // Somebody writes only the new attribute.
+    // An application writes only the new attribute of an item.
     let put = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #n = :v");
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let put = put.key("pk", text("P#0000")).key("sk", text("x")).expression_attribute_names("#n", "new");
@@ -220,7 +222,7 @@ async fn only_a_valid_report_opens_the_gate() {
     all_refused(&scene, "forced", &[(WRITE_NEW, "verify --all --repair")]).await;
     scene.done("cutover --back").await;
 
-    // With another plan, the commands do not touch this migration.
+    // If the plan changes its meaning, the commands do not touch this migration.
     edit(&scene, "to = \"new\"", "to = \"newer\"");
     let ran = scene.give(READ_NEW).await;
     assert!([3, 7].contains(&ran.code), "{}", ran.said());
@@ -256,7 +258,7 @@ async fn without_point_in_time_recovery_nothing_begins() {
     }
 }
 
-/// Bad input: a flag that somebody else changed.
+/// Bad input: a flag that another host has changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_refuses_a_flag_that_somebody_else_changed() {
     let scene = scene().await;
@@ -286,7 +288,7 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
     }
     assert_eq!(scene.dump().await, table);
 
-    // Somebody moves the flag while a command waits. The command ends and does not change the flag again.
+    // Another host moves the flag while a command waits. The command ends and does not change the flag again.
     let words = "cutover --to read-new --percent 10 --yes";
     scene.done(words).await;
     let (moving, ()) = tokio::join!(scene.give(READ_NEW), async {
@@ -300,7 +302,7 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
         }
         panic!("the flag has not moved");
     });
-    // The command had either completed by then, or it saw the other change.
+    // The command had either completed before the other change, or it noticed that change.
     assert!([0, 3].contains(&moving.code), "{}", moving.said());
     assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "the command must not undo `--back`");
 }
@@ -331,7 +333,7 @@ async fn a_phase_stops_when_the_flag_moves() {
     scene.done("cutover --back").await;
     scene.done("run --yes").await;
 
-    // `contract` stops, too, if somebody else has changed the flag.
+    // `contract` stops, too, if another host has changed the flag.
     for words in ["verify --all", READ_NEW, WRITE_NEW] {
         scene.done(words).await;
     }

@@ -1,5 +1,5 @@
-//! Without other writers: what the commands do to a table, byte for byte. tests/table/estimate.rs checks that the
-//! predictions of a dry run equal the counts of a run.
+//! Checks the effect of the commands on a table without other writers, byte for byte. tests/table/estimate.rs checks
+//! that the predictions of a dry run equal the counts of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,8 @@ pub(crate) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
 
-/// Items of every shape that matters to such a plan. Each target is missing, equal to its source, different from it, or
-/// there without a source. Each source exists or is missing. The values have every type.
+/// Items of every shape that matters to the plan [`EVERY_KIND`]. A target is missing, is equal to its source, differs
+/// from it, or exists without a source. A source exists or is missing. There are values of every type.
 pub(crate) fn every_shape(count: usize) -> Vec<Item> {
     let number = |n: usize| Value::N(Num::parse(&n.to_string()).unwrap());
     let map = |members: Vec<(&str, Value)>| Value::M(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
@@ -98,8 +98,8 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     }
 }
 
-/// The same with a flag that is at dual writes. The tool cannot distinguish values that were equal before the migration
-/// from values that dual writes made equal, so there are no such items here.
+/// A rollback also restores the table if the plan has a flag that is at dual writes. The tool cannot distinguish values
+/// that were equal before the migration from values that dual writes made equal, so this test has no such items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_during_dual_writes_restores_the_table() {
     for migration in ["", "on_existing = \"overwrite\"", "on_existing = \"skip\""] {
@@ -115,7 +115,7 @@ async fn a_rollback_during_dual_writes_restores_the_table() {
     }
 }
 
-/// Runs these commands, and `rollback` after them.
+/// Runs these commands and then `rollback`.
 async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
     let before = bytes(scene).await;
     for words in commands {
@@ -139,7 +139,7 @@ async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
     assert_eq!(bytes(scene).await, before);
 }
 
-/// Checks that the counts that a dry run predicted equal the actual counts of the run. That holds on a quiet table.
+/// Checks that the counts that a dry run predicted equal the actual counts of the run. This is true on a quiet table.
 fn assert_as_predicted(dry: &Json, ran: &Json) {
     let totals = &ran["runs"].as_array().unwrap().last().unwrap()["totals"]["counts"];
     for (predicted, counted) in [

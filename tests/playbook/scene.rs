@@ -1,4 +1,5 @@
-//! A table, a table for the flag, a plan and the commands, and the checks that must hold after every kill.
+//! A scene has a table, a table for the flag, and a plan. It runs commands, and checks after every kill that no value
+//! is lost.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::history::Content;
 /// The change that most scenarios make.
 pub(crate) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Small pages, and budgets so large that nothing waits for them.
+/// Plan sections with small pages, and with budgets so large that no request waits for them.
 pub(crate) const QUICKLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n\
     [capacity]\nwrite = 4000\nread = 8000\nper_key_range = { write = 4000, read = 8000 }\n";
 
@@ -36,12 +37,12 @@ const INSTANCES: u64 = 4;
 pub(crate) struct Scene {
     pub(crate) bed: Bed,
     pub(crate) table: String,
-    /// The flag table. Empty if the plan names none.
+    /// The name of the flag table. Empty if the plan names none.
     pub(crate) flags: String,
     pub(crate) plan: PathBuf,
 }
 
-/// Items with one value each. One item in ten has none.
+/// Creates items with one value each. One item in ten has no value.
 pub(crate) fn items(count: u64) -> Vec<Item> {
     let one = |n: u64| {
         let pk = format!("P#{n:04}");
@@ -75,19 +76,19 @@ impl Scene {
         Scene { bed, table, flags: String::new(), plan }
     }
 
-    /// Starts the application on this table. It obeys the plan's flag.
+    /// Starts an application on this table that obeys the plan's flag.
     pub(crate) async fn application(&self, habit: Habit) -> Application {
         let orders = Orders::Flag { table: self.flags.clone(), key: NAME.to_owned() };
         Application::start(&self.bed, &self.table, orders, habit, INSTANCES).await
     }
 
-    /// Starts the application on this table. It obeys the test.
+    /// Starts an application on this table that obeys the orders of the test.
     pub(crate) async fn application_by_hand(&self, first: crate::example::Flag) -> Application {
         let orders = Orders::Hand(Arc::new(tokio::sync::RwLock::new(first)));
         Application::start(&self.bed, &self.table, orders, Habit::Obedient, INSTANCES).await
     }
 
-    /// A command. `words` does not contain the plan, which becomes the second word.
+    /// Creates a command. `words` does not contain the path of the plan, which is inserted as the second word.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut words = words.split_whitespace();
         let mut command = self.bed.command();
@@ -127,7 +128,7 @@ impl Scene {
         ran
     }
 
-    /// Makes each page take this long, so that phases take a while. With `None`, pages are fast again.
+    /// Makes each page take this time, so that phases take longer. With `None`, pages are fast again.
     pub(crate) fn slow_pages(&self, each: Option<Duration>) {
         let rule = |each| -> FaultRule {
             Arc::new(move |request| if request.operation == "Scan" { Fault::Delay(each) } else { Fault::Pass })
@@ -167,7 +168,7 @@ impl Scene {
         self.bed.dir().join(".backfill").join(format!("{NAME}.db"))
     }
 
-    /// Every item.
+    /// Every item of the table.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Item> {
         self.bed.dump(&self.table).await
     }
@@ -208,7 +209,7 @@ impl Scene {
             };
             return self.kill_when(words, due).await;
         }
-        // About the minimum time that the command takes, so most kills come before its end.
+        // This is about the minimum duration of the command, so most kills happen before its end.
         let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
         // Prefer early moments, because resumed commands take less time.
         let wait = Duration::from_millis((length as f64 * rng.f64().powi(2)) as u64);
@@ -253,12 +254,12 @@ impl Scene {
         }
     }
 
-    /// The journal's values of the application's item with this partition key.
+    /// The values in the journal of the application's item with this partition key.
     pub(crate) async fn journal(&self, key: &str) -> Vec<Value> {
         self.journal_of(key, "x").await
     }
 
-    /// The journal's values of an item, newest first. No other process may own the state file at this time.
+    /// The values in the journal of an item, newest first. No other process may own the state file at this time.
     pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;
@@ -270,7 +271,7 @@ impl Scene {
     }
 }
 
-/// The random numbers that decide when to kill.
+/// The random generator that decides when to kill.
 pub(crate) fn seeded() -> Rng {
     let seed = std::env::var("BACKFILL_TEST_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));

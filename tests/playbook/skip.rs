@@ -16,13 +16,13 @@ use crate::scene::{MOVE, QUICKLY, Scene};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// A rename and a default value.
+/// A plan with a rename and a default value.
 fn plan() -> String {
     format!("{MOVE}[[change]]\nset = \"expires\"\nvalue = \"never\"\n{QUICKLY}")
 }
 
-/// Of every five items, two have only an old value, one also has a different new value, one has only a new value, and
-/// one has neither. Every fourth item has its own value for the attribute that gets the default.
+/// Of every five items, two have only an old value, one has an old value and a different new value, one has only a new
+/// value, and one has neither. Every fourth item has its own value for the attribute that gets the default.
 fn items(count: usize) -> Vec<Item> {
     let one = |n: usize| {
         let mut one = item(&format!("P#{n:03}"), "x", []);
@@ -72,15 +72,15 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
     for (predicted, counted) in [("would_change", "applied"), ("skipped", "skipped"), ("diverged", "diverged")] {
         assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
     }
-    // Nothing is left to do for items that have a value of their own instead of the default and no old value to copy:
-    // three of every twenty.
+    // Three of every twenty items count as skipped. They have their own value instead of the default, and no old value
+    // to copy, so they need no write.
     assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
     let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
     assert_eq!(bytes(&scene.dump().await), bytes(&after));
     let status = scene.done("status --output json").await.json();
     assert_eq!(status["state"]["current"]["totals"]["counts"]["skipped"], 15, "{status:#}");
 
-    // Verification and repair find nothing to do, whichever attribute is read.
+    // Verification finds no mismatch and repair finds nothing to do, whichever attribute readers use.
     for steps in [vec![], vec!["cutover --to read-new --percent 50 --yes"], vec!["cutover --to read-new --yes"]] {
         for words in steps {
             scene.done(words).await;
@@ -108,7 +108,8 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
     assert_eq!(report["mismatches"], 0, "{report:#}");
 }
 
-/// If nobody writes during new-only writes, a rollback restores the old values of skipped items.
+/// If no application writes an item during the stage of new-only writes, a rollback restores the old value of a skipped
+/// item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_from_new_only_writes_restores_skipped_items() {
     let scene = Scene::flagged(Bed::start(), items(60), SKIP, &plan()).await;
@@ -147,7 +148,7 @@ async fn a_rollback_from_new_only_writes_restores_skipped_items() {
     }
 }
 
-/// A value that appears between the read and the write is skipped, verifies, and survives a rollback.
+/// A value that appears between the read and the write is skipped. A verification accepts it, and a rollback keeps it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_that_appears_between_read_and_write_is_skipped() {
     let one = item("P#1", "x", [("old", secret("old"))]);

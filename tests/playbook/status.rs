@@ -1,4 +1,4 @@
-//! What `status` shows about the flag and about a process while other commands run.
+//! The output of `status` about the flag and about a process while other commands run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,11 +19,11 @@ fn write_of(status: &Json) -> &str {
     status["playbook"]["flag_seen"]["flag"]["write"].as_str().unwrap_or("none")
 }
 
-/// `cutover --back` takes no lock. `status` still shows what it did to the flag.
+/// `cutover --back` takes no lock. `status` still shows the change that it made to the flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_shows_the_current_flag() {
     let (scene, run) = running(&[]).await;
-    // The run has the state file, so the flag cannot be recorded.
+    // The run owns the state file, so the state of the flag cannot be recorded.
     scene.done("cutover --back").await;
     let now = json(&scene, "status").await;
     let offline = json(&scene, "status --offline").await;
@@ -32,7 +32,7 @@ async fn status_shows_the_current_flag() {
     assert!(offline["playbook"]["flag_may_be_stale"].as_str().unwrap().contains("--offline"));
     run.signal(Signal::SIGTERM);
     end(run).await;
-    // No process has the state file now, so the flag is recorded.
+    // No process owns the state file now, so the state of the flag is recorded.
     scene.done("cutover --to dual-write --yes").await;
     scene.done("cutover --back").await;
     assert_eq!(write_of(&json(&scene, "status --offline").await), "old");

@@ -1,7 +1,7 @@
 //! The supported API: `docs/api.txt` lists every item that a crate can name without the feature `internals`.
 //!
-//! The list follows from the source: the test follows each `pub use` of `src/lib.rs` to its items. If the list differs
-//! from the file, the test fails. `UPDATE_API=1 cargo test --test source api` rewrites the file.
+//! The list is computed from the source: the test follows each `pub use` of `src/lib.rs` to its items. If the list
+//! differs from the file, the test fails. `UPDATE_API=1 cargo test --test source api` rewrites the file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,12 +31,12 @@ fn the_list_of_the_api_is_up_to_date() {
     assert!(items.len() <= MOST, "{} items, but the API may have at most {MOST}", items.len());
 }
 
-/// Names that need no export, because they belong to the language, to `std` or to serde.
+/// Names that the API need not export, because they belong to the language, to `std` or to serde.
 const FOREIGN: &[&str] =
     &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
 
-/// A port can be implemented outside the crate: the API contains all types in its signatures and in the fields of these
-/// types.
+/// Code outside the crate can implement every port, because the API contains all types in the port's signatures and in
+/// the fields of these types.
 #[test]
 fn the_ports_name_only_exported_types() {
     let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
@@ -57,7 +57,7 @@ fn the_ports_name_only_exported_types() {
     assert!(wrong.is_empty(), "export these types in `ports`, or remove them from the signatures: {wrong:?}");
 }
 
-/// The types that the public parts of an item name: in signatures, variants and public fields.
+/// The types that an item names in its public parts: signatures, variants and public fields.
 #[derive(Default)]
 struct Named(BTreeSet<String>);
 
@@ -88,7 +88,7 @@ impl<'a> Visit<'a> for Named {
     }
 }
 
-/// Every path that `lib.rs` exports without a feature, with the module that exports it.
+/// Every path that `lib.rs` exports without a feature, with the module that exports the path.
 fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
     for item in items {
         match item {
@@ -104,7 +104,7 @@ fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
     }
 }
 
-/// Only `internals` is public and hidden.
+/// Checks that `internals` is the only module that is public and hidden.
 #[test]
 fn only_internals_is_hidden() {
     let mut hidden = Vec::new();
@@ -166,7 +166,7 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
             child if file_of(&[module.clone(), vec![child.to_owned()]].concat()).is_some() => {
                 module.push(child.to_owned())
             }
-            // The name of another crate, or a re-exported module.
+            // Any other name belongs to another crate or is a re-exported module.
             other => {
                 let target = used(&module, other)?;
                 return find(&module, &[target, path[n + 1..].to_vec()].concat());

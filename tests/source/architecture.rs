@@ -2,8 +2,8 @@
 //! contains the path of a home directory.
 //!
 //! The rules are in `tests/source/architecture/rules.rs`. `tests/source/architecture/names.rs` finds the names, and
-//! `tests/source/architecture/graph.rs` the dependencies between modules. Code under `#[cfg(test)]` follows the same
-//! rules, but it may name any crate of `[dev-dependencies]`. For example, the tests of a pure room may use
+//! `tests/source/architecture/graph.rs` finds the dependencies between modules. Code under `#[cfg(test)]` follows the
+//! same rules, but it may name any crate of `[dev-dependencies]`. For example, the tests of a pure room may use
 //! `tokio::test`.
 
 mod engines;
@@ -141,7 +141,8 @@ fn is_type_in(graph: &Graph, path: &str) -> bool {
     path.rsplit_once('/').is_some_and(|(module, name)| name.starts_with(char::is_uppercase) && graph.has(module))
 }
 
-/// A rule about a module that was moved or renamed no longer checks anything.
+/// Every rule must name an existing module, because a rule about a module that was moved or renamed no longer checks
+/// anything.
 #[test]
 fn every_rule_is_about_modules_that_exist() {
     let graph = graph_of(&source_files());
@@ -200,8 +201,8 @@ fn the_source_follows_the_rules() {
     assert!(wrong.is_empty(), "{} broken rules:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Breaks every rule in every way that it covers. The test must find each violation in its place, and nothing else. It
-/// also fails for a rule without a name here.
+/// Breaks every rule in every way that the rule covers. The check must find each violation in its place, and nothing
+/// else. The test also fails if a rule is missing in this list.
 #[test]
 fn every_violation_of_a_rule_is_found() {
     for rule in RULES {
@@ -231,7 +232,7 @@ fn every_violation_of_a_rule_is_found() {
     }
 }
 
-/// An expression that uses the name.
+/// Source text of an expression that uses the name.
 fn use_of(name: &str) -> String {
     match name.strip_suffix('!') {
         Some(macro_name) => format!("{macro_name}!(\"hello\")"),
@@ -258,7 +259,7 @@ fn pure_rooms_are_pure_in_all_their_files() {
     }
 }
 
-/// A name is found, no matter how it is imported.
+/// The check finds a name, no matter how the name is imported.
 #[test]
 fn names_are_found_in_every_notation() {
     let found = |text: &str| !check("change/decide.rs", text).is_empty();
@@ -290,7 +291,7 @@ fn names_are_found_in_every_notation() {
     }
 }
 
-/// Text that only looks like a violation.
+/// The check ignores text that only looks like a violation.
 #[test]
 fn text_that_is_not_a_name_is_not_a_violation() {
     for text in [
@@ -307,14 +308,14 @@ fn text_that_is_not_a_name_is_not_a_violation() {
     }
 }
 
-/// Tests inside a file may also name dev-dependencies, but nothing else that is forbidden there.
+/// Tests inside a file may name dev-dependencies, too, but no other name that is forbidden in the file.
 #[test]
 fn tests_may_name_dev_dependencies_but_nothing_else() {
     let inside = |body: &str| format!("#[cfg(test)]\nmod tests {{\n    #[test]\n    fn t() {{ {body} }}\n}}\n");
     assert_eq!(check("item/num.rs", &inside("tokio::spawn(async {});")), Vec::<String>::new());
     assert_eq!(check("item/num.rs", &inside("std::env::var(\"X\");")).len(), 1);
     assert_eq!(check("item/num.rs", "#[cfg(not(test))]\nfn t() { tokio::spawn(async {}); }").len(), 1);
-    // A file whose `mod` line is only for tests.
+    // The `mod` line of this file is compiled only for tests.
     let files = [("item/mod.rs", "#[cfg(all(test, unix))]\nmod fake;"), ("item/fake.rs", "use tokio::net::TcpStream;")];
     let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
     assert_eq!(violations(&files, &["tokio".to_owned()].into()), Vec::<String>::new());
@@ -352,7 +353,7 @@ fn no_file_names_a_home_directory() {
 
 #[test]
 fn home_directories_are_recognised() {
-    // Concatenated here, so that this file does not contain such a path.
+    // The path is concatenated, so that this file does not contain it.
     let with = |parts: &[&str]| parts.concat();
     for line in [
         with(&["cd /ho", "me/alice/src"]),

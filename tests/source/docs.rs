@@ -1,5 +1,5 @@
-//! The documents for operators lead where they say: every page is in the book, every link and anchor exists, every plan
-//! loads, and every command line parses.
+//! Checks the documents for operators: every page is in the book, every link and anchor exists, every plan loads, and
+//! every command line parses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,20 +11,21 @@ use serde_json::Value as Json;
 /// Documents outside docs/ whose links are checked.
 const TOP: [&str; 4] = ["README.md", "RUNBOOK.md", "CONTRIBUTING.md", "SECURITY.md"];
 
-/// The list of pages of the book. It is no page itself.
+/// The file with the list of pages of the book. It is not a page itself.
 const SUMMARY: &str = "SUMMARY.md";
 
 /// The first line of a block that shows only a part of a plan.
 const PART: &str = "# part of a plan";
 
-/// What a part of a plan may leave out: the header of each required section, and an example of it.
+/// The sections that a part of a plan may omit: the header of each required section, and an example of the section.
 const REQUIRED: [(&str, &str); 3] = [
     ("[migration]", "[migration]\nname = \"example\"\n"),
     ("[table]", "[table]\nname = \"shop\"\n"),
     ("[[change]]", "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n"),
 ];
 
-/// How the README's capacity model begins. It is no plan; `tests/cli/local_capacity/command.rs` loads it.
+/// The first line of the capacity model in the README. The model is not a plan; `tests/cli/local_capacity/command.rs`
+/// loads it.
 const CAPACITY_MODEL: &str = "table = \"shop\"";
 
 /// Commands that need a plan file. Without the file they fail before they do anything.
@@ -34,8 +35,8 @@ const WITH_PLAN: [&str; 10] =
 /// Commands of the feature `local`.
 const LOCAL: [&str; 2] = ["demo", "local"];
 
-/// Words after which a shell expects a command. `step` is a function of an example script, and `--rm` precedes the image in
-/// `docker run` and `docker compose run`.
+/// Words after which a shell expects a command. `step` is a function of an example script, and `--rm` precedes the
+/// image in `docker run` and `docker compose run`.
 const BEFORE_A_COMMAND: [&str; 14] =
     ["&&", "||", ";", "|", "!", "if", "then", "do", "else", "while", "until", "nohup", "step", "--rm"];
 
@@ -69,7 +70,7 @@ fn manuals() -> Vec<PathBuf> {
     ["README.md", "RUNBOOK.md"].iter().map(PathBuf::from).chain(pages).collect()
 }
 
-/// A fenced block.
+/// A fenced block of a document.
 #[derive(Debug)]
 struct Block {
     language: String,
@@ -130,7 +131,7 @@ fn code_spans(text: &str) -> (Vec<String>, String) {
     (spans, rest)
 }
 
-/// Where the next run of exactly this number of backticks begins.
+/// The position of the next sequence of exactly this number of backticks.
 fn end_of_span(text: &str, ticks: usize) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = text[at..].find('`') {
@@ -153,7 +154,7 @@ fn links(document: &str) -> Vec<String> {
     inline.chain(named).map(|target| target.trim().to_owned()).collect()
 }
 
-/// The anchors of a document's headings, as GitHub and mdBook make them.
+/// The anchors of a document's headings, as GitHub and mdBook generate them.
 fn anchors(document: &str) -> BTreeSet<String> {
     let (_, rest) = blocks(document);
     let mut made: HashMap<String, usize> = HashMap::new();
@@ -172,7 +173,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Why a link of a document leads nowhere, or `None`. Only links inside the project are followed.
+/// The reason why the target of a link does not exist; `None` if it exists. Only links inside the project are checked.
 fn broken(document: &Path, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;
@@ -187,14 +188,14 @@ fn broken(document: &Path, target: &str) -> Option<String> {
     (!known.contains(anchor)).then(|| format!("{target}: {} has no such heading: {known:?}", path.display()))
 }
 
-/// A part of a plan, with what it leaves out.
+/// Completes a part of a plan with the sections that it omits.
 fn completed(part: &str) -> String {
     let has = |header: &str| part.lines().any(|line| line.trim() == header);
     let missing = REQUIRED.iter().filter(|required| !has(required.0)).map(|required| required.1);
     missing.chain([part]).collect()
 }
 
-/// Why a block does not load as the plan that it shows, or `None`.
+/// The reason why a block does not load as a plan; `None` if it loads.
 fn wrong_plan(label: &str, text: &str) -> Option<String> {
     let plan = if text.starts_with(PART) { completed(text) } else { text.to_owned() };
     load(label, &plan).err().map(|errors| errors.to_string())
@@ -205,7 +206,7 @@ fn wrong_plan(label: &str, text: &str) -> Option<String> {
 struct Line {
     /// The words after `backfill`.
     words: Vec<String>,
-    /// Whether it can be run as it is. A code span in a sentence may leave out arguments.
+    /// Whether the command line is complete. A code span in a sentence may omit arguments.
     is_whole: bool,
 }
 
@@ -228,7 +229,7 @@ fn command_lines(document: &str) -> Vec<Line> {
         }
     }
     for span in spans.iter().filter(|span| span.starts_with("backfill ")) {
-        // Brackets mark what is optional.
+        // Brackets mark optional words.
         let words = in_a_shell(&span.replace(['[', ']'], ""));
         found.extend(words.into_iter().map(|words| Line { words, is_whole: false }));
     }
@@ -268,7 +269,7 @@ fn in_a_manifest(line: &str) -> Vec<Vec<String>> {
     array.and_then(|array| serde_json::from_str(array).ok()).into_iter().collect()
 }
 
-/// Runs the tool in an empty folder, without input.
+/// Runs the tool in an empty folder, without input on stdin.
 fn tool(words: &[String], more: &[&str]) -> (bool, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
@@ -279,14 +280,14 @@ fn tool(words: &[String], more: &[&str]) -> (bool, String, String) {
     (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Why a command line does not parse, or `None`. Nothing is carried out.
+/// The reason why a command line does not parse; `None` if it parses. The command is not carried out.
 fn wrong_command(line: &Line) -> Option<String> {
     let command = line.words.first()?.as_str();
     if command == "help" || (LOCAL.contains(&command) && !cfg!(feature = "local")) {
         return None;
     }
-    // The parser reads words in order. It refuses an unknown command, option or value before it comes to --help, and
-    // otherwise prints the help and ends.
+    // The parser reads words in order. If a command, option or value before --help is unknown, it reports an error.
+    // Otherwise it prints the help and ends.
     let (parses, _, said) = tool(&line.words, &["--help"]);
     if !parses {
         return Some(said);
@@ -294,8 +295,8 @@ fn wrong_command(line: &Line) -> Option<String> {
     if !line.is_whole || !WITH_PLAN.contains(&command) {
         return None;
     }
-    // Missing and contradictory arguments show only without --help. The folder has no plan, so the tool ends when it tries
-    // to read it.
+    // Missing and contradictory arguments are reported only without --help. The folder has no plan, so the tool ends
+    // when it tries to read the plan.
     let is_plan = |word: &String| word.ends_with(".toml");
     let words: Vec<String> =
         line.words.iter().map(|word| if is_plan(word) { "plan.toml".to_owned() } else { word.clone() }).collect();
@@ -361,7 +362,7 @@ fn every_json_block_is_json() {
     assert!(count >= 4, "only {count} blocks were found");
 }
 
-/// Whether everything that the manuals type is a command line of this version. Nothing is carried out.
+/// Checks that every command line in the manuals is valid in this version. No command is carried out.
 #[test]
 fn every_command_line_parses() {
     let mut found: BTreeMap<Line, PathBuf> = BTreeMap::new();
@@ -394,7 +395,7 @@ fn code_words(page: &str) -> BTreeSet<String> {
     words.map(str::to_owned).collect()
 }
 
-/// The template of a plan names every field, most of them in a comment.
+/// The template of a plan contains every field, most of them in comments.
 #[test]
 fn the_plan_page_names_every_field() {
     let text = template(None);
@@ -432,7 +433,7 @@ fn the_json_page_names_every_type_and_kind() {
     assert!(wrong.is_empty(), "the example in docs/json.md: {wrong:?}");
 }
 
-/// The policy that the page shows is the one that `iam` prints for the plan on that page.
+/// The policy on the page equals the policy that `iam` prints for the plan on the same page.
 #[test]
 fn the_permissions_page_shows_the_policy() {
     let (blocks, _) = blocks(&read(&root().join("docs/permissions.md")));
@@ -442,7 +443,7 @@ fn the_permissions_page_shows_the_policy() {
     assert_eq!(shown, least_policy(&plan, false));
 }
 
-/// The checks above can fail.
+/// The checks above find planted mistakes.
 #[test]
 fn mistakes_are_found() {
     let page = Path::new("docs/flag.md");

@@ -1,6 +1,7 @@
 //! The published parts of the flag: its schema, and the examples in docs/examples/flag/, which must compute the results
 //! in docs/flag-vectors.json. If an interpreter or compiler is missing, the test reports that on stderr (`SKIPPED: …`).
-//! With `BACKFILL_REQUIRE_EXAMPLES=1` it fails instead. The Rust example is part of this test, so it always runs.
+//! With `BACKFILL_REQUIRE_EXAMPLES=1`, the test fails in this case. The Rust example is part of this test, so it always
+//! runs.
 
 #[path = "../../docs/examples/flag/rust/flag.rs"]
 #[expect(unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
@@ -32,7 +33,7 @@ fn list<'a>(vectors: &'a Json, name: &str) -> &'a [Json] {
     vectors[name].as_array().unwrap()
 }
 
-/// The number of cases that an example must check: all of the vectors, and the case of a missing flag item.
+/// The number of cases that an example must check: all vectors, and the case that the flag item is missing.
 fn cases(vectors: &Json) -> usize {
     let lists = ["hash", "refused", "read", "write", "delete"].map(|name| list(vectors, name).len());
     let steps: usize = list(vectors, "cache").iter().map(|case| list(case, "steps").len()).sum();
@@ -64,7 +65,7 @@ fn python() {
     assert_all_cases_passed(&output);
 }
 
-/// The TypeScript compiler of the lock file, which npm fetches once.
+/// Uses the TypeScript compiler from the lock file, which npm fetches once.
 #[test]
 fn typescript() {
     let (Some(mut node), Some(mut npm)) = (tool("node", "--version"), tool("npm", "--version")) else { return };
@@ -203,7 +204,7 @@ fn bucket_of(key: &Json) -> u8 {
     }
 }
 
-/// The vectors as lines of words between tabs, for a language without a JSON parser.
+/// The vectors as lines of words that are separated by tabs, for a language without a JSON parser.
 fn as_lines(vectors: &Json) -> String {
     let mut lines = Vec::new();
     let mut line = |words: &[&str]| lines.push(words.join("\t"));
@@ -276,7 +277,7 @@ fn tool(program: &str, version: &str) -> Option<Command> {
 
 fn skip(why: &str) {
     assert!(std::env::var_os("BACKFILL_REQUIRE_EXAMPLES").is_none(), "{why}");
-    // Write directly, because a passing test hides the output of the print macros.
+    // Writes to stderr directly, because the output of the print macros is hidden if the test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 

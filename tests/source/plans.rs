@@ -1,5 +1,5 @@
-//! Plans as an operator writes them. The examples load, and every bad plan in `tests/plans/` is refused with the text
-//! in the file next to it. `UPDATE_EXPECT=1 cargo test --test source plans` rewrites these texts.
+//! Tests with plan files. The examples load, and every bad plan in `tests/plans/` is refused with the text in the file
+//! next to the plan. `UPDATE_EXPECT=1 cargo test --test source plans` rewrites these texts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,8 @@ fn a_large_file_is_refused_without_being_shown() {
     assert!(errors.to_string().len() < 1000);
 }
 
-/// The work is bounded: thousands of errors, deep nesting and very long lines are refused like any other file.
+/// Loading a plan takes a bounded amount of work. Files with thousands of errors, deep nesting or very long lines are
+/// refused like other bad plans.
 #[test]
 fn garbage_as_large_as_a_plan_is_refused() {
     for piece in [

@@ -1,4 +1,5 @@
-//! RUNBOOK.md contains word by word every promise that a test quotes, so that neither changes without the other.
+//! Checks that RUNBOOK.md contains, word by word, every promise that a test quotes. So neither the text nor the test
+//! can change without the other.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Stores that break one promise each. The suite must find every one of them.
 //!
-//! A [`Broken`] store forwards every request to the SQLite store, except where it breaks its promise.
+//! A [`Broken`] store forwards every request to the SQLite store, except for the requests of the broken promise.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
@@ -18,18 +18,18 @@ use backfill::internals::state::{
 
 use super::*;
 
-/// Which promise is broken.
+/// The promise that a store breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Break {
-    /// No promise: the store behaves like the inner one.
+    /// No promise is broken: the store behaves like the inner store.
     Nothing,
     /// A commit forgets the failures of its pages.
     FailuresAreForgotten,
-    /// Pre-images become durable only with the next ones, not before the call returns.
+    /// Pre-images become durable only together with the next pre-images, and not before the call returns.
     PreImagesAreLate,
     /// The store accepts commits of earlier sessions.
     EpochsAreIgnored,
-    /// The store accepts history of earlier sessions.
+    /// The store accepts calls of earlier sessions that change the recorded history.
     HistoryIsNotFenced,
     /// The store lets earlier sessions accept findings, and resolve failures and diverged items.
     ResolutionsAreNotFenced,
@@ -78,7 +78,7 @@ async fn a_store_that_lets_earlier_sessions_resolve_is_found() {
     assert_eq!(found, BTreeSet::from(["an_earlier_session_neither_accepts_nor_resolves"]));
 }
 
-/// The promises of the suite that such a store breaks.
+/// The promises of the suite that a store with this defect breaks.
 async fn broken_promises(breaks: Break) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     for (name, promise) in PROMISES {
@@ -115,7 +115,7 @@ impl Stored for Breaking {
     }
 }
 
-/// Pre-images, with their sessions, that are stored together with the next ones.
+/// Pre-images that are stored together with the next ones, each group with its session.
 type Postponed = Vec<(SessionId, Vec<PreImageRow>)>;
 
 struct Broken {
@@ -135,7 +135,8 @@ impl Broken {
         Ok(newest.filter(|newest| newest.run == session.run).unwrap_or(session))
     }
 
-    /// Postpones these pre-images and invents their ids. Returns the ids and the pre-images that were postponed before.
+    /// Postpones these pre-images and invents their ids. Returns these ids, and the pre-images that an earlier call
+    /// postponed.
     fn postpone(&self, session: SessionId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, Postponed) {
         let ids = (1..).take(rows.len()).map(PreImageId::from_number).collect();
         let before = std::mem::replace(&mut *self.late.lock().unwrap(), vec![(session, rows)]);
@@ -143,7 +144,7 @@ impl Broken {
     }
 }
 
-/// The same commit, as if no item had failed.
+/// The commit without its failures: its items count as not failed.
 fn without_failures(mut commit: Commit) -> Commit {
     let SegmentEvent::PagesDone { counts, .. } = &mut commit.event;
     for failed in Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()) {
@@ -152,8 +153,8 @@ fn without_failures(mut commit: Commit) -> Commit {
     Commit { failures: vec![], ..commit }
 }
 
-/// Implements a port. The listed methods forward each request to the inner store. The methods after the list are used
-/// as written.
+/// Implements a port. The listed methods forward each request to the inner store. The methods after the list replace
+/// those of the inner store.
 macro_rules! port {
     ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
         #[async_trait]

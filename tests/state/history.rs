@@ -102,7 +102,7 @@ pub(super) async fn an_earlier_session_records_no_history(stored: &mut dyn Store
     store.append_pre_images(second, vec![pre_image("b", "2")]).await.unwrap();
     store.record_baseline(BaselinePage { session: second, ..page(run, 1, &["new"], &["old"]) }).await.unwrap();
     store.mark_refused(second, ids).await.unwrap();
-    assert_eq!(store.journaled(run).await.unwrap(), 1, "the newest session may mark what an earlier one recorded");
+    assert_eq!(store.journaled(run).await.unwrap(), 1, "the newest session may mark pre-images of an earlier session");
     store.end_session(second, RunStatus::Stopped, None, 0).await.unwrap();
     assert_fenced(store.append_pre_images(first, vec![pre_image("c", "3")]).await);
     store.append_pre_images(second, vec![pre_image("c", "3")]).await.unwrap();
@@ -181,7 +181,7 @@ pub(super) async fn the_first_pass_is_the_first_to_meet_every_item(stored: &mut 
     assert!(store.is_first_pass(first).await.unwrap() && !store.baseline_complete().await.unwrap());
     store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let anew = begin(&store, Begin::Restart, 1).await;
-    assert!(store.is_first_pass(anew).await.unwrap(), "the earlier run has not met every item");
+    assert!(store.is_first_pass(anew).await.unwrap(), "the earlier run has not read every item");
     store.commit(commit(anew, 0, pages(1, None, &[]))).await.unwrap();
     assert!(store.baseline_complete().await.unwrap(), "all segments are done");
     store.end_session(session_of(anew, 1), RunStatus::Complete, None, 0).await.unwrap();

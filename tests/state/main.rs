@@ -1,7 +1,7 @@
-//! The conformance suite of stores. Each promise of the ports of `src/state/` is one function, which runs over every
+//! The conformance suite of stores. Each promise of the ports of `src/state/` is one function, which is run with every
 //! implementation. To add a new store, add it to [`conformance`] with its [`Stored`].
 //!
-//! `broken.rs` shows that the suite finds a store that breaks a promise.
+//! `broken.rs` checks that the suite fails for stores that break a promise.
 
 mod broken;
 mod checkpoints;
@@ -26,15 +26,15 @@ use backfill::internals::state::{
 };
 use futures::future::BoxFuture;
 
-/// Where one implementation stores a state.
+/// The stored state of one implementation, which can be opened several times.
 trait Stored: Send {
     /// Opens the state for this plan and table.
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError>;
 
-    /// Simulates that the process that owns the state dies now. Opens what was durable.
+    /// Simulates the death of the process that owns the state. Opens the durable state.
     fn crash(&mut self, owned: State) -> State;
 
-    /// Opens the state.
+    /// Opens the state for the default plan and table.
     fn open(&mut self) -> State {
         self.open_as(&identity()).unwrap()
     }
@@ -152,7 +152,7 @@ impl Stored for Sqlite {
         state::open(&self.folder().join("s.db"), identity, || "2026-01-01T00:00:00Z".to_owned())
     }
 
-    /// Copies the files while their owner is alive. That is what a killed process leaves.
+    /// Copies the files while their owner is alive. A killed process would leave the same files.
     fn crash(&mut self, owned: State) -> State {
         let from = self.folder();
         self.deaths += 1;
@@ -238,7 +238,8 @@ fn digest(name: &str) -> Digest {
     Digest::of_text(&key(name).to_text())
 }
 
-/// One page, with number `first`, of items with these outcomes. `next` is where the segment continues.
+/// One page, with number `first`, of items with these outcomes. `next` is the position from which the segment
+/// continues.
 fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|outcome| counts.count(*outcome));

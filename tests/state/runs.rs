@@ -206,7 +206,10 @@ pub(super) async fn a_phase_is_proven_by_an_applied_write_or_a_complete_run(stor
         "if this many items are already applied, some write has succeeded"
     );
     complete(&store, Begin::ResumeOrNew, phase::CONTRACT, &[]).await;
-    assert!(store.is_proven(phase::CONTRACT).await.unwrap(), "a complete run proves its phase");
+    assert!(
+        store.is_proven(phase::CONTRACT).await.unwrap(),
+        "a complete run proves that its phase does not fail for every item"
+    );
     let undo = store.begin(Begin::ResumeOrNew, run_of(phase::ROLLBACK, 1)).await.unwrap().run.id;
     assert!(!store.is_proven(phase::ROLLBACK).await.unwrap());
     store.commit(commit(undo, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();

@@ -65,10 +65,11 @@ pub(super) async fn an_earlier_session_neither_reserves_nor_settles(stored: &mut
     assert_eq!((stored.spent, stored.slice), (slice.spent, slice.slice));
     store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
     let settled = store.settle_spend(session_of(run, 2), spend(2.0, 2.0)).await.unwrap().state;
-    assert_eq!(settled.spent, spend(2.0, 2.0), "a session must be able to settle its spend after its end");
+    assert_eq!(settled.spent, spend(2.0, 2.0), "a session must be able to report its spend after its end");
 }
 
-/// Until the next session begins, the epoch alone cannot distinguish a killed session from a retry in the same session.
+/// Until the next session begins, a killed session and a retry have the same epoch, so the epoch alone cannot
+/// distinguish them.
 pub(super) async fn a_killed_session_cannot_reserve_or_lower_the_spend(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
@@ -80,11 +81,11 @@ pub(super) async fn a_killed_session_cannot_reserve_or_lower_the_spend(stored: &
     let dead = store.spend(run).await.unwrap().state;
     assert_eq!((dead.spent, dead.slice), (spend(17.0, 23.0), spend(0.0, 0.0)));
     let settled = store.settle_spend(session, spend(9.0, 24.0)).await.unwrap().state;
-    assert_eq!(settled.spent, spend(17.0, 24.0), "a late settlement must only add");
+    assert_eq!(settled.spent, spend(17.0, 24.0), "a late report of the killed session must not lower the spend");
     assert_eq!(store.begin_spend(session, PRICES).await.unwrap().spent, spend(17.0, 24.0));
     store.reserve(session, Reservation { spent: spend(19.0, 24.0), slice: spend(10.0, 20.0) }).await.unwrap();
     let settled = store.settle_spend(session, spend(18.0, 24.0)).await.unwrap().state;
-    assert_eq!(settled.spent, spend(18.0, 24.0), "a retry must settle what its requests consumed");
+    assert_eq!(settled.spent, spend(18.0, 24.0), "a retry must report the units that its requests consumed");
 }
 
 pub(super) async fn the_units_of_committed_pages_count_as_spent(stored: &mut dyn Stored) {
@@ -96,5 +97,9 @@ pub(super) async fn the_units_of_committed_pages_count_as_spent(stored: &mut dyn
     store.begin_spend(session_of(run, 1), PRICES).await.unwrap();
     store.reserve(session_of(run, 1), Reservation { spent: spend(2.0, 0.5), slice: spend(1.0, 1.0) }).await.unwrap();
     store.commit(commit(run, 0, pages(2, None, &[Outcome::Applied; 9]))).await.unwrap();
-    assert_eq!(store.spend(run).await.unwrap().state.spent, spend(11.0, 1.0), "the larger of both figures must count");
+    assert_eq!(
+        store.spend(run).await.unwrap().state.spent,
+        spend(11.0, 1.0),
+        "the larger of the two figures must count"
+    );
 }

@@ -1,7 +1,7 @@
-//! How much of a table's capacity the job uses, in virtual time: the real engine against the capacity model.
+//! Tests how much of a table's capacity the job uses. The real engine runs against the capacity model, in virtual time.
 //!
-//! The scenarios and the requirements are those of `benches/capacity.rs`, which runs them at full size. Here everything
-//! is a tenth of that size.
+//! The scenarios and the requirements are those of `benches/capacity.rs`, which runs them at full size. In these tests,
+//! everything has a tenth of the full size.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 use crate::simulator::figure::{Figure, Required};

@@ -1,4 +1,4 @@
-//! Compares the estimated cost of writes with what the server counted, over whole runs of the real binary.
+//! Compares the estimated cost of writes with the counts of the server, over whole runs of the real binary.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod random_tables;
@@ -29,8 +29,8 @@ async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32
          {counted} (off by {:.3} %)",
         figures.estimate_off() * 100.0
     );
-    // A lost reply is still counted by the layer. The failed condition that follows it is charged, but nobody can count
-    // it.
+    // The layer still counts the units of a lost reply. The failed condition that follows costs units, too, but no
+    // reply states them, so the layer cannot count them.
     let spent = figures.spent();
     assert!(consumed <= counted && counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
     assert!(figures.prediction_off() < WITHIN, "predicted {predicted} WCU, but the server counted {counted}");
@@ -48,7 +48,8 @@ async fn estimates_are_accurate_without_indexes_and_with_three() {
         panic!("{:?}", indexed.predicted_by_index)
     };
     assert_eq!((status.as_str(), kind.as_str()), ("by-status", "by-type"));
-    // The whole item costs the index as much as the table. A small entry of some items costs one unit each.
+    // An index with whole items costs as much as the table. In the other index, each of the few small entries costs one
+    // unit.
     assert_eq!(*by_type, plain.predicted);
     assert!((ITEMS as f64 * 0.2..ITEMS as f64 * 0.5).contains(by_status), "{by_status}");
     assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the layer counts the consumption of indexes");
@@ -93,7 +94,7 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     let dry = tool(&bed, &plan, &["--dry-run"], 0);
     let seen = Mutex::new(HashSet::new());
     let rule = move |request: &RequestInfo| {
-        // Only a first attempt, so that exactly one failed condition follows each lost reply.
+        // Only the reply to a first attempt is lost, so that exactly one failed condition follows each lost reply.
         if request.operation != "UpdateItem" || !seen.lock().unwrap().insert(request.body()["Key"].to_string()) {
             return Fault::Pass;
         }
@@ -114,13 +115,16 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     let updates = bed.front().tally().operation("UpdateItem");
     assert!(updates.dropped > 30 && updates.injected > 30, "{updates:?}");
     let already = |counts: &Json| counts["already_applied"].as_u64().unwrap();
-    assert!(already(counts) >= already(&dry) + updates.dropped, "the retry of each lost reply finds its own effect");
+    assert!(
+        already(counts) >= already(&dry) + updates.dropped,
+        "after a lost reply, the retry finds the effect of the first attempt"
+    );
     let figure = |name: &str| counts[name].as_f64().unwrap();
     let consumed = figure("write_units");
     let lost = updates.write_units - figure("write_units");
     // Half of the cost of each write belongs to the index, which a failed condition does not touch.
     assert_eq!(figure("assumed_write_units"), lost + lost / 2.0);
-    // The ratio covers only answered requests.
+    // The estimate that is compared with the consumption covers only answered requests.
     assert_eq!(figure("estimated_write_units"), consumed);
     assert_eq!(run["run"]["lower_bound"], true, "writes with lost replies count as already applied");
     let human = bed.command().arg("run").arg(&plan).output().unwrap();
@@ -136,7 +140,7 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     }
 }
 
-/// Items of every outcome.
+/// Items that together have every outcome.
 fn of_every_kind() -> impl Iterator<Item = Item> {
     let large = "v".repeat(250_000);
     (0..400).map(move |n| {
@@ -195,8 +199,8 @@ async fn every_count_of_a_dry_run_equals_that_of_the_run() {
     }
 }
 
-/// The ranges of a sample include the values of the entire table. The seeds are fixed, so the test does not depend on
-/// luck. The tests of the intervals check that 95 of 100 hold.
+/// The ranges that are computed from a sample include the values of the entire table. The seeds are fixed, so the test
+/// does not depend on luck. The tests of the intervals check that 95 of 100 intervals include the true value.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ranges_of_a_sample_include_the_whole_table() {
     let bed = Bed::embedded();

@@ -1,5 +1,6 @@
-//! `[limits]` against the real binary: compares what the server counted with what the plan allows, over kills, resumes
-//! and raised limits. Whatever stops a run, it resumes there and reaches the correct result.
+//! Tests of `[limits]` with the real binary. They compare the server's counts with the limits of the plan, over kills,
+//! resumes and raised limits. Whatever the reason of a stop is, the run resumes at that point and reaches the correct
+//! result.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 use std::sync::Arc;
@@ -37,8 +38,8 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     let known = scene.status().spend.state;
     println!("spent {spent} of {MAX_WCU}; recorded: {known:?}");
     assert!(spent <= MAX_WCU + SLICE, "{spent}");
-    // Every write costs one unit, so the kills account for the whole difference: each one wastes at most one slice,
-    // including what was not yet sent.
+    // Every write costs one unit, so only the kills cause the difference: each kill wastes at most one slice, including
+    // the part that was not used yet.
     assert!(spent >= MAX_WCU * 0.75, "{spent}");
     assert_eq!((known.spent.write, known.slice.write), (MAX_WCU, 0.0));
 
@@ -49,7 +50,7 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     assert!(stopped(&ran).contains("it has spent 1200 write units"), "{ran:?}");
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes));
 
-    // With a raised limit, the run continues from what was spent.
+    // With a raised limit, the run continues, and the earlier spend still counts.
     scene.limit("max_wcu = 1300");
     scene.run().exits(6);
     let more = scene.spent() - spent;
@@ -59,7 +60,8 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     assert_eq!(scene.requests("UpdateItem"), 2_000, "the run wrote each item once");
 }
 
-/// After an orderly end, exactly the used units count as spent. `--restart` begins a run with its own allowance.
+/// After an orderly end, exactly the used units count as spent. `--restart` begins a new run, for which the limits
+/// apply from zero.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_wastes_nothing() {
     let scene = Scene::of(600, "max_wcu = 400\n[capacity]\nwrite = 100").await;
@@ -148,7 +150,7 @@ async fn max_cost_counts_reads_and_writes() {
     assert!((290.0..=300.0).contains(&dollars()), "{}", dollars());
     let known = scene.status().spend.dollars().unwrap();
     assert!((known - dollars()).abs() < 5.0, "recorded {known}, actually {}", dollars());
-    // List prices stay far below the limit, and the output labels them.
+    // The cost by list prices stays far below the limit, and the output labels it as an estimate.
     scene.limit("max_cost_usd = 300");
     let ran = scene.run().exits(0);
     assert_eq!(ran.json()["spend"]["price_basis"], "on_demand");
@@ -176,7 +178,7 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     let closes = &opens + 1.hours();
     let window = format!("{}-{} UTC", opens.strftime("%H:%M"), closes.strftime("%H:%M"));
     let scene = Scene::of(50, &format!("window = \"{window}\"")).await;
-    // The first progress line appears after ten seconds.
+    // The first signal comes after 11 seconds, because the first progress line appears after ten seconds.
     for (signal, seconds) in [(Signal::SIGTERM, 11), (Signal::SIGINT, 1)] {
         let running = scene.start();
         tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -193,8 +195,8 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     scene.completes_correctly().await;
 }
 
-/// The test sets a wall clock forwards and back. The run waits, starts by itself, finishes the requests in flight when
-/// the window closes, and starts again.
+/// The test sets the wall clock forwards and back. The run waits, starts by itself, finishes the requests in flight
+/// when the window closes, and starts again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_continues_by_itself_when_the_window_opens() {
     let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
@@ -240,7 +242,7 @@ async fn a_run_continues_by_itself_when_the_window_opens() {
     hours.store(12, Ordering::SeqCst);
     tokio::task::block_in_place(|| scene.until_written(100));
     hours.store(24, Ordering::SeqCst);
-    // Requests that passed before the window closed are answered. After that nothing is sent.
+    // Requests that were sent before the window closed still get their answers. Afterwards the tool sends no request.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let written = scene.requests("UpdateItem");
     assert!((100..400).contains(&written), "{written}");

@@ -1,12 +1,12 @@
-//! The job runs while the application writes. The tool loses no update of a live writer, brings back no deleted item,
-//! makes only the plan's change, and reports every diverged item.
+//! Runs of the tool while an application writes. The tool loses no update of a live writer, does not restore deleted
+//! items, makes only the changes of the plan, and reports every diverged item.
 //!
-//! The oracle for each kind of writer is in `live/oracle.rs`.
+//! The rules that check each kind of writer are in `live/oracle.rs`.
 
 use crate::harness::Bed;
 use crate::live::{self, Figures, Kind, Scenario, Shape};
 
-/// Three seeds of a plan. In one of them the target is inside a document that many items do not have.
+/// Plays a plan with three seeds. With one of the seeds, the target is inside a document that many items do not have.
 async fn campaign(strategy: &'static str, on_existing: &'static str) {
     let mut figures = Figures::default();
     for (seed, shape) in [(1, Shape::Top), (2, Shape::Nested), (3, Shape::Top)] {
@@ -22,7 +22,8 @@ async fn campaign(strategy: &'static str, on_existing: &'static str) {
     let keep = on_existing == "keep";
     for kind in Kind::ALL {
         assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
-        // The tool cannot change a deleted item. If values are kept, most items that these kinds write are diverged.
+        // The tool cannot change a deleted item. If the plan keeps existing values, most items that operations of these
+        // kinds write are diverged.
         let rare = kind == Kind::Delete || keep && matches!(kind, Kind::UpdateNew | Kind::PutNew | Kind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);
         assert!(followed > 0 || rare, "no write of the tool followed {kind:?}");

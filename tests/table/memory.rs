@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use crate::harness::Bed;
 use backfill::internals::item::{Item, Value};
 
-/// Far more than a run takes, and far less than a run took when each page reserved room for the square of its items.
+/// The memory limit of a run in KB. A run takes far less. An earlier version reserved memory for the square of the
+/// number of items of each page, and took far more.
 const LIMIT_KB: u64 = 100_000;
 
-/// Items of about 300 bytes. A run has to write every fifth item, whatever the size of the table, so the write path is
-/// busy throughout and the test stays short. The other four already are as the plan wants them.
+/// Items of about 300 bytes. A run has to write every fifth item, for any size of the table. So writes happen during
+/// the whole run, and the test still stays short. The other items already are as the plan wants them.
 fn items(count: u64) -> impl Iterator<Item = Item> {
     (0..count).map(|number| {
         let email = Value::S(format!("customer.{number}@example.com"));
@@ -29,8 +30,9 @@ fn items(count: u64) -> impl Iterator<Item = Item> {
     })
 }
 
-/// One segment may use the table's entire capacity, because the number of active segments does not follow from the
-/// budget. Both sizes of the table use up the budget, so both have the same number of writes in flight.
+/// The capacity section of the plan. One segment may use the table's entire capacity, because the number of active
+/// segments is not derived from the budget. A run over either size of the table uses up the budget, so both have the
+/// same number of writes in flight.
 const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
     per_key_range = { write = 1200, read = 40000 }\nper_partition_key = { write = 1200, read = 40000 }\n";
 
@@ -48,10 +50,10 @@ fn peak_kb(child: &mut Child) -> u64 {
     peak
 }
 
-/// Runs the plan with default pages over a table of `count` items. The server is in another process than the measured
+/// Runs the plan with default pages over a table of `count` items. The server runs in a process other than the measured
 /// one. The number of segments is fixed: a run holds the pages of its active segments in memory, so both tables get the
-/// same number and fill their pages. It is also small, because a page of the embedded engine takes time in proportion
-/// to the table.
+/// same number and fill their pages. The number is also small, because the time that the embedded engine takes for a
+/// page is proportional to the size of the table.
 async fn peak_of_a_run(count: u64) -> u64 {
     let bed = Bed::embedded();
     let table = bed.create_table().await;

@@ -38,7 +38,7 @@ fn run(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Tally {
 
 fn assert_read_only(what: &str, tally: &Tally) {
     println!("{what}: {} WCU, {:.1} RCU", tally.write_units(), tally.read_units());
-    // Count requests as well as units: a request with a failed condition reports no units.
+    // The test checks requests as well as units, because a request with a failed condition reports no units.
     assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY, "{what}");
     assert!(tally.write_units() == 0.0, "{what}");
     assert!(tally.read_units() > 0.0, "{what}: the table was read");

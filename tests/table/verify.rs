@@ -1,5 +1,5 @@
-//! Verification through the library, on the embedded engine. It finds exactly the planted defects, writes only if it is
-//! asked to repair, repairs while live writers work, and resumes after a stop.
+//! Tests verification through the library, on the embedded engine. Verification finds exactly the planted defects,
+//! writes only if it is asked to repair, repairs while live writers work, and resumes after a stop.
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -38,16 +38,16 @@ const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 const ALL: Asked =
     Asked { stage: Stage::Expanded, truths: Truths::All(Truth::Old), repair: false, flag_version: None, wanted: None };
 
-/// The kind of defect of an item. Each kind has the same number of items, evenly spread.
+/// The kind of defect of an item, if any. Each kind has the same number of items, evenly distributed over the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Planted {
     Nothing,
     Missing,
     Stale,
     Unexpected,
-    /// The new value existed before the migration, without an old value: no defect.
+    /// The item has a new value from before the migration, and no old value. This is not a defect.
     ThereBefore,
-    /// The item has neither attribute, so the plan has nothing to do.
+    /// The item has neither attribute, so the plan does not change it. This is not a defect.
     Neither,
 }
 
@@ -88,7 +88,7 @@ fn planted_item(n: usize, items: usize) -> Item {
     planted_item
 }
 
-/// A table, a plan, and what the journal of a run would contain.
+/// A table, a plan, and the records that the journal of a run would contain.
 struct Scene {
     bed: Bed,
     table: String,
@@ -145,7 +145,7 @@ impl Scene {
         backfill::internals::state::open(&self.state, &identity, backfill::internals::clock::now).unwrap()
     }
 
-    /// Completes one session.
+    /// Runs one session of a verification to its end.
     async fn verify(&self, asked: Asked, seed: u64) -> (VerificationRecord, Verified) {
         let job = self.job().await;
         let store = self.store(&job);
@@ -164,7 +164,7 @@ impl Scene {
     }
 }
 
-/// Input that allows a repair to remove values that the plan does not explain.
+/// The input of a verification whose repair may remove values that the plan does not imply.
 fn input(before: Arc<dyn Before>) -> VerifyInput {
     VerifyInput { before, removes: true }
 }
@@ -174,7 +174,8 @@ fn report(verified: &Verified) -> &VerifyReport {
     &verified.report.as_ref().unwrap().0
 }
 
-/// Checks that the stored report equals the returned one, has its hash, and contains no attribute values.
+/// Checks that the stored report equals the returned report, is stored with the correct hash, and contains no attribute
+/// values.
 fn is_stored(scene: &Scene, verified: &Verified) {
     let (report, hash) = verified.report.as_ref().unwrap();
     let stored = StateFile::open(&scene.state).unwrap().reports(1).unwrap().remove(0);
@@ -203,13 +204,13 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
         assert_eq!(scene.recorded(&verified, verdict_of(kind).unwrap()), scene.keys(kind), "{kind:?}");
     }
-    // The totals by segment agree.
+    // The report has all 16 segments.
     assert_eq!((found.segments_read, found.segments.len()), (16, 16));
     assert_eq!(found.segments.iter().map(|s| s.compared).sum::<u64>(), 40_000);
     assert_eq!(found.segments.iter().map(|s| s.missing + s.stale + s.unexpected).sum::<u64>(), 3 * PLANTED as u64);
     assert_eq!(found.examples.len(), 30);
     is_stored(&scene, &verified);
-    // Nothing is written, and every suspect is read a second time.
+    // Verification writes nothing, and reads every suspect a second time.
     assert_eq!((tally.write_units(), tally.operation("UpdateItem").requests), (0.0, 0));
     assert_eq!(tally.operation("GetItem").requests, 3 * PLANTED as u64);
     assert_eq!(verified.spend.state.spent.write, 0.0);
@@ -219,7 +220,7 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     repaired(&scene).await;
 }
 
-/// A sample of the same table has half the price per item, and its findings are correct.
+/// Checks that a sample of the same table costs half as much per item, and that its findings are correct.
 async fn sampled(scene: &Scene, units_of_all: f64) {
     scene.bed.front().reset_tally();
     let (record, verified) = scene.verify(Asked { wanted: Some(600), ..ALL }, 7).await;
@@ -244,7 +245,8 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     is_stored(scene, &verified);
 }
 
-/// Repairs a quiet table: every defect is gone, overwritten values are recorded, and nothing else changes.
+/// Repairs a quiet table. Checks that every defect is gone, that overwritten values are recorded, and that nothing else
+/// changes.
 async fn repaired(scene: &Scene) {
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 2).await;
     let found = report(&verified);
@@ -316,8 +318,8 @@ async fn a_race_is_not_a_mismatch() {
     }
 }
 
-/// A writer that bypasses the layer in front. For each key it receives, it deletes the item or writes both attributes,
-/// and confirms that.
+/// Starts a writer that bypasses the layer in front. For each key that it receives, it deletes the item or writes both
+/// attributes, and confirms the change.
 fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
     let (sender, mut told) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
     let endpoint = scene.bed.local().unwrap().engine().endpoint();
@@ -327,7 +329,7 @@ fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mps
         runtime.block_on(async move {
             let client = crate::harness::client(&endpoint);
             while let Some((key, deletes, done)) = told.recv().await {
-                // See `disturb`: 0 deletes, 4 writes both.
+                // The number selects the change in `disturb`: 0 deletes the item, 4 writes both attributes.
                 disturb(&client, &table, &key, if deletes { 0 } else { 4 }).await;
                 done.send(()).unwrap();
             }
@@ -339,9 +341,9 @@ fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mps
 /// The last change by live writers to each item.
 #[derive(Debug, Clone, PartialEq)]
 enum Last {
-    /// Both attributes, in one write.
+    /// Both attributes were written, in one write.
     Both(String),
-    /// The old attribute only.
+    /// Only the old attribute was written.
     Old(String),
     /// Both attributes were removed.
     Removed,
@@ -349,8 +351,8 @@ enum Last {
     Deleted,
 }
 
-/// Makes the next change to an item. Most are changes by a writer that obeys `write = both`. Some are by a writer that
-/// does not know the new attribute.
+/// Makes the next change to an item. Most changes come from a writer that obeys `write = both`, and some from a writer
+/// that does not know the new attribute.
 async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
     let key: HashMap<String, AttributeValue> = crate::harness::to_sdk(key.attributes());
     let update = || client.update_item().table_name(table).set_key(Some(key.clone()));
@@ -406,7 +408,7 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     let seen = Mutex::new(BTreeSet::new());
     let done = Arc::clone(&written);
     let hold = move |request: &RequestInfo| {
-        // Only the tool's writes have conditions. Each item is delayed once.
+        // Only the tool's writes have conditions. The write of each item is delayed once.
         if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
             return Fault::Pass;
         }
@@ -430,8 +432,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
             let mut random = fastrand::Rng::with_seed(5);
             let mut n = 0;
             loop {
-                // Items from the delayed writes come first. Otherwise the writer picks any item, until the tool is
-                // done.
+                // Items whose write is delayed come first. If there is none, the writer picks any item, until the tool
+                // is done.
                 let (key, hinted) = match tokio::time::timeout(Duration::from_millis(3), hints.recv()).await {
                     Ok(Some(key)) => (key, true),
                     Ok(None) => return log,
@@ -448,7 +450,7 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     };
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 2).await;
     let tally = scene.bed.front().tally();
-    // The rule holds the sender. Without the rule, the writer ends.
+    // The fault rule owns the sender. Removing the rule ends the writer.
     scene.bed.front().set_faults(None);
     let log: BTreeMap<String, Last> = writer.await.unwrap();
     let failed =
@@ -497,7 +499,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
         }
     };
     check(&scene.bed.dump(&scene.table).await, false);
-    // The next repair corrects what the writer that does not know the new attribute wrote behind the scan.
+    // One writer does not know the new attribute. The next repair corrects the items that this writer changed behind
+    // the scan position.
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 3).await;
     let left = left_alone(&scene, &verified).len() as u64;
     check(&scene.bed.dump(&scene.table).await, true);
@@ -505,7 +508,7 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     assert_eq!(report(&verified).mismatches, left, "only preexisting values are left alone");
 }
 
-/// Keys of the items that a repair left as they are. Each of them has a reason.
+/// The keys of the items that a repair left unchanged. Checks that each of them has a reason.
 fn left_alone(scene: &Scene, verified: &Verified) -> BTreeSet<String> {
     let file = StateFile::open(&scene.state).unwrap();
     let found =
@@ -514,7 +517,8 @@ fn left_alone(scene: &Scene, verified: &Verified) -> BTreeSet<String> {
     found.iter().filter(|found| !found.repaired).map(|found| found.key.to_text()).collect()
 }
 
-/// Stopped, killed and resumed: each item counts once, and the report appears when everything is done.
+/// A verification is stopped, killed and resumed. Each item counts once, and the report appears when all segments are
+/// done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verification_resumes_where_it_stopped() {
     for asked in [ALL, Asked { repair: true, ..ALL }, Asked { wanted: Some(150), ..ALL }] {
@@ -529,7 +533,7 @@ async fn a_verification_resumes_where_it_stopped() {
             assert_eq!(record.resumed, sessions > 0);
             ids.insert(record.run.id);
             sessions += 1;
-            // At the 20th page the session is stopped, or its task is dropped as by a kill.
+            // At the 20th page, the session is asked to stop, or its task is dropped like that of a killed process.
             let killed = sessions % 2 == 0;
             let stop = job.stop.clone();
             let (reached, at) = tokio::sync::oneshot::channel();
@@ -581,7 +585,7 @@ async fn a_verification_resumes_where_it_stopped() {
         if asked.wanted.is_some() {
             assert_eq!(found.sample.as_ref().unwrap().drawn, 150);
         } else if asked.repair {
-            // An item that a killed session repaired before it committed the page now matches.
+            // If a killed session repaired an item but did not commit the page, the item now matches.
             assert!(mismatches <= 3 * PLANTED as u64 && found.mismatches == 0, "{found:?}");
             assert_eq!(found.compared, 4_000);
         } else {
@@ -595,7 +599,7 @@ async fn a_verification_resumes_where_it_stopped() {
     }
 }
 
-/// Recorded diverged items: items that are now equal or gone are closed. The others stay open.
+/// Checks recorded diverged items. Items that are now equal or gone are closed. The others stay open.
 /// RUNBOOK: "no failure and no diverged item is open"
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_that_are_now_equal_are_closed() {
@@ -640,7 +644,7 @@ async fn diverged_items_that_are_now_equal_are_closed() {
     assert_eq!(how, [Some("verified".to_owned()), Some("verified".to_owned()), Some("gone".to_owned())]);
 }
 
-/// The large segments of a run are a stratum of their own: every cluster in them is read and none is drawn.
+/// The large segments of a run are a separate stratum: all their clusters are read, and none is drawn.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_collections_are_read_in_full() {
     let bed = Bed::embedded();
@@ -667,7 +671,11 @@ async fn large_collections_are_read_in_full() {
     let sample = report(&verified).sample.as_ref().unwrap();
     assert_eq!((sample.drawn, sample.large, sample.large_differing), (20, sample.clusters / 32, 1));
     assert!(report(&verified).compared >= 6_000 && report(&verified).compared < 7_000);
-    assert_eq!((sample.differing, report(&verified).stale), (0, 1), "certainly found, wherever it is");
+    assert_eq!(
+        (sample.differing, report(&verified).stale),
+        (0, 1),
+        "a large segment is read completely, so its defect is found"
+    );
     assert!(sample.statement.contains("around large item collections were read besides: 1 differ"), "{sample:?}");
     store.close().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The live application: it changes, deletes and inserts items while the tool works. It obeys the flag that it read
+//! The live application. It changes, deletes and inserts items while the tool works, and obeys the flag that it read
 //! last.
 
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub(crate) struct Application {
     pub(crate) table: MemoryTable,
     pub(crate) keys: Vec<ItemKey>,
     pub(crate) flag: Arc<MemoryFlag>,
-    /// The time after which it rereads the flag.
+    /// The time after which the application rereads the flag.
     pub(crate) caches: Duration,
-    /// The flag that it read last, and when.
+    /// The flag that the application read last, and the time of this read.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) in_place: bool,
     pub(crate) rng: Rng,
@@ -36,7 +36,7 @@ impl Application {
         }
     }
 
-    /// The attributes that it writes now.
+    /// The attributes that the application writes now.
     fn write_to(&mut self) -> WriteTo {
         let fresh = self.cached.filter(|(_, at)| at.elapsed() < self.caches);
         let (write, at) = fresh.unwrap_or_else(|| (self.flag.write_to(), Instant::now()));

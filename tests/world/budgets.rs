@@ -1,10 +1,10 @@
-//! Checks that the tool takes permits before it sends requests: the tests' own token buckets compare the requests with
-//! the plan's budgets.
+//! Checks that the tool takes permits before it sends requests. The tests have their own token buckets, with which they
+//! compare the requests with the plan's budgets.
 //!
-//! At the start of each pass, a bucket is full. It holds the units of a tenth of a second, but at least one unit. A
-//! permit may be held for some time before its request is sent ([`World::held`]). So in every window of a pass, the
-//! tool sends at most rate × (window + held) + burst units, for the table, each index and each partition key. Throttled
-//! scopes are slower, which the bound allows.
+//! At the start of each pass, a bucket is full. A full bucket has the units of a tenth of a second, but at least one
+//! unit. Some time may pass between taking a permit and sending its request ([`World::held`]). So in every window of a
+//! pass, the tool sends at most rate × (window + held) + burst units, for the table, each index and each partition key.
+//! The tool slows down throttled scopes, and the bound allows slower rates.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use backfill::internals::dynamodb::memory::{Author, Charge, Charged};
 use super::plan::Rates;
 use super::scene::World;
 
-/// Rounding errors of the tool and of the tests, in units.
+/// The allowance for rounding errors of the tool and of the tests, in units.
 const ROUNDING: f64 = 0.01;
 
-/// A scope, which has its own budget.
+/// A scope with its own budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
     Table,
@@ -25,11 +25,11 @@ enum Scope {
     PartitionKey(String),
 }
 
-/// The maximum time between a write's last permit, which is the table's, and its request. In between, the tool records
-/// the pre-images.
+/// The maximum time between a write's last permit, which is the table's, and its request. Between the two, the tool
+/// records the pre-images.
 const TO_RECORD: Duration = Duration::from_millis(5);
 
-/// The index of a pass of a process.
+/// The index of a pass in the list of all passes.
 type Pass = usize;
 
 struct Bucket {
@@ -41,7 +41,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket whose permits are held for this long.
+    /// Creates a full bucket. `held` is the maximum time between taking a permit and sending its request.
     fn new(rate: f64, held: Duration) -> Bucket {
         let burst = (rate * 0.1).max(1.0) + rate * held.as_secs_f64();
         Bucket { rate, burst, missing: 0.0, at: Duration::ZERO }
@@ -58,8 +58,8 @@ impl Bucket {
 }
 
 impl World {
-    /// Checks that every write since the last check was within every budget when it was sent. The passes of these
-    /// writes have ended by now.
+    /// Checks that every write since the last check was within every budget when it was sent. Call this function after
+    /// the passes of these writes have ended.
     pub(crate) fn check_budgets(&self, during: &str) {
         let (changes, checked) = self.checked.get();
         let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());
@@ -83,9 +83,9 @@ impl World {
         }
     }
 
-    /// How long a permit may be held before its request is sent. The tool takes permits from the narrowest scope to the
-    /// widest. So it holds the permits of a key or an index while the request waits for the table's permit, behind at
-    /// most one write of each item.
+    /// The maximum time between taking a permit and sending its request. The tool takes permits from the narrowest
+    /// scope to the widest. So a request keeps its permits of the key or the index while it waits for the permit of the
+    /// table. At most one write of each other item is ahead of this request.
     fn held(&self, scope: &Scope) -> Duration {
         match scope {
             Scope::Table => TO_RECORD,
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// The newest pass of its process that had begun when the request was sent.
+    /// The newest pass of the request's process that had begun when the request was sent.
     fn pass_of(&self, charge: &Charge) -> Option<Pass> {
         self.passes
             .iter()
@@ -120,7 +120,7 @@ fn rate_of(rates: &Rates, scope: &Scope) -> f64 {
     }
 }
 
-/// A bucket allows exactly its burst and its rate.
+/// Tests that a bucket allows exactly its burst and its rate.
 #[test]
 fn a_bucket_allows_its_burst_and_its_rate() {
     let at = Duration::from_millis;
@@ -132,5 +132,8 @@ fn a_bucket_allows_its_burst_and_its_rate() {
     assert!(drained().take(at(50), 1.0));
     assert!(Bucket::new(20.0, none).take(at(0), 7.0), "a full bucket must allow a large request");
     assert!(!drained().take(at(50), 7.0));
-    assert!(Bucket { missing: 2.0, ..Bucket::new(20.0, at(50)) }.take(at(0), 1.0), "a permit may have been held");
+    assert!(
+        Bucket { missing: 2.0, ..Bucket::new(20.0, at(50)) }.take(at(0), 1.0),
+        "the permit of a request may be older than the request"
+    );
 }

@@ -1,4 +1,5 @@
-//! What must hold in every world. The checks use the table's history and the state.
+//! Checks that every simulated migration must pass. They use the recorded history of the table, and the state of the
+//! migration.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use super::plan;
 use super::scene::World;
 use super::verdicts::{KnownItem, of_move, verdicts};
 
-/// All rows of every run.
+/// A query for all rows of every run.
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
 
-/// Attributes that the tool may change. Each has the attribute that its value comes from or goes to, if any.
+/// Attributes that the tool may change. Each is listed with the attribute from which its value is copied or to which it
+/// is moved, if any.
 const OURS: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 
@@ -91,9 +93,9 @@ impl World {
         }
     }
 
-    /// Checks that a complete pass has missed no item. Each item that the application never changed must be as all
-    /// changes of the plan imply, or be listed. While applications write both attributes, the move of every other item
-    /// is checked, too.
+    /// Checks that a complete pass has missed no item. If the application never changed an item, the item must be as
+    /// all changes of the plan imply, or be listed as a failure or diverged. While applications write both attributes,
+    /// the move of every other item is checked, too.
     pub(crate) async fn check_no_item_is_missed(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let diverged = self.state.diverged(ALL).await.unwrap();
@@ -112,7 +114,8 @@ impl World {
         }
     }
 
-    /// Every item as it is now. If the application never changed it, also as it was before the migration.
+    /// Every item as it is now. If the application never changed an item, the result also has the item as it was before
+    /// the migration.
     fn items(&self) -> Vec<(ItemKey, Item, Option<&Item>)> {
         let item = |(key, versions): (&ItemKey, &[Version])| {
             let untouched = versions.iter().all(|version| version.author != Author::Application);
@@ -127,7 +130,7 @@ impl World {
         self.items().into_iter().filter_map(|(key, item, before)| before.map(|_| (key, item)))
     }
 
-    /// Checks that the counts of the runs add up, and that they are no more than what happened.
+    /// Checks that the counts of the runs add up, and that they do not exceed the counts of actual events.
     pub(crate) async fn check_counts(&self) {
         let mut counted = 0.0;
         let mut id = 1;
@@ -150,8 +153,8 @@ impl World {
         }
     }
 
-    /// Checks the verification's verdict on each item against the table. Nobody writes at this time. Returns whether
-    /// every item matches.
+    /// Checks the verification's verdict on each item against the table. No process writes at this time. Returns
+    /// whether every item matches.
     pub(crate) async fn check_verdict(&self) -> bool {
         let Ok(Some(report)) = self.state.latest_report().await else {
             self.violation("`verify` has no report");
@@ -181,8 +184,8 @@ impl World {
         json["mismatches"] == 0
     }
 
-    /// After a contract: checks that no item of the seed that the application never changed still has its old attribute
-    /// together with the new one.
+    /// Call this function after a contract. Checks that no item of the seed that the application never changed still
+    /// has its old attribute together with the new one.
     pub(crate) fn check_contracted(&self) {
         for (key, item) in self.left_alone() {
             if item.contains_key("old") && item.get("old") == item.get("new") {
@@ -191,12 +194,13 @@ impl World {
         }
     }
 
-    /// After a rollback: checks that each item that the application never changed is as it was.
+    /// Call this function after a rollback. Checks that each item that the application never changed is as it was
+    /// before the migration.
     pub(crate) async fn check_restored(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.left_alone() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
-            // While applications write both attributes, an equal pair counts as theirs.
+            // While applications write both attributes, an equal pair counts as written by applications.
             let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
             let failed = failures.iter().any(|row| row.key == key);
             if item != *seed && !(failed || (equal && !plan::in_place(&self.plan))) {

@@ -1,5 +1,5 @@
-//! The cutover flag in memory. A change takes effect immediately, but applications obey the flag that they have read
-//! until their caches expire. The tool has to wait for that.
+//! The cutover flag in memory. A change takes effect immediately, but applications continue to obey the flag that they
+//! have read until their caches expire. The tool has to wait until then.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

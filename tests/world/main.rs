@@ -1,10 +1,10 @@
-//! The deterministic world runs `run`, `verify` and `rollback` completely, with a table in memory, a state in memory, a
-//! live application, faults, and kills at any point. It uses virtual time and one thread.
+//! The deterministic world: a simulation of `run`, `verify` and `rollback`. It has a table in memory, a state in
+//! memory, a live application, faults, and kills at any point. It uses virtual time and one thread.
 //!
-//! A seed decides everything: the items, the plan, what the application writes and when, what fails, and when the tool
-//! is killed. So a failing seed is a test of its own: `BACKFILL_TEST_WORLD_SEED=N cargo test --test world one_seed --
-//! --nocapture` prints what happens in it. `BACKFILL_TEST_WORLDS=N` plays this number of seeds instead of the few that
-//! `cargo test` plays.
+//! A seed decides everything: the items, the plan, the content and time of the application's writes, the faults, and
+//! the moments of the kills. So a failing seed can be repeated as a single test: `BACKFILL_TEST_WORLD_SEED=N cargo test
+//! --test world one_seed -- --nocapture` prints the events of seed N. `BACKFILL_TEST_WORLDS=N` plays this number of
+//! seeds instead of the few that `cargo test` plays.
 
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
@@ -30,7 +30,7 @@ use wire::Planted;
 /// The number of seeds that `cargo test` plays.
 const SEEDS: u64 = 120;
 
-/// The number of seeds within which a planted bug must be found.
+/// The number of seeds among which at least one must reveal a planted bug.
 const SEEDS_OF_A_BUG: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
@@ -41,7 +41,7 @@ fn number(name: &str) -> Option<u64> {
 #[derive(Default)]
 struct Campaign {
     fired: BTreeMap<Fault, u64>,
-    /// Violations, by seed.
+    /// The violations of each failed seed.
     failed: BTreeMap<u64, String>,
     kills: u64,
     writes: u64,
@@ -101,7 +101,8 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     assert!(missing.is_empty() && kills > 0, "never fired: {missing:?}, {kills} kills");
 }
 
-/// Requests, replies, every version of every item, and the state are the same in both traces.
+/// Plays each seed twice. The requests, the replies, every version of every item, and the state must be the same in
+/// both traces.
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in 1..=12 {
@@ -148,7 +149,7 @@ fn is_found(planted: Planted, by: &str) {
     assert!(found.is_some(), "{planted:?} was not found in {SEEDS_OF_A_BUG} seeds");
 }
 
-/// Plays one seed, and prints it.
+/// Plays one seed, and prints its trace.
 #[test]
 fn one_seed() {
     let Some(seed) = number("BACKFILL_TEST_WORLD_SEED") else { return };

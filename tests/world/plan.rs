@@ -1,4 +1,4 @@
-//! Plans and items, which a seed decides.
+//! Generates plans and items from a seed.
 
 use std::sync::LazyLock;
 
@@ -69,7 +69,7 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
         text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
     }
     text += "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-    // Without a copy, an in-place pass uses eventually consistent reads.
+    // A plan without a copy lets an in-place pass use eventually consistent reads.
     if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
         text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
     }

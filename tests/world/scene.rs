@@ -1,4 +1,4 @@
-//! One world plays a seed from the first run to the contract or rollback, with kills, and checks every step.
+//! Plays one seed from the first run to the contract or the rollback, with kills, and checks every step.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_
 /// The maximum age of a stale read.
 const STALE: Duration = Duration::from_secs(5);
 
-/// The maximum number of kills of one command. After them, it can complete.
+/// The maximum number of kills of one command. After this number of kills, the command can complete.
 const KILLS: u32 = 4;
 
 /// How long applications obey a flag that they have read: `max_cache_seconds` of the plan.
@@ -43,14 +43,14 @@ const ATTEMPTS: u32 = 30;
 
 /// The result of playing one seed.
 pub(crate) struct Played {
-    /// Everything that happened, as text. Empty unless the caller asks for it.
+    /// All events, as text. Empty unless the caller requests a trace.
     pub(crate) trace: String,
-    /// Things that happened but must never happen.
+    /// Descriptions of events that must never happen.
     pub(crate) violations: Vec<String>,
-    /// Faults that made a difference.
+    /// Number of faults that changed the outcome of a request, by kind.
     pub(crate) fired: BTreeMap<Fault, u64>,
     pub(crate) kills: u64,
-    /// Write requests of the tool.
+    /// Number of write requests of the tool.
     pub(crate) writes: u64,
 }
 
@@ -73,7 +73,7 @@ fn play_with(seed: u64, planted: Option<Planted>, trace: Option<String>) -> Play
     })
 }
 
-/// How an attempt ended.
+/// How an attempt to run a command ended.
 enum AttemptEnd {
     Done,
     Stopped(String),
@@ -88,7 +88,7 @@ pub(crate) struct World {
     pub(crate) table: MemoryTable,
     pub(crate) seed_items: BTreeMap<String, Item>,
     keys: Vec<ItemKey>,
-    /// The numbers of changes and requests that have been checked.
+    /// The number of changes, and the number of requests, that have already been checked.
     pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
@@ -102,7 +102,8 @@ pub(crate) struct World {
     /// The running instances of the application.
     applications: Vec<AbortOnDropHandle<()>>,
     kills: u64,
-    /// A kind of fault that rarely makes a difference, and therefore is frequent in this world.
+    /// A kind of fault that rarely changes the outcome. It is more frequent in this seed, so that it is tested often
+    /// enough.
     favours: Option<Fault>,
 }
 
@@ -165,7 +166,8 @@ impl World {
         self.check_counts().await;
         self.check_budgets("run");
         self.table.set_faults(FaultPlan::NONE);
-        // The next pass handles what was written behind the scan position. After that, nothing is left to do.
+        // The next pass handles the items that were written behind the scan position. After this pass, nothing is left
+        // to do.
         self.command(run(true), 0).await;
         let writes = self.writes();
         self.command(run(true), 0).await;
@@ -205,7 +207,7 @@ impl World {
         }
     }
 
-    /// Repeats a command until it completes, and sometimes kills it. Meanwhile the application makes this number of
+    /// Repeats a command until it completes, and sometimes kills it. During this time, the application makes `changes`
     /// changes. Returns false if the command never completes.
     async fn command(&mut self, goal: Goal, changes: u32) -> bool {
         for share in [changes / 2, changes - changes / 2] {
@@ -236,7 +238,8 @@ impl World {
             self.state = self.state.crash();
         }
         self.kills += u64::from(killed);
-        // After a change of the flag, applications keep running, and obey their caches while the next pass begins.
+        // After a change of the flag, applications continue to run, and obey their cached flag while the next pass
+        // begins.
         if !matches!(goal, Goal::CutoverTo(_)) {
             self.wait_until_quiet().await;
         }
@@ -244,7 +247,7 @@ impl World {
         complete
     }
 
-    /// Waits until all applications have ended and no request is in flight. Checks come after that.
+    /// Waits until all applications have ended and no request is in flight. The checks require this.
     async fn wait_until_quiet(&mut self) {
         for application in self.applications.drain(..) {
             drop(application.await);
@@ -337,8 +340,8 @@ impl World {
     }
 }
 
-/// Every third seed favours one of the two kinds of fault that rarely make a difference, so that a few seeds include
-/// many of them.
+/// Every third seed favours one of the two kinds of fault that rarely change the outcome, so that even a few seeds have
+/// many of these faults.
 fn favoured(seed: u64) -> Option<Fault> {
     match seed % 6 {
         0 => Some(Fault::NoImage),

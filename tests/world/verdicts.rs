@@ -1,22 +1,22 @@
-//! The correct verdicts on an item, computed only from the plan and the table's history. The tests compare the tool's
-//! verdicts with them.
+//! Computes the correct verdicts on an item from the plan and the table's history alone. The tests compare the tool's
+//! verdicts with these.
 //!
-//! They apply before the cutover, while the old attribute has the right value.
+//! These verdicts are correct only before the cutover, while the old attribute has the right value.
 
 use backfill::internals::change::{Change, OnExisting, Strategy};
 use backfill::internals::item::{Item, Path, Value};
 use backfill::internals::plan::Plan;
 use backfill::internals::state::Verdict;
 
-/// An item of the table.
+/// An item of the table, with the facts that the verdict depends on.
 pub(crate) struct KnownItem<'a> {
     pub(crate) item: &'a Item,
-    /// The item before the migration. `None` if the application has written it since. In that case, a target's value
-    /// may or may not count as preexisting.
+    /// The item before the migration. `None` if the application has written the item since then. In that case, a
+    /// target's value may or may not count as preexisting.
     pub(crate) before: Option<&'a Item>,
 }
 
-/// The best and the worst correct verdict on an item. They differ only if it is unknown what existed before the
+/// The best and the worst correct verdict on an item. They differ only if it is unknown which values existed before the
 /// migration.
 pub(crate) fn verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let all = plan.changes.iter().map(|change| of_change(plan, change, known));

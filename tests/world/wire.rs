@@ -1,5 +1,5 @@
-//! The connection between the tool and the table. It notes every request and reply, checks each write that destroys a
-//! value before sending it, and plays planted bugs of the tool.
+//! The connection between the tool and the table. The connection records every request and reply. Before it sends a
+//! write that destroys a value, it checks the write. It also simulates planted bugs of the tool.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use backfill::internals::state::memory::MemoryState;
 use backfill::internals::state::{Checkpoints, Commit, Counts, History, Runs, SegmentEvent, phase};
 use tokio::time::Instant;
 
-/// A bug of the tool that the world must find.
+/// A planted bug of the tool. The simulation must find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Planted {
     /// A page is committed before its items are written.
@@ -23,16 +23,16 @@ pub(crate) enum Planted {
     NoExistenceCheck,
     /// The consumed units of a write are counted twice.
     ReconciledTwice,
-    /// A write is sent a second time without permits, as by an SDK that makes its own retries.
+    /// A write is sent a second time without permits, as an SDK with its own retries would do.
     SentTwice,
     /// Applications obey the flag for longer than the plan says.
     OldCaches,
 }
 
-/// What the connection has seen.
+/// The records of the connection.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Everything that happened, as text. `None` if nobody reads it, because the text would take most of a seed's time.
+    /// All events, as text. `None` if the trace is not requested, because writing it takes most of the time of a seed.
     pub(crate) trace: Option<String>,
     pub(crate) violations: Vec<String>,
     /// The number of write requests.
@@ -41,11 +41,11 @@ pub(crate) struct Seen {
     pub(crate) units: f64,
 }
 
-/// The table as one process reaches it, over a watched connection.
+/// The table as one process uses it, over a recorded connection.
 pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) process: u32,
-    /// The state of this process, without the time that its calls take.
+    /// The state of this process. Calls on this handle take no virtual time.
     pub(crate) state: MemoryState,
     pub(crate) planted: Option<Planted>,
     pub(crate) began: Instant,
@@ -67,7 +67,8 @@ impl Wire {
     async fn check_journal(&self, write: &GuardedWrite) {
         for pre in &write.pre_images {
             let PriorValue::Value(value) = &pre.prior else { continue };
-            // A process that no longer owns the state cannot ask. It cannot continue for long either.
+            // A process that no longer owns the state cannot read the journal, so its writes are not checked. Such a
+            // process ends soon.
             let Ok(stored) = self.state.pre_images(write.key.clone(), Some(pre.path.clone())).await else { continue };
             if !stored.iter().any(|record| record.value.as_ref() == Some(value)) {
                 self.violation(format!("a write to {} was sent before what it destroys was durable", write.key));

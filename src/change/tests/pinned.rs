@@ -3,7 +3,7 @@
 use super::*;
 use crate::dynamodb::memory::rules::{Effect, effect};
 
-/// The sources that a write copies, with the values that it has for them.
+/// The sources that a write copies, with the values that the write contains for them.
 fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
     let copied = write.actions.iter().filter_map(|action| match action {
         Action::SetFrom { from, value, .. } => Some((from, value)),
@@ -30,8 +30,9 @@ fn a_pinned_write_sends_the_value_and_pins_its_source() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// On the image that it was planned from, a pinned write has the same effect as the copying one. On any other image
-    /// it has the same effect if it is accepted, and its condition fails if a source changed.
+    /// On the image that it was planned from, a pinned write has the same effect as the copying write. On any other
+    /// image, the condition of the pinned write fails if a source has changed. If the pinned write is accepted, it has
+    /// the same effect as the copying write.
     #[test]
     fn a_pinned_write_has_the_same_effect_or_none(
         plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
@@ -46,7 +47,7 @@ proptest! {
         if let Decision::Write(write) = decision {
             let pinned = write.pinned();
             for (from, value) in sources(&write) {
-                prop_assert_eq!(from.get(&image), Some(value), "the value is that of the image");
+                prop_assert_eq!(from.get(&image), Some(value), "the write contains the value of the image");
             }
             prop_assert_eq!(sources(&pinned), []);
             prop_assert!(matches!(pinned.conditions[0], Condition::ItemExists(_)));

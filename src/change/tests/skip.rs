@@ -1,4 +1,5 @@
-//! `on_existing = "skip"`: an existing value counts as done, and the tool recognises its own values.
+//! Tests `on_existing = "skip"`: an existing value counts as done, and the tool recognises the values that it wrote
+//! itself.
 
 use super::*;
 
@@ -9,7 +10,7 @@ fn an_existing_value_counts_as_done() {
         for strategy in [ExpandContract, InPlace] {
             let skipped = Decision::Skipped(vec![path(left)]);
             assert_eq!(decide(std::slice::from_ref(&change), strategy, Skip, &item(image.clone())), skipped);
-            // The item's other changes are written, as long as the value is still there.
+            // The item's other changes are written, on the condition that the existing value is still there.
             let plan = [change.clone(), copy("c", "d")];
             let Decision::Write(write) = decide(&plan, strategy, Skip, &item(image.clone())) else { panic!() };
             assert_eq!(write.actions.len(), 1);
@@ -18,11 +19,11 @@ fn an_existing_value_counts_as_done() {
             assert_eq!(update(&write, Some(&raced)), None, "{change:?}");
         }
     }
-    // An equal value is not skipped: in place, the old one is removed.
+    // An equal value is not skipped: an in-place move removes the old value.
     let equal = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "1"}});
     assert_eq!(decide(&[mv("a", "b")], ExpandContract, Skip, &item(equal.clone())), Decision::AlreadyApplied);
     assert_eq!(written(&[mv("a", "b")], InPlace, Skip, &equal), json!({"pk": {"S": "1"}, "b": {"S": "1"}}));
-    // A value whose copy was skipped is not removed.
+    // If the copy of a value was skipped, the value is not removed.
     let plan = [copy("a", "b"), remove("a")];
     assert_eq!(decide(&plan, InPlace, Skip, &item(image)), Decision::Skipped(vec![path("b")]));
 }

@@ -1,4 +1,4 @@
-//! Contract and rollback of single items, case by case.
+//! Tests contract and rollback of single items, case by case.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn contract_runs_removes_and_records_the_values() {
     assert_eq!(contract.decide(&uncopied), Decision::Diverged(vec![path("a")]));
 }
 
-/// Every kind of new-only write, followed by the two phases of the way back.
+/// Tests each kind of new-only write, followed by the two phases of a rollback.
 #[test]
 fn a_rollback_after_new_only_writes_copies_them_to_the_old_attribute() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
@@ -56,21 +56,25 @@ fn a_rollback_after_new_only_writes_copies_them_to_the_old_attribute() {
     assert_eq!(journaled, std::slice::from_ref(&x));
     assert_eq!(story.undo(), story_write(&story));
     assert_eq!(text(&story.image), text(&item(json!({"pk": {"S": "1"}, "a": {"S": "new"}}))));
-    // An application that inserts the item again deleted both attributes.
+    // If an application has replaced the whole item, the item has no old attribute any more.
     let (story, journaled) = after(Some("new"), Some("a"));
     assert!(journaled.is_empty());
     assert_eq!(story.image["a"], Value::S("new".into()));
 }
 
-/// If no pass has created a new value, the only value is at the old path. It stays and does not hold up the rest of the
-/// item.
+/// If no pass has created a new value, the only value is at the old path. This value stays, and the other changes of
+/// the item are made.
 #[test]
 fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     let plan = [mv("a", "b"), copy("c", "d")];
     for plan in [&plan[..1], &plan[..]] {
         let alone = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
         let mut story = Story::new(plan, ExpandContract, Keep, &alone);
-        assert_eq!(story.apply(&story.old_equal_new()), Decision::Diverged(vec![path("a")]), "it is reported");
+        assert_eq!(
+            story.apply(&story.old_equal_new()),
+            Decision::Diverged(vec![path("a")]),
+            "the old value is reported"
+        );
         assert_eq!((story.undo(), text(&story.image)), (Decision::NothingToDo, text(&alone)));
     }
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "y"}, "d": {"S": "later"}}));
@@ -82,7 +86,7 @@ fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     assert_eq!(story.apply(&story.old_equal_new()), Decision::Diverged(vec![path("l[0]")]));
 }
 
-/// If the item's shape no longer has a place for a restored value, somebody has changed the item since.
+/// If the item's shape no longer allows a value to be restored, somebody has changed the item since.
 #[test]
 fn a_value_that_cannot_be_restored_is_reported() {
     let doc = item(json!({"pk": {"S": "1"}, "d": {"M": {"x": {"S": "v"}}}}));
@@ -99,8 +103,8 @@ fn a_value_that_cannot_be_restored_is_reported() {
     }
 }
 
-/// A rollback restores an overwritten value only over a value that the tool wrote. It does not restore it over a value
-/// that applications have written to both attributes since, nor into another item with the same key.
+/// A rollback restores an overwritten value only if the target has a value that the tool wrote. It does not replace a
+/// value that applications have written to both attributes since. It does not write to another item with the same key.
 #[test]
 fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "was there"}}));
@@ -112,14 +116,14 @@ fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     let before = text(&both.image);
     assert_eq!(both.undo(), Decision::Diverged(vec![path("b")]));
     assert_eq!(text(&both.image), before);
-    // The same if the live write happens between decision and write.
+    // The result is the same if the live writer writes between the decision and the write.
     let Decision::Write(write) = story.rollback().decide_with(&story.image, &story.record()) else { panic!() };
     assert_eq!(update(&write, Some(&both.image)), None);
     story.undo();
     assert_eq!(text(&story.image), text(&image));
 }
 
-/// The decision of the last undo of a story, so that one line can compare it.
+/// Computes the decision of a story's last undo again, so that a test can compare the two.
 fn story_write(story: &Story) -> Decision {
     let mut before = story.clone();
     let new = before.image["a"].clone();
@@ -140,14 +144,18 @@ fn preexisting_new_values_stay() {
         assert_eq!(story.apply(&story.rollback()), Decision::NothingToDo, "{undone}");
         assert_eq!(text(&story.image), text(&item(image)));
     }
-    // While applications write both attributes, an equal pair is theirs.
+    // While applications write both attributes, an equal pair counts as written by the applications.
     let changes = Changes::for_expand(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     let baseline = Baseline { pairs: vec![(path("b"), BaselinePair::Equal)], ..Baseline::default() };
-    assert_eq!(changes.clone().beside_dual_writes(true).baseline(&pair), baseline, "a pair, and not preexisting");
+    assert_eq!(
+        changes.clone().beside_dual_writes(true).baseline(&pair),
+        baseline,
+        "the target is in a pair, and is not preexisting"
+    );
     assert_eq!(changes.baseline(&pair).preexisting, [(path("b"), Digest::of(&Value::S("x".into())))]);
-    // New-only writes may have changed the new attribute alone. The pair is made equal anyway, with or without an old
-    // value.
+    // After new-only writes, the new value may differ from the old value. The first phase of the rollback makes the
+    // pair equal, with or without an old value.
     let alone = item(json!({"pk": {"S": "1"}, "b": {"S": "x"}}));
     for (image, new) in [(&pair, "new"), (&alone, "new"), (&alone, "x")] {
         let mut story = Story::new(&moves(), ExpandContract, Keep, image);
@@ -155,7 +163,7 @@ fn preexisting_new_values_stay() {
         story.edit([("b".to_owned(), Some(Value::S(new.into())))].into());
         assert!(matches!(story.apply(&story.old_equal_new()), Decision::Write(_)));
         assert_eq!(story.image["a"], Value::S(new.into()));
-        assert_eq!(story.undo(), Decision::NothingToDo, "the new one stays");
+        assert_eq!(story.undo(), Decision::NothingToDo, "the new value stays");
     }
 }
 
@@ -188,7 +196,7 @@ fn a_created_map_is_removed_unless_it_has_other_members() {
     let Decision::Write(write) = story.undo() else { panic!() };
     assert_eq!(write.actions, [Action::Remove { path: path("b") }]);
     assert_eq!(text(&story.image), text(&image));
-    // A live writer has added a member.
+    // A live writer has added a member to the created map.
     assert!(path("b.x.live").set(&mut live.image, Value::Null));
     live.undo();
     let left =

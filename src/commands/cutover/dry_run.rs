@@ -15,8 +15,8 @@ use backfill::internals::telemetry::number;
 /// Number of example items in the text report. The JSON report has all listed items.
 const SHOWN: usize = 5;
 
-/// Checks every precondition of a step forward, and counts the items that had only the new attribute before the migration.
-/// Changes nothing.
+/// Checks every precondition of a step forward, and counts the items that had only the new attribute before the
+/// migration. Changes nothing.
 pub(super) async fn dry_run(
     global: &Global,
     migration: &Migration,

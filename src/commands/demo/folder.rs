@@ -46,7 +46,7 @@ async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     };
     match std::fs::read_to_string(plan_file) {
         Ok(text) if text != plan => return refuse("has a plan.toml that is not the demo's"),
-        // The demo writes its plan before anything else.
+        // The demo writes its plan first, so these files without a plan are not from a demo.
         Err(_) if MADE.iter().any(|name| dir.join(name).exists()) => {
             return refuse("has files that are not the demo's");
         }

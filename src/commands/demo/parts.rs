@@ -1,10 +1,10 @@
-//! The steps of the demo, in order. Each has one line that explains it.
+//! The steps of the demo, in order. Each step has one line that explains it.
 
 use backfill::internals::cutover::{Flag, WriteTo};
 use backfill::internals::migration::Driver;
 use backfill::internals::playbook::{Expand, Goal, Scope, Target, Way};
 
-/// One step.
+/// One step of the demo.
 pub(crate) struct Part {
     pub(crate) command: &'static str,
     pub(crate) why: &'static str,

@@ -1,4 +1,5 @@
-//! `--dry-run` of `run`, `contract` and `rollback`: the whole pipeline except the writes, on the table or a sample of it.
+//! `--dry-run` of `run`, `contract` and `rollback`: the whole pipeline except the writes, on the table or a sample of
+//! it.
 
 use std::path::Path;
 

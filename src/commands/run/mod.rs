@@ -39,15 +39,15 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         None => output::stderr(COMPLETE),
         Some(_) => output::warn(NOT_BEGUN),
     }
-    // A stop after the end of the run, or before its begin, determines the exit code too.
+    // A stop determines the exit code even if it came before the run began or after it ended.
     let exit = Exit::of_run(report.open, report.stopped);
-    let next = match exit {
-        Exit::Failures => Some(commands.spell("failures retry")),
-        Exit::Mismatch => Some(commands.spell("verify --all")),
-        _ if report.stopped.is_none() => None,
+    let next = match report.stopped {
         // A run that has begun resumes without options. One that has not needs them again.
-        _ if outcome.worked() => Some(report.next()),
-        _ => Some(commands.spell(&words)),
+        Some(_) if outcome.worked() => Some(report.next()),
+        Some(_) => Some(commands.spell(&words)),
+        None if report.open.failures > 0 => Some(commands.spell("failures retry")),
+        None if report.open.diverged > 0 => Some(commands.spell("verify --all")),
+        None => None,
     };
     let ending = Ending::of(exit, report.stopped).next(next);
     output::result(global, &ending, || report.to_json(exit as u8), |out| report.write(out))

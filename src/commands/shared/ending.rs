@@ -1,4 +1,4 @@
-//! The end of a command: the fields that every JSON document has, and the one place that maps an error to them.
+//! The end of a command: the fields that every JSON document has. Only this file maps an error to these fields.
 
 use serde_json::{Value as Json, json};
 
@@ -207,7 +207,7 @@ impl ErrorKind {
 }
 
 impl Ending {
-    /// The command did what it was asked to.
+    /// The command succeeded.
     pub(crate) fn done() -> Ending {
         Ending { exit: Exit::Done, error: None, next: None }
     }
@@ -234,7 +234,7 @@ impl Ending {
         Ending { exit: Exit::of_stop(reason), error: Some(error), next: None }
     }
 
-    /// Stopped for this reason, or finished with this exit code.
+    /// The command stopped for this reason or, if `stopped` is `None`, finished with this exit code.
     pub(crate) fn of(exit: Exit, stopped: Option<&StopReason>) -> Ending {
         stopped.map_or_else(|| Ending::at(exit), Ending::stopped)
     }
@@ -282,7 +282,7 @@ impl Ending {
     }
 }
 
-/// The plan errors in an error, if it has any. They have their own text form.
+/// The plan errors that this error contains, if any. Plan errors have their own text form.
 pub(crate) fn plan_errors(error: &anyhow::Error) -> Option<&PlanErrors> {
     match error.downcast_ref::<MigrationError>() {
         Some(MigrationError::Plan(plan)) => Some(plan),

@@ -1,4 +1,4 @@
-//! Exit codes. Only this file maps errors to exit codes.
+//! The exit codes of the tool. Only this file maps errors to exit codes.
 
 use std::process::ExitCode;
 
@@ -10,23 +10,23 @@ use backfill::internals::state::{OpenWork, StoreError};
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Done.
+    /// The command succeeded.
     Done = 0,
-    /// An unexpected error.
+    /// An unexpected error ended the command.
     Unexpected = 1,
-    /// Bad usage or a bad plan.
+    /// The command line or the plan is not valid.
     Usage = 2,
     /// The command refused before it began.
     Refused = 3,
-    /// Finished, but some items failed.
+    /// The command finished, but some items failed.
     Failures = 4,
-    /// Finished, but some items have other values than the plan implies.
+    /// The command finished, but some items have other values than the plan implies.
     Mismatch = 5,
-    /// Stopped by a limit, or by an error that concerns the whole run; resumable.
+    /// A limit, or an error that concerns the whole run, stopped the command, which can be resumed.
     Stopped = 6,
-    /// The state is locked, damaged, or belongs to another plan or table.
+    /// The state file is locked, damaged, or belongs to another plan or table.
     State = 7,
-    /// Interrupted; resumable.
+    /// A signal interrupted the command, which can be resumed.
     Interrupted = 130,
 }
 

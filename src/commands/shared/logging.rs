@@ -1,4 +1,4 @@
-//! Log lines on stderr.
+//! Writes log lines to stderr.
 
 use std::io::Write;
 
@@ -16,8 +16,8 @@ use backfill::internals::outside::{escaped_json, escaped_styled};
 /// Starts logging according to the options and `BACKFILL_LOG`.
 pub(crate) fn init(global: &Global) {
     output::set_options(global);
-    // Only our own lines. Warnings of the SDK and of the embedded engine do not concern the operator: our errors report
-    // everything that does.
+    // Show only our own log lines. The operator does not need warnings of the SDK and of the embedded engine, because
+    // our errors report every problem.
     let level = match global.verbose {
         0 if global.quiet => "off,backfill=warn",
         0 => "off,backfill=info",
@@ -26,7 +26,7 @@ pub(crate) fn init(global: &Global) {
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let escape: fn(&str) -> String = match global.log_format {
-        // Field values are already escaped here. The colours belong to the line itself.
+        // Field values are already escaped here. Color codes are part of the log line itself.
         LogFormat::Text => escaped_styled,
         LogFormat::Json => escaped_json,
     };
@@ -42,7 +42,7 @@ pub(crate) fn init(global: &Global) {
 }
 
 /// Whether a log line can be shown without leaking attribute values. Below `info`, the AWS SDK and the HTTP stack print
-/// requests and replies, which contain attribute values. So below `info` this lets only our own lines through, whatever the
+/// requests and replies, which contain attribute values. So below `info`, only our own lines are shown, whatever the
 /// options and `BACKFILL_LOG` say.
 fn shows_no_values(of: &Metadata<'_>) -> bool {
     *of.level() <= Level::INFO || of.target() == "backfill" || of.target().starts_with("backfill::")

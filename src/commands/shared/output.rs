@@ -13,10 +13,10 @@ use backfill::internals::clock::now;
 use backfill::internals::engine::StopReason;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
 
-/// The global options that decide what is written. Set once, before the command begins.
+/// The options that decide what this process writes. This value is set once, before the command begins.
 static OPTIONS: OnceLock<Options> = OnceLock::new();
 
-/// Options of the output.
+/// The global options that affect the output.
 #[derive(Debug, Clone, Copy)]
 struct Options {
     output: Output,
@@ -24,10 +24,11 @@ struct Options {
     quiet: bool,
 }
 
-/// Whether this process has written its JSON document. It writes exactly one, also when an error follows the result.
+/// Whether this process has written its JSON document. A process writes exactly one document, even if an error follows
+/// the result.
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// Sets the options of the output. `--quiet` suppresses remarks on stderr, except warnings, questions and errors.
+/// Sets the options of the output. `--quiet` suppresses all remarks on stderr except questions and errors.
 pub(crate) fn set_options(global: &Global) {
     let options = Options { output: global.output, log_format: global.log_format, quiet: global.quiet };
     // Tests may start logging twice. The second start changes nothing.
@@ -38,7 +39,7 @@ pub(crate) fn set_options(global: &Global) {
 ///
 /// # Errors
 ///
-/// stdout cannot be written, for example because the disk is full. A closed pipe is not an error.
+/// Fails if stdout cannot be written, for example because the disk is full. A closed pipe is not an error.
 pub(crate) fn result(
     global: &Global,
     ending: &Ending,
@@ -70,7 +71,7 @@ fn write_document(ending: &Ending, document: Json) -> std::io::Result<()> {
     write_stdout(&escaped_json(&format!("{:#}\n", ending.document(document))))
 }
 
-/// Writes text to stdout as it is.
+/// Writes text to stdout without escaping it.
 pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -121,14 +122,14 @@ fn write_stderr(text: &str) {
     });
 }
 
-/// Reports that a command stopped early and has no other result. Returns its exit code.
+/// Reports that a command stopped early and has no other result. Returns the exit code.
 pub(crate) fn stopped(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
     let ending = Ending::stopped(reason).next(next.to_owned());
     warn(&format!("stopped: {reason}\nNext: {next}"));
     result(global, &ending, || json!({ "type": "stopped" }), |_| Ok(()))
 }
 
-/// Reports that the operator interrupted a second time. The process ends right after it.
+/// Reports that the operator interrupted a second time. The process ends right after this report.
 pub(crate) fn interrupted() {
     warn("stopped immediately. Nothing is lost: uncommitted work is repeated on resume");
     if let Some(options) = OPTIONS.get() {
@@ -136,7 +137,8 @@ pub(crate) fn interrupted() {
     }
 }
 
-/// Reports why a command failed or was refused: on stderr, and with `--output json` as the document. Returns its exit code.
+/// Reports why a command failed or was refused: on stderr, and with `--output json` also as the JSON document. Returns
+/// the exit code.
 pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) -> Exit {
     let ending = Ending::failed(error);
     match plan_errors(error) {
@@ -156,7 +158,7 @@ pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) 
 /// Writes the document of an error, unless the command has written one.
 pub(crate) fn report_document(output: Output, ending: &Ending) {
     if output == Output::Json {
-        // The error is on stderr already, and the exit code says that there is one.
+        // A failed write here is ignored, because the error is already on stderr and in the exit code.
         let _ = write_document(ending, json!({ "type": "error" }));
     }
 }

@@ -1,5 +1,6 @@
-//! Ctrl-C, SIGTERM and SIGHUP. The first signal drains; a second Ctrl-C or SIGTERM exits immediately. A terminal that
-//! closes sends SIGHUP. If the process was started with SIGHUP ignored (`nohup`), it keeps ignoring SIGHUP.
+//! Handles Ctrl-C, SIGTERM and SIGHUP. The first signal drains; a second Ctrl-C or SIGTERM exits immediately. A
+//! terminal that closes sends SIGHUP. If the process was started with SIGHUP ignored (`nohup`), it keeps ignoring
+//! SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,8 +19,8 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
             let insists = tokio::select! {
                 _ = interrupt.recv() => is_stopping,
                 _ = terminate.recv() => is_stopping,
-                // When a terminal closes, the shell and the kernel may each send SIGHUP. A second one is no request to
-                // hurry.
+                // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not
+                // mean that the process must exit immediately.
                 () = received(hangup.as_mut()) => {
                     if is_stopping {
                         continue;
@@ -43,7 +44,7 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Returns when the signal arrives. Never returns if we do not listen for it.
+/// Waits until the signal arrives. Never returns if this process does not listen for the signal.
 async fn received(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => {

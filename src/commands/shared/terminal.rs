@@ -1,4 +1,5 @@
-//! The terminal as the observer of a migration. It prints notices and questions on stderr and reads answers from stdin.
+//! The terminal as the observer of a migration. This observer prints notices and questions on stderr, and reads answers
+//! from stdin.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
@@ -16,7 +17,7 @@ use backfill::internals::preflight::{Accept, Severity};
 
 /// Prints notices, and asks questions unless `--yes` was given.
 pub(crate) struct Terminal {
-    /// `--yes`
+    /// Whether `--yes` was given.
     pub(crate) yes: bool,
     /// Whether a progress line may be drawn.
     pub(crate) shows_progress: bool,
@@ -43,7 +44,7 @@ impl Observer for Terminal {
         let mut answer = String::new();
         match std::io::stdin().lock().read_line(&mut answer) {
             Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Answer::Yes,
-            // Anything but a clear yes is a no.
+            // Any answer other than a clear yes means no.
             Ok(_) | Err(_) => Answer::No,
         }
     }

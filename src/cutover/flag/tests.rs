@@ -1,4 +1,4 @@
-//! Tests the flag's rules over all sequences of changes up to a length, and over random sequences.
+//! Tests the flag's rules with all sequences of changes up to a fixed length, and with random sequences.
 
 use std::collections::HashSet;
 
@@ -35,14 +35,14 @@ fn state(flag: &Flag) -> (WriteTo, ReadFrom, u8, bool, bool) {
 
 const FORWARD: [FlagChange; 3] = [FlagChange::DualWrite, FlagChange::ReadNew(100), FlagChange::WriteNew];
 
-/// All reachable states with these percentages: every state in the list is reached, and no other.
+/// With these percentages, exactly the listed states can be reached.
 #[test]
 fn these_states_are_reached_and_no_others() {
     use ReadFrom::{New, Old};
     let mut expected: HashSet<_> = [(WriteTo::Old, Old, 0, false, false), (WriteTo::Both, Old, 0, false, false)].into();
     expected.extend([1, 25, 99, 100].map(|percent| (WriteTo::Both, New, percent, false, false)));
     expected.extend([false, true].map(|contracting| (WriteTo::New, New, 100, true, contracting)));
-    // The way back: both are written again, and stale reads were accepted.
+    // On the way back, both attributes are written again. In the second state, the operator has accepted stale reads.
     expected.extend([(WriteTo::Both, New, 100, true, false), (WriteTo::Both, Old, 0, true, false)]);
 
     let first = Flag::first(CACHE, at(0));
@@ -77,7 +77,7 @@ fn the_way_forward_and_the_times_it_leaves() {
     }
 }
 
-/// After new-only writes, old values become the only ones read and written only after a verification.
+/// After new-only writes, applications may go back to reading and writing only old values only after a verification.
 #[test]
 fn the_way_back_from_new_only_writes() {
     let both = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
@@ -108,15 +108,16 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     let flag = after(&FORWARD[..1]);
     assert_eq!(flag.settled_at(), at(120));
     let left = Duration::from_nanos(1);
-    // The recorded time decides nothing.
+    // The result does not depend on the recorded time.
     for now in [at(0), at(100_000)] {
         assert_eq!(flag.next(FlagChange::ReadNew(1), now, left), Err(FlagError::TooSoon { left }));
         assert!(flag.next(FlagChange::ReadNew(1), now, Duration::ZERO).is_ok());
     }
-    // A step that waiting would not help is refused without a wait.
+    // If waiting would not help, the change is refused immediately.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
     assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::Already(_))));
-    // Readers go back immediately while old values are fresh and every state that anybody obeys writes both.
+    // Readers go back immediately if old values are fresh and applications write both attributes under every state that
+    // they may obey.
     let back = FlagChange::ReadOld { accept_stale: false };
     assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
     let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
@@ -156,7 +157,7 @@ fn a_change_that_took_longer_carries_the_later_time() {
     let flag = after(&FORWARD[..1]).made_at(at(63));
     assert_eq!((flag.changed_at, flag.dual_since), (at(63), Some(at(63))));
     let read = flag.next(FlagChange::ReadNew(100), at(200), Duration::ZERO).unwrap().made_at(at(205));
-    assert_eq!((read.changed_at, read.dual_since), (at(205), Some(at(63))), "the time of another change stays");
+    assert_eq!((read.changed_at, read.dual_since), (at(205), Some(at(63))), "the time of another change must stay");
     let new = read.next(FlagChange::WriteNew, at(300), Duration::ZERO).unwrap().made_at(at(301));
     assert_eq!((new.new_since, new.dual_since), (Some(at(301)), Some(at(63))));
 }
@@ -202,13 +203,14 @@ proptest! {
             prop_assert_eq!(next.version, flag.version + 1);
             prop_assert_eq!(next.max_cache_seconds, flag.max_cache_seconds);
             let back = change == FlagChange::ReadOld { accept_stale: false };
-            prop_assert!(at(now) >= settled || (back && flag.write == WriteTo::Both), "the cache time has passed");
+            prop_assert!(at(now) >= settled || (back && flag.write == WriteTo::Both), "the cache time must have passed");
             prop_assert_eq!(next.changed_at, at(now));
-            // One step changes one thing, so a stale reader is at most one step behind.
+            // Each step changes only one setting, so an application with a stale cache is at most one step behind.
             let read = (flag.read, flag.read_percent) != (next.read, next.read_percent);
             let moved = [flag.write != next.write, read, flag.contracting != next.contracting];
             prop_assert!(moved.into_iter().filter(|moved| *moved).count() <= 1);
-            // Old values that may be stale are read only if the operator accepted it, and they never become the truth.
+            // Readers move to possibly stale old values only if the operator accepted stale reads. Stale old values
+            // never become the truth.
             if next.old_stale && next.read == ReadFrom::Old && flag.read == ReadFrom::New {
                 prop_assert_eq!(change, FlagChange::ReadOld { accept_stale: true });
             }

@@ -1,4 +1,4 @@
-//! Hooks as real programs: small shell scripts around a file.
+//! Tests hooks as real programs: small shell scripts that read and write a file.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ fn store(get: &str, set: &str, timeout: Duration) -> (TempDir, HookStore) {
 const GET: &str = "test -e flag && cat flag; true";
 const SET: &str = "cat >new && mv new flag && echo $BACKFILL_EXPECTED_VERSION \"$1\" >>log";
 
-/// Long enough for a script on a busy machine.
+/// A time limit that is long enough for a script on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
 
 fn meta() -> FlagMeta {
@@ -45,7 +45,7 @@ async fn get_prints_what_was_set() {
     let (dir, store) = store(GET, SET, LONG);
     assert!(store.read().await.unwrap().is_none());
     let flag = store.change(None, &first(), &meta()).await.unwrap();
-    assert!(flag.changed_at > jiff::Timestamp::now(), "the time is at or after the change took effect");
+    assert!(flag.changed_at > jiff::Timestamp::now(), "the recorded time must not be before the change took effect");
     let next = store.change(Some(&flag), &both(&flag), &meta()).await.unwrap();
     assert_eq!(store.read().await.unwrap(), Some((next, meta())));
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();

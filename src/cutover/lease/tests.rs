@@ -1,4 +1,4 @@
-//! Leases in virtual time, on a table in memory that implements DynamoDB's conditions.
+//! Tests leases in virtual time, on a table in memory that implements DynamoDB's conditions.
 
 use std::sync::Arc;
 
@@ -31,7 +31,11 @@ async fn a_renewed_lease_is_refused_and_a_released_one_is_not() {
     let began = Instant::now();
     let refused = acquire(&table, "b").await.unwrap_err();
     assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
-    assert!(began.elapsed() <= DURATION / 2, "no need to watch for the whole duration: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() <= DURATION / 2,
+        "the refusal must come before the whole duration is over: {:?}",
+        began.elapsed()
+    );
     sleep(20 * DURATION).await;
     assert!(!is_lost(&first));
     let lost = first.lost();
@@ -72,7 +76,7 @@ async fn one_of_many_gets_it() {
     }
 }
 
-/// Without a table, the holder stops before anybody else can take the lease.
+/// If the holder cannot reach the table, it stops before any other process can take the lease.
 #[tokio::test(start_paused = true)]
 async fn a_holder_that_cannot_renew_stops_before_others_may_begin() {
     let table = FakeTable::new();
@@ -90,7 +94,7 @@ async fn a_holder_that_cannot_renew_stops_before_others_may_begin() {
     assert!(began.elapsed() <= DURATION * 2 / 3);
     assert!(!other.is_finished(), "a third of the duration is left for requests in flight");
     let second = other.await.unwrap();
-    // The remaining faults hit the other process's write too, which is retried.
+    // The remaining faults also hit the write of the other process, which retries it.
     assert_eq!(second.unwrap().fence(), 2);
 }
 
@@ -103,7 +107,7 @@ async fn lost_replies_do_not_lose_the_lease() {
         sleep(DURATION / 3).await;
     }
     assert!(!is_lost(&lease));
-    // The table is unreachable for a while and comes back in time.
+    // The table is unreachable for a while, but not for too long.
     table.fail(down());
     sleep(DURATION / 4).await;
     table.fail(None);
@@ -115,7 +119,7 @@ async fn lost_replies_do_not_lose_the_lease() {
     assert!(lease.lost().await.to_string().contains("no r"), "the message gives the cause");
 }
 
-/// A frozen process notices as soon as it resumes.
+/// A frozen process notices the lost lease as soon as the process resumes.
 #[tokio::test(start_paused = true)]
 async fn the_loss_names_the_new_holder() {
     let table = FakeTable::new();
@@ -127,7 +131,11 @@ async fn the_loss_names_the_new_holder() {
     assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b\u{1b}".into() });
     assert!(lease.lost().await.to_string().contains("taken over by b\\u{1b}:"));
     lease.release().await;
-    assert_eq!(from_item(&table.item("lease").get().await.unwrap().unwrap()).unwrap().fence, 2, "must not be released");
+    assert_eq!(
+        from_item(&table.item("lease").get().await.unwrap().unwrap()).unwrap().fence,
+        2,
+        "the lease of the new holder must stay"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +153,7 @@ fn record(owner: u8, fence: u64, counter: u64, released: bool) -> LeaseRecord {
 }
 
 proptest! {
-    /// A lease is free only if it is absent or released, or if it did not move for a whole duration.
+    /// A lease is free only if it is absent or released, or if its counter did not change for the whole duration.
     #[test]
     fn it_is_free_only_if_it_did_not_move_for_its_duration(
         looks in proptest::collection::vec((0_u64..40, 0_u8..2, 0_u64..2, 0_u64..2), 1..30),
@@ -158,7 +166,7 @@ proptest! {
             let seen = record(owner, fence, counter, false);
             let still = history.iter().rev().take_while(|(_, before)| *before == seen).last().map_or(now, |(since, _)| *since);
             if watch.look(Some(&seen), Duration::from_secs(now)) == Standing::Free {
-                prop_assert!(now - still >= DURATION.as_secs(), "it moved {} s ago", now - still);
+                prop_assert!(now - still >= DURATION.as_secs(), "the counter changed {} s ago", now - still);
             }
             history.push((now, seen));
         }
@@ -175,11 +183,11 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     let validity = lease.validity();
     assert!(validity.is_fresh());
     advance(20 * DURATION).await;
-    assert!(!validity.is_fresh(), "nothing is sent before it is renewed");
+    assert!(!validity.is_fresh(), "nothing is sent before the lease is renewed");
     validity.fresh().await;
     assert!(!is_lost(&lease) && validity.holds() > 0);
     assert_eq!(lease.fence(), 1);
-    // If somebody took it meanwhile, nothing is ever sent again.
+    // If another process took the lease in the meantime, this process never sends anything again.
     table.edit("lease", |item| {
         let taken = LeaseRecord { owner: "b".into(), fence: 2, counter: 0, duration: DURATION, released: false };
         item.extend(to_item(&taken));
@@ -189,7 +197,7 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b".into() });
 }
 
-/// While the machine sleeps, the monotonic clock stands still, and every timer with it. The wall clock reveals the sleep.
+/// While the machine sleeps, the monotonic clock and every timer stop. Only the wall clock reveals the sleep.
 #[tokio::test(start_paused = true)]
 async fn a_sleep_that_no_timer_notices_is_noticed_before_the_next_request() {
     use std::sync::atomic::{AtomicI64, Ordering};
@@ -209,12 +217,12 @@ async fn a_sleep_that_no_timer_notices_is_noticed_before_the_next_request() {
     assert!(!validity.is_fresh());
     let began = Instant::now();
     validity.fresh().await;
-    assert!(began.elapsed() < Duration::from_secs(1), "must be renewed immediately: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "the lease must be renewed immediately: {:?}", began.elapsed());
     assert_eq!(table.puts(), puts + 1);
     assert!(!is_lost(&lease));
 }
 
-/// A process that has to wait for somebody's lease announces it once.
+/// A process that has to wait for another process's lease announces the wait once.
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_lease_is_announced() {
     let table = FakeTable::new();

@@ -1,4 +1,4 @@
-//! The flag in virtual time, on a table in memory that implements DynamoDB's conditions.
+//! Tests the flag in virtual time, on a table in memory that implements DynamoDB's conditions.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,7 +24,7 @@ fn store(table: &Arc<FakeTable>, clock: &Clock) -> TableStore {
     TableStore::new(table.item("rename"), Arc::clone(clock))
 }
 
-/// Creates the flag and moves it once.
+/// Creates the flag and changes it once.
 async fn both(store: &TableStore, clock: &Clock) -> Flag {
     let first = store.change(None, &Flag::first(60, clock()), &meta()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(61)).await;
@@ -65,7 +65,7 @@ async fn the_times_of_a_change_are_never_too_early() {
         let meta = meta();
         let mut latest = clock();
         let mut change = store.change(Some(&flag), &next, &meta);
-        // A process that reads the flag at any moment, after this process died, waits long enough.
+        // This process may die at any moment. A process that reads the flag afterwards must wait long enough.
         let kept = loop {
             let ended = tokio::time::timeout(Duration::from_millis(100), &mut change).await;
             let seen = store.read().await.unwrap().unwrap().0;
@@ -106,7 +106,7 @@ async fn the_refusal_shows_the_flag_before_and_after_somebody_elses_change() {
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
-/// The version alone is not enough, because an edit by hand may leave it unchanged.
+/// A change must not compare only the version, because an edit by hand may leave the version unchanged.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_was_edited_by_hand_is_noticed() {
     let table = FakeTable::new();

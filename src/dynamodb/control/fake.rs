@@ -1,4 +1,4 @@
-//! A table of control items in memory, with DynamoDB's conditions and injected faults.
+//! A table of control items in memory. The table evaluates conditions as DynamoDB does, and tests can inject faults.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::*;
 use crate::item::KeyAttribute;
 
-/// What happens to the next write.
+/// The fault that happens to the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is applied, and the reply is lost.
+    /// The write is applied, and the reply is lost.
     LoseReply,
-    /// It is not applied, and the client gets no reply.
+    /// The write is not applied, and the client gets no reply.
     LoseRequest,
-    /// DynamoDB throttles it.
+    /// DynamoDB throttles the write.
     Throttle,
-    /// It is applied after this delay.
+    /// The write is applied after this delay.
     Slow(Duration),
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Fault {
 pub(crate) struct FakeTable {
     items: Mutex<BTreeMap<String, Item>>,
     faults: Mutex<VecDeque<Fault>>,
-    /// Every request fails with this.
+    /// If set, every request fails with this error.
     pub(crate) down: Mutex<Option<TableError>>,
     puts: Mutex<u32>,
 }

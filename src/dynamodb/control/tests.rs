@@ -25,7 +25,8 @@ async fn a_write_happens_only_if_the_item_is_as_expected() {
     assert!(matches!(missing, Err(ControlError::Changed { found: None, .. })));
 }
 
-/// Whatever gets lost, a write happens once, and its own effect is not mistaken for somebody else's.
+/// A write is applied exactly once, whichever requests and replies are lost. The client does not mistake the effect of
+/// its own write for somebody else's write.
 #[tokio::test(start_paused = true)]
 async fn lost_requests_and_replies_do_no_harm() {
     use Fault::{LoseReply, LoseRequest, Throttle};
@@ -46,8 +47,8 @@ async fn lost_requests_and_replies_do_no_harm() {
     }
 }
 
-/// A reply is lost, and somebody else builds on the write before it is sent again. The write must not count as a
-/// success.
+/// The reply to a write is lost, and somebody else changes the written item before the write is sent again. The write
+/// must not count as a success.
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_builds_on_a_lost_write_is_noticed() {
     let table = FakeTable::new();
@@ -77,7 +78,7 @@ async fn it_gives_up_in_time_and_says_what_is_unknown() {
         assert!(matches!(gave_up, ControlError::GaveUp { uncertain: found, .. } if found == uncertain), "{gave_up}");
         assert!(gave_up.to_string().contains(says) && gave_up.to_string().contains("no route"), "{gave_up}");
         assert!(began.elapsed() <= PATIENCE && began.elapsed() > PATIENCE / 2);
-        assert!(table.puts() < 200, "it waits between the attempts");
+        assert!(table.puts() < 200, "the client must wait between the attempts");
     }
 }
 
@@ -97,6 +98,6 @@ async fn an_error_that_waiting_does_not_fix_says_what_does() {
             assert!(matches!(error, ControlError::Unusable { kind: found, .. } if found == kind));
             assert!(error.to_string().contains(says), "{error}");
         }
-        assert_eq!(table.puts(), before + 1, "it is not retried");
+        assert_eq!(table.puts(), before + 1, "the write must not be retried");
     }
 }

@@ -1,4 +1,4 @@
-//! Faults between the tool and the table in memory, drawn from a seed, and counts of the faults that took effect.
+//! Draws faults between the tool and the table in memory from a seed. Counts the faults that took effect.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::machine::Rng;
 pub enum Fault {
     /// DynamoDB throttles the request.
     Throttle,
-    /// A 5xx before anything was done.
+    /// The reply is a 5xx error, and the table has not carried out the request.
     ServerError,
-    /// The request is lost before it arrives, without a reply.
+    /// The request is lost before it arrives, and the client gets no reply.
     LostRequest,
     /// The request is carried out, and the reply is lost.
     LostReply,
-    /// The client stops waiting, and the request is carried out only after that.
+    /// The request is carried out only after the client has stopped waiting for the reply.
     LateRequest,
     /// The request is carried out, and the reply cannot be used.
     UnusableReply,
@@ -26,7 +26,7 @@ pub enum Fault {
     StaleRead,
     /// A page ends early.
     ShortPage,
-    /// The last page of a segment says that more follows, and an empty page does.
+    /// The last page of a segment says that another page follows. That page is empty.
     EmptyPage,
     /// The reply takes a long time.
     Slow,
@@ -35,9 +35,9 @@ pub enum Fault {
 /// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
-    /// An eventually consistent page.
+    /// An eventually consistent read of one page.
     Scan,
-    /// A strongly consistent page.
+    /// A strongly consistent read of one page.
     StrongScan,
     /// A strongly consistent read of one item.
     Get,
@@ -46,7 +46,7 @@ pub(super) enum Request {
 }
 
 impl Fault {
-    /// Every kind.
+    /// Every kind of fault.
     pub const ALL: [Fault; 11] = [
         Fault::Throttle,
         Fault::ServerError,
@@ -61,7 +61,7 @@ impl Fault {
         Fault::Slow,
     ];
 
-    /// Whether it can happen to a request of this kind.
+    /// Whether this fault can happen to a request of this kind.
     fn happens_to(self, request: Request) -> bool {
         match self {
             Fault::Throttle | Fault::ServerError | Fault::LostRequest | Fault::LostReply | Fault::UnusableReply => true,
@@ -78,11 +78,12 @@ impl Fault {
 pub struct FaultPlan {
     /// Share of requests with a fault, from 0 to 1.
     pub share: f64,
-    /// A late request arrives within this time after the client gave up.
+    /// The longest time between the moment at which the client gives up and the arrival of a late request.
     pub late: Duration,
-    /// A stale read is at most this old.
+    /// The largest age of the state that a stale read returns.
     pub stale: Duration,
-    /// If set, a request that this kind can affect gets no other kind. Use it for kinds that rarely make a difference.
+    /// If set, a request that can have this fault gets no other fault. Set it to test a fault that rarely changes the
+    /// outcome.
     pub favours: Option<Fault>,
 }
 
@@ -121,7 +122,7 @@ impl Faults {
         most.mul_f64(self.rng.f64())
     }
 
-    /// Counts a fault that made a difference.
+    /// Counts a fault that took effect.
     pub(super) fn fired(&mut self, fault: Fault) {
         *self.fired.entry(fault).or_default() += 1;
     }

@@ -1,5 +1,5 @@
-//! Everything that happened to the items of the table in memory (who changed which item, when, from what to what), and
-//! what each request of the tool consumed.
+//! The history of the table in memory. The history contains every version of every item (with the author and the time),
+//! and the capacity that each request of the tool consumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,11 +21,11 @@ pub enum Author {
 /// One state of an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
-    /// When it began, as the time since the table was created.
+    /// When this version began, as the time since the table was created.
     pub at: Duration,
-    /// The number of this change of the table, from 0.
+    /// The number of the change that made this version. The changes of the table are numbered from 0.
     pub number: u64,
-    /// Who made it.
+    /// Who made this version.
     pub author: Author,
     /// The item, or `None` if this version deleted it.
     pub item: Option<Item>,
@@ -34,25 +34,26 @@ pub struct Version {
 /// A request of the tool that the table carried out. Refused and lost requests consume nothing and are not listed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {
-    /// When it was sent, as the time since the table was created. It arrived later.
+    /// When the request was sent, as the time since the table was created. The request arrived later.
     pub sent: Duration,
-    /// Who sent it.
+    /// Who sent the request.
     pub author: Author,
-    /// What it consumed.
+    /// The capacity that the request consumed.
     pub consumed: Charged,
 }
 
 /// The capacity that a request consumed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Charged {
-    /// Read units of the table, by a page or an item.
+    /// Read units of the table, for a page or for an item.
     Read(Units),
-    /// Write units of the table and its indexes, by a write to this item. A failed condition consumes units, too.
+    /// Write units of the table and its indexes, for a write to this item. A write whose condition failed consumes
+    /// units, too.
     Write(ItemKey, Consumed),
 }
 
-/// The place of an item in scan order: by the hash of its partition key, then by that key, then by its sort key. A
-/// segment is a range of this order.
+/// The place of an item in scan order. Items are ordered by the hash of the partition key, then by the partition key,
+/// then by the sort key. A segment is a range in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) hash: u64,
@@ -64,7 +65,7 @@ impl Place {
         Place { hash: key.partition_hash(partition).number(), key: key.to_text() }
     }
 
-    /// The segment that contains it, of `total` segments.
+    /// The segment that contains this place, if the table is divided into `total` segments.
     pub(super) fn segment(&self, total: u32) -> u32 {
         ((u128::from(self.hash) * u128::from(total)) >> 64) as u32
     }
@@ -84,7 +85,7 @@ impl History {
         self.items.get(place)?.1.last()?.item.as_ref()
     }
 
-    /// The item at that time.
+    /// The item as it was at the time `at`.
     fn then(versions: &[Version], at: Duration) -> Option<&Item> {
         versions.iter().rev().find(|version| version.at <= at)?.item.as_ref()
     }
@@ -95,7 +96,7 @@ impl History {
         self.items.entry(place).or_insert_with(|| (key.clone(), Vec::new())).1.push(version);
     }
 
-    /// The items of a segment after this place, as they were at that time, in order.
+    /// The items of a segment after the place `after`, as they were at the time `at`, in scan order.
     pub(super) fn segment(
         &self,
         segment: u32,
@@ -110,7 +111,7 @@ impl History {
             .filter_map(move |(_, (key, versions))| Some((key, History::then(versions, at)?)))
     }
 
-    /// Whether any item of this segment has changed since then.
+    /// Whether any item of this segment has changed after the time `since`.
     pub(super) fn has_changed(&self, segment: u32, total: u32, since: Duration) -> bool {
         let newest = |versions: &[Version]| versions.last().map(|version| version.at);
         self.items

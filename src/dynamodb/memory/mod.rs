@@ -1,8 +1,9 @@
-//! A table in memory that follows the documented rules of DynamoDB ([`rules`]), for tests in virtual time. It keeps the
-//! history of every item and draws faults from a seed.
+//! A table in memory that follows the documented rules of DynamoDB ([`rules`]), for tests in virtual time. The table
+//! keeps the history of every item and draws faults from a seed.
 //!
-//! A request takes time to reach the table and to return. The table's part runs in a task of its own, so a process that
-//! is killed (its future is dropped) leaves its requests in flight, as a real one does.
+//! A request takes time to reach the table, and its reply takes time to return. The table carries out a request in a
+//! task of its own. So if a process is killed (its future is dropped), its requests stay in flight, as they do for a
+//! real process.
 
 mod faults;
 mod history;
@@ -28,10 +29,10 @@ use faults::{Faults, Request};
 use history::Place;
 use rules::Effect;
 
-/// A page of a scan ends when it has read this much (API reference, "Scan").
+/// A page of a scan ends when it has read this number of bytes (API reference, "Scan").
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// A slow reply takes this long, which is longer than any request's timeout.
+/// The duration of a slow reply. This time is longer than the timeout of any request.
 const SLOW: Duration = Duration::from_secs(60);
 
 /// The table, shared by all its users: each process of the tool has a [`Connection`], and the application changes items
@@ -53,7 +54,7 @@ struct Inner {
 }
 
 impl MemoryTable {
-    /// An empty table with this description. Its time begins now.
+    /// An empty table with this description. The table's time begins now.
     pub fn new(
         description: TableDescription,
         latency: (Duration, Duration),
@@ -70,13 +71,13 @@ impl MemoryTable {
         }
     }
 
-    /// The table for one process of the tool.
+    /// Returns the connection of one process of the tool to the table.
     pub fn connect(&self, process: u32) -> Connection {
         Connection { table: self.clone(), author: Author::Tool(process) }
     }
 
-    /// Replaces an item immediately by the result of `change`; `None` means no item. Returns the item before the
-    /// change.
+    /// Replaces an item immediately with the result of `change`. `None` stands for a missing item. Returns the item as
+    /// it was before the change.
     pub fn change(
         &self,
         key: &ItemKey,
@@ -93,12 +94,12 @@ impl MemoryTable {
         before
     }
 
-    /// Reads the history so far.
+    /// Calls `look` with the history so far.
     pub fn history<T>(&self, look: impl FnOnce(&History) -> T) -> T {
         look(&self.inner().history)
     }
 
-    /// How often each kind of fault made a difference.
+    /// How often each kind of fault took effect.
     pub fn fired(&self) -> BTreeMap<Fault, u64> {
         self.inner().faults.counts()
     }
@@ -116,14 +117,15 @@ impl MemoryTable {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for half of a request's time: the way to the table, or the way back.
+    /// Waits for half of a request's time. This half is the time that a request takes to the table, or that a reply
+    /// takes back.
     async fn travel(&self) {
         let (least, most) = self.latency;
         let more = self.inner().faults.within(most - least);
         sleep((least + more) / 2).await;
     }
 
-    /// Sends a request. `at_table` carries it out even if the sender is dropped.
+    /// Sends a request. The table runs `at_table` to carry it out, even if the sender is dropped.
     async fn send<T: Send + 'static>(
         &self,
         request: Request,
@@ -187,7 +189,7 @@ impl MemoryTable {
         result
     }
 
-    /// The error of a request that the table does not carry out.
+    /// The error with which the table refuses a request. `None` if this fault does not prevent the request.
     fn refused(&self, fault: Fault) -> Option<TableError> {
         let error = match fault {
             Fault::Throttle => TableError::Throttled {
@@ -243,7 +245,7 @@ impl MemoryTable {
         if fault == Some(Fault::ShortPage) && next.is_some() && items.len() < limit {
             faults.fired(Fault::ShortPage);
         }
-        // A page may say that more follows although nothing does (API reference, "Scan").
+        // A page may say that another page follows although there are no more items (API reference, "Scan").
         if fault == Some(Fault::EmptyPage) && next.is_none() && last.is_some() {
             faults.fired(Fault::EmptyPage);
             next = last;

@@ -2,8 +2,9 @@
 //!
 //! Sources: API reference, "UpdateItem" (an update of an item that does not exist creates it); developer guide, "Update
 //! expressions" (every operand is read as it was before the update; an operand or the parent of a target that does not
-//! exist is a validation error; removing an attribute that does not exist is not), "Condition expressions", and "Service
-//! quotas" (item size, nesting). Third-party captures of AWS say that a condition is evaluated before such errors.
+//! exist is a validation error; removing an attribute that does not exist is not), "Condition expressions", and
+//! "Service quotas" (item size, nesting). Third-party recordings of AWS show that a condition is evaluated before such
+//! errors are reported.
 //!
 //! Nothing here calls the functions that plan writes, so that the tests can compare the two.
 
@@ -15,15 +16,15 @@ use crate::item::{item_bytes, write_units};
 /// The effect of a write on an item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// The write is applied. This is the item from now on.
+    /// The write is applied. The value is the new item.
     Applied(Item),
-    /// A condition does not hold.
+    /// A condition is not true.
     ConditionFailed,
-    /// DynamoDB rejects the write for this reason, which contains no values.
+    /// DynamoDB rejects the write. The value is the reason; it contains no attribute values.
     Rejected(&'static str),
 }
 
-/// The effect of this write on an item, or on a missing item.
+/// The effect of `write` on an item. `image` is the current item, or `None` if there is none.
 pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Effect {
     let nothing = Item::new();
     let before = image.unwrap_or(&nothing);
@@ -53,7 +54,7 @@ fn holds(condition: &Condition, item: &Item) -> bool {
     }
 }
 
-/// Carries out one action. Values are read from the item as it was before the whole write.
+/// Carries out one action of a write. Values are read from `before`, the item as it was before the whole write.
 fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Result<(), &'static str> {
     let (to, value) = match action {
         Action::SetFrom { to, from, .. } => {
@@ -79,13 +80,13 @@ fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Res
     Ok(())
 }
 
-/// The place that the last step of a path leads to.
+/// The place in a document to which the last step of a path leads.
 enum Place<'a> {
     Member(&'a mut Item, &'a str),
     Element(&'a mut Vec<Value>, usize),
 }
 
-/// The document that contains the last step of a path. `None` if a document on the way is missing or has another type.
+/// The place to which a path leads in an item. `None` if a document on the path is missing or has another type.
 fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
     let Some(parent) = path.parent() else { return Some(Place::Member(item, path.root())) };
     let mut value = item.get_mut(parent.root())?;
@@ -103,8 +104,8 @@ fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
     }
 }
 
-/// Why DynamoDB rejects the item that an update makes, if it does. Only changed attributes are checked against the keys
-/// of indexes.
+/// Why DynamoDB rejects the item that results from an update. `None` if it accepts the item. Only changed attributes
+/// are checked against the keys of indexes.
 fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
     let bytes = item_bytes(after);
     if bytes > MAX_ITEM_BYTES && bytes > item_bytes(before) {
@@ -118,7 +119,7 @@ fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'sta
     fault.map(|_| "A value is not valid for the key of an index")
 }
 
-/// Write capacity consumed by an applied write, or by one whose condition failed (both images are the same then).
+/// The write capacity that a write consumes. If its condition failed, `before` and `after` are the same image.
 ///
 /// Source: developer guide, "Provisioned throughput" and "Provisioned throughput considerations" of global indexes.
 pub fn consumed(before: Option<&Item>, after: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Consumed {
@@ -136,7 +137,7 @@ pub fn consumed(before: Option<&Item>, after: Option<&Item>, key: &KeySchema, in
     consumed
 }
 
-/// The index's entry for an item. `None` unless the item has all of the index's key.
+/// The index's entry for an item. `None` if the item lacks an attribute of the index's key.
 fn entry(item: &Item, key: &KeySchema, index: &IndexSchema) -> Option<Item> {
     let keys: Vec<&str> = index.key.iter().map(|attribute| attribute.name.as_str()).chain(key.names()).collect();
     if !keys.iter().all(|name| item.contains_key(*name)) {

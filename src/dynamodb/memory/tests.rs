@@ -23,7 +23,7 @@ fn item(n: u32) -> Item {
     item_from_json(&json!({"pk": {"S": format!("p{}", n / 3)}, "sk": {"S": n.to_string()}, "old": {"N": "1"}})).unwrap()
 }
 
-/// Sets `new` if the item exists and `new` is missing.
+/// A write that sets `new` if the item exists and `new` is missing.
 fn write(n: u32) -> GuardedWrite {
     let key = TableDescription::of_a_test().key.key_of(&item(n)).unwrap();
     let new = Path::attribute("new");
@@ -108,7 +108,7 @@ async fn requests_of_a_killed_process_arrive_all_the_same() {
     assert_eq!(last.unwrap().author, Author::Tool(3));
 }
 
-/// An error tells the truth about a write. If it leaves the result open, both results occur.
+/// An error says correctly whether a write was applied. For an ambiguous error, both results occur.
 #[tokio::test(start_paused = true)]
 async fn replies_say_what_happened() {
     let table = table(0.6, 3);
@@ -121,7 +121,7 @@ async fn replies_say_what_happened() {
         let applied = got.contains_key("new");
         match reply {
             Ok(WriteReply::Applied { consumed }) => assert!(applied && consumed.unwrap().total() == 1.0),
-            Ok(WriteReply::ConditionFailed { .. }) => panic!("nobody else writes"),
+            Ok(WriteReply::ConditionFailed { .. }) => panic!("no other writer changes the item"),
             Err(error) if error.is_ambiguous() => unknown[usize::from(applied)] += 1,
             Err(_) => assert!(!applied),
         }
@@ -129,12 +129,12 @@ async fn replies_say_what_happened() {
         assert_eq!(again == Effect::ConditionFailed, applied);
     }
     assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
-    // Each request that the table carried out is charged once. No other request is charged.
+    // The table charges each request that it carried out once. The table charges no other request.
     let refused = [Fault::Throttle, Fault::ServerError, Fault::LostRequest].map(|fault| table.fired()[&fault]);
     assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());
     let gone = write(1000);
     assert_eq!(rules::effect(&gone, None, &table.description.key, &[]), Effect::ConditionFailed);
-    // Without that guard, an update recreates a deleted item.
+    // Without the condition that the item exists, an update recreates a deleted item.
     let unguarded = GuardedWrite { conditions: Vec::new(), ..gone };
     assert!(matches!(rules::effect(&unguarded, None, &table.description.key, &[]), Effect::Applied(_)));
 }

@@ -1,7 +1,7 @@
 //! Turns an SDK error into a [`TableError`]: one match over DynamoDB's error codes.
 //!
 //! Sources: developer guide, "Error handling with DynamoDB" (codes, status); rustdoc of aws-sdk-dynamodb
-//! (`ThrottlingReasons`). Different exceptions spell the key of the reasons differently.
+//! (`ThrottlingReasons`). Different exceptions use different spellings for the key of the reasons.
 
 use std::time::SystemTime;
 
@@ -39,8 +39,8 @@ impl Call {
         }
     }
 
-    /// Whether a validation error of this call may be about one item. It never is for a read or for a control item,
-    /// because the same error would then occur for every item.
+    /// Whether a validation error of this call may concern only one item. For a read or a control item it never does:
+    /// the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
         self == Call::UpdateItem
     }
@@ -68,8 +68,8 @@ where
             transient(&format!("the connection could not be opened ({})", root_cause(error)), false)
         }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
-        // A connection that was closed before the reply arrived counts as `other`, with the kind that makes it
-        // transient.
+        // The SDK reports a connection that was closed before the reply arrived as `other`, with a kind that marks the
+        // error as transient.
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.as_other().is_some() => {
             transient(&format!("the connection failed ({})", root_cause(error)), true)
         }
@@ -85,7 +85,7 @@ where
     }
 }
 
-/// Whether other credentials might help: these were refused, or there were none.
+/// Whether other credentials might help, because DynamoDB refused these or there are none.
 pub(super) fn asks_for_other_credentials<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -94,7 +94,7 @@ where
     matches!(classify(error, Call::GetItem), TableError::Fatal { kind: FatalKind::Credentials, .. })
 }
 
-/// A reply that no request of ours can cause.
+/// The error for a reply that DynamoDB never sends to our requests.
 pub(super) fn unusable_reply(what: &str) -> TableError {
     TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
 }
@@ -106,7 +106,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         None => {}
     }
     match code {
-        // The SDK reports a reply that it cannot parse as a service error.
+        // If the SDK cannot parse a reply, it reports a service error.
         "" if raw.status().is_success() => call.unusable("it is not the JSON of a reply"),
         "" if raw.status().as_u16() < 500 && is_json(raw) => call.unusable("it is an error that cannot be read"),
         "ProvisionedThroughputExceededException"
@@ -139,7 +139,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         "ValidationException" if call.may_concern_one_item() && !concerns_every_item(message) => {
             TableError::Rejected { message: clean(message) }
         }
-        // "Not Implemented": another attempt gets the same answer.
+        // The status means "Not Implemented", so another attempt would get the same answer.
         _ if raw.status().as_u16() == 501 => fatal(FatalKind::Unsupported, "the endpoint answered 501", message),
         _ if raw.status().as_u16() >= 500 => {
             transient(&format!("DynamoDB answered {} {code}", raw.status().as_u16()), true)
@@ -149,17 +149,19 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
             &format!("the endpoint answered {} without a DynamoDB error", raw.status().as_u16()),
             message,
         ),
-        // An unknown error stops the run. Continuing could fail every item for a reason that somebody should see.
+        // An unknown error stops the run. If the run continued, every item might fail for a reason that the operator
+        // should see first.
         _ => fatal(FatalKind::Request, code, message),
     }
 }
 
-/// Whether the reply declares itself JSON, as DynamoDB's do. A page of a proxy or of another server does not.
+/// Whether the reply's content type is JSON, as in DynamoDB's replies. A web page of a proxy or another server has a
+/// different type.
 fn is_json(raw: &HttpResponse) -> bool {
     raw.headers().get("content-type").is_some_and(|kind| kind.contains("json"))
 }
 
-/// The cause of this type, if the error has one.
+/// Finds the cause of type `T` in the chain of an error's causes.
 fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -171,8 +173,8 @@ fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 
     None
 }
 
-/// Whether a validation error is about the expression, the key or the placeholders, and so about every item alike. In
-/// doubt, it counts as one item's error; if every item fails with it, the run stops all the same.
+/// Whether a validation error concerns the expression, the key or the placeholders. Such an error would occur for every
+/// item. If it is unclear, the error counts for one item only. The run still stops if every item fails with it.
 fn concerns_every_item(message: &str) -> bool {
     [
         "Invalid UpdateExpression",
@@ -198,7 +200,8 @@ fn reasons(raw: &HttpResponse) -> Vec<ThrottlingReason> {
         .unwrap_or_default()
 }
 
-/// DynamoDB's message without parts that could be personal data, because some validation errors quote the request.
+/// Removes the parts of DynamoDB's message that could be personal data, because some validation errors quote the
+/// request.
 fn clean(message: &str) -> String {
     let mut out = String::new();
     let mut quoted = false;
@@ -216,7 +219,7 @@ fn clean(message: &str) -> String {
     outside::escaped(out.trim_end_matches('.')).to_string()
 }
 
-/// A message that is safe to print: short and without control characters.
+/// Makes a message safe to print: short and without control characters.
 fn escaped(message: &str) -> String {
     let short: String = message.chars().take(600).collect();
     outside::escaped(short.trim_end_matches(['.', ' '])).to_string()
@@ -227,7 +230,8 @@ fn transient(message: &str, ambiguous: bool) -> TableError {
 }
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
-    // A signature error of some services continues with the request that was signed.
+    // In some services, the message of a signature error ends with the request that was signed. The signed request is
+    // dropped from the message.
     let message = message.split("The Canonical String").next().unwrap_or_default();
     let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
     let code = outside::escaped(code);
@@ -237,7 +241,8 @@ fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
     }
 }
 
-/// An error's causes on one line, each once. The outer ones say only "dispatch failure" and "other".
+/// The causes of an error on one line, each named once. The outermost error ("dispatch failure") and a cause that says
+/// only "other" are left out, because they explain nothing.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
@@ -251,7 +256,8 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Why there are no credentials, in one sentence. The SDK lists every place that it searched, with each answer.
+/// Shortens the SDK's message about missing credentials to one sentence. The SDK's message lists every provider that it
+/// tried, with each answer.
 fn without_chain(text: &str) -> String {
     const LONGEST: usize = 300;
     if let Some((_, attempts)) = text.split_once("no credentials found in chain") {
@@ -270,7 +276,7 @@ fn without_chain(text: &str) -> String {
     text.chars().take(LONGEST).collect()
 }
 
-/// The innermost cause.
+/// The message of an error's innermost cause.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     let mut text = "no detail".to_owned();

@@ -25,7 +25,7 @@ use crate::dynamodb::{TableDescription, TableError};
 use crate::machine::Random;
 use crate::plan::{TableRef, is_loopback};
 
-/// A connection to DynamoDB: one pool of connections that everything in a process shares.
+/// Access to DynamoDB through one connection pool, which all users in a process share.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -33,17 +33,18 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     table: TableRef,
     on_loopback: bool,
-    /// Shared by all clients, so that what it has learnt about the endpoint survives a renewal.
+    /// Checks replies. All clients share it, so that its knowledge about the endpoint survives a renewal of the
+    /// credentials.
     replies: SharedInterceptor,
     current: RwLock<Generation>,
     renewal: tokio::sync::Mutex<Option<Unrenewed>>,
     /// Whether DynamoDB has answered. If so, the credentials were valid once.
     was_answered: AtomicBool,
-    /// The first table that was described. These requests reach it.
+    /// The first table that was described. Renewed credentials must reach the same table.
     described: OnceLock<Described>,
 }
 
-/// A table as its description identified it.
+/// A table's name, ARN and id, as its description stated them.
 #[derive(Debug)]
 struct Described {
     name: String,
@@ -59,7 +60,7 @@ struct Unrenewed {
     ended: Instant,
 }
 
-/// A client, and the number of clients before it.
+/// A client and its number. The number grows with each renewal of the credentials.
 #[derive(Debug, Clone)]
 struct Generation {
     number: u64,
@@ -67,15 +68,15 @@ struct Generation {
 }
 
 impl Connection {
-    /// Whether requests go to loopback, that is, to a local engine. The endpoint that the client uses decides, wherever
-    /// it was configured.
+    /// Whether requests go to a loopback address, that is, to a local engine. The endpoint that the client uses decides
+    /// this, wherever that endpoint was configured.
     pub fn is_on_loopback(&self) -> bool {
         self.0.on_loopback
     }
 
-    /// Sends a request. If its credentials were valid before and are now refused, they are reloaded and the request is
-    /// sent once more: somebody may have renewed them while the tool worked. A refused request was not applied and
-    /// consumed nothing.
+    /// Sends a request. If DynamoDB accepted the credentials before and refuses them now, they are reloaded and the
+    /// request is sent once more. Somebody may have renewed the credentials meanwhile. A refused request was not
+    /// applied and consumed nothing.
     pub(super) async fn send<T, E, F>(&self, request: impl Fn(Client) -> F) -> Result<T, SdkError<E>>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -86,7 +87,7 @@ impl Connection {
         match &sent {
             Ok(_) => self.0.was_answered.store(true, Ordering::Relaxed),
             Err(error) if asks_for_other_credentials(error) && self.renew(number).await => {
-                // Boxed, because this is rare and would enlarge every caller's future.
+                // The future is boxed, because this branch is rare and would make every caller's future larger.
                 return Box::pin(request(self.current().client)).await;
             }
             Err(_) => {}
@@ -98,9 +99,9 @@ impl Connection {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reloads the credentials as at the start, unless another request has done so since this generation. Returns
-    /// whether there is a newer one. A failed attempt counts for all requests that were refused at the same time;
-    /// otherwise each of them would try, one after the other.
+    /// Reloads the credentials in the same way as at the start, unless another request has already done so since the
+    /// generation `refused`. Returns whether there is a newer generation. A failed attempt counts for all requests that
+    /// were refused at the same time. Otherwise each of them would try again, one after the other.
     async fn renew(&self, refused: u64) -> bool {
         if !self.0.was_answered.load(Ordering::Relaxed) {
             return false;
@@ -117,7 +118,7 @@ impl Connection {
         renewed
     }
 
-    /// Whether the current credentials reach the same table. If so, they are used from now on.
+    /// Loads the credentials again. If they reach the same table, uses them from now on and returns true.
     async fn load_anew(&self) -> bool {
         let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
         let Ok((client, _)) = built else { return false };
@@ -131,16 +132,16 @@ impl Connection {
     }
 
     /// Remembers the description of the table with this name for [`Connection::send`], because renewed credentials have
-    /// to reach the same table. The first description counts; another connection of the same `[table]` may have read
-    /// it.
+    /// to reach the same table. Only the first description is remembered. Another connection with the same `[table]`
+    /// may have read that description.
     pub fn was_described(&self, name: &str, table: &TableDescription) {
         let described = || Described { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
         self.0.described.get_or_init(described);
     }
 
     /// Whether this client reaches the table that was described. Other credentials may belong to another account or
-    /// lead to another region, where a table of the same name is a different one. If no table was described yet, no
-    /// other credentials are accepted.
+    /// lead to another region. A table with the same name is a different table there. Before any table was described,
+    /// no other credentials are accepted.
     async fn reaches_the_same_table(&self, client: &Client) -> bool {
         let Some(Described { name, arn, id }) = self.0.described.get() else {
             tracing::error!(
@@ -176,25 +177,26 @@ impl Connection {
     }
 }
 
-/// For this long, no other attempt is made to renew the same credentials. This is longer than it takes until all
-/// requests in flight are refused.
+/// After a failed renewal, the same credentials are not renewed again for this time. In this time, all requests in
+/// flight are refused.
 const UNRENEWED_FOR: Duration = Duration::from_secs(5);
 
-/// Describing the table with renewed credentials is retried for this long. After that they count as refused too.
+/// How long describing the table with renewed credentials is retried. After this time, the renewed credentials count as
+/// refused too.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// One attempt of a request may take this long. A longer write is ambiguous, but its condition makes it safe to send
-/// again.
+/// The time limit of one attempt of a request. A write that takes longer may or may not have been applied, but its
+/// condition makes it safe to send again.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opening a connection may take this long.
+/// The time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Builds the client that `[table]` describes. Nothing is sent yet.
+/// Builds a client from the settings in `[table]`. Sends no request yet.
 ///
-/// An endpoint on loopback is a local engine. It gets made-up credentials unless some are configured for it
-/// (`local_credentials`). So nobody needs an AWS account to try the tool, and no real credentials are sent to it by
-/// accident.
+/// An endpoint on a loopback address is a local engine. Requests to a local engine use made-up credentials, unless
+/// credentials are configured for the engine (`local_credentials`). So nobody needs an AWS account to try the tool, and
+/// no real credentials are sent to a local engine by accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let replies = SharedInterceptor::new(ReplyCheck::default());
     let (client, on_loopback) = Box::pin(build(table, replies.clone())).await?;
@@ -222,7 +224,7 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
         .timeout_config(timeouts)
         .interceptor(SentCheck);
     config.push_interceptor(replies);
-    // The client must use the same endpoint that `on_loopback` was decided by.
+    // The client must use the same endpoint from which `on_loopback` was determined.
     config.set_endpoint_url(endpoint.clone());
     let mut region = shared.region().cloned();
     if on_loopback && table.profile.is_none() {
@@ -243,10 +245,11 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
     Ok((Client::from_conf(config.build()), on_loopback))
 }
 
-/// The region of a local engine, if none is configured.
+/// The region for a local engine if no region is configured.
 const LOCAL_REGION: Region = Region::from_static("us-east-1");
 
-/// The configuration: from `[table]`, otherwise from the environment, otherwise from the profile.
+/// Loads the configuration. A setting in `[table]` takes precedence over the environment, which takes precedence over
+/// the profile.
 async fn load(table: &TableRef) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &table.region {
@@ -259,16 +262,18 @@ async fn load(table: &TableRef) -> SdkConfig {
         loader = loader.endpoint_url(url);
         let stated = table.region.is_some() || std::env::var_os("AWS_REGION").is_some();
         if is_loopback(url) && table.profile.is_none() && !stated {
-            // Otherwise the SDK would query the instance's metadata, which takes seconds on a machine without any.
+            // Without a region, the SDK would query the instance metadata. Such a query takes seconds on a machine that
+            // has no metadata service.
             loader = loader.region(LOCAL_REGION);
         }
     }
     loader.load().await
 }
 
-/// The endpoint that is configured for DynamoDB, if any: stated, or from `AWS_ENDPOINT_URL_DYNAMODB`,
-/// `AWS_ENDPOINT_URL`, the profile's `services` section or its `endpoint_url`. The SDK decides which one counts, as it
-/// does for a client. It also knows when to ignore configured endpoints.
+/// The endpoint that is configured for DynamoDB, if there is one. The endpoint may come from `[table]`,
+/// `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's `endpoint_url`.
+/// The SDK chooses among them in the same way as for a client. The SDK also decides when to ignore configured
+/// endpoints.
 fn endpoint(shared: &SdkConfig) -> Option<String> {
     let for_all = shared.endpoint_url().map(str::to_owned);
     if shared.get_origin("endpoint_url").is_client_config() {
@@ -280,10 +285,10 @@ fn endpoint(shared: &SdkConfig) -> Option<String> {
     for_dynamodb.or(for_all)
 }
 
-/// Credentials for a local engine. `None` uses the configured ones.
+/// Credentials for a local engine: made up, or from a profile. `None` means that the configured credentials are used.
 ///
-/// Credentials from the environment are used unchanged. A profile that names the engine may have credentials for it;
-/// those of any other profile are for AWS.
+/// Credentials from the environment are always used. Credentials from a profile are used only if the profile names the
+/// engine as its endpoint, because those of other profiles are for AWS.
 fn local_credentials(table: &TableRef, endpoint: Option<&str>) -> Option<SharedCredentialsProvider> {
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         return None;

@@ -1,4 +1,4 @@
-//! Converts `DescribeTable` replies to the tool's own description.
+//! Converts replies to `DescribeTable` into the tool's own description.
 
 use aws_sdk_dynamodb::types::{
     BillingMode, GlobalSecondaryIndexDescription, KeySchemaElement, KeyType, LocalSecondaryIndexDescription,
@@ -10,7 +10,7 @@ use super::surroundings::features;
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 
-/// The first required part that a description lacks, if any.
+/// Names the first required part that a description lacks. `None` if the description is complete.
 pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     let defined = |element: &KeySchemaElement| {
         table.attribute_definitions().iter().any(|defined| defined.attribute_name() == element.attribute_name())
@@ -36,7 +36,7 @@ pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     }
 }
 
-/// The table's description. `None` if it lacks a name or a key.
+/// Converts a table's description. `None` if the description lacks a name or a key.
 pub(super) fn describe(table: &SdkDescription) -> Option<TableDescription> {
     let key = |kind| key_attributes(table, table.key_schema(), &kind).next();
     let on_demand = table.billing_mode_summary().is_some_and(|b| b.billing_mode() == Some(&BillingMode::PayPerRequest));
@@ -73,7 +73,7 @@ fn global(
     })
 }
 
-/// A local index uses the table's capacity.
+/// Converts a local index. A local index has no capacity of its own, because it uses the table's capacity.
 fn local(table: &SdkDescription, index: &LocalSecondaryIndexDescription) -> Option<IndexDescription> {
     Some(IndexDescription {
         schema: schema(table, index.index_name(), index.key_schema(), index.projection(), true)?,
@@ -109,8 +109,8 @@ fn schema(
     })
 }
 
-/// The attributes of a key that have this role, with their types. The key of a global index may have several of each
-/// role.
+/// The attributes of a key that have the role `kind`, with their types. The key of a global index may have several
+/// attributes of each role.
 fn key_attributes<'t>(
     table: &'t SdkDescription,
     key: &'t [KeySchemaElement],
@@ -125,17 +125,18 @@ fn key_attributes<'t>(
     })
 }
 
-/// Provisioned (read, write) units. `None` on demand, because some engines still report what was provisioned before.
+/// Provisioned (read, write) units per second. `None` on demand, because some engines still report the earlier
+/// provisioned capacity.
 fn provisioned(throughput: Option<&ProvisionedThroughputDescription>, on_demand: bool) -> Option<(f64, f64)> {
     throughput.filter(|_| !on_demand).and_then(|p| both(p.read_capacity_units(), p.write_capacity_units()))
 }
 
-/// (read, write) units. Both are reported as zero if there are none.
+/// (read, write) units. `None` if DynamoDB reports zero, which means that no capacity is provisioned.
 fn both(read: Option<i64>, write: Option<i64>) -> Option<(f64, f64)> {
     above_zero(read).zip(above_zero(write))
 }
 
-/// (read, write) maxima. Each of them may be absent or -1.
+/// (read, write) maxima on demand. In a reply, -1 means the same as an absent maximum.
 fn maxima(throughput: Option<&OnDemandThroughput>) -> (Option<f64>, Option<f64>) {
     (
         above_zero(throughput.and_then(OnDemandThroughput::max_read_request_units)),
@@ -172,7 +173,8 @@ mod tests {
         OnDemandThroughput::builder().max_read_request_units(read).max_write_request_units(write).build()
     }
 
-    /// This covers what the embedded engine lacks: keys of several attributes, maxima, warm throughput, zeros.
+    /// Covers the parts of a description that the embedded engine never returns: keys of several attributes, maxima,
+    /// warm throughput and zeros.
     #[test]
     fn parts_that_only_the_service_describes_are_read_too() {
         let index = GlobalSecondaryIndexDescription::builder()

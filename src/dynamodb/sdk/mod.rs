@@ -1,6 +1,6 @@
-//! The AWS SDK adapter of [`Describe`], [`Source`] and [`Sink`]: one request for each call, every reply checked, every
-//! error classified. Nothing is retried, except a request whose credentials were refused: it is sent once more, with
-//! the credentials available by then.
+//! The AWS SDK adapter of [`Describe`], [`Source`] and [`Sink`]. Each call sends one request. The adapter checks every
+//! reply and classifies every error. The adapter retries nothing, with one exception: a request whose credentials were
+//! refused is sent once more with reloaded credentials.
 
 mod classify;
 mod client;
@@ -39,12 +39,12 @@ use values::{from_sdk_item, to_sdk, to_sdk_item};
 pub struct DynamoTable {
     connection: Connection,
     name: String,
-    /// The table's key, once it has been described: it never changes.
+    /// The table's key. The key is set when the table is described, and never changes.
     key: Arc<OnceLock<KeySchema>>,
 }
 
 impl DynamoTable {
-    /// The table of this name, through this connection.
+    /// Creates access to the table with this name, through this connection.
     pub fn new(connection: &Connection, name: impl Into<String>) -> DynamoTable {
         DynamoTable { connection: connection.clone(), name: name.into(), key: Arc::default() }
     }
@@ -147,7 +147,7 @@ impl Source for DynamoTable {
             .await
             .map_err(|e| classify(&e, Call::Scan))?;
         let units = units(reply.consumed_capacity());
-        // Some engines send an empty `LastEvaluatedKey` object instead of none.
+        // At the end of a segment, some engines send an empty `LastEvaluatedKey` object instead of leaving it out.
         let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
         Ok(Page {
             items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
@@ -182,8 +182,8 @@ fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
     (placeholders.join(", "), names.into_iter().collect())
 }
 
-/// The item that failed the condition, if the error is a failed condition. `Some(None)` if the engine returned no
-/// image.
+/// Returns the item that did not meet the condition, if the error is a failed condition. `Some(None)` if the engine
+/// returned no image of the item.
 fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap<String, AttributeValue>>> {
     match error.as_service_error()? {
         UpdateItemError::ConditionalCheckFailedException(failed) => {
@@ -193,8 +193,8 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
     }
 }
 
-/// What a write consumed, by table and index. Any part of the total beyond the listed parts counts for the table: an
-/// engine that lists none, or not all, still states the total.
+/// The capacity that a write consumed, by table and index. Some engines state the total but list no parts, or not all
+/// parts. The part of the total that is not listed counts for the table.
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
     let total = units(consumed)?;
     let consumed = consumed?;
@@ -240,7 +240,7 @@ mod tests {
             .global_secondary_indexes("g", capacity(1.0))
             .global_secondary_indexes("untouched", capacity(0.0));
         assert_eq!(consumed(Some(&whole.build())), named(5.0, &[("g", 1.0), ("h", 3.0)]));
-        // Without listed parts, everything counts for the table. Without a total, nothing is known.
+        // If no parts are listed, everything counts for the table. If there is no total, the consumption is unknown.
         assert_eq!(consumed(Some(&total(4.0).build())), named(4.0, &[]));
         assert_eq!(
             consumed(Some(&total(4.0).global_secondary_indexes("g", capacity(1.0)).build())),

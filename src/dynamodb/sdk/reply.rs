@@ -1,12 +1,14 @@
-//! What a reply must contain before it is trusted.
+//! Checks what a reply must contain before the tool trusts it.
 //!
-//! The SDK treats an empty body as `{}`. It treats `{}` as a page without items, as a missing item, and as an applied
-//! write. It also compares no checksum (read in aws-smithy-runtime 1.16 and aws-sdk-dynamodb 1.136). So a proxy, a load
-//! balancer or a bug on the way could end a segment or open a gate. Each reply of each connection is therefore checked
-//! here, between the SDK and the adapter. A bad one fails as unusable: see [`TableError::UnusableReply`].
+//! The SDK treats an empty body as `{}`. The SDK treats `{}` as a page without items, as a missing item, and as an
+//! applied write. The SDK also compares no checksum (read in aws-smithy-runtime 1.16 and aws-sdk-dynamodb 1.136). So an
+//! empty reply that comes from a proxy, a load balancer or a bug could end a segment too early or open the cutover
+//! gate. Therefore each reply is checked here, between the SDK and the adapter. A bad reply fails with
+//! [`TableError::UnusableReply`].
 //!
-//! `ConsumedCapacity` distinguishes a good reply from an empty one. All our requests ask for it if they can. Some
-//! engines never state it, so it is required only if the same endpoint has stated it before.
+//! `ConsumedCapacity` distinguishes a good reply from an empty one. Every request of ours asks for it if the operation
+//! supports it. Some engines never state the consumed capacity, so it is required only if the same endpoint has stated
+//! it before.
 //!
 //! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
 
@@ -26,19 +28,19 @@ use aws_sdk_dynamodb::types::ConsumedCapacity;
 
 use super::describe;
 
-/// Why a reply cannot be used.
+/// The reason why a reply cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Flaw(pub(super) &'static str);
 
-/// How often a missing item is requested again while the endpoint has never stated capacity, because nothing else
-/// distinguishes such a reply from an empty one.
+/// How often a missing item is requested again if the endpoint has never stated capacity. In that case, nothing else
+/// distinguishes the reply for a missing item from an empty reply.
 const ABSENT_ASKED_AGAIN: u32 = 2;
 
 /// Checks every reply of a connection.
 #[derive(Debug, Default)]
 pub(super) struct ReplyCheck {
-    /// Whether a reply of any operation has stated capacity.
+    /// Whether a reply to any operation has stated capacity.
     stated: AtomicBool,
     scans: Stated,
     gets: Stated,
@@ -47,12 +49,12 @@ pub(super) struct ReplyCheck {
     absent: AtomicU32,
 }
 
-/// What is known about the replies of one operation.
+/// What is known about the replies to one operation.
 #[derive(Debug, Default)]
 struct Stated {
-    /// One reply has stated capacity.
+    /// Whether at least one reply has stated capacity.
     always: AtomicBool,
-    /// One reply that was certainly complete has not stated it.
+    /// Whether at least one reply that was certainly complete has not stated capacity.
     never: AtomicBool,
 }
 
@@ -72,10 +74,11 @@ impl Intercept for ReplyCheck {
 }
 
 impl ReplyCheck {
-    /// Checks a reply by its type. An unlisted type is rejected, so that no operation is added without a check.
+    /// Checks a reply according to its type. A type that is not listed here is rejected, so that nobody adds an
+    /// operation without a check.
     fn check(&self, context: &AfterDeserializationInterceptorContextRef<'_>) -> Result<(), Flaw> {
         let reply = context.response();
-        // If the body did not arrive, the reply is an error already.
+        // If the body did not arrive, the SDK already reports an error.
         let Some(body) = reply.body().bytes() else { return Ok(()) };
         checksum(reply.headers().get("x-amz-crc32"), body)?;
         let Ok(output) = context.output_or_error() else { return Ok(()) };
@@ -104,7 +107,7 @@ impl ReplyCheck {
         if usize::try_from(page.count()) != Ok(items.len()) {
             return Err(Flaw("its Count is not the number of its Items"));
         }
-        // The SDK reads an absent count as 0. Such a body is short.
+        // The SDK treats a missing count as 0. A body without a count has been cut short.
         if items.is_empty() && !has_member(body, "Count") {
             return Err(Flaw("its Count is not the number of its Items"));
         }
@@ -121,8 +124,9 @@ impl ReplyCheck {
         Ok(())
     }
 
-    /// Requires `ConsumedCapacity` of an endpoint that states it. `whole` means that other parts prove the reply
-    /// complete. Only such a reply can prove that an engine never states capacity for an operation.
+    /// Requires `ConsumedCapacity` in a reply, if the endpoint has stated it before. `whole` means that other parts of
+    /// the reply prove that it is complete. Only a complete reply can prove that an engine never states capacity for an
+    /// operation.
     fn capacity(&self, of: &Stated, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
         const MISSING: Flaw = Flaw("it has no ConsumedCapacity, which the endpoint stated before");
         if stated.is_some_and(|stated| stated.capacity_units().is_some()) {
@@ -136,8 +140,8 @@ impl ReplyCheck {
         if whole {
             of.never.store(true, Ordering::Relaxed);
         }
-        // Some engines state it only for other operations. A write is then proven by its repetition, whose condition
-        // fails.
+        // Some engines state capacity only for other operations. A write is then sent again. If its condition fails,
+        // the first attempt was applied.
         let expected = self.stated.load(Ordering::Relaxed) && !of.never.load(Ordering::Relaxed);
         if expected { Err(MISSING) } else { Ok(()) }
     }
@@ -221,7 +225,7 @@ mod tests {
         assert!(updated(Some(ConsumedCapacity::builder().table_name("t").build())).is_err(), "without units");
     }
 
-    /// An engine that never states capacity, and one that states it for one operation only.
+    /// Covers an engine that never states capacity, and an engine that states it for one operation only.
     #[test]
     fn an_engine_without_capacity_is_learnt_from_whole_replies() {
         let check = ReplyCheck::default();

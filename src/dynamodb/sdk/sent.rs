@@ -1,4 +1,4 @@
-//! Whether a failed request can have reached DynamoDB at all.
+//! Finds out whether a failed request can have reached DynamoDB.
 
 use std::error::Error;
 
@@ -7,12 +7,12 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use hyper_util::client::legacy;
 
-/// An attempt ended before its request was sent, because fetching the credentials used up its time.
+/// The error of an attempt that timed out before its request was sent, because fetching the credentials took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the credentials did not arrive in time")]
 pub(super) struct NotSent;
 
-/// Distinguishes attempts that timed out before sending anything from those that timed out in flight.
+/// Distinguishes attempts that timed out before they sent anything from attempts that timed out later.
 #[derive(Debug)]
 pub(super) struct SentCheck;
 
@@ -27,7 +27,7 @@ impl Intercept for SentCheck {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // The SDK takes the request out of the context when it passes it to the connector.
+        // The SDK removes the request from the context when it passes the request to the connector.
         let not_sent = context.request().is_some();
         match context.output_or_error() {
             Some(Err(error)) if not_sent && error.is_timeout_error() => Err(NotSent.into()),
@@ -36,8 +36,8 @@ impl Intercept for SentCheck {
     }
 }
 
-/// Whether the request certainly never left this host: no connection was opened (refused, unknown name, no answer to
-/// the handshake, no file descriptor left), or nothing was sent yet.
+/// Whether the request certainly never left this host. Either no connection was opened (refused, unknown name, no
+/// answer to the handshake, no file descriptor left), or the attempt ended before anything was sent.
 pub(super) fn never_left(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -17,7 +17,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
         Some(StreamViewType::NewImage) => StreamView::New,
         Some(StreamViewType::OldImage) => StreamView::Old,
         Some(StreamViewType::NewAndOldImages) => StreamView::NewAndOld,
-        // An unknown view counts as the one that shows least.
+        // An unknown view is treated like the view that shows the least.
         _ => StreamView::Keys,
     };
     let class = table.table_class_summary().and_then(|summary| summary.table_class());
@@ -59,7 +59,8 @@ pub(super) fn recovery(backups: &ContinuousBackupsDescription) -> Recovery {
     }
 }
 
-/// The attribute by which items expire. It also counts while expiry is being turned on or off.
+/// The attribute that holds the expiry time of items. The attribute is also returned while expiry is being turned on or
+/// off.
 pub(super) fn time_to_live(described: &TimeToLiveDescription) -> Option<String> {
     let off = matches!(described.time_to_live_status(), None | Some(TimeToLiveStatus::Disabled));
     described.attribute_name().filter(|_| !off).map(str::to_owned)

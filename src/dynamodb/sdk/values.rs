@@ -1,4 +1,4 @@
-//! Attribute values between the SDK's types and ours.
+//! Converts attribute values between the SDK's types and ours.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! Admission of a request: permits of every scope that it touches, from narrow to wide, and a slot.
+//! Admits requests. A request needs permits of every scope that it touches, which are acquired from narrow to wide. A
+//! write also needs a slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,12 @@ use crate::plan::Access;
 pub(crate) struct Admission {
     pub(crate) grant: Grant,
     pub(crate) _slot: OwnedSemaphorePermit,
-    /// How long the request waited for it.
+    /// How long the request waited for the admission.
     pub(crate) waited: Duration,
 }
 
-/// An uninterrupted time in which requests were let through. Permits are valid only in the one in which they were
-/// acquired.
+/// A period in which requests were let through without interruption. Permits are valid only in the period in which they
+/// were acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Passage {
     opening: Opening,
@@ -33,13 +34,14 @@ pub(crate) struct Passage {
 }
 
 impl Requests {
-    /// Takes the units of a write's partition key if they are available now. Returns false, and takes nothing, if the
-    /// write would have to wait for them or if items of the key are already waiting.
+    /// Takes the units of a write's partition key if they are available now. Returns false and takes nothing if the
+    /// write would have to wait for the units, or if items of the key are already waiting.
     pub(crate) fn try_key(&self, write: &GuardedWrite) -> bool {
         !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
     }
 
-    /// The same for the caller that has the key's turn: only the units matter, not the waiting items of the key.
+    /// Takes the units of a write's partition key for a caller that has the turn of the key. Ignores the waiting items
+    /// of the key.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
         self.scopes.try_key(Access::Write, self.hash_of(write), write.cost.table)
     }
@@ -49,20 +51,21 @@ impl Requests {
         self.range.turn(key)
     }
 
-    /// Waits for the units of these writes' partition keys. Gives up when the run stops; nothing has been sent then.
-    /// Safe to drop at any point: nothing is taken then.
+    /// Waits for the units of these writes' partition keys, and takes them. Gives up when the run stops. If the future
+    /// is dropped, no units are taken.
     pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
         let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
         self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
     }
 
-    /// Waits until these writes may be sent. It acquires the units of the partition key (unless they are `held`
-    /// already), of the key range and of the indexes, then a slot, and last the units of the table. Gives up when the
-    /// run stops; nothing has been sent then.
+    /// Waits until these writes may be sent. It acquires the units of the partition keys (unless `held` says that the
+    /// caller already has them), then those of the key range and of the indexes, then a slot, and last the units of the
+    /// table. Gives up when the run stops, before anything is sent.
     ///
-    /// Permits do not survive a closed window, nor a lease or a flag that is not confirmed in time: they are acquired
-    /// again, or every waiter would burst when requests may pass. The old permits are not given back. The buckets have
-    /// refilled in the meantime, and each unit given back to a full bucket would let another request go immediately.
+    /// Permits become invalid when the window closes, or when the lease or the flag is not confirmed in time. The
+    /// permits are then acquired again. Otherwise all waiting requests would be sent in one burst when requests may
+    /// pass again. The old permits are not given back. The buckets have refilled in the meantime, and each unit given
+    /// back to a full bucket would let another request go immediately.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass = !self.work_window.is_closed() && self.validities.iter().all(Validity::is_fresh);
@@ -83,11 +86,12 @@ impl Requests {
             let without_slot = self.progress.without_slot();
             let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
             drop(without_slot);
-            // Check before taking the table's units, so that a chunk that starts over wastes none of them.
+            // Check this before taking the table's units. Otherwise a chunk that starts over would waste the table's
+            // units.
             if self.pass().await? != opening {
                 continue;
             }
-            // A slice may have to be reserved first. Hold no units of the table while that takes place.
+            // The allowance may have to reserve a slice first. Hold no units of the table during that time.
             let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
             let units = chunk.iter().map(|write| write.cost.table).sum();
             self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
@@ -97,7 +101,7 @@ impl Requests {
         }
     }
 
-    /// Waits until the window is open and every validity is fresh.
+    /// Waits until the work window is open and every validity is fresh.
     pub(crate) async fn pass(&self) -> Result<Passage, Stopped> {
         let all = async {
             let mut opening = self.work_window.pass().await;

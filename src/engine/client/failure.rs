@@ -1,5 +1,5 @@
-//! The consequences of a failed request: which scope slows down, when the request is sent again, and when the run gives
-//! up.
+//! Decides on the consequences of a failed request: which scope slows down, when the request is sent again, and when
+//! the run gives up.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
 
-/// How often a request has failed, since when, and how much of that time it waited for our own permits.
+/// The failed attempts of one request: their number, the time of the first one, and how long the request waited for our
+/// own permits since then.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     pub(crate) failed: u32,
@@ -21,7 +22,7 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Notes time that the request spent waiting for our own permits. That time does not show that the request cannot
+    /// Notes time that the request spent waiting for our own permits. This time is no sign that the request cannot
     /// succeed.
     pub(crate) fn waited(&mut self, time: Duration) {
         if self.since.is_some() {
@@ -36,7 +37,7 @@ impl Attempts {
 }
 
 impl Requests {
-    /// Notes what a failed request shows: a throttle slows a scope, an unusable reply is counted.
+    /// Notes the effects of a failed request. A throttle slows a scope down, and an unusable reply is counted.
     pub(crate) fn note(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
         match error {
             TableError::Throttled { reasons, .. } => self.scopes.throttled(access, &self.range, key, reasons),
@@ -45,7 +46,7 @@ impl Requests {
         }
     }
 
-    /// Handles a failed request: returns when it should be sent again, or stops the run.
+    /// Handles a failed request. Waits until the request should be sent again, or stops the run and returns an error.
     pub(crate) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
         if let TableError::Throttled { .. } = error {
             self.progress.throttled();
@@ -69,14 +70,14 @@ impl Requests {
     }
 }
 
-/// Why an error that is not retried stops a run.
+/// The reason why a run stops after an error that is not retried.
 pub(crate) fn stop_reason(error: &TableError) -> StopReason {
     let kind = if let TableError::Fatal { kind, .. } = error { *kind } else { crate::dynamodb::FatalKind::Request };
     StopReason::Fatal { kind, message: error.to_string() }
 }
 
-/// The capacity that a failed request counts as having consumed: none if it was throttled, rejected or never sent, all
-/// of the estimate if there was no reply.
+/// The capacity that a failed request is assumed to have consumed. If the request may have been carried out, this is
+/// the whole estimate. If the request was throttled, rejected or never sent, it is nothing.
 pub(crate) fn cost_of_failure(error: &TableError, estimate: Units) -> Units {
     if error.is_ambiguous() { estimate } else { 0.0 }
 }

@@ -1,25 +1,25 @@
-//! The two kinds of lane for a segment.
+//! The two kinds of lanes in which segments are worked on.
 
-/// Requests that an ordinary segment keeps outstanding. With sixteen lanes, this is enough for more than 1,000 WCU/s at
-/// 50 ms a request. It is an eighth of a large lane's.
+/// The number of requests that an ordinary segment keeps outstanding. With sixteen lanes, this number is enough for
+/// more than 1,000 WCU/s if a request takes 50 ms. A large segment keeps eight times as many requests outstanding.
 const SHARED_OUTSTANDING: usize = 8;
 
-/// Requests that a large segment keeps outstanding. This is enough for a little more than 1,000 WCU/s, the most that a
-/// partition serves, at 50 ms a request.
+/// The number of requests that a large segment keeps outstanding. This number is enough for a little more than 1,000
+/// WCU/s if a request takes 50 ms. A partition serves no more than that.
 const LARGE_OUTSTANDING: usize = 64;
 
-/// The kind of lane that a segment is worked on in.
+/// The kind of lane in which a segment is worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// One of many, each at a small rate.
+    /// One of many lanes, each with a small rate.
     Shared,
-    /// One of few, for the segments that take longest.
+    /// One of a few lanes for the segments that take longest.
     Large,
 }
 
 impl Lane {
-    /// The largest number of write requests that a segment in this lane keeps outstanding: those that wait for permits
-    /// and those in flight.
+    /// The largest number of write requests that a segment in this lane keeps outstanding. Requests that wait for
+    /// permits and requests in flight both count.
     pub fn outstanding(self) -> usize {
         match self {
             Lane::Shared => SHARED_OUTSTANDING,

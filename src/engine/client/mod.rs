@@ -1,4 +1,5 @@
-//! One request until it is answered: permits before it is sent, retries with backoff, and the decision when to give up.
+//! Handles one request until it is answered. This module acquires permits before sending, retries with backoff, and
+//! decides when to give up.
 
 mod admission;
 mod failure;
@@ -37,23 +38,23 @@ use crate::state::Spend;
 use failure::cost_of_failure;
 use slots::Slots;
 
-/// What bounds the requests of a job.
+/// The bounds on the requests of a job.
 pub struct Bounds {
-    /// The capacity they may take per second.
+    /// The capacity that the requests may use per second.
     pub scopes: Arc<Scopes>,
-    /// The capacity they may take in total.
+    /// The capacity that the requests may use in total.
     pub allowance: Arc<Allowance>,
-    /// When they may be sent.
+    /// The hours in which the requests may be sent.
     pub work_window: Arc<WorkWindow>,
     /// When and how long a failed request is retried.
     pub retry: Retry,
-    /// Number of connections they may use at a time.
+    /// The number of connections that the requests may use at the same time.
     pub connections: usize,
-    /// Source of the jitter in their backoff.
+    /// The source of the jitter in the backoff.
     pub random: Random,
 }
 
-/// What every request of a run goes through.
+/// Sends every request of a run.
 #[derive(Clone)]
 pub struct Requests {
     source: Arc<dyn Source>,
@@ -70,35 +71,37 @@ pub struct Requests {
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
     work_window: Arc<WorkWindow>,
-    /// Follows the table, if the job does.
+    /// Follows the table. `None` if the job does not follow its table.
     table_watch: Option<Arc<TableWatch>>,
-    /// What must stay valid while anything is sent.
+    /// The lease and the flag, which must be valid when anything is sent.
     validities: Arc<[Validity]>,
     slots: Arc<Slots>,
-    /// A request in a shared lane holds this while it waits for a slot and the table. Only one at a time does so, which
-    /// keeps large lanes from waiting behind a queue of them. Shared lanes get what the large lanes leave; the run does
-    /// not end later because of that.
+    /// A request in a shared lane holds this lock while it waits for a slot and for units of the table. So only one
+    /// such request waits at a time, and large lanes never wait behind a queue of them. Shared lanes get the capacity
+    /// that the large lanes leave. The run does not take longer because of that.
     behind_large: Arc<Mutex<()>>,
-    /// Whether these requests' segment is in a large lane.
+    /// Whether the segment of these requests is in a large lane.
     large: Arc<AtomicBool>,
     /// Whether DynamoDB has accepted a write: it applied the write or evaluated its condition.
     accepted: Arc<AtomicBool>,
 }
 
-/// What a request consumed: what the reply stated, what is assumed if it stated nothing, and what was estimated before.
+/// The capacity that requests consumed, stated by the replies or assumed, and the estimates that were made before
+/// sending.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spent {
     pub(crate) read: Units,
     pub(crate) write: Units,
-    /// Assumed for requests whose reply states nothing.
+    /// Write units that are assumed for requests whose reply states no consumption.
     pub(crate) assumed_write: Units,
-    /// The estimates, made before sending, of the requests whose replies state what they consumed.
+    /// The estimated write units of the requests whose replies state their consumption. The estimates were made before
+    /// sending.
     pub(crate) estimated_write: Units,
 }
 
 impl Requests {
-    /// Requests to this source and this sink, within these bounds. `description` is the table's. They belong to no
-    /// segment until [`Requests::in_segment`].
+    /// Creates requests to this source and this sink, within these bounds. `description` is the table's description.
+    /// The requests belong to no segment until [`Requests::in_segment`] is called.
     pub fn new(
         source: Arc<dyn Source>,
         sink: Arc<dyn Sink>,
@@ -143,13 +146,13 @@ impl Requests {
         Requests { table_watch, ..self }
     }
 
-    /// The watch over the table, if there is one.
+    /// The watch that follows the table. `None` if the job does not follow its table.
     pub(crate) fn table_watch(&self) -> Option<&Arc<TableWatch>> {
         self.table_watch.as_ref()
     }
 
-    /// Watches the clock and the table for as long as the handles live. The watches may stop the run and change its
-    /// budgets.
+    /// Watches the clock and the table for as long as the returned handles live. These watches can stop the run and
+    /// change its budgets.
     pub(crate) async fn watch(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
         let of_table = match &self.table_watch {
             Some(watch) => Some(watch.watch(&self.stop).await),
@@ -158,17 +161,17 @@ impl Requests {
         [self.work_window.watch(&self.stop), of_table]
     }
 
-    /// The same requests, sent only while all of these are valid.
+    /// The same requests, but sent only while all of `validities` are valid.
     pub fn while_valid(self, validities: &[Validity]) -> Requests {
         Requests { validities: validities.into(), ..self }
     }
 
-    /// The same requests, in a key range of their own.
+    /// The same requests for a new segment, with a key range of its own.
     pub(crate) fn in_segment(&self) -> Requests {
         Requests { range: self.scopes.key_range(), large: Arc::default(), ..self.clone() }
     }
 
-    /// The lane of these requests' segment.
+    /// The kind of lane in which the segment of these requests is.
     pub(crate) fn lane(&self) -> Lane {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
@@ -190,7 +193,8 @@ impl Requests {
         &self.allowance
     }
 
-    /// Whether DynamoDB has accepted a write of this job in any segment. If so, the plan is not wrong for every item.
+    /// Whether DynamoDB has accepted a write of this job in any segment. If DynamoDB has accepted a write, the plan is
+    /// not wrong for every item.
     pub(crate) fn have_been_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
     }
@@ -199,19 +203,21 @@ impl Requests {
         self.sink.max_chunk().max(1)
     }
 
-    /// Capacity units per second that a segment may use now, limited by its own rate and by the table's.
+    /// The capacity units per second that the segment may use now. The result is the lower one of the segment's rate
+    /// and the table's rate.
     pub(crate) fn rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate().min(self.range.rate(access))
     }
 
-    /// The table's rate alone.
+    /// The capacity units per second that the whole job may use of the table now.
     pub(crate) fn table_rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate()
     }
 
-    /// Reads one page. `estimate` is its probable cost.
+    /// Reads one page. `estimate` is the probable cost of the page in read units.
     pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<Page, Stopped> {
-        // A page begins among the items of its start position's partition key. That key is charged only its share.
+        // The first items of a page usually have the same partition key as the start position. The partition key of the
+        // start position is charged only for its own share of the page.
         let key = request.start.as_ref().map(|Position::Key(key)| key.partition_hash(&self.partition_key));
         let share = |page: &Page| {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::of) == key;
@@ -247,7 +253,7 @@ impl Requests {
             let closed_meanwhile = self.pass().await? != opening;
             attempts.waited(since.elapsed());
             if closed_meanwhile {
-                // Start over, for the reason given at [`Requests::admit`].
+                // Start over, because the permits are not valid any more (see [`Requests::admit`]).
                 continue;
             }
             grant.send();
@@ -292,7 +298,7 @@ impl Requests {
         write.key.partition_hash(&self.partition_key)
     }
 
-    /// Sends an admitted chunk once. Once it is in flight, this always waits for its replies.
+    /// Sends an admitted chunk once. After it has been sent, this function always waits for the replies.
     pub(crate) async fn write(
         &self,
         admission: Admission,
@@ -310,12 +316,13 @@ impl Requests {
             let consumed = match reply {
                 Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
                     spent.write += consumed.total();
-                    // Compare with the estimate only what a reply states.
+                    // Only consumption that a reply states is compared with the estimate.
                     spent.estimated_write += write.cost.total();
                     self.by_place(consumed)
                 }
                 Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
-                // A failed condition is charged by the item's current size, at least one unit, and touches no index.
+                // DynamoDB charges a failed condition by the item's current size, but at least one unit. DynamoDB
+                // charges no index for a failed condition.
                 Ok(WriteReply::ConditionFailed { image }) => {
                     let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
                     WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
@@ -336,7 +343,7 @@ impl Requests {
         (replies, spent)
     }
 
-    /// Converts what a reply states by index name to index places.
+    /// Converts the consumption in a reply: index names become index places.
     fn by_place(&self, consumed: &Consumed) -> WriteCost {
         let place = |name: &String| self.scopes.index_place(name);
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
@@ -344,8 +351,8 @@ impl Requests {
     }
 }
 
-/// Describes the table before anything runs, with retries for up to `patience`. No job exists yet whose machine could
-/// supply the jitter of the retries, so it uses a random sequence of its own.
+/// Describes the table before a job exists, with retries for up to `patience`. Later, the job's machine supplies the
+/// jitter of retries. This function uses a random sequence of its own instead.
 pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
     ask(patience, &Random::of_system(), || table.describe()).await
 }

@@ -1,4 +1,4 @@
-//! The number of writes that may be in flight at the same time, over all segments.
+//! Bounds the number of writes that are in flight at the same time, over all segments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,25 +7,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::item::Units;
 
-/// A write may take this long, and writes of one unit still use up the budget. DynamoDB usually takes far less.
+/// The assumed duration of a write in seconds. If writes take no longer, the slots are enough to use up the budget with
+/// writes of one unit. DynamoDB usually takes far less time.
 const SECONDS_A_WRITE: f64 = 0.05;
 
-/// At least this number of slots, whatever the budget: enough for 1,280 WCU/s. A slow answer then holds up few others.
+/// The smallest number of slots, whatever the budget. This number is enough for 1,280 WCU/s, and a slow answer delays
+/// few other writes.
 const LEAST: usize = 64;
 
-/// At most this number of slots: enough for 10,240 WCU/s, or five times that at 10 ms a write. Over HTTP/1.1 each is a
-/// connection; if a process may not open this number of files, there are fewer.
+/// The largest number of slots. This number is enough for 10,240 WCU/s, or for five times that rate if a write takes 10
+/// ms. Over HTTP/1.1 each slot needs a connection, so there are fewer slots if the process may not open this number of
+/// files.
 const MOST: usize = 512;
 
-/// Slots for writes in flight: enough to use up the table's budget.
+/// Slots for writes in flight. There are enough slots to use up the table's budget.
 ///
-/// Slots are one of two bounds. The other is [`Lane::outstanding`](super::Lane::outstanding), the number of a segment's
-/// writes in flight and waiting. Slots bound memory: a waiting write is part of a page that its segment has already
-/// read, but a write in flight adds its request, its connection and what the SDK keeps with them. That is about 60 KB
-/// (measured with 64 more of them in a run of `tests/table/memory.rs`), so all of them take some 30 MB. With default budgets,
-/// there are twice as many lanes as it takes to use up the budget, so slots are the bound. If the plan states few
-/// lanes, or lets one segment take everything, the bound is eight writes for each shared lane: 16 lanes make 2,560
-/// WCU/s at 50 ms a write.
+/// Two bounds limit the writes in flight: the slots, and [`Lane::outstanding`](super::Lane::outstanding), which limits
+/// a segment's writes in flight and waiting. Slots also bound memory. A waiting write is part of a page that its
+/// segment has already read. A write in flight needs additional memory for its request, its connection and the SDK's
+/// data. A write in flight takes about 60 KB (measured with 64 more slots in a run of `tests/table/memory.rs`), and all
+/// slots together take about 30 MB. With default budgets, there are twice as many lanes as are needed to use up the
+/// budget, so the slots are the bound. If the plan sets a small number of lanes, or gives one key range the whole
+/// budget, the bound is eight writes for each shared lane. For example, 16 lanes reach 2,560 WCU/s if a write takes 50
+/// ms.
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
@@ -36,16 +40,17 @@ pub(crate) struct Slots {
 
 impl Slots {
     /// Slots for a budget in write units per second. `connections` is the number of connections that this process may
-    /// have: over HTTP/1.1 each write in flight needs one. Half of them are for writes; the rest is for scans and
-    /// single reads.
+    /// open. Over HTTP/1.1 each write in flight needs a connection. Half of the connections are for writes, the other
+    /// half for scans and single reads.
     pub(crate) fn new(budget: Units, connections: usize) -> Slots {
         let most = (connections / 2).max(1);
         let made = slots_for(budget).min(most);
         Slots { free: Arc::new(Semaphore::new(made)), made: AtomicUsize::new(made), most }
     }
 
-    /// Waits for a slot. Adds slots if the budget is larger than ever before. If the budget is smaller, the slots stay
-    /// and the rate is the bound. `None` only if the semaphore were closed, which never happens.
+    /// Waits for a slot. Adds slots if the budget is larger than ever before. If the budget becomes smaller, the number
+    /// of slots stays, and the rate limits the writes. `None` would mean that the semaphore is closed, which never
+    /// happens.
     pub(crate) async fn take(&self, budget: Units) -> Option<OwnedSemaphorePermit> {
         let wanted = slots_for(budget).min(self.most);
         let made = self.made.fetch_max(wanted, Ordering::Relaxed);
@@ -67,7 +72,8 @@ mod tests {
     use super::*;
     use crate::ratelimit::{Bucket, Feedback};
 
-    /// Lets a thousand writers run for this number of seconds, at 50 ms a write of one unit. Returns writes per second.
+    /// Lets a thousand writers run for `seconds` seconds. Each write has one unit and takes 50 ms. Returns the number
+    /// of writes per second.
     async fn writes(slots: &Arc<Slots>, table: &Arc<Bucket>, seconds: u64) -> u64 {
         let done = Arc::new(AtomicUsize::new(0));
         let mut writers = tokio::task::JoinSet::new();

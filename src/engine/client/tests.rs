@@ -1,4 +1,4 @@
-//! Permits and retries in virtual time, over a table that notes when each request arrives.
+//! Tests permits and retries in virtual time, with a table that notes when each request arrives.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -9,17 +9,17 @@ use crate::machine::Random;
 use crate::plan::{Limits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
 
-/// The window closes this long after the start and opens again after twenty minutes, enough to fill every bucket.
+/// The window closes ten seconds after the start and opens again twenty minutes later. In that time every bucket fills.
 const CLOSES: Duration = Duration::from_secs(10);
 const OPENS: Duration = Duration::from_secs(10 + 1_200);
 
-/// What the limiting scope allows per second.
+/// The units per second that the limiting scope allows.
 const RATE: Units = 10.0;
 
-/// A rate that limits nothing.
+/// A rate that is too high to limit anything.
 const WIDE: Units = 1_000.0;
 
-/// Notes when each request arrived.
+/// A table that notes when each request arrived.
 struct Noting {
     began: Instant,
     asked: std::sync::Mutex<Vec<Duration>>,
@@ -61,7 +61,8 @@ impl Sink for Noting {
     }
 }
 
-/// Requests within these budgets. The window is closed from 06:00 to 06:20, and the time is ten seconds to six.
+/// Creates requests within these budgets. The window is closed from 06:00 to 06:20, and the test starts ten seconds
+/// before 06:00.
 fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
     let began = Instant::now();
     let now = "2026-01-10T05:59:50Z".parse::<Timestamp>().unwrap();
@@ -97,25 +98,25 @@ fn write() -> GuardedWrite {
     GuardedWrite::of_a_test("p")
 }
 
-/// Asserts that requests arrived at their rate until the window closed, that none arrived until it opened, and that
-/// they arrived at their rate from then on.
+/// Asserts that requests arrived at their rate before the window closed, that no request arrived while it was closed,
+/// and that requests arrived at their rate after it opened.
 fn hold(table: &Noting, all: usize) {
     let second = Duration::from_secs(1);
     let rate = RATE as usize;
     let before = table.between(Duration::ZERO, CLOSES);
-    assert!((9 * rate..=11 * rate).contains(&before), "{before} until it closed");
+    assert!((9 * rate..=11 * rate).contains(&before), "{before} requests before the window closed");
     assert_eq!(table.between(CLOSES + second / 10, OPENS), 0);
     // A burst is a tenth of a second's rate.
     for seconds in 1..=4 {
         let since = table.between(OPENS, OPENS + second * seconds as u32);
-        assert!((seconds * rate - 1..=seconds * rate + 2).contains(&since), "{since} in {seconds} s");
+        assert!((seconds * rate - 1..=seconds * rate + 2).contains(&since), "{since} requests in {seconds} s");
     }
     assert_eq!(table.asked.lock().unwrap().len(), all);
-    // No capacity was lost: all requests are done in time.
+    // All requests are done in time, so no capacity was lost.
     assert!(table.began.elapsed() < OPENS + second * (all / rate) as u32, "{:?}", table.began.elapsed());
 }
 
-/// In each lane, the writes wait for the table, the key range or the partition key.
+/// Tests both lanes with writes that wait for the table, the key range or the partition key.
 #[tokio::test(start_paused = true)]
 async fn writes_that_waited_for_the_window_do_not_burst_when_it_opens() {
     for (budgets, lane) in [
@@ -132,7 +133,8 @@ async fn writes_that_waited_for_the_window_do_not_burst_when_it_opens() {
             let requests = requests.clone();
             tokio::spawn(async move {
                 let write = write();
-                // Half of them have their key's units before they are admitted, like items that are set aside.
+                // Half of the writes have the units of their partition key before they are admitted, like items that
+                // are set aside.
                 let held = number % 2 == 0;
                 if held {
                     requests.admit_keys(&[&write]).await.unwrap();
@@ -178,8 +180,9 @@ async fn waiting_for_our_own_permits_does_not_count_as_failing() {
     assert_eq!(attempts.failing(), Duration::from_secs(10));
 }
 
-/// If the lease or the flag was confirmed too long ago, nothing is sent. Afterwards, requests that already had permits
-/// go at their rate, including writes that had their key's units before they were admitted.
+/// Nothing is sent if the last confirmation of the lease or the flag is too old. After a new confirmation, requests
+/// that already had permits are sent at their rate. The test includes writes that had the units of their partition key
+/// before they were admitted.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
     for (budgets, held) in [([RATE, WIDE, WIDE], false), ([WIDE, WIDE, RATE], false), ([WIDE, WIDE, RATE], true)] {
@@ -215,9 +218,9 @@ async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
         for seconds in 1..=3 {
             let since = table.between(4 * second, (4 + seconds) * second);
             let rate = RATE as usize * seconds as usize;
-            // Units of the key that were taken before the hold are lost.
+            // Units of the partition key that were taken before the wait are lost.
             let least = if budgets[0] == RATE { rate - 1 } else { 0 };
-            assert!((least..=rate + 3).contains(&since), "{since} in {seconds} s, held: {held}");
+            assert!((least..=rate + 3).contains(&since), "{since} requests in {seconds} s, held: {held}");
         }
     }
 }

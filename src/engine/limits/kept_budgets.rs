@@ -1,4 +1,4 @@
-//! The budgets of a live run, as its process stores them in the state file for `status`.
+//! The budgets of a live run. The run's process stores them in the state file, so that `status` can show them.
 
 use std::io::{Result, Write};
 
@@ -10,9 +10,9 @@ use crate::state::{KeptFact, RunId, RunRecord, StateReader, StoreError};
 /// The current budgets of a running job.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Followed {
-    /// Every budget, widest scope first.
+    /// All budgets, widest scope first.
     pub scopes: Vec<ScopeBudget>,
-    /// How often they have changed since the job began.
+    /// How often the budgets have changed since the job began.
     pub changes: u64,
     /// Number of failed attempts to describe the table since the last description.
     pub failed_looks: u32,
@@ -27,12 +27,12 @@ pub struct KeptBudgets {
 }
 
 impl KeptBudgets {
-    /// The budgets of this run, at this time.
+    /// The budgets of the run at the time `at`.
     pub(crate) fn new(run: RunId, at: String, followed: Followed) -> KeptBudgets {
         KeptBudgets { run, at, followed }
     }
 
-    /// The budgets that this run's process stored last, if it did.
+    /// Reads the last budgets that this run's process stored. `None` if it stored none.
     pub async fn of(
         file: &dyn StateReader,
         run: Option<&RunRecord>,
@@ -41,7 +41,7 @@ impl KeptBudgets {
         Ok(kept.filter(|kept| run.is_some_and(|run| run.id == kept.run && run.is_unfinished())))
     }
 
-    /// The stored form.
+    /// Converts the budgets to the stored form.
     pub fn to_json(&self) -> Json {
         let Followed { scopes, changes, failed_looks } = &self.followed;
         json!({
@@ -50,7 +50,7 @@ impl KeptBudgets {
         })
     }
 
-    /// Reads the stored form. `None` if another version wrote it in another form.
+    /// Reads the stored form. `None` if another version of the tool wrote it in another form.
     pub fn from_text(text: &str) -> Option<KeptBudgets> {
         let kept: Json = serde_json::from_str(text).ok()?;
         let scopes = kept["budgets"].as_array()?.iter().map(ScopeBudget::from_json).collect::<Option<_>>()?;
@@ -63,7 +63,7 @@ impl KeptBudgets {
         })
     }
 
-    /// Writes the budgets for people.
+    /// Writes the budgets as text for the operator.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let Followed { scopes, changes, failed_looks } = &self.followed;
         let changed = match changes {

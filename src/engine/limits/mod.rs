@@ -1,5 +1,5 @@
-//! What bounds a run: how much it may spend and scan in total, when it may work, what the table's budgets are now, and
-//! into how many segments and lanes the budgets divide the table.
+//! The limits of a run: how much it may spend and scan in total, when it may work, which budgets it has now, and into
+//! how many segments and lanes it divides the table.
 
 pub(crate) mod allowance;
 pub(crate) mod kept_budgets;

@@ -1,4 +1,4 @@
-//! The number of segments a table is divided into, and the number of segments worked on at the same time. Pure.
+//! Chooses the number of segments of a table, and the number of segments that are worked on at the same time. Pure.
 
 use crate::dynamodb::TableDescription;
 use crate::figure::number;
@@ -6,30 +6,31 @@ use crate::item::Units;
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
 
-/// An ordinary segment has about this number of items, one page. The survey reads each first page early; with segments
-/// of this size, that page reaches an item collection that begins in its segment.
+/// The number of items of an ordinary segment, about one page. The survey reads each first page early; in segments of
+/// this size, the first page shows whether an item collection begins in the segment.
 const ITEMS: u64 = 250;
 
-/// If items are large, an ordinary segment has this number of bytes instead: half of what a page can have (1 MB).
+/// If items are large, this is the number of bytes of an ordinary segment: half of the largest page (1 MB).
 const BYTES: u64 = 512 * 1024;
 
-/// A small table is read in parallel too.
+/// The smallest number of segments, so that even a small table is read in parallel.
 const LEAST_SEGMENTS: u32 = 16;
 
-/// Each segment costs a request of at least half a read unit, even if it is empty, and a row in the state file. This
-/// number of segments costs at least 32,768 read units. (DynamoDB accepts a million. Some local engines, like dynalite
-/// 4, return items twice above 4,096; that costs reads but does no harm.)
+/// The largest number of segments. Even an empty segment costs a request of at least half a read unit, and a row in the
+/// state file. With this number of segments, a run costs at least 32,768 read units. (DynamoDB accepts a million. With
+/// more than 4,096 segments, some local engines, like dynalite 4, return items twice. That costs reads but does no
+/// harm.)
 const MOST_SEGMENTS: u32 = 65_536;
 
-/// At least this number of segments is worked on at the same time, so that even a small budget is spread over the key
-/// space.
+/// The smallest number of segments that are worked on at the same time. With this number, even a small budget is spread
+/// over the key space.
 const LEAST_ACTIVE: u32 = 16;
 
-/// At most this number is worked on at the same time: each has two pages in memory.
+/// The largest number of segments that are worked on at the same time. Each of them has two pages in memory.
 const MOST_ACTIVE: u32 = 256;
 
-/// Segments worked on at the same time for each of the table's partitions. Lanes fall into partitions evenly, give or
-/// take one lane, so with this number the fullest partition has little more than its share.
+/// The number of lanes for each partition of the table. Lanes are spread evenly over the partitions, with a difference
+/// of one lane. With this number of lanes, the busiest partition has little more than its share of the load.
 const PER_PARTITION: f64 = 4.0;
 
 /// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer guide,
@@ -37,27 +38,28 @@ const PER_PARTITION: f64 = 4.0;
 const PARTITION_BYTES: f64 = 10e9;
 const PARTITION_WRITES: Units = 1_000.0;
 
-/// Lanes that only partitions ask for keep their pages below this number of bytes in total. In memory, a page takes
-/// several times what DynamoDB counts.
+/// If lanes are added because of the number of partitions, all their pages together stay below this number of bytes. In
+/// memory, a page is several times larger than the size that DynamoDB counts.
 const PAGES_BYTES: u64 = 128 << 20;
 
-/// A segment with fewer items than this is not worth a request, so lanes alone do not make segments smaller.
+/// A segment with fewer items than this is not worth a request. The number of lanes does not make segments smaller than
+/// this.
 const LEAST_ITEMS: u64 = 25;
 
-/// At least this number of lanes for large segments: a large collection is seldom the only one.
+/// The smallest number of lanes for large segments. A table with one large item collection usually has several.
 const LEAST_LARGE: u32 = 4;
 
-/// At most this number, whatever the budget: each keeps many requests outstanding.
+/// The largest number of lanes for large segments, whatever the budget. Each of them keeps many requests outstanding.
 const MOST_LARGE: u32 = 64;
 
 /// How a run divides a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentChoice {
-    /// Parallel-scan segments.
+    /// The number of parallel-scan segments.
     pub segments: u32,
-    /// Segments worked on at the same time.
+    /// The number of segments that are worked on at the same time.
     pub active: u32,
-    /// Segments worked on in addition, if they are known to be large.
+    /// The number of segments that are worked on in addition, if they are known to be large.
     pub large: u32,
     /// Why these numbers were chosen, for `check`.
     pub because: String,
@@ -69,18 +71,18 @@ impl SegmentChoice {
         self.active.saturating_add(self.large).min(self.segments)
     }
 
-    /// The same choice, with no more lanes than this process may have connections for. A segment reads its next page
-    /// while it looks at single items of the current one, and there are two kinds of lanes.
+    /// The same choice, but with no more lanes than the process's connections allow. A segment can read its next page
+    /// and single items of the current page at the same time, and there are two kinds of lanes.
     pub(crate) fn within(self, connections: usize) -> SegmentChoice {
         let most = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
         SegmentChoice { active: self.active.min(most), large: self.large.min(most), ..self }
     }
 }
 
-/// A number, and the reason for it.
+/// A number of segments or lanes, and the reason for it.
 type Need = (u32, String);
 
-/// How to divide a table within these budgets. The plan's numbers are used if it states any.
+/// Chooses how to divide a table within these budgets. Numbers in the plan take precedence.
 pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Budgets) -> SegmentChoice {
     let lanes = lanes(table, budgets);
     let (segments, why_segments) = match scan.segments {
@@ -104,8 +106,8 @@ fn segments(table: &TableDescription, active: u32) -> Need {
     let items = table.item_count;
     let bytes = table.size_bytes;
     let by_size = (whole(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
-    // If the table is small, no lane gets less than is worth a request. If its size is not known yet, this sets no
-    // bound.
+    // In a small table, no segment may become too small to be worth a request. If the table's size is unknown, there is
+    // no such bound.
     let worth = if items == 0 { u32::MAX } else { whole(items / LEAST_ITEMS) };
     let by_lanes = (active.saturating_mul(2).min(worth), format!("twice the {active} that the budget keeps busy"));
     let least = (LEAST_SEGMENTS, "the minimum".to_owned());
@@ -147,13 +149,14 @@ fn lanes(table: &TableDescription, budgets: &Budgets) -> Need {
     (lanes, why)
 }
 
-/// The number of large segments that use up the table's budget, each at the pace of one partition key.
+/// The number of large segments that together use up the table's budget, if each is written at the pace of one
+/// partition key.
 fn large(budgets: &Budgets) -> u32 {
     let one = budgets.per_partition_key.write.min(budgets.per_key_range.write).min(PARTITION_WRITES);
     whole_units((budgets.table.write / one).ceil()).clamp(LEAST_LARGE, MOST_LARGE)
 }
 
-/// The largest need; the first of equal ones.
+/// The largest of these needs. If several are equal, the first one.
 fn most(needs: Vec<Need>) -> Need {
     needs.into_iter().reduce(|most, need| if need.0 > most.0 { need } else { most }).unwrap_or_default()
 }
@@ -162,7 +165,7 @@ fn whole(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Saturates. Not a number (0 ÷ 0, if a budget pauses the run) becomes 0.
+/// Converts a number and saturates. NaN becomes 0. NaN results from 0 ÷ 0 if a budget of zero pauses the run.
 fn whole_units(n: f64) -> u32 {
     n as u32
 }
@@ -213,7 +216,7 @@ mod tests {
             (40, 40 * KB, 16),
             (20_000, 20_000 * KB, 80),
             (1_000_000, 1_000_000 * KB, 4_000),
-            // Items of 40 KB: twelve fill half a page.
+            // Twelve items of 40 KB fill half a page.
             (100_000, 100_000 * 40 * KB, 8_334),
             (1_000_000_000, 1_000_000_000 * KB, 65_536),
             (u64::MAX, u64::MAX, 65_536),
@@ -222,7 +225,11 @@ mod tests {
         }
         let mut hash_only = table(1_000_000, 100 << 30);
         hash_only.key.sort = None;
-        assert_eq!(auto_segments(&OPEN, &hash_only, &budgets(1_000.0)).segments, 100, "it has no collections");
+        assert_eq!(
+            auto_segments(&OPEN, &hash_only, &budgets(1_000.0)).segments,
+            100,
+            "a table without a sort key has no collections"
+        );
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Describes the table again and again while a run lasts.
+//! Describes the table repeatedly during a run.
 //!
 //! Auto scaling, an operator or a deployment may change the table's capacity or its indexes, or replace the table.
-//! Budgets that are a share of the table, and default budgets, follow: down immediately, up in steps. A new index gets
-//! its bucket, and the cost of writes includes it. The run stops if the table is gone, was replaced, or is neither
-//! ACTIVE nor UPDATING.
+//! Default budgets, and budgets that are a share of the table's capacity, follow these changes: down immediately, up in
+//! steps. A new index gets its bucket, and the cost of writes includes it. The run stops if the table is gone, was
+//! replaced, or is neither ACTIVE nor UPDATING.
 //!
-//! A failed attempt to describe the table does not stop the run: if something is wrong, requests fail too, and their
-//! errors decide. But no budget rises without a description. After a few failures in a row, the budgets that follow the
-//! table are halved until a description arrives.
+//! A failed attempt to describe the table does not stop the run. If something is wrong, the requests of the run fail
+//! too, and their errors decide. But no budget rises without a description. After a few failures in a row, the budgets
+//! that follow the table are halved until a description arrives.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,45 +33,46 @@ use crate::ratelimit::{
 };
 use crate::state::{Events, KeptFact, RunId, StoreError};
 
-/// The table is described this often. Auto scaling raises capacity after two minutes of high use and lowers it after
-/// fifteen (developer guide, "DynamoDB metrics and dimensions"), so more frequent descriptions would show little more.
-/// Until the next one, throttles slow a budget that is too high.
+/// The interval between two descriptions of the table. Auto scaling raises capacity after two minutes of high use and
+/// lowers it after fifteen (developer guide, "DynamoDB metrics and dimensions"), so more frequent descriptions would
+/// show little more. Until the next description, throttles slow the run down if a budget is too high.
 pub const LOOK_EVERY: Duration = Duration::from_secs(120);
 
-/// The steps of a raise are this part of the interval apart, so that a raise ends well before the next description.
+/// The interval is divided into this number of parts, and a raise takes one step in each part. So a raise of a budget
+/// ends well before the next description.
 const TICKS: u32 = 2 * RAISE_STEPS;
 
-/// After this many failed attempts in a row, budgets that follow the table are halved. That is six minutes without a
-/// description, in which auto scaling may have removed the capacity that it had added.
+/// After this number of failed attempts in a row, the budgets that follow the table are halved. By then there has been
+/// no description for six minutes, and auto scaling may have removed capacity.
 const FAILED_LOOKS: u32 = 3;
 
-/// One attempt, retries included, takes at most this part of the interval before it counts as failed.
+/// An attempt, including its retries, fails if it takes longer than the interval divided by this number.
 const PATIENCE: u32 = 4;
 
-/// An overdue description is read before the first request of a pass, because the table may have been replaced since
-/// the last one. An urgent job waits at most this long for it. That is enough for an answer, and too short for
-/// throttles or a hanging request to delay the job.
+/// The longest time for which an urgent job waits for an overdue description. Such a description is read before the
+/// first request of a pass, because the table may have been replaced. DynamoDB usually answers within this time.
+/// Throttles or a hanging request delay the job by no more than this.
 const URGENT_FIRST_LOOK: Duration = Duration::from_secs(2);
 
-/// The table that is watched, and everything that follows its description.
+/// The table to watch, and everything that depends on its description.
 pub(crate) struct WatchedTable {
     /// The table.
     pub(crate) table: Arc<dyn Describe>,
-    /// Its description at the beginning.
+    /// The table's description at the beginning.
     pub(crate) description: TableDescription,
-    /// The token buckets that the budgets are set in.
+    /// The token buckets whose budgets are changed.
     pub(crate) scopes: Arc<Scopes>,
     /// Reads of single items from a sink that is another table.
     pub(crate) sink_reads: Option<Arc<Bucket>>,
     /// The indexes that writes are priced for.
     pub(crate) indexes: Indexes,
-    /// The plan's `[capacity]`. The budgets are resolved from it again.
+    /// The plan's `[capacity]`, from which the budgets are calculated again.
     pub(crate) capacity: Capacity,
-    /// The plan's `[scan]`. The lanes follow from it.
+    /// The plan's `[scan]`, which determines the number of lanes.
     pub(crate) scan: ScanOptions,
     /// Whether the job waits only briefly for an overdue description.
     pub(crate) urgent: bool,
-    /// The clocks of the job, and the jitter of its backoff.
+    /// The clocks of the job, and the source of the jitter in the backoff.
     pub(crate) machine: Machine,
 }
 
@@ -85,11 +86,11 @@ pub struct TableWatch {
     every: Duration,
     /// Whether the job waits only [`URGENT_FIRST_LOOK`] for an overdue description.
     urgent: bool,
-    /// The clocks of the job, and the jitter of its backoff.
+    /// The clocks of the job, and the source of the jitter in the backoff.
     machine: Machine,
     state: Mutex<State>,
     told: watch::Sender<Followed>,
-    /// Keeps the budgets in the state file.
+    /// The task that stores the budgets in the state file.
     keeper: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
@@ -104,7 +105,7 @@ struct State {
 }
 
 impl TableWatch {
-    /// A watch that starts with these budgets and a description read at `described`.
+    /// Creates a watch that starts with these budgets and with a description that was read at `described`.
     pub(crate) fn new(of: WatchedTable, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
         let WatchedTable { table, description, scopes, sink_reads, indexes, capacity, scan, urgent, machine } = of;
         let following = Following::new(capacity, resolved);
@@ -124,13 +125,13 @@ impl TableWatch {
         })
     }
 
-    /// The current budgets. The receiver is notified of every change.
+    /// The current budgets. The receiver is notified when a budget changes.
     pub fn followed(&self) -> watch::Receiver<Followed> {
         self.told.subscribe()
     }
 
-    /// Stores the budgets of a run in its state file from now on, for `status`. The current budgets are durable when
-    /// this returns.
+    /// Stores the budgets of a run in its state file from now on, for `status`. When this function returns, the current
+    /// budgets are durable.
     pub(crate) async fn keep_in(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
         let mut followed = self.followed();
         let machine = self.machine.clone();
@@ -143,7 +144,7 @@ impl TableWatch {
             while followed.changed().await.is_ok() {
                 let now = text(&followed.borrow_and_update());
                 if let Err(error) = events.keep(KeptFact::Budgets, now).await {
-                    // The next commit fails too, and stops the run.
+                    // If the store fails, the next commit fails too and stops the run. So a warning is enough here.
                     tracing::warn!("the budgets could not be stored for `status`: {error}");
                 }
             }
@@ -152,24 +153,23 @@ impl TableWatch {
         Ok(())
     }
 
-    /// Stops storing them.
+    /// Stops storing the budgets.
     pub(crate) fn keep_no_longer(&self) {
         self.keeper().take();
     }
 
-    /// How a new run of this table would be divided now. More lanes may be useful than when the run began.
+    /// How a new run would divide this table now. More lanes than at the beginning of the run may be useful.
     pub(crate) fn lanes(&self) -> SegmentChoice {
         let state = self.state();
         auto_segments(&self.scan, &state.description, &budgets(&state.following)).within(host::connections())
     }
 
-    /// Describes the table immediately if a description is overdue, as after a long wait between two passes of a
-    /// process. Then describes it again and again until the handle is dropped. An urgent job waits only briefly for the
-    /// first description.
+    /// Describes the table repeatedly until the handle is dropped. If a description is overdue, for example after a
+    /// long wait between two passes, it is read before this function returns. An urgent job waits only briefly for it.
     pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
         let waits = if self.urgent { URGENT_FIRST_LOOK } else { Duration::MAX };
-        // If the description does not arrive in time, the task below starts again with it while requests are already
-        // sent.
+        // If the description does not arrive in time, the task below requests it again while the job already sends
+        // requests.
         let _ = timeout(waits, self.look_if_due(stop)).await;
         let me = Arc::clone(self);
         let stop = stop.clone();
@@ -189,7 +189,7 @@ impl TableWatch {
         if Instant::now() < self.state().due {
             return;
         }
-        // DescribeTable changes nothing, so nothing waits for a call that is given up.
+        // DescribeTable changes nothing, so a call can be given up without waiting for its answer.
         let Ok(described) = stop.unless_stopping(self.describe()).await else { return };
         self.state().due = Instant::now() + self.every;
         match described {
@@ -207,7 +207,7 @@ impl TableWatch {
         }
     }
 
-    /// Describes the table once. Retryable errors are retried for a part of the interval.
+    /// Describes the table. Retries temporary errors for a part of the interval.
     async fn describe(&self) -> Result<TableDescription, TableError> {
         let ends = Instant::now() + self.every / PATIENCE;
         let backoff = Backoff { base: self.every / 100, cap: self.every / 10 };
@@ -242,7 +242,7 @@ impl TableWatch {
         let schemas: Vec<_> = now.indexes.iter().map(|index| index.schema.clone()).collect();
         state.description = now;
         drop(state);
-        // A new index gets its bucket before a write is priced for it.
+        // A new index needs its bucket before the cost of a write includes it.
         self.apply();
         let (new, gone) = self.indexes.follow(&schemas);
         new.iter().for_each(|name| {
@@ -286,7 +286,8 @@ impl TableWatch {
             let mut changed = false;
             for budget in &scopes {
                 let before = told.scopes.iter().find(|told| told.scope == budget.scope && told.access == budget.access);
-                // Do not set an unchanged budget again: a rate that recovers from a throttle would start over.
+                // Do not set an unchanged budget again. Otherwise a rate that is recovering from a throttle would start
+                // over.
                 if before.is_none_or(|before| before.units != budget.units) {
                     self.scopes.set_budget(&budget.scope, budget.access, budget.units);
                     changed = true;
@@ -308,7 +309,7 @@ impl TableWatch {
     }
 }
 
-/// Why a run must not continue on this table, if so.
+/// Why a run must not continue on this table. `None` if it may continue.
 fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String> {
     one_replaced(before, now).or_else(|| one_replaced(before.written(), now.written()))
 }
@@ -326,7 +327,7 @@ fn one_replaced(before: &TableDescription, now: &TableDescription) -> Option<Str
     (before.key != now.key).then(|| format!("table {arn} was replaced by a table of the same name with another key"))
 }
 
-/// Warns of new replicas: the operator started the run without them in mind.
+/// Warns of new replicas, because they did not exist when the operator started the run.
 fn warn_of_replicas(before: &TableDescription, now: &TableDescription) {
     let before = &before.written().features.replicas;
     let new = now.written().features.replicas.iter().filter(|replica| !before.contains(replica));
@@ -350,7 +351,7 @@ fn of(budget: &ScopeBudget) -> String {
     }
 }
 
-/// The current budgets as [`Budgets`], without indexes: they do not affect the number of lanes.
+/// Converts the current budgets to [`Budgets`]. Indexes are left out, because they do not affect the number of lanes.
 fn budgets(following: &Following) -> Budgets {
     let of = |scope: &Scope, access| {
         let found = following.now().find(|budget| budget.scope == *scope && budget.access == access);

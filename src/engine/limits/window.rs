@@ -1,8 +1,8 @@
-//! When a run works: `[limits] window` and `deadline`.
+//! Controls when a run may work: `[limits] window` and `deadline`.
 //!
-//! Nothing is sent while the window is closed: a request waits until it opens. Requests that are in flight when it
-//! closes are awaited as usual. The wall clock may jump and the machine may sleep, so every wait checks the clock at
-//! short intervals.
+//! While the window is closed, a request waits until it opens. If requests are in flight when the window closes, the
+//! run awaits their replies as usual. The wall clock may jump and the machine may sleep, so every wait checks the clock
+//! at short intervals.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
 use crate::plan::{Limits, Window};
 
-/// Every wait for the wall clock checks it at this interval, so a window opens and a deadline passes at most this much
-/// late.
+/// The interval at which every wait checks the wall clock. A window may open, and a deadline may be noticed, this much
+/// too late.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// The daily hours in which a run may work, and its deadline. Requests pass while the window is open.
@@ -24,7 +24,8 @@ pub struct WorkWindow {
     window: Option<Window>,
     deadline: Option<Timestamp>,
     clock: Clock,
-    /// The last answer, and the times between which it is valid. It saves working out the time of day for each request.
+    /// The last known state of the window, and the period in which it is valid. Because of it, the time of day need not
+    /// be calculated for each request.
     known: Mutex<Option<Known>>,
 }
 
@@ -36,8 +37,8 @@ struct Known {
     opening: Opening,
 }
 
-/// One uninterrupted time in which the window was open. A request that passes twice in the same opening was not kept
-/// waiting in between.
+/// One period in which the window was open without interruption. If a request passes twice in the same opening, it did
+/// not have to wait in between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opening(u64);
 
@@ -63,7 +64,7 @@ impl WorkWindow {
         self.closed().is_some()
     }
 
-    /// While the window is closed: until when and for how long, in words.
+    /// Describes until when and for how long requests wait. `None` if the window is open.
     pub fn waiting(&self) -> Option<String> {
         let window = self.window.as_ref()?;
         let (opens, left) = self.closed()?;
@@ -74,13 +75,14 @@ impl WorkWindow {
         Some(format!("waiting for the window until {time} {zone} (in {})", whole_duration(left)))
     }
 
-    /// The reason to stop, if the deadline has passed.
+    /// The reason to stop because the deadline has passed. `None` if the deadline has not passed.
     pub fn past_deadline(&self) -> Option<StopReason> {
         let deadline = self.deadline.filter(|deadline| (self.clock)() >= *deadline)?;
         Some(StopReason::Deadline(clock::to_text(deadline)))
     }
 
-    /// Stops the run at its deadline, and logs when the window closes and opens, for as long as the handle lives.
+    /// Starts a task that stops the run at its deadline and logs when the window closes and opens. The task ends when
+    /// the handle is dropped.
     pub(crate) fn watch(self: &Arc<Self>, stop: &Stopper) -> Option<AbortOnDropHandle<()>> {
         if self.deadline.is_none() && self.window.is_none() {
             return None;
@@ -108,13 +110,13 @@ impl WorkWindow {
         }
     }
 
-    /// Until when and for how long the window stays closed. `None` if it is open.
+    /// The time at which the window opens, and how long it stays closed. `None` if the window is open.
     fn closed(&self) -> Option<(Option<Timestamp>, Duration)> {
         let (known, left) = self.look_up().filter(|(known, _)| !known.open)?;
         Some((known.until, left))
     }
 
-    /// The state of the window, and how long it lasts. `None` if there is no window.
+    /// The state of the window, and how long this state lasts. `None` if there is no window.
     fn look_up(&self) -> Option<(Known, Duration)> {
         let window = self.window.as_ref()?;
         let now = (self.clock)();
@@ -124,7 +126,7 @@ impl WorkWindow {
             Some(current) if holds(&current) => current,
             before => {
                 let open = window.is_open(now);
-                // A window that opens again starts a new opening, even if nobody looked while it was closed.
+                // If the window opens again, this is a new opening, even if nobody checked while it was closed.
                 let Opening(number) = before.map(|known| known.opening).unwrap_or_default();
                 let opening = Opening(number + u64::from(open));
                 Known { from: now, until: window.next_change(now), open, opening }
@@ -136,7 +138,7 @@ impl WorkWindow {
     }
 }
 
-/// The time left until then, at least a millisecond so that a wait never ends immediately.
+/// The time from `now` until `then`. The result is at least a millisecond, so that a wait never ends immediately.
 fn until(then: Timestamp, now: Timestamp) -> Duration {
     let left = then.duration_since(now).max(SignedDuration::from_millis(1));
     Duration::try_from(left).unwrap_or(LOOK_AGAIN)
@@ -151,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    /// A wall clock that starts at this time and runs with Tokio's. The returned number of seconds sets it forward or
-    /// back.
+    /// A wall clock that starts at the time `text` and runs as fast as Tokio's clock. Tests can set it forward or back
+    /// with the returned number of seconds.
     fn clock_at(text: &str) -> (Clock, Arc<AtomicI64>) {
         let begin = text.parse::<Timestamp>().unwrap();
         let start = Instant::now();
@@ -197,7 +199,7 @@ mod tests {
         let second = work_window.pass().await;
         assert_ne!(second, first);
         assert!((start.elapsed().as_secs_f64() - 24.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
-        // An opening also counts if nobody saw the window close before it.
+        // A new opening is noticed even if nobody checked while the window was closed.
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         let start = Instant::now();
         assert_ne!(work_window.pass().await, second);

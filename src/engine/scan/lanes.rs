@@ -1,9 +1,12 @@
-//! Lanes: the number of segments worked on at the same time, and the share of the budget that each may take.
+//! Lanes bound the number of segments that are worked on at the same time, and the share of the budget that each of
+//! them gets.
 //!
-//! The table's token bucket is first come, first served, so a segment's share of it depends on the number of requests
-//! that it keeps outstanding. A shared lane keeps few: many segments progress side by side, each at a small rate, and
-//! load spreads evenly. A large lane keeps many: a giant item collection is written at the pace of one partition key
-//! and decides when the run ends, so it takes all that its own scopes allow, whatever else is running.
+//! The table's token bucket is first come, first served. So a segment's share of it depends on the number of requests
+//! that the segment keeps outstanding. A segment in a shared lane keeps few requests outstanding. Many such segments
+//! progress side by side, each at a small rate, and the load spreads evenly. A segment in a large lane keeps many
+//! requests outstanding. Such a segment contains a giant item collection, which is written at the pace of one partition
+//! key and decides when the run ends. So the segment uses all the capacity that its own scopes allow, whatever else is
+//! running.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,14 +39,15 @@ struct State {
     /// Number of lanes of each kind, free and taken.
     shared: u32,
     large: u32,
-    /// Seats in shared lanes whose segments turned out large when no large lane was free, in the order of asking. Each
-    /// seat is listed once, so the list is bounded by the number of shared lanes.
+    /// Seats in shared lanes that wait for a large lane, in the order in which they asked. Their segments turned out
+    /// large when no large lane was free. Each seat is listed once, so the list is never longer than the number of
+    /// shared lanes.
     asking: Vec<Arc<AtomicBool>>,
-    /// Read units of the survey that no segment's counts include yet.
+    /// Read units that the survey consumed and that no page has counted yet.
     surveyed: Units,
 }
 
-/// A segment's place in a lane, for as long as it is worked on.
+/// The place in a lane that a segment has while it is worked on.
 #[derive(Debug)]
 pub(crate) struct Seat {
     lanes: Arc<Inner>,
@@ -58,7 +62,7 @@ impl Lanes {
         Lanes(Arc::new(Inner { state: Mutex::new(state), promoted: Notify::new() }))
     }
 
-    /// Takes a lane of this kind. `None` if none is free.
+    /// Takes a lane of this kind. `None` if no such lane is free.
     pub(crate) fn seat(&self, lane: Lane) -> Option<Seat> {
         let large = lane == Lane::Large;
         self.0.with(|state| {
@@ -68,8 +72,8 @@ impl Lanes {
         })
     }
 
-    /// Adds lanes until there are at least this many of each kind. Lanes are never removed: the budgets bound what they
-    /// do. Returns true if some were added.
+    /// Adds lanes until there are at least this many of each kind. Returns true if it added any. Lanes are never
+    /// removed, because the budgets limit the work in them anyway.
     fn grow(&self, shared: u32, large: u32) -> bool {
         self.0.with(|state| {
             let more_shared = shared.saturating_sub(state.shared);
@@ -89,13 +93,13 @@ impl Lanes {
         self.0.promoted.notified().await;
     }
 
-    /// Notes what the survey consumed. The next committed page counts it.
+    /// Notes the read units that the survey consumed. The next page of any segment counts them.
     pub(crate) fn surveyed(&self, units: Units) {
         self.0.with(|state| state.surveyed += units);
     }
 }
 
-/// Adds lanes when the budget has risen since the sweep began.
+/// Adds lanes when the budget rises during a sweep.
 pub(crate) struct MoreLanes(Option<watch::Receiver<Followed>>);
 
 impl MoreLanes {
@@ -113,7 +117,7 @@ impl MoreLanes {
                 }
             }
         }
-        // Without a watch nothing ever changes.
+        // Without a watch the budgets never change.
         std::future::pending::<()>().await;
     }
 }
@@ -124,9 +128,10 @@ impl Seat {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
 
-    /// Looks at a page of the segment. If all of it belongs to one collection and the segment continues, the segment
-    /// belongs in a large lane. It moves there immediately, or as soon as one is free, and its shared lane is free for
-    /// another segment. It stays there until it ends: what follows the collection is at most an ordinary segment.
+    /// Checks whether the segment belongs in a large lane. This is the case if all items of the page belong to one
+    /// collection and the segment continues. The segment moves to a large lane immediately, or as soon as one is free,
+    /// and leaves its shared lane to another segment. The segment stays in the large lane until it ends, because the
+    /// part after the collection is no longer than an ordinary segment.
     pub(crate) fn look_at(&self, page: &Page, reading: &Reading) {
         if page.next.is_none() || self.lane() == Lane::Large || !is_one_collection(&page.items, &reading.partition_key)
         {
@@ -142,7 +147,8 @@ impl Seat {
         });
     }
 
-    /// Takes what the survey has consumed and no page has counted yet. The page that takes it counts it.
+    /// Takes the read units that the survey consumed and that no page has counted yet. The caller must count them with
+    /// its page.
     pub(crate) fn take_surveyed(&self) -> Units {
         self.lanes.with(|state| std::mem::take(&mut state.surveyed))
     }
@@ -161,7 +167,7 @@ impl Drop for Seat {
 }
 
 impl Inner {
-    /// A large lane is free. Segments that wait for one go before segments that have not begun.
+    /// Frees a large lane. A segment that waits for a large lane gets it before segments that have not begun.
     fn free_large(&self, state: &mut State) {
         if state.asking.is_empty() {
             state.large_free += 1;
@@ -205,7 +211,7 @@ mod tests {
         let lanes = Lanes::new(1, 1);
         let reading = reading();
         let seat = lanes.seat(Lane::Shared).unwrap();
-        assert!(lanes.seat(Lane::Shared).is_none(), "there is only one");
+        assert!(lanes.seat(Lane::Shared).is_none(), "there is only one shared lane");
         for ordinary in [page(&["a"; 7], true), page(&["a"; 50], false), page(&[["a"; 20], ["b"; 20]].concat(), true)] {
             seat.look_at(&ordinary, &reading);
             assert_eq!(seat.lane(), Lane::Shared);

@@ -1,7 +1,7 @@
-//! The scan: reads a table segment by segment and page by page, and passes each page on.
+//! The scan reads a table segment by segment and page by page, and passes each page to the pass.
 //!
-//! [`sweep`] gives open segments to lanes; `worker.rs` reads one segment to its end; `open_pages.rs` commits its pages
-//! in order. The survey runs beside the work, so that long segments begin early.
+//! [`sweep`] assigns open segments to lanes. `worker.rs` reads one segment to its end, and `open_pages.rs` commits the
+//! pages of the segment in order. The survey runs at the same time, so that long segments begin early.
 
 pub(crate) mod first_page;
 pub(crate) mod lanes;
@@ -29,14 +29,15 @@ use lanes::{Lanes, MoreLanes};
 use survey::Survey;
 use worker::work_segment;
 
-/// A drain waits this long for requests in flight, then gives them up. The next run finds out what they did.
+/// How long a drain waits for requests in flight before it gives them up. The next session finds out whether they were
+/// carried out.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Walks over the whole table for a pass, until every segment has ended or the run is asked to stop. The survey
-/// (`survey.rs`) runs beside the work, so that long segments begin early.
+/// (`survey.rs`) runs at the same time, so that long segments begin early.
 ///
-/// When it returns, no request of the run is in flight, unless the drain took longer than ten seconds. If it stopped
-/// early, the stopper has the reason.
+/// When this function returns, no request of the run is in flight, unless the drain took longer than ten seconds. If
+/// the run stopped early, the stopper has the reason.
 pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     reading: Reading,
     scheduler: &dyn Scheduler,
@@ -60,14 +61,14 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
                 let pass = Arc::clone(&pass);
                 let requests = requests.in_segment();
                 workers.spawn(async move {
-                    // The result is in the store and in the stopper.
+                    // The result can be ignored: progress is in the store, and the reason for a stop is in the stopper.
                     let _ = work_segment(&lease, reading, requests, pass, seat).await;
                     lease
                 });
             }
         }
-        // Only segments without a lane are left to be surveyed. If there are few segments, all have a lane and none is
-        // surveyed.
+        // By now, only segments without a lane can be surveyed. If there are few segments, each of them has a lane, and
+        // none is surveyed.
         let ended = tokio::select! {
             biased;
             ended = workers.join_next() => ended,
@@ -94,7 +95,7 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
         }
     }
     drop(survey);
-    // By now workers take no new items and wait for no permits. Each only awaits its requests in flight.
+    // By now the workers take no new items and wait for no permits. The workers only await their requests in flight.
     let drained = timeout(DRAIN, async {
         while let Some(ended) = workers.join_next().await {
             if let Ok(lease) = ended {

@@ -1,4 +1,4 @@
-//! Pages of a segment that are read and not committed yet, in scan order.
+//! The pages of a segment that were read but are not committed yet, in scan order.
 
 use std::collections::VecDeque;
 
@@ -12,14 +12,14 @@ use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::writer::{PartialOutcome, Rest};
 use crate::item::Item;
 
-/// The items that a segment sets aside take about this number of bytes at most. Beyond that, the segment waits for
-/// them. This is enough to pass by some thousand items of a hot partition key, and together with the number of active
-/// segments it bounds memory. It does not count what a large lane has in flight at the end of a page:
-/// [`MAX_OPEN_PAGES`] bounds that, at 1 MB or less for each page.
+/// The largest number of bytes that the items which a segment has set aside may take, approximately. If they take more,
+/// the segment waits for them. The limit is enough to set aside a few thousand items of a hot partition key. Together
+/// with the number of active segments it bounds memory. The limit does not include the writes that a large lane has in
+/// flight at the end of a page. [`MAX_OPEN_PAGES`] bounds those, with at most 1 MB for each page.
 const MAX_ASIDE_BYTES: usize = 1 << 20;
 
-/// The largest number of pages that wait for items set aside. A kill repeats at most these pages, the one being written
-/// and the one being fetched.
+/// The largest number of pages that wait for items set aside. After a kill, at most these pages, the page being written
+/// and the page being fetched have to be repeated.
 const MAX_OPEN_PAGES: usize = 8;
 
 /// The pages of one segment that wait to be committed.
@@ -27,20 +27,20 @@ pub(crate) struct OpenPages<'a, P: ProcessPage> {
     pass: &'a P,
     pages: VecDeque<OpenPage<P::Outcome>>,
     bytes: usize,
-    /// A page was not committed, so no page after it may be.
+    /// Whether a page could not be committed. No page after it may be committed then.
     broken: bool,
 }
 
 struct OpenPage<O> {
     pages: Pages<O>,
     items: u64,
-    /// Permission to scan its items.
+    /// The permission to scan the items of this page.
     leave: PageLeave,
-    /// Bytes of the items that were set aside.
+    /// Bytes of the items that this page set aside.
     aside: usize,
-    /// The task that processes them, until it has ended.
+    /// The task that processes the items set aside. `None` if there is no such task, or if it has ended.
     rest: Option<AbortOnDropHandle<Result<O, Stopped>>>,
-    /// Some of these items were given up because the run is stopping.
+    /// Whether some items of this page were given up because the run is stopping.
     given_up: bool,
 }
 
@@ -72,7 +72,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         OpenPages { pass, pages: VecDeque::new(), bytes: 0, broken: false }
     }
 
-    /// Processes the items of a page, and commits what is complete. Returns when there is room for another page.
+    /// Processes the items of a page, and commits pages that are complete. Returns when there is room for another page.
     pub(crate) async fn process(
         &mut self,
         mut pages: Pages<P::Outcome>,
@@ -95,7 +95,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         Ok(())
     }
 
-    /// Waits until the first page is processed; forever if there is none. Safe to drop.
+    /// Waits until the first page is processed. If there is no page, waits forever. Safe to drop.
     pub(crate) async fn first_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         match self.pages.front_mut() {
             Some(first) => first.processed(requests).await,
@@ -111,12 +111,12 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         Ok(())
     }
 
-    /// Ends the work because the run is stopping. It waits for what is in flight and commits the pages that are
-    /// complete then. It gives up the pages from the first incomplete one on.
+    /// Ends the work on the segment because the run is stopping. Waits for requests in flight, then commits pages in
+    /// order up to the first incomplete page. Gives up that page and all pages after it.
     pub(crate) async fn abandon(&mut self, requests: &Requests) {
         while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
-            // It cannot be committed either way, because a page before it is not.
+            // The result does not matter: this page cannot be committed, because an earlier page was not committed.
             let _ = page.processed(requests).await;
             requests.progress().page_abandoned();
             self.pass.abandon(page.pages.outcome).await;
@@ -129,7 +129,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         let processed = first.processed(requests).await;
         let Some(OpenPage { pages, items, leave, aside, .. }) = self.pages.pop_front() else { return Ok(()) };
         self.bytes -= aside;
-        // True until this page is committed.
+        // The segment counts as broken until this page is committed.
         self.broken = true;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Err(Stopped) = processed {

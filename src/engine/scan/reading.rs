@@ -1,4 +1,4 @@
-//! How a pass reads the table, and how large its pages are.
+//! Determines how a pass reads the table, and how large the pages are.
 
 use std::time::Duration;
 
@@ -7,41 +7,42 @@ use crate::engine::client::Requests;
 use crate::item::{Units, read_units};
 use crate::plan::Access;
 
-/// A page has at most this number of items, whatever the budgets. This bounds the memory of a page and what a kill
-/// repeats. It is small enough that a table of 20,000 items already takes as much memory as any larger one
-/// (`tests/table/memory.rs`).
+/// The largest number of items of a page, whatever the budgets. This limit bounds the memory of a page and the work
+/// that is repeated after a kill. With this limit, a run on a table of 20,000 items already takes as much memory as a
+/// run on any larger table (`tests/table/memory.rs`).
 const MAX_PAGE_ITEMS: f64 = 250.0;
 
-/// A small write budget does not make pages smaller than this, because each page costs a request.
+/// The smallest number of items to which a small write budget reduces a page. Each page costs a request.
 const MIN_PAGE_ITEMS: f64 = 25.0;
 
-/// A page's writes take about this number of seconds.
+/// The number of seconds that writing the items of a page should take.
 const WRITE_SECONDS: f64 = 1.0;
 
 /// How a run reads the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// Segments of the run; fixed for its life.
+    /// Number of segments of the run. This number never changes during the run.
     pub total_segments: u32,
-    /// Segments worked on at the same time.
+    /// Number of segments that are worked on at the same time.
     pub active: u32,
-    /// Items per page, if the plan states it.
+    /// Number of items per page. `None` if the plan does not state it.
     pub page_limit: Option<u32>,
     /// Whether reads are strongly consistent.
     pub consistent: bool,
-    /// Mean bytes of an item, if the table's description tells. It sizes the first page.
+    /// Mean number of bytes of an item, which determines the size of the first page. `None` if the table's description
+    /// does not show it.
     pub mean_item_bytes: Option<u64>,
-    /// Segments worked on in addition, if they are known to be large.
+    /// Number of segments that are worked on in addition, if they are known to be large.
     pub large: u32,
-    /// Items of a first page that the survey reads ahead. `None` means no survey.
+    /// Number of items that the survey reads of a segment's first page. `None` means no survey.
     pub survey: Option<u32>,
     /// Name of the partition key.
     pub partition_key: String,
 }
 
 impl Reading {
-    /// Reads a table with this partition key in this number of segments, one at a time. It knows nothing about the
-    /// items.
+    /// Creates the settings to read a table with this partition key in `total_segments` segments, one after the other.
+    /// The size of the items is unknown.
     pub fn new(total_segments: u32, partition_key: impl Into<String>) -> Reading {
         Reading {
             total_segments,
@@ -55,15 +56,14 @@ impl Reading {
         }
     }
 
-    /// The smallest and the largest number of items of a page, except for the last page.
+    /// The smallest and the largest number of items of a page. The last page of a segment may have fewer items.
     pub fn page_items(&self) -> (u64, u64) {
         let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
         stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))
     }
 }
 
-/// What the pages of a segment have cost so far and how long they took. This decides how many items the next page asks
-/// for.
+/// Decides how many items the next page of a segment asks for, from the cost and the duration of the pages so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSize {
     read_units_per_item: Units,
@@ -72,7 +72,8 @@ pub(crate) struct PageSize {
 }
 
 impl PageSize {
-    /// The size of the first page fits a segment's share of the write budget, as if every item needed a write.
+    /// Calculates the size of the first page from the segment's share of the write budget. The calculation assumes that
+    /// every item needs a write.
     pub(crate) fn first(reading: &Reading, requests: &Requests) -> PageSize {
         // Without a description, assume items of 4 KB. Most items are smaller.
         let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
@@ -88,14 +89,15 @@ impl PageSize {
         }
     }
 
-    /// Adjusts the size to the time that the last page took, by a factor of two at most.
+    /// Adjusts the size to the time that the last page took. One call changes the size by a factor of two at most.
     pub(crate) fn learn_pace(&mut self, took: Duration) {
         let factor = (WRITE_SECONDS / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
         self.paced = (self.paced * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);
     }
 
-    /// Number of items that take about one second of the read budget to read, and about one second to write at the
-    /// segment's pace. A kill then repeats little, and a drain gives up little.
+    /// The number of items of the next page. Reading them takes at most about a second of the read budget, and writing
+    /// them takes at most about a second at the segment's pace. So little work is repeated after a kill or given up in
+    /// a drain.
     pub(crate) fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
         if let Some(limit) = reading.page_limit {
             return limit;

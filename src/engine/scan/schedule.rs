@@ -1,12 +1,14 @@
-//! Decides which segment is worked on next. With another [`Scheduler`], a fleet could lease segments to many machines.
+//! Decides which segment is worked on next. Another implementation of [`Scheduler`] could lease segments to many
+//! machines.
 //!
 //! Parallel-scan segments are ranges of the key hash, so neighbours share a partition. Fresh segments are therefore
-//! handed out in bit-reversed order: of any aligned run of 2^k segments, one is in each 2^k-th of the hash space. But
-//! segments do not end in the order in which they began. So the next one is taken from the half with the fewest active
-//! segments, there from the quarter with the fewest, and so on. This loads the partitions evenly at every moment.
+//! handed out in bit-reversed order: if the hash space is divided into 2^k equal parts, each aligned group of 2^k
+//! consecutive segments in this order has one segment in each part. But segments do not end in the order in which they
+//! began. So the next segment is taken from the half of the hash space with the fewest active segments, within that
+//! half from the quarter with the fewest, and so on. This order loads the partitions evenly at every moment.
 //!
-//! Knowledge about segments overrides that order: the longest segment must begin first, because nothing else can
-//! shorten the end. One partition key is written at its own pace, however idle everything else is.
+//! Knowledge about segments overrides this order. The longest segment must begin first: each partition key is written
+//! at its own pace, even if everything else is idle. So a long segment that begins late makes the whole run longer.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,47 +20,48 @@ use crate::engine::client::Lane;
 use crate::engine::scan::first_page::FirstPage;
 use crate::state::{SegmentState, SegmentStatus};
 
-/// Leases work units to holders, and learns about the units. A unit is a segment of the run.
+/// Leases work units to holders, and collects knowledge about the units. A unit is a segment of the run.
 ///
 /// An implementation promises:
-/// - **One holder.** A unit is leased to one holder at a time. A lease is taken durably before it is returned, so that this
-///   holds over all processes. A later lease of the same unit has a higher epoch, and commits of an earlier epoch are refused.
-/// - **Every unit.** Every unit is leased until it is done. What a holder leaves unfinished, or what a lost holder had, is
-///   leased again, with the state that is committed by then.
-/// - **Errors** stop the run, and it can be resumed: a caller never takes an error for the end of the work.
-/// - **Dropped calls.** A call whose future is dropped leaves either no lease, or one that ends by itself.
+/// - **One holder.** A unit is leased to one holder at a time. A lease is durable before it is returned, so that this
+///   is true for all processes together. A later lease of the same unit has a higher epoch, and commits of an earlier
+///   epoch are refused.
+/// - **Every unit.** Every unit is leased until it is done. If a holder leaves a unit unfinished or is lost, the unit
+///   is leased again, with the state that was committed last.
+/// - **Errors** stop the run, which can be resumed. A caller must not treat an error as the end of the work.
+/// - **Dropped calls.** If the future of a call is dropped, there is either no lease, or a lease that ends by itself.
 ///
-/// Everything except the leases is advisory: a first page that is never reported to [`Scheduler::learn`] is read again,
-/// or not at all. In a fleet [`Scheduler::next_unknown`] spreads the survey over the machines, and what one of them
-/// learns decides what each takes next.
+/// Everything except the leases is advisory. If a first page is never reported to [`Scheduler::learn`], it is read
+/// again or not at all. With many machines, [`Scheduler::next_unknown`] spreads the survey over them, and the knowledge
+/// of each machine influences which units all of them get next.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
-    /// Leases the next unit to work on in a lane of this kind. For a shared lane, `None` means that no unit is waiting;
-    /// for a large lane, that no waiting unit is known to be large.
+    /// Leases the next unit for a lane of this kind. For a shared lane, `None` means that no unit is waiting. For a
+    /// large lane, `None` means that no waiting unit is known to be large.
     async fn next(&self, lane: Lane) -> Result<Option<WorkLease>, SchedulerError>;
 
-    /// Gives a lease back: its holder no longer works on the unit. The unit is done, or is leased again. A lease that is
-    /// dropped instead ends by itself: by time, or with the process.
+    /// Gives a lease back, because its holder no longer works on the unit. If the unit is not done, it is leased again.
+    /// If a lease is dropped instead, it ends by itself: after some time, or when the process ends.
     async fn left(&self, lease: WorkLease) -> Result<(), SchedulerError>;
 
-    /// A unit about which nothing is known yet, so its first page is worth reading early; `None` if no such unit is
-    /// left. Returns each unit once, and does not lease it.
+    /// Returns a unit about which nothing is known yet, so that its first page can be read early. `None` if no such
+    /// unit is left. Returns each unit once, and does not lease the unit.
     async fn next_unknown(&self) -> Result<Option<u32>, SchedulerError>;
 
-    /// Notes what a unit's first page shows. It has no effect if the unit has been leased meanwhile.
+    /// Notes what a unit's first page shows. This has no effect if the unit has been leased meanwhile.
     async fn learn(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError>;
 }
 
-/// The right of one holder to work on one unit. It is not `Clone`: there is one holder.
+/// The right of one holder to work on one unit. A lease is not `Clone`, because there is only one holder.
 #[derive(Debug, PartialEq)]
 pub struct WorkLease {
-    /// The unit: a segment of the run, from 0.
+    /// The unit: a segment of the run, numbered from 0.
     pub unit: u32,
-    /// The committed state of the unit: the holder continues from it.
+    /// The committed state of the unit, from which the holder continues.
     pub state: SegmentState,
-    /// Fences off earlier holders: a later lease of the unit has a higher epoch, and a commit carries the epoch of its
-    /// lease ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the number of the run's
-    /// session.
+    /// Protects against earlier holders. A later lease of the unit has a higher epoch, and a commit carries the epoch
+    /// of its lease ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the number of the
+    /// run's session.
     pub epoch: u64,
 }
 
@@ -67,34 +70,35 @@ pub struct WorkLease {
 #[error("{0}")]
 pub struct SchedulerError(pub String);
 
-/// A begun segment counts as large if it has scanned this many times the items of a finished one, on average.
+/// A begun segment counts as large if the run has scanned this many times as many items in it as in an average finished
+/// segment.
 const LARGE: u64 = 4;
 
-/// It must also have scanned at least this number of items. Fewer are written in seconds.
+/// The smallest number of scanned items from which a segment can count as large. Fewer items are written in seconds.
 const LEAST_LARGE: u64 = 1_000;
 
-/// The scheduler of one process, which owns the state of its run. It answers immediately and never fails. A unit that
-/// is left unfinished is leased again in the run's next session. Shared lanes get begun segments first, the longest of
-/// them before the others. Then they get segments known to be large, those that continue after their first page,
-/// unknown ones, and last those that end with their first page.
+/// The scheduler of one process, which owns the state of its run. This scheduler answers immediately and never fails.
+/// An unfinished unit is leased again in the run's next session. Shared lanes get segments in this order: begun
+/// segments, the longest first; segments known to be large; segments that continue after their first page; unknown
+/// segments; and segments that end with their first page.
 #[derive(Debug)]
 pub struct LocalScheduler(Mutex<Queue>);
 
-/// What is known about a segment. It takes one byte, because a run may have a million segments.
+/// What is known about a segment. The type takes only one byte, because a run may have a million segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Known {
-    /// Nothing is known.
+    /// Nothing is known about the segment.
     Nothing,
-    /// Nothing is known yet, but its first page is being read.
+    /// Nothing is known yet, but the segment's first page is being read.
     Asked,
-    /// It ends with its first page.
+    /// The segment ends with its first page.
     Ends,
-    /// It continues after its first page.
+    /// The segment continues after its first page.
     GoesOn,
-    /// It continues inside an item collection.
+    /// The segment continues inside an item collection.
     Large,
-    /// It is not waiting: it is handed out, begun or done.
+    /// The segment is not waiting any more: it is handed out, begun or done.
     Out,
 }
 
@@ -102,22 +106,22 @@ enum Known {
 struct Queue {
     /// The epoch of every lease.
     epoch: u64,
-    /// Begun segments, the longest so far first.
+    /// Begun segments. The segment with the most scanned items is first.
     begun: BTreeMap<(Reverse<u64>, u32), SegmentState>,
-    /// Total items and number of the segments that are done.
+    /// The total number of items in finished segments, and the number of these segments.
     done: (u64, u64),
     order: Order,
     active: Active,
     known: Vec<Known>,
-    /// Segments by what is known about them; the index is the [`Known`].
+    /// For each [`Known`] value, the class of segments with that value.
     classes: [Class; 6],
 }
 
-/// The segments with the same knowledge.
+/// The segments about which the same is known.
 #[derive(Debug, Clone, Copy, Default)]
 struct Class {
     members: u32,
-    /// No member is before this place in the order.
+    /// All members are at this place in the order or after it.
     from: u32,
 }
 
@@ -125,16 +129,17 @@ struct Class {
 #[derive(Debug)]
 struct Active {
     total: u32,
-    /// The two halves, then the four quarters, and so on. Part `n` of `2^level` is at index `2^level - 2 + n`.
+    /// The counts of the two halves, then of the four quarters, and so on. Part `n` of the `2^level` parts is at index
+    /// `2^level - 2 + n`.
     parts: Vec<u32>,
 }
 
-/// The hash space is halved this many times, into 64 parts. With more partitions than that, one lane more or less in a
-/// part hardly matters.
+/// The hash space is halved this many times, which makes 64 parts. If a table has more than 64 partitions, one lane
+/// more or less in a part hardly matters.
 const LEVELS: u32 = 6;
 
-/// This number of waiting segments is considered for the next one. In bit-reversed order, this many segments include
-/// four of each part, so that some of each are left after others have gone.
+/// The number of waiting segments that are considered for the next one. In bit-reversed order, this number of segments
+/// includes four of each part, so that some of each part are left after others have been handed out.
 const LOOKED_AT: usize = 4 << LEVELS;
 
 impl Active {
@@ -161,8 +166,8 @@ impl Active {
         }
     }
 
-    /// Among these segments, keeps those in the half with the fewest active segments, then in that quarter, and so on.
-    /// Returns the first one left.
+    /// Chooses one of these segments. Keeps those in the half of the hash space with the fewest active segments, then
+    /// those in the quarter with the fewest, and so on. Returns the first segment that is left.
     fn loneliest(&self, mut segments: Vec<u32>) -> Option<u32> {
         for level in 1..=LEVELS {
             let beside = |segment: &u32| self.parts[self.part(*segment, level)];
@@ -192,7 +197,7 @@ impl Order {
         1 << self.bits
     }
 
-    /// The number at a place, or the place of a number. It may be beyond the total.
+    /// Converts a place to the segment at that place, or a segment to its place. The result may exceed the total.
     fn reverse(self, place: u32) -> u32 {
         place.reverse_bits().checked_shr(u32::BITS - self.bits).unwrap_or(0)
     }
@@ -203,7 +208,7 @@ impl Order {
 }
 
 impl LocalScheduler {
-    /// A scheduler for a run of `total` segments; none has begun. DynamoDB allows a million.
+    /// Creates a scheduler for a run of `total` segments, none of which has begun. DynamoDB allows a million segments.
     pub fn new(total: u32) -> LocalScheduler {
         let known = vec![Known::Nothing; usize::try_from(total).unwrap_or(usize::MAX)];
         let mut classes = [Class::default(); 6];
@@ -219,7 +224,7 @@ impl LocalScheduler {
         }))
     }
 
-    /// The same scheduler for this session of the run, whose number is the epoch of its leases.
+    /// The same scheduler for this session of the run. The number of the session becomes the epoch of the leases.
     pub fn in_session(mut self, session: u32) -> LocalScheduler {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).epoch = u64::from(session);
         self
@@ -288,29 +293,29 @@ impl Scheduler for LocalScheduler {
 }
 
 impl Queue {
-    /// Takes the longest begun segment, if it has scanned at least this number of items.
+    /// Takes the begun segment with the most scanned items, if it has at least `items` of them.
     fn begun(&mut self, items: u64) -> Option<(u32, SegmentState)> {
         let first = self.begun.first_entry().filter(|first| first.key().0.0 >= items)?;
         let ((_, segment), state) = first.remove_entry();
         Some((segment, state))
     }
 
-    /// Takes a fresh segment of the first of these classes that has one.
+    /// Takes a fresh segment from the first of these classes that is not empty.
     fn fresh(&mut self, classes: &[Known]) -> Option<(u32, SegmentState)> {
         let segment = classes.iter().find_map(|known| self.loneliest(*known))?;
         self.mark(segment, Known::Out);
         Some((segment, SegmentState::default()))
     }
 
-    /// Number of scanned items from which a begun segment counts as large. If no segment is finished, none counts as
-    /// large.
+    /// The number of scanned items from which a begun segment counts as large. If no segment is finished, no segment
+    /// counts as large.
     fn large(&self) -> u64 {
         let mean = self.done.0.checked_div(self.done.1);
         mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE).max(LEAST_LARGE))
     }
 
-    /// The first segment of a class, in bit-reversed order. It stays fast over a whole run: each search continues where
-    /// the last one ended, and knowledge arrives nearly in order.
+    /// The first segment of a class, in bit-reversed order. The search is fast during the whole run, because each
+    /// search continues where the last one ended, and knowledge arrives nearly in order.
     fn first(&mut self, known: Known) -> Option<u32> {
         let Class { members, from } = self.classes[known as usize];
         let is_one = |segment: &u32| self.known[*segment as usize] == known;
@@ -320,8 +325,8 @@ impl Queue {
         Some(segment)
     }
 
-    /// The segment of a class to work on next: among the first ones in bit-reversed order, the one with the fewest
-    /// active neighbours. If segments begin one after the other and none ends, that is the first.
+    /// The segment of a class to work on next. Among the first segments of the class in bit-reversed order, it has the
+    /// fewest active neighbours. If segments begin one after the other and none ends, it is the first segment.
     fn loneliest(&mut self, known: Known) -> Option<u32> {
         self.first(known)?;
         let Class { members, from } = self.classes[known as usize];

@@ -1,17 +1,17 @@
-//! The survey: reads the first page of every fresh segment early, without processing it. This finds a giant item
-//! collection while there is still time to begin with it.
+//! The survey reads the first page of every fresh segment early, without processing the items. So the run can find a
+//! giant item collection early and begin with it.
 //!
-//! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s). So a collection with
-//! most of a table's items decides when the run ends, and only an early start helps. No table description tells where
-//! such a collection is. Segments are cut so that an ordinary one has about one page
-//! ([`crate::engine::auto_segments`]). If a segment continues after that page inside one partition key, it contains a
-//! large collection.
+//! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s). If one collection
+//! has most of a table's items, it decides when the run ends, and the run must begin with it early. The table's
+//! description does not show where such a collection is. The table is divided so that an ordinary segment has about one
+//! page ([`crate::engine::auto_segments`]). If a segment continues after its first page inside one partition key, the
+//! segment contains a large collection.
 //!
-//! The survey runs beside the work and ahead of it, through the same budgets and in the same order, with few reads in
-//! flight. If reads are scarce, it gets only the share of those few reads. It skips segments that the work has already
-//! reached. It asks for keys only, but DynamoDB charges whole items all the same (`dynamodb/source.rs`); the next
-//! committed page counts what it charged. Nothing is committed for a surveyed page, so a killed run surveys the
-//! remaining segments again.
+//! The survey runs at the same time as the work and ahead of it. The survey uses the same budgets and the same order as
+//! the work, and it has few reads in flight. So if the read budget is scarce, the survey gets only a small share of it.
+//! The survey skips segments that have already begun. The survey asks only for keys, but DynamoDB charges for whole
+//! items (`dynamodb/source.rs`). The next committed page counts these charges. Nothing is committed for a surveyed
+//! page. So a resumed run surveys the remaining segments again.
 
 use std::sync::Arc;
 
@@ -32,19 +32,20 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budget;
 
-/// Pages of the survey in flight. At 15 ms a page, 4,096 segments take a quarter of a minute. Beside sixteen lanes with
-/// one page in flight each, the survey gets a fifth of a scarce read budget.
+/// The number of survey pages in flight. If a page takes 15 ms, a survey of 4,096 segments takes a quarter of a minute.
+/// If sixteen lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
 const IN_FLIGHT: usize = 4;
 
-/// A surveyed page has at least this limit: no first page of the work is larger.
+/// The smallest item limit of a surveyed page. No first page that the work reads is larger.
 const LEAST_ITEMS: u64 = 250;
 
-/// A surveyed page has at most this limit. With items of 1 KB, the page is full then.
+/// The largest item limit of a surveyed page. With items of 1 KB, DynamoDB ends the page there.
 const MOST_ITEMS: u64 = 1_000;
 
-/// Items of a surveyed page: twice the items of an ordinary segment, so that an ordinary segment ends with this page.
-/// `None` if a survey cannot help: if there is no sort key, because every collection is then one item; if pages are too
-/// small to tell; or if the run waits for reads rather than writes, because more reads would only make it longer.
+/// The item limit of a surveyed page. The limit is twice the number of items of an ordinary segment, so that an
+/// ordinary segment ends with this page. `None` if a survey cannot help, for one of three reasons. Without a sort key,
+/// every collection is one item. Very small pages show nothing. And if the read budget limits the run, additional reads
+/// would only make the run longer.
 pub fn surveyed_items(
     table: &TableDescription,
     scan: &ScanOptions,
@@ -57,24 +58,24 @@ pub fn surveyed_items(
     if let Some(bytes) = table.size_bytes.checked_div(table.item_count).filter(|bytes| *bytes > 0) {
         let reads = bytes as f64 / 4096.0 * if scan.consistent { 1.0 } else { 0.5 };
         let writes = bytes.div_ceil(1024) as f64;
-        // The work reads every item once; the survey reads it at most once more.
+        // The work reads every item once, and the survey reads it at most once more.
         if budget.read / (2.0 * reads) < budget.write / writes {
             return None;
         }
-        // Like every page, it takes at most about a second of the read budget.
+        // Like every page, a surveyed page takes at most about a second of the read budget.
         limit = limit.min(budget.read / reads);
     }
     let limit = limit.min(scan.page_limit.map_or(f64::MAX, f64::from)) as u32;
     (limit as usize >= LEAST_TELLING).then_some(limit)
 }
 
-/// A first page that is being read, and its segment. The outer error is a panic.
+/// The read of a first page, and its segment. The outer error is a panic of the task.
 type Read = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
 
-/// A survey in progress. Dropping it gives up its reads, which does no harm.
+/// A survey in progress. If it is dropped, its reads are given up, which does no harm.
 pub(crate) struct Survey<'a> {
     reading: Arc<Reading>,
-    /// Items of a page. `None` when there is nothing more to survey.
+    /// The item limit of a page. `None` if there is nothing more to survey.
     limit: Option<u32>,
     scheduler: &'a dyn Scheduler,
     requests: &'a Requests,
@@ -83,7 +84,7 @@ pub(crate) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// A survey of the segments that this scheduler names.
+    /// Creates a survey of the segments that this scheduler names.
     pub(crate) fn new(
         reading: Arc<Reading>,
         scheduler: &'a dyn Scheduler,
@@ -94,8 +95,8 @@ impl<'a> Survey<'a> {
         Survey { reading, limit, scheduler, requests, lanes, reads: FuturesUnordered::new() }
     }
 
-    /// Reads until the scheduler has learnt about one more segment. Returns false when the survey is over. Dropping the
-    /// call loses nothing: the next call continues.
+    /// Reads until the scheduler has learnt about one more segment. Returns false when the survey is over. If the
+    /// future is dropped, nothing is lost, and the next call continues.
     pub(crate) async fn learn(&mut self) -> bool {
         while self.reads.len() < IN_FLIGHT
             && let Some(limit) = self.limit
@@ -121,7 +122,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Reads a first page in a task of its own, so that waiting and parsing do not block the sweep.
+    /// Reads a first page in a separate task, so that waiting and parsing do not block the sweep.
     fn read(&self, segment: u32, limit: u32) -> Read {
         let request = PageRequest {
             segment,

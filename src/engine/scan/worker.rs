@@ -1,4 +1,4 @@
-//! The segment worker: works on one segment from its committed position to its end (page → items → outcomes →
+//! The segment worker processes one segment from its committed position to its end (page → items → outcomes →
 //! checkpoint).
 
 use std::sync::Arc;
@@ -66,7 +66,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
-                // Commit immediately: the page may hold the items that the fetch waits for.
+                // Commit immediately. Under `[limits] max_items`, the fetch may wait for items that this page holds.
                 _ = open.first_processed(requests) => open.commit_first(requests).await?,
             }
         };
@@ -88,7 +88,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     }
 }
 
-/// A page that is being fetched. Dropping it gives up the read, which does no harm.
+/// A page that is being fetched. If it is dropped, the read is given up, which does no harm.
 struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
 
 impl Fetch {

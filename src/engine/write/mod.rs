@@ -1,4 +1,4 @@
-//! Writes: turns the items of a page into outcomes, and commits whole pages.
+//! Turns the items of a page into outcomes, and commits whole pages.
 
 pub(crate) mod outcome;
 pub(crate) mod page;

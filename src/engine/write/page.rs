@@ -1,5 +1,5 @@
-//! The two halves of a pass: what it does with the items of a page, and how it commits the result. An item only moves
-//! forward, from one to the other.
+//! The two halves of a pass. The first half processes the items of a page, and the second half commits the result. An
+//! item passes through the first half, then through the second.
 
 use super::outcome::PageOutcome;
 use super::writer::{ItemOutcomes, PartialOutcome};
@@ -12,15 +12,16 @@ use crate::item::{Item, Position};
 pub struct Pages<O = ItemOutcomes> {
     /// The segment.
     pub segment: u32,
-    /// The epoch of the lease under which they were read. A store refuses the pages once a later session has begun.
+    /// The epoch of the lease under which the pages were read. The store refuses the pages after a later session has
+    /// begun.
     pub epoch: u64,
-    /// Number of the first page, from 1.
+    /// Number of the first page in its segment, from 1.
     pub first: u64,
     /// Number of pages.
     pub pages: u64,
-    /// The position after the last page. `None` ends the segment.
+    /// The position after the last page. `None` if the segment ends there.
     pub next: Option<Position>,
-    /// The outcome of their items.
+    /// The outcome of the items of these pages.
     pub outcome: O,
 }
 
@@ -52,21 +53,20 @@ pub struct PageItems {
 /// What a pass does with the items of a page.
 #[async_trait::async_trait]
 pub trait ProcessPage: Send + Sync {
-    /// What it finds out about the items.
+    /// The results for the items.
     type Outcome: PageOutcome;
 
-    /// Processes the items of a page through the requests of its segment. Items that are set aside are returned as a
-    /// future. Nothing of the page is committed yet. An `Err` abandons the page.
+    /// Processes the items of a page, with the requests of its segment. If items are set aside, the result contains a
+    /// future that processes them. Nothing of the page is committed yet. An `Err` means that the page is given up.
     async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome<Self::Outcome>, Stopped>;
 }
 
 /// How a pass makes the outcome of pages durable.
 #[async_trait::async_trait]
 pub trait CommitPage<O>: Send + Sync {
-    /// Commits pages whose items all have an outcome. When it returns `Ok`, the progress is as durable as this pass makes
-    /// it.
+    /// Commits pages in which every item has an outcome. After `Ok`, the progress is as durable as this pass makes it.
     async fn commit(&self, pages: Pages<O>) -> Result<(), Stopped>;
 
-    /// Gives up pages because the run is stopping. Stores at most what is certain about writes that were not applied.
+    /// Gives up pages because the run is stopping. Stores at most which writes were certainly not applied.
     async fn abandon(&self, outcome: O);
 }

@@ -1,5 +1,5 @@
-//! Until DynamoDB has accepted one write, rejected writes may be the fault of the plan rather than of the items. So
-//! nothing that depends on them is committed. Pure bookkeeping.
+//! Until DynamoDB has accepted one write, rejected writes may be caused by the plan and not by the items. So pages with
+//! rejected writes are not committed until then. Pure bookkeeping.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,12 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use crate::change::Outcome;
 use crate::engine::write::page::Pages;
 
-/// This number of rejected writes, with none accepted, stops the run.
+/// The run stops after this number of rejected writes if no write has been accepted.
 const ALL_FAILING: u64 = 100;
 
-/// A segment holds back at most about this number of items, which bounds memory and the work that an interruption
-/// repeats. A plan that is wrong for every item is usually found out long before. If hardly any item needs a write, the
-/// items are committed with their failures, and `failures retry` can try them again.
+/// The number of items that a segment holds back at most, approximately. This limit bounds memory, and the work that is
+/// repeated after an interruption. A plan that is wrong for every item is usually noticed long before. But if hardly
+/// any item needs a write, this number can be reached. The items are then committed with their failures, and `failures
+/// retry` can try them again.
 const MAX_HELD_ITEMS: u64 = 10_000;
 
 /// Holds back pages with rejected writes until a write has been accepted.
@@ -31,13 +32,13 @@ struct State {
 /// What to do with submitted pages.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Ruling {
-    /// Commit these. They contain the pages of the segment that were held before.
+    /// Commit these pages. The pages include those of the same segment that were held before.
     Commit(Box<Pages>),
-    /// The pages are held. Nothing of this segment is committed for now.
+    /// The submitted pages are held back. Nothing of this segment is committed for now.
     Held,
-    /// Pages before these are missing. The run must stop, and nothing of this is committed.
+    /// Pages before the submitted ones are missing. The run must stop, and the pages are not committed.
     Gap(String),
-    /// The run must stop, and nothing of this is committed.
+    /// Too many writes were rejected and none was accepted. The run must stop, and the pages are not committed.
     AllFailing {
         /// Number of rejected writes.
         refused: u64,
@@ -47,21 +48,22 @@ pub(crate) enum Ruling {
 }
 
 impl Probation {
-    /// A new probation. It is already over if DynamoDB has accepted a write of this plan before.
+    /// Creates a probation. `over` says that DynamoDB has already accepted a write of this plan.
     pub(crate) fn new(over: bool) -> Probation {
         Probation(Mutex::new(State { over, ..State::default() }))
     }
 
-    /// Submits a segment's next pages. `accepted` says whether any write has been accepted by now, in any page.
+    /// Submits a segment's next pages. `accepted` says whether DynamoDB has accepted any write by now, in any page.
     pub(crate) fn submit(&self, pages: Pages, accepted: bool) -> Ruling {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.refused += pages.outcome.rejected_writes;
         let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.outcome.counts.of(outcome));
         state.already += done.iter().sum::<u64>();
-        // If the table is done except for items that cannot be changed, no write is left to be accepted. Rejected
-        // writes then say nothing about the plan.
+        // If the table is done except for items that cannot be changed, no write is left that DynamoDB could accept.
+        // Then rejected writes say nothing about the plan.
         let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
-        // Such items stop the run in any case. They must be listed among its failures, so nothing may be held back.
+        // Encrypted items stop the run in any case. Encrypted items must be listed as failures, so their pages must not
+        // be held back.
         let stops = pages.outcome.encrypted > 0;
         state.over |= accepted || mostly_done || stops;
         if pages.outcome.rejected_writes > 0 && state.reason.is_none() {
@@ -94,9 +96,9 @@ impl Probation {
         Ruling::Held
     }
 
-    /// The pages that are still held when no worker is left, and whether they may be committed. They may if the table
-    /// has been read to its end, because a few rejected writes then do not condemn the plan, or if a write has been
-    /// accepted since.
+    /// Call it when no worker is left. Returns the pages that are still held back, and whether they may be committed.
+    /// The pages may be committed if the whole table was read, because then a few rejected writes do not mean that the
+    /// plan is wrong. The pages may also be committed if a write has been accepted since.
     pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = std::mem::take(&mut state.held).into_values().collect();
@@ -136,9 +138,11 @@ mod tests {
     fn one_accepted_write_ends_it_and_releases_each_segment_in_order() {
         let probation = Probation::new(false);
         assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
-        assert_eq!(probation.submit(pages(0, 2, 0), false), Ruling::Held, "a page behind a held one is held too");
+        assert_eq!(probation.submit(pages(0, 2, 0), false), Ruling::Held, "a page after a held page is held too");
         assert!(matches!(probation.submit(pages(1, 1, 1), true), Ruling::Commit(p) if p.segment == 1));
-        let Ruling::Commit(all) = probation.submit(pages(0, 3, 0), false) else { panic!("still held") };
+        let Ruling::Commit(all) = probation.submit(pages(0, 3, 0), false) else {
+            panic!("the pages are still held back")
+        };
         assert_eq!((all.first, all.pages, all.outcome.counts.scanned), (1, 3, 3));
         assert!(probation.finish(true, false).0.is_empty());
     }
@@ -198,7 +202,7 @@ mod tests {
         assert!(matches!(probation.submit(pages(0, 2, 120), false), Ruling::Commit(_)));
     }
 
-    /// With `on_existing = "skip"`, an item that has another value is as complete as one that has the plan's.
+    /// With `on_existing = "skip"`, an item with another value counts as complete, like an item with the plan's value.
     #[test]
     fn a_table_that_is_mostly_skipped_proves_the_plan() {
         let probation = Probation::new(false);

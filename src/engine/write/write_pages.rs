@@ -1,4 +1,4 @@
-//! A pass that writes: it writes the items of every page and commits the page.
+//! A pass that writes the items of each page and then commits the page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +24,8 @@ pub struct WritePages {
 }
 
 impl WritePages {
-    /// A handler for one run that already has `failures` open failures. `proven` says that a write of this plan has
-    /// been accepted before. In that case, failing items are no sign of a wrong plan.
+    /// Creates the handler for one run, which already has `failures` open failures. `proven` says that DynamoDB has
+    /// accepted a write of this plan before. In that case, failing items do not mean that the plan is wrong.
     pub fn new(
         writer: Writer,
         checkpoints: Arc<dyn Checkpoints>,
@@ -40,7 +40,7 @@ impl WritePages {
         WritePages { writer, checkpoints, run, requests, probation, max_failures, failures }
     }
 
-    /// Commits what was held back until a first write was accepted, if that is allowed. Call it when no worker is left.
+    /// Commits the pages that the probation still holds back, if that is allowed. Call it when no worker is left.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
         let (held, may_commit) = self.probation.finish(every_segment_ended, self.requests.have_been_accepted());
         for pages in held {

@@ -10,13 +10,13 @@ use crate::item::Units;
 /// Counts since the model's start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
-    /// Admitted requests.
+    /// Number of admitted requests.
     pub admitted: PerKind<u64>,
-    /// Throttled requests; each counts once.
+    /// Number of throttled requests. A request with several reasons counts once.
     pub throttled: PerKind<u64>,
-    /// Throttles by reason. A request with several reasons counts once for each.
+    /// Number of throttles for each reason. A request with several reasons counts once for each.
     pub reasons: BTreeMap<Reason, u64>,
-    /// Requests that a storm throttled.
+    /// Number of requests that a storm throttled.
     pub storms: u64,
     /// Capacity units that the table served.
     pub table: PerKind<Units>,
@@ -37,17 +37,17 @@ impl fmt::Display for Figures {
 /// The range, the lifetime and the counts of one partition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionFigures {
-    /// The start of its range of the key hash, from 0 to 1.
+    /// The start of the partition's range of the key hash, from 0 to 1.
     pub from: f64,
     /// The end of the range, and the start of the next partition.
     pub to: f64,
-    /// When it was created.
+    /// When the partition was created, counted from the start of the model.
     pub since: Duration,
-    /// When it was split; `None` if it still exists.
+    /// When the partition was split; `None` if it still exists.
     pub until: Option<Duration>,
-    /// Capacity units that it served.
+    /// Capacity units that the partition served.
     pub served: PerKind<Units>,
-    /// Requests that it throttled.
+    /// Requests that the partition throttled.
     pub throttled: PerKind<u64>,
 }
 

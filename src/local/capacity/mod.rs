@@ -1,26 +1,27 @@
 //! A model of DynamoDB's capacity: which requests it would throttle, and with which errors.
 //!
-//! Pure: it reads no clock and never waits. Time is an argument, counted from the model's start, so the same model
-//! serves the HTTP layer in real time and a simulation in virtual time. [`Model::admit`] decides about a request before
-//! it is executed; [`Model::charge`] then takes what the request consumed. A scope admits requests while its balance is
-//! above zero. One request can push the balance below zero, and time pays it off: DynamoDB too learns the cost of a
-//! request only by executing it.
+//! The model is pure: it reads no clock and never waits. The time is an argument, counted from the start of the model,
+//! so the same model serves the HTTP layer in real time and a simulation in virtual time. [`Model::admit`] decides
+//! about a request before it is executed; [`Model::charge`] then takes what the request consumed. A scope admits
+//! requests while its balance is above zero. One request can push the balance below zero, because DynamoDB too learns
+//! the cost of a request only by executing it. The balance then recovers with time.
 //!
 //! # Scopes, narrow to wide
 //!
-//! * **Partition**: a range of the key hash with 1,000 WCU/s and 3,000 RCU/s (developer guide, "Partition key design"). It
-//!   stores up to one second of capacity. A partition that throttles more than one key for ten minutes is split in the
-//!   middle. The delay is an assumption; DynamoDB publishes no figure.
-//! * **Global index**: its own limit. If it has no write capacity left, it throttles *every* write to the table, even
-//!   writes that do not touch the index (developer guide, "Throttling of global secondary indexes"). Requests do not
-//!   say where their index entries are. If the spec gives the index its own partitions, all entries of one partition
-//!   key are at one position, unrelated to the key's position in the table.
+//! * **Partition**: a range of the key hash. It has a limit of 1,000 WCU/s and 3,000 RCU/s (developer guide, "Partition
+//!   key design"). It stores unused capacity of up to one second. A partition that throttles more than one key for ten
+//!   minutes is split in the middle. The delay is an assumption; DynamoDB publishes no figure.
+//! * **Global index**: an index has its own limit. If an index has no write capacity left, it throttles *every* write
+//!   to the table, even writes that do not touch the index (developer guide, "Throttling of global secondary indexes").
+//!   Requests do not state the positions of their index entries. If the spec gives the index its own partitions, all
+//!   entries of one partition key are at one position, unrelated to the key's position in the table.
 //! * **Table**: provisioned capacity, with up to 300 s of unused capacity as burst credit; or the maximum on demand,
-//!   which stores one second. An on-demand table without a maximum has only the limits of its partitions. Burst credit
-//!   never raises the limit of a partition.
-//! * **Account**: if stated.
+//!   with unused capacity of up to one second. An on-demand table without a maximum has only the limits of its
+//!   partitions. Burst credit never raises the limit of a partition.
+//! * **Account**: the limit of the account, if the spec states one.
 //!
-//! Not modelled: an on-demand table that throttles beyond twice its previous peak, auto scaling, and delayed index writes.
+//! The model leaves out three effects: throttling of an on-demand table beyond twice its previous peak, auto scaling,
+//! and delayed index writes.
 
 mod figures;
 mod model;
@@ -38,16 +39,16 @@ pub use crate::dynamodb::ThrottlingReason;
 
 use crate::item::Units;
 
-/// What a request needs, before its cost is known.
+/// The properties of a request that are known before its cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
-    /// Read or write.
+    /// Whether the request reads or writes.
     pub kind: Kind,
     /// The position in the key-hash space, from 0 to 1. For a read of an index, the position in the index's own space.
     pub position: f64,
     /// Hash of the partition key, to distinguish a hot key from a hot range.
     pub key: u64,
-    /// The index that the request reads, by its number in the spec. `None` for the table and for writes.
+    /// The index that the request reads, by its number in the spec. `None` for reads of the table and for writes.
     pub index: Option<usize>,
 }
 
@@ -63,7 +64,7 @@ impl Demand {
     }
 }
 
-/// The units that a request consumed, of the kind of its demand.
+/// The units that a request consumed: read units for a read, write units for a write.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConsumedUnits {
     /// Units of the table and its local indexes.
@@ -73,13 +74,13 @@ pub struct ConsumedUnits {
 }
 
 impl ConsumedUnits {
-    /// Units of the table only.
+    /// Creates consumption of the table alone, without indexes.
     pub fn table(units: Units) -> ConsumedUnits {
         ConsumedUnits { table: units, indexes: Vec::new() }
     }
 }
 
-/// A scope with a limit.
+/// A part of the service that has its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// The account.

@@ -45,7 +45,8 @@ impl Model {
             Some(_) => (spec.burst.seconds * spec.burst.available).max(1.0),
             None => 1.0,
         };
-        // Even a table that was busy before the start has the one second that is always available.
+        // Even a table that was busy before the start has capacity for one second, because this much is always
+        // available.
         let initial = if burst > 1.0 { (burst * spec.burst.initial).max(1.0) } else { 1.0 };
         let tank = |rate: Units| Tank::new(part(rate), part(rate) * burst, part(rate) * initial);
         let limit =
@@ -73,12 +74,13 @@ impl Model {
         }
     }
 
-    /// Sets the ARN that errors name. Without this call they name an invented ARN.
+    /// Sets the ARN that errors name. Without this call, errors name an invented ARN.
     pub fn set_arn(&mut self, arn: &str) {
         arn.clone_into(&mut self.arn);
     }
 
-    /// Whether DynamoDB would execute this request: every scope that it touches has capacity left. Takes no capacity.
+    /// Whether DynamoDB would execute this request, which is so if every scope that the request touches has capacity
+    /// left. Takes no capacity.
     pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttled> {
         self.admit_all(now, std::slice::from_ref(demand))
     }
@@ -107,7 +109,8 @@ impl Model {
         Err(self.throttled(&reached))
     }
 
-    /// Takes the capacity that an admitted request consumed. A request at several positions is charged in several calls.
+    /// Takes the capacity that an admitted request consumed. A request at several positions is charged in several
+    /// calls.
     pub fn charge(&mut self, now: Duration, demand: &Demand, consumed: &ConsumedUnits) {
         let kind = demand.kind;
         if consumed.table > 0.0 {
@@ -125,7 +128,8 @@ impl Model {
         self.charge_table(now, demand.kind, units);
     }
 
-    /// The sustained rate of the scope on its own, in capacity units per second; infinite without a limit.
+    /// The sustained rate that the scope alone would allow, in capacity units per second; infinite if the scope has no
+    /// limit.
     pub fn allows(&self, scope: Scope, kind: Kind) -> Units {
         let rate = |tank: &PerKind<Option<Tank>>| tank.of(kind).as_ref().map(Tank::rate);
         let limit = match scope {
@@ -141,7 +145,8 @@ impl Model {
         limit.unwrap_or(Units::INFINITY)
     }
 
-    /// The capacity that the account, the table or an index has left now, including burst credit; infinite without a limit.
+    /// The capacity that the account, the table or an index has left now, including burst credit; infinite if it has no
+    /// limit.
     pub fn left(&mut self, now: Duration, scope: Scope, kind: Kind) -> Units {
         let tank = match scope {
             Scope::Account => self.account.of_mut(kind).as_mut(),
@@ -177,13 +182,13 @@ impl Model {
         self.partitions.ended()
     }
 
-    /// The current partitions of an index; empty if the spec gives it none.
+    /// The current partitions of an index; empty if the spec gives the index no partitions.
     pub fn index_partitions(&self, at: usize) -> Vec<PartitionFigures> {
         let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
         partitions.map(Partitions::figures).unwrap_or_default()
     }
 
-    /// Adds every limit that blocks the demand, narrow to wide, each once.
+    /// Adds every limit that blocks the demand to `reached`, from narrow to wide, each limit once.
     fn reached(&mut self, now: Duration, demand: &Demand, reached: &mut Vec<Reached>) {
         let kind = demand.kind;
         let own = self.spec.own_limit();
@@ -256,13 +261,13 @@ impl Model {
     }
 }
 
-/// The position of the request's entries in the index. A read of the index states it. Otherwise the position is
-/// arbitrary, but always the same for one partition key.
+/// The position of the request's entries in the index. A read of the index states the position. For other requests it
+/// is arbitrary, but always the same for one partition key.
 fn place(demand: &Demand, index: usize) -> f64 {
     if demand.index == Some(index) {
         return demand.position;
     }
-    // The finaliser of SplitMix64: every bit of the key affects every bit of the position.
+    // This is the finaliser of SplitMix64: every bit of the key affects every bit of the position.
     let mut mixed = demand.key.wrapping_add((index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -7,11 +7,12 @@ use super::reason::{Kind, PerKind};
 use super::tank::Tank;
 use crate::item::Units;
 
-/// The longest gap between two throttles of the same hot period. An assumption, like the split delay itself: DynamoDB
-/// publishes neither.
+/// The longest time between two throttles of the same hot period. Like the split delay, this is an assumption: DynamoDB
+/// publishes neither figure.
 const HEAT_LASTS: Duration = Duration::from_secs(60);
 
-/// The narrowest partition. A narrower range would not cool down by a split, and this bounds the number of partitions.
+/// The width of the narrowest partition, as a share of the key hash. Partitions of this width are not split, because a
+/// split would not cool them down. This also limits the number of partitions.
 const NARROWEST: f64 = 1.0 / 65_536.0;
 
 /// The partitions of a table or an index, in the order of their ranges, without gaps.
@@ -35,12 +36,13 @@ struct Partition {
 struct Heat {
     since: Duration,
     last: Duration,
-    /// The only throttled key; `None` once there are several. A split does not help a single hot key.
+    /// The only throttled key; `None` if several keys were throttled. A split does not help a single hot key.
     key: Option<u64>,
 }
 
 impl Partitions {
-    /// Equal ranges, each with these limits in units per second and one second of capacity in store.
+    /// Creates `count` partitions with equal ranges. Each has these limits in units per second, and a stored capacity
+    /// of one second.
     pub(super) fn new(count: u32, limit: PerKind<Units>, split_after: Option<Duration>) -> Partitions {
         let count = count.max(1);
         let edge = |i: u32| f64::from(i) / f64::from(count);
@@ -56,7 +58,8 @@ impl Partitions {
         self.limit
     }
 
-    /// Whether the partition at this position has capacity left. If not, counts a throttle, which may split the partition.
+    /// Whether the partition at this position has capacity left. If not, counts a throttle, which may split the
+    /// partition.
     pub(super) fn admit(&mut self, now: Duration, kind: Kind, position: f64, key: u64) -> bool {
         let at = self.find(position);
         let partition = &mut self.now[at];
@@ -78,7 +81,8 @@ impl Partitions {
         *partition.figures.served.of_mut(kind) += units;
     }
 
-    /// Takes units from the partitions of a range, from each in proportion to its part of the range.
+    /// Takes units from the partitions of a range. The share of each partition is in proportion to its part of the
+    /// range.
     pub(super) fn charge_range(&mut self, now: Duration, kind: Kind, from: f64, to: f64, units: Units) {
         let width = to - from;
         if width <= 0.0 {
@@ -125,7 +129,7 @@ impl Partitions {
 }
 
 impl Partition {
-    /// Notes a throttle. True if the partition has been throttling long enough for DynamoDB to split it.
+    /// Records a throttle. Returns true if the partition has been throttling long enough for DynamoDB to split it.
     fn is_hot(&mut self, now: Duration, key: u64, after: Duration) -> bool {
         let heat = match self.heat {
             Some(heat) if now.saturating_sub(heat.last) <= HEAT_LASTS => {

@@ -46,7 +46,7 @@ impl<T> PerKind<T> {
     }
 }
 
-/// The resource of a limit, as a reason names it.
+/// The kind of resource that has a limit. Each reason names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// The table.
@@ -55,7 +55,7 @@ pub enum Resource {
     Index,
 }
 
-/// Which limit was reached.
+/// The kind of limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// Provisioned capacity, including burst credit.
@@ -68,7 +68,8 @@ pub enum Limit {
     MaxOnDemand,
 }
 
-/// One of the sixteen reasons. Its text is the one of DynamoDB, for example `TableWriteKeyRangeThroughputExceeded`.
+/// One of the sixteen throttling reasons. Its text is that of DynamoDB, for example
+/// `TableWriteKeyRangeThroughputExceeded`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Reason {
@@ -139,7 +140,7 @@ pub struct Throttled {
     pub error: &'static str,
     /// The exception's message.
     pub message: &'static str,
-    /// The limits that were reached, with their resources, narrow to wide. Empty if the spec turns reasons off.
+    /// The limits that were reached and their resources, from narrow to wide. Empty if the spec turns reasons off.
     pub reasons: Vec<ThrottlingReason>,
 }
 
@@ -150,7 +151,7 @@ const PROVISIONED: &str = "ProvisionedThroughputExceededException";
 const OTHER: &str = "ThrottlingException";
 
 impl Throttled {
-    /// The JSON member that holds the reasons. The two exceptions spell it differently.
+    /// The name of the JSON member with the reasons. The two exceptions spell this name differently.
     pub fn reasons_member(&self) -> &'static str {
         if self.error == OTHER { "throttlingReasons" } else { "ThrottlingReasons" }
     }

@@ -7,8 +7,8 @@ use crate::item::Units;
 use crate::local::checks::{MOST, delay, not_negative, positive, share, some_count, some_positive};
 use crate::local::traffic::TrafficSpec;
 
-/// Number of partitions of a new on-demand table: enough for the 4,000 writes and 12,000 reads per second that it serves
-/// (developer guide, "Pre-warming on-demand capacity").
+/// Number of partitions of a new on-demand table: enough for the 4,000 writes and 12,000 reads per second that such a
+/// table serves (developer guide, "Pre-warming on-demand capacity").
 const NEW_ON_DEMAND: u32 = 4;
 
 /// A table's capacity. Without `provisioned` and `on_demand`, the table is on demand and has only the limits of its
@@ -19,18 +19,18 @@ const NEW_ON_DEMAND: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
-    /// The table that has the limits; other tables have no limits. By default the sample table.
+    /// The table that has the limits. Other tables have no limits. The default is the sample table.
     pub table: String,
-    /// Multiplies every limit.
+    /// The factor that multiplies every limit.
     #[serde(deserialize_with = "positive")]
     pub scale: f64,
-    /// The seed of the random choice of requests that a storm hits.
+    /// The seed of the random choice of the requests that a storm throttles.
     pub seed: u64,
     /// Whether `DescribeTable` shows these limits.
     pub advertise: bool,
-    /// Whether throttling errors carry reasons; older engines send none.
+    /// Whether throttling errors contain reasons. Older engines send none.
     pub reasons: bool,
-    /// Provisioned capacity. A table has this or `on_demand`, not both; if both are set, this one applies.
+    /// Provisioned capacity. A table should have either this field or `on_demand`. If both are set, this field applies.
     pub provisioned: Option<Throughput>,
     /// The maxima of an on-demand table.
     pub on_demand: Option<Maximum>,
@@ -43,7 +43,7 @@ pub struct ModelSpec {
     /// Global indexes. An index that is not listed has no limit of its own.
     #[serde(rename = "index")]
     pub indexes: Vec<IndexSpec>,
-    /// Periods in which requests are throttled whatever they consume.
+    /// Periods in which requests are throttled, no matter how much they consume.
     #[serde(rename = "storm")]
     pub storms: Vec<Storm>,
     /// The traffic of an application. The model itself ignores it.
@@ -78,28 +78,28 @@ pub struct Maximum {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PartitionSpec {
-    /// Number of partitions at the start, as equal ranges of the key hash. By default as many as the provisioned capacity
-    /// needs, or four on demand.
+    /// Number of partitions at the start, as equal ranges of the key hash. The default is the number that the
+    /// provisioned capacity needs, or four for an on-demand table.
     #[serde(deserialize_with = "some_count")]
     pub count: Option<u32>,
-    /// The limit of one partition in read capacity units per second. In DynamoDB: 3,000.
+    /// The limit of one partition in read capacity units per second. DynamoDB has 3,000.
     #[serde(deserialize_with = "positive")]
     pub read: Units,
-    /// The limit of one partition in write capacity units per second. In DynamoDB: 1,000.
+    /// The limit of one partition in write capacity units per second. DynamoDB has 1,000.
     #[serde(deserialize_with = "positive")]
     pub write: Units,
-    /// A partition that throttles for this number of seconds is split in the middle; infinite means never. The default
-    /// is an assumption: DynamoDB publishes no figure.
+    /// A partition that throttles for this number of seconds is split in the middle; `inf` means never. The default is
+    /// an assumption: DynamoDB publishes no figure.
     #[serde(deserialize_with = "delay")]
     pub split_after_seconds: f64,
 }
 
-/// Unused provisioned capacity that is kept for later. DynamoDB promises only best effort, so `available` says how much
-/// of it the model keeps.
+/// Unused provisioned capacity that is kept for later. DynamoDB does not guarantee this capacity, so `available` sets
+/// the share that is usable in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BurstSpec {
-    /// Seconds of unused capacity that are kept. In DynamoDB: up to 300.
+    /// The number of seconds for which unused capacity is kept. DynamoDB keeps up to 300 seconds.
     #[serde(deserialize_with = "not_negative")]
     pub seconds: f64,
     /// The share of the kept capacity that is usable.
@@ -114,7 +114,7 @@ pub struct BurstSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexSpec {
-    /// Its name.
+    /// The name of the index.
     pub name: String,
     /// Read capacity units per second; absent means no limit.
     #[serde(default, deserialize_with = "some_positive")]
@@ -122,13 +122,13 @@ pub struct IndexSpec {
     /// Write capacity units per second; absent means no limit.
     #[serde(default, deserialize_with = "some_positive")]
     pub write: Option<Units>,
-    /// Number of its own partitions, which have the limits of the table's partitions. If absent, the index has no partition
-    /// limits.
+    /// Number of the index's own partitions. They have the same limits as partitions of the table. If this field is
+    /// absent, the index has no partition limits.
     #[serde(default, deserialize_with = "some_count")]
     pub partitions: Option<u32>,
 }
 
-/// A period in which a share of the requests is throttled, whatever they consume.
+/// A period in which a share of the requests is throttled, no matter how much they consume.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storm {
@@ -226,12 +226,12 @@ impl ModelSpec {
         }
     }
 
-    /// The limit that throttles of the table or an index name.
+    /// The limit that an error names if it throttles the table or an index.
     pub(super) fn own_limit(&self) -> Limit {
         if self.provisioned.is_some() { Limit::Provisioned } else { Limit::MaxOnDemand }
     }
 
-    /// Partitions at the start.
+    /// Number of partitions at the start.
     pub(super) fn partition_count(&self) -> u32 {
         self.partitions.count.unwrap_or_else(|| match self.provisioned {
             Some(Throughput { read, write }) => {

@@ -15,17 +15,17 @@ pub(super) struct Tank {
 }
 
 impl Tank {
-    /// A tank that refills by `rate` units per second, holds at most `capacity`, and now holds `level`.
+    /// Creates a balance that is `level` now, refills by `rate` units per second, and is never above `capacity`.
     pub(super) fn new(rate: Units, capacity: Units, level: Units) -> Tank {
         Tank { rate, capacity, level, at: Duration::ZERO }
     }
 
-    /// Units per second.
+    /// The refill rate in units per second.
     pub(super) fn rate(&self) -> Units {
         self.rate
     }
 
-    /// What is left now.
+    /// The balance at this time.
     pub(super) fn level(&mut self, now: Duration) -> Units {
         if let Some(passed) = now.checked_sub(self.at) {
             self.level = (self.level + self.rate * passed.as_secs_f64()).min(self.capacity);
@@ -34,13 +34,13 @@ impl Tank {
         self.level
     }
 
-    /// Takes what a request consumed, even if the balance is lower.
+    /// Takes the units that a request consumed, even if the balance is lower.
     pub(super) fn take(&mut self, now: Duration, units: Units) {
         self.level(now);
         self.level -= units;
     }
 
-    /// The same tank with half of its current balance, for each half of a split partition.
+    /// A copy of this balance with half of the current units, for each half of a split partition.
     pub(super) fn half(&mut self, now: Duration) -> Tank {
         let level = self.level(now) / 2.0;
         Tank { level, ..*self }

@@ -45,7 +45,8 @@ fn even_write(i: u64) -> Demand {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// The model never serves more than its limits allow, and serves all of that under overload, whatever the limits.
+    /// Whatever the limits are, the model never serves more than they allow. Under overload it serves exactly as much
+    /// as they allow.
     #[test]
     fn served_units_equal_allowed_units(
         table in prop::option::of(5.0..150.0_f64),
@@ -142,10 +143,10 @@ fn burst_credit_is_spent_and_refills_while_capacity_is_unused() {
     spec.burst = BurstSpec::default();
     let mut model = Model::new(spec);
     let one = ConsumedUnits::table(1.0);
-    // 300 s × 100 units of credit, used at 1,000 units per second more than the refill rate.
+    // The credit of 300 s × 100 units is used up at 1,000 units per second more than the refill rate.
     let served = drive(&mut model, 0.0, 60.0, 1_100.0, &one, even_write);
     assert!((served - (30_000.0 + 60.0 * 100.0)).abs() <= 2.0, "{served}");
-    // The credit is spent, so only the plain rate remains.
+    // The credit is used up, so the model serves only the refill rate.
     let served = drive(&mut model, 60.0, 20.0, 1_000.0, &one, even_write);
     assert!((served - 2_000.0).abs() <= 2.0, "{served}");
     // 50 idle seconds add 5,000 units. An idle week adds no more than 30,000.
@@ -216,7 +217,7 @@ fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
     let both = ConsumedUnits { table: 1.0, indexes: vec![(0, 1.0), (1, 1.0)] };
     let served = drive(&mut model, 0.0, 100.0, 500.0, &both, even_write);
     assert!((served - 50.0 * 101.0).abs() <= 2.0, "{served}");
-    // This includes a write that does not touch the index.
+    // The index throttles even a write that does not touch it.
     let now = Duration::from_secs_f64(99.999);
     while model.admit(now, &even_write(1)).is_ok() {
         model.charge(now, &even_write(1), &both);

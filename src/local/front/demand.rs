@@ -1,7 +1,7 @@
 //! Turns a request into its demands on the capacity model, and a reply into the charge.
 //!
-//! Positions in the key-hash space come from the embedded engine's own hash of the partition key. So the model's partitions
-//! and the segments of a parallel scan are ranges of the same space.
+//! Positions in the key-hash space come from the embedded engine's own hash of the partition key. So the model's
+//! partitions and the segments of a parallel scan are ranges of the same space.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,7 +15,7 @@ use super::wire::{Metered, entries};
 use crate::item::{Units, item_bytes, item_from_json, write_units};
 use crate::local::capacity::{ConsumedUnits, Demand, Kind, Model};
 
-/// The number of hash prefixes in the engine: six hexadecimal digits.
+/// The number of hash prefixes in the engine. A prefix has six hexadecimal digits.
 const PREFIXES: f64 = 16_777_216.0;
 
 /// The key schema that the layer needs to find an item's position.
@@ -52,16 +52,17 @@ pub(super) struct Bill {
 
 #[derive(Debug, Clone, Copy)]
 enum Share {
-    /// Evenly among the items that the request names.
+    /// The units are distributed evenly among the items that the request names.
     Items,
-    /// Over the range from the position of the demand to the last key of the page, or to `end` if the page has no last key.
+    /// The units are distributed over the range from the position of the demand to the last key of the page, or to
+    /// `end` if the page has no last key.
     Page { end: f64 },
-    /// Over the whole table, because it is unknown which items a statement touches.
+    /// The units are distributed over the whole table, because it is unknown which items a statement touches.
     Everywhere,
 }
 
 impl Bill {
-    /// `None` if the request is not for the modelled table.
+    /// Returns the demands of a request; `None` if the request is not for the modelled table.
     pub(super) fn of(operation: &str, body: &Json, metered: Metered, schema: &Schema, model: &Model) -> Option<Bill> {
         let kind = metered.kind()?;
         let table = model.spec().table.as_str();
@@ -96,7 +97,7 @@ impl Bill {
         }
     }
 
-    /// Charges what a served request consumed according to its reply.
+    /// Charges the units that a served request consumed according to its reply.
     pub(super) fn charge(&self, model: &mut Model, now: Duration, capacity: &Json, reply: &[u8], schema: &Schema) {
         let consumed = consumed(capacity, model);
         match (self.share, self.demands.as_slice()) {
@@ -119,8 +120,9 @@ impl Bill {
         }
     }
 
-    /// Charges a write whose condition failed. Its reply states no units. If the reply contains the item, the item's size
-    /// counts; otherwise one unit (developer guide, "Working with items").
+    /// Charges a write whose condition failed. The reply to such a write states no units. If the reply contains the
+    /// item, the charge follows from the item's size; otherwise the charge is one unit (developer guide, "Working with
+    /// items").
     pub(super) fn charge_failed_condition(&self, model: &mut Model, now: Duration, reply: &[u8]) {
         let body: Json = serde_json::from_slice(reply).unwrap_or_default();
         let image = body.get("Item").and_then(|item| item_from_json(item).ok());
@@ -147,7 +149,7 @@ fn demand(kind: Kind, value: &Json) -> Demand {
     Demand { kind, position: place(value), key: hash(&value.to_string()), index: None }
 }
 
-/// The position of a partition key value. 0 for an invalid key, because the engine will refuse the request.
+/// The position of a partition key value. It is 0 for an invalid key, because the engine will refuse the request.
 fn place(value: &Json) -> f64 {
     let Ok(value) = serde_json::from_value::<AttributeValue>(value.clone()) else { return 0.0 };
     f64::from(u32::from_str_radix(&compute_hash_prefix(&value), 16).unwrap_or(0)) / PREFIXES
@@ -159,7 +161,8 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// The bill of a scan. A page starts at its start key, or at the start of its segment.
+/// The demand of one page of a scan. The page starts at the start key of the request or, without a start key, at the
+/// start of the segment.
 fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
     let total = body["TotalSegments"].as_f64().filter(|total| *total >= 1.0).unwrap_or(1.0);
     let segment = body["Segment"].as_f64().unwrap_or(0.0);
@@ -194,8 +197,8 @@ fn compared_with<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> {
     body["ExpressionAttributeValues"].get(value)
 }
 
-/// The global index that the request reads, if any, and the name of the partition key. `None` if the spec does not name the
-/// index, because then nothing limits it.
+/// The global index that the request reads, if any, and the name of the partition key. `None` if the spec does not name
+/// the index, because such an index has no limit.
 fn target<'a>(body: &Json, schema: &'a Schema, model: &Model) -> Option<(Option<usize>, &'a str)> {
     let named = body["IndexName"].as_str().and_then(|name| Some((name, schema.indexes.get(name)?)));
     let Some((name, partition)) = named else { return Some((None, &schema.partition)) };
@@ -213,7 +216,7 @@ fn last_place(reply: &[u8], partition: &str) -> Option<f64> {
     Some(place(page.last?.get(partition)?))
 }
 
-/// The units that a reply states for the modelled table. Units of an index that the spec does not name are dropped.
+/// The units that a reply states for the modelled table. Units of an index that the spec does not name are ignored.
 fn consumed(capacity: &Json, model: &Model) -> ConsumedUnits {
     let mut sum = ConsumedUnits::default();
     let ours = entries(capacity).iter().filter(|entry| entry["TableName"] == model.spec().table.as_str());

@@ -11,30 +11,30 @@ use tokio::sync::Semaphore;
 
 use super::spoil::Spoil;
 
-/// Chooses the fault for each request. The rule runs on the layer's workers: it may block briefly, but not for long.
+/// Chooses the fault for each request. The rule runs on the worker threads of the layer, so it must not block for long.
 pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
 
-/// What the layer does to a request.
+/// The effect of the layer on one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// Forwards it without a fault.
+    /// Forwards the request without a fault.
     Pass,
-    /// Holds it for this duration, then forwards it.
+    /// Holds the request for this duration, then forwards it.
     Delay(Duration),
-    /// Holds it until the gate opens, then forwards it.
+    /// Holds the request until the gate opens, then forwards it.
     Hold(Gate),
-    /// Forwards it, so that it is applied, but closes the connection without a reply.
+    /// Forwards the request, so that it is applied, but closes the connection without a reply.
     DropReply,
-    /// Resets the connection without forwarding the request, so it is not applied.
+    /// Resets the connection and does not forward the request, so that it is not applied.
     Reset,
-    /// Forwards it, so that it is applied, but makes the reply unusable.
+    /// Forwards the request, so that it is applied, but makes the reply unusable.
     Spoil(Spoil),
-    /// Does not forward it, and replies with status 200 and this body.
+    /// Does not forward the request, and replies with status 200 and this body.
     Instead(&'static str),
-    /// Another fault, with a `Date` header in the reply from a clock that is ahead of this host's clock by this number of
-    /// seconds (behind, if negative).
+    /// Injects the other fault, and sets the `Date` header of the reply. The header's time is ahead of this host's
+    /// clock by this number of seconds, or behind it if the number is negative.
     Dated(i64, Box<Fault>),
-    /// Does not forward it, and replies with an error.
+    /// Does not forward the request, and replies with an error.
     Reply {
         /// HTTP status.
         status: u16,
@@ -42,13 +42,14 @@ pub enum Fault {
         error: String,
         /// The exception's message.
         message: String,
-        /// More members of the body, spelled as on the wire: `throttlingReasons` in a ThrottlingException,
-        /// `ThrottlingReasons` in a ProvisionedThroughputExceededException or a RequestLimitExceeded.
+        /// Further members of the body, with the spelling that DynamoDB uses: `throttlingReasons` in a
+        /// ThrottlingException, `ThrottlingReasons` in a ProvisionedThroughputExceededException or a
+        /// RequestLimitExceeded.
         extra: Map<String, Json>,
     },
 }
 
-/// Holds requests until it opens. It opens once, for all requests.
+/// Requests wait at the gate until it opens. After it has opened, it stays open for all requests.
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Semaphore>);
 
@@ -63,7 +64,7 @@ impl Gate {
         self.0.close();
     }
 
-    /// Waits until it is open.
+    /// Waits until the gate is open.
     pub(super) async fn pass(&self) {
         // The semaphore never has a permit. Closing it ends the wait, so a closed semaphore is an open gate.
         let _ = self.0.acquire().await;
@@ -76,7 +77,7 @@ impl PartialEq for Gate {
     }
 }
 
-/// A request, as a rule sees it.
+/// The properties of a request on which a rule can decide.
 #[derive(Debug)]
 pub struct RequestInfo {
     /// The operation, for example `UpdateItem`; empty if the request names none.

@@ -1,4 +1,4 @@
-//! The capacity model in real time. Holds the current model and the key schema of its table.
+//! Applies the capacity model in real time. This module stores the current model and the key schema of its table.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ pub(super) struct Meter(Mutex<Option<Running>>);
 struct Running {
     model: Model,
     began: Instant,
-    /// Learned from the table's description, and forgotten when the table is created, changed or deleted.
+    /// The key schema of the table. It comes from the table's description, and is deleted when the table is created,
+    /// changed or deleted.
     schema: Option<Schema>,
 }
 
@@ -26,16 +27,16 @@ struct Running {
 pub(super) enum Verdict {
     /// The request is not for the modelled table, or there is no model.
     Unmetered,
-    /// The key schema of this table must be learned first.
+    /// The caller must first describe this table, so that the key schema is known.
     Describe(String),
     /// The request is admitted, and its reply will be charged.
     Admitted(Bill),
-    /// DynamoDB would throttle it.
+    /// DynamoDB would throttle the request.
     Throttled(Throttled),
 }
 
 impl Meter {
-    /// Sets the model. Its time starts now.
+    /// Sets the model. The model's time starts now.
     pub(super) fn set(&self, model: Option<Model>) {
         *self.lock() = model.map(|model| Running { model, began: Instant::now(), schema: None });
     }
@@ -47,7 +48,7 @@ impl Meter {
         Some(look(model, began.elapsed()))
     }
 
-    /// Decides about a request.
+    /// Decides whether a request is admitted.
     pub(super) fn verdict(&self, operation: &str, body: &Bytes, metered: Metered) -> Verdict {
         if metered == Metered::No {
             return Verdict::Unmetered;
@@ -57,7 +58,7 @@ impl Meter {
         if !self.look(named).unwrap_or(false) {
             return Verdict::Unmetered;
         }
-        // Parsed outside the lock, because a batch can have 16 MB.
+        // The body is parsed outside the lock, because a batch can have 16 MB.
         let Ok(body) = serde_json::from_slice::<Json>(body) else { return Verdict::Unmetered };
         let mut running = self.lock();
         let Some(Running { model, began, schema }) = running.as_mut() else { return Verdict::Unmetered };
@@ -69,7 +70,8 @@ impl Meter {
         }
     }
 
-    /// Learns the key schema and the ARN of the table from its description. False if the description has no keys.
+    /// Stores the key schema and the ARN of the table from its description. Returns false if the description has no
+    /// keys.
     pub(super) fn learn(&self, described: &[u8]) -> bool {
         let described: Json = serde_json::from_slice(described).unwrap_or_default();
         let table = &described["Table"];
@@ -82,7 +84,7 @@ impl Meter {
         running.schema.is_some()
     }
 
-    /// Forgets the key schema, because the table may have other keys from now on.
+    /// Deletes the stored key schema, because the table may have other keys from now on.
     pub(super) fn forget_keys(&self) {
         if let Some(running) = self.lock().as_mut() {
             running.schema = None;
@@ -97,12 +99,14 @@ impl Meter {
         match error {
             None => bill.charge(model, now, capacity, reply, schema),
             Some("ConditionalCheckFailedException") => bill.charge_failed_condition(model, now, reply),
-            // A refused request costs nothing. A cancelled transaction consumes units, but its reply does not state them.
+            // A refused request costs nothing. A cancelled transaction consumes units, but its reply does not state
+            // them.
             Some(_) => {}
         }
     }
 
-    /// The reply to `DescribeTable` with the model's limits, if the spec advertises them and the table is the modelled one.
+    /// The reply to `DescribeTable` with the model's limits, if the spec advertises them and the table is the modelled
+    /// one.
     pub(super) fn advertised(&self, reply: &Bytes) -> Option<Bytes> {
         let running = self.lock();
         let model = &running.as_ref()?.model;
@@ -111,7 +115,7 @@ impl Meter {
         if ours && model.spec().advertise { advertise(reply, model) } else { None }
     }
 
-    /// The model stays usable after a panic elsewhere.
+    /// Locks the model. The model stays usable after a panic of a thread that had the lock.
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

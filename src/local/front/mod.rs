@@ -3,9 +3,9 @@
 //!
 //! It works with the embedded engine or any other endpoint that speaks plain HTTP and does not check signatures. For
 //! each request, first a rule may inject a fault ([`Front::set_faults`]), then the capacity model decides
-//! ([`Front::set_model`]): the model admits a request by the items that it names, and charges its reply. A page of a
-//! scan is charged evenly to the range from its start to its last key; a PartiQL statement is charged to the whole
-//! table. A batch or a transaction is throttled as a whole.
+//! ([`Front::set_model`]): the model admits a request according to the items that the request names, and charges the
+//! units that the reply states. A page of a scan is charged evenly to the range from its start to its last key; a
+//! PartiQL statement is charged to the whole table. A batch or a transaction is throttled as a whole.
 
 mod advertise;
 mod demand;
@@ -50,7 +50,7 @@ pub struct FrontOptions {
     pub page_limit: Option<u32>,
 }
 
-/// A running layer. Dropping it stops it.
+/// A running layer. Dropping this value stops the layer.
 pub struct Front {
     _server: Server,
     proxy: Arc<Proxy>,
@@ -59,7 +59,7 @@ pub struct Front {
 
 impl Front {
     /// Starts the layer. Fails if the port is taken or if the upstream is not an `http://` address. Does not check
-    /// whether the upstream answers; the first request shows that.
+    /// whether the upstream answers. Without an upstream, the first request fails.
     pub fn start(options: FrontOptions) -> Result<Front, LocalError> {
         Front::serve(Port::take(options.port)?, options)
     }
@@ -93,12 +93,13 @@ impl Front {
         self.proxy.set_faults(rule);
     }
 
-    /// Throttles all later requests by this model; `None` removes the model. Its time starts now.
+    /// Throttles all later requests by this model; `None` removes the model. The model's time starts now.
     pub fn set_model(&self, model: Option<Model>) {
         self.proxy.meter().set(model);
     }
 
-    /// Calls `look` with the current model and its time; `None` without a model. Requests wait during the call.
+    /// Calls `look` with the current model and the time since its start. Returns `None` if there is no model. Requests
+    /// wait during the call.
     pub fn model<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         self.proxy.meter().look(look)
     }

@@ -30,7 +30,8 @@ use crate::local::capacity::Throttled;
 /// The largest body that DynamoDB accepts.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// The maximum number of idle connections to the upstream: more than the clients of any test or demo use at the same time.
+/// The maximum number of idle connections to the upstream: more than the clients of any test or demo use at the same
+/// time.
 const POOL: usize = 512;
 
 /// Why a connection is closed without a reply.
@@ -44,7 +45,7 @@ enum Hangup {
     Broken,
 }
 
-/// State that all connections share.
+/// The state that all connections share.
 pub(super) struct Proxy {
     upstream: Uri,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -55,17 +56,18 @@ pub(super) struct Proxy {
     meter: Meter,
 }
 
-/// A complete request.
+/// A request that has arrived completely.
 struct Arrived {
     operation: String,
     parts: hyper::http::request::Parts,
     body: Bytes,
 }
 
-/// Accepts connections until it is dropped.
+/// Accepts connections until this future is dropped.
 pub(super) async fn accept(listener: TcpListener, proxy: Arc<Proxy>) {
     loop {
-        // A failed accept concerns one connection, or a temporary lack of file descriptors. The listener stays usable.
+        // An error of `accept` concerns one connection, or a temporary lack of file descriptors. The listener stays
+        // usable.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             continue;
@@ -109,7 +111,7 @@ impl Proxy {
     }
 
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
-        // Counts stay usable after a panic elsewhere.
+        // The counts stay usable after a panic of a thread that had the lock.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -236,13 +238,13 @@ impl Proxy {
         hop(&mut head.headers);
         let rewritten = if ok { self.after(&operation, &reply).await.or(stated.stripped) } else { None };
         if rewritten.is_some() {
-            // The checksum covers the original body.
+            // The checksum is that of the original body.
             head.headers.remove("x-amz-crc32");
         }
         Ok(Response::from_parts(head, Full::new(rewritten.unwrap_or(reply))))
     }
 
-    /// Follows up on served requests about tables. Returns a new reply if the original must be replaced.
+    /// Updates the layer after a served request about a table. Returns a new reply if the original must be replaced.
     async fn after(&self, operation: &str, reply: &Bytes) -> Option<Bytes> {
         match operation {
             "CreateTable" => {
@@ -305,7 +307,7 @@ impl Proxy {
     fn upstream_uri(&self, uri: &Uri) -> Uri {
         let mut parts = self.upstream.clone().into_parts();
         parts.path_and_query = uri.path_and_query().cloned().or(parts.path_and_query);
-        // All three parts come from valid addresses.
+        // The parts cannot be invalid, because all three come from valid addresses.
         Uri::from_parts(parts).unwrap_or_else(|_| self.upstream.clone())
     }
 

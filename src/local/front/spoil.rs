@@ -28,7 +28,7 @@ pub enum Spoil {
 /// Spoils a reply.
 pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response<Full<Bytes>> {
     let (mut head, body) = reply.into_parts();
-    // A body in memory does not fail.
+    // Collecting a body that is in memory cannot fail.
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let html = matches!(how, Spoil::Html);
     if html || matches!(how, Spoil::NoBody | Spoil::Body(_)) {
@@ -43,7 +43,7 @@ pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response
         Spoil::Without(pointer) => changed(&body, pointer, None),
         Spoil::With(pointer, value) => changed(&body, pointer, Some(value)),
     };
-    // Without a checksum, the client must notice the defect in the body itself.
+    // The checksum is removed, so that the client must notice the defect in the body itself.
     head.headers.remove("x-amz-crc32");
     if *how == Spoil::WrongChecksum {
         head.headers.insert("x-amz-crc32", HeaderValue::from_static("1"));

@@ -8,14 +8,14 @@ use serde_json::Value as Json;
 use super::wire::{Consumed, Reply};
 use crate::item::{ItemKey, item_from_json};
 
-/// The maximum number of logged scan pages. Later pages are only counted, so that the memory of a server that runs for days
-/// stays bounded. A million pages are a terabyte of data.
+/// The maximum number of logged scan pages. Later pages are only counted, so that the memory of a server that runs for
+/// days stays bounded. A million pages correspond to a terabyte of data.
 const LOGGED_PAGES: usize = 1_000_000;
 
 /// Counts on the server side.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
-    /// Counts by operation, for example `UpdateItem`.
+    /// The counts of each operation, for example `UpdateItem`.
     pub operations: BTreeMap<String, OperationTally>,
     /// Every scanned page, in the order of the replies.
     pub scans: Vec<ScanPage>,
@@ -26,25 +26,25 @@ pub struct Tally {
 /// Counts of one operation on the server side.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OperationTally {
-    /// Requests that arrived completely.
+    /// Number of requests that arrived completely.
     pub requests: u64,
-    /// Replies with status 200.
+    /// Number of replies with status 200.
     pub ok: u64,
-    /// Other replies, including injected ones, by status and short name of the exception.
+    /// Number of other replies, including injected ones, for each status and short name of the exception.
     pub errors: BTreeMap<(u16, String), u64>,
-    /// Replies that a fault injected. These requests were not forwarded.
+    /// Number of replies that a fault injected. The layer did not forward these requests.
     pub injected: u64,
-    /// Requests that the capacity model throttled. They were not forwarded.
+    /// Number of requests that the capacity model throttled. The layer did not forward them.
     pub throttled: u64,
-    /// Replies that a fault withheld from the client. They also count in `ok` or `errors`.
+    /// Number of replies that a fault withheld from the client. They also count in `ok` or `errors`.
     pub dropped: u64,
-    /// Replies that a fault spoiled. The original replies also count in `ok` or `errors`.
+    /// Number of replies that a fault spoiled. The original replies also count in `ok` or `errors`.
     pub spoiled: u64,
-    /// Connections that a fault reset before the request was forwarded.
+    /// Number of connections that a fault reset before the request was forwarded.
     pub reset: u64,
-    /// Consumed write capacity units that the replies state. An error states none.
+    /// Consumed write capacity units, as the replies state them. Errors state none.
     pub write_units: f64,
-    /// Consumed read capacity units that the replies state.
+    /// Consumed read capacity units, as the replies state them.
     pub read_units: f64,
 }
 
@@ -55,9 +55,9 @@ pub struct ScanPage {
     pub table: String,
     /// The scanned index; `None` for the table itself.
     pub index: Option<String>,
-    /// `Segment`, in a parallel scan.
+    /// `Segment` of the request; `None` if the scan is not parallel.
     pub segment: Option<u32>,
-    /// `TotalSegments`, in a parallel scan.
+    /// `TotalSegments` of the request; `None` if the scan is not parallel.
     pub total_segments: Option<u32>,
     /// `ExclusiveStartKey` in the form of [`ItemKey::to_text`]; `None` for the first page of a segment.
     pub start_key: Option<String>,

@@ -1,4 +1,5 @@
-//! Reads and rewrites a few members of DynamoDB's JSON without parsing the rest, because a page of a scan has a megabyte.
+//! Reads and rewrites a few members of DynamoDB's JSON without parsing the rest, because a page of a scan can have a
+//! megabyte.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -29,7 +30,8 @@ pub(super) enum Metered {
 }
 
 impl Metered {
-    /// In PartiQL, only `SELECT` reads. A batch or transaction of statements has either only reads or only writes.
+    /// Determines this for a request. In PartiQL, only `SELECT` reads. A batch or transaction of statements has either
+    /// only reads or only writes.
     pub(super) fn of(operation: &str, body: &[u8]) -> Metered {
         match operation {
             "GetItem" | "BatchGetItem" | "Query" | "Scan" | "TransactGetItems" => Metered::Reads,
@@ -56,22 +58,23 @@ fn first_statement_selects(body: &[u8]) -> bool {
 /// The part of a reply's capacity that the client did not request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strip {
-    /// Nothing: the client requested all of it.
+    /// The client requested all of the capacity, so nothing is removed.
     Nothing,
-    /// The capacity per index.
+    /// The client did not request the capacity of each index.
     Indexes,
-    /// The whole capacity.
+    /// The client did not request any capacity.
     All,
 }
 
-/// Adds `ReturnConsumedCapacity` to a request. Returns the new request, or `None` if the client already requested as
-/// much, and what must be stripped from the reply. Requests capacity per index only if the caller needs it, because the
-/// reply is longer.
+/// Adds `ReturnConsumedCapacity` to a request. Returns two values: the new request, or `None` if the client already
+/// requested as much; and the part that must be removed from the reply. Capacity per index makes replies longer, so it
+/// is requested only if the caller needs it.
 pub(super) fn ask_for_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, Strip) {
     const MEMBER: &str = "\"ReturnConsumedCapacity\"";
     let level = if by_index { "INDEXES" } else { "TOTAL" };
     let Ok(text) = std::str::from_utf8(body) else { return (None, Strip::Nothing) };
-    // Inside a string the quotes would be escaped, so this text is a member's name. It may still be an attribute's name.
+    // Inside a string the quotes would be escaped, so this text is the name of a JSON member. The member may still be
+    // an attribute of an item.
     if !text.contains(MEMBER) {
         let asking = with_member(body, &format!("{MEMBER}:\"{level}\""));
         let strip = if asking.is_some() { Strip::All } else { Strip::Nothing };
@@ -88,7 +91,7 @@ pub(super) fn ask_for_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, 
     (Some(Json::Object(request).to_string().into()), strip)
 }
 
-/// The object with one more member, which it must not have already. `None` if the body is not an object.
+/// The object with one more member. The object must not have this member already. `None` if the body is not an object.
 pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
     let inner = body.trim_ascii().strip_prefix(b"{")?.trim_ascii_start();
     let comma = if inner.starts_with(b"}") { "" } else { "," };
@@ -103,11 +106,11 @@ pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
 /// The capacity that a reply states.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Stated {
-    /// The sum.
+    /// The sum of all stated units.
     pub(super) units: Consumed,
     /// The `ConsumedCapacity` member; null if absent.
     pub(super) capacity: Json,
-    /// The stripped body, if stripping changed it.
+    /// The body after the removal; `None` if the removal changed nothing.
     pub(super) stripped: Option<Bytes>,
 }
 
@@ -127,7 +130,8 @@ pub(super) fn stated(body: &Bytes, metered: Metered, strip: Strip) -> Stated {
         };
         return Stated { units: units(&capacity, metered), capacity, stripped: stripped.map(Bytes::from) };
     }
-    // It is not the last member of the reply, or an attribute has this name. So the whole body must be parsed.
+    // The capacity is not the last member of the reply, or an attribute has this name. So the whole body must be
+    // parsed.
     let Ok(mut reply) = serde_json::from_str::<Map<String, Json>>(text) else { return Stated::default() };
     let Some(capacity) = reply.remove("ConsumedCapacity") else { return Stated::default() };
     if strip == Strip::Indexes {
@@ -137,7 +141,7 @@ pub(super) fn stated(body: &Bytes, metered: Metered, strip: Strip) -> Stated {
     Stated { units: units(&capacity, metered), capacity, stripped }
 }
 
-/// The capacity as a reply to `TOTAL` states it.
+/// The capacity in the form of a reply to `TOTAL`.
 fn without_indexes(capacity: &Json) -> Json {
     let mut capacity = capacity.clone();
     for table in entries_mut(&mut capacity) {
@@ -162,7 +166,8 @@ pub(super) fn entries(capacity: &Json) -> &[Json] {
     capacity.as_array().map_or(one, Vec::as_slice)
 }
 
-/// The value in `: value }`, if nothing follows. In that case it is the last member of the outermost object.
+/// Parses text of the form `: value }`. Returns the value if nothing follows the brace: the member is then the last one
+/// of the outermost object.
 fn last_member(text: &str) -> Option<Json> {
     let value = text.trim_start().strip_prefix(':')?;
     let mut values = serde_json::Deserializer::from_str(value).into_iter::<Json>();

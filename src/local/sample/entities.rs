@@ -8,8 +8,8 @@ use crate::item::{Item, Num, Value};
 /// Number of consecutive items that belong to one customer, starting with the profile.
 const GROUP: u64 = 8;
 
-/// The largest customer's share, per 1,000 items that are not the first of a group. Together with its own group this gives
-/// 20 % of all items.
+/// Of every 1,000 items that are not the first of a group, the number that belong to the largest customer. Together
+/// with the items of its own group, the largest customer then has 20 % of all items.
 const LARGEST_SHARE: u16 = 228;
 
 /// The time of the first event in milliseconds, in 2024.
@@ -22,7 +22,7 @@ const STREETS: [&str; 5] = ["Rue de l'Église", "Main St", "Hauptstraße", "北�
 const CITIES: [&str; 5] = ["Lyon", "Springfield", "Köln", "上海", "Medellín"];
 const COUPONS: [&str; 4] = ["SPRING-10", "FREE SHIP", "größe+", "🎁"];
 
-/// Source text for prose: words, punctuation, and letters of two to four bytes.
+/// The text from which prose is cut. It has words, punctuation, and letters of two to four bytes.
 const PROSE: &str = "The parcel arrived late but whole, and the colour is not the one on the page. Größe passt, Farbe \
     nicht ganz. Très bien emballé, livraison rapide. 配送很快，质量不错。 Would order again; the zip sticks a little 🙂. \
     \"Quoted\", with a back\\slash, a tab\t and a line\nbreak. Ürün açıklamaya uygun. Se lo regalé a mi hermana y le \
@@ -36,7 +36,7 @@ pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
     let largest = rng.u16(..1_000) < LARGEST_SHARE;
     let customer = if largest { LARGEST_CUSTOMER.to_owned() } else { format!("CUSTOMER#{}", number / GROUP) };
     let kind = match number {
-        // Even a small table has an entity of each kind.
+        // The kinds of the first group are fixed, so that even a small table has an entity of each kind.
         1..8 => [2, 6, 48, 68, 82, 88, 94][(number - 1) as usize],
         _ => rng.u8(..100),
     };
@@ -45,7 +45,7 @@ pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
         6..48 => order(&customer, number, rng),
         48..68 => event(&customer, number, rng),
         68..78 => session(&customer, number, rng),
-        // A product belongs to no customer. If the largest customer was drawn, this is a review instead.
+        // A product belongs to no customer. If the largest customer was drawn, the item is a review instead.
         78..88 if !largest => product(number, rng),
         78..95 if kind < 94 => review(&customer, number, rng),
         _ => ledger(&customer, number, rng),
@@ -60,7 +60,7 @@ pub(super) fn domain(rng: &mut Rng) -> &'static str {
     pick(&DOMAINS, rng)
 }
 
-/// A number from text that is known to be valid.
+/// Parses a number from text that is known to be valid.
 pub(super) fn num(text: impl Into<String>) -> Num {
     Num::from_wire(text.into())
 }
@@ -77,7 +77,7 @@ pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
         text.push_str(&PROSE[from..to]);
         from = 0;
     }
-    // The last cut may fall short of the goal by a part of a character.
+    // The last piece may be a few bytes too short, because a character is never cut.
     text.extend(std::iter::repeat_n('.', bytes - text.len()));
     text
 }
@@ -179,7 +179,7 @@ fn review(customer: &str, number: u64, rng: &mut Rng) -> Item {
     item
 }
 
-/// Numbers at the limits of DynamoDB's precision and range.
+/// A ledger entry. Its numbers are at the limits of DynamoDB's precision and range.
 fn ledger(customer: &str, number: u64, rng: &mut Rng) -> Item {
     let mut item = keyed("ledger", customer.to_owned(), format!("LEDGER#{number}"));
     put(&mut item, "balance", Value::N(num("99999999999999999999999999999999999999")));
@@ -241,7 +241,7 @@ fn binary(bytes: usize, rng: &mut Rng) -> Vec<u8> {
     blob
 }
 
-/// A random number below `limit`, and mostly far below it.
+/// A random number below `limit`. Most of the numbers are far below `limit`.
 fn skewed(limit: usize, rng: &mut Rng) -> usize {
     let x = rng.f64();
     // The product is below `limit`, a few tens of thousands, so the cast loses only the fraction.

@@ -1,9 +1,9 @@
-//! The sample table: a shop in a single table. It is generated from a seed and never held in memory.
+//! The sample table: a shop in a single table. It is generated from a seed, and never exists in memory as a whole.
 //!
-//! Items come in groups of eight, one group per customer: profile, address, orders, events, sessions, reviews, a
-//! ledger, with products among them. One customer has a fifth of all items. Every DynamoDB type occurs. Item sizes
-//! range from 200 bytes to 20 KB. [`rows`] states the expected class of each item; tests check a migration of `email`
-//! to `contact_email` against it.
+//! Items come in groups of eight, one group per customer: profile, address, orders, events, sessions, reviews and a
+//! ledger. Some items of a group are products instead. One customer has a fifth of all items. The table has values of
+//! every DynamoDB type. Item sizes range from 200 bytes to 20 KB. [`rows`] states the expected class of each item;
+//! tests check a migration of `email` to `contact_email` against it.
 
 mod entities;
 
@@ -21,44 +21,44 @@ pub const LARGEST_CUSTOMER: &str = "CUSTOMER#0";
 /// The attribute that `migrations-examples/rename-attribute.toml` moves.
 pub const OLD: &str = "email";
 
-/// The attribute that it moves [`OLD`] to.
+/// The attribute to which that plan moves [`OLD`].
 pub const NEW: &str = "contact_email";
 
-/// Smaller items are padded to this number of bytes.
+/// The minimum size of an item in bytes. Smaller items are padded.
 const MIN_BYTES: usize = 200;
 
 /// The class of an item in the migration of [`OLD`] to [`NEW`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Email {
-    /// Only the old attribute: 84 of 100 items. One in twenty of them is not a string.
+    /// The item has only the old attribute: 84 of 100 items. In one of twenty such items, the value is not a string.
     Plain,
-    /// Neither attribute: 10 of 100.
+    /// The item has neither attribute: 10 of 100 items.
     Absent,
-    /// Both attributes with equal values: 3 of 100.
+    /// The item has both attributes with equal values: 3 of 100 items.
     AlreadyBoth,
-    /// Only the new attribute: 2 of 100.
+    /// The item has only the new attribute: 2 of 100 items.
     OnlyNew,
-    /// Both attributes with different values: 1 of 100.
+    /// The item has both attributes with different values: 1 of 100 items.
     Diverged,
 }
 
 /// The number of items of a sample table in each class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// See [`Email::Plain`].
+    /// Number of items of the class [`Email::Plain`].
     pub plain: u64,
-    /// See [`Email::Absent`].
+    /// Number of items of the class [`Email::Absent`].
     pub absent: u64,
-    /// See [`Email::AlreadyBoth`].
+    /// Number of items of the class [`Email::AlreadyBoth`].
     pub already_both: u64,
-    /// See [`Email::OnlyNew`].
+    /// Number of items of the class [`Email::OnlyNew`].
     pub only_new: u64,
-    /// See [`Email::Diverged`].
+    /// Number of items of the class [`Email::Diverged`].
     pub diverged: u64,
 }
 
-/// The items of the sample table. Equal arguments give equal items. A larger `count` starts with the items of a smaller
-/// one.
+/// The items of the sample table. Equal arguments give equal items. If `count` is larger, the same items come first and
+/// further items follow.
 pub fn items(seed: u64, count: u64) -> impl Iterator<Item = Item> {
     rows(seed, count).map(|(item, _)| item)
 }
@@ -96,7 +96,7 @@ pub fn create_table_request(name: &str) -> Json {
     })
 }
 
-/// Each item has its own generator, so it does not depend on earlier items.
+/// The random generator of one item. Each item has its own generator, so that no item depends on earlier items.
 fn item_rng(seed: u64, number: u64) -> Rng {
     let mut mixer = Rng::with_seed(seed);
     Rng::with_seed(mixer.u64(..) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
@@ -104,7 +104,7 @@ fn item_rng(seed: u64, number: u64) -> Rng {
 
 fn row(seed: u64, number: u64) -> (Item, Email) {
     let mut rng = item_rng(seed, number);
-    // Drawn first, so that `expected` needs no other draws.
+    // The class is drawn first, so that `expected` needs no other draws.
     let email = draw_email(number, &mut rng);
     let mut item = entities::entity(number, &mut rng);
     put_email(&mut item, email, number, &mut rng);
@@ -144,13 +144,14 @@ fn put_email(item: &mut Item, email: Email, number: u64, rng: &mut Rng) {
         }
         Email::Diverged => {
             item.insert(OLD.into(), address);
-            // This value differs from every generated one: those have other domains or are not strings.
+            // This value differs from every generated value, because generated values have other domains or are not
+            // strings.
             item.insert(NEW.into(), Value::S(format!("changed.{number}@example.net")));
         }
     }
 }
 
-/// An address. One in twenty is not a string, as in a table with years of different writers.
+/// An email address. One in twenty is not a string, as in a table that different programs have written for years.
 fn address(number: u64, rng: &mut Rng) -> Value {
     let text = format!("{}.{number}@{}", entities::name(rng).to_lowercase(), entities::domain(rng));
     if number != 5 && rng.u8(..20) != 0 {
@@ -175,7 +176,8 @@ fn pad(item: &mut Item, rng: &mut Rng) {
     }
 }
 
-/// Bytes of the texts only. For most items this already shows that they are large enough, without measuring the rest.
+/// A lower bound of the item's size: the bytes of its texts. For most items, this bound already shows that they are
+/// large enough.
 fn at_least(item: &Item) -> usize {
     let text = |value: &Value| if let Value::S(s) = value { s.len() } else { 0 };
     item.iter().map(|(name, value)| name.len() + text(value)).sum()

@@ -10,9 +10,9 @@ use crate::machine::Rng;
 pub enum OperationKind {
     /// `GetItem`.
     Get,
-    /// `PutItem` of a whole item.
+    /// `PutItem`, which writes a whole item.
     Put,
-    /// `UpdateItem` of one attribute; creates the item if it does not exist.
+    /// `UpdateItem` of one attribute. It creates the item if it does not exist.
     Update,
 }
 
@@ -35,7 +35,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The value of the partition key. No other program's keys start with this prefix.
+    /// The value of the partition key. It starts with a prefix that no other program uses.
     pub fn partition_key(&self) -> String {
         format!("app#{}", self.key)
     }
@@ -50,8 +50,8 @@ pub struct Due {
     pub operation: Operation,
 }
 
-/// All requests of the application in the order of their times. Endless, unless both rates are 0. Writes are evenly spaced,
-/// and so are reads. Half of the writes are updates.
+/// An iterator over all requests of the application, in the order of their times. It is endless unless both rates are
+/// 0. Writes are evenly spaced, and so are reads. Half of the writes are updates.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     writes: Beat,
@@ -104,7 +104,8 @@ struct Beat {
 }
 
 impl Beat {
-    /// The middle of the interval, so that the streams do not all start with a request at 0.
+    /// The time of the next request, in the middle of its interval, so that the streams do not all start with a request
+    /// at 0.
     fn at(&self) -> Option<Duration> {
         if self.per_second <= 0.0 {
             return None;

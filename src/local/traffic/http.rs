@@ -1,5 +1,5 @@
-//! Sends the application's requests over plain HTTP, unsigned. Works with the embedded engine and other endpoints that
-//! check no signature.
+//! Sends the application's requests over plain HTTP, without signatures. This works with the embedded engine and with
+//! other endpoints that check no signatures.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub enum TrafficError {
         "Cannot describe the application's table {table:?} ({why}). Create it first, or name another table in [traffic]"
     )]
     Table {
-        /// Its name.
+        /// The name of the table.
         table: String,
         /// The answer of the endpoint.
         why: String,
@@ -58,7 +58,7 @@ pub enum TrafficError {
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 impl TrafficError {
-    /// Whether the table is missing, and so may still be created.
+    /// Whether the error says that the table is missing. In this case, the table may still be created.
     pub(super) fn table_is_missing(&self) -> bool {
         matches!(self, TrafficError::Table { why, .. } if why == NOT_FOUND)
     }

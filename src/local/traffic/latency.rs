@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Number of buckets per doubling. With 16, a quantile is at most 4.5 % too high.
+/// Number of buckets for each doubling of the latency. With 16 buckets, a quantile is at most 4.5 % too high.
 const TO_A_DOUBLING: f64 = 16.0;
 
 /// The buckets cover 1 µs to about 18 minutes. Longer latencies count in the last bucket.
@@ -34,8 +34,8 @@ impl Latency {
         self.max
     }
 
-    /// The quantile at `share` (0 to 1): this share of the requests took at most this long. Rounded up to the end of the
-    /// bucket. Zero if nothing was measured.
+    /// The quantile at `share` (0 to 1): this share of the requests took at most this long. The result is rounded up to
+    /// the end of its bucket. It is zero if nothing was measured.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,8 +1,9 @@
 //! A simulated application that uses the table during a migration, with its own requests, keys and rates, and a report
 //! of its throttles, errors and latencies.
 //!
-//! The load is open: like users, it sends each request at its scheduled time, even if earlier requests are unanswered. So a
-//! slow or throttling table shows in the report; it cannot hide by slowing the application down.
+//! The load is open: like users, it sends each request at its scheduled time, even if earlier requests are unanswered.
+//! So the report shows when a table is slow or throttles. If the application waited for replies, it would send less to
+//! a slow table and hide the problem.
 //!
 //! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests: [`Http`] sends
 //! them to an endpoint; a simulation brings its own implementation and tokio's paused clock.
@@ -34,7 +35,7 @@ pub use spec::TrafficSpec;
 /// long before.
 const MOST_UNDER_WAY: usize = 2_000;
 
-/// How long to wait at the end for requests in flight.
+/// The maximum time to wait at the end for requests in flight.
 const LAST_REPLIES: Duration = Duration::from_secs(10);
 
 /// Sends the application's requests.
@@ -47,9 +48,10 @@ pub trait Application: Send + Sync + 'static {
 /// A request that was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suffered {
-    /// DynamoDB throttled it. Holds the reasons that the error names, if any.
+    /// DynamoDB throttled the request, for the reasons that the error names, if any.
     Throttled(Vec<String>),
-    /// Any other failure in one or two words: the name of an exception, never a value.
+    /// The request failed in another way. The text has one or two words, such as the name of an exception, and never a
+    /// value.
     Failed(String),
 }
 
@@ -66,7 +68,7 @@ impl Traffic {
         Traffic { spec, report: Arc::default() }
     }
 
-    /// The report so far.
+    /// The report on the requests so far.
     pub fn report(&self) -> TrafficReport {
         locked(&self.report).clone()
     }
@@ -103,7 +105,7 @@ impl Traffic {
     }
 }
 
-/// Counts stay usable after a panic elsewhere.
+/// Locks the report. The counts stay usable after a panic of a thread that had the lock.
 fn locked(report: &Mutex<TrafficReport>) -> MutexGuard<'_, TrafficReport> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }

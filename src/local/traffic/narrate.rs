@@ -1,4 +1,5 @@
-//! The application traffic of `backfill local`. It starts once its table exists, and prints its report.
+//! Runs the application traffic of `backfill local`. The traffic starts when its table exists, and its report is
+//! printed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::{Http, Traffic, TrafficError, TrafficSpec};
 /// The interval of the reports.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// The interval at which it checks whether its table exists.
+/// The interval of the checks whether the table exists.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs the application on this table until `stop` is cancelled. Reports every ten seconds and at the end. If the table
@@ -38,7 +39,7 @@ pub async fn narrate(
     Ok(())
 }
 
-/// Waits for the table and connects. `None` if stopped before the table exists.
+/// Waits for the table and connects. Returns `None` if `stop` is cancelled before the table exists.
 async fn connect(
     endpoint: &str,
     table: &str,

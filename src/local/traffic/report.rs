@@ -10,34 +10,34 @@ use super::{OperationKind, Suffered};
 /// Number of seconds in the series: one day, so that the memory of a server that runs for weeks stays bounded.
 const SERIES: usize = 86_400;
 
-/// The reason under which a throttle without a reason counts.
+/// The name under which throttles without a reason are counted.
 const NO_REASON: &str = "no reason given";
 
 /// Counts and latencies of the application's requests.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrafficReport {
-    /// The reads.
+    /// The counts of reads.
     pub reads: Lot,
-    /// The writes.
+    /// The counts of writes.
     pub writes: Lot,
-    /// Counts by the second for which the requests were scheduled.
+    /// The counts for each second, by the time for which the requests were scheduled.
     pub seconds: VecDeque<Second>,
 }
 
 /// Counts of requests by result.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lot {
-    /// Sent.
+    /// Number of requests that were sent.
     pub sent: u64,
-    /// Not sent because too many requests were in flight.
+    /// Number of requests that were not sent because too many requests were in flight.
     pub not_sent: u64,
-    /// Served.
+    /// Number of requests that were served.
     pub served: u64,
-    /// Throttled requests; each counts once.
+    /// Number of throttled requests. A request with several reasons counts once.
     pub throttled: u64,
-    /// Throttles by reason. A request with several reasons counts once for each.
+    /// Number of throttles for each reason. A request with several reasons counts once for each.
     pub reasons: BTreeMap<String, u64>,
-    /// Other failures, by error.
+    /// Number of other failures for each error.
     pub errors: BTreeMap<String, u64>,
     /// Latencies of the served requests.
     pub latency: Latency,
@@ -46,35 +46,35 @@ pub struct Lot {
 /// Counts of the requests that were scheduled for one second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Second {
-    /// The second since the start.
+    /// The number of the second, counted from the start.
     pub second: u64,
-    /// Sent.
+    /// Number of requests that were sent.
     pub sent: u64,
-    /// Served.
+    /// Number of requests that were served.
     pub served: u64,
-    /// Throttled.
+    /// Number of requests that were throttled.
     pub throttled: u64,
-    /// Failed in another way, or not sent.
+    /// Number of requests that failed in another way or were not sent.
     pub failed: u64,
 }
 
 impl TrafficReport {
-    /// Requests that were sent.
+    /// Number of reads and writes that were sent.
     pub fn sent(&self) -> u64 {
         self.reads.sent + self.writes.sent
     }
 
-    /// Requests that were served.
+    /// Number of reads and writes that were served.
     pub fn served(&self) -> u64 {
         self.reads.served + self.writes.served
     }
 
-    /// Requests that were throttled.
+    /// Number of reads and writes that were throttled.
     pub fn throttled(&self) -> u64 {
         self.reads.throttled + self.writes.throttled
     }
 
-    /// Requests that failed in another way, or were not sent.
+    /// Number of reads and writes that failed in another way or were not sent.
     pub fn failed(&self) -> u64 {
         [&self.reads, &self.writes].iter().map(|lot| lot.not_sent + lot.errors.values().sum::<u64>()).sum()
     }
@@ -124,8 +124,8 @@ impl TrafficReport {
         if kind.writes() { &mut self.writes } else { &mut self.reads }
     }
 
-    /// Applies `note` to the entry of this second. Requests are scheduled in order but may be answered late, so the
-    /// second may be anywhere in the series, or too old for it.
+    /// Applies `note` to the entry of this second. Requests are scheduled in order, but their answers may be late. So
+    /// the second may be anywhere in the series, or older than the series.
     fn second(&mut self, second: u64, note: impl FnOnce(&mut Second)) {
         let next = self.seconds.back().map_or(second, |last| last.second + 1);
         for second in next..=second {

@@ -9,19 +9,19 @@ use crate::local::checks::not_negative;
 /// The maximum number of keys. The weight of each key takes 8 bytes.
 const MOST_KEYS: u64 = 1_000_000;
 
-/// The maximum rate of reads and of writes. A single process cannot send this fast.
+/// The highest allowed rate of reads, and of writes, in requests per second. A single process cannot send faster.
 const FASTEST: f64 = 100_000.0;
 
-/// Bytes of an item besides its payload: keys and names.
+/// Number of bytes of an item without its payload: keys and attribute names.
 const BESIDE_PAYLOAD: usize = 100;
 
 /// An application's load on one table. It uses its own partition keys, which all start with `app#`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficSpec {
-    /// The table. By default, the table of the model.
+    /// The name of the table. The default is the table of the model.
     pub table: Option<String>,
-    /// `PutItem` and `UpdateItem` requests per second, half each.
+    /// Write requests per second. Half of them are `PutItem`, half are `UpdateItem`.
     #[serde(deserialize_with = "rate")]
     pub writes_per_second: f64,
     /// `GetItem` requests per second.
@@ -33,10 +33,10 @@ pub struct TrafficSpec {
     /// The exponent of a Zipf distribution over the keys; 0 makes all keys equally likely.
     #[serde(deserialize_with = "not_negative")]
     pub skew: f64,
-    /// Approximate size of the items that it puts, in bytes.
+    /// Approximate size in bytes of the items that the application puts.
     #[serde(deserialize_with = "item_bytes")]
     pub item_bytes: usize,
-    /// The seed of its random choices.
+    /// The seed of the application's random choices.
     pub seed: u64,
 }
 
@@ -55,7 +55,7 @@ impl Default for TrafficSpec {
 }
 
 impl TrafficSpec {
-    /// Bytes of the attribute that pads an item.
+    /// Number of bytes of the attribute that pads an item.
     pub(super) fn payload_bytes(item_bytes: usize) -> usize {
         item_bytes.saturating_sub(BESIDE_PAYLOAD)
     }

@@ -1,4 +1,4 @@
-//! Carries out the playbook's next step, one at a time.
+//! Carries out the steps of the playbook, one at a time.
 
 use super::Driver;
 use crate::cutover::Flag;
@@ -16,7 +16,7 @@ pub enum Advance {
     Confirm,
     /// An event was added to the history.
     Recorded,
-    /// The flag was changed to this.
+    /// The flag was changed to this state.
     Changed(Box<Flag>),
     /// Applications may still obey the flag's previous value for this long: call [`Driver::wait`].
     Wait(Wait),
@@ -27,7 +27,7 @@ pub enum Advance {
 }
 
 impl Driver {
-    /// Takes the next step towards this goal, or returns what the caller has to do for it.
+    /// Takes the next step towards this goal, or returns what the caller must do first.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
         self.goes_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
         let seen = self.look().await?;

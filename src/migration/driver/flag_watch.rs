@@ -1,4 +1,4 @@
-//! Watches the flag while a pass runs, as often as applications may read it again.
+//! Reads the flag repeatedly while a pass runs, to notice changes within the cache time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::migration::begun::read;
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
-/// How long beyond its cache time the flag may be unreadable, or read too late, before the phase stops. Every other use of
-/// the flag retries just as long. Meanwhile nothing is sent, which also relieves a server that is too busy.
+/// The phase stops if no read of the flag was in time for the cache time plus this duration. Every other use of the
+/// flag retries for the same duration. During that time nothing is sent, which also relieves an overloaded server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// After this time, a read of the flag is sent again. A read may take longer than the cache time, because nothing is sent
-/// meanwhile.
+/// If a read of the flag has no answer after this time, the read is sent again. A read may take longer than the cache
+/// time, because no requests are sent while the last good read is too old.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The pause after a failed read.
@@ -34,9 +34,9 @@ pub(super) struct FlagWatch {
 }
 
 impl FlagWatch {
-    /// Stops the phase if the flag changes, or if it cannot be read in time for too long. Requests may be sent only while the
-    /// last read is not older than applications may obey it. `asked` is the moment before the phase's flag was read. Dropping
-    /// the handle ends the watch.
+    /// Starts the watch. The watch stops the phase if the flag changes, or if no read of the flag was in time for too
+    /// long. Requests may be sent only while the last read of the flag is younger than the cache time. `asked` is the
+    /// moment before the phase first read the flag. Dropping the handle ends the watch.
     pub(super) fn begin(self, asked: Moment, moments: Moments) -> (Validity, AbortOnDropHandle<()>) {
         let validity = Validity::new(self.cache(), asked, moments);
         (validity.clone(), AbortOnDropHandle::new(tokio::spawn(async move { self.watch(&validity).await })))
@@ -65,8 +65,8 @@ impl FlagWatch {
                         unread = Duration::ZERO;
                         continue;
                     }
-                    // The answer has already expired. A flag that always answers too late is as bad as one that never
-                    // answers.
+                    // This answer took longer than the cache time, so it is already too old. If every answer is too
+                    // late, the phase must stop, just as if the flag never answered.
                     let took = validity.now().monotonic - asked.monotonic;
                     format!(
                         "an answer took {:.1} s, and applications obey it for {} s",
@@ -78,8 +78,8 @@ impl FlagWatch {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
-            // The age of the last good read would be wrong here: after a sleep or a jump of the wall clock, only the time
-            // spent trying counts.
+            // This code does not use the age of the last good read: after a sleep of the machine or a jump of the wall
+            // clock, only the time spent on attempts counts.
             unread += (validity.now().monotonic - round).min(pause + limit);
             if unread > self.cache() + PATIENCE {
                 return self.stop.stop(StopReason::FlagUnread { unread, why });
@@ -124,7 +124,7 @@ mod tests {
 
     const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
 
-    /// The result of each read: the delay in seconds, and the flag. The last entry repeats.
+    /// The result of each read: the delay in seconds, and the flag. Every later read repeats the last entry.
     struct Script {
         reads: Mutex<Vec<(u64, Option<Flag>)>>,
         meta: FlagMeta,
@@ -203,7 +203,7 @@ mod tests {
         assert!(said.starts_with(expected), "{said}");
     }
 
-    /// An answer in time now and then is enough, even if others are late.
+    /// The phase continues if some answers are in time, even if other answers are late.
     #[tokio::test(start_paused = true)]
     async fn the_time_counts_from_when_the_flag_was_last_read_in_time() {
         let late = || vec![(3, Some(flag(7))); 9];
@@ -219,13 +219,13 @@ mod tests {
         assert!(matches!(stop.reason(), Some(StopReason::FlagUnread { .. })), "{:?}", stop.reason());
     }
 
-    /// A machine that slept, or whose wall clock was set forward, tried nothing in that time. The flag still gets the full
-    /// time, and the message reports only how long it was tried.
+    /// If the machine slept or its wall clock was set forward, that time does not count as a time in which the flag was
+    /// unreadable. The message reports only the time that was spent on attempts.
     #[tokio::test(start_paused = true)]
     async fn a_sleep_of_the_machine_is_no_time_in_which_the_flag_was_unreadable() {
         let hung = |n| vec![(100, Some(flag(7))); n];
         let well = || vec![(0, Some(flag(7))); 2];
-        // The sleep begins before a failing attempt, or during one.
+        // The sleep begins before a failing attempt, or during the attempt.
         for slept_at in [1.9, 4.0] {
             let jump = Arc::new(AtomicI64::new(0));
             let (stop, validity, _watch) = watch_by(Arc::clone(&jump), [well(), hung(1), well()].concat());
@@ -244,7 +244,7 @@ mod tests {
         assert!(*unread > CACHE + PATIENCE && *unread < CACHE + PATIENCE + 2 * ATTEMPT, "{unread:?}");
     }
 
-    /// A flag that is only read too late does not stop the phase: requests wait for it.
+    /// A few late reads of the flag do not stop the phase. Requests wait for the next read.
     #[tokio::test(start_paused = true)]
     async fn a_late_flag_delays_requests_and_does_not_stop_the_phase() {
         let (stop, validity, _watch) = watch(vec![(4, Some(flag(7))), (4, Some(flag(7))), (0, Some(flag(7)))]);
@@ -257,7 +257,8 @@ mod tests {
         assert!(validity.is_fresh() && !stop.is_stopping(), "{:?}", stop.reason());
     }
 
-    /// The message says what happened: the flag moved from one state to another, or how long it could not be read in time.
+    /// The message says what happened: the flag moved from one state to another, or how long it could not be read in
+    /// time.
     #[tokio::test(start_paused = true)]
     async fn a_moved_flag_and_an_unreadable_flag_give_different_messages() {
         let (stop, _, _watch) = watch(vec![(0, Some(flag(7))), (0, Some(flag(8)))]);

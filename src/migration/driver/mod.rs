@@ -33,24 +33,24 @@ use crate::state::{self, KeptFact, RunId, StoreError};
 pub struct Driver {
     /// The plan.
     pub plan: Plan,
-    /// The source of its items and the sink of its writes.
+    /// The tables that the migration reads and writes.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
-    /// When it was described.
+    /// When the description was read.
     pub described: Instant,
     /// The capacity that the phases may use.
     pub budgets: Budgets,
     /// The state file.
     pub store: state::State,
-    /// Stops everything.
+    /// Stops the passes and waits of the driver.
     pub stop: Stopper,
-    /// The clocks and the randomness of its passes. The driver's own timestamps come from the clock given to
+    /// The clocks and the random numbers for the passes. The driver's own timestamps come from the clock given to
     /// [`Driver::open`].
     pub machine: Machine,
     /// Whether this process still holds the lease; `None` if the migration has no lease.
     pub lease: Option<Validity>,
-    /// Receives the notices of its passes.
+    /// Receives the notices of the passes.
     pub observer: Arc<dyn Observer>,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
@@ -61,13 +61,13 @@ pub struct Driver {
     swept: Vec<Phase>,
     /// The version of the flag when this process first read it.
     first: Option<u64>,
-    /// The newest run when each phase last began. Runs after it belong to that phase's last beginning.
+    /// For each phase, the newest run that existed when the phase last began. Newer runs belong to that beginning.
     begun: Vec<(Phase, RunId)>,
-    /// Whether this is part of the way back, which no limit blocks.
+    /// Whether the current command is part of the way back. No limit of the plan blocks the way back.
     goes_back: bool,
     /// The flag that was last recorded as seen.
     seen: Option<Box<SeenFlag>>,
-    /// How long an earlier state of the flag may still be obeyed.
+    /// How long applications may still obey an earlier state of the flag.
     watched: Watched,
 }
 
@@ -75,19 +75,19 @@ pub struct Driver {
 pub struct Stage {
     /// The plan.
     pub plan: Plan,
-    /// The source of its items and the sink of its writes.
+    /// The tables that the migration reads and writes.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
-    /// When it was described.
+    /// When the description was read.
     pub described: Instant,
     /// The capacity that the phases may use.
     pub budgets: Budgets,
 }
 
 impl Driver {
-    /// Opens the migration of a state file. If only a preflight is recorded and the plan now names another flag, or no flag,
-    /// it deletes that record. It changes nothing else.
+    /// Opens the migration of a state file. If only a preflight is recorded and the plan now names another flag, or no
+    /// flag, the recorded preflight is deleted. Nothing else is changed.
     pub async fn open(
         stage: Stage,
         store: state::State,
@@ -145,7 +145,7 @@ impl Driver {
         kind_of(&self.plan, &self.state)
     }
 
-    /// The current flag: the one that applications read, or the stated facts in its place.
+    /// The current flag that applications read or, for a plan without a flag, the virtual flag from the stated facts.
     pub async fn flag(&self) -> Result<Option<Flag>, DriverError> {
         match &self.flags {
             Some(flags) => Ok(read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag)),
@@ -174,7 +174,7 @@ impl Driver {
         self.confirmed = true;
     }
 
-    /// Waits this long. Returns false if the command is asked to stop earlier.
+    /// Waits for this duration. Returns false if a stop is requested during the wait.
     pub async fn wait(&self, left: Duration) -> bool {
         tokio::select! {
             biased;
@@ -184,7 +184,7 @@ impl Driver {
     }
 
     async fn record(&mut self, what: What) -> Result<(), DriverError> {
-        // The history stays in order, even if the clock was set back.
+        // The times in the history never decrease, even if the clock was set back.
         let at = (self.clock)().max(self.state.latest);
         let event = Event {
             at,
@@ -192,7 +192,7 @@ impl Driver {
             flag: self.seen.as_ref().map(|seen| Mark::of(&seen.flag)),
             what,
         };
-        // An event that cannot follow is never appended.
+        // This check refuses an event that cannot follow, before the event is appended.
         let next = self.state.next(&event)?;
         let text = serde_json::to_string(&event)
             .map_err(|e| StoreError::Corrupt(format!("an event cannot be serialized: {e}")))?;

@@ -25,16 +25,16 @@ pub enum Begins {
     Ended(Box<RunRecord>),
 }
 
-/// How far a phase got.
+/// The outcome of a pass.
 #[derive(Debug)]
 pub struct PassEnd {
     /// The phase.
     pub phase: Phase,
     /// The result; `None` if there was nothing to do.
     pub result: Option<PassResult>,
-    /// Why it stopped early, if it did; the same command resumes it.
+    /// Why the pass stopped early, if it did. The same command resumes the pass.
     pub stopped: Option<StopReason>,
-    /// Whether some items failed and the phase cannot end without them; the same command makes another pass.
+    /// Whether the phase cannot end because some items failed. The same command then makes another pass.
     pub unfinished: bool,
 }
 
@@ -50,7 +50,7 @@ pub enum PassResult {
 }
 
 impl Driver {
-    /// How this phase's run begins, according to the recorded runs.
+    /// Decides from the recorded runs how the run of this phase begins.
     pub async fn begins(&self, phase: Phase) -> Result<Begins, DriverError> {
         let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
         let current = match run_name(phase) {
@@ -78,8 +78,8 @@ impl Driver {
         Ok(job)
     }
 
-    /// Carries out the pass of this phase, or resumes its run. If this returns no reason to stop, the end of the phase is
-    /// recorded. `restart` begins an expand pass from the start.
+    /// Carries out the pass of this phase, or resumes its run. If the pass was not stopped and left nothing unfinished,
+    /// the end of the phase is recorded. `restart` begins an expand pass from the start.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
         let asked = moments();
@@ -109,9 +109,9 @@ impl Driver {
         }
     }
 
-    /// Whether the operator accepted by name that this pass changes items signed on the client: with this command or, for
-    /// every pass except a new expand run, with the newest run. A retry and a repair record the acceptance with that run too.
-    /// A `run` that does not resume it needs a new acceptance.
+    /// Whether the operator accepted by name that this pass changes items signed on the client. The acceptance may come
+    /// from this command, or be recorded with the newest expand run. The recorded acceptance counts for every pass
+    /// except a new expand run. A retry and a repair also record the acceptance with the newest expand run.
     async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
         let run = self.store.current_run(phase::EXPAND).await?;
         let of_before = phase != Phase::Expand || (!restart && matches!(self.begins(phase).await?, Begins::Resumes(_)));
@@ -123,7 +123,7 @@ impl Driver {
         Ok(self.input.accepted.iter().chain(&of_run).any(|accepted| accepted == name))
     }
 
-    /// Records the end of a phase whose pass this process carried out.
+    /// Records the end of a phase after this process has carried out the pass.
     pub(super) async fn end(
         &mut self,
         phase: Phase,
@@ -137,7 +137,8 @@ impl Driver {
         Ok(stopped)
     }
 
-    /// Records the end of a phase. If the flag moved during its last pages, returns the reason instead.
+    /// Records the end of a phase. If the flag changed during the last pages of the pass, returns the stop reason
+    /// instead.
     pub(super) async fn put_end(
         &mut self,
         phase: Phase,

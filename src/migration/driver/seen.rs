@@ -12,7 +12,7 @@ use crate::state::KeptFact;
 pub(super) struct SeenFlag {
     at: Timestamp,
     pub(super) flag: Flag,
-    /// Whether nobody obeys an earlier state any more.
+    /// Whether no application obeys an earlier state any more.
     settled: bool,
 }
 
@@ -37,7 +37,7 @@ impl Driver {
         Ok(Some((flag, meta)))
     }
 
-    /// Notes that this process changed the flag to this, and records it.
+    /// Notes that this process changed the flag to this state, and records the new state.
     pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         self.watched.made(flag);
         self.keep_seen(flag, meta).await
@@ -47,13 +47,14 @@ impl Driver {
         Ok(self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?)
     }
 
-    /// The flag as a command on this state file last saw it. If none did, the flag as it would be created.
+    /// The flag as a command on this state file last saw it. If no command saw the flag, returns the flag as it would
+    /// be created.
     pub(super) async fn last_seen(&self) -> Result<Flag, DriverError> {
         let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
         Ok(self.seen_before().await?.map_or(first, |seen| seen.flag))
     }
 
-    /// Records each new state of the flag durably, and once more when nobody obeys an earlier state any more.
+    /// Records each new state of the flag durably, and once more as soon as no application obeys an earlier state.
     pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         let settled = self.watched.left().is_zero();
         let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);

@@ -10,7 +10,8 @@ use crate::migration::DriverError;
 use crate::passes::verify::{Stage, Truth, Truths, VerifyInput, begin, verify};
 use crate::playbook::{Kind, Phase, Scope, Way, What};
 use crate::state::{Asked, phase};
-/// Default number of clusters in a sample. If none of them differs, at most 0.075 % of all clusters differ.
+/// Default number of clusters in a sample. If none of these clusters differs, at most 0.075 % of all clusters differ,
+/// with 95 % confidence.
 const DEFAULT_SAMPLE: u32 = 4_000;
 
 impl Driver {

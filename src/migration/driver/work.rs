@@ -30,7 +30,7 @@ impl Driver {
                 Begins::New | Begins::Resumes(_) => None,
             };
             let what = What::PhaseComplete { phase, scanned };
-            // If another process carried out the pass, it does not count as a pass of this command.
+            // If another process carried out the pass, the pass does not count as one of this command.
             let stopped = match begins {
                 Begins::Ended(_) => self.put_end(phase, flag, what).await?,
                 Begins::New | Begins::Resumes(_) => self.end(phase, flag, what).await?,
@@ -42,7 +42,7 @@ impl Driver {
             (true, ..) => Begin::Restart,
             (_, Begins::Resumes(_), _) | (.., None) => Begin::ResumeOrNew,
             (.., Some(run)) if run.status == RunStatus::Complete => Begin::Again,
-            // A run from an abandoned direction; it will not be resumed.
+            // This run belongs to an abandoned direction of the migration, so it will not be resumed.
             (.., Some(_)) => Begin::Restart,
         };
         let new = NewRun {
@@ -51,8 +51,8 @@ impl Driver {
             tool_version: env!("CARGO_PKG_VERSION").into(),
             table_items_estimate: Some(self.description.item_count),
         };
-        // An item that the earlier pass has not read would count as preexisting, although that pass may have written it. So a
-        // baseline pass covers the rest first.
+        // The earlier pass recorded a baseline only for the items that it read. A restarted run cannot distinguish the
+        // other items from items that the earlier pass wrote. So a baseline pass covers the other items first.
         if (phase, how) == (Phase::Expand, Begin::Restart) && !self.complete_baseline(job).await? {
             let stopped = self.stop.reason().cloned();
             return Ok(PassEnd { phase, result: None, stopped, unfinished: false });
@@ -81,13 +81,15 @@ impl Driver {
         Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
     }
 
-    /// Whether a run left failures that keep its phase from ending. Failures of expand do not: `failures retry` handles them.
+    /// Whether a run left failures that keep its phase from ending. Failures of expand do not keep the phase from
+    /// ending, because `failures retry` handles them.
     async fn left_failures(&self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Whether the operator leaves items that failed on the way back as they are. If so, records the reason with the current
-    /// number of failures. The override does not cover items that fail later.
+    /// Whether the operator accepts, with a `--force` reason, that items which failed on the way back stay as they are.
+    /// If so, records the reason with the current number of failures. The override does not cover items that fail
+    /// later.
     async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.input.force.clone().filter(|_| goes_back) else { return Ok(false) };

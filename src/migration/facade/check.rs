@@ -26,8 +26,8 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The table cannot be reached, or the plan does not fit it. Findings are not an error: [`CheckOutcome::refuses`] says
-    /// whether they would block a run.
+    /// Fails if the table cannot be reached, or if the plan does not fit the table. Findings are not an error:
+    /// [`CheckOutcome::refuses`] says whether they would block a run.
     ///
     /// # Example
     ///
@@ -42,7 +42,7 @@ impl Migration {
     /// ```
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
-        // Also refuses a plan that leaves `run` nothing to do.
+        // This also refuses a plan that leaves `run` nothing to do.
         let mut job = target.job_accepting(&options.accept)?;
         let sampled: Option<Sampled> = match options.sample {
             None => None,
@@ -61,12 +61,13 @@ impl Migration {
         Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped })
     }
 
-    /// Counts what a command would do to the table as it is now, and reports the findings of the preflight. Writes nothing
-    /// and refuses nothing.
+    /// Counts what a command would do to the table as it is now, and reports the findings of the preflight. Writes
+    /// nothing and refuses nothing.
     ///
     /// # Errors
     ///
-    /// The table cannot be reached, the plan does not fit it, or a contract or rollback has no state file.
+    /// Fails if the table cannot be reached, or if the plan does not fit the table. A dry run of contract or rollback
+    /// also fails without a state file.
     ///
     /// # Example
     ///
@@ -84,7 +85,8 @@ impl Migration {
                 let recorded = recorded(&target, EXPAND).await.filter(|(run, _)| run.can_be_resumed());
                 let accepted: Vec<Accept> = with(&options.accept, recorded.into_iter().flat_map(|run| run.1));
                 let job = target.job_accepting(&accepted)?;
-                // With a flag, dual writes come first, so that items inserted behind the scan position get both attributes.
+                // With a flag, dual writes come first, so that items inserted behind the scan position get both
+                // attributes.
                 let begins = kind(&target.plan) == Kind::Flagged && state::is_absent(&target.state).await;
                 let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
                 Box::pin(self.count(target, job, None, goal, options.sample, accepted)).await
@@ -149,7 +151,8 @@ impl Migration {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
         let handler = Arc::new(DryRun::new(job, records));
-        // Nothing is written, so no item collection takes so long to read that an early start would pay for the survey's reads.
+        // A dry run skips the survey. A dry run writes nothing, so it reads even a large item collection quickly. An
+        // early start on such a collection would save less than the survey's reads cost.
         let reading = Reading { survey: None, ..job.reading_only(segments) };
         sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
         clear(line).await;
@@ -159,7 +162,7 @@ impl Migration {
     /// Connects the job to this migration's stopper, and shows its progress.
     fn begin(&self, job: &mut Job) -> Result<Option<Line>, MigrationError> {
         job.stop = self.stop.clone();
-        // The watch on the table's description must stop with the job.
+        // The watch on the table's description must stop with the job, so `job.stop` is set first.
         job.watch_table(Instant::now(), LOOK_EVERY);
         self.observer.opened(&job.stop)?;
         let shows = self.observer.shows_progress_line();

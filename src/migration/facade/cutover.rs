@@ -15,16 +15,18 @@ use crate::playbook::{Next, back_needs_state};
 use crate::preflight::{Fits, check_plan, check_way_back};
 use crate::state;
 
-/// Items that a report names; all are counted.
+/// The maximum number of items that a report names. The report counts all items.
 const NAMED: u32 = 1_000;
 
 impl Migration {
-    /// Moves the cutover flag one step forward or back. When it returns, every application obeys the flag that it reports.
+    /// Moves the cutover flag one step forward or back. When this function returns, every application obeys the
+    /// reported flag.
     ///
     /// # Errors
     ///
-    /// As [`Migration::run`]. A closed gate refuses a step forward. No gate and no lock refuses a step back while both attributes
-    /// are written. Before such a step ends dual writes, it asks the observer, if that can confirm.
+    /// The same errors as [`Migration::run`]. A closed gate refuses a step forward. A step back while both attributes
+    /// are written needs no gate and no lock. Before such a step ends dual writes, it asks the observer for
+    /// confirmation, if the observer can confirm.
     ///
     /// # Example
     ///
@@ -42,7 +44,7 @@ impl Migration {
             CutoverStep::Back { now } => (true, now),
             CutoverStep::DualWrite | CutoverStep::ReadNew(_) | CutoverStep::WriteNew => (false, false),
         };
-        // This works in any phase, because applications obey any flag that exists.
+        // A step back works in any phase, because applications obey any flag that exists.
         if back && let Some(moved) = self.step_back().await? {
             return Ok(CutoverOutcome { flag: Some(moved), stopped: None });
         }
@@ -58,7 +60,7 @@ impl Migration {
         Ok(CutoverOutcome { flag, stopped })
     }
 
-    /// Takes the step back if it does not need the state file; returns `None` otherwise.
+    /// Takes the step back if the flag exists and the step does not need the state file. Returns `None` otherwise.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
         let plan = self.plan();
         let Some(opened) = cutover::open(plan, wall(), None).await? else { return Ok(None) };
@@ -76,11 +78,12 @@ impl Migration {
         Ok(Some(back.take(opened.flag.as_ref(), flag).await?))
     }
 
-    /// Checks every precondition of a step forward, and counts items that had only the new attribute. Changes nothing.
+    /// Checks every precondition of a step forward, and counts the items that had only the new attribute before the
+    /// migration. Changes nothing.
     ///
     /// # Errors
     ///
-    /// The step would be refused, or the table or the state file cannot be read.
+    /// Fails if the step would be refused, or if the table or the state file cannot be read.
     ///
     /// # Example
     ///
@@ -125,7 +128,7 @@ fn unreadable(state: &Path) -> MigrationError {
     }
 }
 
-/// What the operator is asked before a step: the table, its account, and the flag from → to.
+/// The question before a step, with the table, its account, and the flag before and after the step.
 async fn question(target: &Target, step: CutoverStep) -> Result<String, MigrationError> {
     let Target { plan, description, state, .. } = target;
     let from = match target.open_flag().await? {

@@ -20,9 +20,9 @@ use crate::plan::{Loaded, Plan};
 use crate::preflight::Fits;
 /// A plan and the location of its state. Each method is a command of the playbook.
 ///
-/// A command opens the table and the state, works, and closes them again. Everything it reports is durable. You can call a
-/// command again after it was killed, stopped or refused: it continues from what is durable, or refuses and names the next
-/// command. [`Migration::stopper`] drains the running command.
+/// A command opens the table and the state, works, and closes them again. Everything that a command reports is durable.
+/// You can call a command again after it was killed, stopped or refused. The command then continues from the durable
+/// state, or refuses and names the next command. [`Migration::stopper`] drains the running command.
 ///
 /// # Example
 ///
@@ -54,7 +54,8 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// [`MigrationError::PlanFile`] if the file cannot be read, [`MigrationError::Plan`] with every problem of the plan.
+    /// Fails with [`MigrationError::PlanFile`] if the file cannot be read, and with [`MigrationError::Plan`] if the
+    /// plan is not valid.
     ///
     /// # Example
     ///
@@ -74,7 +75,7 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// [`MigrationError::Plan`] with every problem of the plan.
+    /// Fails with [`MigrationError::Plan`], which contains every problem of the plan.
     ///
     /// # Example
     ///
@@ -109,8 +110,9 @@ impl Migration {
         Migration { path, commands, state, loaded, actor, observer, stop: Stopper::default(), tables: None }
     }
 
-    /// Works on these tables instead of connecting to the table in the plan's `[table]`: another transport, another source,
-    /// or a table in memory for tests. The plan's `name` and `key` must still match their description.
+    /// Uses these tables instead of connecting to the table in the plan's `[table]`. Use this for another transport,
+    /// another source, or a table in memory for tests. The description of these tables must still match the plan's
+    /// `name` and `key`.
     ///
     /// Only access to items is replaced. A `[cutover]` flag is still read and changed where the plan says.
     ///
@@ -131,7 +133,7 @@ impl Migration {
         Migration { tables: Some(tables), ..self }
     }
 
-    /// The plan, after the options replaced fields of its `[table]`.
+    /// The plan. The options have already replaced fields of its `[table]`.
     pub fn plan(&self) -> &Plan {
         &self.loaded.plan
     }
@@ -141,14 +143,14 @@ impl Migration {
         &self.state
     }
 
-    /// Drains the running command: it takes no new items, waits at most 10 s for requests in flight, and commits completed
-    /// pages. After a stop, this `Migration` makes no pass and changes no flag, except for a step back from dual writes. To
-    /// resume, open another `Migration`.
+    /// A stopper that drains the running command. A draining command takes no new items, waits at most 10 s for
+    /// requests in flight, and commits completed pages. After a stop, this `Migration` makes no pass and changes no
+    /// flag, except for a step back while both attributes are written. To resume, open another `Migration`.
     pub fn stopper(&self) -> Stopper {
         self.stop.clone()
     }
 
-    /// Reaches the table and checks the plan against it.
+    /// Connects to the table and checks the plan against it.
     async fn target(&self, fits: Fits) -> Result<Target, MigrationError> {
         Target::open(
             self.loaded.clone(),
@@ -174,7 +176,7 @@ impl Migration {
         match Box::pin(session.pursue(order)).await {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
-                // The first error is the one to report. A lease that cannot be released expires.
+                // Report the first error, not an error of closing the session. A lease that cannot be released expires.
                 let _ = session.close().await;
                 Err(error)
             }

@@ -1,4 +1,4 @@
-//! The writing passes after the cutover: contract and rollback.
+//! The commands `contract` and `rollback`.
 
 use crate::migration::target::Target;
 use crate::migration::{
@@ -7,11 +7,11 @@ use crate::migration::{
 use crate::playbook::Goal;
 use crate::preflight::{check_begun_plan, check_way_back};
 impl Migration {
-    /// Removes the old attribute, or resumes its removal. This cannot be undone.
+    /// Removes the old attribute, or resumes its removal. Nothing can undo the removal.
     ///
     /// # Errors
     ///
-    /// As [`Migration::run`].
+    /// The same errors as [`Migration::run`].
     ///
     /// # Example
     ///
@@ -32,7 +32,7 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// As [`Migration::run`].
+    /// The same errors as [`Migration::run`].
     ///
     /// # Example
     ///

@@ -15,8 +15,9 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The table or the state file cannot be opened, the preflight or the playbook refuses, the observer does not confirm, or
-    /// progress cannot be stored. A run that stops at a limit is not an error: [`RunOutcome::stopped`] says why.
+    /// Fails if the table or the state file cannot be opened, if the preflight or the playbook refuses, if the observer
+    /// does not confirm, or if progress cannot be stored. A run that stops at a limit is not an error:
+    /// [`RunOutcome::stopped`] says why it stopped.
     ///
     /// # Example
     ///
@@ -31,7 +32,7 @@ impl Migration {
     /// ```
     pub async fn run(&self, options: &RunOptions) -> Result<RunOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
-        // This comes before the state file is created, so a refused run leaves no trace.
+        // The preflight runs before the state file is created, so a refused run creates nothing.
         let accepted = self.hold(options, &target).await?;
         if options.again && !recorded(&target, EXPAND).await.is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {
             return Err(MigrationError::NoCompletePass);
@@ -55,8 +56,8 @@ impl Migration {
         Ok(RunOutcome { target, ended, worked, stopped })
     }
 
-    /// Runs the preflight of a new or resumed run, and returns the accepted findings. Skips it if the run is complete and
-    /// nothing will be written.
+    /// Runs the preflight of a new or resumed run, and returns the accepted findings. Skips the preflight if the run is
+    /// complete and nothing will be written.
     async fn hold(&self, options: &RunOptions, target: &Target) -> Result<Vec<String>, MigrationError> {
         let job = target.job()?;
         let recorded = recorded(target, EXPAND).await.filter(|_| !options.restart);
@@ -76,7 +77,7 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// As [`Migration::run`].
+    /// The same errors as [`Migration::run`].
     ///
     /// # Example
     ///

@@ -10,12 +10,12 @@ use crate::telemetry::{KeptBudgets, KeptPace};
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
 
 impl Migration {
-    /// The current stage of the migration and the next command, from the state file and the flag. You can call this while
-    /// another command is running, or after its process died. Changes nothing.
+    /// The current stage of the migration and the next command, from the state file and the flag. You can call this
+    /// while another command is running, or after its process died. Changes nothing.
     ///
     /// # Errors
     ///
-    /// There is no state file yet, or it cannot be read.
+    /// Fails if the state file does not exist yet, or if it cannot be read.
     ///
     /// # Example
     ///

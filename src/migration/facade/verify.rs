@@ -9,12 +9,12 @@ use crate::preflight::check_begun_plan;
 const MAX_CLUSTERS: u32 = 1_000_000;
 
 impl Migration {
-    /// Compares the table with the plan by shadow reads, or resumes a stopped comparison. With [`VerifyOptions::repair`], it
-    /// fixes mismatches.
+    /// Compares the table with the plan by shadow reads, or resumes a stopped comparison. With
+    /// [`VerifyOptions::repair`], it fixes mismatches.
     ///
     /// # Errors
     ///
-    /// As [`Migration::run`]. Mismatches are not an error: the report counts them.
+    /// The same errors as [`Migration::run`]. Mismatches are not an error: the report counts them.
     ///
     /// # Example
     ///

@@ -1,4 +1,5 @@
-//! The first look at the items of a page: which of them have their new attribute before the migration writes any of them.
+//! The first look at the items of a page. The first look records which of the items have their new attribute before the
+//! migration writes any of them.
 //!
 //! `state/sqlite/journal.rs` explains why this is recorded per item and not per page, and what later passes do with it.
 
@@ -14,20 +15,21 @@ pub struct FirstLook {
     changes: Arc<Changes>,
     store: Arc<dyn History>,
     session: SessionId,
-    /// Whether earlier sessions may have written items in pages that they did not commit.
+    /// Whether the run had earlier sessions, which may have written items of pages that they did not commit.
     resumed: bool,
-    /// Those items, for the segments in progress.
+    /// The items that earlier sessions may have written, for each segment in progress.
     under_way: Mutex<HashMap<u32, Arc<HashSet<Digest>>>>,
 }
 
 impl FirstLook {
-    /// For a session of the first run over the table's items. `resumed` is whether the run had sessions before.
+    /// Creates the first look for a session of the first run over the table. `resumed` says whether the run had earlier
+    /// sessions.
     pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, session: SessionId, resumed: bool) -> FirstLook {
         FirstLook { changes, store, session, resumed, under_way: Mutex::default() }
     }
 
-    /// Records the baseline of a page's items. Only after this returns may any of them be written, because only then is the
-    /// baseline durable.
+    /// Records the baseline of a page's items. When this function returns, the baseline is durable. No item of the page
+    /// may be written before that.
     pub(crate) async fn record_baseline(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
         let nothing = BaselinePage::empty(self.session, segment, number);
@@ -37,11 +39,11 @@ impl FirstLook {
             if baseline.preexisting.is_empty() && baseline.pairs.is_empty() && !baseline.may_write {
                 continue;
             }
-            // An item without its key is rejected later.
+            // An item without a key is rejected later.
             let Some(key) = self.changes.key().key_of(item) else { continue };
             let digest = Digest::of_text(&key.to_text());
             if written.contains(&digest) {
-                // A write of the killed session may have filled them, or a later live writer.
+                // These targets may have been filled by a write of the killed session, or later by a live writer.
                 let targets = self.changes.skipped_targets(item);
                 page.filled.extend((!targets.is_empty()).then(|| Filled { key, targets, refused: Vec::new() }));
                 continue;
@@ -60,13 +62,13 @@ impl FirstLook {
         self.store.record_baseline(page).await
     }
 
-    /// Notes that a segment's last page is processed, so its items are not looked up any more.
+    /// Forgets a segment after its last page, because its items are not looked up any more.
     pub(crate) fn left(&self, segment: u32) {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }
 
-    /// Items of a segment that an earlier session may have written in pages it did not commit: a handful of pages for each
-    /// killed session. They stay recorded until the segment ends.
+    /// The items of a segment that earlier sessions may have written in pages that they did not commit. These are the
+    /// items of a few pages for each killed session. The items are kept in memory until the segment ends.
     async fn written_before(&self, segment: u32) -> Result<Arc<HashSet<Digest>>, StoreError> {
         if !self.resumed {
             return Ok(Arc::default());

@@ -1,10 +1,10 @@
-//! Records the rest of the baseline after the first pass was stopped. Writes no item.
+//! Completes the baseline after the first pass was stopped. Writes no item.
 //!
-//! Only items that the first pass has read have a baseline (`first_look.rs`). If that pass was stopped, a rollback and a
-//! restarted run need the baseline of the other items too, and cannot distinguish them from items that the pass has written.
-//! So this reads the open segments of the pass to their ends, just as the pass would have read them, with the first look and
-//! the pass's checkpoints, but without writes. It can be killed like the pass itself. When it is done, every item has been
-//! read.
+//! Only items that the first pass has read have a baseline (`first_look.rs`). If that pass was stopped, a rollback or a
+//! restarted run needs the baseline of the other items too. Without it, they could not distinguish a preexisting value
+//! from a value that the pass wrote. So the code here reads the open segments of the pass to their ends. This code uses
+//! the first look and the pass's checkpoints, as the pass would have done, but it writes nothing. It can be killed and
+//! resumed like the pass itself. When it is done, every item has been read.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
 use crate::state::{Begin, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
-/// The stored reason why the pass ended.
+/// The text that the store keeps as the reason why the pass ended.
 const ENDED: &str = "ended: it recorded the baseline of the items that it had not read, and wrote nothing";
 
 impl Job {
-    /// Records the baseline of every item that the first pass did not reach, if that pass was begun and stopped. Call it
-    /// before a restarted run ([`Begin::Restart`]), with a job of its own. It writes no item, and its spend counts for the
-    /// stopped pass. But because it belongs to the restarted run, it may spend as much as a new run, and read all items.
+    /// Records the baseline of every item that the first pass did not reach, if that pass was begun and stopped. Call
+    /// it before a restarted run ([`Begin::Restart`]), with a separate job. This function writes no item. Its spend is
+    /// added to the spend of the stopped pass, but it may spend as much as a new run and read all items.
     ///
-    /// Returns false if it was stopped; the next call continues from there.
+    /// Returns false if the job was stopped. The next call continues from that point.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
         let Some(pass) = self.begin_look(store).await? else { return Ok(true) };
         tracing::info!("recording the baseline of items that the stopped run has not read; nothing is written");
@@ -38,7 +38,8 @@ impl Job {
         baseline
     }
 
-    /// The same within a session of another run; it spends from that run's limits.
+    /// Records the baseline in the same way, but within a session of another run. What it spends counts against that
+    /// run's limits.
     pub(crate) async fn look_through(&self, store: &State) -> Result<bool, StoreError> {
         match self.begin_look(store).await? {
             Some(pass) => self.look(store, &pass).await,
@@ -46,7 +47,8 @@ impl Job {
         }
     }
 
-    /// Begins a session of the first pass for this look, if that pass was begun and stopped.
+    /// Begins a session of the first pass that only looks at items. `None` if the pass was not begun or has read every
+    /// item.
     async fn begin_look(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(None) };
         let new = NewRun {
@@ -58,7 +60,7 @@ impl Job {
         Ok(Some(store.begin(Begin::Look, new).await?.run))
     }
 
-    /// Runs the look and ends its session. Returns false if the look was stopped.
+    /// Reads the remaining items and ends the session. Returns false if the job was stopped.
     async fn look(&self, store: &State, pass: &RunRecord) -> Result<bool, StoreError> {
         let requests = self.requests();
         let key = &self.description.key;
@@ -79,7 +81,7 @@ impl Job {
         Ok(baseline)
     }
 
-    /// The first pass, if it has begun but has not read every item. `None` if the plan needs no baseline.
+    /// The first pass, if it has begun but has not read every item. Also `None` if the plan needs no baseline.
     async fn stopped_first_pass(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = store.current_run(phase::EXPAND).await?.filter(RunRecord::is_unfinished) else {
             return Ok(None);

@@ -7,7 +7,7 @@ use crate::engine::{
     CommitPage, ItemOutcomes, PageItems, Pages, PartialOutcome, ProcessPage, Requests, StopReason, Stopped, WritePages,
 };
 
-/// Writes pages, each after its baseline was recorded.
+/// Records the baseline of each page, then writes the page.
 pub(crate) struct RecordFirst {
     baseline: FirstLook,
     pages: WritePages,

@@ -1,28 +1,28 @@
-//! Which partition keys need the most capacity. Each partition key is written at its own pace, so one key may decide when a
-//! run ends.
+//! Finds the partition keys that need the most capacity. Each partition key is written at its own pace, so one key may
+//! decide when a run ends.
 
 use std::collections::HashMap;
 
 use crate::item::{PartitionHash, Units};
 
-/// Number of partition keys to keep; beyond that, the keys that need the least are forgotten. The forgotten load of one key
-/// is at most about this fraction of the table, and a key that matters has more.
+/// Number of partition keys to keep. If there are more, the keys with the smallest loads are forgotten. The forgotten
+/// load of one key is at most about a `KEPT`-th of the table's load. A key that matters has a larger load.
 const KEPT: usize = 4_096;
 
 /// The load of one partition key's items.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Load {
-    /// Write capacity units of the table.
+    /// Write capacity units that the items need in the table.
     pub write: Units,
-    /// Bytes that are read.
+    /// Size in bytes of the items to read.
     pub bytes: f64,
 }
 
-/// The partition keys with the largest loads, by hash: no key is stored.
+/// The partition keys with the largest loads. Only the hashes of the keys are stored.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heaviest {
     keys: HashMap<PartitionHash, Load>,
-    /// Upper bound of the forgotten load of any one key.
+    /// Upper bound of the load that was forgotten for any single key.
     forgotten: Load,
 }
 
@@ -42,7 +42,7 @@ impl Heaviest {
         self.forget();
     }
 
-    /// Lower bound of the largest load of one key. Writes and reads may come from two different keys.
+    /// Lower bound of the largest load of one key. The values for writes and reads may come from two different keys.
     pub fn least(&self) -> Load {
         self.keys.values().fold(Load::default(), |most, load| most.max(*load))
     }
@@ -54,7 +54,7 @@ impl Heaviest {
         most
     }
 
-    /// Forgets half of the keys when there are twice as many as it keeps.
+    /// Forgets half of the keys if there are twice as many as should be kept.
     fn forget(&mut self) {
         if self.keys.len() < 2 * KEPT {
             return;
@@ -77,7 +77,8 @@ impl Load {
         Load { write: self.write.max(other.write), bytes: self.bytes.max(other.bytes) }
     }
 
-    /// The seconds that this load takes by itself. A partition serves three reads of 4 KB in the time of one write.
+    /// The time that this load takes by itself, in units of one write. A partition serves three reads of 4 KB in the
+    /// time of one write.
     fn weight(self) -> f64 {
         self.write.max(self.bytes / 4096.0 / 3.0)
     }
@@ -95,7 +96,8 @@ mod tests {
         PartitionHash::of(&Value::S(n.to_string()))
     }
 
-    /// A collection of 5,000 units whose items are spread over pages among a hundred thousand other keys.
+    /// Tests a collection of 5,000 units. Its items are spread over many pages, among the items of a hundred thousand
+    /// other keys.
     #[test]
     fn a_heavy_key_is_found_among_many_others() {
         let mut whole = Heaviest::default();
@@ -124,7 +126,7 @@ mod tests {
             let mut found = Heaviest::default();
             let mut truth = HashMap::<u32, f64>::new();
             for _ in 0..items {
-                // Skewed: low numbers are drawn more often.
+                // The distribution is skewed: low numbers are drawn more often.
                 let n = (f64::from(keys) * random.f64().powi(3)) as u32;
                 let write = f64::from(random.u32(1..5));
                 found.add(key(n), Load { write, bytes: write });

@@ -1,9 +1,10 @@
-//! A dry run: the whole pipeline except the writes. It counts what a run would do, over the table or over a sample of it.
+//! A dry run does everything that a run does, except the writes. A dry run counts what the run would do with the items
+//! of the table or of a sample.
 //!
-//! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a stopped pass
-//! first records the baseline of items that the pass did not reach (`passes/baseline/look_through.rs`). A dry run cannot do
-//! that. For these items, it counts equal values as to be removed, although some existed before, and unequal values as
-//! diverged.
+//! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a
+//! stopped pass first records the baseline of items that the pass did not reach (`passes/baseline/look_through.rs`). A
+//! dry run cannot record this baseline. For these items, it counts each new value that equals the old one as "would be
+//! removed", although some of these values existed before. The dry run counts unequal values as diverged.
 
 mod heaviest;
 mod prediction;
@@ -25,7 +26,7 @@ use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, PartialOut
 use crate::item::{Item, ItemKey};
 use crate::state::{Counts, Records};
 
-/// Decides on every item and writes none.
+/// Decides on every item, but writes none.
 pub struct DryRun {
     changes: Arc<Changes>,
     records: Option<Arc<dyn Records>>,
@@ -34,8 +35,8 @@ pub struct DryRun {
 }
 
 impl DryRun {
-    /// A dry run of a job's changes. `records` is the recorded history of items, for changes that depend on it
-    /// ([`Changes::lookup`]).
+    /// Creates a dry run of a job's changes. `records` gives access to the recorded history of items, for changes that
+    /// depend on it ([`Changes::lookup`]).
     pub fn new(job: &Job, records: Option<Arc<dyn Records>>) -> DryRun {
         let changes = Arc::clone(&job.changes);
         DryRun { changes, records, requests: job.requests(), seen: Mutex::new(Prediction::default()) }
@@ -47,7 +48,7 @@ impl DryRun {
     }
 }
 
-/// The recorded history of a page's items, if the changes depend on it.
+/// The recorded history of a page's items. The histories are empty if the changes do not depend on them.
 async fn history_of(
     changes: &Changes,
     records: Option<&dyn Records>,
@@ -57,7 +58,7 @@ async fn history_of(
     let Some((records, lookup)) = records.zip(changes.lookup()) else {
         return Ok(vec![ItemHistory::default(); items.len()]);
     };
-    // An item without its key is rejected, whatever is recorded.
+    // An item without a key is rejected anyway, so its history does not matter.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
     records.of(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));

@@ -1,4 +1,4 @@
-//! Counts what a run would do.
+//! The counts of a dry run: what a run would do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use crate::change::{Action, Changes, Decision, GuardedWrite, ItemHistory, Leftov
 use crate::item::{Item, ItemKey, PartitionHash, Path, Times, Units, Value, client_encryption, item_bytes};
 use crate::state::only_if_kept;
 
-/// Number of distinct shapes to keep; other shapes are not listed.
+/// Number of distinct shapes to list. Other shapes are not listed.
 const MAX_SHAPES: usize = 10;
 
-/// Number of keys to keep for each class and each reason: enough to look at, few enough to read.
+/// Number of example keys to keep for each class and each reason.
 const MAX_EXAMPLES: usize = 5;
 
-/// Number of distinct reasons to keep. Each names paths of the plan, and a plan has few paths. Other reasons count as
-/// [`OTHER`].
+/// Number of distinct reasons to keep. A reason names paths of the plan, and a plan has few paths. Further reasons
+/// count as [`OTHER`].
 const MAX_REASONS: usize = 20;
 
 const OTHER: &str = "other reasons";
@@ -22,26 +22,26 @@ const OTHER: &str = "other reasons";
 /// What a run would do, as counted by a dry run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prediction {
-    /// Items read.
+    /// Number of items read.
     pub scanned: u64,
-    /// Their size in bytes, as estimated by the tool.
+    /// Total size of the items read in bytes, as estimated by the tool.
     pub bytes: u64,
-    /// Pages read.
+    /// Number of pages read.
     pub pages: u64,
-    /// Items that would be written.
+    /// Number of items that would be written.
     pub would_change: u64,
-    /// Items that already are as the plan implies.
+    /// Number of items that already are as the plan implies.
     pub already_applied: u64,
-    /// Items for which the plan has nothing to do.
+    /// Number of items for which the plan has nothing to do.
     pub nothing_to_do: u64,
-    /// Items with another value at a target that counts as done, and nothing else to do.
+    /// Number of items in which a target has another value that counts as done, and that need no other change.
     pub skipped: u64,
-    /// Items with a different value at a target; a run would leave them alone.
+    /// Number of items in which a target has a different value. A run would not change these items.
     pub diverged: u64,
-    /// Items whose shape does not allow a change; they would become failures.
+    /// Number of items whose shape does not allow the change. The items would become failures.
     pub rejected: u64,
-    /// Items that would grow past 400 KB, by the tool's own size estimate. They are not part of `would_change`. DynamoDB
-    /// would reject the write, so they would become failures too.
+    /// Number of items that would become larger than 400 KB by the tool's own estimate. These items are not part of
+    /// `would_change`. DynamoDB would reject the write, so they would become failures too.
     pub would_exceed: u64,
     /// Estimated write capacity units that the writes would consume on the table and its indexes.
     pub write_units: Units,
@@ -52,38 +52,38 @@ pub struct Prediction {
     pub heaviest: Heaviest,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,
-    /// The most frequent kinds of change, without values; at most ten.
+    /// The most frequent kinds of change, without attribute values. There are at most ten.
     pub shapes: Vec<Shape>,
-    /// Why items are rejected, without values; at most twenty-one.
+    /// The reasons why items are rejected, without attribute values. There are at most twenty-one reasons.
     pub reasons: BTreeMap<String, Group>,
-    /// Items that would not be exactly as before the migration, by reason.
+    /// Items that a rollback would not restore exactly to their state before the migration, by reason.
     pub leftovers: BTreeMap<Leftover, Group>,
-    /// Keys of some items of each class; at most five per class.
+    /// Example keys of each class, at most five per class.
     pub examples: BTreeMap<Class, Vec<ItemKey>>,
-    /// The types that the written paths would have.
+    /// The types of the values at each written path.
     pub types: BTreeMap<Path, BTreeSet<&'static str>>,
-    /// How many of the values at each written path would be times.
+    /// How many of the values at each written path look like times.
     pub times: BTreeMap<Path, Times>,
-    /// Items that need a write although they are signed or encrypted on the client.
+    /// Number of items that need a write although they are signed or encrypted on the client.
     pub encrypted: u64,
 }
 
 /// The predicted result for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// It would be written.
+    /// The item would be written.
     WouldChange,
-    /// It already is as the plan implies.
+    /// The item already is as the plan implies.
     AlreadyApplied,
-    /// The plan has nothing to do for it.
+    /// The plan has nothing to do for the item.
     NothingToDo,
     /// A target has another value, which counts as done.
     Skipped,
-    /// It would be left alone.
+    /// A target has a different value. A run would not change the item.
     Diverged,
-    /// It would grow past 400 KB.
+    /// The item would become larger than 400 KB.
     WouldExceed,
-    /// Its shape does not allow the change.
+    /// The shape of the item does not allow the change.
     Rejected,
 }
 
@@ -92,18 +92,18 @@ pub enum Class {
 pub struct Group {
     /// Number of items.
     pub items: u64,
-    /// Keys of some of them; at most five.
+    /// Example keys of these items, at most five.
     pub examples: Vec<ItemKey>,
 }
 
-/// One kind of change: which paths, and of which types.
+/// One kind of change: the paths that it touches, and the types of their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     /// The touched paths and their current types (`-` if absent).
     pub before: String,
-    /// The same paths after the change.
+    /// The types at the same paths after the change.
     pub after: String,
-    /// Items with this shape.
+    /// Number of items with this shape.
     pub items: u64,
 }
 
@@ -119,7 +119,7 @@ impl Class {
         Class::Rejected,
     ];
 
-    /// The name in JSON.
+    /// The name of the class in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Class::WouldChange => "would_change",
@@ -132,7 +132,7 @@ impl Class {
         }
     }
 
-    /// The outcome of a run for this class on a quiet table.
+    /// The outcome that a run would have for an item of this class, if no other writer changes the item.
     pub fn outcome(self) -> Outcome {
         match self {
             Class::WouldChange => Outcome::Applied,
@@ -146,7 +146,7 @@ impl Class {
 }
 
 impl Prediction {
-    /// Items of a class.
+    /// Number of items of a class.
     pub fn of(&self, class: Class) -> u64 {
         match class {
             Class::WouldChange => self.would_change,
@@ -159,7 +159,7 @@ impl Prediction {
         }
     }
 
-    /// Counts one item, given its recorded history.
+    /// Counts one item. `record` is the recorded history of the item.
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> Class {
         self.scanned += 1;
         let bytes = item_bytes(item);
@@ -211,7 +211,7 @@ impl Prediction {
         class
     }
 
-    /// Adds counts from elsewhere.
+    /// Adds the counts of another prediction.
     pub fn merge(&mut self, other: Prediction) {
         self.scanned += other.scanned;
         self.bytes += other.bytes;
@@ -238,7 +238,7 @@ impl Prediction {
         self.encrypted += other.encrypted;
     }
 
-    /// The same with the most frequent shapes first.
+    /// Returns the same prediction with the most frequent shapes first.
     pub fn sorted(mut self) -> Prediction {
         self.shapes.sort_by(|a, b| b.items.cmp(&a.items).then_with(|| a.before.cmp(&b.before)));
         self

@@ -1,4 +1,5 @@
-//! A dry run of some segments of a fine split; each segment is one cluster of a sample.
+//! A dry run over a sample. The table is divided into many small segments, and each of them is one cluster of the
+//! sample.
 
 use futures::stream::{self, StreamExt};
 
@@ -9,11 +10,11 @@ use crate::engine::client::Requests;
 use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::Stopped;
 
-/// Reads these segments of the reading's split to their ends, as many at a time as the reading has lanes. Decides on every
-/// item, and passes the counts of each segment to `each` at its end. It does not look up recorded history, so it supports
-/// only changes that do not depend on it: those of expand. Writes nothing.
+/// Reads these segments to their ends, as many at the same time as `reading` has lanes. Decides on every item, but
+/// writes nothing. Calls `each` with the counts of a segment when the segment ends. This function does not look up
+/// recorded history, so it supports only expand changes, which do not depend on history.
 ///
-/// Returns `Err` if the job was stopped. What `each` received by then covers only whole segments.
+/// Returns `Err` if the job was stopped. Even then, `each` has received only the counts of whole segments.
 pub async fn read_clusters(
     reading: &Reading,
     segments: Vec<u32>,

@@ -1,30 +1,31 @@
-//! What a sample of clusters proves about all of them: an exact upper bound, and its wording.
+//! Calculates what a sample of clusters proves about all clusters: an exact upper bound.
 //!
-//! A cluster either differs (at least one of its items does) or not. The sample draws `n` of `N` clusters without
-//! replacement, and every set of `n` is equally likely. If `k` of them differ, the distribution is hypergeometric. The bound
-//! is the largest number `D` of differing clusters for which `k` or fewer in the sample are still not unlikely: `P(X ≤ k) ≥ 5
-//! %`. Whatever the true number is, at least 95 % of all samples give a bound that it does not exceed. This is no
-//! approximation, and it assumes nothing about how the corruption is spread: ten items in one cluster are one differing
-//! cluster.
+//! A cluster differs if at least one of its items differs. The sample draws `n` of `N` clusters without replacement,
+//! and every set of `n` clusters is equally likely. So the number `X` of differing clusters in the sample has a
+//! hypergeometric distribution. Suppose that `k` clusters of the sample differ. The bound is the largest number `D` of
+//! differing clusters in the table for which a result of `k` or fewer is not unlikely: `P(X ≤ k) ≥ 5 %`. Whatever the
+//! true number of differing clusters is, at least 95 % of all samples give a bound that is not smaller. The bound is
+//! exact. The bound does not depend on how the differing items are spread, because ten differing items in one cluster
+//! count as one differing cluster.
 
 /// The confidence level of a bound.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// Rounding must not make a bound too small, so a probability this close to 5 % (relatively) counts as 5 %. The error of the
-/// logarithms below is a hundredth of this at a million clusters.
+/// A relative tolerance. Rounding must not make a bound too small, so a probability this close to 5 % counts as 5 %.
+/// With a million clusters, the error of the logarithms below is a hundredth of the tolerance.
 const SLACK: f64 = 1e-6;
 
-/// The upper bound, with 95 % confidence, of the number of differing clusters among `population`, if `differing` of `drawn`
-/// differ.
+/// The upper bound, with 95 % confidence, of the number of differing clusters among `population` clusters. `drawn`
+/// clusters were drawn, and `differing` of them differ.
 ///
-/// If everything was drawn, it is exactly `differing`. If nothing was drawn, all may differ.
+/// If all clusters were drawn, the bound is exactly `differing`. If no cluster was drawn, all clusters may differ.
 pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     let drawn = drawn.min(population);
     let differing = differing.min(drawn);
-    // All clusters except those that were drawn and do not differ.
+    // The drawn clusters that do not differ are known. All other clusters may differ.
     let most = population - (drawn - differing);
     let is_likely = |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - SLACK);
-    // P(X ≤ k) falls as more clusters differ, so bisection finds the last likely number.
+    // `P(X ≤ k)` becomes smaller if more clusters differ, so bisection finds the largest likely number.
     let mut likely = differing;
     let mut unlikely = most + 1;
     while unlikely - likely > 1 {
@@ -38,19 +39,21 @@ pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     likely
 }
 
-/// `P(X ≤ k)` if `n` of `N` clusters are drawn and `m` of them are marked.
+/// `P(X ≤ k)` if `drawn` of `population` clusters are drawn, and `marked` clusters of the population differ.
 fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
     let [population, n, m, k] = [population, drawn, marked, k].map(f64::from);
     let least = (n + m - population).max(0.0);
     if k < least {
         return 0.0;
     }
-    // The median is the mean, rounded up or down. From there on, the probability certainly exceeds what the caller asks for,
-    // so the terms below, which would have to be summed over the mode, are not needed.
+    // The median is the mean, rounded up or down. If `k` is at least the median, the probability is so large that the
+    // caller does not need the exact value. The sum below is not suited for this case, because it would have to go past
+    // the mode.
     if k >= n.min(m) || k >= (n * m / population).ceil() {
         return 1.0;
     }
-    // Sum from the term at k downwards, each computed from the previous one. Below the mode, terms only get smaller.
+    // Add the terms from `k` downwards. Each term is calculated from the previous one. Below the mode, the terms only
+    // get smaller.
     let first = choose(m, k) + choose(population - m, n - k) - choose(population, n);
     let mut term = 1.0;
     let mut sum = 1.0;
@@ -71,8 +74,8 @@ fn choose(n: f64, k: f64) -> f64 {
     factorial(n) - factorial(k) - factorial(n - k)
 }
 
-/// The logarithm of `n!`: multiplied out for small `n`, otherwise by Stirling's series, whose first omitted term is below
-/// 1e-13 from there on.
+/// The logarithm of `n!`. Small factorials are multiplied out. For larger `n`, Stirling's series is used; its first
+/// omitted term is below 1e-13.
 fn factorial(n: f64) -> f64 {
     if n < 20.0 {
         return (2..=n as u32).map(f64::from).product::<f64>().ln();
@@ -83,41 +86,45 @@ fn factorial(n: f64) -> f64 {
     n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + series
 }
 
-/// The counts of the clusters of a sample.
+/// Numbers of clusters in a sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clusters {
-    /// Clusters of the table, read or not.
+    /// Number of all clusters of the table, read or not.
     pub all: u32,
-    /// Clusters drawn at random from all that are not in the `large` stratum.
+    /// Number of clusters that were drawn at random. Clusters of the `large` stratum were not among those to draw from.
     pub drawn: u32,
-    /// Drawn clusters with a mismatch.
+    /// Number of drawn clusters with a mismatch.
     pub differing: u32,
-    /// Drawn clusters without an item; such a cluster cannot differ.
+    /// Number of drawn clusters without an item. Such a cluster cannot differ.
     pub empty: u32,
-    /// Clusters with large item collections: a separate stratum that was read in full.
+    /// Number of clusters with large item collections. These clusters form a separate stratum, which was read in full.
     pub large: u32,
-    /// Clusters of that stratum with a mismatch.
+    /// Number of clusters of the `large` stratum with a mismatch.
     pub large_differing: u32,
 }
 
 impl Clusters {
-    /// The upper bound of the number of differing clusters. The stratum that was read in full is known exactly, and the bound
-    /// covers the rest. Only one of the two numbers is uncertain, so the sum has the same confidence as the bound.
+    /// The upper bound of the number of differing clusters in the table. For the stratum that was read in full, the
+    /// number is known exactly. For the other clusters there is an upper bound. Only one of the two numbers is
+    /// uncertain, so the sum has the same confidence as the bound.
     pub fn at_most(&self) -> u32 {
         self.large_differing + upper_bound(self.all - self.large, self.drawn, self.differing)
     }
 
-    /// The same as a percentage of all clusters, rounded up to two digits, as reports state it.
+    /// The upper bound as a percentage of all clusters, rounded up to two significant digits. Reports state this
+    /// number.
     pub fn at_most_percent(&self) -> f64 {
         round_up(f64::from(self.at_most()) / f64::from(self.all.max(1)) * 100.0)
     }
 
-    /// The upper bound as a percentage of the clusters that hold items, also rounded up. `None` unless the sample contained
-    /// enough empty clusters (more than a twentieth) for this to be another figure.
+    /// The upper bound as a percentage of the clusters that contain items, also rounded up. `None` if at most a
+    /// twentieth of the drawn clusters are empty, because this figure would then hardly differ from the percentage of
+    /// all clusters.
     ///
-    /// The drawn clusters with items are themselves a random sample of all clusters with items outside the stratum that was
-    /// read in full, although the number of those is unknown. The figure is that of drawing with replacement, as if there
-    /// were infinitely many. No smaller number makes a larger share possible; a test checks this.
+    /// The drawn clusters with items are a random sample of all clusters with items, except those in the stratum that
+    /// was read in full. The total number of such clusters is unknown. So the figure is calculated as for a sample with
+    /// replacement, as if there were infinitely many clusters. For any finite number of clusters, the possible share is
+    /// not larger; a test checks this.
     pub fn at_most_percent_of_filled(&self) -> Option<f64> {
         let filled = self.drawn - self.empty;
         if self.empty * 20 <= self.drawn || filled == 0 {
@@ -127,7 +134,8 @@ impl Clusters {
     }
 }
 
-/// The largest share of differing clusters for which `k` or fewer of `n`, drawn with replacement, are not unlikely.
+/// The largest share of differing clusters for which the result of the sample is not unlikely. The sample has `n`
+/// clusters, drawn with replacement, and at most `k` of them differ.
 fn share_at_most(n: u32, k: u32) -> f64 {
     if k >= n {
         return 1.0;
@@ -163,17 +171,18 @@ fn share_at_most(n: u32, k: u32) -> f64 {
     unlikely
 }
 
-/// Rounds up to two significant digits, never down; 100 stays 100.
+/// Rounds up to two significant digits. 100 stays 100.
 fn round_up(percent: f64) -> f64 {
     if percent <= 0.0 {
         return 0.0;
     }
     let scale = 10_f64.powi(1 - percent.log10().floor() as i32);
-    // A value that already has two digits, up to the last bits of a double, is not rounded up to the next.
+    // If a value already has two digits, except for errors in the last bits of a double, it must not be rounded up to
+    // the next value.
     (((percent * scale - 1e-9).ceil()) / scale).min(100.0)
 }
 
-/// A percentage for people, with exactly the digits it has.
+/// The text of a percentage, with two significant digits.
 pub fn percent_text(percent: f64) -> String {
     let decimals = if percent > 0.0 { (1 - percent.log10().floor() as i32).clamp(0, 6) } else { 0 };
     let text = format!("{percent:.*}", usize::try_from(decimals).unwrap_or(0));
@@ -185,7 +194,7 @@ pub fn percent_text(percent: f64) -> String {
 mod tests {
     use super::*;
 
-    /// Pascal's triangle: exact below 2^127.
+    /// Pascal's triangle. The values are exact below 2^127.
     fn triangle(rows: usize) -> Vec<Vec<u128>> {
         let mut triangle: Vec<Vec<u128>> = vec![vec![1]];
         for n in 1..=rows {
@@ -198,7 +207,7 @@ mod tests {
         triangle
     }
 
-    /// The bound by its definition, in whole numbers: 20 · ways(X ≤ k) ≥ ways.
+    /// Calculates the bound from its definition in whole numbers: 20 · ways(X ≤ k) ≥ ways.
     fn by_definition(choose: &[Vec<u128>], population: usize, drawn: usize, k: usize) -> usize {
         let ways = |n: usize, k: usize| choose[n].get(k).copied().unwrap_or(0);
         let likely = |marked: usize| {
@@ -223,7 +232,7 @@ mod tests {
         }
     }
 
-    /// P(X = 0) multiplied out, which needs no logarithm of a factorial.
+    /// Compares with P(X = 0), which can be multiplied out without the logarithm of a factorial.
     #[test]
     fn a_million_clusters_are_just_as_exact() {
         let none = |population: u32, drawn: u32, marked: u32| -> f64 {
@@ -237,7 +246,7 @@ mod tests {
             assert!(here >= 0.05 * (1.0 - 1e-5) && next < 0.05, "{population} {drawn}: {bound}, {here} {next}");
         }
         assert_eq!(upper_bound(1_000_000, 4_000, 0), 747);
-        // In the middle of the distribution, with many terms, and at both ends.
+        // Check the middle of the distribution, where the sum has many terms, and both ends.
         assert!(
             (52_000..54_000).contains(&upper_bound(1_000_000, 4_000, 188)),
             "{}",
@@ -292,7 +301,7 @@ mod tests {
             None,
             "nothing is known about any cluster with items"
         );
-        // However many clusters with items exist, no number makes a larger share possible.
+        // For any number of clusters with items, the possible share is not larger than the stated one.
         for (filled, k) in [(100, 0), (100, 1), (100, 7), (40, 20)] {
             let clusters = Clusters { all: 1 << 19, drawn: filled + 900, empty: 900, differing: k, ..few };
             let stated = clusters.at_most_percent_of_filled().unwrap();

@@ -1,8 +1,8 @@
 //! Parity: compares a table's items with what the plan implies.
 //!
-//! [`verify()`] reads a table, or a [`Sample`] of its clusters, and compares each item with the plan ([`Parity`]). On request
-//! it repairs mismatches ([`Repair`]). It produces a [`VerifyReport`]. What a sample proves about the whole table is an exact
-//! bound ([`Clusters`]).
+//! [`verify()`] reads a table, or a [`Sample`] of its clusters, and compares each item with the plan ([`Parity`]). On
+//! request it repairs mismatches ([`Repair`]). It produces a [`VerifyReport`]. For a sample, the report contains an
+//! exact upper bound for the whole table ([`Clusters`]).
 
 mod bound;
 mod compare;

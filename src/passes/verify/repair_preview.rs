@@ -1,4 +1,5 @@
-//! What a repair would do about the items of a report, by kind. The operator sees it before confirming the repair.
+//! Shows what a repair would do with the items of a report, for each kind of mismatch. The operator sees this before
+//! confirming the repair.
 
 use std::io::{Result, Write};
 
@@ -12,13 +13,13 @@ use crate::telemetry::number;
 pub struct RepairPreview {
     /// The plan's strategy.
     pub strategy: Strategy,
-    /// The truth of the report's verification: the other values are derived from it.
+    /// The truth that the report's verification used. The other values are derived from it.
     pub truths: Truths,
     /// Whether the repair removes values that nothing implies.
     pub removes: bool,
 }
 
-/// Which attribute is written or left, for each kind of mismatch.
+/// The attribute that is written or left unchanged, for each kind of mismatch.
 struct Sides {
     missing: &'static str,
     stale: &'static str,
@@ -26,7 +27,8 @@ struct Sides {
 }
 
 impl RepairPreview {
-    /// Writes what this repair would do about the items of this report. Each line names the attribute that it writes.
+    /// Writes what this repair would do with the items of this report. Each line names the attribute that would be
+    /// written.
     pub fn write(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         let of = if report.is_full() { "every item" } else { "a sample" };
         writeln!(out, "Based on the verification of {of} that ended {}, this repair:", report.ended_at)?;
@@ -58,7 +60,7 @@ impl RepairPreview {
         let old = "in the old attribute";
         match (self.truths, self.strategy) {
             (Truths::All(Truth::Old), Strategy::ExpandContract) => Sides { missing: new, stale: new, unexpected: new },
-            // The old attribute that the same write should have removed still exists.
+            // An unexpected value is in the old attribute. The write that set the new attribute should have removed it.
             (Truths::All(Truth::Old), Strategy::InPlace) => Sides { missing: new, stale: new, unexpected: old },
             (Truths::All(Truth::NewThenOld), _) => {
                 Sides { missing: "in either attribute, from the other one", stale: old, unexpected: new }
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
     use crate::passes::verify::report::tests::report;
 
-    /// Every line about a write names the written attribute, and no other.
+    /// Every line about a write names the attribute that is written, and no other attribute.
     #[test]
     fn each_line_names_the_attribute_that_it_writes() {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };

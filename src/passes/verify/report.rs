@@ -1,4 +1,4 @@
-//! The report of a complete verification: the document that is stored, hashed and shown.
+//! The report of a complete verification. This document is stored, hashed and shown.
 
 mod sample;
 #[cfg(test)]
@@ -18,14 +18,15 @@ pub use sample::SampleReport;
 /// Maximum number of keys that a report names for each verdict.
 pub const MAX_EXAMPLES: u32 = 10;
 
-/// Maximum number of segments that a report lists: those that differ, and those in which a live writer interfered.
+/// Maximum number of segments that a report lists. A report lists segments with a mismatch, and segments in which a
+/// live writer interfered.
 pub const MAX_SEGMENTS: usize = 1_000;
 
-/// The report of one complete verification. It contains keys, but no other attribute values.
+/// The report of one complete verification. The report contains item keys, but no other attribute values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct VerifyReport {
-    /// Version of this format.
+    /// Version of the report format.
     pub schema_version: u32,
     /// `verify`.
     #[serde(rename = "type")]
@@ -34,11 +35,11 @@ pub struct VerifyReport {
     pub tool_version: String,
     /// Fingerprint of the plan.
     pub fingerprint: String,
-    /// The table.
+    /// ARN of the table.
     pub table_arn: String,
     /// The table's id, if the engine has one.
     pub table_id: Option<String>,
-    /// The run in the state file.
+    /// Number of the run in the state file.
     pub run: i64,
     /// `all` or `sample`.
     pub scope: String,
@@ -46,48 +47,49 @@ pub struct VerifyReport {
     pub stage: String,
     /// The side that the other side is derived from: `old`, `new_then_old`, `new`, `new_on_the_way_back` or `percent_N`.
     pub truth: String,
-    /// Version of the cutover flag during the whole verification; `None` without a flag.
+    /// Version of the cutover flag, which did not change during the verification. `None` without a flag.
     pub flag_version: Option<u64>,
-    /// Whether mismatching items were repaired.
+    /// Whether the verification was asked to repair mismatching items.
     pub repair: bool,
-    /// Whether values that nothing implies were also removed.
+    /// Whether the repair also removed values that nothing implies.
     #[serde(default)]
     pub repair_remove: bool,
-    /// When it began; nothing was read before.
+    /// When the verification began. All items were read after this time.
     pub began_at: String,
-    /// When it was complete.
+    /// When the verification was complete.
     pub ended_at: String,
-    /// Items that were read.
+    /// Number of items that were read.
     pub compared: u64,
-    /// Items that matched when they were read.
+    /// Number of items that matched when they were first read.
     pub matching: u64,
-    /// Items with another value at a target, which `on_existing = "skip"` counts as done.
+    /// Number of items in which a target has another value that counts as done because of `on_existing = "skip"`.
     #[serde(default)]
     pub skipped: u64,
-    /// Items without a value that the truth implies.
+    /// Number of items without a value that the truth implies.
     pub missing: u64,
-    /// Items with another value than the truth implies.
+    /// Number of items with a value that differs from the value that the truth implies.
     pub stale: u64,
-    /// Items with a value that the truth does not imply.
+    /// Number of items with a value that should not exist according to the truth.
     pub unexpected: u64,
-    /// Matching items that had only the new attribute before the migration.
+    /// Number of matching items that had only the new attribute before the migration.
     #[serde(default)]
     pub new_alone: u64,
-    /// Items read between two writes of a live writer: when they were read again, they matched or were gone.
+    /// Number of items that were first read between two writes of a live writer. When they were read again, they
+    /// matched or were gone.
     pub raced: u64,
-    /// Missing, stale and unexpected items that a repair made equal.
+    /// Number of missing, stale and unexpected items that were repaired.
     pub repaired: u64,
-    /// Mismatches that are left; 0 means that parity holds.
+    /// Number of mismatches that are left. 0 means that parity holds.
     pub mismatches: u64,
-    /// Recorded diverged items that this verification found equal or gone, and therefore closed.
+    /// Number of recorded diverged items that this verification closed, because they now match or are gone.
     pub diverged_closed: u64,
-    /// Read capacity units that it consumed.
+    /// Read capacity units that the verification consumed.
     pub read_units: f64,
     /// Write capacity units that repairs consumed.
     pub write_units: f64,
-    /// Segments that were read.
+    /// Number of segments that were read.
     pub segments_read: u64,
-    /// Segments among them in which a mismatch was found.
+    /// Number of segments in which a mismatch was found.
     pub segments_differing: u64,
     /// The first thousand segments with a mismatch, or in which a live writer interfered.
     pub segments: Vec<SegmentReport>,
@@ -97,12 +99,12 @@ pub struct VerifyReport {
     pub examples: Vec<Example>,
 }
 
-/// One segment.
+/// The counts of one segment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SegmentReport {
-    /// Its number.
+    /// Number of the segment.
     pub segment: u32,
-    /// Items in it.
+    /// Number of items in the segment.
     pub compared: u64,
     /// See [`VerifyReport::missing`].
     pub missing: u64,
@@ -121,13 +123,13 @@ pub struct SegmentReport {
 pub struct Example {
     /// `missing`, `stale` or `unexpected`.
     pub verdict: String,
-    /// Its key, as DynamoDB JSON.
+    /// The item's key, as DynamoDB JSON.
     pub key: Json,
     /// The paths that differ.
     pub paths: Vec<String>,
-    /// Whether it was repaired.
+    /// Whether the item was repaired.
     pub repaired: bool,
-    /// What prevented a repair.
+    /// What prevented a repair. `None` if nothing did.
     pub why: Option<String>,
 }
 
@@ -137,18 +139,19 @@ impl VerifyReport {
         self.sample.is_none()
     }
 
-    /// Mismatching items as they were found, repaired or not.
+    /// Number of mismatching items that were found, repaired or not.
     pub fn found(&self) -> u64 {
         self.missing + self.stale + self.unexpected
     }
 
-    /// The canonical document: exactly one text for one report (keys in order, no spaces).
+    /// The canonical document. There is exactly one text for each report, because keys are in order and there are no
+    /// spaces.
     pub fn canonical(&self) -> serde_json::Result<String> {
         // Convert to a JSON value first, because its maps are ordered by key.
         serde_json::to_value(self).map(|json| json.to_string())
     }
 
-    /// Reads [`VerifyReport::canonical`] back.
+    /// Reads the text that [`VerifyReport::canonical`] returns.
     pub fn from_canonical(text: &str) -> serde_json::Result<VerifyReport> {
         serde_json::from_str(text)
     }
@@ -158,7 +161,7 @@ impl VerifyReport {
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The report for people.
+    /// Writes the report as text for the operator.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let all = if self.is_full() { "every item, strongly consistently" } else { "a sample" };
         writeln!(out, "Verified {all}: begun {}, ended {}", self.began_at, self.ended_at)?;
@@ -238,7 +241,7 @@ impl VerifyReport {
 }
 
 impl SegmentReport {
-    /// A segment's counts.
+    /// Creates the entry for a segment from its counts.
     pub fn new(segment: u32, counts: &VerdictCounts) -> SegmentReport {
         SegmentReport {
             segment,
@@ -253,7 +256,7 @@ impl SegmentReport {
 }
 
 impl Example {
-    /// A recorded mismatch, in the form of a report.
+    /// Creates an example from a recorded mismatch.
     pub fn new(
         verdict: Verdict,
         key: &ItemKey,

@@ -1,36 +1,37 @@
 //! Chooses the part of a table that a sampled verification reads. Pure.
 //!
-//! The table is split into far more segments than a run has. Each of these segments is a cluster: a range of the key hash
-//! with some items. Clusters are drawn at random as a whole, because DynamoDB cannot read a single random item. A large item
-//! collection lies in one cluster. That cluster would be worth thousands of others, and only chance would decide whether it
-//! is drawn. So the clusters that are known to hold large collections form a separate stratum, which is read in full.
+//! The table is split into far more segments than a run has. Each of these segments is a cluster: a range of the key
+//! hash with a few items. Whole clusters are drawn at random, because DynamoDB cannot read a single random item. All
+//! items of a large item collection are in one cluster. That cluster may have as many items as thousands of others, and
+//! only chance would decide whether it is drawn. So the clusters that are known to contain large collections form a
+//! separate stratum, which is read in full.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Average number of items in a cluster: large enough that hardly any cluster is empty, and small enough that a differing
-/// cluster points to few items. One request reads a page of them.
+/// Average number of items in a cluster. The number is so large that hardly any cluster is empty, and so small that a
+/// differing cluster points to a few items. One request usually reads a whole cluster.
 const CLUSTER_ITEMS: u64 = 8;
 
 /// DynamoDB's limit on `TotalSegments` (developer guide, "Scan").
 const MOST_SEGMENTS: u32 = 1_000_000;
 
-/// A large segment of a run has at least this many times the items of an average segment.
+/// A segment of a run counts as large if it has at least this many times as many items as an average segment.
 const LARGE: u64 = 4;
 
-/// A large segment also has at least this number of items; fewer take only seconds to read.
+/// A large segment also has at least this number of items. Fewer items take only seconds to read.
 const LEAST_LARGE: u64 = 1_000;
 
-/// The number of clusters for a table with `items` items whose run had `segments` segments. It is a multiple of `segments`,
-/// so that each segment of the run is a range of clusters, and at most 1,000,000.
+/// The number of clusters for a table with `items` items, if the run had `segments` segments. The result is a multiple
+/// of `segments`, so that each segment of the run is a range of clusters. The result is at most 1,000,000.
 pub fn split(items: u64, segments: u32) -> u32 {
     let segments = segments.clamp(1, MOST_SEGMENTS);
     let wanted = u32::try_from(items / CLUSTER_ITEMS).unwrap_or(u32::MAX).clamp(segments, MOST_SEGMENTS);
     wanted / segments * segments
 }
 
-/// Selects, from a run's finished segments and their item counts, those with far more items than the others: they hold large
-/// item collections.
+/// Selects the segments that have far more items than the others, because they contain large item collections. `done`
+/// lists the finished segments of a run with their item counts.
 pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
     let items: u64 = done.iter().map(|(_, items)| items).sum();
     let large = (items / u64::max(done.len() as u64, 1)).saturating_mul(LARGE).max(LEAST_LARGE);
@@ -40,7 +41,7 @@ pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
 /// The clusters that a verification reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// Clusters of the table: `TotalSegments`.
+    /// Number of clusters of the table, used as `TotalSegments`.
     pub split: u32,
     /// Clusters drawn at random from those outside `large`.
     pub drawn: BTreeSet<u32>,
@@ -49,9 +50,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Draws `wanted` clusters, or all if there are fewer. `large` are segments of a run with `segments` segments; `split` is
-    /// a multiple of `segments`. The same seed draws the same clusters in every version of the tool, so a resumed
-    /// verification continues with the same clusters.
+    /// Draws `wanted` clusters, or all clusters if there are fewer. `large` are segments of a run with `segments`
+    /// segments; `split` is a multiple of `segments`. The same seed draws the same clusters in every version of the
+    /// tool, so a resumed verification continues with the same clusters.
     pub fn draw(split: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
         let width = split / segments.max(1);
         let mut sorted: Vec<u32> = large.iter().copied().filter(|segment| *segment < segments).collect();
@@ -68,7 +69,7 @@ impl Sample {
         self.large.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether a cluster is in that stratum.
+    /// Whether a cluster is in the stratum that is read in full.
     pub fn is_large(&self, cluster: u32) -> bool {
         self.large.iter().any(|range| range.contains(&cluster))
     }
@@ -99,8 +100,9 @@ fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
     chosen
 }
 
-/// SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number generators", 2014). It is implemented here
-/// because a stored seed must mean the same clusters in later versions.
+/// The random number generator SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number
+/// generators", 2014). The generator is implemented here because a stored seed must draw the same clusters in later
+/// versions.
 struct Random(u64);
 
 impl Random {
@@ -112,7 +114,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to `last`; all are equally likely, because draws that would favor some are repeated.
+    /// A random number from 0 to `last`. All numbers are equally likely, because a draw that would favor some of them
+    /// is repeated.
     fn up_to(&mut self, last: u32) -> u32 {
         let count = u64::from(last) + 1;
         let even = u64::MAX - u64::MAX % count;
@@ -168,7 +171,7 @@ mod tests {
     fn every_cluster_is_drawn_as_often_as_any_other() {
         let mut drawn = [0_u32; 50];
         (0..10_000).for_each(|seed| choose(50, 5, seed).into_iter().for_each(|n| drawn[n as usize] += 1));
-        // 1,000 each; a standard deviation is 30.
+        // The expected count is 1,000, with a standard deviation of 30.
         assert!(drawn.iter().all(|n| (850..1_150).contains(n)), "{drawn:?}");
     }
 
@@ -193,7 +196,7 @@ mod tests {
     const ITEMS: u32 = 40_000;
     const SEGMENTS: u32 = 16;
 
-    /// A table in memory: items by cluster, which follows from a hash of the key as in DynamoDB.
+    /// A table in memory, as a list of items by cluster. A hash of the key determines the cluster, as in DynamoDB.
     fn table(split: u32, is_corrupt: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Vec<Item>> {
         let mut clusters: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
         for n in 0..ITEMS {
@@ -212,7 +215,7 @@ mod tests {
         items.is_some_and(|items| items.iter().any(mismatch))
     }
 
-    /// The bound by its definition, with P(X ≤ k) multiplied out term by term.
+    /// Calculates the bound from its definition. P(X ≤ k) is multiplied out term by term.
     fn exact_bound(population: u32, drawn: u32, k: u32) -> u32 {
         let at_most = |marked: u32| {
             let [population, n, m] = [population, drawn, marked].map(f64::from);
@@ -227,8 +230,8 @@ mod tests {
         (k..population - drawn + k + 1).take_while(|marked| at_most(*marked) >= 0.05).last().unwrap()
     }
 
-    /// Runs 400 sampled verifications of a table with this corruption. The stated bound must hold in at least 93 % of them,
-    /// and it must never be wider than twice the exact bound.
+    /// Runs 400 sampled verifications of a table with this corruption. The stated bound must be correct in at least 93
+    /// % of them, and it must never be more than twice the exact bound.
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
         let split = split(ITEMS.into(), SEGMENTS);
         let clusters = table(split, is_corrupt);

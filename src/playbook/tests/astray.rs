@@ -1,8 +1,9 @@
-//! Situations outside the usual order of commands: a removed or foreign flag, a lost state file, a clock that was set back.
+//! Situations outside the usual order of commands: a removed or foreign flag, a lost state file, a clock that was set
+//! back.
 
 use super::*;
 
-/// A flag that somebody has removed comes back by a command, where it can.
+/// If somebody removed the flag, a command can recreate it.
 /// RUNBOOK: "`cutover --back` recreates the flag"
 #[test]
 fn a_flag_that_was_removed_comes_back() {
@@ -28,7 +29,7 @@ fn a_flag_that_was_removed_comes_back() {
         desk.done(back);
         let flag = desk.flag.clone().unwrap();
         assert_eq!((flag.version, flag.write, flag.read), (version + 1, WriteTo::Old, ReadFrom::Old));
-        // A verification from before the gap does not open the gate.
+        // A verification from before the flag was removed does not open the gate.
         desk.done(DUAL);
         assert_eq!(desk.says(READ), "verify --all");
         desk.done(Goal::Rollback);
@@ -91,7 +92,7 @@ fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
     }
 }
 
-/// The host's clock was an hour ahead and is then set right.
+/// The host's clock was an hour ahead, and is then corrected.
 #[test]
 fn a_clock_that_is_set_back_opens_no_gate() {
     const HOUR: i64 = 3_600;
@@ -102,7 +103,7 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     desk.done(DUAL);
     assert_eq!(desk.says(READ), "verify --all");
 
-    // The age of a report is unknown: the refusal says so, and `--force` overrides it.
+    // The refusal says that the age of the report is unknown, and `--force` overrides the refusal.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY]);
     let latest = desk.state.latest;
@@ -117,7 +118,7 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     desk.done(READ);
     assert_eq!(desk.state.forced_reads.as_deref(), Some("it was looked at"));
 
-    // A command can tell its own passes from earlier ones.
+    // A command recognizes its own passes without any clock.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN]);
     desk.now -= HOUR;
@@ -130,8 +131,8 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     }
 }
 
-/// The clock of the host that changes the flag is two days ahead of this host's clock, or behind it. Every wait lasts exactly
-/// the cache time, and no phase begins over and over.
+/// The clock of the host that changes the flag is up to two days ahead of this host's clock, or behind it. Every wait
+/// still lasts exactly the cache time, and no phase begins again and again.
 #[test]
 fn clocks_of_two_hosts_are_not_compared() {
     for skew in [-172_800, -90, 90, 172_800] {
@@ -149,7 +150,8 @@ fn clocks_of_two_hosts_are_not_compared() {
     }
 }
 
-/// A soak lasts as long as the calendar says, and the refusal mentions that the clocks differ.
+/// The wall clock decides when a soak ends. If the soak begins in the future, the refusal mentions that the clocks
+/// differ.
 #[test]
 fn a_soak_that_began_in_the_future_mentions_the_clocks() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -178,7 +180,7 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     let refused = desk.ask(READ, true).unwrap_err();
     assert!(refused.why.contains("somebody else") && refused.next.words() == "status", "{refused}");
     assert_eq!(desk.says(READ), "allowed", "a new command may move the flag again");
-    // This also holds before the change is recorded as seen.
+    // A command must not undo somebody's change either while the outcome of its own change is unknown.
     let mut flag = desk.flag.clone().unwrap();
     desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
     flag.version += 2;

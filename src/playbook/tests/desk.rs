@@ -8,7 +8,7 @@ pub(super) const PLAN: &str = "fingerprint";
 pub(super) const CACHE: u32 = 60;
 pub(super) const SOAK: i64 = 1000;
 
-/// A migration with its flag, its operator and its own time.
+/// A simulated migration with its flag, its operator and its own time.
 #[derive(Clone)]
 pub(super) struct Desk {
     pub(super) kind: Kind,
@@ -16,12 +16,13 @@ pub(super) struct Desk {
     pub(super) flag: Option<Flag>,
     pub(super) events: Vec<Event>,
     pub(super) now: i64,
-    /// How far changes of the flag are dated ahead of `now`, because another host makes them.
+    /// Number of seconds by which changes of the flag are dated ahead of `now`, because a host with another clock makes
+    /// them.
     pub(super) skew: i64,
-    /// A clock that nobody sets, and its reading when the flag last changed.
+    /// The time of a monotonic clock, in seconds. `made` is its reading when the flag last changed.
     pub(super) ticks: i64,
     pub(super) made: i64,
-    /// The passes of the current command, and the flag's version when it began.
+    /// The passes that the current command has completed. `first` is the flag's version when the command began.
     pub(super) swept: Vec<Phase>,
     pub(super) first: Option<u64>,
     /// The flag as it was before somebody removed it.
@@ -30,7 +31,7 @@ pub(super) struct Desk {
     pub(super) unfinished: u64,
     pub(super) diverged: u64,
     pub(super) mismatches: u64,
-    /// Number of items that a pass reads and that a verification compares.
+    /// Number of items that a pass reads. `compares` is the number of items that a verification compares.
     pub(super) reads: Option<u64>,
     pub(super) compares: Option<u64>,
     pub(super) accept_empty: bool,
@@ -117,7 +118,7 @@ impl Desk {
         }
     }
 
-    /// The rest of the cache time since the flag's last change.
+    /// The remaining cache time after the flag's last change.
     pub(super) fn left(&self) -> Duration {
         Duration::from_secs(u64::try_from(self.made + i64::from(CACHE) - self.ticks).unwrap_or(0))
     }
@@ -139,7 +140,7 @@ impl Desk {
         Ok(steps)
     }
 
-    /// The same, but also notes the steps if the command is refused on the way.
+    /// Like `give`, but `steps` also contains the steps of a command that is refused.
     pub(super) fn give_noting(&mut self, goal: Goal, steps: &mut Vec<String>) -> Result<(), Refused> {
         let mut confirmed = false;
         self.begin();

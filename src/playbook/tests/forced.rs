@@ -25,7 +25,7 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
             assert_eq!(desk.state.forced_reads, desk.force.map(str::to_owned));
             let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
             assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 7 }]);
-            // By now there is one more item, which no refusal has named.
+            // Now there is one more item, which no refusal has named.
             desk.force = None;
             desk.no_way_back = Some(8);
         }
@@ -40,10 +40,14 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
     desk.force = Some("a copy, for a test");
     desk.done(WRITE);
     let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
-    assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 8 }, Obstacle::OneWay], "each to its largest extent");
+    assert_eq!(
+        obstacles,
+        [Obstacle::UnsureTargets { items: 8 }, Obstacle::OneWay],
+        "each obstacle once, with its largest number"
+    );
 }
 
-/// Of what stands behind a reason there is no more than whoever gave it was told of.
+/// A reason covers at most the items that the operator knew when giving it.
 /// RUNBOOK: "A reason covers at most the number of items that the refusal named"
 #[test]
 fn a_reason_given_for_one_item_covers_no_other_items() {
@@ -53,7 +57,8 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         desk.mismatches = 1;
         let refused = desk.give(goal).unwrap_err();
         assert!(refused.why.contains("1 items differ"), "{refused}");
-        // The operator looks at that item and leaves it. By the next verification there are more, which no refusal has named.
+        // The operator looks at that item and accepts it. The next verification finds more items, which no refusal has
+        // named.
         desk.mismatches = 5_000;
         desk.force = Some("P#7 has grown, and nobody reads it");
         desk.begin();
@@ -61,7 +66,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         let refused = desk.give(goal).unwrap_err();
         assert!(refused.why.contains("5000 items differ") && refused.why.contains("when 1 were known"), "{refused}");
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
-        // Now the refusal has named them.
+        // The last refusal has named all these items, so the reason covers them now.
         desk.done(goal);
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
         assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
@@ -81,12 +86,13 @@ fn a_reason_given_for_failed_items_covers_no_diverged_items() {
         let reason = "P#7 has grown".to_owned();
         desk.append(What::Overridden(Override { obstacle, reason }));
         assert_eq!(desk.give(Goal::Rollback).is_ok(), ends, "{mismatches}");
-        // The refusal has named them by now. If a pass fails for one of them again, the override still counts.
+        // By now, a refusal has named every item. If a pass fails for one of these items again, the override still
+        // counts.
         desk.done(Goal::Rollback);
     }
 }
 
-/// Wherever the forced command is killed, it resumes with what its reason covers.
+/// A forced command is killed at any point. When the command resumes, its recorded reason still counts.
 #[test]
 fn a_reason_outlives_the_command_that_was_killed() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -101,7 +107,7 @@ fn a_reason_outlives_the_command_that_was_killed() {
     }
     assert_eq!((desk.state.left, desk.state.full.as_ref()), (3, None), "killed during its pass");
     desk.done(Goal::Rollback);
-    // When fewer items differ, the allowance shrinks too.
+    // If fewer items differ, fewer items may stay unequal.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     for (mismatches, force) in [(3, None), (5, Some("tests of ours")), (1, None)] {
@@ -119,7 +125,7 @@ fn a_reason_outlives_the_command_that_was_killed() {
         }
     }
     assert_eq!(desk.state.overrides.len(), 1);
-    // Another round of new-only writes starts from zero.
+    // After the next new-only writes, no item may stay unequal without a new reason.
     desk.mismatches = 0;
     desk.all(&[BACK, READ, WRITE]);
     assert_eq!(desk.state.left, 0);
@@ -132,7 +138,7 @@ fn a_reason_given_to_begin_a_rollback_covers_no_stale_values() {
         let mut desk = Desk::new(Kind::Flagged);
         desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         desk.mismatches = 5_000;
-        // This also holds if some items were known to differ before.
+        // The result is the same if a refusal has already named the unequal items.
         if known {
             assert!(desk.give(BACK).unwrap_err().why.contains("5000 items differ"));
         }

@@ -24,8 +24,7 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     desk.done(REPAIR);
     assert_eq!(desk.says(READ), "allowed");
 
-    // A sample that finds something the full verification did not show closes the gate too, until all items are compared
-    // again.
+    // A sampled verification that finds a new mismatch closes the gate too, until a full verification is clean.
     desk.mismatches = 1;
     desk.done(SAMPLE);
     assert_eq!(desk.says(READ), REPAIR_NEXT);
@@ -49,7 +48,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     desk.append(What::PhaseBegun { phase: Phase::Expand });
     always_refused(&desk, READ, "expand is not complete", "run");
     desk.done(RUN);
-    // Readers fall back until writers write only new values.
+    // `read-new` can be forced here, because readers fall back to old values until writers write only new values.
     desk.failures = 3;
     desk.done(READ);
     always_refused(&desk, WRITE, "3 items have failed", "cutover --back");
@@ -60,7 +59,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     desk.failures = 0;
     desk.all(&[VERIFY, READ, WRITE]);
 
-    // A state file that did not move the flag does not know of any expand pass.
+    // Another state file, which did not move the flag, has no record of an expand pass.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ]);
     let mut lost =
@@ -70,7 +69,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     assert_eq!(lost.says(RUN), "cutover --back");
 }
 
-/// Readers who fall back see nothing of it; from `write = new` on they would.
+/// While readers fall back to old values, they do not see mismatches. From `write = new` on, they would see them.
 /// RUNBOOK: "`write-new` checks again what verification found since readers moved"
 #[test]
 fn write_new_is_refused_while_a_later_verification_found_mismatches() {
@@ -115,7 +114,7 @@ fn write_new_is_refused_if_old_values_could_not_come_back() {
     let steps = desk.done(WRITE);
     assert!(steps.iter().any(|step| step.starts_with("Overridden") && step.contains("a month")), "{steps:?}");
     assert_eq!(desk.flag.as_ref().unwrap().write, WriteTo::New);
-    // While both are written, nothing is lost.
+    // While both attributes are written, no old value is lost, so nothing is refused.
     let mut desk = Desk::new(Kind::Flagged);
     desk.one_way = Some("`a` and `b` may differ by then");
     desk.all(&[DUAL, RUN, VERIFY, READ, Goal::Rollback]);
@@ -149,7 +148,8 @@ fn plans_whose_old_values_may_not_come_back() {
     }
 }
 
-/// What the operator stated without a flag is not what a flag proves, so the plan must not switch.
+/// A stated fact proves less than a flag, so a migration must not switch between a plan with a flag and a plan without
+/// one.
 #[test]
 fn a_migration_keeps_the_kind_it_began_with() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -161,7 +161,7 @@ fn a_migration_keeps_the_kind_it_began_with() {
     }
 }
 
-/// Each condition of the gate, and the command that opens it.
+/// Breaks each condition of the gate, and checks which command the refusal names.
 /// RUNBOOK: "is younger than `max_age`, and has at most `max_mismatch` mismatches"
 #[test]
 fn the_gate_of_read_new() {
@@ -188,7 +188,7 @@ fn the_gate_of_read_new() {
         spoil(&mut desk);
         let refused = desk.ask(READ, true).unwrap_err();
         assert!(refused.why.contains(why) && refused.next.words() == next, "{why}: {refused}");
-        // The reason is in the history; impossible flag states are still refused.
+        // The operator forces the step, and the history records the reason.
         desk.force = Some("an incident");
         desk.done(READ);
         assert_eq!(desk.state.forced_reads.as_deref(), Some("an incident"));
@@ -204,7 +204,7 @@ fn the_gate_of_read_new() {
     assert_eq!(desk.says(READ), "verify --all --repair");
 }
 
-/// `read = new` with `write = old`, and `write = new` below 100 %: not by force either.
+/// Some flag states are impossible, and `--force` cannot set them.
 /// RUNBOOK: "No command sets `read = new` with `write = old`, or `write = new` below 100 %, not even with `--force`"
 #[test]
 fn force_cannot_set_impossible_flag_states() {
@@ -231,9 +231,9 @@ fn no_step_forward_without_a_way_back() {
     };
     stays(&mut desk, DUAL);
     for goal in [READ, WRITE] {
-        assert_eq!(desk.says(goal), "cutover --to dual-write", "what no reason overrides comes first");
+        assert_eq!(desk.says(goal), "cutover --to dual-write", "an obstacle that no reason overrides comes first");
     }
-    // It is refused from any other position too.
+    // Each later step forward is refused too.
     let mut later = Desk::new(Kind::Flagged);
     for goal in [DUAL, RUN, VERIFY, SOME, READ, WRITE] {
         if matches!(goal, Goal::CutoverTo(_)) && later.state.preflight.is_some() {
@@ -243,7 +243,7 @@ fn no_step_forward_without_a_way_back() {
         later.no_way_back = None;
         later.done(goal);
     }
-    // The operator gives a reason and confirms it. Other obstacles remain.
+    // The operator gives a reason and confirms the step. Other obstacles remain.
     desk.force = Some("the table is a copy");
     assert_eq!(desk.ask(DUAL, false), Ok(Step::Confirm));
     desk.done(DUAL);
@@ -270,7 +270,7 @@ fn a_verification_that_compared_nothing_opens_no_gate() {
         (None, Some(0), "run --again"),
         (Some(0), Some(0), "cutover --to read-new --accept empty-table"),
         (Some(0), Some(3), "allowed"),
-        // As stored by earlier versions.
+        // Earlier versions did not store these numbers.
         (None, None, "allowed"),
     ] {
         let mut desk = Desk::new(Kind::Flagged);
@@ -297,7 +297,8 @@ fn a_verification_that_compared_nothing_opens_no_gate() {
     }
 }
 
-/// On the way back, a verification that compared nothing does not prove that old values are fresh if the pass read items.
+/// On the way back, a verification that compared nothing does not prove that old values are fresh if the pass read
+/// items.
 #[test]
 fn a_verification_that_compared_nothing_sends_no_reader_back() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -307,14 +308,14 @@ fn a_verification_that_compared_nothing_sends_no_reader_back() {
         assert!(desk.give(BACK).unwrap_err().why.contains("compared no item"));
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
     }
-    // The table has been emptied since, which blocks nobody.
+    // Now the pass finds an empty table too, so readers may go back.
     desk.reads = Some(0);
     desk.done(BACK);
     assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
-/// A sample may draw no item of a table that has items. Then a full verification is next, because another expand pass would
-/// show nothing new.
+/// A sample may draw no item from a table that has items. Then a full verification is next, because another expand pass
+/// would show nothing new.
 #[test]
 fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
     let mut desk = Desk::new(Kind::Flagged);

@@ -1,4 +1,4 @@
-//! Random lives of a migration: commands in any order.
+//! Runs random commands in any order on a simulated migration.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ const EVERY_GOAL: [Goal; 15] = [
 ];
 
 proptest! {
-    /// For any commands in any order: each one ends or refuses, the history replays to the same state, and some command is
-    /// always allowed.
+    /// Runs any commands in any order. Each command ends or is refused, a replay of the history gives the same state,
+    /// and at least one command is always allowed.
     #[test]
     fn any_commands_end_and_replay(
         kind in prop::sample::select(KINDS.to_vec()),
@@ -44,7 +44,7 @@ proptest! {
             prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
             desk.now += SOAK;
         }
-        // `status` names a next command that the playbook accepts, with the facts that it names.
+        // The playbook must accept the next command that `status` names, together with the named facts.
         if matches!(kind, Kind::Stated | Kind::RemoveOnly) {
             desk.facts = facts(desk.now);
         }
@@ -58,7 +58,7 @@ proptest! {
     }
 }
 
-/// Whatever has happened, an operator who follows "Next:" reaches a command that is accepted.
+/// Whatever happened before, an operator who follows "Next:" reaches a command that is accepted.
 #[test]
 fn every_next_leads_to_a_command_that_is_accepted() {
     let mut cycles = BTreeMap::new();
@@ -71,7 +71,7 @@ fn every_next_leads_to_a_command_that_is_accepted() {
                     cycles.entry(way).or_insert_with(|| life.history.clone());
                 }
             }
-            // The same for the next command of `status`.
+            // The next command that `status` names must lead to an accepted command too.
             let next = life.desk.stands().1.and_then(|words| life.goal(&words));
             if let Some(way) = next.and_then(|(goal, _)| life.cycle(goal)) {
                 cycles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
@@ -82,7 +82,7 @@ fn every_next_leads_to_a_command_that_is_accepted() {
     assert!(cycles.is_empty(), "{} cycles:\n{}", cycles.len(), shown.join("\n"));
 }
 
-/// A migration whose operator runs any command, and whose table and flag may change in any way.
+/// A simulated migration. The operator runs random commands, and the table and the flag change at random.
 struct Life {
     desk: Desk,
     rng: Rng,
@@ -96,7 +96,7 @@ impl Life {
         Life { desk: Desk::new(kind), rng, history: Vec::new() }
     }
 
-    /// Something happens, and then the operator runs a command.
+    /// Changes the table or the flag at random, then runs a random command.
     fn goes_on(&mut self) {
         let Life { desk, rng, history } = self;
         let goal = EVERY_GOAL[rng.usize(..EVERY_GOAL.len())];
@@ -119,7 +119,7 @@ impl Life {
         history.push(format!("{goal:?} for {:?}: {:?}", desk.force, ended.err().map(|refused| refused.why)));
     }
 
-    /// Follows "Next:" until a command is accepted; returns the path if none is.
+    /// Follows "Next:" until a command is accepted; returns the path if no command is accepted.
     fn cycle(&mut self, mut goal: Goal) -> Option<String> {
         const WAITS: [&str; 4] = ["soaks until", "set back", "by hand", "changed by somebody else"];
         let mut way = Vec::new();
@@ -141,7 +141,7 @@ impl Life {
         Some(way.join("\n  "))
     }
 
-    /// The command for these words, and whether they ask for a reason.
+    /// The goal for a suggested command, and whether the suggestion includes `--force`.
     fn goal(&self, words: &str) -> Option<(Goal, bool)> {
         let desk = &self.desk;
         let bare = words.trim_end_matches(" --force REASON");
@@ -156,7 +156,7 @@ impl Life {
     }
 }
 
-/// States every fact for plans whose flag does not prove them.
+/// States every fact if the plan has no flag that proves the facts.
 fn state_facts(desk: &mut Desk) {
     desk.facts = if matches!(desk.kind, Kind::Stated | Kind::RemoveOnly) { facts(desk.now) } else { Vec::new() };
 }

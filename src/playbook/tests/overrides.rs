@@ -1,8 +1,9 @@
-//! What an override covers depends on ids, never on a sentence. Sentences that were stored before ids existed still count.
+//! The id of an obstacle decides what an override covers, never its message. Messages that were stored before ids
+//! existed still count.
 
 use super::*;
 
-/// An override as versions before ids stored it.
+/// An override as it was stored before ids existed.
 fn stored(why: &str, items: Option<u64>) -> Event {
     let items = items.map_or(String::new(), |items| format!(",\"items\":{items}"));
     let why = serde_json::to_string(why).unwrap();
@@ -12,7 +13,7 @@ fn stored(why: &str, items: Option<u64>) -> Event {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
-/// Every sentence that was ever stored, with the values in it.
+/// Every message that was ever stored, with its number of items and its obstacle.
 const SENTENCES: &[(&str, Option<u64>, Obstacle)] = &[
     (
         "the plan names a flag, and there is none: its item is missing. It was last seen as [version 12: write = new, read = \
@@ -68,7 +69,7 @@ fn sentences_stored_before_ids_still_count() {
         let What::Overridden(read) = stored(why, *items).what else { panic!("{why}") };
         assert_eq!((read.obstacle, read.reason.as_str()), (*obstacle, "r"), "{why}");
     }
-    // An unknown sentence overrides nothing, but the file remains readable.
+    // An unknown message overrides nothing, but the file remains readable.
     for (why, items) in [("a sentence of another version", None), ("9 items are odd", Some(9))] {
         let What::Overridden(read) = stored(why, items).what else { panic!("{why}") };
         assert_eq!(read.obstacle, Obstacle::Unrecognized { items: items.unwrap_or(0) });
@@ -76,7 +77,7 @@ fn sentences_stored_before_ids_still_count() {
     }
 }
 
-/// A migration that an earlier version forced continues, whatever the message says now.
+/// A migration that was forced with an earlier version continues, even if the message has changed since then.
 #[test]
 fn a_reworded_message_does_not_ask_for_a_reason_again() {
     for (why, _, obstacle) in SENTENCES {
@@ -123,7 +124,7 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
     }
 }
 
-/// An override covers exactly what was named: no other removed flag, and no more items.
+/// An override covers only the named obstacle: it covers no other removed flag and no larger number of items.
 #[test]
 fn an_override_covers_no_more_than_was_named() {
     let all = |n| {

@@ -1,8 +1,8 @@
-//! A refused command changes nothing: tested for every command in every state, with each fact given or missing.
+//! A refused command changes nothing. The test runs every command in every state, with each fact given or missing.
 
 use super::*;
 
-/// Commands that lead to each state, by kind of plan.
+/// For a plan of this kind: the commands that lead to each state.
 fn states(kind: Kind) -> Vec<Vec<Goal>> {
     let life: &[Goal] = match kind {
         Kind::Flagged | Kind::Stated => &[DUAL, RUN, VERIFY, READ, WRITE, BACK, Goal::Rollback],
@@ -23,7 +23,7 @@ fn states(kind: Kind) -> Vec<Vec<Goal>> {
 fn after(kind: Kind, goals: &[Goal]) -> Desk {
     let mut desk = Desk::new(kind);
     for goal in goals {
-        // A refusal for a fact names every missing fact. Contract also has to soak first.
+        // A refusal names every missing fact, so the next try states these facts. Contract must also wait for the soak.
         for _ in 0..3 {
             match desk.give(*goal) {
                 Ok(_) => break,
@@ -36,7 +36,7 @@ fn after(kind: Kind, goals: &[Goal]) -> Desk {
     desk
 }
 
-/// Whether a step does lasting work, whatever it finds. Stating a fact does.
+/// Whether a step does lasting work. Stating a fact counts as lasting work.
 fn lasts(step: &str) -> bool {
     let begins = |words: &[&str]| words.iter().any(|word| step.starts_with(word));
     let records = begins(&["Preflight", "record", "begin ", "Confirm", "Overridden", "RollbackBegun"]);
@@ -54,7 +54,8 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
         for state in states(kind) {
             let reached = after(kind, &state);
             for goal in &goals {
-                // A plan whose flag proves the facts takes none, so none and one are enough to test.
+                // If a flag proves the facts, the plan accepts no stated fact. So it is enough to test no fact and one
+                // fact.
                 let subsets = if matches!(kind, Kind::Stated | Kind::RemoveOnly) { 32 } else { 2_usize };
                 for (given, force) in (0..subsets).flat_map(|given| [(given, None), (given, Some("because"))]) {
                     let mut desk = reached.clone();
@@ -70,8 +71,8 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
                         let now = (desk.events.clone(), desk.flag.clone());
                         assert_eq!(now, before, "{kind:?} after {state:?}: {goal:?} with {:?}: {refused}", desk.facts);
                     }
-                    // The refusal names everything that is missing, so the same command with all of it asks for no fact
-                    // before its next lasting work.
+                    // The refusal names every missing fact. So the same command with all these facts asks for no other
+                    // fact before its next lasting work.
                     if !refused.missing.is_empty() {
                         unstated += 1;
                         desk.facts.extend(&refused.missing);

@@ -1,13 +1,14 @@
-//! From every position of every kind of plan, an operator who follows `Next:` reaches an end, whatever each command returns.
+//! From every position of every kind of plan, an operator who follows `Next:` reaches an end, whatever the commands
+//! find.
 
 use super::*;
 
 const KINDS: [Kind; 5] = [Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::SetOnly, Kind::RemoveOnly];
 
-/// More steps than any life of a migration takes.
+/// An upper bound on the number of commands until an end.
 const STEPS: usize = 16;
 
-/// The trouble that a migration runs into.
+/// The problems of a simulated migration.
 #[derive(Debug, Clone, Copy, Default)]
 struct Trouble {
     failures: u64,
@@ -17,7 +18,7 @@ struct Trouble {
     fixable: bool,
 }
 
-/// Commands that lead to each position.
+/// For each position, the commands that lead to it.
 const PLACES: [&[Goal]; 14] = [
     &[],
     &[DUAL],
@@ -41,7 +42,8 @@ fn every_walk_by_next_ends() {
     for kind in KINDS {
         for place in PLACES {
             for trouble in troubles() {
-                // The trouble exists from the beginning, or starts once the position is reached.
+                // The problems exist from the beginning. If `late` is set, they appear only when the position is
+                // reached.
                 for late in [false, true] {
                     let mut desk = Desk::new(kind);
                     meet(&mut desk, if late { Trouble::default() } else { trouble });
@@ -57,12 +59,13 @@ fn every_walk_by_next_ends() {
             }
         }
     }
-    // The only ends are: nothing left to do, or something for a person to look at.
+    // A walk ends only if nothing is left to do, or if a person must look at the failures.
     assert_eq!(ends.keys().copied().collect::<Vec<_>>(), ["failures list", "nothing"], "{ends:?}");
     assert!(ends.values().all(|walks| *walks > 20), "{ends:?}");
 }
 
-/// If a contract or a way back left failures, `status` does not name the command again as if it had been killed.
+/// If a pass of contract or of a way back left failures, `status` names the list of failures. If the command was
+/// killed, `status` names the command again.
 #[test]
 fn a_pass_that_left_failures_names_their_list() {
     let mut desk = Desk::new(Kind::InPlace);
@@ -94,7 +97,8 @@ fn meet(desk: &mut Desk, trouble: Trouble) {
     desk.mismatches = trouble.mismatches;
 }
 
-/// Runs each next command until nothing is left, or until somebody has to look. Returns the path if it has no end.
+/// Runs each suggested command until nothing is left to do, or until a person must look at the failures. If there is no
+/// end, returns the path as the error.
 fn walk(desk: &mut Desk, trouble: Trouble) -> Result<&'static str, Vec<String>> {
     let mut way: Vec<String> = Vec::new();
     let mut next = desk.stands().1;
@@ -145,7 +149,7 @@ fn give(desk: &mut Desk, goal: Goal, force: Option<&'static str>, fixable: bool)
     refused
 }
 
-/// The command for these words.
+/// The goal for a suggested command.
 fn goal_of(desk: &Desk, words: &str) -> Option<Goal> {
     let bare = ALL_FACTS.iter().fold(words.to_owned(), |words, fact| words.replace(&format!(" {}", fact.option()), ""));
     let flag = if desk.kind == Kind::Flagged { desk.flag.as_ref() } else { desk.state.stated.as_ref() };

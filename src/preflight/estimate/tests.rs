@@ -40,7 +40,7 @@ fn no_key() -> KeyLoad {
     KeyLoad { write: Range::exactly(0.0), bytes: Range::exactly(0.0) }
 }
 
-/// The bounds from DynamoDB's count are valid for items of any size.
+/// The bounds of an estimate from DynamoDB's count are valid for items of any size.
 #[test]
 fn a_description_bounds_the_cost_of_all_writes() {
     let table = table(12_000_000, 12_000_000 * 1_000);
@@ -50,7 +50,8 @@ fn a_description_bounds_the_cost_of_all_writes() {
     assert!((found.dollars.low - 7.5 - found.read_units.low * 0.125 / 1e6).abs() < 1e-9, "{found:?}");
     let (low, high) = found.pace.duration.unwrap();
     assert_eq!(low, Duration::from_secs(12_000));
-    // All items may share one partition key, whose budget applies. At the slow end, half of the budget is used.
+    // All items may share one partition key, so the budget of one partition key limits the writes. The longest duration
+    // assumes that the run uses half of this budget.
     assert_eq!(high, Duration::from_secs_f64(2.0 * found.write_units.high / 250.0));
     let text = found.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
     assert!(text.contains("Sizes of single keys are unknown; --sample 5% reads a part"), "{text}");
@@ -71,10 +72,10 @@ fn each_region_pays_for_each_write() {
     let both = Estimate::of(Basis::Whole, counted(1_000.0, 1e6), &setting(&table, &budgets));
     assert!((both.dollars.low - alone.dollars.low - 0.625).abs() < 1e-9, "{both:?}");
     assert_eq!((alone.regions, both.regions), (1, 2));
-    assert_eq!(both.write_units, alone.write_units, "units are this region's");
+    assert_eq!(both.write_units, alone.write_units, "the units are those of one region");
 }
 
-/// Reads, the table's writes, and each index's writes: the slowest decides.
+/// The duration depends on the slowest of the reads, the table's writes, and the writes of each index.
 #[test]
 fn the_slowest_budget_decides_how_long_it_takes() {
     use crate::dynamodb::IndexDescription;
@@ -90,7 +91,7 @@ fn the_slowest_budget_decides_how_long_it_takes() {
     };
     let with_index = |units: f64| Budgets { indexes: vec![Some(units)], ..budgets(100.0, 1e6) };
     assert_eq!(took(&with_index(1e6), 500.0), Some(10), "the table's writes");
-    assert_eq!(took(&with_index(5.0), 500.0), Some(100), "the index's");
+    assert_eq!(took(&with_index(5.0), 500.0), Some(100), "the index's writes");
     assert_eq!(took(&budgets(100.0, 1.0), 0.0), Some(125), "the reads: 250 times 4 KB at half a unit");
     assert_eq!(took(&budgets(0.0, 1e6), 0.0), None, "at rate 0 the run never ends");
 }
@@ -120,8 +121,8 @@ fn lines_show_ranges_and_their_basis() {
     assert!(ranges.contains("past 400 KB=about 0 (0 to "), "{ranges}");
 }
 
-/// Writes to one partition key are limited by its own budget, by the budget of its segment, and by what a partition
-/// serves.
+/// Three rates limit the writes to one partition key: its budget, the budget of its segment, and the throughput of a
+/// partition.
 #[test]
 fn one_partition_key_may_decide_the_duration() {
     let table = table(10_000, 10_240_000);

@@ -10,7 +10,8 @@ use crate::item::{IndexSchema, KeyAttribute, Path, Projection, Times};
 use crate::plan::{Plan, load};
 use crate::ratelimit::resolve;
 
-/// A remote table with a thousand items, deletion protection and point-in-time recovery. It gets only notes.
+/// A remote table with a thousand items, deletion protection and point-in-time recovery. All findings about this table
+/// are notes.
 fn calm() -> Facts {
     let mut table = TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/t".into(),
@@ -81,8 +82,8 @@ fn a_calm_table_gets_notes_only() {
     assert_eq!(refusal(&found, &[]), None);
 }
 
-/// Recovery that is off, denied, failed or unknown refuses the run. On a local engine, off or not supported is only a
-/// warning.
+/// A run is refused if point-in-time recovery is off, or if its state is unknown for any reason. On a local engine,
+/// there is only a warning if recovery is off or not supported.
 #[test]
 fn missing_recovery_refuses_except_on_a_local_engine() {
     let off = || Fact::Known(Recovery { enabled: false, earliest: None, days: None });
@@ -162,7 +163,7 @@ fn time_to_live_matters_if_the_plan_touches_it() {
         let facts = Facts { time_to_live: Fact::NotSupported, loopback, ..calm() };
         assert_eq!(weight(&facts, "ttl"), Some(severity));
     }
-    assert_eq!(weight(&calm(), "ttl"), None, "nothing expires");
+    assert_eq!(weight(&calm(), "ttl"), None, "no item of this table expires");
 }
 
 #[test]
@@ -183,7 +184,10 @@ fn a_constant_that_looks_like_a_template_causes_a_warning() {
         assert_eq!(finding.severity, Warning);
         assert!(finding.what.contains("`full_name`") && finding.why.contains("exactly this text"), "{finding:?}");
     }
-    assert!(of("\"${first}\"").unwrap().what.contains("\"${first}\""), "the constant is the plan's own");
+    assert!(
+        of("\"${first}\"").unwrap().what.contains("\"${first}\""),
+        "a constant belongs to the plan, so it is shown"
+    );
     for value in ["\"plain\"", "5", "true", "\"+49 30\"", "{ B = \"AAEC\" }"] {
         assert_eq!(of(value), None, "{value}");
     }
@@ -276,8 +280,8 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
     assert_eq!(weight(&with(100_000), "item-size"), Some(Note));
     assert_eq!(weight(&with(250_000), "item-size"), Some(Warning));
     let removes = plan("strategy = \"in-place\"", "[[change]]\nremove = \"old\"\n");
-    assert!(made(&with(250_000), &removes).iter().all(|finding| finding.id != "item-size"), "nothing grows");
-    // If items were read, their sizes decide.
+    assert!(made(&with(250_000), &removes).iter().all(|finding| finding.id != "item-size"), "no item grows");
+    // If items were read, the severity depends on their sizes.
     let facts = with(250_000);
     let seen = |exceeding: Range| {
         let estimate =
@@ -315,5 +319,8 @@ fn other_facts_of_the_table_cause_findings() {
     facts.table.on_demand_max = (None, Some(700.0));
     let found = made(&facts, &rename());
     assert!(one(&found, "capacity").what.contains("its own maxima: 700 WCU/s and no RCU/s"));
-    assert!(found.iter().all(|finding| finding.id != "auto-scaling"), "on demand there is nothing to scale");
+    assert!(
+        found.iter().all(|finding| finding.id != "auto-scaling"),
+        "auto scaling does not apply to an on-demand table"
+    );
 }

@@ -35,8 +35,8 @@ fn indexed(mut table: TableDescription, write: f64) -> TableDescription {
     table
 }
 
-/// Twice the number of segments that use up the budget, but at least 20 and at most 320. A run works on about that
-/// number at a time.
+/// About the number of segments that a run works on at the same time: twice the number that uses up the write budget,
+/// but at least 20 and at most 320.
 fn lanes(budgets: &Budgets) -> u32 {
     (2.0 * (budgets.table.write / budgets.per_key_range.write).ceil()).clamp(20.0, 320.0) as u32
 }
@@ -86,7 +86,7 @@ fn times_are_read() {
 
 #[test]
 fn a_provisioned_table_is_raised_by_the_need_and_lowered_to_its_old_capacity() {
-    // 1,000,000 units in 1,000 s, plus 5 %.
+    // The run needs 1,000,000 units in 1,000 s, plus 5 %.
     let table = indexed(table(Some((2_000.0, 400.0))), 100.0);
     let found = finish("1000s", &plan(""), &table, [1e6, 0.0, 5e5]);
     assert_eq!(ids(&found), ["provisioned", "provisioned"]);
@@ -130,7 +130,7 @@ fn no_capacity_speeds_up_a_single_partition_key_beyond_its_limit() {
         !said.contains("aws ") && !said.contains("[capacity]"),
         "commands that do not help are not suggested: {said}"
     );
-    // If there is enough time, the budget of the key and of its segment must be larger than the default.
+    // If there is enough time, the budgets of the partition key and of its segment must be larger than the defaults.
     let found = finish("4h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
     assert!(found.is_possible());
     let capacity = found.capacity();
@@ -166,7 +166,7 @@ fn the_plans_own_limits_are_obstacles_too() {
     assert!(text(&found).contains("only while the [limits] window is open"), "{}", text(&found));
 }
 
-/// Each limit of the plan that stops a run is an obstacle if the run needs more, and only then.
+/// A limit of the plan is an obstacle if the run needs more than the limit, and only then.
 #[test]
 fn every_limit_that_ends_a_run_is_named() {
     // One million items of 1 KB and one million WCU: 0.625 dollars for the writes and about 0.016 for the reads.
@@ -188,8 +188,8 @@ fn every_limit_that_ends_a_run_is_named() {
 }
 
 proptest! {
-    /// A plan with the printed budgets, on a table that was raised with the printed commands, ends in time by the same
-    /// estimate. The budgets also fit the table.
+    /// The printed commands raise the capacity of the table, and the plan gets the printed budgets. The same estimate
+    /// then says that the run ends in time, and the budgets fit the table.
     #[test]
     fn the_printed_budgets_are_enough(
         write in 1e3..1e8_f64, key in 0.0..1.0_f64, index in 0.0..1.0_f64, seconds in 60_u64..200_000,

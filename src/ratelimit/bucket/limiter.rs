@@ -1,5 +1,5 @@
-//! governor's limiter of one bucket. We own its state, so that we can settle it by debt and refund, and keep it when
-//! the burst changes.
+//! The governor limiter of one bucket. We own the limiter's state. So we can add debt and refunds to it, and keep it
+//! when the burst changes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,25 +16,26 @@ use governor::{Quota, RateLimiter};
 use crate::item::Units;
 use crate::ratelimit::clock::SpeedClock;
 
-/// One token is half a capacity unit: the least that DynamoDB charges (an eventually consistent read of 4 KB).
+/// A token is half a capacity unit, so there are two tokens per unit. Half a unit is the smallest amount that DynamoDB
+/// charges (an eventually consistent read of 4 KB).
 pub(in crate::ratelimit) const TOKENS_PER_UNIT: f64 = 2.0;
 
-/// At speed 1 the quota is one token per millisecond. The speed of the clock turns it into the actual rate.
+/// The time between two tokens at speed 1. The speed of the clock turns this quota into the actual rate.
 pub(in crate::ratelimit) const TOKEN_TIME: Duration = Duration::from_millis(1);
 const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
 
-/// After a pause, this part of a second's budget may be taken in one burst. It is small, so that a start does not cause
-/// a stampede.
+/// A burst is the budget of this part of a second. A burst is small, so that a start or the end of a pause does not
+/// cause a peak of requests.
 const BURST_SECONDS: f64 = 0.1;
 
-/// A burst has at least this number of tokens: one write unit.
+/// The smallest number of tokens in a burst: one write unit.
 const LEAST_BURST: f64 = 2.0;
 
-/// A burst has at most this number of tokens, which governor and its state support at any speed.
+/// The largest number of tokens in a burst. governor and its state support this number at any speed.
 const MOST_BURST: f64 = 1e6;
 
-/// governor's limiter, and its burst. governor cannot change a quota, so another burst needs another limiter over the
-/// same state.
+/// The governor limiter and its burst. governor cannot change a quota, so a different burst needs a new limiter with
+/// the same state.
 #[derive(Debug)]
 pub(super) struct Limiter {
     governor: RateLimiter<NotKeyed, Since, SpeedClock, NoOpMiddleware<Duration>>,
@@ -44,14 +45,14 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter with this burst. The whole burst is available immediately, unless the state says otherwise.
+    /// Creates a limiter with this burst. The whole burst is available immediately, unless the state says otherwise.
     pub(super) fn new(burst: NonZeroU32, tat: Tat, clock: SpeedClock) -> Limiter {
         let since = Since { tat: tat.clone(), start: nanos(clock.now()) };
         Limiter { governor: RateLimiter::new(quota(burst), since, clock.clone()), burst, tat, clock }
     }
 
-    /// Changes the burst. A larger burst has to fill first, a smaller one drops the surplus, and debt stays. So a
-    /// change of burst neither grants nor takes anything beyond the rate.
+    /// Changes the burst. If the burst becomes larger, the additional tokens have to arrive first. If it becomes
+    /// smaller, surplus tokens are dropped. Debt stays. So a change of the burst grants no tokens beyond the rate.
     pub(super) fn set_burst(&mut self, burst: NonZeroU32) {
         if burst != self.burst {
             self.tat.change_burst(self.burst, burst, self.clock.now());
@@ -59,13 +60,15 @@ impl Limiter {
         }
     }
 
-    /// Takes these tokens, or says how long they take to arrive at speed 1. Tokens beyond the burst become debt.
+    /// Takes these tokens. If they are not available, returns how long they take to arrive at speed 1. Tokens beyond
+    /// the burst become debt.
     pub(super) fn take(&self, tokens: u64) -> Result<(), Duration> {
         let first = u32::try_from(tokens).unwrap_or(u32::MAX).min(self.burst.get());
         match self.governor.check_n(NonZeroU32::new(first).unwrap_or(NonZeroU32::MIN)) {
             Ok(Ok(())) => {}
             Ok(Err(not_until)) => return Err(not_until.wait_time_from(self.clock.now())),
-            // Never reached: governor is never asked for more than its burst. If it were, waiting would be right.
+            // This branch is never reached, because governor is never asked for more than its burst. If it were
+            // reached, waiting would be correct.
             Err(_) => return Err(TOKEN_TIME),
         }
         if tokens > u64::from(first) {
@@ -75,13 +78,13 @@ impl Limiter {
     }
 }
 
-/// A burst of a tenth of a second, in tokens.
+/// The burst for a budget: a tenth of a second's budget, in tokens.
 pub(in crate::ratelimit) fn burst_tokens(units_per_second: Units) -> NonZeroU32 {
     let tokens = (units_per_second * TOKENS_PER_UNIT * BURST_SECONDS).clamp(LEAST_BURST, MOST_BURST);
     NonZeroU32::new(tokens as u32).unwrap_or(NonZeroU32::MIN)
 }
 
-/// A quota of one token per millisecond of the bucket's own time.
+/// A quota of one token per millisecond of the bucket's own clock.
 pub(in crate::ratelimit) fn quota(burst: NonZeroU32) -> Quota {
     Quota::with_period(TOKEN_TIME).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
 }
@@ -98,8 +101,8 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// governor's state, which we own so that we can settle it: the theoretical arrival time of the next token, in
-/// nanoseconds of the bucket's clock. governor decides; debt and refund move the time.
+/// The governor state of a bucket: the theoretical arrival time of the next token, in nanoseconds of the bucket's
+/// clock. governor uses this time to decide. We own it, so that debt and refunds can change it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tat(Arc<AtomicU64>);
 
@@ -113,8 +116,9 @@ impl Tat {
         self.update(|tat| tat.saturating_sub(time_of(tokens)));
     }
 
-    /// A bucket of burst b contains b tokens less those between now and this time. So this time moves by the change of
-    /// b: the bucket keeps its tokens, but never more than the new burst.
+    /// A bucket with burst `b` contains `b` tokens, minus the tokens that arrive between now and the theoretical
+    /// arrival time. So if `b` changes, the arrival time moves by the same number of tokens. The bucket then keeps its
+    /// tokens, but at most the new burst.
     fn change_burst(&self, from: NonZeroU32, to: NonZeroU32, now: Duration) {
         let from = time_of(from.get().into());
         let to = time_of(to.get().into());
@@ -123,7 +127,7 @@ impl Tat {
     }
 
     fn update(&self, f: impl Fn(u64) -> u64) {
-        // Never fails: the closure always returns a value.
+        // The update never fails, because the closure always returns a value.
         let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |tat| Some(f(tat)));
     }
 }
@@ -132,8 +136,8 @@ fn time_of(tokens: u64) -> u64 {
     tokens.saturating_mul(nanos(TOKEN_TIME))
 }
 
-/// The state as seen by a limiter that was made at `start`, because governor counts time from a limiter's creation. Any
-/// earlier time means a full bucket either way.
+/// The state as seen by a limiter that was created at `start`, because governor counts time from the creation of a
+/// limiter. An arrival time before `start` means a full bucket in both counts.
 #[derive(Debug)]
 struct Since {
     tat: Tat,

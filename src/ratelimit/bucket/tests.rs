@@ -97,7 +97,7 @@ async fn a_refund_wakes_a_waiter() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-/// Number of units, taken one by one, that get through in this number of seconds.
+/// Takes units one by one for `seconds` seconds. Returns the number of units taken.
 async fn units_in(bucket: &Bucket, seconds: u64) -> u32 {
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut units = 0;
@@ -134,7 +134,7 @@ async fn a_lowered_budget_applies_immediately_and_makes_no_debt_of_what_was_take
     tokio::time::sleep(Duration::from_secs(1)).await;
     bucket.set_budget(10.0);
     let units = units_in(&bucket, 10).await;
-    assert!((95..=105).contains(&units), "nothing of the larger burst is left: {units}");
+    assert!((95..=105).contains(&units), "surplus tokens of the larger burst must be dropped: {units}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +155,7 @@ async fn debt_stays_when_the_budget_changes() {
 async fn a_paused_bucket_grants_nothing() {
     let bucket = bucket(100.0);
     bucket.set_budget(0.0);
-    assert!(!bucket.try_acquire(1.0), "not even from the burst");
+    assert!(!bucket.try_acquire(1.0), "the burst must not be available either");
     assert!(!Bucket::new(0.0, Feedback::default()).try_acquire(0.5));
 }
 
@@ -171,5 +171,5 @@ async fn a_pause_does_not_forget_a_throttle() {
         assert!(bucket.rate() < 20.0, "{} after {pause}", bucket.rate());
     }
     tokio::time::sleep(Duration::from_secs(40)).await;
-    assert!((bucket.rate() - 1_000.0).abs() < 1e-9, "it recovers along its curve");
+    assert!((bucket.rate() - 1_000.0).abs() < 1e-9, "the rate must recover");
 }

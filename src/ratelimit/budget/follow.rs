@@ -1,5 +1,5 @@
-//! How the budgets of a running job follow the table's description: down immediately, up in steps. Pure: the caller
-//! says when to take a step.
+//! Makes the budgets of a running job follow the table's description: down immediately, up in steps. Pure: the caller
+//! decides when to take a step.
 
 use super::throughput::per_second;
 use super::{Resolved, Scope, ScopeBudget, resolve_running};
@@ -7,21 +7,21 @@ use crate::dynamodb::TableDescription;
 use crate::item::Units;
 use crate::plan::{Access, Capacity, Rate};
 
-/// A raise takes this number of equal steps. The application that caused auto scaling to add capacity needs that
-/// capacity first, and small steps approach the rate that the partitions accept.
+/// The number of equal steps of a raise. If auto scaling added capacity because of the application's load, the
+/// application needs this capacity first. And with small steps, the job approaches the rate that the partitions accept.
 pub const RAISE_STEPS: u32 = 6;
 
 /// Without a recent description, budgets that follow it are reduced to this share.
 pub const WITHOUT_DESCRIPTION: f64 = 0.5;
 
-/// The budgets of a running job, and the budgets that the table allows now.
+/// The current budgets of a running job, and the budgets that the table allows now.
 #[derive(Debug, Clone)]
 pub struct Following {
     capacity: Capacity,
     scopes: Vec<Followed>,
 }
 
-/// One budget and its goal.
+/// One budget, and the goal to which it rises.
 #[derive(Debug, Clone)]
 struct Followed {
     now: ScopeBudget,
@@ -42,8 +42,8 @@ impl Following {
     }
 
     /// Follows a new description. Lower budgets apply immediately; [`Following::raise`] approaches higher ones. A new
-    /// index has its budget immediately, and a removed one has none. Returns the scopes whose goal has changed, with
-    /// that goal.
+    /// index gets its budget immediately, and a removed index loses it. Returns the new goal of each scope whose goal
+    /// has changed.
     pub fn follow(&mut self, table: &TableDescription) -> Vec<ScopeBudget> {
         let before: Vec<ScopeBudget> = self.now().cloned().collect();
         let goals = resolve_running(&self.capacity, table, &before);
@@ -61,7 +61,7 @@ impl Following {
         changed
     }
 
-    /// Takes one step up. Returns false if nothing was left to raise.
+    /// Raises each budget below its goal by one step. Returns false if there is no such budget.
     pub fn raise(&mut self) -> bool {
         let mut raised = false;
         for followed in self.scopes.iter_mut().filter(|followed| followed.now.units < followed.goal.units) {
@@ -71,9 +71,9 @@ impl Following {
         raised
     }
 
-    /// Slows down because no description has arrived for a long time. Budgets that are a share of the table, and
-    /// default budgets, are halved, and narrower budgets do not exceed the table's. Budgets that the plan states in
-    /// units stay. The next description raises them again.
+    /// Lowers budgets because no description has arrived for a long time. Default budgets, and budgets that are a share
+    /// of the table's capacity, are halved. Budgets that the plan states in units stay, but no narrow budget exceeds
+    /// the table's. The next description raises the budgets again.
     pub fn slow_down(&mut self) {
         let mut whole = [Units::INFINITY; 2];
         for followed in &mut self.scopes {
@@ -93,7 +93,7 @@ impl Following {
         self.hold();
     }
 
-    /// Stops all raises where they are, because their goals may be outdated.
+    /// Stops all raises and keeps the current budgets, because the goals may be outdated.
     pub fn hold(&mut self) {
         self.scopes.iter_mut().for_each(|followed| followed.goal.units = followed.now.units);
     }
@@ -109,7 +109,7 @@ impl Followed {
         if rise <= 0.0 {
             return Followed::at(goal);
         }
-        // If the goal is the same as before, keep the pace.
+        // If the goal has not changed, keep the size of the steps.
         let same = !differ(self.goal.units, goal.units);
         let step = if same { self.step } else { rise / f64::from(RAISE_STEPS) };
         let mut followed = Followed { now: ScopeBudget { units: self.now.units, ..goal.clone() }, goal, step };
@@ -134,7 +134,7 @@ impl Followed {
 }
 
 impl ScopeBudget {
-    /// Whether both are budgets for the same thing.
+    /// Whether both budgets are for the same scope and access.
     fn is_of(&self, other: &ScopeBudget) -> bool {
         self.scope == other.scope && self.access == other.access
     }
@@ -214,7 +214,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the table becomes and whatever fails, a budget never exceeds what the last description allows.
+        /// A budget never exceeds what the last description allows, however the table changes and whichever
+        /// descriptions fail.
         #[test]
         fn a_budget_never_exceeds_what_the_last_description_allows(
             stated in prop_oneof![

@@ -1,4 +1,5 @@
-//! What a job may take of each scope, and why, from the plan's `[capacity]` and the table's description. Pure.
+//! Calculates the budget of each scope, and the reason for it, from the plan's `[capacity]` and the table's
+//! description. Pure.
 
 mod follow;
 mod throughput;
@@ -17,36 +18,36 @@ use crate::plan::{Access, BudgetError, Capacity, CapacityField, Rate, ScopeCapac
 pub use follow::{Following, RAISE_STEPS, WITHOUT_DESCRIPTION};
 use throughput::{Found, Throughput, per_second};
 
-/// Without a stated budget, a job on an on-demand table takes this: a quarter of the writes that a new on-demand table
+/// The default budget of a job on an on-demand table. It is a quarter of the writes that a new on-demand table
 /// sustains, and a smaller part of the reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and
 /// 12,000 reads per second).
 const ON_DEMAND: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
-/// Without a stated budget, one key range or partition key gets this: a quarter of what one partition serves (developer
-/// guide, "Partition key design": 1,000 writes and 3,000 reads per second).
+/// The default budget of a key range or a partition key. It is a quarter of what one partition serves (developer guide,
+/// "Partition key design": 1,000 writes and 3,000 reads per second).
 const NARROW: Budget = Budget { write: 250.0, read: 750.0 };
 
-/// The budgets of a job, and the basis of each.
+/// The budgets of a job, with the reason for each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
-    /// For the token buckets.
+    /// The budgets in the form that the token buckets need.
     pub budgets: Budgets,
-    /// Every budget, for people: widest scope first, writes before reads.
+    /// All budgets in the form that reports need: widest scope first, writes before reads.
     pub scopes: Vec<ScopeBudget>,
-    /// Budgets that differ from what the plan states, one line each ([`resolve_within`]).
+    /// One line for each budget that differs from the plan's value ([`resolve_within`]).
     pub cut: Vec<String>,
 }
 
 /// One budget of one scope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScopeBudget {
-    /// The scope that it is for.
+    /// The scope that the budget is for.
     pub scope: Scope,
     /// Writes or reads.
     pub access: Access,
     /// Capacity units per second.
     pub units: Units,
-    /// Its basis, in words.
+    /// The reason for the budget, in words.
     pub basis: String,
 }
 
@@ -55,7 +56,7 @@ pub struct ScopeBudget {
 pub enum Scope {
     /// The whole table.
     Table,
-    /// One key range: one segment of the run.
+    /// One key range, that is, one segment of the run.
     KeyRange,
     /// The items of one partition key.
     PartitionKey,
@@ -82,7 +83,7 @@ impl fmt::Display for ScopeBudget {
 }
 
 impl ScopeBudget {
-    /// As JSON.
+    /// Converts the budget to JSON.
     pub fn to_json(&self) -> Json {
         let (scope, index) = match &self.scope {
             Scope::Table => ("table", None),
@@ -94,7 +95,7 @@ impl ScopeBudget {
         json!({ "scope": scope, "index": index, "access": access, "units_per_second": self.units, "basis": self.basis })
     }
 
-    /// Reads the JSON of [`ScopeBudget::to_json`].
+    /// Reads the JSON that [`ScopeBudget::to_json`] returns. `None` if it has another form.
     pub fn from_json(json: &Json) -> Option<ScopeBudget> {
         let scope = match json["scope"].as_str()? {
             "table" => Scope::Table,
@@ -115,13 +116,13 @@ impl ScopeBudget {
 }
 
 impl Resolved {
-    /// The label and the text of each scope.
+    /// The label of each scope, and the text with its budgets.
     pub fn lines(&self) -> impl Iterator<Item = (String, String)> {
         lines(&self.scopes)
     }
 }
 
-/// The label and the text of each scope.
+/// The label of each scope, and the text with its budgets.
 pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
     scopes.chunk_by(|a, b| a.scope == b.scope).map(|scope| {
         let budgets: Vec<String> = scope.iter().map(ToString::to_string).collect();
@@ -129,7 +130,7 @@ pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The budgets of a job on this table, or every error in the stated ones.
+/// Calculates the budgets of a job on this table. Fails with all errors in the budgets that the plan states.
 pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved, Vec<BudgetError>> {
     let mut sheet = Sheet::default();
     let budgets = sheet.fill(capacity, table);
@@ -137,8 +138,8 @@ pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved
     if sheet.errors.is_empty() { Ok(sheet.resolved(budgets)) } else { Err(sheet.errors) }
 }
 
-/// The same for commands that must not be refused, above all the way back. A stated budget that the table cannot have
-/// is cut to what the table has, and a budget for a missing index is left out.
+/// Calculates the budgets for commands that must not be refused, above all the way back. If a stated budget exceeds the
+/// table's capacity, it is cut to that capacity. A budget for a missing index is left out.
 pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved {
     let mut sheet = Sheet { before: Some(&[]), ..Sheet::default() };
     let budgets = sheet.fill(capacity, table);
@@ -161,12 +162,12 @@ fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[Scop
     sheet.scopes
 }
 
-/// Collects the results, scope by scope.
+/// Collects the budgets and errors, scope by scope.
 #[derive(Default)]
 struct Sheet<'a> {
     scopes: Vec<ScopeBudget>,
     errors: Vec<BudgetError>,
-    /// What the job may take so far. `None` means that wrong budgets are refused instead of cut.
+    /// The budgets so far. `None` means that wrong budgets are refused instead of cut.
     before: Option<&'a [ScopeBudget]>,
     /// Budgets that were cut instead of refused.
     cut: Vec<(Scope, Access)>,
@@ -193,7 +194,8 @@ impl Sheet<'_> {
         };
         let write = whole(Access::Write, capacity.write, ON_DEMAND.write);
         let read = whole(Access::Read, capacity.read, ON_DEMAND.read);
-        // If the table's own budget is wrong, the narrower ones are unused too, but they are checked.
+        // If the table's own budget is wrong, the narrower budgets are not used either. The narrower budgets are still
+        // checked, so that their errors are reported.
         let table_budget = Budget { write, read };
         let per_key_range = self.narrow(Scope::KeyRange, capacity.per_key_range, table_budget, table);
         let per_partition_key = self.narrow(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
@@ -201,7 +203,7 @@ impl Sheet<'_> {
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
 
-    /// A stated budget. If the table has less, the budget is refused, or cut if `before` is set.
+    /// Checks a stated budget. If it exceeds the table's capacity, it is refused, or cut if `before` is set.
     fn stated(
         &mut self,
         has: &Throughput,
@@ -219,7 +221,8 @@ impl Sheet<'_> {
         Ok(has.running(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
     }
 
-    /// Enters one budget. After a wrong one, the narrower budgets are checked without a bound.
+    /// Enters one budget or its error. After an error it returns infinity, so that narrower budgets are checked without
+    /// this bound.
     fn enter(&mut self, scope: Scope, access: Access, found: Found) -> Units {
         match found {
             Ok((units, basis)) => {
@@ -233,7 +236,7 @@ impl Sheet<'_> {
         }
     }
 
-    /// A narrow scope never gets more than the table as a whole.
+    /// Enters the budgets of a narrow scope. These budgets never exceed the budgets of the whole table.
     fn narrow(&mut self, scope: Scope, stated: ScopeCapacity, whole: Budget, table: &TableDescription) -> Budget {
         let field = if scope == Scope::KeyRange { CapacityField::KeyRange } else { CapacityField::PartitionKey };
         let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
@@ -260,7 +263,8 @@ impl Sheet<'_> {
         }
     }
 
-    /// The budget of a global index. The table pays for a local one.
+    /// Enters the budget of a global index. A local index has no budget, because writes to it consume the table's
+    /// capacity.
     fn index(&mut self, index: &IndexDescription, capacity: &Capacity) -> Option<Units> {
         let name = &index.schema.name;
         let place = capacity.indexes.iter().position(|(stated, _)| stated == name);
@@ -286,7 +290,7 @@ impl Sheet<'_> {
         Some(self.enter(scope, Access::Write, found))
     }
 
-    /// Reports names that no index has.
+    /// Reports errors for names in `[capacity.index]` that no index has.
     fn unknown_indexes(&mut self, capacity: &Capacity, table: &TableDescription) {
         let global: Vec<String> =
             table.indexes.iter().filter(|i| !i.schema.local).map(|i| format!("{:?}", i.schema.name)).collect();

@@ -21,7 +21,7 @@ fn resolved(capacity: &Capacity, table: &TableDescription) -> Resolved {
     resolve(capacity, table).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-/// The write and the read budget of the table under this `[capacity]`, as text.
+/// The write and the read budget of the table with this `[capacity]`, as text.
 fn of_table(capacity: &Capacity, table: &TableDescription) -> [String; 2] {
     let scopes = resolved(capacity, table).scopes;
     assert!(scopes[..2].iter().all(|scope| scope.scope == Scope::Table));
@@ -76,7 +76,7 @@ fn the_default_is_harmless_whatever_is_short() {
     }
 }
 
-/// If nothing may be refused, each budget that would be refused is cut and listed; all others stay.
+/// If no budget may be refused, each budget that would be refused is cut and listed. All other budgets stay the same.
 #[test]
 fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
     let mut small = TableDescription { provisioned: Some((40.0, 20.0)), ..table() };
@@ -105,7 +105,7 @@ fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
         "budget   left out: table `t` has no index `by-gone`",
     ];
     assert_eq!(cut, expected);
-    // A share of an unknown capacity becomes the default.
+    // If the capacity is unknown, a share of it becomes the default budget.
     let share = resolve_within(&percent(40.0), &table());
     assert_eq!(share.budgets.table, ON_DEMAND);
     assert_eq!(share.cut.len(), 2, "{:?}", share.cut);
@@ -125,7 +125,7 @@ fn a_stated_budget_is_valid_up_to_what_the_table_has() {
     let from_the_plan = ["200 WCU/s (from the plan)", "0.1 RCU/s (from the plan)"];
     let provisioned = TableDescription { provisioned: Some((1.0, 200.0)), ..table() };
     let limited = TableDescription { on_demand_max: (None, Some(200.0)), ..table() };
-    // Warm throughput is not a limit.
+    // Warm throughput does not limit a stated budget.
     let warm = TableDescription { warm: Some((1.0, 1.0)), ..table() };
     for table in [table(), provisioned.clone(), limited.clone(), warm] {
         assert_eq!(of_table(&stated(200.0, 0.1), &table), from_the_plan);
@@ -158,7 +158,7 @@ fn a_percentage_refers_to_what_the_table_has() {
     }
     assert!(of_table(&percent(7.0), &half)[1].contains("on-demand maximum"));
     assert_eq!(resolved(&percent(100.0), &all).budgets.table, Budget { write: 1_000.0, read: 100.0 });
-    // On demand, without a maximum and without a stated warm throughput.
+    // Test an on-demand table that has no maximum and does not report its warm throughput.
     assert_eq!(fields(&percent(7.0), &table()), [Table(Access::Write), Table(Access::Read)]);
     let half = TableDescription { warm: None, ..half };
     assert_eq!(fields(&percent(7.0), &half), [Table(Access::Write)]);
@@ -188,7 +188,8 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     };
     let expected = (Budget { write: 800.0, read: 750.0 }, Budget { write: 900.0, read: 2.0 });
     assert_eq!(narrow(&stated, &table()), expected);
-    // A budget above what the whole table has is an error, even if the table's own budget is wrong too.
+    // A narrow budget that exceeds the capacity of the whole table is an error, even if the table's own budget is wrong
+    // too.
     let table = TableDescription { provisioned: Some((1.0, 850.0)), ..table() };
     let wrong = [Table(Access::Write), PartitionKey(Access::Write), PartitionKey(Access::Read)];
     assert_eq!(fields(&stated, &table), wrong);

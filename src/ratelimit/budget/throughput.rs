@@ -7,7 +7,7 @@ use crate::plan::{Access, BudgetError, CapacityField, Rate};
 /// The share of a table's or an index's capacity that a default budget takes.
 const SHARE: f64 = 0.25;
 
-/// A default budget is at least this: one eventually consistent read a second.
+/// The smallest default budget: one eventually consistent read per second.
 const LEAST: Units = 0.5;
 
 /// The names of the two tables, if source and sink differ: the table that is read, and the table that is written.
@@ -16,13 +16,13 @@ const WHO: [&str; 2] = ["the source table", "the sink table"];
 /// Units per second, and their basis.
 pub(super) type Found = Result<(Units, String), BudgetError>;
 
-/// The capacity of one kind that a table or an index has, in units per second.
+/// The read or write capacity of a table or an index, in units per second.
 pub(super) struct Throughput {
-    /// Its name within a sentence.
+    /// The name of the table or index, as used within a sentence.
     who: String,
     access: Access,
     provisioned: Option<Units>,
-    /// Its own maximum on demand.
+    /// The maximum that is configured for it on demand.
     maximum: Option<Units>,
     warm: Option<Units>,
 }
@@ -52,7 +52,8 @@ impl Throughput {
         }
     }
 
-    /// The budget that the plan states.
+    /// Checks the budget that the plan states. Returns an error if it exceeds the capacity, or is a percentage of an
+    /// unknown capacity.
     pub(super) fn stated(&self, rate: Rate, field: CapacityField) -> Found {
         match rate {
             Rate::Units(units) => match self.ceiling() {
@@ -66,9 +67,9 @@ impl Throughput {
         }
     }
 
-    /// The value of a stated budget while a job runs and can no longer be refused. A number is cut to the current
-    /// capacity. If the capacity of a percentage is unknown, the budget exceeds neither its last value nor the default
-    /// on demand.
+    /// The value of a stated budget if it cannot be refused, for example because the job already runs. A number is cut
+    /// to the current capacity. A percentage of an unknown capacity becomes the lower one of two values: the budget so
+    /// far, and the default on demand.
     pub(super) fn running(&self, rate: Rate, before: Units, on_demand: Units) -> (Units, String) {
         match (rate, self.ceiling(), self.base()) {
             (Rate::Units(units), Some((has, what)), _) if units > has => {
@@ -85,7 +86,7 @@ impl Throughput {
         }
     }
 
-    /// The harmless default.
+    /// The default budget.
     pub(super) fn default(&self, on_demand: Units) -> (Units, String) {
         match self.ceiling() {
             Some((has, what)) if self.provisioned.is_some() || has * SHARE < on_demand => {
@@ -96,7 +97,8 @@ impl Throughput {
         }
     }
 
-    /// The capacity above which DynamoDB would throttle, also in words.
+    /// The capacity above which DynamoDB would throttle, with a text that describes it. `None` if there is no such
+    /// limit.
     fn ceiling(&self) -> Option<(Units, String)> {
         let Throughput { who, access, .. } = self;
         let provisioned = |has| (has, format!("the {} that {who} is provisioned with", per_second(has, *access)));
@@ -104,7 +106,7 @@ impl Throughput {
         self.provisioned.map(provisioned).or_else(|| self.maximum.map(maximum))
     }
 
-    /// The capacity that percentages refer to, also in words.
+    /// The capacity to which a percentage refers, with a text that describes it. `None` if the capacity is unknown.
     fn base(&self) -> Option<(Units, String)> {
         let warm = |has| (has, format!("the {} that {} is warm for", per_second(has, self.access), self.who));
         self.ceiling().or_else(|| self.warm.map(warm))
@@ -142,7 +144,7 @@ fn unit(access: Access) -> &'static str {
     if access == Access::Write { "WCU/s" } else { "RCU/s" }
 }
 
-/// For example `12.5 WCU/s`. Rounded, so that percentages are not printed to the last bit.
+/// The text of a rate, for example `12.5 WCU/s`. The rate is rounded, because a percentage may have many digits.
 pub(super) fn per_second(units: Units, access: Access) -> String {
     let rounded = (units * 1e3).round() / 1e3;
     format!("{} {}", if rounded > 0.0 { rounded } else { units }, unit(access))

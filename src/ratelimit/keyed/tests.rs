@@ -13,8 +13,8 @@ async fn take(keyed: &Keyed, key: PartitionHash, units: Units) {
 async fn each_key_has_a_rate_of_its_own() {
     let keyed = Keyed::new(100.0, Feedback::default());
     take(&keyed, key(1), 10.0).await;
-    assert!(!keyed.try_acquire(key(1), 1.0), "its burst is used up");
-    assert!(keyed.try_acquire(key(2), 1.0), "another key has its own");
+    assert!(!keyed.try_acquire(key(1), 1.0), "the burst of the key is used up");
+    assert!(keyed.try_acquire(key(2), 1.0), "another key has its own burst");
     let start = Instant::now();
     for _ in 0..200 {
         take(&keyed, key(1), 1.0).await;
@@ -58,7 +58,7 @@ async fn a_key_that_is_throttled_repeatedly_slows_down_and_recovers() {
         tokio::time::advance(Duration::from_secs(2)).await;
     }
     keyed.throttled(key(2), 20.0);
-    assert_eq!(keyed.slowed(), 1, "one throttle is not a repetition");
+    assert_eq!(keyed.slowed(), 1, "one throttle does not slow a key");
     let start = Instant::now();
     take(&keyed, key(1), 50.0).await;
     take(&keyed, key(1), 1.0).await;
@@ -81,7 +81,7 @@ async fn the_number_of_slowed_keys_is_bounded() {
     assert!(keyed.own_bucket(key(0)).is_none() && keyed.own_bucket(key(999)).is_some());
 }
 
-/// Waits for a unit of a key in a task of its own.
+/// Waits for a unit of a key in a separate task.
 fn waiter(keyed: &Arc<Keyed>, key: PartitionHash) -> tokio::task::JoinHandle<()> {
     let keyed = Arc::clone(keyed);
     tokio::spawn(async move { take(&keyed, key, 1.0).await })
@@ -103,7 +103,7 @@ async fn a_refund_lets_a_waiter_of_the_key_continue() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_notices_when_its_key_gains_or_loses_a_bucket_of_its_own() {
     let keyed = Arc::new(Keyed::new(100.0, Feedback::default()));
-    // In debt for hours, in the common bucket.
+    // Key 1 is in debt for hours, at the common rate.
     keyed.acquire(key(1), 1e6).await;
     let one = waiter(&keyed, key(1));
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -112,7 +112,7 @@ async fn a_waiter_notices_when_its_key_gains_or_loses_a_bucket_of_its_own() {
     one.await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
-    // In debt for hours, in its own bucket.
+    // Key 1 is in debt for hours, in its own bucket.
     keyed.settle(key(1), 1.0, 1e6);
     keyed.acquire(key(2), 1.0).await;
     let one = waiter(&keyed, key(1));
@@ -137,9 +137,9 @@ async fn a_budget_change_reaches_waiters() {
     for _ in 0..20 {
         take(&keyed, key(1), 1.0).await;
     }
-    // The part taken from the larger burst has to come back first, which is at most that burst.
+    // Tokens that were taken from the larger burst have to arrive again first. At most one such burst was taken.
     assert!((1.8..3.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
-    assert!(keyed.try_acquire(key(2), 1.0) && !keyed.try_acquire(key(2), 1.0), "its burst is that of the lower budget");
+    assert!(keyed.try_acquire(key(2), 1.0) && !keyed.try_acquire(key(2), 1.0), "the burst must fit the lower budget");
 
     keyed.acquire(key(1), 100.0).await;
     let waits = tokio::spawn({
@@ -158,7 +158,7 @@ async fn a_budget_change_reaches_waiters() {
     }
     assert!((1.7..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 
-    // A key with a rate of its own gets the new budget as well.
+    // A key with its own rate gets the new budget as well.
     for _ in 0..4 {
         keyed.throttled(key(3), 900.0);
         tokio::time::advance(Duration::from_secs(2)).await;

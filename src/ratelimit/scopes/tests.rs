@@ -30,7 +30,7 @@ async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &Wri
     scopes.settle_write(range, key, cost, cost);
 }
 
-/// Starts `at_once` writers that write without a pause. Returns the counter of completed writes.
+/// Starts `at_once` tasks that write without a pause. Returns the counter of completed writes.
 fn writers(scopes: &Arc<Scopes>, at_once: u64, cost: &WriteCost, one_key: bool) -> Arc<std::sync::atomic::AtomicU64> {
     let range = scopes.key_range();
     let done = Arc::default();
@@ -85,7 +85,7 @@ async fn unused_units_are_given_back_to_every_scope() {
         scopes.settle_write(&range, key(1), &large, &none);
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    // An index that the estimate did not include is charged all the same.
+    // If a write consumed units of an index that the estimate did not include, the index is charged too.
     scopes.settle_write(&range, key(1), &none, &WriteCost { table: 0.0, indexes: vec![(1, 20.0)] });
     let start = Instant::now();
     scopes.narrow_write(&range, &WriteCost { table: 1.0, indexes: vec![(1, 1.0)] }).await;
@@ -96,7 +96,7 @@ async fn unused_units_are_given_back_to_every_scope() {
 async fn a_throttle_slows_the_scope_that_its_reason_names() {
     let arn = "arn:aws:dynamodb:us-east-1:1:table/t";
     let index = format!("{arn}/index/by-email");
-    // Which of these slow down: the table's reads, its writes, the index, the key range.
+    // The flags say which scopes slow down: the table's reads, the table's writes, the index, the key range.
     for (access, reason, resource, slower) in [
         (Access::Write, "TableWriteProvisionedThroughputExceeded", arn, [false, true, false, false]),
         (Access::Write, "TableWriteMaxOnDemandThroughputExceeded", arn, [false, true, false, false]),
@@ -140,7 +140,7 @@ async fn a_key_counts_as_set_aside_while_somebody_has_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn keys_that_are_given_up_midway_keep_nothing() {
     let scopes = scopes(&budgets(10.0, 10.0, &[None, None]));
-    // The first two keys have units; the third is in debt.
+    // The first two keys have units available. The third key is in debt.
     scopes.keys(Access::Write, &[(key(3), 1_000.0)]).await;
     let wanted = [(key(1), 1_000.0), (key(2), 1.0), (key(3), 1.0)];
     let gave_up = tokio::time::timeout(Duration::from_secs(1), scopes.keys(Access::Write, &wanted)).await;
@@ -148,10 +148,10 @@ async fn keys_that_are_given_up_midway_keep_nothing() {
     assert!(scopes.try_key(Access::Write, key(1), 1.0) && scopes.try_key(Access::Write, key(2), 1.0));
 
     scopes.keys(Access::Write, &wanted[..2]).await;
-    assert!(!scopes.try_key(Access::Write, key(1), 1.0), "completed keys keep their units");
+    assert!(!scopes.try_key(Access::Write, key(1), 1.0), "a call that returns keeps the units that it took");
 }
 
-/// This covers a key range in progress, one that begins later, a known index and a new one.
+/// Covers a key range in progress, a key range that begins later, a known index and a new index.
 #[tokio::test(start_paused = true)]
 async fn a_budget_change_reaches_every_scope() {
     use crate::ratelimit::Scope;
@@ -176,7 +176,7 @@ async fn a_budget_change_reaches_every_scope() {
     let budgets: Vec<_> = scopes.status().into_iter().filter(|s| s.is_index).map(|s| (s.name, s.budget)).collect();
     assert_eq!(budgets, [("by-email".to_owned(), 10.0), ("by-new".to_owned(), 5.0)]);
 
-    // Writes wait for the new index like for the others.
+    // Writes wait for the new index as for other indexes.
     let range = scopes.key_range();
     let cost = WriteCost { table: 0.5, indexes: vec![(2, 1.0)] };
     let start = Instant::now();

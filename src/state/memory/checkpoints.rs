@@ -55,7 +55,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Applies an event to a segment. The count of unclear items is not stored per segment; instead the run is marked.
+    /// Applies an event to a segment. The number of unclear items is not stored for each segment. If it is not 0, the
+    /// counts of the run are marked as a lower bound.
     pub(super) fn move_segment(
         &mut self,
         run: RunId,

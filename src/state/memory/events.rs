@@ -39,7 +39,8 @@ impl Events for MemoryState {
 }
 
 impl Tables {
-    /// Deletes the events, and the facts except the lease's owner, of a migration that has not begun. False if it has.
+    /// Deletes the events of a migration that has not begun, and its facts except the owner of the lease. Returns false
+    /// if the migration has begun.
     pub(super) fn forget_unbegun(&mut self) -> bool {
         if self.has_begun() {
             return false;

@@ -141,14 +141,15 @@ impl Tables {
         name_of(place)
     }
 
-    /// Rows of an item that were not refused, newest first.
+    /// The journal rows of an item, newest first, without the rows of refused writes.
     fn journal_of<'a>(&'a self, key: &str) -> impl Iterator<Item = (PreImageId, &'a JournalRow)> {
         let places = self.journal_of.get(key).map(Vec::as_slice).unwrap_or_default();
         let rows = places.iter().rev().map(|place| (name_of(*place), &self.journal[*place]));
         rows.filter(|(_, row)| !row.refused)
     }
 
-    /// The recorded history of an item from the expansion and from repairs, without what a rollback has undone.
+    /// The recorded history of an item from the expansion and from repairs, without the records that a rollback has
+    /// made obsolete.
     fn history_of(&self, key: &ItemKey) -> ItemHistory {
         let since = self.last_rollback();
         let text = key.to_text();
@@ -201,7 +202,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Whether a write of this expansion may have put a value of this digest at a path.
+    /// Whether a write of this expansion may have stored a value with this digest at a path.
     fn may_have_written(&self, key: &str, path: &Path, value: Digest, refused: &[PreImageId], since: RunId) -> bool {
         self.journal_of(key).any(|(id, row)| {
             let of_path = row.pre.path == *path && row.run > since;
@@ -251,7 +252,8 @@ impl Tables {
     }
 }
 
-/// Records the first finding for an item and path. Replaces only a record from before the last rollback.
+/// Records what a pass found at a path of an item. An existing record stays, unless it is from before the last
+/// rollback.
 fn record<T>(known: &mut ByItem<T>, key: String, path: Path, found: (RunId, T), since: RunId) {
     let of_item = known.entry(key).or_default();
     if of_item.get(&path).is_none_or(|(run, _)| *run <= since) {

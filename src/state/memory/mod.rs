@@ -1,7 +1,7 @@
 //! A state in memory, for tests. It implements the ports without SQLite, threads or its own clock.
 //!
-//! A call takes effect at one instant and is durable from then on. If a process is killed before that instant, nothing has
-//! changed; if it is killed later, nothing is lost. [`MemoryState::crash`] simulates the kill.
+//! A call takes effect at one instant and is durable from then on. If a process is killed before that instant, nothing
+//! has changed; if it is killed later, nothing is lost. [`MemoryState::crash`] simulates the kill.
 
 mod checkpoints;
 mod events;
@@ -30,7 +30,7 @@ type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 /// Returns the timestamps that are stored.
 pub type StoredTime = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Returns how long the next request or the next reply takes to arrive.
+/// Returns the time that the next request or the next reply takes to arrive.
 pub type Takes = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// One process's handle on the state of a migration.
@@ -56,11 +56,11 @@ struct Tables {
     failures: Vec<FailureRecord>,
     diverged: Vec<DivergedRecord>,
     journal: Vec<JournalRow>,
-    /// Indexes into the journal, by the text of the item's key.
+    /// For the text of each item key, the indexes of the item's rows in the journal.
     journal_of: BTreeMap<String, Vec<usize>>,
-    /// Preexisting targets.
+    /// The digests of preexisting targets.
     preexisting: ByItem<Digest>,
-    /// Pairs that the first pass found.
+    /// The pairs of an old and a new attribute that the first pass found.
     pairs: ByItem<BaselinePair>,
     under_way: Vec<PageUnderWay>,
     spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
@@ -97,23 +97,23 @@ struct Verification {
     asked: Asked,
     drawn: Option<Drawn>,
     due: u32,
-    /// The report, and its hash.
+    /// The report of the verification, and the hash of the report.
     report: Option<(String, String)>,
 }
 
 impl MemoryState {
-    /// A new state. `time` returns the timestamps that are stored.
+    /// Creates an empty state. `time` returns the timestamps that are stored.
     pub fn new(time: StoredTime) -> MemoryState {
         MemoryState { tables: Arc::default(), owner: 0, time, takes: None }
     }
 
-    /// The same state, but calls take time before and after they take effect. A process that is killed during a call
-    /// does not know whether the call took effect.
+    /// Returns a handle on the same state. Its calls take time before and after they take effect. A process that is
+    /// killed during a call does not know whether the call took effect.
     pub fn taking(self, takes: Takes) -> MemoryState {
         MemoryState { takes: Some(takes), ..self }
     }
 
-    /// The same state, but calls take no time, for a test that only observes.
+    /// Returns a handle on the same state. Its calls take no time, which suits a test that only observes.
     pub fn at_once(self) -> MemoryState {
         MemoryState { takes: None, ..self }
     }
@@ -135,12 +135,13 @@ impl MemoryState {
         MemoryState { owner: tables.owner, ..self.clone() }
     }
 
-    /// Opens the state again for this plan and table, as its next owner, like [`MemoryState::crash`].
+    /// Opens the state again for this plan and table. The returned handle is the next owner, as after
+    /// [`MemoryState::crash`].
     ///
     /// # Errors
     ///
-    /// [`StoreError::Foreign`] if it belongs to another plan or table whose migration has begun. Nothing is changed in this
-    /// case.
+    /// [`StoreError::Foreign`] if the state belongs to another plan or table whose migration has begun. This error does
+    /// not change the state.
     pub fn open_as(&self, identity: &Identity) -> Result<MemoryState, StoreError> {
         {
             let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +169,7 @@ impl MemoryState {
         result
     }
 
-    /// Waits for the delay of a request or a reply.
+    /// Waits for the time that a request or a reply takes to arrive.
     async fn travel(&self) {
         if let Some(takes) = &self.takes {
             tokio::time::sleep(takes()).await;
@@ -191,7 +192,7 @@ impl StateStore for MemoryState {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // Closes an open session as the next owner would.
+        // Closes an open session in the same way as the next owner does.
         self.call(|_, _| Ok(())).await?;
         drop(self.crash());
         Ok(())

@@ -261,8 +261,8 @@ impl Tables {
         Ok(run.clone())
     }
 
-    /// Resolves the open work of earlier runs of the phase. A complete run has read every item again, so it recorded any
-    /// remaining failure or divergence itself.
+    /// Resolves the open work of earlier runs of the phase. A complete run has read every item again, so it recorded
+    /// any remaining failure or divergence itself.
     fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
         let earlier: BTreeSet<RunId> = self.of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();
         for row in self.failures.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {

@@ -1,4 +1,4 @@
-//! What runs spend.
+//! The capacity that runs spend.
 
 use async_trait::async_trait;
 
@@ -57,7 +57,7 @@ impl SpendLedger for MemoryState {
 }
 
 impl Tables {
-    /// The capacity that the committed pages of a run count.
+    /// The capacity that the committed pages of a run consumed, according to their counts.
     fn counted(&self, run: RunId) -> Result<Spend, StoreError> {
         Ok(self.totals(run)?.counts.spend())
     }
@@ -70,7 +70,8 @@ impl Tables {
         Ok(SpendRecord { state: stored.live(counted), prices: Some(*prices) })
     }
 
-    /// Counts slices that are open although nobody owns the state as spent.
+    /// Counts open slices as spent. Call it when no process owns the state: every open slice then belongs to a dead
+    /// process.
     pub(super) fn note_lost_slices(&mut self) {
         let open = |state: &SpendState| state.slice.write > 0.0 || state.slice.read > 0.0;
         let runs: Vec<RunId> = self.spend.iter().filter(|(_, (state, _))| open(state)).map(|(run, _)| *run).collect();

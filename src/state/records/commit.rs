@@ -4,38 +4,38 @@ use super::super::{PreImageId, SegmentEvent, SessionId};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
-/// Progress of one segment by one or more whole pages.
+/// One or more finished pages of one segment, ready to be committed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
-    /// The session of the run that commits it.
+    /// The session that commits the pages.
     pub session: SessionId,
-    /// The segment.
+    /// The number of the segment.
     pub segment: u32,
-    /// The event of the segment.
+    /// The event that [`SegmentState::next`](super::super::SegmentState::next) applies to the segment.
     pub event: SegmentEvent,
     /// Items that failed in these pages.
     pub failures: Vec<Failure>,
     /// Diverged items of these pages.
     pub diverged: Vec<DivergedItem>,
-    /// Pre-images whose write DynamoDB certainly refused; a rollback must not restore them.
+    /// The pre-images of writes that DynamoDB certainly refused. A rollback must not restore them.
     pub refused: Vec<PreImageId>,
 }
 
 /// An item that could not be changed: a dead letter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// Its key.
+    /// The key of the item.
     pub key: ItemKey,
     /// `Conflict` or `Rejected`.
     pub outcome: Outcome,
-    /// Why it failed, without attribute values.
+    /// Why the item failed, without attribute values.
     pub reason: String,
 }
 
 /// An item with a target that has another value than the plan implies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DivergedItem {
-    /// Its key.
+    /// The key of the item.
     pub key: ItemKey,
     /// The targets that have another value.
     pub paths: Vec<Path>,

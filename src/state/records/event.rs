@@ -17,9 +17,9 @@ pub struct EventRecord {
 pub enum KeptFact {
     /// The location of the flag when the migration began.
     FlagPlace,
-    /// The last owner of this file that took the lease.
+    /// The name under which a process with this state file last took the lease.
     LeaseOwner,
-    /// The flag as a command with this file last read it.
+    /// The content of the flag when a command with this state file last read it.
     FlagSeen,
     /// The budgets of the current or last run.
     Budgets,
@@ -28,7 +28,7 @@ pub enum KeptFact {
 }
 
 impl KeptFact {
-    /// The stored name.
+    /// The name under which the fact is stored.
     pub fn name(self) -> &'static str {
         match self {
             KeptFact::FlagPlace => "flag_place",

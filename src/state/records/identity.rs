@@ -5,18 +5,18 @@ use serde::Serialize;
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 
-/// The owner of a state file. Only the plan and table that a file was created for may use it.
+/// The plan and table that a state file was created for. No other plan or table may use the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {
-    /// The migration's name.
+    /// The name of the migration.
     pub migration: String,
-    /// The plan's fingerprint.
+    /// The fingerprint of the plan.
     pub fingerprint: String,
     /// ARN of the table. If writes go to another table: "ARN to ARN".
     pub table_arn: String,
     /// The table's unique id, if the engine assigns one. A recreated table has a new id.
     pub table_id: Option<String>,
-    /// A description of the plan, shown if a file belongs to another plan.
+    /// A description of the plan. An error shows it if the state file belongs to another plan.
     pub meaning: String,
 }
 
@@ -40,7 +40,7 @@ impl Identity {
         }
     }
 
-    /// Whether both identities are the same plan on the same table.
+    /// Whether both identities have the same plan and the same table.
     pub fn is_of(&self, ours: &Identity) -> bool {
         let recreated = matches!((&self.table_id, &ours.table_id), (Some(theirs), Some(ours)) if theirs != ours);
         self.fingerprint == ours.fingerprint && self.table_arn == ours.table_arn && !recreated

@@ -18,21 +18,21 @@ pub enum Begin {
     ResumeOrNew,
     /// Begin a new run. An unfinished run is superseded, and stays recorded.
     Restart,
-    /// Resume the unfinished run of the phase to read its remaining pages without writing. From then on its checkpoints
-    /// show only what was read, so only another look can resume it.
+    /// Resume the unfinished run of the phase to read its remaining pages without writing. From then on, the
+    /// checkpoints of the run show only which pages were read, so only another look can resume the run.
     Look,
-    /// Make another pass, or resume one. Refused unless the last run is complete, or another pass itself.
+    /// Begin another pass, or resume one. Refused unless the last run is complete or is itself another pass.
     Again,
 }
 
 /// Parameters of a new run. They have no effect on a resumed run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRun {
-    /// `expand`, or a later phase. Each phase has its own runs.
+    /// The name of the phase, for example `expand`. Each phase has its own runs.
     pub phase: String,
-    /// `TotalSegments`, from 1 to 1,000,000. It never changes during the run.
+    /// `TotalSegments` of the scan, from 1 to 1,000,000. It never changes during the run.
     pub total_segments: u32,
-    /// Version of the tool.
+    /// Version of this program.
     pub tool_version: String,
     /// The number of items in the table according to `DescribeTable`.
     pub table_items_estimate: Option<u64>,
@@ -43,46 +43,46 @@ pub struct NewRun {
 pub struct Session {
     /// The stored run, now with status `Running`.
     pub run: RunRecord,
-    /// Whether it continues from checkpoints; otherwise it is new.
+    /// Whether the run continues from checkpoints. If not, the run is new.
     pub resumed: bool,
 }
 
 /// A stored run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunRecord {
-    /// Its name in this state.
+    /// The name of the run in this state.
     pub id: RunId,
-    /// `expand`, or a later phase.
+    /// The name of the phase, for example `expand`.
     pub phase: String,
-    /// 1 for the first pass over the table, 2 for the first `--again`, ….
+    /// The number of the pass: 1 for the first pass over the table, 2 for the first `--again`, and so on.
     pub pass: u32,
-    /// `TotalSegments`.
+    /// `TotalSegments` of the scan.
     pub total_segments: u32,
-    /// Its status.
+    /// The status of the run.
     #[serde(serialize_with = "status_name")]
     pub status: RunStatus,
     /// When it was created.
     pub started_at: String,
-    /// When its last session ended; `None` while a session is open, and after a session was killed.
+    /// When the last session of the run ended; `None` while a session is open, and after a session was killed.
     pub ended_at: Option<String>,
-    /// Number of sessions so far, which is the epoch of the newest session ([`SessionId`]).
+    /// Number of sessions of the run so far. It equals the epoch of the newest session ([`SessionId`]).
     pub sessions: u32,
     /// Whether a session is open: a process works on the run, or died while working on it.
     pub open_session: bool,
-    /// Whether pages were abandoned, or a session was killed between a write and its checkpoint. Items of such pages
-    /// count as already applied when they are read again, so reports label `applied` with "at least".
+    /// Whether pages were abandoned, or a session was killed between a write and its checkpoint. When these pages are
+    /// read again, their items count as already applied, so reports label `applied` with "at least".
     pub lower_bound: bool,
-    /// Number of pages that its sessions began and then abandoned when they ended.
+    /// Number of pages that sessions of the run began but did not finish before they ended.
     pub abandoned_pages: u64,
-    /// Why its last session ended.
+    /// Why the last session of the run ended.
     pub stop_reason: Option<String>,
     /// The number of items in the table when the run was created, by DynamoDB's count.
     pub table_items_estimate: Option<u64>,
-    /// Version of the tool that created it.
+    /// Version of the program that created the run.
     pub tool_version: String,
     /// Whether pages were read without writing after the run stopped ([`Begin::Look`]).
     pub looked_through: bool,
-    /// What the run had spent when that look began.
+    /// The spend of the run when a look at it began ([`Begin::Look`]); zero without a look.
     #[serde(skip)]
     pub look_from: Spend,
 }
@@ -93,12 +93,13 @@ impl RunRecord {
         SessionId { run: self.id, epoch: u64::from(self.sessions) }
     }
 
-    /// Whether it is neither complete nor superseded.
+    /// Whether the run is neither complete nor superseded.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status, RunStatus::Running | RunStatus::Stopped)
     }
 
-    /// Whether it can be resumed. After a look it cannot, because it would skip the pages that were read but not written.
+    /// Whether the run can be resumed. It cannot be resumed after a look, because it would skip the pages that the look
+    /// read but did not write.
     pub fn can_be_resumed(&self) -> bool {
         self.is_unfinished() && !self.looked_through
     }
@@ -127,24 +128,25 @@ pub struct SegmentTotals {
 pub struct RunProgress {
     /// The run.
     pub run: RunRecord,
-    /// Its segments.
+    /// The segments of the run, added up.
     pub totals: SegmentTotals,
-    /// What it has spent.
+    /// The spend of the run.
     pub spend: SpendRecord,
-    /// Preflight findings that were accepted for it.
+    /// The preflight findings that were accepted for the run.
     pub accepted: Vec<String>,
-    /// Whether its session is open although no process holds the file: the process died, and the run can be resumed.
+    /// Whether the run has an open session although no process owns the file. In this case the process has died, and
+    /// the run can be resumed.
     pub died: bool,
 }
 
 /// Everything that `status` shows of a state file, read in one transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StateSummary {
-    /// The path of the file.
+    /// The path of the state file.
     pub path: PathBuf,
-    /// Version of its layout.
+    /// Version of the file's layout.
     pub layout_version: u32,
-    /// The plan and the table that it belongs to.
+    /// The plan and the table that the file belongs to.
     pub identity: Identity,
     /// When it was created.
     pub created_at: String,
@@ -158,7 +160,7 @@ pub struct StateSummary {
     pub open_diverged: u64,
     /// Number of recorded pre-images whose write was not refused.
     pub pre_images: u64,
-    /// The process that owns the file now.
+    /// The process that owns the file now; `None` if no process owns it.
     pub holder: Option<Holder>,
 }
 
@@ -169,7 +171,7 @@ pub struct Holder {
     pub pid: Option<u32>,
     /// Host name.
     pub host: Option<OutsideText>,
-    /// When it took the lock.
+    /// When the process took the lock.
     pub since: Option<OutsideText>,
 }
 

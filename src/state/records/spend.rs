@@ -1,4 +1,4 @@
-//! What a run has spent, with its prices.
+//! The spend of a run, and the prices of capacity units.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -6,17 +6,17 @@ use serde::{Serialize, Serializer};
 use super::super::{Spend, SpendState};
 use crate::cost::UnitPrices;
 
-/// What a run has spent over all its sessions.
+/// The spend of a run over all its sessions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SpendRecord {
     /// The spend in capacity units.
     pub state: SpendState,
-    /// The prices that its last session used; `None` if no session has begun to spend.
+    /// The prices that the last session of the run used; `None` if no session has begun to spend.
     pub prices: Option<UnitPrices>,
 }
 
 impl SpendRecord {
-    /// The estimated cost in US dollars.
+    /// The estimated cost in US dollars; `None` without prices.
     pub fn dollars(&self) -> Option<f64> {
         self.prices.map(|prices| prices.dollars(self.state.spent))
     }

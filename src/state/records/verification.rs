@@ -6,29 +6,29 @@ use crate::cutover::Truths;
 use crate::item::{ItemKey, Path};
 use crate::state::{Stage, Verdict, VerdictCounts};
 
-/// The maximum number of stored mismatching items per verdict. This is enough to investigate, and takes a few
-/// megabytes. All mismatches are counted.
+/// The maximum number of stored mismatching items per verdict. This number is enough to investigate, and takes a few
+/// megabytes. The counts include all mismatches.
 pub const MAX_MISMATCHES: u32 = 10_000;
 
-/// The parameters of a verification. Only a verification with equal parameters resumes a stopped one.
+/// The parameters of a verification. A verification resumes a stopped verification only if their parameters are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// The stage of the migration.
     pub stage: Stage,
-    /// The side that the other side is derived from.
+    /// The side, old or new attributes, from which the other side is derived.
     pub truths: Truths,
     /// Whether mismatching items are repaired.
     pub repair: bool,
-    /// Version of the cutover flag that `stage` and `truths` follow from; `None` without a flag.
+    /// Version of the cutover flag that determined `stage` and `truths`; `None` without a flag.
     pub flag_version: Option<u64>,
-    /// Number of clusters to draw; `None` reads the whole table.
+    /// Number of clusters in the sample; `None` if the whole table is read.
     pub wanted: Option<u32>,
 }
 
-/// How a sample was drawn: enough to draw it again.
+/// The inputs of the draw of a sample. They suffice to draw the same sample again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drawn {
-    /// The seed, below 2^63.
+    /// The seed of the random draw, below 2^63.
     pub seed: u64,
     /// Number of segments of the run that identified the large segments.
     pub run_segments: u32,
@@ -39,74 +39,73 @@ pub struct Drawn {
 /// Parameters of a new verification. They have no effect on a resumed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVerification {
-    /// Its parameters.
+    /// The parameters of the verification.
     pub asked: Asked,
-    /// How the sample is drawn; `None` if the whole table is read.
+    /// The inputs of the draw of the sample; `None` if the whole table is read.
     pub drawn: Option<Drawn>,
-    /// Number of segments to read.
+    /// Number of segments that the verification reads.
     pub due: u32,
-    /// `TotalSegments`, the version of the tool and the table's items; the phase is
-    /// [`VERIFY`](super::super::phase::VERIFY).
+    /// The parameters of the run. Its phase is [`VERIFY`](super::super::phase::VERIFY).
     pub run: NewRun,
 }
 
 /// A stored verification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerificationRecord {
-    /// Its run.
+    /// The run of the verification.
     pub run: RunRecord,
-    /// Its parameters.
+    /// The parameters of the verification.
     pub asked: Asked,
-    /// How its sample was drawn.
+    /// The inputs of the draw of its sample; `None` if the whole table is read.
     pub drawn: Option<Drawn>,
-    /// Number of segments to read.
+    /// Number of segments that the verification reads.
     pub due: u32,
-    /// Whether it continues from checkpoints.
+    /// Whether the verification continues from checkpoints.
     pub resumed: bool,
 }
 
-/// Progress of one segment by one or more whole pages.
+/// One or more finished pages of one segment of a verification, ready to be committed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifiedPages {
-    /// The session of the verification that commits it.
+    /// The session that commits the pages.
     pub session: SessionId,
-    /// The segment.
+    /// The number of the segment.
     pub segment: u32,
-    /// The event of the segment.
+    /// The event that is applied to the state of the segment.
     pub event: SegmentEvent,
-    /// The number of items by verdict.
+    /// The number of items for each verdict.
     pub verdicts: VerdictCounts,
     /// The items that did not match.
     pub mismatches: Vec<Mismatch>,
-    /// Pre-images of repairs whose write DynamoDB certainly refused.
+    /// The pre-images of repairs that DynamoDB certainly refused.
     pub refused: Vec<PreImageId>,
 }
 
 /// An item that did not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Its key.
+    /// The key of the item.
     pub key: ItemKey,
-    /// The worst verdict among its changes.
+    /// The worst verdict among the changes of the item.
     pub verdict: Verdict,
     /// The mismatching paths.
     pub paths: Vec<Path>,
-    /// Whether it was repaired.
+    /// Whether the item was repaired.
     pub repaired: bool,
-    /// Why it was not repaired, without attribute values.
+    /// Why the item was not repaired, without attribute values; `None` if it was repaired.
     pub why: Option<String>,
 }
 
 /// The report of a complete verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredReport {
-    /// Its run.
+    /// The run of the verification.
     pub run: RunId,
-    /// Its parameters.
+    /// The parameters of the verification.
     pub asked: Asked,
     /// When the run was created. Nothing was read before that time.
     pub began_at: String,
-    /// When it was complete.
+    /// When the verification was complete.
     pub ended_at: String,
     /// The report as canonical JSON.
     pub json: String,

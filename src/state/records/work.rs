@@ -1,4 +1,4 @@
-//! Failures and diverged items: the open work for an operator.
+//! Failures and diverged items, which are open work for an operator.
 
 use serde::{Serialize, Serializer};
 
@@ -10,29 +10,29 @@ use crate::item::{ItemKey, Path};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowStatus {
-    /// Still open.
+    /// The failure or diverged item is still open.
     Open,
-    /// A retry, a later pass or a verification resolved it.
+    /// A retry, a later pass or a verification resolved the failure or diverged item.
     Resolved,
 }
 
 /// An unreadable row of a list. The other rows of the list stay readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Its position in the list, for [`ListQuery::after`].
+    /// The position of the record in its list, for [`ListQuery::after`].
     pub id: Cursor,
-    /// Why it is unreadable, without the stored contents.
+    /// Why the row is unreadable, without the stored contents.
     pub why: String,
 }
 
 /// A stored failure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FailureRecord {
-    /// Its position in the list, for [`ListQuery::after`].
+    /// The position of the record in its list, for [`ListQuery::after`].
     pub id: Cursor,
     /// The run in which the item failed.
     pub run: RunId,
-    /// The item.
+    /// The key of the item.
     #[serde(serialize_with = "key_json")]
     pub key: ItemKey,
     /// The segment of the item.
@@ -40,28 +40,28 @@ pub struct FailureRecord {
     /// The outcome of the last failed attempt: `Conflict` or `Rejected`.
     #[serde(serialize_with = "outcome_name")]
     pub outcome: Outcome,
-    /// Why it failed, without attribute values.
+    /// Why the item failed, without attribute values.
     pub reason: String,
     /// Number of failed attempts, including retries.
     pub attempts: u32,
-    /// When it first failed.
+    /// When the item first failed.
     pub first_at: String,
-    /// When it was last tried.
+    /// When the item was last tried.
     pub last_at: String,
-    /// Whether it is still open.
+    /// Whether the record is still open.
     pub status: RowStatus,
-    /// How it was resolved: an outcome's name, or `later_pass`.
+    /// How the failure was resolved: the name of an outcome, or `later_pass`; `None` while it is open.
     pub resolved_as: Option<String>,
 }
 
 /// A stored diverged item.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DivergedRecord {
-    /// Its position in the list, for [`ListQuery::after`].
+    /// The position of the record in its list, for [`ListQuery::after`].
     pub id: Cursor,
-    /// The run that found it.
+    /// The run that found the diverged item.
     pub run: RunId,
-    /// The item.
+    /// The key of the item.
     #[serde(serialize_with = "key_json")]
     pub key: ItemKey,
     /// The segment of the item.
@@ -69,13 +69,14 @@ pub struct DivergedRecord {
     /// The targets that have another value.
     #[serde(serialize_with = "path_texts")]
     pub paths: Vec<Path>,
-    /// When it was first found.
+    /// When the item was first found to be diverged.
     pub first_at: String,
-    /// When it was last found.
+    /// When the item was last found to be diverged.
     pub last_at: String,
-    /// Whether it is still open.
+    /// Whether the record is still open.
     pub status: RowStatus,
-    /// How it was resolved: an outcome's name, `later_pass`, or `verified` if a verification found it equal.
+    /// How the diverged item was resolved: the name of an outcome, `later_pass`, or `verified` if a verification found
+    /// its attributes equal; `None` while it is open.
     pub resolved_as: Option<String>,
 }
 

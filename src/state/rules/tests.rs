@@ -33,7 +33,7 @@ fn run(status: RunStatus, open_session: bool) -> RunRecord {
     }
 }
 
-/// Every run that can be the newest of its phase.
+/// Every state of a run that can be the newest of its phase.
 fn runs() -> Vec<RunRecord> {
     let mut all = Vec::new();
     for status in STATUSES {
@@ -180,8 +180,8 @@ fn event(counts: Counts) -> SegmentEvent {
 }
 
 proptest! {
-    /// A commit is accepted exactly if its session is the newest and open, the run has the segment, and every failed
-    /// and every diverged item that its pages count comes with a record.
+    /// A commit is accepted if and only if its session is the newest and open, the run has the segment, and the commit
+    /// has a record for every failed and every diverged item that its pages count.
     #[test]
     fn a_commit_needs_the_open_session_and_a_record_of_each_failure(
         (open, epoch) in (any::<bool>(), 1_u64..6),
@@ -211,7 +211,8 @@ proptest! {
         prop_assert!(answer.is_ok() || epoch < 3 || is_refused(answer));
     }
 
-    /// Pages are accepted exactly if their run is a verification, each item has a verdict, and each mismatch has a record.
+    /// Pages are accepted if and only if their run is a verification, each item has a verdict, and each mismatch has a
+    /// record.
     #[test]
     fn verified_pages_are_accepted_only_if_they_add_up(
         verifies in any::<bool>(),
@@ -240,8 +241,8 @@ proptest! {
         prop_assert_eq!(check_verified(&run, &pages).is_ok(), verifies && segment < 4 && adds_up);
     }
 
-    /// After any sequence of deaths, reservations, settlements and beginnings, the known spend is at least what the
-    /// committed pages count, and a death spends at most what was reserved.
+    /// A run's sessions begin, reserve, settle and die in any order. The known spend is never below the count of the
+    /// committed pages, and a death adds at most the reserved capacity to it.
     #[test]
     fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
         let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };

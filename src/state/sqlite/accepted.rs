@@ -7,7 +7,7 @@ use super::checksum::ACCEPTED;
 use super::error::Failed;
 use super::read;
 
-/// Records what is accepted for the session's run; what was recorded before stays as it is.
+/// Records findings that the operator accepts for the session's run. Earlier records stay unchanged.
 pub(super) fn record(
     connection: &Connection,
     session: SessionId,

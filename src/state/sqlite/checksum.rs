@@ -1,15 +1,17 @@
-//! Checksums of the rows that a rollback depends on, so that flipped bits on the disk are detected before they are used.
+//! Checksums of the rows that a rollback depends on, so that flipped bits on the disk are detected before they are
+//! used.
 //!
-//! SQLite detects damage to its own structure, but does not check the contents of rows. A flipped bit in a row could make a
-//! rollback skip an item or restore a wrong value. So each row carries a checksum of its columns:
+//! SQLite detects damage to its own structure, but does not check the contents of rows. A flipped bit in a row could
+//! make a rollback skip an item or restore a wrong value. So each row carries a checksum of its columns:
 //!
 //! - In rows that belong to one item (`pre_images`, `there_before`), the upper half of the checksum covers only the
-//!   key. If the checksum does not match the row, neither the item that the row names nor the item that the upper half
-//!   names can be trusted. Only these items fail.
-//! - Every other row concerns the whole file. If its checksum does not match, the file is refused.
+//!   key. If the checksum does not match the row, two items cannot be trusted: the item with the key in the row, and
+//!   the item whose key matches the upper half. Only these items fail.
+//! - Every other row concerns the whole file. If the checksum of such a row does not match, the file is refused.
 //!
-//! Small tables are checked whenever a file is opened; the others only if the file is small. Before the first item of a
-//! rollback, [`audit`] checks all of them and runs SQLite's full check, because a damaged index would silently hide rows.
+//! Small tables are checked whenever a file is opened. Large tables are checked then only if the file is small. Before
+//! the first item of a rollback, [`audit`] checks all tables and runs SQLite's full check, because a damaged index
+//! would silently hide rows.
 
 use std::sync::atomic::Ordering;
 
@@ -21,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::Failed;
 use super::progress::{Progress, Rows};
 
-/// Tables with only a few rows that concern the whole file, and the checksums of their rows.
+/// The tables that concern the whole file and have only a few rows, with the checksum of a row.
 const SMALL: [(&str, &str); 4] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
@@ -34,7 +36,7 @@ const SMALL: [(&str, &str); 4] = [
     ("kept", "checksum(name, value)"),
 ];
 
-/// Tables that concern the whole file and grow with the segments of a run, and the checksums of their rows.
+/// The tables that concern the whole file and grow with the number of segments of a run, with the checksum of a row.
 const LARGE: [(&str, &str); 2] =
     [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
 
@@ -70,7 +72,7 @@ pub(super) const PRE_IMAGE: &str = "item_checksum(key, run, path, kind, value, w
 /// The checksum of a row of `there_before`: a target that existed before the migration.
 pub(super) const THERE_BEFORE: &str = "item_checksum(key, path, run, value)";
 
-/// The maximum number of damaged item rows in one table. With more, the whole file counts as damaged.
+/// The maximum number of damaged item rows in one table. If a table has more, the whole file counts as damaged.
 const MOST_DAMAGED: usize = 1_000;
 
 /// Registers the SQL functions that the layout's triggers and the queries in this file call. Each call for an item row
@@ -110,7 +112,8 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Refuses a file if a row that concerns the whole file is damaged. Checks the large tables only if the file is `small`.
+/// Refuses a file if a row that concerns the whole file is damaged. Checks the large tables only if the file is
+/// `small`.
 pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), Failed> {
     for (table, sum) in SMALL.iter().chain(LARGE.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
@@ -118,7 +121,7 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
             return Err(damaged(&format!("a row of its table `{table}` has a wrong checksum")));
         }
     }
-    // The proof column of a tally repeats its row.
+    // The column `proof` of a tally repeats the other columns of its row.
     let sql = "SELECT EXISTS (SELECT 1 FROM tallies WHERE proof IS NOT (run * 8 + what) * 4294967296 + n)";
     if connection.query_row(sql, [], |row| row.get(0))? {
         return Err(damaged("a row of its table `tallies` has a wrong checksum"));
@@ -150,7 +153,7 @@ fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
     Err(damaged(&format!("SQLite's check says \"{}\"", found.escape_debug())))
 }
 
-/// Checks the rows of items, and stores which items cannot be trusted.
+/// Checks the rows of items, and stores the keys of the items that cannot be trusted.
 fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
     connection
         .execute_batch("CREATE TEMP TABLE damaged (key, sum); CREATE TEMP TABLE doubtful (half INTEGER PRIMARY KEY)")?;
@@ -160,8 +163,8 @@ fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
             return Err(damaged(&format!("more than {MOST_DAMAGED} item records have wrong checksums")));
         }
     }
-    // Distrusts both the item that the row names and the item that its checksum names, because either may have the
-    // flipped bit.
+    // The flipped bit may be in the row or in the checksum. So neither the item with the key in the row nor the item
+    // whose key matches the checksum is trusted.
     connection.execute_batch(
         "INSERT OR IGNORE INTO doubtful SELECT sum >> 32 FROM damaged UNION SELECT item_checksum(key) >> 32 FROM damaged",
     )?;
@@ -188,7 +191,7 @@ pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, Fa
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
 }
 
-/// Refuses a row if the column `at` says that its checksum does not match.
+/// Refuses a row if its column `at` says that the checksum does not match.
 pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), Failed> {
     if row.get(at)? { Ok(()) } else { Err(Failed::Row("one of its rows has a wrong checksum".to_owned())) }
 }
@@ -207,7 +210,8 @@ mod tests {
     use super::super::tests::scratch;
     use super::*;
 
-    /// Otherwise the progress of a migration or an audit would never reach its end.
+    /// If these numbers differed, the reported progress of a migration of the layout, or of an audit, would not end at
+    /// 100 %.
     #[test]
     fn the_announced_number_of_rows_is_exact() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");

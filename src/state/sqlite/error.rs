@@ -21,8 +21,8 @@ pub(super) enum Failed {
 }
 
 impl Failed {
-    /// Whether the file, the disk or SQLite is at fault, so that this process must store nothing more. Every other error
-    /// concerns only one request.
+    /// Whether the file, the disk or SQLite caused the error. After this error, the process must store nothing more.
+    /// Every other error concerns only one request.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Failed::Sql(error) => error.sqlite_error_code().is_some_and(|c| c != ErrorCode::ConstraintViolation),
@@ -40,7 +40,7 @@ impl Failed {
         }
     }
 
-    /// The error for the operator. `doing` completes "while …".
+    /// The error for the operator. `doing` is the text after "while" in the message.
     pub(super) fn explain(self, path: &Path, doing: &str) -> StoreError {
         match self {
             Failed::Store(error) => error,
@@ -69,13 +69,13 @@ impl From<TransitionError> for Failed {
     }
 }
 
-/// Part of every error about an unusable file: what was not done, and what the operator can do.
+/// The part of every error about an unusable file that says what was not done and what the operator can do.
 pub(super) const WAY_OUT: &str = "Nothing was written to it or to the table. Restore the file from a copy. Or start a new \
      migration state: move the file away (together with its -wal file), or name another file with --state. A new run is safe, \
      because it recognises items that are already changed, but it does not know the start keys, failures or pre-images of the \
      old one";
 
-/// An I/O error while a file or directory is being prepared.
+/// The error for the operator after an I/O error during the preparation of a file or directory.
 pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreError {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

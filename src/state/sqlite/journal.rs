@@ -1,4 +1,4 @@
-//! The journal, which rollbacks depend on. Each function runs inside a transaction that the caller commits.
+//! The journal, on which rollbacks depend. Each function runs inside a transaction that the caller commits.
 //!
 //! # Pre-images
 //!
@@ -9,39 +9,40 @@
 //! # What existed before
 //!
 //! A rollback removes new attributes, but keeps those that existed before the migration. The two can be distinguished
-//! only before the first write of their page, because a written item looks the same. So before the first write of every
-//! page, the first pass appends the existing targets, together with the digests of the items that it may write
-//! (`pages_under_way`).
+//! only before the first write of their page: an item that the migration has written looks like an item that already
+//! had the attribute. So before the first write of every page, the first pass appends the existing targets, together
+//! with the digests of the items that it may write (`pages_under_way`).
 //!
-//! An abandoned page, or a page of a killed process, is read again. Its bounds and items may then differ. This does not
-//! matter, because the digests tell for each item, not for each page, whether it may have been written. An item among
-//! the digests is not recorded again: its record is in the same append, and if that append did not become durable, no
-//! item of the page was written either.
+//! An abandoned page, or a page of a killed process, is read again. The page may then have other bounds and items. This
+//! does not matter, because the digests say for each item, not for each page, whether the item may have been written.
+//! If an item is among the digests, its targets are not recorded again: its digest and its record were stored by the
+//! same append. If that append did not become durable, no item of the page was written either.
 //!
 //! The commit of a page deletes the digests of the page, because the page will not be read again. The end of a segment
-//! deletes the digests that killed sessions left, because their pages may have had other bounds. So the digests take
-//! eight bytes per item of the uncommitted pages.
+//! deletes the digests that killed sessions left, because the pages of these sessions may have had other bounds. So the
+//! file has eight bytes of digests for each item of the uncommitted pages.
 //!
 //! Later passes record nothing: the first pass has read every item that existed before the migration, and items
-//! inserted later did not exist before. The same holds for a run from the beginning (`--restart`) after a complete run,
-//! or after a stopped run whose remaining items were read by a look (`passes/baseline/look_through.rs`). After any
-//! other run, it is unknown which items that run has read. So the new run records the existing targets, although the
-//! superseded run may have written some of them. A rollback then leaves attributes that it should remove
-//! ([`no_way_back`] counts them). Without the record it would remove attributes that it must keep.
+//! inserted later did not exist before. Likewise, a run from the beginning (`--restart`) records nothing after a
+//! complete run, or after a stopped run whose remaining items were read by a look (`passes/baseline/look_through.rs`).
+//! After any other run, it is unknown which items were read. So the new run records the existing targets, although the
+//! superseded run may have written some of them. A rollback then keeps some attributes that it should remove
+//! ([`no_way_back`] counts them). Without these records, it would remove attributes that it must keep.
 //!
-//! A rollback of a stopped first pass begins with that look. If no pass has begun at all, and only applications have
-//! written both attributes, nothing is recorded, and the history of each item is [without a
+//! A rollback of a stopped first pass begins with a look. If no pass has begun, and only applications have written both
+//! attributes, nothing is recorded, and the history of each item is [without a
 //! baseline](ItemHistory::without_baseline).
 //!
 //! If an item loses its new attribute between the first read and its write, and the migration then writes the
-//! attribute, the target counts as preexisting. If instead a live writer fills the target in between, it does not
-//! count: its removal requires that old equals new, or records the value.
+//! attribute, the target counts as preexisting. If instead a live writer fills the target between the read and the
+//! write, the target does not count as preexisting. This loses no value: a rollback removes the target only if it
+//! equals the old attribute, or records the value first.
 //!
-//! With `on_existing = "skip"`, a target that a live writer fills does count, because its value counts as done
-//! ([`Filled`](super::super::Filled)). But the migration itself may have filled the target: with a write of a killed
-//! process that the server applied after the next process had read the item, or with a write whose reply was lost. The
-//! pre-image of each such write was recorded before it was sent, with the digest of the value that it writes. A value
-//! with such a digest comes from the migration, unless that write is known to be refused.
+//! With `on_existing = "skip"`, a target that a live writer fills counts as preexisting, because its value counts as
+//! done ([`Filled`](super::super::Filled)). But the migration itself may have filled the target: with a write of a
+//! killed process that the server applied after the next process had read the item, or with a write whose reply was
+//! lost. The pre-image of each such write was recorded before it was sent, with the digest of the value that it writes.
+//! A value with such a digest comes from the migration, unless that write is known to be refused.
 
 use std::collections::HashSet;
 
@@ -58,10 +59,11 @@ use super::read::{self, collect, collect_listed, key_from, parse_path};
 use crate::change::{By, Digest, ItemHistory, Leftover, Lookup, PreImage, PriorValue};
 use crate::item::{ItemKey, Path, Value};
 
-/// The phase that records the pre-images of repairs.
+/// The phase under which the pre-images of repairs are recorded.
 const REPAIRS: &str = phase::VERIFY;
 
-/// Stored instead of a digest by a rollback or a step back, if it is unknown whether the item differs from before.
+/// A rollback or a step back stores this text instead of a digest if it is unknown whether the item has its state from
+/// before the migration.
 const UNKNOWN: [u8; 8] = *b"unknown\0";
 
 /// Appends pre-images.
@@ -82,8 +84,8 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.prior {
                 PriorValue::Value(value) => ("value", Some(pack(value))),
                 PriorValue::Nothing => ("nothing", None),
-                // Only rollbacks and steps back write `Left`, and their rows are only counted. `leftovers.rs` tells
-                // them apart.
+                // Only rollbacks and steps back write `Left`. Its rows serve only for counts, and `leftovers.rs`
+                // distinguishes them from rows of `Same`.
                 PriorValue::Same | PriorValue::Left(_) => ("same", None),
             };
             let is_unknown = pre.prior == PriorValue::Left(Leftover::Unknown);
@@ -94,7 +96,7 @@ pub(super) fn append_pre_images(
         .collect()
 }
 
-/// Marks pre-images whose write was refused, as this session asks.
+/// Marks pre-images whose write was refused, if this session is still the newest one of its run.
 pub(super) fn mark_refused_in(connection: &Connection, session: SessionId, ids: &[PreImageId]) -> Result<(), Failed> {
     rules::check_epoch(&read::run(connection, session.run)?, session)?;
     mark_refused(connection, ids)
@@ -140,8 +142,8 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
-/// The recorded history of these items from the expansion and from repairs, without what a rollback has undone, in the
-/// order of the keys. A lookup for a report never fails.
+/// The recorded history of these items from the expansion and from repairs, without the records that a rollback has
+/// made obsolete, in the order of the keys. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
@@ -153,7 +155,7 @@ pub(super) fn history_of(
     }
 }
 
-/// Checks all checksums of the file before the first item.
+/// Returns the history of these items. Before the first item, checks all checksums of the file.
 fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
@@ -166,8 +168,8 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
     keys.iter().map(of).collect()
 }
 
-/// Returns only the preexisting targets. If the file itself fails, each item counts as unreadable. The caller writes to
-/// the file later and stops if that fails.
+/// Returns only the preexisting targets. If the file itself cannot be read, each item counts as unreadable. The caller
+/// later writes to the file, and stops if that write fails.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
@@ -196,11 +198,11 @@ fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<It
     })?;
     let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
     let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
-    // The pairs are only for reports, so damaged ones are ignored.
+    // The pairs are only for reports, so damaged pairs are ignored.
     Ok(ItemHistory::new(before, journal).with_equal(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
-/// Refuses a row if the column `at` says that its checksum does not match.
+/// Refuses a row if its column `at` says that the checksum does not match.
 fn holds(row: &Row<'_>, at: usize) -> Result<(), Failed> {
     if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
 }
@@ -216,7 +218,8 @@ pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, Failed>
 
 /// Whether a pass before this run has read every item.
 fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
-    // The first term is cheap, and true except for stopped passes with a look.
+    // The first term is cheap to evaluate. It is true in all cases except after a stopped pass whose remaining items
+    // were read by a look.
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND status = 'complete') \
          OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND total_segments = \
          (SELECT count(*) FROM segments WHERE run = runs.id AND segments.status = 'done'))";
@@ -224,10 +227,11 @@ fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
     Ok(connection.prepare_cached(sql)?.query_row(params![phase::EXPAND, since, run], |row| row.get(0))?)
 }
 
-/// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
+/// The number of targets for which a rollback cannot know whether they existed before the migration; `None` if it knows
+/// this for every target.
 ///
-/// There is only one such case: a first pass wrote items, did not complete and was restarted. Items that the second
-/// pass found with the new attribute may have it from the first pass.
+/// A rollback lacks this knowledge in only one case: a first pass wrote items, did not complete and was restarted. The
+/// first pass may then have written the new attributes that the second pass found.
 pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
@@ -315,7 +319,7 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
 }
 
 /// Whether a write of this expansion may have put a value with this digest at a path. A row with a wrong checksum may
-/// be any write.
+/// belong to any write.
 fn may_have_written(
     connection: &Connection,
     key: &str,

@@ -1,4 +1,4 @@
-//! The layouts of a state file: detecting the version, and migrating to the newest.
+//! The layouts of a state file. This module detects the version of a file and migrates the file to the newest layout.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use rusqlite::Connection;
 use super::super::StoreError;
 use super::error::Failed;
 
-/// Marks a SQLite file as ours (`BFL1`), in its header.
+/// The number in the header of a SQLite file (`BFL1`) that marks the file as a state file of this program.
 pub(super) const APPLICATION_ID: i32 = 0x4246_4C31;
 
 /// The layouts, in order. `user_version` is the number of layouts that were applied to a file.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_v2.sql")];
 
-/// Views that let a read-only connection use an older layout like the newest one, by version.
+/// For each older layout, in order, the views through which a read-only connection uses it like the newest layout.
 const VIEWS: &[&str] = &[include_str!("read_v1.sql")];
 
 /// The newest layout, which this version writes.
@@ -32,7 +32,7 @@ pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize)
     known_version(read("user_version")?, path, newest)
 }
 
-/// The version, if this program knows it.
+/// Returns the version of the layout, or an error if this program does not know it.
 pub(super) fn known_version(version: i32, path: &Path, newest: usize) -> Result<usize, StoreError> {
     match usize::try_from(version) {
         Ok(version) if (1..=newest).contains(&version) => Ok(version),
@@ -159,7 +159,7 @@ mod tests {
         let owned = open_owned(&path, &identity(), NOW).unwrap();
         migrate(&owned.connection, &later()).unwrap();
         drop(owned);
-        // First with the log of a killed process, then as a closed file.
+        // The first round opens the file with the log of a killed process, the second round opens the closed file.
         for _ in 0..2 {
             let before = std::fs::read(&path).unwrap();
             for error in [open_owned(&path, &identity(), NOW).err().unwrap(), StateFile::open(&path).err().unwrap()] {

@@ -1,5 +1,5 @@
-//! Items that a rollback leaves different from before (noted in rows of the journal), and items that it may leave
-//! different (the pairs that the first pass found).
+//! Items that a rollback did not restore to their state before the migration, as noted in rows of the journal; and
+//! items that a rollback may not restore, which are the pairs that the first pass found.
 
 use rusqlite::{Connection, Params, Row, params};
 
@@ -11,8 +11,8 @@ use crate::change::{BaselinePair, Leftover};
 use crate::item::{ItemKey, Path};
 
 impl StateFile {
-    /// Pairs that the first pass found: their number, and up to `limit` of them. `None` if an earlier version of this
-    /// program made that pass and did not record them.
+    /// The pairs of this kind that the first pass found: their number, and up to `limit` of them. `None` if an earlier
+    /// version of this program made that pass and did not record them.
     pub fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError> {
         self.read(
             |connection| {
@@ -34,8 +34,8 @@ fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
 }
 
 pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
-    // In such a run, a row of kind 'same' notes an item that it left different. It writes no other rows of this kind
-    // (`change/undo.rs`).
+    // In a rollback or a step back, a row of kind `same` notes an item that the run did not restore. Such a run writes
+    // no other rows of this kind (`change/undo.rs`).
     let known = match leftover {
         Leftover::NewRemoved | Leftover::OldMade => "wrote IS NULL",
         Leftover::Unknown => "wrote IS NOT NULL",
@@ -48,7 +48,8 @@ pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover,
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
     let first = named(connection, &sql, params![run.0, limit])?;
-    // Only a rollback depends on the pairs. Every version recorded which old attributes a step back created.
+    // Only the leftovers of a rollback depend on the pairs. For a step back, every version of this program has recorded
+    // the old attributes that it created.
     let by_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
     Ok(Listed { count, first, unrecorded: by_pairs && unrecorded(connection)? })
 }
@@ -63,7 +64,7 @@ fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Re
     Ok(Listed { count, first, unrecorded: false })
 }
 
-/// Keys and paths. Omits unreadable rows, which still count.
+/// The keys and paths of the selected rows. Unreadable rows are omitted, although the count includes them.
 fn named(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, Failed> {
     let read = |row: &Row<'_>| Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?));
     collect_readable(connection, sql, params, read)

@@ -14,24 +14,25 @@ use crate::host;
 use crate::locked::LockedFile;
 use crate::outside::OutsideText;
 
-/// The lock, held until it is dropped. The OS releases it when the process ends, however it ends.
+/// The lock on a state file. It is held until this value is dropped. The OS releases it when the process ends, even
+/// after a kill.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: LockedFile,
-    /// The offset of its last line.
+    /// The offset of the last line in the lock file, which has the number of commits.
     commits_at: u64,
-    /// The note of the previous owner.
+    /// The note that the previous owner left in the lock file, if any.
     left: Option<Committed>,
     closed: bool,
 }
 
-/// The number of commits of a process. It is noted in the lock file after each commit, without a sync, because a kill
-/// does not lose what was written.
+/// The number of commits in a state file. The owner notes it in the lock file after each commit. The note is not synced
+/// to the disk, because a kill of the process loses no data that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Committed {
-    /// The mark of the state file.
+    /// The identifier of the state file, a random number that is also written into the lock file.
     pub(super) mark: i64,
-    /// The commit count of the state file.
+    /// The number of commits in the state file.
     pub(super) commits: i64,
 }
 
@@ -42,16 +43,16 @@ impl Committed {
     }
 }
 
-/// The number of attempts before a lock counts as held, and the time between them. Several attempts are needed, because a
-/// reader that asks for the holder takes the lock briefly.
+/// The number of attempts to take a lock before it counts as held, and the time between two attempts. Several attempts
+/// are needed, because a reader that determines the holder takes the lock for a moment.
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// The fields of a lock file, one per line.
 const FIELDS: [&str; 4] = ["pid", "host", "since", "commits"];
 
-/// A lock file is shorter than this: three short fields and a host name of at most 253 characters (RFC 1035). A longer
-/// file is refused.
+/// Every lock file of this program is shorter than this, because it has three short fields and a host name of at most
+/// 253 characters (RFC 1035). A longer file is refused.
 const MOST_BYTES: u64 = 4096;
 
 impl Lock {
@@ -69,25 +70,27 @@ impl Lock {
         let left = read_committed(&mut file);
         let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
         let commits_at = text.len() as u64;
-        // Keeps the note of the previous owner. If the state file is refused, the next process needs it too.
+        // The new text keeps the note of the previous owner. If this process refuses the state file, the next process
+        // still needs the note.
         text.extend(left.map(Committed::line));
         rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
         Ok(Lock { file, commits_at, left, closed: false })
     }
 
-    /// The commits of the previous owner; `None` if it closed the file properly.
+    /// The commits that the previous owner noted; `None` if it closed the file properly.
     pub(super) fn left(&self) -> Option<Committed> {
         self.left
     }
 
-    /// Notes the commits so far. A failure is ignored: no commit is lost, and the note keeps an older number.
+    /// Notes the number of commits so far. A failed write is ignored: no commit is lost, and the note keeps an older
+    /// number.
     pub(super) fn note(&mut self, committed: Committed) {
         let line = committed.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
     }
 
-    /// Notes the commits before a session begins, and syncs the note so that it survives a power cut. Later notes
-    /// overwrite it.
+    /// Notes the number of commits before a session begins, and syncs the note so that it survives a power cut. Later
+    /// notes overwrite it.
     pub(super) fn note_durably(&mut self, committed: Committed) {
         self.note(committed);
         let _ = self.file.sync_all();
@@ -98,7 +101,7 @@ impl Lock {
         self.closed = true;
     }
 
-    /// The commits of the last holder, for a reader.
+    /// The commits that the last holder of the lock noted, for a reader of the state file.
     pub(super) fn last_committed(state: &Path) -> Option<Committed> {
         read_committed(&mut open_regular(&lock_path(state), false).ok()?)
     }
@@ -151,7 +154,7 @@ fn in_use(state: &Path, holder: &Holder) -> StoreError {
     ))
 }
 
-/// Opens a file. If this creates it, only this user gets access.
+/// Opens a file. If the file is created, only the current user gets access to it.
 pub(super) fn open_private(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
     #[cfg(unix)]
     {
@@ -179,7 +182,7 @@ fn is_ours(file: &mut File) -> io::Result<bool> {
     file.rewind()?;
     file.take(MOST_BYTES).read_to_end(&mut bytes)?;
     let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(false) };
-    // A process may have died before it wrote its last line. A power cut leaves zeros.
+    // If a process died before it wrote the last line, the line is missing. A power cut leaves zeros at the end.
     let mut lines = text.trim_end_matches('\0').lines().peekable();
     let fields = FIELDS.iter().all(|field| {
         let Some(line) = lines.next() else { return true };
@@ -232,7 +235,7 @@ mod tests {
 
     const NOW: &str = "2026-01-01T00:00:00Z";
 
-    /// A process that is starting briefly holds every open file of this process.
+    /// A child process that is just starting briefly has every open file of this process, including the lock file.
     #[test]
     fn a_lock_has_no_holder_after_release_or_refusal() {
         let dir = scratch();

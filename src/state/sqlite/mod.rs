@@ -1,7 +1,7 @@
 //! The state in SQLite: one file for one migration on one table.
 //!
-//! [`Store`] owns the file, with a lock and one connection on one thread. Other processes read the file through [`StateFile`],
-//! whether or not its owner is running.
+//! [`Store`] owns the file, with a lock and one connection on one thread. Other processes read the file through
+//! [`StateFile`], whether or not its owner is running.
 
 mod accepted;
 mod checksum;
@@ -42,7 +42,7 @@ use thread::StoreThread;
 ///
 /// A method that changes something stores all of the change or nothing. It returns when the change is durable: in the
 /// file's write-ahead log and synced to the disk. Concurrent requests share one sync. After the file or the disk has
-/// failed once, every later call fails too, so that nothing is reported as stored unless it is.
+/// failed once, every later call fails too, so that no change is reported as stored unless it is.
 ///
 /// Clones share the file. Dropping the last clone, or [`StateStore::close`](super::StateStore::close), finishes pending
 /// requests, closes the file and releases the lock.
@@ -50,12 +50,12 @@ use thread::StoreThread;
 pub struct Store {
     thread: Arc<StoreThread>,
     clock: fn() -> String,
-    /// Sessions that have begun to spend since the file was opened: at most one for each session that this process works in.
+    /// The sessions that have begun to spend since the file was opened.
     spending: Arc<Mutex<HashSet<SessionId>>>,
 }
 
 impl Store {
-    /// Takes the file's lock and opens it, or creates it; see [`super::open`].
+    /// Takes the lock of the file, and opens or creates the file; see [`super::open`].
     pub fn open(path: &FilePath, identity: &Identity, clock: fn() -> String) -> Result<Store, StoreError> {
         let owned = open::open_owned(path, identity, &clock())?;
         Ok(Store { thread: Arc::new(StoreThread::start(owned)?), clock, spending: Arc::default() })

@@ -19,7 +19,7 @@ use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibli
 use super::{checksum, events, read, spend, write};
 use crate::machine::Random;
 
-/// How long SQLite waits for a lock that another program (a backup, a database browser) holds.
+/// The maximum time that SQLite waits for a lock of another program (a backup, a database browser).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Files up to this size are checked page by page when they are opened. Larger files would take seconds, and SQLite
@@ -32,13 +32,13 @@ pub(in crate::state) async fn is_absent(path: &Path) -> bool {
     looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Takes the lock, creates the file if necessary, brings it to the newest layout and checks its identity. A file whose
-/// migration has not begun takes this identity and forgets another one. A refused file stays unchanged, including its
-/// layout.
+/// Takes the lock, creates the file if necessary, brings it to the newest layout and checks its identity. If the
+/// migration of the file has not begun, the file gets this identity, and the events of another identity are deleted. A
+/// refused file stays unchanged, including its layout.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
-        // Checked first, so that no lock file is left beside a foreign file.
+        // This check comes first, so that no lock file is left beside a foreign file.
         refuse_what_is_not_ours(&path)?;
     } else {
         refuse_log_without_file(&path)?;
@@ -60,8 +60,8 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     Ok(Owned { connection, lock, path })
 }
 
-/// Refuses a file with damaged pages, with damaged rows that concern the whole file, or without all or a part of its
-/// log. `left` returns the commits of the last owner.
+/// Refuses a file if pages or rows that concern the whole file are damaged, or if a part of its log or the whole log is
+/// missing. `left` returns the commits of the last owner.
 pub(super) fn refuse_damaged(
     connection: &Connection,
     path: &Path,
@@ -90,12 +90,12 @@ pub(super) fn refuse_damaged(
     Ok(())
 }
 
-/// Whether the file says that a session was open, but does not have all commits of that session. A file without a log
-/// may still have all of them, if another program has moved the log into the file. Checks twice, because another
-/// process may open or close the file in between.
+/// Whether the file says that a session was open, but lacks some commits of that session. A file without a log may
+/// still have all commits, if another program has moved the log into the file. The function checks twice, because
+/// another process may open or close the file in between.
 fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<Committed>) -> Result<bool, Failed> {
     for _ in 0..2 {
-        // Read before the file, because a commit is noted after it is made.
+        // The note is read before the file, because a commit is noted after it is made.
         let left = left();
         let (in_use, mark, commits): (bool, i64, i64) =
             connection.query_row("SELECT in_use, mark, commits FROM file", [], |row| {
@@ -109,7 +109,8 @@ fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<
     Ok(true)
 }
 
-/// If the file has an older layout, reports how many of its rows have a checksum so far, until the result is dropped.
+/// If the file has an older layout, starts to report how many of its rows already have a checksum. The report ends when
+/// the result is dropped.
 fn tell_of_migration(connection: &Connection, version: usize) -> Result<Option<Progress>, Failed> {
     if version == LAYOUT_VERSION {
         return Ok(None);
@@ -135,7 +136,8 @@ fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, no
         checked?;
     }
     if !begun {
-        // An earlier process ended before it did anything, for example because the operator declined.
+        // The migration of the file has not begun: an earlier process ended before it did anything, for example because
+        // the operator declined.
         begin_anew(&transaction, identity, now, of_another).map_err(explain("writing its identity"))?;
     }
     transaction.commit().map_err(|error| failed(error.into()))
@@ -227,7 +229,7 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(parent.join(name))
 }
 
-/// Refuses a log without its file. The log has checkpoints that a new file would lose.
+/// Refuses a log without its state file. The log may have checkpoints that would be lost with a new file.
 fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
     let log = sibling(path, "-wal");
     if !has_log(path) {
@@ -252,7 +254,7 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
         .map_err(|failed| failed.explain(&new, "creating it"))
         .and_then(|()| name(&new, path).map_err(|e| io_error(path, "create the state file", &e)));
     if made.is_err() {
-        // The file is ours, because its name was free. If it cannot be removed, a small file remains.
+        // The file is ours, because its name was free. If the file cannot be removed, a small file remains.
         let _ = fs::remove_file(&new);
     }
     made?;
@@ -287,7 +289,7 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     connection.close().map_err(|(_, e)| e.into())
 }
 
-/// Gives the file to this identity. If it was another identity's (`of_another`), its events are deleted.
+/// Assigns the file to this identity. If the file belonged to another identity (`of_another`), its events are deleted.
 fn begin_anew(connection: &Connection, identity: &Identity, now: &str, of_another: bool) -> Result<(), Failed> {
     if of_another {
         events::forget(connection)?;
@@ -317,18 +319,20 @@ fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<
     // With these settings, an acknowledged checkpoint survives a power cut. On macOS this requires fullfsync; elsewhere
     // fullfsync has no effect.
     connection.execute_batch(
-        // Keeps only 512 KB of pages in memory: the journal grows with the table, and the system caches the file anyway.
+        // Keeps only 512 KB of pages in memory: the journal grows with the table, and the system caches the file
+        // anyway.
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; \
          PRAGMA cache_size = -512;",
     )?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Noted first. If the process is killed from here on and another program moves the log into the file, the note
-    // shows that the file has everything.
+    // The commits are noted first. If the process is killed after this line and another program moves the log into the
+    // file, the note shows that the file has every commit.
     lock.note_durably(committed(connection)?);
-    // Increments the count, so that the session has a log even after a killed session: an unchanged row would not be
-    // written.
+    // Incrementing the number of commits ensures that the session has a log even after a killed session: SQLite does
+    // not write an unchanged row.
     connection.execute("UPDATE file SET in_use = 1, commits = commits + 1", [])?;
-    // Moves the mark into the file itself. If a reader blocks this, the mark stays in the log and would be lost with it.
+    // Moves `in_use` into the file itself. If a reader blocks this checkpoint, the value stays in the log and would be
+    // lost with the log.
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     write::note_killed_sessions(connection)?;
     spend::note_lost_slices(connection)
@@ -353,7 +357,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), before);
     }
 
-    /// For example, the process waits for a confirmation.
+    /// A process may have the file open without a session, for example while it waits for a confirmation.
     #[test]
     fn a_process_that_dies_before_its_first_commit_leaves_a_file_that_opens() {
         let dir = scratch();

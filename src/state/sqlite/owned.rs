@@ -20,7 +20,8 @@ impl Owned {
     pub(super) fn close(self) {
         let Owned { connection, lock, .. } = self;
         let marked = connection.execute("UPDATE file SET in_use = 0", []);
-        // Everything is already durable in the log. If a reader blocks the checkpoint, or the disk is full, the log stays.
+        // Everything is already durable in the log. If a reader blocks the checkpoint, or the disk is full, the log
+        // stays.
         let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let closed = marked.is_ok() && moved.is_ok();
         if closed {
@@ -35,7 +36,8 @@ impl Owned {
     }
 }
 
-/// Counts one more commit and returns the result. Call it inside the transaction that will be committed.
+/// Adds one to the number of commits and returns the new number. Call this function inside the transaction that will be
+/// committed.
 pub(super) fn count_commit(connection: &Connection) -> Result<Committed, Failed> {
     let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
     Ok(connection.prepare_cached(sql)?.query_row([], committed_from)?)

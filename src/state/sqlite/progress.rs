@@ -1,4 +1,5 @@
-//! Progress of long work on a whole state file. Without it, a command would be silent for a long time on a large file.
+//! Reports the progress of long work on a whole state file. Without these reports, a command would print nothing for a
+//! long time on a large file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use crate::figure::number;
 
-/// Work that takes less time reports nothing.
+/// Work that takes less than this time reports nothing.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// The time between two lines.
+/// The time between two reported lines.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The number of finished rows. The work increments it and [`Progress`] reads it.
+/// The number of finished rows. The worker increments this number and [`Progress`] reads it.
 pub(super) type Rows = Arc<AtomicU64>;
 
-/// Logs the progress of one piece of work until it is dropped. It uses its own thread, because a single SQLite
+/// Logs the progress of one piece of work until it is dropped. It uses a separate thread, because a single SQLite
 /// statement may take most of the time.
 pub(super) struct Progress {
     ends: Option<mpsc::Sender<()>>,
@@ -25,7 +26,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts to report work on `of` rows. Without this number, it reports the elapsed time.
+    /// Starts to report work on `of` rows. If `of` is `None`, the reports show the elapsed time.
     pub(super) fn tell(what: &'static str, rows: &Rows, of: Option<u64>) -> Progress {
         Progress::tell_to(what, rows, of, (QUIET, EVERY), |line| tracing::info!("{line}"))
     }
@@ -62,7 +63,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.ends = None;
-        // Waits for the thread, so that no line follows the end of the work.
+        // Waits for the thread, so that it reports no line after the end of the work.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -1,5 +1,5 @@
-//! Reads a state file, for the writer and for readers. Each row passes through the types that wrote it, so a file that
-//! contradicts itself gives an error and never a wrong resume.
+//! Reads a state file, for its owner and for readers. Each row is parsed into the types from which it was written. So a
+//! file that contradicts itself gives an error and never a resume from a wrong position.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -50,7 +50,7 @@ pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option
     Ok(found.into_iter().next())
 }
 
-/// The run of this name.
+/// The run with this name.
 pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
     let found = collect(connection, &format!("{RUN} WHERE id = ?1"), [id.0], run_from)?;
     found.into_iter().next().ok_or_else(|| Failed::Row(format!("there is no run {}", id.0)))
@@ -67,7 +67,7 @@ pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Resu
     }
 }
 
-/// Segments after this one that are not pending, in order.
+/// The segments with larger numbers than this one that are not pending, in ascending order.
 pub(super) fn segments_after(
     connection: &Connection,
     run: RunId,
@@ -78,7 +78,7 @@ pub(super) fn segments_after(
     collect(connection, &sql, params![run.0, after.map_or(-1, i64::from), limit], segment_from)
 }
 
-/// All segments of a run, added up.
+/// The status and the counts of a run's segments, added up.
 pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<SegmentTotals, Failed> {
     let sql = "SELECT count(*) FILTER (WHERE status = 'scanning'), count(*) FILTER (WHERE status = 'done'), \
          coalesce(sum(pages), 0), max(updated_at), coalesce(max(segment), 0), \
@@ -111,7 +111,7 @@ pub(super) fn failures(
     list(connection, query, &format!("{FAILURE} {FAILURE_SUM} FROM failures"), failure_from)
 }
 
-/// Open failures of the runs of a phase after this one, oldest first.
+/// The open failures of the runs of a phase after this cursor, oldest first.
 pub(super) fn failures_of(
     connection: &Connection,
     phase: &str,
@@ -171,13 +171,13 @@ pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<O
     open_work_where(connection, "?1 IS NULL OR run = ?1", params![run.map(|run| run.0)])
 }
 
-/// The same numbers for all runs of a phase.
+/// The numbers of [`open_work`] for all runs of a phase.
 pub(super) fn open_work_of(connection: &Connection, phase: &str) -> Result<OpenWork, Failed> {
     open_work_where(connection, "run IN (SELECT id FROM runs WHERE phase = ?1)", params![phase])
 }
 
-/// For one run, the tally is the number of items. An item that several runs left open counts once, so for several runs
-/// the rows must be read.
+/// For one run, the tallies already are the numbers of items. An item that several runs left open must count once, so
+/// for several runs the rows are read.
 fn open_work_where(connection: &Connection, runs: &str, params: &[&dyn rusqlite::ToSql]) -> Result<OpenWork, Failed> {
     let count = |what: u8, table: &str| -> Result<u64, Failed> {
         let tally =
@@ -203,7 +203,8 @@ const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applie
      skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, \
      sum IS ";
 
-/// Reads a stored segment as one event from the default state, so that [`SegmentState::next`] rejects an impossible state.
+/// Reads a stored segment as one event from the default state, so that [`SegmentState::next`] rejects an impossible
+/// state.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     let segment: u32 = row.get(0)?;
     if !row.get::<_, bool>(17)? {
@@ -221,7 +222,7 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     Ok((segment, state.map_err(|e| Failed::Row(format!("the stored state of segment {segment} is impossible: {e}")))?))
 }
 
-/// Reads counts from thirteen columns, starting with this one.
+/// Reads counts from thirteen columns, of which `at` is the first.
 fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
@@ -270,7 +271,7 @@ fn list<T>(
     collect_listed(connection, &sql, params![query.after.0, query.run.map(|r| r.0), query.open_only, query.limit], from)
 }
 
-/// The rows of a list. Fails if one of them cannot be read.
+/// The rows of a list. Fails if a row cannot be read.
 pub(super) fn all<T>(rows: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Failed> {
     rows.into_iter().collect::<Result<_, _>>().map_err(|unreadable| Failed::Row(unreadable.why))
 }

@@ -14,10 +14,10 @@ use super::journal::history_of;
 use crate::change::{BaselinePair, ItemHistory, Lookup};
 use crate::item::ItemKey;
 
-/// A state file that several callers read in turn.
+/// A state file that several callers read one after the other.
 ///
-/// Commands read little, and only before and after their work, so these methods block. A dry run reads the history of every
-/// page, so [`Records::of`] uses a blocking thread instead of its worker.
+/// Commands read little, and only before and after their work, so these methods block. A dry run reads the history of
+/// every page, so [`Records::of`] does the reading on a blocking thread and keeps the async worker free.
 #[derive(Debug)]
 pub struct Reader(Arc<Mutex<StateFile>>);
 
@@ -37,7 +37,8 @@ impl Reader {
 }
 
 impl StateFile {
-    /// Read-only access to the recorded history of items, for a dry run of a rollback. Another process may own the file.
+    /// Read-only access to the recorded history of items, for a dry run of a rollback. Another process may own the
+    /// file.
     pub fn into_records(self) -> Arc<dyn Records> {
         Arc::new(Reader::new(self))
     }

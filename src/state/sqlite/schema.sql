@@ -21,7 +21,7 @@ CREATE TABLE runs (
     started_at           TEXT NOT NULL,
     ended_at             TEXT,
     sessions             INTEGER NOT NULL,
-    -- 1 from the begin of a session to its end. If it is still 1 when the file is opened, that session was killed.
+    -- 1 from the start of a session to its end. If it is still 1 when the file is opened, that session was killed.
     open_session         INTEGER NOT NULL CHECK (open_session IN (0, 1)),
     lower_bound          INTEGER NOT NULL DEFAULT 0 CHECK (lower_bound IN (0, 1)),
     abandoned_pages      INTEGER NOT NULL DEFAULT 0,
@@ -30,7 +30,7 @@ CREATE TABLE runs (
     tool_version         TEXT NOT NULL,
     -- 1 if pages were read without writing after the run stopped. Such a run is never resumed.
     looked_through       INTEGER NOT NULL DEFAULT 0 CHECK (looked_through IN (0, 1)),
-    -- The spend when that look began.
+    -- The spend of the run when the reading without writes began.
     look_write_units     REAL NOT NULL DEFAULT 0,
     look_read_units      REAL NOT NULL DEFAULT 0,
     CHECK (open_session = (status = 'running'))
@@ -66,10 +66,12 @@ CREATE TABLE spend (
     -- The amount spent when the row was stored.
     write_units       REAL NOT NULL,
     read_units        REAL NOT NULL,
-    -- The amount reserved in addition. If it is not 0 when the file is opened, its process died, and it counts as spent.
+    -- The amount reserved in addition. If it is not 0 when the file is opened, the process died, and the amount counts
+    -- as spent.
     write_slice       REAL NOT NULL,
     read_slice        REAL NOT NULL,
-    -- The part of the spend that no segment counts, and the part of that from slices of dead processes.
+    -- The part of the spend that no segment counts, and the share of this part that comes from slices of dead
+    -- processes.
     write_uncounted   REAL NOT NULL,
     read_uncounted    REAL NOT NULL,
     write_lost        REAL NOT NULL,

@@ -59,9 +59,9 @@ SELECT run, what, n, (run * 8 + what) * 4294967296 + n FROM (
     UNION ALL SELECT run, 3, count(*) FROM failures WHERE status = 'open' GROUP BY run
     UNION ALL SELECT run, 4, count(*) FROM diverged WHERE status = 'open' GROUP BY run);
 
--- One row. `in_use` is 1 in the file itself, not only in its log, from the begin of a session to its orderly end. Such a file
--- without its log may lack acknowledged commits. `commits` is the number of commits. The lock file repeats it together with
--- `mark`, a random number that identifies this file.
+-- One row. `in_use` is 1 in the file itself, not only in its log, from the start of a session to its orderly end. If
+-- such a file has lost its log, it may lack acknowledged commits. `commits` is the number of commits. The lock file
+-- repeats it together with `mark`, a random number that identifies this file.
 CREATE TABLE file (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     in_use  INTEGER NOT NULL CHECK (in_use IN (0, 1)),

@@ -1,8 +1,9 @@
 //! Checks that a state file and the files beside it are ours before they are read, written or removed.
 //!
-//! A state file has siblings: we write `.lock`, and SQLite writes `-wal`, `-shm` and `-journal`. SQLite would truncate
-//! a foreign file with such a name, and a project may well have one (`--state Gemfile`). So each file is inspected
-//! before it is opened for writing, and links are not followed.
+//! A state file has siblings, which are files with its name and a suffix: this program writes `.lock`, and SQLite
+//! writes `-wal`, `-shm` and `-journal`. SQLite would truncate a foreign file with such a name, and a project may have
+//! such a file (`Gemfile.lock`, if the option is `--state Gemfile`). So each file is inspected before it is opened for
+//! writing, and links are not followed.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -20,7 +21,7 @@ const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// The version of a log's index, in the byte order of the machine.
 const LOG_INDEX: u32 = 3_007_000;
 
-/// The size of a database header, and the offsets of our two numbers in it.
+/// The size of a database header, and the offsets of the two numbers in it that this program sets.
 const HEADER: usize = 100;
 const USER_VERSION: usize = 60;
 const ID: usize = 68;
@@ -123,7 +124,7 @@ pub(super) fn open_regular(path: &Path, write: bool) -> io::Result<File> {
         return Err(other());
     }
     let file = OpenOptions::new().read(true).write(write).open(path)?;
-    // The file may have been replaced in between.
+    // Another program may have replaced the file between the two calls.
     if is_same(&seen, &file.metadata()?) { Ok(file) } else { Err(other()) }
 }
 
@@ -144,7 +145,7 @@ fn beginning(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// Whether the file is empty or has only zeros, as a power cut leaves an unsynced file.
+/// Whether the file is empty or has only zeros. A power cut leaves an unsynced file in this state.
 fn is_blank(begins: &[u8]) -> bool {
     begins.iter().all(|byte| *byte == 0)
 }
@@ -161,8 +162,8 @@ fn is_log_index(begins: &[u8]) -> bool {
     is_blank(begins) || begins == version || begins == &version[..3]
 }
 
-/// Whether this is a rollback journal. SQLite first writes zeros, and writes its mark after the rest of the journal is
-/// synced.
+/// Whether this is a rollback journal. SQLite first writes zeros at the start of the journal. It writes the magic
+/// number there after the rest of the journal is synced.
 fn is_journal(begins: &[u8]) -> bool {
     is_blank(begins) || begins.starts_with(&JOURNAL)
 }

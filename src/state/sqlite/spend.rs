@@ -1,4 +1,4 @@
-//! Reads and writes what runs have spent, in one small table.
+//! Reads and writes the spend of runs, in one small table.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -10,7 +10,8 @@ use crate::cost::{PriceBasis, UnitPrices};
 const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, write_uncounted, read_uncounted, write_lost, \
      read_lost, write_per_million, read_per_million, price_basis FROM spend WHERE run = ?1";
 
-/// What a run has spent so far. With `died`, as the next owner will find it.
+/// The spend of a run so far. If `died` is set, this is the spend after the next owner has counted the open slice as
+/// spent.
 pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, Failed> {
     let counted = read::totals(connection, run)?.counts.spend();
     let Some((stored, prices)) = row(connection, run.id)? else {
@@ -20,7 +21,7 @@ pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Re
     Ok(SpendRecord { state, prices: Some(prices) })
 }
 
-/// Starts to record what a session spends, at these prices. Returns what the run has spent so far.
+/// Starts to record the spend of a session at these prices. Returns the spend of the run so far.
 pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPrices) -> Result<SpendState, Failed> {
     let id = session.run;
     let run = read::run(connection, id)?;
@@ -35,7 +36,7 @@ pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPri
     Ok(state)
 }
 
-/// Reserves a slice. `begun` says whether the session has begun to spend since the file was opened.
+/// Reserves a slice. `begun` is whether the session has begun to spend since the file was opened.
 pub(super) fn reserve(
     connection: &Connection,
     session: SessionId,
@@ -47,7 +48,7 @@ pub(super) fn reserve(
     put(connection, run.id, &rules::reserve(&run, session, stored, begun, reservation)?)
 }
 
-/// Closes the open slice: only the used capacity is spent.
+/// Closes the open slice. From then on, only the used capacity counts as spent.
 pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, Failed> {
     let id = session.run;
     let run = read::run(connection, id)?;

@@ -23,8 +23,8 @@ pub struct StateFile {
 impl StateFile {
     /// Opens the state file of any plan. [`StateSummary::identity`] says which plan it belongs to.
     ///
-    /// [`StoreError::Io`] if it does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to another program or a
-    /// newer version. [`StoreError::Corrupt`] if it is damaged.
+    /// Returns [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs
+    /// to another program or a newer version. [`StoreError::Corrupt`] if it is damaged.
     pub fn open(path: &Path) -> Result<StateFile, StoreError> {
         siblings::refuse_what_is_not_ours(path)?;
         // Resolves links, because the lock file is beside the real file.
@@ -39,13 +39,13 @@ impl StateFile {
         Ok(StateFile { connection, path: path.to_owned(), version })
     }
 
-    /// Refuses a file of another plan or table, like an owner that opens it. Accepts a file whose migration has not begun,
-    /// because the next owner may take it.
+    /// Refuses a file of another plan or table, as an owner does when it opens the file. Accepts a file whose migration
+    /// has not begun, because the next owner may take it.
     pub fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
         if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
-    /// Everything that `status` shows, from one moment.
+    /// Everything that `status` shows, read at one moment.
     pub fn summary(&self) -> Result<StateSummary, StoreError> {
         let holder = Lock::holder(&self.path);
         self.read(|connection| {
@@ -59,8 +59,8 @@ impl StateFile {
                         totals: read::totals(connection, run)?,
                         spend: spend::record(connection, run, nobody)?,
                         accepted: accepted::of(connection, run.id)?,
-                        // The holder is read before and after, because a process that begins or ends in between is not
-                        // dead.
+                        // The holder is read before and after the transaction, because a process that starts or ends in
+                        // between is not dead.
                         died: run.open_session && nobody,
                         run: run.clone(),
                     })
@@ -91,7 +91,7 @@ impl StateFile {
         })
     }
 
-    /// Failures, oldest first. Fails if one of them cannot be read.
+    /// Failures, oldest first. Fails if a record cannot be read.
     pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
         self.read(|connection| read::all(read::failures(connection, query)?))
     }
@@ -116,7 +116,7 @@ impl StateFile {
         self.read(journal::no_way_back)
     }
 
-    /// Diverged items, oldest first. Fails if one of them cannot be read.
+    /// Diverged items, oldest first. Fails if a record cannot be read.
     pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
         self.read(|connection| read::all(read::diverged(connection, query)?))
     }
@@ -126,7 +126,8 @@ impl StateFile {
         self.read(|connection| read::diverged(connection, query))
     }
 
-    /// Up to `limit` segments of a run after this one that are not pending, in order.
+    /// Returns up to `limit` segments of a run that are not pending and have larger numbers than this one, in ascending
+    /// order.
     pub fn segments_after(
         &self,
         run: RunId,
@@ -151,7 +152,7 @@ impl StateFile {
         self.read(events::has_begun)
     }
 
-    /// A stored fact.
+    /// Returns a stored fact; `None` if it was never stored.
     pub fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
         self.read(|connection| events::kept(connection, fact))
     }
@@ -169,8 +170,9 @@ impl StateFile {
     }
 }
 
-/// Opens a file for reading. Even a reader of a file with a write-ahead log creates files beside it. If it has no
-/// permission to do so and there is no log, the file contains everything and is opened as immutable.
+/// Opens a file for reading. If a file uses a write-ahead log, SQLite creates files beside it even for a reader. If the
+/// reader has no permission to create them and there is no log, the file itself contains everything, so it is opened as
+/// immutable.
 fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
     let open = |path: &Path, flags| -> Result<Connection, Failed> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;

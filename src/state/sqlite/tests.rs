@@ -1,4 +1,4 @@
-//! Tests that need internals: group commit, the end of all storing after a failure, and rows that were tampered with.
+//! Tests that need internals: group commit, no storing after a failure, and rows that were tampered with.
 
 use std::sync::mpsc;
 
@@ -46,7 +46,7 @@ fn page(run: RunId, segment: u32, first: u64) -> Commit {
     Commit { session: SessionId { run, epoch: 1 }, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 
-/// Keeps the thread busy until the sender is dropped, so that requests in the meantime become one group.
+/// Keeps the thread busy until the sender is dropped, so that all requests sent until then become one group.
 async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
     let (release, released) = mpsc::channel::<()>();
     let (running, runs) = tokio::sync::oneshot::channel();
@@ -70,7 +70,7 @@ async fn as_one_group(store: &Store, work: Vec<Work>) -> Vec<Result<(), StoreErr
     let (release, held) = hold(store).await;
     let asked = futures::future::join_all(work.into_iter().map(|w| store.thread.run(w)));
     let mut asked = std::pin::pin!(asked);
-    // After one poll, all of them are in the queue.
+    // After one poll of each future, all requests are in the queue of the thread.
     assert!(futures::poll!(&mut asked).is_pending());
     drop(release);
     held.await.unwrap().unwrap();
@@ -87,7 +87,7 @@ async fn a_refused_request_does_not_affect_the_rest_of_its_group() {
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store).await;
     let out_of_turn = commit_of(page(run, 1, 2));
-    // This request fails after the row of its segment is written. The row must not stay.
+    // This request fails after the row of its segment is written. That row must not stay.
     let mut bad_ids = page(run, 2, 1);
     bad_ids.refused = vec![PreImageId(77)];
     let work = vec![

@@ -1,4 +1,5 @@
-//! The single thread that writes. It does group commits, and stops storing after a failure.
+//! The single thread that writes to the state file. It commits requests in groups, and stores nothing more after a
+//! failure.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -11,9 +12,9 @@ use super::super::StoreError;
 use super::error::{Failed, io_error};
 use super::owned::{Owned, count_commit};
 
-/// The maximum number of requests that wait for the thread. It is large enough for every segment in flight while one
-/// commit is synced to the disk. If the queue is full, callers wait, which slows the scan down to the speed of the
-/// disk.
+/// The maximum number of requests that wait for the thread. The queue is large enough for one request of every active
+/// segment while a commit is synced to the disk. If the queue is full, callers wait, which slows the scan down to the
+/// speed of the disk.
 const QUEUE: usize = 256;
 
 /// The maximum number of requests in one transaction. It equals the queue, so that no request waits for more than two
@@ -118,14 +119,15 @@ impl Drop for StoreThread {
     fn drop(&mut self) {
         self.sender = None;
         let thread = self.thread.get_mut().ok().and_then(Option::take);
-        // Waits, so that the lock is released before the owner continues. The thread has already reported a panic.
+        // Waits for the end of the thread, so that the lock is released before the owner continues. The thread has
+        // already reported a panic.
         let _ = thread.map(JoinHandle::join);
     }
 }
 
 struct Writer {
     owned: Owned,
-    /// The error after which nothing more may be stored.
+    /// The first error that makes further storing unsafe. While it is set, every request fails.
     poison: Option<StoreError>,
 }
 
@@ -145,7 +147,7 @@ impl Writer {
             }
             self.commit_group(group);
         }
-        // Requests that still wait now fail because the file is closed.
+        // Requests that are still in the queue now fail because the file is closed.
         drop(receiver);
         self.finish();
         if let Some(reply) = closing {
@@ -203,7 +205,8 @@ impl Writer {
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }
 
-    /// Closes the file and releases the lock. After a failure of the file, its log stays unchanged for the next process.
+    /// Closes the file and releases the lock. After a failure of the file, its log stays unchanged for the next
+    /// process.
     fn finish(self) {
         if self.poison.is_none() {
             self.owned.close();

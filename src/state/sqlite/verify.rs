@@ -62,7 +62,7 @@ pub(super) fn begin(
     }
 }
 
-/// A verification, if its record and its counts can be read.
+/// The verification of this run; `None` if its record or its counts cannot be read.
 fn resumable(connection: &Connection, run: &RunRecord) -> Result<Option<VerificationRecord>, Failed> {
     let whole = counts_are_whole(connection, run.id)?;
     if whole { verification(connection, run.clone()) } else { Ok(None) }

@@ -13,7 +13,7 @@ use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
 /// Closes sessions of killed processes. Call it before any session begins: every open session then belongs to a killed
-/// process. Its run can be resumed, and its applied count is a lower bound.
+/// process. The run of such a session can be resumed, and its applied count is a lower bound.
 pub(super) fn note_killed_sessions(connection: &Connection) -> Result<(), Failed> {
     connection.execute(
         "UPDATE runs SET status = ?1, open_session = 0, lower_bound = 1, stop_reason = ?2 WHERE open_session = 1",
@@ -149,7 +149,7 @@ pub(super) fn put_segment(
         SegmentStatus::Done => ("done", None),
     };
     let counts = &state.counts;
-    // The order is that of `Outcome::ALL`. A test compares it with the schema.
+    // The names have the order of `Outcome::ALL`. A test compares this order with the schema.
     let [applied, already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected] = counts.outcomes;
     connection
         .prepare_cached(

@@ -28,7 +28,7 @@ fn a_bad_model_is_refused_with_a_line_number() {
     assert!(ran.stderr.contains("nowhere.toml"), "{}", ran.stderr);
 }
 
-/// The model in the README loads.
+/// The capacity model in the README can be loaded.
 #[test]
 fn the_readme_shows_a_model_that_loads() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
@@ -54,8 +54,8 @@ fn the_command_serves_the_model_and_its_application() {
     let endpoint = lines.find_map(|line| line.unwrap().split("API on ").nth(1).map(str::to_owned)).unwrap();
     let endpoint = endpoint.split(' ').next().unwrap().to_owned();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // The application sends two hundred writes a second, and the table serves five. As soon as eight of its items
-    // exist, some writes have been throttled.
+    // The application sends two hundred writes per second, and the table serves five per second. When eight of the
+    // application's items exist, some writes have been throttled.
     runtime.block_on(async {
         let client = client(&endpoint);
         let patience = async {
@@ -88,7 +88,7 @@ struct Served(std::process::Child);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // If all went well, the process has already ended.
+        // If the test succeeded, the process has already ended.
         self.0.kill().ok();
         self.0.wait().ok();
     }

@@ -1,4 +1,5 @@
-//! A run over real sockets on a table whose capacity changes during the run, and what `status` says meanwhile.
+//! A run over real sockets on a table whose capacity changes during the run, and the output of `status` during that
+//! time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::harness::tool;
 
 const ITEMS: usize = 600;
 
-/// The interval at which this test describes the table.
+/// The interval at which the job in this test describes the table.
 const EVERY: Duration = Duration::from_millis(700);
 
 /// Waits until the job's write budget has this value. The job follows a change within three intervals.

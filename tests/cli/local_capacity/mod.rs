@@ -21,7 +21,7 @@ use backfill::internals::local::capacity::{
 use backfill::internals::local::traffic::{Http, Traffic, TrafficReport, TrafficSpec};
 use tokio_util::sync::CancellationToken;
 
-/// So little that one unit takes hours to recover.
+/// A limit, in units per second, that is so low that one unit takes hours to recover.
 const NEXT_TO_NOTHING: f64 = 0.000_1;
 
 const PLENTY: f64 = 1e6;
@@ -214,7 +214,8 @@ async fn the_model_charges_what_the_server_consumed() {
         assert!((partition.served.read / quarter - 1.0).abs() < 0.35, "{partitions:?}");
     }
 
-    // A failed condition reports no units. The model charges it by the image that it returns.
+    // The reply to a failed condition reports no units. The model charges the request by the size of the item in the
+    // reply.
     let refused = put(&bed, &table, "k1").condition_expression("attribute_not_exists(pk)");
     let with_image = refused
         .clone()
@@ -263,7 +264,7 @@ async fn describe_table_shows_the_models_limits() {
     assert_eq!(of(shown.provisioned_throughput()), (Some(150), Some(50)), "rounded down");
     let billing = |shown: &TableDescription| shown.billing_mode_summary().and_then(|b| b.billing_mode().cloned());
     assert_eq!(billing(&shown), Some(BillingMode::Provisioned));
-    // The model does not state read capacity for the index, so the index shows that of the table.
+    // The model has no read capacity for the index, so the description of the index shows that of the table.
     assert_eq!(of(shown.global_secondary_indexes()[0].provisioned_throughput()), (Some(150), Some(20)));
     assert_eq!(shown.key_schema().len(), 2);
 
@@ -326,7 +327,7 @@ async fn the_application_is_throttled_on_a_small_table_but_not_on_a_large_one() 
     let report = application(&bed, &table, 200).await;
     assert_eq!((report.reads.throttled, report.failed()), (0, 0), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, report.writes.sent);
-    // Requests in flight together with the first one were admitted before it was charged.
+    // Requests that were in flight together with the first one were admitted before the first one was charged.
     assert!(report.writes.throttled > report.writes.served && report.writes.served >= 1, "{report}");
     let reasons: Vec<_> = report.writes.reasons.into_iter().collect();
     assert_eq!(reasons, [("TableWriteProvisionedThroughputExceeded".to_owned(), report.writes.throttled)]);

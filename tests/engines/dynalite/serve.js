@@ -2,8 +2,8 @@
 //
 //     node serve.js PORT_FILE
 //
-// Writes the port to PORT_FILE, and ends when its standard input ends. So it never outlives the script that started it,
-// however that script ends.
+// Writes the port to PORT_FILE, and ends when its standard input ends. So it always ends with the script that started it,
+// even if that script is killed.
 'use strict'
 
 const fs = require('fs')

@@ -1,4 +1,4 @@
-//! A program outside the package. It has its own table, so that a migration runs without AWS.
+//! A program outside the package. It implements a table of its own, so that a migration runs without AWS.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,7 +14,7 @@ use backfill::{
     VerifyOptions,
 };
 
-/// The number of items per page. It is so small that a small table has several pages.
+/// The number of items per page. This number is so small that even a small table has several pages.
 const PAGE: usize = 7;
 
 /// A table in memory, which is both source and sink. Its key is the string `pk`.
@@ -97,7 +97,7 @@ impl Sink for MemoryTable {
 }
 
 impl MemoryTable {
-    /// Applies all actions if all conditions hold. Otherwise it changes nothing.
+    /// Applies all actions if all conditions are true. Otherwise changes nothing.
     fn apply(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
         let mut items = self.locked();
         let key = write.key.to_text();
@@ -138,7 +138,7 @@ fn holds(condition: &Condition, item: &Item) -> bool {
     }
 }
 
-/// An observer that records what it is shown, and answers yes to every question that names the table.
+/// An observer that records the progress reports and notices, and answers yes to every question that names its table.
 pub struct Watcher {
     /// The table that the migration may write.
     pub table: String,

@@ -64,7 +64,8 @@ async fn a_migration_runs_on_a_custom_table() {
         assert_eq!(new.get("version"), Some(&Value::S("2".into())));
     }
 
-    // Without a flag, nothing proves that no application uses the new attribute any more. So the operator confirms it.
+    // Without a flag, the tool cannot prove that no application uses the new attribute any more. So the operator
+    // confirms this.
     let mut step = StepOptions::default();
     step.facts = vec![Fact::ReadersBack, Fact::NewWritesStopped];
     let back = migration.rollback(&step).await.unwrap();

@@ -1,4 +1,4 @@
-//! One instance of the application: its cache of the flag, and its requests. Each request is one atomic DynamoDB
+//! One instance of the application, with its own cache of the flag. Each of its operations is one atomic DynamoDB
 //! request.
 
 use std::collections::HashMap;
@@ -27,11 +27,12 @@ pub(super) struct Instance {
     rng: Rng,
 }
 
-/// The flag to obey for one request, and the time limit of that request.
+/// The flag that one request must obey, and the time limit of that request.
 struct Order {
     flag: Flag,
     limit: Duration,
-    /// Held until the request ends, so that the next order waits for it.
+    /// The lock on the flag that a test sets. It is held until the request ends, so that a new order waits for the
+    /// request.
     _held: Option<OwnedRwLockReadGuard<Flag>>,
 }
 
@@ -59,7 +60,8 @@ impl Instance {
             let key = hinted.unwrap_or_else(any);
             let kind = match n {
                 0..=49 => Kind::Read,
-                // Some items are only read, so that reads also find old values that the application never changed.
+                // Some items are only read, so that there are also reads of old values that the application never
+                // changed.
                 _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => Kind::Read,
                 50..=69 => Kind::Write,
                 70..=79 => Kind::Replace,
@@ -79,7 +81,7 @@ impl Instance {
         }
     }
 
-    /// Reads a value. Returns it with the name of the attribute that held it.
+    /// Reads a value. Returns the value and the name of the attribute that has it.
     async fn read(&mut self, key: &str) -> Result<Option<(u64, &'static str)>, Unknown> {
         let order = self.order().await?;
         let began = Instant::now();
@@ -117,7 +119,7 @@ impl Instance {
         match end {
             End::Done => {
                 self.with(key, |history| history.done(id, ended));
-                // The condition held, so no other write came in between.
+                // The condition was true, so no other write changed the item in between.
                 if let Some((seen, _)) = seen {
                     self.check_replaced(key, seen, began, ended);
                 }
@@ -162,7 +164,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Puts an item that does not exist. It gets the attributes that a write sets.
+    /// Puts an item that does not exist. The new item gets the attributes that a write sets.
     async fn insert(&mut self, key: &str) -> Result<(), Unknown> {
         let order = self.order().await?;
         let (content, id) = self.with(key, |history| {
@@ -235,7 +237,7 @@ impl Instance {
         }
     }
 
-    /// The flag to obey now.
+    /// The flag that the next request must obey.
     async fn order(&mut self) -> Result<Order, Unknown> {
         let (table, key) = match &self.shared.orders {
             Orders::Hand(hand) => {

@@ -1,5 +1,6 @@
-//! An application that runs next to the tool. It has several instances, each with its own cache of the flag, and uses
-//! the code of docs/examples/flag. All instances read and write all items. Every read is checked against the writes.
+//! An application that runs at the same time as the tool. It uses the code of docs/examples/flag, and has several
+//! instances. Each instance has its own cache of the flag. All instances read and write all items. Every read is
+//! checked against the writes.
 
 mod instance;
 
@@ -21,49 +22,50 @@ use instance::Instance;
 
 /// The attribute that the plan moves.
 pub(crate) const OLD: &str = "old";
-/// The attribute that the plan moves it to.
+/// The attribute to which the plan moves [`OLD`].
 pub(crate) const NEW: &str = "new";
 
-/// The number of keys that all instances write all the time, so that their requests meet.
+/// The number of keys that all instances write all the time, so that their requests collide.
 const HOT: usize = 12;
 
-/// What an instance did or could not do.
+/// What an instance did with an item, or why it could not do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Read a value.
+    /// The instance read a value.
     Read,
-    /// Wrote a value.
+    /// The instance wrote a value.
     Write,
-    /// Read a value, and wrote another if the first one was still there.
+    /// The instance read a value and then replaced it with another, on the condition that the first value was
+    /// unchanged.
     Replace,
-    /// Removed the value.
+    /// The instance removed the value.
     Remove,
-    /// Put an item that did not exist.
+    /// The instance put an item that did not exist.
     Insert,
-    /// Deleted an item.
+    /// The instance deleted an item.
     Delete,
-    /// The flag was unknown.
+    /// The instance did nothing, because it did not know the flag.
     Unknown,
-    /// A request got no answer.
+    /// The instance got no answer to its request.
     Lost,
 }
 
 /// How an application behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// As docs/flag.md says.
+    /// The application obeys the flag as docs/flag.md says.
     Obedient,
-    /// Its first instance reads the flag once and obeys that for ever.
+    /// The first instance reads the flag only once, and obeys that state for ever.
     NeverRereadsFlag,
-    /// It removes only the attribute that it writes.
+    /// The application removes a value only from the attribute that it writes.
     RemovesOneName,
 }
 
-/// Where the instances learn what to do.
+/// The source of the flag that the instances obey.
 pub(crate) enum Orders {
-    /// From the flag: the item of this table whose `id` is `key`.
+    /// The flag is the item of this table whose `id` is `key`.
     Flag { table: String, key: String },
-    /// From the test, which changes it for all instances at the same time.
+    /// The test itself sets the flag, for all instances at the same time.
     Hand(Arc<RwLock<Flag>>),
 }
 
@@ -82,7 +84,7 @@ struct Shared {
     histories: Mutex<BTreeMap<String, History>>,
     wrong: Mutex<Vec<String>>,
     figures: Mutex<BTreeMap<Kind, u64>>,
-    /// Keys to write next.
+    /// The keys that the application writes next.
     hints: Hints,
     stop: AtomicBool,
 }
@@ -108,8 +110,8 @@ pub(crate) fn order(write: Write, read_new: bool) -> Flag {
 }
 
 impl Application {
-    /// Starts on the current items of a table and on some keys that do not exist yet. An item's value is its old
-    /// attribute. One of every five partition keys is only read.
+    /// Starts the application on the current items of a table and on some keys that do not exist yet. The value of an
+    /// item is its old attribute. The application only reads one of every five partition keys.
     pub(crate) async fn start(bed: &Bed, table: &str, orders: Orders, habit: Habit, instances: u64) -> Application {
         let mut histories: BTreeMap<String, History> = BTreeMap::new();
         for item in bed.dump(table).await.into_values() {
@@ -138,7 +140,7 @@ impl Application {
         Application { shared, instances: tasks }
     }
 
-    /// Waits until the application has done `more` operations. Meanwhile every instance continues.
+    /// Waits until the application has done `more` operations. Every instance continues to work during this time.
     pub(crate) async fn works(&self, more: u64) {
         let goal = self.operations() + more;
         for _ in 0..6_000 {
@@ -158,7 +160,9 @@ impl Application {
 
     /// Gives all instances a new order. When this returns, no request under an older order is in flight.
     pub(crate) async fn set_order(&self, order: Flag) {
-        let Orders::Hand(hand) = &self.shared.orders else { panic!("the instances obey a flag") };
+        let Orders::Hand(hand) = &self.shared.orders else {
+            panic!("the instances read a flag, so a test cannot give them an order")
+        };
         *hand.write().await = order;
     }
 
@@ -179,7 +183,7 @@ impl Application {
         assert!(wrong.is_empty(), "{when}: {} reads were wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     }
 
-    /// The possible contents of each item between these times, by partition key.
+    /// For each partition key, the contents that the item may have had between these times.
     pub(crate) fn possible(&self, began: Instant, ended: Instant) -> BTreeMap<String, Vec<Content>> {
         let histories = self.shared.histories.lock().unwrap();
         histories.iter().map(|(key, history)| (key.clone(), history.possible(began, ended))).collect()
@@ -195,7 +199,7 @@ impl Application {
     }
 
     /// Checks a table after the application has stopped: every item has its value in attribute `at`, and does not have
-    /// the other attribute. The rest of each item is unchanged.
+    /// the other attribute. All further attributes are unchanged.
     pub(crate) fn assert_only_at(&self, items: &BTreeMap<String, Item>, at: &str) {
         let other = if at == OLD { NEW } else { OLD };
         self.check_items(items, at, |key, item| assert!(!item.contains_key(other), "{key} still has `{other}`"));

@@ -1,4 +1,5 @@
-//! What the plans of these tests imply for an item of the sample table, computed without the tool's own code.
+//! The result that the plans of these tests imply for an item of the sample table. It is computed without the tool's
+//! own code.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Value};
@@ -7,13 +8,13 @@ use backfill::internals::item::{Item, Value};
 #[derive(Debug)]
 pub(crate) struct After {
     pub(crate) item: Item,
-    /// The outcome in a run that is never killed.
+    /// The outcome that the item has in a run that is never killed.
     pub(crate) outcome: Outcome,
     /// Values that the run destroys, by path.
     pub(crate) destroyed: Vec<(&'static str, Value)>,
 }
 
-/// Copies `email` to `contact_email`, and keeps an existing value.
+/// The result of a plan that copies `email` to `contact_email` and keeps existing values.
 pub(crate) fn renamed(before: &Item) -> After {
     let mut item = before.clone();
     let outcome = match (before.get("email"), before.get("contact_email")) {
@@ -28,8 +29,8 @@ pub(crate) fn renamed(before: &Item) -> After {
     After { item, outcome, destroyed: Vec::new() }
 }
 
-/// Moves into an existing document (`address`), into a missing one (`billing`) and over other values (`contact_email`,
-/// `status`), and removes at the top level and inside a document.
+/// A plan that moves values into an existing document (`address`), into a missing one (`billing`), and over other
+/// values (`contact_email`, `status`). It removes attributes at the top level and inside a document.
 pub(crate) const IN_PLACE: &str = r#"
 [[change]]
 move = "email"
@@ -51,7 +52,7 @@ remove = "payload.q"
 remove = '"e-mail.addr#1"'
 "#;
 
-/// What [`IN_PLACE`] implies with `on_existing = "overwrite"`. Every item gets a `status`, so every item is written.
+/// The result of [`IN_PLACE`] with `on_existing = "overwrite"`. Every item gets a `status`, so every item is written.
 pub(crate) fn in_place(before: &Item) -> After {
     let mut item = before.clone();
     let mut destroyed = Vec::new();

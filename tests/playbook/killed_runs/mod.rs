@@ -30,20 +30,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pages::{OPEN_AT_MOST, Pages, SessionPages};
 
-/// The number of segments, out of twelve, that are active at the same time: four, and in addition the one with the
-/// customer who has a fifth of all items.
+/// The number of segments, out of twelve, that are active at the same time: four, plus the segment of the customer who
+/// has a fifth of all items.
 const ACTIVE: usize = 4 + 1;
 
-/// The page size is fixed, so that a page that is read again has the same items.
+/// The scan section of the plan. The page size is fixed, so that a page that is read again has the same items.
 const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacity]\nwrite = 4000\nread = 4000\n";
 
-/// No partition key has to wait for its own capacity, so the run sets no items aside.
+/// With these budgets, no partition key has to wait for its own capacity, so the run sets no items aside.
 const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
 
-/// The items of the largest customer have to wait. The run sets them aside, and their segment continues.
+/// With these budgets, the items of the largest customer have to wait. The run sets them aside, and continues with the
+/// following pages of the segment.
 const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
 
-/// Pages of a segment that are read but not committed: one that is being written and one that is being fetched.
+/// The maximum number of pages of a segment that are read but not committed: one page that is being written and one
+/// that is being fetched.
 const OPEN: usize = 2;
 
 const RENAME: &str = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
@@ -72,8 +74,8 @@ impl Migration {
         keys: (&str, usize),
     ) -> Migration {
         let table = bed.create_table().await;
-        // Not every engine can compare documents, and an in-place write compares the values that it overwrites or
-        // removes.
+        // An in-place write compares the values that it overwrites or removes, but not every engine can compare
+        // documents.
         let any = bed.local().is_some();
         let document = |item: &Item, name| matches!(item.get(name), Some(Value::M(_) | Value::L(_)));
         let plain = |item: &Item| !document(item, "email") && !document(item, "contact_email");
@@ -112,7 +114,7 @@ impl Migration {
         true
     }
 
-    /// Checks and counts the pages of a session that has ended.
+    /// Checks the pages of a session that has ended, and returns their counts.
     fn account(&mut self) -> SessionPages {
         self.settle(&["Scan"]);
         let scans = self.bed.front().tally().scans;
@@ -142,7 +144,7 @@ impl Migration {
         loop {
             let mut child = self.start();
             if rng.u8(..6) == 0 {
-                // Some kills come before the first write: while the tool starts, resumes or reads.
+                // Some kills happen before the first write, while the tool starts, resumes or reads.
                 sleep(Duration::from_millis(rng.u64(..250)));
             } else if self.wait_for_updates(&mut child, rng.u64(..most_updates)) {
                 sleep(Duration::from_millis(rng.u64(..25)));
@@ -174,7 +176,8 @@ impl Migration {
         assert!(now.is_empty(), "unexpected items: {:?}", now.keys());
     }
 
-    /// Checks the totals in the state file: every item counts once, and each item that needed a write was written once.
+    /// Checks that the totals in the state file count every item once, and that each item that needed a write was
+    /// written once.
     fn check_counts(&self) -> Counts {
         let file = StateFile::open(&self.state).unwrap();
         let current = file.summary().unwrap().current.unwrap();
@@ -209,7 +212,7 @@ impl Migration {
         counts
     }
 
-    /// Checks that the journal holds exactly the values that the run destroyed.
+    /// Checks that the journal contains exactly the values that the run destroyed.
     async fn check_pre_images(&self) -> (u64, u64) {
         let summary = StateFile::open(&self.state).unwrap().summary().unwrap();
         let store =
@@ -326,7 +329,7 @@ async fn a_terminated_run_drains_and_resumes() {
     const ITEMS: u64 = 3_000;
     let mut rng = Rng::with_seed(seed());
     let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
-    // Requests take a while, so that some are in flight when the signal comes.
+    // Requests are delayed, so that some are in flight when the signal arrives.
     let slow: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" => Fault::Delay(Duration::from_millis(60)),
         _ => Fault::Pass,

@@ -1,4 +1,5 @@
-//! Which pages the server returned, which of them the state file has committed, and which the server returned again.
+//! Compares the pages that the server returned with the pages that are committed in the state file, and finds the pages
+//! that the server returned again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,14 +9,15 @@ use backfill::internals::local::front::ScanPage;
 use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
 
-/// The maximum number of pages of one segment that may be read but not committed, if items are set aside or the lane is
-/// large: eight, the one that is being written, and the one that is being fetched.
+/// The maximum number of pages of one segment that may be read but not committed if items are set aside or the lane is
+/// large. These are eight pages, the page that is being written, and the page that is being fetched.
 pub(crate) const OPEN_AT_MOST: usize = 10;
 
 /// The pages of a run, over all its sessions.
 ///
 /// The table's keys do not change during the run, and pages have a fixed `Limit`. So a segment is one chain of pages,
-/// each identified by its start key. A session that resumes after page n reads pages n+1, n+2, ….
+/// and each page is identified by its start key. A session that resumes after page n reads the pages n+1, n+2 and so
+/// on.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     /// The number of entries of the server's log that have been processed.
@@ -38,11 +40,12 @@ struct Committed {
 /// The state of the pages after a session has ended.
 #[derive(Debug, Default)]
 pub(crate) struct SessionPages {
-    /// Pages, in the segments that this session worked on, that were returned but not committed: partly written or
-    /// prefetched. (If a kill comes before a segment's first commit, a later session may begin with another segment.
-    /// The session does not know about the first one, and the survey changes the order.)
+    /// Number of pages that were returned but not committed, in the segments of this session. These pages are partly
+    /// written or prefetched. (If a kill happens before the first commit of a segment, a later session may begin with
+    /// another segment. That session does not know the first segment, and the survey changes the order of the
+    /// segments.)
     pub(crate) open: usize,
-    /// The number of segments with such pages.
+    /// The number of segments with such open pages.
     pub(crate) segments: usize,
     /// The number of pages of this session that the server had returned before.
     pub(crate) read_again: usize,
@@ -72,7 +75,7 @@ impl SessionPages {
 }
 
 impl Pages {
-    /// No pages yet. At most `most_open` pages of a segment may be read but not committed.
+    /// Starts without pages. At most `most_open` pages of a segment may be read but not committed.
     pub(crate) fn with_open(most_open: usize) -> Pages {
         Pages { most_open, ..Pages::default() }
     }
@@ -118,7 +121,7 @@ impl Pages {
                 session_pages.segments += usize::from(open > 0);
             }
         }
-        // The segment in a large lane begins a page before the last writes of the previous page are answered.
+        // A segment in a large lane begins its next page before the last writes of the previous page are answered.
         assert!(
             beyond <= 1 || self.most_open == OPEN_AT_MOST,
             "{beyond} segments have more than {} open pages",

@@ -1,7 +1,7 @@
 //! The part of a state that does not depend on the item: the flag, the state of the playbook and the clocks.
 //!
-//! Each control belongs to many states, which differ in the item, in the application's writes and in its caches. So the
-//! model stores each control once ([`Controls`]), and computes each transition of a control once.
+//! Each control belongs to many states, which differ in the item, in the writes of the application and in its caches of
+//! the flag. So the model stores each control once ([`Controls`]), and computes each transition of a control once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,15 +18,16 @@ use super::system::{GOALS, Mistake, OTHER, Tool, time};
 /// The part of a state that does not depend on the item.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Control {
-    /// The time in seconds, as a rank.
+    /// The current time in seconds, as a rank.
     pub(super) now: i64,
     pub(super) flag: Flag,
-    /// Whether the other host made the flag's last change and dated it by its clock.
+    /// Whether the other host made the flag's last change, so that the time of this change comes from the other host's
+    /// clock.
     pub(super) by_other: bool,
-    /// When each host first read the flag's current state; `None` if it has not.
+    /// When each host first read the flag's current state; `None` if the host has not read this state.
     pub(super) first_seen: [Option<i64>; 2],
     pub(super) state: State,
-    /// The checkpoints: whether the expand pass is done, and whether the pass of the other open phase is done.
+    /// The durable progress: whether the expand pass is done, and whether the pass of the other open phase is done.
     pub(super) expanded: bool,
     pub(super) swept: bool,
     /// Whether the open verification found a mismatch.
@@ -41,13 +42,13 @@ pub(super) struct Control {
 /// An event that may change a control.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Transition {
-    /// A second passes.
+    /// One second passes.
     Tick,
     /// One step of the command with this goal.
     Step(Goal),
-    /// A phase is done with the item. `true` if the item differs.
+    /// A phase has finished the item. The flag is `true` if the item differs.
     Commit(At, bool),
-    /// A phase gives up the item.
+    /// A phase has recorded the item as a failure.
     GiveUp(At),
     /// `cutover --back` in another process.
     Back(BackTo),
@@ -57,11 +58,11 @@ pub(super) enum Transition {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Successor {
     pub(super) control: ControlRef,
-    /// The phase that reads the item, if the step does that.
+    /// The phase that reads the item; `None` if the step does not read it.
     pub(super) reads: Option<Phase>,
 }
 
-/// A control of [`Controls`]. Two references are equal if they lead to the same control.
+/// A control of [`Controls`]. Two references are equal if they refer to the same control.
 #[derive(Clone, Copy)]
 pub(super) struct ControlRef(&'static Node);
 
@@ -69,7 +70,7 @@ struct Node {
     number: u32,
     control: Control,
     normal: OnceLock<ControlRef>,
-    /// By [`Transition::number`].
+    /// The controls that follow, by [`Transition::number`].
     successors: [OnceLock<Option<Successor>>; TRANSITIONS],
 }
 
@@ -152,7 +153,7 @@ impl Tool {
         })
     }
 
-    /// The same control with small numbers, without the parts that nothing depends on.
+    /// An equivalent control: its numbers are small, and the parts that no action depends on are removed.
     pub(super) fn normal_control(&self, kept: ControlRef) -> ControlRef {
         *kept.0.normal.get_or_init(|| {
             let mut control = kept.0.control.clone();
@@ -180,14 +181,15 @@ impl Control {
         }
     }
 
-    /// How long a host still waits for others to obey the current flag: one second by its own clock, from the moment
-    /// when it first saw this flag.
+    /// The time that a host still waits for others to obey the current flag. The wait is one second by the host's own
+    /// clock, and begins when the host first saw this flag.
     pub(super) fn left(&self, host: usize) -> Duration {
         let known = self.first_seen[host].map_or(0, |since| self.now - since);
         Duration::from_secs(u64::try_from(1 - known).unwrap_or(0))
     }
 
-    /// A host reads the flag, and notes when it first saw the current one. Returns false if it had seen it before.
+    /// A host reads the flag, and notes when it first saw the current one. Returns false if the host had already seen
+    /// this flag.
     pub(super) fn read_flag(&mut self, host: usize) -> bool {
         let new = self.first_seen[host].is_none();
         self.first_seen[host].get_or_insert(self.now);
@@ -231,19 +233,21 @@ impl Control {
         Some(())
     }
 
-    /// Replaces numbers by small ones, and drops the parts that nothing depends on.
+    /// Replaces the control by an equivalent one: its numbers are small, and the parts that no action depends on are
+    /// removed.
     fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
         let version = self.flag.version;
         let dual = self.flag.dual_since;
-        // The time of the flag's last change. It stays distinct from now, and from the beginning of dual writes.
+        // The time of the flag's last change. It stays distinct from the current time, and from the start of dual
+        // writes.
         let unsettled = by_the_flags_time && self.flag.changed_at >= time(self.now);
         let changed = time(if unsettled { 20 } else { 15 } + if self.by_other { skew } else { 0 });
         let dual_since = dual.map(|dual| if dual == self.flag.changed_at { changed } else { time(1) });
         let soaked = self.flag.new_since.is_some_and(|since| since < time(self.now));
         let state = &mut self.state;
 
-        // What began under the current flag matches the flag until it changes. What began under another flag never
-        // matches again.
+        // Work that began under the current flag matches the flag until the flag changes. Work that began under another
+        // flag never matches again.
         let since_change =
             |mark: Mark| Mark { version: if mark.version == version { 10 } else { 9 }, dual_since: None };
         let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
@@ -279,11 +283,13 @@ impl Control {
             let known = intended.version != version;
             intended.version = if known { 9 } else { 10 };
             if known {
-                // The rules only ask whether the intended change has an outcome to record, not which change it is.
+                // The rules depend only on whether the intended change has an outcome to record, not on which change it
+                // is.
                 intended.change = FlagChange::WriteOld;
             }
         }
-        // The rules ask for this only while an earlier command continues. Here each step may belong to a new command.
+        // The rules use this field only while an earlier command continues. In this model, each step may belong to a
+        // new command.
         state.seen = None;
         // In this model, no clock is set back.
         state.latest = time(0);

@@ -1,9 +1,9 @@
-//! What a phase does to one item: it reads the item, decides by the image, journals what its write destroys, and writes
-//! under a condition.
+//! The work of a phase on one item: it reads the item, decides by the image, journals the values that its write
+//! destroys, and writes under a condition.
 
 use backfill::internals::playbook::{Phase, Scope};
 
-/// Values that the application writes. The item begins with `0` in its old attribute. A foreign value is `1`.
+/// A value of an attribute. At the start, the old attribute of the item has the value `0`.
 pub(super) type Value = u8;
 
 /// The value that a new attribute has before the migration.
@@ -16,14 +16,14 @@ pub(super) struct Item {
     pub(super) new: Option<Value>,
 }
 
-/// An item that a phase has read but not finished. A kill forgets it, together with a request in flight.
+/// An item that a phase has read but not finished. A kill removes it, together with a request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct UnderWay {
     pub(super) phase: At,
     pub(super) image: Item,
     /// Whether readers of this key used its new attribute when the page began.
     pub(super) reads_new: bool,
-    /// Whether writers wrote both attributes then. False for phases that do not ask.
+    /// Whether writers wrote both attributes when the page began. False for phases that do not use this fact.
     pub(super) writes_both: bool,
     /// Whether the values that the write destroys are durable in the journal.
     pub(super) journaled: bool,
@@ -56,32 +56,32 @@ impl From<Phase> for At {
     }
 }
 
-/// What a phase knows in addition to the image.
+/// The facts that a phase knows in addition to the image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Knowledge {
-    /// Whether the new attribute existed before the migration. `None` if no pass has recorded that.
+    /// Whether the new attribute existed before the migration. `None` if no pass has recorded this fact.
     pub(super) preexisting: Option<bool>,
     pub(super) reads_new: bool,
     pub(super) writes_both: bool,
     pub(super) old_stale: bool,
     pub(super) dual_written: bool,
-    /// The wrong rules that a test plants.
+    /// The wrong rules that a test plants into the phase.
     pub(super) skip_preexisting: bool,
     pub(super) removes_old_without_new: bool,
 }
 
-/// What to do with an item, decided by its image.
+/// The decision about an item, which follows from its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// No write. For a verification, the item matches.
+    /// The item needs no write. For a verification, the item matches.
     Nothing,
-    /// No write, although the item differs or has diverged.
+    /// The item gets no write, although it differs or has diverged.
     Differs,
-    /// `SET new = old`, if old exists and new does not. The value does not pass through the client.
+    /// `SET new = old`, on the condition that old exists and new does not. The value does not pass through the client.
     Copy,
-    /// Removes one attribute if both are equal.
+    /// Removes one attribute, on the condition that both are equal.
     RemoveEqual { old: bool },
-    /// Replaces the item by this one if both attributes are still as in the image.
+    /// Replaces the item by this one, on the condition that both attributes are still as in the image.
     Swap(Item),
 }
 
@@ -129,7 +129,7 @@ pub(super) fn decide(phase: At, image: Item, known: Knowledge) -> Decision {
 
 fn differs(Item { old, new }: Item, known: Knowledge) -> bool {
     let left_alone = old.is_none() && known.preexisting == Some(true) && (!known.old_stale || known.skip_preexisting);
-    // Readers that go back can read an old value that has no new one.
+    // Readers that go back can read an old value of an item that has no new value.
     let stays = new.is_none() && known.old_stale && known.writes_both;
     old != new && !left_alone && !stays
 }
@@ -145,7 +145,7 @@ fn repaired(Item { old, new }: Item, known: Knowledge) -> Option<Item> {
     }
 }
 
-/// The item after the write, if its condition holds.
+/// The item after the write; `None` if the condition of the write fails.
 pub(super) fn write(decision: Decision, item: Item, image: Item) -> Option<Item> {
     match decision {
         Decision::Nothing | Decision::Differs => Some(item),

@@ -1,4 +1,4 @@
-//! The system: its states, and what can happen in each state.
+//! The modelled system: its states, and the actions that are possible in each state.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ pub(super) const POSSIBLE: &str = "the flag is always in a possible state";
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
 pub(super) const CONTRACT: Goal = Goal::Contract;
 
-/// The host with the state file, and another host without it.
+/// The numbers of the two hosts: the host with the state file, and another host without it.
 pub(super) const HOME: usize = 0;
 pub(super) const OTHER: usize = 1;
 
-/// Every command.
+/// The goals of all commands.
 pub(super) const GOALS: [Goal; 13] = [
     Goal::Run { again: false },
     Goal::Run { again: true },
@@ -41,7 +41,7 @@ pub(super) const GOALS: [Goal; 13] = [
     Goal::Rollback,
 ];
 
-/// The tool, the mistake in it, and the bounds of the model.
+/// The modelled tool, the mistake that is planted in it, and the bounds of the model.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
     pub(super) mistake: Option<Mistake>,
@@ -51,7 +51,7 @@ pub(super) struct Tool {
     pub(super) force: bool,
     /// The number of items that the plan lets differ at the gate.
     pub(super) max_mismatch: u64,
-    /// How far the clock of the other host is ahead of the clock of the host with the state file, in seconds.
+    /// The time of the other host's clock minus the time of the clock of the host with the state file, in seconds.
     pub(super) skew: i64,
     /// The controls that occur with these settings.
     pub(super) controls: Arc<Controls>,
@@ -62,18 +62,19 @@ pub(super) struct Tool {
 pub(super) enum Mistake {
     /// The tool assumes that applications obey a change of the flag immediately.
     NoCacheWait,
-    /// The tool decides by the time in the flag and by its own clock how long to wait.
+    /// The tool computes its waiting time from the time in the flag and from its own clock.
     WaitByTheFlagsTime,
     /// Contract and rollback do not journal the values that they destroy.
     NoJournal,
-    /// `--back` needs no state file while old values are stale.
+    /// `--back` runs without a state file even if old values are stale.
     BackWhileStale,
-    /// Making old values equal to new ones, and the verification of that, skip items that had a new attribute but no
-    /// old one before the migration.
+    /// The pass that makes old values equal to new ones skips items that had only a new attribute before the migration.
+    /// The verification of its result skips them, too.
     SkipPreexisting,
-    /// The same, but only for items whose new value is the preexisting one.
+    /// Like [`SkipPreexisting`](Self::SkipPreexisting), but only for items whose new value is still the preexisting
+    /// one.
     SkipPreexistingValue,
-    /// Making old values equal to new ones removes an old value that has no new one.
+    /// The pass that makes old values equal to new ones removes the old value of an item without a new value.
     RemoveOldWithoutNew,
 }
 
@@ -84,7 +85,7 @@ pub(super) struct System {
     pub(super) item: Item,
     /// The item before anything happened.
     pub(super) first: Item,
-    /// What the application wrote last. `None` if it has not written.
+    /// The last write of the application: a value, or the deletion of the item. `None` if it has not written.
     pub(super) last: Option<Option<Value>>,
     pub(super) writes_left: u8,
     pub(super) preexisting: Option<bool>,
@@ -93,40 +94,40 @@ pub(super) struct System {
     pub(super) instances: [View; 2],
     /// Whether a value without a copy was removed.
     pub(super) lost: bool,
-    /// Whether making old values equal to new ones removed the only value.
+    /// Whether the pass that makes old values equal to new ones removed the only value.
     pub(super) emptied: bool,
 }
 
-/// What an instance knows about the flag.
+/// The flag as an instance knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct View {
     pub(super) write: WriteTo,
     pub(super) percent: u8,
 }
 
-/// An event in the model.
+/// An action that may happen in a state of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// A second passes. Successor it, nobody obeys a flag that was replaced before it.
+    /// A second passes. Afterwards, nobody obeys a flag that was replaced before this second.
     Tick,
     /// An instance reads the flag.
     Refresh(usize),
     /// An instance writes a value, or deletes the item.
     Write(usize, Option<Value>),
-    /// One step of a command with this goal, which the operator starts or which is running.
+    /// One step of a command with this goal. The operator starts the command, or it is already running.
     Step(Goal),
-    /// The item under way makes progress: to the journal, or to the table.
+    /// The item that a phase has read makes progress: its values are journaled, or its write is sent to the table.
     Item,
-    /// The item under way fails for good.
+    /// The item that a phase has read becomes a failure.
     GiveUp,
     /// The process dies.
     Kill,
-    /// `--back` from another process.
+    /// Another process runs `cutover --back`.
     Back(BackTo),
 }
 
 impl Action {
-    /// Whether this may happen without anyone else, while the operator reruns a command with this goal.
+    /// Whether this action needs nobody except an operator who reruns a command with this goal.
     pub(super) fn serves(self, goal: Goal) -> bool {
         match self {
             Action::Tick | Action::Refresh(_) | Action::Item | Action::Kill => true,
@@ -145,7 +146,8 @@ impl View {
         View { write: flag.write, percent: flag.read_percent }
     }
 
-    /// What it may read. While only part of the keys have moved, this key may or may not be one of them.
+    /// The values that an instance may read. While only some of the keys have moved, this key may or may not be one of
+    /// them.
     fn reads(self, item: Item) -> impl Iterator<Item = Option<Value>> {
         let new = if self.write == WriteTo::Both { item.new.or(item.old) } else { item.new };
         let old = (self.percent < 100).then_some(item.old);
@@ -163,7 +165,7 @@ impl View {
 }
 
 impl System {
-    /// Whether the end of this goal must be reachable from here.
+    /// Whether the end of this goal must be reachable from this state.
     pub(super) fn applies_to(&self, goal: Goal) -> bool {
         (goal == CONTRACT) == (self.control.flag.contracting || self.control.state.contract != Way::Ahead)
     }
@@ -181,13 +183,13 @@ impl System {
         match self.last {
             Some(Some(last)) => values(self.item) & (1 << last) != 0,
             Some(None) => self.item == Item { old: None, new: None },
-            // Values that the tool removed are `lost`, or in the journal.
+            // A value that the tool removed is either marked as `lost` or in the journal.
             None => true,
         }
     }
 
-    /// Whether a complete rollback has restored the old value. An item that had no old value may get one, and if the
-    /// gate was forced, a preexisting new value may replace an old one.
+    /// Whether a complete rollback has restored the old value. An item that had no old value may get an old value. If
+    /// the gate was forced, a preexisting new value may replace an old value.
     fn is_back(&self) -> bool {
         let asked =
             self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.control.forced);
@@ -258,8 +260,8 @@ impl Model for Tool {
     type Action = Action;
 
     fn init_states(&self) -> Vec<System> {
-        // If the operator forces the gate, begin only with the two items that the gate would have stopped. More would
-        // take longer than a minute.
+        // If the operator forces the gate, begin only with the two items for which the gate would have stayed closed.
+        // Exploring more items would take longer than a minute.
         let gated = [(Some(0), None), (Some(0), Some(FOREIGN))];
         let others = [(None, None), (Some(0), Some(0)), (None, Some(FOREIGN))];
         gated

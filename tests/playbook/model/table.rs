@@ -1,7 +1,7 @@
-//! Compares the model's decisions with the tool's own, for every image of one item, every history that it may have,
-//! every flag and every phase.
+//! Compares the model's decisions with the tool's own, for every image of one item, every possible recorded history of
+//! that item, every flag and every phase.
 //!
-//! A write of the tool is judged by what it does to every possible item, and by what it journals.
+//! Two writes count as equal if they change every possible item in the same way and journal the same values.
 
 use backfill::internals::change::{
     Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, ItemHistory, OnExisting,
@@ -14,11 +14,11 @@ use backfill::internals::passes::verify::{Parity, Repair, Stage, Truths};
 use super::sweep::{At, Decision, Item, Knowledge, Value, counts_as_preexisting, decide, destroyed, values, write};
 use super::system::time;
 
-/// The possible contents of an attribute: none, the application's values, and one more that may appear just before a
-/// write.
+/// The possible contents of an attribute: no value, the values of the application, and one more value that may appear
+/// just before a write.
 const VALUES: [Option<Value>; 4] = [None, Some(0), Some(1), Some(2)];
 
-/// The item's key.
+/// The partition key of the item.
 const KEY: &str = "1";
 
 /// An item, and everything that the tool may know about it.
@@ -42,8 +42,8 @@ fn the_tool_decides_as_the_model_does() {
         let tool = case.decided(phase);
         let what = format!("{phase:?}, {case:?}: {model:?}, {tool:?}");
         if phase == At::Undo && !case.overwritten.is_empty() {
-            // If a repair has overwritten a preexisting value, the model leaves the item alone; the tool restores the
-            // value.
+            // If a repair has overwritten a preexisting value, the model does not change the item, but the tool
+            // restores the value.
             assert_eq!(model, Decision::Nothing, "{what}");
             restored += u64::from(case.restores_overwritten(&tool, &what));
         } else {
@@ -107,8 +107,8 @@ impl Case {
         match (model, tool) {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
-            // If no pass has met an item, the tool reports more than the model distinguishes. The item stays unchanged
-            // either way.
+            // If no pass has read an item, the tool reports it as diverged, and the model has no such decision. In
+            // both, the item stays unchanged.
             (Decision::Nothing, Decided::Diverged(_)) => phase == At::Undo && self.known.preexisting.is_none(),
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
@@ -134,7 +134,7 @@ impl Case {
     }
 }
 
-/// All cases that a phase may meet.
+/// All cases with which a phase may have to deal.
 fn cases(phase: At) -> impl Iterator<Item = Case> {
     let flags = flags().into_iter().flat_map(|flag| [false, true].map(|dual_written| (flag.clone(), dual_written)));
     let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
@@ -156,12 +156,12 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
     )
 }
 
-/// The possible histories of an item: what the model knows, what the tool knows, and the new values that repairs have
-/// overwritten.
+/// The possible histories of an item. Each has the knowledge of the model, the knowledge of the tool, and the new
+/// values that repairs have overwritten.
 fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
     let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
-    // A rollback after a stopped pass records the baseline of items that the pass has not met. An item has no baseline
-    // only if dual writes have begun.
+    // A rollback after a stopped pass records the baseline of items that the pass has not read. So an item lacks a
+    // baseline only if dual writes have begun.
     let looked = ItemHistory::new(for_expand().beside_dual_writes(dual_written).baseline(&real(image)).preexisting, []);
     let mut all = match (phase, dual_written) {
         (At::Undo, true) => vec![without_baseline, (None, looked, Vec::new())],
@@ -172,7 +172,8 @@ fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, Ite
         let before = || first.map(|value| (path("new"), Digest::of(&number(value))));
         all.push((Some(first.is_some()), ItemHistory::new(before(), []), Vec::new()));
         for (found, wrote) in [(0, Some(1)), (1, Some(0)), (0, None), (1, None)] {
-            // A repair that found this new value and replaced or removed it. After that, a repair of the old value.
+            // This history has two repairs. The first one found this new value and replaced or removed it. The second
+            // one changed the old value.
             let repair = PreImage::of(&path("new"), &number(found));
             let repair = wrote.map_or(repair.clone(), |wrote| repair.wrote(&number(wrote)));
             let of_old = PreImage::of(&path("old"), &number(found)).wrote(&number(1 - found));
@@ -184,12 +185,13 @@ fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, Ite
     all
 }
 
-/// The flags that make a difference to a phase.
+/// All flags between which a phase distinguishes.
 fn flags() -> Vec<Flag> {
     let mut all = Vec::new();
     for write in [WriteTo::Old, WriteTo::Both, WriteTo::New] {
         let bucket = bucket(&item::Value::S(KEY.into())).unwrap();
-        // No key has moved, this key has not moved, this key has moved, and all keys have moved.
+        // The four cases are: no key has moved, some keys have moved but not this one, some keys including this one
+        // have moved, and all keys have moved.
         for (read, read_percent) in
             [(ReadFrom::Old, 0), (ReadFrom::New, bucket), (ReadFrom::New, bucket + 1), (ReadFrom::New, 100)]
         {
@@ -259,7 +261,7 @@ fn journaled(write: &GuardedWrite) -> u8 {
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
 }
 
-/// The item after a guarded write. `None` if its condition fails.
+/// Applies a guarded write to an item. Returns the new item, or `None` if the condition of the write fails.
 fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
     let image = real(item);
     assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()), "a write must not recreate a deleted item");

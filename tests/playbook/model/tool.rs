@@ -1,4 +1,4 @@
-//! The tool: carries out the steps of its commands that the playbook names.
+//! The modelled tool. It carries out the steps that the playbook names.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::sweep::{
 use super::system::{HOME, Mistake, OTHER, System, Tool, time};
 
 impl Tool {
-    /// How long a host still waits before it changes the flag again.
+    /// The time that a host still waits before it changes the flag again.
     fn left(&self, control: &Control, host: usize) -> Duration {
         match self.mistake {
             Some(Mistake::NoCacheWait) => Duration::ZERO,
@@ -52,7 +52,7 @@ impl Tool {
             force: self.force.then_some("because"),
             accept_empty: false,
             confirmed: true,
-            // This is a new command, which has done no pass.
+            // Every step belongs to a new command, which has not done a pass yet.
             swept: &[],
             first: Some(flag.version),
             gone: None,
@@ -74,7 +74,7 @@ impl Tool {
         let flag = control
             .flag
             .next(change, self.clock(control, HOME), left)
-            .expect("the playbook asks only for possible changes");
+            .expect("the playbook names only possible changes");
         control.record_flag(flag, HOME);
         match change {
             FlagChange::ReadOld { accept_stale: true } => control.accepted = true,
@@ -110,7 +110,8 @@ impl Tool {
         Some(None)
     }
 
-    /// Records that the pass has read all items, or returns the phase that reads the item.
+    /// Does one step of a pass: records that the pass has read all items, or returns the phase, which then reads the
+    /// item.
     fn sweep(control: &mut Control, phase: Phase) -> Option<Phase> {
         let done = if phase == Phase::Expand { control.expanded } else { control.swept };
         if done {
@@ -137,7 +138,7 @@ impl Tool {
             system.preexisting = Some(counts_as_preexisting(image, system.control.flag.write == WriteTo::Both));
         }
         let phase = At::from(phase);
-        // While only part of the keys have moved, this key has not.
+        // While only some of the keys have moved, this key counts as not moved.
         let reads_new = system.control.flag.read_percent == 100;
         let writes_both = matches!(phase, At::Verify | At::Repair) && system.control.flag.write == WriteTo::Both;
         system.under_way = Some(UnderWay { phase, image, reads_new, writes_both, journaled: false });

@@ -1,4 +1,4 @@
-//! Which engines the project runs, and how it gets them.
+//! Checks which DynamoDB engines the project runs, and how it gets them.
 
 use super::{project_files, root};
 
@@ -6,10 +6,11 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// DynamoDB Local has a licence of its own, from Amazon. Three files mention it. Nothing downloads or starts it.
+/// DynamoDB Local has a licence of its own, from Amazon. Only three files may mention it, and no file may download or
+/// start it.
 #[test]
 fn the_engine_with_a_vendor_licence_is_not_used() {
-    // Concatenated here, so that this file does not contain the name.
+    // The names are concatenated, so that this file does not contain them.
     let names = [["dynamodb", "-local"].concat(), ["dynamodb", "local"].concat()];
     let tell = ["CHANGELOG.md", "README.md", "docker-compose.yml"];
     let uses = |file: &std::path::PathBuf| {
@@ -25,7 +26,8 @@ fn the_engine_with_a_vendor_licence_is_not_used() {
     assert!(service.contains(&format!("    profiles: [\"{}\"]\n", names[0])), "it must be opt-in: {service}");
 }
 
-/// Every package of the engines has a hash, and no file names a host, so the client uses its configured registry.
+/// Every package of the engines has a hash. No file names a host, so that the package client uses its configured
+/// registry.
 #[test]
 fn packages_of_the_engines_are_pinned() {
     for engine in ["ministack", "moto"] {

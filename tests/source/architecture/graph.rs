@@ -1,7 +1,7 @@
 //! Finds the dependencies between the modules of `src/`, cycles among them, and dependencies that point upwards.
 //!
-//! A module is a file or a folder. It depends on another module if its code, except tests, names something in it. A
-//! re-exported name counts for the module that it comes from, so a façade hides no dependency.
+//! A module is a file or a folder. Module A depends on module B if the code of A, except its tests, names an item of B.
+//! A re-exported name counts as an item of its original module, so a façade hides no dependency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +10,12 @@ use super::names::{SourceFile, module_of};
 /// A path in the module tree, without the leading `crate`.
 pub(crate) type Module = Vec<String>;
 
-/// One name that creates a dependency.
+/// A name in the code that creates a dependency.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Use {
     from: Module,
     to: Module,
-    /// The place as `src/file.rs:line`.
+    /// The place of the name, as `src/file.rs:line`.
     place: String,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Builds the graph of these files (path below `src/`). Test files, according to `is_test`, and names in tests do
+    /// Builds the graph of these files (path below `src/`). Test files (according to `is_test`) and names in tests do
     /// not count.
     pub(crate) fn new(parsed: &BTreeMap<&str, SourceFile>, is_test: impl Fn(&str) -> bool) -> Graph {
         let modules: BTreeSet<Module> = parsed.keys().map(|file| module_of(file)[1..].to_vec()).collect();
@@ -77,7 +77,7 @@ impl Graph {
         found
     }
 
-    /// Whether this file or folder exists: `dynamodb/sdk`, or `state/mod` for that one file.
+    /// Whether this file or folder exists. `dynamodb/sdk` means a folder or a file; `state/mod` means only that file.
     pub(crate) fn has(&self, room: &str) -> bool {
         let module = &module_of(room)[1..];
         ["main", "lib"].contains(&room) || (!module.is_empty() && self.modules.contains(module))
@@ -88,7 +88,7 @@ impl Graph {
         self.modules.iter().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
-    /// For each pair of children of a module, the places where the first names the second.
+    /// For each pair of children of a module, the places where the first child names the second.
     pub(crate) fn between_children(&self, parent: &[String]) -> BTreeMap<(&str, &str), Vec<&str>> {
         let child = |module: &'_ Module| -> Option<usize> {
             (module.len() > parent.len() && module.starts_with(parent)).then_some(parent.len())
@@ -105,8 +105,8 @@ impl Graph {
         between
     }
 
-    /// Every cycle between siblings, with one line for each of its dependencies. Parent and child may name each other.
-    /// `excepted` removes a dependency from the graph, given as `(parent/child, sibling)`.
+    /// Every cycle between sibling modules, with one line for each dependency in the cycle. A parent and its child may
+    /// name each other. `excepted` removes a dependency from the graph, given as `(parent/child, sibling)`.
     pub(crate) fn cycles(&self, excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let parents: BTreeSet<&[String]> =
             self.modules.iter().flat_map(|module| (0..module.len()).map(|length| &module[..length])).collect();
@@ -150,7 +150,7 @@ impl Graph {
     }
 }
 
-/// Whether one module depends on another, directly or through others.
+/// Whether one module depends on another, directly or through further modules.
 fn reaches(edges: &BTreeSet<(&str, &str)>, from: &str, to: &str) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![from];

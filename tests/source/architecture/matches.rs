@@ -1,13 +1,14 @@
-//! No match over one of our enums has a catch-all arm. A new variant then does not compile until each match says what
-//! it means there.
+//! Checks that no `match` over an enum of this project has a catch-all arm. So if a variant is added, the code does not
+//! compile until every `match` handles the new variant.
 //!
-//! Covered: every `match` in `src/` with one arm that is `_` or a binding (or a tuple of these) without a guard, and
-//! another arm that names a variant of an enum of `src/`. The variant may be at any depth, as `Enum::Variant`, as
-//! `Self::Variant` inside an `impl Enum`, or as a bare `Variant` that the file imports from its enum.
+//! The check covers every `match` in `src/` with two arms of these forms: one arm is `_` or a binding (or a tuple of
+//! these) without a guard, and another arm names a variant of an enum of `src/`. The variant may be at any depth, as
+//! `Enum::Variant`, as `Self::Variant` inside an `impl Enum`, or as a bare `Variant` that the file imports from its
+//! enum.
 //!
-//! Not covered: code that is compiled only for tests, where an unexpected variant fails the test; `matches!`, `if let`
-//! and `let … else`, which ask about one variant; a catch-all inside a larger pattern, such as `(_, true)` or
-//! `Err(other)`; a `match` in the arguments of another macro; an enum under an alias.
+//! The check does not cover: code that is compiled only for tests, where an unexpected variant fails the test;
+//! `matches!`, `if let` and `let … else`, which test for one variant; a catch-all inside a larger pattern, such as `(_,
+//! true)` or `Err(other)`; a `match` in the arguments of another macro; an enum under an alias.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -159,7 +160,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Our enum, if a path names one of its variants.
+    /// The enum of `src/` of which a path names a variant, if any.
     fn enum_of(&self, path: &syn::Path) -> Option<String> {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         let (variant, before) = segments.split_last()?;
@@ -196,7 +197,7 @@ fn is_catch_all(pattern: &Pat) -> bool {
     }
 }
 
-/// The enums that a pattern names.
+/// Collects the enums that a pattern names.
 struct Named<'a> {
     reader: &'a Reader<'a>,
     names: BTreeSet<String>,

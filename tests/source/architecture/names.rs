@@ -2,7 +2,7 @@
 //!
 //! The file is parsed, so comments and strings do not count, and `use a::{b, c::d}` counts as `a::b` and `a::c::d`.
 //! Imported names are expanded where they are used (`use std::time;` … `time::Instant`). `self`, `super` and child
-//! modules become paths from `crate`. Macro arguments are token streams. Paths in them are recognised by their `::`.
+//! modules become paths from `crate`. Macro arguments are token streams, in which paths are recognised by their `::`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,20 +17,21 @@ use syn::{Attribute, Item, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, Token
 pub(crate) struct Name {
     /// Line number, starting at 1.
     pub(crate) line: usize,
-    /// The path: `aws_sdk_dynamodb::Client`, `crate::clock::now`, `println!`, or `a::*` for a glob.
+    /// The full path, for example `aws_sdk_dynamodb::Client`, `crate::clock::now`, `println!`, or `a::*` for a glob.
     pub(crate) path: String,
     /// Whether the code is compiled only for tests.
     pub(crate) test: bool,
 }
 
-/// The content of a source file, as far as the rules need it.
+/// The parts of a source file that the rules need.
 #[derive(Debug, Default)]
 pub(crate) struct SourceFile {
-    /// Every name.
+    /// Every name in the file.
     pub(crate) names: BTreeSet<Name>,
     /// Number of lines that are not under a `#[cfg(test)]`.
     pub(crate) lines: usize,
-    /// Modules `#[cfg(test)] mod x;`, as paths from `crate`. Their files exist only for tests.
+    /// Modules that are declared as `#[cfg(test)] mod x;`, as paths from `crate`. The files of these modules exist only
+    /// for tests.
     pub(crate) test_modules: Vec<String>,
     /// The names that `use` binds outside tests, with their paths from the root of the tree or from a crate.
     pub(crate) bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
@@ -42,7 +43,7 @@ impl SourceFile {
         let file = syn::parse_file(text)?;
         let mut reader = Reader { module: module_of(path), ..Reader::default() };
         reader.tests = usize::from(file.attrs.iter().any(is_cfg_test));
-        // Read the file twice, because paths can only be expanded when all imports are known.
+        // The file is read twice, because paths can be expanded only when all imports are known.
         reader.visit_file(&file);
         reader.bindings_known = true;
         reader.found = SourceFile::default();
@@ -70,7 +71,7 @@ struct Reader {
     bindings_known: bool,
     /// The bindings outside tests.
     exports: BTreeMap<String, BTreeSet<Vec<String>>>,
-    /// How many `#[cfg(test)]` enclose the current code.
+    /// The number of `#[cfg(test)]` attributes that enclose the current code.
     tests: usize,
     test_lines: BTreeSet<usize>,
     found: SourceFile,
@@ -81,14 +82,15 @@ impl Reader {
         self.found.names.insert(Name { line: span.start().line, path, test: self.tests > 0 });
     }
 
-    /// Adds a path whose segments are given as they are written.
+    /// Adds a path. Its segments are given as they are written in the source.
     fn name(&mut self, span: Span, segments: &[String], suffix: &str) {
         for path in self.resolve(segments) {
             self.add(span, path.join("::") + suffix);
         }
     }
 
-    /// Expands a path from the root of the module tree or from a crate. Returns several paths if a `use` is ambiguous.
+    /// Expands a path, so that it starts at the root of the module tree or at a crate. Returns several paths if a `use`
+    /// is ambiguous.
     fn resolve(&self, segments: &[String]) -> Vec<Vec<String>> {
         let Some((first, rest)) = segments.split_first() else { return Vec::new() };
         let from = |base: &[String], rest: &[String]| [base, rest].concat();
@@ -231,7 +233,7 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
-        // A single segment is a local name, or its import was already read.
+        // A single segment is a local name, or a name whose `use` is already counted.
         if segments.len() > 1 {
             self.name(path.span(), &segments, "");
         }

@@ -24,7 +24,7 @@ fn the_architecture_page_shows_the_dependencies_of_the_code() {
     }
 }
 
-/// The table of the page names exactly the modules of the first level.
+/// The table of the page lists exactly the modules of the first level.
 #[test]
 fn the_architecture_page_names_every_module() {
     let page = std::fs::read_to_string(root().join(PAGE)).unwrap();
@@ -38,8 +38,8 @@ fn the_architecture_page_names_every_module() {
     assert_eq!(named, modules);
 }
 
-/// A diagram without dependencies that follow from other arrows, and a table of all dependencies, both from top to
-/// bottom.
+/// Two views of the dependencies, both from top to bottom: a diagram, which omits dependencies that follow from other
+/// arrows, and a table of all dependencies.
 fn dependencies(graph: &Graph) -> String {
     let between = graph.between_children(&[]);
     let excepted = |from: &str, to: &str| EXCEPTIONS.iter().any(|known| (known.0, known.1) == (from, to));

@@ -1,22 +1,23 @@
-//! The rules: which names each room may use, the layers of the modules, and the exceptions.
+//! The rules of the architecture: the names that each room may use, the layers of the modules, and the exceptions.
 
 /// One rule. A room is a file or folder of `src/`, without `.rs`: `dynamodb/sdk` is `dynamodb/sdk.rs` and everything in
 /// `dynamodb/sdk/`; `state/mod` is that one file.
 pub(crate) struct Rule {
-    /// The rule as a violation quotes it.
+    /// The text of the rule, which a violation quotes.
     pub(crate) says: &'static str,
-    /// The rooms that it applies to.
+    /// The rooms to which the rule applies.
     pub(crate) at: At,
-    /// The paths that it covers, with everything below them. `aws_*` is every crate whose name starts with `aws_`.
+    /// The paths that the rule is about, with everything below them. `aws_*` is every crate whose name starts with
+    /// `aws_`.
     pub(crate) names: &'static [&'static str],
-    /// What to do instead.
+    /// What to use instead of a forbidden name.
     pub(crate) way_out: &'static str,
 }
 
 pub(crate) enum At {
-    /// Applies to these rooms.
+    /// The rule applies to these rooms.
     In(&'static [&'static str]),
-    /// Applies to every room except these.
+    /// The rule applies to every room except these.
     OnlyIn(&'static [&'static str]),
 }
 
@@ -215,6 +216,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["backoff", "clock", "command_line", "host", "locked", "machine", "outside"],
 ];
 
-/// Known dependencies that break the layers or close a cycle, until they are removed: from, to, why. Do not add one.
-/// Remove an exception as soon as it is no longer needed. The test names such exceptions.
+/// Known dependencies that break the layers or close a cycle, until they are removed: from, to, reason. Do not add an
+/// exception. Remove an exception as soon as it is no longer needed; the test names exceptions that are no longer
+/// needed.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[];

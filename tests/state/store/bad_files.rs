@@ -1,4 +1,4 @@
-//! For bad files, the error says what happened, what was not done and what to do.
+//! Tests with bad files. The error says what happened, what was not done and what to do.
 
 use super::*;
 
@@ -27,8 +27,8 @@ async fn a_file_without_a_run_can_be_used_for_another_plan() {
     );
 }
 
-/// If only the preflight and the beginning of expand are recorded, opening the file for another plan forgets them.
-/// Anything else binds the file to its plan.
+/// If the file has only records of the preflight and of the start of expand, opening it for another plan deletes these
+/// records. Any other record ties the file to its plan.
 #[tokio::test]
 async fn a_preflight_does_not_bind_a_file_to_its_plan() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ async fn a_file_of_another_plan_or_table_is_refused_with_the_difference() {
     assert!(matches!(error, StoreError::Foreign(_)));
     says(&error, &["deleted and recreated", "id-1", "id-2"]);
 
-    // An engine that reports no table id, and a plan with other words but the same meaning.
+    // This identity has no table id, as with some engines, and a plan with other words but the same meaning.
     let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };
     backfill::internals::state::open(&path, &same, clock).unwrap();
 }

@@ -36,7 +36,8 @@ async fn figures(path: &Path) -> Figures {
     figures
 }
 
-/// A page of two items: `here` had the target before the migration, and the pass may write `ours`.
+/// A page of two items. The item `here` had the target before the migration. The item `ours` may be written by the
+/// pass.
 fn baseline_page(run: RunId, here: &str, ours: &str) -> BaselinePage {
     let digest = |name: &str| backfill::internals::change::Digest::of_text(&key(name).to_text());
     let preexisting = vec![(key(here), vec![(attribute("new"), digest(here))])];

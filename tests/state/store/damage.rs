@@ -1,16 +1,16 @@
-//! Damaged files: with flipped bits, or without their log.
+//! Tests with damaged files, which have flipped bits or lack their log.
 
 use backfill::internals::change::{Digest, ItemHistory};
 use backfill::internals::state::{BaselinePage, EventRecord, RunRecord, phase};
 
 use super::*;
 
-/// The number of flipped bits, one in each copy of the file. Set the variable for a longer search.
+/// The variable with the number of copies of the file, each of which gets one flipped bit. Set it for a longer search.
 const FLIPS: &str = "BACKFILL_TEST_BIT_FLIPS";
 
 const ITEMS: u32 = 48;
 
-/// Everything that decides what a rollback does.
+/// All records on which a rollback depends.
 #[derive(Debug, PartialEq)]
 struct Decisive {
     items: Vec<ItemHistory>,
@@ -35,7 +35,7 @@ async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
     })
 }
 
-/// An expansion that has overwritten values, found preexisting ones, and left failures.
+/// Stores an expansion that has overwritten values, found preexisting values, and left failures.
 async fn expanded(path: &Path) {
     let store = open(path);
     store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();
@@ -61,8 +61,8 @@ async fn expanded(path: &Path) {
     store.close().await.unwrap();
 }
 
-/// A bit that flips on the disk never changes unnoticed what a rollback does to an item. Either the file is refused, or
-/// the item's record is unreadable.
+/// If a bit flips on the disk, either the file is refused, or the record of the item is unreadable. So damage never
+/// changes the effect of a rollback unnoticed.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     let flips = std::env::var(FLIPS).map_or(120, |text| text.parse().unwrap());
@@ -132,7 +132,7 @@ fn an_unclosed_file_without_its_log_is_refused() {
         child.wait().unwrap();
         assert_eq!(line, "stored\n");
         if round == 0 {
-            // With its log, the file opens. After a clean close, it needs none.
+            // With its log, the file opens. After a clean close, it needs no log.
             assert_eq!(summary(&path).current.unwrap().totals.done, 1);
             drop(open(&path));
             assert!(!dir.path().join("s.db-wal").exists());
@@ -157,7 +157,7 @@ fn an_unclosed_file_without_its_log_is_refused() {
     }
     let _ = fs::remove_file(dir.path().join("s.db-shm"));
     assert_eq!(summary(&path).current.unwrap().totals.done, 1, "with its log restored, the file must open");
-    // Another program that opens the file for writing moves the log into it. That loses nothing.
+    // Another program that opens the file for writing moves the log into the file. This loses no data.
     rusqlite::Connection::open(&path).unwrap().query_row("SELECT 1 FROM runs", [], |_| Ok(())).unwrap();
     assert!(!log.exists());
     assert_eq!(summary(&path).current.unwrap().totals.done, 1);
@@ -182,7 +182,7 @@ async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     fs::copy(lock(&path), lock(&copy)).unwrap();
-    // Between the two copies, the process continues.
+    // The process commits more between the two copies.
     store.commit(commit(run, 1, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     let reader = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     reader.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
@@ -194,6 +194,6 @@ async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
 
     assert_eq!(summary(&copy).current.unwrap().totals.done, 2);
     let copied = open(&copy);
-    assert_eq!(copied.totals(run).await.unwrap().done, 2, "the copy must hold what was stored when it was made");
+    assert_eq!(copied.totals(run).await.unwrap().done, 2, "the copy must contain the commits from before it was made");
     assert_eq!(store.totals(run).await.unwrap().done, 3);
 }

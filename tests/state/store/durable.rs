@@ -1,4 +1,4 @@
-//! What is durable, and when.
+//! Tests of durability: which changes are durable, and from which moment.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the file should hold.
+/// The expected contents of the file.
 #[derive(Default)]
 struct Model {
     segments: BTreeMap<u32, SegmentState>,
@@ -121,8 +121,8 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// In any order of steps and restarts, the file holds what `SegmentState::next` makes of the events that were
-    /// answered with `Ok`, and nothing of the others.
+    /// After any order of steps and restarts, the file contains the states that `SegmentState::next` computes from the
+    /// events that were answered with `Ok`. All other events have no effect.
     #[test]
     fn the_file_holds_exactly_the_acknowledged_events(steps in proptest::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(live(steps))?;
@@ -168,11 +168,11 @@ async fn a_group_that_only_reads_commits_nothing() {
     assert!(log != before[0] && lock != before[1]);
 }
 
-/// The number of processes that are killed. Set the variable for a longer search.
+/// The variable with the number of processes that are killed. Set it for a longer search.
 const KILLS: &str = "BACKFILL_TEST_KILLS";
 
-/// Kills a process at random moments while four segments commit at the same time. Everything that was acknowledged must
-/// be there, each commit must be complete or missing, and the next process must continue.
+/// Kills a process at random moments while four segments commit at the same time. Every acknowledged commit must be in
+/// the file, no commit may be there only partly, and the next process must continue.
 #[test]
 fn a_killed_process_loses_nothing_that_was_acknowledged() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -218,7 +218,8 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
     );
 }
 
-/// Each page has three items. One is a failure, and one has a pre-image that is durable before the page is committed.
+/// Commits pages until the process is killed. Each page has three items. One item is a failure, and one has a pre-image
+/// that is durable before the page is committed.
 fn commit_for_ever(path: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -259,7 +260,7 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
         assert!(stored.is_empty());
         return;
     };
-    // The process was killed in its session, or after it had noted that the previous one was killed.
+    // The process was killed during its session, or after it had recorded that the previous session was killed.
     assert!(current.died || current.run.lower_bound, "{:?}", current.run);
     assert_eq!(current.died, current.run.status == RunStatus::Running);
     assert_eq!(current.totals.counts.scanned, 3 * current.totals.pages);
@@ -268,7 +269,7 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
     for segment in 0..4 {
         let acknowledged = stored.get(&segment).copied().unwrap_or(0);
         let pages = states.get(&segment).map_or(0, |s| s.pages);
-        // One commit may have become durable without its answer.
+        // One commit may have become durable although its answer was not received.
         assert!((acknowledged..=acknowledged + 1).contains(&pages), "segment {segment}: {acknowledged}, {pages}");
         let recorded = failures.iter().filter(|f| f.segment == segment && f.attempts == 1).count() as u64;
         assert_eq!(recorded, pages, "segment {segment}");

@@ -1,4 +1,5 @@
-//! The journal: preexisting targets, items under way when a session died, and the disk space for all of that.
+//! Tests of the journal: preexisting targets, items of pages that a dead session had not committed, and the disk space
+//! of these records.
 
 use std::collections::HashSet;
 
@@ -42,7 +43,7 @@ async fn are_preexisting(store: &State, names: &[&str]) -> Vec<bool> {
 }
 
 /// A value that a live writer stored in a target counts as preexisting. A value that a write of this expansion may have
-/// stored there does not.
+/// stored in the target does not.
 #[tokio::test]
 async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -72,7 +73,7 @@ async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     assert_eq!(are_preexisting(&store, &names).await, [false, true, true, true, true, true]);
 }
 
-/// The items of a page stay recorded until the page is committed. The items of a session that died stay until their
+/// The items of a page stay recorded until the page is committed. The items of a dead session stay recorded until their
 /// segment ends.
 #[tokio::test]
 async fn items_under_way_outlive_their_session_until_a_commit() {
@@ -89,7 +90,8 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]));
     drop(store);
 
-    // The next session splits the rest differently: its second page ends in the middle of the former third page.
+    // The next session splits the remaining items into other pages: its second page ends in the middle of the former
+    // third page.
     let store = open(&path);
     assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
     let page = BaselinePage { session: session_of(run, 2), ..baseline_page(run, 2, &[("f", false)]) };
@@ -102,7 +104,7 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
     assert_eq!(store.preexisting_count().await.unwrap(), 2);
 }
 
-/// Which runs are the first to meet the items, and how long their findings count.
+/// Checks which runs count as the first to read the items, and until when their records count.
 #[tokio::test]
 async fn the_first_pass_ends_when_a_run_completes() {
     let dir = tempfile::tempdir().unwrap();
@@ -118,7 +120,7 @@ async fn the_first_pass_ends_when_a_run_completes() {
     };
     assert!(whole(Begin::ResumeOrNew, phase::EXPAND).await);
     assert!(!whole(Begin::Again, phase::EXPAND).await && !whole(Begin::Restart, phase::EXPAND).await);
-    // After the rollback, another pass of it still uses the records, and the next expansion does not.
+    // After the rollback, another pass of the same rollback still uses the records, but the next expansion does not.
     whole(Begin::ResumeOrNew, phase::ROLLBACK).await;
     assert_eq!(are_preexisting(&store, &["a"]).await, [true]);
     let anew = store.begin(Begin::Again, new_run(1)).await.unwrap().run.id;
@@ -126,7 +128,8 @@ async fn the_first_pass_ends_when_a_run_completes() {
     assert!(store.is_first_pass(anew).await.unwrap());
 }
 
-/// A rollback gets rows of every kind, newest first, only of the expansion, and without refused ones.
+/// A rollback gets journal rows of every kind, newest first. It gets only rows of the expansion, and no rows of refused
+/// writes.
 #[tokio::test]
 async fn a_rollback_reads_what_the_expansion_has_recorded() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,7 +187,7 @@ async fn a_rollback_reads_what_the_expansion_has_recorded() {
     assert_eq!(records.of(keys, Lookup::ToDecide).await.unwrap(), recalled);
 }
 
-/// A run that starts over before every item was read cannot distinguish preexisting targets from those that the first
+/// A run that starts over before every item was read cannot distinguish preexisting targets from targets that the first
 /// run wrote.
 #[tokio::test]
 async fn an_unsure_rollback_is_reported() {
@@ -200,12 +203,12 @@ async fn an_unsure_rollback_is_reported() {
             store.commit(commit(first, 0, pages(2, 1, None, &[Outcome::NothingToDo]))).await.unwrap();
         }
         store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
-        assert_eq!(store.no_way_back().await.unwrap(), None, "a rollback reads the rest itself");
+        assert_eq!(store.no_way_back().await.unwrap(), None, "a rollback itself reads the remaining items");
         let anew = begin(&store, Begin::Restart, 1).await.run.id;
         assert_eq!(store.is_first_pass(anew).await.unwrap(), !look);
         if !look {
             store.record_baseline(baseline_page(anew, 1, &[("b", true)])).await.unwrap();
-            assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had met this item, too");
+            assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had read this item, too");
             store.record_baseline(baseline_page(anew, 2, &[("a", true)])).await.unwrap();
         }
         let unsure = store.no_way_back().await.unwrap();
@@ -214,7 +217,7 @@ async fn an_unsure_rollback_is_reported() {
     }
 }
 
-/// Compares the disk space of the journal, for items of a shop, with the estimate.
+/// Compares the disk space of the journal for items of the sample shop with the estimate.
 #[cfg(feature = "local")]
 #[tokio::test]
 async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {

@@ -1,4 +1,4 @@
-//! At each possible point, a kill or a power cut leaves a file that opens again.
+//! A kill or a power cut at any point leaves a file that can be opened again.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// Copies the state file and its siblings as they are now. That is what a process that is killed now leaves.
+/// Copies the state file and its siblings as they are now. A process that is killed now would leave the same files.
 fn killed_now(path: &Path, to: &Path) {
     for suffix in FILES {
         let _ = fs::remove_file(sibling(to, suffix));
@@ -18,7 +18,7 @@ fn killed_now(path: &Path, to: &Path) {
     }
 }
 
-/// Opens and closes the file as another program would. That moves the log into the file.
+/// Opens and closes the file as another program would. This moves the log into the file.
 fn another_program(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.query_row("SELECT count(*) FROM runs", [], |_| Ok(())).unwrap();
@@ -26,7 +26,7 @@ fn another_program(path: &Path) {
     assert!(!sibling(path, "-wal").exists());
 }
 
-/// What may happen to the files after a kill.
+/// The things that may happen to the files after a kill.
 pub(super) const TOUCHES: [fn(&Path); 3] = [|_| {}, another_program, power_cut];
 
 fn opens_after_every_touch(path: &Path) {
@@ -44,7 +44,8 @@ pub(super) fn opens_after(path: &Path, touch: fn(&Path)) {
     summary(&copy);
 }
 
-/// A power cut may destroy what was not synced: the index, and the contents of the lock file.
+/// Simulates a power cut, which may destroy data that was not synced: the index of the log, and the contents of the
+/// lock file.
 fn power_cut(path: &Path) {
     for suffix in [".lock", "-shm"] {
         if let Ok(meta) = fs::metadata(sibling(path, suffix)) {
@@ -82,7 +83,7 @@ async fn a_file_opens_after_its_session_is_killed() {
     }
 }
 
-/// Half-written files, one for each point where a kill or a power cut may come.
+/// Opens half-written files, one for each point at which a kill or a power cut may happen.
 #[tokio::test]
 async fn half_written_files_do_not_prevent_opening() {
     let dir = tempfile::tempdir().unwrap();
@@ -117,7 +118,7 @@ async fn half_written_files_do_not_prevent_opening() {
     }
     drop(store);
     assert_eq!(fs::read(sibling(&path, ".lock")).unwrap(), b"");
-    // A log that was created but not synced holds nothing that was acknowledged.
+    // A log that was created but not synced contains no acknowledged commit.
     fs::write(sibling(&path, "-wal"), [0; 4096]).unwrap();
     assert_eq!(summary(&path).current.unwrap().totals.done, 1);
     drop(open(&path));

@@ -56,7 +56,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
         let (new, new_keys, new_items, new_lists) = contents(&path).await;
         assert_eq!((new_keys, new_items, new_lists), (keys, items, lists), "{fixture:?}");
         assert_eq!(new.layout_version, 2, "{fixture:?}");
-        // The next owner notes that a session was killed.
+        // The next owner records that a session was killed.
         let as_owner_left_it = StateSummary { layout_version: 1, ..new };
         if old.current.as_ref().is_some_and(|current| current.died) {
             assert!(as_owner_left_it.current.unwrap().run.lower_bound, "{fixture:?}");
@@ -67,7 +67,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
     assert!(journaled > 0, "no fixture has a journal");
 }
 
-/// Whenever the process is killed, the file has either the old layout or the new one, and opens.
+/// Whenever the process is killed, the file has either the old layout or the new one, and can be opened.
 #[test]
 fn a_killed_layout_migration_is_complete_or_has_not_happened() {
     if let Some(path) = std::env::var_os(CHILD) {

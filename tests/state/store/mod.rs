@@ -1,4 +1,4 @@
-//! The state file, seen from outside: what is durable and when, who may use it, and what happens with bad files.
+//! Tests of the state file from outside: durability, ownership, and bad files.
 
 mod bad_files;
 mod counters;

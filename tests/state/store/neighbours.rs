@@ -1,4 +1,5 @@
-//! Files of another program next to a state file. The tool does not read them as its own, change them or remove them.
+//! Tests with files of another program next to a state file. The tool does not read these files as its own, change them
+//! or remove them.
 
 use std::os::unix::fs::symlink;
 
@@ -96,7 +97,8 @@ fn nothing_is_created_next_to_a_foreign_file() {
     }
 }
 
-/// A process that is killed while it creates its first session leaves a journal that SQLite has not marked yet.
+/// A process that is killed while it creates its first session leaves a journal in which SQLite has not yet written its
+/// magic number.
 #[test]
 fn an_unsynced_journal_is_recognized() {
     let dir = tempfile::tempdir().unwrap();

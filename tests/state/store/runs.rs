@@ -1,4 +1,4 @@
-//! Runs and the records that they leave.
+//! Tests of runs and their stored records.
 
 use super::*;
 
@@ -103,7 +103,7 @@ async fn failures_are_retried_resolved_and_superseded_by_a_later_pass() {
     assert_eq!(store.diverged(OPEN).await.unwrap()[0].key, key(1));
     assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("applied"));
 
-    // A later pass meets every item again.
+    // A later pass reads every item again.
     let again = begin(&store, Begin::Again, 1).await.run.id;
     let mut done = commit(again, 0, pages(1, 1, None, &[Outcome::Rejected]));
     done.failures = vec![failure(2, Outcome::Rejected, "too large")];

@@ -1,4 +1,4 @@
-//! What a run has spent: reserved, settled, or lost with its process.
+//! Tests of the spend of a run: reserved, settled, or lost with its process.
 
 use backfill::internals::cost::{PriceBasis, UnitPrices};
 use backfill::internals::state::{Reservation, Spend, SpendState};
@@ -25,7 +25,7 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
     assert_eq!(store.begin_spend(session_of(run, 1), PRICES).await.unwrap(), SpendState::default());
     store.reserve(session_of(run, 1), slice(spend(0.0, 0.0), spend(10.0, 20.0))).await.unwrap();
     store.reserve(session_of(run, 1), slice(spend(7.0, 3.0), spend(10.0, 20.0))).await.unwrap();
-    // Two applied items: two write units and half a read unit.
+    // The page has two applied items, which cost two write units and half a read unit.
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied; 2]))).await.unwrap();
 
     let live = summary(&path).current.unwrap().spend;
@@ -57,7 +57,8 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
     assert_eq!(store.spend(run).await.unwrap().state.spent, spend(18.0, 24.0));
 }
 
-/// Without limits, nothing is reserved. All that is known about a killed session is what its committed pages consumed.
+/// Without limits, nothing is reserved. The only known spend of a killed session is the consumption of its committed
+/// pages.
 #[tokio::test]
 async fn without_reservations_the_committed_counts_are_the_spend() {
     let dir = tempfile::tempdir().unwrap();

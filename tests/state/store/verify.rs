@@ -1,4 +1,4 @@
-//! Verifications begin, are resumed, superseded and finished, and their counts add up.
+//! Tests of verifications: how they begin, are resumed, superseded and finished, and that their counts add up.
 
 use backfill::internals::change::{BaselinePair, PriorValue};
 use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
@@ -66,7 +66,7 @@ async fn only_the_same_request_resumes_a_verification() {
     assert_eq!(store.segment_verdicts(again.run.id).await.unwrap(), [(0, counts)]);
     store.stop_verification(again.run.session(), None, 1).await.unwrap();
 
-    // Another request begins another verification. So does the same request if it is to begin anew.
+    // Other parameters begin another verification. The same parameters do so only with `anew`.
     let sampled = Asked { wanted: Some(5), ..FULL };
     for (asked, anew) in [
         (Asked { flag_version: Some(4), ..FULL }, false),
@@ -116,7 +116,8 @@ async fn only_consistent_pages_are_stored() {
     assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), 1);
     assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, run);
 
-    // The next verification keeps the mismatches of the newest complete one. The one after that keeps only its report.
+    // The next verification keeps the mismatches of the newest complete one. The second verification after it keeps
+    // only its report.
     for kept in [1, 0] {
         let next = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
         assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), kept);
@@ -139,7 +140,7 @@ async fn the_list_of_mismatches_is_bounded_and_the_counts_are_not() {
     assert_eq!(store.segment_verdicts(run).await.unwrap()[0].1.stale, 12_000);
 }
 
-/// A key in a report that cannot be read hides no other key, and is still counted.
+/// If a key in a report cannot be read, the other keys are still listed, and the count includes it.
 #[tokio::test]
 async fn an_unreadable_key_hides_no_other_key() {
     let dir = tempfile::tempdir().unwrap();
@@ -185,8 +186,8 @@ async fn an_unreadable_key_hides_no_other_key() {
     assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }
 
-/// A bit that flips on the disk never changes what a gate, a repair or a retry decides by. The damaged row is missing
-/// or listed as unreadable, and the rest of the file stays usable.
+/// If a bit flips on the disk, no gate, repair or retry decides by wrong data. The damaged row is missing or listed as
+/// unreadable, and all other rows stay usable.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -225,7 +226,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
         "diverged-path",
         r#"{"mismatches":7"#,
         "hash-of-report",
-        // In the row of the verification: `stage`, followed by `truth`.
+        // This text is in the row of the verification: `stage`, followed by `truth`.
         "expandedold",
     ] {
         let mut noticed = 0;
@@ -236,7 +237,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
             flipped[at + text.len() - 1] ^= 1;
             fs::write(&path, flipped).unwrap();
             let found = all(&path).expect("the flip must not affect other rows");
-            // The flip may be in an index, which this does not read.
+            // The flipped bit may be in an index, which this test does not read.
             noticed += usize::from(found != expected);
             assert!(
                 found == expected || found.contains("Unreadable") || found.len() < expected.len(),
@@ -244,7 +245,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
             );
             match backfill::internals::state::open(&path, &identity(), clock) {
                 Ok(store) => store.close().await.unwrap(),
-                // The stage does not exist. SQLite finds that with its own check of the table.
+                // The flipped text is not a stage. SQLite detects this with its own check of the table.
                 Err(StoreError::Corrupt(why)) if why.contains("CHECK constraint") => {}
                 Err(error) => panic!("{text}: a rollback does not depend on it: {error}"),
             }

@@ -16,7 +16,7 @@ use super::cases::{copy, mv, remove, set};
 use super::{item, table};
 use crate::harness::{Bed, definition, index, key_elements, key_schema, projection, to_sdk};
 
-/// `a` (a string) and `n` (a number) are index keys. Partial projections include `held`.
+/// Global indexes of the tests. `a` (a string) and `n` (a number) are index keys. Partial projections include `held`.
 fn global() -> Vec<IndexSchema> {
     let held = || Projection::Include(vec!["held".into()]);
     vec![
@@ -35,7 +35,7 @@ fn local() -> Vec<IndexSchema> {
     ]
 }
 
-/// Items with various mixtures of index keys, projected attributes and sizes around a KB.
+/// Items with various combinations of index keys, projected attributes and sizes around one KB.
 fn images() -> Vec<Item> {
     let mut images = Vec::new();
     for (a, n) in [(None, None), (Some("a"), None), (None, Some("-1.5")), (Some("a"), Some("12"))] {
@@ -52,7 +52,7 @@ fn images() -> Vec<Item> {
     images
 }
 
-/// Plans that make index entries appear, disappear, move or change, or leave them alone.
+/// Plans that make index entries appear, disappear, move or change, and plans that do not change them.
 fn plans() -> Vec<Vec<Change>> {
     let number = || json!({"N": "70000000001"});
     vec![
@@ -96,8 +96,8 @@ fn overwriting(plan: &[Change]) -> Vec<Change> {
     plan.iter().map(|change| change.clone().with_existing(Overwrite)).collect()
 }
 
-/// Creates a table with these indexes, and compares the cost of every plan's write of every image with the server's
-/// report.
+/// Creates a table with these indexes. For every plan and every image, compares the expected cost of the write with the
+/// cost that the server reports.
 async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
     let name = bed.create_indexed_table(indexes).await;
     let table = table(bed, &name).await;
@@ -124,8 +124,8 @@ async fn writes_cost_what_the_server_reports() {
     hold(&Bed::start(), &global(), plans()).await;
 }
 
-/// Separate, because engines differ in entries of local indexes, and in a write that removes one half of an index key
-/// and adds the other.
+/// This test is separate because engines differ in two cases: entries of local indexes, and a write that removes one
+/// attribute of an index key and adds the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_keys() {
     let mut plans = plans();
@@ -133,17 +133,19 @@ async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_ke
     hold(&Bed::start(), &[global(), local()].concat(), plans).await;
 }
 
-/// An index leaves out items that existed before it if their key attribute has another type.
+/// If an item exists before an index is created, and its key attribute has another type than the index key, the index
+/// omits the item.
 ///
-/// Runs only on the embedded engine, because it also documents how that engine differs from the developer guide.
+/// This test runs only on the embedded engine, because it also documents how this engine differs from the developer
+/// guide.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_leaves_out_items_whose_key_has_another_type() {
     let bed = Bed::embedded();
     let name = bed.create_table().await;
     let by_a = index("by-a", &[("a", "S")], Projection::All, false);
     let out = [json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"BOOL": true}), json!({"SS": ["a"]})];
-    // By the developer guide, the index leaves out these two as well. The embedded engine accepts every scalar, so it
-    // charges for them.
+    // According to the developer guide, the index omits these two values as well. The embedded engine accepts every
+    // scalar as a key, so it charges for these index entries.
     let let_in = [json!({"N": "1"}), json!({"S": ""})];
     let images: Vec<(Item, bool)> = out
         .iter()

@@ -1,4 +1,4 @@
-//! Every kind of guarded write as a case: a plan, and an item before and after.
+//! Every kind of guarded write as a test case: a plan, an item before the write, and the item after it.
 
 use backfill::internals::change::{Change, Changes, Decision, GuardedWrite, OnExisting, Strategy};
 use backfill::internals::item::{Item, Path, Value};
@@ -8,7 +8,7 @@ use crate::harness::{bytes_of, key_schema};
 use OnExisting::{Keep, Overwrite};
 use Strategy::{ExpandContract, InPlace};
 
-/// One item under one plan.
+/// A test case: one item and one plan.
 pub(super) struct Case {
     pub(super) what: &'static str,
     pub(super) plan: Vec<Change>,
@@ -52,7 +52,8 @@ pub(super) fn scalars_and_sets() -> Vec<(Json, Json)> {
     ]
 }
 
-/// The same for types that contain other values. Separate, because not every engine compares them.
+/// Two unequal values of each type that contains other values. They are separate, because not every engine can compare
+/// such values.
 pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
     vec![
         (json!({"L": [{"S": "a"}, {"L": []}, {"M": {}}]}), json!({"L": []})),
@@ -60,7 +61,7 @@ pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
     ]
 }
 
-/// Every kind of write. `a` is the value that the plan wants, and `b` is a different one.
+/// Test cases for every kind of write. `a` is the value that the plan wants, and `b` is a different value.
 pub(super) fn cases(a: &Json, b: &Json) -> Vec<Case> {
     let case =
         |what, plan, strategy, on_existing, before, after| Case { what, plan, strategy, on_existing, before, after };
@@ -200,7 +201,8 @@ impl Case {
         paths
     }
 
-    /// Images that a live writer may have left instead: each path of the plan removed, or with another value or type.
+    /// The images that a live writer may have made of this image. In each of them, one path of the plan is removed, or
+    /// has another value or type.
     pub(super) fn raced(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
         let replacements =
             [a, b, &json!({"S": "late"}), &json!({"M": {}}), &json!({"M": {"x": {"S": "late"}}}), &json!({"L": []})]

@@ -1,4 +1,4 @@
-//! Control items, the flag and the lease on a real server, with its conditions, errors and lost replies.
+//! Tests control items, the flag and the lease on a real server: conditions, errors and lost replies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn a_control_item_is_written_only_if_it_is_as_expected() {
                 "{refused:?}"
             );
         }
-        // Numbers are equal by value, and the whole item is replaced.
+        // The condition compares numbers by value, and the put replaces the whole item.
         item.put(Item::from([("version".to_owned(), Value::Null)]), Some(&attributes("1.0", "old"))).await.unwrap();
         assert!(!item.get().await.unwrap().unwrap().contains_key("write"));
         let refused = beside.put(attributes("2", "both"), Some(&attributes("1", "old"))).await;
@@ -103,7 +103,7 @@ async fn errors_of_the_control_table_name_the_remedy() {
     assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
 }
 
-/// The whole life of a plan's flag: created, moved, read by another process, and refused to a late writer.
+/// The flag of a plan is created, moved and read by another process. The change of a late writer is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_can_be_created_moved_and_read_by_another_process() {
     let bed = Bed::start();
@@ -139,6 +139,6 @@ async fn the_lease_of_a_plan_has_one_holder() {
     let second = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap();
     assert_eq!(second.fence(), 2);
     drop(second);
-    // The second holder never releases the lease. It expires anyway.
+    // The second holder never releases the lease, but the lease expires.
     assert_eq!(Lease::acquire(lease, "c", None, long, |_, _| ()).await.unwrap().fence(), 3);
 }

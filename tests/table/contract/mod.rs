@@ -1,6 +1,7 @@
-//! What the tool requires of the server: the embedded engine, or the server named by `BACKFILL_TEST_ENDPOINT`.
+//! Tests the properties of the server on which the tool relies. The server is the embedded engine, or the server named
+//! by `BACKFILL_TEST_ENDPOINT`.
 //!
-//! - `probe` checks conditions under concurrent writers, on which everything else depends.
+//! - `probe` checks conditions with concurrent writers. All other tests depend on them.
 //! - `capacity` compares the expected cost of a write with the server's report.
 //! - `control` covers the flag and the lease.
 //! - `writes` compares every kind of guarded write with a model.
@@ -21,7 +22,7 @@ use backfill::internals::item::{Item, item_from_json};
 use backfill::internals::plan::TableRef;
 use serde_json::Value as Json;
 
-/// A table of the server, as the engine sees it.
+/// A table of the server, through the type that the engine uses.
 async fn table(bed: &Bed, name: &str) -> DynamoTable {
     let reference = TableRef {
         name: name.to_owned(),

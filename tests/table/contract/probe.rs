@@ -1,5 +1,5 @@
-//! Checks whether the server evaluates a condition and writes in one step. A server that does not do so loses updates
-//! by itself, so no promise of this project can be tested on it.
+//! Checks whether the server evaluates a condition and writes in one step. A server with two separate steps loses
+//! updates itself, so no promise of this project can be tested on it.
 
 use std::sync::Arc;
 
@@ -16,11 +16,12 @@ use crate::harness::{Bed, client, to_sdk};
 /// Number of writers that send at the same moment, each over its own connection.
 const WRITERS: usize = 12;
 
-/// Number of rounds. A server that checks and writes in two steps fails within the first few.
+/// Number of rounds. A server that checks and writes in two steps fails within the first few rounds.
 const ROUNDS: usize = 40;
 
-/// In each round, every writer sends an update on the condition of the same number. Then every writer puts the same new
-/// item on the condition that it does not exist. The server must accept exactly one of each.
+/// In each round, every writer sends an update with the condition that a counter has the same value. Then every writer
+/// puts the same new item with the condition that the item does not exist. The server must accept exactly one update
+/// and one put.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_conditional_writers_wins() {
     let bed = Bed::start();

@@ -1,4 +1,4 @@
-//! Scans, descriptions and errors.
+//! Tests of scans, table descriptions and errors.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use serde_json::json;
 use super::{item, table};
 use crate::harness::{Bed, bytes_of, key_of, to_sdk};
 
-/// Every item of every segment, in pages of at most `limit`. Start keys are stored as text and parsed again.
+/// Reads every item of every segment, in pages of at most `limit` items. Converts each start key to its stored text and
+/// parses this text again.
 async fn scan(table: &dyn Source, total_segments: u32, limit: Option<u32>, consistent: bool) -> Vec<Item> {
     let mut items = Vec::new();
     for segment in 0..total_segments {
@@ -39,7 +40,7 @@ async fn every_segmentation_reads_every_item_once() {
     let name = bed.create_table().await;
     let expected: BTreeMap<String, String> = (0..600)
         .map(|n| {
-            // One partition key has many items. The others have one each.
+            // One partition key has many items. Each of the others has one item.
             let pk = if n % 4 == 0 { "hot".to_owned() } else { format!("k{n}") };
             let mut item = item(&pk, &json!({"n": {"N": n.to_string()}, "text": {"S": "y".repeat(n)}}));
             item.insert("sk".into(), Value::S(format!("{n}")));
@@ -60,8 +61,8 @@ async fn every_segmentation_reads_every_item_once() {
     }
 }
 
-/// A scan for keys returns the same pages at the same cost. If the table has not been described yet, it returns whole
-/// items.
+/// A scan that requests only keys returns the same pages at the same cost as a full scan. If the table has not been
+/// described yet, such a scan returns whole items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     let bed = Bed::start();
@@ -83,8 +84,8 @@ async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     assert_eq!(logged, [false, false, true]);
 }
 
-/// The embedded engine has 4,096 hash buckets. With more segments, some are empty, but no item is lost or returned
-/// twice. `segments = "auto"` can exceed that number.
+/// The embedded engine has 4,096 hash buckets. If a scan has more segments, some segments are empty, but no item is
+/// lost or returned twice. `segments = "auto"` can exceed the number of buckets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_segments_than_hash_buckets_read_every_item_once() {
     let bed = Bed::embedded();
@@ -127,7 +128,7 @@ fn projection(kind: ProjectionType) -> SdkProjection {
     SdkProjection::builder().projection_type(kind).set_non_key_attributes(included).build()
 }
 
-/// The cost of a write and the limits of a budget depend on this.
+/// The cost of a write and the limits of a budget depend on a correct description of the table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
     let bed = Bed::start();
@@ -174,7 +175,7 @@ async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
         let key = key.into_iter().map(|(name, kind)| KeyAttribute { name: name.into(), kind: kind.into() }).collect();
         let mut schema = index(name).schema.clone();
         let stated = IndexSchema { name: name.into(), key, partition: 1, projection, local };
-        // The server decides the order of included attributes.
+        // The server may return included attributes in any order.
         if let (Projection::Include(found), Projection::Include(stated)) = (&mut schema.projection, &stated.projection)
         {
             found.sort_by_key(|attribute| stated.iter().position(|name| name == attribute));

@@ -1,4 +1,5 @@
-//! Whole runs of the real binary: every example plan, killed midway and resumed; and a short form of the live writers.
+//! Whole runs of the real binary: each example plan is killed midway and resumed, and a short form of the tests with
+//! live writers.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -14,10 +15,11 @@ use super::item;
 use crate::harness::{Bed, bytes_of, key_of};
 use crate::live::{Figures, Kind, Scenario, Shape, play};
 
-/// Copies of each item of an example. There are enough of them to kill a run midway.
+/// The number of copies of each item of an example. It is large enough to kill a run midway.
 const COPIES: usize = 30;
 
-/// An example plan: its exit code, and items before and after. The test fails if the folder contains any other plan.
+/// An example plan with the exit code of its run, and with items before and after the run. The test fails if the folder
+/// contains a plan that is not listed.
 struct Example {
     file: &'static str,
     exit: i32,
@@ -199,13 +201,13 @@ fn start(bed: &Bed, plan: &std::path::Path) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits for the end and returns the printed JSON.
+/// Waits for the end of a run and returns the printed JSON.
 fn finish(run: Child) -> Json {
     let output = tokio::task::block_in_place(|| run.wait_with_output().unwrap());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Lets this number of writes through, holds the others, and kills the tool.
+/// Forwards this number of writes, delays all further ones, and kills the tool.
 fn kill_after(bed: &Bed, mut run: Child, writes: u64) {
     let seen = AtomicU64::new(0);
     let rule = move |request: &RequestInfo| match request.operation.as_str() {
@@ -215,7 +217,7 @@ fn kill_after(bed: &Bed, mut run: Child, writes: u64) {
     bed.front().set_faults(Some(Arc::new(rule)));
     let deadline = Instant::now() + Duration::from_secs(30);
     while bed.front().tally().operation("UpdateItem").ok < writes {
-        assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "the run did not get that far");
+        assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "the run did not send enough writes");
         std::thread::sleep(Duration::from_millis(2));
     }
     run.kill().unwrap();
@@ -252,7 +254,7 @@ async fn live_writers_lose_nothing() {
     live_writers(nested).await;
 }
 
-/// The same without lists and maps, and with values that are moved and overwritten.
+/// A short form without lists and maps, in which values are moved and overwritten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_writers_of_scalars_and_sets_lose_nothing() {
     let flat = Scenario { strategy: "in-place", on_existing: "overwrite", documents: false, ..LIVE };

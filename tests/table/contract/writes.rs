@@ -17,8 +17,8 @@ use crate::harness::{Bed, bytes_of, key_of, to_sdk};
 /// Number of concurrent requests in one test.
 const CONCURRENCY: usize = 16;
 
-/// What DynamoDB must do with a guarded write: returns the image after it, or `None` if a condition fails. These are
-/// the rules of the in-memory table, so this test checks them on every engine as well.
+/// The expected effect of a guarded write in DynamoDB. Returns the image after the write, or `None` if a condition
+/// fails. These are the rules of the in-memory table, so this test checks them on every engine as well.
 fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
@@ -69,8 +69,8 @@ impl<'a> Server<'a> {
         replies.remove(0)
     }
 
-    /// Sends a write whose condition must fail. The image in the reply, or otherwise a read, must equal the current
-    /// item.
+    /// Sends a write whose condition must fail. The image in the reply must equal the current item. If the reply has no
+    /// image, a read must return the current item.
     async fn fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
         let reply = self.send(write).await;
         let Ok(WriteReply::ConditionFailed { image: returned }) = reply else { panic!("{what}: {reply:?}") };
@@ -116,8 +116,8 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Each kind of write for each type produces exactly the expected image. A new decision finds nothing to do. The same
-/// write again, as after a lost reply, fails its condition. A deleted item stays deleted.
+/// Each kind of write for each type produces exactly the expected image. A new decision finds nothing to do. If the
+/// same write is sent again, as after a lost reply, its condition fails. A deleted item stays deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_has_exactly_the_planned_effect_and_only_once() {
     every_write(scalars_and_sets()).await;
@@ -141,9 +141,9 @@ async fn every_write(values: Vec<(Json, Json)>) {
         .await;
 }
 
-/// However the item changed since it was read, the write either fails its condition or changes the item as the model
-/// says. It never returns an error. A scalar and a set are enough, because other types do not change where a condition
-/// can fail.
+/// Whatever change was made to the item since it was read, the condition of the write fails, or the write changes the
+/// item as the model says. The server never returns another error. Testing a scalar and a set is enough, because the
+/// conditions do not depend on the type otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_race_fails_its_condition_or_applies_to_the_current_item() {
     let values = scalars_and_sets();
@@ -183,7 +183,7 @@ async fn every_race(values: &[&(Json, Json)]) {
         .await;
 }
 
-/// Values that DynamoDB considers equal although their texts differ. The server agrees with the tool's decision.
+/// The tool's decision and the server agree on values that are equal for DynamoDB although their texts differ.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_compares_as_the_tool_does() {
     equal([
@@ -227,8 +227,8 @@ async fn equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
     }
 }
 
-/// An item over the size limit is a failure of that item only, in every way in which an item can grow. The item stays
-/// as it was.
+/// If a write would make an item exceed the size limit, only this item fails, and it stays unchanged. The test covers
+/// every way in which an item can grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_item_that_would_exceed_400_kb_is_rejected() {
     let bed = Bed::start();

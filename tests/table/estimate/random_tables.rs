@@ -1,5 +1,5 @@
-//! Random tables with indexes, under random plans. A run does exactly what the dry run predicts for each item, and the
-//! engine rejects every write that a rule forbids.
+//! Tests random plans on random tables with indexes. A run does exactly what the dry run predicts for each item, and
+//! the engine rejects every write that a rule forbids.
 //!
 //! `BACKFILL_TEST_SEED` sets the first seed, `BACKFILL_TEST_TABLES` the number of tables.
 
@@ -22,7 +22,8 @@ use super::rules::failures;
 use crate::harness::{Bed, bytes_of, index, key_of};
 use crate::spend::whole_run::{CAPACITY, tool};
 
-/// So few that even if all of them are rejected, the plan does not count as failing everywhere.
+/// The number of items in a table. It is so small that the plan does not count as failing everywhere, even if DynamoDB
+/// rejects all writes.
 const ITEMS: usize = 90;
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -132,7 +133,7 @@ impl Scene {
         Class::ALL.into_iter().map(|class| (class.name(), of(class).len())).collect()
     }
 
-    /// The engine rejects what a rule forbids, if it knows the rule.
+    /// Checks that the engine rejects the writes that a rule forbids, if the engine implements the rule.
     async fn engine_rejects(&self, changes: &Changes, rules: &mut BTreeSet<String>) {
         for item in self.before.values() {
             let Decision::Refused(write, rule) = changes.decide(item) else { continue };
@@ -147,7 +148,8 @@ impl Scene {
     }
 }
 
-/// A global index whose key is one attribute, sometimes one whose key is two, and sometimes a local index.
+/// Draws indexes: a global index with a key of one attribute, sometimes a global index with a key of two attributes,
+/// and sometimes a local index.
 fn indexes(rng: &mut Rng) -> Vec<IndexSchema> {
     let mut kind = || ["S", "S", "N", "B"][rng.usize(0..4)];
     let k1 = kind();
@@ -182,7 +184,7 @@ fn plan(rng: &mut Rng) -> (String, String) {
     (format!("strategy = \"{strategy}\"\non_existing = \"{existing}\""), changes)
 }
 
-/// Values of every type, many of them at a limit.
+/// Draws a value of any type. Many values are at a limit of DynamoDB.
 fn value(rng: &mut Rng) -> Value {
     let bytes = [0, 1, 9, 1_023, 1_024, 1_025, 2_047, 2_048, 2_049, 3_000][rng.usize(0..10)];
     match rng.usize(0..14) {
@@ -203,7 +205,7 @@ fn value(rng: &mut Rng) -> Value {
 fn item(rng: &mut Rng, n: usize, indexes: &[IndexSchema]) -> Item {
     let mut item = Item::new();
     for name in ["a", "b", "c", "new"] {
-        // Two large values nearly fill an item.
+        // At most one large value is drawn for an item, because two of them nearly fill it.
         let room = item.values().all(|there| !matches!(there, Value::S(text) if text.len() > 100_000));
         let wanted = if name == "new" { 0.1 } else { 0.7 };
         let made = value(rng);

@@ -1,5 +1,5 @@
-//! A dry run names the items that DynamoDB's documented rules do not allow to change. The run fails on exactly those
-//! items, without sending their writes.
+//! A dry run names the items whose change violates documented rules of DynamoDB. In the run, exactly these items fail,
+//! and their writes are not sent.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::harness::{Bed, index};
 use crate::spend::whole_run::tool;
 
-/// Keys of the open failures, as the tool lists them.
+/// The keys of the open failures in the list that the tool prints.
 pub(crate) fn failures(bed: &Bed, plan: &std::path::Path) -> BTreeSet<String> {
     let listed =
         bed.command().args(["failures"]).arg(plan).args(["list", "--limit", "1000", "--output", "json"]).output();
@@ -25,8 +25,8 @@ fn keyed(pk: String, attributes: Vec<(&str, Value)>) -> Item {
     item
 }
 
-/// Compares a dry run with the run over a table in which `refused` items cannot be changed. Their writes are never
-/// sent.
+/// Compares a dry run with the run over a table in which `refused` items cannot be changed. Checks that the writes of
+/// these items are never sent.
 async fn foreseen(bed: &Bed, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
     let plan = bed.plan(name, table, "", changes);
     let dry = tool(bed, &plan, &["--dry-run"], 0);
@@ -82,12 +82,12 @@ async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
     .await;
 }
 
-/// A document that moves deeper may then be nested deeper than 32 levels.
+/// If a document moves into another document, it may be nested deeper than 32 levels.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_predicts_documents_that_would_be_too_deep() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
-    // A text inside this number of lists.
+    // Creates a text inside this number of nested lists.
     let nested = |lists: usize| (0..lists).fold(Value::S("x".into()), |value, _| Value::L(vec![value]));
     let inside = |n: usize, lists: usize| {
         let name = if lists > 29 { format!("BAD#{n}") } else { format!("OK#{n}") };

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// Where the tool gets its credentials: from a file that is rewritten, or from a command.
+/// The source of the tool's credentials: a file that is rewritten, or a command.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     File,
@@ -38,14 +38,15 @@ impl Issuer {
                 let keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = S3CRET";
                 (aws.join("credentials"), format!("[ops]\n{keys}\naws_session_token = {token}\n"))
             }
-            // It claims to be valid for a long time, so only DynamoDB's answer shows that it was revoked.
+            // The token states a late expiry, so the tool learns only from DynamoDB's answer that the token was
+            // revoked.
             Source::Process => {
                 let json = json!({ "Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "S3CRET",
                                    "SessionToken": token, "Expiration": "2099-01-01T00:00:00Z" });
                 (aws.join("token"), json.to_string())
             }
         };
-        // Replace the file atomically, as real tools do.
+        // The file is replaced atomically, as real tools do it.
         std::fs::write(self.home.join("next"), text).unwrap();
         std::fs::rename(self.home.join("next"), path).unwrap();
         *self.valid.lock().unwrap() = token.to_owned();
@@ -73,8 +74,8 @@ async fn signed(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
     (scene, issuer)
 }
 
-/// Two tokens expire during the run, and a new one is ready each time. Every kind of call recovers: calls to the table,
-/// to the flag and to the lease.
+/// Two tokens expire during the run, and a new token is ready each time. Every kind of call recovers: calls to the
+/// table, to the flag and to the lease.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_are_used_during_a_run() {
     for source in [Source::File, Source::Process] {
@@ -115,7 +116,7 @@ async fn renewed_credentials_are_used_during_a_run() {
 }
 
 /// The renewed credentials belong to another account, where a table of the same name is a different table. The tool
-/// writes nothing to it.
+/// writes nothing to that table.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_are_not_used() {
     let (scene, issuer) = signed(Source::File, "").await;
@@ -134,7 +135,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
                 Fault::Spoil(backfill::internals::local::front::Spoil::With("/Table/TableArn", arn))
             }
-            // A request to the table, the flag or the lease.
+            // This request goes to the table, the flag or the lease.
             (_, "OTHER") => {
                 seen.fetch_add(1, Ordering::SeqCst);
                 Fault::Pass
@@ -148,8 +149,9 @@ async fn renewed_credentials_of_another_account_are_not_used() {
     scene.resumes_correctly().await;
 }
 
-/// `--back` only accesses the flag. It moves no flag of another account. If it cannot tell the account, because the
-/// plan names the whole key and the flag's table was never described, it accepts no other credentials.
+/// `--back` accesses only the flag, and does not change the flag of another account. If the plan names the whole key,
+/// `--back` never describes the flag's table, so it does not know the account. In this case it accepts no renewed
+/// credentials.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
     for (key, says) in
@@ -208,14 +210,16 @@ async fn expired_credentials_that_are_not_renewed_stop_the_run() {
         written.injected <= 2 * (written.requests - written.injected).max(64),
         "each write is sent once more: {written:?}"
     );
-    // Each of the two connections, to the table and to the flag, has tried once for all its requests in flight.
+    // There are two connections, one to the table and one to the flag. Each has tried once to renew the credentials,
+    // for all its requests in flight.
     let described = scene.bed.front().tally().operation("DescribeTable");
     assert!((1..=2).contains(&described.injected), "{described:?} of {written:?}");
     issuer.issue("T1");
     scene.resumes_correctly().await;
 }
 
-/// The tool distinguishes a wrong clock from wrong credentials. It says by how much this host's clock is off.
+/// The tool distinguishes a wrong clock from wrong credentials. It reports the difference between this host's clock and
+/// the correct time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
     let scene = Scene::moving(20, QUICK).await;
@@ -239,8 +243,8 @@ async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
             assert!(said.contains("Set this host's clock") && !said.contains("Renew the credentials"), "{said}");
         }
     }
-    // The clocks agree, but the request was signed long before it was sent, as if the machine slept in between. It is
-    // signed and sent again.
+    // The clocks agree, but the request was signed long before it was sent, as if the machine slept in between. The
+    // tool signs and sends the request again.
     let first = first_time();
     scene.fault(move |request| match first(format!("{} {}", request.operation, sort_key(request))) {
         true => reply(400, "InvalidSignatureException", late),

@@ -1,4 +1,5 @@
-//! Items that DynamoDB rejects: they are counted, listed with key and reason, limited by `max_failures`, and retried.
+//! Tests of items that DynamoDB rejects. They are counted, listed with key and reason, limited by `max_failures`, and
+//! retried.
 
 use super::*;
 
@@ -21,7 +22,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     // The failures of a page are recorded together, and each segment may have had a page in progress.
     assert!((6..=12).contains(&recorded), "{recorded}");
 
-    // The limit may change between restarts. If it stayed, the run would stop again at the next failure.
+    // The limit may change between restarts. With the old limit, the run would stop again at the next failure.
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     std::fs::write(&scene.plan, text.replace(FEW, "")).unwrap();
     let json = scene.run().exits(4).json();
@@ -71,7 +72,11 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     assert!(now.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])));
     // No failure is open any more, so the complete run reports none.
     let json = scene.run().exits(0).json();
-    assert_eq!((failed(&json), &json["open_failures"]), (20, &json!(0)), "the counts stay as history");
+    assert_eq!(
+        (failed(&json), &json["open_failures"]),
+        (20, &json!(0)),
+        "the counts of failed items stay after the retry"
+    );
 }
 
 /// RUNBOOK: "Items that a retry settles no longer count against `max_failures`".
@@ -96,8 +101,8 @@ async fn resolved_failures_leave_room_under_the_limit() {
     assert_eq!((&json["run"]["status"], &json["open_failures"]), (&json!("complete"), &json!(5)), "{json}");
 }
 
-/// The state file is lost, and the table is done except for items that cannot be changed. This does not count as a
-/// wrong plan.
+/// The state file is lost, and all items are done except for some that cannot be changed. The tool does not conclude
+/// that the plan is wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_with_a_new_state_file_completes_despite_many_failures() {
     let odd = (0..120).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
@@ -120,7 +125,7 @@ async fn only_items_of_the_wrong_shape_fail() {
     assert!(listed.stdout.contains("`doc.new` cannot be set: `doc` is of type S, not M"), "{}", listed.stdout);
 }
 
-/// In a second pass, many items fail again and no item needs a write. This does not count as a plan that fails
+/// In a second pass, many items fail again and no item needs a write. The tool does not conclude that the plan fails
 /// everywhere, because the first pass succeeded.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pass_over_many_failures_completes() {
@@ -135,7 +140,7 @@ async fn another_pass_over_many_failures_completes() {
 }
 
 /// Items with an attribute of the wrong type for an index key: DynamoDB rejects every write to them, whatever it
-/// changes. They are failures with their reason, also after a retry. All other items are done.
+/// changes. These items are failures with a reason, even after a retry. All other items are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
     const WHY: &str =

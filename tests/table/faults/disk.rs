@@ -1,11 +1,11 @@
-//! If a commit fails (disk full, I/O error), the run stops. It reports nothing as done that is not durable.
+//! If a commit fails (disk full, I/O error), the run stops. The run reports only durable changes as done.
 //!
 //! A file size limit simulates a full disk: every write beyond it fails.
 
 use super::*;
 
-/// Half a megabyte. A new state file takes a fifth of it, and some pages fit into the log, but all pages together need
-/// several times as much.
+/// The limit of the file size in blocks of 512 bytes, which is half a megabyte. A new state file takes a fifth of this
+/// size. Some pages fit into the log, but all pages together need several times the limit.
 const BLOCKS: u32 = 1000;
 
 /// Starts the run with a limit on the file size, in blocks of 512 bytes.
@@ -28,7 +28,7 @@ async fn a_commit_that_fails_stops_the_run() {
     // The plan overwrites, so pre-images make the file grow as well.
     let more = "[scan]\nsegments = 4\npage_limit = 5\n";
     let scene = Scene::moving_over(400, more).await;
-    // If the limit's signal is ignored, the write fails with an error like that of a full disk.
+    // If the signal of the limit is ignored, the write fails with an error like that of a full disk.
     let ran = limited(&scene, "trap '' XFSZ;", BLOCKS).exits(6);
     let said = ran.said();
     assert!(said.contains("could not be used: while storing progress"), "{said}");
@@ -39,7 +39,7 @@ async fn a_commit_that_fails_stops_the_run() {
     let written = scene.bed.front().tally().operation("UpdateItem").ok;
     assert!(written < 400, "the run continued to write");
 
-    // By default, the limit's signal ends the process like a kill.
+    // By default, the signal of the limit ends the process like a kill.
     let killed = limited(&scene, "", BLOCKS);
     assert_ne!(killed.code, 0, "{killed:?}");
     scene.committed_is_true().await;
@@ -47,7 +47,7 @@ async fn a_commit_that_fails_stops_the_run() {
 }
 
 impl Scene {
-    /// [`MOVE`] over this number of items, overwriting a different value at the target.
+    /// Creates a scene with this number of items, in which [`MOVE`] overwrites a different value at the target.
     async fn moving_over(count: usize, more: &str) -> Scene {
         let items = items(count).map(|mut item| {
             item.insert("new".into(), secret("x".repeat(300)));

@@ -1,5 +1,5 @@
-//! A drain takes no new items and waits for no permits. It waits only for requests in flight, for at most 10 s. It also
-//! works at rate 0.
+//! Tests of the drain, which is the orderly stop of a run. A drain starts no new items and does not wait for permits.
+//! It waits only for requests in flight, for at most 10 s. A drain also works if the rate is 0.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use backfill::internals::state::{Begin, Identity, NewRun, RunStatus};
 
 use super::*;
 
-/// Ten seconds, including the delay of a busy machine.
+/// The maximum duration of a drain: ten seconds. This includes the delay of a busy machine.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 impl Scene {
@@ -26,7 +26,8 @@ impl Scene {
         }
     }
 
-    /// Signals a run, and asserts that it ends in time, can be resumed, and has committed every complete page.
+    /// Sends a signal to a run, and asserts that the run ends in time, can be resumed, and has committed every complete
+    /// page.
     async fn drains(&self, running: Running, signal: Signal) -> Ran {
         running.signal(signal);
         let signalled = Instant::now();
@@ -87,7 +88,7 @@ async fn a_drain_at_rate_zero_ends() {
 
 /// RUNBOOK: "waits up to 10 s for requests in flight, commits, and exits with 130".
 ///
-/// One write a second, so that nearly all of the run waits for permits when SIGTERM arrives.
+/// The rate is one write per second, so that nearly all items of the run wait for permits when SIGTERM arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     let scene =
@@ -97,15 +98,15 @@ async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     scene.until_written(8).await;
     let asked = Instant::now();
     scene.drains(running, Signal::SIGTERM).await;
-    // Eight writes would take eight seconds. The drain did not wait for them.
+    // Eight waiting writes would take eight seconds. The drain did not wait for them.
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let text = std::fs::read_to_string(&scene.plan).unwrap().replace("write = 1\n", "write = 1000\n");
     std::fs::write(&scene.plan, text).unwrap();
     scene.resumes_correctly().await;
 }
 
-/// The terminal closes, or an SSH session breaks: the run drains as on SIGTERM. If SIGHUP is ignored (`nohup`), the run
-/// continues.
+/// If the terminal closes or an SSH session breaks, the run drains as on SIGTERM. If SIGHUP is ignored (`nohup`), the
+/// run continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_drains_unless_it_is_ignored() {
     let scene = Scene::of(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
@@ -130,8 +131,8 @@ async fn a_hangup_drains_unless_it_is_ignored() {
     }
 }
 
-/// When a terminal closes, the shell and the kernel may each send a SIGHUP. The second one does not mean that the
-/// operator insists.
+/// When a terminal closes, the shell and the kernel may each send a SIGHUP. The second SIGHUP must not count as a
+/// second request of the operator to stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_hangup_does_not_cut_a_drain_short() {
     let scene = Scene::of(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
@@ -148,7 +149,7 @@ async fn a_second_hangup_does_not_cut_a_drain_short() {
     scene.resumes_correctly().await;
 }
 
-/// Writes that hang: each attempt ends after five seconds without a retry.
+/// If writes hang during a drain, each attempt ends after five seconds without a retry.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
     let scene = Scene::moving(200, QUICK).await;
@@ -181,8 +182,8 @@ async fn a_run_whose_scans_hang_ends_on_sigterm() {
     scene.resumes_correctly().await;
 }
 
-/// Items of a hot key were set aside and are written while the next scan hangs. Their pages are then complete. The run
-/// commits them immediately, and not only when that scan ends.
+/// Items of a hot key were set aside, and they are written while the next scan hangs. The pages of these items are then
+/// complete. The run commits the pages immediately, and does not wait for the scan.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     let of_one_key = (0..60).map(|n| item("P", &format!("S#{n:05}"), [("old", secret(n))]));
@@ -206,7 +207,7 @@ async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     scene.resumes_correctly().await;
 }
 
-/// The second signal stops the run immediately, still without losses.
+/// The second signal stops the run immediately, and still no data is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_immediately() {
     let scene = Scene::moving(200, QUICK).await;

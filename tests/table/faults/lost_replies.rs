@@ -1,4 +1,5 @@
-//! The server applies the write, but its reply is lost. Covers every kind of change.
+//! Tests of lost replies: the server applies a write, but the reply does not arrive. The tests cover every kind of
+//! change.
 
 use super::*;
 
@@ -153,7 +154,7 @@ const KINDS: &[Kind] = &[
 
 const ITEMS: usize = 30;
 
-/// How many replies in a row are lost for an item, starting with the first.
+/// The number of consecutive replies that are lost for an item, starting with the first one.
 fn lost_replies(n: usize) -> usize {
     match n % 4 {
         0 => 0,
@@ -184,7 +185,7 @@ async fn a_lost_reply_ends_as_already_applied_for_moves() {
     }
 }
 
-/// The same for every other kind of change.
+/// A lost reply ends as `AlreadyApplied` for every other kind of change, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_other_changes() {
     for kind in KINDS.iter().filter(|kind| !kind.name.starts_with("move")) {
@@ -226,7 +227,7 @@ async fn check(kind: &Kind) {
     check_pre_images_of(&scene, kind).await;
 }
 
-/// Checks that each pre-image is recorded once. None counts as rejected, because the writes were applied.
+/// Checks that each pre-image is recorded once. No pre-image may be marked as refused, because the writes were applied.
 async fn check_pre_images_of(scene: &Scene, kind: &Kind) {
     let summary = scene.state().summary().unwrap();
     assert_eq!(summary.pre_images, (ITEMS * kind.pre_images.len()) as u64, "{}", kind.name);

@@ -1,8 +1,8 @@
 //! Faults against the real binary: lost replies, throttles, hangs, expired credentials, plans that fail everywhere, a
-//! full disk, unusable replies. The run always ends as it reports, and the next run reaches the correct result.
+//! full disk, unusable replies. The report of each run is true, and the next run reaches the correct result.
 //!
-//! Every attribute value except keys contains a mark that no output may show, and every run logs at the most verbose
-//! level.
+//! Every attribute value except keys contains a secret text that no output may show, and every run logs at the most
+//! verbose level.
 
 mod credentials;
 mod dead_letters;
@@ -53,14 +53,14 @@ fn items(count: usize) -> impl Iterator<Item = Item> {
     })
 }
 
-/// An item of [`items`] after [`MOVE`].
+/// The image of an item of [`items`] after [`MOVE`].
 fn moved(item: &Item) -> Item {
     let mut item = item.clone();
     item.insert("new".into(), item["old"].clone());
     item
 }
 
-/// A bed with one table of [`items`].
+/// A bed with one table that contains [`items`].
 struct Scene {
     bed: Bed,
     table: String,
@@ -81,7 +81,8 @@ impl Scene {
         Scene { bed, table, before, plan }
     }
 
-    /// [`MOVE`] over this number of items, in small pages. `more` is appended to the plan.
+    /// Creates a scene with this number of items and a plan with [`MOVE`] and small pages. `more` is appended to the
+    /// plan.
     async fn moving(count: usize, more: &str) -> Scene {
         Scene::of(items(count), "", &format!("{MOVE}{SMALL_PAGES}{more}")).await
     }
@@ -116,7 +117,8 @@ impl Scene {
         self.bed.dir().join(".backfill/faults.db")
     }
 
-    /// Asserts that every item equals `after` of its earlier image, byte for byte, and that there is no other item.
+    /// Asserts that every item equals the result of `after` on its earlier image, byte for byte, and that the table has
+    /// no other items.
     async fn ends_as(&self, after: impl Fn(&Item) -> Item) {
         let now = self.bed.dump(&self.table).await;
         assert_eq!(now.len(), self.before.len());
@@ -139,8 +141,8 @@ impl Scene {
         json
     }
 
-    /// Asserts that everything committed is true: the items before each segment's start key are as the plan wants them,
-    /// the counts cover exactly those items, and no failure is recorded. Returns the number of these items.
+    /// Asserts that the committed progress is true: the items before each segment's start key are as the plan wants
+    /// them, the counts include exactly those items, and no failure is recorded. Returns the number of these items.
     async fn committed_is_true(&self) -> u64 {
         let state = self.state();
         let summary = state.summary().unwrap();
@@ -181,7 +183,8 @@ impl Scene {
         }
     }
 
-    /// Deletes an item directly on the server, from within a fault rule. The call blocks until that is done.
+    /// Returns a function that deletes an item directly on the server, from within a fault rule. The function blocks
+    /// until the item is deleted.
     fn behind(&self) -> impl Fn(HashMap<String, AttributeValue>) + Send + Sync + 'static {
         let endpoint = self.bed.local().unwrap().engine().endpoint();
         let table = self.table.clone();
@@ -206,7 +209,7 @@ fn sort_key(request: &RequestInfo) -> String {
     request.body()["Key"]["sk"]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Returns true the first time that it sees a text.
+/// Creates a function that returns true if it is called for the first time with a text.
 fn first_time() -> impl Fn(String) -> bool + Send + Sync {
     let seen = Mutex::new(BTreeSet::new());
     move |text| seen.lock().unwrap().insert(text)

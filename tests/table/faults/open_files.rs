@@ -1,4 +1,5 @@
-//! A process may only open few files. The tool raises the limit if it may, and stays below it otherwise.
+//! Tests with a process that may open only a few files. The tool raises this limit if it is allowed to, and otherwise
+//! opens fewer files.
 
 use super::*;
 
@@ -7,7 +8,7 @@ async fn with_limit(ulimit: &str) -> Ran {
     let scene =
         Scene::of(items(400), "", &format!("{MOVE}{QUICK}[scan]\nsegments = 16\n[capacity]\nwrite = 20000\n")).await;
     scene.fault(|request| match request.operation.as_str() {
-        // Slow enough that many requests are in flight.
+        // The requests are so slow that many of them are in flight.
         "UpdateItem" => Fault::Delay(Duration::from_millis(100)),
         _ => Fault::Pass,
     });

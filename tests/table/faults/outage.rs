@@ -1,4 +1,5 @@
-//! A connection that was never opened carried no write, so the attempt costs nothing and leaves no doubt.
+//! If a connection was never opened, no write was sent. So the attempt costs nothing, and the write was certainly not
+//! applied.
 
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::dynamodb::{Directive, Sink, TableError};
@@ -10,7 +11,7 @@ use backfill::internals::change::{Action, Condition, GuardedWrite, WriteCost};
 use backfill::internals::item::Path;
 use backfill::internals::local::{Front, FrontOptions};
 
-/// Sends one write to this endpoint, and returns how it fails.
+/// Sends one write to this endpoint, and returns its error.
 async fn write_to(endpoint: &str) -> TableError {
     let reference = TableRef {
         name: "orders".into(),
@@ -33,7 +34,8 @@ async fn write_to(endpoint: &str) -> TableError {
     table.write(&[&write]).await.remove(0).unwrap_err()
 }
 
-/// A refused connection, and a host that does not answer the connection attempt: on Linux, a host with a full queue.
+/// Tests a refused connection, and a host that does not answer the connection attempt. On Linux, this is a host with a
+/// full queue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_never_left_is_not_in_doubt() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -55,7 +57,7 @@ async fn a_write_that_never_left_is_not_in_doubt() {
         assert!(!error.is_ambiguous(), "{endpoint}: {error:?}");
         assert!(error.to_string().contains(says), "{endpoint}: {error}");
     }
-    // A server that takes the request and then closes does leave doubt.
+    // If a server receives the request and then closes the connection, the write may have been applied.
     let closes = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", closes.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -66,7 +68,8 @@ async fn a_write_that_never_left_is_not_in_doubt() {
     assert!(error.is_ambiguous() && error.directive() == Directive::Retry, "{error:?}");
 }
 
-/// An outage under `max_wcu`: nothing listens for a while, and each request is refused many times. That spends nothing.
+/// An outage of a run with `max_wcu`: for a while, no server listens, and each connection is refused many times. The
+/// refused attempts spend nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_spends_nothing() {
     const LIMIT: u64 = 360;
@@ -87,7 +90,7 @@ async fn an_outage_spends_nothing() {
     let ran = tokio::task::block_in_place(|| running.end()).exits(0);
     let json = ran.json();
     assert_eq!(counts(&json)["scanned"], 300);
-    // Requests in flight when the server stopped may have been applied.
+    // Requests that were in flight when the server stopped may have been applied.
     let spent = json["spend"]["write_units"].as_f64().unwrap();
     assert!(spent <= LIMIT as f64, "{}", json["spend"]);
     assert!(ran.stderr.contains("connection could not be opened"), "the run noticed the outage");

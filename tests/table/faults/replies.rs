@@ -1,6 +1,6 @@
-//! Unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. They do not
-//! count as a success, as the end of a segment or as a failure of an item. The tool retries them up to a limit, counts
-//! them and names them.
+//! Tests of unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. Such
+//! replies do not count as a success, as the end of a segment or as a failure of an item. The tool retries them up to a
+//! limit, counts them and names them.
 //!
 //! These tests also run on the server named by `BACKFILL_TEST_ENDPOINT`.
 
@@ -41,7 +41,7 @@ fn spoils(operation: &str) -> Vec<Spoil> {
 const OPERATIONS: [&str; 7] =
     ["DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "Scan", "GetItem", "PutItem", "UpdateItem"];
 
-/// Spoils three of four replies of each operation until each way was used once.
+/// Spoils three of four replies of each operation, until each way to spoil a reply was used once.
 fn spoiling() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
     let left: Mutex<HashMap<String, (usize, usize)>> = Mutex::default();
     move |request| {
@@ -56,7 +56,7 @@ fn spoiling() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
 
 const FLAG: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// A scene with a flag and dual writers.
+/// Creates a scene with a flag, in which applications write both attributes.
 async fn with_flag(more: &str) -> Scene {
     let mut scene = Scene::on(Bed::start(), items(90), "", "").await;
     let flags = scene.bed.create_flag_table().await;
@@ -106,7 +106,7 @@ async fn each_unusable_reply_is_retried() {
     scene.ends_as(moved).await;
 }
 
-/// `verify --all` with `{}` for every Scan compares nothing and proves nothing.
+/// If every Scan returns `{}`, `verify --all` compares nothing and proves nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_that_reads_nothing_proves_nothing() {
     let scene = with_flag("").await;
@@ -130,7 +130,7 @@ async fn a_verification_that_reads_nothing_proves_nothing() {
     scene.command(&["cutover", "--to", "read-new", "--yes"]).exits(0);
 }
 
-/// A segment ends only if a valid reply says so. A request with an empty answer is not done.
+/// A segment ends only if a valid reply says so. A request with an empty answer does not count as done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_answered_by_an_empty_object_is_not_done() {
     const GIVES_UP: &str = "[retry]\nbase = \"2ms\"\ncap = \"20ms\"\ngive_up_after = \"300ms\"\n";
@@ -156,7 +156,7 @@ async fn a_request_answered_by_an_empty_object_is_not_done() {
     }
 }
 
-/// Some engines never report consumed capacity.
+/// The tool also works on an engine that never reports consumed capacity.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_never_reports_capacity_is_supported() {
     let scene = with_flag("").await;

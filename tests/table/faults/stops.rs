@@ -1,4 +1,5 @@
-//! Errors that affect every item: they stop the run, which can be resumed, and nothing after them is committed.
+//! Tests of errors that affect every item. Such an error stops the run, and no later page is committed. The run can be
+//! resumed.
 
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +24,7 @@ fn after_writes(
 
 const EVERYTHING: &[&str] = &["Scan", "UpdateItem", "GetItem", "DescribeTable"];
 
-/// Credentials that stop working after a third of the items.
+/// Tests credentials that stop working after a third of the items.
 async fn credentials(fault: Fault, on: &'static [&'static str], says: &[&str]) {
     let scene = Scene::moving(300, QUICK).await;
     scene.fault(after_writes(100, on, fault));
@@ -76,7 +77,7 @@ async fn a_permission_that_is_revoked_after_a_third_stops_the_run() {
         .await;
 }
 
-/// An error of the table or the plan, from the first item on. Nothing is committed.
+/// Tests an error of the table or the plan that affects every item from the first one on. Nothing is committed.
 async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
     let scene = Scene::moving(300, QUICK).await;
     scene.fault(after_writes(0, on, fault));
@@ -137,7 +138,7 @@ async fn a_scan_that_is_not_allowed_stops_the_run() {
     scene.resumes_correctly().await;
 }
 
-/// A table whose few items all fail for a valid reason is finished, and the items are listed.
+/// If a table has only a few items, and all of them fail for a valid reason, the run completes and lists the items.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_whose_few_items_all_fail_is_finished() {
     let filler = "x".repeat(250 * 1024);
@@ -185,7 +186,7 @@ async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
     scene.resumes_correctly().await;
 }
 
-/// The same for an endpoint that answers only with errors, and for one that resets every connection.
+/// The run also stops if an endpoint answers only with errors, or resets every connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_run_gives_up_on_an_endpoint_that_only_fails() {
     for fault in [reply(500, "InternalServerError", "S3CRET"), Fault::Reset] {

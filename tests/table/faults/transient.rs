@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Every error that asks for a later retry: its name, its status, and the spelling of its throttling reasons, if any.
+/// Every error after which the client should retry later: its name, its status, and the name of the member with its
+/// throttling reasons, if any.
 const LATER: [(&str, u16, Option<&str>); 13] = [
     ("ProvisionedThroughputExceededException", 400, None),
     ("ProvisionedThroughputExceededException", 400, Some("ThrottlingReasons")),
@@ -42,7 +43,8 @@ async fn each_retryable_error_is_retried() {
         let sort_key = sort_key(request);
         let fresh = first(format!("{operation} {} {}", request.body()["ExclusiveStartKey"], request.body()["Key"]));
         if operation == "UpdateItem" && fresh && sort_key.ends_with('7') {
-            // Deleted just before its write: the condition fails without an image, and the tool has to send a GetItem.
+            // The item is deleted just before its write. So the condition fails without an image, and the tool has to
+            // send a GetItem.
             delete(crate::harness::to_sdk(
                 key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
             ));
@@ -93,8 +95,8 @@ async fn random_faults_lose_nothing() {
     }
 }
 
-/// On each operation, some requests are answered after the timeout of an attempt (5 s). The writes among them are done
-/// in the end, after the retry.
+/// For each operation, some requests are answered only after the timeout of an attempt (5 s). After the retries, all
+/// writes among them are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     let scene = Scene::moving(60, QUICK).await;
@@ -131,8 +133,8 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     }
 }
 
-/// The first reply to each request at the start hangs for longer than an attempt may take (5 s). The request is
-/// repeated.
+/// At the start of a run, the first reply to each request takes longer than an attempt may take (5 s). The tool repeats
+/// the request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_reply_that_hangs_is_retried() {
     let scene = Scene::moving(20, QUICK).await;

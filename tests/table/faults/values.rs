@@ -1,4 +1,4 @@
-//! Values at DynamoDB's limits: numbers of 38 digits, and items near 400 KB.
+//! Tests of values at DynamoDB's limits: numbers of 38 digits, and items near 400 KB.
 
 use super::*;
 
@@ -29,8 +29,8 @@ const NUMBERS: [&str; 20] = [
 const INTO_A_MAP: &str = "[[change]]\nmove = \"amount\"\nto = \"money.amount\"\n\
      [[change]]\nmove = \"amounts\"\nto = \"money.all\"\n[[change]]\nmove = \"doc\"\nto = \"money.doc\"\n";
 
-/// Every number keeps its exact text, whether DynamoDB copies the value or the tool carries it because it must create
-/// the parent map.
+/// Every number keeps its exact text, both if DynamoDB copies the value and if the tool sends the value because it must
+/// create the parent map.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_keep_their_exact_text() {
     let number = |text: &str| Value::N(text.parse().unwrap());
@@ -70,7 +70,8 @@ async fn numbers_keep_their_exact_text() {
     }
 }
 
-/// An item that has no room for its value twice stays as it is. The list names the strategy with which it fits.
+/// If an item has no room for a second copy of its value, it stays unchanged. The list of failures names the strategy
+/// with which the change fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_cannot_hold_a_value_twice_fits_in_place() {
     let large = |kb: usize| item("LARGE", &format!("{kb:03}"), [("old", secret("x".repeat(kb * 1024)))]);

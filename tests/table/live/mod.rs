@@ -31,7 +31,7 @@ use writer::{Op, Writer};
 
 /// The attribute that the plan moves.
 const OLD: &str = "old";
-/// The attribute that the plan sets to [`marker`] on every item.
+/// The attribute that the plan sets to a constant on every item.
 const MARKER: &str = "marker";
 
 /// The target to which the plan moves [`OLD`].
@@ -39,7 +39,7 @@ const MARKER: &str = "marker";
 pub(crate) enum Shape {
     /// `new`: DynamoDB copies the value.
     Top,
-    /// `doc.new`. Many items have no `doc`, so the value travels through the tool.
+    /// `doc.new`. Many items have no `doc`, so the tool reads the value and sends it back.
     Nested,
 }
 
@@ -61,29 +61,30 @@ pub(crate) struct Scenario {
     /// Whether lists and maps are among the values that writers write.
     pub(crate) documents: bool,
     pub(crate) seed: u64,
-    /// Items at the start. A fifth of them belong to no writer.
+    /// Number of items at the start. A fifth of them belong to no writer.
     pub(crate) items: u32,
     pub(crate) writers: u32,
-    /// Write budget of the tool. It determines how long the run takes, and so how long the writers work.
+    /// Write budget of the tool, in units per second. It determines the duration of the run, and so the time during
+    /// which the writers work.
     pub(crate) write_rate: u32,
 }
 
 /// The counts of one or more scenarios.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
-    /// Operations of live writers.
+    /// Number of operations of live writers, by kind.
     pub(crate) operations: BTreeMap<Kind, u64>,
-    /// The tool's observed writes, by the last live operation on the item before them.
+    /// Number of the tool's observed writes, by the kind of the last live operation on the item before the write.
     pub(crate) transitions: BTreeMap<Kind, u64>,
-    /// The tool's observed writes on items that no writer had touched before.
+    /// Number of the tool's observed writes to items that no writer had changed before.
     pub(crate) first_transitions: u64,
-    /// The tool's writes that failed because the item had changed.
+    /// Number of the tool's writes that failed because the item had changed.
     pub(crate) races: u64,
-    /// Writes that the tool sent while the writers were at work.
+    /// Number of writes that the tool sent while the writers worked.
     pub(crate) sent: u64,
-    /// Items found diverged.
+    /// Number of items that the tool found diverged.
     pub(crate) diverged: u64,
-    /// Pre-images that were checked.
+    /// Number of pre-images that were checked.
     pub(crate) pre_images: u64,
 }
 
@@ -130,7 +131,7 @@ pub(crate) async fn play(bed: &Bed, scenario: Scenario) -> Figures {
     let plan = write_plan(bed, &table, &name, scenario);
     let state = bed.dir().join(".backfill").join(format!("{name}.db"));
 
-    // The run. The writers start before it and stop after it.
+    // The writers start before this run and stop after it.
     bed.front().reset_tally();
     let done = Arc::new(AtomicU64::new(0));
     let (hints, sent) = hold_writes_back(bed, scenario, &done);
@@ -157,7 +158,8 @@ pub(crate) async fn play(bed: &Bed, scenario: Scenario) -> Figures {
 
     check_run(&run, &histories, &figures);
     check_diverged(&state, &histories);
-    // The writers have stopped. Another pass brings every item to the state that the plan wants, and reports the rest.
+    // The writers have stopped. Another pass changes every item as the plan wants it, and reports the items that it
+    // cannot change.
     let again = tool(bed, &plan, "--again").await;
     let finished = bed.dump(&table).await;
     check_again(&rule, &again, &after_run, &finished, &state);
@@ -167,14 +169,15 @@ pub(crate) async fn play(bed: &Bed, scenario: Scenario) -> Figures {
 }
 
 impl Figures {
-    /// Number of writes that the tool sent without receiving an answer. Its counts do not include their effects.
+    /// Number of writes for which the tool received no answer. The tool's counts do not include the effects of these
+    /// writes.
     fn lost(&self, run: &Report) -> u64 {
         self.sent - self.races - run.count("applied")
     }
 }
 
-/// Delays some of the tool's writes and notifies the item's writer. `done` counts live operations: if they lag behind
-/// the tool's writes, the delay is longer, so that a slow machine sees as many races as a fast one.
+/// Delays some of the tool's writes and notifies the item's writer. `done` counts the live operations. If there are
+/// fewer of them than writes of the tool, the delay is longer, so that a slow machine has as many races as a fast one.
 fn hold_writes_back(
     bed: &Bed,
     scenario: Scenario,
@@ -310,7 +313,7 @@ fn check_run(run: &Report, histories: &BTreeMap<String, Checked>, figures: &Figu
     assert_eq!(run.count("scanned"), scanned);
 }
 
-/// An item that was always diverged must be reported. An item that was never diverged must not be reported.
+/// Checks that every item that was always diverged is reported, and that no item that was never diverged is reported.
 fn check_diverged(state: &FilePath, histories: &BTreeMap<String, Checked>) {
     let reported = diverged(state);
     for (key, history) in histories {
@@ -357,8 +360,8 @@ fn diverged(state: &FilePath) -> BTreeSet<String> {
     keys
 }
 
-/// Checks that every value that the tool overwrote in both passes is recorded, and nothing else. The exception is a
-/// write whose reply was lost: its pre-image correctly stays.
+/// Checks that the journal contains every value that the tool overwrote in both passes, and no other value. The only
+/// exceptions are the pre-images of writes whose reply was lost: they stay in the journal.
 async fn check_pre_images(
     rule: &Transformation,
     state: &FilePath,
@@ -390,7 +393,7 @@ async fn check_pre_images(
     checked
 }
 
-/// A pass over the finished table writes nothing.
+/// Checks that a pass over the finished table writes nothing.
 async fn check_third_pass(bed: &Bed, plan: &FilePath, table: &str, finished: &BTreeMap<String, Item>) {
     bed.front().reset_tally();
     let third = tool(bed, plan, "--again").await;

@@ -1,17 +1,18 @@
-//! What may happen to an item between two live operations: nothing, or the plan's complete change.
+//! Checks the changes of an item between two live operations. There may be no change, or the plan's complete change.
 //!
 //! This file implements the transformation a second time, from the meaning of the plan and without the tool's code. Let
-//! A be the image that a live operation left, and T the transformation. The next image that anybody sees must be A or
-//! T(A), byte for byte:
+//! A be the image that a live operation left, and T the transformation. The next observed image must be A or T(A), byte
+//! for byte:
 //!
 //! - *update of the old attribute, of the new one, of both, or of another one; removal of the old or the new one*: A
 //!   contains what the operation wrote. The next image contains it too, except for what T changes. Under `keep`, T
 //!   never replaces a value. Under `overwrite`, it replaces only the value of a target, and each replaced value must be
 //!   among the pre-images.
-//! - *delete*: A is nothing, and so is T(A): the item stays away until its writer puts it back.
+//! - *delete*: A is "no item", and so is T(A). The item must not exist until its writer puts it back.
 //! - *insert*, also of an item that was deleted before: A is the whole item.
 //! - *put of a whole item from a stale read*: A is the item that was put, even if the put undoes a change that the tool
-//!   made after the read. The tool may repeat the change by the same rules. It must not derive it from an older image.
+//!   made after the read. The tool may repeat the change by the same rules. It must not derive the change from an older
+//!   image.
 //!
 //! As a result, a lost update, a resurrected item, a partial change and a value copied from a stale image all produce
 //! the same finding: an image that is neither A nor T(A).
@@ -30,10 +31,10 @@ pub(super) struct Transformation {
     target: Path,
 }
 
-/// The result for a correct history.
+/// The findings about an item with a correct history.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// Whether there was any live operation on the item.
+    /// Whether a writer has operated on the item.
     pub(super) touched: bool,
     /// The tool's changes, each with the preceding live operation.
     pub(super) transitions: Vec<Option<Kind>>,
@@ -60,7 +61,7 @@ impl Transformation {
         }
     }
 
-    /// Whether the plan leaves the item alone because a target holds a different value.
+    /// Whether the plan does not change the item because a target has a different value.
     pub(super) fn diverged(&self, item: &Item) -> bool {
         let moved = match (item.get(OLD), self.target.get(item)) {
             (Some(old), Some(new)) => old != new,
@@ -69,7 +70,7 @@ impl Transformation {
         !self.overwrite && (moved || item.get(MARKER).is_some_and(|m| *m != marker()))
     }
 
-    /// The item as the plan wants it: with both changes, or with neither.
+    /// Returns the item as the plan wants it: with both changes, or with neither.
     pub(super) fn apply(&self, item: &Item) -> Item {
         let mut item = item.clone();
         if self.diverged(&item) {
@@ -88,7 +89,7 @@ impl Transformation {
         item
     }
 
-    /// Values that the plan's change of this item replaces.
+    /// Returns the values that the plan's change of this item replaces.
     pub(super) fn overwritten(&self, item: &Item) -> Vec<(Path, Value)> {
         let after = self.apply(item);
         [self.target.clone(), Path::attribute(MARKER)]
@@ -117,7 +118,7 @@ impl Transformation {
         Ok(found)
     }
 
-    /// Checks the step from the image that an operation left to the next image that was seen.
+    /// Checks the step from the image after one operation to the next observed image.
     fn step(
         &self,
         left: Option<&Item>,

@@ -1,4 +1,4 @@
-//! A live writer: an application that sends requests for the items that it owns, and keeps a log of them.
+//! A live writer is an application that sends requests for its own items, and keeps a log of these requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub(crate) enum Kind {
     UpdateNew,
     /// `UpdateItem` by a dual writer.
     UpdateBoth,
-    /// `UpdateItem` of attributes that the plan does not name. If the target is in a document, one of them is next to
-    /// it.
+    /// `UpdateItem` of attributes that the plan does not name. If the target is in a document, one of these attributes
+    /// is in the same document.
     UpdateOther,
     /// `UpdateItem` of the attribute that the plan sets to a constant.
     UpdateMarker,
@@ -46,7 +46,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind of live operation.
     pub(crate) const ALL: [Kind; 12] = [
         Kind::UpdateOld,
         Kind::UpdateNew,
@@ -78,8 +78,8 @@ pub(super) fn owner(pk: &str) -> Option<u32> {
     pk.strip_prefix('w')?.split('-').next()?.parse().ok()
 }
 
-/// The table's first items: with the old attribute, the new one, both (equal or different) or neither; with and without
-/// the document; and with one further attribute of every type.
+/// The items of the table at the start. They have the old attribute, the new one, both (equal or different) or neither.
+/// Some have the document. Each has a further attribute, of every type in turn.
 pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl Iterator<Item = Item> {
     (0..scenario.items).map(move |n| {
         let pk = if n % 5 == 0 { format!("u-{n}") } else { format!("w{}-{n}", n % scenario.writers) };
@@ -88,7 +88,7 @@ pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl I
     })
 }
 
-/// Unique values of rotating types.
+/// Generates unique values of all types in turn.
 struct Values {
     who: String,
     next: u64,
@@ -180,9 +180,9 @@ pub(super) struct Writer {
     rng: fastrand::Rng,
     values: Values,
     hints: mpsc::UnboundedReceiver<String>,
-    /// Its items, by partition key, as its own last operation left them.
+    /// The writer's items by partition key, as the last operation of this writer left them.
     items: BTreeMap<String, Option<Item>>,
-    /// Reads that wait to be put back: when, by which kind of operation, and the item that was read.
+    /// Stale images to be put later: the time of the put, the kind of operation, and the item that was read.
     reads: VecDeque<(Instant, Kind, Item)>,
     log: BTreeMap<String, Vec<Op>>,
     inserted: u32,
@@ -216,8 +216,8 @@ impl Writer {
         }
     }
 
-    /// Works until the stop signal, and returns the log by key. At the end it puts back all images that it read for
-    /// later.
+    /// Works until the stop signal, and returns the log by key. At the end, the writer puts all stale images that it
+    /// still has.
     pub(super) async fn work(mut self, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> BTreeMap<String, Vec<Op>> {
         while !stop.load(Ordering::Relaxed) {
             done.fetch_add(1, Ordering::Relaxed);
@@ -225,8 +225,8 @@ impl Writer {
                 self.put_back(kind, image).await;
                 continue;
             }
-            // Items that the tool is about to write come first. Take the newest hint, because older items may already
-            // be written.
+            // Items that the tool is about to write come first. The newest hint is used, because items of older hints
+            // may already be written.
             let mut hinted = None;
             while let Ok(pk) = self.hints.try_recv() {
                 hinted = Some(pk);
@@ -246,7 +246,7 @@ impl Writer {
         self.log
     }
 
-    /// One of its items, or the key of an item that does not exist yet.
+    /// The key of one of the writer's items, or of an item that does not exist yet.
     fn any_item(&mut self) -> String {
         if self.rng.u8(0..25) == 0 {
             self.inserted += 1;
@@ -284,7 +284,7 @@ impl Writer {
         }
     }
 
-    /// What an update sets and removes.
+    /// The paths that an update sets, with their values, and the paths that it removes.
     fn edits(&mut self, kind: Kind, image: &Item) -> Vec<(Path, Option<Value>)> {
         let old = Path::attribute(OLD);
         match kind {
@@ -300,7 +300,7 @@ impl Writer {
             Kind::RemoveNew => vec![(self.shape.target(), None)],
             _ => {
                 let mut edits = vec![(Path::attribute("note"), Some(self.values.next()))];
-                // The tool creates documents but never removes one, so this one still exists.
+                // The tool creates documents but never removes them, so this document still exists.
                 if image.contains_key("doc") {
                     edits.push(("doc.kept".parse().unwrap(), Some(self.values.next())));
                 }
@@ -309,7 +309,8 @@ impl Writer {
         }
     }
 
-    /// The target, or the whole document around it, which may not exist yet.
+    /// The path and the value with which an update sets the target. If the target is in a document, the update sets the
+    /// whole document, which may not exist yet.
     fn set_new(&mut self, value: Option<Value>) -> (Path, Option<Value>) {
         let value = value.unwrap_or_else(|| self.values.next());
         match self.shape {
@@ -350,7 +351,7 @@ impl Writer {
         let key = key_of(&image);
         let reply = request.set_key(Some(to_sdk(key.attributes()))).update_expression(expression).send().await.unwrap();
         let before = from_sdk(reply.attributes.unwrap_or_default());
-        // Apply the edits to the item as it was at that instant, including any change by the tool.
+        // Apply the edits to the item as it was just before the operation, including any change by the tool.
         let mut after = before.clone();
         if before.is_empty() {
             after = key.attributes().clone();

@@ -1,4 +1,5 @@
-//! The application's traffic in the same virtual time: writes and reads at random times, over its own keys.
+//! The traffic of an application in the virtual time of the simulation. It writes and reads its own keys at random
+//! times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +7,20 @@ use std::time::Duration;
 use super::model::Ask;
 use super::service::{Service, Who};
 
-/// What the application sends.
+/// The rates of the application's requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Traffic {
-    /// Writes of one unit per second, over uniform keys.
+    /// Number of writes per second. Each costs one unit, and all keys are equally likely.
     pub writes: f64,
-    /// Reads of one unit per second, over uniform keys.
+    /// Number of reads per second. Each costs one unit, and all keys are equally likely.
     pub reads: f64,
 }
 
-/// Arrivals are drawn for intervals of this length.
+/// The length of the intervals for which the number of requests is drawn.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Sends requests until it is dropped. Arrivals are a Poisson process. A throttled request is not retried.
+/// Sends requests until this future is dropped. The times of requests are a Poisson process. A throttled request is not
+/// retried.
 pub async fn send(traffic: Traffic, service: Arc<Service>, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut ticks = tokio::time::interval(TICK);
@@ -29,14 +31,14 @@ pub async fn send(traffic: Traffic, service: Arc<Service>, seed: u64) {
                 let position = random.u64(..);
                 let key = random.u32(..);
                 let ask = if write { Ask::write(position, key, 1.0, 0.0) } else { Ask::read(position, key, 1.0) };
-                // Ignore the result, because the service records it.
+                // The result is ignored, because the service records it.
                 let _ = service.ask(Who::Application, &ask);
             }
         }
     }
 }
 
-/// A random number of arrivals with this mean (Knuth's method: means here are below 100).
+/// A random number of requests with this mean, by Knuth's method, which is suitable because means are below 100.
 fn poisson(mean: f64, random: &mut fastrand::Rng) -> u32 {
     let limit = (-mean).exp();
     let mut product = random.f64();

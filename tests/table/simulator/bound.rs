@@ -1,5 +1,5 @@
-//! The shortest time that a run can take. For every scope and every partition of the model, divide the units that the
-//! run needs there by the rate that is allowed there. The bound is the largest quotient.
+//! The shortest time that a run can take. For every scope and every partition of the model, the units that the run
+//! needs are divided by the allowed rate. The bound is the largest of these quotients.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use super::model::{INDEX, model};
 /// The bound, and the scope that determines it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
-    /// Seconds.
+    /// The bound in seconds.
     pub seconds: f64,
-    /// For example `partition key 0, writes`.
+    /// The scope that determines the bound, for example `partition key 0, writes`.
     pub scope: String,
 }
 

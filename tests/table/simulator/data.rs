@@ -1,22 +1,23 @@
-//! Compact synthetic items: the content of a simulated table, and the spread of its items over partition keys.
+//! Compact synthetic items, which are the content of a simulated table, and their distribution over partition keys.
 
 use backfill::internals::item::{Item, ItemKey, Value};
 
 /// The number of items under each partition key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Spread {
-    /// One item per key.
+    /// Each partition key has one item.
     Uniform,
-    /// Zipf's law over this number of keys: the key of rank r has items in proportion to 1 / r to this exponent.
+    /// The numbers of items follow Zipf's law: the key with rank r has a number of items in proportion to 1 /
+    /// r^exponent.
     Zipf {
         /// Number of partition keys.
         keys: u32,
-        /// The exponent.
+        /// The exponent of Zipf's law.
         exponent: f64,
     },
-    /// This share of all items is under one partition key. Each of the other items has its own key.
+    /// One partition key has a share of all items. Each of the other items has its own key.
     Giant {
-        /// From 0 to 1.
+        /// The share of all items under that one key, from 0 to 1.
         share: f64,
     },
 }
@@ -26,29 +27,29 @@ pub enum Spread {
 pub struct Workload {
     /// Number of items.
     pub items: u32,
-    /// Their spread over partition keys.
+    /// The distribution of the items over partition keys.
     pub spread: Spread,
     /// The smallest and the largest size of an item in bytes. Sizes are uniformly distributed.
     pub bytes: (u32, u32),
 }
 
-/// One item. Its sort key is its index in [`Data`], so a key leads directly to its item.
+/// A stored item. Its sort key is its index in [`Data`], so an item is found by its key without a search.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {
-    /// The hash of its partition key, as a share of 2^64.
+    /// The hash of the item's partition key, from 0 to 2^64.
     pub position: u64,
-    /// The number of its partition key.
+    /// The number of the item's partition key.
     pub partition_key: u32,
     /// Size of the entire item.
     pub bytes: u32,
-    /// Whether it has been written.
+    /// Whether the job has written the item.
     pub done: bool,
 }
 
 /// The items of a table in the order of a scan: by hash, then by sort key.
 #[derive(Debug, Clone)]
 pub struct Data {
-    /// All items.
+    /// All items, in the order of a scan.
     pub items: Vec<Stored>,
 }
 
@@ -61,7 +62,7 @@ pub const TARGET: &str = "new";
 /// The partition key of the optional index of a simulated table. Every item has it.
 pub const INDEX_KEY: &str = "gk";
 
-/// Size of an item without its padding: names, keys, source, index key.
+/// Size of an item without its padding, in bytes: names, keys, source and index key.
 const FIXED_BYTES: u32 = 2 + 8 + 2 + 10 + 3 + 8 + 2 + 1 + 3;
 
 impl Data {
@@ -80,7 +81,7 @@ impl Data {
         Data { items }
     }
 
-    /// The item at a place, as the table would return it.
+    /// The item at this index, as the table would return it.
     pub fn item(&self, place: usize) -> Item {
         let stored = self.items[place];
         let mut item: Item = self.key(place).attributes().clone();
@@ -93,7 +94,7 @@ impl Data {
         item
     }
 
-    /// The key of the item at a place.
+    /// The key of the item at this index.
     pub fn key(&self, place: usize) -> ItemKey {
         let partition_key = format!("P{:07}", self.items[place].partition_key);
         ItemKey::new(
@@ -101,7 +102,7 @@ impl Data {
         )
     }
 
-    /// The place of a key's item.
+    /// The index of the item with this key.
     pub fn place(key: &ItemKey) -> usize {
         match key.attributes().get("sk") {
             Some(Value::S(place)) => place.parse().unwrap(),
@@ -109,20 +110,20 @@ impl Data {
         }
     }
 
-    /// The places of the items in a segment. Segments are ranges of the hash.
+    /// The indexes of the items in a segment. A segment is a range of the hash.
     pub fn segment(&self, segment: u32, total: u32) -> std::ops::Range<usize> {
         let bound = |n: u32| (u128::from(n) << 64) / u128::from(total);
         let place = |at: u128| self.items.partition_point(|item| u128::from(item.position) < at);
         place(bound(segment))..place(bound(segment + 1))
     }
 
-    /// Bytes of all items.
+    /// The sum of the sizes of all items, in bytes.
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| u64::from(item.bytes)).sum()
     }
 }
 
-/// The number of items under each partition key, by the key's number.
+/// The number of items under each partition key. The index is the number of the key.
 fn counts(workload: &Workload) -> Vec<u32> {
     let all = workload.items;
     match workload.spread {
@@ -134,7 +135,8 @@ fn counts(workload: &Workload) -> Vec<u32> {
         Spread::Zipf { keys, exponent } => {
             let weights: Vec<f64> = (1..=keys).map(|rank| f64::from(rank).powf(-exponent)).collect();
             let sum: f64 = weights.iter().sum();
-            // Round so that the counts add up: each count is the total so far minus the items already assigned.
+            // The counts are rounded so that they add up: each count is the rounded total so far minus the items that
+            // are already assigned.
             let mut due = 0.0;
             let mut given = 0;
             weights

@@ -3,22 +3,22 @@
 /// A figure with its requirement.
 #[derive(Debug, Clone)]
 pub struct Figure {
-    /// What the figure measures.
+    /// The name of the figure.
     pub what: String,
-    /// Its value.
+    /// The value of the figure.
     pub value: f64,
-    /// The requirement.
+    /// The requirement that the value must meet.
     pub required: Required,
 }
 
 /// The requirement of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Required {
-    /// At least this.
+    /// The value must be at least this.
     AtLeast(f64),
-    /// At most this.
+    /// The value must be at most this.
     AtMost(f64),
-    /// No requirement: the figure is for information only.
+    /// There is no requirement. The figure is for information only.
     Nothing,
 }
 
@@ -37,7 +37,7 @@ impl Figure {
         }
     }
 
-    /// One line of a benchmark's output.
+    /// Formats the figure as one line of a benchmark's output.
     pub fn line(&self, scenario: &str) -> String {
         let verdict = if self.holds() { "ok" } else { "MISSED" };
         let (required, verdict) = match self.required {

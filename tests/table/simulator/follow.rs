@@ -1,4 +1,4 @@
-//! A job whose table changes during the run: auto scaling, and a new index.
+//! Tests a job whose table changes during the run, by auto scaling or by a new index.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use super::model::with_index;
 use super::scenarios::setup_of;
 use super::{Run, Setup, run};
 
-/// Seconds until a job has surely noticed a change and followed it: two minutes until it next describes the table, a
-/// minute to raise the rate, and a few seconds.
+/// The number of seconds after which a job has certainly noticed a change and adapted its rate. It is two minutes until
+/// the job next describes the table, a minute to raise the rate, and a few seconds more.
 const FOLLOWED: usize = 190;
 
-/// Seconds until a lower budget applies: it applies as soon as the job has described the table again.
+/// The number of seconds after which a lower budget applies. It applies as soon as the job has described the table
+/// again.
 const LOWERED: usize = 125;
 
 /// A small table with this provisioned write capacity, in one partition, without burst credit.
@@ -35,8 +36,8 @@ fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>
     run(&Setup {
         capacity: Some(capacity),
         changes,
-        // The application uses little of what the job leaves. It must not be throttled once the job has followed the
-        // change.
+        // The application uses only a little of the capacity that the job does not use. After the job has adapted to
+        // the change, the application must not be throttled.
         traffic: Some(Traffic { writes: 0.5, reads: 1.0 }),
         job_after: Duration::from_secs(1),
         at_most: Duration::from_secs(seconds),
@@ -44,7 +45,8 @@ fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>
     })
 }
 
-/// The table is scaled from 100 write units down to 20 and then up to 200. The plan says 80 %.
+/// The write capacity of the table changes from 100 units down to 20, and then up to 200. The budget in the plan is 80
+/// %.
 pub fn auto_scaled() -> Vec<Figure> {
     let capacity = Capacity { write: Some(Rate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, small(20.0)), (300, small(200.0))], 620);
@@ -63,7 +65,7 @@ pub fn auto_scaled() -> Vec<Figure> {
     ]
 }
 
-/// The default budget is a quarter of the table, which is scaled down and up.
+/// Checks the default budget, a quarter of the table, while the table is scaled down and up.
 pub fn by_default() -> Vec<Figure> {
     let run = followed(Capacity::default(), small(200.0), vec![(60, small(40.0)), (300, small(400.0))], 620);
     let at = |from: usize, until: usize| run.over(from, until).writes;
@@ -74,8 +76,8 @@ pub fn by_default() -> Vec<Figure> {
     ]
 }
 
-/// A table of 100 write units, 80 of them for the job, gets an index of 40 write units. The job may use a quarter of
-/// the index.
+/// A table with 100 write units, of which the job may use 80, gets an index with 40 write units. The job may use a
+/// quarter of the index's units.
 pub fn new_index() -> Vec<Figure> {
     let capacity = Capacity { write: Some(Rate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, with_index(small(100.0), 40.0))], 400);

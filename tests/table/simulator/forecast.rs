@@ -1,4 +1,4 @@
-//! The forecast and the actual duration of a run in which most items are under one partition key.
+//! Compares the forecast with the actual duration of a run in which most items are under one partition key.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::figure::{Figure, Required};
 use super::scenarios::setup_of;
 use super::{Setup, run};
 
-/// Ten thousand items on demand, seven of ten under one partition key.
+/// An on-demand table with ten thousand items, of which seven in ten are under one partition key.
 fn giant(capacity: Capacity) -> Setup {
     let partitions = PartitionSpec { count: Some(8), split_after_seconds: f64::INFINITY, ..PartitionSpec::default() };
     let model = ModelSpec { table: "simulated".into(), partitions, ..ModelSpec::default() };
@@ -23,7 +23,8 @@ fn giant(capacity: Capacity) -> Setup {
     }
 }
 
-/// Every forecast includes the actual duration. The range of the forecast from every item is narrow.
+/// Checks that the range of every forecast includes the actual duration, and that the forecast from a sample of all
+/// items has a narrow range.
 fn forecast(name: &str, capacity: Capacity) -> Vec<Figure> {
     let run = run(&giant(capacity));
     let took = run.took();
@@ -49,7 +50,7 @@ fn forecast(name: &str, capacity: Capacity) -> Vec<Figure> {
     figures
 }
 
-/// With the default budgets, and with budgets for one partition key and one segment in the plan.
+/// Compares them with the default budgets, and with budgets in the plan for one partition key and one segment.
 pub fn one_heavy_key() -> Vec<Figure> {
     let narrow = ScopeCapacity { write: Some(900.0), read: None };
     let stated = Capacity { per_partition_key: narrow, per_key_range: narrow, ..Capacity::default() };

@@ -1,9 +1,9 @@
 //! Runs the real engine in virtual time against a simulated table: hours of a run take seconds, and runs are
 //! reproducible.
 //!
-//! Everything above the ports of [`backfill::internals::dynamodb`] is the same as in the binary. Below the ports are
-//! synthetic items ([`data`]), the capacity model ([`model`]) and an application ([`application`]). All of them use
-//! Tokio's paused clock, which jumps to the next timer when no task can proceed.
+//! Everything above the ports of [`backfill::internals::dynamodb`] is the same as in the binary. The ports are
+//! implemented with synthetic items ([`data`]) and the capacity model ([`model`]). An application ([`application`])
+//! sends requests, too. All of them use Tokio's paused clock, which jumps to the next timer when no task can proceed.
 #![expect(dead_code, unreachable_pub, reason = "tests and benchmarks each use their own part of this module")]
 
 pub mod application;
@@ -39,7 +39,7 @@ use store::MemoryStore;
 use table::SimTable;
 use tokio_util::task::AbortOnDropHandle;
 
-/// One simulated run.
+/// The parameters of a simulated run.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The content of the table.
@@ -48,50 +48,51 @@ pub struct Setup {
     pub model: ModelSpec,
     /// The budgets of the job. `None` means that only the application runs.
     pub budgets: Option<Budgets>,
-    /// `[capacity]` of the plan. If given, the budgets follow from it and from the table instead.
+    /// `[capacity]` of the plan. If it is given, the budgets are computed from it and from the table, and `budgets` is
+    /// ignored.
     pub capacity: Option<Capacity>,
-    /// Samples from which the run is forecast before it begins.
+    /// The sample sizes. For each of them, the run is forecast before it begins.
     pub forecasts: Vec<SampleSize>,
-    /// Limits that the service and the table's description have from these times on.
+    /// Changes of the limits: from each time on, the service and the table's description have these limits.
     pub changes: Vec<(Duration, ModelSpec)>,
-    /// Parallel-scan segments. `None` means `"auto"`.
+    /// Number of segments of the parallel scan. `None` means `"auto"`.
     pub segments: Option<u32>,
-    /// The application's traffic.
+    /// The traffic of the application, if any.
     pub traffic: Option<Traffic>,
-    /// For how long the application runs before the job starts.
+    /// The time that the application runs before the job starts.
     pub job_after: Duration,
     /// The maximum duration of the observation, from the start of the simulation.
     pub at_most: Duration,
     /// `[retry] give_up_after` of the plan, if given.
     pub give_up_after: Option<Duration>,
-    /// How rates respond to throttles.
+    /// The constants that determine how rates respond to throttles.
     pub feedback: Feedback,
     /// The shortest and the longest duration of a request.
     pub latency: (Duration, Duration),
-    /// The same seed gives the same run.
+    /// The seed of all random choices. The same seed gives the same run.
     pub seed: u64,
 }
 
 /// The result of a run.
 #[derive(Debug, Default)]
 pub struct Run {
-    /// When the job started.
+    /// When the job started, in virtual time.
     pub started: Duration,
-    /// When it ended. `None` if it was cut off.
+    /// When the job ended. `None` if the observation ended first.
     pub ended: Option<Duration>,
-    /// What happened in each second.
+    /// The record of each second.
     pub seconds: Vec<Second>,
     /// The reasons for which the job was throttled.
     pub reasons: Reasons,
     /// The reasons for which the application was throttled.
     pub application_reasons: Reasons,
-    /// The counts that the engine committed.
+    /// The sums of the counts in all checkpoints that the engine committed.
     pub counts: Counts,
     /// The progress that the engine reported.
     pub progress: Snapshot,
-    /// Why it stopped early, if it did.
+    /// Why the job stopped early; `None` if it did not.
     pub stopped: Option<String>,
-    /// Number of items that the table holds as written.
+    /// Number of items that are written in the table.
     pub done: usize,
     /// The shortest possible duration. `None` without a job.
     pub bound: Option<Bound>,
@@ -105,7 +106,7 @@ pub struct Run {
 pub fn run(setup: &Setup) -> Run {
     let began = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    // The engine draws the jitter of its backoff from the thread's generator.
+    // The engine draws the jitter of its backoff from the random generator of the thread.
     fastrand::seed(setup.seed);
     let mut run = runtime.block_on(simulate(setup));
     run.cpu = began.elapsed();
@@ -170,7 +171,7 @@ fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     job
 }
 
-/// Works through the table like `engine/job.rs`, but with the store in memory.
+/// Processes the table like `engine/job.rs`, but with a store in memory.
 async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let run = RunId::from_number(1);
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
@@ -197,7 +198,7 @@ async fn forecast(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Ve
         let sampled = preflight::sample(&job, *size, setup.seed + number as u64).await.unwrap();
         forecasts.push(seconds(format!("sample {number}"), preflight::estimate_of_sample(&job, &sampled)));
     }
-    // Wait until the budgets have recovered from the samples.
+    // Wait until the token buckets are full again after the samples.
     tokio::time::sleep(Duration::from_secs(30)).await;
     forecasts
 }

@@ -1,5 +1,5 @@
-//! The capacity model as the simulator uses it. Input: the hash of an item and the cost of a request. Output: the
-//! reasons for a throttle.
+//! Adapts the capacity model to the simulator. The input is the hash of an item and the cost of a request. The output
+//! is the reasons for a throttle, if any.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ pub const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/simul
 /// A request to the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
-    /// Read or write.
+    /// Whether the request reads or writes.
     pub kind: Kind,
-    /// The hash of its partition key, as a share of 2^64.
+    /// The hash of the partition key, from 0 to 2^64.
     pub position: u64,
-    /// The hash of the last item, if the request reads a page.
+    /// The hash of the last item of the page, if the request reads a page.
     pub to: u64,
     /// Number of the partition key.
     pub key: u32,
@@ -31,7 +31,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// A write.
+    /// A write to one item.
     pub fn write(position: u64, key: u32, units: f64, index: f64) -> Ask {
         Ask { kind: Kind::Write, position, to: position, key, units, index }
     }
@@ -42,8 +42,8 @@ impl Ask {
     }
 }
 
-/// Limits of a busy table: this number of partitions of DynamoDB's size that never split, this provisioned write and
-/// read capacity, and no burst credit. All limits are scaled equally.
+/// The limits of a busy table: this number of partitions, with DynamoDB's limits and without splits; this provisioned
+/// write and read capacity; and no burst credit. All limits are multiplied by `scale`.
 pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelSpec {
     ModelSpec {
         table: "simulated".into(),
@@ -59,7 +59,7 @@ pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelS
     }
 }
 
-/// The same with an index that has this write capacity.
+/// These limits, and in addition an index that has this write capacity.
 pub fn with_index(spec: ModelSpec, write: f64) -> ModelSpec {
     let index = IndexSpec { name: INDEX.into(), read: None, write: Some(write), partitions: None };
     ModelSpec { indexes: vec![index], ..spec }
@@ -85,7 +85,7 @@ pub fn ask(model: &mut Model, now: Duration, ask: &Ask) -> Result<(), Throttled>
     Ok(())
 }
 
-/// The partition that initially holds a hash.
+/// The number of the partition to which a hash belongs at the start.
 pub fn partition(spec: &ModelSpec, position: u64) -> usize {
     let count = spec.partitions.count.unwrap_or(1);
     ((u128::from(position) * u128::from(count)) >> 64) as usize

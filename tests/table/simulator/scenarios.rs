@@ -1,7 +1,8 @@
-//! The runs that check the promises about capacity, and their figures.
+//! Scenarios that check the promises about capacity, and their figures.
 //!
-//! The benchmark runs them at full size, with the limits of a real table. The tests run them at a fraction of that
-//! size: limits, budgets, traffic and items are scaled equally, so a run takes the same virtual time in fewer steps.
+//! The benchmark runs the scenarios at full size, with the limits of a real table. The tests run them at a fraction of
+//! this size: limits, budgets, traffic and items are scaled equally, so a run takes the same virtual time in fewer
+//! steps.
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl Result {
         self.runs.push((name.to_owned(), run));
     }
 
-    /// Figures that every complete run must meet.
+    /// Adds the figures that every complete run must meet.
     fn whole(&mut self, name: &str, run: &Run, items: u32) {
         let undone = f64::from(items) - run.done as f64;
         self.add(format!("{name}: items not written"), undone, Required::AtMost(0.0));
@@ -45,7 +46,7 @@ impl Result {
     }
 }
 
-/// Runs a scenario by its place in [`NAMES`].
+/// Runs the scenario with this index in [`NAMES`].
 pub fn scenario(number: usize, scale: f64) -> Result {
     match number {
         0 => uniform(scale),
@@ -57,12 +58,12 @@ pub fn scenario(number: usize, scale: f64) -> Result {
     }
 }
 
-/// Limits of a table with eight partitions that together serve exactly its provisioned capacity.
+/// The limits of a table with eight partitions. Together the partitions serve exactly the provisioned capacity.
 fn eight(scale: f64) -> ModelSpec {
     provisioned(8, 8_000.0, 24_000.0, scale)
 }
 
-/// Budgets with the defaults for narrow scopes.
+/// Budgets for a run, with the defaults for narrow scopes.
 fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
     let narrow = Budget { write: 250.0 * scale, read: 750.0 * scale };
     Budgets {
@@ -73,7 +74,7 @@ fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
     }
 }
 
-/// The same budgets, but each narrow scope may use the whole budget of the table.
+/// Changes budgets so that each narrow scope may use the whole budget of the table.
 fn wide(budgets: Budgets) -> Budgets {
     Budgets { per_key_range: budgets.table, per_partition_key: budgets.table, ..budgets }
 }
@@ -97,12 +98,12 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
     }
 }
 
-/// A run over this number of items of a table with these limits. The caller adds the budgets.
+/// The setup of a run over a table with this number of items and these limits. The caller adds the budgets.
 pub fn setup_of(items: u32, model: ModelSpec) -> Setup {
     setup(f64::from(items), 1.0, model, budgets(1.0, 1.0, 1.0))
 }
 
-/// 1: uniform keys, eight partitions, a budget below the table's limit.
+/// Scenario 1: uniform keys, eight partitions, a budget below the table's limit.
 fn uniform(scale: f64) -> Result {
     let mut result = Result::default();
     let setup = setup(200_000.0, scale, eight(scale), budgets(4_000.0, 8_000.0, scale));
@@ -116,7 +117,8 @@ fn uniform(scale: f64) -> Result {
     result
 }
 
-/// 2: a budget above the table's limit, also for narrow scopes, so that the run reaches the service's limits.
+/// Scenario 2: budgets above the table's limit, also for narrow scopes, so that the run reaches the limits of the
+/// service.
 fn above(scale: f64) -> Result {
     let mut result = Result::default();
     for (name, allowed, setup) in limited(scale) {
@@ -132,8 +134,8 @@ fn above(scale: f64) -> Result {
     result
 }
 
-/// Setups of scenario 2, each with the rate that the table allows: limited by the table, and only by its partitions as
-/// on demand.
+/// The two setups of scenario 2, each with the rate that its table allows. The first is limited by the table, the
+/// second only by the partitions, as an on-demand table is.
 fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     let table = provisioned(8, 2_000.0, 24_000.0, scale);
     let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
@@ -144,18 +146,19 @@ fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     ]
 }
 
-/// The results of some constants of the feedback.
+/// The results of a run with certain constants of the feedback.
 #[derive(Debug, Clone, Copy)]
 pub struct Swept {
-    /// For the limit of a table: the share that is used, and the share of requests that is throttled, in percent.
+    /// For a run at the limit of a table: the percentage of the limit that is used, and the percentage of requests that
+    /// are throttled.
     pub table: (f64, f64),
-    /// The same for the limits of partitions.
+    /// For a run at the limits of partitions: the same two percentages.
     pub partitions: (f64, f64),
-    /// Seconds after a storm until the rate is back to 90 %.
+    /// The number of seconds after a storm until the rate is back at 90 %.
     pub back: u64,
 }
 
-/// Tries constants of the feedback.
+/// Measures a run with these constants of the feedback.
 pub fn swept(feedback: Feedback, scale: f64) -> Swept {
     let [table, partitions] = limited(scale).map(|(_, allowed, setup)| {
         let run = run(&Setup { feedback, ..setup });
@@ -165,7 +168,7 @@ pub fn swept(feedback: Feedback, scale: f64) -> Swept {
     Swept { table, partitions, back: run(&setup).back_after(STORM) }
 }
 
-/// 3: the application uses 60 % of the table. The job uses 30 %, or at most the default.
+/// Scenario 3: the application uses 60 % of the table. The budget of the job is 30 %, or the default.
 fn beside(scale: f64) -> Result {
     let mut result = Result::default();
     let limits = eight(scale);
@@ -207,7 +210,7 @@ fn beside(scale: f64) -> Result {
     result
 }
 
-/// 4: partition keys by Zipf's law, and one partition key with most of the items.
+/// Scenario 4: partition keys by Zipf's law, and one partition key with most of the items.
 fn skewed(scale: f64) -> Result {
     let mut result = Result::default();
     let zipf = Spread::Zipf { keys: (20_000.0 * scale) as u32, exponent: 1.1 };
@@ -234,8 +237,9 @@ fn skewed(scale: f64) -> Result {
     result
 }
 
-/// 5: an index with a quarter of the write capacity that the job's budget would need. An index without capacity
-/// throttles every write to the table, so a job that reaches the limit of the index also throttles the application.
+/// Scenario 5: an index with a quarter of the write capacity that the job's budget would need. An index without
+/// capacity throttles every write to the table, so a job that reaches the limit of the index also throttles the
+/// application.
 fn index(scale: f64) -> Result {
     let mut result = Result::default();
     let traffic = Traffic { writes: 3_200.0 * scale, reads: 9_600.0 * scale };
@@ -272,10 +276,10 @@ fn index(scale: f64) -> Result {
     result
 }
 
-/// Start and end of the storm in seconds.
+/// The start and the end of the storm, in seconds.
 const STORM: (u64, u64) = (40, 100);
 
-/// A run with a storm that throttles this share of all requests.
+/// The setup of a run with a storm that throttles this share of all requests.
 fn stormy(share: f64, scale: f64) -> Setup {
     let storm = |reason: &str| Storm {
         from: STORM.0 as f64,
@@ -289,7 +293,7 @@ fn stormy(share: f64, scale: f64) -> Setup {
     setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale))
 }
 
-/// 6: a minute in which all requests are throttled, or half of them.
+/// Scenario 6: for a minute, all requests are throttled, or half of them.
 fn storm(scale: f64) -> Result {
     let mut result = Result::default();
     let from = STORM.0 as usize;
@@ -318,8 +322,8 @@ fn storm(scale: f64) -> Result {
     result
 }
 
-/// A minute in which every write is throttled, three times as long as `[retry] give_up_after`. A throttle is not a
-/// failure, so the run continues, and it is back at full speed within seconds.
+/// For a minute, every write is throttled. This is three times as long as `[retry] give_up_after`. A throttle is not a
+/// failure, so the run continues, and its rate is back to normal within seconds.
 pub fn throttled_for_longer_than_give_up_after() -> Result {
     let mut result = Result::default();
     let mut setup = stormy(1.0, 1.0);
@@ -342,7 +346,7 @@ pub fn throttled_for_longer_than_give_up_after() -> Result {
 /// Means over a span of time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Span {
-    /// Length of the span.
+    /// Length of the span in seconds.
     pub seconds: usize,
     /// Write units of the job per second.
     pub writes: f64,
@@ -356,8 +360,8 @@ impl Run {
         self.ended.map_or(f64::INFINITY, |ended| (ended - self.started).as_secs_f64())
     }
 
-    /// The steady state in whole seconds: from `settles` seconds after the job's start until 90 % of its units are
-    /// written.
+    /// The span of the steady state, in whole seconds. It begins `settles` seconds after the start of the job, and ends
+    /// when 90 % of the job's units are written.
     pub fn steady(&self, settles: usize) -> Span {
         let from = self.started.as_secs() as usize + settles;
         let all: f64 = self.seconds.iter().map(|s| s.job_writes).sum();
@@ -370,7 +374,8 @@ impl Run {
         self.over(from, until)
     }
 
-    /// Seconds after a storm until the rate, averaged over three seconds, is back to 90 % of the rate before.
+    /// The number of seconds after a storm until the rate, averaged over three seconds, is back at 90 % of the rate
+    /// before the storm.
     fn back_after(&self, storm: (u64, u64)) -> u64 {
         let from = storm.0 as usize;
         let until = storm.1 as usize;

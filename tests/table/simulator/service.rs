@@ -1,4 +1,5 @@
-//! Simulates DynamoDB's admission: the capacity model with the virtual clock, and a record of all requests by second.
+//! Simulates how DynamoDB admits requests, by the capacity model with the virtual clock. Records all requests by
+//! second.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -12,13 +13,13 @@ use super::model::{self, Ask};
 /// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// The job.
+    /// The job of the tool.
     Job,
-    /// The application.
+    /// The simulated application.
     Application,
 }
 
-/// What happened in one second.
+/// The record of one second.
 #[derive(Debug, Clone, Default)]
 pub struct Second {
     /// Write units of the job that the table served.
@@ -35,13 +36,13 @@ pub struct Second {
     pub application_requests: u64,
     /// Requests of the application that were throttled.
     pub application_throttled: u64,
-    /// Write units of the job, by partition of the model.
+    /// Write units of the job for each partition of the model.
     pub by_partition: Vec<f64>,
     /// The job's rate limits at the end of the second, as the engine reports them.
     pub rates: Vec<(String, f64)>,
 }
 
-/// The number of throttles by reason.
+/// The number of throttles for each reason.
 pub type Reasons = BTreeMap<String, u64>;
 
 /// The simulated service.
@@ -70,12 +71,12 @@ impl Service {
         self.start.elapsed()
     }
 
-    /// Applies these limits from now on, without burst credit.
+    /// From now on, applies these limits. There is no burst credit at this moment.
     pub fn change(&self, spec: &ModelSpec) {
         self.inner.lock().unwrap().model = model::model(spec);
     }
 
-    /// A request arrives. The service admits it, or throttles it for these reasons.
+    /// Decides on a request that arrives now. The service admits the request, or throttles it for the returned reasons.
     pub fn ask(&self, who: Who, ask: &Ask) -> Result<(), Vec<ThrottlingReason>> {
         let now = self.now();
         let inner = &mut *self.inner.lock().unwrap();
@@ -97,7 +98,7 @@ impl Service {
         self.inner.lock().unwrap().at(now).rates = rates;
     }
 
-    /// Takes all records, and the reasons for which the job and the application were throttled.
+    /// Returns and clears all records, and the reasons for which the job and the application were throttled.
     pub fn take(&self) -> (Vec<Second>, Reasons, Reasons) {
         let inner = &mut *self.inner.lock().unwrap();
         let seconds = std::mem::take(&mut inner.seconds);

@@ -12,7 +12,8 @@ use backfill::internals::state::{
     SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
-/// Keeps segment states through the real state machine, so that a commit out of order fails as in SQLite.
+/// Stores segment states, which it changes with the real state machine. So a commit out of order fails as it does in
+/// SQLite.
 #[derive(Default)]
 pub struct MemoryStore {
     segments: Mutex<BTreeMap<u32, SegmentState>>,

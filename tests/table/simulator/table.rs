@@ -1,4 +1,4 @@
-//! The simulated table, behind the port of the engine.
+//! The simulated table, which implements the port that the engine uses.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
 use super::model::{Ask, INDEX, TABLE_ARN};
 use super::service::{Service, Who};
 
-/// A page ends when it has read this number of bytes.
+/// The number of bytes after which a page ends.
 const PAGE_BYTES: usize = 1024 * 1024;
 
 /// The bytes that the job's change adds to an item.
 pub const GROWTH: usize = TARGET.len() + SOURCE.1.len();
 
-/// A table of synthetic items. Its requests take virtual time and capacity of the model.
+/// A table of synthetic items. Requests to it take virtual time, and consume capacity of the model.
 pub struct SimTable {
     data: Mutex<Data>,
     service: Arc<Service>,
@@ -65,7 +65,8 @@ impl SimTable {
         self.data.lock().unwrap().items.iter().filter(|item| item.done).count()
     }
 
-    /// Waits half the duration of a request: once before it arrives, and once before its reply does.
+    /// Waits for half the duration of a request. It is called twice: before the request arrives, and before its reply
+    /// arrives.
     async fn travel(&self) {
         let (least, most) = self.latency;
         let share = self.random.lock().unwrap().f64();
@@ -111,7 +112,7 @@ impl SimTable {
         let before = stored.bytes as usize + if stored.done { GROWTH } else { 0 };
         let after = stored.bytes as usize + GROWTH;
         let units = write_units(before, after);
-        // The index holds whole items, so a change costs the index as much as the table. A rejected write does not
+        // The index contains whole items, so a change costs the index as much as the table. A rejected write does not
         // change the index.
         let indexed = !self.description.lock().unwrap().indexes.is_empty() && !stored.done;
         let index = if indexed { units } else { 0.0 };

@@ -1,5 +1,5 @@
-//! Runs of the real binary under `[limits]`, compared with what the server counted. `tests/table/limits.rs` asserts on
-//! the results, and `benches/spend.rs` prints the result of ten kills.
+//! Runs of the real binary with `[limits]`, compared with the counts of the server. `tests/table/limits.rs` checks the
+//! results, and `benches/spend.rs` prints the result of ten kills.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,11 +13,12 @@ use nix::sys::signal::Signal;
 use crate::harness::tool::{Ran, Running, item, secret};
 use crate::harness::{Bed, bytes_of};
 
-/// The limit of a run in [`Scene::kill_ten_times`], and a hundredth of it, which is reserved at a time.
+/// The limit `max_wcu` of a run in [`Scene::kill_ten_times`], and the size of a reserved slice, which is a hundredth of
+/// the limit.
 pub(crate) const MAX_WCU: f64 = 1_200.0;
 pub(crate) const SLICE: f64 = 12.0;
 
-/// Retry settings that do not slow a test down, and small pages, so that there are many.
+/// Retry settings that do not slow a test down, and small pages, so that a run has many pages.
 const SMALL: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[scan]\nsegments = 4\npage_limit = 10\n";
 
 /// A table of items that all need a write of one unit, and a plan whose limits can be changed between runs.
@@ -38,7 +39,7 @@ impl Scene {
         Scene::by_key(items, limits, |n| n / 3).await
     }
 
-    /// The same, with each item under the partition key of the number that `key` returns.
+    /// Creates such a scene. The partition key of each item has the number that `key` returns.
     pub(crate) async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
         let bed = Bed::embedded();
         let table = bed.create_table().await;
@@ -101,7 +102,7 @@ impl Scene {
         }
     }
 
-    /// Write units that the server has counted.
+    /// The write units that the layer in front of the server has counted.
     pub(crate) fn spent(&self) -> f64 {
         self.bed.front().tally().write_units()
     }

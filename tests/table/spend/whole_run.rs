@@ -1,5 +1,5 @@
-//! Whole runs of the real binary over the sample table: their estimated consumption, and what the server counted.
-//! `tests/table/estimate.rs` compares the two, and `benches/spend.rs` prints them.
+//! Whole runs of the real binary over the sample table, with their estimated consumption and the counts of the server.
+//! `tests/table/estimate.rs` compares the two figures, and `benches/spend.rs` prints them.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(crate) const ITEMS: u64 = 5_000;
 /// The largest allowed difference between an estimate and the server's count, as a share.
 pub(crate) const WITHIN: f64 = 0.02;
 
-/// Budgets that limit nothing, and few segments, because the table is small.
+/// Plan sections with budgets that limit nothing, and with few segments, because the table is small.
 pub(crate) const CAPACITY: &str = "
 [scan]
 segments = 8
@@ -26,7 +26,7 @@ per_key_range = { write = 100000, read = 100000 }
 per_partition_key = { write = 100000, read = 100000 }
 ";
 
-/// Adds attributes to nearly every item. One in a hundred is diverged.
+/// A plan that adds attributes to nearly every item. One item in a hundred is diverged.
 pub(crate) const EXPAND: &str = r#"
 [[change]]
 move = "email"
@@ -38,32 +38,34 @@ to = "zip"
 
 /// The estimated and the actual consumption of a plan. All figures are write units.
 pub(crate) struct Figures {
-    /// Predicted by the dry run.
+    /// The units that the dry run predicted.
     pub(crate) predicted: f64,
-    /// Predicted by the dry run for each index that it names.
+    /// The units that the dry run predicted for each index that it names.
     pub(crate) predicted_by_index: Vec<(String, f64)>,
-    /// Estimated by the run, before each request.
+    /// The units that the run estimated before each request.
     pub(crate) estimated: f64,
-    /// Reported by the replies.
+    /// The units that the replies reported.
     pub(crate) consumed: f64,
-    /// Assumed for requests without a report: zero, unless a request timed out on a busy machine.
+    /// The units that were assumed for requests without a report. They are zero unless a request timed out on a busy
+    /// machine.
     pub(crate) assumed: f64,
-    /// Counted by the layer in front of the server.
+    /// The units that the layer in front of the server counted.
     pub(crate) counted: f64,
 }
 
 impl Figures {
-    /// The best estimate of what the run consumed.
+    /// The best estimate of the units that the run consumed.
     pub(crate) fn spent(&self) -> f64 {
         self.consumed + self.assumed
     }
 
-    /// The difference between the run's estimate and what the same writes consumed, as a share.
+    /// The difference between the estimate of the run and the consumption of the same writes, as a share of the
+    /// consumption.
     pub(crate) fn estimate_off(&self) -> f64 {
         (self.estimated / self.consumed - 1.0).abs()
     }
 
-    /// The difference between the dry run's prediction and what the server counted, as a share.
+    /// The difference between the prediction of the dry run and the count of the server, as a share of the count.
     pub(crate) fn prediction_off(&self) -> f64 {
         (self.predicted / self.counted - 1.0).abs()
     }
@@ -101,8 +103,8 @@ pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &
     }
 }
 
-/// One index holds every item whole. Another holds the orders, with the attribute that [`EXPAND`] writes. A third holds
-/// nothing that changes.
+/// Three indexes: the first contains all items with all attributes, the second contains the orders with the attribute
+/// that [`EXPAND`] writes, and the entries of the third do not change.
 pub(crate) fn three_indexes() -> [IndexSchema; 3] {
     let contact = Projection::Include(vec!["contact_email".into()]);
     [

@@ -6,8 +6,8 @@ use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
 use super::scene::{MOVE, Scene, item, map, s};
 use crate::harness::key_of;
 
-/// No pass has expanded the item, or it could not be expanded, or someone wrote only the old name. The old attribute
-/// then holds the only value.
+/// An item may have only an old value for three reasons: no pass has expanded it, it could not be expanded, or an
+/// application wrote only the old attribute.
 /// RUNBOOK: "An old value without a new one stays where it is, and is reported"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_was_never_expanded_survives_a_rollback() {
@@ -31,7 +31,8 @@ async fn a_value_that_was_never_expanded_survives_a_rollback() {
     }
 }
 
-/// The other changes of the same item still make the old attribute equal to the new one.
+/// If one change of an item cannot be made equal, the other changes of the same item still make their old attributes
+/// equal to the new ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
@@ -62,7 +63,7 @@ async fn a_value_that_has_no_place_to_return_to_is_reported() {
         let store = scene.store().await;
         // A move in place records no value, because the value is at the new path.
         let values = store.pre_images(key_of(&changed), None).await.unwrap().len();
-        assert_eq!(values, usize::from(plan.contains("remove")), "the journal keeps what was removed");
+        assert_eq!(values, usize::from(plan.contains("remove")), "the journal keeps the removed value");
         store.close().await.unwrap();
     }
 }

@@ -22,8 +22,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         .collect();
     let scene = Scene::of(items, "", &plan).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // After the cutover: items written only under the new name, and a few items of an old application that knows only
-    // the old name.
+    // After the cutover, applications write some items only under the new name. An old application that knows only the
+    // old name writes a few items.
     let later = (3..400).step_by(8).map(|i| item(i, &[("old", s("x")), ("new", s("later"))]));
     let old_alone = (400..420).map(|i| item(i, &[("old", s("late")), ("legacy", s("fax"))]));
     scene.bed.load(&scene.table, later.chain(old_alone)).await;
@@ -43,8 +43,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         };
         assert_eq!(after[&key_of(&expected).to_text()], expected, "{i}");
     }
-    // Reported: items with only an old value. Recorded: old values that differed from the new ones, and what the plan
-    // removed.
+    // The contract reports items with only an old value. It records old values that differed from the new ones, and the
+    // values that the plan removed.
     let reported =
         scene.state().diverged(ListQuery { run: None, open_only: true, after: Cursor::START, limit: 100 }).unwrap();
     let reported: BTreeSet<String> = reported.iter().map(|d| d.key.to_text()).collect();

@@ -1,5 +1,5 @@
-//! The server applies a write of a killed process while the next process works. Which process wrote the value decides
-//! whether it counts as preexisting: only a live writer's value does.
+//! The server applies a write of a killed process while the next process works. Whether the value counts as preexisting
+//! depends on its writer: only a value of a live writer counts.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,10 +21,10 @@ use crate::harness::{key_of, to_sdk, value_to_sdk};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// A write that has not arrived after this time never will.
+/// The time after which the test assumes that a write will not arrive any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A run over one item that was killed while its write was in flight.
+/// A run over one item. The run was killed while its write was in flight.
 struct Killed {
     scene: Scene,
     one: Item,
@@ -71,7 +71,7 @@ impl Killed {
         }
     }
 
-    /// The next process continues. `meanwhile` happens between its read of the item and its write.
+    /// The next process continues the run. `meanwhile` is called between the process's read of the item and its write.
     async fn resumed(&self, meanwhile: impl AsyncFnOnce(&Killed)) -> Ended {
         let gate = Gate::closed();
         let mut sent = told(&self.scene, vec![Fault::Hold(gate.clone())]);
@@ -156,7 +156,7 @@ async fn a_late_write_is_not_a_preexisting_value() {
     assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// A late write never copies a value that is not recorded: its condition requires the value that it read.
+/// A late write never copies a value that is not recorded, because its condition requires the value that was read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_write_copies_only_the_value_that_it_read() {
     let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
@@ -174,7 +174,7 @@ async fn a_late_write_copies_only_the_value_that_it_read() {
     assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// The opposite case: a live writer's value stays, even if a killed process may have written the same attribute.
+/// A value of a live writer stays, even if a killed process may have written the same attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_killed_write_is_kept() {
     let theirs = item(0, &[("old", s("first")), ("new", s("theirs"))]);
@@ -193,12 +193,12 @@ async fn a_live_value_after_a_killed_write_is_kept() {
     }
 }
 
-/// The same without a kill: the reply to a write was lost.
+/// The value of a live writer also stays if no process was killed, but the reply to a write was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_lost_reply_is_kept() {
     let one = item(0, &[("old", s("first"))]);
     let scene = Scene::of(vec![one.clone()], SKIP, MOVE).await;
-    // As far as the tool knows, the first attempt may have been applied.
+    // The tool does not know whether the first attempt was applied.
     let gate = Gate::closed();
     let mut sent = told(&scene, vec![Fault::Reset, Fault::Hold(gate.clone())]);
     let working = start(&scene).await;
@@ -212,7 +212,7 @@ async fn a_live_value_after_a_lost_reply_is_kept() {
 }
 
 /// If a source attribute appears while another change of its item is in flight, the tool copies it with that change,
-/// although the baseline holds nothing about this pair.
+/// although the baseline has no record of this pair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replanned_copy_is_not_a_preexisting_value() {
     let one = item(0, &[]);

@@ -1,4 +1,4 @@
-//! A rollback counts every item that it does not restore to its earlier state.
+//! Tests that a rollback counts every item that it does not restore to its state before the migration.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use backfill::internals::state::{Begin, phase};
 
 use super::scene::{Cut, MOVE, Scene, item, new_run, s};
 
-/// A tenth of the items have an equal pair, a tenth an unequal pair, and a tenth only the new attribute.
+/// Items of which a tenth have an equal pair, a tenth have an unequal pair, and a tenth have only the new attribute.
 fn mixed() -> Vec<Item> {
     let of = |n: usize| match n % 10 {
         0 => item(n, &[("old", s("x")), ("new", s("x"))]),
@@ -22,7 +22,7 @@ fn mixed() -> Vec<Item> {
     (0..100).map(of).collect()
 }
 
-/// Completes a pass, with or without applications that write both attributes. Returns its run.
+/// Completes a pass, with or without dual writes of applications. Returns the end of its run.
 async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> backfill::internals::engine::Ended {
     let mut job = scene.job(phase, None).await;
     job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual_writes));
@@ -49,7 +49,7 @@ async fn left(scene: &Scene, ended: &backfill::internals::engine::Ended) -> (u64
     left_for(scene, ended, if old_made { Leftover::OldMade } else { Leftover::NewRemoved }).await
 }
 
-/// The same for one reason.
+/// The number of items that a run did not restore for this reason, and their keys.
 async fn left_for(scene: &Scene, ended: &backfill::internals::engine::Ended, leftover: Leftover) -> (u64, Vec<String>) {
     let store = scene.store().await;
     let listed = store.leftovers(ended.run.id, leftover, 1_000).await.unwrap();
@@ -73,7 +73,7 @@ async fn pairs_that_were_equal_before_the_migration_are_counted_under_dual_write
         let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, dual_writes).await;
         assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
         let (count, keys) = left(&scene, &ended).await;
-        // Exactly the items that differ from before.
+        // The counted items must be exactly the items that differ from their state before the migration.
         let after = scene.bytes().await;
         let changed: Vec<&String> = before.keys().filter(|key| after.get(*key) != before.get(*key)).collect();
         assert_eq!(
@@ -83,7 +83,7 @@ async fn pairs_that_were_equal_before_the_migration_are_counted_under_dual_write
     }
 }
 
-/// An item with two such pairs counts as one item.
+/// An item with two unrestored pairs counts as one item.
 #[tokio::test(flavor = "multi_thread")]
 async fn leftovers_count_items_and_not_pairs() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
@@ -100,7 +100,8 @@ async fn leftovers_count_items_and_not_pairs() {
     assert_eq!((left.count, left.first.len()), (7, 14));
 }
 
-/// If no run has begun, there is no baseline: each pair that a rollback ends may be older than the dual writes.
+/// If no run has begun, there is no baseline: each pair whose new attribute the rollback removes may be older than the
+/// dual writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_no_run_has_read_are_counted() {
     let scene = Scene::of(mixed(), "", MOVE).await;
@@ -123,7 +124,8 @@ async fn a_killed_rollback_counts_each_item_once() {
     assert_eq!(left(&scene, &ended).await.0, 10);
 }
 
-/// Counts the old attributes of items that had only the new one, if the item existed before the migration.
+/// A step back creates old attributes in items that had only the new one. It counts each of these items that existed
+/// before the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
     let scene = Scene::of(mixed(), "", MOVE).await;
@@ -136,7 +138,7 @@ async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
     assert_eq!(ended.totals.counts.of(Outcome::Applied), 10 + 10 + 7);
 }
 
-/// Makes old equal new with a state file that `damage` changed after an expansion.
+/// Runs an expansion, damages the state file with `damage`, and makes old values equal to new ones.
 async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene, backfill::internals::engine::Ended) {
     let scene = Scene::of(mixed(), "", MOVE).await;
     pass(&scene, phase::EXPAND, Begin::ResumeOrNew, false).await;
@@ -149,8 +151,8 @@ async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene,
     (scene, ended)
 }
 
-/// The pass that makes old equal new decides by the items alone. A row that is missing from an index does not block it,
-/// although a rollback refuses such a state file.
+/// The pass that makes old values equal to new ones decides by the items alone. A row that is missing from an index
+/// does not block this pass, although a rollback refuses such a state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_state_file_does_not_block_the_way_back_after_new_only_writes() {
     let (scene, ended) = old_equals_new_after(|file| {

@@ -1,4 +1,4 @@
-//! Live writers work during a rollback, and none of their writes is lost.
+//! Tests of rollbacks while live writers work. None of their writes is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::harness::{key_of, to_sdk};
 
 const ITEMS: usize = 400;
 
-/// The value that the last writer of each item wrote, by key.
+/// The last value that a writer wrote to each item, by key.
 type Written = BTreeMap<String, Value>;
 
-/// Writers that set this attribute of random items until they are told to stop. Each writer has its own items. Because
+/// Writers that set one attribute of random items until they are told to stop. Each writer has its own items. Because
 /// the tool's writes are delayed, many of them find an item that has changed.
 struct Writers {
     stop: Arc<AtomicBool>,
@@ -117,8 +117,9 @@ async fn a_rollback_keeps_what_is_written_under_the_old_name() {
     }
 }
 
-/// Every application reads and writes only the new attribute. Either the old attribute follows it, and another pass
-/// carries over what was written meanwhile; or the contract removes the old attribute.
+/// Every application reads and writes only the new attribute. The test has two cases. In the first, a pass makes old
+/// values equal to new ones, and another pass copies the values that were written meanwhile. In the second, the
+/// contract removes the old attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_only_writes_survive_both_directions() {
     let scene = expanded("").await;
@@ -134,8 +135,8 @@ async fn new_only_writes_survive_both_directions() {
     }
 }
 
-/// A move in place is undone while writers use either name. The last value ends up at the old name, or stays at the new
-/// name. In that case the item is reported.
+/// A move in place is undone while writers use either name. The last value ends up at the old name, or it stays at the
+/// new name and the item is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reverse_of_a_move_in_place_loses_nothing() {
     for attribute in ["old", "new"] {
@@ -144,7 +145,8 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
         let writers = Writers::start(&scene, attribute);
         tokio::time::sleep(Duration::from_millis(100)).await;
         scene.session(phase::ROLLBACK, Begin::ResumeOrNew, Some(20), None).await.unwrap();
-        // The rollback takes the new value at the instant of the write. No condition requires an earlier value.
+        // The rollback copies the new value that exists at the instant of the write. The condition does not require an
+        // earlier value.
         let written = writers.stop(&scene, attribute == "old").await;
         let (ended, _) = scene.complete(phase::ROLLBACK, Begin::Again).await;
         let after = scene.bed.dump(&scene.table).await;
@@ -166,7 +168,7 @@ async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
     let scene = Scene::of(junk().collect(), "on_existing = \"overwrite\"", MOVE).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // Delete and insert these items again, which looks the same as a write to both names.
+    // Delete these items and insert them again. The result looks like a write to both names.
     let others = || (0..20).map(|i| item(i, &[("old", s("y")), ("new", s("y"))]));
     scene.bed.load(&scene.table, others()).await;
     let (ended, writes) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;

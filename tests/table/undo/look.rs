@@ -1,5 +1,5 @@
-//! A rollback that is killed and interrupted repeatedly, also while it completes the baseline of what the first pass
-//! did not read.
+//! Tests a rollback that is killed and interrupted repeatedly, even while it completes the baseline of items that the
+//! first pass did not read.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn a_rollback_that_is_killed_while_it_completes_the_baseline_restores_the_
     }
 }
 
-/// A session of the rollback that is killed or asked to stop after this number of pages.
+/// Runs a session of the rollback, which is killed or asked to stop after this number of pages.
 async fn stop_a_rollback(scene: &Scene, page_limit: u32, pages: u64, killed: bool) {
     let job = Arc::new(scene.job(phase::ROLLBACK, Some(page_limit)).await);
     let store = scene.store_of(&job).await;

@@ -1,4 +1,4 @@
-//! Undo through the library, on a server: contract and rollback, with and without live writers, with and without kills.
+//! Tests contract and rollback through the library, on a server, with and without live writers and kills.
 
 mod alone;
 mod contract_phase;

@@ -1,4 +1,4 @@
-//! Phases that are killed repeatedly end with the same result.
+//! Tests that phases have the same result if they are killed repeatedly.
 
 use backfill::internals::local::Fault;
 use backfill::internals::state::{Begin, phase};
@@ -6,8 +6,8 @@ use backfill::internals::state::{Begin, phase};
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape};
 
-/// Works on a phase in sessions that are killed at a write: before the server applies it, after that, or while its
-/// reply is on the way. Each session uses another page size. Returns the number of kills.
+/// Works on a phase in sessions. Each session is killed at a write: before the server applies the write, after that, or
+/// while its reply is in flight. Each session uses another page size. Returns the number of kills.
 async fn in_pieces(scene: &Scene, phase: &str, seed: u64) -> u64 {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
@@ -31,8 +31,8 @@ async fn in_pieces(scene: &Scene, phase: &str, seed: u64) -> u64 {
     }
 }
 
-/// The tool distinguishes preexisting values from its own, after any number of kills, at any point, with pages of any
-/// size.
+/// The tool distinguishes preexisting values from its own values, after any number of kills at any point, and with any
+/// page size.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_run_and_a_killed_rollback_restore_the_table() {
     for (number, migration) in (0..).zip(STRATEGIES) {
@@ -49,7 +49,7 @@ async fn a_killed_run_and_a_killed_rollback_restore_the_table() {
     }
 }
 
-/// The same with a contract: its result is that of an undisturbed contract.
+/// A contract that is killed repeatedly has the same result as an undisturbed contract.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_contract_has_the_same_result_as_an_undisturbed_one() {
     let mut ends = Vec::new();

@@ -1,4 +1,5 @@
-//! A verification repairs damaged values, and the way back restores what existed before the migration.
+//! Tests that a verification repairs damaged values, and that the way back then restores the state before the
+//! migration.
 
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ async fn a_rollback_undoes_repairs_too() {
         scene.bed.load(&scene.table, spoilt.clone().into_iter()).await;
 
         let report = repair(&scene).await;
-        // The repair also overwrites what the passes have kept as diverged.
+        // The repair also overwrites values that the passes have kept as diverged.
         assert!(report.repaired >= spoilt.len() as u64, "{migration}: {report:?}");
         assert!(report.repaired > spoilt.len() as u64 || !migration.is_empty(), "{report:?}");
         assert_eq!(report.mismatches, 0, "{migration}: {report:?}");

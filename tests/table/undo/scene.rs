@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::harness::{Bed, bytes_of};
 
-/// Enough capacity that nothing waits for permits.
+/// A budget that is so large that no request waits for permits.
 const PLENTY: Budget = Budget { write: 40_000.0, read: 40_000.0 };
 
 pub(super) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
@@ -30,7 +30,7 @@ pub(super) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
 
-/// A table with a plan.
+/// A table with a plan and a state file.
 pub(super) struct Scene {
     pub(super) bed: Bed,
     pub(super) table: String,
@@ -50,7 +50,7 @@ impl Scene {
         Scene::reading(items, migration, changes, true).await
     }
 
-    /// The same with a plan that says whether scans are strongly consistent.
+    /// Creates a scene with a plan that says whether scans are strongly consistent.
     pub(super) async fn reading(items: Vec<Item>, migration: &str, changes: &str, consistent: bool) -> Scene {
         let bed = Bed::start();
         let table = bed.create_table().await;
@@ -93,7 +93,7 @@ impl Scene {
         assert!(wrong.is_empty(), "{what}: {} items differ; the first one, before and after: {first:?}", wrong.len());
     }
 
-    /// Completes a phase. Returns its end and the number of writes.
+    /// Completes a phase. Returns how it ended, and the number of writes.
     pub(super) async fn complete(&self, phase: &str, how: Begin) -> (Ended, u64) {
         self.bed.front().set_faults(None);
         self.bed.front().reset_tally();
@@ -102,7 +102,8 @@ impl Scene {
         (ended, self.bed.front().tally().operation("UpdateItem").requests)
     }
 
-    /// One session of a phase. With a cut, it is killed at that write, if it gets that far, without any cleanup.
+    /// Runs one session of a phase. With a cut, the session is killed without any cleanup when it sends that write,
+    /// unless it ends before.
     pub(super) async fn session(
         &self,
         phase: &str,
@@ -130,7 +131,7 @@ impl Scene {
         ended
     }
 
-    /// A job of a phase.
+    /// Creates a job for a phase.
     pub(super) async fn job(&self, phase: &str, page_limit: Option<u32>) -> Job {
         let description = describe(self.tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
         let mut plan = self.plan.clone();
@@ -156,7 +157,7 @@ impl Scene {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the state file stays locked")
+        panic!("the lock of the state file was not released")
     }
 
     /// Opens the state to inspect what is recorded.
@@ -192,7 +193,7 @@ impl Scene {
                     kill.notify_one();
                     cut.fault.clone()
                 }
-                // Writes that the dead process has in flight may still arrive.
+                // Writes of the dead process that are in flight may still arrive.
                 n if n > cut.at && n % 2 == 0 => Fault::Reset,
                 _ => Fault::Pass,
             }
@@ -224,8 +225,8 @@ pub(super) fn item(number: usize, attributes: &[(&str, Value)]) -> Item {
     key.into_iter().chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
 }
 
-/// Items of every shape that any plan may find: each target missing, equal, different, or without its source; each
-/// source present or missing; every type of value.
+/// Items of every shape that matters to a plan. A target is missing, is equal to its source, differs from it, or exists
+/// without a source. A source exists or is missing. There are values of every type.
 pub(super) fn every_shape(count: usize) -> Vec<Item> {
     let values = [
         s("text"),

@@ -1,5 +1,5 @@
-//! Eventually consistent reads return the table as it was some time ago, as DynamoDB's may. Passes that rely on finding
-//! nothing to do must see the current table.
+//! Tests with eventually consistent reads that return an earlier state of the table, as DynamoDB may do. A pass whose
+//! "nothing to do" proves something must read the current state.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ async fn stale_from_now(scene: &Scene) {
         if request.operation != "Scan" || body["ConsistentRead"] == true {
             return Fault::Pass;
         }
-        // Return all items in the first segment, because a reader does not know which segment an item belongs to.
+        // The first segment returns all items, because this test does not know to which segment an item belongs.
         let items = if body["Segment"] == 0 { items.as_slice() } else { &[] };
         let extra = json!({
             "Items": items, "Count": items.len(), "ScannedCount": items.len(),
@@ -31,7 +31,8 @@ async fn stale_from_now(scene: &Scene) {
     })));
 }
 
-/// Completes a pass without changing the faults. Returns the numbers of items that it wrote and that it found diverged.
+/// Completes a pass without changing the faults. Returns the number of items that the pass wrote, and the number that
+/// it found diverged.
 async fn pass(scene: &Scene, phase: &str, how: Begin) -> (u64, u64) {
     let ended = scene.session(phase, how, None, None).await.unwrap();
     assert_eq!(ended.stopped, None, "{phase}");
@@ -83,7 +84,7 @@ async fn the_baseline_sees_what_was_written_a_moment_ago() {
     scene.assert_is(&before, "the table just before the run").await;
 }
 
-/// Another pass finds items that were inserted after the first one, also if the plan needs no baseline.
+/// Another pass finds items that were inserted after the first one, even if the plan needs no baseline.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pass_sees_what_was_inserted_a_moment_ago() {
     for changes in [MOVE, "[[change]]\nset = \"marker\"\nvalue = 1\n"] {

@@ -1,4 +1,4 @@
-//! The way back from unfinished runs, its dry run, and its failures.
+//! Tests of the way back from unfinished runs, with dry runs and failures.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use backfill::internals::state::{Begin, OpenWork, phase};
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, MOVE, Scene, every_shape, item, map, s};
 
-/// A first pass that is killed midway.
+/// Runs a first pass that is killed midway.
 async fn stopped(migration: &str) -> Scene {
     let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
     let cut = Some(Cut { at: 60, fault: Fault::DropReply });
@@ -32,7 +32,7 @@ async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
     handler.prediction()
 }
 
-/// Items that the pass did not reach had some of their new attributes before. Those attributes stay.
+/// Some items that the pass did not reach had a new attribute before the migration. These attributes stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     for migration in STRATEGIES {
@@ -48,7 +48,7 @@ async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     }
 }
 
-/// The completion of the baseline is killed as well, and resumes.
+/// The rollback is killed while it completes the baseline, and resumes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
     let scene = stopped("").await;
@@ -82,7 +82,8 @@ async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
     scene.assert_is(&before, "begun anew").await;
 }
 
-/// On a quiet table, a dry run of a contract or a rollback counts what the phase then does, and writes nothing.
+/// On a quiet table, the counts of a dry run of a contract or a rollback equal those of the phase itself, and the dry
+/// run writes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_of_contract_or_rollback_counts_what_the_phase_then_does() {
     for (migration, phase) in STRATEGIES.map(|m| (m, phase::ROLLBACK)).into_iter().chain([("", phase::CONTRACT)]) {
@@ -122,7 +123,7 @@ async fn failures_are_retried_by_phase() {
     let none = OpenWork::default();
     assert_eq!((open(phase::EXPAND).await, open(phase::ROLLBACK).await, open(phase::CONTRACT).await), (one, one, none));
 
-    // The item is repaired, and only the rollback retries it.
+    // An operator repairs the item. Only the rollback retries it.
     let repaired = item(1, &[("made", moved), ("doc", map(&[("y", s("y"))]))]);
     scene.bed.load(&scene.table, [repaired].into_iter()).await;
     let job = scene.job(phase::ROLLBACK, None).await;

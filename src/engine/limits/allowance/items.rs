@@ -1,6 +1,7 @@
-//! How many items a run may still scan. Pure bookkeeping.
+//! Counts the items that a run may still scan. Pure bookkeeping.
 
-/// The items of a run with a limit: those scanned, and those promised to pages that are not committed yet.
+/// The items of a run with a limit. Two kinds of items count: items that were scanned, and items that are promised to
+/// pages which are not committed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     limit: Option<u64>,
@@ -8,7 +9,7 @@ pub(crate) struct Items {
     asked: u64,
 }
 
-/// The answer to a page that asks for items.
+/// The answer to a request for the items of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
     /// The page may have this number of items.
@@ -20,12 +21,12 @@ pub(crate) enum Leave {
 }
 
 impl Items {
-    /// A run that has already scanned this number of items.
+    /// Creates the count for a run that has already scanned `scanned` items.
     pub(crate) fn new(limit: Option<u64>, scanned: u64) -> Items {
         Items { limit, scanned, asked: 0 }
     }
 
-    /// The items scanned and the limit, if the limit is reached.
+    /// The number of scanned items and the limit. `None` if the limit is not reached.
     pub(crate) fn exhausted(&self) -> Option<(u64, u64)> {
         self.limit.filter(|limit| self.scanned >= *limit).map(|limit| (self.scanned, limit))
     }
@@ -43,12 +44,12 @@ impl Items {
         }
     }
 
-    /// Frees items that a page does not need, or that were given up with it.
+    /// Gives back items that a page does not need, or that belong to a page which was given up.
     pub(crate) fn give_back(&mut self, items: u64) {
         self.asked = self.asked.saturating_sub(items);
     }
 
-    /// A page of this number of items is done.
+    /// Counts a page with this number of items as scanned.
     pub(crate) fn done(&mut self, items: u64) {
         self.give_back(items);
         self.scanned += items;

@@ -1,9 +1,9 @@
-//! What a run may spend and scan over all its sessions: `[limits] max_wcu`, `max_cost_usd` and `max_items`.
+//! Limits what a run spends and scans over all its sessions: `[limits] max_wcu`, `max_cost_usd` and `max_items`.
 //!
-//! Capacity is reserved in slices, durably, before it is used ([`SpendLedger::reserve`]). When the process is killed,
-//! the open slice counts as spent; after an orderly end only the used part does. So no sequence of kills spends more
-//! than a limit, as long as the estimates of single requests are right, and a kill wastes at most one slice. Without a
-//! limit nothing is reserved, and spending is only counted.
+//! Capacity is reserved in slices before it is used, and each reservation is durable ([`SpendLedger::reserve`]). If the
+//! process is killed, the whole open slice counts as spent. After a normal end, only the used part counts. So a kill
+//! wastes at most one slice. As long as the estimates of single requests are right, no sequence of kills spends more
+//! than a limit. Without a limit nothing is reserved, and spending is only counted.
 
 mod items;
 mod ledger;
@@ -21,18 +21,21 @@ use crate::plan::Limits;
 use crate::ratelimit::{Budget, Waiters};
 use crate::state::{Reservation, SessionId, Spend, SpendLedger, SpendState};
 
-/// What a job may spend. Until [`Allowance::begin`] it belongs to no run and limits nothing: a dry run writes nothing.
+/// The capacity that a job may spend. Until [`Allowance::begin`] is called, it belongs to no run and limits nothing. In
+/// a dry run, which writes nothing, `begin` is never called.
 pub struct Allowance {
     bounds: Bounds,
     max_items: Option<u64>,
     prices: UnitPrices,
     books: Mutex<Books>,
-    /// First come, first served: small requests do not starve a large one while a slice is being reserved.
+    /// Serves requests in the order of their arrival. Otherwise small requests could starve a large request while a
+    /// slice is being reserved.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
     /// Pages that wait for permission to read more items.
     wait_for_items: Waiters,
-    /// Requests that wait for permission to spend. Of many, only the first in turn is counted.
+    /// Counts requests that wait for permission to spend. If many requests wait, only the first one in the queue is
+    /// counted.
     wait_to_spend: Waiters,
 }
 
@@ -40,13 +43,14 @@ pub struct Allowance {
 struct Books {
     ledger: Ledger,
     items: Items,
-    /// The part of what is spent that killed processes had reserved.
+    /// The part of the spend that killed processes had reserved. The processes may have used less than they had
+    /// reserved.
     lost: Spend,
     keeper: Option<(Arc<dyn SpendLedger>, SessionId)>,
 }
 
-/// Capacity that a request may use. If it is dropped before the request is sent, it is free again; after that, all of
-/// it is spent.
+/// Capacity that a request may use. If the grant is dropped before the request is sent, the capacity becomes free
+/// again. If it is dropped later without being settled, all of it counts as spent.
 #[must_use = "a grant is settled against what the request consumed"]
 pub(crate) struct Grant {
     allowance: Arc<Allowance>,
@@ -55,20 +59,21 @@ pub(crate) struct Grant {
     settled: bool,
 }
 
-/// Items that a page may have. If they are dropped before the page is committed, they are free again.
+/// The number of items that a page may have. If this value is dropped before the page is committed, the items become
+/// free again.
 #[must_use = "items are given back, or done"]
 pub(crate) struct PageLeave {
     allowance: Arc<Allowance>,
     items: u32,
 }
 
-/// How much is reserved at a time if there is a limit to reserve for. A kill wastes at most this much.
+/// The capacity that one reservation adds. A kill wastes at most this much. `None` if no limit requires reservations.
 pub fn slice(limits: &Limits, budget: Budget, prices: UnitPrices) -> Option<Spend> {
     Bounds::new(limits, budget, prices).slice()
 }
 
 impl Allowance {
-    /// What the limits allow to a job within this budget.
+    /// Creates the allowance that these limits give to a job within this budget.
     pub fn new(limits: &Limits, budget: Budget, prices: UnitPrices) -> Arc<Allowance> {
         Arc::new(Allowance {
             bounds: Bounds::new(limits, budget, prices),
@@ -82,13 +87,13 @@ impl Allowance {
         })
     }
 
-    /// The prices at which units are counted.
+    /// The prices that the cost limit uses.
     pub fn prices(&self) -> UnitPrices {
         self.prices
     }
 
-    /// Begins this session of a run that has already spent `before` and scanned `scanned` items. The limits apply from
-    /// here on.
+    /// Begins a session of a run that has already spent `before` and scanned `scanned` items. The limits apply from now
+    /// on.
     pub fn begin(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, scanned: u64) {
         let SpendState { spent, lost, .. } = before;
         let ledger = Ledger::new(self.bounds, spent);
@@ -96,8 +101,8 @@ impl Allowance {
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
-    /// Begins this session, which may spend as much as a new run on top of `from`: what the run had spent when the pass
-    /// over the table began. It may scan any number of items.
+    /// Begins a session that may spend as much as a new run, in addition to `from`. `from` is the run's spend when the
+    /// pass began. The session may scan any number of items.
     pub fn begin_beside(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, from: Spend) {
         let SpendState { spent, lost, .. } = before;
         let ledger = Ledger::new(self.bounds.beside(from), spent);
@@ -105,25 +110,25 @@ impl Allowance {
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
-    /// The limit that leaves nothing to start with: less than one write unit, or no item.
+    /// The limit that is used up: it leaves less than one write unit, or no item. `None` if the job can start.
     pub fn exhausted(&self) -> Option<StopReason> {
         let books = self.books();
         let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
         books.ledger.exhausted().map(|why| self.reason(why, books.lost)).or_else(items)
     }
 
-    /// What the run has spent by now, requests in flight included.
+    /// The run's spend up to now, including requests in flight.
     pub fn spent(&self) -> Spend {
         self.books().ledger.spent()
     }
 
-    /// What requests or pages wait for here, in words.
+    /// Describes what requests or pages wait for here. `None` if nothing waits.
     pub fn waiting(&self) -> Option<&'static str> {
         let spends = self.wait_to_spend.count() > 0;
         if spends && self.books().ledger.is_reserving() {
             return Some("the next slice of the spending limit to be stored");
         }
-        // Other waiters get what a request or a page in flight gives back.
+        // All other waiters wait for capacity or items that a request or a page in flight may give back.
         let nearly = [
             (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
             (self.wait_for_items.count() > 0, "pages in progress: they may use all that is left of [limits] max_items"),
@@ -131,7 +136,7 @@ impl Allowance {
         nearly.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
     }
 
-    /// Ends the session: returns what was spent as soon as no reservation is pending. Call it when nothing more is
+    /// Ends the session. Waits until no reservation is pending, then returns the spend. Call it when nothing more is
     /// sent.
     pub async fn end(&self) -> Spend {
         loop {
@@ -148,22 +153,24 @@ impl Allowance {
         }
     }
 
-    /// Waits until a write of this number of units is within the limits. Stops the run if it never will be.
+    /// Waits until a write of this number of units is within the limits. Stops the run if the limits will never allow
+    /// the write.
     pub(crate) async fn write(self: &Arc<Self>, units: Units, stop: &Stopper) -> Result<Grant, Stopped> {
         self.take(Spend { write: units, read: 0.0 }, stop).await
     }
 
-    /// The same for a read.
+    /// Waits until a read of this number of units is within the limits. Stops the run if the limits will never allow
+    /// the read.
     pub(crate) async fn read(self: &Arc<Self>, units: Units, stop: &Stopper) -> Result<Grant, Stopped> {
         self.take(Spend { write: 0.0, read: units }, stop).await
     }
 
-    /// Waits until a page may have items: as many as it asks for, or what is left. Stops the run if no items are left
-    /// and no uncommitted page can give any back.
+    /// Waits until a page may have items. The page gets the number that it asks for, or fewer if fewer are left. Stops
+    /// the run if no items are left and no uncommitted page can give any back.
     pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<PageLeave, Stopped> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Registered before the check, so that nothing given back in between is missed.
+            // Register before the check. Otherwise items that are given back in between would be missed.
             changed.as_mut().enable();
             let (leave, exhausted) = {
                 let mut books = self.books();
@@ -220,8 +227,8 @@ impl Allowance {
         Grant { allowance: Arc::clone(self), need, sent: false, settled: false }
     }
 
-    /// Makes a reservation durable in a task of its own, because the request that asked for it may be dropped. Whatever
-    /// the result, the reservation ends, so that nobody waits for it forever.
+    /// Makes a reservation durable. The reservation runs in a separate task, because the request that asked for it may
+    /// be dropped. The reservation ends whatever the result is, so that nobody waits for it forever.
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
         let me = Arc::clone(self);
         let stop = stop.clone();
@@ -269,12 +276,12 @@ impl Allowance {
 }
 
 impl Grant {
-    /// The request is about to be sent: from now on it may consume.
+    /// Notes that the request is about to be sent. From now on it may consume capacity.
     pub(crate) fn send(&mut self) {
         self.sent = true;
     }
 
-    /// The request has consumed this.
+    /// Notes how much the request has consumed.
     pub(crate) fn settle(mut self, consumed: Spend) {
         self.settled = true;
         self.allowance.settle(self.need, consumed);
@@ -290,12 +297,12 @@ impl Drop for Grant {
 }
 
 impl PageLeave {
-    /// Items that the page may have.
+    /// The number of items that the page may have.
     pub(crate) fn items(&self) -> u32 {
         self.items
     }
 
-    /// The page had this number of items; the others are free again.
+    /// Notes the number of items that the page really had. The other items become free again.
     pub(crate) fn had(&mut self, items: usize) {
         let had = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
         self.allowance.books().items.give_back(u64::from(self.items - had));
@@ -303,7 +310,7 @@ impl PageLeave {
         self.allowance.changed.notify_waiters();
     }
 
-    /// The page is committed.
+    /// Notes that the page is committed.
     pub(crate) fn done(mut self) {
         let items = std::mem::take(&mut self.items);
         self.allowance.books().items.done(u64::from(items));

@@ -1,4 +1,4 @@
-//! Which requests wait for what, with a store that is slow, fails, or remembers its reservations.
+//! Tests what requests wait for, with a store that is slow, fails or panics.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl SpendLedger for Slow {
 }
 
 impl Slow {
-    /// The most that may have been spent if the process dies now.
+    /// The largest spend that is possible if the process dies now.
     fn at_most(&self) -> Units {
         let state = self.state.lock().unwrap();
         state.spent.write + state.slice.write
@@ -79,7 +79,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
         tokio::spawn(async move {
             let mut written = 0.0;
             while let Ok(mut grant) = allowance.write(1.0, &stop).await {
-                assert!(allowance.spent().write <= store.at_most(), "used before it was reserved");
+                assert!(allowance.spent().write <= store.at_most(), "capacity was used before it was reserved");
                 grant.send();
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 grant.settle(writes(1.0));
@@ -91,7 +91,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
     let written: Units = futures::future::join_all(workers).await.into_iter().map(Result::unwrap).sum();
     assert_eq!((written, allowance.end().await), (4_900.0, writes(5_000.0)));
     assert_eq!(stop.reason(), Some(&StopReason::MaxWcu { spent: 5_000.0, lost: 0.0, limit: 5_000.0 }));
-    // A slice has 50 units. The next one is reserved when half of the last is left.
+    // A slice has 50 units. The next slice is reserved when half of the current one is left.
     let reservations = *store.reservations.lock().unwrap();
     assert!((98..=220).contains(&reservations), "{reservations}");
 }
@@ -130,7 +130,7 @@ async fn a_request_that_waits_to_spend_says_for_what() {
     assert_eq!(allowance.waiting(), None);
 }
 
-/// If nobody ended a failed reservation, requests would wait for it as long as the process lives.
+/// A failed reservation must end. Otherwise requests would wait for it as long as the process lives.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_panics_stops_the_run_and_the_session_can_end() {
     let store = Arc::new(Slow { panics: true, ..Slow::default() });
@@ -236,10 +236,10 @@ async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
         async move { allowance.items(50, &stop).await.map(|leave| leave.items()) }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!third.is_finished(), "it waits for what the uncommitted pages may give back");
+    assert!(!third.is_finished(), "the page waits for items that uncommitted pages may give back");
     assert!(allowance.waiting().is_some_and(|what| what.starts_with("pages in progress")));
     first.had(45);
-    assert_eq!(third.await.unwrap(), Ok(5), "and its page was given up at once");
+    assert_eq!(third.await.unwrap(), Ok(5), "the waiting page gets the items that the first page did not need");
     assert_eq!(allowance.waiting(), None);
     second.done();
     first.done();

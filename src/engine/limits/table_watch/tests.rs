@@ -12,7 +12,7 @@ use crate::preflight::run_changes;
 /// The interval between two descriptions.
 const EVERY: Duration = Duration::from_secs(120);
 
-/// What a table answers when it is described. The last answer is repeated.
+/// A table's answer to DescribeTable. The last answer of a test is repeated.
 #[derive(Clone)]
 enum Answer {
     Described(Box<TableDescription>),
@@ -92,7 +92,7 @@ fn is(description: TableDescription) -> Answer {
     Answer::Described(Box::new(description))
 }
 
-/// A job with this `[capacity]` on a table of 100 write units, which gives these answers.
+/// Creates a job with this `[capacity]` on a table of 100 write units. DescribeTable returns these answers.
 fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc<Described>) {
     scene_on(described(100.0), capacity, answers)
 }
@@ -180,9 +180,9 @@ async fn an_overdue_description_is_read_before_the_work() {
     assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());
 }
 
-/// A DescribeTable call that is throttled or hangs delays the first request of an urgent job (the way back) by at most
-/// two seconds; the call goes on in the background. Any other pass waits for it, but no longer than one attempt may
-/// take.
+/// If a DescribeTable call is throttled or hangs, it delays the first request of an urgent job by at most two seconds,
+/// and continues in the background. The way back is an urgent job. Any other pass waits for the call, but no longer
+/// than one attempt may take.
 #[tokio::test(start_paused = true)]
 async fn a_late_description_does_not_hold_up_the_way_back() {
     let throttles = vec![Answer::Fails(throttled()); 8];
@@ -226,14 +226,14 @@ async fn failed_attempts_stop_nothing_and_raise_nothing_and_three_halve_the_budg
         looks(2.0).await;
         assert!((write_budget(&job) - 320.0).abs() < 1e-9, "{}", write_budget(&job));
     }
-    // A budget that the plan states in units does not follow the table, and no description contradicts it.
+    // A budget that the plan states in units does not follow the table, so missing descriptions do not change it.
     let job = job("write = 60", [Answer::Never]);
     let _watch = job.requests().watch().await;
     looks(20.0).await;
     assert!((write_budget(&job) - 60.0).abs() < 1e-9);
 }
 
-/// A raise stops where it is when the next attempt fails.
+/// If the next description fails, a raise stops, and the budget stays as it is.
 #[tokio::test(start_paused = true)]
 async fn a_raise_stays_where_it_is_without_a_description() {
     let job = job("write = \"80%\"", [is(described(400.0))]);
@@ -315,15 +315,18 @@ async fn an_index_is_priced_while_it_exists() {
     looks(1.0).await;
     assert_eq!(cost().indexes, [(0, 1.0)]);
     let status = |name: &str| job.scopes.status().into_iter().find(|scope| scope.name == name);
-    assert!((status("by-new").unwrap().budget - 10.0).abs() < 1e-9, "a quarter of its capacity");
+    assert!(
+        (status("by-new").unwrap().budget - 10.0).abs() < 1e-9,
+        "the default budget is a quarter of the index's capacity"
+    );
     assert_eq!(job.scopes.index_place("by-new"), Some(0));
     looks(1.0).await;
     assert_eq!(cost().indexes, []);
     looks(1.0).await;
-    assert_eq!(cost().indexes, [(0, 1.0)], "it keeps its place");
+    assert_eq!(cost().indexes, [(0, 1.0)], "the index must keep its place");
 }
 
-/// With a hundred times the budget, more segments are worth working on at the same time.
+/// With a hundred times the budget, the run works on more segments at the same time.
 #[tokio::test(start_paused = true)]
 async fn a_higher_budget_gets_more_lanes() {
     let job = job("write = \"80%\"", [is(described(40_000.0))]);
@@ -337,7 +340,7 @@ async fn a_higher_budget_gets_more_lanes() {
     assert_eq!((taken.len(), lanes.seat(crate::engine::Lane::Shared).is_some()), (2, true));
 }
 
-/// RUNBOOK: Ctrl-C "waits up to 10 s for requests in flight": it does not wait for a DescribeTable that hangs.
+/// RUNBOOK: Ctrl-C "waits up to 10 s for requests in flight": it does not wait for a DescribeTable call that hangs.
 #[tokio::test(start_paused = true)]
 async fn a_hanging_description_does_not_hold_up_a_stop() {
     let (mut job, _table) = scene("write = \"80%\"", vec![Answer::Never]);

@@ -1,4 +1,4 @@
-//! A whole session is stopped while pages wait for items that were set aside.
+//! Stops a whole session while pages wait for items that were set aside.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,8 @@ use crate::item::{Item, ItemKey, Position, Value};
 use crate::ratelimit::{Budget, Budgets};
 use crate::state::{Begin, Identity, NewRun, RunStatus, SegmentStatus};
 
-/// One segment of these pages. Writes to the partition key `refused` are rejected; writes to `slow-…` take a while.
+/// A table with one segment, which has these pages. Writes to the partition key `refused` are rejected, and writes to
+/// `slow-…` take 300 ms.
 struct OneSegment {
     pages: Vec<Vec<Item>>,
     scans: Mutex<usize>,
@@ -98,7 +99,8 @@ impl Sink for OneSegment {
     }
 }
 
-/// Works on the table, at two writes per second for one partition key, and stops when `when` returns true.
+/// Runs an expand pass on the table, with a budget of two writes per second for each partition key. Stops the run when
+/// `when` returns true.
 async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) -> (Ended, SegmentStatus) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 1\n";
@@ -124,7 +126,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     while !when(table) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Let the last answers reach the worker.
+    // Give the last answers time to reach the worker.
     tokio::time::sleep(Duration::from_millis(50)).await;
     job.stop.stop(StopReason::Interrupted);
     let ended = working.await.unwrap().unwrap();
@@ -133,7 +135,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     (ended, segments.first().map_or(SegmentStatus::Pending, |(_, state)| state.status.clone()))
 }
 
-/// Stops when all pages are read and some items of the second are written.
+/// Stops the run when all pages have been read and some items of the second page have been written.
 async fn stopped_in_the_second_page(first: Item) -> (Ended, SegmentStatus) {
     let second = (1..=5).map(|n| item("hot", n, true)).collect();
     let table = OneSegment::new(vec![vec![first], second, vec![item("idle", 1, false)]]);
@@ -142,7 +144,7 @@ async fn stopped_in_the_second_page(first: Item) -> (Ended, SegmentStatus) {
     ended
 }
 
-/// The first page is committed. The third is not, because the second is missing.
+/// The first page is committed. The third page is not, because the second page was given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_is_committed_behind_one_that_was_given_up() {
     let (ended, segment) = stopped_in_the_second_page(item("first", 1, false)).await;
@@ -150,7 +152,8 @@ async fn no_page_is_committed_behind_one_that_was_given_up() {
     assert_eq!(segment, SegmentStatus::Scanning(Position::Key(key("first", 1))));
 }
 
-/// The first page is held back when the second is given up. The third must not be appended to it.
+/// Probation holds back the first page, and the second page is given up. The third page must not be appended to the
+/// first one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_held_back_is_not_followed_by_a_gap() {
     let (ended, segment) = stopped_in_the_second_page(item("refused", 1, true)).await;
@@ -159,7 +162,8 @@ async fn a_page_that_is_held_back_is_not_followed_by_a_gap() {
     assert!(ended.totals.counts.scanned <= 1, "{:?}", ended.totals);
 }
 
-/// The first page is complete when the run is asked to stop in the middle of the second.
+/// When the run is asked to stop, the first page is complete and the second page is being written. The first page must
+/// be committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_complete_at_a_stop_is_committed() {
     let second = (1..=40).map(|n| item(&format!("slow-{n}"), 1, true)).collect();

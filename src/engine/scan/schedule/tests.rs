@@ -7,9 +7,9 @@ use super::*;
 use crate::item::{Item, ItemKey, Position};
 use crate::machine::Rng;
 
-/// Unwraps an answer of the local scheduler, which answers immediately and without an error.
+/// Unwraps an answer of the local scheduler. That scheduler answers immediately and never fails.
 fn now<T>(answer: impl Future<Output = Result<T, SchedulerError>>) -> T {
-    answer.now_or_never().expect("it answers at once").unwrap()
+    answer.now_or_never().expect("the local scheduler answers immediately").unwrap()
 }
 
 fn next(scheduler: &LocalScheduler, lane: Lane) -> Option<WorkLease> {
@@ -47,8 +47,8 @@ proptest! {
         prop_assert_eq!(handed_out.into_iter().collect::<BTreeSet<_>>(), (0..total).collect());
     }
 
-    /// If the number of segments is a power of two, any aligned 2^k consecutive ones lie in distinct 2^k-ths of the
-    /// hash space.
+    /// If the number of segments is a power of two, each aligned group of 2^k consecutive segments in the order has one
+    /// segment in each of 2^k equal parts of the hash space.
     #[test]
     fn aligned_runs_have_one_in_each_part(bits in 0_u32..13, k in 0_u32..13, run in any::<usize>()) {
         let k = k.min(bits);
@@ -58,8 +58,9 @@ proptest! {
         prop_assert_eq!(parts, (0..1 << k).collect());
     }
 
-    /// For any number of segments that end in any order: until half of them are handed out, no part of the hash space
-    /// that should have four of the 2^k active segments has more than eight.
+    /// Segments end in any order while others begin, so that 2^k segments are active. The hash space is divided so that
+    /// each part should have four active segments. Until half of all segments are handed out, no part has more than
+    /// eight.
     #[test]
     fn active_segments_are_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
         let scheduler = LocalScheduler::new(total);
@@ -77,8 +78,8 @@ proptest! {
         }
     }
 
-    /// Whatever is learnt, in whatever order and however late: each segment is handed out once, and the survey gets it
-    /// at most once.
+    /// Each segment is handed out once, and the survey gets it at most once. This is true whatever the scheduler learns
+    /// about the segments, and however late.
     #[test]
     fn nothing_is_lost_or_handed_out_twice(
         total in 1_u32..200,
@@ -114,8 +115,8 @@ proptest! {
 }
 
 proptest! {
-    /// Over all sessions of a run, some of them killed: a unit has one holder at a time. A later session leases it with
-    /// a higher epoch and from its committed state. Every unit is leased until it is done.
+    /// In a run of several sessions, of which some are killed, a unit has one holder at a time. A later session leases
+    /// the unit with a higher epoch and with its committed state. Every unit is leased until it is done.
     #[test]
     fn a_unit_has_one_holder_and_every_unit_is_leased_until_done(
         total in 1_u32..60,
@@ -123,7 +124,7 @@ proptest! {
     ) {
         let mut committed = BTreeMap::new();
         let mut epochs = BTreeMap::new();
-        // The last session is not stopped.
+        // The last session finishes all units.
         let whole = (0..4 * total as usize).flat_map(|n| [(0, n), (2, n)]).collect();
         for (session, steps) in sessions.into_iter().chain([whole]).enumerate() {
             let mut scheduler = LocalScheduler::new(total).in_session(u32::try_from(session).unwrap() + 1);
@@ -132,9 +133,9 @@ proptest! {
             for (step, which) in steps {
                 match step {
                     0 | 1 => if let Some(lease) = next(&scheduler, if step == 0 { Lane::Shared } else { Lane::Large }) {
-                        prop_assert!(held.iter().all(|other| other.unit != lease.unit), "two holders");
+                        prop_assert!(held.iter().all(|other| other.unit != lease.unit), "a unit has two holders");
                         let state = committed.get(&lease.unit).cloned().unwrap_or_default();
-                        prop_assert!(state.status != SegmentStatus::Done, "it is done");
+                        prop_assert!(state.status != SegmentStatus::Done, "a unit that is done must not be leased");
                         prop_assert_eq!(&lease.state, &state);
                         prop_assert!(epochs.insert(lease.unit, lease.epoch).is_none_or(|before| before < lease.epoch));
                         held.push(lease);
@@ -166,13 +167,17 @@ fn begun_segments_come_first_and_the_longest_before_the_others() {
     scheduler.note(6, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
     scheduler.note(7, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1_100) });
     let lease = next(&scheduler, Lane::Large).unwrap();
-    assert_eq!((lease.unit, lease.state.counts.scanned), (6, 90_000), "known to be large from its checkpoint");
-    assert_eq!(next(&scheduler, Lane::Large), None, "not four times the 300 items of the finished one");
+    assert_eq!((lease.unit, lease.state.counts.scanned), (6, 90_000), "the checkpoint shows that the segment is large");
+    assert_eq!(
+        next(&scheduler, Lane::Large),
+        None,
+        "1,100 items are less than four times the 300 items of the finished segment"
+    );
     assert_eq!(drain(&scheduler, Lane::Shared), [7, 3, 0, 4, 2, 5]);
 
     let mut unknown = LocalScheduler::new(2);
     unknown.note(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
-    assert_eq!(next(&unknown, Lane::Large), None, "all segments may be this long");
+    assert_eq!(next(&unknown, Lane::Large), None, "no segment is finished, so all segments may be this long");
 }
 
 #[test]
@@ -187,8 +192,13 @@ fn knowledge_overrides_the_order() {
     learn(&scheduler, 0, FirstPage::GoesOn);
     learn(&scheduler, 5, FirstPage::InCollection);
     assert_eq!(next(&scheduler, Lane::Large).unwrap().unit, 6);
-    // 5 was never asked about; 2 is being read; 4 is known to be short.
+    // The survey has not asked about segment 5. The survey is still reading segment 2, and it knows that segment 4 is
+    // short.
     assert_eq!(drain(&scheduler, Lane::Shared), [1, 0, 5, 3, 7, 2, 4]);
     learn(&scheduler, 2, FirstPage::InCollection);
-    assert_eq!((next(&scheduler, Lane::Large), next_unknown(&scheduler)), (None, None), "it has been handed out");
+    assert_eq!(
+        (next(&scheduler, Lane::Large), next_unknown(&scheduler)),
+        (None, None),
+        "segment 2 has been handed out"
+    );
 }

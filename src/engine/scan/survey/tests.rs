@@ -1,4 +1,5 @@
-//! Whole sweeps in virtual time over a table in memory: what they read when, and which segments begin first.
+//! Runs whole sweeps in virtual time over a table in memory. Checks what they read and when, and which segments begin
+//! first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,13 +30,13 @@ mod failing;
 /// How long a read takes.
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// How long writing an item takes, whatever else is running: the pace of a partition key with 250 WCU/s.
+/// How long writing an item takes, whatever else is running. This is the pace of a partition key with 250 WCU/s.
 const WRITE: Duration = Duration::from_millis(4);
 
-/// Items of an ordinary segment, each with a different partition key.
+/// Number of items of an ordinary segment. Each item has a different partition key.
 const ORDINARY: usize = 200;
 
-/// A request for a page, and when it arrived.
+/// A request for a page, and the time at which it arrived.
 #[derive(Debug, Clone, PartialEq)]
 struct Asked {
     at: Duration,
@@ -44,7 +45,8 @@ struct Asked {
     keys_only: bool,
 }
 
-/// Partition keys by segment. The table throttles the survey until `throttles` has passed.
+/// A table in memory, as the partition keys of each segment. The table throttles the survey until the time `throttles`
+/// has passed.
 struct MemoryTable {
     segments: Vec<Vec<String>>,
     began: Instant,
@@ -64,7 +66,7 @@ impl MemoryTable {
         let item = |key: &String| Item::from([("pk".to_owned(), Value::S(key.clone()))]);
         let next = || ItemKey::new([("place".to_owned(), Value::S(end.to_string()))].into());
         let full = end - start == request.limit.unwrap() as usize;
-        // An eighth of a unit for each item of 1 KB, read eventually consistently; at least half a unit.
+        // An eventually consistent read of 1 KB costs an eighth of a unit. A page costs at least half a unit.
         let units = ((end - start) as f64 / 8.0).max(0.5);
         *self.charged.lock().unwrap() += units;
         Page {
@@ -104,7 +106,7 @@ impl Sink for MemoryTable {
     }
 }
 
-/// Takes the time that writing would take.
+/// A pass that writes nothing, but takes the time that writing would take.
 struct Slow {
     progress: Arc<Progress>,
     most_active: AtomicU64,
@@ -136,7 +138,7 @@ impl CommitPage<ItemOutcomes> for Slow {
     }
 }
 
-/// The settings of a sweep.
+/// The table and the settings of a sweep.
 struct Scene {
     table: MemoryTable,
     reading: Reading,
@@ -155,7 +157,7 @@ struct Swept {
 }
 
 impl Scene {
-    /// A scene with ordinary segments, four shared lanes and two large ones. In each segment of `collections`, an item
+    /// A scene with ordinary segments, four shared lanes and two large lanes. In each segment of `collections`, an item
     /// collection of the given size begins after a few ordinary items.
     fn of(segments: u32, collections: &[(u32, usize)]) -> Scene {
         let ordinary = |segment: u32| (0..ORDINARY).map(move |n| format!("{segment}-{n}"));
@@ -199,7 +201,7 @@ impl Scene {
             cap: Duration::from_secs(20),
             give_up_after: Duration::from_secs(900),
         };
-        // These budgets limit nothing: time passes only in the handler and in the table.
+        // These budgets are too large to limit anything. Time passes only in the pass and in the table.
         let all = Budget { write: 1e5, read: 1e5 };
         let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
         let scopes = Scopes::new(&budgets, &[], Feedback::default());
@@ -250,16 +252,16 @@ impl Swept {
     }
 }
 
-/// The longest segment begins during the survey, though it is the last in the order, and the run takes no longer than
+/// The longest segment is the last one in the order, but it begins during the survey. The run takes hardly longer than
 /// that segment.
 #[tokio::test(start_paused = true)]
 async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
     const GIANT: usize = 10_000;
     let lower_bound = WRITE * GIANT as u32;
     let swept = Scene::of(128, &[(127, GIANT)]).sweep().await;
-    // 124 pages, four at a time.
+    // The survey reads 124 pages, four at a time.
     assert!(swept.began()[&127] <= LATENCY * 32, "{:?}", swept.began()[&127]);
-    assert!(swept.took <= lower_bound.mul_f64(1.05), "{:?} of {lower_bound:?}", swept.took);
+    assert!(swept.took <= lower_bound.mul_f64(1.05), "took {:?}, lower bound {lower_bound:?}", swept.took);
     assert_eq!(swept.done, 128);
 
     let mut without = Scene::of(128, &[(127, GIANT)]);
@@ -269,13 +271,13 @@ async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
     assert!(without.surveyed().is_empty());
 }
 
-/// Segments known to be large begin in large lanes, a bounded number at a time, then in shared ones. Segments that end
-/// with their first page are last.
+/// Segments known to be large begin first in the large lanes, then also in shared lanes. Segments that end with their
+/// first page begin last.
 #[tokio::test(start_paused = true)]
 async fn large_segments_begin_first_and_short_ones_last() {
     let large: Vec<(u32, usize)> = [33, 41, 35, 59, 61, 63].map(|segment| (segment, 2_000)).into();
     let mut scene = Scene::of(64, &large);
-    // 450 items with 450 keys: the segment continues after a page of 400.
+    // This segment has 450 items with 450 partition keys, so it continues after a surveyed page of 400 items.
     scene.table.segments[31] = (0..450).map(|n| format!("31-{n}")).collect();
     let swept = scene.sweep().await;
     let mut order: Vec<(Duration, u32)> = swept.began().into_iter().map(|(segment, at)| (at, segment)).collect();
@@ -285,17 +287,17 @@ async fn large_segments_begin_first_and_short_ones_last() {
     let place = |segment: u32| order.iter().position(|s| *s == segment).unwrap();
     let last_large = large.iter().map(|(segment, _)| place(*segment)).max().unwrap();
     assert!(last_large < 10 && place(31) < 11, "{order:?}");
-    assert_eq!(swept.most_active, 6, "four shared lanes and two large ones");
+    assert_eq!(swept.most_active, 6, "there are four shared lanes and two large lanes");
     assert_eq!(swept.done, 64);
 }
 
-/// Nothing is known about a segment, and it turns out to be large while it is read.
+/// A segment about which nothing is known turns out to be large while it is read. The segment moves to a large lane.
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_turns_out_large_makes_room_for_another() {
     let mut scene = Scene::of(64, &[(0, 5_000)]);
     scene.reading.survey = None;
     let swept = scene.sweep().await;
-    assert_eq!(swept.most_active, 5, "the collection in a lane of its own, and four others");
+    assert_eq!(swept.most_active, 5, "the collection has a lane of its own, and four other segments are active");
     assert_eq!(swept.done, 64);
 }
 
@@ -305,8 +307,8 @@ async fn nothing_is_surveyed_if_every_segment_has_a_lane() {
     assert_eq!((swept.surveyed().len(), swept.done), (0, 4));
 }
 
-/// The survey reads each segment that is still fresh once. In a resumed run it reads only segments without a
-/// checkpoint.
+/// The survey reads the first page of each fresh segment once. In a resumed run, only segments without a checkpoint are
+/// fresh.
 #[tokio::test(start_paused = true)]
 async fn a_resumed_run_surveys_only_segments_without_a_checkpoint() {
     let mut scene = Scene::of(64, &[]);
@@ -319,12 +321,12 @@ async fn a_resumed_run_surveys_only_segments_without_a_checkpoint() {
     let swept = scene.sweep().await;
     let surveyed: Vec<u32> = swept.surveyed().iter().map(|asked| asked.segment).collect();
     assert_eq!(surveyed.iter().copied().collect::<BTreeSet<_>>(), (30..64).collect());
-    assert_eq!(surveyed.len(), 34, "each once");
-    assert!(swept.began().keys().all(|segment| *segment >= 30), "the begun ones continued from their position");
+    assert_eq!(surveyed.len(), 34, "the survey reads each segment once");
+    assert!(swept.began().keys().all(|segment| *segment >= 30), "segments that had begun continue from their position");
     assert_eq!(swept.done, 44);
 }
 
-/// The committed pages count the read units of the survey.
+/// The committed pages also count the read units that the survey consumed.
 #[tokio::test(start_paused = true)]
 async fn what_the_survey_consumes_is_counted() {
     let swept = Scene::of(64, &[(63, 2_000)]).sweep().await;
@@ -359,7 +361,7 @@ async fn the_survey_stops_with_the_run() {
         stop.stop(StopReason::Interrupted);
     });
     let swept = scene.sweep().await;
-    // Only the pages in progress are finished.
+    // After the stop, only the pages in progress are finished.
     assert!(swept.took < Duration::from_millis(1_500) + WRITE * 250, "{:?}", swept.took);
     assert!(swept.asked.iter().all(|asked| asked.at <= Duration::from_millis(1_500)));
 }
@@ -390,8 +392,8 @@ fn a_survey_is_made_if_it_can_help() {
         TableDescription { item_count: 1_000_000, size_bytes: 1_000_000 << 10, ..TableDescription::of_a_test() };
     let scan = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
     let budget = Budget { write: 1_000.0, read: 2_000.0 };
-    assert_eq!(surveyed_items(&table, &scan, 4_000, budget), Some(500), "twice an ordinary segment");
-    assert_eq!(surveyed_items(&table, &scan, 16, budget), Some(1_000), "a page is full");
+    assert_eq!(surveyed_items(&table, &scan, 4_000, budget), Some(500), "the limit is twice an ordinary segment");
+    assert_eq!(surveyed_items(&table, &scan, 16, budget), Some(1_000), "the limit fills a page");
     assert_eq!(surveyed_items(&table, &scan, 60_000, budget), Some(250));
     let unknown = TableDescription { item_count: 0, size_bytes: 0, ..table.clone() };
     assert_eq!(surveyed_items(&unknown, &scan, 16, budget), Some(250));
@@ -400,9 +402,9 @@ fn a_survey_is_made_if_it_can_help() {
     let single = ScanOptions { page_limit: Some(1), ..scan.clone() };
     assert_eq!(surveyed_items(&table, &single, 4_000, budget), None);
     let small = Budget { write: 10.0, read: 20.0 };
-    assert_eq!(surveyed_items(&table, &scan, 4_000, small), Some(160), "a second of the read budget");
+    assert_eq!(surveyed_items(&table, &scan, 4_000, small), Some(160), "the limit is a second of the read budget");
     let short = Budget { write: 1_000.0, read: 200.0 };
-    assert_eq!(surveyed_items(&table, &scan, 4_000, short), None, "the run waits for reads");
+    assert_eq!(surveyed_items(&table, &scan, 4_000, short), None, "the read budget limits the run");
     let hash_only = KeySchema { sort: None, ..table.key.clone() };
     assert_eq!(surveyed_items(&TableDescription { key: hash_only, ..table }, &scan, 4_000, budget), None);
 }

@@ -1,5 +1,5 @@
-//! Items that are set aside because their partition key has to wait for its own units. The rest of their segment goes
-//! on.
+//! Items that are set aside because they have to wait for the units of their partition key. The other items of their
+//! segment are processed meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::writer::{ItemOutcomes, Pending, Writer, has_item};
 use crate::item::PartitionHash;
 
-/// The turn of a partition key.
+/// The turn of a partition key. Only the holder may process items of the key that were set aside.
 type Turn = Arc<Mutex<()>>;
 
 /// A place in the queue for a turn.
@@ -31,7 +31,7 @@ pub(crate) struct SetAside {
     pub(crate) bytes: usize,
 }
 
-/// The same items, each key with its place in the queue.
+/// The items that were set aside. Each partition key has its place in the queue for its turn.
 pub(crate) struct Queued(Vec<(Place, VecDeque<Pending>)>);
 
 impl SetAside {
@@ -41,12 +41,13 @@ impl SetAside {
         self.keys.entry(key).or_insert_with(|| (requests.turn(key), VecDeque::new())).1.push_back(member);
     }
 
-    /// Queues the items for the turns of their keys, behind those of earlier pages, which are committed first.
+    /// Queues the items for the turns of their partition keys. Items of earlier pages come first in the queue, because
+    /// earlier pages are committed first.
     pub(crate) async fn queue(self) -> Queued {
         let mut queued = Vec::new();
         for (turn, waiting) in self.keys.into_values() {
             let mut place: Place = Box::pin(maybe_done(unconstrained(turn.lock_owned()).boxed()));
-            // The lock is first come, first served from the first poll on.
+            // The lock serves waiters in the order of their first polls.
             let _ = poll!(&mut place);
             queued.push((place, waiting));
         }
@@ -55,7 +56,8 @@ impl SetAside {
 }
 
 impl Writer {
-    /// Processes the items that were set aside: each partition key at its own rate, its items in order.
+    /// Processes the items that were set aside. Each partition key is processed at its own rate, and the items of a key
+    /// in scan order.
     pub(crate) async fn process_aside(
         &self,
         requests: &Requests,
@@ -79,7 +81,7 @@ impl Writer {
         while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
             let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
-            // Giving up a wait for permits takes none; the wait starts again.
+            // If the wait for permits is given up, it has taken none, and it starts again in the next iteration.
             tokio::select! {
                 biased;
                 Some(of_chunk) = in_progress.next() => match of_chunk {
@@ -92,7 +94,7 @@ impl Writer {
                 },
             }
         }
-        // The last item has its units, so the next one in line for this key may begin.
+        // The last item of this key has its units, so the next holder of the turn may begin.
         mine.take();
         let rest = self.gather(in_progress).await;
         match rest {
@@ -105,8 +107,8 @@ impl Writer {
     }
 }
 
-/// Takes the next chunk off `waiting`: the first member, whose units the caller has taken, and those after it whose
-/// units are available now.
+/// Takes the next chunk off `waiting`. The chunk contains the first write, for which the caller has already taken the
+/// units, and the following writes whose units are available now.
 fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
     let mut chunk: Vec<Pending> = waiting.pop_front().into_iter().collect();
     while chunk.len() < requests.max_chunk()

@@ -13,26 +13,26 @@ use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 /// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ItemOutcomes {
-    /// Items by outcome, and what they consumed.
+    /// The number of items by outcome, and the capacity that they consumed.
     pub counts: Counts,
     /// Items that failed.
     pub failures: Vec<Failure>,
     /// Items found diverged.
     pub diverged: Vec<DivergedItem>,
-    /// Pre-images whose write was certainly not applied.
+    /// Pre-images of writes that were certainly not applied.
     pub refused: Vec<PreImageId>,
-    /// Writes that DynamoDB rejected, or that were not sent because one of its rules forbids them: the failures that
-    /// may be the plan's fault.
+    /// Number of writes that DynamoDB rejected, or that were not sent because a rule of DynamoDB forbids them. The plan
+    /// may be the cause of these failures.
     pub rejected_writes: u64,
-    /// Items that were not written because they are signed or encrypted on the client.
+    /// Number of items that were not written because they are signed or encrypted on the client.
     pub encrypted: u64,
 }
 
-/// A page's items, processed except for those that were set aside.
+/// The results for a page's items, and the items that were set aside.
 pub struct PartialOutcome<O = ItemOutcomes> {
     /// The outcomes of the items that were not set aside.
     pub outcome: O,
-    /// The items that were set aside, if there are any.
+    /// The items that were set aside. `None` if there are none.
     pub rest: Option<Rest<O>>,
 }
 
@@ -42,11 +42,11 @@ impl<O: Default> Default for PartialOutcome<O> {
     }
 }
 
-/// Items that are set aside because their partition key has to wait for its own units.
+/// Items that are set aside because they have to wait for the units of their partition key.
 pub struct Rest<O = ItemOutcomes> {
-    /// Bytes of those items. They bound the queue of a segment.
+    /// Size of these items in bytes. This size is used to limit the queue of a segment.
     pub bytes: usize,
-    /// Processes them. Always drive it to its end, because it may have requests in flight.
+    /// The future that processes these items. Always drive it to its end, because it may have requests in flight.
     pub outcome: BoxFuture<'static, Result<O, Stopped>>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum End {
 }
 
 impl ItemOutcomes {
-    /// Counts an item that gets no write, because of this decision.
+    /// Counts an item that gets no write. `decision` is the reason.
     pub(crate) fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
         if let Decision::Refused(_, rule) = &decision {
             *(if rule.is_client_encryption() { &mut self.encrypted } else { &mut self.rejected_writes }) += 1;
@@ -87,7 +87,8 @@ impl ItemOutcomes {
         self.counts.estimated_write_units += spent.estimated_write;
     }
 
-    /// Marks the pre-images of a write that was not applied. If an attempt may have been applied, they stay valid.
+    /// Marks the pre-images of a write that was not applied. If an attempt may have been applied, the pre-images stay
+    /// valid.
     pub(crate) fn refuse(&mut self, member: &mut Pending) {
         let journaled = std::mem::take(&mut member.journaled);
         if !member.ambiguous {
@@ -115,8 +116,8 @@ impl PageOutcome for ItemOutcomes {
     }
 }
 
-/// The end of an item that needs no write. After a failed condition, "nothing left to change" means that somebody has
-/// made the change, perhaps this run in an attempt whose reply was lost.
+/// The end of an item that needs no write. If a condition failed before, "nothing to do" means that somebody has
+/// already made the change. That may have been this run itself, in an attempt whose reply was lost.
 fn end_of(decision: Decision, after_condition: bool) -> End {
     match decision {
         Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),

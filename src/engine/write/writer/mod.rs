@@ -1,4 +1,5 @@
-//! Turns the items of a page into outcomes: change, guarded write, permit, outcome.
+//! Turns the items of a page into outcomes: decides on the change, acquires permits, sends the guarded write, and
+//! records the outcome.
 
 pub(crate) mod aside;
 mod item_outcomes;
@@ -29,22 +30,23 @@ pub struct Writer {
     changes: Arc<Changes>,
     history: Arc<dyn History>,
     session: SessionId,
-    /// No earlier pass has seen the items.
+    /// Whether no earlier pass has seen the items.
     is_first_pass: bool,
 }
 
-/// A write that is not processed to its end yet.
+/// A write that has no outcome yet.
 pub(crate) struct Pending {
     pub(crate) write: GuardedWrite,
-    /// Its recorded pre-images.
+    /// The recorded pre-images of this write.
     journaled: Vec<PreImageId>,
-    /// Whether some attempt may have been applied without our knowledge.
+    /// Whether an attempt of this write may have been applied without our knowledge.
     ambiguous: bool,
-    /// Whether some attempt of this write, or of one that was planned for the item before, may have been applied.
+    /// Whether an attempt of this write, or of an earlier write planned for the same item, may have been applied
+    /// without our knowledge.
     unclear: bool,
     replans: u32,
     attempts: Attempts,
-    /// The recorded history of its item, for phases that depend on it.
+    /// The recorded history of the item. The history is empty in phases that do not depend on it.
     record: Arc<ItemHistory>,
 }
 
@@ -57,32 +59,32 @@ impl Pending {
 }
 
 impl Writer {
-    /// A writer of these changes in this session of a run.
+    /// Creates a writer that applies these changes in this session of a run.
     pub fn new(changes: Arc<Changes>, history: Arc<dyn History>, session: SessionId) -> Writer {
         Writer { changes, history, session, is_first_pass: false }
     }
 
-    /// Marks pre-images whose write was certainly refused. A mark that is lost is safe: the pre-image then counts as one
-    /// whose write may have been applied.
+    /// Marks pre-images of writes that were certainly refused. If a mark is lost, this is safe: the write then counts
+    /// as possibly applied.
     pub(super) async fn mark_refused(&self, refused: Vec<PreImageId>) {
         if !refused.is_empty() {
             let _ = self.history.mark_refused(self.session, refused).await;
         }
     }
 
-    /// The same writer for the first pass. If the plan skips existing values, a value that a live writer puts at a
-    /// target before the pass writes the item counts as preexisting and is recorded.
+    /// The same writer for the first pass. If the plan skips existing values, a live writer may set a target before the
+    /// pass writes the item. Such a value counts as preexisting and is recorded.
     pub fn meeting_first(self) -> Writer {
         Writer { is_first_pass: true, ..self }
     }
 
-    /// Processes the items of a page, through the requests of its segment. Items whose partition key has to wait for its
-    /// own units are set aside, so that the others go on; the returned future processes them. In a large lane, the future
-    /// also processes the writes that are in progress when the last item has begun: such a segment decides when the run
-    /// ends, so it must not wait between two pages.
+    /// Processes the items of a page, with the requests of its segment. Items that have to wait for the units of their
+    /// partition key are set aside, so that the others can continue. The returned future processes the items that were
+    /// set aside. In a large lane, this function returns when the last item has begun, and the future also finishes the
+    /// writes in progress. A segment in a large lane decides when the run ends, so it must not wait between two pages.
     ///
-    /// An `Err` means that the run is stopping and the page is abandoned. By then, all requests that were in flight
-    /// have been answered.
+    /// An `Err` means that the run is stopping and the page is abandoned. In that case too, all requests that were in
+    /// flight have been answered.
     pub async fn process(&self, items: Vec<Item>, requests: &Requests) -> Result<PartialOutcome, Stopped> {
         let mut outcomes = ItemOutcomes::default();
         let mut writes = Vec::new();
@@ -110,7 +112,8 @@ impl Writer {
             }
             match in_progress.next().await {
                 Some(Ok(more)) => outcomes.merge(more),
-                // Do not drop the others: wait for their requests in flight. They give up the rest themselves.
+                // Do not drop the other futures, but wait for their requests in flight. The other futures give up their
+                // remaining work themselves.
                 Some(Err(Stopped)) => stopped = true,
                 None if stopped => return self.abandon(outcomes, Vec::new()).await.map(|_| PartialOutcome::default()),
                 None => break,
@@ -153,8 +156,8 @@ impl Writer {
         }
     }
 
-    /// Waits for all of these. If one is given up because the run is stopping, the result of all is given up, after
-    /// their requests in flight have been answered.
+    /// Waits for all of these futures. If one of them gives up because the run is stopping, the results of all are
+    /// given up. Their requests in flight are awaited first.
     pub(crate) async fn gather<F>(&self, mut in_progress: FuturesUnordered<F>) -> Result<ItemOutcomes, Stopped>
     where
         F: Future<Output = Result<ItemOutcomes, Stopped>>,
@@ -170,7 +173,8 @@ impl Writer {
         if stopped { self.abandon(outcomes, Vec::new()).await } else { Ok(outcomes) }
     }
 
-    /// The recorded history of these items, in the same order. It is read for a whole page before anything is decided.
+    /// The recorded history of these items, in the same order. The history of all items of a page is read before
+    /// anything is decided.
     async fn history_of(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
         let Some(lookup) = self.changes.lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
@@ -183,7 +187,8 @@ impl Writer {
         Ok(records.into_iter().map(Arc::new).collect())
     }
 
-    /// Makes the pre-images of these writes durable, unless they already are. The writes may be sent only after that.
+    /// Makes the pre-images of these writes durable, unless they are durable already. The writes may be sent only after
+    /// this.
     async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
         let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
         let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
@@ -208,8 +213,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a chunk until every member has an outcome. The caller has taken the units of its partition keys for the
-    /// first attempt.
+    /// Sends a chunk until every write in it has an outcome. For the first attempt, the caller has already taken the
+    /// units of the partition keys.
     pub(crate) async fn write_chunk(
         &self,
         requests: &Requests,
@@ -267,7 +272,7 @@ impl Writer {
                 }
             }
             pending = again;
-            // The member that has failed most often decides how long to wait and when to give up.
+            // The write that has failed most often decides how long to wait and when to give up.
             if let (Some(error), Some(worst)) = (failed, pending.iter_mut().max_by_key(|m| m.attempts.failed))
                 && requests.after_failure(&error, &mut worst.attempts).await.is_err()
             {
@@ -277,8 +282,8 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Gives up a chunk because the run is stopping. Its page will not be committed, so what is certain about
-    /// pre-images is stored now: a rollback must not restore a value that no write has destroyed.
+    /// Gives up a chunk because the run is stopping. The page will not be committed. So pre-images of writes that were
+    /// certainly not applied are marked now. Otherwise a rollback could restore a value that no write has destroyed.
     pub(crate) async fn abandon(
         &self,
         mut outcomes: ItemOutcomes,
@@ -292,26 +297,27 @@ impl Writer {
     }
 
     fn key_of(&self, item: &Item) -> ItemKey {
-        // A stored item always has its key. Without one, `decide` rejects it, and it is listed under an empty key.
+        // A stored item always has its key. If the key were missing, `decide` would reject the item, and the item would
+        // be listed under an empty key.
         self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
     }
 }
 
-/// [`Writer::write_chunk`], independent of its caller.
+/// Calls [`Writer::write_chunk`] in a future that borrows nothing from its caller.
 async fn write_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Result<ItemOutcomes, Stopped> {
     let (writer, requests) = &*with;
     writer.write_chunk(requests, chunk).await
 }
 
-/// The next writes that can be sent together; the units of their partition keys are taken. Writes whose key has to wait
-/// are set aside one by one, so that no other write waits with them. A chunk ends before a second write to the same
-/// item: a source may yield an item twice.
+/// Returns the next writes that can be sent together, after taking the units of their partition keys. If the units of a
+/// write's key are not available, the write is set aside, so that no other write waits with it. A chunk ends before a
+/// second write to the same item, because a source may return an item twice.
 fn next_chunk(
     writes: &mut std::vec::IntoIter<Pending>,
     requests: &Requests,
     aside: &mut SetAside,
 ) -> Option<Vec<Pending>> {
-    // Reserve the largest size: a vector that grows keeps capacity for more members than it has.
+    // Reserve the largest size. A vector that grows keeps unused capacity.
     let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
     while chunk.len() < requests.max_chunk() && !writes.as_slice().first().is_some_and(|next| has_item(&chunk, next)) {
         let Some(write) = writes.next() else { break };
@@ -329,7 +335,7 @@ pub(crate) fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
 }
 
-/// Whether a write of the same item is in the chunk.
+/// Whether the chunk already contains a write to the same item.
 pub(crate) fn has_item(chunk: &[Pending], write: &Pending) -> bool {
     chunk.iter().any(|member| member.write.key == write.write.key)
 }

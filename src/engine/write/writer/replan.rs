@@ -1,4 +1,4 @@
-//! After a failed condition, the item's current image decides what to do next.
+//! Decides what to do after a failed condition, based on the item's current image.
 
 use super::item_outcomes::{End, ItemOutcomes};
 use super::{Pending, Writer, give_up};
@@ -8,13 +8,14 @@ use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
 use crate::state::{BaselinePage, Filled, PreImageId, only_if_kept};
 
-/// How often a write is planned again from the image that its failed condition returned, before the item becomes a
-/// `Conflict`. Each attempt waits for its permits, and an item that is written constantly may change meanwhile. If an
-/// item changes in every other wait, one in 65,000 ends as a conflict.
+/// How often a write is planned again after a failed condition, before the item becomes a `Conflict`. Each attempt
+/// waits for its permits, and a live writer may change the item meanwhile. If an item changes with a probability of one
+/// half in each wait, one such item in 65,000 ends as a conflict.
 const MAX_REPLANS: u32 = 16;
 
 impl Writer {
-    /// After a failed condition, decides from the current item. Returns the write to send next, if there is one.
+    /// Plans the item again from its current image. Returns the write to send next, or `None` if the item has an
+    /// outcome.
     pub(crate) async fn replan(
         &self,
         requests: &Requests,
@@ -26,7 +27,7 @@ impl Writer {
         outcomes.refuse(&mut member);
         let image = match image {
             Some(image) => Some(image),
-            // A missing image does not prove that the item is gone: some engines return none.
+            // A missing image does not prove that the item is gone, because some engines never return one.
             None => {
                 let got = requests.get(&key).await?;
                 outcomes.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
@@ -57,8 +58,8 @@ impl Writer {
         Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
     }
 
-    /// Records targets that a live writer has filled since the baseline, unless a write of this run may have filled
-    /// them: one of a killed process, or one without a reply.
+    /// Records targets that a live writer has filled since the baseline. A target is not recorded if a write of this
+    /// run may have filled it: a write of a killed process, or a write whose reply was lost.
     async fn note_skipped(
         &self,
         requests: &Requests,
@@ -73,7 +74,7 @@ impl Writer {
         if targets.is_empty() {
             return Ok(());
         }
-        // It belongs to no page: preexisting targets are known by item.
+        // This record belongs to no page, because preexisting targets are recorded by item.
         let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
         let baseline = BaselinePage { filled, ..BaselinePage::empty(self.session, 0, 0) };
         self.history.record_baseline(baseline).await.map_err(|e| give_up(requests, e.to_string()))

@@ -1,4 +1,4 @@
-//! Chunks and hot partition keys, in virtual time.
+//! Tests chunks and hot partition keys in virtual time.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::state::RunId;
 /// Units per second that one partition key may use.
 const RATE: usize = 2;
 
-/// A table that accepts chunks. It notes when each chunk arrived, and the partition keys of its members.
+/// A table that accepts chunks. The table notes when each chunk arrived, and which partition keys the writes in the
+/// chunk have.
 struct Batched {
     began: Instant,
     max_chunk: usize,
@@ -33,7 +34,7 @@ impl Describe for Batched {
 #[async_trait]
 impl Source for Batched {
     async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
-        unreachable!("the items are there already")
+        unreachable!("the test passes the items to the writer, so nothing is scanned")
     }
 }
 
@@ -42,7 +43,7 @@ impl Sink for Batched {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let items: std::collections::BTreeSet<String> = chunk.iter().map(|write| write.key.to_text()).collect();
-        assert_eq!(items.len(), chunk.len(), "an item twice in one chunk");
+        assert_eq!(items.len(), chunk.len(), "a chunk contains an item twice");
         let keys = chunk.iter().map(|write| partition(&write.key)).collect();
         self.chunks.lock().unwrap().push((self.began.elapsed(), keys));
         chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
@@ -88,7 +89,7 @@ fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
     (batched, job.requests(), writer)
 }
 
-/// Every third item of a page has the partition key `hot`; each of the others has its own.
+/// Creates a page. Every third item has the partition key `hot`, and each of the other items has its own key.
 fn page(items: usize) -> Vec<Item> {
     (0..items).map(|n| if n % 3 == 1 { item("hot", n) } else { item(&format!("cold-{n}"), n) }).collect()
 }
@@ -105,18 +106,18 @@ async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
             .flat_map(|(at, keys)| keys.iter().map(move |key| (*at, key.as_str())))
             .partition(|(_, key)| *key == "hot");
         assert_eq!((hot.len(), cold.len()), (20, 40));
-        // After a burst, the hot key goes at its own rate: its twenty items take almost ten seconds.
+        // After a burst, the hot key is written at its own rate, so its twenty items take almost ten seconds.
         let last = |of: &[(Duration, &str)]| of.iter().map(|(at, _)| *at).max().unwrap();
         assert!(last(&hot) > Duration::from_secs(8), "{hot:?}");
         assert!(last(&cold) < Duration::from_millis(200), "{max_chunk} a chunk: {cold:?}");
-        // The other items fill their chunks although the hot key waits.
+        // The chunks of the other items are full although the hot key waits.
         let of_cold = chunks.iter().filter(|(_, keys)| keys.iter().any(|key| key != "hot")).count();
         assert!(of_cold <= 40_usize.div_ceil(max_chunk) + 1, "{of_cold} chunks of at most {max_chunk}");
         assert!(chunks.iter().all(|(_, keys)| keys.len() <= max_chunk));
     }
 }
 
-/// The items are hot and cold. The sink asserts that no chunk contains an item twice.
+/// Tests items with the hot key and items with other keys. The sink asserts that no chunk contains an item twice.
 #[tokio::test(start_paused = true)]
 async fn items_that_a_source_yields_twice_go_in_two_chunks() {
     for max_chunk in [2, 25] {

@@ -24,21 +24,21 @@ pub(super) enum Held {
         value: Value,
         existing: Existing,
     },
-    /// The path must be absent, unless one of these copies of it was skipped.
+    /// The path must be absent, unless the plan skipped one of these copies of the path.
     Gone {
         path: Path,
         copies: Vec<(Path, Existing)>,
     },
 }
 
-/// Which other values at a target count as done.
+/// Which values at a target count as done although they differ from the implied value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Existing {
-    /// No other value.
+    /// No other value counts as done.
     Held,
-    /// The value that existed before the migration.
+    /// The value that existed before the migration counts as done.
     Recorded,
-    /// Every other value.
+    /// Every value counts as done.
     Done,
 }
 
@@ -51,7 +51,7 @@ impl Existing {
         }
     }
 
-    /// Whether this value counts as done at the target, although it is not the implied value.
+    /// Whether the value `there` at the target `to` counts as done although it is not the implied value.
     pub(in super::super) fn counts(self, record: &ItemHistory, to: &Path, there: &Value) -> bool {
         match self {
             Existing::Held => false,
@@ -62,7 +62,7 @@ impl Existing {
 }
 
 impl Held {
-    /// The changes that imply something at this stage.
+    /// Prepares the changes that can be compared at this stage.
     pub(super) fn all(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Vec<Held> {
         changes.iter().filter_map(|change| Held::of(change, strategy, stage, truth, changes)).collect()
     }
@@ -130,7 +130,7 @@ impl Held {
     }
 }
 
-/// The copies of a path that the plan may skip.
+/// The copies of a path whose targets the plan may skip.
 fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(Path, Existing)> {
     let skipping = changes.iter().filter_map(|change| match change {
         Change::Copy { from, to, .. } if from == path && change.skips() => {
@@ -141,7 +141,8 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
     skipping.collect()
 }
 
-/// Whether the value at this copy counts as done although it differs, so that the old value exists nowhere else.
+/// Whether the value at the target of this copy counts as done although it differs from the old value. The old value
+/// then exists nowhere else.
 pub(in super::super) fn was_skipped(
     item: &Item,
     record: &ItemHistory,

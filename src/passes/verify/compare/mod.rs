@@ -1,36 +1,38 @@
-//! Compares one item's image with the plan. Pure: it depends on the image alone, and on the item's recorded history.
+//! Compares one item's image with the plan. Pure: the result depends only on the image and on the item's recorded
+//! history.
 //!
-//! A pair is the two values that a `move` or a `copy` ties together: the one at its old path and the one at its new path. One
-//! side is the [`Truth`], and the other is derived from it:
+//! A pair consists of the two values of a `move` or a `copy`: the value at the old path and the value at the new path.
+//! One side is the [`Truth`], and the other side is derived from it:
 //!
-//! | old | new | truth: old | truth: new, then old | truth: new | truth: new, on the way back |
-//! | --- | --- | --- | --- | --- | --- |
-//! | none | none | matching | matching | matching | matching |
-//! | a | a | matching | matching | matching | matching |
-//! | a | b | stale | stale | stale | stale |
-//! | a | none | missing | missing | missing | matching |
-//! | none | b | unexpected, or matching if new existed before the migration | missing, or matching likewise | missing | missing |
+//! | old | new | truth: old | truth: new, then old | truth: new | truth: new, on the way back | | --- | --- | --- | ---
+//! | --- | --- | | none | none | matching | matching | matching | matching | | a | a | matching | matching | matching |
+//! matching | | a | b | stale | stale | stale | stale | | a | none | missing | missing | missing | matching | | none |
+//! b | unexpected, or matching if new existed before the migration | missing, or matching likewise | missing | missing
+//! |
 //!
-//! While only new values are written, readers do not find an old value without a new one: nobody gave the item its new value,
-//! or somebody wrote the old one by mistake. On the way back, readers will find it, so it stays. For a new value without an
-//! old one, the old value counts as missing, because readers that go back would look for it. This holds even if the new value
-//! existed before the migration, because an application may have written it since.
+//! While only new values are written, readers do not find an old value without a new one. Either nobody gave the item
+//! its new value, or somebody wrote the old value by mistake. On the way back, readers will find the old value, so it
+//! stays. If there is a new value without an old one, the old value counts as missing, because readers that go back
+//! would look for it. The old value counts as missing even if the new value existed before the migration, because an
+//! application may have written it since.
 //!
-//! After an in-place move, or an in-place copy whose source the plan removes, there is nothing left to compare the new value
-//! with. If the source still exists, the target is missing or stale, or, if both are equal, the source itself is unexpected.
-//! After `contract`, a move's source that still exists is unexpected, whatever the target holds, and the two sides of a copy
-//! are independent. The path of a `remove` is unexpected once its phase is over (`run` in place, otherwise `contract`).
+//! After an in-place move, or an in-place copy whose source the plan removes, there is nothing left to compare the new
+//! value with. If the source still exists, the target is missing or stale. If source and target are equal, the source
+//! is unexpected instead. After `contract`, the source of a move is unexpected if it still exists, whatever value the
+//! target has. The two sides of a copy are independent then. The path of a `remove` is unexpected if it still exists
+//! after the phase that removes it. That phase is `run` for an in-place plan, and `contract` otherwise.
 //!
-//! With `on_existing = "skip"`, an unequal new value may count as done, and the item as skipped. At a constant, and in place,
-//! every value counts as done. In a pair of an expand-contract plan, only the value that existed before the migration does
-//! (its digest is recorded), whichever side is the truth. A pair that became unequal later is stale: if only its old value
-//! was written, readers of the copy would get a value older than the last write. What `contract` left of a skipped pair
-//! matches, too.
+//! With `on_existing = "skip"`, an unequal new value may count as done, and the item as skipped. For a constant and for
+//! an in-place plan, every value counts as done. In a pair of an expand-contract plan, only the value that existed
+//! before the migration counts as done (its digest is recorded), whichever side is the truth. A pair that became
+//! unequal later is stale. For example, if only the old value was written, readers of the new one would get a value
+//! that is older than the last write. If `contract` left a skipped pair, the pair matches, too.
 //!
-//! A `set` is compared with its constant (absent: missing; another value: stale). It is not compared under `truth: new`
-//! before `contract`, on the way back or not: applications that write only the new side may change a constant, or insert
-//! items without it, and that says nothing about whether old values are fresh. A rollback waits for a verification that finds
-//! nothing.
+//! A `set` is compared with its constant. If there is no value, it is missing; if there is another value, it is stale.
+//! Before `contract`, a `set` is not compared under `truth: new`, not even on the way back. Applications that write
+//! only the new side may change a constant, or insert items without it. A changed or missing constant says nothing
+//! about whether old values are fresh, and it would hold up a rollback, which waits for a verification without
+//! mismatches.
 
 mod held;
 #[cfg(test)]
@@ -50,7 +52,8 @@ pub struct Parity {
     split: Option<Split>,
 }
 
-/// The comparison for keys whose readers use the new attribute, while readers of other keys do not.
+/// The comparison for keys whose readers already use the new attribute, while the readers of other keys still use the
+/// old one.
 #[derive(Debug, Clone)]
 struct Split {
     truths: Truths,
@@ -61,19 +64,20 @@ struct Split {
 /// The result of comparing one item with the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
-    /// The worst verdict of its changes.
+    /// The worst verdict of all changes for this item.
     pub verdict: Verdict,
-    /// The paths that are wrong, and how: the path without a value, or the path with the wrong one.
+    /// The paths that are wrong, with the verdict of each. A path is listed if its value is missing or wrong.
     pub paths: Vec<(Path, Verdict)>,
 }
 
 impl Parity {
-    /// The parity of these changes at a stage. For plans that work in place, only the first stage exists.
+    /// Creates the parity of these changes at a stage. In-place plans have only the first stage.
     pub fn new(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Parity {
         Parity { held: Held::all(changes, strategy, stage, truth), split: None }
     }
 
-    /// The same, if the truth may depend on the value of the named partition key.
+    /// Creates the parity of these changes if the truth may depend on the value of the partition key, which is named
+    /// `partition_key`.
     pub fn by_key(changes: &[Change], strategy: Strategy, stage: Stage, truths: Truths, partition_key: &str) -> Parity {
         let split = |held| Split { truths, partition_key: partition_key.to_owned(), held };
         match truths {
@@ -85,12 +89,12 @@ impl Parity {
         }
     }
 
-    /// Whether the plan implies nothing for any item yet, because every change waits for `contract`.
+    /// Whether there is nothing to compare yet, because every change of the plan waits for `contract`.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// Whether this item has an old value without its new one, which matches only on the way back.
+    /// Whether this item has an old value without a new one, and matches only because readers are on the way back.
     pub fn leaves_old_alone(&self, item: &Item) -> bool {
         self.held.iter().any(|held| {
             matches!(held, Held::Pair { old, new, truth: Truth::NewOnTheWayBack, .. }

@@ -27,7 +27,7 @@ fn remove() -> Change {
     Change::Remove { path: path("junk") }
 }
 
-/// An image with these values at `a` and `d.b`.
+/// Creates an image with these values at `a` and `d.b`.
 fn pair(old: Option<&str>, new: Option<&str>) -> Item {
     let mut item = json!({"pk": {"S": "1"}, "d": {"M": {}}});
     if let Some(old) = old {
@@ -39,7 +39,7 @@ fn pair(old: Option<&str>, new: Option<&str>) -> Item {
     item_from_json(&item).unwrap()
 }
 
-/// The target had this value before the migration.
+/// A history in which the target had this value before the migration.
 fn preexisting(value: &str) -> ItemHistory {
     ItemHistory::new([(path("d.b"), Digest::of(&Value::S(value.to_owned())))], [])
 }
@@ -64,8 +64,8 @@ fn the_table_of_pairs() {
     ] {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
-            // A preexisting new value without an old one matches, as long as old values are not stale. If there is an old
-            // value, the new one is compared with it like any other.
+            // A preexisting new value without an old one matches, as long as old values cannot be stale. If there is an
+            // old value, the preexisting value is compared with it like any other.
             let mut preexisting = expected;
             preexisting[4] = if truth.is_new_alone() { Missing } else { Matching };
             assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");
@@ -80,7 +80,7 @@ fn the_table_of_pairs() {
     assert_eq!(verdicts(copy(), ExpandContract, Contracted, Truth::New, false), [Matching; 5]);
 }
 
-/// Other values that count as done, at every stage and on each side.
+/// Tests the values that count as done with `on_existing = "skip"`, at every stage and for each truth.
 #[test]
 fn values_that_skip_counts_as_done() {
     use Stage::{Contracted, Expanded};
@@ -89,16 +89,16 @@ fn values_that_skip_counts_as_done() {
         for change in [mv(), copy()].map(skipping) {
             let at = |before| verdicts(change.clone(), ExpandContract, Expanded, truth, before)[2];
             assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the preexisting value");
-            // The value has changed since: the copy became stale, or an application wrote it.
+            // The new value has changed since the migration began: it became stale, or an application wrote it.
             let parity = Parity::new(&[change], ExpandContract, Expanded, truth);
             assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &preexisting("2")).verdict, Stale);
         }
     }
-    // In place, nothing distinguishes a copy from another value, and no reader moves.
+    // In an in-place plan, nothing distinguishes a copied value from another value, and readers do not move.
     let in_place = [Matching, Unexpected, Skipped, Missing, Matching];
     assert_eq!(verdicts(skipping(mv()), InPlace, Expanded, Truth::Old, false), in_place);
     assert_eq!(verdicts(skipping(copy()), InPlace, Expanded, Truth::Old, false)[2], Skipped);
-    // The values that contract leaves.
+    // After `contract`, these values are left.
     let contracted = [Matching, Unexpected, Skipped, Unexpected, Matching];
     assert_eq!(verdicts(skipping(mv()), ExpandContract, Contracted, Truth::New, true), contracted);
     let item = |n: &str| item_from_json(&json!({"schema": {"N": n}})).unwrap();
@@ -115,7 +115,7 @@ fn a_copy_and_a_removal_in_place_are_a_move() {
         PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &ItemHistory::default()).verdict.is_mismatch())
     });
     assert_eq!(moved, copied);
-    assert!(!copied[4], "only the new value exists");
+    assert!(!copied[4], "an item with only the new value matches");
 }
 
 #[test]
@@ -146,17 +146,18 @@ fn the_worst_change_counts_and_each_path_is_named() {
     let found = parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default());
     assert_eq!(found.verdict, Stale);
     assert_eq!(found.paths, [(path("d.b"), Stale), (path("schema"), Missing)]);
-    // The path is on the derived side.
+    // The reported path is the path of the derived side.
     let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::New);
     assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default()).paths, [(path("a"), Stale)]);
     assert_eq!(parity.compare(&pair(None, Some("2")), &ItemHistory::default()).paths, [(path("a"), Missing)]);
-    // A parent of another type holds no value.
+    // If the parent of a path has another type, there is no value at the path.
     let text = item_from_json(&json!({"a": {"S": "1"}, "d": {"S": "text"}})).unwrap();
     let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::Old);
     assert_eq!(parity.compare(&text, &ItemHistory::default()).verdict, Missing);
 }
 
-/// Each key is compared with what its readers read: for the same image, the wrong value is on different sides.
+/// Each key is compared according to the attribute that its readers use. So for the same image, the wrong value may be
+/// on either side.
 #[test]
 fn below_100_percent_each_key_is_compared_by_its_own_truth() {
     let parity = Parity::by_key(&[mv()], ExpandContract, Stage::Expanded, Truths::Percent(50), "pk");

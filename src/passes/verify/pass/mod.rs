@@ -1,12 +1,13 @@
-//! Verifies a table: compares every page with the plan, and commits it together with its verdicts.
+//! Verifies a table. Compares every page with the plan, and commits the page together with its verdicts.
 //!
-//! `--all` walks over the table in segments, like a run, with strongly consistent reads, so a page shows the table at one
-//! moment. A sample reads its clusters eventually consistently, at half the price, so a mismatch may only be a late replica.
-//! In both cases, a suspect is read again, strongly consistently, before it counts. If it then matches or is gone, a live
-//! writer was between two writes.
+//! `--all` walks over the table in segments, like a run. Its reads are strongly consistent, so the items of a page are
+//! up to date. A sample reads its clusters eventually consistently, at half the price. So a mismatch in a sample may
+//! only mean that a replica was late. In both cases, a suspect is read again, strongly consistently, before it counts
+//! as a mismatch. If the suspect now matches or is gone, a live writer was between two writes at the first read.
 //!
-//! A page is committed with its verdicts, its mismatching items and its start key, all or nothing. So a verification that was
-//! stopped or killed continues where it was, and counts each item once. The report is made when all segments are done.
+//! A page is committed atomically with its verdicts, its mismatching items and its position. So a verification that was
+//! stopped or killed continues from the last commit and counts each item once. The report is created when all segments
+//! are done.
 
 mod shadow;
 
@@ -27,17 +28,17 @@ use crate::state::{
 };
 use shadow::Verifier;
 
-/// The phase whose segments show where large item collections are.
+/// The phase of the runs whose segments show where large item collections are.
 const EXPAND: &str = "expand";
 
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
      read or written: verify without --repair, and run `contract` again for the items that it left";
 
-/// Looks up what existed before the migration, in the recorded history of items.
+/// Looks up in the recorded history which values existed before the migration.
 #[async_trait]
 pub trait Before: Send + Sync {
-    /// For each of these items, in the same order, the targets that had a value before the migration. With `writes`, also
-    /// what the migration wrote since.
+    /// Returns, for each of these items in the same order, the targets that had a value before the migration. With
+    /// `writes`, also returns what the migration has written since.
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
@@ -54,17 +55,17 @@ impl Before for State {
 /// How a session of a verification ended.
 #[derive(Debug)]
 pub struct Verified {
-    /// The run as it is stored now.
+    /// The run record as it is stored now.
     pub run: RunRecord,
-    /// The verdicts of its items, over all sessions.
+    /// The verdicts of the verified items, over all sessions.
     pub counts: VerdictCounts,
     /// The report and its hash, if the verification is complete.
     pub report: Option<(VerifyReport, String)>,
-    /// Its spend over all sessions.
+    /// The spend of the verification, over all sessions.
     pub spend: SpendRecord,
     /// Requests of this session that DynamoDB throttled, by scope.
     pub throttles: Vec<(String, u64)>,
-    /// Why it stopped early, if it did.
+    /// Why the verification stopped early. `None` if it is complete.
     pub stopped: Option<StopReason>,
 }
 
@@ -72,12 +73,12 @@ pub struct Verified {
 pub struct VerifyInput {
     /// Looks up what existed before the migration.
     pub before: Arc<dyn Before>,
-    /// Whether a repair also removes values that nothing implies.
+    /// Whether a repair also removes values that the plan does not imply.
     pub removes: bool,
 }
 
-/// Begins a session of the stopped verification if the same is requested, otherwise of a new one. `seed` draws a new sample;
-/// 63 bits of it are used.
+/// Begins a session of a verification. If there is a stopped verification with the same settings, the session continues
+/// it. Otherwise a new verification begins. `seed` is used to draw a new sample; only 63 bits of it are used.
 pub async fn begin(
     job: &Job,
     store: &State,
@@ -92,7 +93,7 @@ pub async fn begin(
     let mut items = job.description.item_count;
     let mut large = Vec::new();
     if let Some(run) = store.current_run(EXPAND).await? {
-        // This is fresher than the description, which is up to six hours old.
+        // The run's count is newer than the table's description, which may be six hours old.
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
         let mut done = Vec::new();
@@ -123,10 +124,10 @@ pub async fn begin(
     store.begin_verification(NewVerification { asked, drawn, due, run }, anew).await
 }
 
-/// Works on a verification until all its segments are done or the job is stopped, and ends the session.
+/// Works on a verification until all segments are done or the job is stopped. Then ends the session.
 ///
-/// When this returns, everything it reports is durable. An error means that not even the end could be stored; earlier commits
-/// remain.
+/// When this function returns, everything that it reports is durable. An error means that the end of the session could
+/// not be stored. Earlier commits remain.
 pub async fn verify(
     job: &Job,
     store: &State,
@@ -148,13 +149,13 @@ pub async fn verify(
     let mut closed = None;
     if store.totals(run.id).await?.done == record.due {
         let looks = sample.is_none() || record.asked.repair;
-        // The stopper holds the error, like every other reason to stop, and the next session does the rest.
+        // The stopper has the error, like every other reason to stop. The next session closes the remaining items.
         closed = if looks { verifier.close_diverged().await.ok() } else { Some(0) };
     }
     end(job, store, record, removes, sample.as_ref(), closed).await
 }
 
-/// The clusters of a sampled verification, as drawn when it was new.
+/// The clusters of a sampled verification, as they were drawn when it began.
 fn sample_of(record: &VerificationRecord) -> Option<Sample> {
     let drawn = record.drawn.as_ref()?;
     let wanted = record.asked.wanted?;
@@ -165,12 +166,12 @@ fn reading(job: &Job, record: &VerificationRecord) -> Reading {
     let reading = job.reading(record.run.total_segments);
     match record.asked.wanted {
         None => Reading { consistent: true, ..reading },
-        // A cluster is too small for a survey before it is read.
+        // Clusters are so small that a survey of their first pages is not useful.
         Some(_) => Reading { consistent: false, survey: None, ..reading },
     }
 }
 
-/// A schedule in which clusters outside the sample count as done.
+/// Creates a scheduler that hands out only the clusters of the sample. All other clusters count as done.
 async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
@@ -181,7 +182,8 @@ async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Res
     Ok(scheduler)
 }
 
-/// Ends the session. It makes a report if every segment is done; `closed` is then the number of closed diverged items.
+/// Ends the session. If every segment is done, `closed` is the number of diverged items that were closed, and a report
+/// is created.
 async fn end(
     job: &Job,
     store: &State,

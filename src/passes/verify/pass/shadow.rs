@@ -1,4 +1,5 @@
-//! The shadow reads: compare each page's items with the plan, read suspects again, repair them and commit the page.
+//! The shadow reads. Shadow reads compare the items of each page with the plan, read suspects again, repair them and
+//! commit the page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,25 +23,26 @@ use crate::state::{
     VerdictCounts, VerificationRecord, VerifiedPages,
 };
 
-/// Number of suspects of a page that are read again at the same time: as many as the writes that a shared lane keeps
-/// outstanding.
+/// Number of suspects of a page that are read again at the same time. This is the number of writes that a shared lane
+/// keeps outstanding.
 const AT_ONCE: usize = 8;
 
-/// Number of suspects that one session of `--all` reads again. Its pages are already strongly consistent, so a suspect can
-/// only be a race if a writer writes the two sides in two requests. A table with more mismatches than this has another
-/// problem.
+/// The largest number of suspects that one session of `--all` reads again. The pages of `--all` are already strongly
+/// consistent. So the second read can only clear a suspect whose writer writes the two sides in two requests. A table
+/// with more suspects than this has another problem.
 const MAX_REREADS: u64 = 10_000;
 
 /// Number of diverged items that are looked up in the state file with one query.
 const DIVERGED_AT_ONCE: u32 = 1_000;
 
-/// Number of diverged items that are read again at the same time: as many requests as a large lane keeps outstanding.
+/// Number of diverged items that are read again at the same time. This is the number of requests that a large lane
+/// keeps outstanding.
 const LOOKED_AT_ONCE: usize = 64;
 
-/// Why a repair leaves an item as it is.
+/// The reason that is stored if a repair does not change an item.
 const LEFT_ALONE: &str = "left alone: its correct value is unknown";
 
-/// The same for an item with a value that nothing implies.
+/// The reason that is stored if a repair does not remove a value that nothing implies.
 const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-remove was not given";
 
 /// Compares pages with the plan, and repairs mismatches on request.
@@ -49,15 +51,16 @@ pub(super) struct Verifier {
     repair: Option<Repair>,
     removes: bool,
     before: Arc<dyn Before>,
-    /// Whether to look up what the migration wrote, too: a plan that skips must distinguish its own copies from other values.
+    /// Whether to also look up what the migration wrote. A plan that skips existing values must distinguish its own
+    /// copies from other values.
     skips: bool,
     store: State,
     session: SessionId,
     requests: Requests,
     key: KeySchema,
-    /// How many suspects may still be read again; `None` means all.
+    /// Number of suspects that may still be read again. `None` means that there is no limit.
     rereads: Option<AtomicU64>,
-    /// Whether repairs leave out items that are signed or encrypted on the client.
+    /// Whether repairs skip items that are signed or encrypted on the client.
     spares_encrypted: bool,
 }
 
@@ -101,8 +104,9 @@ impl Verifier {
         }
     }
 
-    /// Returns the items of a page that do not match, each with its recorded history; the verdict counts of the others; and
-    /// the number of others that had only the new attribute before the migration.
+    /// Compares the items of a page. Returns three results: the items that do not match, each with its recorded
+    /// history; the verdict counts of all other items; and how many of these other items had only the new attribute
+    /// before the migration.
     async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
         let mut suspects = Vec::new();
         let mut fine = VerdictCounts::default();
@@ -130,7 +134,7 @@ impl Verifier {
             let stays = suspect.found.verdict.is_mismatch();
             if !stays {
                 fine.count(suspect.found.verdict);
-                // Without its recorded history, the value counted as one that nothing implies.
+                // Before its history was read, the new value of this item counted as a value that nothing implies.
                 new_alone += u64::from(suspect.found.verdict == Verdict::Matching);
             }
             stays
@@ -142,7 +146,7 @@ impl Verifier {
         self.before.records(keys, self.skips).await.map_err(|error| self.give_up(&error))
     }
 
-    /// Reads a suspect again. Returns `None` if it now matches or is gone. Also returns the read units.
+    /// Reads a suspect again. Returns `None` if the item now matches or is gone. Also returns the consumed read units.
     async fn reread(&self, requests: &Requests, suspect: Suspect) -> Result<(Option<Suspect>, f64), Stopped> {
         if let Some(left) = &self.rereads
             && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
@@ -158,7 +162,7 @@ impl Verifier {
         Ok((again, units))
     }
 
-    /// Repairs these items. For those it could not repair, returns the reason by the text of the item's key.
+    /// Repairs these items. Returns the reason for each item that could not be repaired, by the text of the item's key.
     async fn repair_suspects(
         &self,
         repair: &Repair,
@@ -183,8 +187,7 @@ impl Verifier {
         Ok((left.chain(failed).collect(), outcomes))
     }
 
-    /// Reads the recorded diverged items again, and resolves those that are equal now, or gone. Returns how many it
-    /// resolved.
+    /// Reads the recorded diverged items again. Closes those that match now or are gone, and returns their number.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
         let mut closed = 0;
@@ -196,11 +199,11 @@ impl Verifier {
             let Some(last) = open.last() else { return Ok(closed) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |record| record.id);
             looked_at += open.len() as u64;
-            // A record that cannot be read stays open.
+            // If a record in the state file cannot be read, it stays open.
             let keys: Vec<ItemKey> = open.into_iter().flatten().map(|record| record.key).collect();
             let records = self.records(&keys).await?;
             let looks = keys.into_iter().zip(records).map(|(key, record)| self.look_at_diverged(key, record).boxed());
-            // Wait for all of them, even if one gives up because the job stops.
+            // Wait for all reads, even if one of them gives up because the job stops.
             let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect().await;
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
             let resolved: Vec<_> = found.into_iter().flatten().collect();
@@ -209,7 +212,7 @@ impl Verifier {
         }
     }
 
-    /// How a diverged item is resolved, if it is.
+    /// Reads a diverged item again. Returns how it is resolved, or `None` if it stays open.
     async fn look_at_diverged(
         &self,
         key: ItemKey,
@@ -217,7 +220,7 @@ impl Verifier {
     ) -> Result<Option<(ItemKey, &'static str)>, Stopped> {
         let how = match self.requests.get(&key).await?.item {
             None => Some("gone"),
-            // It stays open, because somebody may still want to look at it.
+            // An item with only an old value stays open, because somebody may still want to look at it.
             Some(item) if self.parity.leaves_old_alone(&item) => None,
             Some(item) => (!self.parity.compare(&item, &record).verdict.is_mismatch()).then_some("verified"),
         };
@@ -235,9 +238,9 @@ impl Verifier {
 pub(super) struct PageVerdicts {
     counts: Counts,
     verdicts: VerdictCounts,
-    /// Items that did not match.
+    /// The items that did not match.
     mismatches: Vec<Mismatch>,
-    /// Pre-images whose write was certainly rejected.
+    /// Pre-images of writes that were certainly not applied.
     refused: Vec<PreImageId>,
 }
 
@@ -297,9 +300,9 @@ impl ProcessPage for Verifier {
             let paths = found.paths.into_iter().map(|(path, _)| path).collect();
             outcome.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
         }
-        // The outcomes for the progress display.
+        // Convert the verdicts to outcomes for the progress display.
         let fine = outcome.verdicts.matching + outcome.verdicts.raced;
-        // The plan has nothing to do for an item that had only the new attribute.
+        // If an item had only the new attribute, the plan has nothing to do for it.
         (0..new_alone).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
         (new_alone..fine).for_each(|_| outcome.counts.count(Outcome::AlreadyApplied));
         (0..outcome.verdicts.skipped).for_each(|_| outcome.counts.count(Outcome::Skipped));
@@ -314,7 +317,7 @@ impl ProcessPage for Verifier {
 impl CommitPage<PageVerdicts> for Verifier {
     async fn abandon(&self, PageVerdicts { refused, .. }: PageVerdicts) {
         if !refused.is_empty() {
-            // A failure here is safe: such a pre-image counts as one whose write may have been applied.
+            // A failure here is safe: the writes of these pre-images then count as possibly applied.
             let _ = self.store.mark_refused(self.session, refused).await;
         }
     }

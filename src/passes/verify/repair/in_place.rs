@@ -1,4 +1,5 @@
-//! In-place plans that leave nothing to derive a value from, because the same write removes the source.
+//! Repairs for in-place plans. In such plans the source of a value is removed by the write that sets the target. Later,
+//! there is nothing left to derive the value from.
 
 use super::super::compare::{Existing, was_skipped};
 use super::Repair;
@@ -6,7 +7,8 @@ use crate::change::{Change, ItemHistory, Strategy};
 use crate::item::{Item, Path};
 
 impl Repair {
-    /// Whether the same write removes the source, so that nothing is left to derive the target from.
+    /// Whether the write that sets the target of this change also removes the source. Then nothing is left to derive
+    /// the target from.
     pub(super) fn leaves_in_place(&self, change: &Change) -> bool {
         self.strategy == Strategy::InPlace
             && match change {
@@ -16,7 +18,7 @@ impl Repair {
             }
     }
 
-    /// Whether removing this path would only delete a value, because no copy still has to be made from it.
+    /// Whether removing this path would only delete a value, because every copy of the value exists already.
     pub(super) fn only_removed(&self, item: &Item, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         !self.changes.iter().any(|change| match change {
@@ -25,7 +27,7 @@ impl Repair {
         })
     }
 
-    /// Whether a path that the plan removes has to stay because one of its copies was skipped.
+    /// Whether a path that the plan removes has to stay, because the plan skipped one of the copies of its value.
     pub(super) fn is_left_of_a_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         self.changes.iter().any(|change| match change {

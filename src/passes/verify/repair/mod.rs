@@ -1,11 +1,11 @@
-//! Decides what a repair writes to one mismatching item. Pure. The derived side becomes equal to the side that is the truth.
+//! Decides what a repair writes to one mismatching item. Pure. A repair makes the derived side equal to the side that
+//! is the truth.
 //!
-//! Every write is a compare-and-set on both values of a pair, as the image had them. An overwritten or removed value is a
-//! pre-image: it is durable before the write, and in the write's condition. DynamoDB copies values itself, as in `run`.
-//! Whatever a live writer does in between, the write fails as a condition, and the repair decides again from the returned
-//! image.
+//! Every write has a condition: both values of a pair must be the same as in the image. If a value will be overwritten
+//! or removed, it is stored durably as a pre-image before the write. DynamoDB copies values itself, as in `run`. If a
+//! live writer changes the pair in between, the condition fails, and the repair decides again from the returned image.
 //!
-//! If one mismatching change of an item cannot be derived, the whole item is left alone: see [`Repair::decide`].
+//! If the correct value of one change cannot be derived, the whole item is not changed: see [`Repair::decide`].
 
 mod in_place;
 mod pair;
@@ -20,7 +20,8 @@ use crate::cutover::{Truth, Truths};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
 
-/// How to repair the items of one table before `contract`. After that, rerunning `contract` removes what is left.
+/// How to repair the items of one table before `contract`. After `contract` there is nothing to repair; instead,
+/// rerunning `contract` removes old values that are left.
 #[derive(Debug, Clone)]
 pub struct Repair {
     changes: Vec<Change>,
@@ -40,7 +41,7 @@ pub(super) struct PageRepair {
     pub(super) records: BTreeMap<String, ItemHistory>,
 }
 
-/// The writes and conditions that one item needs, collected so far.
+/// The changes and conditions that have been collected for one item so far.
 #[derive(Default)]
 struct Needs {
     changes: Vec<Change>,
@@ -49,7 +50,7 @@ struct Needs {
 }
 
 impl Repair {
-    /// The repair for a plan's changes.
+    /// Creates the repair for a plan's changes.
     pub fn new(
         changes: &[Change],
         strategy: Strategy,
@@ -67,8 +68,8 @@ impl Repair {
         }
     }
 
-    /// The same, but it also removes values that nothing implies. They may be live, so the operator has to request this by
-    /// name.
+    /// The same repair, but it also removes values that nothing implies. Applications may still use such values, so the
+    /// operator has to request this by name.
     #[must_use]
     pub fn removing(self) -> Repair {
         Repair { removes: true, ..self }
@@ -84,11 +85,12 @@ impl Repair {
         &self.indexes
     }
 
-    /// Decides what this item needs. A preexisting new value without an old one matches and stays, as long as old values are
-    /// not stale. If there is an old value, the new one is compared with it like any other, unless `on_existing = "skip"`
-    /// counts it as done.
+    /// Decides which write this item needs. A preexisting new value without an old one matches and stays, as long as
+    /// old values cannot be stale. If there is an old value, the preexisting value is compared with it like any other,
+    /// unless it counts as done because of `on_existing = "skip"`.
     ///
-    /// `Diverged` names the paths that keep the repair from writing the item:
+    /// If the item must not be written, the result is `Diverged` with the paths that are the reason. Each of these
+    /// paths has one of these values:
     ///
     /// - an old value without a new one while only new values are written, because it may be the only copy
     /// - a constant with another value while readers read the new side
@@ -107,7 +109,7 @@ impl Repair {
             match change {
                 Change::Move { from, to, .. } | Change::Copy { from, to, .. } if self.leaves_in_place(change) => {
                     needs.hold(from, item);
-                    // Both sides exist and are equal, so only the source has to be removed.
+                    // If both sides exist and are equal, only the source has to be removed.
                     let only_removes = from.get(item).is_some() && from.get(item) == to.get(item);
                     needs.keep(from, only_removes && !self.removes);
                     needs.changes.push(overwriting(change));
@@ -116,7 +118,7 @@ impl Repair {
                     let pair = Pair { old: from, new: to, existing: Existing::of(change, self.strategy) };
                     self.pair(&mut needs, item, record, &pair, truth);
                 }
-                // Not compared either (`compare/`), and it does not block the repair of a pair.
+                // A `set` is not compared in this case (`compare/`), so it must not block the repair of a pair.
                 Change::Set { .. } if truth.is_new_alone() => {}
                 Change::Set { to, value, .. } => {
                     let other = to.get(item).is_some_and(|there| there != value) && !change.skips();
@@ -135,7 +137,7 @@ impl Repair {
         if !needs.left.is_empty() {
             return Decision::Diverged(needs.left);
         }
-        // In place, because unexpected values are removed in the same write.
+        // Use the in-place strategy, because unexpected values are removed in the same write.
         let way = Strategy::InPlace;
         let indexes = self.indexes.schemas().to_vec();
         let changes = Changes::for_expand(&needs.changes, way, self.key.clone(), indexes);
@@ -143,7 +145,7 @@ impl Repair {
         let Decision::Write(mut write) = decided else { return decided };
         for condition in needs.conditions {
             if let Condition::Equals(path, _) = &condition {
-                // Equality already implies that the path exists.
+                // A condition that the value is equal already implies that the path exists.
                 write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
             }
             if !write.conditions.contains(&condition) {
@@ -154,7 +156,8 @@ impl Repair {
     }
 }
 
-/// The change as a repair makes it: it overwrites a different value, unless the plan counts that value as done.
+/// The change in the form that a repair uses. It overwrites a different value, unless the plan counts that value as
+/// done.
 fn overwriting(change: &Change) -> Change {
     let answer = if change.skips() { OnExisting::Skip } else { OnExisting::Overwrite };
     change.clone().with_existing(answer)

@@ -1,4 +1,4 @@
-//! Repairs one pair: decides which side is derived from the other, and when neither is.
+//! Repairs one pair. Decides which side is derived from the other, or that neither side is.
 
 use super::super::compare::Existing;
 use super::{Needs, Repair};
@@ -6,7 +6,7 @@ use crate::change::{Change, ItemHistory, OnExisting};
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
 
-/// A move or a copy.
+/// The two paths of a move or a copy.
 pub(super) struct Pair<'a> {
     pub(super) old: &'a Path,
     pub(super) new: &'a Path,
@@ -14,7 +14,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl Repair {
-    /// Adds what this pair of an item needs.
+    /// Adds the changes and conditions that this pair of an item needs.
     pub(super) fn pair(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, pair: &Pair<'_>, truth: Truth) {
         let Pair { old, new, existing } = *pair;
         needs.hold(old, item);
@@ -24,11 +24,11 @@ impl Repair {
             (None, Some(_), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {}
             (Some(a), Some(b), _) if a == b || existing.counts(record, new, b) => {}
             (Some(_), None, Truth::New) => needs.keep(new, true),
-            // Only a copy that the migration itself wrote may be overwritten or removed.
+            // The new value may be overwritten or removed only if the migration itself wrote it.
             (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
                 needs.keep(new, true);
             }
-            // `Skip` records the new value as the migration's own.
+            // With `Skip`, the new value is recorded as written by the migration.
             (Some(_), None, _) if existing != Existing::Held => {
                 needs.changes.push(derive(old, new).with_existing(OnExisting::Skip));
             }
@@ -40,7 +40,8 @@ impl Repair {
         }
     }
 
-    /// Derives the old value from the new one: once, however many targets it has, and only if all of them agree.
+    /// Derives the old value from the new one. If the old value has several targets, it is derived once, and only if
+    /// all targets have the same value.
     fn derive_old(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, &Pair { old, new, .. }: &Pair<'_>) {
         let targets = self.changes.iter().filter_map(|change| match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
@@ -52,7 +53,7 @@ impl Repair {
             Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
-        // Elements of a list are never written, because another element may be at that index by then.
+        // Elements of a list are never written, because at the time of the write another element may have that index.
         if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
             return needs.keep(old, true);
         }

@@ -9,7 +9,7 @@ use crate::change::{Digest, GuardedWrite, PreImage, PriorValue};
 use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
 use crate::state::Stage;
 
-/// The effect of a guarded write on an item that exists, as DynamoDB applies it.
+/// Applies a guarded write to an existing item, as DynamoDB does.
 fn update(write: &GuardedWrite, image: &Item) -> Option<Item> {
     crate::change::tests::update(write, Some(image))
 }
@@ -47,7 +47,7 @@ fn preexisting(target: &str, value: &str) -> ItemHistory {
     ItemHistory::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
 }
 
-/// The item after its repair, and the values that the repair overwrote, in DynamoDB JSON.
+/// Returns the item after its repair, and the values that the repair overwrote, in DynamoDB JSON.
 fn repaired(repair: &Repair, json: &Json) -> (Json, Vec<Json>) {
     let before = image(json.clone());
     let Decision::Write(write) = repair.decide(&before, &ItemHistory::default()) else {
@@ -95,7 +95,7 @@ fn values_of_others_are_left_alone() {
         Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{json}: {other:?}"),
     };
-    // An old value without a new one may be the only copy; on the way back it stays.
+    // An old value without a new one may be the only copy, so it is not changed. On the way back, it matches.
     let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
     for change in [mv(), copy()] {
         assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
@@ -106,7 +106,7 @@ fn values_of_others_are_left_alone() {
     let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
     assert_eq!(left(&repair(&two, way, Truth::New), item), ["a"]);
-    // While applications write the new side, a constant may be theirs.
+    // While applications write the new side, the constant may have been set by them.
     let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
     assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
@@ -119,7 +119,7 @@ fn values_of_others_are_left_alone() {
     assert_eq!(left(&repair(&element, way, Truth::New), item), ["l[0]"]);
 }
 
-/// A value that nothing implies may be live, so it is removed only on request.
+/// Applications may still use a value that nothing implies, so it is removed only on request.
 #[test]
 fn nothing_is_removed_without_a_request() {
     let new_alone = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
@@ -139,7 +139,7 @@ fn nothing_is_removed_without_a_request() {
         assert_eq!(decide(&not_asked), Decision::Diverged(vec![path(left)]));
         assert!(matches!(decide(&asked), Decision::Write(_)), "{left}");
     }
-    // A moved value is not lost.
+    // A repair of a move removes the old value without a request, because the value is not lost.
     let moved = Repair { removes: false, ..repair(&[mv()], Strategy::InPlace, Truth::Old) };
     let old = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
     assert!(matches!(moved.decide(&old, &ItemHistory::default()), Decision::Write(_)));
@@ -158,7 +158,8 @@ fn preexisting_values_are_left_alone_until_old_values_are_stale() {
             }
             decided => assert_eq!((decided, truth.is_new_alone()), (Decision::NothingToDo, false)),
         }
-        // Next to an old value, it was kept as diverged by a pass; the repair resolves that.
+        // If there is also an old value, an earlier pass left the preexisting value as diverged. The repair resolves
+        // this.
         let Decision::Write(write) = repair.decide(&unequal, &before) else { panic!("{truth:?}") };
         let after = update(&write, &unequal).unwrap();
         assert_eq!(after.get("a"), path("d.b").get(&after), "{truth:?}");
@@ -170,7 +171,7 @@ fn any_value() -> impl Generator<Value = Option<Value>> {
     proptest::option::of((0_u8..3).prop_map(|n| Value::S(n.to_string())))
 }
 
-/// Values at `a`, `b`, `c`, `v` and `junk`.
+/// Generates an image with any values at `a`, `b`, `c`, `v` and `junk`.
 fn any_image() -> impl Generator<Value = Item> {
     proptest::collection::vec(any_value(), 5).prop_map(|values| {
         let names = ["a", "b", "c", "v", "junk"];
@@ -182,8 +183,8 @@ fn any_image() -> impl Generator<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// A repaired item matches. An item that is left alone did not match. If a writer changed a pair in between, the write
-    /// fails. No value disappears unless it is still in the item or in a pre-image.
+    /// A repaired item matches. An item that the repair does not change did not match. If a writer changed a pair in
+    /// between, the write fails. Every value is still in the item or in a pre-image afterwards.
     #[test]
     fn a_repair_ends_in_parity_and_loses_nothing(
         before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),

@@ -1,32 +1,32 @@
-//! The meaning of a sample, in figures and in words.
+//! States what a sample means, in figures and in words.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::bound::{CONFIDENCE, Clusters, percent_text};
 use crate::telemetry::number;
 
-/// The statement of a sample. It is about clusters, as they were found.
+/// The statement of a sample about the clusters as they were before any repair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleReport {
     /// The seed that drew the clusters.
     pub seed: u64,
-    /// Clusters of the table.
+    /// Number of clusters of the table.
     pub clusters: u32,
-    /// Clusters drawn at random, from all but `large`.
+    /// Number of clusters that were drawn at random, from all clusters outside the `large` stratum.
     pub drawn: u32,
-    /// Drawn clusters with a mismatch.
+    /// Number of drawn clusters with a mismatch.
     pub differing: u32,
-    /// Drawn clusters without an item.
+    /// Number of drawn clusters without an item.
     pub empty: u32,
-    /// Clusters with large item collections: a separate stratum that was read in full.
+    /// Number of clusters with large item collections. These clusters form a separate stratum, which was read in full.
     pub large: u32,
-    /// Clusters of that stratum with a mismatch.
+    /// Number of clusters of the `large` stratum with a mismatch.
     pub large_differing: u32,
     /// Upper bound of the number of differing clusters.
     pub at_most_clusters: u32,
-    /// The same as a percentage of all clusters, rounded up.
+    /// The upper bound as a percentage of all clusters, rounded up.
     pub at_most_percent: f64,
-    /// The upper bound as a percentage of the clusters that hold items, if many hold none.
+    /// The upper bound as a percentage of the clusters that contain items. `None` unless many clusters are empty.
     pub at_most_percent_of_filled: Option<f64>,
     /// The confidence level of the bounds.
     pub confidence: f64,
@@ -35,7 +35,7 @@ pub struct SampleReport {
 }
 
 impl SampleReport {
-    /// The report for these clusters, which this seed drew.
+    /// Creates the statement for these clusters, which were drawn with this seed.
     pub fn new(seed: u64, clusters: &Clusters) -> SampleReport {
         SampleReport {
             seed,
@@ -54,7 +54,7 @@ impl SampleReport {
     }
 }
 
-/// The statement of a sample, in words. Every figure counts clusters; it claims nothing about items.
+/// The statement of a sample, in words. Every figure counts clusters. The statement claims nothing about single items.
 fn statement(clusters: &Clusters) -> String {
     let Clusters { all, drawn, differing, empty, large, large_differing } = *clusters;
     let [all_text, drawn_text, differing_text, empty, large_text, large_differing] =

@@ -1,5 +1,5 @@
-//! What a run has used, handed out and reserved of its allowance. Pure bookkeeping: it waits for nothing and stores
-//! nothing.
+//! Records how much of its allowance a run has used, handed out and reserved. Pure bookkeeping: it waits for nothing
+//! and stores nothing.
 
 #[cfg(test)]
 mod tests;
@@ -10,20 +10,20 @@ use crate::plan::Limits;
 use crate::ratelimit::Budget;
 use crate::state::{Reservation, Spend};
 
-/// A slice is at most this share of a limit. A kill wastes up to one slice, so ten kills waste at most a tenth of the
-/// limit.
+/// The largest share of a limit that a slice may have. A kill wastes up to one slice, so ten kills waste at most a
+/// tenth of the limit.
 const SLICE_SHARE: f64 = 0.01;
 
-/// A slice lasts for about this number of seconds at the full budget. Reserving costs one disk sync, which is
-/// negligible every ten seconds, and a kill wastes at most ten seconds of work.
+/// At the full budget, a slice lasts about this number of seconds. A reservation costs one disk sync, which is
+/// negligible every ten seconds. A kill wastes at most ten seconds of work.
 const SLICE_SECONDS: f64 = 10.0;
 
-/// A slice has at least this number of units, enough for a few small items. Otherwise a tiny limit would need one sync
-/// for each item.
+/// The smallest number of units in a slice, enough for a few small items. With smaller slices, a tiny limit would need
+/// one disk sync for each item.
 const SLICE_LEAST: Units = 10.0;
 
-/// The next slice is reserved when less than this share of the current one is left. The disk then has five seconds, so
-/// requests rarely have to wait for it.
+/// The next slice is reserved when less than this share of the current slice is left. The disk then has about five
+/// seconds, so requests rarely have to wait for it.
 const RESERVE_AT: f64 = 0.5;
 
 /// Tolerance when sums of half units are compared with a limit.
@@ -35,43 +35,44 @@ pub(crate) struct Bounds {
     max_wcu: Option<Units>,
     money: Option<(f64, UnitPrices)>,
     slice: Spend,
-    /// Spent before, and not counted against the limits.
+    /// Earlier spend that is not counted against the limits.
     before: Spend,
 }
 
-/// The limit that allows no more.
+/// The limit that is used up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Exhausted {
-    /// `max_wcu`, in units.
+    /// `max_wcu`, in write capacity units.
     Wcu { spent: Units, limit: Units },
-    /// `max_cost_usd`, in US dollars by estimate.
+    /// `max_cost_usd`, in estimated US dollars.
     Cost { spent: f64, limit: f64 },
 }
 
 /// The answer to a request for capacity.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Take {
-    /// It may be used.
+    /// The capacity may be used.
     Granted,
-    /// Not now: wait until a reservation ends, or until other requests may give some back.
+    /// The capacity is not available now. Wait until a reservation ends or other requests give capacity back.
     Wait,
-    /// Not before this is durable: store it, then call [`Ledger::confirm`] or [`Ledger::withdraw`].
+    /// The capacity may be used only after this reservation is durable. Store the reservation, then call
+    /// [`Ledger::confirm`] or [`Ledger::withdraw`].
     Reserve(Reservation),
-    /// Never: the limit is reached, and no open request could give any back.
+    /// The capacity will never be available. The limit is reached, and no open request could give capacity back.
     Exhausted(Exhausted),
 }
 
-/// The accounts of one session.
+/// The spend accounts of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     bounds: Bounds,
-    /// Consumed by requests that were answered.
+    /// Capacity that answered requests have consumed.
     used: Spend,
-    /// Handed out under a limit to requests that are not answered yet.
+    /// Capacity that was handed out under a limit to requests which are not answered yet.
     granted: Spend,
-    /// Number of requests that hold some of `granted`.
+    /// Number of requests that hold a part of `granted`.
     holders: u64,
-    /// Durably reserved: the most that may have been spent.
+    /// The capacity that is durably reserved. The run has spent no more than this.
     reserved: Spend,
     /// The value of `reserved` once the pending reservation is durable.
     reserving: Option<Spend>,
@@ -94,18 +95,18 @@ impl Bounds {
         Bounds { max_wcu: limits.max_wcu, money, slice, before: Spend::default() }
     }
 
-    /// The same limits, not counting what was spent before.
+    /// The same limits, but the earlier spend `before` does not count against them.
     pub(crate) fn beside(self, before: Spend) -> Bounds {
         Bounds { before, ..self }
     }
 
-    /// The slice, if a limit requires reservations.
+    /// The size of a slice. `None` if no limit requires reservations.
     pub(crate) fn slice(&self) -> Option<Spend> {
         let read = if self.money.is_some() { self.slice.read } else { 0.0 };
         self.concern(Spend { write: 1.0, read: 1.0 }).then_some(Spend { write: self.slice.write, read })
     }
 
-    /// The limit that would be exceeded if `wanted` were spent in total. `spent` is the total now.
+    /// The limit that would be exceeded by a total spend of `wanted`, if there is one. `spent` is the current total.
     fn forbid(&self, wanted: Spend, spent: Spend) -> Option<Exhausted> {
         let wanted = wanted - self.before;
         let spent = spent - self.before;
@@ -117,13 +118,13 @@ impl Bounds {
         (prices.dollars(wanted) > limit * (1.0 + ROUNDING)).then_some(Exhausted::Cost { spent, limit })
     }
 
-    /// Whether capacity of these kinds has to be reserved.
+    /// Whether a request for `need` requires a reservation.
     pub(crate) fn concern(&self, need: Spend) -> bool {
         self.money.is_some() || (self.max_wcu.is_some() && need.write > 0.0)
     }
 
-    /// How far to reserve when `taken` is in use and `need` is wanted now: one slice further, or what the limits leave
-    /// of it.
+    /// The total to reserve if `taken` is in use and a request needs `need`. The total adds one slice, or less if the
+    /// limits do not allow a whole slice.
     fn ceiling(&self, taken: Spend, need: Spend) -> Spend {
         let base = taken + need;
         let counts = base - self.before;
@@ -139,12 +140,12 @@ impl Bounds {
 }
 
 impl Ledger {
-    /// The accounts of a session whose run has already spent this much.
+    /// Creates the accounts of a session. The run has already spent `spent`.
     pub(crate) fn new(bounds: Bounds, spent: Spend) -> Ledger {
         Ledger { bounds, used: spent, reserved: spent, ..Ledger::default() }
     }
 
-    /// The limit that leaves less than one write unit.
+    /// The limit that leaves less than one write unit, if there is one.
     pub(crate) fn exhausted(&self) -> Option<Exhausted> {
         let spent = self.spent();
         self.bounds.forbid(spent + Spend { write: 1.0, read: 0.0 }, spent)
@@ -170,7 +171,7 @@ impl Ledger {
         Take::Reserve(self.reserve(self.bounds.ceiling(taken, need)))
     }
 
-    /// The next slice, if it is time to reserve it before a request has to wait for it.
+    /// Reserves the next slice early enough that no request has to wait for it. `None` if no reservation is needed now.
     pub(crate) fn prefetch(&mut self) -> Option<Reservation> {
         let taken = self.spent();
         let slice = self.bounds.slice()?;
@@ -180,19 +181,20 @@ impl Ledger {
             return None;
         }
         let ceiling = self.bounds.ceiling(taken, Spend::default());
-        // Near a limit there is no whole slice left to reserve. A request that needs capacity then asks for it itself.
+        // Near a limit, the remaining slice would be small. Such a small slice is not reserved early. A request that
+        // needs capacity reserves the slice itself.
         let grows = |to: Units, from: Units, slice: Units| slice > 0.0 && to - from >= slice * (1.0 - RESERVE_AT);
         let worth_it = grows(ceiling.write, self.reserved.write, slice.write)
             || grows(ceiling.read, self.reserved.read, slice.read);
         worth_it.then(|| self.reserve(ceiling))
     }
 
-    /// The pending reservation is durable.
+    /// Notes that the pending reservation is durable.
     pub(crate) fn confirm(&mut self) {
         self.reserved = self.reserving.take().unwrap_or(self.reserved);
     }
 
-    /// The pending reservation failed: none of it may be used.
+    /// Notes that the pending reservation failed. The reserved capacity may not be used.
     pub(crate) fn withdraw(&mut self) {
         self.reserving = None;
     }
@@ -202,24 +204,25 @@ impl Ledger {
         self.reserving.is_some()
     }
 
-    /// A request that took `need` has consumed `consumed`. An unused part is free again; consumption beyond `need` is
-    /// spent as well.
+    /// Notes that a request which took `need` has consumed `consumed`. The unused part becomes free again. Consumption
+    /// beyond `need` also counts as spent.
     pub(crate) fn settle(&mut self, need: Spend, consumed: Spend) {
         self.used += consumed;
         if !self.bounds.concern(need) {
             return;
         }
         self.holders = self.holders.saturating_sub(1);
-        // Sums of many fractions leave rounding errors. Without holders, nothing is handed out.
+        // Sums of many fractions have rounding errors. If no request holds capacity, set the sum to zero.
         self.granted = if self.holders == 0 { Spend::default() } else { self.granted.beyond(need) };
     }
 
-    /// Used, or handed out to requests that are not answered yet.
+    /// The used capacity plus the capacity that was handed out to requests which are not answered yet.
     pub(crate) fn spent(&self) -> Spend {
         self.used + self.granted
     }
 
-    /// Whether a total of `wanted` is within what is reserved, even after the pending reservation replaces it.
+    /// Whether a total of `wanted` is within the reserved capacity, and stays within it when the pending reservation
+    /// replaces the current one.
     fn is_free(&self, wanted: Spend) -> bool {
         let within = self.reserving.map_or(self.reserved, |next| self.reserved.min(next));
         let free = |wanted: Units, within: Units| wanted <= within + ROUNDING;

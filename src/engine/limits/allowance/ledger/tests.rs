@@ -1,4 +1,5 @@
-//! What the ledger grants and reserves, and whether its limits hold however often processes are killed.
+//! Tests what the ledger grants and reserves. The ledger's limits must not be exceeded, however often processes are
+//! killed.
 
 use proptest::prelude::*;
 
@@ -26,8 +27,8 @@ fn reads(read: Units) -> Spend {
 fn a_slice_is_small_against_the_limit_and_against_the_budget() {
     assert_eq!(bounds(None, None).slice(), None);
     assert_eq!(bounds(Some(100_000.0), None).slice(), Some(writes(1_000.0)));
-    assert_eq!(bounds(Some(1e9), None).slice(), Some(writes(10_000.0)), "ten seconds of the budget");
-    assert_eq!(bounds(Some(50.0), None).slice(), Some(writes(10.0)), "a few items");
+    assert_eq!(bounds(Some(1e9), None).slice(), Some(writes(10_000.0)), "a slice is ten seconds of the budget");
+    assert_eq!(bounds(Some(50.0), None).slice(), Some(writes(10.0)), "a slice is enough for a few items");
     let cent = bounds(None, Some(0.01)).slice().unwrap();
     assert!((PRICES.dollars(cent) - 0.01 * SLICE_SHARE).abs() < 1e-12, "{cent:?}");
 }
@@ -81,7 +82,7 @@ fn what_was_spent_before_can_be_exempt_from_every_limit() {
 fn the_next_slice_is_reserved_before_any_request_waits() {
     let mut ledger = Ledger::new(bounds(Some(10_000.0), None), Spend::default());
     assert_eq!(ledger.take(writes(1.0)), Take::Reserve(Reservation { spent: writes(0.0), slice: writes(100.0) }));
-    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "one reservation at a time");
+    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "only one reservation may be pending");
     ledger.confirm();
     for n in 0..100 {
         assert_eq!(ledger.take(writes(1.0)), Take::Granted, "{n}");
@@ -93,7 +94,7 @@ fn the_next_slice_is_reserved_before_any_request_waits() {
             None => assert_ne!(n, 50),
         }
     }
-    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "the disk is slow");
+    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "the reservation is not durable yet");
     ledger.confirm();
     assert_eq!(ledger.take(writes(1.0)), Take::Granted);
 }
@@ -125,7 +126,7 @@ fn the_last_money_goes_to_any_request_that_needs_it() {
             }
             Take::Reserve(_) => ledger.confirm(),
             Take::Exhausted(_) => break,
-            Take::Wait => panic!("for what?"),
+            Take::Wait => panic!("there is nothing to wait for"),
         }
     }
     assert_eq!(used, 20);
@@ -134,17 +135,18 @@ fn the_last_money_goes_to_any_request_that_needs_it() {
 /// What can happen to a session, and to the requests that it has sent.
 #[derive(Debug, Clone)]
 enum Event {
-    /// A request is to be sent.
+    /// A request asks for capacity.
     Take(Spend),
     /// The oldest reservation becomes durable, and the session learns of it.
     Store,
-    /// A request is answered. It consumed this part of what it took.
+    /// A request is answered. The request consumed the share `part` of the capacity that it took.
     Answer { which: usize, part: f64 },
-    /// Everything that was answered is committed with its pages.
+    /// The consumption of all answered requests is committed with their pages.
     Commit,
-    /// The process dies. The pending reservation may have become durable; requests in flight consumed a part.
+    /// The process dies. `stored` says whether the pending reservation became durable. Requests in flight consumed the
+    /// share `part` of their capacity.
     Kill { stored: bool, part: f64 },
-    /// The session ends in an orderly way.
+    /// The session ends normally.
     End,
     /// A request is given up before it is sent.
     GiveUp { which: usize },
@@ -163,7 +165,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The world around the ledger: what is durable, what is in flight, and what the server has actually counted.
+/// The environment of the ledger: the durable reservations, the requests in flight, and the capacity that the server
+/// has actually counted.
 struct World {
     bounds: Bounds,
     ledger: Ledger,
@@ -173,8 +176,8 @@ struct World {
     answered: Spend,
     committed: Spend,
     really: Spend,
-    /// What was handed back since the durable reservation was made, and since the pending one was made. It makes the
-    /// open part larger than a slice.
+    /// The capacity that requests gave back since the durable reservation was made, and since the pending reservation
+    /// was made. Because of it, the open part can be larger than a slice.
     handed_back: [Spend; 2],
     largest: Spend,
 }
@@ -237,7 +240,7 @@ impl World {
     }
 
     fn reserve(&mut self, reservation: Reservation) {
-        assert!(self.pending.replace(reservation).is_none(), "one at a time");
+        assert!(self.pending.replace(reservation).is_none(), "only one reservation may be pending");
         self.handed_back[1] = Spend::default();
     }
 
@@ -261,7 +264,7 @@ impl World {
         self.durable = self.durable.died(self.committed);
         let wasted = self.durable.spent.beyond(knew);
         let open = self.bounds.slice.max(self.largest) + self.handed_back[0];
-        assert!(is_within(wasted, open), "{wasted:?} wasted, with {open:?} open");
+        assert!(is_within(wasted, open), "{wasted:?} were wasted, but only {open:?} were open");
         self.begin();
     }
 
@@ -277,7 +280,7 @@ impl World {
     fn begin(&mut self) {
         self.answered = Spend::default();
         self.ledger = Ledger::new(self.bounds, self.durable.known(self.committed));
-        // Nothing that the server has counted is forgotten.
+        // The ledger knows of all consumption that the server has counted.
         let known = self.ledger.spent();
         if self.bounds.money.is_some() {
             assert!(is_within(self.really, known), "{:?} spent, {known:?} known", self.really);

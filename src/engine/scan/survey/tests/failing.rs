@@ -1,11 +1,11 @@
-//! A scheduler that can fail, as one over a network may.
+//! Tests a scheduler that can fail, as a scheduler behind a network may.
 
 use std::sync::atomic::AtomicU32;
 
 use super::*;
 use crate::engine::{Lane, SchedulerError, StopReason, WorkLease};
 
-/// Leases this number of units, then fails.
+/// A scheduler that leases `leases` units and then fails.
 struct Failing {
     local: LocalScheduler,
     leases: u32,
