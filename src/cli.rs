@@ -1,17 +1,18 @@
-//! The definitions of the command line. Nothing here acts on them.
+//! The definitions of the command line. This module only defines the options; other modules carry out the commands.
 
 mod arguments;
 mod decide;
+mod global;
 
 pub(crate) use arguments::in_order;
 pub(crate) use decide::{BackFacts, Decide, DualFact, ForwardFacts, Go};
+pub(crate) use global::{Color, Global, LogFormat, Output};
 
 use std::path::PathBuf;
 
-use backfill::internals::plan::check_endpoint;
 use backfill::internals::preflight::{Accept, FinishIn, SampleSize};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Move, copy, set or remove attributes on every item of a live Amazon DynamoDB table while the application keeps using
 /// it. You can kill it at any moment; it resumes where it stopped.
@@ -27,85 +28,6 @@ pub(crate) struct Cli {
     /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Options that every command accepts.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// State file [default: .backfill/<migration name>.db]
-    #[arg(long, global = true, value_name = "PATH")]
-    pub state: Option<PathBuf>,
-    /// Format of the result on stdout
-    #[arg(long, global = true, value_enum, default_value = "human")]
-    pub output: Output,
-    /// Log more on stderr; repeat to log everything
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub verbose: u8,
-    /// Print only warnings, errors and questions on stderr, with what a question is about; no progress
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// When to use colors on stderr; `auto` uses them on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
-    pub color: Color,
-    /// Format of log lines on stderr
-    #[arg(long, global = true, value_enum, default_value = "text")]
-    pub log_format: LogFormat,
-    /// DynamoDB endpoint; overrides the plan
-    #[arg(long, global = true, value_name = "URL", value_parser = endpoint)]
-    pub endpoint_url: Option<String>,
-    /// AWS region; overrides the plan
-    #[arg(long, global = true)]
-    pub region: Option<String>,
-    /// AWS profile; overrides the plan
-    #[arg(long, global = true)]
-    pub profile: Option<String>,
-}
-
-/// Format of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    Human,
-    /// One JSON document with `schema_version`.
-    Json,
-}
-
-/// When colors are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl Color {
-    /// Whether stderr gets colors. The convention of NO_COLOR: any value but the empty one turns them off.
-    pub(crate) fn on_stderr(self) -> bool {
-        let is_set = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        match self {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => !is_set && std::io::IsTerminal::is_terminal(&std::io::stderr()),
-        }
-    }
-}
-
-/// Reads an endpoint. Commands repeat it when they name the next command, so it holds no credentials.
-fn endpoint(url: &str) -> Result<String, String> {
-    check_endpoint(url).map(|()| url.to_owned())
-}
-
-/// Format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// The commands.
@@ -463,7 +385,7 @@ pub(crate) enum FailuresAction {
     },
 }
 
-/// Parses the name of a finding. The help text lists what each finding means.
+/// Parses the name of a finding. The help text lists the meaning of each finding.
 pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Accept> {
     let names = Accept::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
     PossibleValuesParser::new(names).try_map(|name| Accept::from_name(&name).ok_or("no finding has this name"))

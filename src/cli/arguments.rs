@@ -1,10 +1,10 @@
-//! Words that the command line accepts in either order.
+//! Reorders the words that the command line accepts in either order.
 
 use std::ffi::OsString;
 
 const ACTIONS: [&str; 2] = ["list", "retry"];
 
-/// The options that take the next word as their value. A test compares them with the definition of the command line.
+/// The options whose value is the next word. A test compares them with the definition of the command line.
 const VALUED: [&str; 9] = [
     "--state",
     "--output",
@@ -32,7 +32,8 @@ pub(crate) fn in_order(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsS
     words
 }
 
-/// The places of the words that are neither options nor their values, without the program's name.
+/// Returns the positions of the words that are neither options nor values of options. The name of the program is not
+/// included.
 fn positionals(words: &[OsString]) -> Vec<usize> {
     let mut places = Vec::new();
     let mut is_value = false;

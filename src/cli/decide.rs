@@ -1,5 +1,5 @@
-//! What the operator confirms, states and overrides for a step of the playbook. Each command accepts the options that apply
-//! to it.
+//! The options with which the operator confirms a step of the playbook, states facts and overrides obstacles. Each
+//! command accepts only the options that apply to it.
 
 use clap::Args;
 
@@ -51,7 +51,7 @@ pub(crate) struct BackFacts {
     pub new_writes_stopped: bool,
 }
 
-/// All of the operator's input for a step, whatever the command.
+/// The operator's input for a step, in the same form for every command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Decide {
     /// Whether to skip the question.
