@@ -1,4 +1,4 @@
-//! The arguments of a step, and time checks that several commands share.
+//! The arguments of a step, and the checks of times that several commands use.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ pub(super) fn began_under(began: Timestamp, under: Option<Mark>, flag: &Flag) ->
     under.map_or(began >= flag.settled_at(), |mark| mark.version == flag.version)
 }
 
-/// The time from which every application obeys a change made at `made`, by the clock of the host that made the change.
+/// The time by which every application obeys a change that was made at `made`. Both times are by the clock of the host
+/// that made the change.
 fn settled(made: Timestamp, flag: &Flag) -> Timestamp {
     later(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }

@@ -17,8 +17,9 @@ impl Asked<'_> {
         }
     }
 
-    /// The next step of contract for a plan with a cutover. The point of no return is to set `contracting` in the flag.
-    /// Without a flag, it is to record that contract has begun.
+    /// The next step of contract for a plan with a cutover. The point of no return is the change that sets
+    /// `contracting` in the flag. Without a flag, the point of no return is the event that records the beginning of
+    /// contract.
     fn contract_moved(&self) -> Result<Step, Refused> {
         if let Some(step) = self.renew_contracting()? {
             return Ok(step);
@@ -49,9 +50,10 @@ impl Asked<'_> {
         }
     }
 
-    /// The next step if the flag says that contract has begun, but this state file has no such event. Usually a command
-    /// with another state file began contract. A kill between the change of the flag and the event has the same effect.
-    /// The result of contract for an item depends only on that item, so this state file may finish contract.
+    /// The next step if the flag says that contract has begun, but this state file does not record the beginning of
+    /// contract. Usually a command with another state file began contract. A kill after the change of the flag, but
+    /// before the event was recorded, has the same effect. The result of contract for an item depends only on that
+    /// item, so a command with this state file may finish contract.
     fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
         if self.expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;
@@ -90,7 +92,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The explanation to add to a refusal if the soak begins in the future by this host's clock.
+    /// Explains that the soak begins in the future by this host's clock. The explanation is added to the refusal.
     fn ahead_of_clock(&self, since: Option<Timestamp>) -> String {
         let Some(since) = since.filter(|since| *since > self.now) else { return String::new() };
         format!(
@@ -104,7 +106,8 @@ impl Asked<'_> {
         if self.now >= until {
             return Ok(());
         }
-        // The shown time is rounded up to the next second, because contract must not be refused at that time.
+        // The shown time is rounded up to the next second, because contract must no longer be refused at the shown
+        // time.
         let shown = later(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(Refused::new(
             format!(

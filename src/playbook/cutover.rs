@@ -1,4 +1,4 @@
-//! The steps of the cutover: the gate, the three steps forward, and the steps back that need no gate.
+//! The steps of the cutover: the checks of the gate, the three steps forward, and the steps back, which need no gate.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub fn may_expand(flag: &Flag) -> Result<(), Refused> {
     Err(Refused::new(why, Goal::Back { to: BackTo::OldReads, now: false }))
 }
 
-/// The recommended percentage of the keys for the first move of readers. This percentage is large enough to reveal an
-/// error and small enough to limit the damage.
+/// The recommended percentage of the keys for the first time that readers move. This percentage is large enough to
+/// reveal an error and small enough to limit the damage.
 const FIRST_PERCENT: u8 = 10;
 
 /// Whether `--back` needs the state file and its lock, because the old-from-new pass must run first.
@@ -123,7 +123,7 @@ impl Asked<'_> {
         }
         let change = FlagChange::ReadNew(percent);
         if percent < flag.read_percent {
-            // The gate already allowed more keys than this, so it is not checked again.
+            // The gate already allowed a larger percentage of the keys, so the gate is not checked again.
             let given_up = self.give_up(change, None)?;
             return given_up.map_or_else(|| self.forward(change, self.state.forced_reads.as_deref()), Ok);
         }
@@ -144,7 +144,8 @@ impl Asked<'_> {
         counts.is_some_and(|(_, report)| report.compared == Some(0))
     }
 
-    /// The verifications that the gate considers: the full one first, then the sampled one if the plan accepts samples.
+    /// The verifications that the gate considers, in order: the full verification, and then the sampled verification if
+    /// the plan accepts samples.
     fn for_the_gate(&self) -> impl Iterator<Item = (Scope, &Report)> {
         let sampled = self.state.sampled.as_ref().filter(|_| self.world.limits.accept_sample);
         let good = [(Scope::Full, self.state.full.as_ref()), (Scope::Sampled, sampled)];
@@ -163,7 +164,8 @@ impl Asked<'_> {
         self.past(FlagChange::WriteNew, self.last_gate(flag))
     }
 
-    /// Takes one step forward. The step needs a confirmation, and waits until applications obey the previous step.
+    /// Moves the flag one step forward. The step needs a confirmation, and waits until applications obey the previous
+    /// step.
     fn forward(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
         if !self.world.confirmed {
             return Ok(Step::Confirm);
@@ -174,8 +176,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Takes one step forward if the gate is open and a rollback remains possible, or if the operator gives a `--force`
-    /// reason.
+    /// Moves the flag one step forward if the gate is open and a rollback remains possible. Otherwise the operator must
+    /// give a `--force` reason.
     fn past(&self, change: FlagChange, gate: Result<(), Refused>) -> Result<Step, Refused> {
         let closed = gate.err();
         let forced = closed.as_ref().and(self.world.force);
@@ -185,9 +187,9 @@ impl Asked<'_> {
         }
     }
 
-    /// Checks the obstacles to this change that are not overridden yet. Without a `--force` reason, one refusal names
-    /// all of them, because a reason covers exactly the named obstacles. With a reason, returns the next step that
-    /// records an override; `None` once every override is recorded.
+    /// Checks the obstacles to this change that are not overridden yet. Without a `--force` reason, one refusal lists
+    /// all of them, because a later reason covers exactly the listed obstacles. With a reason, returns the next step
+    /// that records an override; `None` once every override is recorded.
     fn give_up(&self, change: FlagChange, closed: Option<Refused>) -> Result<Option<Step>, Refused> {
         const FORWARD: &str = "`--force REASON` goes forward anyway";
         let no_way_back = self.world.no_way_back.map(|items| {
@@ -208,7 +210,7 @@ impl Asked<'_> {
         Ok(None)
     }
 
-    /// If `--force` was given, adds to the refusal that `--force` does not override it.
+    /// If `--force` was given, adds to the refusal a remark that `--force` does not override this obstacle.
     fn whatever_the_reason(&self, refused: Refused) -> Refused {
         match self.world.force {
             Some(_) => Refused { why: format!("{}, and `--force` does not go past that", refused.why), ..refused },
@@ -232,19 +234,19 @@ impl Asked<'_> {
         }
     }
 
-    /// Checks whether writers may write only the new attribute. The refusal names the command that opens this gate.
+    /// Checks whether writers may write only the new attribute. The refusal suggests the command that opens this gate.
     pub(super) fn last_gate(&self, flag: &Flag) -> Result<(), Refused> {
         self.whole()?;
         match self.state.forced_reads {
-            // The operator moved readers past a closed gate. The gate must be open now, because readers stop falling
-            // back to old values.
+            // The operator used `--force` to move readers while the gate was closed. For this step the gate must be
+            // open, because readers stop falling back to old values.
             Some(_) => self.gate(flag),
             None => self.nothing_is_known_to_differ(flag),
         }
     }
 
-    /// Mismatches from any verification count until a later full verification is clean. A later sampled verification is
-    /// not enough, because it may miss those items.
+    /// A mismatch from any verification keeps the gate closed until a later full verification is clean. A later sampled
+    /// verification is not enough, because it may miss the items that differ.
     fn nothing_is_known_to_differ(&self, flag: &Flag) -> Result<(), Refused> {
         let full = self.state.full.as_ref();
         let behind = |report: &&Report| full.is_none_or(|full| report.span.began >= full.span.began);
@@ -262,8 +264,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Checks whether readers may move to the new attribute. The refusal names everything that keeps the gate closed,
-    /// and the first command to run.
+    /// Checks whether readers may move to the new attribute. The refusal lists every reason why the gate is closed, and
+    /// suggests the first command to run.
     pub(super) fn gate(&self, flag: &Flag) -> Result<(), Refused> {
         self.expanded()?;
         let mut closed = Vec::new();
@@ -276,7 +278,7 @@ impl Asked<'_> {
             closed.push(Refused::new(format!("{} items have failed", self.world.failures), next));
         }
         if self.world.diverged > 0 {
-            // Another repair could not repair these items either.
+            // The last repair could not fix these items, so a second repair would not fix them either.
             let repaired = self.state.full.as_ref().is_some_and(|report| report.repair);
             let next = if repaired { self.forced_forward(flag) } else { REPAIR.into() };
             closed.push(Refused::new(format!("{} items have diverged", self.world.diverged), next));
@@ -285,14 +287,14 @@ impl Asked<'_> {
         together(closed)
     }
 
-    /// The next step for readers. With a flag, readers move for some of the keys first, then for all keys. Without a
-    /// flag, they can only move for all keys.
+    /// The next step that moves readers. With a flag, readers first move for a small percentage of the keys, and later
+    /// for all keys. Without a flag, readers can only move for all keys at once.
     pub(super) fn readers(&self, flag: &Flag) -> Goal {
         let is_first = self.world.kind == Kind::Flagged && flag.read == ReadFrom::Old;
         Goal::CutoverTo(Target::ReadNew(if is_first { FIRST_PERCENT } else { 100 }))
     }
 
-    /// The command for the step forward with `--force REASON`, if a repair could not fix some items.
+    /// The command to suggest if a repair could not fix some items: the step forward with `--force REASON`.
     fn forced_forward(&self, flag: &Flag) -> Next {
         let goal = if flag.read_percent >= 100 {
             Goal::CutoverTo(Target::WriteNew)
@@ -304,7 +306,7 @@ impl Asked<'_> {
         Next::from(goal).with("--force REASON")
     }
 
-    /// Refuses if no verification counts for the gate.
+    /// Refuses if the gate accepts none of the recorded verifications.
     fn is_verified(&self, flag: &Flag) -> Result<(), Refused> {
         let mut closed = None;
         for (scope, report) in self.for_the_gate() {
@@ -331,7 +333,7 @@ impl Asked<'_> {
                 let next = Next::from(Goal::CutoverTo(Target::ReadNew(100))).with("--accept empty-table");
                 Err(Refused::new(format!("{nothing}. If that is right, confirm it with `--accept empty-table`"), next))
             }
-            // A sample may draw no item from a table that has items.
+            // A sample of a table that has items may contain no item.
             (Some(0), _) if scope == Scope::Sampled => Err(Refused::new(
                 "the last sampled verification compared no item",
                 Goal::Verify { scope: Scope::Full, repair: false },
@@ -350,7 +352,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Checks whether this report counts for the gate. The error says why the report does not count.
+    /// Checks whether the gate accepts this report. The error says why the gate does not accept it.
     fn counts(&self, report: &Report, flag: &Flag) -> Result<(), &'static str> {
         let began = report.span.began;
         let super::Expand::Complete { ended } = self.state.expand else { return Err("expand is not complete") };
@@ -372,8 +374,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Refuses if the clock is behind the last line of the history. The clock was set back, so the age of a report is
-    /// unknown.
+    /// Refuses if this host's clock is behind the time of the last event in the history. In that case the clock was set
+    /// back, so the age of a report is unknown.
     fn clock_goes_forward(&self) -> Result<(), Refused> {
         let now = self.now;
         let latest = self.state.latest;
@@ -401,7 +403,7 @@ impl Asked<'_> {
     }
 }
 
-/// Joins these refusals into one. The result names the next command of the first refusal.
+/// Joins these refusals into one. The result suggests the next command of the first refusal.
 fn together(refused: impl IntoIterator<Item = Refused>) -> Result<(), Refused> {
     let all = refused.into_iter().reduce(|all, one| Refused { why: format!("{}; and {}", all.why, one.why), ..all });
     all.map_or(Ok(()), Err)

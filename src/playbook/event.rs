@@ -1,4 +1,4 @@
-//! The events of a migration. Each event is one line of the append-only history.
+//! The events of a migration. Each event is a line in the history, which is append-only.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use crate::cutover::{Flag, FlagChange};
 /// One line of the history: a JSON object with `at`, `actor`, `type` and the fields of that type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
-    /// When the event happened.
+    /// The time at which the event happened.
     pub at: Timestamp,
-    /// Who ran the command: user and host.
+    /// The user and the host that ran the command.
     pub actor: String,
-    /// The state of the flag when the event happened. `None` if the plan has no flag, or if a version without marks
-    /// recorded the event.
+    /// The state of the flag when the event happened. `None` if the plan has no flag, or if an earlier version, which
+    /// stored no marks, recorded the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<Mark>,
     /// What happened.
@@ -22,13 +22,13 @@ pub struct Event {
     pub what: What,
 }
 
-/// The part of the flag's state that is stored with an event. Marks are only compared for equality, so nobody has to
+/// The part of the flag's state that is stored with an event. Marks are only compared for equality, so no rule has to
 /// compare the clocks of two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
     /// The flag's version.
     pub version: u64,
-    /// The flag's `dual_since`: when dual writes began.
+    /// The flag's `dual_since`: the time at which dual writes began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dual_since: Option<Timestamp>,
 }
@@ -40,7 +40,7 @@ impl Mark {
     }
 }
 
-/// What happened to the migration. The serialized names are stored in state files, so they must not change.
+/// The content of an event. The serialized names are stored in state files, so they must not change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum What {
@@ -51,12 +51,13 @@ pub enum What {
         /// The names of the findings that the operator accepted.
         accepted: Vec<String>,
     },
-    /// A phase begins its pass over the table. A resumed phase does not record this event again.
+    /// A phase begins its pass over the table. This event is not recorded again when the phase is resumed.
     PhaseBegun {
         /// The phase.
         phase: Phase,
     },
-    /// A phase covered the whole table. A verification ends with [`What::Verified`] instead.
+    /// A pass covered the whole table, so its phase is complete. A verification is never recorded in this form, but as
+    /// [`What::Verified`].
     PhaseComplete {
         /// The phase.
         phase: Phase,
@@ -67,12 +68,12 @@ pub enum What {
     },
     /// A verification completed its comparison. The verification began with a `phase_begun` event.
     Verified {
-        /// How much of the table was compared.
+        /// The part of the table that was compared.
         scope: Scope,
         /// Whether mismatches were repaired.
         repair: bool,
-        /// Number of items that differ, without the repaired items. For a sampled verification with repair, the
-        /// repaired items count too, because items outside the sample were not repaired.
+        /// Number of items that differ, without the repaired items. A sampled verification with repair also includes
+        /// the repaired items in this number, because items outside the sample were not repaired.
         mismatches: u64,
         /// Fingerprint of the plan.
         plan: String,
@@ -97,7 +98,7 @@ pub enum What {
     FlagSeen {
         /// The version that was read.
         version: u64,
-        /// Whether this version results from the intended change. If not, somebody else changed the flag.
+        /// Whether the intended change produced this version. If it did not, somebody else changed the flag.
         ours: bool,
     },
     /// The operator stated a fact that a flag would have proven.
@@ -122,7 +123,7 @@ pub enum What {
     },
 }
 
-/// The names of [`FlagChange`] in the state file.
+/// The form in which a [`FlagChange`] is stored in the state file.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "FlagChange", rename_all = "snake_case")]
 enum Change {

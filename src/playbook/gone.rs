@@ -1,7 +1,6 @@
-//! What a command does if somebody removed the flag. Applications that find no flag read and write the old attribute.
-//! So the last known state of the flag decides how to recreate the flag. If old values are the truth, a new flag with
-//! old reads and old writes replaces it. If the old attribute was being removed, the flag is recreated in its last
-//! state.
+//! Handles a flag that somebody removed. Applications that find no flag read and write the old attribute. So the last
+//! known state of the flag decides how to recreate the flag. If old values are the truth, the flag is recreated with
+//! old reads and old writes. If the old attribute was being removed, the flag is recreated in its last state.
 
 use super::asked::Asked;
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Step, What};
@@ -45,8 +44,8 @@ impl Asked<'_> {
         Ok(Some(Step::Renew(Box::new(Flag { version: last.version.saturating_add(1), ..first }))))
     }
 
-    /// The step of `contract` if the flag is missing and last said `contracting`: recreate the flag in its last state.
-    /// The operator must give a `--force` reason for that.
+    /// The step of `contract` if the flag is missing and was last in the state `contracting`: recreate the flag in that
+    /// state. The operator must give a `--force` reason for this step.
     pub(super) fn renew_contracting(&self) -> Result<Option<Step>, Refused> {
         let Some(last) = self.removed().filter(|last| last.contracting) else { return Ok(None) };
         let obstacle = Obstacle::FlagRemoved { version: last.version };
@@ -63,8 +62,8 @@ impl Asked<'_> {
         self.world.gone.filter(|_| begun && self.world.flag.is_none())
     }
 
-    /// Whether old values may be older than new values. The last known flag shows this, or an intended change that may
-    /// have taken effect.
+    /// Whether old values may be older than new values. The answer comes from the last known flag, and from an intended
+    /// change that may have taken effect.
     fn may_be_stale(&self, last: &Flag) -> bool {
         let intended = self.state.intended.as_ref().is_some_and(|intended| intended.change == FlagChange::WriteNew);
         intended || last.write == WriteTo::New || last.old_stale

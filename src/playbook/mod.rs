@@ -2,23 +2,24 @@
 //!
 //! [`State`] is everything the tool knows about a migration. Replaying the [`Event`]s in the state file gives this
 //! state. Only [`State::next`] changes the state, both while a command runs and on replay. [`step`] decides what a
-//! command does next, from the state, the observable facts ([`World`]) and the time. [`rehearse()`] simulates the
-//! coming steps first. So a command that is refused before its first lasting work records nothing. A command is a loop
-//! over [`step`]. No progress exists only in memory: after a kill, any command continues from the durable state.
+//! command does next, from the state, the observable facts ([`World`]) and the time. Before that, [`rehearse()`]
+//! simulates the next steps. So a command that is refused before its first lasting work records nothing. A command is a
+//! loop over [`step`]. No progress exists only in memory: after a kill, any command continues from the durable state.
 //!
 //! | [`Step`] | the tool | durable before the next step |
 //! | --- | --- | --- |
 //! | `Preflight` | inspects the table and asks the operator to accept findings | `preflight_accepted` |
 //! | `Record` | appends the event | the event |
-//! | `Confirm` | asks; `--yes` answers | nothing: it asks again after a kill |
+//! | `Confirm` | asks; `--yes` answers | nothing: the command asks again after a kill |
 //! | `Change` | changes the flag if its version is still the one that was read | the flag |
 //! | `Renew` | recreates the flag that somebody removed | the flag |
-//! | `Wait` | waits and reads the flag again | that the flag was seen, and when all applications obey it |
+//! | `Wait` | waits and reads the flag again | the flag as seen, and the time by which all applications obey it |
 //! | `Sweep` | runs a pass over the table, or resumes one | the phase's checkpoints, then `phase_complete` or `verified` |
 //! | `Done` | ends | |
 //!
 //! Without a flag, the operator states the facts that a flag would have proven. These statements change a virtual flag
-//! that exists only in the state ([`State::stated`]). Its cache time is zero, so the same rules apply.
+//! that exists only in the state ([`State::stated`]). The virtual flag has a cache time of zero, so the rules for a
+//! real flag also apply to it.
 //!
 //! # What the model taught
 //!
@@ -26,29 +27,30 @@
 //! stale caches, and kills. The model corrected two rules:
 //!
 //! - **The old-from-new pass skips no item.** Consider an item that had its new attribute before the migration and has
-//!   no old attribute. A verification counted this item as a match, so repair and rollback used to skip it. But an
-//!   application may have written the item while only new values were written. Even after a rollback in the correct
-//!   order, readers with `read = old` then found no value. An unchanged new value does not prove that nobody wrote the
-//!   item, because an application may have written the same value again. So while `old_stale` is set, the item counts
-//!   as a mismatch, and the pass derives its old value. If nobody had written the item, it gains an old attribute, and
-//!   a rollback after new-only writes does not remove this attribute. While old values are fresh, the pass skips the
-//!   item.
+//!   no old attribute. Verification used to count this item as a match, so repair and rollback skipped the item. But an
+//!   application may have written the item during new-only writes. Even after a rollback in the correct order, readers
+//!   with `read = old` then found no value. An unchanged new value does not prove that nobody wrote the item, because
+//!   an application may have written the same value again. So while `old_stale` is set, verification treats the item as
+//!   a mismatch, and the pass derives its old value. If nobody wrote the item, the pass still adds an old attribute to
+//!   it, and a rollback after new-only writes does not remove this attribute. While old values are fresh, the pass
+//!   skips the item.
 //!
 //! - **The old-from-new pass removes nothing.** The pass used to journal and remove the old value of an item without a
-//!   new value. But an application that deletes the value always deletes both attributes, whatever `write` says. So if
-//!   an item has only an old value after new-only writes, the item never got its new value: the gate was forced, or
-//!   somebody wrote only the old attribute. The old value is then the only copy. The pass keeps this old value, counts
-//!   the item as a match, and reports it. Readers do not see an older value because of this rule.
+//!   new value. But an application that deletes the value always deletes both attributes, under every setting of
+//!   `write`. So if an item has only an old value after new-only writes, the item never got its new value: the gate was
+//!   forced, or somebody wrote only the old attribute. In this case the old value is the only copy. The pass does not
+//!   change this old value. It treats the item as a match and reports the item. This rule never makes readers see an
+//!   older value than before.
 //!
 //! The model also confirmed these rules, which are not obvious:
 //!
 //! - Only a full verification clears `old_stale`. This verification must *begin* after the old-from-new pass, and the
-//!   pass must begin after all applications obey `write = both`. A resumed phase keeps the time of its first beginning.
-//!   If a phase began too early to prove anything, it begins anew.
-//! - Another expand pass and the old-from-new pass invalidate every earlier verification report.
+//!   pass must begin after all applications obey `write = both`. If a phase is resumed, the time at which it first
+//!   began does not change. If a phase began too early to prove anything, the phase starts again from the beginning.
+//! - A further expand pass invalidates every earlier verification report, and so does the old-from-new pass.
 //! - While both attributes are written and old values are fresh, repair derives a missing new value from the old value,
 //!   even at `read = new`. Readers fall back to the old value, so they see the same value before and after the repair.
-//!   (This only happens after a forced gate.)
+//!   (This situation only occurs after the operator overrode a closed gate.)
 //! - If no expand pass has read an item, rollback removes the item's new value only if it equals the old value. Nobody
 //!   has recorded whether the new value existed before the migration.
 //! - If the operator forced readers past a closed gate, `write = new` checks the gate again, because readers then stop
@@ -60,26 +62,27 @@
 //!
 //! # Clocks
 //!
-//! Where possible, a rule uses the order of the history instead of clock times. The event that begins dual writes
-//! discards earlier reports. The event that begins new-only writes discards earlier old-from-new passes. Neither event
-//! depends on what the clock said. No line of the history has an earlier time than the line before it, even if the
-//! clock was set back in between ([`State::latest`]). While the clock is behind the last line, the age of a report is
-//! unknown and the gate stays closed. A command remembers which passes it has completed, so it needs no clock to
-//! recognize them.
+//! Where possible, a rule uses the order of the events in the history instead of clock times. The event that begins
+//! dual writes discards earlier reports. The event that begins new-only writes discards earlier old-from-new passes.
+//! Neither rule depends on a clock. No line of the history has an earlier time than the line before it, even if the
+//! clock was set back in between ([`State::latest`]). While the clock is behind the time of the last line, the age of a
+//! report is unknown and the gate stays closed. A command has a list of the passes that it has completed itself, so it
+//! recognizes them without a clock.
 //!
 //! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far two clocks differ. In
 //! the model, the clocks differ by more than the cache time. The following rules need no such comparison:
 //!
-//! - [`World::left`] is how long applications may still obey an earlier state of the flag. A monotonic clock measures
-//!   this time, from the moment when this host first saw the flag's current state ([`crate::cutover::Sights`]).
+//! - [`World::left`] is the time for which applications may still obey an earlier state of the flag. A monotonic clock
+//!   measures this time, from the moment when this host first saw the flag's current state
+//!   ([`crate::cutover::Sights`]).
 //! - A phase began under the current flag if the flag's state at the beginning of the phase ([`Mark`]) equals the
 //!   current state. Times are compared only if the history was recorded before marks existed.
 //! - Readers go back to old values without a wait if applications write both attributes under every flag state that
 //!   they may still obey.
 //!
 //! The soak, `max_age`, the work window and the deadline do use the wall clock. People choose them as calendar times,
-//! and they must survive a restart or a change of the host. These times never block the way back, and never decide what
-//! readers read.
+//! and they must survive a restart or a change of the host. These times never block the way back, and never decide
+//! which attribute readers use.
 
 mod asked;
 mod contract;
@@ -115,21 +118,21 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Change, Strategy};
 use crate::cutover::{AHEAD, Flag, FlagChange, ReadFrom, WriteTo, dated_ahead};
 
-/// The route of a plan through the playbook.
+/// The kind of a plan. The kind determines which steps of the playbook the migration takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Expand and contract with a cutover flag, which may be behind hooks.
+    /// The migration expands and contracts with a cutover flag, which may be behind hooks.
     Flagged,
-    /// Expand and contract without a flag. The operator states the facts that a flag would have proven.
+    /// The migration expands and contracts without a flag. The operator states the facts that a flag would have proven.
     Stated,
     /// One write per item makes all changes. The migration ends at verify, and a rollback remains possible.
     InPlace,
-    /// The plan only sets constants. Readers and writers have no old attribute to leave, so the migration ends at
-    /// verify.
+    /// The plan only sets constants. There is no old attribute from which readers and writers must move, so the
+    /// migration ends at verify.
     SetOnly,
-    /// The plan only removes attributes, in contract. The migration has no expand, no verify, and no new attribute to
-    /// read.
+    /// The plan only removes attributes, and contract removes them. The migration has no expand phase, no verify phase,
+    /// and no new attribute to read.
     RemoveOnly,
 }
 
@@ -145,8 +148,8 @@ impl Kind {
         }
     }
 
-    /// The kind of this plan in a migration that began with the kind `begun`. A migration keeps the route that it began
-    /// with, and earlier versions took set-only plans through a cutover.
+    /// The kind of this plan in a migration that began with the kind `begun`. Earlier versions of the tool used a
+    /// cutover for set-only plans, and a migration that began with a cutover keeps it.
     pub fn begun_as(self, begun: Option<Kind>, flag: bool) -> Kind {
         let by_a_cutover = matches!(begun, Some(Kind::Flagged | Kind::Stated));
         if self == Kind::SetOnly && by_a_cutover { Kind::of_a_cutover(flag) } else { self }
@@ -168,7 +171,7 @@ pub enum Phase {
     Retry,
     /// Compares the table with the plan by shadow reads.
     Verify {
-        /// How much of the table is compared.
+        /// The part of the table that is compared.
         scope: Scope,
         /// Whether mismatches are repaired: the verification derives the wrong value again from the value that is the
         /// truth.
@@ -182,7 +185,7 @@ pub enum Phase {
     Contract,
 }
 
-/// How much of the table a verification compares.
+/// The part of the table that a verification compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -217,14 +220,14 @@ pub enum Fact {
 pub enum Goal {
     /// `run`, or `run --again`.
     Run {
-        /// Whether to run another pass over an expanded table.
+        /// Whether to run a further pass over a table that is already expanded.
         again: bool,
     },
     /// `failures retry`.
     FailuresRetry,
-    /// `verify`, with `--all` or `--sample`, and maybe `--repair`.
+    /// `verify`, with `--all` or `--sample`, and optionally `--repair`.
     Verify {
-        /// How much to compare.
+        /// The part of the table to compare.
         scope: Scope,
         /// Whether to repair mismatches.
         repair: bool,
@@ -233,7 +236,7 @@ pub enum Goal {
     CutoverTo(Target),
     /// `cutover --back`, maybe with `--now`.
     Back {
-        /// How far to go back. The target is fixed when the command begins.
+        /// The stage to which the flag goes back. This target is fixed when the command begins.
         to: BackTo,
         /// Whether the operator accepts stale reads.
         now: bool,
@@ -265,10 +268,10 @@ pub enum BackTo {
 }
 
 impl BackTo {
-    /// The stage that `--back` means under this flag. After readers moved back to old values, `--back` still means that
-    /// move until all applications obey it. Otherwise, rerunning a `--back` that was killed during its wait would stop
-    /// dual writes. The clock is only used to guess what the operator means. If this host's clock differs too much from
-    /// the clock of the host that changed the flag, `--back` means the next stage.
+    /// The target of `--back` under this flag. After `--back` has moved readers to old values, `--back` has this same
+    /// target until all applications obey the change. Otherwise, rerunning a `--back` that was killed during its wait
+    /// would stop dual writes. The clock is only used to guess the operator's intent. If this host's clock differs too
+    /// much from the clock of the host that changed the flag, the target of `--back` is the stage after that.
     pub fn of(flag: &Flag, now: Timestamp, left: Duration) -> BackTo {
         let moved_reads = flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at);
         let lately = now < flag.settled_at() && dated_ahead(flag, now).is_none_or(|ahead| ahead <= AHEAD);
@@ -283,13 +286,13 @@ impl BackTo {
 /// The facts that a command can observe now, and the input from its command line.
 #[derive(Debug, Clone)]
 pub struct World<'a> {
-    /// The kind of the plan as it is now.
+    /// The kind of the current plan, which may have changed since the migration began.
     pub kind: Kind,
     /// The plan's fingerprint.
     pub plan: &'a str,
-    /// The flag as it was just read; `None` if the plan names no flag or the flag does not exist.
+    /// The flag, which was read just now; `None` if the plan names no flag or the flag does not exist.
     pub flag: Option<&'a Flag>,
-    /// How long applications may still obey an earlier state of the flag ([`crate::cutover::Sights`]).
+    /// The time for which applications may still obey an earlier state of the flag ([`crate::cutover::Sights`]).
     pub left: Duration,
     /// Number of open failures.
     pub failures: u64,
@@ -303,7 +306,7 @@ pub struct World<'a> {
     /// Number of items on which a rollback would leave the new attribute, because nobody knows whether this attribute
     /// existed before the migration. `None` if this is known for every item.
     pub no_way_back: Option<u64>,
-    /// Why a rollback may not succeed after new-only writes ([`one_way()`]).
+    /// The reason why a rollback may fail after new-only writes ([`one_way()`]).
     pub one_way: Option<&'a str>,
     /// Facts stated on this command line.
     pub facts: &'a [Fact],
@@ -313,25 +316,25 @@ pub struct World<'a> {
     pub accept_empty: bool,
     /// Whether the operator has confirmed the question of [`Step::Confirm`].
     pub confirmed: bool,
-    /// The passes that this command itself has completed. Passes that were complete before the command began do not
-    /// count.
+    /// The passes that this command itself has completed. This list does not include passes that were complete before
+    /// the command began.
     pub swept: &'a [Phase],
     /// The version of the flag when this command first read it.
     pub first: Option<u64>,
-    /// The flag as this migration last saw it, if the flag is missing now.
+    /// The last state of the flag that this migration saw, if the flag is missing now.
     pub gone: Option<&'a Flag>,
 }
 
 /// The limits that the plan's `[cutover]` sets for the gate and for contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a verification report counts for the gate, from the start of the verification.
+    /// The maximum age at which the gate accepts a verification report, measured from the start of the verification.
     pub max_age: Duration,
     /// The highest number of mismatches that a report may have.
     pub max_mismatch: u64,
-    /// Whether a sampled report opens the gate too.
+    /// Whether the report of a sampled verification is enough to open the gate.
     pub accept_sample: bool,
-    /// How long applications must write only new values before contract.
+    /// The time for which applications must write only new values before contract.
     pub soak: Duration,
 }
 
@@ -348,7 +351,7 @@ pub enum Step {
     Change(FlagChange),
     /// Recreate the flag that somebody removed.
     Renew(Box<Flag>),
-    /// Wait this long, and read the flag again.
+    /// Wait for this duration, and read the flag again.
     Wait(Duration),
     /// Run a pass over the whole table, then record [`What::PhaseComplete`] or [`What::Verified`].
     Sweep(Phase),

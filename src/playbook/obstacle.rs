@@ -8,13 +8,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that blocks a command until the operator overrides it with a reason.
+/// A condition that blocks a command until the operator overrides it with a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Obstacle {
     /// The flag's item was removed.
     FlagRemoved {
-        /// The last known version of the flag. If the flag is recreated and then removed again, that is another
-        /// obstacle.
+        /// The last known version of the flag. If the flag is recreated and then removed again, the new removal is a
+        /// different obstacle.
         version: u64,
     },
     /// The flag says that contract has begun, but this state file did not begin it.
@@ -37,11 +37,12 @@ pub enum Obstacle {
         /// Number of items.
         items: u64,
     },
-    /// A verification compared no item, and the run read none: the table is empty.
+    /// A verification compared no item, and the run read no item, so the table is empty.
     EmptyTable,
-    /// An obstacle that another version stored and this version does not know. Its override covers no obstacle.
+    /// An obstacle that another version of the tool stored and that this version does not know. Its override covers no
+    /// obstacle.
     Unrecognized {
-        /// Number of items that the stored override names.
+        /// Number of items in the stored override.
         items: u64,
     },
 }
@@ -71,8 +72,8 @@ impl Obstacle {
         }
     }
 
-    /// Whether an override of this obstacle also covers `other`. An override covers the same obstacle with at most as
-    /// many items.
+    /// Whether an override of this obstacle also covers `other`. An override covers the same obstacle if the number of
+    /// items is the same or smaller.
     pub fn covers(self, other: Obstacle) -> bool {
         match (self, other) {
             (Obstacle::FlagRemoved { version }, Obstacle::FlagRemoved { version: now }) => version == now,
@@ -196,7 +197,7 @@ impl From<Stored> for Override {
     }
 }
 
-/// The obstacle for a message that was stored before ids existed. Do not add new messages here.
+/// The obstacle for a message that was stored before ids existed. This list is complete: do not add new messages.
 fn from_sentence(sentence: &str) -> Option<Obstacle> {
     const FLAG: &str = "the plan names a flag, and there is none: its item is missing. It was last seen as [version ";
     const CONTRACT: &str =

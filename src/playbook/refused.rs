@@ -6,7 +6,7 @@ use crate::command_line::CommandLine;
 
 use super::{BackTo, Fact, Goal, Scope, Target};
 
-/// Why a command is refused, and the command to run instead. A refused command has changed nothing.
+/// The reason why a command is refused, and the command to run instead. A refused command has changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}; next: {next}")]
 pub struct Refused {
@@ -18,12 +18,12 @@ pub struct Refused {
     pub missing: Vec<Fact>,
 }
 
-/// The command to run next: the words after `backfill`, without the plan.
+/// The command to run next, as the words that follow `backfill`. The path of the plan is not included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next(String);
 
 impl Refused {
-    /// A refusal that names the next command.
+    /// Creates a refusal with this reason and this next command.
     pub(super) fn new(why: impl Into<String>, next: impl Into<Next>) -> Refused {
         Refused { why: why.into(), next: next.into(), missing: Vec::new() }
     }
@@ -104,7 +104,7 @@ impl Fact {
         }
     }
 
-    /// What the fact claims.
+    /// The text of the claim that the operator makes by stating this fact.
     pub(super) fn claim(self) -> &'static str {
         match self {
             Fact::DualWritesSince { .. } => "every writer writes both attributes",

@@ -4,10 +4,10 @@
 //! A command takes several steps, and each step may refuse. If the tool carried out the first steps and a later step
 //! refused, the refused command would have changed something. So before the tool records or asks anything, it simulates
 //! the steps on a copy of the state. The simulation ends at the first step that does lasting work: a flag change, a
-//! wait, or a pass over the table. The result of that work is not known beforehand.
+//! wait, or a pass over the table. The simulation cannot know the result of that work.
 //!
-//! Recording the facts that the operator states counts as lasting work too. For a plan that only removes, these facts
-//! begin the soak, and the same command is refused until the soak is over.
+//! If a command records facts that the operator states, that is lasting work too. For a plan that only removes, these
+//! facts begin the soak, and the same command is refused until the soak is over.
 
 use super::asked::Asked;
 use super::{Event, Fact, Goal, Kind, Mark, Refused, State, Step, What, World};
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 /// one override for each obstacle, and the beginning of a phase. The maximum is twice the number of these steps.
 const MOST_STEPS: usize = 32;
 
-/// What a command does before its first lasting work.
+/// The steps of a command before its first lasting work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rehearsal {
     /// Whether the command runs a preflight.
@@ -27,7 +27,7 @@ pub struct Rehearsal {
     pub confirm: bool,
 }
 
-/// Simulates a command up to its first lasting work. A refusal names every missing fact.
+/// Simulates a command up to its first lasting work. If facts are missing, the refusal lists all of them.
 pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Rehearsal, Refused> {
     let mut rehearsal = Rehearsal::default();
     let mut state = state.clone();
@@ -43,7 +43,7 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
         };
         let recorded = match step {
             Err(refused) if !refused.missing.is_empty() => {
-                // Continue as if the facts were stated, to find the other missing facts.
+                // Continue as if the operator had stated these facts, to find the other missing facts.
                 missing.extend(&refused.missing);
                 facts.extend(&refused.missing);
                 continue;

@@ -98,8 +98,8 @@ impl Asked<'_> {
         if self.world.kind == Kind::Stated {
             let facts =
                 [(Fact::ReadersBack, self.state.readers_back), (Fact::NewWritesStopped, self.state.new_writes_stopped)];
-            // Without a flag, only these statements prove that applications use only the old attribute, even if no
-            // reader was ever moved.
+            // Without a flag, only these statements prove that applications use only the old attribute. So the operator
+            // must state both facts even if no reader was ever moved.
             if let Some((fact, _)) = facts.into_iter().find(|(_, stated)| stated.is_none()) {
                 return self.ask(fact, None);
             }
@@ -107,8 +107,9 @@ impl Asked<'_> {
         Ok(self.sweep(Phase::Undo, |open| began_under(open.began, open.under, flag)))
     }
 
-    /// The next step to make stale old values fresh: write both attributes again, make old values equal to new values,
-    /// and prove this with a full verification that begins afterwards. `None` if old values are fresh.
+    /// The next step to make stale old values fresh. Applications must write both attributes again. Then a pass makes
+    /// old values equal to new values, and a full verification that begins after the pass proves the result. `None` if
+    /// old values are fresh.
     fn freshen(&self, flag: &Flag) -> Result<Option<Step>, Refused> {
         if flag.write == WriteTo::New {
             return self.make(FlagChange::DualWriteAgain, None).map(Some);
@@ -149,8 +150,8 @@ impl Asked<'_> {
         report.compared != Some(0) || self.state.restored_items.is_none_or(|items| items == 0)
     }
 
-    /// The next step before another old-from-new pass. A `--force` reason is recorded first, and covers at most as many
-    /// unequal items as were found so far.
+    /// The next step before the old-from-new pass runs again. A `--force` reason is recorded before the pass. The
+    /// reason covers at most the number of unequal items that were found so far.
     fn accept_unequal(&self, items: u64) -> Result<Step, Refused> {
         Ok(match self.world.force {
             Some(_) if self.state.left < items && !self.world.confirmed => Step::Confirm,
@@ -162,9 +163,9 @@ impl Asked<'_> {
         })
     }
 
-    /// The next step if this command could not make some items equal. Either people fix these items by hand, or the
-    /// operator accepts them with a `--force` reason. The reason counts only if at least as many unequal items were
-    /// known when it was given.
+    /// The next step if this command could not make some items equal. Either somebody fixes these items by hand, or the
+    /// operator accepts them with a `--force` reason. The reason is valid only if the operator knew of at least as many
+    /// unequal items when giving it.
     fn leave_unequal(&self, items: u64) -> Result<Step, Refused> {
         let known = self.state.left;
         let only = match self.world.force {
@@ -173,14 +174,14 @@ impl Asked<'_> {
             None => String::new(),
         };
         let way_out = "Fix them by hand, and run the same command again; or leave them as they are with `--force REASON`: \
-                       readers of the old attribute then find its current value";
+                       readers of the old attribute then find the value that is in the old attribute now, which may be stale";
         let obstacle = Obstacle::ItemsUnequal { items };
         let next = Next::from(self.goal).with("--force REASON");
         Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), next))
     }
 
-    /// The command for a way back. If the last verification found more unequal items than the operator accepted, the
-    /// suggested command includes `--force`, because it would be refused again without a reason.
+    /// The command to suggest for the way back. If the last verification found more unequal items than the operator
+    /// accepted, the suggested command includes `--force`. Without a reason, the command would be refused again.
     pub(super) fn back_by(&self, goal: Goal) -> Next {
         let behind = |report: &&Report| self.state.restored.is_some_and(|pass| report.span.began >= pass.ended);
         match self.state.full.as_ref().filter(behind) {

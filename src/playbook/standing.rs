@@ -51,13 +51,13 @@ impl Stage {
 pub struct Standing {
     /// The current stage.
     pub stage: Stage,
-    /// The next command: one step forward, or the command that finishes open work. `None` if everything is done.
+    /// The next command. It takes one step forward or finishes open work. `None` if everything is done.
     pub next: Option<Next>,
-    /// The time until which the next command is refused because of the soak; `None` outside the soak.
+    /// The end of the soak. Until then, the next command is refused. `None` outside the soak.
     pub not_before: Option<Timestamp>,
 }
 
-/// Determines the current stage of a migration. If the flag was read earlier, the result is as old as that read.
+/// Determines the current stage of a migration. The result is only as recent as the last read of the flag.
 pub fn standing(state: &State, world: &World<'_>, now: Timestamp) -> Standing {
     let goal = Goal::Run { again: false };
     let (stage, next) = Asked { state, world, goal, now }.standing();
@@ -86,7 +86,8 @@ impl Asked<'_> {
         match (self.state.contract, self.state.rollback) {
             (Way::Complete, _) => (Stage::Contracted, None),
             (_, Way::Complete) => (Stage::RolledBack, None),
-            // The pass has covered the whole table, but some items failed. The list of failures says what to fix.
+            // The pass has covered the whole table, but some items failed. The list of failures says which problems to
+            // fix.
             (Way::Begun, _) if self.world.unfinished > 0 => (Stage::Contract, Some("failures list".into())),
             (_, Way::Begun) if self.world.unfinished > 0 => (Stage::Rollback, Some("failures list".into())),
             (Way::Begun, _) => (Stage::Contract, Some(Goal::Contract.into())),
@@ -138,8 +139,8 @@ impl Asked<'_> {
             return (Stage::Preflight, Some(self.stating(dual)));
         }
         match (self.state.expand, flag) {
-            // A run does not need dual writes. But without dual writes, it misses items that writers change behind its
-            // scan position.
+            // A run does not need dual writes. But without dual writes, the run misses items that writers change behind
+            // its scan position.
             (Expand::NotBegun, Some(Flag { write: WriteTo::Old, .. })) => (Stage::Expand, Some(self.stating(dual))),
             (Expand::NotBegun | Expand::Open { .. }, _) | (_, None) => (Stage::Expand, Some(self.ahead(flag))),
             (_, Some(flag)) => self.moving_under(flag),

@@ -1,20 +1,24 @@
-//! The durable knowledge about a migration, and the only function that changes it.
+//! The durable state of a migration, and the only function that changes it.
+
+mod parts;
+
+pub use parts::{Expand, Intended, Open, Preflight, Report, Span, Way};
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Event, Fact, Goal, Kind, Mark, Obstacle, Override, Phase, Refused, Scope, What};
+use super::{Event, Fact, Goal, Kind, Obstacle, Override, Phase, Refused, Scope, What};
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
-/// Everything durably known about a migration: the result of replaying its events.
+/// The durable state of a migration. Replaying the events of the migration gives this state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct State {
     /// The preflight that was accepted last; no command proceeds without one.
     pub preflight: Option<Preflight>,
     /// The progress of the expand passes.
     pub expand: Expand,
-    /// The phase that began last, if it is not complete. An expand pass is in `expand` instead.
+    /// The phase that began last, if it is not complete. The progress of an expand pass is in `expand` instead.
     pub open: Option<Open>,
     /// The last full verification; `None` if a later event invalidated it.
     pub full: Option<Report>,
@@ -24,17 +28,17 @@ pub struct State {
     pub expanded_items: Option<u64>,
     /// Whether the open failures were retried since the last expand pass began.
     pub retried: bool,
-    /// When the last complete old-from-new pass ran; `None` if a later event invalidated it.
+    /// The time range of the last complete old-from-new pass; `None` if a later event invalidated the pass.
     pub restored: Option<Span>,
     /// Number of items that the last old-from-new pass read, if known.
     pub restored_items: Option<u64>,
-    /// A change of the flag that a command was about to make, if the outcome is not known yet.
+    /// The change of the flag that a command was about to make; `None` if the outcome of every change is known.
     pub intended: Option<Intended>,
     /// The version of the flag that this migration last saw or made.
     pub seen: Option<u64>,
     /// Whether writers ever wrote both attributes.
     pub dual_written: bool,
-    /// The operator's `--force` reason for moving readers past a closed gate.
+    /// The operator's `--force` reason, if readers were moved while the gate was closed.
     pub forced_reads: Option<String>,
     /// The overridden obstacles: each obstacle once, with the largest number of items that was overridden.
     pub overrides: Vec<Override>,
@@ -42,111 +46,21 @@ pub struct State {
     pub left: u64,
     /// For a plan without a flag: the virtual flag from the facts that the operator stated.
     pub stated: Option<Flag>,
-    /// For a plan that only removes: when the operator stated that nobody reads the old attribute.
+    /// For a plan that only removes: the time at which the operator stated that nobody reads the old attribute.
     pub readers_moved: Option<Timestamp>,
-    /// For a plan that only removes: when the operator stated that nobody writes the old attribute.
+    /// For a plan that only removes: the time at which the operator stated that nobody writes the old attribute.
     pub old_writes_stopped: Option<Timestamp>,
-    /// For a plan without a flag: when the operator last stated that every reader reads the old attribute again.
+    /// For a plan without a flag: the last time at which the operator stated that every reader reads the old attribute
+    /// again.
     pub readers_back: Option<Timestamp>,
-    /// For a plan without a flag: when the operator last stated that nobody writes the new attribute.
+    /// For a plan without a flag: the last time at which the operator stated that nobody writes the new attribute.
     pub new_writes_stopped: Option<Timestamp>,
     /// The progress of contract.
     pub contract: Way,
     /// The progress of the rollback.
     pub rollback: Way,
-    /// The time of the last event.
+    /// The time of the latest event.
     pub latest: Timestamp,
-}
-
-/// An accepted preflight.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Preflight {
-    /// When the preflight was accepted.
-    pub at: Timestamp,
-    /// The kind of the plan at that time.
-    pub kind: Kind,
-    /// The names of the findings that the operator accepted.
-    pub accepted: Vec<String>,
-}
-
-/// The progress of expand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Expand {
-    /// No pass has begun.
-    #[default]
-    NotBegun,
-    /// A pass is running or was stopped.
-    Open {
-        /// When the pass began.
-        began: Timestamp,
-    },
-    /// The pass that began last is complete.
-    Complete {
-        /// When it ended.
-        ended: Timestamp,
-    },
-}
-
-/// A phase that has begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Open {
-    /// The phase.
-    pub phase: Phase,
-    /// When the phase first began. A resume does not change this time.
-    pub began: Timestamp,
-    /// The state of the flag when the phase began; `None` if it was not recorded.
-    pub under: Option<Mark>,
-}
-
-/// The time range of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
-    /// When the phase first began.
-    pub began: Timestamp,
-    /// When it ended.
-    pub ended: Timestamp,
-    /// The state of the flag when the phase began; `None` if it was not recorded.
-    pub under: Option<Mark>,
-}
-
-/// The result of a verification that completed its comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Report {
-    /// When the verification ran.
-    pub span: Span,
-    /// Number of items that differ.
-    pub mismatches: u64,
-    /// Number of items that were compared, if known.
-    pub compared: Option<u64>,
-    /// Whether the verification also repaired mismatches. [`What::Verified`] says what `mismatches` counts then.
-    pub repair: bool,
-    /// Fingerprint of the plan.
-    pub plan: String,
-    /// Hash of the report.
-    pub hash: String,
-}
-
-/// A change of the flag that a command is about to make.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Intended {
-    /// The intended change.
-    pub change: FlagChange,
-    /// The flag's version before the change.
-    pub version: u64,
-    /// The operator's `--force` reason, if the gate was closed.
-    pub forced: Option<String>,
-}
-
-/// The progress of a one-way phase: contract or rollback.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Way {
-    /// The phase has not begun.
-    #[default]
-    Ahead,
-    /// The phase has begun and is not complete.
-    Begun,
-    /// The phase is complete.
-    Complete,
 }
 
 impl State {
@@ -173,14 +87,20 @@ impl State {
             What::Verified { scope, repair, mismatches, plan, hash, compared } => {
                 let span = next.close(Phase::Verify { scope: *scope, repair: *repair }, event.at)?;
                 if *scope == Scope::Full {
-                    // If fewer items are unequal than before, fewer items may stay unequal.
+                    // If this verification found fewer unequal items than the operator accepted, only that lower number
+                    // stays accepted.
                     next.left = self.left.min(*mismatches);
                 }
                 let mismatches = *mismatches;
                 let compared = *compared;
                 let repair = *repair;
                 let report = Report { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
-                *(if *scope == Scope::Full { &mut next.full } else { &mut next.sampled }) = Some(report);
+                match scope {
+                    Scope::Full => next.full = Some(report),
+                    // A sample may miss the items that an earlier sample found to differ. So a better sample replaces a
+                    // worse one only after a later full verification.
+                    Scope::Sampled => next.sampled = Some(self.worse_sample(&report).unwrap_or(report)),
+                }
             }
             What::FlagIntended { change, version, forced } => {
                 self.forward_only_before_rollback(*change)?;
@@ -210,7 +130,8 @@ impl State {
                 next.rollback = Way::Begun;
                 next.open = None;
                 if forced.is_some() {
-                    // A reason for beginning a rollback covers no mismatch, so the table must be verified again.
+                    // The reason for beginning a rollback does not cover any mismatch, so the table must be verified
+                    // again.
                     next.full = None;
                 }
             }
@@ -229,7 +150,17 @@ impl State {
         self.overrides.iter().any(|known| known.obstacle.covers(obstacle))
     }
 
-    /// Begins a phase. After contract or rollback has begun, refuses the phases that no longer make sense.
+    /// The stored sampled verification, if it found more mismatches than this later one and no full verification began
+    /// after it.
+    fn worse_sample(&self, later: &Report) -> Option<Report> {
+        let full = self.full.as_ref();
+        let stands = |before: &&Report| {
+            before.mismatches > later.mismatches && full.is_none_or(|full| before.span.began >= full.span.began)
+        };
+        self.sampled.as_ref().filter(stands).cloned()
+    }
+
+    /// Begins a phase. After contract or rollback has begun, refuses every phase that cannot follow.
     fn begin(&mut self, phase: Phase, event: &Event) -> Result<(), Refused> {
         let at = event.at;
         let looks = matches!(phase, Phase::Verify { repair: false, .. });
@@ -372,13 +303,13 @@ impl State {
     }
 
     /// Updates the state for a flag change. Discards results that the change invalidates, because a pass that read the
-    /// table earlier cannot know what applications write from now on.
+    /// table earlier did not see the writes that applications make from now on.
     fn noted(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
             FlagChange::DualWrite => {
                 self.dual_written = true;
-                // Without a flag, dual writes may have begun long before the operator states them. So earlier reports
-                // may still count.
+                // Without a flag, dual writes may have begun long before the operator states this fact. So the gate may
+                // still accept earlier reports.
                 if self.stated.is_none() {
                     self.full = None;
                     self.sampled = None;
@@ -431,7 +362,7 @@ impl State {
 
 fn moved(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, Refused> {
     let next = flag.next(change, at, Duration::ZERO).map_err(|error| Refused::new(error.to_string(), "status"))?;
-    // A stated fact takes effect at its stated time: there is no cache to wait for.
+    // A stated fact takes effect at its stated time, because a plan without a flag has no caches that must expire.
     let before = flag.settled_at();
     if at < before {
         return Err(Refused::new(

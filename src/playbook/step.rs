@@ -1,4 +1,4 @@
-//! Decides what a command does next.
+//! Decides the next step of a command.
 
 use std::time::Duration;
 
@@ -16,12 +16,13 @@ use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 /// The next step towards this goal, or a refusal with its reason and the command to run instead.
 ///
 /// The result depends only on the arguments. After the returned step was carried out, the next call returns the
-/// following step, until [`Step::Done`]. If a kill prevented the step, the next call returns the same step.
+/// following step, until [`Step::Done`]. If the process was killed before it carried out the step, the next call
+/// returns the same step.
 pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Step, Refused> {
     let next = Asked { state, world, goal, now }.plain();
     match &next {
         Err(refused) if refused.missing.is_empty() => Rehearsal::default(),
-        // If a later step would refuse the command, the command must not record or ask anything before.
+        // If a later step would refuse the command, the command must refuse now, before it records or asks anything.
         Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm) => rehearse(state, world, goal, now)?,
         Ok(Step::Change(_) | Step::Renew(_) | Step::Wait(_) | Step::Sweep(_) | Step::Done) => Rehearsal::default(),
     };
@@ -29,7 +30,7 @@ pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Res
 }
 
 impl Asked<'_> {
-    /// The next step, without checking whether a later step would refuse.
+    /// The next step. This function does not check whether a later step would refuse the command.
     pub(super) fn plain(&self) -> Result<Step, Refused> {
         self.check_plan()?;
         if let Some(over) = self.over()? {
@@ -52,7 +53,8 @@ impl Asked<'_> {
     /// Refuses if the plan changed its kind, or if the command line states facts that this kind of plan does not need.
     fn check_plan(&self) -> Result<(), Refused> {
         let kind = self.world.kind;
-        // This migration has already done something: opening a state file discards a migration that has done nothing.
+        // The recorded migration has already done work. A recorded migration without work is discarded when its state
+        // file is opened.
         if self.state.kind().is_some_and(|before| before != kind) {
             return Err(Refused::new(
                 "the plan is of another kind (with a flag, without one, in place, or only removing) than when the \
@@ -203,8 +205,8 @@ impl Asked<'_> {
         }
     }
 
-    /// The step that runs a pass of this phase. If `counts` accepts the open pass, the step resumes that pass;
-    /// otherwise it begins a new one.
+    /// The step that runs a pass of this phase. If the function `counts` accepts the unfinished pass, the step resumes
+    /// that pass. Otherwise the step begins a new pass.
     pub(super) fn sweep(&self, phase: Phase, counts: impl FnOnce(&Open) -> bool) -> Step {
         match &self.state.open {
             Some(open) if open.phase == phase && counts(open) => Step::Sweep(phase),
@@ -247,14 +249,14 @@ impl Asked<'_> {
         (!left.is_zero()).then_some(Step::Wait(left))
     }
 
-    /// How long applications may still obey an earlier state of the flag. Zero without a flag, because a stated fact
-    /// takes effect at its stated time.
+    /// The time for which applications may still obey an earlier state of the flag. The result is zero without a flag,
+    /// because a stated fact takes effect at its stated time.
     pub(super) fn left(&self) -> Duration {
         if self.world.kind == Kind::Flagged { self.world.left } else { Duration::ZERO }
     }
 
-    /// The next step of a flag change: record the intent, then change the flag. For a plan without a flag: record the
-    /// stated fact.
+    /// The next step of a flag change. First the intent is recorded, and then the flag is changed. For a plan without a
+    /// flag, the stated fact is recorded.
     pub(super) fn make(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
         let forced = forced.map(str::to_owned);
         if self.world.kind == Kind::Stated {
@@ -289,7 +291,7 @@ impl Asked<'_> {
         Ok(Step::Record(What::FlagIntended { change, version: flag.version, forced }))
     }
 
-    /// Records a fact that the command line states, or refuses and names the missing option.
+    /// Records a fact that the command line states. If the fact is missing, refuses and names the missing option.
     pub(super) fn ask(&self, fact: Fact, forced: Option<String>) -> Result<Step, Refused> {
         let same = |stated: &&Fact| std::mem::discriminant(*stated) == std::mem::discriminant(&fact);
         match self.world.facts.iter().find(same) {
@@ -334,8 +336,8 @@ impl Asked<'_> {
         }
     }
 
-    /// The next command for failed items: retry them. If they were already retried, list them, because the list says
-    /// what to fix.
+    /// The next command for failed items is a retry. If they were already retried, list them, because the list says
+    /// which problems to fix.
     pub(super) fn failed(&self) -> Next {
         if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
     }
@@ -353,13 +355,13 @@ impl Asked<'_> {
         Refused::new(format!("the plan only removes: {why}"), self.ahead(None))
     }
 
-    /// Refuses because the flag is not as this migration left it.
+    /// Refuses because somebody else changed the flag.
     pub(super) fn foreign(&self, what: &str) -> Refused {
         Refused::new(format!("the flag was changed by somebody else: {what}"), "status")
     }
 }
 
-/// Whether the flag shows the result of this change.
+/// Whether the flag is in the state that this change produces.
 fn shows(flag: &Flag, change: FlagChange) -> bool {
     match change {
         FlagChange::DualWrite | FlagChange::DualWriteAgain => flag.write == WriteTo::Both,

@@ -10,8 +10,8 @@ mod walks;
 use super::*;
 use desk::*;
 
-/// For each position of a migration: the commands that lead there, and the reply of each command there. `=` means
-/// "allowed".
+/// For each position of a migration, the commands that lead to it, and the reply of each command at that position. `=`
+/// means "allowed".
 /// RUNBOOK: "it refuses and names the command to run"
 #[test]
 fn every_command_in_every_phase_of_every_kind_of_plan() {
@@ -95,7 +95,11 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
                 wrong.push(format!("{kind:?} after {commands:?}: {goal:?} says {said:?}, not {expected:?}"));
             }
         }
-        assert_eq!(State::replay(&desk.events).as_ref(), Ok(&desk.state), "a replay must give the live state");
+        assert_eq!(
+            State::replay(&desk.events).as_ref(),
+            Ok(&desk.state),
+            "the replayed state must equal the live state"
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -136,7 +140,7 @@ fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     ]);
 }
 
-/// If items are still unequal after the command's own pass, the command ends. The next try starts another pass.
+/// If items are still unequal after the command's own pass, the command ends. The next command starts a new pass.
 #[test]
 fn a_way_back_that_does_not_verify_stops() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -252,13 +256,13 @@ fn back_goes_one_stage() {
     assert_eq!(
         BackTo::of(&back, time(301), wait(59)),
         BackTo::OldReads,
-        "a rerun after a kill during the wait means the same move"
+        "a rerun after a kill during the wait must request the same step"
     );
     assert_eq!(step(&back, BackTo::OldReads, wait(59)), Step::Wait(wait(59)));
     assert_eq!(step(&back, BackTo::OldReads, wait(0)), Step::Done);
     assert_eq!(BackTo::of(&back, time(360), wait(0)), BackTo::OldWrites);
-    // Here `--back` is not a rerun: this host sees the change only after the cache time, or the change is dated two
-    // days ahead.
+    // Here `--back` is not the rerun of an earlier command. This host sees the change only after the cache time, or the
+    // change is dated two days ahead.
     for now in [360, -172_800] {
         assert_eq!(BackTo::of(&back, time(now), cache), BackTo::OldWrites);
     }
@@ -279,7 +283,7 @@ fn only_fresh_old_values_that_are_read_are_copied() {
     }
 }
 
-/// Later versions must be able to read the history, so the names in it must not change.
+/// Later versions must be able to read the history, so the names of the stored events and fields must not change.
 #[test]
 fn events_are_stable_json() {
     let overridden = |obstacle| What::Overridden(Override { obstacle, reason: "r".into() });

@@ -48,7 +48,7 @@ fn a_flag_that_was_removed_comes_back() {
     assert!(desk.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
 }
 
-/// The process set `write = new` and died before it read the flag again; then somebody removed the flag.
+/// The process set `write = new` and died before it read the flag again. After that, somebody removed the flag.
 #[test]
 fn a_removed_flag_is_as_stale_as_what_was_intended_with_it() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -92,7 +92,7 @@ fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
     }
 }
 
-/// The host's clock was an hour ahead, and is then corrected.
+/// First the host's clock is an hour ahead, and then somebody corrects it.
 #[test]
 fn a_clock_that_is_set_back_opens_no_gate() {
     const HOUR: i64 = 3_600;
@@ -132,7 +132,7 @@ fn a_clock_that_is_set_back_opens_no_gate() {
 }
 
 /// The clock of the host that changes the flag is up to two days ahead of this host's clock, or behind it. Every wait
-/// still lasts exactly the cache time, and no phase begins again and again.
+/// still lasts exactly the cache time, and no phase begins more than once.
 #[test]
 fn clocks_of_two_hosts_are_not_compared() {
     for skew in [-172_800, -90, 90, 172_800] {
@@ -180,7 +180,7 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     let refused = desk.ask(READ, true).unwrap_err();
     assert!(refused.why.contains("somebody else") && refused.next.words() == "status", "{refused}");
     assert_eq!(desk.says(READ), "allowed", "a new command may move the flag again");
-    // A command must not undo somebody's change either while the outcome of its own change is unknown.
+    // A command must not undo another person's change of the flag while the outcome of its own change is unknown.
     let mut flag = desk.flag.clone().unwrap();
     desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
     flag.version += 2;

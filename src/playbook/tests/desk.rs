@@ -1,4 +1,5 @@
-//! A simulated migration for tests: its history, flag, operator and time. The pure `step` does everything else.
+//! A simulated migration for tests: its history, flag, operator and time. The pure function `step` decides everything
+//! else.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub(super) struct Desk {
     pub(super) flag: Option<Flag>,
     pub(super) events: Vec<Event>,
     pub(super) now: i64,
-    /// Number of seconds by which changes of the flag are dated ahead of `now`, because a host with another clock makes
+    /// Changes of the flag are dated this number of seconds ahead of `now`, because a host with a different clock makes
     /// them.
     pub(super) skew: i64,
     /// The time of a monotonic clock, in seconds. `made` is its reading when the flag last changed.
@@ -25,7 +26,7 @@ pub(super) struct Desk {
     /// The passes that the current command has completed. `first` is the flag's version when the command began.
     pub(super) swept: Vec<Phase>,
     pub(super) first: Option<u64>,
-    /// The flag as it was before somebody removed it.
+    /// The last state of the flag before somebody removed it.
     pub(super) gone: Option<Flag>,
     pub(super) failures: u64,
     pub(super) unfinished: u64,
@@ -84,13 +85,13 @@ impl Desk {
         step(&self.state, &self.world(confirmed), goal, time(self.now))
     }
 
-    /// Begins another command.
+    /// Begins the next command.
     pub(super) fn begin(&mut self) {
         self.swept = Vec::new();
         self.first = self.flag.as_ref().map(|flag| flag.version);
     }
 
-    /// The stage, and the words of the next command.
+    /// The current stage, and the text of the next command.
     pub(super) fn stands(&self) -> (Stage, Option<String>) {
         let standing = standing(&self.state, &self.world(true), time(self.now));
         (standing.stage, standing.next.map(|next| next.words().to_owned()))
@@ -140,7 +141,7 @@ impl Desk {
         Ok(steps)
     }
 
-    /// Like `give`, but `steps` also contains the steps of a command that is refused.
+    /// Like `give`. In addition, `steps` contains the steps that a refused command took.
     pub(super) fn give_noting(&mut self, goal: Goal, steps: &mut Vec<String>) -> Result<(), Refused> {
         let mut confirmed = false;
         self.begin();
@@ -182,7 +183,7 @@ impl Desk {
                 }
             }
         }
-        panic!("{goal:?} has no end: {steps:?}");
+        panic!("{goal:?} does not end: {steps:?}");
     }
 
     pub(super) fn done(&mut self, goal: Goal) -> Vec<String> {
@@ -195,7 +196,7 @@ impl Desk {
         }
     }
 
-    /// `allowed`, or the words of the command to run instead.
+    /// Returns `allowed`, or the text of the command to run instead.
     pub(super) fn says(&self, goal: Goal) -> String {
         let world = World { swept: &[], first: self.flag.as_ref().map(|flag| flag.version), ..self.world(true) };
         match step(&self.state, &world, goal, time(self.now)) {
@@ -230,7 +231,7 @@ pub(super) const BACK: Goal = Goal::Back { to: BackTo::OldReads, now: false };
 pub(super) const BACK_NOW: Goal = Goal::Back { to: BackTo::OldReads, now: true };
 pub(super) const STOP_DUAL: Goal = Goal::Back { to: BackTo::OldWrites, now: false };
 
-/// The commands in the columns of the table in the parent module, in the same order.
+/// The commands for the columns of the table in the parent module, in the order of the columns.
 pub(super) const COMMANDS: [Goal; 9] =
     [RUN, Goal::FailuresRetry, VERIFY, DUAL, READ, WRITE, BACK, Goal::Contract, Goal::Rollback];
 
@@ -242,7 +243,7 @@ pub(super) const ALL_FACTS: [Fact; 5] = [
     Fact::NewWritesStopped,
 ];
 
-/// Every fact, stated now.
+/// States every fact, with the current time for a fact that has a time.
 pub(super) fn facts(now: i64) -> Vec<Fact> {
     let since = time(now);
     ALL_FACTS

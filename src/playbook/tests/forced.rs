@@ -1,4 +1,4 @@
-//! A `--force` reason covers the obstacles that the refusal named, and nothing else.
+//! A `--force` reason covers exactly the obstacles that the refusal reported.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
         for part in ["2 items have diverged", "5 mismatches", "a rollback could not", "items already had the new"] {
             assert!(refused.why.contains(part) && !refused.why.contains(not_yet), "{part}: {refused}");
         }
-        assert_eq!(refused.next, Next::from(REPAIR), "a command that fixes something comes before `--force`");
+        assert_eq!(refused.next, Next::from(REPAIR), "a refusal must suggest a repair before it suggests `--force`");
         if goal == READ {
             // The reason covers every obstacle, and is recorded for each of them.
             desk.force = Some("a copy, for a test");
@@ -25,7 +25,7 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
             assert_eq!(desk.state.forced_reads, desk.force.map(str::to_owned));
             let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
             assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 7 }]);
-            // Now there is one more item, which no refusal has named.
+            // Now the obstacle has one more item, which no refusal has reported.
             desk.force = None;
             desk.no_way_back = Some(8);
         }
@@ -43,11 +43,11 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
     assert_eq!(
         obstacles,
         [Obstacle::UnsureTargets { items: 8 }, Obstacle::OneWay],
-        "each obstacle once, with its largest number"
+        "each obstacle must be recorded once, with its largest number of items"
     );
 }
 
-/// A reason covers at most the items that the operator knew when giving it.
+/// A reason covers at most the number of items that the operator knew when giving the reason.
 /// RUNBOOK: "A reason covers at most the number of items that the refusal named"
 #[test]
 fn a_reason_given_for_one_item_covers_no_other_items() {
@@ -58,7 +58,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         let refused = desk.give(goal).unwrap_err();
         assert!(refused.why.contains("1 items differ"), "{refused}");
         // The operator looks at that item and accepts it. The next verification finds more items, which no refusal has
-        // named.
+        // reported.
         desk.mismatches = 5_000;
         desk.force = Some("P#7 has grown, and nobody reads it");
         desk.begin();
@@ -66,7 +66,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         let refused = desk.give(goal).unwrap_err();
         assert!(refused.why.contains("5000 items differ") && refused.why.contains("when 1 were known"), "{refused}");
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
-        // The last refusal has named all these items, so the reason covers them now.
+        // The last refusal reported all these items, so the reason now covers them.
         desk.done(goal);
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
         assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
@@ -86,13 +86,13 @@ fn a_reason_given_for_failed_items_covers_no_diverged_items() {
         let reason = "P#7 has grown".to_owned();
         desk.append(What::Overridden(Override { obstacle, reason }));
         assert_eq!(desk.give(Goal::Rollback).is_ok(), ends, "{mismatches}");
-        // By now, a refusal has named every item. If a pass fails for one of these items again, the override still
-        // counts.
+        // By now, a refusal has reported every item. If a pass fails for one of these items again, the override is
+        // still valid.
         desk.done(Goal::Rollback);
     }
 }
 
-/// A forced command is killed at any point. When the command resumes, its recorded reason still counts.
+/// A command with `--force` may be killed at any point. When the command resumes, its recorded reason is still valid.
 #[test]
 fn a_reason_outlives_the_command_that_was_killed() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -105,9 +105,9 @@ fn a_reason_outlives_the_command_that_was_killed() {
         let Step::Record(what) = desk.ask(Goal::Rollback, true).unwrap() else { panic!("nothing to record") };
         desk.append(what);
     }
-    assert_eq!((desk.state.left, desk.state.full.as_ref()), (3, None), "killed during its pass");
+    assert_eq!((desk.state.left, desk.state.full.as_ref()), (3, None), "the command was killed during its pass");
     desk.done(Goal::Rollback);
-    // If fewer items differ, fewer items may stay unequal.
+    // If a later verification finds fewer unequal items, the reason covers only the lower number.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     for (mismatches, force) in [(3, None), (5, Some("tests of ours")), (1, None)] {
@@ -116,7 +116,7 @@ fn a_reason_outlives_the_command_that_was_killed() {
         assert!(desk.give(BACK).is_err());
     }
     assert_eq!(desk.state.left, 1);
-    // However often the command runs, the list of overrides does not grow.
+    // The list of overrides does not grow, even if the command runs several times.
     for _ in 0..3 {
         for (mismatches, force) in [(3, None), (5, Some("tests of ours"))] {
             desk.mismatches = mismatches;
@@ -138,7 +138,7 @@ fn a_reason_given_to_begin_a_rollback_covers_no_stale_values() {
         let mut desk = Desk::new(Kind::Flagged);
         desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         desk.mismatches = 5_000;
-        // The result is the same if a refusal has already named the unequal items.
+        // The result is the same if a refusal has already reported the unequal items.
         if known {
             assert!(desk.give(BACK).unwrap_err().why.contains("5000 items differ"));
         }

@@ -1,4 +1,4 @@
-//! Known differences close the gates, and some obstacles cannot be overridden.
+//! A gate is closed while differences are known. Some obstacles cannot be overridden.
 
 use super::*;
 use crate::change::{Change, OnExisting};
@@ -6,7 +6,7 @@ use crate::item::{KeyAttribute, KeySchema, Path};
 
 const REPAIR_NEXT: &str = "verify --all --repair";
 
-/// Mismatches from a full verification count until a later full verification is clean.
+/// Mismatches from a full verification keep the gate closed until a later full verification is clean.
 #[test]
 fn a_sample_hides_no_mismatch_that_is_known() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -29,7 +29,12 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     desk.done(SAMPLE);
     assert_eq!(desk.says(READ), REPAIR_NEXT);
     desk.mismatches = 0;
+    // A later clean sample proves nothing about the item that differs: it may miss this item.
+    desk.done(SAMPLE);
+    assert_eq!(desk.says(READ), REPAIR_NEXT);
     desk.done(VERIFY);
+    assert_eq!(desk.says(READ), "allowed");
+    desk.done(SAMPLE);
     assert_eq!(desk.says(READ), "allowed");
 }
 
@@ -48,7 +53,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     desk.append(What::PhaseBegun { phase: Phase::Expand });
     always_refused(&desk, READ, "expand is not complete", "run");
     desk.done(RUN);
-    // `read-new` can be forced here, because readers fall back to old values until writers write only new values.
+    // At this step writers still write old values, and readers fall back to them. So `--force` may move readers.
     desk.failures = 3;
     desk.done(READ);
     always_refused(&desk, WRITE, "3 items have failed", "cutover --back");
@@ -59,7 +64,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     desk.failures = 0;
     desk.all(&[VERIFY, READ, WRITE]);
 
-    // Another state file, which did not move the flag, has no record of an expand pass.
+    // This is a second state file. Its migration did not move the flag and has recorded no expand pass.
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ]);
     let mut lost =
@@ -69,7 +74,8 @@ fn no_reason_overrides_items_without_a_new_value() {
     assert_eq!(lost.says(RUN), "cutover --back");
 }
 
-/// While readers fall back to old values, they do not see mismatches. From `write = new` on, they would see them.
+/// While readers fall back to old values, they do not see mismatches. From `write = new` on, readers would see the
+/// mismatches.
 /// RUNBOOK: "`write-new` checks again what verification found since readers moved"
 #[test]
 fn write_new_is_refused_while_a_later_verification_found_mismatches() {
@@ -231,9 +237,13 @@ fn no_step_forward_without_a_way_back() {
     };
     stays(&mut desk, DUAL);
     for goal in [READ, WRITE] {
-        assert_eq!(desk.says(goal), "cutover --to dual-write", "an obstacle that no reason overrides comes first");
+        assert_eq!(
+            desk.says(goal),
+            "cutover --to dual-write",
+            "the refusal must first report the obstacle that no reason can override"
+        );
     }
-    // Each later step forward is refused too.
+    // Every later step forward must be refused too.
     let mut later = Desk::new(Kind::Flagged);
     for goal in [DUAL, RUN, VERIFY, SOME, READ, WRITE] {
         if matches!(goal, Goal::CutoverTo(_)) && later.state.preflight.is_some() {
@@ -253,7 +263,7 @@ fn no_step_forward_without_a_way_back() {
     desk.force = None;
     assert_eq!(desk.says(READ), "verify --all");
     desk.all(&[VERIFY, READ, WRITE]);
-    // A larger number of items is another obstacle.
+    // The reason does not cover a larger number of items.
     desk.no_way_back = Some(8);
     desk.done(BACK);
     assert_eq!(desk.says(READ), "cutover --to read-new --force REASON");
@@ -308,14 +318,14 @@ fn a_verification_that_compared_nothing_sends_no_reader_back() {
         assert!(desk.give(BACK).unwrap_err().why.contains("compared no item"));
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
     }
-    // Now the pass finds an empty table too, so readers may go back.
+    // Now the pass also finds that the table is empty, so readers may go back.
     desk.reads = Some(0);
     desk.done(BACK);
     assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
-/// A sample may draw no item from a table that has items. Then a full verification is next, because another expand pass
-/// would show nothing new.
+/// A sample of a table that has items may contain no item. Then the next command is a full verification, because a
+/// further expand pass would prove nothing new.
 #[test]
 fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
     let mut desk = Desk::new(Kind::Flagged);

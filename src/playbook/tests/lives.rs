@@ -28,8 +28,8 @@ const EVERY_GOAL: [Goal; 15] = [
 ];
 
 proptest! {
-    /// Runs any commands in any order. Each command ends or is refused, a replay of the history gives the same state,
-    /// and at least one command is always allowed.
+    /// Runs random commands in random order. Each command ends or is refused, a replay of the history gives the same
+    /// state, and at least one command is always allowed.
     #[test]
     fn any_commands_end_and_replay(
         kind in prop::sample::select(KINDS.to_vec()),
@@ -44,13 +44,13 @@ proptest! {
             prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
             desk.now += SOAK;
         }
-        // The playbook must accept the next command that `status` names, together with the named facts.
+        // The playbook must accept the next command that `status` shows, together with the facts that `status` shows.
         if matches!(kind, Kind::Stated | Kind::RemoveOnly) {
             desk.facts = facts(desk.now);
         }
         if let (stage, Some(next)) = desk.stands() {
             let goal = COMMANDS.into_iter().find(|goal| next.starts_with(Next::from(*goal).words()));
-            let said = desk.says(goal.unwrap_or_else(|| panic!("{next} is no command")));
+            let said = desk.says(goal.unwrap_or_else(|| panic!("{next} is not a command")));
             prop_assert_eq!(said, "allowed", "{:?} says {}: {:?}", stage, next, desk.state);
         }
         let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
@@ -58,7 +58,7 @@ proptest! {
     }
 }
 
-/// Whatever happened before, an operator who follows "Next:" reaches a command that is accepted.
+/// From every reachable state, an operator who follows "Next:" reaches a command that is accepted.
 #[test]
 fn every_next_leads_to_a_command_that_is_accepted() {
     let mut cycles = BTreeMap::new();
@@ -71,7 +71,7 @@ fn every_next_leads_to_a_command_that_is_accepted() {
                     cycles.entry(way).or_insert_with(|| life.history.clone());
                 }
             }
-            // The next command that `status` names must lead to an accepted command too.
+            // An operator who follows the next command in `status` must also reach an accepted command.
             let next = life.desk.stands().1.and_then(|words| life.goal(&words));
             if let Some(way) = next.and_then(|(goal, _)| life.cycle(goal)) {
                 cycles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
@@ -134,14 +134,14 @@ impl Life {
                 return None;
             }
             way.push(format!("{goal:?}: {refused}"));
-            let Some((next, forced)) = self.goal(words) else { return Some(format!("{words} is no command")) };
+            let Some((next, forced)) = self.goal(words) else { return Some(format!("{words} is not a command")) };
             goal = next;
             self.desk.force = forced.then_some("a reason");
         }
         Some(way.join("\n  "))
     }
 
-    /// The goal for a suggested command, and whether the suggestion includes `--force`.
+    /// Returns the goal of a suggested command, and whether the suggestion includes `--force`.
     fn goal(&self, words: &str) -> Option<(Goal, bool)> {
         let desk = &self.desk;
         let bare = words.trim_end_matches(" --force REASON");

@@ -1,5 +1,5 @@
-//! The id of an obstacle decides what an override covers, never its message. Messages that were stored before ids
-//! existed still count.
+//! The id of an obstacle, not its message, decides whether an override covers it. Messages that were stored before ids
+//! existed are still recognized.
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn sentences_stored_before_ids_still_count() {
         let What::Overridden(read) = stored(why, *items).what else { panic!("{why}") };
         assert_eq!((read.obstacle, read.reason.as_str()), (*obstacle, "r"), "{why}");
     }
-    // An unknown message overrides nothing, but the file remains readable.
+    // A message that this version does not know overrides nothing, but the state file stays readable.
     for (why, items) in [("a sentence of another version", None), ("9 items are odd", Some(9))] {
         let What::Overridden(read) = stored(why, items).what else { panic!("{why}") };
         assert_eq!(read.obstacle, Obstacle::Unrecognized { items: items.unwrap_or(0) });
@@ -124,7 +124,8 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
     }
 }
 
-/// An override covers only the named obstacle: it covers no other removed flag and no larger number of items.
+/// An override covers only the obstacle that the refusal named. It does not cover the removal of another flag, or a
+/// larger number of items.
 #[test]
 fn an_override_covers_no_more_than_was_named() {
     let all = |n| {

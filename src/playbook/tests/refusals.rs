@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// For a plan of this kind: the commands that lead to each state.
+/// Returns, for each state that a plan of this kind can reach, the commands that lead to it.
 fn states(kind: Kind) -> Vec<Vec<Goal>> {
     let life: &[Goal] = match kind {
         Kind::Flagged | Kind::Stated => &[DUAL, RUN, VERIFY, READ, WRITE, BACK, Goal::Rollback],
@@ -19,11 +19,12 @@ fn states(kind: Kind) -> Vec<Vec<Goal>> {
     states
 }
 
-/// A migration in the state after these commands.
+/// Runs these commands, and returns the resulting migration.
 fn after(kind: Kind, goals: &[Goal]) -> Desk {
     let mut desk = Desk::new(kind);
     for goal in goals {
-        // A refusal names every missing fact, so the next try states these facts. Contract must also wait for the soak.
+        // A refusal names every missing fact, so the next attempt states all of these facts. Contract must also wait
+        // for the soak.
         for _ in 0..3 {
             match desk.give(*goal) {
                 Ok(_) => break,
@@ -36,7 +37,7 @@ fn after(kind: Kind, goals: &[Goal]) -> Desk {
     desk
 }
 
-/// Whether a step does lasting work. Stating a fact counts as lasting work.
+/// Whether a step does lasting work. Recording a stated fact is lasting work too.
 fn lasts(step: &str) -> bool {
     let begins = |words: &[&str]| words.iter().any(|word| step.starts_with(word));
     let records = begins(&["Preflight", "record", "begin ", "Confirm", "Overridden", "RollbackBegun"]);
@@ -54,7 +55,7 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
         for state in states(kind) {
             let reached = after(kind, &state);
             for goal in &goals {
-                // If a flag proves the facts, the plan accepts no stated fact. So it is enough to test no fact and one
+                // If a flag proves the facts, the plan accepts no stated fact. So the test only tries no fact and one
                 // fact.
                 let subsets = if matches!(kind, Kind::Stated | Kind::RemoveOnly) { 32 } else { 2_usize };
                 for (given, force) in (0..subsets).flat_map(|given| [(given, None), (given, Some("because"))]) {
@@ -71,8 +72,8 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
                         let now = (desk.events.clone(), desk.flag.clone());
                         assert_eq!(now, before, "{kind:?} after {state:?}: {goal:?} with {:?}: {refused}", desk.facts);
                     }
-                    // The refusal names every missing fact. So the same command with all these facts asks for no other
-                    // fact before its next lasting work.
+                    // The refusal names every missing fact. So if the operator repeats the command with all these
+                    // facts, the command asks for no other fact before its next lasting work.
                     if !refused.missing.is_empty() {
                         unstated += 1;
                         desk.facts.extend(&refused.missing);

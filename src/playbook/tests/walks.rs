@@ -1,11 +1,11 @@
-//! From every position of every kind of plan, an operator who follows `Next:` reaches an end, whatever the commands
-//! find.
+//! From every position of every kind of plan, an operator who follows `Next:` reaches an end. This holds for every set
+//! of problems that the commands may find.
 
 use super::*;
 
 const KINDS: [Kind; 5] = [Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::SetOnly, Kind::RemoveOnly];
 
-/// An upper bound on the number of commands until an end.
+/// The maximum number of commands that an operator may need to reach an end.
 const STEPS: usize = 16;
 
 /// The problems of a simulated migration.
@@ -64,8 +64,8 @@ fn every_walk_by_next_ends() {
     assert!(ends.values().all(|walks| *walks > 20), "{ends:?}");
 }
 
-/// If a pass of contract or of a way back left failures, `status` names the list of failures. If the command was
-/// killed, `status` names the command again.
+/// If a pass of contract or of a way back left failures, the next command in `status` is `failures list`. If the
+/// command was killed, `status` names the command again.
 #[test]
 fn a_pass_that_left_failures_names_their_list() {
     let mut desk = Desk::new(Kind::InPlace);
@@ -97,8 +97,8 @@ fn meet(desk: &mut Desk, trouble: Trouble) {
     desk.mismatches = trouble.mismatches;
 }
 
-/// Runs each suggested command until nothing is left to do, or until a person must look at the failures. If there is no
-/// end, returns the path as the error.
+/// Runs each suggested command until nothing is left to do, or until a person must look at the failures. If the
+/// operator never reaches an end, returns the path as the error.
 fn walk(desk: &mut Desk, trouble: Trouble) -> Result<&'static str, Vec<String>> {
     let mut way: Vec<String> = Vec::new();
     let mut next = desk.stands().1;
@@ -109,7 +109,7 @@ fn walk(desk: &mut Desk, trouble: Trouble) -> Result<&'static str, Vec<String>> 
             Some(words) => words.to_owned(),
         };
         let bare = words.trim_end_matches(" --force REASON");
-        let goal = goal_of(desk, bare).ok_or_else(|| vec![format!("{words} is no command")])?;
+        let goal = goal_of(desk, bare).ok_or_else(|| vec![format!("{words} is not a command")])?;
         let refused = give(desk, goal, (bare != words).then_some("a reason"), trouble.fixable);
         if let Some(refused) = &refused
             && refused.why.contains("soaks until")

@@ -1,0 +1,98 @@
+//! The parts of a migration's state.
+
+use jiff::Timestamp;
+
+use crate::cutover::FlagChange;
+use crate::playbook::{Kind, Mark, Phase};
+
+/// An accepted preflight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Preflight {
+    /// The time at which the preflight was accepted.
+    pub at: Timestamp,
+    /// The kind of the plan at that time.
+    pub kind: Kind,
+    /// The names of the findings that the operator accepted.
+    pub accepted: Vec<String>,
+}
+
+/// The progress of expand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Expand {
+    /// No pass has begun.
+    #[default]
+    NotBegun,
+    /// A pass is running or was stopped.
+    Open {
+        /// The time at which the pass began.
+        began: Timestamp,
+    },
+    /// The pass that began last is complete.
+    Complete {
+        /// The time at which it ended.
+        ended: Timestamp,
+    },
+}
+
+/// A phase that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Open {
+    /// The phase.
+    pub phase: Phase,
+    /// The time at which the phase first began. A resume does not change this time.
+    pub began: Timestamp,
+    /// The state of the flag when the phase began; `None` if it was not recorded.
+    pub under: Option<Mark>,
+}
+
+/// The time range of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The time at which the phase first began.
+    pub began: Timestamp,
+    /// The time at which it ended.
+    pub ended: Timestamp,
+    /// The state of the flag when the phase began; `None` if it was not recorded.
+    pub under: Option<Mark>,
+}
+
+/// The result of a verification that completed its comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Report {
+    /// The time range of the verification.
+    pub span: Span,
+    /// Number of items that differ.
+    pub mismatches: u64,
+    /// Number of items that were compared, if known.
+    pub compared: Option<u64>,
+    /// Whether the verification also repaired mismatches. For the number of mismatches in this case, see
+    /// [`What::Verified`](crate::playbook::What::Verified).
+    pub repair: bool,
+    /// Fingerprint of the plan.
+    pub plan: String,
+    /// Hash of the report.
+    pub hash: String,
+}
+
+/// A change of the flag that a command is about to make.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Intended {
+    /// The intended change.
+    pub change: FlagChange,
+    /// The flag's version before the change.
+    pub version: u64,
+    /// The operator's `--force` reason, if the gate was closed.
+    pub forced: Option<String>,
+}
+
+/// The progress of a one-way phase: contract or rollback.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// The phase has not begun.
+    #[default]
+    Ahead,
+    /// The phase has begun and is not complete.
+    Begun,
+    /// The phase is complete.
+    Complete,
+}
