@@ -1,5 +1,6 @@
-//! Measures how much of a table's capacity the job uses, and how the job affects the application. Each promise has a
-//! figure. The figures are measured in virtual time, with the real engine against the capacity model.
+//! Measures the share of a table's capacity that the job uses, and the effect of the job on the application. Each
+//! documented promise has a figure. The figures are measured in virtual time, with the real engine against the capacity
+//! model.
 //!
 //! `cargo bench --bench capacity [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
 //! scenarios without arguments. `--scale 0.1` scales the table and all rates down to a tenth. `--series` prints every
@@ -78,8 +79,8 @@ fn in_virtual_time(arguments: &Arguments, tell: &mut impl FnMut(&str, &Figure)) 
     }
 }
 
-/// Runs different constants of the feedback, each with a limit that is lower than the budget and with a minute of
-/// throttles.
+/// Compares constants of the feedback. Runs each of them in two situations: with a limit that is lower than the budget,
+/// and with a minute of throttles.
 fn sweep(scale: f64) {
     println!("decrease  recovery  floor   table %  throttled %   partitions %  throttled %   back after storm, s");
     for decrease in [0.5, 0.7, 0.8, 0.85, 0.9, 0.95] {

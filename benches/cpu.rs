@@ -1,10 +1,11 @@
-//! Measures the CPU time of each write, split into three parts: the tool, and the two parts of the embedded server (the
-//! layer in front of the engine, and the engine).
+//! Measures the CPU time of each write. The time is divided into three parts: the tool, the proxy of the embedded
+//! server, and the engine of the embedded server.
 //!
 //! Run it with `cargo bench --bench cpu [-- --items 4000]`. With `--profile dev` it uses the build of the tests. The
-//! tool is the real binary in a process of its own. The server is in this process, with a database file as in the demo.
-//! Threads are identified by their names. Linux only: the figures come from `/proc`. Other work on the machine hardly
-//! changes the CPU times. The shares change even less, and so does the last line, which compares two runs.
+//! tool is the real binary in a separate process. The server is in this process, with a database file as in the demo.
+//! Threads are identified by their names. The benchmark needs Linux, because the figures come from `/proc`. Other
+//! processes on the machine hardly change the CPU times. Other processes have even less effect on the ratio in the last
+//! line, which compares two runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a plan on a table with `items` items. Prints the CPU time of each part in milliseconds per write.
+/// Runs a plan on a table with `items` items. Prints the CPU time of each part, in milliseconds for each write.
 fn measure(items: u64, front: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let db = Some(dir.path().join("table.db"));
@@ -87,7 +88,7 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
         .unwrap();
     let mut taken = Cpu::new();
     while tool.try_wait().unwrap().is_none() {
-        // Keep the CPU time of threads that have ended.
+        // The latest sample of a thread is kept after the thread has ended.
         for (name, seconds) in threads(&tool.id().to_string()) {
             let known = taken.entry(name).or_default();
             *known = known.max(seconds);
@@ -98,7 +99,7 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
     (taken, report["totals"]["counts"]["applied"].as_u64().unwrap())
 }
 
-/// The CPU time that the threads of a process have used so far, by thread name.
+/// The CPU time that the threads of a process have used since they began, by thread name.
 fn threads(process: &str) -> Cpu {
     let mut cpu = Cpu::new();
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return cpu };

@@ -1,8 +1,8 @@
 //! Measures the cost of rate limiting. Each write takes permits from every scope (partition key, key range, index,
-//! table) and reconciles them. No write has to wait, and there are a million partition keys. This benchmark also
-//! measures the memory for these keys.
+//! table) and reconciles them afterwards. No write has to wait. The writes have a million different partition keys.
+//! This benchmark also measures the memory for partition keys.
 //!
-//! `cargo bench --bench limiter`. The exit code is 1 if a figure misses its target.
+//! Run it with `cargo bench --bench limiter`. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::process::ExitCode;
@@ -14,10 +14,10 @@ use backfill::internals::item::{PartitionHash, Value};
 use backfill::internals::plan::Access;
 use backfill::internals::ratelimit::{Budget, Budgets, Feedback, KeyRange, Scopes};
 
-/// The most nanoseconds that one write may spend in the limiter.
+/// The maximum time that one write may spend in the limiter, in nanoseconds.
 const REQUIRED: f64 = 1_000.0;
 
-/// The most megabytes of memory that ten million keys may take in addition to the memory for one million.
+/// The maximum memory that ten million keys may take in addition to the memory for one million keys, in megabytes.
 const GROWTH: f64 = 1.0;
 
 const MILLION: u64 = 1_000_000;
@@ -26,9 +26,9 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let keys: Vec<PartitionHash> = (0..MILLION).map(key).collect();
     let mut missed = false;
-    // At the default of 250 WCU/s for each key, a key that was used once is full again, and dropped, after
-    // milliseconds. With a budget of one unit in a hundred seconds, the limiter remembers a million keys at the same
-    // time.
+    // At the default of 250 WCU/s for each key, the bucket of a key that was used once is full again after a few
+    // milliseconds. The state of the key is then dropped. With a budget of one unit in a hundred seconds, the limiter
+    // remembers a million keys at the same time.
     for (name, per_key) in [("keys at 250 WCU/s", 250.0), ("a million keys busy at once", 0.01)] {
         let (scopes, range) = scopes(per_key);
         let mut best = f64::INFINITY;
@@ -36,7 +36,8 @@ fn main() -> ExitCode {
             let began = processor_time();
             runtime.block_on(write_each(&scopes, &range, &keys));
             let each = (processor_time() - began).as_nanos() as f64 / keys.len() as f64;
-            // The first round fills the map. Its figure is printed but not compared with the target.
+            // The first round fills the map of states. The figure of the first round is printed, but not compared with
+            // the target.
             println!("{name:<34} round {round}: {each:>6.0} ns a write");
             if round > 0 {
                 best = best.min(each);
@@ -84,12 +85,13 @@ fn scopes(per_key: f64) -> (Arc<Scopes>, Arc<KeyRange>) {
     (scopes, range)
 }
 
-/// Calls the limiter as the engine does for each write. Each write costs one table unit and one index unit.
+/// Makes the same calls of the limiter as the engine, for one write to each key. Each write costs one table unit and
+/// one index unit.
 async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
     let cost = WriteCost { table: 1.0, indexes: vec![(0, 1.0)] };
     for key in keys {
-        // The engine would set a key aside if its units were not available. The cost of this check is part of the
-        // figure.
+        // If the units of a key are not available, the engine sets the key's items aside. This benchmark includes the
+        // cost of the check, but ignores its result.
         let taken = scopes.try_key(Access::Write, *key, cost.table);
         scopes.narrow_write(range, &cost).await;
         scopes.table(Access::Write).acquire(cost.table).await;

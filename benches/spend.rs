@@ -1,6 +1,6 @@
-//! Measures what a run spends by the server's count: how far its own estimate is off, and how much it spends under
-//! `[limits] max_wcu` if it is killed repeatedly. The benchmark uses the real binary, which talks to the embedded
-//! engine over sockets.
+//! Compares the spend of a run with the server's count. Measures the error of the run's own estimate, and the spend of
+//! a run with `[limits] max_wcu` that is killed repeatedly. The benchmark uses the real binary, which talks to the
+//! embedded engine over sockets.
 //!
 //! `cargo bench --bench spend [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
 //! scenarios without arguments. The exit code is 1 if a figure misses its target.
@@ -27,7 +27,7 @@ const MAX: &str = "8-max_wcu";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Cargo passes `--bench` itself.
+    // Cargo adds the argument `--bench`.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.starts_with(wanted.as_str()));
     let mut missed = false;

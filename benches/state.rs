@@ -1,6 +1,6 @@
-//! Measures how long commands take with a large journal: `status`, opening the state file, and reading the figures that
-//! every step needs. This benchmark also measures the time until a rollback handles its first item, and the migration
-//! of a state file of layout 1.
+//! Measures the duration of operations on a state file with a large journal: `status`, opening the file, and reading
+//! the figures that every step needs. Also measures the preparation of a rollback's first item, and the migration of a
+//! file of layout 1.
 //!
 //! Run it with `cargo bench --bench state [-- ROWS]`. The default is 1,500,000 rows. The benchmark needs no table.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Stores a complete run that has destroyed a value of every item.
+/// Creates a state file with a complete run that has destroyed a value of every item.
 async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error>> {
     let store = backfill::internals::state::open(path, &identity(), clock)?;
     let new = NewRun {
@@ -115,7 +115,7 @@ fn fill_older(path: &Path, rows: u64) -> Result<(), Box<dyn std::error::Error>> 
     )?;
     let sql = "INSERT INTO pre_images (run, key, path, kind, value, at) VALUES (1, ?1, 'value', 'value', ?2, ?3)";
     for n in 0..rows {
-        // A leading byte 0 means that the value is not compressed.
+        // The leading byte 0 means that the value is not compressed.
         let value = [b"\0", Value::S(format!("value of item {n}")).to_json().to_string().as_bytes()].concat();
         filling.prepare_cached(sql)?.execute((key(n).to_text(), value, clock()))?;
     }

@@ -1,4 +1,5 @@
-//! A program that embeds the tool. It rehearses a plan, then runs the plan with an observer that prints progress.
+//! A program that embeds the tool. The program makes a dry run of a plan, then runs the plan with an observer that
+//! prints progress.
 //!
 //! ```text
 //! cargo run --example embed -- PLAN [ENDPOINT]
@@ -60,7 +61,7 @@ async fn migrate(plan: &str, endpoint: Option<String>) -> Result<ExitCode, Migra
     let rehearsal = migration.dry_run(&DryRunOptions::default()).await?;
     println!("{:#}", rehearsal.report().to_json());
 
-    // Ctrl-C drains the run: completed pages are committed, and the same command resumes it.
+    // Ctrl-C drains the run: the run commits completed pages and stops. The same command resumes it.
     let stopper = migration.stopper();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {

@@ -13,7 +13,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after this number of failed attempts (at least one). `random` is a number from 0 to 1.
+    /// Returns the time to wait after `failed_attempts` failed attempts; the number must be at least one. `random` is a
+    /// number from 0 to 1.
     pub(crate) fn wait(&self, failed_attempts: u32, random: f64) -> Duration {
         self.ceiling(failed_attempts).mul_f64(random.clamp(0.0, 1.0))
     }

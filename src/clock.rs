@@ -1,6 +1,6 @@
-//! Clocks. The wall clock gives timestamps for storage and display, and the time of day for deadlines and windows.
-//! Values that outlive a process use the time since the machine started. Nobody can set this time, and it continues
-//! while the machine sleeps. Waiting always uses `tokio::time`.
+//! Clocks. The wall clock gives timestamps for storage and display, and the time of day for deadlines and windows. A
+//! duration that is measured across a restart of the process uses the time since the machine started. Nobody can set
+//! that time, and it continues while the machine sleeps. All code that waits uses `tokio::time`.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// A function that returns the current time. Code takes it as an argument, so that a test can use its own clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The machine's wall clock. It may jump, and it continues while the machine sleeps.
+/// The machine's wall clock. The time of this clock may jump, and the clock continues while the machine sleeps.
 pub fn wall() -> Clock {
     Arc::new(Timestamp::now)
 }
@@ -35,16 +35,16 @@ pub fn moments() -> Moments {
 }
 
 impl Moment {
-    /// The time since an earlier moment, by the clock that measured more time. A sleep of the machine is therefore
-    /// never missed. If somebody sets the wall clock forward, that looks like a sleep and only causes an unnecessary
-    /// check.
+    /// Returns the time since an earlier moment. Both clocks measure this time, and the result is the longer of the two
+    /// times. The result therefore includes the time for which the machine slept. If somebody sets the wall clock
+    /// forward, the result looks as if the machine had slept, which only causes an unnecessary check.
     pub fn since(self, earlier: Moment) -> Duration {
         let wall = Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or_default();
         self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
     }
 }
 
-/// A time since the machine started. All processes of the machine can compare such times.
+/// A point in time, measured since the machine started. All processes of the machine can compare such points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootTime {
     /// Identifies one start of one machine.
@@ -61,12 +61,12 @@ pub fn boot_time() -> Option<BootTime> {
     Some(BootTime { boot, since })
 }
 
-/// The current time as it is stored: RFC 3339 in UTC, to the second.
+/// Returns the current time in the format in which it is stored: RFC 3339 in UTC, to the second.
 pub fn now() -> String {
     to_text(Timestamp::now())
 }
 
-/// A time as it is stored and shown: RFC 3339 in UTC, to the second.
+/// Formats a time for storage and display: RFC 3339 in UTC, to the second.
 pub fn to_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

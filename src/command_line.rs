@@ -1,4 +1,5 @@
-//! Builds the command lines of one migration. Every text that tells an operator what to run next uses them.
+//! Builds the command lines of one migration. Every message that tells an operator which command to run next contains
+//! one of these command lines.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,11 @@ pub struct CommandLine {
     options: String,
 }
 
-/// The first word of the command that has two words.
+/// The first word of the commands that have two words, such as `failures retry`.
 const FAILURES: &str = "failures ";
 
-/// The options that select the state and the table. A command that leaves one out may work on another table.
+/// The options that select the state and the table. If a printed command omitted one of them, it could change a
+/// different table.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Selection<'a> {
     /// `--state`
@@ -42,8 +44,9 @@ impl CommandLine {
         CommandLine { plan: quoted(&plan.display().to_string()), options: typed.collect() }
     }
 
-    /// The full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`. The plan follows
-    /// the command, as `--help` shows it; the command `failures` has two words.
+    /// The full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`. The plan
+    /// file is inserted after the command and before its options, as in the output of `--help`. Commands that begin
+    /// with `failures` consist of two words.
     pub fn spell(&self, words: &str) -> String {
         let CommandLine { plan, options } = self;
         let (group, words) = words.strip_prefix(FAILURES).map_or(("", words), |action| (FAILURES, action));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::item::Units;
 
-/// A number with thousands separators.
+/// Formats a number with thousands separators.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -17,13 +17,13 @@ pub fn number(n: u64) -> String {
     out
 }
 
-/// Capacity units, rounded to half units.
+/// Formats a number of capacity units, rounded to half units.
 pub fn units(units: Units) -> String {
     let halves = (units * 2.0).round() as u64;
     format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
 }
 
-/// US dollars. Amounts below ten cents have up to six decimals.
+/// Formats an amount of US dollars. Amounts below ten cents get up to six decimals.
 pub fn dollars(amount: f64) -> String {
     if amount >= 0.1 {
         return format!("${amount:.2}");
@@ -34,7 +34,7 @@ pub fn dollars(amount: f64) -> String {
     text[..kept].to_owned()
 }
 
-/// A duration in its two largest units, rounded down. The smaller unit is shown even if it is zero.
+/// Formats a duration with its two largest units, rounded down. The smaller unit is included even if it is zero.
 pub fn whole_duration(duration: Duration) -> String {
     match duration.as_secs() {
         s if s < 60 => format!("{s} s"),
@@ -44,7 +44,7 @@ pub fn whole_duration(duration: Duration) -> String {
     }
 }
 
-/// A waiting time in its two largest units, rounded up.
+/// Formats a waiting time with its two largest units, rounded up.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().ceil() as u64;
     let days = seconds / 86_400;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// A limit of open files that is always enough: it allows connections for the maximum number of writes and segments,
-/// and the files of the state. Some systems refuse a limit above about 10,000.
+/// A limit on open files that is enough for every run. It allows one connection for each possible write and segment,
+/// and the files of the state. It is not higher, because some systems refuse a limit above about 10,000.
 const ENOUGH_FILES: u64 = 4_096;
 
-/// Number of open files that are reserved for other uses than the connections of a run: for the state, the terminal,
-/// the runtime and the flag. If the limit is small, at most half of it is reserved.
+/// Number of open files that are not available to the connections of a run. They are reserved for the state, the
+/// terminal, the runtime and the flag. If the limit is small, at most half of it is reserved.
 const OTHER_FILES: usize = 64;
 
 /// Maximum number of open connections of a run in this process; see [`raise_open_files`].
@@ -34,7 +34,8 @@ pub fn connections() -> usize {
     CONNECTIONS.load(Ordering::Relaxed)
 }
 
-/// Whether this process ignores the signal for a closed terminal (SIGHUP), as with `nohup`. Detected only on Linux.
+/// Whether this process ignores SIGHUP, the signal for a closed terminal. A process under `nohup` does so. Detected
+/// only on Linux.
 pub fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -42,9 +43,10 @@ pub fn ignores_hangup() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Whether a signal has stopped the process with this id on this host. Detected only on Linux; false elsewhere.
+/// Whether the process with this id on this host is currently stopped by a signal. Detected only on Linux; false
+/// elsewhere.
 pub fn is_stopped(pid: u32) -> bool {
-    // The name of the process is in parentheses and may contain any character. The state of the process is after the
+    // The name of the process is in parentheses and may contain any character. The state of the process follows the
     // name.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());

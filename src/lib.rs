@@ -1,15 +1,15 @@
 //! `backfill` moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, for hours, while
 //! the application keeps using it.
 //!
-//! You can kill it at any moment and it resumes from its checkpoint. It never overwrites what a live writer wrote, and
-//! it never takes more capacity than it was given.
+//! You can kill it at any moment and it resumes from its checkpoint. It never overwrites a live writer's value, and it
+//! never uses more capacity than the plan allows.
 //!
 //! # Use as a library
 //!
 //! [`Migration`] is the entry point. It takes a plan and [`Options`] and has a method for each command:
 //! [`Migration::check`], [`Migration::dry_run`], [`Migration::run`], [`Migration::verify`], [`Migration::cutover`],
 //! [`Migration::contract`], [`Migration::rollback`] and [`Migration::status`]. An [`Observer`] receives progress and
-//! answers questions. A [`Stopper`] stops the running command after the requests in flight.
+//! answers questions. A [`Stopper`] stops the running command when its requests in flight have completed, after at most 10 s.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -53,41 +53,42 @@
 //! | `plan` | parses TOML once into a valid [`Plan`] |
 //! | `preflight`, `cost` | findings and estimates before anything is written |
 //! | `playbook` | decides which step is next and which is refused (pure) |
-//! | `migration` | carries the steps out: the driver, the session, and [`Migration`] |
+//! | `migration` | carries out the steps: the driver, the session, and [`Migration`] |
 //! | `passes` | one walk over the table for one purpose: expand, verify, contract, undo, dry run |
 //! | `engine` | the machinery of every pass: scan, write, client, limits |
 //! | `change`, `item` | from an item's image to a decision and a guarded write (pure) |
 //! | `ratelimit` | permits in capacity units, for every scope that a request touches |
 //! | `dynamodb` | the ports to the table; only `dynamodb/sdk` names the AWS SDK |
 //! | `state` | durable progress and history; only `state/sqlite` names SQLite |
-//! | `cutover` | the flag that applications obey, and the lease beside it |
+//! | `cutover` | the flag that applications obey, and the lease in the same table |
 //! | `telemetry` | progress and reports |
 //!
 //! `tests/source/architecture.rs` enforces which names each module may use.
 //!
 //! # What always holds
 //!
-//! **Guards.** Every write carries `attribute_exists` of the partition key, so that a deleted item is never brought
-//! back. If DynamoDB can copy a value, a move or copy does not pass it through the client. Otherwise the client sends
-//! the value, and the condition requires that the source still has this value. A value that a live writer already put
-//! at the target is kept, unless the plan asks to overwrite it. Before an overwriting write is sent, the prior value is
-//! stored durably. The condition of the write requires that the item still has this value. Every race with another
-//! writer ends as a failed condition, never as a validation error. All changes of an item go in one write. An item that
-//! needs no change gets no write.
+//! **Guards.** The condition of every write contains `attribute_exists` of the partition key, so a write never
+//! recreates a deleted item. If DynamoDB can copy a value, a move or copy does not pass it through the client.
+//! Otherwise the client sends the value, and the condition requires that the source still has this value. A value that
+//! a live writer already put at the target is kept, unless the plan asks to overwrite it. Before an overwriting write
+//! is sent, the prior value is stored durably. The condition of the write requires that the item still has this value.
+//! Every race with another writer ends as a failed condition, never as a validation error. All changes of an item go in
+//! one write. An item that needs no change gets no write.
 //!
 //! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
 //! segment, is known. The same transaction records the failures. A commit that fails stops the run. Until DynamoDB has
-//! accepted one write, pages with rejected writes are held back, up to a bound. A plan that fails for every item
-//! therefore leaves nothing behind.
+//! accepted one write, pages with rejected writes are not committed, up to a maximum number. If a plan fails for every
+//! item, no failures are therefore recorded.
 //!
 //! **Capacity.** No request is sent without permits, in capacity units, from every scope that the request touches.
 //! Permits are acquired in this order: partition key, key range (the item's segment), each index, table. A request that
 //! waits for a narrow scope therefore holds no permit of a wider one. Items of a hot partition key are set aside, and
 //! the scan of their segment continues. Permits are reconciled with the consumption that DynamoDB reports. If DynamoDB
-//! throttles a request, only the scopes that it names as reasons slow down. Their rates recover automatically.
-//! Percentage budgets and default budgets follow the table's description while a run lasts. The SDK's retries are off:
-//! one module of this crate decides about retries, backoff and their bound. If the plan limits spending, a run reserves
-//! capacity durably, in slices, before it uses the capacity. If a process dies, its whole slice counts as spent.
+//! throttles a request, the scopes that its reply names slow down; without a reason, the table does. Repeated throttles
+//! of a key range also slow the partition key or the table. Their rates recover automatically. Percentage budgets and default budgets follow the table's description while a run lasts. The
+//! SDK's retries are off: one module of this crate decides whether to retry a request, how long to wait before that,
+//! and when to give up. If the plan limits spending, a run reserves capacity durably, in slices, before it uses the
+//! capacity. If a process dies, its whole slice counts as spent.
 //!
 //! **Honesty.** Every figure was counted, or is labelled an estimate with its basis. Attribute values never reach logs,
 //! errors or reports.
@@ -105,19 +106,19 @@
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
 //!
-//! At any moment each active segment has at most two pages that are read and not committed: the page that is being
-//! written and the prefetched page. In addition, up to eight pages (about one megabyte) can wait for items that were
-//! set aside. In a segment that is known to be large, they can also wait for writes in flight. Until DynamoDB has
-//! accepted a first write, pages with rejected writes are held back in addition to these. If a run was killed, its
-//! `applied` count is a lower bound and is labelled as one.
+//! At any moment each active segment has at most two pages that have been read but not committed: the page that is
+//! being written and the prefetched page. In addition, up to eight pages (about one megabyte) can wait for items that
+//! were set aside. In a segment that is known to be large, these eight pages can also wait for writes in flight. Until
+//! DynamoDB has accepted the first write of a run, pages with rejected writes are kept in memory as well. If a run was
+//! killed, its `applied` count is a lower bound and is labelled as one.
 //!
 //! # Seams
 //!
-//! The engine knows DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source yields
+//! The engine accesses DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source yields
 //! pages and durable positions. A sink takes chunks of guarded writes, so that another transport can write items in
-//! batches. The same table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]). With
-//! other implementations of the ports of `state` and of the engine's `Scheduler`, a fleet could keep its checkpoints
-//! and hand out its segments.
+//! batches. The same table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]).
+//! Workers on several hosts would need two other implementations: ports of `state` that share checkpoints, and a
+//! `Scheduler` that distributes segments.
 
 #![cfg_attr(
     not(feature = "internals"),
@@ -179,13 +180,14 @@ pub mod reports {
 
 /// The ports that a program can implement itself.
 ///
-/// The state is not one of these ports: [`Migration`] keeps the state in a file. Another store belongs in this crate,
-/// beside `state/sqlite`; `docs/architecture.md` explains how to add one. The plan gives the location of the flag; with
-/// hooks (`exec`) the flag can be anywhere.
+/// The state is not one of these ports: [`Migration`] keeps the state in a file. A different store belongs in this
+/// crate, in the same folder as `state/sqlite`; `docs/architecture.md` explains how to add one. The plan gives the
+/// location of the flag; with hooks (`exec`) the flag can be anywhere.
 pub mod ports {
     pub mod dynamodb {
-        //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport,
-        //! another source, or a table in memory. Each trait lists what an implementation must guarantee.
+        //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): a different transport, a
+        //! different source, or a table in memory. The documentation of each trait lists the guarantees that an
+        //! implementation must give.
         //!
         //! [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose: a sink that ignored a new kind of
         //! condition would write without a guard, so a new kind breaks the build instead.
@@ -201,8 +203,8 @@ pub mod ports {
     }
 }
 
-/// What the `backfill` binary, its tests and its benchmarks use. There is no promise of stability: any of these items
-/// may change between patch versions. The feature `internals` exports this module.
+/// The items that the `backfill` binary, its tests and its benchmarks use. There is no promise of stability: any of
+/// these items may change between patch versions. The feature `internals` exports this module.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {

@@ -1,4 +1,4 @@
-//! A lock on an open file. The lock becomes free as soon as its owner drops it.
+//! A lock on an open file. The lock is released as soon as its owner drops it.
 
 use std::fs::{File, TryLockError};
 use std::ops::{Deref, DerefMut};

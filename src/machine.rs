@@ -28,13 +28,13 @@ impl Machine {
         Machine { moments: moments(), boot: Arc::new(boot_time), random: Random::of_system() }
     }
 
-    /// Returns the wall clock alone.
+    /// Returns only the wall clock.
     pub fn wall(&self) -> Clock {
         let moments = Arc::clone(&self.moments);
         Arc::new(move || moments().wall)
     }
 
-    /// The current time by the wall clock.
+    /// Returns the current time of the wall clock.
     pub fn now(&self) -> Timestamp {
         (self.moments)().wall
     }

@@ -40,13 +40,13 @@ pub fn escaped(text: &str) -> impl fmt::Display + '_ {
     Escaped { text, but: "" }
 }
 
-/// Escapes several lines so that they are safe to print. Line feeds stay.
+/// Escapes several lines so that they are safe to print. Line feeds are not escaped.
 pub fn escaped_lines(text: &str) -> impl fmt::Display + '_ {
     Escaped { text, but: "\n" }
 }
 
-/// Escapes text that contains the program's own colours. Escape characters and line feeds stay, so the text must
-/// contain no escape sequences from outside.
+/// Escapes text that contains the program's own colours. Escape characters and line feeds are not escaped, so the text
+/// must not contain escape sequences from outside.
 pub fn escaped_styled(text: &str) -> String {
     Escaped { text, but: "\n\u{1b}" }.to_string()
 }
@@ -87,7 +87,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Whether a character can affect a terminal or mislead a reader. These are control characters (also those of escape
-/// sequences), line separators, characters that reverse or hide text, and tags.
+/// sequences), line separators, characters that reverse or hide text, and Unicode tag characters.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -102,8 +102,8 @@ mod tests {
 
     use super::*;
 
-    /// What a hostile item may contain: a cursor movement, an OSC 8 link, C1 controls, bidi overrides, zero widths,
-    /// tags.
+    /// What a hostile item may contain: a cursor movement, an OSC 8 link, C1 controls, bidi overrides, zero-width
+    /// characters, Unicode tag characters.
     const HOSTILE: &str =
         "a\u{1b}[2J\u{1b}]8;;http://x\u{7}b\u{9b}31m\r\nc\u{202e}d\u{2066}e\u{200b}f\u{feff}g\u{e0041}h\u{2028}i\u{7f}";
 

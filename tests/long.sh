@@ -12,7 +12,7 @@ part() {
     local name=$1 began=$SECONDS
     echo "== $name"
     case $name in
-    # Flips one bit of a state file at a time. The tool must notice the flip, or a rollback must decide as without it.
+    # Flips one bit of a state file at a time. The tool must notice the flip, or a rollback must decide as if no bit was flipped.
     damage) BACKFILL_TEST_BIT_FLIPS=4000 cargo test --test state store::damage:: -- --nocapture ;;
     # Kills a process with SIGKILL while four segments commit at the same time.
     durable) BACKFILL_TEST_KILLS=400 cargo test --test state store::durable:: -- --nocapture ;;

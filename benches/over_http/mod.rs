@@ -1,6 +1,6 @@
-//! Measures the same promises over real sockets and in real time. The binary runs against the embedded engine behind
-//! the capacity model, while the application sends its own HTTP traffic. The table has a twentieth of the full size,
-//! and each run takes about a minute.
+//! Measures the figures of the capacity benchmark over real sockets and in real time. The binary runs against the
+//! embedded engine behind the capacity model, while the application sends its own HTTP traffic. The table and all rates
+//! have a twentieth of their full size, and each run takes about a minute.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use crate::simulator::data::{Data, INDEX_KEY, SOURCE, Spread, TARGET, Workload};
 use crate::simulator::figure::{Figure, Required};
 use crate::simulator::model::{INDEX, provisioned, with_index};
 
-/// The size of the table and all rates, relative to a real table. Two cores can serve this load.
+/// The size of the table and of all rates, relative to a real table. Two cores can serve the resulting load.
 const SCALE: f64 = 0.05;
 
 /// Name of the table.
@@ -31,13 +31,13 @@ struct Run<'a> {
     traffic: Option<(f64, f64)>,
     /// `[capacity]` of the plan. `None` means that only the application runs.
     capacity: Option<&'a str>,
-    /// Number of seconds for which the application runs alone before the job starts.
+    /// Number of seconds between the start of the application and the start of the job.
     before: u64,
     /// The largest number of seconds for which the run is watched.
     seconds: u64,
 }
 
-/// The difference between two samples of the model and the application, a second apart.
+/// The differences between two samples of the model and of the application. There is one second between the samples.
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
     writes: f64,
@@ -86,7 +86,8 @@ fn uniform() -> Vec<Figure> {
 fn above() -> Vec<Figure> {
     let capacity = "write = 200\nread = 400\nper_key_range = { write = 200 }\nper_partition_key = { write = 200 }";
     let mut run = Run { capacity: Some(capacity), ..plain(3_000.0, 2_000.0, 8_000.0) };
-    // The tool refuses a budget above the capacity that a table reports. So this table must not report its capacity.
+    // The tool refuses a budget that exceeds the reported capacity of a table. So this table must not report its
+    // capacity.
     run.model.advertise = false;
     let watched = watch(&run);
     let steady = watched.steady(15);
@@ -141,8 +142,8 @@ fn skewed() -> Vec<Figure> {
         run.workload.spread = spread;
         run.workload.items = if spread == zipf { 1_400 } else { 250 };
         let largest = largest_key(&run.workload);
-        // This bound ignores the other items of the segment and of the partition, because they depend on the engine's
-        // hash.
+        // The bound does not include the other items of the key's segment and partition, because they depend on the
+        // engine's hash function.
         let bound = (largest / 12.5).max(units(&run.workload) / 100.0);
         let watched = watch(&run);
         let by = watched.took.unwrap_or(f64::INFINITY) / bound;
@@ -159,9 +160,9 @@ fn skewed() -> Vec<Figure> {
 fn index() -> Vec<Figure> {
     let mut figures = Vec::new();
     let stated = "write = 100\nread = 400\nper_key_range = { write = 100 }\n[capacity.index]\nby-group = 100";
-    // At a twentieth of the size, a job above the limit sends few requests. Each search for the limit is then a large
-    // share of these requests. The simulator checks this share at full size, in virtual time. An index that throttles
-    // the job also throttles the application.
+    // At a twentieth of the size, a job with a budget above the limit sends few requests. So the throttled requests
+    // with which it searches for the limit are a large share. The simulator checks this share at full size, in virtual
+    // time. An index that throttles the job also throttles the application.
     for (name, capacity, allowed, job, application) in [
         ("default", "write = 100\nread = 400", 6.25, Required::AtMost(2.0), Required::AtMost(0.0)),
         ("above", stated, 25.0, Required::Nothing, Required::Nothing),
@@ -203,8 +204,8 @@ fn storm() -> Vec<Figure> {
     ]
 }
 
-/// A run over uniform keys, without an application. The arguments are the number of items and the model's limits at
-/// full size.
+/// Creates the settings of a run with uniform keys and without an application. The arguments are the number of items,
+/// and the model's limits at full size.
 fn plain(items: f64, write: f64, read: f64) -> Run<'static> {
     Run {
         workload: Workload { items: items as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
@@ -284,7 +285,7 @@ fn watch(run: &Run<'_>) -> Watched {
     watched
 }
 
-/// The counts of the model and of the application so far.
+/// A sample of the model's and the application's counters.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     writes: f64,
@@ -300,7 +301,7 @@ impl Look {
         let throttled = figures.throttled;
         let all = (admitted.read + admitted.write + throttled.read + throttled.write) as f64;
         Look {
-            // Each of the application's items consumes one unit.
+            // Each write of the application consumes one unit.
             writes: figures.table.write - written,
             index: figures.indexes.first().map_or(0.0, |index| index.write),
             requests: all - sent,
@@ -325,8 +326,8 @@ impl Watched {
         Watched { seconds: Vec::new(), took: None, exit: None, started: before as usize }
     }
 
-    /// The mean of the seconds in which the job runs steadily. This time begins `settles` seconds after the job's
-    /// start, and ends when 90 % of the job's units are written.
+    /// The mean over the seconds in which the job has a steady rate. These seconds begin `settles` seconds after the
+    /// start of the job, and end when 90 % of the job's units are written.
     fn steady(&self, settles: usize) -> Second {
         let all: f64 = self.seconds.iter().map(|s| s.writes).sum();
         let mut sum = 0.0;

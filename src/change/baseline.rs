@@ -13,8 +13,8 @@ use crate::item::{Item, Path};
 pub struct Baseline {
     /// Preexisting targets of moves and copies, with digests of their values.
     pub preexisting: Vec<(Path, Digest)>,
-    /// Targets that existed before the migration, if a rollback changes their value or readers see their value for the
-    /// first time. The source of such a target may be missing.
+    /// Some of the targets that existed before the migration: those whose value a rollback may change, and those whose
+    /// value readers see for the first time after the cutover. The source of such a target may be missing.
     pub pairs: Vec<(Path, BaselinePair)>,
     /// Whether the phase may write a target of this item. A written target later looks like a preexisting target. The
     /// phase may write a target even if only another change needs a write now, because a live writer can create the
@@ -22,8 +22,8 @@ pub struct Baseline {
     pub may_write: bool,
 }
 
-/// The state of an old and a new attribute before the migration. The state is recorded if a rollback may change the
-/// pair, or if readers may see the new value for the first time.
+/// The state of an old and a new attribute before the migration. The state is recorded in two cases: a rollback may
+/// change the pair, or readers may see the new value for the first time after the cutover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BaselinePair {
     /// Both attributes had equal values, at a time when applications wrote both.
@@ -53,7 +53,8 @@ impl Changes {
                 }
                 (old, Some(new)) => {
                     baseline.pairs.extend(old.is_none().then(|| (to.clone(), BaselinePair::NewAlone)));
-                    // The journal also records a value that a write will overwrite. But that write may never be sent.
+                    // Record the value here even if a write will overwrite it. The journal also records such a value,
+                    // but only if the write is planned, and that may never happen.
                     baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
                     baseline.preexisting.push((to.clone(), Digest::of(new)));
                 }

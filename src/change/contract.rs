@@ -96,8 +96,8 @@ impl Draft<'_> {
         self.remove(path, value);
     }
 
-    /// Whether the run kept a different value at this target. For an item without a baseline this is unknown, so every
-    /// different value counts as kept.
+    /// Whether the run kept an existing value, different from the old value, at this target. For an item without a
+    /// baseline this is unknown, so every different value counts as kept.
     fn was_skipped(&self, old: &Value, to: &Path) -> bool {
         let there = to.get(self.item);
         is_other(there, old)

@@ -1,9 +1,10 @@
 //! The capacity that a write consumes on the table, and on every index in which the write changes an entry.
 //!
-//! Sources: developer guide, "Provisioned throughput" (the larger size of the item before and after, in started KB) and
-//! "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears, disappears or changes
-//! costs one write of its size, and two writes if the index key changes; the same for local indexes, from the table's
-//! capacity). Third-party recordings of AWS responses show that an unchanged entry costs nothing.
+//! Sources: developer guide, "Provisioned throughput" (the larger of the item's sizes before and after the write,
+//! rounded up to KB) and "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears,
+//! disappears or changes costs one write of its size, and two writes if the index key changes; the same for local
+//! indexes, from the table's capacity). Third-party recordings of AWS responses show that an unchanged entry costs
+//! nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,11 +20,11 @@ pub(super) struct Pricing {
     changed: Arc<[String]>,
     table_key: KeySchema,
     indexes: Indexes,
-    /// The version of `indexes`, and the indexes of this version that the phase can touch.
+    /// The version number of `indexes`, and the indexes in this version that the phase can touch.
     touched: Arc<RwLock<(u64, Arc<[Touched]>)>>,
 }
 
-/// An index that some write of the phase may change.
+/// An index in which a write of the phase may change an entry.
 #[derive(Debug, Clone)]
 struct Touched {
     /// The position of the index in [`Indexes`].
@@ -48,7 +49,8 @@ impl Pricing {
 
     /// The currently known indexes that the phase can touch.
     fn touched(&self) -> Arc<[Touched]> {
-        // Read the version before the schemas. If the indexes change in between, the result is only computed once more.
+        // Read the version before the schemas. If the indexes change between the two reads, the only consequence is
+        // that the result is computed once more.
         let version = self.indexes.version();
         {
             let known = self.touched.read().unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +179,7 @@ impl Touched {
             (false, false) => 0.0,
             (false, true) => after(),
             (true, false) => before(),
-            // If the index key changes, the index removes one entry and adds another.
+            // If the index key changes, the index removes the old entry and adds a new entry.
             (true, true) if self.key.iter().any(|key| write.changed.contains_key(key.name.as_str())) => {
                 before() + after()
             }
@@ -187,8 +189,8 @@ impl Touched {
     }
 
     /// Whether an item is in the index. An item is in the index if it has every key attribute with the declared type. A
-    /// write cannot set a key to another type or to an empty value, but an item may have had such a value before the
-    /// index was created.
+    /// write cannot set a key to a different type or to an empty value, but an item may have had such a value before
+    /// the index was created.
     fn has_entry<'v>(&self, value: impl Fn(&str) -> Option<&'v Value>) -> bool {
         self.key.iter().all(|key| match value(&key.name) {
             Some(Value::S(s)) => key.kind == "S" && !s.is_empty(),
@@ -265,7 +267,7 @@ mod tests {
         assert_eq!(
             units(&[remove("k"), remove("two")], image.clone(), held()),
             (6.0, 3.0),
-            "the size of the entry before the write counts"
+            "the cost depends on the entry's size before the write"
         );
         assert_eq!(units(&[remove("k"), remove("three")], image, Projection::All), (6.0, 6.0));
     }
@@ -411,8 +413,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// The cost of a write is equal to the cost that follows from the complete index entries before and after the
-        /// write.
+        /// The computed cost of a write is equal to the cost that follows from a comparison of the complete index
+        /// entries before and after the write.
         #[test]
         fn the_cost_of_a_write_matches_whole_items(
             plan in any_plan(), image in any_sized_item(), in_place in any::<bool>(),

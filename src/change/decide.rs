@@ -39,9 +39,9 @@ impl Changes {
         Changes::new(Ops::Contract(ContractOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The changes of the first phase of a rollback, if applications have written only the new attribute: the phase
-    /// makes old values equal to new values. If an item has no new value, its old value stays. An in-place plan has no
-    /// new-only writes, so this phase has nothing to do for such a plan.
+    /// The changes of the first phase of a rollback, which makes old values equal to new values. The phase is necessary
+    /// if applications have written only the new attribute. If an item has no new value, its old value stays. An
+    /// in-place plan has no new-only writes, so this phase has nothing to do for such a plan.
     pub fn for_old_from_new(
         changes: &[Change],
         strategy: Strategy,
@@ -51,13 +51,13 @@ impl Changes {
         Changes::new(Ops::OldFromNew(OldFromNewOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The changes of the last phase of a rollback: the phase removes the values that `run` created, and restores the
+    /// The changes of the last phase of a rollback. The phase removes the values that `run` created, and restores the
     /// values that `run` overwrote, moved or removed.
     pub fn for_undo(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Undo(UndoOp::all(changes, strategy)), key, indexes)
     }
 
-    /// Takes every decision from `rule`, for a table with this key and these indexes.
+    /// Creates changes for which `rule` makes every decision, on a table with this key and these indexes.
     pub fn decided_by(rule: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Rule(rule), key, indexes)
     }
@@ -74,9 +74,9 @@ impl Changes {
         Changes { spares_encrypted: spares, ..self }
     }
 
-    /// The same changes, for a table whose applications have all written both attributes since before this pass (for an
-    /// undo pass: at any time). The applications may have written a pair of equal values, so an equal pair does not
-    /// count as preexisting.
+    /// The same changes, for a table on which all applications write both attributes. They must have begun to do so
+    /// before this pass. For an undo pass, it is enough if they did so at any time. A pair of equal values may come
+    /// from such an application, so an equal pair does not count as preexisting.
     pub fn beside_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }
@@ -109,9 +109,10 @@ impl Changes {
         &self.key
     }
 
-    /// Whether this phase must read strongly consistently. A phase must do so if its decision "nothing to do" is final,
-    /// because the item then stays as it is, or its old values are removed for good. An eventually consistent read is
-    /// not enough, because it may show the item as it was some seconds ago.
+    /// Whether this phase must read strongly consistently. A phase must do so if no later pass corrects its decision
+    /// "nothing to do". If that decision were wrong, the item would stay wrong, or old values would be removed
+    /// permanently. An eventually consistent read is not enough, because it may return a state of the item that is some
+    /// seconds old.
     pub fn needs_consistent_reads(&self) -> bool {
         self.ops.need_consistent_reads()
     }

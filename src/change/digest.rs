@@ -1,4 +1,4 @@
-//! Digests of values. With a digest, a value can be compared with an earlier value that was not stored.
+//! Digests of values. A digest allows the tool to compare a value with an earlier value that was not stored.
 
 use sha2::{Digest as _, Sha256};
 

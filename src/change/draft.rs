@@ -1,4 +1,4 @@
-//! A draft of a decision. It collects what one item needs, and turns the result into a guarded write.
+//! A draft of a decision. It collects the actions and conditions for one item, and turns them into a guarded write.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::decision::Decision;
 use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
 
-/// The needs of one item that were collected so far.
+/// The actions and conditions that were collected for one item so far.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
     pub(super) record: &'a ItemHistory,
@@ -16,10 +16,10 @@ pub(super) struct Draft<'a> {
     pub(super) actions: Vec<Action>,
     conditions: Vec<Condition>,
     pub(super) pre_images: Vec<PreImage>,
-    /// Maps that the write creates, by their path, because a target's parent is missing.
+    /// The maps that the write creates because the parent of a target is missing, by the path of the map.
     made: BTreeMap<Path, Item>,
     pub(super) diverged: Vec<Path>,
-    /// Targets that already have another value, which counts as done.
+    /// Targets that already have a different value, which counts as done.
     pub(super) skipped: Vec<Path>,
     /// Paths whose values stay unchanged. These paths are reported if nothing else in the item changes.
     pub(super) kept: Vec<Path>,
@@ -122,8 +122,8 @@ impl<'a> Draft<'a> {
         self.shrinks -= bytes_at(path, value);
     }
 
-    /// Copies the value at `to` back to `from`. The caller must add conditions that pin both paths. If `from` cannot
-    /// have the value, returns the reason.
+    /// Copies the value at `to` back to `from`. The caller must add conditions that pin both paths. If the value cannot
+    /// be written to `from`, returns the reason.
     pub(super) fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
             self.shrinks_by(from, old);
@@ -158,7 +158,7 @@ impl<'a> Draft<'a> {
         after
     }
 
-    /// Adds the value at `to` to a new map. This write creates the map at `root`, which is the missing outermost
+    /// Puts the value of `to` into a new map. This write creates the map at `root`, which is the missing outermost
     /// ancestor of `to`.
     pub(super) fn make(&mut self, root: Path, to: &Path, value: Value) {
         let mut names: Vec<String> = to.steps()[root.steps().len()..]
@@ -244,7 +244,7 @@ pub(super) enum Place {
     Impossible(String),
 }
 
-/// Number of bytes of a value at a path, including its name.
+/// Number of bytes of a value at a path, including the attribute name.
 pub(super) fn bytes_at(path: &Path, value: &Value) -> usize {
     match path.steps().last() {
         // A member of a map needs one byte more than an attribute of the item.

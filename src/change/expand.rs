@@ -69,9 +69,9 @@ impl ExpandOp {
 impl Draft<'_> {
     /// Plans one operation.
     ///
-    /// Even an operation that needs no action adds a condition. A live writer may make an action necessary before the
-    /// item's other operations are written. The write must then fail. Otherwise the write would leave the item partly
-    /// changed, or change an item that has diverged.
+    /// Even an operation that needs no action adds a condition. The reason is that a live writer may make an action
+    /// necessary before the write with the item's other operations arrives. The condition makes that write fail.
+    /// Without the condition, the write would leave the item partly changed, or change an item that has diverged.
     pub(super) fn expand(&mut self, op: &ExpandOp) {
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
@@ -84,7 +84,7 @@ impl Draft<'_> {
             ExpandOp::Set { to, value, on_existing } => self.put(to, value, *on_existing),
             ExpandOp::Remove { path, skipping } => match path.get(self.item) {
                 Some(value) if skipping.iter().any(|to| is_other(to.get(self.item), value)) => {
-                    // The copy was skipped, so this path has the only copy of the value.
+                    // The copy was skipped, so the value exists only at this path.
                     self.require(Condition::Equals(path.clone(), value.clone()));
                     skipping.iter().for_each(|to| self.hold(to));
                 }
@@ -98,8 +98,9 @@ impl Draft<'_> {
     }
 
     /// Moves or copies this value. An in-place move also removes its source, and the journal records the move for its
-    /// target. With `skip`, the journal records every move or copy: the record shows later whether the tool wrote the
-    /// value. The condition of a write with `skip` requires that the source is unchanged, so that the record is right.
+    /// target. With `skip`, the journal records every move or copy. From this record a later pass finds out whether the
+    /// tool wrote the value. The condition of a write with `skip` requires that the source is unchanged, so that the
+    /// recorded digest is correct.
     fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
@@ -112,8 +113,8 @@ impl Draft<'_> {
             }
             Some(there) => {
                 if in_place && on_existing == OnExisting::Skip {
-                    // If the values became equal, an in-place move would have to remove the source. The condition
-                    // therefore requires that they are still different.
+                    // If the values became equal before the write, an in-place move would have to remove the source.
+                    // The condition therefore requires that the values are still different.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.hold(to);
                 }
@@ -190,7 +191,8 @@ impl Draft<'_> {
                 false
             }
             OnExisting::Skip => {
-                // If the value is removed meanwhile, the write must fail so that the target is filled after all.
+                // If the value is removed before the write, the write must fail. The tool then decides again and fills
+                // the target.
                 self.require(Condition::Exists(to.clone()));
                 self.skipped.push(to.clone());
                 false

@@ -11,9 +11,10 @@ use crate::item::{Item, ItemKey, Path, Units, Value};
 pub struct GuardedWrite {
     /// The key of the item.
     pub key: ItemKey,
-    /// The changes of paths in the item. There is at least one, and no two actions have overlapping paths.
+    /// The changes of paths in the item. There is at least one action, and no two actions have overlapping paths.
     pub actions: Vec<Action>,
-    /// The conditions that must be true at the moment of the write. The first is [`Condition::ItemExists`].
+    /// The conditions that must be true at the moment of the write. The first condition is always
+    /// [`Condition::ItemExists`].
     pub conditions: Vec<Condition>,
     /// The information that a rollback of this write needs, mainly the values that the write destroys. This information
     /// must be durable before the write is sent. Each destroyed value is also in `conditions`.
@@ -26,9 +27,9 @@ pub struct GuardedWrite {
     pub cost: WriteCost,
 }
 
-/// Number of bytes of a journal row in addition to its key (stored twice because of an index), its path and its value.
-/// These bytes are for the row's numbers, its time, and the database's overhead. `tests/state/store/journal.rs`
-/// measures them.
+/// Number of bytes that a journal row needs besides its key, its path and its value. The key is stored twice because of
+/// an index. These bytes are for the row's numbers, its time, and the database's overhead.
+/// `tests/state/store/journal.rs` measures them.
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {
@@ -65,7 +66,8 @@ impl GuardedWrite {
         pinned
     }
 
-    /// Requires that a path has this value. A separate condition that the path exists is then redundant.
+    /// Requires that a path has this value. This makes a separate condition for the existence of the path redundant, so
+    /// that condition is removed.
     fn pin(&mut self, path: &Path, value: &Value) {
         let pin = Condition::Equals(path.clone(), value.clone());
         if !self.conditions.contains(&pin) {

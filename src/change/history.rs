@@ -1,5 +1,6 @@
-//! The recorded history of an item. A rollback uses it to decide what to restore. The history consists of the journal
-//! (values that writes destroyed, and paths that had no value) and the baseline (preexisting targets).
+//! The recorded history of an item. A rollback uses this history to decide which values to restore. The history
+//! consists of the journal (values that writes destroyed, and paths that had no value) and the baseline (preexisting
+//! targets).
 //!
 //! # Which pre-image to restore
 //!
@@ -8,31 +9,32 @@
 //! the newest pre-image is always the right one:
 //!
 //! - The oldest can be wrong. A pass recorded `x0` and died before it sent its write. A live writer wrote `x1`. The
-//!   next pass recorded `x1` and overwrote it. The last value of the application was `x1`, but the oldest pre-image
-//!   would restore `x0`.
+//!   next pass recorded `x1` and overwrote it. The application's last value was `x1`, but the oldest pre-image would
+//!   restore `x0`.
 //! - The newest can be wrong. A pass overwrote `x0` with the old attribute's value `v`. An application that knows only
 //!   the old attribute changed the old attribute. Another pass recorded `v`, which the tool itself had written, and
 //!   overwrote it. The newest pre-image would restore `v`, which no application ever wrote there.
 //!
 //! The right pre-image is therefore the newest one whose value the tool did not write itself. For every write that
 //! moves or copies, the journal keeps the digest of the written value next to the pre-image ([`PreImage::wrote`]). If a
-//! pre-image equals the value that the previous recorded write wrote, the tool itself wrote that value, and the
-//! previous pre-image counts instead. A constant is never its own pre-image, because a write that would change nothing
-//! is not sent.
+//! pre-image equals the value that the previous recorded write wrote, the tool itself wrote that value, and a rollback
+//! uses the previous pre-image instead. The pre-image of a constant is never the constant itself, because a write that
+//! would change nothing is not sent.
 //!
-//! The pre-image of a refused write does not count. The pre-image of a write with an unknown outcome counts. If this
-//! write took effect, its pre-image is the right one. If it did not take effect, there are three cases. First, the
-//! recorded value may still be there. The rollback sees that and has nothing to undo. Second, a live writer may have
-//! replaced the recorded value. A later write has then recorded the live writer's value. Third, the current value may
-//! be one that the migration did not write. The rollback does not change it. If two writes found the same value, the
-//! earlier write most likely did not take effect. The writes before both of them then show who wrote the value.
+//! A rollback ignores the pre-image of a refused write. It does not ignore the pre-image of a write with an unknown
+//! outcome. If the write with the unknown outcome took effect, its pre-image is the right one. If it did not take
+//! effect, there are three cases. First, the recorded value may still be there. The rollback detects this and has
+//! nothing to undo. Second, a live writer may have replaced the recorded value. A later write has then recorded the
+//! live writer's value. Third, the current value may be one that the migration did not write. The rollback does not
+//! change it. If two recorded writes found the same value, the earlier write most likely did not take effect. In this
+//! case the records before these two writes show who wrote the value.
 //!
 //! # Targets that did not exist before
 //!
-//! A copy to a path without a value leaves no record. A later pass that overwrites the copy can therefore not
-//! distinguish the copy from a live writer's value. This distinction is not necessary. If the item has a baseline, a
-//! target that the baseline does not list did not exist before the migration. A rollback removes this target, even if a
-//! later pass found and overwrote a value there. The journal still has the overwritten value.
+//! If a copy writes to a path without a value, the journal gets no entry for the copy. A later pass that overwrites the
+//! copy can therefore not distinguish the copy from a live writer's value. This distinction is not necessary. If the
+//! item has a baseline, a target that the baseline does not list did not exist before the migration. A rollback removes
+//! this target, even if a later pass found and overwrote a value there. The journal still has the overwritten value.
 //!
 //! One race remains. A pass overwrites a preexisting target. A live writer then removes only the target. The next pass
 //! creates the target again, and another pass overwrites it. A rollback then restores the value with which the target
@@ -41,11 +43,11 @@
 //! # Values that a repair overwrote
 //!
 //! `verify --repair` fixes values that differ from what the plan implies. Like a pass, it records each fix in the
-//! journal, with the digest of the written value. If a pass has written the path, the value that the repair found is
-//! not from before the migration, so a rollback ignores that value. If no pass has written the path, the repair was the
-//! tool's first write there, and the pre-image of the repair counts. This happens if the passes kept a preexisting
-//! target, because its value was equal to the source or had diverged. The baseline has a digest of the preexisting
-//! value, so the rollback recognises a value that replaced it later.
+//! journal, with the digest of the written value. If a pass wrote the path before the repair, the value that the repair
+//! found did not exist before the migration, so a rollback ignores that value. If no pass wrote the path, the repair
+//! was the tool's first write to it, and a rollback uses the pre-image of the repair. This happens if the passes kept a
+//! preexisting target, because its value was equal to the source or had diverged. The baseline has a digest of the
+//! preexisting value, so the rollback detects whether a different value has replaced the preexisting value since.
 //!
 //! # Digests
 //!
@@ -76,8 +78,9 @@ pub enum Lookup {
     /// To decide what the item needs. The records are checked first, and an item whose record cannot be read is not
     /// written.
     ToDecide,
-    /// To report which paths the phase leaves different from their state before the migration. Only preexisting targets
-    /// matter. Damage to the file does not stop the phase; facts that cannot be read are reported as unknown.
+    /// To report the paths that are in a different state after the phase than before the migration. Only preexisting
+    /// targets matter. If the file is damaged, the phase continues, and facts that cannot be read are reported as
+    /// unknown.
     ToReport,
 }
 
@@ -161,7 +164,7 @@ impl ItemHistory {
     /// Whether this target still has the value that it had before the migration. A change with `skip` counts such a
     /// target as done.
     ///
-    /// If an application writes the same value again, that looks as if it had written nothing.
+    /// If an application writes the same value again, the tool cannot distinguish this from no write.
     pub fn is_preexisting_value(&self, target: &Path, now: &Value) -> bool {
         self.preexisting.get(target).is_some_and(|before| *before == Digest::of(now))
     }

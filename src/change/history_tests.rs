@@ -12,15 +12,15 @@ use super::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// The test spoils or deletes targets that the migration created, repairs them, sometimes runs another pass, and
-    /// rolls back. For every plan, the item is then the same as before the migration, byte for byte, even if a pass
-    /// reported the item as diverged.
+    /// The test writes wrong values to targets that the migration created, or deletes them. Then it repairs them,
+    /// sometimes runs a further pass, and rolls back. After that, the item is the same as before the migration, byte
+    /// for byte. This is true for every plan, even if a pass reported the item as diverged.
     #[test]
     fn a_rollback_after_a_repair_restores_the_item(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
         spoil in proptest::collection::vec(0..3_u8, 4), again in any::<bool>(),
     ) {
-        // After an in-place move, the source is gone, so a repair has nothing to compare the target with.
+        // An in-place move removes the source, so a repair cannot compare the target with the source.
         let in_place = in_place && !plan.iter().any(|change| matches!(change, Change::Move { .. }));
         let strategy = if in_place { InPlace } else { ExpandContract };
         let mut story = Story::new(&plan, strategy, if overwrite { Overwrite } else { Keep }, &image);
@@ -54,7 +54,7 @@ proptest! {
     /// An application that knows only the old name continues to write and delete the old attribute. Passes and repairs
     /// run in between, and some of them are killed after the journal entry and before the write. A rollback restores
     /// the new attribute to its state before the migration, even if the tool has overwritten its own values since. The
-    /// old attribute stays as the application wrote it.
+    /// old attribute keeps the application's value.
     #[test]
     fn a_rollback_after_an_old_applications_writes_restores_the_new_attribute(
         image in any_pair(), dual in any::<bool>(),
@@ -97,7 +97,7 @@ fn any_pair() -> impl proptest::strategy::Strategy<Value = crate::item::Item> {
 }
 
 /// The tool filled an empty target and overwrote its own value in a later pass. A rollback removes the target, even if
-/// somebody else wrote it in between.
+/// somebody else wrote the target between the two passes.
 #[test]
 fn a_target_that_did_not_exist_before_is_removed() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -142,7 +142,7 @@ fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
         story.edit([("a".to_owned(), old.clone())].into());
         let Decision::Write(write) = story.undo() else { panic!("{old:?} {killed}") };
         assert_eq!((story.image.get("a"), story.image.get("b")), (old.as_ref(), s("x0").as_ref()));
-        // The removed value is recorded, and both values are pinned.
+        // The write records the removed value, and its condition pins both values.
         assert_eq!(write.pre_images, [PreImage::of(&path("b"), &Value::S("v1".into()))]);
         let held = old.map_or(Condition::Missing(path("a")), |old| Condition::Equals(path("a"), old));
         assert!(write.conditions.contains(&held));
@@ -247,12 +247,12 @@ fn without_a_baseline_only_copies_of_the_old_value_are_removed() {
     let unequal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}});
     assert_eq!(decide(unequal), Decision::Diverged(vec![path("b")]));
     assert_eq!(decide(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::NothingToDo);
-    // If the baseline is complete, the value was written by the migration or after it began.
+    // If the baseline is complete, a target that it does not list was written after the migration began.
     let with_baseline = |image| rollback.decide_with(&item(image), &ItemHistory::default());
     assert!(matches!(with_baseline(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
 }
 
-/// If a path has several pre-images, the rollback restores the one that `history.rs` describes.
+/// If a path has several pre-images, the rollback chooses the pre-image according to the rule in `history.rs`.
 #[test]
 fn the_tools_own_values_are_not_restored() {
     let s = |text: &str| Some(Value::S(text.into()));

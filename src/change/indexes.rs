@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::item::{IndexSchema, Projection};
 
-/// The indexes for which the cost of a write is computed. All code that computes costs shares this list. Each index
-/// keeps its position forever. A new index is added at the end. A deleted index keeps its position, as an index without
+/// The indexes for which the cost of a write is computed. All code that computes costs shares this list. The position
+/// of an index never changes. A new index is added at the end. A deleted index keeps its position, as an index without
 /// entries.
 #[derive(Debug, Clone, Default)]
 pub struct Indexes(Arc<Inner>);

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-/// Why an item differs from its state before the migration after a rollback, although nobody else has written the item.
+/// The reason why a rollback did not restore an item's state from before the migration, although nobody else has
+/// written the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leftover {
     /// The rollback removed the item's new attribute. The new attribute was equal to the old attribute, and the records

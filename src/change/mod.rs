@@ -59,7 +59,7 @@ pub enum Change {
         from: Path,
         /// The new path.
         to: Path,
-        /// What happens if the target already has another value.
+        /// What happens if the target already has a different value.
         on_existing: OnExisting,
     },
     /// Copies the value from `from` to `to`.
@@ -68,7 +68,7 @@ pub enum Change {
         from: Path,
         /// The new path.
         to: Path,
-        /// What happens if the target already has another value.
+        /// What happens if the target already has a different value.
         on_existing: OnExisting,
     },
     /// Writes this constant to `to` in every item.
@@ -77,7 +77,7 @@ pub enum Change {
         to: Path,
         /// The constant.
         value: Value,
-        /// What happens if the target already has another value.
+        /// What happens if the target already has a different value.
         on_existing: OnExisting,
     },
     /// Removes the path.
@@ -90,7 +90,7 @@ pub enum Change {
 /// The paths that a change uses in a whole migration, from `run` to `contract`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect<'a> {
-    /// Paths whose values the result depends on.
+    /// Paths whose values determine the result.
     pub reads: Vec<&'a Path>,
     /// Paths that get a value.
     pub writes: Vec<&'a Path>,
@@ -99,15 +99,15 @@ pub struct Effect<'a> {
 }
 
 impl<'a> Effect<'a> {
-    /// Every path that the change reads, with every path that gets a value from it.
+    /// Each path that the change reads, paired with each path that gets the value of that path.
     pub fn pairs(&self) -> Vec<(&'a Path, &'a Path)> {
         self.reads.iter().flat_map(|read| self.writes.iter().map(|written| (*read, *written))).collect()
     }
 }
 
 impl Change {
-    /// The paths that the change reads, writes and removes. Code that needs only paths uses this, so that it also works
-    /// for new kinds of change.
+    /// The paths that the change reads, writes and removes. Code that needs only the paths uses this function, so that
+    /// it also works for new kinds of change.
     pub fn effect(&self) -> Effect<'_> {
         match self {
             Change::Move { from, to, .. } => Effect { reads: vec![from], writes: vec![to], removes: vec![from] },
@@ -117,7 +117,7 @@ impl Change {
         }
     }
 
-    /// What happens if the target already has another value, or `None` if the change has no target.
+    /// What happens if the target already has a different value, or `None` if the change has no target.
     pub fn on_existing(&self) -> Option<OnExisting> {
         match self {
             Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
@@ -172,8 +172,8 @@ pub enum OnExisting {
     ///
     /// For a constant, and for every change of an in-place plan, any value counts as done. For a move or copy of an
     /// expand-contract plan, a value counts as done only as long as it is the preexisting value
-    /// ([`ItemHistory::is_preexisting_value`]). If the old and the new value became different later, the copy is stale,
-    /// and readers must not see it.
+    /// ([`ItemHistory::is_preexisting_value`]). If a later write made the old and the new value different, the copy is
+    /// stale, and readers must not use it.
     Skip,
 }
 
@@ -198,13 +198,13 @@ pub enum Outcome {
     Applied,
     /// The item already matched the plan.
     AlreadyApplied,
-    /// The plan does not ask for anything: there is no source and no target.
+    /// No change of the plan applies to the item: it has neither a source nor a target.
     NothingToDo,
-    /// A target already had another value, which stays and counts as done. Nothing else in the item was left to do.
+    /// A target already had a different value, which stays and counts as done. The item needed no other change.
     Skipped,
     /// The item was deleted after the scan.
     Gone,
-    /// A target has a value other than the plan implies. The value stays.
+    /// A target has a different value from the value that the plan implies. The value stays.
     Diverged,
     /// The item changed during every attempt.
     Conflict,

@@ -1,8 +1,8 @@
 //! The first phase of `rollback`, for one item: it makes old values equal to new values. This phase is needed only
-//! after applications wrote the new attribute alone.
+//! after applications wrote only the new attribute.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since, the value stays and the item is reported
-//! as diverged. This phase never leaves out an item; `playbook` explains why in "What the model taught".
+//! as diverged. This phase never skips an item; `playbook` explains why in "What the model taught".
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::item::{Path, Value};
 /// What this phase does for one source.
 #[derive(Debug, Clone)]
 pub(super) enum OldFromNewOp {
-    /// Gives the source the value of its targets.
+    /// Copies the value of the targets to the source.
     Refresh { from: Path, targets: Vec<Target> },
 }
 
@@ -72,8 +72,8 @@ impl Draft<'_> {
     /// Makes the old value equal to the new value, because the old value is stale after an application wrote only the
     /// new value. The new value may have existed before the migration, but an application may have written it since. If
     /// the item has no new value, the old value stays: applications delete both values together, so this item never had
-    /// a new value, and the old value is its only value. If the run skipped the pair, the old value stays as long as
-    /// the new value is the preexisting value.
+    /// a new value, and the old value is its only value. If the run skipped the pair, the old value stays if the new
+    /// value is still the preexisting value.
     fn refresh_old(&mut self, from: &Path, targets: &[Target]) {
         let item = self.item;
         let old = from.get(item);
@@ -90,7 +90,7 @@ impl Draft<'_> {
         }
         let Some((to, new)) = values.first().copied() else { return };
         if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
-            // Two copies of one source differ, so it is unknown to which of them the source should be equal.
+            // Two copies of one source have different values, so it is unknown which value the source should get.
             return self.diverged.push((*other).clone());
         }
         if old.is_some() && new.is_none() {
@@ -98,7 +98,8 @@ impl Draft<'_> {
             return self.kept.push(from.clone());
         }
         if old != new && from.ends_in_index() {
-            // List elements are never written, because the position may have another element at the time of the write.
+            // List elements are never written, because the list may have changed by the time of the write, so that the
+            // index refers to a different element.
             return self.diverged.push(from.clone());
         }
         match (old, new) {

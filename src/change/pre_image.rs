@@ -23,12 +23,14 @@ pub enum PriorValue {
     /// The path has this value, which the write destroys.
     Value(Value),
     /// The path has no value, and the write creates it. This is recorded for constants, for maps that are created for a
-    /// target, and for targets of in-place moves. A rollback needs no other information to undo such a write.
+    /// target, and for targets of in-place moves. This is all the information that a rollback needs to undo such a
+    /// write.
     Nothing,
     /// The path has the same value as the source. The write is an in-place move that only removes the source.
     Same,
-    /// A note that only reports use: a write of the rollback may leave the path in another state than before the
-    /// migration. The other attribute of the pair has the removed or created value too, so no value is lost.
+    /// A note for reports; no decision depends on it. It records that a write of the rollback may leave the path in a
+    /// different state than before the migration. No value is lost, because the other attribute of the pair has the
+    /// same value.
     Left(Leftover),
 }
 
@@ -58,7 +60,7 @@ impl PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Same, wrote: None }
     }
 
-    /// The note that a write of the rollback may leave this path in another state than before the migration.
+    /// The note that a write of the rollback may leave this path in a different state than before the migration.
     pub fn left(path: &Path, leftover: Leftover) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Left(leftover), wrote: None }
     }

@@ -2,7 +2,8 @@
 //! sent.
 //!
 //! Every write is checked against these rules: in a run, a dry run, a repair, contract and rollback. A dry run and a
-//! later run therefore decide in the same way about every item, and a write that DynamoDB would reject costs nothing.
+//! later run therefore make the same decision about every item. A write that DynamoDB would reject costs nothing,
+//! because it is not sent.
 //!
 //! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key
 //! types, no empty key values). Third-party recordings of AWS responses show that DynamoDB checks only index keys that
@@ -22,16 +23,16 @@ const MAX_PARTITION_KEY: usize = 2048;
 /// The longest value of a sort key, in bytes.
 const MAX_SORT_KEY: usize = 1024;
 
-/// A rule that forbids a write. One of these rules is our own; the other rules are DynamoDB's. The text of a rule
-/// contains no values, so that items with the same fault can be counted together.
+/// A rule that forbids a write. One of these rules is a rule of this tool; all others are rules of DynamoDB. The text
+/// of a rule contains no values, so that items with the same fault can be counted together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// The item would exceed 400 KB.
     ItemSize {
-        /// Whether the item would fit if the same write removed the old attributes.
+        /// Whether the item would be small enough if the same write removed the old attributes.
         fits_in_place: bool,
     },
-    /// The update alone is larger than an item may be.
+    /// The update itself is larger than an item may be.
     UpdateSize,
     /// An attribute would be nested too deeply.
     Nesting {
@@ -62,7 +63,7 @@ pub struct IndexKeyFault {
 /// The fault of a key value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFault {
-    /// The value has another type than the key attribute.
+    /// The value has a different type than the key attribute.
     Type {
         /// The key's type.
         expected: KeyType,
@@ -104,8 +105,8 @@ pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) 
     })
 }
 
-/// Checks the size of the item and of the update. If an item is already too large by our count, it may be written as
-/// long as it does not grow.
+/// Checks the size of the item and of the update. By our calculation, an item may already exceed the limit before the
+/// write. Such an item may be written if the write does not make it larger.
 fn size(write: &GuardedWrite) -> Option<Rule> {
     if write.bytes_after > MAX_ITEM_BYTES && write.bytes_after > write.bytes_before {
         return Some(Rule::ItemSize { fits_in_place: false });

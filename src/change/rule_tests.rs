@@ -8,7 +8,7 @@ use super::tests::{answering, copy, item, key, mv, path, set, update};
 use super::*;
 use crate::item::{IndexSchema, Item, KeyAttribute, MAX_ITEM_BYTES, Projection, item_bytes};
 
-/// An index. Its first `partition` key attributes are its partition key.
+/// Builds an index. Its first `partition` key attributes form its partition key.
 fn index(name: &str, keys: &[(&str, &str)], partition: usize) -> IndexSchema {
     let key = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
     let key = keys.iter().map(key).collect();
@@ -80,7 +80,7 @@ fn an_index_key_value_has_the_right_type_and_length() {
 #[test]
 fn an_index_key_is_checked_only_if_the_write_changes_it() {
     let indexes = [index("i", &[("k", "S")], 1)];
-    // The value of `k` existed before the index.
+    // The item had this value of `k` before the index was created.
     let image = item(json!({"pk": {"S": "1"}, "k": {"N": "1"}, "from": {"S": "x"}}));
     assert_eq!(refused(&[copy("from", "to")], &image, &indexes), None);
     assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "the write replaces the invalid value");
@@ -132,7 +132,7 @@ fn a_growing_item_has_at_most_400_kb() {
     assert!(matches!(decide(&[mv("old", "new")], InPlace, &full, Vec::new()), Decision::Write(_)), "in place, it fits");
     let why = refused(&[copy("old", "new")], &full, &[]).unwrap();
     assert!(!why.contains("in-place"), "{why}");
-    // By our count the item is already too large, but this write does not make it grow.
+    // By our calculation the item is already too large, but this write does not make it larger.
     let over = image(MAX_ITEM_BYTES + 9);
     assert!(matches!(decide(&[remove("old")], InPlace, &over, Vec::new()), Decision::Write(_)));
     // An update has its own size in addition to the value.

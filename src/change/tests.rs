@@ -79,7 +79,8 @@ pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExis
     Changes::for_expand(&answering(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
-/// Makes a decision, which must be a write, and applies it. Also checks the properties that every write must have.
+/// Decides about an item. The decision must be a write, and the write is then applied. Also checks the properties that
+/// every write must have.
 fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
     let image = item(image.clone());
     let Decision::Write(write) = decide(changes, strategy, on_existing, &image) else {
@@ -111,7 +112,7 @@ pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     after
 }
 
-/// Checks that a pre-image matches the image, and that the write's condition requires exactly this value.
+/// Checks that a pre-image has the value of the image, and that the write's condition requires exactly this value.
 fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
     let missing = |path: &Path| write.conditions.contains(&Condition::Missing(path.clone()));
     match &pre.prior {
@@ -130,8 +131,8 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));
         }
-        // The write is conditional on the old value: the current old value, or the old value that the same write
-        // restores.
+        // The write is conditional on the old value. This is either the current old value, or the old value that the
+        // same write restores.
         PriorValue::Left(Leftover::NewRemoved) => {
             let now = pre.path.get(image).expect("the removed path exists");
             assert!(write.conditions.iter().any(|c| match c {
@@ -182,12 +183,12 @@ fn the_value_at_the_target_decides() {
     assert_eq!(decide(&plan, InPlace, Keep, &only_new), Decision::AlreadyApplied);
     assert_eq!(decide(&[copy("a", "b")], InPlace, Keep, &only_new), Decision::NothingToDo);
     assert_eq!(decide(&plan, InPlace, Overwrite, &neither), Decision::NothingToDo);
-    // If both values are equal, an in-place move removes the old value, on the condition that both values are still
-    // equal.
+    // If both values are equal, an in-place move only removes the old value. The write requires that both values are
+    // still equal.
     let Decision::Write(write) = decide(&plan, InPlace, Keep, &equal) else { panic!() };
     assert!(write.conditions.contains(&Condition::Same(path("a"), path("b"))));
     assert_eq!(check(&write, &equal), only_new_with("1"));
-    // Overwriting records the destroyed value.
+    // An overwriting write records the value that it destroys.
     let Decision::Write(write) = decide(&plan, ExpandContract, Overwrite, &unequal) else { panic!() };
     assert_eq!(write.pre_images.len(), 1);
     check(&write, &unequal);
@@ -220,8 +221,8 @@ fn a_missing_parent_is_created_once_and_pins_the_source() {
     assert_eq!(update(&write, Some(&raced)), None, "a parent that appeared meanwhile is not overwritten");
 }
 
-/// If the parent of a target in a document is missing, the write creates the parent. If the parent has another type,
-/// the item is reported.
+/// If the parent of a target in a document is missing, the write creates the parent. If the parent has a different
+/// type, the item is reported.
 #[test]
 fn a_nested_target_is_filled_or_reported() {
     let plan = [mv("street", "address.street"), mv("zip", "address.zip")];
@@ -348,7 +349,7 @@ pub(super) fn targets(plan: &[Change]) -> Vec<&Path> {
     plan.iter().filter_map(target).collect()
 }
 
-/// Plans that combine different kinds of change, as a plan file may.
+/// Plans that combine different kinds of change. A plan file may contain such combinations.
 pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
     proptest::sample::select(vec![
         vec![mv("a", "b")],
@@ -395,8 +396,8 @@ proptest! {
             for (name, value) in &image {
                 prop_assert!(touched.contains(&name.as_str()) || after.get(name) == Some(value));
             }
-            // A live writer may have changed a part of the item or all of it. Either the condition fails, or the write
-            // does exactly what would be decided for the current item.
+            // A live writer may have changed a part of the item or all of it. Either the condition of the write fails,
+            // or the write has the same effect as a write that is planned from the current item.
             let mut edited = image.clone();
             for (name, value) in edits {
                 match value {

@@ -1,10 +1,11 @@
 //! The last phase of `rollback`, for one item: it removes [copies that the migration made](UndoOp::Uncopy) and restores
 //! values that the migration overwrote or removed.
 //!
-//! Every write is compare-and-set. If a live writer has changed a value since, the value stays and the item is reported
-//! as diverged. An item is also reported as diverged if the item's shape no longer allows a value to be restored. The
-//! journal keeps every value that a removal would lose. This phase never removes a value that existed before the
-//! migration. If an item has no baseline, this phase removes only values that are equal to the item's old value.
+//! Every write is compare-and-set. If a live writer has changed a value since the run, the value stays and the item is
+//! reported as diverged. An item is also reported as diverged if the item's shape no longer allows a value to be
+//! restored. The journal keeps every value that a removal would lose. This phase never removes a value that existed
+//! before the migration. If an item has no baseline, this phase removes only values that are equal to the item's old
+//! value.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,8 @@ impl UndoOp {
 }
 
 impl<'a> Draft<'a> {
-    /// Plans all operations. If one operation restores a value, the other operations use this value.
+    /// Adds the actions and conditions of all operations. If one operation restores a value, the other operations use
+    /// that value.
     pub(super) fn undo(&mut self, ops: &'a [UndoOp]) {
         self.restored = self.restored_by(ops);
         for op in ops {
@@ -70,7 +72,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Removes the copy that the migration made, or restores the value that it overwrote.
+    /// Removes the copy that the migration made, or restores the value that the migration overwrote.
     fn uncopy(&mut self, from: &Path, to: &Path, skips: bool) {
         let item = self.item;
         let record = self.record;
@@ -85,13 +87,13 @@ impl<'a> Draft<'a> {
                         self.hold_equal(from, to, new, restored);
                         self.require(Condition::Equals(to.clone(), new.clone()));
                     } else {
-                        // The old value has changed since.
+                        // The old value has changed since the copy was made.
                         self.keep_apart(from, to, new);
                     }
                     self.overwrite(to, new, before);
                 }
-                // Somebody has written the target since, perhaps together with the source. Or this is a new item with
-                // the same key.
+                // Somebody has written the target after the migration, perhaps together with the source. Or the item
+                // was deleted, and this is a new item with the same key.
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -109,7 +111,8 @@ impl<'a> Draft<'a> {
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else if skips && !record.made(to) {
-            // With `skip`, a different value stays at a target that the migration has not filled.
+            // With `skip`, if the migration did not write the target, a value that differs from the old value stays
+            // there.
             return self.diverged.push(to.clone());
         } else {
             self.keep_apart(from, to, new);
@@ -180,7 +183,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Restores a removed value, unless the path has another value now.
+    /// Restores a removed value, unless the path has a different value now.
     fn unremove(&mut self, path: &Path) {
         let Some(PriorValue::Value(before)) = self.record.prior(path) else { return };
         match path.get(self.item) {
@@ -259,7 +262,7 @@ impl<'a> Draft<'a> {
             while let Some(map) = inner.filter(|map| map.steps().len() >= root.steps().len()) {
                 match map.get(&after) {
                     Some(Value::M(members)) if members.is_empty() => drop(map.remove(&mut after)),
-                    // This map is already removed because of another removed path.
+                    // The removal of another path already removes this map.
                     None => {}
                     Some(_) => break,
                 }

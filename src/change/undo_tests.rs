@@ -16,7 +16,7 @@ use super::*;
 use crate::item::{Item, item_to_json};
 use crate::passes::verify::{Parity, Repair, Stage, Truth};
 
-/// An item and its recorded history. Tests change both, as runs and live writers do.
+/// An item and its recorded history. Tests change the item and its history in the same way as runs and live writers.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     plan: Vec<Change>,
@@ -139,7 +139,7 @@ fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &
     Ok(())
 }
 
-/// Plans for rollbacks: every kind of change, alone and combined, with nested paths and missing parents.
+/// Plans for rollbacks: every kind of change, separately and combined, with nested paths and missing parents.
 pub(super) fn any_undone_plan() -> impl Generator<Value = Vec<Change>> {
     let more = proptest::sample::select(vec![
         vec![set("a", json!({"N": "1"}))],
@@ -181,8 +181,8 @@ proptest! {
 
     /// No write of `contract` or of a rollback loses a value, whatever live writers did before, between and after
     /// passes. After the write, the item needs no further write. The write fits DynamoDB's limits for expressions. If
-    /// the item has changed meanwhile, the condition of the write fails, or the write does exactly what would be
-    /// decided for the current item.
+    /// the item has changed meanwhile, either the condition of the write fails, or the write has the same effect as a
+    /// write that is planned from the current item.
     #[test]
     fn every_way_back_is_guarded_complete_and_final(
         plan in any_undone_plan(), image in any_item(), edits in proptest::collection::vec(any_edits(), 0..3),
@@ -244,9 +244,9 @@ proptest! {
         prop_assert!(reported || !found.verdict.is_mismatch(), "{:?} on {}", found, text(&story.image));
     }
 
-    /// With `skip`, no phase changes or removes a value that existed at a target. If that value was different from the
-    /// old value, no phase changes or removes the old value either. This is true for a run, for a repair that takes
-    /// either attribute as the truth, and for old-from-new, contract and rollback, in any order.
+    /// With `skip`, no phase changes or removes a value that existed at a target. If the existing value differed from
+    /// the old value, no phase changes or removes the old value either. This is true for a run, for a repair (whichever
+    /// attribute is the truth), and for old-from-new, contract and rollback, in any order.
     #[test]
     fn with_skip_no_phase_touches_an_existing_value(
         plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(),

@@ -49,7 +49,7 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
     }
 }
 
-/// Reads the table's description. If the table is unreachable, the result has only its name.
+/// Reads the table's description. If the table is unreachable, the result contains only the table's name.
 async fn look_at(global: &Global, name: &str) -> TemplateTable {
     let mut table =
         TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };

@@ -20,7 +20,7 @@ pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
     let capacity = args.capacity.as_deref().map(read).transpose()?;
     let LocalArgs { listen, port, db, items, seed, .. } = args;
     let options = LocalOptions { listen: Some(listen), port, db, items, seed, front: true, capacity: capacity.clone() };
-    // Loading the items blocks this thread, for seconds if there are many items.
+    // This call loads the items and blocks its thread. With many items, the load takes several seconds.
     let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
     let endpoint = served.endpoint();
     output::result(
@@ -51,7 +51,7 @@ pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
     Ok(Exit::Done)
 }
 
-/// Runs the application traffic, if any, until interrupted.
+/// Runs the application traffic, if it is configured, until the command is interrupted.
 async fn serve(capacity: Option<&ModelSpec>, endpoint: &str) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let application = async {

@@ -16,7 +16,7 @@ pub(crate) fn completions(global: &Global, args: &CompletionsArgs) -> anyhow::Re
     written(global, "completions", Some(&String::from_utf8_lossy(&script)))
 }
 
-/// Prints the manual page of the tool, or writes the pages of all commands into a folder.
+/// Prints the manual page of the tool. If a folder is given, writes the pages of all commands into that folder.
 pub(crate) fn man(global: &Global, args: &ManArgs) -> anyhow::Result<Exit> {
     if let Some(folder) = &args.dir {
         clap_mangen::generate_to(Cli::command(), folder).map_err(|error| {
@@ -33,7 +33,7 @@ pub(crate) fn man(global: &Global, args: &ManArgs) -> anyhow::Result<Exit> {
     written(global, "man", Some(&String::from_utf8_lossy(&page)))
 }
 
-/// Writes a text that a shell or `man` reads: as it is, or in a document.
+/// Writes a text for a shell or for `man`. With `--output json`, the text is a member of the JSON document.
 fn written(global: &Global, kind: &str, text: Option<&str>) -> anyhow::Result<Exit> {
     if global.output == Output::Human {
         output::write_stdout(text.unwrap_or_default())?;

@@ -1,4 +1,5 @@
-//! One folder or file per command. `shared/` has the code that they share.
+//! The commands of the tool. Each command has its own file or folder, and the code that several commands use is in
+//! `shared/`.
 
 mod check;
 mod cutover;

@@ -37,7 +37,7 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         return output::stopped(global, reason, &commands.spell(&words));
     };
     let found = if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done };
-    // A repair that left mismatches would only give the same result again.
+    // If a repair left mismatches, a second repair would only leave the same mismatches again.
     let can_repair = found == Exit::Mismatch && !report.repair;
     let commands = terminal::commands(global, &args.plan);
     let ending = Ending::at(found).next(can_repair.then(|| commands.spell("verify --all --repair")));

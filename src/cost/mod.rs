@@ -1,5 +1,5 @@
-//! Prices of capacity units. Every amount that uses these prices is an estimate, because they are the list prices of
-//! one region, without taxes, discounts, storage, streams or replicas.
+//! Prices of capacity units. Every amount that is based on these prices is an estimate. The prices are the list prices
+//! of one region, and do not include taxes, discounts, storage, streams or replicas.
 
 mod spend;
 
@@ -112,7 +112,7 @@ impl PriceBasis {
     }
 }
 
-/// The list that a table's units are charged by.
+/// The part of the price list that applies to a table's units.
 fn basis_of(table: &TableDescription) -> PriceBasis {
     match (table.provisioned, table.features.class) {
         (None, TableClass::Standard) => PriceBasis::OnDemand,
@@ -122,7 +122,8 @@ fn basis_of(table: &TableDescription) -> PriceBasis {
     }
 }
 
-/// The list has a line for each basis: a missing one would cost nothing, and a test says so.
+/// The price list has a line for each basis; a test checks this. If a line were missing, its units would be estimated
+/// at zero dollars.
 fn line_of(basis: PriceBasis) -> Option<&'static Listed> {
     LIST.iter().find(|line| line.basis == basis)
 }
@@ -131,7 +132,7 @@ impl UnitPrices {
     /// The prices of a table's units: the plan's prices if it states them, otherwise the list prices.
     pub fn of(table: &TableDescription, stated: &Prices) -> UnitPrices {
         let Prices { write_per_million, read_per_million } = *stated;
-        // The price of writes names the basis, because writes are the larger part of the cost.
+        // Report the basis of the write price, because writes are the larger part of the cost.
         let listed = basis_of(table.written());
         let write = line_of(listed).map_or(0.0, |line| line.write);
         let read = line_of(basis_of(table)).map_or(0.0, |line| line.read);
@@ -148,8 +149,8 @@ impl UnitPrices {
         (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION
     }
 
-    /// Number of write units that this number of dollars buys, and number of read units that it buys. A number is
-    /// infinite if the unit's price is zero.
+    /// Returns the number of write units and the number of read units that this amount of dollars buys. A number is
+    /// infinite if the price of its unit is zero.
     pub fn units_for(&self, dollars: f64) -> (Units, Units) {
         (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
     }

@@ -14,17 +14,17 @@ pub struct Spend {
 }
 
 impl Spend {
-    /// The larger number of write units, and the larger number of read units.
+    /// Returns the larger number of write units and the larger number of read units of the two.
     pub fn max(self, other: Spend) -> Spend {
         Spend { write: self.write.max(other.write), read: self.read.max(other.read) }
     }
 
-    /// The smaller number of write units, and the smaller number of read units.
+    /// Returns the smaller number of write units and the smaller number of read units of the two.
     pub fn min(self, other: Spend) -> Spend {
         Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
     }
 
-    /// The number of write units and of read units by which this exceeds `other`, but at least zero.
+    /// Returns the numbers of write units and read units by which `self` exceeds `other`; each number is at least zero.
     pub fn beyond(self, other: Spend) -> Spend {
         (self - other).max(Spend::default())
     }

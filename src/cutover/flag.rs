@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Which attributes applications write.
+/// The attributes that applications write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WriteTo {
     /// Applications write only the old attribute.
@@ -17,7 +17,7 @@ pub enum WriteTo {
     New,
 }
 
-/// Which attribute applications read.
+/// The attribute that applications read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReadFrom {
     /// Applications read the old attribute.
@@ -31,35 +31,36 @@ pub enum ReadFrom {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Flag {
-    /// The number of changes of the flag so far. Every change is conditional on this version.
+    /// The number of changes of the flag so far. Every write of the flag has the condition that this version is
+    /// unchanged.
     pub version: u64,
-    /// Which attributes applications write.
+    /// The attributes that applications write.
     pub write: WriteTo,
-    /// Which attribute applications read.
+    /// The attribute that applications read.
     pub read: ReadFrom,
     /// Percentage of the keys for which applications read the new attribute; 0 if and only if `read` is old.
     pub read_percent: u8,
-    /// How long an application may obey a cached flag, in seconds.
+    /// The number of seconds for which an application may obey a cached flag.
     pub max_cache_seconds: u32,
-    /// Whether the old attribute is being removed, so that there is no way back.
+    /// Whether contract has begun to remove the old attribute. If so, there is no way back.
     pub contracting: bool,
-    /// When the current, unbroken period of dual writes began. This time stays set after `write = new`. It is `None`
-    /// while `write` is old.
+    /// The time at which the current, unbroken period of dual writes began. This time stays set after `write = new`. It
+    /// is `None` while `write` is old.
     pub dual_since: Option<Timestamp>,
-    /// When applications began to write only the new attribute; `None` unless `write` is new.
+    /// The time at which applications began to write only the new attribute; `None` unless `write` is new.
     pub new_since: Option<Timestamp>,
     /// Whether items may have an old value that is older than their new value.
     pub old_stale: bool,
-    /// When the flag was last changed, by the clock of the host that changed it. No wait depends on this time.
+    /// The time of the flag's last change, by the clock of the host that made the change. No wait depends on this time.
     pub changed_at: Timestamp,
 }
 
-/// One change of the flag. The cache time must pass between two changes.
+/// A change of the flag. The cache time must pass between two changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlagChange {
     /// `write = both`, from `old`.
     DualWrite,
-    /// `read = new` for this percentage of the keys, more or fewer than before.
+    /// `read = new` for this percentage of the keys. The percentage may increase or decrease.
     ReadNew(u8),
     /// `write = new`. From then on, old values may be stale.
     WriteNew,
@@ -67,7 +68,7 @@ pub enum FlagChange {
     Contract,
     /// `write = both` again, from `new`. Readers still read the new attribute, and old values may be stale.
     DualWriteAgain,
-    /// A full verification has shown that every old value equals its new one again.
+    /// Clear `old_stale`, because a full verification has shown that every old value equals its new value again.
     OldIsFresh,
     /// `read = old`.
     ReadOld {
@@ -78,7 +79,7 @@ pub enum FlagChange {
     WriteOld,
 }
 
-/// Why a change of the flag is refused. Nothing was changed.
+/// The reason why a change of the flag is refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
     /// The flag's current state does not allow this change.
@@ -101,8 +102,8 @@ pub enum FlagError {
 }
 
 impl Flag {
-    /// A new flag: applications read and write only the old attribute. The creation counts as the first change, so the
-    /// cache time must pass after it too.
+    /// A new flag: applications read and write only the old attribute. The creation is the first change, so the cache
+    /// time must pass after the creation too.
     pub fn first(max_cache_seconds: u32, now: Timestamp) -> Flag {
         Flag {
             version: 1,
@@ -118,12 +119,12 @@ impl Flag {
         }
     }
 
-    /// The flag after this change. No other function changes a flag. `max_cache_seconds` is fixed when the flag is
-    /// created, because an application that cached an earlier state would still use the earlier value.
+    /// Returns the flag after this change. No other function changes a flag. The value of `max_cache_seconds` is fixed
+    /// when the flag is created. An application that cached an earlier state would still use the earlier value.
     ///
-    /// `left` is how long applications may still obey an earlier state ([`super::Sights`] measures this time). `now` is
-    /// only recorded. A change that is not allowed at all is refused first. [`FlagError::TooSoon`] is returned only for
-    /// a change that is allowed later.
+    /// `left` is the time for which applications may still obey an earlier state ([`super::Sights`] measures this
+    /// time). `now` is only recorded. [`FlagError::TooSoon`] is returned only for a change that will be allowed after
+    /// the wait. A change that would still be refused after the wait returns its own error.
     pub fn next(&self, change: FlagChange, now: Timestamp, left: Duration) -> Result<Flag, FlagError> {
         let mut next = self.after(change, now)?;
         if !left.is_zero() && !self.needs_no_wait(change) {
@@ -134,17 +135,17 @@ impl Flag {
         Ok(next)
     }
 
-    /// Whether this change may be made while applications still obey earlier states of the flag. Such a change moves
-    /// readers back to old values while applications write both attributes under every state that they may still obey.
-    /// Applications certainly write both attributes if all of them obeyed dual writes before readers moved, and if only
-    /// reads have changed since then.
+    /// Whether this change may be made while applications still obey earlier states of the flag. Only one change needs
+    /// no wait: the change that moves readers back to old values, if applications write both attributes under every
+    /// state that they may still obey. They certainly write both attributes if all applications obeyed dual writes
+    /// before readers moved, and if only reads have changed since then.
     fn needs_no_wait(&self, change: FlagChange) -> bool {
         change == FlagChange::ReadOld { accept_stale: false }
             && self.write == WriteTo::Both
             && self.dual_since != Some(self.changed_at)
     }
 
-    /// Whether both states mean the same to applications.
+    /// Whether applications behave in the same way under both states.
     pub fn says_the_same(&self, other: &Flag) -> bool {
         let state = |flag: &Flag| {
             (
@@ -160,16 +161,16 @@ impl Flag {
         state(self) == state(other)
     }
 
-    /// The time from which no application obeys an earlier state, by the clock of the host that made the change. Clocks
-    /// of other hosts may differ by any amount, so compare this time only with times of the same clock. To wait, use
-    /// [`super::Sights`].
+    /// The time after which no application obeys an earlier state, by the clock of the host that made the change.
+    /// Clocks of other hosts may differ by any amount, so compare this time only with times of the same clock. Use
+    /// [`super::Sights`] to measure a wait.
     pub fn settled_at(&self) -> Timestamp {
         let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
         self.changed_at.checked_add(cache).unwrap_or(Timestamp::MAX)
     }
 
-    /// The flag as if its last change was made at another time. Sets `changed_at`, and also `dual_since` or `new_since`
-    /// if this change set it.
+    /// Returns the flag with a different time of its last change. Sets `changed_at`, and also `dual_since` or
+    /// `new_since` if this change set it.
     pub fn made_at(mut self, time: Timestamp) -> Flag {
         for since in [&mut self.dual_since, &mut self.new_since] {
             if *since == Some(self.changed_at) {
@@ -198,7 +199,7 @@ impl Flag {
         rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)
     }
 
-    /// The state after this change, without the new version and time.
+    /// Returns the state after this change. The version and the time of the change are not updated yet.
     fn after(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
         if self.contracting {
             return refuse("the old attribute is being removed, and there is no way back: finish `backfill contract`");
@@ -267,8 +268,7 @@ impl Flag {
             ),
             _ if self.read_percent == percent => self.already(),
             WriteTo::New => refuse(AFTER_NEW),
-            // Readers of old values would not see the values that were written while only the new attribute was
-            // written.
+            // Readers of old values would miss every value that was written during new-only writes.
             WriteTo::Both if self.old_stale && percent < 100 => refuse(
                 "old values may be stale, so all keys must read new ones (100 %): `backfill rollback` repairs old values",
             ),
@@ -302,8 +302,8 @@ impl Flag {
         }
     }
 
-    /// Refuses `write = old` while old values may be stale. After this change, old values are the truth. Readers and
-    /// verification would then lose every value that was written while only new values were written. Therefore only a
+    /// Refuses `write = old` while old values may be stale. Under `write = old`, old values are the truth. Readers and
+    /// verification would then ignore every value that was written during new-only writes. Therefore only a
     /// verification clears `old_stale`, and `write = old` always means that old values are the truth.
     fn check_write_old(&self) -> Result<(), FlagError> {
         match self.write {
@@ -333,7 +333,7 @@ fn refuse<T>(why: &str) -> Result<T, FlagError> {
 }
 
 impl WriteTo {
-    /// The word in the stored flag.
+    /// The word that represents this value in the stored flag.
     pub fn as_str(self) -> &'static str {
         match self {
             WriteTo::Old => "old",
@@ -344,7 +344,7 @@ impl WriteTo {
 }
 
 impl ReadFrom {
-    /// The word in the stored flag.
+    /// The word that represents this value in the stored flag.
     pub fn as_str(self) -> &'static str {
         match self {
             ReadFrom::Old => "old",

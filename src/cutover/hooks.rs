@@ -1,11 +1,12 @@
-//! A flag behind two programs of the operator (`[cutover.exec]`): `get` prints the flag, and `set` stores it. Hooks
-//! work with AppConfig, SSM, LaunchDarkly and any other service that can store a JSON document.
+//! A flag that two programs of the operator read and store (`[cutover.exec]`). The program `get` prints the flag, and
+//! the program `set` stores it. Hooks work with AppConfig, SSM, LaunchDarkly and any other service that can store a
+//! JSON document.
 //!
 //! No shell is involved: a hook is a program and its arguments. `get` prints the flag as a JSON document
 //! (docs/flag.schema.json), or nothing if the flag does not exist. `set` receives the new flag on stdin, and the
 //! version that it replaces in `BACKFILL_EXPECTED_VERSION` (0 if the flag does not exist). `set` must succeed only when
 //! the flag is in effect, which means that every later reader gets this flag. Running `set` twice must give the same
-//! result. Whatever `set` reports, the output of `get` decides what the flag is.
+//! result. The output of `get` is the truth about the flag, even if `set` reports something else.
 //!
 //! This module cannot prevent two hosts from running `set` at the same time. If the service supports compare-and-set,
 //! `set` must check the expected version.
@@ -34,8 +35,8 @@ const UNKNOWN: &str = "The current flag is unknown: look at what `get` prints, f
 /// The maximum size of a hook's output, in bytes. A flag takes less than a kilobyte, so longer output is not a flag.
 const MAX_OUTPUT: u64 = 64 * 1024;
 
-/// The maximum number of tries of `set` if it fails but takes effect anyway. Only another try can prove a time by which
-/// the flag was in effect.
+/// The maximum number of calls of `set` for one change, if `set` fails but takes effect anyway. Only a further call
+/// that succeeds proves a time by which the flag was in effect.
 const TRIES: u32 = 3;
 
 /// The pause before the next `get` if the flag was set but `get` does not print it yet.
@@ -114,7 +115,8 @@ impl FlagStore for HookStore {
             let shows = found.as_ref().map(|(flag, _)| flag);
             match set {
                 Ok(()) if shows == Some(&kept) => return Ok(kept),
-                // The change took effect, but nobody knows when. Set the flag once more, with a later time.
+                // The change took effect, but the time at which it took effect is unknown. Call `set` again, with a
+                // later time in the flag.
                 Err(why) if shows == Some(&kept) => {
                     before = Some(kept);
                     problem = why;
@@ -135,8 +137,8 @@ impl FlagStore for HookStore {
         Err(self.set_failed(problem, UNKNOWN))
     }
 
-    /// Somebody else's `set` may still be running. The flag that `get` prints is in effect everywhere once that `set`
-    /// ends.
+    /// Somebody else's `set` may still be running. The flag that `get` prints is in effect everywhere as soon as that
+    /// `set` has ended.
     fn lead(&self) -> Duration {
         self.hooks.timeout
     }
@@ -173,7 +175,8 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
     let stderr = child.stderr.take();
     let give = async {
         if let (Some(mut stdin), Some(text)) = (stdin, input) {
-            // A program may ignore part of its input; only its exit code counts.
+            // A program may ignore a part of its input, so an error here is ignored. The exit code shows whether the
+            // program succeeded.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
     };
@@ -194,7 +197,7 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
     String::from_utf8(output).map_err(|_| "printed something that is not UTF-8 text".to_owned())
 }
 
-/// Reads up to one byte more than allowed. A program that prints without end runs into its time limit.
+/// Reads at most one byte more than the allowed size. A program that never stops printing is killed at its time limit.
 async fn take(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {

@@ -1,16 +1,16 @@
-//! The lease: an item next to the flag that keeps two hosts from working on one migration at the same time.
+//! The lease: an item next to the flag that prevents two hosts from working on one migration at the same time.
 //!
 //! The clocks of two hosts are never compared. The holder raises a counter in the lease after every third of the lease
-//! duration. A host that wants the lease watches the counter. If the counter has not changed for the whole duration, by
-//! the watching host's own monotonic clock, that host takes the lease over. The holder sends no requests if its last
-//! renewal is older than two thirds of the duration ([`Validity`]). If the clocks of the holder disagree about this
-//! age, the higher age counts. The last third of the duration remains for requests in flight to end. A holder that
-//! cannot renew stops.
+//! duration. A host that wants the lease watches the counter, and measures the time with its own monotonic clock. If
+//! the counter has not changed for the whole duration, that host takes over the lease. The holder sends no requests if
+//! its last renewal is older than two thirds of the duration ([`Validity`]). If the clocks of the holder disagree about
+//! this age, the holder uses the higher age. During the last third of the duration, requests in flight can end. A
+//! holder that cannot renew stops.
 //!
 //! After a sleep of the machine or a pause of the process, the last renewal is too old, so the holder sends nothing.
-//! The holder then renews the lease, on condition that the lease is unchanged. If nobody has taken the lease, the work
-//! continues. Only requests that were handed to the network before the pause may still arrive. Item writes and changes
-//! of the flag have conditions of their own, which guard against such late requests.
+//! The holder then renews the lease, on condition that the lease is unchanged. If no other process has taken the lease,
+//! the work continues. Only requests that were handed to the network before the pause may still arrive. Item writes and
+//! changes of the flag have conditions of their own, which guard against such late requests.
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,8 +27,8 @@ use crate::item::{Item, Num, Value};
 use crate::machine::Random;
 use crate::outside::OutsideText;
 
-/// How long a lease is valid after its last renewal. The duration is long enough to survive a table that throttles or
-/// fails over, and short enough for a wait after a crash.
+/// The time for which a lease is valid after its last renewal. The duration is long enough for the holder to keep its
+/// lease while the table throttles or fails over. It is short enough for an operator to wait after a crash.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
 /// The longest wait for a lease, even if the lease item states a longer duration.
@@ -37,13 +37,13 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// The pause between two failed attempts to renew.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a process retries the release of a lease. A lease that is not released expires.
+/// The maximum time for which a process retries the release of a lease. A lease that is not released expires.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The number of attempts to take the lease. An attempt fails if another process takes the lease first.
 const TRIES: u32 = 10;
 
-/// Why the lease could not be acquired.
+/// The reason why the lease could not be acquired.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
     /// Another live process works on this migration.
@@ -53,11 +53,11 @@ pub enum LeaseError {
         .expires.as_secs()
     )]
     Held {
-        /// The holder: host, pid, and a random number that is drawn for each process.
+        /// The name of the holder: its host, its pid, and a random number that each process chooses.
         owner: OutsideText,
-        /// The lease's item.
+        /// The name of the lease's item.
         item: String,
-        /// How long the lease is valid after a renewal.
+        /// The time for which the lease is valid after a renewal.
         expires: Duration,
     },
     /// The item at the key of the lease is not a lease.
@@ -65,7 +65,7 @@ pub enum LeaseError {
         "{item} is not a lease of backfill: something else wrote it. Remove it, or name another `key` in [cutover]"
     )]
     Foreign {
-        /// The lease's item.
+        /// The name of the lease's item.
         item: String,
     },
     /// The lease's table cannot be read or written.
@@ -73,10 +73,10 @@ pub enum LeaseError {
     Control(#[from] ControlError),
 }
 
-/// Why this process no longer holds the lease. The run must stop.
+/// The reason why this process no longer holds the lease. The run must stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseLost {
-    /// Another process has taken the lease.
+    /// Another process has taken over the lease.
     #[error(
         "the lease was taken over by {by}: this process did not renew it in time. Wait for that process, then resume"
     )]
@@ -84,14 +84,14 @@ pub enum LeaseLost {
         /// The new holder.
         by: OutsideText,
     },
-    /// The lease could not be renewed for so long that another process may take it soon.
+    /// The lease has not been renewed for so long that another process may soon take it over.
     #[error(
         "the lease could not be renewed ({why}): the last renewal was {} s ago, so others may take it. Resume when the table \
          answers",
         .after.as_secs()
     )]
     NotRenewed {
-        /// Time since the last renewal, including time that the machine slept.
+        /// Time since the last renewal, including the time for which the machine slept.
         after: Duration,
         /// The error of the last attempt to renew.
         why: String,
@@ -107,34 +107,35 @@ pub struct LeaseRecord {
     pub fence: u64,
     /// The number of renewals by this holder.
     pub counter: u64,
-    /// How long the lease is valid after a renewal.
+    /// The time for which the lease is valid after a renewal.
     pub duration: Duration,
     /// Whether the holder released the lease.
     pub released: bool,
 }
 
-/// The state of a lease, judged by watching it.
+/// The state of a lease, as far as a process can know it by watching the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// The lease may be taken, on condition that it is unchanged.
     Free,
-    /// It is not known yet whether the holder is alive.
+    /// The process does not know yet whether the holder is alive.
     Unknown {
-        /// The longest time until it is known whether the holder is alive.
+        /// The longest time until the process knows whether the holder is alive.
         within: Duration,
     },
-    /// The holder renewed the lease while this process watched.
+    /// The holder is alive: it renewed the lease while this process watched the lease.
     Alive,
 }
 
-/// Judges a lease by watching it. This type is pure: the caller passes the time of a monotonic clock.
+/// Determines the state of a lease by watching its counter. This type is pure: the caller passes the time of a
+/// monotonic clock.
 #[derive(Debug, Default)]
 pub struct LeaseWatch {
     seen: Option<(LeaseRecord, Duration)>,
 }
 
 impl LeaseWatch {
-    /// Judges the lease from a record that was read at `now`.
+    /// Determines the state of the lease after a record of it was read at `now`.
     pub fn look(&mut self, record: Option<&LeaseRecord>, now: Duration) -> Standing {
         let Some(record) = record.filter(|record| !record.released) else { return Standing::Free };
         let duration = record.duration.min(LONGEST);
@@ -154,8 +155,8 @@ impl LeaseWatch {
     }
 }
 
-/// A lease that this process holds. Dropping the value ends the renewals, so the lease expires. [`Lease::release`]
-/// frees the lease immediately.
+/// A lease that this process holds. Dropping the value ends the renewals, so the lease expires. After
+/// [`Lease::release`], another process can take the lease immediately.
 #[derive(Debug)]
 pub struct Lease {
     fence: u64,
@@ -173,7 +174,8 @@ pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
 impl Lease {
     /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices
     /// after about a third of the duration and fails. If nobody renews the lease, this function takes it over after the
-    /// whole duration. `gone` is an owner that is known to be dead, and its lease is taken over immediately.
+    /// whole duration. `gone` names an owner that is known to be dead. If that owner holds the lease, this function
+    /// takes it over immediately.
     ///
     /// If another process holds the lease, `waits` is called once with the holder and the longest time to wait.
     pub async fn acquire(
@@ -232,7 +234,8 @@ impl Lease {
         self.fence
     }
 
-    /// Completes when the lease is lost, and never while it is held.
+    /// Waits until the lease is lost, and returns the reason. Never returns while this process holds the lease, or
+    /// after it released the lease.
     pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
         let mut lost = self.lost.clone();
         async move {
@@ -241,21 +244,23 @@ impl Lease {
                     return why;
                 }
                 if lost.changed().await.is_err() {
-                    // The lease was released, not lost.
+                    // Here the lease was released, not lost.
                     std::future::pending::<()>().await;
                 }
             }
         }
     }
 
-    /// Releases the lease, so that the next process need not wait. When this returns, the lease is free or will expire.
+    /// Releases the lease, so that the next process does not have to wait. When this function returns, other processes
+    /// can take the lease, or it will expire.
     pub async fn release(mut self) {
         self.stop.cancel();
         // The renewal task releases the lease in bounded time. If this task panics, the lease expires.
         let _ = (&mut self.renewals).await;
     }
 
-    /// Shows whether this process certainly still holds the lease. While this is uncertain, nothing may be sent.
+    /// The condition that this process certainly still holds the lease. While this is uncertain, no requests may be
+    /// sent.
     pub fn validity(&self) -> Validity {
         self.validity.clone()
     }
@@ -291,14 +296,15 @@ async fn renew_until(
             biased;
             () = stop.cancelled() => break,
             () = sleep_until(renewed.monotonic + third) => {}
-            // A request waits for a renewal, because the machine slept and its timers did not advance.
+            // A request is waiting for a renewal, because the machine slept and its timers did not advance during the
+            // sleep.
             () = validity.wanted() => {}
         }
         let mut why = String::from("no reply");
         let result = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            // A renewal may take a third of the duration, even after a sleep. No requests are sent while the last
+            // A renewal may take up to a third of the duration, even after a sleep. No requests are sent while the last
             // renewal is older than two thirds of the duration.
             result = timeout(third, renew(&item, &mut record, &validity, &mut why)) => result,
         };
@@ -318,8 +324,8 @@ async fn renew_until(
     let _ = timeout(RELEASE_PATIENCE, release(&item, &record)).await;
 }
 
-/// Renews the lease by raising the counter. Returns the moment just before the request was sent, so the renewal is
-/// never older than that.
+/// Renews the lease by raising the counter. Returns the moment just before the request was sent. The renewal takes
+/// effect after this moment.
 async fn renew(
     item: &ControlItem,
     record: &mut LeaseRecord,
@@ -335,7 +341,8 @@ async fn renew(
                 return Ok(sent);
             }
             Err(ControlError::Changed { found, .. }) => match found.as_ref().and_then(from_item) {
-                // An earlier renewal of this process timed out but still arrived. Continue from its counter.
+                // An earlier renewal of this process timed out but still took effect. Continue with the counter that it
+                // wrote.
                 Some(found) if same_holder(&found, record) && !found.released => record.counter = found.counter,
                 found => {
                     let by = found.map_or_else(|| "somebody who removed it".into(), |found| found.owner);
@@ -351,7 +358,7 @@ async fn renew(
 }
 
 async fn release(item: &ControlItem, record: &LeaseRecord) -> Result<(), ControlError> {
-    // Read the lease first, because an earlier renewal may have arrived late.
+    // Read the lease before releasing it, because an earlier renewal may have arrived late and changed its counter.
     match item.get().await?.as_ref().and_then(from_item) {
         Some(found) if same_holder(&found, record) => {
             put(item, &LeaseRecord { released: true, ..found.clone() }, Some(&found)).await
@@ -360,12 +367,13 @@ async fn release(item: &ControlItem, record: &LeaseRecord) -> Result<(), Control
     }
 }
 
-/// Whether both records are of the same holder.
+/// Whether both records have the same holder.
 fn same_holder(one: &LeaseRecord, other: &LeaseRecord) -> bool {
     (&one.owner, one.fence) == (&other.owner, other.fence)
 }
 
-/// The pause between two reads of the lease. There are several reads for each renewal by the holder.
+/// The pause between two reads of the lease. The pause is short enough for several reads between two renewals by the
+/// holder.
 fn look_again(record: Option<&LeaseRecord>) -> Duration {
     (record.map_or(LEASE_DURATION, |record| record.duration) / 12).clamp(Duration::from_millis(20), LONGEST)
 }

@@ -1,4 +1,4 @@
-//! Opens the flag at the place that the plan names.
+//! Opens the flag at the location that the plan states.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::dynamodb::control::{Control, ControlItem};
 use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::plan::{FlagPlace, Plan};
 
-/// Access to the flag and the lease that `[cutover]` names.
+/// Access to the flag and the lease that `[cutover]` configures.
 pub struct Opened {
     /// The flag.
     pub flag: Arc<dyn FlagStore>,
@@ -19,9 +19,10 @@ pub struct Opened {
     pub lease: Option<ControlItem>,
 }
 
-/// Opens the flag that the plan names; `None` if the plan names no flag. Describes the flag's table only if the plan
-/// does not state the whole key. Changes nothing. `described` is the description of the plan's table, if it was read.
-/// Credentials that are renewed later must belong to the account of that table.
+/// Opens the flag that the plan names; `None` if the plan names no flag. Reads the description of the flag's table only
+/// if the plan does not state the complete key of the flag. Changes nothing. `described` is the description of the
+/// plan's table, if it was read. If credentials are renewed later, the renewed ones must belong to the account of that
+/// table.
 pub async fn open(
     plan: &Plan,
     clock: Clock,

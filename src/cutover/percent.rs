@@ -13,8 +13,8 @@ use crate::item::{Num, Value};
 /// value of a binary is its bytes. The value of a number is its plain decimal notation: no exponent, no redundant zeros
 /// at either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
 ///
-/// Only the partition key counts. So applications read the same attribute on all items of a collection, and therefore
-/// on all items of one `Query`.
+/// The rule uses only the partition key. So applications read the same attribute on all items of a collection, and
+/// therefore on all items of one `Query`.
 pub fn bucket(partition_key: &Value) -> Option<u8> {
     let mut hash = Sha256::new();
     hash.update(partition_key.type_name());
@@ -37,7 +37,7 @@ impl Flag {
     }
 }
 
-/// The unique plain notation of a number.
+/// The plain notation of a number, which is the same for all equal numbers.
 fn plain(number: &Num) -> String {
     let canonical = number.canonical();
     let (sign, rest) = canonical.strip_prefix('-').map_or(("", canonical.as_str()), |rest| ("-", rest));
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// Another implementation (Python's `hashlib` and `decimal`) computed the vectors.
+    /// The vectors were computed by a second implementation, with Python's `hashlib` and `decimal`.
     #[test]
     fn the_published_vectors_hold() {
         let vectors: Json = serde_json::from_str(include_str!("../../docs/flag-vectors.json")).unwrap();
@@ -111,8 +111,8 @@ mod tests {
             prop_assert_eq!(bucket(&Value::N(one)), bucket(&Value::N(other)));
         }
 
-        /// For about this percentage of many keys, applications read the new attribute. A key that is included at a
-        /// lower percentage stays included at a higher one.
+        /// For a large number of keys, applications read the new attribute for about the configured percentage. A key
+        /// that is included at a lower percentage stays included at every higher percentage.
         #[test]
         fn percentages_are_kept_and_grow(percent in 1_u8..=100, salt in any::<u32>()) {
             let flag = |read_percent| Flag {
@@ -121,7 +121,7 @@ mod tests {
             };
             let keys: Vec<Value> = (0..2000).map(|n| Value::S(format!("CUSTOMER#{salt}#{n}"))).collect();
             let new = keys.iter().filter(|key| flag(percent).reads_new(key)).count();
-            // The tolerance is a bit more than five standard deviations.
+            // The tolerance is slightly more than five standard deviations.
             prop_assert!(new.abs_diff(usize::from(percent) * 20) <= 120, "{} of 2000 at {} %", new, percent);
             prop_assert!(keys.iter().all(|key| !flag(percent - 1).reads_new(key) || flag(percent).reads_new(key)));
             prop_assert!(percent < 100 || new == 2000);

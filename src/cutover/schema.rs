@@ -8,7 +8,8 @@ use super::{Flag, ReadFrom, WriteTo};
 use crate::item::{Item, Num, Value};
 use crate::outside::OutsideText;
 
-/// The version of this schema. A reader that finds another version cannot understand the flag, and must not obey it.
+/// The version of this schema. A reader that finds a different version cannot understand the flag, and must not obey
+/// the flag.
 pub const SCHEMA_VERSION: u64 = 1;
 
 /// The largest version number of a flag: 2^53 - 1, the largest integer that every language reads exactly from JSON.
@@ -22,15 +23,16 @@ const MAX_CACHE_SECONDS: u64 = 86_400;
 pub struct FlagMeta {
     /// Fingerprint of the plan that the flag belongs to.
     pub plan: OutsideText,
-    /// SHA-256 of the verify report that opened the gate for the last change, if any.
+    /// SHA-256 of the verification report that opened the gate for the last change; `None` if the change needed no
+    /// report.
     pub report: Option<OutsideText>,
-    /// Who made the last change: user and host.
+    /// The user and the host that made the last change.
     pub actor: OutsideText,
-    /// The operator's reason, if a change was forced or stale reads were accepted.
+    /// The operator's reason, if the operator forced a change or accepted stale reads.
     pub reason: Option<OutsideText>,
 }
 
-/// Why the read content is not a flag that this version knows.
+/// The error for content that is not a flag in this version's format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
     /// Another version of backfill wrote the flag.
@@ -47,9 +49,9 @@ pub enum SchemaError {
     Attribute {
         /// The name of the attribute.
         name: &'static str,
-        /// How the attribute is wrong.
+        /// The defect of the attribute.
         what: &'static str,
-        /// What the attribute should be.
+        /// The expected content of the attribute.
         wanted: &'static str,
     },
     /// Each attribute is valid on its own, but the attributes contradict each other.
@@ -57,7 +59,7 @@ pub enum SchemaError {
     Impossible(&'static str),
 }
 
-/// One published attribute.
+/// A published attribute of the flag.
 struct Field {
     name: &'static str,
     kind: Kind,
@@ -137,7 +139,7 @@ const FIELDS: [Field; 16] = {
         field(
             "max_cache_seconds",
             Kind::Whole(1, MAX_CACHE_SECONDS),
-            "How long an application may obey the flag after reading it.",
+            "How long an application may obey the flag, counted from before it sent the request for the flag.",
         ),
         field("contracting", Kind::Bool, "The old attribute is being removed; there is no way back."),
         field("old_stale", Kind::Bool, "Old values may be older than new ones: never fall back to them."),
@@ -156,7 +158,7 @@ const FIELDS: [Field; 16] = {
     ]
 };
 
-/// The flag as a JSON document, as hooks read and write it.
+/// The flag as the JSON document that hooks read and write.
 pub fn to_json(flag: &Flag, meta: &FlagMeta) -> Json {
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let mut all = json!({
@@ -212,7 +214,7 @@ pub fn to_item(flag: &Flag, meta: &FlagMeta) -> Item {
 pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
     let known = FIELDS.iter().filter_map(|field| {
         let value = item.get(field.name)?;
-        // A value of the wrong type becomes an empty array, which no field accepts.
+        // Replace a value of the wrong type with an empty array, which no field accepts.
         let json = if value.type_name() == field.kind.attribute() { from_value(value) } else { json!([]) };
         Some((field.name.to_owned(), json))
     });
@@ -251,7 +253,7 @@ fn check_version(version: Option<&Json>) -> Result<(), SchemaError> {
     }
 }
 
-/// Builds the flag from members that were already checked.
+/// Builds the flag from JSON members that were already checked.
 fn flag(all: &Map<String, Json>) -> Flag {
     let number = |name: &str| all.get(name).and_then(Json::as_u64).unwrap_or(0);
     let text = |name: &str| all.get(name).and_then(Json::as_str).unwrap_or("");
@@ -297,7 +299,7 @@ fn from_value(value: &Value) -> Json {
     match value {
         Value::S(text) => json!(text),
         Value::Bool(yes) => json!(yes),
-        // DynamoDB may return a whole number in another notation than the client sent.
+        // DynamoDB may return a whole number in a different notation than the one the client sent.
         Value::N(number) => whole(number).map_or(json!([]), |number| json!(number)),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => json!([]),
     }

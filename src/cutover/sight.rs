@@ -1,9 +1,9 @@
-//! How long applications may still obey an earlier state of the flag. This module is pure: the caller passes the time
-//! of a monotonic clock.
+//! Measures how long applications may still obey an earlier state of the flag. This module is pure: the caller passes
+//! the time of a monotonic clock.
 //!
 //! The clocks of hosts differ, so nothing here uses the times in the flag. When a strongly consistent read shows a
-//! state of the flag, that state is in effect. When another `max_cache_seconds` have passed on the reading host's
-//! clock, no application obeys an earlier state any more.
+//! state of the flag, that state is in effect. After that read, `max_cache_seconds` must pass on the clock of the host
+//! that read the flag. Then no application obeys an earlier state any more.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use jiff::Timestamp;
 
 use super::Flag;
 
-/// How far the recorded times of a change are ahead of its first request. This duration is longer than all attempts to
-/// write a control item can take (30 s, plus two requests of 5 s). So the change is in effect by the recorded time,
-/// even if this process dies in between.
+/// The recorded time of a change is this duration after its first request. The duration is longer than all attempts to
+/// write a control item can take together (30 s, plus two requests of 5 s). So the change is in effect by the recorded
+/// time, even if this process dies before that time.
 pub const AHEAD: Duration = Duration::from_secs(45);
 
-/// Tracks when this host first saw the flag's current state, and when every application will obey that state.
+/// Tracks two times: when this host first saw the flag's current state, and when every application will obey that
+/// state.
 #[derive(Debug, Clone, Default)]
 pub struct Sights {
     known: Option<Box<Known>>,
@@ -30,8 +31,8 @@ struct Known {
 }
 
 impl Sights {
-    /// Notes that the flag was read and has this state. Returns how long applications may still obey an earlier state.
-    /// `lead` is how long a change may be visible before it is in effect everywhere.
+    /// Call this after the flag was read. Returns how long applications may still obey an earlier state than this one.
+    /// A change may be visible for the duration `lead` before it is in effect everywhere.
     pub fn look(&mut self, flag: &Flag, lead: Duration, now: Duration) -> Duration {
         if self.known.as_ref().is_none_or(|known| !known.flag.says_the_same(flag)) {
             self.begin(flag, lead + cache(flag), now);
@@ -39,23 +40,23 @@ impl Sights {
         self.left(now)
     }
 
-    /// Notes that this process changed the flag to this state, and that the change is in effect.
+    /// Call this after this process changed the flag to this state and the change is in effect.
     pub fn made(&mut self, flag: &Flag, now: Duration) {
         self.begin(flag, cache(flag), now);
     }
 
-    /// Restores the knowledge of an earlier process on this host: that process saw this flag, and applications may obey
-    /// an earlier state for another `left`.
+    /// Continues the wait of an earlier process on this host. That process saw this flag, and applications may still
+    /// obey an earlier state for the duration `left`.
     pub fn restore(&mut self, flag: &Flag, left: Duration, now: Duration) {
         self.begin(flag, left, now);
     }
 
-    /// Notes that the flag does not exist.
+    /// Call this after a read showed that the flag does not exist.
     pub fn forget(&mut self) {
         self.known = None;
     }
 
-    /// How long applications may still obey an earlier state, from `now`.
+    /// The time for which applications may still obey an earlier state of the flag, measured from `now`.
     pub fn left(&self, now: Duration) -> Duration {
         let left = |known: &Known| known.settles_after.saturating_sub(now.saturating_sub(known.since));
         self.known.as_deref().map_or(Duration::ZERO, left)
@@ -66,8 +67,8 @@ impl Sights {
     }
 }
 
-/// How far the time of the flag's last change is ahead of `now`; `None` if it is not. A change that is being made now
-/// has a time up to [`AHEAD`] in the future.
+/// The amount by which the recorded time of the flag's last change is ahead of `now`; `None` if it is not ahead. While
+/// a change is being made, its recorded time is up to [`AHEAD`] in the future.
 pub fn dated_ahead(flag: &Flag, now: Timestamp) -> Option<Duration> {
     Duration::try_from(flag.changed_at.duration_since(now)).ok().filter(|ahead| !ahead.is_zero())
 }
@@ -89,7 +90,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    /// The wait is the flag's cache time, whatever the clock of the host that made the change says.
+    /// The wait always equals the flag's cache time. The clock of the host that made the change does not matter.
     #[test]
     fn a_wait_is_the_cache_time_whatever_clock_dates_the_change() {
         for skew in [-172_800, -90, 0, 44, 90, 172_800] {
@@ -98,10 +99,15 @@ mod tests {
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(7)), seconds(2));
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(8)), seconds(1));
             assert_eq!(sights.look(&flag, Duration::ZERO, seconds(9)), Duration::ZERO);
-            // The flag gets its final time. Applications obey the same settings as before, so no new wait begins.
+            // Here only the recorded time of the change is corrected. Applications obey the same settings as before, so
+            // no new wait begins.
             assert_eq!(sights.look(&flag.clone().made_at(at(5)), Duration::ZERO, seconds(9)), Duration::ZERO);
             let next = flag.next(FlagChange::DualWrite, at(skew), Duration::ZERO).unwrap();
-            assert_eq!(sights.look(&next, Duration::ZERO, seconds(20)), seconds(2), "another change has its own wait");
+            assert_eq!(
+                sights.look(&next, Duration::ZERO, seconds(20)),
+                seconds(2),
+                "the next change must have its own wait"
+            );
         }
     }
 
@@ -112,7 +118,11 @@ mod tests {
         sights.restore(&flag, seconds(10), seconds(100));
         assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(6));
         sights.forget();
-        assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(105), "the flag was removed and is back");
+        assert_eq!(
+            sights.look(&flag, seconds(45), seconds(104)),
+            seconds(105),
+            "a flag that was removed and recreated must have a new wait"
+        );
         sights.made(&flag, seconds(110));
         assert_eq!(sights.left(seconds(130)), seconds(40));
     }

@@ -12,7 +12,7 @@ use crate::dynamodb::control::ControlError;
 use crate::outside::OutsideText;
 use crate::plan::Fingerprint;
 
-/// The flag, wherever it is stored.
+/// Access to the flag, independent of where the flag is stored.
 #[async_trait]
 pub trait FlagStore: Send + Sync {
     /// The current flag and its metadata; `None` if the flag does not exist.
@@ -20,20 +20,22 @@ pub trait FlagStore: Send + Sync {
 
     /// Changes the flag to `next` if the flag is still `expected`. `None` means that the flag must not exist yet. When
     /// this function returns, the change is durable and in effect. Returns the flag as it is stored. The times in that
-    /// flag, by this host's clock, are never before the change took effect. So they may be a little in the future.
+    /// flag use this host's clock. They are never before the moment when the change took effect, so they may be
+    /// slightly in the future.
     ///
-    /// After an error, the flag is unchanged unless the error says otherwise. [`FlagStore::read`] shows what the flag
-    /// is.
+    /// After an error, the flag is unchanged unless the error says otherwise. [`FlagStore::read`] then returns the
+    /// current flag.
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError>;
 
-    /// How long somebody else's change may be visible before every reader of the flag sees it.
+    /// The longest time between two moments: a change by another process becomes visible to one reader, and every
+    /// reader of the flag sees the change.
     fn lead(&self) -> Duration;
 
-    /// Where the flag is stored, for people.
+    /// A description for people of where the flag is stored.
     fn place(&self) -> String;
 }
 
-/// Why the flag could not be read or changed.
+/// The error if the flag could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagStoreError {
     /// The flag is no longer in the state that the change assumed.
@@ -47,7 +49,7 @@ pub enum FlagStoreError {
         expected: Option<Box<Flag>>,
         /// The flag that was found.
         found: Option<Box<Flag>>,
-        /// Who made the last change, according to the flag.
+        /// The actor who made the last change, according to the flag.
         by: Option<OutsideText>,
     },
     /// The flag belongs to another plan.
@@ -56,14 +58,14 @@ pub enum FlagStoreError {
          another `key` in [cutover], or use the plan as it was"
     )]
     Foreign {
-        /// The place of the flag.
+        /// The description of where the flag is stored.
         place: String,
         /// The fingerprint of the flag's plan.
         found: OutsideText,
         /// The fingerprint of this plan.
         expected: String,
     },
-    /// The stored content is not a flag that this version knows.
+    /// The stored content is not a flag in this version's format.
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// The flag's table cannot be read or written.
@@ -80,15 +82,15 @@ pub enum FlagStoreError {
     Hook(#[from] HookError),
 }
 
-/// Why a hook failed.
+/// The error of a hook.
 #[derive(Debug, thiserror::Error)]
 #[error("the hook {program:?} of [cutover.exec] {problem}. {state}")]
 pub struct HookError {
     /// The hook's program.
     pub(super) program: String,
-    /// How the hook failed, as the end of the sentence "the hook PROGRAM …".
+    /// A description of the failure. It completes the sentence "the hook PROGRAM …".
     pub(super) problem: String,
-    /// What is known about the flag now, and what to do.
+    /// The known state of the flag, and advice for the operator.
     pub(super) state: &'static str,
 }
 
@@ -104,7 +106,7 @@ pub fn check_plan(place: &str, meta: &FlagMeta, plan: &Fingerprint) -> Result<()
     })
 }
 
-/// The time that is `ahead` in the future.
+/// The current time plus `ahead`.
 pub(super) fn by_then(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
     let now = clock();
     let ahead = SignedDuration::try_from(ahead).unwrap_or(SignedDuration::MAX);

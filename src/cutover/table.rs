@@ -1,4 +1,4 @@
-//! The flag as an item of a table, changed by conditional writes.
+//! Stores the flag as an item of a table, and changes it by conditional writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub async fn items(
     Ok((item(""), item(LEASE_SUFFIX)))
 }
 
-/// A key for messages, while the name of the table's key attribute is unknown.
+/// The key that messages show if the name of the table's key attribute is unknown.
 fn named(value: &str) -> ItemKey {
     ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
 }
@@ -67,7 +67,7 @@ pub struct TableStore {
 }
 
 impl TableStore {
-    /// The flag in this item.
+    /// Creates the store for the flag in this item.
     pub fn new(item: ControlItem, clock: Clock) -> TableStore {
         TableStore { item, clock }
     }
@@ -87,19 +87,21 @@ impl FlagStore for TableStore {
             Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
             Err(other) => return Err(other.into()),
         };
-        // Applications may have read the earlier state until now, but not later. A later time would only make the wait
-        // longer.
+        // The change is in effect now, so no application reads the earlier state after this moment. A later recorded
+        // time would only make the wait longer.
         let kept = next.clone().made_at((self.clock)());
         let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
         match self.item.put(to_item(&kept, meta), Some(&ours)).await {
             Ok(_) => Ok(kept),
             Err(ControlError::Changed { found, .. }) => Err(changed(Some(&safe), found)),
-            // The change itself succeeded. Its recorded time is later than necessary, which is safe.
+            // The change is in effect, although this second write failed. The recorded time of the change is later than
+            // necessary, which is safe.
             Err(_) => Ok(safe),
         }
     }
 
-    /// Once a strongly consistent read shows a change, every later strongly consistent read shows it.
+    /// After one strongly consistent read has shown a change, every later strongly consistent read shows the change
+    /// too.
     fn lead(&self) -> Duration {
         Duration::ZERO
     }
@@ -109,7 +111,8 @@ impl FlagStore for TableStore {
     }
 }
 
-/// The attributes that the condition of a change compares: the version, and every setting that applications obey.
+/// The attributes that the condition of a change compares. These are the version and every setting that applications
+/// obey.
 fn state_of(flag: &Flag, meta: &FlagMeta) -> Item {
     const STATE: [&str; 6] = ["version", "write", "read", "read_percent", "contracting", "old_stale"];
     to_item(flag, meta).into_iter().filter(|(name, _)| STATE.contains(&name.as_str())).collect()

@@ -1,8 +1,9 @@
 //! The truth of a pair: the value from which the other value of the pair is derived. The flag decides which value that
 //! is.
 //!
-//! Below 100 %, the flag decides for each key, by the key's bucket ([`bucket`]). The tool computes the bucket from the
-//! item's partition key, exactly as applications do. So the tool knows for every item which value applications read.
+//! While `read_percent` is below 100, the truth depends on the key's bucket ([`bucket`]). The tool computes the bucket
+//! from the item's partition key, exactly as applications do. So for every item, the tool knows the value that
+//! applications read.
 
 use super::flag::{Flag, ReadFrom, WriteTo};
 use super::percent::bucket;
@@ -13,17 +14,17 @@ use crate::item::Value;
 pub enum Truth {
     /// The old value. This applies if `read = old` and old values are not stale, and to every plan before its cutover.
     Old,
-    /// The new value or, if it is missing, the old value. This applies if `read = new` while both attributes are
-    /// written, because readers then fall back.
+    /// The new value or, if the new value is missing, the old value. This applies if `read = new` while both attributes
+    /// are written, because readers then fall back.
     NewThenOld,
     /// Only the new value. This applies if `write = new`.
     New,
-    /// The new value, on the way back: both attributes are written again, and old values may be stale. If an item has
-    /// only an old value, readers will find that old value.
+    /// The new value, on the way back. In this state both attributes are written again, and old values may be stale. If
+    /// an item has only an old value, readers will find that old value.
     NewOnTheWayBack,
 }
 
-/// The truth for all keys.
+/// The truth of every key under one flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truths {
     /// The same truth for every key.
@@ -34,7 +35,7 @@ pub enum Truths {
 }
 
 impl Truth {
-    /// The name in state files and JSON.
+    /// The name of this value in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Truth::Old => "old",
@@ -44,14 +45,14 @@ impl Truth {
         }
     }
 
-    /// Whether old values may be stale.
+    /// Whether only new values are the truth, because old values may be stale.
     pub(crate) fn is_new_alone(self) -> bool {
         matches!(self, Truth::New | Truth::NewOnTheWayBack)
     }
 }
 
 impl Truths {
-    /// The truth under this flag.
+    /// The truth of every key under this flag.
     pub fn of(flag: &Flag) -> Truths {
         Truths::All(match (flag.read, flag.write) {
             (_, WriteTo::New) => Truth::New,
@@ -73,7 +74,7 @@ impl Truths {
         }
     }
 
-    /// The name in state files and JSON.
+    /// The name of this value in state files and JSON.
     pub fn name(self) -> String {
         match self {
             Truths::All(truth) => truth.name().to_owned(),
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(of(WriteTo::Both, 0, true), Truths::All(Truth::NewOnTheWayBack), "stale reads were accepted");
     }
 
-    /// The truth of a key must be the value that applications read for this key according to docs/flag.md.
+    /// The truth of a key must be the value that applications read for this key by the rules of docs/flag.md.
     #[test]
     fn below_100_percent_the_truth_of_a_key_is_what_its_readers_read() {
         for percent in [1, 50, 99] {

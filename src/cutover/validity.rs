@@ -1,9 +1,10 @@
-//! The conditions for sending requests: this process still holds the lease, and the flag is unchanged.
+//! The conditions under which requests may be sent: this process still holds the lease, and the flag is unchanged.
 //!
-//! Each condition is confirmed again and again. A confirmation counts for a fixed time, which begins just before the
-//! confirming request is sent. The clock that shows more time decides when this time is over ([`Moment::since`]). A
-//! sleep of the machine, a pause of the process, and a flag that cannot be read in time all have the same effect.
-//! Nothing is sent until the condition is confirmed again, and requests in flight end meanwhile.
+//! Each condition must be confirmed repeatedly. A confirmation is valid for a fixed time, which begins just before the
+//! confirming request is sent. Two clocks measure this time, and the clock that shows more time decides
+//! ([`Moment::since`]). A sleep of the machine, a pause of the process, and a flag that cannot be read in time all have
+//! the same effect: no new requests are sent until the condition is confirmed again. Requests that are already in
+//! flight may end during this time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::{Moment, Moments};
 
-/// A condition that must be confirmed again and again. Each confirmation counts for a fixed time.
+/// A condition that must be confirmed repeatedly. Each confirmation is valid for a fixed time.
 #[derive(Clone)]
 pub struct Validity(Arc<Inner>);
 
@@ -27,23 +28,24 @@ struct Inner {
 #[derive(Clone, Copy)]
 struct Confirmed {
     at: Moment,
-    /// The number of times that the condition expired before it was confirmed again.
+    /// The number of times that a confirmation expired before the next one.
     holds: u64,
 }
 
 impl Validity {
-    /// A condition that was confirmed at this moment. Each confirmation counts for `good_for`.
+    /// Creates a condition that was confirmed at the moment `at`. Each confirmation is valid for the duration
+    /// `good_for`.
     pub fn new(good_for: Duration, at: Moment, moments: Moments) -> Validity {
         let confirmed = watch::Sender::new(Confirmed { at, holds: 0 });
         Validity(Arc::new(Inner { good_for, moments, confirmed, wanted: Notify::new() }))
     }
 
-    /// The current moment, by the clocks of this condition.
+    /// The current moment, read from the clocks of this condition.
     pub fn now(&self) -> Moment {
         (self.0.moments)()
     }
 
-    /// Confirms the condition. `at` is the moment before the confirming request was sent.
+    /// Confirms the condition. `at` is the moment just before the confirming request was sent.
     pub fn confirm(&self, at: Moment) {
         let fresh = self.is_fresh();
         self.0.confirmed.send_modify(|confirmed| {
@@ -57,7 +59,7 @@ impl Validity {
         self.now().since(self.0.confirmed.borrow().at)
     }
 
-    /// Whether the last confirmation still counts.
+    /// Whether the last confirmation is still valid.
     pub fn is_fresh(&self) -> bool {
         self.age() < self.0.good_for
     }
@@ -73,19 +75,19 @@ impl Validity {
             }
             self.0.wanted.notify_one();
             if confirmed.changed().await.is_err() {
-                // The task that confirmed the condition has ended. Every waiting task is about to be stopped, so never
-                // return.
+                // The task that confirmed the condition has ended. Every waiting task is about to be stopped, so this
+                // function never returns.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Waits until somebody needs a confirmation. The task that confirms the condition calls this function.
+    /// Waits until another task needs a confirmation. The task that confirms the condition calls this function.
     pub async fn wanted(&self) {
         self.0.wanted.notified().await;
     }
 
-    /// The number of times that the condition expired before it was confirmed again.
+    /// The number of times that a confirmation expired before the next one.
     pub fn holds(&self) -> u64 {
         self.0.confirmed.borrow().holds
     }
@@ -108,7 +110,7 @@ mod tests {
 
     const GOOD_FOR: Duration = Duration::from_secs(40);
 
-    /// Clocks whose wall clock jumps by this number of seconds.
+    /// Creates a pair of clocks. The wall clock jumps by the number of seconds in the returned variable.
     fn clocks() -> (Moments, Arc<AtomicI64>) {
         let began = Instant::now();
         let jump = Arc::new(AtomicI64::new(0));
@@ -122,14 +124,14 @@ mod tests {
         (moments, jump)
     }
 
-    /// For each pair of readings, the clock that shows more time counts.
+    /// Whichever clock shows more time decides whether the confirmation is still valid.
     #[tokio::test(start_paused = true)]
     async fn the_clock_that_shows_more_time_counts() {
         for (monotonic, jump, fresh) in [
             (0, 0, true),
             (39, 0, true),
             (40, 0, false),
-            // The machine slept: the monotonic clock stood still.
+            // The machine slept, and the monotonic clock did not advance during the sleep.
             (1, 38, true),
             (1, 39, false),
             (0, 100_000, false),
@@ -158,14 +160,14 @@ mod tests {
         });
         validity.wanted().await;
         assert!(!waiting.is_finished());
-        // A request sent before the sleep confirms nothing.
+        // The answer to a request that was sent before the sleep confirms nothing.
         let before = Moment { wall: Timestamp::UNIX_EPOCH, ..validity.now() };
         validity.confirm(before);
         timeout(Duration::from_secs(5), validity.wanted()).await.expect("a confirmation is requested again");
         assert!(!waiting.is_finished());
         validity.confirm(validity.now());
         waiting.await.unwrap();
-        assert!(validity.holds() > 0, "earlier permits do not count any more");
+        assert!(validity.holds() > 0, "earlier permits must no longer be valid");
         assert!(validity.is_fresh());
     }
 }

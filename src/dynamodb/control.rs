@@ -1,6 +1,6 @@
-//! Control items: a few small items of another table (the flag, a lease). Control items are read strongly consistently
-//! and written only under conditions. [`ControlItem`] retries requests. If the reply to a write was lost, it finds out
-//! whether the current item comes from that write or from somebody else's.
+//! Reads and writes control items: a few small items of a separate table (the flag, a lease). Control items are read
+//! strongly consistently and written only under conditions. [`ControlItem`] retries requests. If the reply to a write
+//! was lost, [`ControlItem`] finds out whether the current item comes from that write or from a different writer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::machine::Random;
 
-/// A table of control items. An implementation sends each request once and reports the result.
+/// Access to a table of control items. An implementation sends each request once and reports the result.
 #[async_trait]
 pub trait Control: Send + Sync {
     /// The key from the table's description.
@@ -23,12 +23,13 @@ pub trait Control: Send + Sync {
     /// A strongly consistent `GetItem`.
     async fn get(&self, key: &ItemKey) -> Result<Option<Item>, TableError>;
 
-    /// Replaces the whole item if the current one is as expected. Once it returns `Done`, the write is durable. After
-    /// an ambiguous error ([`TableError::is_ambiguous`]), the item may or may not have been written.
+    /// Replaces the whole item if the current item meets the condition `expected`. Once this method returns `Done`, the
+    /// write is durable. After an ambiguous error ([`TableError::is_ambiguous`]), the item may or may not have been
+    /// written.
     async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError>;
 }
 
-/// The condition that the current item must meet. Otherwise the write changes nothing.
+/// The condition of a write. If the current item does not meet it, the write changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// There must be no item with this key.
@@ -36,11 +37,11 @@ pub enum Expected {
         /// Name of the partition key.
         partition: String,
     },
-    /// There must be an item in which each of these attributes has this value. The map has at least one attribute.
+    /// There must be an item in which each of these attributes has the given value. The map has at least one attribute.
     These(Item),
 }
 
-/// DynamoDB's answer to a conditional write.
+/// DynamoDB's reply to a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutReply {
     /// The item was written.
@@ -49,7 +50,7 @@ pub enum PutReply {
     ConditionFailed,
 }
 
-/// Why a control item could not be read or written.
+/// The reason why a control item could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// No request will succeed until somebody fixes the cause.
@@ -74,7 +75,7 @@ pub enum ControlError {
         item: String,
         /// `read` or `written`.
         what: &'static str,
-        /// How long the request was retried.
+        /// The time for which the request was retried.
         patience: Duration,
         /// The last error.
         message: String,
@@ -86,10 +87,10 @@ pub enum ControlError {
     OtherKey {
         /// The name of the item in messages.
         item: String,
-        /// How the keys differ.
+        /// A description of the difference between the keys.
         why: String,
     },
-    /// Somebody else wrote the item, before this write or right after it.
+    /// The current item comes from a different writer, which wrote it before or right after this write.
     #[error("{item} was changed by somebody else in the meantime: check it, and run the command again")]
     Changed {
         /// The name of the item in messages.
@@ -99,11 +100,11 @@ pub enum ControlError {
     },
 }
 
-/// The attribute that names the last write of the item.
+/// The attribute with the random name of the item's last write.
 pub const WRITER: &str = "writer";
 
-/// How long a request is retried. This time is longer than a throttle or a change of leader lasts. It is short enough
-/// for an operator who waits at a terminal without output.
+/// The time for which a request is retried. Throttles and leader changes are usually shorter than this. An operator who
+/// waits at a terminal without output can accept this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
@@ -120,7 +121,8 @@ pub struct ControlItem {
 }
 
 impl ControlItem {
-    /// The item with this key. `table_name` is used in messages. `partition` is the name of the table's partition key.
+    /// Creates access to the item with this key. `table_name` is used in messages. `partition` is the name of the
+    /// table's partition key.
     pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
         let name = format!("item {key} of table {table_name}");
         let random = Random::of_system();
@@ -159,10 +161,10 @@ impl ControlItem {
         }
     }
 
-    /// Replaces the attributes of the item, except its key, if the current item equals `expected`. `None` expects that
-    /// there is no item. When this returns, the write is durable. If the reply to a write was lost, the attribute
-    /// [`WRITER`] shows whether that write was applied. After [`ControlError::Changed`], the current item was written
-    /// by somebody else.
+    /// Replaces the attributes of the item, except its key, if the current item has the attributes of `expected`. If
+    /// `expected` is `None`, there must be no item. When this returns, the write is durable. If the reply to a write
+    /// was lost, the attribute [`WRITER`] shows whether that write was applied. After [`ControlError::Changed`], the
+    /// current item comes from a different writer.
     pub async fn put(&self, attributes: Item, expected: Option<&Item>) -> Result<Item, ControlError> {
         let mut item = attributes;
         item.extend(self.key.attributes().clone());
@@ -196,8 +198,8 @@ impl ControlItem {
         }
     }
 
-    /// Reads the item once more after the last attempt. If this read does not confirm the write, returns the error of
-    /// the last attempt.
+    /// Reads the item once more after the last attempt failed. Returns the item if this write was applied after all,
+    /// and otherwise the error of the last attempt.
     async fn settle(&self, item: Item, uncertain: bool, gave_up: ControlError) -> Result<Item, ControlError> {
         if !uncertain {
             return Err(gave_up);
@@ -226,7 +228,7 @@ impl Patience {
         Patience { until: Instant::now() + PATIENCE, attempts: 1 }
     }
 
-    /// Waits before the next attempt. Returns an error if there are no more attempts.
+    /// Waits before the next attempt. Returns an error if no time is left for an attempt.
     async fn again(
         &mut self,
         of: &ControlItem,
@@ -248,8 +250,8 @@ impl Patience {
         if let TableError::Fatal { kind, message } = error {
             return Err(ControlError::Unusable { item, kind, message });
         }
-        // A control item is small and no index of ours contains it. If DynamoDB rejects one control item, it would
-        // reject every other one too.
+        // Every control item is small, and none of them is in an index. So if DynamoDB rejects one control item, it
+        // would reject all of them.
         Err(ControlError::Unusable { item, kind: FatalKind::Request, message: error.to_string() })
     }
 }

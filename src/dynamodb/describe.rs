@@ -1,15 +1,16 @@
-//! The port [`Describe`]: reads a table's description.
+//! The trait [`Describe`], which reads a table's description.
 
 use async_trait::async_trait;
 
 use super::{Features, Recovery, TableError};
 use crate::item::{IndexSchema, KeySchema};
 
-/// Describes a table. The tool derives the budgets, the item key and the indexes from the description. A long run
-/// requests the description repeatedly.
+/// Describes a table. The tool derives the budgets, the item key and the indexes from the description. A long run reads
+/// the description repeatedly.
 ///
 /// An implementation promises:
-/// - Each call asks the service once and changes nothing. The implementation does not retry, because the caller does.
+/// - Each call sends one request to the service and changes nothing. The implementation does not retry, because the
+///   caller retries.
 /// - A description is current and never comes from a cache.
 /// - A call that the service does not support fails with [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
 #[async_trait]
@@ -37,7 +38,7 @@ pub struct TableDescription {
     pub name: String,
     /// `arn:aws:dynamodb:region:account:table/name`.
     pub arn: String,
-    /// The table's unique id. A recreated table has another id. Some engines have no table ids.
+    /// The table's unique id. A recreated table has a different id. Some engines have no table ids.
     pub id: Option<String>,
     /// `ACTIVE`, `UPDATING`, ….
     pub status: String,
@@ -59,8 +60,8 @@ pub struct TableDescription {
     pub indexes: Vec<IndexDescription>,
     /// Other properties of the table that the preflight checks.
     pub features: Features,
-    /// The table that writes go to, if it is another one ([`Tables`](super::Tables)). Then `indexes` are that table's: only
-    /// writes pay for indexes.
+    /// The sink, if source and sink are different tables ([`Tables`](super::Tables)). In this case, `indexes` has the
+    /// indexes of the sink, because only writes consume capacity of indexes.
     pub sink: Option<Box<TableDescription>>,
 }
 
@@ -81,15 +82,15 @@ pub struct IndexDescription {
 }
 
 impl IndexDescription {
-    /// An index with this schema. The capacity of the index is unknown.
+    /// Creates the description of an index with this schema and unknown capacity.
     pub fn new(schema: IndexSchema) -> IndexDescription {
         IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
     }
 }
 
 impl TableDescription {
-    /// An active on-demand table with this name, ARN and key. All other fields are unknown or empty, so set those that
-    /// you know.
+    /// Creates the description of an active on-demand table with this name, ARN and key. All other fields are unknown
+    /// or empty, so set the fields that you know.
     pub fn new(name: impl Into<String>, arn: impl Into<String>, key: KeySchema) -> TableDescription {
         TableDescription {
             name: name.into(),
@@ -108,7 +109,7 @@ impl TableDescription {
         }
     }
 
-    /// The table that writes go to: itself, unless that is another one.
+    /// The description of the sink, which is this table itself if source and sink are the same table.
     pub fn written(&self) -> &TableDescription {
         self.sink.as_deref().unwrap_or(self)
     }
@@ -131,7 +132,7 @@ impl TableDescription {
 
 #[cfg(test)]
 impl TableDescription {
-    /// An empty on-demand table, with the string keys `pk` and `sk`.
+    /// Describes an empty on-demand table with the string keys `pk` and `sk`.
     pub(crate) fn of_a_test() -> TableDescription {
         let attribute = |name: &str| crate::item::KeyAttribute { name: name.into(), kind: "S".into() };
         TableDescription::new("t", "", KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) })

@@ -1,13 +1,13 @@
-//! The errors that a request can end with. One match maps each error to a directive, which says what to do next.
+//! The errors of requests. [`TableError::directive`] says how to continue after each of them.
 
-/// The error that one request ended with.
+/// The error of one request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableError {
     /// DynamoDB throttled the request and did not apply it.
     #[error("DynamoDB throttled the request: {message}")]
     Throttled {
-        /// The limits that the request exceeded. Empty if the answer names none.
+        /// The limits that the request exceeded. Empty if the reply does not name them.
         reasons: Vec<ThrottlingReason>,
         /// DynamoDB's message.
         message: String,
@@ -15,7 +15,7 @@ pub enum TableError {
     /// A temporary error: a 5xx status, a timeout, a connection reset or a transaction conflict.
     #[error("{message}")]
     Transient {
-        /// What happened.
+        /// A description of the error.
         message: String,
         /// Whether a write may have been applied in spite of the error.
         ambiguous: bool,
@@ -26,13 +26,13 @@ pub enum TableError {
     UnusableReply {
         /// The operation, for example `Scan`.
         operation: &'static str,
-        /// What is wrong with the reply.
+        /// The flaw of the reply.
         flaw: &'static str,
     },
-    /// DynamoDB rejects this change of this item.
+    /// DynamoDB rejects the write of this item.
     #[error("{message}")]
     Rejected {
-        /// Why DynamoDB rejects it. The text contains no attribute values.
+        /// The reason why DynamoDB rejects the write. The text contains no attribute values.
         message: String,
     },
     /// No request of this run can succeed until somebody fixes the cause.
@@ -50,7 +50,7 @@ pub enum TableError {
 pub struct ThrottlingReason {
     /// The reason, for example `TableWriteKeyRangeThroughputExceeded`.
     pub reason: String,
-    /// ARN of the table or index that has the limit.
+    /// ARN of the table or index to which the limit applies.
     pub resource: String,
 }
 
@@ -70,12 +70,12 @@ pub enum FatalKind {
     Request,
     /// The endpoint cannot be reached, or it does not answer like DynamoDB.
     Endpoint,
-    /// The endpoint does not support this call. Such an endpoint is a local engine that imitates DynamoDB.
+    /// The endpoint does not support this call. This happens only with local engines that imitate DynamoDB.
     Unsupported,
 }
 
 impl FatalKind {
-    /// What the operator should do before resuming.
+    /// Tells the operator what to do before resuming.
     pub fn way_out(self) -> &'static str {
         match self {
             FatalKind::Credentials => {
@@ -97,7 +97,7 @@ impl FatalKind {
     }
 }
 
-/// What to do after an error.
+/// The way to continue after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Directive {
@@ -110,12 +110,12 @@ pub enum Directive {
 }
 
 impl TableError {
-    /// Creates the error for an engine that does not support `call`.
+    /// Creates the error for a local engine that does not support `call`.
     pub fn unsupported(call: &str) -> TableError {
         TableError::Fatal { kind: FatalKind::Unsupported, message: format!("the endpoint does not support {call}") }
     }
 
-    /// What to do after this error. No other code decides this.
+    /// The way to continue after this error. No other code decides this.
     pub fn directive(&self) -> Directive {
         match self {
             TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {
@@ -126,7 +126,7 @@ impl TableError {
         }
     }
 
-    /// What the operator should do about this error.
+    /// Tells the operator what to do about this error.
     pub fn way_out(&self) -> &'static str {
         match self {
             TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {

@@ -1,4 +1,4 @@
-//! Access to DynamoDB: the ports [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. There are two
+//! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. There are two
 //! implementations: [`sdk`] uses the AWS SDK, and [`memory`] is for tests in virtual time.
 
 pub mod control;
@@ -22,27 +22,27 @@ pub use sink::{Consumed, Got, Sink, WriteReply};
 pub use source::{Page, PageRequest, Source};
 pub use surroundings::{Features, Recovery, StreamView, TableClass};
 
-/// The tables of a migration: the source of its items, the sink of its writes, and the table whose capacity the budgets
-/// follow. All three may be the same table.
+/// The tables of a migration: the table that its items are read from (source) and the table that it writes to (sink).
+/// Both may be the same table.
 #[derive(Clone)]
 pub struct Tables {
-    /// The table whose capacity the run uses.
+    /// Describes the source.
     pub described: Arc<dyn Describe>,
     /// The table from which the run reads items.
     pub source: Arc<dyn Source>,
-    /// Describes the table that writes go to. It is the same as `described` if source and sink are the same table.
+    /// Describes the sink. This is the same object as `described` if source and sink are the same table.
     pub sink_described: Arc<dyn Describe>,
-    /// Writes items, and reads single items.
+    /// The table to which the run writes items. The run also reads single items of it.
     pub sink: Arc<dyn Sink>,
 }
 
 impl Tables {
-    /// Uses one table for all three roles.
+    /// Uses one table as source and as sink.
     pub fn one<T: Describe + Source + Sink + 'static>(table: Arc<T>) -> Tables {
         Tables { described: table.clone(), source: table.clone(), sink_described: table.clone(), sink: table }
     }
 
-    /// Items come from one table, and writes go to another one with the same key.
+    /// Reads items from one table, and writes to a different table with the same key.
     pub fn two<T, U>(source: Arc<T>, sink: Arc<U>) -> Tables
     where
         T: Describe + Source + 'static,
@@ -51,14 +51,14 @@ impl Tables {
         Tables { described: source.clone(), source, sink_described: sink.clone(), sink }
     }
 
-    /// Whether one table describes itself as source and sink.
+    /// Whether source and sink are the same table.
     fn is_one(&self) -> bool {
         Arc::ptr_eq(&self.described, &self.sink_described)
     }
 }
 
-/// Describes the table that items come from, with the one that writes go to as its [`TableDescription::sink`]. What else is
-/// asked, the preflight asks of the table that is written.
+/// Describes the source. If the sink is a different table, its description is in [`TableDescription::sink`]. All other
+/// requests go to the sink, because the preflight is about the table that is written.
 #[async_trait]
 impl Describe for Tables {
     async fn describe(&self) -> Result<TableDescription, TableError> {

@@ -1,5 +1,5 @@
-//! Repeats a request until it is answered. This module is used before a run begins, when there are no permits and no
-//! run that could be stopped.
+//! Repeats a request until it is answered. The code in this module is for requests before a run begins, which need no
+//! permits and have no run to stop.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::{Directive, TableError};
 use crate::backoff::Backoff;
 use crate::machine::Random;
 
-/// The smallest number of times that a request is sent, however long each answer takes. If an answer hangs, the attempt
-/// takes its full time of 5 s. There must be other attempts after it.
+/// A request is sent at least this number of times, however long each attempt takes. An attempt without a reply takes
+/// its full time limit of 5 s, and it must not be the last attempt.
 pub const LEAST_ATTEMPTS: u32 = 3;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. Gives up after the
-/// time `patience`, but not before three attempts have failed. Then it returns the last error. `random` supplies the
+/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. If the time `patience`
+/// has passed and at least three attempts have failed, gives up and returns the last error. `random` supplies the
 /// jitter between attempts.
 pub async fn ask<T, F>(patience: Duration, random: &Random, question: impl Fn() -> F) -> Result<T, TableError>
 where

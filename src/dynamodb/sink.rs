@@ -1,4 +1,4 @@
-//! The port [`Sink`]: applies guarded writes.
+//! The trait [`Sink`], which applies guarded writes.
 
 use async_trait::async_trait;
 
@@ -6,19 +6,21 @@ use super::TableError;
 use crate::change::GuardedWrite;
 use crate::item::{Item, ItemKey, Units};
 
-/// Applies guarded writes. After a failed condition, it can read the item that the write was meant for.
+/// Applies guarded writes, and reads single items after failed conditions.
 ///
-/// Writes are passed in chunks, so that another transport can be added: a batch of statements takes several writes in
-/// one request, while `UpdateItem` takes one. An implementation promises:
+/// Writes are passed in chunks, so that a different transport can be added: one `UpdateItem` request has a single
+/// write, but a batch of statements has several. An implementation promises:
 /// - **Guards.** A write takes effect only if all of its conditions are true at that moment. All of its actions then
-///   take effect together. If a transport cannot let DynamoDB copy a value, it sends [`GuardedWrite::pinned`] instead.
-///   That write contains the values, and its condition requires that each source still has the value in the write.
-/// - **Replies.** There is exactly one reply for each write, in order. An applied write is never reported as refused.
-///   If an error does not show whether the write was applied, the error is ambiguous ([`TableError::is_ambiguous`]).
+///   take effect together. If DynamoDB cannot copy values with this transport, the implementation sends
+///   [`GuardedWrite::pinned`] instead. That write contains the values, and its condition requires that the sources have
+///   not changed.
+/// - **Replies.** The result has exactly one reply for each write, in the order of the writes. An applied write is
+///   never reported as refused. If an error does not show whether the write was applied, the error is ambiguous
+///   ([`TableError::is_ambiguous`]).
 /// - **Durability.** [`WriteReply::Applied`] means that the write is durable, and visible to [`Sink::get`].
-/// - **Images.** A failed condition returns the current item, if the service can (`ALL_OLD`).
-/// - **One request.** An implementation does not retry and does not wait for capacity, because the caller does both. It
-///   sends nothing in the background after it has returned the replies.
+/// - **Images.** A failed condition returns the current item if the service supports this (`ALL_OLD`).
+/// - **One request.** An implementation does not retry and does not wait for capacity, because the caller does both.
+///   After it has returned the replies, it sends nothing in the background.
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Sends a chunk of guarded writes and returns the reply to each, in order. A chunk has at most [`Sink::max_chunk`]
@@ -29,15 +31,15 @@ pub trait Sink: Send + Sync {
     /// separate request.
     fn max_chunk(&self) -> usize;
 
-    /// Reads one item, strongly consistently. The engine calls it after a failed condition that came without an image.
-    /// If it returns no item, the item is gone.
+    /// Reads one item, strongly consistently. The engine calls this method if a reply to a failed condition has no
+    /// image. If this method returns no item, the item is gone.
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError>;
 }
 
 /// One `GetItem` response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Got {
-    /// The item, if there is one.
+    /// The item. `None` if there is no such item.
     pub item: Option<Item>,
     /// Read capacity units consumed, if the server stated them.
     pub units: Option<Units>,
@@ -48,7 +50,8 @@ pub struct Got {
 pub struct Consumed {
     /// Write capacity units that the table and its local indexes consumed.
     pub table: Units,
-    /// The name of each global index that the request touched, with the write capacity units that the index consumed.
+    /// The write capacity units that each global index consumed, with the name of the index. Only indexes that the
+    /// request touched.
     pub indexes: Vec<(String, Units)>,
 }
 

@@ -1,29 +1,28 @@
-//! The port [`Source`]: reads the items of a run.
+//! The trait [`Source`], which reads the items of a run.
 
 use async_trait::async_trait;
 
 use super::TableError;
 use crate::item::{Item, Position, Units};
 
-/// Reads the items of a run page by page. Today the source is a table scan. Later it may be an index, an export or a
-/// stream.
+/// Reads the items of a run page by page. The only source today is a table scan. Indexes, exports or streams may be
+/// added later.
 ///
-/// A source has segments, which are read independently of each other. The caller commits the position after a page when
-/// it knows the outcome of every item of the page. After a crash, it continues from the committed position. An
-/// implementation promises:
+/// A source has segments, which are read independently of each other. When the caller knows the outcome of every item
+/// of a page, it commits the position after the page. After a crash, the caller continues from the committed position.
+/// An implementation promises:
 /// - **Order.** The items of a segment always have the same order, in every process and in every attempt. A request
 ///   that starts at a position returns the items after that position. If an item exists during the whole read of its
 ///   segment, at least one page contains it.
-/// - **Positions are durable.** A position stays valid for the life of a run, whatever is written meanwhile. Each page
-///   ends at a later position than the page before. A source that gets a position of another kind of source fails with
-///   [`TableError::Fatal`].
-/// - **Ends are certain.** `next` is `None` only if the segment has ended. A reply that is cut short, damaged or
-///   unexpectedly empty is an error, never an end.
-/// - **Consistency.** With `consistent`, a page shows every write whose reply was sent before the request. A source
-///   that cannot do that (an index, an export, a stream) fails the request instead.
-/// - **One request.** Each call sends one request and reports how it ended. An implementation does not retry and does
-///   not wait for capacity, because the caller does both. If the future is dropped, the read is given up, and nothing
-///   has changed.
+/// - **Positions are durable.** A position stays valid for the life of a run, even if items are written meanwhile. Each
+///   page ends at a later position than the previous page. If a source gets a position that a different kind of source
+///   created, it fails with [`TableError::Fatal`].
+/// - **Ends are certain.** `next` is `None` only if the segment has ended. An incomplete, damaged or unexpectedly empty
+///   reply is an error and never the end of a segment.
+/// - **Consistency.** With `consistent`, a page shows every write whose reply was sent before the request. If a source
+///   cannot promise this (an index, an export, a stream), it fails the request instead.
+/// - **One request.** Each call sends one request and returns its result. An implementation does not retry and does not
+///   wait for capacity, because the caller does both. Dropping the future abandons the read and changes nothing.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Reads one page of one segment.
@@ -44,7 +43,7 @@ pub struct PageRequest {
     pub limit: Option<u32>,
     /// Whether the read is strongly consistent.
     pub consistent: bool,
-    /// Whether the caller needs only the key of each item. An implementation that does not know the table's key yet
+    /// Whether the caller needs only the key of each item. If the implementation does not know the table's key yet, it
     /// returns whole items. The cost is the same, because DynamoDB charges for whole items (developer guide, "Scan").
     pub keys_only: bool,
 }

@@ -1,7 +1,7 @@
-//! The surroundings of a table's items: backups, consumers of the table's stream, replicas. The preflight checks them,
-//! and the tool never changes them.
+//! Features of a table that a migration can affect: backups, streams, replicas. The preflight checks them, and the tool
+//! never changes them.
 
-/// What `DescribeTable` says about a table besides its key, size and capacity.
+/// The features of a table according to `DescribeTable`.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Features {
@@ -13,7 +13,7 @@ pub struct Features {
     pub strong_across_regions: bool,
     /// The table class, which determines the prices.
     pub class: TableClass,
-    /// Whether the table is protected against deletion. `None` if the engine does not say.
+    /// Whether the table is protected against deletion. `None` if the engine does not report this.
     pub deletion_protection: Option<bool>,
 }
 
@@ -42,7 +42,7 @@ pub enum TableClass {
     InfrequentAccess,
 }
 
-/// `DescribeContinuousBackups`: whether the table can be restored to a point in time.
+/// Whether the table can be restored to a point in time, according to `DescribeContinuousBackups`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// Whether point-in-time recovery is on.

@@ -31,7 +31,7 @@ use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord, State, Store
 pub struct Job {
     /// The plan.
     pub plan: Plan,
-    /// The plan's changes in the form that this phase needs.
+    /// The plan's changes, prepared for this phase.
     pub changes: Arc<Changes>,
     /// The tables from which the job reads items and to which it writes.
     pub tables: Tables,
@@ -39,16 +39,16 @@ pub struct Job {
     pub description: TableDescription,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
-    /// The budget for reads of single items from a sink that is another table than the source. `None` if it is the same.
+    /// The budget for reads of single items from the sink. `None` if source and sink are the same table.
     pub sink_reads: Option<Arc<Bucket>>,
-    /// The capacity it may use.
+    /// The capacity budgets of the job.
     pub budgets: Budgets,
     /// The capacity that the run may spend and the items that it may scan.
     pub allowance: Arc<Allowance>,
     /// The daily hours in which the run may work.
     pub work_window: Arc<WorkWindow>,
-    /// Follows the table's description while the run works. `None` if the budgets do not come from the plan, because
-    /// then there is nothing to follow.
+    /// Adjusts the budgets to the table's description while the run works. `None` if the budgets do not come from the
+    /// plan, because such budgets never change.
     pub table_watch: Option<Arc<TableWatch>>,
     /// Stops the run.
     pub stop: Stopper,
@@ -56,18 +56,18 @@ pub struct Job {
     pub machine: Machine,
     /// The live figures that the run updates.
     pub progress: Arc<Progress>,
-    /// The lease and the flag's value. Both must be valid whenever the run sends something.
+    /// The lease and the flag's value. The lease and the flag's value must be valid whenever the run sends something.
     pub validities: Vec<Validity>,
-    /// Whether the first request waits only briefly if a description of the table is overdue.
+    /// Whether the job waits only briefly for an overdue description of the table before its first request.
     pub urgent: bool,
 }
 
-/// How a session ended.
+/// The result of a session.
 #[derive(Debug)]
 pub struct Ended {
     /// The run record as it is stored now.
     pub run: RunRecord,
-    /// The counts of the run's segments, over all sessions.
+    /// The status and the totals of the run's segments, over all sessions.
     pub totals: SegmentTotals,
     /// The run's spend, over all sessions.
     pub spend: SpendRecord,
@@ -77,7 +77,7 @@ pub struct Ended {
     pub unusable_replies: BTreeMap<String, u64>,
     /// The number of failures and diverged items that are still open.
     pub open: OpenWork,
-    /// Why the session stopped before the run's end. `None` if the run is complete.
+    /// The reason why the session stopped before the run's end. `None` if the run is complete.
     pub stopped: Option<StopReason>,
 }
 
@@ -115,13 +115,13 @@ impl Job {
         job
     }
 
-    /// The same job with these clocks and this randomness. Call it before [`Job::watch_table`].
+    /// Returns the same job with these clocks and this source of randomness. Call it before [`Job::watch_table`].
     pub fn on(self, machine: Machine) -> Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
-    /// Starts to follow the table. `described` is the time at which the known description was read. `every` is the
-    /// interval between two reads of the description.
+    /// Makes the budgets follow the table's description. `described` is the time at which the known description was
+    /// read. `every` is the interval between two reads of the description.
     pub fn watch_table(&mut self, described: Instant, every: Duration) {
         let of_plan = Some(resolve_within(&self.plan.capacity, &self.description));
         let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
@@ -141,8 +141,8 @@ impl Job {
         });
     }
 
-    /// Allows the job to change items that are signed or encrypted on the client. Call it only if the operator has
-    /// accepted this by name.
+    /// Allows the job to change items that are signed or encrypted on the client. Call this method only if the operator
+    /// has explicitly accepted such changes.
     pub fn edit_encrypted(&mut self) {
         self.changes = Arc::new(self.changes.as_ref().clone().sparing_encrypted(false));
     }
@@ -165,26 +165,26 @@ impl Job {
         requests.following(self.table_watch.clone()).while_valid(&self.validities)
     }
 
-    /// How a new run of this job divides the table. A resumed run keeps its segments.
+    /// The number of segments and lanes for a new run of this job. A resumed run keeps its segments.
     pub fn segments(&self) -> SegmentChoice {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Whether this job's pass reads strongly consistently. A pass reads strongly consistently if the plan asks for it,
-    /// or if a later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads
-    /// strongly consistently too. Otherwise a stale page might not show a preexisting value. The value would then count
-    /// as the migration's own, and a rollback would remove it.
+    /// Whether this job's pass reads strongly consistently. A pass does so if the plan asks for it, or if a later step
+    /// relies on the pass's outcome "nothing to do". The pass that records the baseline reads strongly consistently
+    /// too. Otherwise a stale page might not show a preexisting value. The tool would later take this value for one
+    /// that the migration wrote, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
         self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
     }
 
-    /// How a pass of this job reads the table, in this number of segments.
+    /// The settings with which a pass of this job reads the table in this number of segments.
     pub fn reading(&self, total_segments: u32) -> Reading {
         self.read_as(total_segments, self.reads_consistently())
     }
 
-    /// How a dry run or a sample of this job reads the table. Neither of them records a baseline, so both read strongly
-    /// consistently only if the plan's `[scan]` or the changes require it.
+    /// The settings with which a dry run or a sample of this job reads the table. Neither of them records a baseline,
+    /// so both read strongly consistently only if the plan's `[scan]` or the changes require it.
     pub fn reading_only(&self, total_segments: u32) -> Reading {
         self.read_as(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
     }
@@ -199,7 +199,8 @@ impl Job {
             consistent: scan.consistent,
             mean_item_bytes: table.size_bytes.checked_div(table.item_count),
             large: choice.large,
-            // If a run scans only a part of the table, a survey of the whole table does not make the run shorter.
+            // If `max_items` limits the run to a part of the table, a survey of the whole table would not make the run
+            // shorter.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,
                 None => surveyed_items(table, scan, total_segments, self.budgets.table),
@@ -213,8 +214,8 @@ impl Job {
         Writer::new(Arc::clone(&self.changes), store.history(), run.session())
     }
 
-    /// Begins to count a run's spend. The capacity that the run spent and the items that it scanned in earlier sessions
-    /// count against the limits.
+    /// Begins to count a run's spend. The limits also include the capacity that the run spent, and the items that it
+    /// scanned, in earlier sessions.
     pub(crate) async fn begin_spend(&self, store: &State, run: &RunRecord) -> Result<(), StoreError> {
         let before = store.begin_spend(run.session(), self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
@@ -232,8 +233,8 @@ impl Job {
         }
     }
 
-    /// Makes the final spend durable. Reserved capacity that was not used does not count. Call it when no request is in
-    /// flight.
+    /// Makes the final spend durable. The final spend does not include reserved capacity that was not used. Call it
+    /// when no request is in flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
         store.settle_spend(run.session(), self.allowance.end().await).await

@@ -1,4 +1,4 @@
-//! The live figures of a run, which all its parts share. Only committed work counts as progress.
+//! The live figures of a run. All parts of the run share these figures. Only committed work counts as progress.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub struct Progress {
     unusable_replies: Mutex<BTreeMap<String, u64>>,
 }
 
-/// The figures at one moment.
+/// A snapshot of the figures.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// The items that this process has committed, by outcome.
@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub pages: u64,
     /// Number of segments in progress now.
     pub segments_active: u64,
-    /// Number of segments whose last page this process has committed.
+    /// Number of segments that this process has finished: it has committed their last pages.
     pub segments_done: u64,
     /// Number of requests that DynamoDB throttled.
     pub throttled: u64,
@@ -40,18 +40,18 @@ pub struct Snapshot {
     pub failed_requests: u64,
     /// Number of requests that wait to be sent again.
     pub backing_off: u64,
-    /// Number of requests that wait because the number of requests in flight is at its limit.
+    /// Number of requests that wait because the limit of requests in flight is reached.
     pub without_slot: u64,
     /// Number of requests that wait until the lease and the flag are confirmed.
     pub confirming: u64,
-    /// Number of pages that were given up although some of their writes may have been sent.
+    /// Number of pages that were given up. Some of their writes may have been sent.
     pub abandoned_pages: u64,
     /// The error of the last failed request.
     pub last_error: Option<String>,
 }
 
 impl Progress {
-    /// The figures now.
+    /// Returns the current figures.
     pub fn snapshot(&self) -> Snapshot {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         Snapshot {
@@ -69,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Counts committed pages. `ends` means that they are the last pages of their segment.
+    /// Adds committed pages. `ends` says whether they are the last pages of their segment.
     pub(crate) fn committed(&self, counts: &Counts, pages: u64, ends: bool) {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);
@@ -94,8 +94,8 @@ impl Progress {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
     }
 
-    /// Counts a reply that could not be used, by operation and flaw (there are a few dozen combinations). The first
-    /// reply of each combination is logged, because something between the tool and DynamoDB probably needs attention.
+    /// Counts a reply that could not be used, by operation and flaw (there are a few dozen combinations). Logs the
+    /// first reply of each combination, because somebody probably has to fix the network or a proxy.
     pub(crate) fn reply_unusable(&self, operation: &str, flaw: &str) {
         let mut replies = self.unusable_replies.lock().unwrap_or_else(PoisonError::into_inner);
         let count = replies.entry(format!("{operation}: {flaw}")).or_default();
@@ -114,17 +114,17 @@ impl Progress {
         self.abandoned_pages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a request that backs off, for as long as the guard lives.
+    /// Counts a request as backing off until the guard is dropped.
     pub(crate) fn backing_off(&self) -> impl Drop + use<> {
         Counted::new(&self.backing_off)
     }
 
-    /// Counts a request that waits for a free slot, for as long as the guard lives.
+    /// Counts a request as waiting for a slot until the guard is dropped.
     pub(crate) fn without_slot(&self) -> impl Drop + use<> {
         Counted::new(&self.without_slot)
     }
 
-    /// Counts a request that waits until the lease and the flag are confirmed, for as long as the guard lives.
+    /// Counts a request as waiting for the confirmation of the lease and the flag until the guard is dropped.
     pub(crate) fn confirming(&self) -> impl Drop + use<> {
         Counted::new(&self.confirming)
     }

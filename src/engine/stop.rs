@@ -10,7 +10,7 @@ use crate::cutover::LeaseLost;
 use crate::dynamodb::FatalKind;
 use crate::item::Units;
 
-/// Why a run stopped before its end. The run can be resumed after each of these reasons.
+/// The reason why a run stopped before its end. The run can be resumed after each of these reasons.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StopReason {
@@ -43,7 +43,7 @@ pub enum StopReason {
         of_which_lost(*lost, &lost.to_string())
     )]
     MaxWcu {
-        /// Write capacity units that the run has spent over all sessions.
+        /// Write capacity units that the run has spent in all its sessions.
         spent: Units,
         /// The part of `spent` that killed processes had reserved. The processes may have used less than they had
         /// reserved.
@@ -59,7 +59,7 @@ pub enum StopReason {
         .basis.text()
     )]
     MaxCost {
-        /// Estimated US dollars that the run has spent over all sessions.
+        /// Estimated US dollars that the run has spent in all its sessions.
         spent: f64,
         /// The part of `spent` that killed processes had reserved.
         lost: f64,
@@ -74,7 +74,7 @@ pub enum StopReason {
          raised"
     )]
     MaxItems {
-        /// Number of items that the run has scanned over all sessions.
+        /// Number of items that the run has scanned in all its sessions.
         scanned: u64,
         /// The value of the limit in the plan.
         limit: u64,
@@ -82,7 +82,7 @@ pub enum StopReason {
     /// `[limits] deadline` has passed.
     #[error("[limits] deadline = {0} has passed. The run does nothing more until the deadline is set later or removed")]
     Deadline(String),
-    /// Many writes were rejected, and DynamoDB has accepted none so far.
+    /// Many writes were rejected, and DynamoDB has not accepted any write.
     #[error(
         "all of the first {refused} writes were rejected, by DynamoDB or, unsent, by a check of its rules. The plan is \
          probably wrong: correct it, and give it another [migration] name. The first write was rejected because: {reason}"
@@ -90,10 +90,10 @@ pub enum StopReason {
     AllFailing {
         /// Number of rejected writes.
         refused: u64,
-        /// Why the first one was rejected.
+        /// The reason for which the first of these writes was rejected.
         reason: String,
     },
-    /// An item is signed or encrypted on the client, and nobody has accepted that such items are changed.
+    /// An item is signed or encrypted on the client, and the operator has not allowed changes of such items.
     #[error(
         "it found items that are signed or encrypted on the client. A change would break their signature, so they were \
          not changed and are listed as failures. Let an application that has the keys make this change, or exclude those \
@@ -105,7 +105,7 @@ pub enum StopReason {
     /// One request kept failing for longer than `[retry] give_up_after`.
     #[error("one request kept failing for {after} and was given up ([retry] give_up_after): {message}")]
     GaveUp {
-        /// How long the request failed, in words.
+        /// The time for which the request failed, in words.
         after: String,
         /// The last error.
         message: String,
@@ -116,24 +116,26 @@ pub enum StopReason {
          ACTIVE. A replaced table needs a new migration under another [migration] name"
     )]
     TableChanged(String),
-    /// The flag was moved to a position at which this phase must not continue.
+    /// Somebody moved the flag to a position in which this phase must not continue.
     #[error(
         "the flag was moved while it worked: {0}. Requests in flight were finished; nothing more is read or written"
     )]
     FlagMoved(String),
-    /// For too long, the flag could not be read, or every answer arrived so late that applications no longer obeyed it.
+    /// For too long, the flag could not be read, or every reply took so long that the flag's value was no longer valid
+    /// when it arrived.
     #[error(
         "the flag could not be read in time for {} s: {why}. It is unknown which value applications obey, so nothing more \
          is read or written. Everything done so far is committed. Run the same command again when the flag can be read in time",
         .unread.as_secs()
     )]
     FlagUnread {
-        /// For how long the flag could not be read in time. Time during which the machine slept does not count.
+        /// The time for which the flag could not be read in time. This does not include time during which the machine
+        /// slept.
         unread: Duration,
         /// The last error.
         why: String,
     },
-    /// Another process may be working on this migration now.
+    /// A different process may be working on this migration now.
     #[error("{0}. Nothing more is read or written by this process")]
     LeaseLost(LeaseLost),
     /// The scheduler could not hand out work.
@@ -147,7 +149,7 @@ pub enum StopReason {
     Internal(String),
 }
 
-/// A note about the part of a sum that killed processes had only reserved. Empty if there is no such part.
+/// A note about the part of a total that killed processes had only reserved. The note is empty if this part is zero.
 fn of_which_lost(lost: f64, text: &str) -> String {
     if lost > 0.0 {
         format!(" (including up to {text} only reserved when a process was killed)")
@@ -156,11 +158,11 @@ fn of_which_lost(lost: f64, text: &str) -> String {
     }
 }
 
-/// The error of work that was given up because the run is stopping. The [`Stopper`] has the reason.
+/// Returned by functions that gave up because the run is stopping. The [`Stopper`] has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
-/// Asks every part of a run to stop. Only the first reason counts.
+/// Asks every part of a run to stop, and stores the reason. Later reasons are ignored.
 #[derive(Debug, Clone, Default)]
 pub struct Stopper(Arc<Inner>);
 
@@ -171,14 +173,14 @@ struct Inner {
 }
 
 impl Stopper {
-    /// Asks the run to stop. If it is stopping already, the first reason is kept.
+    /// Asks the run to stop. If the run is already stopping, keeps the first reason.
     pub fn stop(&self, reason: StopReason) {
         // A later reason is ignored, because it is a consequence of the first one or has the same cause.
         let _ = self.0.reason.set(reason);
         self.0.token.cancel();
     }
 
-    /// Why the run is stopping. `None` if it is not stopping.
+    /// The reason why the run is stopping. `None` if it is not stopping.
     pub fn reason(&self) -> Option<&StopReason> {
         self.0.reason.get()
     }
@@ -188,13 +190,13 @@ impl Stopper {
         self.0.token.is_cancelled()
     }
 
-    /// Returns when the run is asked to stop.
+    /// Waits until the run is asked to stop.
     pub async fn stopping(&self) {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for work that may be given up at any point: permits, a pause, a prefetched page. Never use it for a
-    /// request in flight.
+    /// Waits for this future, unless the run stops first. Use it only for futures that can be dropped at any point:
+    /// waiting for permits, a pause, a prefetched page. Never use it for a request in flight.
     pub(crate) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {
             biased;

@@ -3,8 +3,8 @@
 
 use super::Value;
 
-/// As a time in seconds, this is the year 5138. A value of at least this number is in milliseconds or in a smaller
-/// unit.
+/// Interpreted in seconds, this value is in the year 5138. So a value of at least this number is in milliseconds or in
+/// a smaller unit.
 const NO_SECONDS: f64 = 1e11;
 
 /// Five years, in seconds.
@@ -39,7 +39,7 @@ impl Expiry {
     }
 }
 
-/// Counts time-to-live values, and those with a unit or a type that time to live does not support.
+/// Numbers of time-to-live values: of all values, and of values with an unsupported unit or type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
     /// Number of all values.
@@ -51,7 +51,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// Counts a value.
+    /// Adds one value to the numbers.
     pub fn add(&mut self, value: &Value) {
         self.values += 1;
         match Expiry::of(value, 0.0) {
@@ -61,7 +61,7 @@ impl Times {
         }
     }
 
-    /// Adds the counts of another part of the items.
+    /// Adds the numbers of a different set of items.
     pub fn merge(&mut self, other: Times) {
         self.values += other.values;
         self.milliseconds += other.milliseconds;

@@ -83,7 +83,7 @@ impl PartitionHash {
             Value::S(text) => text.hash(&mut hasher),
             Value::B(bytes) => bytes.hash(&mut hasher),
             Value::N(number) => number.canonical().hash(&mut hasher),
-            // A key attribute never has another type.
+            // A key attribute never has a different type.
             other @ (Value::Bool(_)
             | Value::Null
             | Value::Ss(_)
@@ -100,7 +100,8 @@ impl PartitionHash {
         self.0
     }
 
-    /// Divides all hashes into `parts` parts, and returns the number of this hash's part.
+    /// Divides the range of all hashes into `parts` equal parts, and returns the number of the part that contains this
+    /// hash.
     pub(crate) fn shard(self, parts: usize) -> usize {
         // Use the upper half, because hash maps use the lower bits of the same hash.
         (self.0 >> 32) as usize % parts

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use bigdecimal::BigDecimal;
 
-/// A DynamoDB number. It keeps the text that DynamoDB sent, and parses the text only to compare the number or to
+/// A DynamoDB number. It stores the text that DynamoDB sent. It parses this text only to compare the number or to
 /// compute its size.
 ///
 /// Equality is numeric (`1.10 == 1.1`), as in DynamoDB's own comparisons. [`Num::as_str`] returns the text unchanged.
@@ -18,7 +18,7 @@ pub enum NumError {
     /// The text is not a decimal number.
     #[error("it is not a decimal number")]
     NotANumber,
-    /// DynamoDB keeps 38 significant digits. More digits would be rounded, so they are refused.
+    /// DynamoDB keeps 38 significant digits. A number with more digits would be rounded, so it is refused.
     #[error("it has {0} significant digits, but DynamoDB keeps at most 38")]
     TooManyDigits(usize),
     /// The magnitude is outside 1E-130 … 9.99E+125.
@@ -39,7 +39,7 @@ impl Num {
         if text.len() > MAX_NUMBER_TEXT || !looks_decimal(text) {
             return Err(NumError::NotANumber);
         }
-        // Check this before any arithmetic, because a huge exponent must not be expanded.
+        // Check the range of the exponent before any arithmetic, so that a huge exponent is never expanded.
         if exponent_of(text).is_none_or(|e| e.abs() > 600) {
             return Err(NumError::OutOfRange);
         }
@@ -58,7 +58,7 @@ impl Num {
         Ok(Num(text.to_owned()))
     }
 
-    /// Takes a number from DynamoDB without a check, because DynamoDB has checked it.
+    /// Accepts a number from DynamoDB without a check, because DynamoDB has already checked it.
     pub fn from_wire(text: String) -> Num {
         Num(text)
     }

@@ -55,7 +55,7 @@ impl Path {
         }
     }
 
-    /// Whether the path names a list element. Replaying a write to a list element shifts or appends elements.
+    /// Whether the path names a list element. If a write to a list element is repeated, it shifts or appends elements.
     pub fn ends_in_index(&self) -> bool {
         matches!(self.0.last(), Some(Step::Index(_)))
     }
@@ -99,7 +99,7 @@ impl Path {
     }
 
     /// Sets a value at this path in a client-side image, as `SET` would. Returns false and changes nothing if the
-    /// parent is missing or of another type, or if the path ends in a list index.
+    /// parent is missing or of a different type, or if the path ends in a list index.
     pub fn set(&self, item: &mut Item, value: Value) -> bool {
         match self.container(item) {
             Some((map, name)) => {

@@ -2,9 +2,9 @@
 
 use super::ItemKey;
 
-/// A durable position in a segment of a source. Another read, also in another process, can continue after this
-/// position. A new kind of source needs another variant. Every match over positions names each variant, so that the
-/// compiler finds all places to change.
+/// A durable position in a segment of a source. A later read can continue after this position, even in another process.
+/// For a new kind of source, add a variant. Every match over positions handles each variant explicitly, so that the
+/// compiler reports all code that must change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
     /// The position after the item with this key, in the order of a table scan: the `LastEvaluatedKey` that becomes the

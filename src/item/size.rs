@@ -9,7 +9,8 @@ use super::{Item, Value};
 /// The largest item that DynamoDB stores, in bytes, including attribute names (400 KB).
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 
-/// Capacity units. Half units exist: an eventually consistent read of 4 KB costs half a unit.
+/// A number of capacity units. It can contain half units, because an eventually consistent read of 4 KB costs half a
+/// unit.
 pub type Units = f64;
 
 /// Size of a value in bytes, without its attribute name.
@@ -37,8 +38,8 @@ pub fn attribute_bytes(name: &str, value: &Value) -> usize {
     name.len() + value_bytes(value)
 }
 
-/// Write capacity units of one standard write: one unit for each started KB of the item, but at least one. The larger
-/// of the sizes before and after the write counts.
+/// Write capacity units of one standard write: one unit for each started KB of the item, but at least one. The cost
+/// depends on the item's size before or after the write, whichever is larger.
 pub fn write_units(before: usize, after: usize) -> Units {
     before.max(after).div_ceil(1024).max(1) as Units
 }

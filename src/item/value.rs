@@ -47,7 +47,7 @@ pub enum JsonError {
         "a value must be an object with one member that names its type: S, N, B, BOOL, NULL, SS, NS, BS, L or M (found {0})"
     )]
     NotTyped(String),
-    /// The body of the type has the wrong form.
+    /// The value of that member does not have the form that its type requires.
     #[error("the value of {0} has the wrong form: {1}")]
     WrongForm(&'static str, &'static str),
     /// DynamoDB cannot store the number.
@@ -75,8 +75,9 @@ impl Value {
         }
     }
 
-    /// Whether the value has more than `levels` levels. A scalar, a set or an empty document has one level. A document
-    /// with members has one level more than its deepest member. The check never looks deeper than `levels` levels.
+    /// Whether the value has more than `levels` levels of nesting. A scalar, a set or an empty document has one level.
+    /// A document with members has one level more than its deepest member. The check never looks deeper than `levels`
+    /// levels.
     pub fn nests_deeper_than(&self, levels: usize) -> bool {
         let Some(left) = levels.checked_sub(1) else { return true };
         match self {

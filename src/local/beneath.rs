@@ -1,11 +1,11 @@
-//! Operations that the interface of the embedded engine does not offer. This module does them over a second SQLite
-//! connection to the engine's database: recognising a foreign file, indexing tables for parallel scans, and marking an
-//! unfinished load.
+//! Operations that the interface of the embedded engine does not offer. This module uses a second SQLite connection to
+//! the engine's database. It recognizes files that are not the engine's, indexes tables for parallel scans, and marks
+//! an unfinished load.
 //!
-//! The reason for the index: the engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these
-//! columns. So each page reads and sorts the whole table, and a scan takes quadratic time (16 segments over 200,000
-//! items: 15 s without the index, 1 s with it). In SQLite, any connection to the same database can add an index;
-//! dropping the table drops it too. This is the only file of `local/` that names `rusqlite`.
+//! The engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these columns. So without the index
+//! that this module adds, each page reads and sorts the whole table, and a scan takes quadratic time (16 segments over
+//! 200,000 items: 15 s without the index, 1 s with it). In SQLite, any connection to the same database can add an
+//! index. If the engine drops the table, SQLite drops the index too. Within `local/`, only this file uses `rusqlite`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,18 +15,19 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::LocalError;
 
-/// How long index creation waits for the engine's current write to finish.
+/// The maximum time for which index creation waits for the engine's current write.
 const WAIT_FOR_WRITER: Duration = Duration::from_secs(30);
 
-/// Numbers the in-memory databases of this process, because SQLite shares databases with equal names.
+/// The number of the next in-memory database of this process. Each database needs its own name, because SQLite connects
+/// equal names to the same database.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// The table of loads that have begun but not finished. The engine creates a table in several transactions and cannot
-/// rename a table, so the record must exist before the table does.
+/// The SQL table that lists the loads that have begun but not finished. The engine creates a table in several
+/// transactions and cannot rename a table, so a load must be recorded before its table is created.
 const LOADS: &str = "CREATE TABLE IF NOT EXISTS _backfill_loads \
                      (table_name TEXT PRIMARY KEY, seed TEXT NOT NULL, items TEXT NOT NULL)";
 
-/// The seed and the number of the sample items that are loaded into a table.
+/// The load of a sample table: the seed and the number of items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) seed: u64,
@@ -42,13 +43,13 @@ pub(super) struct Store {
 impl Store {
     /// A database file.
     pub(super) fn file(path: &Path) -> Result<Store, LocalError> {
-        // An absolute path cannot be mistaken for a `file:` URI of SQLite.
+        // SQLite cannot mistake an absolute path for a `file:` URI.
         let absolute = std::path::absolute(path).map_err(|e| unusable(path, e))?;
         let location = absolute.into_os_string().into_string().map_err(|_| unusable(path, "its path is not UTF-8"))?;
         Ok(Store { location })
     }
 
-    /// A database in memory that a second connection of this process can open. The name `:memory:` does not allow a
+    /// A database in memory to which this process can open a second connection. The name `:memory:` does not allow a
     /// second connection.
     pub(super) fn memory() -> Store {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +61,7 @@ impl Store {
         &self.location
     }
 
-    /// Creates the index that makes parallel scans of the table linear, unless it exists.
+    /// Creates the index for parallel scans of the table, unless the index exists.
     pub(super) fn index(&self, table: &str) -> Result<(), LocalError> {
         let quoted = quoted(table);
         let index = quoted_index(table);
@@ -74,7 +75,7 @@ impl Store {
         tables.iter().try_for_each(|table| self.index(table))
     }
 
-    /// Records durably that the table is being loaded. Call this before creating the table.
+    /// Records durably that a load of the table has begun. Call this function before the table is created.
     pub(super) fn mark_load(&self, table: &str, load: Load) -> Result<(), LocalError> {
         let connection = self.connect()?;
         connection.execute_batch(LOADS).map_err(sqlite)?;
@@ -83,14 +84,14 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the record of [`Store::mark_load`], because the table is complete.
+    /// Removes the record that [`Store::mark_load`] made, because the table is complete.
     pub(super) fn unmark_load(&self, table: &str) -> Result<(), LocalError> {
         let connection = self.connect()?;
         connection.execute("DELETE FROM _backfill_loads WHERE table_name = ?1", [table]).map_err(sqlite)?;
         Ok(())
     }
 
-    /// The unfinished load of this table, if any.
+    /// The unfinished load of this table; `None` if there is none.
     pub(super) fn unfinished_load(&self, table: &str) -> Result<Option<Load>, LocalError> {
         let connection = self.connect()?;
         connection.execute_batch(LOADS).map_err(sqlite)?;
@@ -100,7 +101,8 @@ impl Store {
         let Some((seed, items)) = rows.and_then(|mut rows| rows.next().transpose()).map_err(sqlite)? else {
             return Ok(None);
         };
-        // Only this module writes the two numbers. A record that does not parse still means "unfinished".
+        // Only this module writes the two numbers. If they cannot be parsed, the record still means that the load is
+        // unfinished.
         Ok(Some(Load { seed: seed.parse().unwrap_or_default(), items: items.parse().unwrap_or_default() }))
     }
 
@@ -163,7 +165,8 @@ mod tests {
     use super::super::{Engine, EngineOptions, sample};
     use super::*;
 
-    /// SQLite's query plan for a later page of a parallel scan. The statement comes from the engine's own builder.
+    /// Returns SQLite's query plan for a parallel scan's page that is not the first one. The SQL statement comes from
+    /// the engine's own code.
     fn page_plan(store: &Store, table: &str) -> String {
         let params = ScanParams {
             limit: Some(100),
@@ -189,7 +192,7 @@ mod tests {
             let engine = Engine::start(EngineOptions { db, port: 0 }).unwrap();
             engine.create_unindexed(&sample::create_table_request("we-ird.t")).unwrap();
             let before = page_plan(engine.store(), "we-ird.t");
-            assert!(before.contains("TEMP B-TREE"), "the engine no longer needs our index: {before}");
+            assert!(before.contains("TEMP B-TREE"), "without our index, the plan must contain a sort: {before}");
 
             engine.store().index_all().unwrap();
             let after = page_plan(engine.store(), "we-ird.t");

@@ -1,4 +1,4 @@
-//! Checks of single values during parsing, so that an error names the line.
+//! Checks single values during parsing, so that an error contains the line number.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};

@@ -20,12 +20,12 @@ use super::server::{Port, Server};
 use crate::item::{Item, Num, Value};
 use crate::locked::LockedFile;
 
-/// Workers of the engine's runtime. A handler blocks its worker during an SQLite statement, and one lock serialises all
-/// handlers. Meanwhile the second worker reads requests and writes replies.
+/// Number of worker threads of the engine's runtime. A handler blocks its worker during an SQLite statement, and one
+/// lock serializes all handlers. During a statement, the second worker reads requests and writes replies.
 const WORKERS: usize = 2;
 
-/// Number of items in one import transaction. With this number, the cost of the transaction is negligible, and so is
-/// the memory of the items.
+/// Number of items in one import transaction. With this number, the transactions take negligible time, and the items
+/// take negligible memory.
 const IMPORT_CHUNK: usize = 2_000;
 
 /// The location of the engine's tables, and the port on which it listens.
@@ -34,15 +34,15 @@ pub struct EngineOptions {
     /// The database file, created with mode 0600 if it does not exist; `None` keeps everything in memory (at most 1
     /// GB).
     pub db: Option<PathBuf>,
-    /// The port on 127.0.0.1; 0 picks any free port.
+    /// The port on 127.0.0.1; 0 picks any available port.
     pub port: u16,
 }
 
 /// A running embedded engine. Dropping this value stops the engine.
 ///
-/// With a file, writes survive a killed process, but a power cut may lose the last moments. Parallel scans are slow on
-/// a table that a client created directly at the endpoint (not through [`super::Front`] or [`Engine::create_table`]),
-/// until [`Engine::index_tables`] is called.
+/// With a database file, writes survive if the process is killed, but a power cut may lose the last writes. Parallel
+/// scans are slow on a table that a client created directly at the endpoint (not through [`super::Front`] or
+/// [`Engine::create_table`]), until [`Engine::index_tables`] is called.
 pub struct Engine {
     // Fields drop in this order: first the server with its clone of the database, then the database, then the file
     // lock.
@@ -57,8 +57,8 @@ pub struct Engine {
 impl Engine {
     /// Opens the database and serves it.
     ///
-    /// Fails if the port is taken, or if the file cannot be written, is in use by another process, or is not a database
-    /// of this engine. The file stays unchanged in each of these cases.
+    /// Fails if the port is in use, or if the file cannot be written, is in use by another process, or is not a
+    /// database of this engine. The file stays unchanged in each of these cases.
     pub fn start(options: EngineOptions) -> Result<Engine, LocalError> {
         let mut engine = Engine::open(options)?;
         engine.serve()?;
@@ -80,7 +80,7 @@ impl Engine {
         Ok(Engine { server: None, address: port.address(), port: Some(port), database, store, _lock: lock })
     }
 
-    /// Starts to answer requests of clients.
+    /// Starts to answer the requests of clients.
     pub(super) fn serve(&mut self) -> Result<(), LocalError> {
         if let Some(port) = self.port.take() {
             let database = self.database.clone();
@@ -127,17 +127,18 @@ impl Engine {
 
     /// Puts items into a table in bulk without HTTP, and replaces items with equal keys. Returns the number of items.
     ///
-    /// The items become durable in chunks, in order: if the process is killed, a whole number of chunks remains.
+    /// The items become durable in chunks, in order. So if the process is killed, the table contains a whole number of
+    /// chunks.
     pub fn load(&self, table: &str, items: impl IntoIterator<Item = Item>) -> Result<u64, LocalError> {
         let mut items = items.into_iter();
-        // One chunk is generated while another is imported, because each of the two steps takes about half of the time
-        // of a load.
+        // While one chunk is imported, the next one is generated, because each of the two steps takes about half of the
+        // time of a load.
         let (send, chunks) = mpsc::sync_channel(1);
         thread::scope(|scope| {
             let import = scope.spawn(move || self.import(table, chunks));
             loop {
                 let chunk: Vec<_> = items.by_ref().take(IMPORT_CHUNK).map(to_engine_item).collect();
-                // A failed send means that the import failed. Its error is returned below.
+                // The send fails only if the import has failed. The error of the import is returned below.
                 if chunk.is_empty() || send.send(chunk).is_err() {
                     break;
                 }
@@ -156,13 +157,13 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Adds the index that makes parallel scans linear to every table that does not have it.
+    /// Adds the index for parallel scans to every table that does not have it yet.
     pub fn index_tables(&self) -> Result<(), LocalError> {
         self.store.index_all()
     }
 
-    /// Closes the port and the database in bounded time: requests that have not arrived completely are cut off, and
-    /// requests in progress get three seconds.
+    /// Closes the port and the database in bounded time. Requests that have not arrived completely are dropped.
+    /// Requests in progress have three seconds to finish.
     pub fn stop(self) {}
 
     pub(super) fn store(&self) -> &Store {
@@ -170,11 +171,11 @@ impl Engine {
     }
 }
 
-/// Locks the database file against a second process. Refuses a foreign file; creates a missing file with access for its
-/// owner only.
+/// Locks the database file against a second process. Refuses a file that is not the engine's. Creates a missing file,
+/// to which only its owner has access.
 fn claim(path: &Path) -> Result<LockedFile, LocalError> {
     if path.exists() {
-        // This check comes first, so that no lock file is left beside a foreign file.
+        // Check the file before locking it, so that no lock file is created next to a file that is not the engine's.
         refuse_foreign(path)?;
     }
     // A lock on the database file itself would collide with SQLite's own locks.
@@ -190,7 +191,7 @@ fn claim(path: &Path) -> Result<LockedFile, LocalError> {
     Ok(lock)
 }
 
-/// Opens a file for writing. Creates it with access for its owner only.
+/// Opens a file for writing. Creates a missing file, to which only its owner has access.
 fn private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
     use crate::locked::tests::while_processes_start;
 
-    /// A child process that is just starting briefly has every open file of this process, including the lock file.
+    /// While a child process starts, it briefly shares every open file of this process, including the lock file.
     #[test]
     fn a_released_database_can_be_served_immediately() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,13 +1,13 @@
-//! Errors of the embedded engine and of the layer in front of it.
+//! Errors of the embedded engine and of the proxy.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// Why the embedded engine, or the layer in front of it, did not start or could not carry out a call.
+/// The errors if the embedded engine or the proxy did not start or could not carry out a call.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// Another program listens on the port.
+    /// The port is in use by another program.
     #[error(
         "Port {port} on {address} is taken by another program. Choose another port with --port, or 0 for any free port"
     )]
@@ -17,7 +17,7 @@ pub enum LocalError {
         /// The requested port.
         port: u16,
     },
-    /// The server cannot listen on the port for another reason.
+    /// The server cannot listen on the port, although no other program uses the port.
     #[error("Cannot listen on {at}: {why}")]
     Listen {
         /// The requested address and port.
@@ -25,7 +25,7 @@ pub enum LocalError {
         /// The error of the operating system.
         why: io::Error,
     },
-    /// The layer in front cannot forward to this upstream address.
+    /// The proxy cannot forward requests to this upstream address.
     #[error("Cannot forward to {upstream:?}: the address must have the form http://127.0.0.1:8000")]
     Upstream {
         /// The rejected address.
@@ -44,22 +44,22 @@ pub enum LocalError {
     Foreign {
         /// The database file.
         path: PathBuf,
-        /// What the file is instead.
+        /// A description of the file's real type.
         what: &'static str,
     },
-    /// Another process serves this file.
+    /// The file is in use by another process.
     #[error("The database file {} is in use by another process. Stop that process, or use its endpoint", path.display())]
     InUse {
         /// The database file.
         path: PathBuf,
     },
-    /// The engine refused a request with this DynamoDB message.
+    /// The engine refused a request. The text is DynamoDB's error message.
     #[error("The embedded engine refused the request: {0}")]
     Engine(String),
     /// SQLite refused an operation on the engine's database.
     #[error("SQLite refused an operation on the embedded engine's database: {0}")]
     Sqlite(String),
-    /// A thread or a runtime did not start, or has died.
+    /// A thread or a runtime did not start, or ended unexpectedly.
     #[error("Cannot run the server's thread: {0}")]
     Thread(io::Error),
 }

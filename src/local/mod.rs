@@ -1,12 +1,12 @@
-//! The embedded engine (dynoxide), the HTTP layer in front of it, and sample data.
+//! The embedded engine (dynoxide), an HTTP proxy in front of the engine, and sample data.
 //!
-//! [`Engine`] serves DynamoDB's API on loopback from a file or from memory. [`Front`] is an HTTP layer in front of the
-//! engine or of any other endpoint: it counts the server's work, injects faults, and throttles as configured in
-//! [`capacity`]. [`sample`] generates a table that looks like a real one. [`Local`] combines the three. [`traffic`]
-//! simulates an application that uses the table at the same time. Each server runs on its own threads, so a server
-//! works even while its caller blocks.
+//! [`Engine`] serves DynamoDB's API on loopback from a file or from memory. [`Front`] is an HTTP proxy in front of the
+//! engine or of another endpoint. The proxy counts requests and replies, injects faults, and throttles as configured in
+//! [`capacity`]. [`sample`] generates a table that looks like a real one. [`Local`] combines the engine, the proxy and
+//! the sample table. [`traffic`] simulates an application that uses the table at the same time. Each server runs on its
+//! own threads, so a server works even while its caller blocks.
 //!
-//! Only this folder names `dynoxide`. Within it, only `beneath.rs` names `rusqlite`.
+//! Only the code in this folder uses `dynoxide`. Within this folder, only `beneath.rs` uses `rusqlite`.
 
 mod beneath;
 pub mod capacity;

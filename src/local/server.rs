@@ -10,21 +10,21 @@ use tokio::sync::oneshot;
 
 use super::LocalError;
 
-/// How long a request in progress may delay the end of the runtime. Idle connections and requests that have not arrived
-/// completely do not delay it, because their tasks are dropped.
+/// The maximum time for which a request in progress delays the shutdown of the runtime. Idle connections and incomplete
+/// requests do not delay the shutdown, because their tasks are dropped.
 const FINISH_REQUESTS: Duration = Duration::from_secs(3);
 
 /// The maximum time that `stop` waits for the thread. It is slightly longer than the runtime may take to end.
 const STOP_AT_MOST: Duration = Duration::from_secs(4);
 
-/// A bound port that is not served yet.
+/// A port that is bound but does not answer requests yet.
 pub(super) struct Port {
     listener: std::net::TcpListener,
     address: SocketAddr,
 }
 
 impl Port {
-    /// Binds a port of 127.0.0.1; 0 picks any free port.
+    /// Binds a port of 127.0.0.1; 0 picks any available port.
     pub(super) fn take(port: u16) -> Result<Port, LocalError> {
         Port::take_of(Ipv4Addr::LOCALHOST.into(), port)
     }
@@ -49,7 +49,7 @@ impl Port {
 /// The running server thread. Dropping this value stops the thread.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
-    // The mutex only makes the server shareable between threads. It is never contended.
+    // The mutex only makes it possible to share the server between threads. No thread ever waits for it.
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -84,7 +84,7 @@ impl Server {
                 }
             });
             runtime.shutdown_timeout(FINISH_REQUESTS);
-            // The send fails if the owner has stopped waiting.
+            // The send fails if the owner no longer waits for the result.
             end.send(()).ok();
         };
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(LocalError::Thread)?;

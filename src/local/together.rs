@@ -1,4 +1,4 @@
-//! The engine, the layer in front of it and the sample table, combined. `backfill local` and `backfill demo` run this.
+//! Runs the engine, the proxy and the sample table together, for `backfill local` and `backfill demo`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,17 +11,17 @@ use super::capacity::{Model, ModelSpec};
 use super::front::{Front, FrontOptions};
 use super::{Engine, EngineOptions, LocalError, sample};
 
-/// The `Limit` that the layer in front adds to a `Scan`. Without a `Limit`, the engine reads the whole remaining
-/// segment for every page. This number of items of the sample table has about one megabyte, which is the size of a page
-/// in DynamoDB.
+/// The `Limit` that the proxy adds to a `Scan`. Without a `Limit`, the engine reads the whole remaining segment for
+/// every page. In the sample table, this number of items takes about one megabyte, which is the size of a page in
+/// DynamoDB.
 const PAGE_LIMIT: u32 = 1_000;
 
 /// The options of a start: what to serve, and on which address.
 #[derive(Debug, Clone, Default)]
 pub struct LocalOptions {
-    /// The address to listen on; `None` means 127.0.0.1. Only the layer in front can listen on another address.
+    /// The address to listen on; `None` means 127.0.0.1. Any other address needs the proxy.
     pub listen: Option<IpAddr>,
-    /// The port on that address; 0 picks any free port.
+    /// The port on that address; 0 picks any available port.
     pub port: u16,
     /// The database file; `None` keeps everything in memory.
     pub db: Option<PathBuf>,
@@ -29,10 +29,10 @@ pub struct LocalOptions {
     pub items: Option<u64>,
     /// The seed of the sample table; equal seeds make equal tables.
     pub seed: u64,
-    /// Whether to start the layer in front, which counts, injects faults and indexes new tables.
+    /// Whether to start the proxy, which counts requests, injects faults and indexes new tables.
     pub front: bool,
-    /// The capacity model of the table, if requests are to be throttled. With a model, the layer in front starts even
-    /// if `front` is false.
+    /// The capacity model that throttles requests to the table; `None` throttles nothing. With a model, the proxy
+    /// starts even if `front` is false.
     pub capacity: Option<ModelSpec>,
 }
 
@@ -81,13 +81,14 @@ impl fmt::Display for TableReport {
 impl Local {
     /// Starts the engine, loads the sample table if requested, and then starts to answer requests.
     ///
-    /// Before a load creates the table, it stores a record in the database. At its end, the load removes the record. A
-    /// start that finds such a record deletes the table and loads it again, with the recorded seed and number of items
-    /// unless the options request others. Deleting the table is safe, because an unfinished table was never served.
+    /// Before a load creates the table, it stores a record in the database. When the load is complete, it removes the
+    /// record. If a later start finds such a record, it deletes the table and loads the table again. It uses the
+    /// recorded seed and number of items, unless the options request different ones. Deleting the table is safe,
+    /// because an unfinished table was never served.
     pub fn start(options: LocalOptions) -> Result<Local, LocalError> {
         let front = options.front || options.capacity.is_some();
         let engine_port = if front { 0 } else { options.port };
-        // The port is bound first, so that the start fails on a taken port before the load, which can take long.
+        // Bind the port before the load, which can take long. If the port is in use, the start then fails immediately.
         let listen = options.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let port = if front { Some(super::server::Port::take_of(listen, options.port)?) } else { None };
         let mut engine = Engine::open(EngineOptions { db: options.db.clone(), port: engine_port })?;
@@ -113,7 +114,7 @@ impl Local {
         &self.engine
     }
 
-    /// The layer in front of the engine, if any.
+    /// The proxy in front of the engine; `None` if it was not started.
     pub fn front(&self) -> Option<&Front> {
         self.front.as_ref()
     }
@@ -123,7 +124,7 @@ impl Local {
         self.table.as_ref()
     }
 
-    /// Stops first the layer in front, then the engine, in bounded time.
+    /// Stops the proxy and then the engine, in bounded time.
     pub fn stop(self) {}
 }
 
@@ -164,7 +165,7 @@ fn load_table(engine: &Engine, load: Load) -> Result<u64, LocalError> {
     let store = engine.store();
     store.mark_load(sample::TABLE, load)?;
     engine.delete_table(sample::TABLE)?;
-    // The index is created at the end, which costs less than maintaining it during the load.
+    // Create the index after the load, because updating the index during the load would cost more.
     engine.create_unindexed(&sample::create_table_request(sample::TABLE))?;
     let items = engine.load(sample::TABLE, sample::items(load.seed, load.items))?;
     store.index(sample::TABLE)?;

@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::playbook::{BackTo, Step, step_back};
 use crate::state;
 
-/// The input of a step back: the plan, the state file, the actor and the observer.
+/// The inputs of a step back.
 pub(super) struct StepBack<'a> {
     pub(super) plan: &'a Plan,
     pub(super) commands: &'a CommandLine,
@@ -21,8 +21,8 @@ pub(super) struct StepBack<'a> {
 }
 
 impl StepBack<'_> {
-    /// Takes one step back without a gate or a lock, even while other commands run. The state file, if it exists, only
-    /// shows which waits are over.
+    /// Moves the flag one step back. This needs no gate and no lock, so it works while other commands run. If a state
+    /// file exists, this function only reads from it which waits are over.
     pub(super) async fn take(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
         let StepBack { plan, state, actor, observer, commands: _ } = self;
         let clock = wall();
@@ -79,7 +79,7 @@ impl StepBack<'_> {
         }
     }
 
-    /// Records the flag for `status`. If the flag cannot be recorded, the step back continues anyway.
+    /// Records the flag in the state file, for `status`. If this fails, the step back continues anyway.
     async fn record(&self, flag: (&Flag, &FlagMeta), watched: &Watched) {
         if let Err(error) = record_seen(self.state, self.plan, flag, watched).await {
             self.observer.notice(&Notice::FlagNotRecorded(&error));

@@ -1,18 +1,18 @@
-//! How a migration began, according to its recorded history and its flag.
+//! Reads how a migration began, from its recorded history and its flag.
 
 use crate::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, check_plan};
 use crate::migration::DriverError;
 use crate::plan::Plan;
 use crate::playbook::{Event, Kind, Limits, Phase, State, What};
 use crate::state::{self, EventRecord, RunId, StoreError};
-/// The error for a migration that began with another flag than the plan names.
+/// The error for a migration that began with a different flag than the one in the plan.
 pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
     let begun = begun?;
     let named = plan.cutover.flag.as_ref()?.to_string();
     (begun != named).then_some(DriverError::OtherFlag { begun, named })
 }
 
-/// The kind of a plan, for a migration in this state.
+/// The kind of a plan. It also depends on the kind with which the recorded migration began.
 pub(super) fn kind_of(plan: &Plan, state: &State) -> Kind {
     kind(plan).begun_as(state.kind(), plan.cutover.flag.is_some())
 }
@@ -41,8 +41,8 @@ pub(super) fn limits(plan: &Plan) -> Limits {
     }
 }
 
-/// Replays the whole history. Returns the state and, for each phase, the newest run that existed when the phase last
-/// began.
+/// Replays the whole history. Returns the state. Also returns, for each phase, the newest run that existed when the
+/// phase last began.
 pub(super) async fn replay(store: &state::State) -> Result<(State, Vec<(Phase, RunId)>), DriverError> {
     let mut state = State::default();
     let mut begun = Vec::new();
@@ -58,13 +58,13 @@ pub(super) fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind:
     if let What::PhaseBegun { phase } = event.what {
         match begun.iter_mut().find(|(known, _)| *known == phase) {
             Some((_, last)) => *last = behind,
-            // The phase begins for the first time, so every run of the phase belongs to this beginning.
+            // The phase begins for the first time, so every run of the phase is newer than this beginning.
             None => begun.push((phase, RunId::NONE)),
         }
     }
 }
 
-/// Reads a line of the history.
+/// Parses one line of the history.
 pub fn from_text(event: &str) -> Result<Event, StoreError> {
     serde_json::from_str(event).map_err(|e| {
         StoreError::Corrupt(format!("the state file's history has a line that this version does not know ({e})"))

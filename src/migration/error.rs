@@ -1,4 +1,4 @@
-//! Why a command of a migration ends without a result.
+//! The errors with which a command of a migration ends.
 
 use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
@@ -7,7 +7,8 @@ use crate::playbook::Refused;
 use crate::preflight::PreflightError;
 use crate::state::StoreError;
 
-/// Why a command ends without a result. Completed work stays durable, and the same command continues from there.
+/// The reason why a command ends without a result. Completed work stays durable, and the same command continues from
+/// that state.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum MigrationError {
@@ -16,7 +17,7 @@ pub enum MigrationError {
     PlanFile {
         /// The path of the plan file.
         path: String,
-        /// Why the file cannot be read.
+        /// The reason why the file cannot be read.
         error: std::io::Error,
     },
     /// The plan is not valid, or does not fit the table. Contains every problem of the plan.
@@ -36,7 +37,7 @@ pub enum MigrationError {
         /// The command to run instead.
         next: String,
     },
-    /// `--again`: another pass was requested, but no pass is complete yet.
+    /// `--again`: the operator requested a second pass, but no pass is complete yet.
     #[error(
         "another pass can be made only after a complete one. Nothing was written. Start it without --again, to begin or to \
          resume"
@@ -100,14 +101,14 @@ impl From<FlagStoreError> for MigrationError {
     }
 }
 
-/// Why a command stops. Completed work stays durable, and the same command continues from there.
+/// The reason why a command stops. Completed work stays durable, and the same command continues from that state.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DriverError {
     /// The command is out of order, or a gate is closed.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The plan names another flag than the one the migration began with.
+    /// The plan names a different flag than the one with which the migration began.
     #[error(
         "the migration has begun with the flag in {begun}, but the plan names {named}. Nothing was done. Restore the old \
          [cutover], because applications obey that flag"

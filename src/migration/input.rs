@@ -6,7 +6,7 @@ use crate::preflight::Accept;
 /// The operator's input to a command.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorInput {
-    /// Who runs the command: user and host.
+    /// The user and the host that run the command.
     pub actor: String,
     /// The facts that the operator states.
     pub facts: Vec<Fact>,
@@ -16,7 +16,7 @@ pub struct OperatorInput {
     pub reason: Option<String>,
     /// The preflight findings that the operator accepted by name for this run.
     pub accepted: Vec<String>,
-    /// Whether the operator accepted by name that the table is empty.
+    /// Whether the operator used `--accept empty-table` to confirm that the table is empty.
     pub accept_empty: bool,
     /// Number of clusters that a sampled verification draws.
     pub sample: Option<u32>,
@@ -25,7 +25,7 @@ pub struct OperatorInput {
 }
 
 impl OperatorInput {
-    /// The input of an operator who accepts these findings. The returned input contains only accepted findings that a
+    /// Returns the input of an operator who accepts these findings. The returned input contains only findings that a
     /// pass itself may make later. The preflight records the other accepted findings.
     pub fn of(actor: &str, accept: &[Accept]) -> OperatorInput {
         let later = accept.iter().filter(|accept| **accept == Accept::ClientEncryption);

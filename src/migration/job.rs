@@ -14,7 +14,7 @@ use crate::ratelimit::Budgets;
 ///
 /// # Errors
 ///
-/// Fails with [`PreflightError::NothingToRun`] if the plan leaves nothing for `run` to do.
+/// Fails with [`PreflightError::NothingToRun`] if the plan gives `run` nothing to do.
 pub fn job_of(
     phase: Phase,
     plan: &Plan,

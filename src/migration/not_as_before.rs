@@ -1,4 +1,5 @@
-//! Items that a rollback does not restore exactly, for the question before a rollback and for its report.
+//! Finds the items that a rollback does not restore exactly. The question before a rollback and the report after it
+//! show these items.
 
 use std::io::Write as _;
 
@@ -9,15 +10,15 @@ use crate::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
 use crate::state::{self, Listed, RunRecord, State};
 use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, number, write_listed};
 
-/// The maximum number of items that a report names; it counts all of them.
+/// The maximum number of items that a report lists. The report also gives the number of all items.
 const NAMED: u32 = 1_000;
 
 /// The notice if the state file recorded the pairs of old and new values, but these records are damaged.
 const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
                           attribute, but these records cannot be read";
 
-/// Items that a run did not restore exactly. `None` if the run restored every item, or if the run belongs neither to a
-/// rollback nor to a step back.
+/// Returns the items that a run did not restore exactly. Returns `None` if the run restored every item, or if the run
+/// is part of neither a rollback nor a step back.
 pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<NotAsBefore>, MigrationError> {
     let reason = match run.phase.as_str() {
         ROLLBACK => Leftover::NewRemoved,
@@ -34,10 +35,10 @@ pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<Not
     Ok((!left.is_empty()).then_some(left))
 }
 
-/// Tells the observer what an operator should know before confirming a rollback.
+/// Tells the observer which items a rollback will not restore exactly, before the operator confirms the rollback.
 pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
     let mut text = Vec::new();
-    // If the file cannot be opened, the later attempt to open it for writing explains why.
+    // If the file cannot be opened, the command later opens it for writing and reports the error.
     let Ok(file) = state::read(&target.state) else { return };
     for kind in BaselinePair::ALL {
         let listed = match file.baseline_pairs(kind, NAMED).await {
@@ -51,7 +52,7 @@ pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
         if listed.count == 0 {
             continue;
         }
-        // Writing to memory does not fail.
+        // A write to memory cannot fail.
         let _ = writeln!(text, "not as before: {} items {kind}.", number(listed.count))
             .and_then(|()| write_listed(&mut text, &listed));
     }

@@ -1,5 +1,5 @@
-//! Notices, progress and questions of a running migration. The embedding program answers; the library never reads a
-//! terminal.
+//! Notices, progress and questions of a running migration. The embedding program answers the questions; the library
+//! never reads from a terminal.
 
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
@@ -39,31 +39,31 @@ use crate::state::StoreError;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// Called when something happens that an operator wants to know. [`Notice`] implements `Display`.
+    /// Called for each event that an operator wants to know about. [`Notice`] implements `Display`.
     fn notice(&self, _notice: &Notice<'_>) {}
 
     /// Called with live figures every few seconds while a pass runs.
     fn progress(&self, _figures: &Figures) {}
 
-    /// Whether somebody can answer [`Observer::confirm`]. If not, a command that needs a confirmation refuses before it
-    /// begins work.
+    /// Whether somebody can answer [`Observer::confirm`]. If nobody can, a command that needs a confirmation refuses
+    /// before it begins work.
     fn can_confirm(&self) -> bool {
         true
     }
 
-    /// Whether [`Observer::confirm`] is asked before a step back ends dual writes. By default it is not, because nothing may
-    /// hold up the way back.
+    /// Whether [`Observer::confirm`] is asked before a step back ends dual writes. By default no question is asked,
+    /// because nothing may delay the way back.
     fn asks_before_dual_writes_end(&self) -> bool {
         false
     }
 
-    /// Asked before the first step that writes to the table or changes the flag.
+    /// Asks whether the command may proceed. Called before the first step that writes to the table or changes the flag.
     fn confirm(&self, _question: &Question<'_>) -> Answer {
         Answer::No
     }
 
-    /// Called when this process has taken the migration. From then on, the program can use the stopper to drain the
-    /// migration, for example when it receives a signal.
+    /// Called when this process has the exclusive right to work on the migration. From then on, the program can use the
+    /// stopper to drain the migration, for example when the program receives a signal.
     ///
     /// # Errors
     ///
@@ -72,7 +72,8 @@ pub trait Observer: Send + Sync {
         Ok(())
     }
 
-    /// Whether the library draws its progress line on stderr: a bar on a terminal, a log line elsewhere.
+    /// Whether the library writes its progress line to stderr. The line is a bar on a terminal, and a log line
+    /// elsewhere.
     fn shows_progress_line(&self) -> bool {
         false
     }
@@ -109,15 +110,15 @@ impl Display for Question<'_> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Figures {
-    /// Items read so far, over all sessions of the run.
+    /// Number of items read so far, over all sessions of the run.
     pub items: u64,
     /// Number of items in the table, by DynamoDB's count, which may be six hours old; 0 if unknown.
     pub item_estimate: u64,
-    /// Segments done so far, over all sessions of the run.
+    /// Number of segments completed so far, over all sessions of the run.
     pub segments_done: u64,
-    /// Segments of the run; 0 if the pass has none.
+    /// Number of segments of the run; 0 if the pass has no segments.
     pub total_segments: u64,
-    /// Requests of this session that DynamoDB throttled.
+    /// Number of requests in this session that DynamoDB throttled.
     pub throttled: u64,
 }
 
@@ -136,7 +137,7 @@ pub enum Notice<'a> {
     },
     /// The table, budgets and limits of the run, and whether it starts or resumes.
     RunHeader(&'a str),
-    /// The preflight found something that an operator should decide about.
+    /// The preflight has a finding that needs the operator's decision.
     Finding {
         /// The finding.
         finding: &'a Finding,
@@ -151,11 +152,11 @@ pub enum Notice<'a> {
     FlagChanged(&'a Flag),
     /// The command waits until applications have stopped using the flag's earlier value.
     Waiting(&'a Wait),
-    /// The table is compared first, because no recent verification shows what a repair would do.
+    /// The command first compares the table, because no recent verification shows which items a repair would change.
     ComparesFirst,
-    /// A preview of what a repair would do.
+    /// A preview of the changes that a repair would make.
     RepairPreview(&'a str),
-    /// A verification that the command needs found mismatches.
+    /// The command needed a verification, and the verification found mismatches.
     Mismatches(&'a VerifyReport),
     /// Items that a rollback does not restore exactly.
     NotAsBefore(&'a str),
@@ -178,7 +179,7 @@ impl Display for Notice<'_> {
             ),
             Notice::Finding { finding, accepted } => {
                 let mut text = Vec::new();
-                // Writing to memory does not fail.
+                // A write to memory cannot fail.
                 let _ = write_finding(&mut text, finding, accepted);
                 f.write_str(&String::from_utf8_lossy(&text))
             }
@@ -193,7 +194,7 @@ impl Display for Notice<'_> {
             ),
             Notice::Mismatches(report) => {
                 let mut text = Vec::new();
-                // Writing to memory does not fail.
+                // A write to memory cannot fail.
                 let _ = report.write(&mut text);
                 f.write_str(&String::from_utf8_lossy(&text))
             }
@@ -204,7 +205,7 @@ impl Display for Notice<'_> {
     }
 }
 
-/// Writes how long the command waits after a change of the flag.
+/// Writes the message that says how long the command waits after a change of the flag.
 fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
     let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
     let seconds = wait.left.as_secs_f64().ceil();

@@ -1,4 +1,4 @@
-//! The input of an embedding program: how to open a migration, and the options of each command.
+//! The options of a program that embeds the tool: the options for opening a migration, and the options of each command.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::command_line::{CommandLine, Selection};
 use crate::playbook::{BackTo, Fact, Goal, Target};
 use crate::preflight::{Accept, FinishIn, SampleSize};
 
-/// How to open a migration. The plan provides everything that is not set here.
+/// The options for opening a migration. The plan provides every setting that is not set here.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -20,7 +20,7 @@ pub struct Options {
     pub region: Option<String>,
     /// The AWS profile.
     pub profile: Option<String>,
-    /// Who runs the commands, for the history. By default the user and the host.
+    /// The name of the actor in the history, who runs the commands. The default is the user and the host.
     pub actor: String,
     /// Receives notices and progress, and answers questions. The default refuses every question.
     pub observer: Arc<dyn Observer>,
@@ -63,9 +63,11 @@ impl std::fmt::Debug for Options {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CheckOptions {
-    /// The size of a new sample on which the estimate is based. `None`: the estimate uses the table's description.
+    /// The size of a sample to read for the estimate. If this is `None`, the estimate uses only the table's
+    /// description.
     pub sample: Option<SampleSize>,
-    /// The time within which a run should end. The report then includes the necessary budgets.
+    /// The maximum duration that a run should have. If this is set, the report includes the budgets that a run needs
+    /// for it.
     pub finish_in: Option<FinishIn>,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,
@@ -100,7 +102,7 @@ pub enum DryRunOf {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Make another pass after a complete one.
+    /// Make a further pass although a pass is already complete.
     pub again: bool,
     /// Start a new run from the beginning. The old run stays recorded.
     pub restart: bool,
@@ -114,7 +116,8 @@ pub struct RunOptions {
 pub struct VerifyOptions {
     /// Compare only this number of randomly chosen clusters, from 1 to 1,000,000. By default every item is compared.
     pub sample: Option<u32>,
-    /// Repair mismatches: fill or overwrite the attribute that is not the truth. Asks for confirmation first.
+    /// Repair mismatches: fill or overwrite the attribute that is not the truth. The command asks for confirmation
+    /// before it writes.
     pub repair: bool,
     /// With `repair`: also remove values that the plan does not imply.
     pub repair_remove: bool,
@@ -134,7 +137,7 @@ pub enum CutoverStep {
     WriteNew,
     /// One step back. While both attributes are written, this step needs no gate and no lock.
     Back {
-        /// Do not wait, although readers may then read stale old values.
+        /// Whether to move readers back immediately, although they may then read stale old values.
         now: bool,
     },
 }
@@ -145,20 +148,20 @@ impl CutoverStep {
             CutoverStep::DualWrite => Goal::CutoverTo(Target::DualWrite),
             CutoverStep::ReadNew(percent) => Goal::CutoverTo(Target::ReadNew(percent)),
             CutoverStep::WriteNew => Goal::CutoverTo(Target::WriteNew),
-            // This target is only a placeholder: the flag decides later how far to go back.
+            // This target is only a placeholder. The real target is set later, from the state of the flag.
             CutoverStep::Back { now } => Goal::Back { to: BackTo::OldReads, now },
         }
     }
 }
 
-/// What an operator states and accepts for a cutover, a contract or a rollback.
+/// The facts, reasons and findings that an operator states or accepts for a cutover, a contract or a rollback.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StepOptions {
-    /// The operator's reason to override the obstacles that a refusal named. The reason is recorded. A blank reason
-    /// counts as no reason.
+    /// The operator's reason to override the obstacles that a refusal named. The reason is recorded. A blank reason has
+    /// no effect.
     pub force: Option<String>,
-    /// The facts that a flag would prove, for a plan that names no flag.
+    /// The facts that the operator states because the plan names no flag that could prove them.
     pub facts: Vec<Fact>,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,

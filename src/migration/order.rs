@@ -1,5 +1,5 @@
-//! A command's request to the playbook, and the checks and questions before the command takes the state file. A refused
-//! command creates and changes nothing.
+//! A command's request to the playbook, and the checks and questions that come before the command opens and locks the
+//! state file. A refused command creates and changes nothing.
 
 use super::target::Target;
 use super::{
@@ -20,11 +20,11 @@ pub struct Order {
     pub question: String,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,
-    /// Findings that were accepted, if the preflight has already run.
+    /// The findings that the operator accepted, if the preflight has already run. `None` before the preflight.
     pub held: Option<Vec<String>>,
     /// Whether the question has already been answered.
     pub confirmed: bool,
-    /// Whether an expand pass begins from the start.
+    /// Whether the expand pass starts from the beginning instead of resuming.
     pub restart: bool,
 }
 
@@ -56,7 +56,7 @@ impl Order {
         if rehearsal.preflight && self.held.is_none() {
             self.held = Some(self.preflight(target, observer).await?);
         }
-        // The preview of a repair needs the open state file, so the question comes later.
+        // The question of a repair shows a preview, which needs the open state file. So this question comes later.
         let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
         match (rehearsal.confirm, asks_later) {
             (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
@@ -69,12 +69,13 @@ impl Order {
         Ok(())
     }
 
-    /// Asks before the first step that changes anything. Before a run, it first shows what the run works on.
+    /// Asks for confirmation before the first step that changes anything. Before a run, this function first shows the
+    /// header of the run: the table, budgets and limits.
     pub(super) fn ask(&self, target: &Target, observer: &dyn Observer) -> Result<(), MigrationError> {
         if matches!(self.goal, Goal::Run { .. }) {
             header(target, None, observer);
         }
-        // No question may delay the way back, so the command itself counts as the confirmation.
+        // No question may delay the way back, so the command needs no further confirmation.
         if matches!(self.goal, Goal::Back { .. }) {
             return Ok(());
         }
@@ -87,7 +88,7 @@ impl Order {
         }
     }
 
-    /// Runs the preflight and returns what the operator accepted.
+    /// Runs the preflight and returns the findings that the operator accepted.
     pub(super) async fn preflight(
         &self,
         target: &Target,

@@ -38,7 +38,8 @@ impl CheckOutcome {
         self.report().refuses()
     }
 
-    /// Why sampling stopped early, if it did. The estimate then comes from the table's description.
+    /// The reason why sampling stopped early; `None` if it did not. The estimate then comes from the table's
+    /// description.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -75,12 +76,12 @@ pub struct DryRunOutcome {
 }
 
 impl DryRunOutcome {
-    /// The findings of the preflight, most severe first. A dry run refuses nothing.
+    /// The findings of the preflight, most severe first. A dry run continues whatever the preflight finds.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Why the dry run stopped early, if it did. The figures then cover only part of the table.
+    /// The reason why the dry run stopped early; `None` if it did not. The figures then cover only part of the table.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -110,12 +111,13 @@ pub struct RunOutcome {
 }
 
 impl RunOutcome {
-    /// Whether this command did any work on the run. If not, the report describes the recorded run.
+    /// Whether this command did any work on the run. If it did none, the report describes the run that is recorded in
+    /// the state file.
     pub fn worked(&self) -> bool {
         self.worked
     }
 
-    /// Why the command stopped early, if it did. The same command resumes the work.
+    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -173,7 +175,7 @@ impl VerifyOutcome {
         self.verified.is_some()
     }
 
-    /// Why the command stopped early, if it did. The same command resumes the work.
+    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -186,12 +188,12 @@ pub struct CutoverOutcome {
 }
 
 impl CutoverOutcome {
-    /// The flag as it is now; `None` if the migration has no flag.
+    /// The current flag; `None` if the migration has no flag.
     pub fn flag(&self) -> Option<&Flag> {
         self.flag.as_ref()
     }
 
-    /// Why the command stopped early, if it did. The same command resumes the work.
+    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -204,13 +206,13 @@ pub struct CutoverDryRunOutcome {
 }
 
 impl CutoverDryRunOutcome {
-    /// Items that had only the new attribute before the migration: readers would see those values for the first time.
-    /// `None` if the state file did not record these items.
+    /// The items that had only the new attribute before the migration. After the step, readers would see the values of
+    /// these items for the first time. `None` if the state file did not record these items.
     pub fn new_alone(&self) -> Option<&Listed> {
         self.new_alone.as_ref()
     }
 
-    /// The command that takes the step.
+    /// The command that would take the step.
     pub fn next(&self) -> &str {
         &self.next
     }
@@ -219,9 +221,9 @@ impl CutoverDryRunOutcome {
 /// One pass of a [`PassOutcome`].
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct WorkedPass {
-    /// How the session of the pass ended.
+    /// The result of the session in which the pass ended.
     pub ended: Ended,
-    /// Number of values in the journal that the run overwrote or removed.
+    /// Number of values that the run overwrote or removed and that the journal contains.
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
     pub not_as_before: Option<NotAsBefore>,
@@ -236,17 +238,17 @@ pub struct PassOutcome {
 }
 
 impl PassOutcome {
-    /// The passes that worked, in order.
+    /// The passes in which this command did work, in order.
     pub fn passes(&self) -> &[WorkedPass] {
         &self.passes
     }
 
-    /// Whether items failed, so that the same command has to make another pass.
+    /// Whether items failed. If so, the same command has to make a further pass.
     pub fn unfinished(&self) -> bool {
         self.unfinished
     }
 
-    /// Why the command stopped early, if it did. The same command resumes the work.
+    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -277,7 +279,8 @@ impl RetryOutcome {
         self.open
     }
 
-    /// Why the retry stopped early, if it did. Failures that are not in the counts were not retried.
+    /// The reason why the retry stopped early; `None` if it did not. These outcomes do not include failures that were
+    /// not retried.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }

@@ -1,4 +1,4 @@
-//! The preflight of a command: collects facts about the table, and decides whether the findings refuse a run.
+//! The preflight of a command: it collects facts about the table, and decides whether a finding prevents the run.
 
 use super::target::Target;
 use super::{MigrationError, Notice, Observer};
@@ -22,7 +22,7 @@ pub struct Preflight {
     pub accepted: Vec<Accept>,
 }
 
-/// How much of the table was read. The estimate and the known types of the new values are based on this read.
+/// The part of the table that was read. The estimate uses this data, and so do the known types of the new values.
 pub enum Read<'a> {
     /// Only the table's description was read.
     Nothing,
@@ -41,7 +41,7 @@ pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted
     let (estimate, seen) = match read {
         Read::Nothing => (estimate_of_description(job), &none),
         Read::Part(sampled) => (estimate_of_sample(job, sampled), &sampled.seen),
-        // A read that somebody stopped does not cover the whole table.
+        // If the read was stopped early, it covered only a part of the table.
         Read::Whole(seen) if job.stop.is_stopping() => (estimate_of_description(job), seen),
         Read::Whole(seen) => (estimate_of_whole(job, seen), seen),
     };
@@ -56,14 +56,14 @@ pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted
 }
 
 impl Preflight {
-    /// Tells the observer the findings that an operator should decide about.
+    /// Sends the observer the findings that need a decision by the operator.
     pub fn tell(&self, observer: &dyn Observer) {
         for finding in self.findings.iter().filter(|finding| finding.severity != Severity::Note) {
             observer.notice(&Notice::Finding { finding, accepted: &self.accepted });
         }
     }
 
-    /// Refuses a run if one of the findings refuses it.
+    /// Returns an error if one of the findings prevents the run.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Preflight {
         }
     }
 
-    /// The names of accepted findings that are needed for this run, to record them.
+    /// The names of the accepted findings that this run needs. They are recorded with the run.
     pub fn to_record(&self) -> Vec<String> {
         needed(&self.findings, &self.accepted).into_iter().map(|accept| accept.name().to_owned()).collect()
     }

@@ -1,4 +1,4 @@
-//! Previews a command before it takes the state file. A preview locks, creates and changes nothing.
+//! Previews a command before it opens and locks the state file. A preview locks, creates and changes nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::playbook::{BackTo, Goal, Kind, Rehearsal, State, World, one_way, rehe
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, KeptFact, OpenWork};
 
-/// What a command does before its first lasting work, given the current state file and flag.
+/// The preview of a command: its steps before its first lasting work, given the current state file and flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preview {
     /// The goal of the command. For `--back`, the goal is one stage back from the current flag.
@@ -24,7 +24,7 @@ pub struct Preview {
     pub rehearsal: Rehearsal,
 }
 
-/// The relevant content of a state file that was opened read-only.
+/// The part of a state file's content that a preview needs. The file was opened read-only.
 #[derive(Default)]
 struct Known {
     state: State,
@@ -33,8 +33,8 @@ struct Known {
     no_way_back: Option<u64>,
 }
 
-/// Simulates a command up to its first lasting work. `None` if the state file cannot be read, because the later attempt
-/// to open it explains why. Refuses a state file of another plan or table, just as opening the file does.
+/// Simulates a command up to its first lasting work. Returns `None` if the state file cannot be read. The command's
+/// later attempt to open the file then reports the error. Refuses a state file that belongs to another plan or table.
 pub async fn preview(
     path: &Path,
     plan: &Plan,

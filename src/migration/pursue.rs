@@ -19,7 +19,7 @@ impl Session {
             self.driver.confirm();
         }
         loop {
-            // Begin nothing after a stop was requested or the lease was lost.
+            // Do not begin a step after a stop was requested or the lease was lost.
             if self.driver.stop.is_stopping() {
                 return Ok((passes, self.driver.stop.reason().cloned()));
             }
@@ -62,12 +62,13 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A refusal names the command to run instead.
+    /// Fails if the playbook refuses the step. The refusal suggests the command to run instead.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, MigrationError> {
         self.driver.advance(goal).await.map_err(|error| MigrationError::of_driver(error, &self.target.commands))
     }
 
-    /// Asks the order's question. If the comparison before a repair was stopped, returns the stop reason.
+    /// Asks the order's question. Before a repair, this may first compare the table. If that comparison is stopped,
+    /// returns the stop reason.
     async fn ask(&mut self, order: &Order) -> Result<Option<StopReason>, MigrationError> {
         if let Goal::Verify { scope, repair: true } = order.goal {
             return self.ask_for_repair(scope, order).await;
@@ -76,8 +77,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Announces the pass that begins. Asks for confirmation of a new run, unless the operator has already confirmed
-    /// it.
+    /// Announces the pass that is about to begin. Asks for confirmation of a new run, unless the operator has already
+    /// confirmed it.
     async fn announce(&self, phase: Phase, order: &Order, asked: bool) -> Result<(), MigrationError> {
         let observer = self.observer.as_ref();
         if phase != Phase::Expand {
@@ -96,8 +97,8 @@ impl Session {
         Ok(())
     }
 
-    /// Records the findings that the operator accepted. Runs the preflight first, unless it ran before the state file
-    /// was created.
+    /// Records the findings that the operator accepted. Runs the preflight before that, unless the preflight ran before
+    /// the state file was created.
     async fn accept_preflight(&mut self, order: &Order) -> Result<(), MigrationError> {
         let accepted = match &order.held {
             Some(accepted) => accepted.clone(),
@@ -106,7 +107,8 @@ impl Session {
         Ok(self.driver.accept(accepted).await?)
     }
 
-    /// Shows the mismatches that an intermediate verification found. The refusal that follows gives only their number.
+    /// Shows the mismatches that a verification found in the middle of a command. The refusal that follows gives only
+    /// their number.
     fn tell_mismatches(&self, end: &PassEnd) {
         let Some(PassResult::Verified(verified)) = &end.result else { return };
         if let Some((report, _)) = verified.report.as_ref().filter(|(report, _)| report.mismatches > 0) {

@@ -1,6 +1,7 @@
 //! Reasons that an operator gives for an override.
 
-/// The trimmed text; `None` if it has no visible character, because a blank reason is no reason.
+/// Returns the text without surrounding white space. Returns `None` if the text has no visible character, because a
+/// blank reason explains nothing.
 pub fn reason(text: &str) -> Option<String> {
     let shown = |c: char| !c.is_whitespace() && !c.is_control() && !is_invisible(c);
     text.chars().any(shown).then(|| text.trim().to_owned())

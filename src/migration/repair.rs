@@ -1,4 +1,4 @@
-//! Shows what a repair would do, before the operator confirms it.
+//! Shows the changes that a repair would make, before the operator confirms the repair.
 
 use super::{MigrationError, Notice, Order, PassResult, Session};
 use crate::engine::StopReason;
@@ -6,12 +6,12 @@ use crate::passes::verify::{RepairPreview, Stage, Truths, VerifyReport};
 use crate::playbook::{Goal, Scope};
 
 impl Session {
-    /// Shows what a repair would do, based on the last full verification under the current truth, and asks for
-    /// confirmation. Without such a verification, this function compares the table first. If that comparison is
-    /// stopped, it returns the stop reason.
+    /// Shows the changes that a repair would make, and asks for confirmation. The preview is based on the last full
+    /// verification under the current truth. Without such a verification, this function compares the table first. If
+    /// that comparison is stopped, this function returns the stop reason.
     ///
-    /// The operator's answer may take a while. If the repair would then no longer do what was shown, the repair is
-    /// refused.
+    /// The operator's answer may take a while. If the preview is no longer correct when the answer arrives, the repair
+    /// is refused.
     pub(super) async fn ask_for_repair(
         &mut self,
         scope: Scope,
@@ -40,7 +40,7 @@ impl Session {
         let strategy = self.target.plan.strategy;
         let removes = self.driver.repairs_by_removing();
         let mut text = Vec::new();
-        // Writing to memory does not fail.
+        // A write to memory cannot fail.
         let _ = RepairPreview { strategy, truths, removes }.write(found, &mut text);
         self.observer.notice(&Notice::RepairPreview(String::from_utf8_lossy(&text).trim_end()));
     }
@@ -65,8 +65,8 @@ impl Session {
     }
 }
 
-/// Whether a verification would now use the same truth as this report. If not, the report does not predict the result
-/// of a repair.
+/// Whether a verification would now use the same truth as this report. If it would use a different truth, the report
+/// does not predict the result of a repair.
 fn is_of(report: &VerifyReport, (stage, truths): (Stage, Truths)) -> bool {
     report.stage == stage.name() && report.truth == truths.name()
 }

@@ -1,4 +1,4 @@
-//! A session: exclusive work of this process on a migration. A session holds the lock of the state file and the lease
+//! A session: this process works exclusively on a migration. A session holds the lock of the state file and the lease
 //! next to the flag.
 
 use std::sync::Arc;
@@ -24,12 +24,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Locks the state file, and takes the lease next to the flag if the plan names a flag with a lease. From then on,
-    /// `stop` drains the session.
+    /// Locks the state file. If the plan's flag has a lease, also takes that lease. From then on, `stop` drains the
+    /// session.
     ///
     /// # Errors
     ///
-    /// Fails if another process holds the state file or the lease, or if one of them belongs to something else.
+    /// Fails if another process holds the state file or the lease. Also fails if the state file or the lease belongs to
+    /// a different migration.
     pub async fn open(
         target: Target,
         input: OperatorInput,
@@ -40,8 +41,8 @@ impl Session {
         Box::pin(Session::of(target, input, opened, observer, stop)).await
     }
 
-    /// Like [`Session::open`], for a command that may be refused or not confirmed before anything is created or
-    /// changed.
+    /// Opens a session like [`Session::open`]. Before it creates or changes anything, it checks whether the command
+    /// would be refused, and asks for confirmation.
     ///
     /// # Errors
     ///
@@ -111,8 +112,8 @@ impl Session {
 /// The lease of a session. If the lease is lost, the session stops.
 struct HeldLease {
     lease: Lease,
-    /// The task that waits until the lease is lost. This task must end with the session, because an embedding program
-    /// outlives many sessions.
+    /// The task that waits until the lease is lost. This task must end with the session, because a program that embeds
+    /// the library may open many sessions in turn.
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -123,16 +124,16 @@ impl HeldLease {
         HeldLease { lease, _watch: AbortOnDropHandle::new(watch) }
     }
 
-    /// Releases the lease, so that the next session need not wait.
+    /// Releases the lease, so that the next session does not have to wait.
     async fn release(self) {
         self.lease.release().await;
     }
 }
 
 /// Returns the name of this process as a lease owner. The name is durable in the state file when this function returns.
-/// Also returns the previous owner of this state file, if that process is known to be dead because the lock of the file
-/// was free. A free lock proves this only if the previous owner ran on this host and used the file at this path. A copy
-/// of the file proves nothing.
+/// Also returns the previous owner of this state file if that process is dead. It is dead if no process held the lock
+/// of the file. This conclusion is only valid if the previous owner ran on this host and used the file at this path.
+/// The lock of a copied file proves nothing.
 async fn owners(store: &State, target: &Target, random: &Random) -> Result<(String, Option<String>), MigrationError> {
     let host = crate::host::name();
     let owner = lease_owner(&host, std::process::id(), random);
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
     use crate::dynamodb::control::fake::FakeTable;
 
-    /// The number of tasks that are alive once every aborted task has ended.
+    /// Waits until every aborted task has ended, and returns the number of tasks that are still alive.
     async fn tasks() -> usize {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Handle::current().metrics().num_alive_tasks()

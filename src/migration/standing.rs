@@ -1,4 +1,5 @@
-//! The status of a migration according to its state file, while a command runs or after the command died.
+//! Reads the status of a migration from its state file. This works while a command runs, and after the command's
+//! process died.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use crate::plan::Plan;
 use crate::playbook::{Phase, Standing, State, World, standing};
 use crate::state::{self, KeptFact, RunStatus, StateReader, StateSummary, StoreError, phase};
 
-/// Everything known about a migration from its state file, and from the flag if it was read.
+/// The status of a migration, from its state file and, if the flag was read, from the flag.
 #[derive(Debug, Clone)]
 pub struct Known {
     /// The state after replaying the migration's history.
     pub state: State,
-    /// The flag as it was read just now, or as a command last read it.
+    /// The flag. It was either read just now, or a command read it earlier.
     pub seen: Option<Seen>,
-    /// Why the flag may have changed since it was read; `None` if it was read just now.
+    /// The reason why the shown flag may be out of date. `None` if the flag was read just now.
     pub may_be_stale: Option<String>,
     /// The current stage and the next command, derived from the other fields.
     pub standing: Standing,
@@ -32,19 +33,19 @@ pub struct Known {
 /// A flag that was read.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// When this state of the flag was first read.
+    /// The time at which this state of the flag was first read.
     pub at: Timestamp,
     /// The content of the flag.
     pub flag: Flag,
-    /// Who changed the flag, and why.
+    /// The actor who changed the flag, and the reason.
     pub meta: FlagMeta,
-    /// How long applications could still obey an earlier state, as stored by [`super::Watched`].
+    /// The time for which applications could still obey an earlier state, in the form that [`super::Watched`] stores.
     pub(super) settles: Json,
 }
 
 /// Reads the status of this plan's migration from the state file.
 ///
-/// `read` is the result of reading the flag just now; `None` if that was not tried.
+/// `read` is the result of a read of the flag just now; `None` if there was no such read.
 pub async fn known(
     file: &dyn StateReader,
     summary: &StateSummary,
@@ -101,8 +102,8 @@ pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Opti
     }
 }
 
-/// Records the flag after a command that takes no lock. Does nothing and returns false if there is no readable state
-/// file of this plan, or if another process holds the file. `status` then reads the flag itself.
+/// Records the flag after a command that takes no lock. If there is no readable state file of this plan, or if another
+/// process holds the file, records nothing and returns false. In that case, `status` reads the flag itself.
 pub async fn record_seen(
     path: &Path,
     plan: &Plan,
@@ -131,8 +132,8 @@ pub async fn record_seen(
     Ok(true)
 }
 
-/// Number of open failures of the open contract, rollback or old-from-new pass, if that pass has covered the whole
-/// table; 0 otherwise.
+/// Number of open failures of the contract, rollback or old-from-new pass that is not complete. The number is 0 if that
+/// pass has not covered the whole table yet, or if there is no such pass.
 async fn unfinished(file: &dyn StateReader, state: &State) -> Result<u64, StoreError> {
     let name = match state.open.map(|open| open.phase) {
         Some(Phase::Contract) => phase::CONTRACT,
@@ -145,14 +146,14 @@ async fn unfinished(file: &dyn StateReader, state: &State) -> Result<u64, StoreE
 }
 
 impl Seen {
-    /// The flag in the state file, if there is one and it can be read.
+    /// The flag that is recorded in the state file. `None` if no flag is recorded or the record cannot be read.
     pub async fn of(file: &dyn StateReader) -> Option<Seen> {
         Seen::from_text(&file.kept(KeptFact::FlagSeen).await.ok()??).ok()
     }
 
-    /// How long applications may still obey an earlier state of this flag, according to the command that saw the flag.
-    /// The wait is known only for exactly the same change. Another change may lead to the same state, but has its own
-    /// wait.
+    /// The time for which applications may still obey an earlier state of this flag, according to the command that
+    /// recorded the flag. The recorded wait is valid only for the same change of the flag. A different change may lead
+    /// to the same state, but has its own wait.
     pub fn watched(&self, flag: &Flag) -> Watched {
         let mut watched = Watched::default();
         if self.flag == *flag {

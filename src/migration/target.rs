@@ -16,9 +16,9 @@ use crate::ratelimit::Resolved;
 use crate::state::{self, Identity, State};
 use crate::telemetry::Subject;
 
-/// A plan and the table it was checked against.
+/// A plan, and the table against which the plan was checked.
 pub struct Target {
-    /// The plan's file, or the name given with its text.
+    /// The path of the plan file. If the plan was read from text, this is the name that the caller gave to the text.
     pub path: PathBuf,
     /// The command line of this migration.
     pub commands: CommandLine,
@@ -30,17 +30,17 @@ pub struct Target {
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
-    /// When the description was read.
+    /// The time at which the description was read.
     pub described: Instant,
     /// Whether the table is in a local engine.
     pub on_loopback: bool,
     /// The budgets of the plan on this table.
     pub resolved: Resolved,
-    /// Whether reports name the next command.
+    /// Whether reports suggest the next command.
     pub advice: bool,
 }
 
-/// Reads a plan file and applies the options over its `[table]`.
+/// Reads a plan file. Options that are set replace fields of its `[table]`.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// Fails if the plan leaves nothing for `run` to do.
+    /// Fails if the plan gives `run` nothing to do.
     pub fn job(&self) -> Result<Job, MigrationError> {
         let changes = run_changes(&self.plan, &self.description)?;
         let tables = self.tables.clone();
@@ -137,13 +137,13 @@ impl Target {
         Ok(state::open(&self.state, &identity, crate::clock::now)?)
     }
 
-    /// Opens the flag and the lease that the plan names in `[cutover]`. The connection is tied to the account of this
-    /// table.
+    /// Opens the flag and the lease that the plan names in `[cutover]`. The connection is only valid for the account of
+    /// this table.
     pub(super) async fn open_flag(&self) -> Result<Option<Opened>, DriverError> {
         Ok(crate::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
     }
 
-    /// The part of this target that reports need.
+    /// The parts of this target that a report shows.
     pub fn subject(&self) -> Subject<'_> {
         let Target { plan, commands, state, description, advice, .. } = self;
         Subject { plan, commands, state_path: state, table: description, advice: *advice }

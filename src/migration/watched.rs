@@ -1,9 +1,11 @@
-//! How long applications may still obey an earlier state of the flag. Processes on the same host share this knowledge.
+//! Tracks how long applications may still obey an earlier state of the flag. Processes on the same host share this
+//! knowledge through the state file.
 //!
 //! A monotonic clock measures the wait, from the moment when this host first saw the flag's current state. The state
-//! file records either that the wait is over, or when it ends, as a time since the machine started. So a later process
-//! can continue the wait after a kill. If the record cannot be used (another machine, a reboot, or no such clock), the
-//! wait begins anew. The wait is never longer than the cache time plus the lead of hooks.
+//! file records either that the wait is over, or the time at which it ends. This time is measured from the start of the
+//! machine. So a later process can continue the wait after a kill. The record cannot be used on another machine, after
+//! a reboot, or if the machine has no such clock. In these cases the wait starts again. The wait is never longer than
+//! the cache time plus the lead of hooks.
 
 use std::time::Duration;
 
@@ -14,26 +16,27 @@ use tokio::time::Instant;
 use crate::clock::BootTime;
 use crate::cutover::{Flag, Sights, dated_ahead};
 
-/// A wait until applications obey the flag.
+/// A wait until all applications obey the current state of the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// The remaining time of the wait, by the monotonic clock.
     pub left: Duration,
-    /// How far the flag's last change is dated ahead of this host's clock, if it is. Either the clocks of the hosts
-    /// differ, or somebody is making the change now.
+    /// The amount by which the recorded time of the flag's last change is ahead of this host's clock; `None` if it is
+    /// not ahead. Either the clocks of the hosts differ, or somebody is making the change now.
     pub ahead: Option<Duration>,
     /// The current time of this host's clock.
     pub now: Timestamp,
 }
 
 impl Wait {
-    /// A wait of this length, under this flag.
+    /// Creates a wait of this length, for this flag.
     pub fn of(left: Duration, flag: Option<&Flag>, now: Timestamp) -> Wait {
         Wait { left, ahead: flag.and_then(|flag| dated_ahead(flag, now)), now }
     }
 }
 
-/// Tracks how long applications may still obey an earlier state of the flag, by this process's monotonic clock.
+/// Tracks the time for which applications may still obey an earlier state of the flag, with this process's monotonic
+/// clock.
 #[derive(Debug, Clone)]
 pub struct Watched {
     sights: Sights,
@@ -47,22 +50,23 @@ impl Default for Watched {
 }
 
 impl Watched {
-    /// Notes that the flag was read and has this state. Returns how long applications may still obey an earlier state.
+    /// Call this after the flag was read. Returns the time for which applications may still obey an earlier state than
+    /// this one.
     pub fn look(&mut self, flag: &Flag, lead: Duration) -> Duration {
         self.sights.look(flag, lead, self.began.elapsed())
     }
 
-    /// Notes that this process changed the flag to this state.
+    /// Call this after this process changed the flag to this state.
     pub fn made(&mut self, flag: &Flag) {
         self.sights.made(flag, self.began.elapsed());
     }
 
-    /// Notes that the flag does not exist.
+    /// Call this after a read showed that the flag does not exist.
     pub fn forget(&mut self) {
         self.sights.forget();
     }
 
-    /// How long applications may still obey an earlier state of the flag.
+    /// The time for which applications may still obey an earlier state of the flag.
     pub fn left(&self) -> Duration {
         self.sights.left(self.began.elapsed())
     }
@@ -75,7 +79,7 @@ impl Watched {
         }
     }
 
-    /// The knowledge that a later process of this host needs to continue the wait. `now` is the time since this machine
+    /// The record that a later process on this host needs to continue the wait. `now` is the time since this machine
     /// started.
     pub fn to_json(&self, now: Option<BootTime>) -> Json {
         kept(self.left(), now)
@@ -98,7 +102,7 @@ fn left_by(kept: &Json, boot: Option<BootTime>) -> Option<Duration> {
     Some(Duration::from_millis(kept["settles_ms"].as_u64()?).saturating_sub(now.since))
 }
 
-/// Rounds up, so that storing a wait never shortens it.
+/// Rounds up, so that the stored wait is never shorter than the real one.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
@@ -113,7 +117,7 @@ mod tests {
         Some(BootTime { boot: boot.to_owned(), since: Duration::from_secs(seconds) })
     }
 
-    /// An interrupted wait continues on the same machine, and begins anew anywhere else.
+    /// An interrupted wait continues on the same machine. On any other machine, the wait starts again.
     #[test]
     fn a_wait_survives_its_process() {
         let second = Duration::from_secs;

@@ -7,7 +7,7 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. The pass skips items that are signed or encrypted on the
+/// The changes of a contract pass for this plan and table. The pass skips items that are signed or encrypted on the
 /// client, unless [`Job::edit_encrypted`] is called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())

@@ -11,7 +11,7 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. The pass skips items that are signed or encrypted on the
+/// The changes of an expand pass for this plan and table. The pass skips items that are signed or encrypted on the
 /// client, unless [`Job::edit_encrypted`] is called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas()).sparing_encrypted(true)
@@ -22,8 +22,8 @@ pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<
     let run = &session.run;
     let writes = Writes::begin(job, store, run).await?;
     let first = store.is_first_pass(run.id).await?;
-    // After a later pass, the outcome "nothing to do" proves that no new value is missing. So the reads of a later pass
-    // must be strongly consistent.
+    // If a later expand pass has nothing to do, this proves that no new value is missing. So its reads must be strongly
+    // consistent.
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
         .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));

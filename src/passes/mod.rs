@@ -1,4 +1,4 @@
-//! The passes. Each pass is one walk over the table for one purpose, and uses the engine.
+//! The passes. A pass uses the engine to process all items of the table for one purpose.
 //!
 //! A pass consists of a [`ProcessPage`](crate::engine::ProcessPage), which decides what happens to the items of a page,
 //! and a [`CommitPage`](crate::engine::CommitPage), which makes the outcome durable.

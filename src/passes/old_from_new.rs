@@ -7,8 +7,8 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes for a plan on this table. The pass does not skip items that are signed or encrypted
-/// on the client, because the way back covers everything that the migration wrote.
+/// The changes of an old-from-new pass for this plan and table. The pass does not skip items that are signed or
+/// encrypted on the client, because a rollback must include all items that the migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_old_from_new(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
 }

@@ -13,7 +13,7 @@ use crate::state::{Counts, Cursor, FailureRecord, RunRecord, SessionId, State, S
 const BATCH: u32 = 1_000;
 
 /// Number of failures that are retried at the same time. This is the number of writes that a large lane keeps
-/// outstanding. The budgets apply to these requests as to all others.
+/// outstanding. The budgets apply to retries, too.
 const AT_ONCE: usize = 64;
 
 /// The result of a retry.
@@ -21,8 +21,8 @@ const AT_ONCE: usize = 64;
 pub struct Retried {
     /// The number of retried failures by outcome.
     pub counts: Counts,
-    /// Number of items that failed again because they are signed or encrypted on the client and the operator has not
-    /// accepted that they are changed.
+    /// Number of items that failed again because they are signed or encrypted on the client, and the operator has not
+    /// allowed changes of such items.
     pub encrypted: u64,
 }
 
@@ -30,8 +30,8 @@ impl Job {
     /// Retries every open failure of the run's phase, including failures of earlier runs. Each item is read strongly
     /// consistently and handled like a scanned item, with the changes of the job. Several failures are retried in
     /// parallel. Each outcome is durable before it is counted. Returns the counts of the retried failures. If the job
-    /// is stopped, it ends early, but only after every request in flight was answered and its outcome stored. The job's
-    /// stopper has the reason. The spend counts against the run's limits.
+    /// is stopped, this function still waits for the requests in flight and stores their outcomes. The job's stopper
+    /// has the reason. The spend counts against the run's limits.
     pub async fn retry_failures(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.requests().watch().await;
@@ -138,7 +138,7 @@ mod tests {
     use crate::ratelimit::{Budget, Budgets};
     use crate::state::{Begin, Commit, Failure, Identity, NewRun, SegmentEvent};
 
-    /// A table in which every item exists and needs a write. Each answer takes a while.
+    /// A table in which every item exists and needs a write. Every reply is delayed.
     #[derive(Default)]
     struct Slow {
         in_flight: AtomicUsize,
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
     }
 
-    /// A stopped retry waits for requests in flight. For every failure that it counts, the outcome is stored.
+    /// A stopped retry waits for requests in flight. The store has the outcome of every failure that the retry counts.
     #[tokio::test]
     async fn a_stopped_retry_counts_what_it_stored() {
         let dir = tempfile::tempdir().unwrap();

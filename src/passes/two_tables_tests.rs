@@ -1,4 +1,4 @@
-//! Tests a pass that reads one table and writes another, in virtual time.
+//! Tests a pass that reads one table and writes to a different table, in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,7 @@ use crate::item::{Item, ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets, resolve, sink_reads};
 use crate::state::{Begin, Counts, Identity, NewRun};
 
-/// The other table, used as the sink. DynamoDB cannot copy values from one table to another, so the writes contain the
-/// values.
+/// A sink that is not the source. DynamoDB cannot copy values between tables, so the writes contain the values.
 struct Other(Connection);
 
 #[async_trait]
@@ -60,7 +59,7 @@ fn table_with(description: TableDescription, items: impl IntoIterator<Item = (us
     table
 }
 
-/// The old and the new value of each item.
+/// Returns the old and the new value of each item.
 fn pairs(table: &MemoryTable) -> BTreeMap<String, (Option<Value>, Option<Value>)> {
     let pair = |item: &Item| (item.get("old").cloned(), item.get("new").cloned());
     table.history(|history| history.items().map(|(key, item)| (key.to_text(), pair(item))).collect())
@@ -70,7 +69,7 @@ fn pairs(table: &MemoryTable) -> BTreeMap<String, (Option<Value>, Option<Value>)
 async fn a_pass_reads_one_table_and_writes_the_other() {
     const ITEMS: usize = 200;
     let first = table_of((0..ITEMS).map(|n| (n, "x")));
-    // In the other table, a writer has deleted every tenth item and changed the item before it.
+    // In the sink, a writer has deleted every tenth item and changed the item before it.
     let other = table_of((0..ITEMS).filter(|n| n % 10 != 0).map(|n| (n, if n % 10 == 9 { "changed" } else { "x" })));
     let before = first.history(|history| history.changes());
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
@@ -89,7 +88,7 @@ async fn a_pass_reads_one_table_and_writes_the_other() {
     let ended = job.work(&store, &session).await.unwrap();
     let counts = ended.totals.counts;
     assert_eq!((counts.scanned, counts.of(Outcome::Applied), counts.of(Outcome::Gone)), (200, 180, 20));
-    assert_eq!(first.history(|history| history.changes()), before, "the first table must not be written");
+    assert_eq!(first.history(|history| history.changes()), before, "the pass must not write to the source");
     let expected = |n: usize| Some(Value::S(if n % 10 == 9 { "changed" } else { "x" }.into()));
     let expected = (0..ITEMS)
         .filter(|n| n % 10 != 0)
@@ -98,14 +97,14 @@ async fn a_pass_reads_one_table_and_writes_the_other() {
     assert_eq!(pairs(&other), expected);
 }
 
-/// A table that is provisioned with these (read, write) units, with items.
+/// Creates a table with items and with these provisioned (read, write) units.
 fn provisioned(units: (f64, f64), items: usize) -> MemoryTable {
     let description = TableDescription { provisioned: Some(units), ..TableDescription::of_a_test() };
     table_with(description, (0..items).map(|n| (n, "x")))
 }
 
-/// Expands items of the source into the sink, without a stated budget. Returns the job, what it counted, and the seconds
-/// that it took.
+/// Runs an expand pass from the source to the sink with default budgets. Returns the job, its counts, and its duration
+/// in seconds.
 async fn expand(source: &MemoryTable, sink: &MemoryTable) -> (Job, Counts, f64) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 4\n";
@@ -124,7 +123,7 @@ async fn expand(source: &MemoryTable, sink: &MemoryTable) -> (Job, Counts, f64) 
     (job, counts, began.elapsed().as_secs_f64())
 }
 
-/// Each table keeps three quarters of what it has: the source of its reads, the sink of its writes.
+/// The job uses a quarter of the source's read capacity and a quarter of the sink's write capacity.
 #[tokio::test(start_paused = true)]
 async fn the_source_bounds_the_scan_and_the_sink_bounds_the_writes() {
     let (source, sink) = (provisioned((8_000.0, 4_000.0), 100), provisioned((40.0, 20.0), 100));
@@ -136,7 +135,7 @@ async fn the_source_bounds_the_scan_and_the_sink_bounds_the_writes() {
     assert!(seconds > 100.0 / 5.0 - 2.0, "{seconds} s for 100 writes at 5 a second");
 }
 
-/// Items that a writer has deleted in the sink are looked for there, one by one, at the sink's own rate.
+/// If a writer has deleted items in the sink, the job reads each of them in the sink, within the sink's read budget.
 #[tokio::test(start_paused = true)]
 async fn reads_of_single_items_keep_to_the_capacity_of_the_sink() {
     let (source, sink) = (provisioned((8_000.0, 4_000.0), 100), provisioned((20.0, 4_000.0), 0));
@@ -145,7 +144,7 @@ async fn reads_of_single_items_keep_to_the_capacity_of_the_sink() {
     assert!(seconds > 100.0 / 5.0 - 2.0, "{seconds} s for 100 reads at 5 a second");
 }
 
-/// A state that was begun for one sink is not used for another one.
+/// A state that was created for one sink is not used for a different sink.
 #[test]
 fn a_state_belongs_to_both_tables() {
     let plan = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"old\"\nto = \"new\"\n";
@@ -165,7 +164,7 @@ fn a_state_belongs_to_both_tables() {
     }
 }
 
-/// One table that is source and sink has one description, and no budget beside its own.
+/// If source and sink are the same table, there is only one description, and no separate budget for the sink.
 #[tokio::test(start_paused = true)]
 async fn one_table_describes_itself_alone() {
     let table = provisioned((40.0, 20.0), 0);

@@ -1,5 +1,5 @@
-//! Code that all writing passes share: one session of a run. A session starts from the run's checkpoints and lasts
-//! until the run ends or is stopped.
+//! Runs one session of a writing pass. All writing passes share this code. A session starts from the run's checkpoints
+//! and lasts until the run ends or is stopped.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ impl<'a> Writes<'a> {
         Ok(Writes { job, store, run, scheduler })
     }
 
-    /// Walks over the remaining segments and makes the job's changes. With `baseline`, records the baseline of each
-    /// item before writing it for the first time.
+    /// Processes the remaining segments and makes the job's changes. With `baseline`, records the baseline of each item
+    /// before writing it for the first time.
     pub(super) async fn walk(&self, baseline: Option<FirstLook>, consistent: bool) -> Result<(), StoreError> {
         let requests = self.job.requests();
         let reading = self.job.read_as(self.run.total_segments, consistent);
@@ -58,7 +58,7 @@ impl<'a> Writes<'a> {
     }
 
     async fn finish(&self, pages: &WritePages) {
-        // The stopper has the error, like every other reason to stop.
+        // Ignore the error, because the stopper has it.
         let _ = pages.finish(!self.job.stop.is_stopping()).await;
     }
 
@@ -67,7 +67,7 @@ impl<'a> Writes<'a> {
         let Writes { job, store, run, .. } = self;
         let spend = job.end_spend(store, run).await?;
         let totals = store.totals(run.id).await?;
-        // If a signal arrives after the last page was committed, the run is complete anyway.
+        // The run is complete even if a signal arrived after the last page was committed.
         let complete = totals.done == run.total_segments;
         let left = || StopReason::Internal("segments were left over".into());
         let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));

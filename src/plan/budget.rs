@@ -10,8 +10,8 @@ pub const MAX_EXPRESSION_BYTES: usize = 4096;
 /// The largest number of operators and functions in an expression (developer guide, "Service quotas": 300).
 pub const MAX_OPERATORS: usize = 300;
 
-/// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. A plan with more than 1,000 names or values
-/// exceeds the limits of an expression anyway.
+/// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. Placeholders never need more digits: a plan
+/// with more than 1,000 names or values exceeds the limits of an expression anyway.
 const PLACEHOLDER: usize = 5;
 
 /// Number of bytes that the longest condition term has in addition to its path: `attribute_type(` + `, ` + `:v999` +
@@ -68,8 +68,8 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
         // Undo puts the value back into the map that contained it.
         terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
         for to in &effect.writes {
-            // `SET` copies a value, or sets a constant through a placeholder. The value of a constant counts as long as
-            // the target's path or as a placeholder, whichever is longer.
+            // `SET` copies a value, or sets a constant through a placeholder. For the value of a constant, the bound
+            // uses the length of the target's path or of a placeholder, whichever is longer.
             let value = if effect.reads.is_empty() { path_bytes(to) } else { longest(&effect.reads) }.max(PLACEHOLDER);
             bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;

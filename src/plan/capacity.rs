@@ -8,8 +8,8 @@ use super::fields::{Fields, above_zero, number_of};
 use super::section::section;
 use super::{Access, Capacity, Rate, ScopeCapacity};
 
-/// The largest budget that a plan may state, in capacity units per second. By default an account has 40,000 per table,
-/// so a much larger number is a mistake.
+/// The largest budget that a plan may state, in capacity units per second. The default quota of an account is 40,000
+/// units per second and table, so a much larger number is a mistake.
 const MAX_RATE: f64 = 1_000_000.0;
 
 /// The help text for a budget that is out of range.
@@ -30,7 +30,7 @@ pub enum CapacityField {
     Index(usize),
 }
 
-/// A budget that the table cannot have.
+/// An error about a budget that is not valid for the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetError {
     /// The field that states the budget.
@@ -134,8 +134,8 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
     indexes
 }
 
-/// The error for an index whose budget is a TOML table. The likely cause is an index name that contains dots and has no
-/// quotes.
+/// The error for an index if its budget is a TOML table. The likely cause is an index name that contains dots and has
+/// no quotes.
 fn index_table(name: &str, inner: &DeTable<'_>, at: Span) -> Diagnostic {
     let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
     match inner.keys().next().map(|key| key.get_ref().as_ref()) {

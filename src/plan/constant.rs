@@ -91,7 +91,7 @@ fn document(map: &DeTable<'_>, depth: usize, problems: &mut Problems) -> Option<
     members.into_iter().collect()
 }
 
-/// Reads the body of a type that does not contain other values.
+/// Reads the content of a value whose type does not contain other DynamoDB JSON values, such as a string or a set.
 fn typed(kind: &str, body: &Json, at: Span, problems: &mut Problems) -> Option<Value> {
     match Value::from_json(&serde_json::json!({ kind: body })) {
         Ok(value) => Some(value),

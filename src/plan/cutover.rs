@@ -16,13 +16,13 @@ use super::section::section;
 /// `[cutover]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutover {
-    /// The location of the flag, or `None` if the plan has no flag. Without a flag, the operator must confirm the facts
-    /// that the flag would prove.
+    /// The location of the flag, or `None` if the plan has no flag. If the plan has no flag, the operator must confirm
+    /// that applications have switched, because the tool cannot read this from a flag.
     pub flag: Option<FlagPlace>,
     /// How long applications may keep using a value that they read from the flag. The flag stores this number when it
     /// is created, and the number never changes after that.
     pub max_cache_seconds: u32,
-    /// How long applications must have written only the new values before the old attribute may be removed.
+    /// The time for which applications must have written only new values before the old attribute may be removed.
     pub soak: Duration,
     /// Maximum age of a verification that may open the gate, counted from the start of the verification.
     pub max_age: Duration,
@@ -42,7 +42,7 @@ pub enum FlagPlace {
         /// The key of the flag's item.
         key: FlagKey,
     },
-    /// A place that only two external commands can reach: they print and set the flag.
+    /// The flag is accessible only through two external commands: one prints the flag, and the other sets it.
     Exec(FlagHooks),
 }
 
@@ -66,8 +66,8 @@ pub enum FlagKey {
     Attributes(Vec<(String, String)>),
 }
 
-/// Describes the location for people. The state file records this text, so a run notices if the plan later names
-/// another flag.
+/// Describes the location for people. The state file records this text, so a run notices if the plan is later changed
+/// to a different flag.
 impl fmt::Display for FlagPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -111,7 +111,7 @@ pub(super) fn read(
     let mut cutover = Cutover {
         flag: None,
         max_cache_seconds: 60,
-        // One week: jobs that run once a week have seen the new values by then.
+        // One week, because jobs that run once a week have read the new values by then.
         soak: 7 * DAY,
         max_age: DAY,
         max_mismatch: 0,
@@ -191,7 +191,7 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
         DeValue::String(_) => wrong(value.span(), too_long(0)),
         DeValue::Table(table) if (1..=2).contains(&table.len()) => {
             let mut written: Vec<_> = table.iter().collect();
-            // Restore the order in the text, because the partition key must be written first.
+            // Sort the attributes by their order in the plan's text, because the first attribute is the partition key.
             written.sort_by_key(|(name, _)| name.span().start);
             let mut attributes = Vec::new();
             for (place, (name, value)) in written.into_iter().enumerate() {

@@ -9,28 +9,28 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 /// A range of bytes in the plan's text.
 pub(super) type Span = Range<usize>;
 
-/// Maximum number of errors that are shown. A binary file can cause thousands of errors, and nobody reads more than the
-/// first screens.
+/// Maximum number of errors that are shown. A binary file can cause thousands of errors, and an operator reads only the
+/// first of them.
 const SHOWN: usize = 100;
 
 /// One error in a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Diagnostic {
     title: String,
-    /// The first label marks the place of the error; the other labels mark the places that the error conflicts with.
-    /// There is always at least one label.
+    /// The first label shows the location of the error. The other labels show conflicting locations. There is always at
+    /// least one label.
     labels: Vec<(Span, String)>,
     /// The remedies, already escaped for a terminal.
     help: Vec<String>,
 }
 
 impl Diagnostic {
-    /// An error with a title, its place, and a label for that place.
+    /// An error with a title, its location in the text, and a label for that location.
     pub(super) fn new(title: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
         Diagnostic { title: title.into(), labels: vec![(span, label.into())], help: Vec::new() }
     }
 
-    /// Adds another place that the error involves.
+    /// Adds a second location that is part of the error.
     pub(super) fn also(mut self, span: Span, label: impl Into<String>) -> Diagnostic {
         self.labels.push((span, label.into()));
         self
@@ -58,8 +58,7 @@ impl Diagnostic {
 pub(super) struct Problems {
     text: Arc<str>,
     list: Vec<Diagnostic>,
-    /// Whether the text has syntax errors. If it has, a field that seems to be missing may be on a line that could not
-    /// be read.
+    /// Whether the text has syntax errors. If so, a field that seems to be missing may be on an unreadable line.
     pub(super) incomplete: bool,
 }
 
@@ -72,7 +71,7 @@ impl Problems {
         self.list.push(diagnostic);
     }
 
-    /// Reports that something is missing, unless it may be on a line that could not be read.
+    /// Reports a missing part of the plan, unless this part may be on an unreadable line.
     pub(super) fn add_missing(&mut self, diagnostic: Diagnostic) {
         if !self.incomplete {
             self.list.push(diagnostic);
@@ -84,7 +83,7 @@ impl Problems {
     }
 
     /// Adds syntax errors. Drops other errors on the same lines, and all errors at or after position `unreliable`,
-    /// because the parser probably misread the text there.
+    /// because the parser probably misinterpreted the text from there on.
     pub(super) fn add_syntax(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
         self.list.retain(|d| d.span().start < unreliable);
         let lines: Vec<Span> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
@@ -141,8 +140,8 @@ impl PlanErrors {
         self.list.len()
     }
 
-    /// Renders every error with its place and a remedy, for a terminal. Control characters from the plan are made
-    /// visible.
+    /// Renders every error with its location and its remedies, for a terminal. Replaces control characters from the
+    /// plan with visible characters.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
@@ -198,11 +197,11 @@ fn on_chars(text: &str, span: &Span) -> Span {
     start..end
 }
 
-/// The lines that a span touches, without the line ending of the last one.
+/// The lines that a span touches, without the line ending of the last line.
 pub(super) fn whole_lines(text: &str, span: &Span) -> Span {
     let span = on_chars(text, span);
     let start = text[..span.start].rfind('\n').map_or(0, |i| i + 1);
-    // A span that ends directly after a line ending does not reach into the next line.
+    // If a span ends directly after a line ending, it does not include the next line.
     let inside = if span.end > span.start && text[..span.end].ends_with('\n') { span.end - 1 } else { span.end };
     let end = text[inside..].find('\n').map_or(text.len(), |i| inside + i);
     start..end.max(span.end)

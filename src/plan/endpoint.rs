@@ -7,13 +7,14 @@ use super::names::endpoint_url;
 /// Whether an endpoint URL names a loopback address. Such an endpoint is a local engine and never production.
 ///
 /// Only the text of the URL is checked; no name is resolved. The result is false for a name that only resolves to
-/// loopback, and for an address that resolvers read in different ways (`127.1`, `0177.0.0.1`, `2130706433`). In doubt
-/// the result is false, because the run is then refused.
+/// loopback. It is also false for an address that resolvers interpret differently (`127.1`, `0177.0.0.1`,
+/// `2130706433`). In such doubtful cases false is the safe result, because the tool then applies the checks for a
+/// production table.
 pub fn is_loopback(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| host(rest).is_some_and(|host| is_loopback_host(&host)))
 }
 
-/// Checks an endpoint URL by the rule for `endpoint_url` in a plan. The error has the remedy.
+/// Checks an endpoint URL with the rule for `endpoint_url` in a plan. The error text includes the remedy.
 pub fn check_endpoint(url: &str) -> Result<(), String> {
     endpoint_url(url).map_err(|(what, help)| format!("{what}: {help}"))
 }
@@ -27,7 +28,7 @@ fn host(rest: &str) -> Option<String> {
         Some(v6) => v6.split_once(']')?,
         None => address.split_at(address.find(':').unwrap_or(address.len())),
     };
-    // After the host only a port may follow. Clients disagree about how to read anything else.
+    // Only a port may follow the host. Clients interpret any other text there differently.
     let port = port.strip_prefix(':').unwrap_or(port);
     port.chars().all(|c| c.is_ascii_digit()).then(|| host.to_ascii_lowercase())
 }
@@ -89,7 +90,7 @@ mod tests {
             "http://example.com\\@127.0.0.1",
             "http://127.0.0.1:8000.example.com",
             "http://[::1].example.com",
-            // Some resolvers read the following addresses as loopback, others do not.
+            // Some resolvers treat the following addresses as loopback; other resolvers do not.
             "http://127.1",
             "http://0177.0.0.1",
             "http://0x7f.0.0.1",

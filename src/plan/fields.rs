@@ -1,5 +1,5 @@
-//! Reads one table of a plan field by field. Each wrong or unknown field is a separate problem, and no problem hides
-//! another.
+//! Reads the fields of one TOML table of a plan. Each wrong or unknown field is reported separately, and no error hides
+//! another error.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems, Span};
 
-/// A table of the plan, with access to its fields.
+/// A TOML table of the plan, with access to its fields.
 pub(super) struct Fields<'t, 'i> {
     table: &'t DeTable<'i>,
     /// The name of the table in messages, such as `[scan]`.
@@ -76,7 +76,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.text(name, example, problems)
     }
 
-    /// Reads a string and checks it with a rule. A rule that rejects the string returns the error and a remedy.
+    /// Reads a string and checks it with a rule. If the rule rejects the string, it returns the error and a remedy.
     pub(super) fn checked_text(
         &self,
         name: &str,
@@ -152,8 +152,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// Reads a number above zero, with or without decimals. `about` is the help text of an error: it explains what the
-    /// number means and what applies if the field is absent.
+    /// Reads a number above zero, with or without decimals. `about` is the help text of an error. It explains the
+    /// meaning of the number, and the default if the field is absent.
     pub(super) fn number(
         &self,
         name: &str,
@@ -330,7 +330,7 @@ fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
     problem.help(format!("valid here: {}", names.join(", ")))
 }
 
-/// Explains what to do instead of a field that other tools have but `backfill` does not have.
+/// Returns the alternative to a field that other tools have but `backfill` does not have.
 fn unsupported(name: &str) -> Option<&'static str> {
     Some(match name {
         "filter" | "where" | "condition" | "if" | "when" => {

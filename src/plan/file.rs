@@ -20,7 +20,7 @@ use crate::item::{IndexSchema, KeySchema};
 /// Maximum size of a plan in bytes. A plan is one or two pages long, so a larger file is not a plan.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// A file with more syntax errors than this is probably not a plan. Only its syntax errors are reported.
+/// If a file has more syntax errors than this, it is probably not a plan, and only its syntax errors are reported.
 const MAX_SYNTAX_ERRORS: usize = 100;
 
 /// A plan, and the position of its parts in the text.
@@ -45,7 +45,7 @@ pub struct PlanFile {
 
 /// Reads a plan. `label` names the plan in errors; usually it is the path.
 ///
-/// Reports all errors together. If the text is not valid TOML, the lines that can still be read are checked too.
+/// Reports all errors together. If the text is not valid TOML, the readable lines are checked too.
 pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
     // Some editors start a file with a byte order mark. Remove it, because it shifts the columns in errors.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -95,8 +95,8 @@ impl Plan {
 }
 
 impl Loaded {
-    /// Runs the checks that need the table's description: the stated key must be the table's key, and no change may
-    /// write, move away or remove a key attribute.
+    /// Runs the checks that need the table's description: the key that the plan states must be the table's key, and no
+    /// change may write, move or remove a key attribute.
     pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         let actual: Vec<&str> = schema.names().collect();
@@ -114,7 +114,7 @@ impl Loaded {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Checks that no change writes a value that an index key cannot have. [`Loaded::check_key_schema`] checks the
+    /// Checks that no change writes a value that is not valid in an index key. [`Loaded::check_key_schema`] checks the
     /// attributes of the table's own key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
@@ -123,7 +123,8 @@ impl Loaded {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Makes errors for budgets that the table cannot have. Each error points at the budget's field in `[capacity]`.
+    /// Creates the errors for budgets that are not valid for the table. Each error points at the budget's field in
+    /// `[capacity]`.
     pub fn refuse(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         for error in errors {
@@ -280,7 +281,7 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
 
 /// Returns the text with its unreadable lines replaced by spaces, so that the other lines keep their positions. The
 /// parser stops at some errors; with the replaced text, the lines after such an error can be checked too. `None` if
-/// replacing a line would move fields into another table.
+/// replacing a line would move fields into another TOML table.
 fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
     if syntax.len() > MAX_SYNTAX_ERRORS {
         return None;
@@ -297,13 +298,13 @@ fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String
     (!syntax.is_empty()).then_some(rest)
 }
 
-/// Replaces a character with one space for each of its bytes. Line breaks stay.
+/// Replaces a character with one space for each of its bytes. Line breaks are not replaced.
 fn blanked(c: char) -> impl Iterator<Item = char> {
     std::iter::repeat_n(if matches!(c, '\n' | '\r') { c } else { ' ' }, c.len_utf8())
 }
 
-/// Reports the syntax errors, except those that are only a consequence of an earlier error. For example, after a header
-/// or bracket that is never closed, fields belong to the wrong table and look like duplicates.
+/// Reports the syntax errors, except errors that an earlier error causes. For example, after a header or bracket that
+/// is never closed, fields belong to the wrong table and look like duplicates.
 fn add_syntax(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
     let place = |error: &toml::de::Error| error.span().unwrap_or(end..end);
     let is_unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");

@@ -8,7 +8,7 @@ use super::Plan;
 use crate::change::{Change, OnExisting, Strategy};
 use crate::item::{Num, Path, Step, Value};
 
-/// The prefix of the hashed bytes. A different encoding of the meaning needs a different prefix.
+/// The prefix of the hashed bytes. If the encoding of the meaning changes, the prefix must change too.
 const VERSION: &[u8] = b"backfill plan meaning 1\n";
 
 /// Identifies the meaning of a plan: a SHA-256 hash in lowercase hexadecimal digits.
@@ -59,8 +59,8 @@ impl Plan {
 }
 
 impl Plan {
-    /// The `on_existing` that all changes share, or `keep` if they differ. So it does not matter whether the plan sets
-    /// `on_existing` or each of its changes does.
+    /// The `on_existing` that all changes share, or `keep` if they differ. The fingerprint is therefore the same
+    /// whether the plan sets `on_existing` once or in every change.
     fn shared_answer(&self) -> OnExisting {
         let mut answers = self.changes.iter().filter_map(Change::on_existing);
         match answers.next() {
@@ -203,8 +203,8 @@ mod tests {
         let fingerprint = load("p", &text).unwrap().plan.fingerprint();
         assert_eq!(fingerprint.as_str().len(), 64);
         assert!(fingerprint.as_str().starts_with(fingerprint.short()) && fingerprint.short().len() == 12);
-        // If this value changes, no stored run can be resumed. A new value needs another VERSION and a note in the
-        // changelog.
+        // If this value changes, no stored run can be resumed. If you must change it, also change VERSION and mention
+        // the change in the changelog.
         assert_eq!(fingerprint.as_str(), "5ffcba0ca6f02194eb7e61f1eaf53e2a8beee2f2a5ad5a30e09bd4bc04726aef");
     }
 
@@ -260,9 +260,9 @@ mod tests {
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     }
 
-    /// The fingerprint covers the `on_existing` of each change, not the place where the plan sets it. If no change of a
-    /// plan sets `on_existing`, the fingerprint is the same as in the earlier version, in which changes could not set
-    /// `on_existing`.
+    /// The fingerprint covers the `on_existing` of each change. It does not depend on where the plan sets this value.
+    /// If no change of a plan sets `on_existing`, the fingerprint is the same as in the earlier version, in which
+    /// changes could not set `on_existing`.
     #[test]
     fn on_existing_means_the_same_in_the_plan_and_in_a_change() {
         let changes = ["move = \"a\"\nto = \"b\"", "set = \"c\"\nvalue = \"x\"", "remove = \"d\""];

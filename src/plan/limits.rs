@@ -9,7 +9,8 @@ use super::fields::Fields;
 use super::section::section;
 use super::{Limits, Prices, Window, window};
 
-/// Largest limit in units or items. A larger limit is a mistake. Numbers of this size can still be counted exactly.
+/// Largest limit in units or items. A larger limit is a mistake. A 64-bit floating-point number still counts up to this
+/// limit exactly.
 const MANY: u64 = 1_000_000_000_000_000;
 
 /// Largest amount in US dollars. A larger amount is a mistake.

@@ -1,4 +1,4 @@
-//! Describes a plan in words, so that people can tell two plans apart.
+//! Describes a plan in words, so that people can distinguish two plans.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ const MAX_SHOWN: usize = 60;
 
 impl Plan {
     /// Describes the meaning of the plan in one line. The line shows constants, because they belong to the plan and are
-    /// not data. Constants are escaped, and long constants are cut.
+    /// not data. Constants are escaped, and long constants are truncated.
     pub fn meaning(&self) -> String {
         let strategy = match self.strategy {
             Strategy::ExpandContract => "expand-contract",
@@ -57,7 +57,7 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// Formats a text with `show`. A long text is cut and followed by its length.
+/// Formats a text with the function `show`. If the text is long, it is truncated, and its length is added.
 fn cut(text: &str, show: impl Fn(&str) -> String) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         None => show(text),

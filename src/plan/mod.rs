@@ -2,7 +2,8 @@
 //!
 //! [`load`] reads the text and reports every error at once. It returns the plan together with its [`PlanFile`], which
 //! keeps the position of each part in the text. [`Loaded::check_key_schema`] and [`Loaded::refuse`] use these positions
-//! to show errors that only the table's description reveals. A plan's [`Fingerprint`] identifies its meaning.
+//! to show the errors that can be found only with the table's description. A plan's [`Fingerprint`] identifies its
+//! meaning.
 
 mod budget;
 mod capacity;
@@ -51,8 +52,8 @@ pub struct Plan {
     pub name: String,
     /// The strategy, which determines when old attributes are removed.
     pub strategy: Strategy,
-    /// What happens if a target already has another value. This setting is for changes that do not set `on_existing`
-    /// themselves; loading has already copied it into those changes.
+    /// The treatment of an existing value at a target, for changes that do not set `on_existing` themselves. Loading
+    /// has already copied this setting into those changes.
     pub on_existing: OnExisting,
     /// The table, and how to reach it.
     pub table: TableRef,
@@ -62,7 +63,7 @@ pub struct Plan {
     pub scan: ScanOptions,
     /// How much capacity the migration may consume.
     pub capacity: Capacity,
-    /// The limits at which the migration stops by itself.
+    /// The limits at which the migration stops automatically.
     pub limits: Limits,
     /// The prices of capacity units.
     pub prices: Prices,
@@ -77,8 +78,8 @@ pub struct Plan {
 pub struct TableRef {
     /// Table name.
     pub name: String,
-    /// The key attributes that the plan states, partition key first. They are checked against the table. `None` if the
-    /// plan does not state them.
+    /// The key attributes that the plan states, partition key first. The check compares them with the key of the table.
+    /// `None` if the plan does not state them.
     pub key: Option<Vec<String>>,
     /// AWS region.
     pub region: Option<String>,
@@ -86,7 +87,7 @@ pub struct TableRef {
     pub endpoint_url: Option<String>,
     /// Profile of the AWS configuration.
     pub profile: Option<String>,
-    /// The id of the account that must own the table (12 digits). The id is checked against the table's ARN.
+    /// The id of the account that must own the table (12 digits). The check compares the id with the table's ARN.
     pub account: Option<String>,
 }
 
@@ -103,7 +104,7 @@ pub struct ScanOptions {
     pub consistent: bool,
 }
 
-/// `[capacity]`. A budget that the plan does not state has a harmless default.
+/// `[capacity]`. If the plan does not state a budget, a harmless default applies.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Capacity {
     /// Write budget of the table.
@@ -164,7 +165,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No limits. Rollback and `cutover --back` use this, because no limit may block the way back.
+    /// No limits. Rollback and `cutover --back` run without limits, because no limit may block the way back.
     pub fn none() -> Limits {
         Limits {
             max_failures: u64::MAX,
@@ -176,7 +177,7 @@ impl Limits {
         }
     }
 
-    /// The names of the limits that are set. `max_failures` is always set.
+    /// Returns the names of all limits that have a value. `max_failures` always has a value.
     pub fn named(&self) -> Vec<&'static str> {
         let Limits { max_failures: _, max_wcu, max_cost_usd, max_items, deadline, window } = self;
         let set = [
@@ -191,7 +192,7 @@ impl Limits {
     }
 }
 
-/// A daily window of time. It crosses midnight if it closes at an earlier time of day than it opens.
+/// A daily window of time. The window crosses midnight if its closing time is earlier in the day than its opening time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// Time of day at which the window opens.
@@ -219,6 +220,6 @@ pub struct Retry {
     pub base: Duration,
     /// Largest upper limit of any wait.
     pub cap: Duration,
-    /// If one request keeps failing for this long, the run stops and can be resumed.
+    /// If one request keeps failing for this time, the run stops and can be resumed.
     pub give_up_after: Duration,
 }

@@ -14,10 +14,10 @@ const READS: &[&str] = &[
     "dynamodb:GetItem",
 ];
 
-/// Additional actions for passes that write. No pass deletes an item.
+/// Additional actions for passes that write. They do not include deletion, because no pass deletes an item.
 const WRITES: &[&str] = &["dynamodb:UpdateItem"];
 
-/// Actions on the flag and on its lease. Every write replaces the whole item, under a condition.
+/// Actions on the flag and on its lease. Every write is conditional and replaces the whole item.
 const FLAG: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"];
 
 /// Actions of a command that only reads the flag.
@@ -87,7 +87,7 @@ mod tests {
         assert!(found.contains("arn:aws:dynamodb:*:*:table/shop"), "{found}");
     }
 
-    /// The policy allows each call that the SDK module sends, and no other call.
+    /// The policy allows exactly the calls that the SDK module sends.
     #[test]
     fn the_policy_is_what_is_sent() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dynamodb/sdk");

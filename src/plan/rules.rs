@@ -1,8 +1,8 @@
 //! Rules for the changes of a plan. The rules refuse changes that cannot be replayed, and changes whose result depends
 //! on their order.
 //!
-//! A run writes an item again if it cannot know whether the first write arrived. A plan is therefore valid only if
-//! applying its changes twice, in any order, gives the same result as applying them once.
+//! If a run does not know whether a write arrived, it sends the write again. A plan is therefore valid only if applying
+//! its changes twice, in any order, gives the same result as applying them once.
 
 use super::budget::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use super::changes::WrittenChange;
@@ -11,8 +11,8 @@ use crate::change::{Change, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, Step, Value, item_bytes};
 
 /// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
-/// an expression to 2 MB. No plan exceeds that: its names have at most 256 KB, the largest size of a plan, and the
-/// values have at most the size of three items.
+/// an expression to 2 MB. No plan exceeds that limit. Its names together have at most 256 KB, because this is the
+/// largest size of a plan. Its values together have at most the size of three items.
 const MAX_NAME_BYTES: usize = 65_535;
 
 /// How a change uses a path.
@@ -36,7 +36,7 @@ pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
         check_alone(change, problems);
     }
     check_constants(changes, problems);
-    // Compare pairs only if the plan is not too long. Otherwise the number of pairs could be huge.
+    // Compare each pair of changes only if the plan is not too long, because the number of pairs could be huge.
     if check_length(changes, problems) {
         for (i, first) in changes.iter().enumerate() {
             for second in &changes[i + 1..] {
@@ -46,7 +46,7 @@ pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
     }
 }
 
-/// Reports changes that would write, move away or remove a key attribute.
+/// Reports changes that would write, move or remove a key attribute.
 pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mut Problems) {
     for used in changes.iter().flat_map(uses).filter(|used| keys.contains(&used.path.root())) {
         let (verb, help) = match used.role {
@@ -90,8 +90,8 @@ pub(super) fn check_index_keys(
     }
 }
 
-/// The value that a change writes to the top-level attribute of its target. `None` if the plan alone does not determine
-/// the value.
+/// The value that a change writes to the top-level attribute of its target. `None` if the value also depends on the
+/// item.
 fn made_of(to: &Path, change: &Change) -> Option<Value> {
     match (to.steps().get(1), change) {
         (Some(Step::Index(_)), _) => Some(Value::L(Vec::new())),
@@ -143,14 +143,14 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
     }
 }
 
-/// The error for two changes that use overlapping paths. `None` if the two changes are allowed together. `a` belongs to
-/// the earlier change.
+/// Returns the error for two changes that use overlapping paths, or `None` if the two changes are allowed together. `a`
+/// is the use of a path by the change that is earlier in the plan.
 fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
     use Role::{CopiedFrom, MovedFrom, Removed, Target};
     let same = a.path == b.path;
     let (title, help) = match (a.role, b.role) {
         (CopiedFrom, CopiedFrom) => return None,
-        // One write copies the value and removes the original. The original is removed only together with the copy.
+        // One write copies the value and removes the original, so the original is never removed without the copy.
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) => (
             format!("{} is copied, and {} is removed", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
@@ -195,7 +195,7 @@ fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::new(title, b.at.clone(), label(b)).also(a.at.clone(), label(a)).help(help))
 }
 
-/// The path of `a` or `b`, whichever has this role.
+/// The path of the use that has this role: `a` or `b`.
 fn name(a: &Use<'_>, b: &Use<'_>, role: Role) -> String {
     format!("`{}`", if a.role == role { a.path } else { b.path })
 }
@@ -213,7 +213,7 @@ fn label(used: &Use<'_>) -> &'static str {
     }
 }
 
-/// Whether every write of the plan fits DynamoDB's limits for expressions. Reports an error if not.
+/// Checks whether every write of the plan obeys DynamoDB's limits for expressions, and reports an error if not.
 fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
     let bound = expression_bound(&plain);
@@ -223,7 +223,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).fits()).unwrap_or(0);
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
-    // Point at the first change that exceeds the limit.
+    // Show the error at the first change with which the plan exceeds the limit.
     if let Some(written) = changes.get(fitting) {
         problems.add(
             Diagnostic::new(
@@ -242,7 +242,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     false
 }
 
-/// Reports constants that are together larger than an item can be.
+/// Reports an error if the constants together are larger than an item can be.
 fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     let mut total = 0;
     for written in changes {

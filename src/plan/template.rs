@@ -27,8 +27,8 @@ pub struct TemplateTable {
     pub indexes: Vec<String>,
 }
 
-/// A plan with a comment for every field. If `table` is `None`, the operator replaces the table's name. The plan loads
-/// without edits.
+/// A plan with a comment for every field. If `table` is `None`, the operator replaces the table's name. The result is a
+/// valid plan even without edits.
 pub fn template(table: Option<&TemplateTable>) -> String {
     let mut out = String::from(HEAD);
     out.push_str(&table_section(table));
@@ -76,8 +76,8 @@ fn table_section(table: Option<&TemplateTable>) -> String {
     out
 }
 
-/// Writes the fields that determine how to reach the table. A field with a known value is set; every other field is an
-/// example in a comment.
+/// Writes the fields that determine how to reach the table. If the value of a field is known, the template sets the
+/// field. Otherwise the field is an example in a comment.
 fn reach(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoint: Option<&str>) {
     let fields = [
         ("profile", profile, "prod", "        # a profile from your AWS configuration"),
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(loaded.plan.table.name, "my-table");
     }
 
-    /// Every field that the template comments out is valid once it is uncommented.
+    /// If the operator removes the comment mark of any field in the template, the field is valid.
     #[test]
     fn fields_that_are_commented_out_are_valid() {
         let text = template(None);

@@ -20,7 +20,7 @@ pub(super) struct Wrong {
     pub(super) help: Vec<String>,
 }
 
-/// Reads a window. Time zones are from the bundled database, so that a plan means the same on every machine.
+/// Reads a window. The time zones come from the bundled database, so a plan has the same meaning on every machine.
 pub(super) fn read(text: &str) -> Result<Window, Wrong> {
     let example = || format!("write it like `window = {EXAMPLE:?}`");
     let (times, zone) = text.split_once(' ').unwrap_or((text, ""));

@@ -15,15 +15,15 @@ pub(super) struct Commands {
     pub(super) notes: Vec<String>,
 }
 
-/// The current capacity of a table or an index, and the raised capacity. Each is (read, write).
+/// The current capacity of a table or an index, and the raised capacity. Each pair is (read, write).
 struct Raise {
     now: (Units, Units),
     then: (Units, Units),
 }
 
 impl Raise {
-    /// Adds the capacity that the run needs to the current capacity, so that the application loses none of its
-    /// capacity. `None` if the current capacity is enough.
+    /// Adds the capacity that the run needs to the current capacity, so that the application keeps all of its capacity.
+    /// `None` if the current capacity is enough.
     fn of(now: (Units, Units), needed: (Units, Units)) -> Option<Raise> {
         let raised = |now: Units, needed: Units| if needed > now { (now + needed).ceil() } else { now };
         let then = (raised(now.0, needed.0), raised(now.1, needed.1));

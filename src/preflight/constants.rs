@@ -24,7 +24,7 @@ fn finding(to: &Path, text: &str, looks: &str) -> Finding {
         .so("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
 }
 
-/// The first text in a constant that looks like a template or an expression, and which of the two it looks like.
+/// Finds the first text in a constant that looks like a template or an expression, and says which of the two it is.
 fn first_template(value: &Value) -> Option<(&str, &'static str)> {
     match value {
         Value::S(text) => looks_like(text).map(|looks| (text.as_str(), looks)),

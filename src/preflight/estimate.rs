@@ -58,7 +58,7 @@ pub enum Basis {
     Whole,
 }
 
-/// The counted or estimated figures from which an estimate is made.
+/// The figures from which an estimate is made. They are counted or estimated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counted {
     /// Number of items.
@@ -117,14 +117,14 @@ impl Estimate {
         let table = setting.table;
         let items = table.item_count as f64;
         let bytes = table.size_bytes as f64;
-        // DynamoDB rounds the size of each item up to whole KB. At best the rounding adds nothing; at worst it adds
-        // nearly one unit per item.
+        // DynamoDB rounds the size of each item up to whole KB. The rounding adds between nothing and nearly one unit
+        // per item.
         let whole = Range::between(items.max(bytes / 1024.0), items + bytes / 1024.0);
         let mut table_write = whole;
         let mut index_write = BTreeMap::new();
         for index in touched.indexes(table) {
-            // An index entry may stay unchanged. If the index key changes, one entry is removed and another entry is
-            // added.
+            // At the lower bound, no entry changes. At the upper bound, every entry changes. If the index key changes,
+            // one entry is removed and one is added.
             let most = whole.high * if index.key { 2.0 } else { 1.0 };
             match index.local {
                 true => table_write = table_write.plus(Range::between(0.0, most)),
@@ -260,9 +260,9 @@ pub enum Figure {
     Changed,
     /// Number of items that already match the plan.
     Already,
-    /// Number of items for which the plan does not ask for anything.
+    /// Number of items to which no change of the plan applies.
     Nothing,
-    /// Number of items in which a target has another value that counts as done.
+    /// Number of items in which a target has a different value, which counts as done.
     Skipped,
     /// Number of diverged items.
     Diverged,
@@ -274,7 +274,7 @@ pub enum Figure {
     TableWrite,
 }
 
-/// Number of figures of a cluster without the figures of the indexes.
+/// Number of figures of a cluster, not including the figures of the indexes.
 pub const FIGURES: usize = Figure::TableWrite as usize + 1;
 
 impl Counted {
@@ -284,8 +284,8 @@ impl Counted {
     pub fn of_sample(tally: &Tally, indexes: &[String], drawn: KeyLoad) -> Counted {
         // No item needs more units than the largest possible item.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
-        // A partition key that was not drawn has at most all items that the sample does not show. If each partition key
-        // has only one item, the hidden items do not matter.
+        // At worst, all items that the sample does not account for have the same partition key. If each partition key
+        // has only one item, this is impossible.
         let hidden = |figure: Figure| if drawn.bytes.high > 0.0 { tally.hidden(figure as usize) } else { 0.0 };
         let key = KeyLoad {
             write: Range::between(drawn.write.low, drawn.write.high.max(hidden(Figure::TableWrite))),
@@ -306,7 +306,7 @@ impl Counted {
     }
 }
 
-/// Estimates from a sample the number of items in the whole table that a figure counts.
+/// Estimates, from a sample, the number of items in the whole table that the figure includes.
 pub fn total(tally: &Tally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }

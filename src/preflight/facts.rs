@@ -1,4 +1,4 @@
-//! Facts about the table before a run. Each fact is requested once with a read-only request, and never guessed.
+//! Facts about the table before a run. Each fact comes from one read-only request, and no fact is guessed.
 
 use std::time::Duration;
 

@@ -16,8 +16,8 @@ pub struct Finding {
     pub why: String,
     /// The action to take.
     pub act: String,
-    /// How the operator can accept the finding, or `None` if that is not possible. If the operator accepts the finding,
-    /// it is no reason to refuse a run.
+    /// How the operator can accept the finding, or `None` if that is not possible. A run is not refused because of a
+    /// finding that the operator accepts.
     pub accept: Option<Accept>,
     /// JSON that the operator can copy, such as the filter patterns for a consumer of the stream.
     pub attached: Option<Json>,
@@ -46,7 +46,7 @@ pub enum Accept {
     /// A verification compared no item, because the table is empty. Only the cutover gate checks this; the preflight
     /// does not.
     EmptyTable,
-    /// Items are signed or encrypted on the client, and the run changes them anyway.
+    /// Items are signed or encrypted on the client. If the operator accepts this, the run changes them.
     ClientEncryption,
 }
 
@@ -96,7 +96,7 @@ impl Finding {
         Finding { act: act.into(), ..self }
     }
 
-    /// Whether a run is refused because of this finding. `accepted` lists what the operator accepted.
+    /// Whether a run is refused because of this finding. `accepted` lists the facts that the operator has accepted.
     pub fn refuses(&self, accepted: &[Accept]) -> bool {
         self.severity == Severity::Refuses && !self.accept.is_some_and(|accept| accepted.contains(&accept))
     }
@@ -116,7 +116,7 @@ impl Finding {
     }
 }
 
-/// Returns what must be recorded as accepted: everything without which a finding would refuse the run, and
+/// Returns the acceptances that must be recorded: each acceptance without which the run would be refused, and
 /// `ClientEncryption`, which the run may need later.
 pub fn needed(findings: &[Finding], accepted: &[Accept]) -> Vec<Accept> {
     let met = |accept: &Accept| findings.iter().any(|f| f.severity == Severity::Refuses && f.accept == Some(*accept));

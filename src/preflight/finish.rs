@@ -17,7 +17,8 @@ use crate::plan::{Access, Limits, Plan, parse_duration};
 use crate::ratelimit::{Budgets, Scope};
 use crate::state::Spend;
 
-/// Required budgets are multiplied by this factor, because a run may use only 95 % of a budget (`benches/capacity.rs`).
+/// Required budgets are multiplied by this factor, because a run may reach only 95 % of a budget
+/// (`benches/capacity.rs`).
 const MARGIN: f64 = 1.0 / 0.95;
 
 /// Default quota of an account for one table, for writes and for reads (developer guide, "Service quotas").
@@ -59,7 +60,7 @@ pub struct Finish {
 #[derive(Debug, Clone, PartialEq)]
 struct Needed {
     need: Need,
-    /// Number of units that the calculation assumes.
+    /// Number of units on which the calculation is based.
     units: Units,
     /// Required units per second of one scope, such as one segment.
     rate: Units,
@@ -186,7 +187,7 @@ impl Finish {
 fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<Needed> {
     let mut all: Vec<Needed> = Vec::new();
     for need in &estimate.pace.needs {
-        // For totals, use the upper bound. For a partition key, only the lower bound is known.
+        // Use the upper bound of the totals. For the need of a partition key, only the lower bound is known.
         let counted = match need.scope {
             Scope::PartitionKey => need.units.low,
             Scope::Table | Scope::KeyRange | Scope::Index(_) => need.units.high,
@@ -258,7 +259,7 @@ fn raised(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     budgets
 }
 
-/// Notes about facts that the figures do not include.
+/// Notes about effects that the figures do not include.
 fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     match estimate.basis {
@@ -309,8 +310,8 @@ impl Needed {
         })
     }
 
-    /// The obstacle if a scope needs more than one partition can serve. For a partition key, this obstacle is final.
-    /// For segments, it helps to work on more segments at the same time.
+    /// Returns the obstacle if a scope needs more capacity than one partition provides. For a partition key, this
+    /// obstacle is final. If segments are the obstacle, the run can work on more segments at the same time.
     fn by_partition(&self) -> Option<Obstacle> {
         let most = of(self.need.access, (PARTITION.read, PARTITION.write));
         if self.rate <= most {
@@ -340,7 +341,8 @@ impl Needed {
         }
     }
 
-    /// The obstacles if the need exceeds the capacity of the table or index, or an account's default quota.
+    /// Returns the obstacles if the need exceeds the capacity of the table or index, or the default quota of an
+    /// account.
     fn by_table(&self, table: &TableDescription) -> Vec<Obstacle> {
         let access = self.need.access;
         let table = if access == Access::Write { table.written() } else { table };

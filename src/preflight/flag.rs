@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::playbook::Kind;
 
 /// The smallest `max_cache_seconds` without a warning. With a smaller value, an application has less than about three
-/// seconds for each request, so one slow read of the flag stops the application.
+/// seconds for each request, so the application stops after a single slow read of the flag.
 const SMALL_CACHE: u32 = 10;
 
 /// The result of one read of the flag.

@@ -18,8 +18,8 @@ pub struct Known<'a> {
     pub estimate: &'a Estimate,
     /// For each path that the plan writes: the types of the values to write, in the items that were read.
     pub types: &'a BTreeMap<Path, BTreeSet<&'static str>>,
-    /// For each path that the plan writes: counts of the values to write by their unit of time, in the items that were
-    /// read.
+    /// For each path that the plan writes: the numbers of values to write, by their unit of time, in the items that
+    /// were read.
     pub times: &'a BTreeMap<Path, Times>,
     /// Number of items that were read, and number of those items that are signed on the client and that the plan would
     /// change.

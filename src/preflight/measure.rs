@@ -19,11 +19,12 @@ use crate::passes::{Prediction, read_clusters};
 pub struct Sampled {
     /// The totals over all clusters that were read.
     pub seen: Prediction,
-    /// The figures of the clusters, to extrapolate from.
+    /// The figures of the clusters, from which the estimate is extrapolated.
     pub tally: Tally,
     /// The names of the global indexes, in the order of their figures in the tally.
     pub indexes: Vec<String>,
-    /// Whether every drawn cluster was read. If not, the job was stopped, and the tally does not represent the table.
+    /// Whether every drawn cluster was read. False if the job was stopped. In this case the tally is not representative
+    /// of the table.
     pub complete: bool,
 }
 
@@ -49,7 +50,7 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
     Ok(Sampled { seen: seen.sorted(), tally, indexes, complete })
 }
 
-/// Makes an estimate from DynamoDB's own count alone.
+/// Makes an estimate only from DynamoDB's own count.
 pub fn estimate_of_description(job: &Job) -> Estimate {
     Estimate::of_description(&Touched::by(&job.plan), &setting(job))
 }

@@ -51,11 +51,11 @@ use crate::passes::expand;
 use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
 use crate::ratelimit::{Resolved, resolve, resolve_within};
 
-/// How long a command retries a table that does not answer before it gives up. [`ask`](crate::dynamodb::patience::ask)
-/// makes at least three attempts.
+/// The time for which a command retries requests to a table that does not answer. After that time the command gives up.
+/// [`ask`](crate::dynamodb::patience::ask) makes at least three attempts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a command does not start. The command has done nothing yet.
+/// The reason why a command does not start. At this point the command has done nothing.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PreflightError {
@@ -78,7 +78,7 @@ pub enum PreflightError {
         /// The name of the passed table.
         found: String,
     },
-    /// The table is in another account than the plan says.
+    /// The table is not in the account that the plan states.
     #[error(
         "the plan is for account {stated}, but the table that was found is {arn}. Nothing was done. Use the credentials or \
          the `profile` of account {stated}, or correct `account` in [table]"
@@ -89,7 +89,7 @@ pub enum PreflightError {
         /// The ARN of the table.
         arn: String,
     },
-    /// The table is being created, deleted or archived, or has another status that does not allow a run.
+    /// The table is being created, deleted or archived, or has any other status that does not allow a run.
     #[error("table {arn} is {status}, not ACTIVE. Nothing was done. Wait until it is, and start again")]
     NotActive {
         /// The ARN of the table.
@@ -97,7 +97,7 @@ pub enum PreflightError {
         /// The status of the table.
         status: String,
     },
-    /// Every change of the plan waits for a later phase.
+    /// `run` has nothing to do, because every change of the plan waits for a later phase.
     #[error(
         "`run` has nothing to do: this plan only removes attributes, and with strategy \"expand-contract\" every `remove` \
          waits for the contract phase. Nothing was done. Next: `backfill contract` with --readers-moved and \
@@ -192,8 +192,8 @@ pub fn check_begun_plan(loaded: &Loaded, description: &TableDescription) -> Resu
     both(budgets, loaded.check_key_schema(&description.key))
 }
 
-/// Like [`check_begun_plan`], but for a rollback or `cutover --back`. No budget is a reason to refuse the way back. If
-/// the table no longer has the capacity for a budget, the budget is reduced to the table's capacity.
+/// Like [`check_begun_plan`], but for a rollback or `cutover --back`. The way back is never refused because of a
+/// budget. If the table no longer has the capacity for a budget, the budget is reduced to the table's capacity.
 pub fn check_way_back(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     both(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
 }

@@ -16,7 +16,7 @@ pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 /// The number of capacity units that a run needs from one scope, and the rate at which the run can consume them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Need {
-    /// The scope. For key ranges, the need and the rate are those of all key ranges together.
+    /// The scope. If the scope is key ranges, the need and the rate are the sums over all key ranges.
     pub scope: Scope,
     /// Whether the units are for writes or for reads.
     pub access: Access,
@@ -113,8 +113,8 @@ fn needs(totals: &Totals<'_>, setting: &Setting<'_>) -> Vec<Need> {
     let key = budgets.per_partition_key;
     needs.push(need(Scope::KeyRange, Access::Write, totals.table_write, range.write * lanes));
     needs.push(need(Scope::KeyRange, Access::Read, totals.read, range.read * lanes));
-    // A partition key is in one segment. Its budget, the budget of the segment, and the throughput of a partition limit
-    // it.
+    // Each partition key is in one segment. Three values limit its rate: its own budget, the budget of the segment, and
+    // the throughput of a partition.
     let one = |of: fn(&Budget) -> Units| of(&key).min(of(&range)).min(of(&PARTITION));
     let key_reads = totals.key.bytes.times(setting.read_units_per_byte());
     needs.push(need(Scope::PartitionKey, Access::Write, totals.key.write, one(|budget| budget.write)));

@@ -33,7 +33,8 @@ impl Range {
         Range { low: self.low * factor, likely: self.likely.map(|likely| likely * factor), high: self.high * factor }
     }
 
-    /// The sum of two ranges. The sum of two bounds is a valid bound, but it makes the range wider than necessary.
+    /// The sum of two ranges. The sum of two lower or two upper bounds is a valid bound, but the resulting range is
+    /// wider than necessary.
     #[must_use]
     pub fn plus(self, other: Range) -> Range {
         let likely = self.likely.zip(other.likely).map(|(a, b)| a + b);

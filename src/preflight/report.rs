@@ -36,7 +36,7 @@ pub struct CheckReport<'a> {
     pub segments: &'a SegmentChoice,
     /// The estimate of a run.
     pub estimate: &'a Estimate,
-    /// The requirements for a run to end in the requested time; `None` if no time was requested.
+    /// The requirements that a run must meet to end in the requested time; `None` if no time was requested.
     pub finish: Option<&'a Finish>,
     /// The findings.
     pub findings: &'a [Finding],

@@ -18,8 +18,8 @@ pub enum SampleSize {
     Items(u64),
 }
 
-/// Intended number of items in a cluster, by DynamoDB's count. The number is small, so that there are many clusters,
-/// but large enough to be worth a request.
+/// Intended number of items in a cluster, by DynamoDB's count. The number is small, so that there are many clusters. It
+/// is large enough that a request for each cluster is worth its cost.
 const CLUSTER_ITEMS: u64 = 25;
 
 /// Minimum number of clusters in a sample, unless the sample has all clusters. A mean over fewer clusters is far from
@@ -67,7 +67,7 @@ impl Design {
         let by_items = item_count.div_ceil(CLUSTER_ITEMS) as f64;
         let by_share = f64::from(LEAST_CLUSTERS) / share;
         let total = by_items.max(by_share).ceil().min(f64::from(MOST_SEGMENTS)) as u32;
-        // Ignore the rounding error of binary fractions, so that it does not add a cluster.
+        // Ignore the rounding error of binary fractions. Otherwise it could add a cluster.
         let wanted = (share * f64::from(total) - 1e-6).ceil() as u32;
         let read = wanted.max(LEAST_CLUSTERS).min(total);
         Some(Design { total, chosen: choose(read, total, &mut Rng::with_seed(seed)) })

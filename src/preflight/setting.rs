@@ -24,7 +24,7 @@ pub struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// Number of read units per byte. Rounding up each page adds only a little to this.
+    /// Number of read units per byte. DynamoDB also rounds up the size of each page, but this adds only a little.
     pub(super) fn read_units_per_byte(&self) -> f64 {
         self.read_unit() / 4096.0
     }

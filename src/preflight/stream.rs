@@ -30,8 +30,8 @@ const NOT_LEAVES: [&str; 2] = ["L", "M"];
 /// to write in the items that were read.
 ///
 /// A filter sees one record at a time, and it cannot compare the two images in the record. It recognises a record of
-/// the run because an attribute exists in the new image but not in the old image. If the plan only removes attributes,
-/// an attribute exists in the old image but not in the new image.
+/// the run by an attribute that exists in the new image but not in the old image. If the plan only removes attributes,
+/// the attribute exists in the old image but not in the new image.
 pub fn filter(
     touched: &Touched,
     key: &KeySchema,
@@ -46,7 +46,7 @@ pub fn filter(
         );
     }
     let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, Step::Name(_)));
-    // The tuple is: the path to test, the image that has the path, and the image that lacks the path.
+    // The elements of the tuple are the path to test, the image that has the path, and the image that does not have it.
     let written = touched.written.iter().find(is_reachable).map(|path| (path, "NewImage", "OldImage"));
     let removed = || touched.removed.iter().find(is_reachable).map(|path| (path, "OldImage", "NewImage"));
     let Some((path, has, lacks)) = written.or_else(removed) else {
@@ -57,7 +57,7 @@ pub fn filter(
         return Err(format!("`{path}` is of type {kind}, and a filter's `exists` works on scalars and sets only"));
     }
     let kinds: Vec<&str> = known.map_or_else(|| vec!["S"], |types| types.iter().copied().collect());
-    // The first and the last record of an item have only one image.
+    // The record of an insertion and the record of a deletion have only one image.
     let one_image = nested(&Path::attribute(&key.partition.name), &[(key.partition.kind.as_str(), false)]);
     let mut patterns = vec![json!({ "dynamodb": { lacks: one_image } })];
     patterns.extend(kinds.iter().map(|kind| json!({ "dynamodb": { lacks: nested(path, &[(kind, true)]) } })));

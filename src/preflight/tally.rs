@@ -1,9 +1,9 @@
 //! Estimates the table's figures from sampled clusters. This module is pure.
 //!
 //! If DynamoDB's count of the table's items is known, the total of a figure is its mean per sampled item, times that
-//! count. This is a ratio estimator. It fits because clusters differ much in size, and because the figures grow with
-//! the number of items. If the count is unknown, the total is the mean per cluster, times the number of clusters. The
-//! 95 % interval uses Student's t, with the linearised variance over clusters and the correction for a finite
+//! count. This is a ratio estimator. It is suitable because clusters differ much in size, and because the figures grow
+//! with the number of items. If the count is unknown, the total is the mean per cluster, times the number of clusters.
+//! The 95 % interval uses Student's t, with the linearised variance over clusters and the correction for a finite
 //! population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). The interval assumes that a mean over this number
 //! of clusters is nearly normally distributed.
 //!
@@ -11,9 +11,10 @@
 //! is in one cluster. Clusters with more than ten times the mean number of items are therefore kept separate: if they
 //! are drawn, their figures are added without extrapolation. If DynamoDB counts more items than the sample accounts
 //! for, the missing items are in large clusters that were not drawn, or the count is stale. The figures of the missing
-//! items are unknown, so the range includes all possible figures. Rare figures need wider intervals. If a figure is
-//! above zero in fewer than ten clusters, or if it counts all items in all but fewer than ten clusters, the interval is
-//! widened to the exact Poisson bounds on the number of these clusters.
+//! items are unknown, so the range includes all possible figures. Figures that are rarely above zero need wider
+//! intervals, and so do figures that count almost every item. Exceptional clusters are those with a figure above zero
+//! in the former case, and those with an item that the figure does not count in the latter case. If fewer than ten
+//! clusters are exceptional, the interval is widened to the exact Poisson bounds on their number.
 
 use super::range::Range;
 
@@ -111,8 +112,8 @@ impl Tally {
         known.map_or_else(|| self.items_by_sample(), Range::exactly)
     }
 
-    /// Number of items in the table, from the sample alone. The number does not include large clusters that were not
-    /// drawn.
+    /// Number of items in the table, estimated only from the sample. The number does not include large clusters that
+    /// were not drawn.
     pub fn items_by_sample(&self) -> Range {
         let items = self.of(0);
         let mean = items.sum / f64::from(self.read.max(1));
@@ -175,8 +176,7 @@ impl Tally {
     fn scale(&self) -> Scale {
         let seen = self.of(0);
         match self.known_items {
-            // If the sample does not account for some items, the number of the other items is known only from the
-            // sample.
+            // If some items are missing in the sample, the sample is the only source for the number of the other items.
             Some(items) if seen.sum > 0.0 && self.unaccounted() == 0.0 => {
                 let others = (items - self.apart(0)).max(seen.sum);
                 Scale { factor: others / seen.sum, items: Some(seen) }
@@ -185,9 +185,9 @@ impl Tally {
         }
     }
 
-    /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster; it is used if the
-    /// figure is zero in every cluster of the sample. `others` is the sum of the items that the figure does not count,
-    /// together with the total number of items.
+    /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster. The function uses
+    /// `each` if the figure is zero in every cluster of the sample. `others` is the sum of the items that the figure
+    /// does not count, together with the total number of items.
     fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
         let Sum { sum, with, .. } = counted;
         if self.is_whole() {
@@ -287,7 +287,8 @@ mod tests {
             let none = tally.count(1);
             assert_eq!((none.low, none.likely), (0.0, Some(0.0)));
             assert!((none.high - 3.689 / 100.0 * by).abs() < 1e-6, "{none:?}");
-            // In the same way, if a figure counts all sampled items, it may not count all other items.
+            // The same is true for the opposite case: a figure that counts all sampled items does not necessarily count
+            // all other items.
             let all = tally.count(2);
             assert_eq!((all.likely, all.high), (Some(by), by));
             assert!((all.low - (1.0 - 3.689 / 100.0) * by).abs() < 1e-6, "{all:?}");
@@ -324,7 +325,8 @@ mod tests {
                 let found = [tally.items_by_sample(), tally.count(1), tally.count(2)];
                 for (figure, found) in found.into_iter().enumerate() {
                     let holds = (found.low..=found.high).contains(&truth[figure]);
-                    // The sample alone shows nothing about items in collections that were not drawn.
+                    // An estimate that is based only on the sample cannot include items in collections that were not
+                    // drawn.
                     held[figure] += u32::from(holds || (figure == 0 && tally.unaccounted() > 0.0));
                 }
                 let width = (found[1].high - found[1].low - tally.unaccounted()) / truth[1];

@@ -1,5 +1,5 @@
-//! Checks whether a plan touches the attribute that expires items, and in which unit the values of that attribute are.
-//! This module is pure.
+//! Checks whether a plan touches the time-to-live attribute, and determines the unit of the attribute's values. This
+//! module is pure.
 
 use super::facts::Fact;
 use super::finding::Finding;

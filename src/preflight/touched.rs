@@ -23,9 +23,9 @@ pub struct TouchedIndex<'a> {
     pub name: &'a str,
     /// Whether the index is local. A local index uses the table's capacity.
     pub local: bool,
-    /// Whether a key attribute of the index is touched. If not, only other attributes of the index are touched.
+    /// Whether a key attribute of the index is touched. False if the plan touches only other attributes of the index.
     pub key: bool,
-    /// The touched top-level attributes that the key or the projection of the index names.
+    /// The touched top-level attributes that are in the key or in the projection of the index.
     pub attributes: Vec<&'a str>,
 }
 

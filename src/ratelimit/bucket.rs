@@ -1,5 +1,6 @@
 //! A token bucket in capacity units, based on the crate `governor`. The bucket serves requests in the order of their
-//! arrival. It is settled when the real consumption is known, and its rate can change.
+//! arrival. The rate of a bucket can change. When the real consumption of a request is known, the caller reports it
+//! with [`Bucket::settle`].
 
 mod limiter;
 
@@ -20,33 +21,35 @@ use limiter::{Limiter, TOKENS_PER_UNIT, Tat};
 pub(super) use limiter::{TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
 
 /// The interval at which waiters check for changes about which they are not notified: a rate that recovers, or a key
-/// that got another bucket.
+/// that has got or lost its own bucket.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// A token bucket for one scope. The bucket serves requests in the order of their arrival and is settled when the real
-/// consumption is known. While DynamoDB throttles the scope, the bucket fills more slowly.
+/// A token bucket for one scope. The bucket serves requests in the order of their arrival. While DynamoDB throttles the
+/// scope, the bucket fills more slowly. When the real consumption of a request is known, the caller reports it with
+/// [`Bucket::settle`].
 #[derive(Debug)]
 pub struct Bucket {
-    /// governor does not order waiters. This lock makes sure that they are served in the order of their arrival.
+    /// governor does not order waiters. This lock makes sure that waiters are served in the order of their arrival.
     turn: Mutex<Limiter>,
     tat: Tat,
     clock: SpeedClock,
-    /// The largest number of tokens in one burst, zero in a pause. The holder of `turn` applies it to the limiter.
+    /// The largest number of tokens in one burst, or zero in a pause. The holder of `turn` applies this number to the
+    /// limiter.
     burst: AtomicU32,
     rate: std::sync::Mutex<Rate>,
     began: Instant,
-    /// Notified when the rate has changed or tokens were refunded. Waiters then check again.
+    /// Notifies waiters when the rate changes or tokens are refunded, so that they check again.
     changed: Notify,
     waiting: AtomicUsize,
     throttles: AtomicU64,
-    /// Consumed tokens that are not noted in `rate` yet. Many tokens are noted together, because each note costs a
-    /// clock read.
+    /// Consumed tokens that were not reported to `rate` yet. Many tokens are reported together, because each report has
+    /// to read the clock.
     served: AtomicU64,
     note_at: AtomicU64,
 }
 
-/// Consumption is noted each time it reaches the budget of this part of a second. This interval is exact enough for a
-/// rate per second.
+/// Consumption is reported to `rate` each time it reaches the budget of this fraction of a second. This interval is
+/// exact enough for a rate per second.
 const NOTE_SECONDS: f64 = 0.02;
 
 impl Bucket {
@@ -79,20 +82,19 @@ impl Bucket {
         self.with_rate(|rate, _| rate.budget())
     }
 
-    /// Changes the budget immediately, even for waiters. Zero pauses the bucket. Debt stays, and a slowdown after
-    /// throttles stays too.
+    /// Changes the budget immediately, even for waiters. Zero pauses the bucket. Debt does not change, and a slowdown
+    /// after throttles continues.
     pub fn set_budget(&self, units_per_second: Units) {
         self.with_rate(|rate, now| {
             rate.set_budget(now, units_per_second);
-            // Store both under the lock of the rate. If two changes happen at the same time, one of them then applies
-            // as a whole.
+            // Store both values while the rate is locked, so that the values of two concurrent changes do not mix.
             self.burst.store(burst_for(units_per_second), Ordering::Relaxed);
             self.note_at.store(to_tokens(units_per_second * NOTE_SECONDS), Ordering::Relaxed);
         });
         self.changed.notify_waiters();
     }
 
-    /// Notes that DynamoDB throttled a request because of this scope. The bucket slows down for a while.
+    /// Records that DynamoDB throttled a request because of this scope. The bucket slows down and then recovers.
     pub fn throttled(&self) {
         self.throttles.fetch_add(1, Ordering::Relaxed);
         self.note_served();
@@ -101,7 +103,7 @@ impl Bucket {
         }
     }
 
-    /// Slows the bucket down to this rate, as if DynamoDB had throttled it. The rate recovers from there.
+    /// Slows the bucket down to this rate, as if DynamoDB had throttled it. The rate then recovers from this value.
     pub(super) fn slow_to(&self, units_per_second: Units) {
         self.with_rate(|rate, now| rate.slow_to(now, units_per_second));
     }
@@ -117,8 +119,8 @@ impl Bucket {
     }
 
     /// Waits until these units may be used, and takes them. Requests are served in the order of their arrival. A
-    /// request that is larger than the burst is granted when a full burst is available, and the other units become
-    /// debt. Safe to drop at any point, because nothing is taken before it returns.
+    /// request for more units than the burst is granted when a full burst is available, and the additional units become
+    /// debt. The future can be dropped at any point, because it takes nothing before it returns.
     pub async fn acquire(&self, units: Units) {
         if self.try_acquire(units) {
             return;
@@ -127,7 +129,8 @@ impl Bucket {
         let _counted = Waiting::new(&self.waiting);
         let mut limiter = self.turn.lock().await;
         loop {
-            // Register before the check. Otherwise a change between the check and the sleep would be missed.
+            // Register for notifications before the check. Otherwise a change between the check and the sleep would be
+            // missed.
             let changed = self.changed.notified();
             let recovers = self.with_rate(Rate::is_slowed);
             let Err(wait) = self.take(&mut limiter, tokens) else { return };
@@ -147,24 +150,25 @@ impl Bucket {
         }
     }
 
-    /// Takes these units if they are available now and nobody waits. Otherwise returns false and takes nothing.
+    /// Takes these units if they are available now and no other request waits. Otherwise returns false and takes
+    /// nothing.
     pub fn try_acquire(&self, units: Units) -> bool {
-        // Taking the lock fails while another request waits, so that no request overtakes another.
+        // Taking the lock fails while a request waits, so that no request overtakes an earlier one.
         let Ok(mut limiter) = self.turn.try_lock() else { return false };
         self.take(&mut limiter, to_tokens(units)).is_ok()
     }
 
-    /// Takes these tokens. If they are not available, returns how long they take to arrive at speed 1. In a pause they
-    /// never arrive.
+    /// Takes these tokens. If they are not available, returns the time until they are available at speed 1. In a pause
+    /// this time is infinite.
     fn take(&self, limiter: &mut Limiter, tokens: u64) -> Result<(), Duration> {
         let burst = NonZeroU32::new(self.burst.load(Ordering::Relaxed)).ok_or(Duration::MAX)?;
         limiter.set_burst(burst);
         limiter.take(tokens)
     }
 
-    /// Settles the units that a request took against the units that it consumed. Additional consumption becomes debt.
-    /// Unused units are refunded, so that a waiter may continue. If the server reported no consumption, the caller
-    /// passes its estimate.
+    /// Reconciles the units that a request took with the units that it consumed. Consumption beyond the taken units
+    /// becomes debt. Unused units are refunded, so that a waiter may continue. If the server reported no consumption,
+    /// the caller passes its estimate.
     pub fn settle(&self, taken: Units, consumed: Units) {
         let taken = to_tokens(taken);
         let used = to_tokens(consumed);
@@ -207,12 +211,12 @@ impl Bucket {
     }
 }
 
-/// The burst for a budget, in tokens. Zero in a pause.
+/// The burst for a budget, in tokens. The burst is zero in a pause.
 fn burst_for(units_per_second: Units) -> u32 {
     if units_per_second > 0.0 { burst_tokens(units_per_second).get() } else { 0 }
 }
 
-/// Counts one waiting request for as long as this value lives.
+/// Counts one waiting request until this value is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

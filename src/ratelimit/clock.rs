@@ -1,4 +1,4 @@
-//! The clock that governor uses. Its time is Tokio's time, but it runs faster or slower when the rate changes.
+//! The clock that governor uses. This clock runs faster or slower than Tokio's clock, depending on the rate.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

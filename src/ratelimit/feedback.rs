@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use crate::item::Units;
 
-/// The constants of the response of a scope's rate to throttles.
+/// The constants that determine how a scope's rate responds to throttles.
 ///
-/// A throttle lowers the rate to a share of the rate that the scope served last. This happens at most once a second.
-/// From there the rate follows a cubic curve. The rate rises quickly to just below the rate at which the throttle
-/// happened, and passes that rate slowly. Then the rate rises faster and faster, up to the budget, as long as nothing
-/// is throttled. So a permanent limit is hit rarely, and after a temporary limit the rate recovers soon.
+/// A throttle lowers the rate to a share of the rate that the scope served last. The rate is lowered at most once a
+/// second. From there the rate follows a cubic curve. The rate rises quickly to just below the rate at which the
+/// throttle happened, and passes that rate slowly. Then the rate rises faster and faster, up to the budget, as long as
+/// nothing is throttled. So the rate rarely hits a permanent limit, and it recovers soon after a temporary limit.
 ///
 /// The constants were chosen by simulation: `cargo bench --bench capacity -- --sweep` runs the real engine against the
-/// capacity model in virtual time, at 3 to 9 ms a request, with a budget of twice the limit. In the columns "table" and
-/// "partitions", the first number is the used share of the limit, and the second is the share of throttled requests.
-/// The limit was that of the table in one case, and that of its partitions in the other. In the last column, every
-/// request was throttled for a minute; the number is the time until nine tenths of the rate were recovered:
+/// capacity model in virtual time. A request takes 3 to 9 ms, and the budget is twice the limit. The column "table" is
+/// for a limit of the whole table, and the column "partitions" is for a limit of each partition. In both columns, the
+/// first number is the used share of the limit, and the second number is the share of throttled requests. For the last
+/// column, every request was throttled for a minute. The number is the time until the rate was back at nine tenths of
+/// its earlier value:
 ///
 /// | decrease | recovery | table | partitions | after a storm |
 /// | --- | --- | --- | --- | --- |
@@ -28,17 +29,17 @@ use crate::item::Units;
 /// | 0.8 | 30 s | 99.9 %, 0.12 % | 99.6 %, 0.64 % | 26 s |
 /// | 0.8 | 40 s | 100.0 %, 0.10 % | 99.6 %, 1.00 % | 37 s |
 ///
-/// A floor of 5 % instead of 1 % made no difference. The sweep runs at a tenth of a real table's limits, where a few
+/// A floor of 5 % instead of 1 % made no difference. The simulation has a tenth of a real table's limits, so a few
 /// requests are a large share. At full size, the share of throttled requests is smaller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feedback {
-    /// A throttle reduces the rate to this share of the rate that was served.
+    /// A throttle reduces the rate to this fraction of the served rate.
     pub decrease: f64,
-    /// Number of seconds in which a rate of almost nothing recovers to the whole budget. This value determines how fast
-    /// the rate grows.
+    /// Number of seconds in which the rate recovers from almost zero to the whole budget. This value determines how
+    /// fast the rate grows.
     pub recovery: f64,
-    /// The lowest rate, as a share of the budget. At this rate there are enough requests to notice that a limit was
-    /// lifted.
+    /// The lowest rate, as a fraction of the budget. At this rate the job still sends enough requests to notice that a
+    /// limit was lifted.
     pub floor: f64,
 }
 
@@ -48,8 +49,8 @@ impl Default for Feedback {
     }
 }
 
-/// One throttle never lowers a rate below this share of the rate. The rate served at the beginning or in a pause says
-/// little about the rate that the scope can serve.
+/// The served rate counts as at least this fraction of the current rate, so one throttle leaves at least 40 % of it. At the beginning and after a pause, the served
+/// rate is low, but this says little about the limit of the scope.
 const LARGEST_STEP: f64 = 0.5;
 
 /// The smallest time between two decreases. Throttles within this time after a decrease belong to requests that were
@@ -72,8 +73,8 @@ struct Slowed {
     from: Units,
     /// The rate that was too high.
     ceiling: Units,
-    /// The largest budget since the decrease. If the budget becomes smaller, rates near this one are not tried, so the
-    /// slowdown is kept.
+    /// The largest budget since the decrease. The rate counts as recovered only if it reaches this budget. So a smaller
+    /// budget does not end the slowdown.
     budget: Units,
 }
 
@@ -104,8 +105,8 @@ impl Rate {
         rate.min(self.budget)
     }
 
-    /// Changes the budget from now on. Zero means a pause. A slowed rate continues to recover from the rate that was
-    /// tried last, because a pause or a lower budget shows nothing about the limit.
+    /// Changes the budget from now on. Zero means a pause. A slowed rate keeps its last value and continues to recover
+    /// from there, because a pause or a lower budget shows nothing about the limit.
     pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
         let budget = budget.max(0.0);
         let tried = self.at(now);
@@ -120,12 +121,12 @@ impl Rate {
         self.budget = budget;
     }
 
-    /// Notes the consumption of a request that was not throttled.
+    /// Records the consumption of a request that was not throttled.
     pub(super) fn served(&mut self, now: Duration, units: Units) {
         self.served.add(now, units);
     }
 
-    /// Notes that a request in this scope was throttled. Returns whether this lowered the rate.
+    /// Records that a request in this scope was throttled. Returns whether this lowered the rate.
     pub(super) fn throttled(&mut self, now: Duration) -> bool {
         let too_soon = self.slowed.is_some_and(|s| now.saturating_sub(s.since) < BETWEEN_DECREASES);
         let rate = self.at(now);
@@ -139,7 +140,7 @@ impl Rate {
         true
     }
 
-    /// Lowers the rate to `rate`, as if a throttle had done so. The rate recovers from there.
+    /// Lowers the rate to `rate`, as if a throttle had done so. The rate then recovers from this value.
     pub(super) fn slow_to(&mut self, now: Duration, rate: Units) {
         let from = rate.clamp(self.floor(), self.budget);
         let ceiling = (from / self.feedback.decrease).min(self.budget);
@@ -162,7 +163,7 @@ impl Rate {
 /// seconds.
 const LEAST: Units = 0.5;
 
-/// A measurement that is shorter than this number of seconds is treated as if it had this length.
+/// A measurement of less than this number of seconds is treated as if it had this length.
 const FIRST_MOMENTS: f64 = 0.25;
 
 /// Capacity units served in about the last second: a sliding window of two halves.
@@ -188,8 +189,8 @@ impl Served {
         self.roll(now);
         let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
         match self.began {
-            // In the first second the window is not full yet. Also, a limit that was unused before serves the capacity
-            // of an additional second at first.
+            // In the first second the window is not full yet. Also, a scope that was idle before may at first serve the
+            // capacity of an additional second.
             Some(began) if began == self.window => self.units / into.max(FIRST_MOMENTS) / 2.0,
             _ => self.before * (1.0 - into) + self.units,
         }
@@ -296,8 +297,8 @@ mod tests {
     }
 
     proptest! {
-        /// The rate stays between the floor and the budget, whatever is throttled. There are never two decreases within
-        /// a second.
+        /// The rate stays between the floor and the budget, for any sequence of throttles. There are never two
+        /// decreases within a second.
         #[test]
         fn the_rate_stays_between_floor_and_budget(
             budget in 0.5..100_000.0_f64,

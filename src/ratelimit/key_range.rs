@@ -1,5 +1,5 @@
-//! Key ranges. A client cannot see partitions, so the tool treats each range of the key hash (a segment) like a
-//! partition.
+//! The token buckets of key ranges. A client cannot see partitions, so the tool treats each range of the key hash (a
+//! segment) like a partition.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -36,15 +36,15 @@ pub(super) struct Ranges {
     throttled: Mutex<HashMap<u64, Instant>>,
 }
 
-/// Key ranges that are throttled within this time count as throttled together.
+/// Key ranges count as throttled together if their last throttles are all within this time.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// If this share of the active key ranges is throttled together, not a single range is hot, but the run as a whole is
-/// too fast for the table's partitions. Slowing only the ranges would not help, because each new segment would begin at
-/// the full rate again.
+/// If this fraction of the active key ranges is throttled together, the cause is not a single hot range. Instead, the
+/// whole run is too fast for the table's partitions. Slowing only the ranges would not help, because each new segment
+/// would begin at the full rate again.
 const MANY: f64 = 0.25;
 
-/// The smallest number of throttled key ranges from which this conclusion is drawn.
+/// With fewer throttled key ranges than this, the tool does not draw this conclusion.
 const FEW: usize = 4;
 
 impl Ranges {
@@ -72,11 +72,11 @@ impl KeyRange {
         self.bucket(access).rate()
     }
 
-    /// The turn of a partition key whose items are set aside. Only its holder may process them. Waiters get the turn in
+    /// The lock that decides which task may process the set-aside items of this partition key. Waiters get the lock in
     /// the order of their arrival.
     pub(crate) fn turn(&self, key: PartitionHash) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        // If nobody except the map has a reference to a turn, the items of its key are done.
+        // If only the map has a reference to a lock, all items of its key are processed.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(key).or_default())
     }
@@ -87,7 +87,7 @@ impl KeyRange {
         turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) > 1)
     }
 
-    /// Notes a throttle of this range. Returns whether many ranges were throttled recently.
+    /// Records a throttle of this range. Returns whether many ranges were throttled recently.
     pub(super) fn throttled_with_many(&self) -> bool {
         self.all.throttles.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();

@@ -19,20 +19,21 @@ use super::clock::SpeedClock;
 use super::feedback::Feedback;
 use crate::item::{PartitionHash, Units};
 
-/// The states are divided into this number of shards, each with its own lock, so that threads rarely contend.
+/// The states are divided into this number of shards. Each shard has its own lock, so that threads rarely wait for each
+/// other.
 const SHARDS: usize = 16;
 
 /// If a shard has more states than this, it drops the states of full buckets before it grows. These states are not
-/// needed, because a key without a state has a full bucket. A key that is used once can be dropped after a few
-/// milliseconds. All shards together keep about 100,000 keys in about two megabytes, however many keys a table has.
+/// needed, because a key without a state has a full bucket. The state of a key that is used once can be dropped after a
+/// few milliseconds. All shards together keep about 100,000 keys in about two megabytes, however many keys a table has.
 const STATES_PER_SHARD: usize = 4_096;
 
-/// The largest number of keys that have their own bucket because DynamoDB throttles them. If there are more, the key
-/// whose last throttle is the oldest loses its bucket and uses the common rate again.
+/// The largest number of keys that have their own bucket because DynamoDB throttles them. If an additional key is
+/// throttled, the key that has not been throttled for the longest time loses its bucket and uses the common rate again.
 const MAX_SLOWED: usize = 256;
 
-/// If a key is throttled this number of times, each time within [`REPEATED_WITHIN`] of the last, the key itself is
-/// considered hot, and not only its neighbours in the key range.
+/// A key is considered hot if it is throttled this number of times, each time within [`REPEATED_WITHIN`] of the
+/// previous time. After fewer throttles, a different key of the same range may be the cause.
 const REPEATED: u32 = 3;
 const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -81,8 +82,8 @@ impl Keyed {
         }
     }
 
-    /// Changes the budget of each key from now on, even for waiters. Debt stays. A larger burst is available
-    /// immediately. The larger burst is harmless, because a burst is only a tenth of a second's budget.
+    /// Changes the budget of each key immediately, even for waiters. Debt does not change. A larger burst is available
+    /// immediately. This is harmless, because a burst is only the budget of a tenth of a second.
     pub(super) fn set_budget(&self, budget: Units) {
         let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
         self.clock.set_speed(speed_for(budget));
@@ -104,11 +105,11 @@ impl Keyed {
         }
     }
 
-    /// Waits until units of a key may be used, and takes them. The caller must keep the order among the waiters of one
-    /// key. Safe to drop at any point, because nothing is taken before it returns.
+    /// Waits until units of a key may be used, and takes them. Waiters of one key are not ordered here, so the caller
+    /// must order them. The future can be dropped at any point, because it takes nothing before it returns.
     ///
-    /// A waiter notices a refund within [`LOOK_AGAIN`], and also a change between the common rate and the key's own
-    /// rate. Notifications would need memory for each key, and there are very many keys.
+    /// A waiter checks at least every [`LOOK_AGAIN`] whether units were refunded and whether the key has got or lost
+    /// its own bucket. A waiter is not notified, because notifications would need memory for each of very many keys.
     pub(super) async fn acquire(&self, key: PartitionHash, units: Units) {
         loop {
             if let Some(bucket) = self.own_bucket(key) {
@@ -125,14 +126,14 @@ impl Keyed {
         }
     }
 
-    /// Returns when the key no longer uses this bucket.
+    /// Waits until the key no longer uses this bucket.
     async fn loses(&self, key: PartitionHash, bucket: &Arc<Bucket>) {
         while self.own_bucket(key).is_some_and(|own| Arc::ptr_eq(&own, bucket)) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// Settles the units that were taken for a key against the units that were consumed.
+    /// Reconciles the units that were taken for a key with the units that were consumed.
     pub(super) fn settle(&self, key: PartitionHash, taken: Units, consumed: Units) {
         if let Some(bucket) = self.own_bucket(key) {
             return bucket.settle(taken, consumed);
@@ -147,7 +148,7 @@ impl Keyed {
         }
     }
 
-    /// Notes that DynamoDB throttled a request for this key because of its key range. If this happens repeatedly, the
+    /// Records that DynamoDB throttled a request for this key because of its key range. If this happens repeatedly, the
     /// key gets its own bucket, which starts at the rate of the range, `range_rate`.
     pub(super) fn throttled(&self, key: PartitionHash, range_rate: Units) {
         let now = Instant::now();
@@ -180,13 +181,13 @@ impl Keyed {
         self.throttles.load(Ordering::Relaxed)
     }
 
-    /// Number of keys that have a rate of their own now.
+    /// Number of keys that currently have their own bucket.
     #[cfg(test)]
     fn slowed(&self) -> usize {
         self.buckets.load(Ordering::Relaxed)
     }
 
-    /// Number of keys whose state is remembered now.
+    /// Number of keys whose state is currently stored.
     #[cfg(test)]
     fn remembered(&self) -> usize {
         self.states.shards.iter().map(|shard| lock(shard).len()).sum()
@@ -261,8 +262,8 @@ impl Hasher for AsIs {
 struct States {
     shards: Arc<[Mutex<Shard>; SHARDS]>,
     clock: SpeedClock,
-    /// The time at which the limiter that uses these states was created. The limiter counts time from there. An arrival
-    /// time before it means a full bucket.
+    /// The time at which the limiter that uses these states was created. The limiter counts time from this moment. An
+    /// earlier arrival time means a full bucket.
     start: u64,
 }
 
@@ -271,7 +272,7 @@ impl States {
         States { shards: Arc::default(), clock, start: 0 }
     }
 
-    /// The same states, for a limiter that is created now.
+    /// Returns the same states for use by a limiter that is created now.
     fn seen_from_now(&self) -> States {
         States { start: nanos(self.clock.now()), ..self.clone() }
     }

@@ -1,5 +1,5 @@
-//! The tool's own rate limits, so that DynamoDB does not have to throttle. There is a token bucket in capacity units
-//! for every scope that a request touches, and its rate responds to throttles.
+//! The tool's own rate limits. These limits keep the request rate so low that DynamoDB does not have to throttle. Every
+//! scope that a request touches has a token bucket in capacity units, and the bucket's rate responds to throttles.
 
 mod bucket;
 mod budget;
@@ -23,7 +23,7 @@ pub(crate) use waiters::Waiters;
 
 use crate::item::Units;
 
-/// Capacity units per second that a job may use.
+/// The rates that a job may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
     /// Write capacity units per second.
@@ -41,7 +41,7 @@ pub struct Budgets {
     pub per_key_range: Budget,
     /// The budget for the items of each partition key.
     pub per_partition_key: Budget,
-    /// The budget for the writes of each index, in the order of the table's description. `None` for a local index,
-    /// which has no budget of its own.
+    /// The write budget of each index, in the order of the table's description. `None` for a local index, which has no
+    /// budget of its own.
     pub indexes: Vec<Option<Units>>,
 }

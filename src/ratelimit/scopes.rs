@@ -1,9 +1,9 @@
 //! The scopes that a request touches, each with a token bucket: partition key, key range, index, table.
 //!
-//! Permits are acquired from narrow to wide, one scope after the other. A request that waits for a narrow scope holds
-//! no permit of a wider scope. So a hot key never blocks tokens that other requests could use. Clients cannot see
-//! partitions, so the tool uses *key ranges* instead. A key range is a segment of the run, which is a range of the key
-//! hash.
+//! Permits are acquired from narrow to wide, one scope after the other. A request that waits for a narrow scope has no
+//! permits of wider scopes. So a request for a hot key never blocks tokens that other requests could use. Clients
+//! cannot see partitions, so the tool uses *key ranges* instead. A key range is a segment of the run, which is a range
+//! of the key hash.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -31,8 +31,8 @@ pub struct Scopes {
     ranges: Arc<Ranges>,
 }
 
-/// The budget of each key range, and the key ranges in progress. There are only a few more of them than the run has
-/// lanes.
+/// The budget of each key range, and the key ranges in progress. There are only slightly more key ranges in progress
+/// than lanes.
 #[derive(Debug)]
 struct KeyRanges {
     budget: Budget,
@@ -75,7 +75,7 @@ pub struct ScopeStatus {
     pub throttles: u64,
 }
 
-/// The state of all scopes of one kind without names: all partition keys, or all key ranges.
+/// The combined state of all partition keys, or of all key ranges, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NarrowStatus {
     /// `partition key` or `key range`.
@@ -121,8 +121,8 @@ impl Scopes {
         range
     }
 
-    /// Changes the budget of a scope immediately, even for waiters. A slowdown after throttles stays. An unknown index
-    /// gets a new bucket, after the known indexes.
+    /// Changes the budget of a scope immediately, even for waiters. A slowdown after throttles continues. An index
+    /// without a bucket gets a new bucket at the end of the list.
     pub fn set_budget(&self, scope: &Scope, access: Access, units: Units) {
         match scope {
             Scope::Table => self.table(access).set_budget(units),
@@ -152,8 +152,8 @@ impl Scopes {
         }
     }
 
-    /// The place of the index with this name. Indexes that the table had when the job began have their places in the
-    /// table's description. Newer indexes have later places.
+    /// The position of the index with this name in the list of indexes. The list begins with the indexes that the table
+    /// had when the job began, in the order of its description. Newer indexes follow.
     pub fn index_place(&self, name: &str) -> Option<usize> {
         self.indexes().iter().position(|index| index.name == name)
     }
@@ -163,7 +163,7 @@ impl Scopes {
         &self.side(access).table
     }
 
-    /// The rate that one key range may use, in capacity units per second.
+    /// The budget of one key range, in capacity units per second.
     pub fn per_key_range(&self, access: Access) -> Units {
         let budget = self.key_ranges().budget;
         match access {
@@ -177,8 +177,8 @@ impl Scopes {
         self.side(access).keys.try_acquire(key, units)
     }
 
-    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: units that
-    /// were already taken are given back.
+    /// Waits for units of partition keys, one after the other, and takes them. The future can be dropped at any point,
+    /// because units that were already taken are then given back.
     pub async fn keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
         let side = self.side(access);
         let mut taken = Taken { from: &side.keys, keys: &[] };
@@ -189,8 +189,8 @@ impl Scopes {
         taken.keys = &[];
     }
 
-    /// Waits for the units of a write, first in its key range, then in each index that it touches. The units of the
-    /// table are not taken here.
+    /// Waits for the units of a write in its key range and in each index that it touches, and takes them. Does not take
+    /// units of the table.
     pub async fn narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
         self.writes.range(range.bucket(Access::Write), cost.table).await;
         if cost.indexes.is_empty() {
@@ -204,7 +204,7 @@ impl Scopes {
         }
     }
 
-    /// Settles a write in every scope. `taken` units were taken before, and `consumed` units were consumed.
+    /// Reconciles the units that were taken for a write with the units that it consumed, in every scope.
     pub fn settle_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
         self.writes.keys.settle(key, taken.table, consumed.table);
         range.bucket(Access::Write).settle(taken.table, consumed.table);
@@ -224,7 +224,8 @@ impl Scopes {
         }
     }
 
-    /// Waits for a read's units in its partition key (if known), in its key range, and in the table.
+    /// Waits for the units of a read in its partition key (if known), in its key range, and in the table, and takes
+    /// them.
     pub async fn read(&self, range: &KeyRange, key: Option<PartitionHash>, units: Units) {
         if let Some(key) = key {
             self.reads.key(key, units).await;
@@ -233,8 +234,8 @@ impl Scopes {
         self.reads.table.acquire(units).await;
     }
 
-    /// Settles a read. `consumed` is the total consumption. `of_key` is the part of it that belongs to items of the
-    /// partition key for which units were taken.
+    /// Reconciles the units that were taken for a read with the units that it consumed. `consumed` is the total
+    /// consumption. `of_key` is the consumption for items of the partition key `key`.
     pub fn settle_read(
         &self,
         range: &KeyRange,
@@ -250,8 +251,8 @@ impl Scopes {
         self.reads.table.settle(taken, consumed);
     }
 
-    /// Notes that DynamoDB throttled a request. The scopes that the reasons name slow down. If there are no reasons,
-    /// the table slows down.
+    /// Records that DynamoDB throttled a request. Slows down the scopes that are named in the reasons, or the table if
+    /// there are no reasons.
     ///
     /// The name of a reason (developer guide, "Diagnosing throttling") contains `Table` or `Index`, then `Read` or
     /// `Write`, then a limit. A reason about a key range does not name the range. So the item's own range slows down
@@ -286,7 +287,7 @@ impl Scopes {
         }
     }
 
-    /// The state of every scope that has a name: the table's reads and writes, and each index.
+    /// The state of the table's reads, of the table's writes, and of each index.
     pub fn status(&self) -> Vec<ScopeStatus> {
         let status = |name: &str, access, bucket: &Bucket| ScopeStatus {
             name: name.to_owned(),
@@ -303,7 +304,7 @@ impl Scopes {
         tables.into_iter().chain(global.map(|(name, writes)| status(name, Access::Write, writes))).collect()
     }
 
-    /// The kinds of scopes without names that requests wait for, from narrow to wide.
+    /// The state of partition keys and of key ranges, if requests wait for them, from narrow to wide.
     pub fn waited_for(&self) -> Vec<NarrowStatus> {
         let of =
             |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
@@ -317,8 +318,8 @@ impl Scopes {
         all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
     }
 
-    /// Number of requests that DynamoDB throttled, by the scope that slowed down because of them. Scopes without
-    /// throttles are left out. One request can count in several scopes.
+    /// Number of requests that DynamoDB throttled, by the scope that slowed down because of the throttle. Scopes
+    /// without throttles are left out. One request can count in several scopes.
     pub fn throttles(&self) -> Vec<(String, u64)> {
         let named = self.status().into_iter().map(|scope| match (scope.is_index, scope.access) {
             (true, _) => (format!("index {}", scope.name), scope.throttles),
@@ -357,7 +358,7 @@ impl Scopes {
     }
 }
 
-/// Units of partition keys that are given back on drop, unless all were acquired.
+/// Units that were already taken while a call waits for more units. These units are given back on drop.
 struct Taken<'a> {
     from: &'a Keyed,
     keys: &'a [(PartitionHash, Units)],
@@ -370,7 +371,7 @@ impl Drop for Taken<'_> {
 }
 
 impl Side {
-    /// Waits for units of a partition key, and counts the waiting request.
+    /// Takes units of a partition key. If the request has to wait, counts it as waiting.
     async fn key(&self, key: PartitionHash, units: Units) {
         if !self.keys.try_acquire(key, units) {
             let _waits = self.wait_for_key.one_more();
@@ -378,7 +379,7 @@ impl Side {
         }
     }
 
-    /// Waits for units of a key range, and counts the waiting request.
+    /// Takes units of a key range. If the request has to wait, counts it as waiting.
     async fn range(&self, bucket: &Bucket, units: Units) {
         if !bucket.try_acquire(units) {
             let _waits = self.wait_for_range.one_more();

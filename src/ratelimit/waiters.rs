@@ -1,12 +1,12 @@
-//! Counts of waiting requests, for display.
+//! Counts waiting requests, for display.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The number of requests that wait for one scope or limit. Requests that need not wait do not change it.
+/// The number of requests that wait for one scope or limit. Requests that are admitted immediately are not counted.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters(AtomicUsize);
 
-/// One waiting request, for as long as this lives.
+/// One waiting request, which is counted until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Waiter<'a>(&'a AtomicUsize);
 

@@ -5,12 +5,12 @@ use jiff::civil::{Date, Time};
 
 use crate::plan::Window;
 
-/// Number of days ahead in which the next opening or closing is searched. Each day has one opening and one closing,
-/// with two exceptions: a clock change may skip the whole window, and one time zone once skipped a whole day (Samoa,
-/// 2011-12-30).
+/// Number of following days that are searched for the next opening or closing. Each day has one opening and one
+/// closing, with two exceptions: a clock change may skip the whole window, and one time zone once skipped a whole day
+/// (Samoa, 2011-12-30).
 const DAYS_AHEAD: usize = 4;
 
-/// Number of days back in which an opening is searched. A window may cross midnight, and a day may be longer than
+/// Number of previous days that are searched for an opening. A window may cross midnight, and a day may be longer than
 /// others.
 const DAYS_BACK: usize = 2;
 
@@ -26,12 +26,12 @@ impl Window {
         let open = self.is_open(after);
         let mut changes: Vec<Timestamp> = self.days_around(after).flat_map(|(opens, closes)| [opens, closes]).collect();
         changes.sort();
-        // The windows of two days can touch, or overlap if a day is skipped. The window does not change at such a
-        // moment.
+        // The windows of two days can touch, or overlap if a day is skipped. In this case the window stays open at the
+        // end of the first one.
         changes.into_iter().find(|change| *change > after && self.is_open(*change) != open)
     }
 
-    /// The opening and closing times of the days around a moment.
+    /// The opening and closing times of the current day and of some days before and after it.
     fn days_around(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
         let today = self.zone.to_datetime(at).date();
         let first = (0..DAYS_BACK).fold(today, |day, _| day.yesterday().unwrap_or(day));
@@ -161,8 +161,8 @@ mod tests {
             prop_assert_eq!(window.is_open(next - 1.second()), window.is_open(now));
         }
 
-        /// If there is no clock change within two days before and after a moment, only the local time decides whether
-        /// the window is open.
+        /// If no clock change is less than two days away from a moment, only the local time decides whether the window
+        /// is open.
         #[test]
         fn on_a_plain_day_the_time_of_the_day_decides(window in any_window(), now in any_moment()) {
             let offset = |time: Timestamp| window.zone.to_offset(time);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     impl Part for SignedDuration {
-        /// The share `by` of a duration, in whole seconds.
+        /// The fraction `by` of a duration, in whole seconds.
         fn mul_f64_floor(self, by: f64) -> SignedDuration {
             SignedDuration::from_secs((self.as_secs_f64() * by) as i64)
         }

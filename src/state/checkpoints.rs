@@ -1,4 +1,4 @@
-//! The port that stores the progress of segments.
+//! The trait for storing the progress of segments.
 
 use async_trait::async_trait;
 
@@ -8,19 +8,19 @@ use super::{Commit, RunId, SegmentState, SegmentTotals, StoreError};
 /// commit must not wait until all of them are read.
 const SEGMENTS_AT_ONCE: u32 = 10_000;
 
-/// Progress of the segments of runs.
+/// Stores and reads the progress of the segments of runs.
 #[async_trait]
 pub trait Checkpoints: Send + Sync {
     /// Commits a segment's progress together with its failures, diverged items and refused pre-images.
     ///
-    /// When it returns `Ok`, all of this is durable, and [`History::under_way`] no longer lists the items of the
-    /// committed pages. After an error, nothing of the commit is stored. After [`StoreError::Broken`], the store
-    /// accepts no more changes and the run must stop. Reading and writing the pages again is safe.
+    /// When this method returns `Ok`, all of this is durable, and [`History::under_way`] no longer returns the items of
+    /// the committed pages. After an error, nothing of the commit is stored. After [`StoreError::Broken`], the store
+    /// accepts no more changes and the run must stop. The next session can safely read and write the pages again.
     ///
-    /// Returns [`StoreError::Fenced`] if a later session of the run has begun, and [`StoreError::Refused`] if the run
-    /// has no open session, if the run has no such segment, or if the counts of failures and diverged items do not
-    /// match the numbers of records. Returns [`StoreError::Transition`] if [`SegmentState::next`] does not allow the
-    /// event, and [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
+    /// Returns [`StoreError::Fenced`] if a later session of the run has begun. Returns [`StoreError::Refused`] if the
+    /// run has no open session, if the run has no such segment, or if the commit has more or fewer records of failures
+    /// and diverged items than its counts say. Returns [`StoreError::Transition`] if [`SegmentState::next`] does not
+    /// allow the event, and [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
     ///
     /// [`History::under_way`]: super::History::under_way
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
@@ -34,11 +34,11 @@ pub trait Checkpoints: Send + Sync {
         limit: u32,
     ) -> Result<Vec<(u32, SegmentState)>, StoreError>;
 
-    /// The status and the counts of a run's segments, added up.
+    /// The totals over a run's segments: the number of segments in each status, and the sum of their counts.
     async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError>;
 
-    /// Calls `show` with every segment of a run that is not pending, in ascending order. The call may miss commits that
-    /// happen while it runs.
+    /// Calls `show` for every segment of a run that is not pending, in ascending order. Commits during the call may be
+    /// missed.
     async fn each_segment(
         &self,
         run: RunId,

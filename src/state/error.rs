@@ -2,14 +2,14 @@
 
 use super::TransitionError;
 
-/// Why a request to a store failed.
+/// The reason why a request to a store failed.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StoreError {
-    /// Another process owns the state file.
+    /// A different process owns the state file.
     #[error("{0}")]
     Locked(String),
-    /// The state file belongs to another plan, table or program, or to a newer version.
+    /// The state file belongs to a different plan, table or program, or to a newer version of this program.
     #[error("{0}")]
     Foreign(String),
     /// The file is damaged, or its contents contradict each other.
@@ -25,8 +25,8 @@ pub enum StoreError {
     /// The state of the runs does not allow the request. Nothing was changed. The message says why.
     #[error("{0}")]
     Refused(String),
-    /// A later session of the run has begun, so the caller's session may no longer change the run. Nothing was stored.
-    /// The caller must stop; the later session continues from the last commit.
+    /// A later session of the run has begun, so the caller's session must not change the run any more. Nothing was
+    /// stored. The caller must stop. The later session continues from the last commit.
     #[error("{0}")]
     Fenced(String),
     /// The event is not a valid transition of the stored progress.

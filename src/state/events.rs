@@ -1,4 +1,4 @@
-//! The port of the migration's events and facts.
+//! The trait for storing the events and facts of a migration.
 
 use async_trait::async_trait;
 
@@ -7,8 +7,8 @@ use super::{EventRecord, KeptFact, StoreError};
 /// Stores the append-only events of a migration, and a few named facts.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Appends an event. When it returns `Ok`, the event is durable. After an error, it is not stored. The returned
-    /// record contains the name of the run that is the newest at this moment.
+    /// Appends an event. When this method returns `Ok`, the event is durable. After an error, the event is not stored.
+    /// The returned record contains the id of the run that is currently the newest.
     async fn append_event(&self, event: String) -> Result<EventRecord, StoreError>;
 
     /// All events, oldest first.

@@ -1,4 +1,4 @@
-//! The port of the recorded history of items: the journal of pre-images, and the baseline.
+//! The trait for storing the recorded history of items: the journal of pre-images, and the baseline.
 
 use std::collections::HashSet;
 
@@ -8,21 +8,20 @@ use super::{BaselinePage, Listed, PreImageId, PreImageRecord, PreImageRow, RunId
 use crate::change::{Digest, ItemHistory, Leftover, Lookup};
 use crate::item::{ItemKey, Path};
 
-/// The journal records the values that writes change. The baseline records what the first pass found at an item before
-/// the migration first wrote it.
+/// The journal records the values that writes change. The baseline records the state of each item before the migration
+/// wrote it for the first time.
 ///
-/// Only records since the last complete rollback count. Earlier records say nothing about an expansion that began
+/// Records from before the last complete rollback are ignored, because they say nothing about an expansion that began
 /// later.
 ///
-/// Every method that changes something takes the name of the calling session. The method fails with
+/// Every method that changes something takes the id of the calling session. The method fails with
 /// [`StoreError::Fenced`], and changes nothing, if a later session of the run has begun or a later run has superseded
-/// the run. Without this rule, a process that has lost its run could overwrite what the next session recorded about
-/// items.
+/// the run. Without this rule, a process that has lost its run could overwrite records of the next session.
 #[async_trait]
 pub trait History: Send + Sync {
-    /// Appends pre-images. When it returns `Ok`, they are durable and readable; only then may the writes that destroy
-    /// these values be sent. After an error, none of them is stored. Returns the name of each pre-image, in ascending
-    /// order.
+    /// Appends pre-images. When this method returns `Ok`, they are durable and readable. The caller must not send the
+    /// writes that destroy these values earlier. After an error, no pre-image is stored. Returns the id of each
+    /// pre-image, in ascending order.
     ///
     /// The session need not be open: a retry of failures writes after its run has ended.
     async fn append_pre_images(
@@ -32,10 +31,10 @@ pub trait History: Send + Sync {
     ) -> Result<Vec<PreImageId>, StoreError>;
 
     /// Marks pre-images as refused, because DynamoDB certainly did not apply their writes. A rollback does not restore
-    /// marked pre-images. The marks are durable when the method returns `Ok`. Losing a mark is safe: the store then
-    /// assumes that the write may have been applied.
+    /// refused pre-images. The change is durable when the method returns `Ok`. If the change is lost, this is safe: the
+    /// store then assumes that the write may have been applied.
     ///
-    /// The session need not be open. If one of the pre-images is unknown, the method marks none of them and returns
+    /// The session need not be open. If one of the pre-images is unknown, the method changes nothing and returns
     /// [`StoreError::Corrupt`].
     async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 
@@ -45,24 +44,24 @@ pub trait History: Send + Sync {
     /// damaged.
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
 
-    /// The pre-images of an item at one path or at all paths, newest first, without those of refused writes.
+    /// The pre-images of an item at one path or at all paths, newest first. Omits pre-images of refused writes.
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError>;
 
-    /// The number of pre-images of a run, without those of refused writes.
+    /// The number of pre-images of a run. Does not count pre-images of refused writes.
     async fn journaled(&self, run: RunId) -> Result<u64, StoreError>;
 
-    /// Returns the paths that a rollback or a step back, for this reason, did not restore to their state before the
-    /// migration: their number, and up to `limit` of them.
+    /// Returns the paths that a rollback or a step back did not restore to their state before the migration, for the
+    /// reason `leftover`. The result has their total number, and up to `limit` of them.
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError>;
 
-    /// Records the baseline of a page's items. When it returns `Ok`, the baseline is durable; only then may the first
-    /// write of the page be sent. After an error, nothing of the page is stored. Earlier records of an item stay
-    /// unchanged.
+    /// Records the baseline of a page's items. When this method returns `Ok`, the baseline is durable. The caller must
+    /// not send the first write of the page earlier. After an error, nothing of the page is stored. Earlier records of
+    /// an item stay unchanged.
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError>;
 
-    /// Digests of the keys of items that the run may have written in uncommitted pages of this segment. The current
-    /// values of these items may come from the migration. The commit of a page removes the page's digests if the same
-    /// session recorded them. The commit that ends the segment removes all of them.
+    /// Returns digests of the keys of items that the run may have written in uncommitted pages of this segment. The
+    /// current values of these items may come from the migration. The commit of a page removes the digests that the
+    /// same session recorded for this page. The commit that ends the segment removes all digests of the segment.
     async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError>;
 
     /// Whether this run must record the baseline, because no earlier pass has read every item of the table.
@@ -72,12 +71,12 @@ pub trait History: Send + Sync {
     /// ([`ItemHistory::unreadable`]).
     async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError>;
 
-    /// Whether a pass of this expansion has read every item of the table. A pass has done so if it is complete or if
-    /// all of its segments are done.
+    /// Whether a pass of this expansion has read every item of the table. A pass has read every item if it is complete
+    /// or all of its segments are done.
     async fn baseline_complete(&self) -> Result<bool, StoreError>;
 
-    /// The number of targets for which a rollback cannot know whether they existed before the migration; `None` if it
-    /// knows this for every target.
+    /// The number of targets for which it is unknown whether they existed before the migration. A rollback cannot
+    /// restore these targets reliably. `None` if there are no such targets.
     async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
 
     /// The number of preexisting targets.

@@ -1,7 +1,7 @@
-//! Names of stored records.
+//! Ids of stored records.
 //!
-//! Names are opaque: code outside a store only compares them, shows them and passes them back. A store assigns names in
-//! ascending order. Users see names as numbers, and pass these numbers on the command line.
+//! Ids are opaque: code outside a store only compares them, shows them and passes them back. A store assigns ids in
+//! ascending order. Users see ids as numbers, and pass these numbers on the command line.
 
 use std::fmt;
 
@@ -14,8 +14,7 @@ macro_rules! stored_name {
         pub struct $name(pub(super) i64);
 
         impl $name {
-            /// Creates the name from the number that users see. A store treats an unassigned number like any unknown
-            /// name.
+            /// Creates the id from the number that users see. A store treats an unassigned number like any unknown id.
             pub const fn from_number(number: i64) -> $name {
                 $name(number)
             }
@@ -42,35 +41,35 @@ macro_rules! stored_name {
 }
 
 stored_name! {
-    /// Names one run of a state. Later runs have larger names, whatever their phase.
+    /// The id of a run. Later runs have larger ids, even if their phases differ.
     RunId
 }
 
 stored_name! {
-    /// Names one recorded pre-image of a state. Later pre-images have larger names.
+    /// The id of a recorded pre-image. Later pre-images have larger ids.
     PreImageId
 }
 
 stored_name! {
-    /// A position in a list of stored records: directly after the record with this cursor. To read a list in pieces,
-    /// continue from the cursor of the last record; no record appears twice.
+    /// A position in a list of stored records: directly after the record with this cursor. To read a list in several
+    /// parts, continue each time from the cursor of the last record. No record is returned twice.
     Cursor
 }
 
-/// Names one session of a run. Every call that changes stored data of a run or of its items takes the name of the
+/// The id of a session of a run. Every call that changes stored data of a run or of its items takes the id of the
 /// calling session. A store refuses the call if a later session has begun
 /// ([`StoreError::Fenced`](super::StoreError::Fenced)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId {
     /// The run to which the session belongs.
     pub run: RunId,
-    /// The number of the session within its run, counted from 1. It equals
-    /// [`RunRecord::sessions`](super::RunRecord::sessions) when the session begins.
+    /// The number of the session within its run, counted from 1. When the session begins,
+    /// [`RunRecord::sessions`](super::RunRecord::sessions) gets this value.
     pub epoch: u64,
 }
 
 impl RunId {
-    /// A name smaller than the name of every run.
+    /// An id that is smaller than the id of every run.
     pub const NONE: RunId = RunId(0);
 }
 

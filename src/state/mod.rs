@@ -1,6 +1,7 @@
-//! Durable progress: the state of a segment, its transitions, and the ports that store it.
+//! Durable progress: the state of a segment, its transitions, and the traits for storing it.
 //!
-//! Progress changes only through [`SegmentState::next`], both live and when a stored state is read back.
+//! Progress changes only through [`SegmentState::next`]. This function is used during a run, and also to check a stored
+//! state when it is read.
 //!
 //! | port | stores |
 //! | --- | --- |
@@ -11,13 +12,14 @@
 //! | [`Verifications`] | the parameters, counts and mismatches of verifications; their reports |
 //! | [`Events`] | the events of the migration, and a few facts |
 //!
-//! [`State`] offers all of them. [`StateReader`] gives read-only access to code that does not own the state. The rest
-//! of the program uses only the ports, [`open`] and [`read`]. `sqlite/` stores a state in one file; [`memory`] keeps it
-//! in memory, for tests. A new store must implement the ports and pass the conformance suite (`tests/state/`).
+//! [`State`] implements access to all of these traits. [`StateReader`] gives read-only access to code that does not own
+//! the state. All other modules use only these traits, [`open`] and [`read`]. `sqlite/` stores a state in one file;
+//! [`memory`] keeps it in memory, for tests. A new store must implement the traits and pass the conformance suite
+//! (`tests/state/`).
 //!
 //! Every call that changes stored data of a run or of its items takes the [`SessionId`] of the calling session. If a
 //! later session has begun, every store refuses the call and changes nothing. So a process that has lost a run can
-//! neither advance the run nor change the recorded history. The rules in `rules.rs` decide this and everything else for
+//! neither advance the run nor change the recorded history. This decision, like all others, is made by `rules.rs` for
 //! all stores. Events and facts ([`Events`]) belong to the migration and not to a run; only the process that owns the
 //! state writes them.
 
@@ -66,34 +68,36 @@ pub use store::{State, StateStore};
 pub use verdict::{Stage, Verdict, VerdictCounts};
 pub use verifications::Verifications;
 
-/// Opens the state of a migration in a file, or creates it, for this plan and table. Directories get mode 0700, files
-/// 0600. `clock` returns the timestamps that are stored. This call blocks, for up to 0.2 s if another process has the
-///       file's lock.
+/// Opens the state file of a migration for this plan and table, or creates it. New directories get mode 0700, and new
+/// files get mode 0600. `clock` returns the current time as it is stored. This call blocks. If a different process has
+/// the file's lock, the call waits for up to 0.2 s.
 ///
-/// If a process died without ending its session, this call closes that session: its run becomes `Stopped`, the run's
+/// If a process died without ending its session, this call closes the session. The session's run becomes `Stopped`, its
 /// counts become a lower bound (`lower_bound`), and capacity that the session had reserved counts as spent.
 ///
 /// # Errors
 ///
-/// [`StoreError::Locked`] if another process owns the file; the message names it. [`StoreError::Foreign`] if the file
-/// belongs to another plan, table or program, or to a newer version. [`StoreError::Corrupt`] if it is damaged.
-/// [`StoreError::Io`] if the disk, the directory or SQLite failed. None of these errors changes an existing file.
+/// [`StoreError::Locked`] if a different process owns the file; the message names the process. [`StoreError::Foreign`]
+/// if the file belongs to a different plan, table or program, or to a newer version of this program.
+/// [`StoreError::Corrupt`] if it is damaged. [`StoreError::Io`] if the disk, the directory or SQLite failed. None of
+/// these errors changes an existing file.
 pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<State, StoreError> {
     Ok(State::new(sqlite::Store::open(path, identity, clock)?))
 }
 
-/// Whether no state exists at this path. False if the path cannot be read; opening the state then reports why.
+/// Whether no state exists at this path. Returns false if the path cannot be read, because [`open`] then reports the
+/// reason.
 pub async fn is_absent(path: &Path) -> bool {
     sqlite::is_absent(path).await
 }
 
-/// Opens a state file for reading, without a lock. The file may belong to any plan; [`StateReader::identity`] returns
-/// the plan.
+/// Opens a state file of any plan for reading, without a lock. [`StateReader::identity`] returns the plan to which the
+/// file belongs.
 ///
 /// # Errors
 ///
-/// [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to another
-/// program or a newer version. [`StoreError::Corrupt`] if it is damaged.
+/// [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to a
+/// different program, or to a newer version of this program. [`StoreError::Corrupt`] if it is damaged.
 pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
     Ok(Arc::new(sqlite::Reader::open(path)?))
 }
@@ -110,10 +114,10 @@ pub mod phase {
     pub const EXPAND: &str = "expand";
     /// The phase of `contract`.
     pub const CONTRACT: &str = "contract";
-    /// The first phase of a `rollback`. It exists only if applications have written only the new attribute.
+    /// The first phase of a `rollback`. This phase exists only if applications have written only the new attribute.
     pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
-    /// The phase of a `rollback` that undoes the expansion. After it is complete, a new expansion ignores the earlier
-    /// history.
+    /// The phase of a `rollback` that undoes the expansion. After this phase is complete, a new expansion ignores the
+    /// earlier history.
     pub const ROLLBACK: &str = "rollback";
     /// The phase of `verify`.
     pub const VERIFY: &str = "verify";

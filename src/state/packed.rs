@@ -1,4 +1,4 @@
-//! Converts values to their stored form in the journal, and proves that they can be read back.
+//! Converts values to their stored form in the journal, and verifies that they can be read back.
 //!
 //! A rollback depends on reading the stored values back. So before a write destroys a value, the value is packed,
 //! unpacked with the same code that a rollback uses, and compared.
@@ -12,21 +12,22 @@ const COMPRESSED_FROM: usize = 64;
 /// The default level of zstd, which is fast. On item-sized JSON, the slow levels save only a few percent more.
 const LEVEL: i32 = 3;
 
-/// The maximum number of characters of DynamoDB JSON per byte of an item. The worst case is a member of a number set:
-/// at least one byte becomes the number's text, two quotes and a comma. A property test checks every type.
+/// The maximum number of characters of DynamoDB JSON for each byte of an item. The worst case is a member of a number
+/// set: a number of one byte becomes a digit, two quotes and a comma. A property test checks every type.
 const TEXT_PER_BYTE: usize = MAX_NUMBER_TEXT + 3;
 
-/// The number of characters around a value of zero bytes, as in `{"SS":[""]}`.
+/// The number of additional characters of a value, even if it has zero bytes, as in `{"SS":[""]}`.
 const TEXT_AROUND: usize = 16;
 
-/// The longest text of a value. It limits the memory that unpacking a damaged frame can allocate.
+/// The maximum length of the text of a value. This limit bounds the memory that unpacking a damaged frame can allocate.
 const MAX_TEXT: usize = TEXT_PER_BYTE * MAX_ITEM_BYTES + TEXT_AROUND;
 
 /// The first byte of a stored value states the format of the value.
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// Rejects a write that would destroy a value which the journal cannot store. Returns any other decision unchanged.
+/// Replaces the decision by `Rejected` if a write would destroy a value that the journal cannot store. Returns any
+/// other decision unchanged.
 pub fn only_if_kept(decision: Decision) -> Decision {
     match decision {
         Decision::Write(write) => match lost(&write) {
@@ -45,14 +46,14 @@ pub fn only_if_kept(decision: Decision) -> Decision {
     }
 }
 
-/// The first path of a write at which the prior value cannot be read back from its stored form.
+/// The first path of a write whose prior value cannot be read back from its stored form.
 fn lost(write: &GuardedWrite) -> Option<&Path> {
     write.pre_images.iter().find(|pre| !reads_back(pre)).map(|pre| &pre.path)
 }
 
 fn reads_back(pre: &PreImage) -> bool {
     let value_does = match &pre.prior {
-        // Compares the texts too, because numbers compare equal in several spellings.
+        // Compare the texts too, because two spellings of a number compare as equal.
         PriorValue::Value(value) => {
             unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
         }
@@ -77,7 +78,7 @@ pub(super) fn pack(value: &Value) -> Vec<u8> {
     [&[PLAIN][..], text.as_bytes()].concat()
 }
 
-/// Reverses [`pack`]. `None` if `pack` cannot have produced these bytes.
+/// Converts the stored form back to a value. `None` if [`pack`] cannot have produced these bytes.
 pub(super) fn unpack(stored: &[u8]) -> Option<Value> {
     let (how, rest) = stored.split_first()?;
     let text = match *how {
@@ -110,7 +111,7 @@ mod tests {
         }
         assert_eq!((pack(&short)[0], pack(&long)[0]), (PLAIN, ZSTD));
         assert!(pack(&long).len() < 100);
-        // Damaged bytes give an error, never another value.
+        // Unpacking damaged bytes fails and never returns a wrong value.
         for damaged in [&[][..], &[2, 1], &[ZSTD], &[ZSTD, 0x28, 0xB5, 0x2F, 0xFD], &[PLAIN, b'{']] {
             assert_eq!(unpack(damaged), None);
         }
@@ -132,8 +133,8 @@ mod tests {
         })
     }
 
-    /// The program does not validate the values that an engine returns. A write must not destroy a value that the
-    /// journal cannot read back.
+    /// The program does not validate the values that an engine returns, so a value may be impossible to store. A write
+    /// must not destroy such a value.
     #[test]
     fn a_value_that_would_not_read_back_is_not_destroyed() {
         let wire = |text: &str| Value::N(Num::from_wire(text.to_owned()));
@@ -153,7 +154,8 @@ mod tests {
         let parts = (any::<bool>(), "[1-9][0-9]{0,37}", 0_usize..=MAX_NUMBER_TEXT);
         parts.prop_map(|(negative, digits, zeros)| {
             let sign = if negative { "-" } else { "" };
-            // An engine may spell a number plainly, with zeros on either side, or with an exponent.
+            // Generates a number in a spelling that an engine may return: plain, with additional zeros, or with an
+            // exponent.
             let spellings = [
                 format!("{sign}{digits}"),
                 format!("{sign}0.{}{digits}", "0".repeat(zeros.min(90))),
@@ -166,8 +168,8 @@ mod tests {
         })
     }
 
-    /// Generates nested values of every type. Their members are short, so that their text is long compared with their
-    /// size in bytes.
+    /// Generates nested values of every type. The members of these values are short, so that the text is long compared
+    /// with the size in bytes.
     fn value() -> impl Strategy<Value = Value> {
         let string = || proptest::collection::vec(any::<char>(), 0..4).prop_map(String::from_iter);
         let control =
@@ -200,8 +202,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-        /// Values of every shape read back exactly. Their text stays within the bound derived from their bytes, even
-        /// when a value is repeated up to the size of an item.
+        /// Values of every shape read back exactly. The text of a value stays within the bound that is derived from its
+        /// bytes, even if the value is repeated up to the size of an item.
         #[test]
         fn every_shape_reads_back_within_the_bound(value in value(), copies in 1_usize..200) {
             for value in [value.clone(), Value::L(vec![value; copies])] {

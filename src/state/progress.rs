@@ -1,13 +1,13 @@
-//! The states of segments and runs as pure data, and the only functions that change these states.
+//! The states of segments and runs as plain data, and the only functions that change these states.
 
 use super::Spend;
 use crate::change::Outcome;
 use crate::item::{Position, Units};
 
-/// The counts of committed pages.
+/// The number of items by outcome, and the consumed capacity, for one or more pages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
-    /// Number of scanned items, which is the sum of all outcomes.
+    /// Number of scanned items, which is the sum of `outcomes`.
     pub scanned: u64,
     /// Number of items for each outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; 8],
@@ -15,16 +15,16 @@ pub struct Counts {
     pub write_units: Units,
     /// Consumed read capacity units, as the replies of DynamoDB state them.
     pub read_units: Units,
-    /// Write capacity units that are assumed for requests without a stated consumption. For a failed condition, the
-    /// units follow from the size of the item in the reply. For a lost reply, they are the estimate.
+    /// Write capacity units that are assumed for requests whose reply does not state the consumption. After a failed
+    /// condition, the units are calculated from the size of the item in the reply. If the reply was lost, the estimate
+    /// is used.
     pub assumed_write_units: Units,
-    /// Write capacity units that were estimated before sending, for the same requests as `write_units`. Reports compare
-    /// the two figures. The estimate is not part of the spend.
+    /// The estimate of `write_units` before the requests were sent. Reports compare the two figures. The estimate is
+    /// not part of the spend.
     pub estimated_write_units: Units,
-    /// Number of items for which the reply to an attempt was lost and which then ended with an outcome other than
-    /// applied, usually already applied. The lost attempt may have been applied, so the number of applied items is a
-    /// lower bound. This count is not stored for each segment; instead the counts of the run are marked as a lower
-    /// bound.
+    /// Number of items with a lost reply and an outcome other than applied, usually already applied. The attempt
+    /// without a reply may have been applied, so the number of applied items is a lower bound. This number is not
+    /// stored for each segment; instead the counts of the run are marked as a lower bound.
     pub unclear: u64,
 }
 
@@ -90,9 +90,9 @@ pub enum SegmentStatus {
 /// An event of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SegmentEvent {
-    /// The outcomes of all items of these consecutive pages are known, and every failure among them is recorded.
+    /// Consecutive pages are done: the outcome of each of their items is known, and every failure is recorded.
     PagesDone {
-        /// Number of the first page, counted from 1. Must be one more than the number of committed pages.
+        /// Number of the first page, counted from 1. This number must be the number of committed pages plus 1.
         first: u64,
         /// Number of pages.
         pages: u64,
@@ -103,27 +103,27 @@ pub enum SegmentEvent {
     },
 }
 
-/// Why an event does not fit a state.
+/// The reason why an event is not allowed in a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransitionError {
     /// The segment has ended.
     #[error("the segment is already done")]
     AlreadyDone,
-    /// The event does not begin with the next page, so a page would be skipped or counted twice.
+    /// The event does not begin with the next uncommitted page, so a page would be skipped or counted twice.
     #[error("got page {found}, but expected page {expected}")]
     OutOfOrder {
-        /// The expected page.
+        /// The next uncommitted page.
         expected: u64,
-        /// The actual page.
+        /// The first page of the event.
         found: u64,
     },
-    /// The commit has no pages.
+    /// The event has no pages.
     #[error("the event has no pages")]
     NoPages,
     /// The next start key equals the committed start key, so the scan would never end.
     #[error("the start key did not move")]
     StuckKey,
-    /// The counts of an event do not add up.
+    /// In the event, the sum of the outcomes is not the number of scanned items.
     #[error("{outcomes} outcomes for {scanned} scanned items")]
     Unbalanced {
         /// Number of scanned items.
@@ -174,7 +174,7 @@ impl SegmentState {
 /// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
-    /// A process works on the run, or died while it worked on the run.
+    /// A process is working on the run, or died while it was working on the run.
     Running,
     /// The run has stopped and can be resumed.
     Stopped,
@@ -202,7 +202,7 @@ impl RunStatus {
             .find(|s| s.name() == name)
     }
 
-    /// The status after a change; a finished run stays finished.
+    /// The status after a change. A finished run cannot change its status.
     pub fn next(self, to: RunStatus) -> Result<RunStatus, TransitionError> {
         match (self, to) {
             (RunStatus::Running | RunStatus::Stopped, _) => Ok(to),
@@ -231,8 +231,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the sequence of events, pages and counts never shrink, no page counts twice, and no event is
-        /// accepted after the end.
+        /// In any sequence of events, the numbers of pages and items never decrease, no page is counted twice, and no
+        /// event is accepted after the end.
         #[test]
         fn progress_never_moves_backwards(events in proptest::collection::vec((1_u64..6, 0_u64..3, 0_u64..5, any::<bool>()), 0..40)) {
             let mut state = SegmentState::default();

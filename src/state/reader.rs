@@ -1,4 +1,4 @@
-//! The port for reading a state without owning it.
+//! The traits for reading a state without owning it.
 
 use async_trait::async_trait;
 
@@ -16,26 +16,26 @@ pub trait Records: Send + Sync {
     async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
-/// Read-only access to a state, even while its owner works on it or after the owner died. A reader takes no lock,
-/// blocks no other process and changes nothing. Each answer is a snapshot of everything durable at one moment; a later
-/// answer may show more.
+/// Read-only access to a state. A reader works while the owner uses the state, and also after the owner has died. A
+/// reader takes no lock, blocks no other process and changes nothing. Each result is a snapshot of the durable data at
+/// one moment. A later result may include more data.
 ///
 /// Every method fails with [`StoreError::Corrupt`] if the data that it reads is damaged, and with [`StoreError::Io`] if
 /// the data cannot be read.
 #[async_trait]
 pub trait StateReader: Records {
-    /// Everything that `status` shows.
+    /// The data that `status` shows.
     async fn summary(&self) -> Result<StateSummary, StoreError>;
 
     /// The plan and table that the state belongs to.
     async fn identity(&self) -> Result<Identity, StoreError>;
 
-    /// Returns [`StoreError::Foreign`] if the state belongs to another plan or table. Before its migration has begun, a
-    /// state belongs to no plan, so the check passes.
+    /// Returns [`StoreError::Foreign`] if the state belongs to a different plan or table. As long as its migration has
+    /// not begun, a state belongs to no plan, and this check succeeds.
     async fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError>;
 
-    /// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement
-    /// of the first pass.
+    /// Whether the migration has begun. A migration has begun if it has a run, or an event other than an accepted
+    /// preflight and the announcement of the first pass.
     async fn has_begun(&self) -> Result<bool, StoreError>;
 
     /// All events, oldest first.
@@ -48,26 +48,26 @@ pub trait StateReader: Records {
     async fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError>;
 
     /// The number of items with an open failure, and of open diverged items, in all runs of a phase. An item that is
-    /// open in several runs counts once.
+    /// open in several runs is counted once.
     async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
-    /// Failures in the order of their cursors. An unreadable record does not hide the others.
+    /// Failures in the order of their cursors. An unreadable record does not hide other records.
     async fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
 
-    /// Diverged items in the order of their cursors. An unreadable record does not hide the others.
+    /// Diverged items in the order of their cursors. An unreadable record does not hide other records.
     async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
 
-    /// Pre-images, oldest first, without those of refused writes. An unreadable record does not hide the others.
+    /// Pre-images, oldest first. Omits pre-images of refused writes. An unreadable record does not hide other records.
     async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError>;
 
-    /// The number of targets for which a rollback cannot know whether they existed before the migration; `None` if it
-    /// knows this for every target.
+    /// The number of targets for which it is unknown whether they existed before the migration. `None` if there are no
+    /// such targets.
     async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
 
-    /// The pairs of this kind that the first pass found: their number, and up to `limit` of them. `None` if an earlier
-    /// version of this program made that pass and did not record them.
+    /// The pairs of this kind that the first pass found: their total number, and up to `limit` of them. `None` if the
+    /// first pass ran with an earlier version of this program, which did not record pairs.
     async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError>;
 
-    /// Whether an earlier version of this program made the first pass and did not record its pairs.
+    /// Whether the first pass ran with an earlier version of this program, which did not record pairs.
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError>;
 }

@@ -1,8 +1,8 @@
-//! The rules that every store follows: how sessions begin and end, what a commit may contain, how open work is
-//! resolved.
+//! The rules that every store follows: the beginning and end of sessions, the allowed contents of a commit, and the
+//! resolution of open work.
 //!
-//! Each rule is a pure function. A store reads its rows, calls the rule, and writes rows. A store decides nothing
-//! itself, so two stores cannot decide differently.
+//! Each rule is a pure function. A store reads rows, calls the rule, and writes rows. A store decides nothing itself,
+//! so different stores cannot decide differently.
 
 use std::cmp::Ordering;
 
@@ -15,8 +15,8 @@ use super::{
 use crate::change::Outcome;
 use crate::item::Path;
 
-/// The `resolved_as` of failures and diverged items that earlier runs left open and that a complete run of the same
-/// phase resolves.
+/// The value of `resolved_as` if a complete run resolves failures and diverged items that earlier runs of its phase
+/// left open.
 pub(super) const LATER_PASS: &str = "later_pass";
 
 /// Stop reason of a run whose process did not close its last session.
@@ -26,15 +26,16 @@ pub(super) const KILLED: &str =
 /// Stop reason of a run that `--restart` superseded.
 pub(super) const SUPERSEDED_BY_RESTART: &str = "superseded by --restart";
 
-/// Stop reason of a verification that another one superseded.
+/// Stop reason of a verification that a later verification superseded.
 pub(super) const SUPERSEDED_BY_VERIFICATION: &str = "superseded by another verification";
 
-/// How a session begins, given the newest run of its phase.
+/// The ways in which a session can begin, given the newest run of its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beginning {
     /// Resume the newest run.
     Resume,
-    /// Resume the newest run for a look. From then on, only another look can resume the run.
+    /// Resume the newest run for a look, which reads pages without writing. Afterwards, the run can be resumed only by
+    /// a further look.
     Look,
     /// Begin a new run.
     New {
@@ -49,7 +50,7 @@ pub(super) enum Beginning {
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if [`Begin`] does not allow the session, or if another session of the run is open.
+/// [`StoreError::Refused`] if [`Begin`] does not allow the session, or if a session of the run is open.
 pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning, StoreError> {
     let new = |pass| Ok(Beginning::New { pass, supersedes: false });
     let Some(run) = current else {
@@ -77,7 +78,7 @@ pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning
         Begin::ResumeOrNew | Begin::Restart => new(1),
         Begin::Look if run.is_unfinished() => Ok(Beginning::Look),
         Begin::Look => Err(refused(NOTHING_TO_LOOK_AT)),
-        // The command that began another pass also resumes it.
+        // The command that began an additional pass also resumes it.
         Begin::Again if run.can_be_resumed() && run.pass > 1 => Ok(Beginning::Resume),
         Begin::Again if run.status == RunStatus::Complete => new(run.pass + 1),
         Begin::Again => Err(refused(NO_COMPLETE_PASS)),
@@ -93,7 +94,7 @@ const LOOKED_THROUGH: &str = "this run has ended: its remaining pages were read 
      changed";
 
 /// Decides how a verification begins. `current` is the newest verification. `resumable` has the parameters of the
-/// newest verification; it is `None` if their record or the counts cannot be read.
+/// newest verification. `resumable` is `None` if the record of that verification or its counts cannot be read.
 ///
 /// # Errors
 ///
@@ -130,11 +131,12 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
     Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
 }
 
-/// Refuses a session's request if a later session of the run has begun, or if a later run has superseded the run.
+/// Refuses a request of a session if a later session of the run has begun, or if a later run has superseded the run.
 ///
 /// # Errors
 ///
-/// [`StoreError::Fenced`] for an earlier session or run, [`StoreError::Refused`] for a session that the run never had.
+/// [`StoreError::Fenced`] if the session or its run is not the newest one. [`StoreError::Refused`] if the run never had
+/// this session.
 pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
     let newest = run.session();
     match session.epoch.cmp(&newest.epoch) {
@@ -166,8 +168,8 @@ pub(super) fn check_session(run: &RunRecord, session: SessionId) -> Result<(), S
     Err(refused(format!("run {} has no open session; nothing was stored", run.id)))
 }
 
-/// The status of a run after this session ends as `to`. `done` is the number of finished segments. It matters only if
-/// `to` is `Complete`.
+/// The status of a run after this session ends with the status `to`. `done` is the number of finished segments, which
+/// is used only if `to` is `Complete`.
 ///
 /// # Errors
 ///
@@ -196,8 +198,8 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification after this session ends the verification with a report. `done` of the `due` segments
-/// are finished.
+/// The status of a verification after this session ends with a report. `due` is the number of segments to verify, and
+/// `done` is the number of finished segments.
 ///
 /// # Errors
 ///
@@ -219,8 +221,8 @@ pub(super) fn finish_verification(
     )))
 }
 
-/// Refuses a commit if its session is not the open one, if the run has no such segment, or if its records do not match
-/// the counts of its pages.
+/// Refuses a commit if its session is not the run's open session, if the run has no such segment, or if its records do
+/// not match the counts of its pages.
 pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), StoreError> {
     check_session(run, commit.session)?;
     if commit.segment >= run.total_segments {
@@ -243,8 +245,8 @@ pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), Store
     commit.failures.iter().try_for_each(|failure| check_failure(failure.outcome))
 }
 
-/// Refuses pages if their session is not the open one, if the verification has no such segment, or if their verdicts,
-/// records and counts do not add up.
+/// Refuses pages if their session is not the run's open session, if the verification has no such segment, or if their
+/// verdicts, records and counts do not match.
 pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(), StoreError> {
     check_session(run, pages.session)?;
     let SegmentEvent::PagesDone { counts, .. } = &pages.event;
@@ -292,8 +294,8 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
     )))
 }
 
-/// The recorded spend of a run after this session reserves capacity. `begun` is whether the session has begun to spend
-/// since the state was opened.
+/// The recorded spend of a run after this session reserves capacity. `begun` says whether the session has called
+/// `begin_spend` since the state was opened.
 ///
 /// # Errors
 ///
@@ -308,7 +310,8 @@ pub(super) fn reserve(
     check_epoch(run, session)?;
     match stored {
         Some(state) if begun => Ok(state.reserved(reservation)),
-        // Opening a state closes every session, so an open session has begun after the state was opened.
+        // Opening a state closes every session. So if the session is not open, the state was opened again after the
+        // session began.
         Some(_) if !run.open_session => Err(StoreError::Fenced(format!(
             "session {} of run {} cannot reserve capacity: the state was opened again since, and what the session had \
              reserved counts as spent. Nothing was stored",
@@ -321,12 +324,12 @@ pub(super) fn reserve(
     }
 }
 
-/// The recorded spend of a run after this session has reported `spent` as its total. Committed pages count `counted` of
-/// this total.
+/// The recorded spend of a run after this session has reported `spent` as its total. `counted` is the part of this
+/// total in the counts of committed pages.
 ///
-/// Only a living session has an open slice. It may report less than is stored, because the stored amount includes
-/// capacity that requests in flight could have used. The slice of a killed session counts as spent, and a late report
-/// cannot lower it.
+/// A session with an open slice is alive. Such a session may report less than the stored amount, which includes
+/// capacity that requests in flight could have used. After a kill, the slice counts as spent, and a late report of the
+/// killed session cannot lower this amount.
 ///
 /// # Errors
 ///
@@ -344,8 +347,8 @@ pub(super) fn settle(
     Ok(state.settled(spent, counted))
 }
 
-/// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement of
-/// the first pass.
+/// Whether the migration has begun. A migration has begun if it has a run, or an event other than an accepted preflight
+/// and the announcement of the first pass.
 pub(super) fn has_begun(has_runs: bool, events: &[EventRecord]) -> bool {
     let comes_before = |line: &EventRecord| {
         let event: Json = serde_json::from_str(&line.event).unwrap_or_default();

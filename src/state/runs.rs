@@ -1,4 +1,4 @@
-//! The port of runs, their sessions, and their failures and diverged items.
+//! The trait for storing runs, their sessions, and their failures and diverged items.
 
 use async_trait::async_trait;
 
@@ -14,35 +14,35 @@ use crate::item::{ItemKey, Path};
 /// When a method that changes something returns `Ok`, the whole change is durable. After an error, no part of the
 /// change is stored.
 ///
-/// Every method that changes something, except [`Runs::begin`], takes the name of the calling session. The method fails
+/// Every method that changes something, except [`Runs::begin`], takes the id of the calling session. The method fails
 /// with [`StoreError::Fenced`] if a later session of that run has begun or a later run has superseded the run.
 ///
-/// A command that retries failures begins no session, because the run may be complete. The command uses the name of the
-/// newest session of the phase's newest run, even if that session is not open. When the next session begins, the store
-/// refuses further calls of the command.
+/// A command that retries failures does not begin a session, because the run may be complete. The command uses the id
+/// of the newest session of the phase's newest run, even if that session is not open. After the next session begins,
+/// the store refuses all calls of the command.
 #[async_trait]
 pub trait Runs: Send + Sync {
-    /// The newest run of a phase, complete or not.
+    /// The newest run of a phase, whether or not it is complete.
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
 
-    /// Begins a session of the newest run of the phase, or of a new run, as [`Begin`] says. A resumed run keeps its
-    /// original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`]; the new number
-    /// is the epoch of the session. From then on, the store refuses calls of earlier sessions.
+    /// Begins a session of the newest run of the phase, or of a new run, depending on [`Begin`]. A resumed run keeps
+    /// its original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`]; the new
+    /// number is the epoch of the session. Afterwards, the store refuses calls of earlier sessions.
     ///
-    /// Returns [`StoreError::Refused`] if the runs of the phase do not allow the session, if another session of the run
-    /// is open, or if the number of segments is not from 1 to 1,000,000.
+    /// Returns [`StoreError::Refused`] if [`Begin`] does not allow the session, if a session of the run is open, or if
+    /// the number of segments is not from 1 to 1,000,000.
     async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError>;
 
-    /// Ends this session of its run as `Stopped` or `Complete`, with the reason. `abandoned_pages` is the number of
-    /// pages that the session began but did not finish. If this number is not zero, the run's counts are a lower bound
-    /// from then on.
+    /// Ends this session with the status `Stopped` or `Complete` and with a reason. `abandoned_pages` is the number of
+    /// pages that the session began but did not finish. If this number is not zero, the run's counts become a lower
+    /// bound.
     ///
-    /// A complete run resolves the failures and diverged items that earlier runs of its phase left open, because it has
-    /// read every item again. Their `resolved_as` is `later_pass`.
+    /// A complete run has read every item again. So it resolves the failures and diverged items that earlier runs of
+    /// its phase left open, with `later_pass` as their `resolved_as`.
     ///
-    /// Returns [`StoreError::Refused`], and leaves the session open, if the status is neither of the two, if the run
-    /// has no open session, or if the run cannot be complete because a segment is not done or a page was abandoned.
-    /// Returns [`StoreError::Fenced`] if a later session has begun.
+    /// Returns [`StoreError::Refused`], and leaves the session open, in these cases: the status is neither `Stopped`
+    /// nor `Complete`; the run has no open session; or the status is `Complete`, but a segment is not done or a page
+    /// was abandoned. Returns [`StoreError::Fenced`] if a later session has begun.
     async fn end_session(
         &self,
         session: SessionId,
@@ -51,29 +51,29 @@ pub trait Runs: Send + Sync {
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError>;
 
-    /// Records preflight findings that the operator accepts for the session's run, in addition to those accepted
-    /// before. The session need not be open: a retry and a repair accept for the run that they work on.
+    /// Records preflight findings that the operator accepts for the session's run. Findings that were accepted earlier
+    /// stay accepted. The session need not be open, because a retry or a repair may accept findings for an ended run.
     async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError>;
 
-    /// Accepted preflight findings of a run, without duplicates, in the order of their names.
+    /// Accepted preflight findings of a run, in alphabetical order, without duplicates.
     async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError>;
 
     /// The number of items with an open failure, and of open diverged items, in one run or in all runs. An item that
-    /// several runs left open counts once.
+    /// several runs left open is counted once.
     async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError>;
 
-    /// The numbers of [`Runs::open_work`] for all runs of a phase.
+    /// Like [`Runs::open_work`], for all runs of a phase.
     async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
-    /// Whether a run of this phase has applied a write, is complete, or has a segment with at least 100 items that were
-    /// already applied. Each of these facts shows that the phase does not fail for every item.
+    /// Whether it is proven that the plan is not wrong for every item. The proof is a run of this phase that has
+    /// applied a write, that is complete, or that has a segment with at least 100 items that were already applied.
     async fn is_proven(&self, phase: &str) -> Result<bool, StoreError>;
 
     /// Failures in the order of their cursors. Fails if a record cannot be read.
     async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError>;
 
     /// Returns up to `limit` open failures of the runs of a phase, in the order of their cursors, starting after the
-    /// cursor `after`. An unreadable record is listed as unreadable and does not hide the others.
+    /// cursor `after`. An unreadable record is listed as unreadable and does not hide other records.
     async fn failures_of(
         &self,
         phase: &str,
@@ -84,14 +84,15 @@ pub trait Runs: Send + Sync {
     /// Diverged items in the order of their cursors. Fails if a record cannot be read.
     async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError>;
 
-    /// Like [`Runs::diverged`], but an unreadable record is listed as unreadable and does not hide the others.
+    /// Like [`Runs::diverged`], but an unreadable record is listed as unreadable and does not hide other records.
     async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
 
-    /// Resolves the run's open failure of this key with the outcome of a retry. `diverged` names paths if and only if
-    /// the outcome is `Diverged`; the item then becomes an open diverged item of the run. Returns false and changes
-    /// nothing if the run has no open failure of this key.
+    /// Resolves the run's open failure of the item with this key, with the outcome of a retry. `diverged` has paths if
+    /// and only if the outcome is `Diverged`. In this case, the item becomes an open diverged item of the run. If the
+    /// run has no open failure of this item, returns false and changes nothing.
     ///
-    /// Returns [`StoreError::Refused`] if the outcome is a failure, or if the paths do not fit the outcome.
+    /// Returns [`StoreError::Refused`] if the outcome is a failure, or if paths are missing or not allowed for the
+    /// outcome.
     async fn resolve_failure(
         &self,
         session: SessionId,
@@ -101,14 +102,14 @@ pub trait Runs: Send + Sync {
         diverged: Vec<Path>,
     ) -> Result<bool, StoreError>;
 
-    /// Records that a retry of the run's open failure failed again, with the reason, and adds one attempt. Returns
-    /// false and changes nothing if the run has no open failure of this key.
+    /// Records that a retry of the run's open failure failed again, with the reason, and increments the number of
+    /// attempts. If the run has no open failure of the item with this key, returns false and changes nothing.
     ///
     /// Returns [`StoreError::Refused`] if the outcome is not a failure.
     async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError>;
 
-    /// Resolves open diverged items in every run in which they are open. Each key comes with the `resolved_as` of its
-    /// item. Returns the number of items that were open. `session` is the session of the verification that read the
-    /// items again.
+    /// Resolves diverged items in every run in which they are open. Each element has the key of an item and its
+    /// `resolved_as`. Returns the number of items that were open. `session` is the session of the verification that
+    /// read the items again.
     async fn close_diverged(&self, session: SessionId, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError>;
 }

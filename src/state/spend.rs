@@ -1,14 +1,14 @@
 //! The recorded spend of a run. The record stays correct even if a process dies.
 //!
-//! Capacity is reserved in slices before it is used. If a process dies, it is unknown how much of its slice it used.
-//! The whole slice then counts as spent, so that no sequence of kills spends more than was reserved.
+//! Capacity is reserved in slices before it is used. If a process dies, it is unknown how much of its slice it has
+//! used. So the whole slice then counts as spent, and no sequence of kills can spend more than the recorded amount.
 
 use crate::cost::Spend;
 
-/// A slice of capacity that is about to be used.
+/// A request to reserve a slice of capacity.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reservation {
-    /// The capacity that the run has used so far, including permits for unanswered requests.
+    /// The capacity that the run has used up to now, including permits for unanswered requests.
     pub spent: Spend,
     /// The additional capacity that the run may use before it reserves again.
     pub slice: Spend,
@@ -17,43 +17,45 @@ pub struct Reservation {
 /// The recorded spend of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SpendState {
-    /// The spent capacity when this record was stored.
+    /// The capacity that was spent when this record was stored.
     pub spent: Spend,
-    /// The additional capacity that a process has reserved. The process has not yet reported how much of this capacity
-    /// it used.
+    /// The open slice: additional capacity that a process has reserved. The process has not yet reported how much of it
+    /// was used.
     pub slice: Spend,
-    /// The part of `spent` that no committed page counts: abandoned pages, retries of failures, and `lost`.
+    /// The part of `spent` that is not in the counts of committed pages: abandoned pages, retries of failures, and
+    /// `lost`.
     pub uncounted: Spend,
-    /// The part of `uncounted` from slices of dead processes that no committed page counts. The actual spend may be
-    /// lower than recorded by at most this amount.
+    /// The part of `uncounted` from open slices of dead processes. The actual spend may be lower than the recorded
+    /// spend by at most this amount.
     pub lost: Spend,
 }
 
 impl SpendState {
-    /// The known spend, given the capacity that the committed pages count. During a run it can exceed the stored
-    /// amount.
+    /// The known spend. `counted` is the capacity in the counts of the committed pages. During a run, the known spend
+    /// can exceed `spent`.
     pub fn known(&self, counted: Spend) -> Spend {
         self.spent.max(counted + self.uncounted)
     }
 
-    /// The stored state, updated with the capacity that the committed pages count. The unused part of the open slice is
-    /// still reserved.
+    /// The current state of a live run. `counted` is the capacity in the counts of the committed pages. The unused part
+    /// of the open slice is still reserved.
     pub fn live(self, counted: Spend) -> SpendState {
         let known = self.known(counted);
         SpendState { spent: known, slice: (self.spent + self.slice).beyond(known), ..self }
     }
 
-    /// The state of a run without a stored spend. The spend is the capacity that the committed pages count.
+    /// The state of a run without a stored record. The spend of such a run is the capacity in the counts of the
+    /// committed pages.
     pub fn of_pages(counted: Spend) -> SpendState {
         SpendState::default().settled(counted, counted)
     }
 
-    /// The state when a session begins to spend: the known spend, with nothing reserved.
+    /// The state when a session begins to spend. This state has the known spend and no open slice.
     pub fn begun(self, counted: Spend) -> SpendState {
         self.settled(self.known(counted), counted)
     }
 
-    /// The state after a slice is reserved.
+    /// The state after a reservation.
     pub fn reserved(self, reservation: Reservation) -> SpendState {
         SpendState { spent: reservation.spent, slice: reservation.slice, ..self }
     }
@@ -92,7 +94,8 @@ mod tests {
         assert_eq!(ended.uncounted, spend(2.0, 2.0));
     }
 
-    /// A session without limits reserves nothing. Its spend is added to the capacity that was lost before the session.
+    /// A session without limits reserves nothing. The spend of such a session is added to the capacity that was lost
+    /// before the session.
     #[test]
     fn a_session_without_reservations_keeps_the_earlier_loss() {
         let lost = SpendState::default().reserved(Reservation { spent: spend(80.0, 0.0), slice: spend(20.0, 0.0) });

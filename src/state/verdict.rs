@@ -3,9 +3,9 @@
 /// The stage of the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// `run` is complete, and the attributes that `contract` removes still exist.
+    /// `run` is complete, and `contract` has not yet removed attributes.
     Expanded,
-    /// `contract` has removed the attributes that it removes.
+    /// `contract` has removed attributes.
     Contracted,
 }
 
@@ -24,23 +24,24 @@ impl Stage {
     }
 }
 
-/// The verdict of a shadow read on an item, from best to worst.
+/// The verdict of a shadow read on an item. The variants are ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// The item has the values that the plan and the true side imply, or they imply no value for it.
+    /// The item has the values that the plan and the true side imply, or no values are implied for it.
     Matching,
-    /// A target has another value than the truth implies, and `on_existing = "skip"` counts that value as done.
+    /// A target's value differs from the value that the truth implies, but counts as done because of `on_existing =
+    /// "skip"`.
     Skipped,
     /// The true side has a value, but the derived side has none.
     Missing,
     /// The item has a value that neither the plan nor the true side implies.
     Unexpected,
-    /// The two sides have different values, or a constant has a value other than that of the plan.
+    /// The two sides have different values, or the value of a constant differs from the plan's constant.
     Stale,
 }
 
 impl Verdict {
-    /// The verdicts that are mismatches, in the order of reports.
+    /// All verdicts that are mismatches, in the order in which reports list them.
     pub const MISMATCHES: [Verdict; 3] = [Verdict::Missing, Verdict::Stale, Verdict::Unexpected];
 
     /// The name in state files and JSON.
@@ -76,18 +77,19 @@ impl Verdict {
 pub struct VerdictCounts {
     /// Matching items.
     pub matching: u64,
-    /// Items that match except for a target whose other value counts as done.
+    /// Items that match, except for a target with a different value that counts as done.
     pub skipped: u64,
-    /// Items whose worst change is [`Verdict::Missing`].
+    /// Items whose worst verdict is [`Verdict::Missing`].
     pub missing: u64,
-    /// Items whose worst change is [`Verdict::Stale`].
+    /// Items whose worst verdict is [`Verdict::Stale`].
     pub stale: u64,
-    /// Items whose worst change is [`Verdict::Unexpected`].
+    /// Items whose worst verdict is [`Verdict::Unexpected`].
     pub unexpected: u64,
     /// Items that did not match at first, but matched or were gone when they were read again, because a live writer
     /// changed them in between.
     pub raced: u64,
-    /// Mismatching items that are equal or gone after a repair. They also count under their original verdict.
+    /// Mismatching items that match or are gone after a repair. The number of their original verdict also includes
+    /// these items.
     pub repaired: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The port of verifications: their parameters, counts, mismatches and reports.
+//! The trait for storing verifications: their parameters, counts, mismatches and reports.
 
 use async_trait::async_trait;
 
@@ -7,21 +7,21 @@ use super::{
 };
 use crate::state::{Verdict, VerdictCounts};
 
-/// Verifications. Each is a run of the phase [`VERIFY`](super::phase::VERIFY).
+/// Stores verifications. Each verification is a run of the phase [`VERIFY`](super::phase::VERIFY).
 ///
 /// When a method that changes something returns `Ok`, the whole change is durable. After an error, no part of the
 /// change is stored.
 #[async_trait]
 pub trait Verifications: Send + Sync {
-    /// Begins a session of a verification. Resumes the newest verification if it is unfinished, has the same parameters
-    /// and has readable counts, unless `anew` is set. Otherwise begins a new verification, which supersedes an
-    /// unfinished verification.
+    /// Begins a session of a verification. The session resumes the newest verification if that is unfinished, has the
+    /// same parameters and has readable counts, and if `anew` is not set. Otherwise a new verification begins, which
+    /// supersedes an unfinished one.
     ///
     /// A new verification deletes the counts and mismatches of verifications older than the newest complete one.
     /// Reports stay.
     ///
-    /// Returns [`StoreError::Refused`] if a session of the verification is open, if only one of sample size and draw is
-    /// given, or if the seed is 2^63 or more.
+    /// Returns [`StoreError::Refused`] if a session of the verification is open, if only one of the sample size and the
+    /// inputs of the draw is given, or if the seed is 2^63 or more.
     async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError>;
 
     /// Commits a segment's progress together with its verdicts and mismatches, as
@@ -29,11 +29,11 @@ pub trait Verifications: Send + Sync {
     /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) mismatches, but counts all of them.
     ///
     /// Returns [`StoreError::Refused`] if the run is not a verification, has no open session or no such segment, or if
-    /// the verdicts, records and counts of the pages do not add up. Returns [`StoreError::Fenced`] if a later session
+    /// the verdicts, records and counts of the pages do not match. Returns [`StoreError::Fenced`] if a later session
     /// has begun.
     async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError>;
 
-    /// The counts of every segment of a verification so far, in ascending order. Omits segments without a committed
+    /// The current counts of every segment of a verification, in ascending order. Omits segments without a committed
     /// page.
     async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError>;
 
@@ -63,11 +63,11 @@ pub trait Verifications: Send + Sync {
     /// Up to `limit` reports of complete verifications, newest first. Damaged reports are omitted.
     async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError>;
 
-    /// The newest verification, complete or not; `None` if no verification exists or if the record of the newest one is
-    /// damaged.
+    /// The newest verification, whether or not it is complete. `None` if no verification exists, or if the record of
+    /// the newest one is damaged.
     async fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError>;
 
-    /// The newest report; `None` if there is none.
+    /// The newest report; `None` if no report exists.
     async fn latest_report(&self) -> Result<Option<StoredReport>, StoreError> {
         Ok(self.reports(1).await?.into_iter().next())
     }

@@ -1,4 +1,4 @@
-//! The progress line: a bar on a terminal, otherwise a log line every ten seconds.
+//! Shows the progress line. The line is a bar on a terminal. On other outputs, a log line is written every ten seconds.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use crate::plan::Access;
 use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
 use crate::state::SegmentTotals;
 
-/// The interval of log lines without a terminal.
+/// The interval of log lines if stderr is not a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The interval at which the bar is redrawn.
@@ -30,11 +30,11 @@ pub struct Watched {
     pub scopes: Arc<Scopes>,
     /// The daily hours in which the run may work.
     pub work_window: Arc<WorkWindow>,
-    /// What the run may still spend and read.
+    /// The capacity units that the run may still spend, and the items that it may still read.
     pub allowance: Arc<Allowance>,
-    /// Items committed before this process began.
+    /// Number of items that were committed before this process began.
     pub items_before: u64,
-    /// Segments done before this process began.
+    /// Number of segments that were complete before this process began.
     pub segments_before: u64,
     /// Number of segments of the run.
     pub total_segments: u64,
@@ -72,7 +72,7 @@ pub fn suspend<T>(f: impl FnOnce() -> T) -> T {
 pub struct Line(AbortOnDropHandle<()>);
 
 impl Line {
-    /// Shows progress until it is cleared.
+    /// Shows the progress line until [`Line::clear`] is called or this value is dropped.
     pub fn show(watched: Watched) -> Line {
         Line(AbortOnDropHandle::new(tokio::spawn(show(watched))))
     }
@@ -88,7 +88,7 @@ impl Line {
 async fn show(watched: Watched) {
     let terminal = std::io::stderr().is_terminal();
     let bar = terminal.then(|| bars().add(bar(&watched)));
-    // When this task is dropped, this value removes the bar from the screen.
+    // This value removes the bar from the screen when the task is dropped.
     let _cleared = Cleared(bar.clone());
     let start = Instant::now();
     let mut pace = Pace::new(watched.items_before, watched.item_estimate);
@@ -152,13 +152,13 @@ fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
     )
 }
 
-/// The ETA, and what limits the speed.
+/// The text with the ETA, and with the current limit of the speed.
 fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: bool) -> String {
     let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", whole_duration(eta)));
     format!("{eta} · {}", state(watched, now, throttled_just_now))
 }
 
-/// What limits the run now: backfill waits, DynamoDB throttles, or an operator has paused the run.
+/// The text for the current limit of the run: backfill waits, DynamoDB throttles, or an operator has paused the run.
 fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String {
     let scopes = watched.scopes.status();
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
@@ -187,8 +187,9 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     }
 }
 
-/// The budgets of this tool that requests wait for, from narrow to wide. If requests wait for the table and for an
-/// index, the list names only the index, because a request that waits for an index does not take table capacity.
+/// The tool's own budgets for which requests are waiting, from narrow to wide. If requests wait for the table and for
+/// an index, the list contains only the index. A request that waits for an index does not use any capacity of the
+/// table.
 fn waited_for(watched: &Watched, scopes: &[ScopeStatus]) -> Vec<String> {
     let narrow = watched.scopes.waited_for().iter().map(narrow_rate).collect::<Vec<_>>();
     let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
@@ -196,7 +197,8 @@ fn waited_for(watched: &Watched, scopes: &[ScopeStatus]) -> Vec<String> {
     budgets.chain(watched.allowance.waiting().map(str::to_owned)).collect()
 }
 
-/// A scope and its rate, plus its budget if it is slowed: `index by-email 50 of 200 WCU/s`.
+/// The text for a scope and its rate. If the scope is slowed, the text also has its budget: `index by-email 50 of 200
+/// WCU/s`.
 fn scope_rate(scope: &ScopeStatus) -> String {
     let (unit, what) = words(scope.access);
     let name = if scope.is_index { format!("index {}", scope.name) } else { format!("the table's {what}") };
@@ -204,8 +206,8 @@ fn scope_rate(scope: &ScopeStatus) -> String {
     format!("{name}, {}{of} {unit}", scope.rate.round())
 }
 
-/// All narrow scopes of one kind, with the budget of each: `a key range, up to 250 WCU/s (3 requests)`. The text names
-/// no single scope, because there are many, and a key is private data.
+/// The text for all narrow scopes of one kind, with the budget of a single scope: `a key range, up to 250 WCU/s (3
+/// requests)`. The text does not identify the scopes, because there are many, and a key is private data.
 fn narrow_rate(narrow: &NarrowStatus) -> String {
     let NarrowStatus { kind, access, budget, waiting } = narrow;
     let requests = if *waiting == 1 { "request" } else { "requests" };
@@ -230,7 +232,8 @@ mod tests {
     use crate::plan::{Limits, Prices};
     use crate::ratelimit::{Budget, Budgets, Feedback};
 
-    /// A job with these budgets, in write units per second, for the table, a key range, a partition key and an index.
+    /// Creates a job with four budgets, in write units per second: for the table, a key range, a partition key and an
+    /// index.
     fn watched([table, range, key, index]: [f64; 4]) -> Watched {
         let limits = Limits {
             max_failures: 0,
@@ -260,8 +263,8 @@ mod tests {
         }
     }
 
-    /// The progress line while three writes wait for more capacity than is available. Two of them have the same
-    /// partition key.
+    /// Returns the progress line while three writes wait because they need more capacity than is available. Two of the
+    /// writes have the same partition key.
     async fn said(budgets: [f64; 4]) -> String {
         let watched = watched(budgets);
         let now = watched.progress.snapshot();
@@ -285,7 +288,7 @@ mod tests {
             write.abort();
             let _ = write.await;
         }
-        assert_eq!(state(&watched, &now, false), "running", "no request waits any more");
+        assert_eq!(state(&watched, &now, false), "running", "no request may wait any more");
         said
     }
 
@@ -321,7 +324,7 @@ mod tests {
                 state(&watched, &watched.progress.snapshot(), false)
             };
             let (waited, said) = tokio::join!(waits, looks);
-            assert!(waited.is_err(), "there was enough capacity");
+            assert!(waited.is_err(), "the read must wait for capacity");
             assert_eq!(said, format!("waiting for the budget of a {kind}, up to 10 RCU/s (1 request)"));
         }
     }

@@ -1,4 +1,4 @@
-//! The parity report of a dry run: what a run would do with each class of items, with example keys, and an estimate of
+//! The parity report of a dry run. It gives the outcome for each class of items with example keys, and an estimate of
 //! the run.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use crate::item::{ItemKey, item_to_json};
 use crate::passes::{Class, Prediction, Shape};
 use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, between, range_json, total};
 
-/// The text report cuts an example's key after this number of characters. The JSON report has the whole key.
+/// The maximum number of characters of an example key in the text report. A longer key is cut. The JSON report has the
+/// whole key.
 const MAX_KEY: usize = 120;
 
 /// The message if the first pass of a migration did not record which items already had a new value. The dry run, the
@@ -25,7 +26,7 @@ pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version o
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct DryRunReport<'a> {
-    /// The subject of the report.
+    /// The names that the report shows, and whether it recommends commands.
     pub subject: Subject<'a>,
     /// Counts of the items that the dry run read.
     pub found: &'a Prediction,
@@ -37,12 +38,12 @@ pub struct DryRunReport<'a> {
     pub findings: &'a [Finding],
     /// The accepted findings.
     pub accepted: &'a [Accept],
-    /// Why the dry run stopped early, if it did.
+    /// The reason why the dry run stopped early; `None` if it did not.
     pub stopped: Option<&'a StopReason>,
-    /// For a rollback: whether the first pass did not record which items already had a new value. If so, the report
-    /// cannot count the items that will differ from before the migration.
+    /// For a rollback: true if the first pass did not record which items already had a new value. In this case the
+    /// report cannot count the items that the rollback will not restore exactly.
     pub pairs_unrecorded: bool,
-    /// The command that carries out what was counted, or the command that must come first.
+    /// The command that would make the counted changes, or a command that must run before it.
     pub next: &'a str,
 }
 

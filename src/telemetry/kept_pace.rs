@@ -1,4 +1,5 @@
-//! The pace of a pass. Its process records the pace in the state file for `status`, also as a sign of life.
+//! The recorded pace of a pass. The process of the pass records it in the state file for `status`. The record also
+//! shows that the process is alive.
 
 use std::io::{Result, Write};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::state::{Holder, KeptFact, StateReader};
 /// The interval at which the process records its pace.
 pub const KEPT_EVERY: Duration = Duration::from_secs(5);
 
-/// A process that has recorded nothing for this long sleeps or hangs. Every commit of a live process takes less time.
+/// If a process has recorded nothing for this duration, it is asleep or hangs. Every commit of a working process takes
+/// less time.
 const SILENT: Duration = Duration::from_secs(60);
 
 /// The pace of a pass at one moment.
@@ -22,7 +24,8 @@ const SILENT: Duration = Duration::from_secs(60);
 pub struct KeptPace {
     at: Timestamp,
     pid: u32,
-    /// Items and write units per second over the last minute; `None` before a rate is known.
+    /// The number of items and the number of write units per second over the last minute; `None` before a rate is
+    /// known.
     rates: Option<(f64, f64)>,
     left: Option<Duration>,
 }
@@ -33,16 +36,17 @@ impl KeptPace {
         KeptPace { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
     }
 
-    /// The pace that the working process recorded in this file. `None` if no process works on the migration, or if that
-    /// process has recorded no pace.
+    /// The pace that was recorded in this file by the process that now works on the migration. `None` if no process
+    /// works on the migration, or if that process has recorded no pace.
     pub async fn in_file(file: &dyn StateReader, holder: Option<&Holder>) -> Option<KeptPace> {
         let kept = KeptPace::from_text(&file.kept(KeptFact::Pace).await.ok()??)?;
         let since = holder?.since.as_ref()?.as_it_is().parse::<Timestamp>().ok()?;
-        // An older record may come from another process with the same process number. Times are recorded to the second.
+        // A record from before the process locked the file may come from an earlier process with the same process id.
+        // The file stores times to the second.
         (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)
     }
 
-    /// The form in which the pace is recorded.
+    /// The pace as the JSON that the state file stores.
     pub fn to_json(&self) -> Json {
         json!({ "at": self.at.to_string(), "pid": self.pid, "items_per_s": self.rates.map(|(items, _)| items),
                 "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()) })
@@ -59,14 +63,14 @@ impl KeptPace {
     }
 }
 
-/// The condition of a process that works on a state file.
+/// Whether a process that holds a state file works, is stopped or is silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveliness {
     /// The process works.
     Works,
     /// A signal has stopped the process.
     Stopped,
-    /// The process has recorded nothing for this long.
+    /// The process has recorded nothing for this duration.
     Silent(Duration),
 }
 
@@ -95,12 +99,12 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long the process has held the state file; `None` if it did not record when it took the file.
+    /// The time since the process locked the state file; `None` if the process did not record when it locked the file.
     fn age(&self) -> Option<Duration> {
         Some(since(self.holder.since.as_ref()?.as_it_is().parse().ok()?, self.now))
     }
 
-    /// A short description.
+    /// A short description of the process and its condition.
     pub fn words(&self) -> String {
         let age = self.age().map_or_else(String::new, |age| format!(" ({})", whole_duration(age)));
         let who = format!("{}{age}", self.holder);
@@ -116,7 +120,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Writes the pace, if the process works and has recorded one.
+    /// Writes the pace if the process works and has recorded a pace.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<()> {
         let Some(pace) = self.pace.as_ref().filter(|_| self.liveliness() == Liveliness::Works) else { return Ok(()) };
         match pace.rates {

@@ -1,4 +1,4 @@
-//! Reports about a run: live figures, the progress line, and the final summary.
+//! Reports on a run: live figures, the progress line, and the final summary.
 
 pub mod display;
 mod dry_run;

@@ -1,4 +1,4 @@
-//! Items that are different after a rollback than they were before the migration.
+//! Reports the items that a rollback did not restore exactly to their form before the migration.
 
 use std::io::{Result, Write};
 
@@ -13,20 +13,20 @@ use crate::state::Listed;
 /// Number of example items in the text form.
 const SHOWN: usize = 5;
 
-/// The items that a run left in another form than before the migration.
+/// The items that a run left in a different form than before the migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct NotAsBefore {
-    /// Why the items differ.
+    /// The reason why the items differ.
     pub reason: Leftover,
-    /// The items that differ.
+    /// The items that are known to differ.
     pub items: Listed,
-    /// Items with an unreadable record. It is unknown whether these items differ: see [`Leftover::Unknown`].
+    /// The items whose record cannot be read. Nobody knows whether these items differ: see [`Leftover::Unknown`].
     pub unreadable: Listed,
 }
 
 impl NotAsBefore {
-    /// Whether every item is known to be as before.
+    /// Whether every item is known to have its form from before the migration.
     pub fn is_empty(&self) -> bool {
         self.items.count == 0 && !self.items.unrecorded && self.unreadable.count == 0
     }
@@ -47,7 +47,7 @@ impl NotAsBefore {
         write_listed(out, unreadable)
     }
 
-    /// The JSON form. `unknown` says that there may be more items than `count`.
+    /// The JSON form. The member `unknown` is true if more items than `count` may differ.
     pub fn to_json(&self) -> Json {
         let NotAsBefore { reason, items, unreadable } = self;
         json!({

@@ -1,4 +1,4 @@
-//! The rate, the progress and the ETA of a run. Pure: the caller passes the elapsed time.
+//! The rate, the progress and the ETA of a run. This module reads no clock: the caller passes the elapsed time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,14 +10,15 @@ const WINDOW: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Pace {
     points: VecDeque<(Duration, u64, f64)>,
-    /// Items committed before this process began.
+    /// Number of items that were committed before this process began.
     before: u64,
     /// Number of items in the table by DynamoDB's count, which may be six hours old.
     estimate: u64,
 }
 
 impl Pace {
-    /// A pace for a run that has already done `before` items, on a table with about `estimate` items (0 if unknown).
+    /// Creates the pace of a run that has already committed `before` items. The table has about `estimate` items (0 if
+    /// unknown).
     pub fn new(before: u64, estimate: u64) -> Pace {
         Pace { points: VecDeque::from([(Duration::ZERO, 0, 0.0)]), before, estimate }
     }
@@ -30,7 +31,8 @@ impl Pace {
         }
     }
 
-    /// Items and write units per second over the window; `None` before the second measurement.
+    /// The number of items and the number of write units per second over the window; `None` before the second
+    /// measurement.
     pub fn rates(&self) -> Option<(f64, f64)> {
         let first = self.points.front()?;
         let last = self.points.back()?;
@@ -38,7 +40,7 @@ impl Pace {
         (seconds > 0.0).then(|| ((last.1 - first.1) as f64 / seconds, (last.2 - first.2) / seconds))
     }
 
-    /// Committed items of this run, over all its sessions.
+    /// Number of committed items of this run, over all its sessions.
     pub fn done(&self) -> u64 {
         self.before + self.points.back().map_or(0, |p| p.1)
     }
@@ -82,6 +84,10 @@ mod tests {
         assert_eq!(pace.eta(), None);
         let mut stale = Pace::new(0, 100);
         stale.note(Duration::from_secs(1), 5_000, 0.0);
-        assert_eq!((stale.percent(), stale.eta()), (Some(99), None), "more items than the stale count says");
+        assert_eq!(
+            (stale.percent(), stale.eta()),
+            (Some(99), None),
+            "the run has more items than the table's stale count"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The header before a run, and the report at its end.
+//! The header that is printed before a run, and the report at the end of the run.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -15,7 +15,8 @@ use crate::plan::Plan;
 use crate::ratelimit::Resolved;
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
 
-/// The subject of a report: the names that it shows, and whether it recommends commands.
+/// The parts of a report that do not depend on the run: the names that the report shows, and whether it recommends
+/// commands.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The plan.
@@ -26,7 +27,8 @@ pub struct Subject<'a> {
     pub state_path: &'a Path,
     /// The table.
     pub table: &'a TableDescription,
-    /// Whether the report names the next command. False if another command runs this one.
+    /// Whether the report names the next command. False for a pass of a longer command, such as `rollback`, because the
+    /// command itself names the next command.
     pub advice: bool,
 }
 
@@ -34,21 +36,21 @@ pub struct Subject<'a> {
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct RunReport<'a> {
-    /// The subject of the report.
+    /// The names that the report shows, and whether it recommends commands.
     pub subject: Subject<'a>,
     /// The stored run.
     pub run: &'a RunRecord,
     /// The counts of the run's segments, over all sessions.
     pub totals: &'a SegmentTotals,
-    /// What the run has spent, over all sessions.
+    /// The capacity that the run has spent, over all sessions.
     pub spend: &'a SpendRecord,
     /// The number of requests that DynamoDB throttled in this session, by scope.
     pub throttles: &'a [(String, u64)],
     /// The number of unusable replies in this session, by operation and defect.
     pub unusable_replies: &'a BTreeMap<String, u64>,
-    /// Open failures and diverged items, which need an operator.
+    /// The number of open failures and open diverged items, which need an operator.
     pub open: OpenWork,
-    /// Why the run stopped early, if it did.
+    /// The reason why the run stopped early; `None` if it did not.
     pub stopped: Option<&'a StopReason>,
 }
 

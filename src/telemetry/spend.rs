@@ -1,5 +1,5 @@
-//! Text about what a run may spend and has spent. Amounts of money are estimates, and the text names the prices behind
-//! them.
+//! Formats the spend limits of a run and the capacity that it has spent. Amounts of money are estimates, and the text
+//! says which prices they use.
 
 use std::io::{Result, Write};
 
@@ -9,7 +9,7 @@ use crate::figure::{dollars, number, units};
 use crate::plan::Limits;
 use crate::state::{Spend, SpendRecord, SpendState};
 
-/// The limits of a run in one line, with the size of its reservations. `None` if only failures are limited.
+/// The limits of a run in one line, with the size of its reservations. `None` if the plan limits nothing but failures.
 pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(limits.max_wcu.map(|max| format!("{} WCU", units(max))));
@@ -27,7 +27,7 @@ pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) ->
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Writes what a run has spent, next to its limits.
+/// Writes the capacity that a run has spent, next to the limits of the run.
 pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) -> Result<()> {
     let SpendState { spent, slice, lost, .. } = record.state;
     let of = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));

@@ -8,9 +8,9 @@ use crate::change::Outcome;
 use crate::figure::{number, units};
 use crate::state::Counts;
 
-/// Writes the items of a run by outcome, and the capacity that they consumed. `lower_bound` says that some applied
-/// items may count as already applied, because the reply to their write was lost or the process ended between the write
-/// and its checkpoint.
+/// Writes the items of a run by outcome, and the capacity that they consumed. If `lower_bound` is true, some applied
+/// items may be counted as already applied. This happens if the reply to their write was lost, or if the process ended
+/// between the write and its checkpoint.
 pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) -> Result<()> {
     writeln!(out, "  {:<16} {:>14}", "items scanned", number(counts.scanned))?;
     for outcome in Outcome::ALL {
@@ -49,7 +49,8 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
     Ok(())
 }
 
-/// Compares the estimate with the consumed units. Covers only writes whose replies state the consumed units.
+/// Compares the estimated units with the consumed units. The comparison only includes writes whose replies state the
+/// consumed units.
 fn estimate_held_to(counts: &Counts) -> String {
     let estimated = counts.estimated_write_units;
     let consumed = counts.write_units;
@@ -84,11 +85,11 @@ mod tests {
         let exact = written(20_934.0, 0.0, 20_911.0);
         assert!(exact.contains("before they were sent: 20,911 WCU (100.1 % of it was consumed)"), "{exact}");
         assert!(!exact.contains("assumed"), "{exact}");
-        // The ratio ignores assumed units.
+        // Assumed units are not part of the ratio.
         let lost = written(90.0, 4.5, 100.0);
         assert!(lost.contains("for these items: 90 WCU") && lost.contains("lost replies): 4.5 WCU"), "{lost}");
         assert!(lost.contains("before they were sent: 100 WCU (90.0 % of it was consumed)"), "{lost}");
-        assert!(!written(0.0, 0.0, 0.0).contains("estimate"), "nothing was written");
+        assert!(!written(0.0, 0.0, 0.0).contains("estimate"), "without any write, no estimate may be shown");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Repairs while readers move to the new attribute, and the end of a rollback in difficult cases.
+//! Tests repairs while readers move to the new attribute, and tests how a rollback ends in difficult cases.
 
 use super::*;
 
@@ -19,7 +19,8 @@ async fn a_repair_below_100_percent_keeps_the_values_that_readers_see() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
     let flags = bed.create_table().await;
-    // Each item had a different `new` before the migration. The run keeps it, and reports it as diverged.
+    // Before the migration, each item had a `new` value that differed from its `old` value. The run keeps the `new`
+    // value, and reports the item as diverged.
     let items = || (0..40).map(|n| item(&format!("P#{n}"), "x", [("old", s("current")), ("new", s("junk"))]));
     bed.load(&table, items()).await;
     let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\n{CUTOVER}");
@@ -61,8 +62,8 @@ async fn a_rollback_completes_although_a_parent_is_no_longer_a_map() {
     assert!(kept.lines().any(|line| line.contains("P#0") && line.contains("doc.x")), "{kept}");
 }
 
-/// An item has grown, so the removed value no longer fits into it. The operator fixes the item by hand, or leaves it as
-/// it is with a reason.
+/// An item has grown, so the removed value no longer fits into it. The operator fixes the item by hand, or passes a
+/// reason to leave the item as it is.
 /// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
@@ -84,7 +85,7 @@ async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
     let after = bed.dump(&table).await;
     assert!(after.values().any(|found| *found == grown), "the item stays as it is");
     assert_eq!(after.values().filter(|found| found.get("legacy") == Some(&large())).count(), 2);
-    // The lists still contain the key of the item and the value that it lost.
+    // `failures list` and `journal` still list the key of the item.
     for list in [&["failures", text(&plan), "list"][..], &["journal", text(&plan)]] {
         let listed = tool(&bed, list).exits(0).stdout;
         assert!(listed.contains("P#0"), "{listed}");
@@ -137,8 +138,8 @@ fn refused_or_stopped(bed: &Bed, plan: &std::path::Path) {
     tool(bed, &["run", text(plan), "--again", "--yes"]).exits(6);
 }
 
-/// The limits also do not stop the pass that makes old values equal to new ones, nor the verification after it: both
-/// belong to the way back.
+/// The limits do not stop the pass that makes old values equal to new ones, and they do not stop the verification after
+/// that pass. This pass and this verification belong to the way back.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_limit_stops_a_back_after_new_only_writes() {
     let bed = Bed::embedded();
@@ -162,8 +163,8 @@ async fn no_limit_stops_a_back_after_new_only_writes() {
     assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
 }
 
-/// The table now has less capacity than `[capacity]` says, and an index was removed. Every command except those of the
-/// way back refuses.
+/// The table now has less capacity than `[capacity]` says, and an index was removed. All commands refuse, except the
+/// commands of the way back.
 ///
 /// RUNBOOK: "On the way back the tool cuts the budget instead of refusing"
 #[tokio::test(flavor = "multi_thread")]
@@ -244,8 +245,8 @@ async fn a_rollback_names_items_that_it_does_not_restore() {
     assert_eq!(std::collections::BTreeSet::from_iter(keys), std::collections::BTreeSet::from(["P#0", "P#1", "P#2"]));
 }
 
-/// A plan that only sets constants has a flag from an earlier version. Applications obey the flag, although such a plan
-/// no longer has a cutover.
+/// An earlier version of the tool created a flag for a plan that only sets constants. Applications obey this flag,
+/// although the current version has no cutover for such plans.
 /// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_over_constants_goes_back_without_the_state_file() {

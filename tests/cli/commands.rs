@@ -1,4 +1,4 @@
-//! `init`, `check`, `status` and `failures list` in normal cases.
+//! Tests `init`, `check`, `status` and `failures list` in normal cases.
 
 use super::*;
 
@@ -19,8 +19,8 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     refusal.in_one_paragraph().says(&["cannot write new.toml", "exists", "Name another file"]);
     assert_eq!(std::fs::read_to_string(bed.dir().join("new.toml")).unwrap(), written);
 
-    // `init` runs without a table, with a table that cannot be reached, with output to stdout, and with a path where no
-    // file can be created.
+    // Runs `init` in four cases: no table is given, the table cannot be reached, the output is stdout, and no file can
+    // be created at the given path.
     tool(&bed, &["init"]).exits(0);
     backfill::internals::plan::load("plan.toml", &std::fs::read_to_string(bed.dir().join("plan.toml")).unwrap())
         .unwrap();
@@ -122,7 +122,7 @@ async fn no_log_level_shows_values() {
         if let Some(log) = log {
             command.env("BACKFILL_LOG", log);
         }
-        // The harness checks for every run that it prints no values.
+        // The harness checks the output of every run for values.
         let ran = tool::run(command).exits(0);
         if more.contains(&"json") {
             let lines: Vec<Json> = ran.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -1,4 +1,4 @@
-//! The demo: the first command that a new user runs.
+//! Tests the demo, which is the first command that a new user runs.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -33,7 +33,7 @@ fn document(output: &Output) -> Json {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The results of all steps with this command.
+/// The results of all steps of the demo that ran this command.
 fn step<'a>(demo: &'a Json, command: &str) -> Vec<&'a Json> {
     let steps = demo["steps"].as_array().unwrap();
     steps.iter().filter(|step| step["command"] == command).map(|step| &step["result"]).collect()
@@ -106,7 +106,7 @@ fn the_demo_walks_the_whole_playbook_and_starts_over_the_second_time() {
     assert_eq!(status["flag_seen"]["flag"]["contracting"], true, "{status}");
 }
 
-/// Kills the demo in the run, in a wait between two steps, and in the contract.
+/// Kills the demo three times: during the run, during a wait between two steps, and during the contract.
 /// RUNBOOK: "is safe to kill and rerun"
 #[test]
 fn a_demo_that_was_killed_anywhere_resumes() {
@@ -125,7 +125,7 @@ fn a_demo_that_was_killed_anywhere_resumes() {
         let began = Instant::now();
         while !there() {
             let waits = began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none();
-            assert!(waits, "the demo does not reach the step to kill");
+            assert!(waits, "the demo does not reach the step at which the test kills it");
             std::thread::sleep(Duration::from_millis(10));
         }
         child.kill().unwrap();

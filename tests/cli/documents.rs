@@ -1,4 +1,4 @@
-//! Output for programs: JSON documents, JSON log lines, and errors while writing to stdout.
+//! Tests the output for programs: JSON documents, JSON log lines, and errors while writing to stdout.
 
 use super::*;
 
@@ -81,7 +81,7 @@ async fn stderr_contains_only_json_lines() {
     }
 }
 
-/// If the disk behind stdout is full, the command reports an error.
+/// If stdout is redirected to a full disk, the command reports an error.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn a_stdout_that_cannot_be_written_is_an_error() {
@@ -116,7 +116,7 @@ async fn quiet_and_color_options_work() {
     assert!(stderr_of("always").contains('\u{1b}') && !stderr_of("auto").contains('\u{1b}'));
 }
 
-/// The script in the README carries out a whole migration. It needs `sh` and `jq`.
+/// The script in the README carries out a whole migration. The script needs `sh` and `jq`.
 #[expect(clippy::print_stderr, reason = "says why a test is skipped")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_in_the_readme_carries_out_a_whole_migration() {

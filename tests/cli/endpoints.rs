@@ -1,4 +1,4 @@
-//! Endpoints that appear only in the environment or in a profile.
+//! Tests endpoints that are configured only in the environment or in a profile.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::preflight::{backups, say};
 use super::*;
 
-/// The tool with its endpoint configured in one of [`WAYS`].
+/// A command of the tool, with its endpoint configured in one of the ways in [`WAYS`].
 fn configured(bed: &Bed, url: &str, how: &str) -> Command {
     let folder = bed.dir().join(".aws");
     std::fs::create_dir_all(&folder).unwrap();
@@ -35,15 +35,15 @@ fn configured(bed: &Bed, url: &str, how: &str) -> Command {
 
 const WAYS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "endpoint_url", "services"];
 
-/// A plan that names no endpoint.
+/// A plan without an endpoint.
 fn plan(bed: &Bed, table: &str, name: &str) -> String {
     let path = bed.dir().join(format!("{name}.toml"));
     std::fs::write(&path, format!("[migration]\nname = \"{name}\"\n[table]\nname = \"{table}\"\n{MOVE}")).unwrap();
     text(&path).to_owned()
 }
 
-/// An engine on loopback needs no account and no region, however its endpoint is configured. Missing point-in-time
-/// recovery is only a warning there, whether it is unknown, disabled or not implemented.
+/// An engine on loopback needs no account and no region, however its endpoint is configured. For such an engine, the
+/// state of point-in-time recovery causes only a warning, even if it is unknown, disabled or not implemented.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_on_loopback_is_recognised() {
     let (bed, table, _) = scene(10, "").await;
@@ -81,7 +81,8 @@ async fn an_address_other_than_loopback_is_not_a_local_engine() {
     nothing_was_written(&bed);
 }
 
-/// The tool uses credentials from the environment, and from a profile that names the engine, but no other credentials.
+/// For a local engine, the tool uses credentials only from the environment and from a profile that configures the
+/// endpoint of the engine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
     let bed = Bed::embedded();

@@ -1,5 +1,5 @@
-//! The predictions of the tool before a run: constants, time to live, index keys, and items that are signed on the
-//! client.
+//! Tests the predictions of the tool before a run: constants, time to live, index keys, and items that are signed on
+//! the client.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -168,8 +168,8 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     assert_eq!((&dry["would_change"], &dry["rejected"]), (&json!(10), &json!(40)), "{dry:#}");
     nothing_was_written(&bed);
 
-    // The run finds signed items. They become failures, and the session ends. The next session resumes at this point,
-    // and stops at the next page.
+    // The run finds signed items on its first page, records them as failures, and stops. The next session resumes after
+    // that page, and stops after the second page for the same reason.
     for pages in 1..=2 {
         let ran = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(6).json();
         let stopped = ran["stopped"].as_str().unwrap();
@@ -194,7 +194,7 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     tool(&bed, &["failures", plan, "retry"]).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
     tool(&bed, &["verify", plan, "--all"]).exits(0);
-    // Another pass is another run, so it needs the acceptance again.
+    // A further pass is a new run, so it needs the acceptance again.
     bed.load(&table, std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])))
         .await;
     tool(&bed, &["run", plan, "--again", "--yes"]).exits(6);
@@ -205,8 +205,8 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
-/// If the signed item is on the last page, it is a failure and the run is complete, so `run` does nothing more. The
-/// commands that retry the item name the option that accepts signed items, and allow that option.
+/// If the signed item is on the last page, the run records it as a failure and is then complete, so a later `run` does
+/// nothing. The commands that retry the item print the option that accepts signed items, and accept this option.
 ///
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
 #[tokio::test(flavor = "multi_thread")]
@@ -294,8 +294,8 @@ async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
     assert_eq!(edited().await, 40);
 }
 
-/// After the migration has run, the table gets an index whose key cannot have the type of the plan's constant. `run`
-/// then refuses, but the way back does not.
+/// After the migration has run, the table gets an index whose key cannot have the type of the plan's constant. After
+/// that, `run` refuses, but the commands of the way back do not.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_was_added_later_does_not_block_the_way_back() {
     let bed = Bed::embedded();

@@ -1,4 +1,4 @@
-//! The gates of the cutover from an operator's view: the conditions that keep a gate closed, and the gates that
+//! Tests the gates of the cutover from an operator's view: the conditions that keep a gate closed, and the gates that
 //! `--force` does not open.
 
 use super::*;
@@ -8,12 +8,12 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const DUAL_WRITES: [&str; 3] = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
 
-/// The words of a `cutover` command to this step, with the confirmations that it needs.
+/// The arguments of a `cutover` command. `step` contains the target stage and the confirmations that this stage needs.
 fn to<'a>(plan: &'a std::path::Path, step: &[&'a str]) -> Vec<&'a str> {
     [&["cutover", text(plan), "--yes", "--to"], step].concat()
 }
 
-/// Overwrites `new` of every item with another value.
+/// Overwrites the `new` attribute of every item with a different value.
 async fn overwrite(bed: &Bed, table: &str) {
     let items: Vec<Item> = bed.dump(table).await.into_values().collect();
     let with = |mut item: Item| {
@@ -23,7 +23,8 @@ async fn overwrite(bed: &Bed, table: &str) {
     bed.load(table, items.into_iter().map(with)).await;
 }
 
-/// Defects in a sample imply more defects in the table, even after the defects in the sample are repaired.
+/// If a sample has defects, the table probably has more. This remains true after the defects in the sample are
+/// repaired.
 /// RUNBOOK: "A mismatch that a sample found stays counted, even after a repair"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repaired_sample_does_not_open_a_gate() {
@@ -45,7 +46,7 @@ async fn a_repaired_sample_does_not_open_a_gate() {
     tool(&bed, &read_new).exits(0);
 }
 
-/// If no expansion has begun, moving on to new-only writes and then back would remove every old value.
+/// If no expansion has begun, a change to new-only writes and back would remove every old value.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let (bed, table, _) = scene(20, "").await;
@@ -101,7 +102,8 @@ async fn a_blank_reason_is_refused() {
     assert!(!bed.dir().join(".backfill").exists(), "no file was created");
 }
 
-/// If the table is empty, a verification compares nothing. It opens the gate only if the operator accepts that.
+/// If the table is empty, a verification compares nothing. Such a verification opens the gate only if the operator
+/// accepts the empty table.
 /// RUNBOOK: "A verification that compared no item proves nothing"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {
@@ -116,7 +118,7 @@ async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {
     assert_eq!(status["playbook"]["overrides"][0]["obstacle"], "empty_table", "{status:#}");
     tool(&bed, &to(&plan, &["write-new", "--old-writes-stopped"])).exits(0);
 
-    // A table that was emptied after the run needs another pass to prove that it is correct.
+    // If the table was emptied after the run, the gate stays closed until a further pass has read the table.
     let bed = Bed::embedded();
     let table_of_two = bed.create_table().await;
     bed.load(&table_of_two, items(2)).await;

@@ -1,5 +1,5 @@
-//! The commands of the playbook from an operator's view: the output of `status` at each step, and the remedy that each
-//! refusal names.
+//! Tests the commands of the playbook from an operator's view: the output of `status` at each step, and the remedy that
+//! each refusal prints.
 
 use super::*;
 
@@ -15,7 +15,7 @@ async fn flagged(count: usize, more: &str) -> (Bed, String, PathBuf) {
     (bed, table, plan)
 }
 
-/// The `phase` of the playbook, and the next command.
+/// The phase of the migration and the next command, as `status` reports them.
 fn phase_and_next(bed: &Bed, plan: &std::path::Path) -> (String, String) {
     let status = tool(bed, &["status", text(plan), "--output", "json"]).exits(0).json();
     let say = |name: &str| status["playbook"][name].as_str().unwrap_or("nothing").to_owned();
@@ -51,11 +51,7 @@ async fn a_whole_migration_with_a_flag() {
     give(&["verify", "--all"]);
     stand("cutover", "cutover PLAN --to read-new --percent 10");
     give(&["cutover", "--to", "read-new", "--percent", "10", "--yes"]);
-    due(
-        &["cutover", "--to", "write-new", "--yes"],
-        "still read the old attribute",
-        "cutover PLAN --to read-new --percent 10",
-    );
+    due(&["cutover", "--to", "write-new", "--yes"], "still read the old attribute", "cutover PLAN --to read-new");
     give(&["cutover", "--to", "read-new", "--yes"]);
     due(&["run", "--again", "--yes"], "readers read the new attribute", "cutover PLAN --to write-new");
     give(&["cutover", "--back"]);
@@ -93,7 +89,7 @@ async fn back_works_while_a_run_is_active() {
     refused(&bed, 3, &["verify", text(&plan), "--all"]).says(&["expand is not complete", "Next: backfill run"]);
     let back = tool(&bed, &["cutover", text(&plan), "--back", "--output", "json"]).exits(0).json();
     assert_eq!(back["flag"]["write"], "old", "{back}");
-    // The run continues and loses nothing, because readers still use old values.
+    // The run continues in spite of the change, because readers still use old values.
     tokio::task::block_in_place(|| running.end()).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| item.get("old") == item.get("new")));
     let due = refused(&bed, 3, &["cutover", text(&plan), "--to", "read-new", "--yes"]);
@@ -107,8 +103,8 @@ async fn each_change_of_the_flag_has_its_own_wait() {
     let dual = ["cutover", text(&plan), "--to", "dual-write", "--yes"];
     let waits = || tool(&bed, &dual).exits(0).said().contains("waiting  ");
     assert!(waits() && !waits(), "the tool waits once");
-    // Another host deleted the flag item and created it again. The version and all fields that applications obey are
-    // the same as before, but the new item counts as another change.
+    // Another host deleted the flag item and created it again. The new item has the same version and the same fields
+    // that applications obey. The tool must still notice that the flag has changed.
     let said = std::fs::read_to_string(&plan).unwrap();
     let flags = said.lines().find_map(|line| line.strip_prefix("table = ")).unwrap().trim_matches('"').to_owned();
     assert_ne!(flags, table);
@@ -181,7 +177,7 @@ async fn a_verification_that_is_not_recorded_is_not_done() {
     assert_eq!(ran.code, 6, "the verification is not recorded: {}{}", ran.stdout, ran.said());
 }
 
-/// As long as no work has begun, accepted findings do not fix whether the plan has a flag, nor where the flag is.
+/// Before any work has begun, the plan may still get, lose or move its flag, even if findings have been accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     let (bed, table, _) = scene(10, "").await;
@@ -201,7 +197,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     refused(&bed, 3, &["run", text(&plan)]);
     name(&at("late"));
     tool(&bed, &[&dual_write[..], &["--yes"]].concat()).exits(0);
-    // From here on, applications obey the flag, so the plan must keep naming it.
+    // From here on, applications obey the flag, so the plan must not drop or move the flag.
     name(&at("another"));
     refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
     name(&without);
@@ -209,7 +205,8 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     name(&at("late"));
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
 
-    // Another migration began without a flag, and the operator confirmed its facts. It cannot switch to a flag later.
+    // A second migration began without a flag, so the operator confirmed facts by options. This migration cannot switch
+    // to a flag later.
     let plan = bed.plan("stated", &table, "", &without);
     let since = ["--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"];
     tool(&bed, &[&["cutover", text(&plan), "--to", "dual-write"], &since[..]].concat()).exits(0);

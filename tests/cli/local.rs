@@ -1,4 +1,4 @@
-//! The embedded engine, the layer in front of it and the sample table, over real sockets and with the AWS SDK.
+//! Tests the embedded engine, the proxy in front of it and the sample table, over real sockets and with the AWS SDK.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -148,8 +148,7 @@ async fn create_table(client: &Client, name: &str) {
     request.send().await.unwrap();
 }
 
-/// Starts an engine with the empty sample table. The layer in front injects the fault into the `nth` request of the
-/// operation.
+/// Starts an engine with the empty sample table. The proxy injects the fault into the `nth` request of the operation.
 fn faulty(fault: Fault, operation: &'static str, nth: u64) -> Local {
     let local = local(0, None);
     local.front().unwrap().set_faults(Some(Arc::new(move |request| {
@@ -269,7 +268,7 @@ async fn the_tally_is_exact_and_only_clients_that_ask_see_capacity() {
     let asked = put(&client, "a").return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.unwrap();
     assert_eq!(asked.consumed_capacity.unwrap().capacity_units, Some(1.0));
     let large = put(&client, "b").item("v", s(&"x".repeat(3_000))).send().await.unwrap();
-    assert_eq!(large.consumed_capacity, None, "the client did not ask");
+    assert_eq!(large.consumed_capacity, None, "the client did not ask for the consumed capacity");
     let refused = put(&client, "a").condition_expression("attribute_not_exists(pk)").send().await.unwrap_err();
     assert!(refused.into_service_error().is_conditional_check_failed_exception());
     let statement = |pk: &str| {
@@ -297,7 +296,7 @@ async fn the_tally_is_exact_and_only_clients_that_ask_see_capacity() {
     let scans = tally.operation("Scan");
     assert_eq!(scans.ok as usize, tally.scans.len());
     assert!(scans.read_units > counted_by_client && counted_by_client > 0.0);
-    // The first page of each segment was sent twice, every other page once.
+    // The test requested the first page of each segment twice, and every other page once.
     for (page, times) in tally.times_sent() {
         assert_eq!((page.table.as_str(), page.total_segments, page.sent), ("shop", Some(4), true));
         assert_eq!(times, if page.start_key.is_none() { 2 } else { 1 }, "{page:?}");
@@ -335,7 +334,7 @@ async fn a_request_is_counted_even_if_its_client_hangs_up() {
     assert!(gone.is_err());
     let began = Instant::now();
     while local.front().unwrap().tally().operation("PutItem").ok == 0 {
-        assert!(began.elapsed() < Duration::from_secs(5), "never counted");
+        assert!(began.elapsed() < Duration::from_secs(5), "the request was not counted");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(exists(&client, "a").await);
@@ -351,7 +350,7 @@ async fn a_restart_on_the_same_file_finds_the_items() {
     put(&client(&first.endpoint()), "mine").send().await.unwrap();
     first.stop();
 
-    // This start requests another number of items, but the existing items stay.
+    // The second start requests a different number of items, but the table keeps its existing items.
     let second = local(900, Some(&file));
     let table = second.table().unwrap();
     assert_eq!((table.content, table.items), (Content::Existing, 501));
@@ -381,7 +380,7 @@ fn a_killed_load_is_noticed_and_repeated() {
     let left = rows_in(&file);
     assert!(left < ITEMS, "the kill came too late: {left} rows");
 
-    // The restart gives no number of items. The database file has a record of this number.
+    // The restart does not specify the number of items, because this number is recorded in the database file.
     let options = LocalOptions { db: Some(file.clone()), front: true, ..LocalOptions::default() };
     let again = Local::start(options).unwrap();
     let table = again.table().unwrap();
@@ -395,7 +394,7 @@ fn a_killed_load_is_noticed_and_repeated() {
 
 const LOAD_INTO: &str = "BACKFILL_TEST_LOAD_INTO";
 
-/// This is not a test by itself. It is the child process of the test above.
+/// This function is not a test. It runs in the child process of the test above.
 #[test]
 fn loads_until_it_is_killed() {
     let Some(file) = std::env::var_os(LOAD_INTO) else { return };
@@ -456,7 +455,7 @@ fn local_listens_only_on_the_given_address() {
     TcpStream::connect(&address).unwrap();
     let elsewhere = address.replace("127.0.0.2", "127.0.0.1");
     assert!(TcpStream::connect(elsewhere).is_err());
-    // The engine behind the layer still listens on 127.0.0.1.
+    // The engine behind the proxy still listens on 127.0.0.1.
     assert!(local.engine().endpoint().starts_with("http://127.0.0.1:"));
 }
 
@@ -482,7 +481,7 @@ fn local_can_be_shared_between_threads() {
     shared::<Local>();
 }
 
-/// The engine may be dropped inside a runtime. This happens if a test ends early.
+/// The engine can be dropped inside an async runtime. This happens if a test ends early.
 #[tokio::test]
 async fn local_can_be_dropped_inside_a_runtime() {
     drop(local(10, None));

@@ -1,5 +1,5 @@
-//! The command line from an operator's view: what each command prints, its exit code, and how it handles each bad
-//! input.
+//! Tests the command line from an operator's view: the output of each command, its exit code, and the handling of each
+//! bad input.
 //!
 //! A bad input produces one paragraph on stderr, which says what happened, what was and was not done, and what to do.
 //! The exit code is the one that `--help` documents. With `--output json`, stdout contains one document of type
@@ -41,10 +41,10 @@ use serde_json::{Map, Value as Json, json};
 
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Plan sections that make a run slow enough for a test to act while it works.
+/// Plan sections that make a run so slow that a test can act during the run.
 const SLOWLY: &str = "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 20\n";
 
-/// The output for a bad input.
+/// The output of a refused command.
 struct Refused {
     text: String,
 }
@@ -57,7 +57,7 @@ fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
     assert_eq!(document["type"], "error", "{document:#}");
     let said = ran.said();
     let text = match said.find("error") {
-        // A header, or the completed part of a check, may precede the error.
+        // The output may have a header, or the completed part of a check, before the error.
         Some(at) => said[at..].to_owned(),
         None => panic!("no error in: {said}"),
     };
@@ -81,7 +81,11 @@ impl Refused {
         assert!(self.text.starts_with("error: "), "{}", self.text);
         assert!(!self.text.contains("\n\n"), "{}", self.text);
         let did_not = ["Nothing was", "nothing was", "was not", "were not", "is not stored"];
-        assert!(did_not.iter().any(|part| self.text.contains(part)), "what was not done? {}", self.text);
+        assert!(
+            did_not.iter().any(|part| self.text.contains(part)),
+            "the message does not say what was not done: {}",
+            self.text
+        );
         for clumsy in ["..", "Err(", "Some(", "None", "Error {", "DispatchFailure"] {
             assert!(!self.text.contains(clumsy), "{clumsy} in: {}", self.text);
         }

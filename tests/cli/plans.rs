@@ -1,4 +1,4 @@
-//! Bad plans and bad usage exit with 2.
+//! Tests that bad plans and bad usage exit with 2.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, LocalSecondaryIndex, Projection,

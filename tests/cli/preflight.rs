@@ -1,4 +1,5 @@
-//! The preflight over real sockets. Faults replace the engine's replies with those of DynamoDB.
+//! Tests the preflight over real sockets. Injected faults replace replies of the engine with replies as DynamoDB sends
+//! them.
 
 use backfill::internals::item::Value;
 
@@ -307,7 +308,8 @@ async fn finish_in_names_budgets_obstacles_and_commands() {
     assert_eq!((&finish["seconds"], &finish["possible"]), (&json!(7_200.0), &json!(true)), "{finish:#}");
     assert_eq!(finish["obstacles"][0]["id"], "provisioned", "{finish:#}");
     assert_eq!(json["estimate"]["decided_by"]["longest"], "the writes of one partition key", "{json:#}");
-    // Without `--finish-in`, the output has no such section. The command refuses a value that is not a duration.
+    // Without `--finish-in`, the output does not contain this section. The command refuses a value that is not a
+    // duration.
     assert_eq!(tool(&bed, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
     let bad = tool(&bed, &["check", plan, "--finish-in", "soon"]).exits(2);
     assert!(bad.stderr.contains("2h, 90m, 1d"), "{}", bad.stderr);

@@ -1,4 +1,4 @@
-//! Unusable tables exit with 3 before anything begins.
+//! Tests that the tool exits with 3 before it begins if the table cannot be used.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A refused command creates and changes nothing: files, recorded history, flag and table stay as they were.
+//! Tests that a refused command creates and changes nothing: files, recorded history, flag and table stay as they were.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SINCE: &str = "--dual-writes-since 2026-01-01T00:00:00Z";
 
-/// Every file below a directory, with its bytes. Omits empty files that SQLite creates for a reader.
+/// Every file below a directory, with its content. Omits empty files that SQLite creates for a reader.
 fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(of).unwrap() {

@@ -1,4 +1,4 @@
-//! Defaults for missing values, and repairs that need an explicit option.
+//! Tests default values for missing attributes, and repairs that need an explicit option.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -53,7 +53,7 @@ async fn a_default_is_written_only_to_items_without_the_value() {
         };
         let after = before.iter().map(|(key, one)| (key.clone(), of(one))).collect();
         assert_eq!(bed.dump(&table).await, after, "{strategy}");
-        // Another pass, verification and repair find nothing to do.
+        // A second pass, a verification and a repair find nothing to do.
         let writes = bed.front().tally().operation("UpdateItem").requests;
         assert_eq!((writes, next(&bed, &plan).as_deref()), (60, Some("backfill verify --all")), "{strategy}");
         let report = tool(&bed, &["verify", text(&plan), "--all", "--output", "json"]).exits(0).json();
@@ -83,8 +83,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     let before = bed.dump(&table).await;
     let due = next(&bed, &plan);
     let scans = bed.front().tally().operation("Scan").requests;
-    // No verification exists, so the command would first have to read the table. Without anybody to confirm, the
-    // command does not read it.
+    // No verification exists, so the command would first have to read the table. The command does not read the table if
+    // nobody can confirm the repair.
     for scope in ["--all", "--sample=4"] {
         refused(&bed, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "nobody is here to confirm"]);
         assert_eq!(bed.front().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
@@ -99,7 +99,7 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&bed, &plan), None);
 }
 
-/// Mismatches that were found while the old values were the correct ones do not apply to a repair that derives old
+/// A verification that compared new values with the correct old values says nothing about a repair that derives old
 /// values from new ones.
 /// RUNBOOK: "that was made while the same side was the truth"
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +143,7 @@ async fn a_repair_removes_nothing_without_repair_remove() {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert_eq!(bed.dump(&table).await, before);
-    // Another repair without `--repair-remove` would leave the value again, so `status` does not suggest it.
+    // A second repair without `--repair-remove` would leave the value again, so `status` does not suggest a repair.
     assert_eq!(next(&bed, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
     tool(&bed, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
     let key = crate::harness::key_of(&alone).to_text();
@@ -152,8 +152,8 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     assert!(journal.to_string().contains("alone"), "{journal}");
 }
 
-/// `verify --all` reads open diverged items again, many at the same time. A serial loop would not send the second read
-/// before the first answer.
+/// `verify --all` reads open diverged items again, many at the same time. If the tool read the items one after the
+/// other, it would not send the second read before the first was answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_are_read_again_concurrently() {
     const HELD: Duration = Duration::from_millis(500);

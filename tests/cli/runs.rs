@@ -35,7 +35,7 @@ async fn a_complete_run_allows_another_pass_and_a_restart() {
     let human = tool(&bed, &["run", plan]).exits(0);
     assert!(human.stdout.contains("--again") && human.stdout.contains("40"), "{}", human.stdout);
 
-    // An old writer inserts items after the first pass.
+    // After the first pass, a writer that knows only the old attribute inserts items.
     bed.load(&table, (0..3).map(|n| item("late", &n.to_string(), [("old", secret(n))]))).await;
     refused(&bed, 3, &["run", plan, "--again"]).in_one_paragraph().says(&["--yes"]);
     let second = tool(&bed, &["run", plan, "--again", "--yes", "--output", "json"]).exits(0).json();
@@ -75,8 +75,8 @@ async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
     assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays in the list");
 }
 
-/// A new run first completes the baseline: it reads the items that the stopped run has not read. If this reading is
-/// stopped or killed, the next `run` still writes these items.
+/// A new run first completes the baseline: it reads the items that the stopped run has not read. If the command is
+/// stopped or killed before it has read all of these items, the next `run` still writes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -99,7 +99,11 @@ async fn an_interrupted_baseline_leaves_no_item_unwritten() {
         running.signal(signal);
         let ended = tokio::task::block_in_place(|| running.end());
         assert_eq!(ended.code, if signal == Signal::SIGTERM { 130 } else { -1 }, "{ended:?}");
-        assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0, "the baseline writes nothing");
+        assert_eq!(
+            bed.front().tally().operation("UpdateItem").requests,
+            0,
+            "the completion of the baseline writes nothing"
+        );
         bed.front().set_faults(None);
         let status = tool(&bed, &["status", text(&plan)]).exits(0).stdout;
         assert!(status.contains("now only read and counted, not written"), "{status}");
@@ -110,8 +114,8 @@ async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     }
 }
 
-/// A first run that is stopped while it waits for the flag's cache has done nothing, and must not report that it is
-/// done.
+/// If a first run is stopped while it waits for the applications' caches of the flag to expire, it has done nothing.
+/// The output must not say that the run is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     let bed = Bed::embedded();

@@ -1,4 +1,5 @@
-//! With an unusable state file, commands exit with 7. If no state file can exist at the given path, they exit with 3.
+//! Tests unusable state files. A command exits with 7 if it cannot use the file, and with 3 if no state file can exist
+//! at the given path.
 
 use super::*;
 
@@ -13,7 +14,7 @@ async fn a_state_file_of_another_plan_is_refused() {
         vec!["run", text(&changed), "--restart", "--yes"],
         vec!["failures", text(&changed), "retry"],
         vec!["verify", text(&changed), "--all"],
-        // The list includes dry runs, which must be refused like the command itself.
+        // The list includes dry runs, because the tool must refuse them as well.
         vec![
             "cutover",
             text(&changed),
@@ -30,7 +31,7 @@ async fn a_state_file_of_another_plan_is_refused() {
         let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
     }
-    // `status` only reads the file, so it works. Its output says that the file belongs to another plan.
+    // `status` only reads the file, so it works. The output of `status` says that the file belongs to a different plan.
     let status = tool(&bed, &["status", text(&changed)]).exits(0);
     assert!(status.stdout.contains("another plan"), "{}", status.stdout);
     assert_eq!(tool(&bed, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
@@ -40,7 +41,8 @@ async fn a_state_file_of_another_plan_is_refused() {
     tool(&bed, &["run", text(&same), "--yes"]).exits(0);
 }
 
-/// Facts that the operator confirmed for one plan do not apply to another plan. Another plan needs its own state file.
+/// Facts that the operator confirmed for one plan do not apply to a different plan. A different plan needs its own
+/// state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
     let (bed, table, _) = scene(10, "").await;
@@ -169,7 +171,7 @@ async fn a_state_file_that_another_process_holds_is_refused() {
         let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["is in use by process", &pid, "on host", "`backfill status` works", "stop it"]);
     }
-    // `status` works while another process owns the file, and names that process.
+    // `status` works while a process owns the file, and its output identifies this process.
     let status = tool(&bed, &["status", text(&plan)]).exits(0);
     assert!(status.stdout.contains(&format!("running: process {pid}")), "{}", status.stdout);
     let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
@@ -197,7 +199,7 @@ async fn a_state_path_that_cannot_hold_a_file_is_refused() {
         let args = ["run", text(&plan), "--yes", "--state", state];
         refused(&bed, 3, &args).in_one_paragraph().says(&[says, "--state"]);
     }
-    // A dry run creates no file. If it cannot read an existing one, it refuses.
+    // A dry run creates no file. If a dry run cannot read an existing file, it refuses.
     let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
     for state in ["file/state.db", "folder", "link.db"] {
         let dry = ["cutover", text(&plan), "--to", "dual-write", "--dry-run", "--state", state];

@@ -6,7 +6,7 @@ pub(crate) struct Deviation {
     pub(crate) engine: &'static str,
     /// The binary and path of the test.
     pub(crate) test: &'static str,
-    /// Part of the failure message, so that a failure for another reason does not go unnoticed.
+    /// Part of the failure message. A failure with a different message is reported.
     pub(crate) says: &'static str,
     /// How the engine differs from DynamoDB.
     pub(crate) because: &'static str,

@@ -3,8 +3,8 @@
 //!     tests/engines.sh ministack cargo test --test engines -- --ignored --nocapture
 //!
 //! [`deviations`] lists the tests that an engine fails. The list must be exact. The run fails if a test that is not
-//! listed fails. It also fails if a listed test passes, fails with another message, or does not run.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+//! listed fails. It also fails if a listed test passes, fails with a different message, or does not run.
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod deviations;
 mod run;
@@ -12,8 +12,8 @@ mod run;
 use deviations::{DEVIATIONS, Deviation};
 use run::{Outcome, Suite, binaries, run};
 
-/// The tests that show whether an engine applies conditions atomically. On an engine that does not, only the suites
-/// with a single writer prove anything.
+/// The tests that show whether an engine applies conditions atomically. On an engine that does not apply conditions
+/// atomically, only the suites with a single writer prove anything.
 const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], without: &[], writers: Writers::Many };
 
 /// The concurrent writers in a suite.
@@ -21,8 +21,8 @@ const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], with
 enum Writers {
     /// Only the tool writes.
     One,
-    /// Several processes write: an application and the tool, or a killed process, whose last writes are still in
-    /// flight, and the next process.
+    /// Writes of several processes reach the table: of an application and the tool, or of a killed process and the next
+    /// process.
     Many,
 }
 
@@ -58,7 +58,7 @@ fn the_engine_passes_all_tests_except_its_known_deviations() {
     let mut outcomes = run(&binaries, &PROBE);
     let atomic = outcomes.iter().all(|outcome| outcome.failure.is_none());
     println!("{engine} {} conditions atomically", if atomic { "applies" } else { "does not apply" });
-    // Run the suites one after the other. An engine that is busy with one suite answers the next one too late.
+    // Run the suites one after the other. An engine that is busy with one suite would answer a second suite too late.
     for suite in SUITES.iter().filter(|suite| atomic || suite.writers == Writers::One) {
         outcomes.extend(run(&binaries, suite));
     }
@@ -108,7 +108,7 @@ fn differences_in_both_directions_are_found() {
         let wrong = judged(&deviations, &outcomes);
         assert!(wrong.len() == 1 && wrong[0].contains(part), "{part}: {wrong:?}");
     }
-    // Entries of another engine do not matter.
+    // The comparison ignores the entries of other engines.
     let other = Deviation { engine: "f", ..known("a") };
     assert_eq!(judged(&[other], &[outcome("a", None)]), [""; 0]);
 }

@@ -1,6 +1,6 @@
-//! Helpers of the integration tests: a server behind a counting layer, a client, and the real binary.
+//! Helpers of the integration tests: a server behind a proxy that counts requests, a client, and the real binary.
 //!
-//! The server is the embedded engine, or the server named by `BACKFILL_TEST_ENDPOINT`.
+//! The server is the embedded engine, or the server whose address is in `BACKFILL_TEST_ENDPOINT`.
 
 pub mod tool;
 
@@ -31,7 +31,8 @@ const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 /// The operations that a run sends if it has nothing to write, in alphabetical order.
 pub const READ_ONLY: [&str; 4] = ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
 
-/// A server, a layer in front of it that counts requests and injects faults, and a directory for plans and state.
+/// A server, a proxy in front of the server that counts requests and injects faults, and a directory for plans and
+/// state files.
 pub struct Bed {
     local: Option<Local>,
     front: Option<Front>,
@@ -40,7 +41,7 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Starts the embedded engine in memory, or uses the server that `BACKFILL_TEST_ENDPOINT` names.
+    /// Starts the embedded engine in memory, or uses the server whose address is in `BACKFILL_TEST_ENDPOINT`.
     pub fn start() -> Bed {
         match std::env::var(ENDPOINT) {
             Ok(upstream) => {
@@ -62,7 +63,7 @@ impl Bed {
         Bed { client, local, front, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// The layer in front of the server. It counts requests and injects faults.
+    /// The proxy in front of the server. The proxy counts requests and injects faults.
     pub fn front(&self) -> &Front {
         self.front.as_ref().or_else(|| self.local.as_ref().and_then(Local::front)).unwrap()
     }
@@ -72,7 +73,7 @@ impl Bed {
         self.local.as_ref()
     }
 
-    /// The address of the server itself, without the layer. The layer's faults are meant for the tool only.
+    /// The address of the server itself. Requests to this address bypass the proxy, so they get no injected faults.
     pub fn behind(&self) -> String {
         self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
     }
@@ -83,7 +84,7 @@ impl Bed {
         if self.local.is_some() { embedded } else { elsewhere }
     }
 
-    /// Waits until a table that was just created is active. The embedded engine needs no time for that.
+    /// Waits until a table that was just created is active. A table of the embedded engine is active immediately.
     pub async fn active(&self, table: &str) {
         if self.local.is_some() {
             return;
@@ -105,7 +106,7 @@ impl Bed {
         self.front().endpoint()
     }
 
-    /// A client of the server, through the layer and without retries.
+    /// A client that sends its requests through the proxy and does not retry them.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -121,7 +122,7 @@ impl Bed {
         self.create_indexed_table(&[]).await
     }
 
-    /// Creates a table with one string key `id`, as a flag needs it.
+    /// Creates a table with one string key `id`, in which a flag can be stored.
     pub async fn create_flag_table(&self) -> String {
         let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
         let id = KeyAttribute { name: "id".into(), kind: "S".into() };
@@ -197,7 +198,7 @@ impl Bed {
     }
 
     /// Writes a plan: a `[migration]` section that starts with `migration`, a `[table]` section with this table and the
-    /// layer's endpoint, and then `rest`.
+    /// endpoint of the proxy, and then `rest`.
     pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
         let path = self.dir().join(format!("{name}.toml"));
         let text = format!(
@@ -208,8 +209,8 @@ impl Bed {
         path
     }
 
-    /// Changes the endpoint in a plan to an address that is not a loopback address as text, so that the tool does not
-    /// treat the server as a local engine. Adds the region and the credentials that such a plan needs.
+    /// Changes the endpoint in a plan to an address that does not look like a loopback address, so that the tool does
+    /// not treat the server as a local engine. Adds the region and the credentials that such a plan needs.
     pub fn elsewhere(&self, plan: &Path) {
         let text = std::fs::read_to_string(plan).unwrap();
         let url = self.endpoint();

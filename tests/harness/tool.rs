@@ -13,7 +13,7 @@ use super::Bed;
 /// A text that is part of every attribute value that tests write, except keys. The tool must never print this text.
 pub(crate) const SECRET: &str = "S3CRET";
 
-/// The digits that are part of every number that tests write as a secret. The tool must never print them.
+/// The digits that are part of every number that tests write as a secret. The tool must never print these digits.
 pub(crate) const SECRET_NUMBER: &str = "90210481516";
 
 /// The maximum duration of one run of the tool. A process that takes longer is killed, and the test fails.
@@ -185,7 +185,7 @@ impl Ran {
         self
     }
 
-    /// The text on stderr without log lines, which is the part for the operator.
+    /// The text on stderr for the operator, which is everything except the log lines.
     pub(crate) fn said(&self) -> String {
         let is_log = |line: &str| {
             let mut words = line.split_whitespace();

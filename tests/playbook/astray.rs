@@ -1,6 +1,6 @@
-//! Problems other than commands out of order: the state file is lost, the flag is deleted, the clock is wrong, no
-//! operator can answer, a second host runs the same migration. The tool refuses each case and names a remedy, and the
-//! test applies the remedy.
+//! Tests problems other than commands out of order: the state file is lost, the flag is deleted, the clock is wrong, no
+//! operator can answer, a second host runs the same migration. In each case, the tool refuses and prints a remedy, and
+//! the test applies the remedy.
 
 use std::time::Duration;
 
@@ -46,11 +46,12 @@ async fn contract_is_killed(scene: &Scene) {
     running.signal(Signal::SIGKILL);
     tokio::task::spawn_blocking(move || running.end()).await.unwrap();
     scene.slow_pages(None);
-    // The next command must not wait for the lease of the killed process, whichever state file it uses.
+    // Shorten the lease of the killed process. Otherwise, a command that uses a different state file would wait until
+    // the lease expires.
     lease_lasts(scene, 200).await;
 }
 
-/// Sets the duration of the existing lease, as if its holder had chosen it.
+/// Changes the duration of the existing lease, as if its holder had chosen this duration.
 async fn lease_lasts(scene: &Scene, milliseconds: u64) {
     let update = scene.bed.client().update_item().table_name(&scene.flags);
     let update = update.key("id", AttributeValue::S(format!("{NAME}#lease"))).update_expression("SET duration_ms = :d");
@@ -127,7 +128,7 @@ async fn a_missing_flag_or_flag_table_is_reported() {
     scene.done("rollback --yes").await;
 }
 
-/// The plan names the flag table with its whole key, so acquiring the lease is the first request to that table.
+/// The plan contains the whole key of the flag item, so acquiring the lease is the first request to that table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_flag_table_is_not_taken_for_a_held_lease() {
     let scene = scene(30).await;
@@ -169,7 +170,8 @@ async fn a_contract_whose_flag_was_deleted_restores_it() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
-/// Opens the state file and defines its checksum function. The tool refuses rows that were edited without it.
+/// Opens the state file and defines its checksum function. The tool refuses rows that were edited without this
+/// function.
 fn with_checksums(scene: &Scene) -> rusqlite::Connection {
     use rusqlite::functions::FunctionFlags;
     use rusqlite::types::ValueRef;
@@ -181,7 +183,7 @@ fn with_checksums(scene: &Scene) -> rusqlite::Connection {
             let (kind, bytes) = match row.get_raw(column) {
                 ValueRef::Integer(n) => (1_u8, n.to_be_bytes().to_vec()),
                 ValueRef::Text(text) => (3, text.to_vec()),
-                other => panic!("no column of an event is {other:?}"),
+                other => panic!("an event has no column {other:?}"),
             };
             hash.update([kind]);
             hash.update((bytes.len() as u64).to_be_bytes());
@@ -193,7 +195,7 @@ fn with_checksums(scene: &Scene) -> rusqlite::Connection {
     connection
 }
 
-/// The host's clock was two hours ahead when the history was written. It has been corrected since.
+/// The host's clock was two hours ahead when the history was written. The clock has been corrected since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_set_back_opens_no_gate() {
     let scene = scene(30).await;
@@ -225,7 +227,7 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
     scene.done("rollback --yes").await;
 }
 
-/// No operator can answer. A command that needs a confirmation says so, names `--yes`, and does nothing.
+/// No operator can answer. A command that needs a confirmation prints this, suggests `--yes`, and does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     let scene = scene(30).await;
@@ -259,7 +261,7 @@ async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     }
 }
 
-/// The help lists the options that the command accepts. It rejects all others.
+/// The help lists the options that a command accepts. The command rejects all other options.
 #[test]
 fn the_help_of_a_command_lists_what_applies_to_it() {
     let bed = Bed::start();
@@ -318,7 +320,7 @@ async fn of_two_runs_on_two_hosts_one_continues() {
     assert_eq!(won.code, -1, "it was still running: {}", won.said());
 
     // The lease of the killed run expires one second after its last renewal, and the other run takes over. After that,
-    // the first run is continued.
+    // the test also resumes the killed run.
     scene.slow_pages(None);
     lease_lasts(&scene, 1_000).await;
     scene.done(words[loser]).await;

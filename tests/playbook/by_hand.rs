@@ -1,6 +1,6 @@
-//! The application without the tool. The test moves the flag by its own rules and does the simplest possible migration.
-//! If the application is obedient, no read is wrong during the whole migration. If the test makes a deliberate mistake,
-//! the checks find it.
+//! Tests the application without the tool. The test moves the flag by its own rules and does the simplest possible
+//! migration. If the application obeys the flag, no read is wrong during the whole migration. If the test makes a
+//! deliberate mistake, the checks find it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +57,8 @@ impl Hand<'_> {
         tokio::time::sleep(Duration::from_secs(CACHE.into())).await;
     }
 
-    /// Copies the old attribute in every item that lacks the new one. The copied value is the one at the time of the
-    /// write.
+    /// Copies the old attribute in every item that lacks the new one. Each write copies the value that the item has at
+    /// that moment.
     async fn copy_old_to_new(&self) {
         self.update_items("SET #new = #old", "attribute_exists(#old) AND attribute_not_exists(#new)").await;
     }
@@ -113,7 +113,7 @@ async fn scene(count: u64) -> Scene {
     Scene::flagged(Bed::start(), items(count), "", MOVE).await
 }
 
-/// Runs a whole migration next to an application with this habit. Returns the wrong reads that it found.
+/// Runs a whole migration next to an application with this habit. Returns the wrong reads that the application found.
 async fn run_migration(habit: Habit) -> Vec<String> {
     let scene = scene(60).await;
     let mut hand = Hand::of(&scene, true).await;
@@ -132,7 +132,7 @@ async fn run_migration(habit: Habit) -> Vec<String> {
     app.wrong()
 }
 
-/// An obedient application never reads a stale value. The test finds an instance that never rereads the flag, and an
+/// An obedient application never reads a stale value. The checks detect an instance that never rereads the flag, and an
 /// application that removes only the attribute that it writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_found() {
@@ -164,10 +164,10 @@ async fn a_flag_that_moves_without_waiting_is_found() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    panic!("nothing was found wrong");
+    panic!("the checks found no wrong read");
 }
 
-/// The test removes a value that has no copy. The check must find that it is missing.
+/// The test removes a value that has no copy. The check must find that the value is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loss_of_a_value_without_a_copy_is_found() {
     let scene = scene(20).await;

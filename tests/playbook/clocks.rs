@@ -1,4 +1,4 @@
-//! Clocks that differ, jump or stop.
+//! Tests with clocks that differ, jump or stop.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ async fn no_wait_depends_on_another_hosts_clock() {
     scene.done("cutover --to read-new --yes").await;
 }
 
-/// Plan sections that make a run slow enough for the test to act, but let it stop quickly.
+/// Plan sections with which a run is so slow that the test can act during the run. But the run still stops quickly.
 const SLOWLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[capacity]\nwrite = 40\nread = 8000\n";
 
 /// The number of write requests to the table.
@@ -107,7 +107,7 @@ async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     run.signal(Signal::SIGCONT);
     let ran = end(run).await.exits(6);
     // Requests that the process sent before it was paused may still arrive.
-    assert!(writes(&scene) <= before + 10, "{} writes under a flag that had moved", writes(&scene) - before);
+    assert!(writes(&scene) <= before + 10, "{} writes were sent after the flag had moved", writes(&scene) - before);
     let said = said(&ran);
     assert!(said.contains("the flag was moved") && said.contains("at 100 %"), "{said}");
 }
@@ -151,7 +151,7 @@ async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
         let written = writes_from_now_on(&scene).await;
         let ran = end(run).await;
         if taken {
-            assert_eq!(written, 0, "writes under another host's lease");
+            assert_eq!(written, 0, "the run sent writes although another host has the lease");
             assert_eq!(ran.code, 6, "{}", ran.said());
             assert!(said(&ran).contains("taken over by another host"), "{}", said(&ran));
         } else {
@@ -164,8 +164,8 @@ async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
     }
 }
 
-/// Reads of the flag repeatedly take longer than its cache time. The run keeps its progress, sends fewer writes, and
-/// completes.
+/// Reads of the flag repeatedly take longer than the cache time of the flag. The run keeps its progress, sends fewer
+/// writes, and completes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_reads_of_the_flag_do_not_end_a_run() {
     let (scene, run) = running(&[]).await;

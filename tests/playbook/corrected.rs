@@ -1,5 +1,6 @@
-//! A rollback during new-only writes finds items whose old value it cannot make equal to the new one. It reports each
-//! such item with the reason, does not change the item, and continues after the operator has corrected it.
+//! A rollback during new-only writes finds items whose old value it cannot make equal to the new one. The rollback
+//! reports each such item with the reason, and does not change the item. After the operator has corrected the item, the
+//! rollback continues.
 
 use backfill::internals::cutover::ReadFrom;
 use backfill::internals::item::{Item, Value};
@@ -64,7 +65,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
         put(&scene, item).await;
     }
 
-    // The result is the same in both rounds.
+    // A second rollback has the same result as the first.
     for n in 0..2 {
         let ran = scene.give("rollback --yes").await.exits(4);
         for part in ["is not complete", "failures", "by hand", "1 values that this run overwrote or removed"] {
@@ -80,7 +81,8 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
             assert_eq!(found(&scene, item).await, *item, "the rollback must not change it");
         }
     }
-    // `--force` covers only the failures that the tool has reported. It has not reported the item whose copies differ.
+    // `--force` covers only the failures that the tool has reported. The tool has not reported the item whose copies
+    // differ.
     let ran = scene.refused("rollback --yes --force of-no-use", "rollback").await;
     for part in ["3 items differ", "when 2 were known", "P#3"] {
         assert!(ran.said().contains(part), "{part}: {}", ran.said());
@@ -157,8 +159,8 @@ async fn assert_removed_values_are_listed(scene: &Scene) {
     assert!(shown.lines().any(|line| line.contains("P#4") && line.contains(r#"{"S":"visible"}"#)), "{shown}");
 }
 
-/// Applications that write only the new attribute may change a constant, and insert items without it. Such changes do
-/// not show whether old values are up to date.
+/// During new-only writes, applications may change an attribute that the plan sets to a constant, and may insert items
+/// without this attribute. The tool must not conclude from such changes that old values are stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn constants_that_applications_change_do_not_block_a_rollback() {
     let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");

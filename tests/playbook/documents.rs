@@ -1,5 +1,5 @@
-//! Nested attributes, and attributes whose names an expression cannot contain. The real binary moves such attributes
-//! and moves them back, byte for byte.
+//! Tests nested attributes, and attributes with names that an expression cannot contain. The real binary moves such
+//! attributes and moves them back, byte for byte.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -83,7 +83,7 @@ fn items() -> Vec<Item> {
     items
 }
 
-/// An item as the plan implies it, computed here from the meaning of the plan.
+/// The item that the plan implies, computed without the code of the tool.
 fn moved(mut item: Item, removes_old: bool) -> Item {
     for (document, old, new) in MOVES {
         let inside = document.iter().try_fold(&mut item, |inside, name| match inside.get_mut(*name) {
@@ -162,7 +162,7 @@ async fn every_name_moves_back_and_through_contract() {
         "cutover --to write-new --yes --old-writes-stopped",
         "contract --yes",
     ] {
-        // The first state file belongs to the migration that was rolled back, so use another one.
+        // The first state file belongs to the migration that was rolled back, so use a second state file.
         scene.done(&format!("{words} --state again.db")).await;
     }
     assert_are(&scene, all_moved(&before, true), "contract").await;

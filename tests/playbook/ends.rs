@@ -17,7 +17,8 @@ fn history(scene: &Scene) -> Vec<Json> {
     records.into_iter().map(|record| serde_json::from_str(&record.event).unwrap()).collect()
 }
 
-/// Restores the state file to just before the last event of this kind was written, as if the process had died there.
+/// Removes the last event of this kind and all later events from the state file, as if the process had died before it
+/// wrote that event.
 fn died_before(scene: &Scene, kind: &str, phase: &str) {
     let is = |event: &Json| event["type"] == kind && (phase.is_empty() || event["phase"] == phase);
     let at = history(scene).iter().rposition(is).unwrap_or_else(|| panic!("no {kind} {phase}"));

@@ -1,10 +1,10 @@
 //! The operations of an application on one item, and the values that a read of the item may return.
 //!
 //! A request takes effect at some instant between its beginning and its end. A read is correct if all requests can be
-//! put in an order that fits their times, and in which the read returns the last write before it. So a read must not
-//! return a write that another write has certainly replaced. Write B has certainly replaced write A if two facts are
-//! true. First, B certainly took effect before the read began. Second, B began after A had certainly taken effect: A
-//! had ended, or a read had returned A's value.
+//! put in an order that fits their times, and in which the read returns the value of the last write before it. So a
+//! read must not return the value of a write A that a write B has certainly replaced. B has certainly replaced A if two
+//! facts are true. First, B certainly took effect before the read began. Second, B began after A had certainly taken
+//! effect: A had ended, or a read had returned A's value.
 
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ struct Write {
     began: Instant,
     /// The time by which the write has certainly taken effect. `None` if this time is unknown.
     effective: Option<Instant>,
-    /// Whether the condition of the write failed, so that it never takes effect.
+    /// Whether the condition of the write failed. If so, the write never takes effect.
     refused: bool,
 }
 
@@ -61,13 +61,13 @@ impl History {
         WriteId(self.writes.len() - 1)
     }
 
-    /// Records that the write succeeded. Its answer arrived at this time.
+    /// Records that the write succeeded. The answer to the write arrived at this time.
     pub(crate) fn done(&mut self, id: WriteId, at: Instant) {
         let effective = &mut self.writes[id.0].effective;
         *effective = Some(effective.map_or(at, |before| before.min(at)));
     }
 
-    /// Records that the write was refused. It never takes effect.
+    /// Records that the write was refused. A refused write never takes effect.
     pub(crate) fn refused(&mut self, id: WriteId) {
         self.writes[id.0].refused = true;
     }
@@ -95,7 +95,8 @@ impl History {
         self.writes.iter().filter(may).map(|w| w.content).collect()
     }
 
-    /// Returns a write, if any, that has certainly replaced `old` before a read that begins at `reading`.
+    /// Returns a write that has certainly replaced `old` before a read that begins at `reading`. `None` if no write has
+    /// certainly replaced `old`.
     fn outdated_by(&self, old: &Write, reading: Instant) -> Option<&Write> {
         let after = |w: &&Write| old.effective.is_some_and(|effective| effective < w.began);
         let before_read = |w: &&Write| !w.refused && w.effective.is_some_and(|effective| effective < reading);

@@ -1,7 +1,8 @@
-//! Text from outside that a terminal would interpret: from the flag, a lease, a lock file and a server.
+//! Tests how the tool prints text from outside that a terminal would interpret. The text comes from the flag, a lease,
+//! a lock file and a server.
 //!
-//! Every test here checks that the tool prints no such text raw ([`Ran`](crate::harness::tool::Ran)). This test plants
-//! such text, and requires that the tool prints it escaped.
+//! In every test of this binary, [`Ran`](crate::harness::tool::Ran) checks that the output contains no control
+//! characters. This test plants control characters, and requires that the tool prints them escaped.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ async fn nothing_from_outside_reaches_the_terminal_raw() {
     let scene = Scene::flagged(Bed::start(), items(10), "", &format!("{MOVE}{QUICKLY}")).await;
     scene.done("cutover --to dual-write --yes").await;
 
-    // First, the text is in the item of the flag.
+    // The text is in attributes of the flag item.
     scene
         .tamper(|item| {
             for name in ["actor", "reason", "plan_note", "report"] {

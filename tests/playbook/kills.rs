@@ -1,7 +1,7 @@
-//! Every command reaches the same result, even if it is killed at random moments and rerun. At every kill, each value
-//! is in its item or in the journal.
+//! Tests that every command reaches the same result, even if it is killed at random moments and rerun. At every kill,
+//! each value is in its item or in the journal.
 //!
-//! A random seed decides the moments of the kills. The test prints it, and `BACKFILL_TEST_SEED` sets it.
+//! A random seed decides the moments of the kills. The test prints the seed, and `BACKFILL_TEST_SEED` sets it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ async fn a_killed_migration_completes() {
     app.assert_only_at(&scene.dump().await, NEW);
 }
 
-/// A run is killed repeatedly next to live writers of both attributes. Writes of its dead processes still arrive, and
+/// A run is killed repeatedly next to live writers of both attributes. Writes of the killed processes still arrive, and
 /// live writers write, create or delete the items that the run is about to write. In the end every item has the
 /// application's last value in both attributes, and the items that the application deleted are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +66,7 @@ async fn a_killed_run_loses_no_live_write() {
     let mut app = scene.application(Habit::Obedient).await;
     scene.done("cutover --to dual-write --yes").await;
     scene.bed.front().reset_tally();
-    // The application does not send its requests through the front server, so these faults do not apply to it.
+    // The application does not send its requests through the proxy, so these faults do not affect it.
     let hints = app.hints();
     scene.bed.front().set_faults(Some(Arc::new(move |request| {
         if request.operation != "UpdateItem" || request.operation_sequence.is_multiple_of(3) {
@@ -122,8 +122,8 @@ async fn killed_commands_go_back_completely() {
     let mut killed = 0;
     let back = scene.killed("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(back.code, 0, "{}", back.said());
-    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. It may go back
-    // another stage only if it is rerun after it has completed.
+    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. Only a rerun after
+    // the command has completed may go back one more stage.
     let flag = scene.flag().await;
     assert_eq!(flag.read, ReadFrom::Old);
     println!("  {flag}");
@@ -161,7 +161,7 @@ async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) 
     }
 }
 
-/// The scalar and set values inside a value. An empty document has no such values.
+/// The scalars and sets that a value contains. An empty document contains none.
 fn leaves_of(value: &Value) -> Vec<String> {
     match value {
         Value::M(map) => map.values().flat_map(leaves_of).collect(),
@@ -171,7 +171,7 @@ fn leaves_of(value: &Value) -> Vec<String> {
 }
 
 /// Runs a plan with every kind of change on a quiet table: the commands `first`, and after them the commands `then`
-/// with and without kills. Both must give the same exit codes and tables.
+/// with and without kills. The executions with and without kills must give the same exit codes and tables.
 async fn assert_same_end(migration: &str, first: &[&str], then: &[&str]) {
     let mut rng = seeded();
     let (steady, killed) =
@@ -183,12 +183,12 @@ async fn assert_same_end(migration: &str, first: &[&str], then: &[&str]) {
     }
 }
 
-/// The command with the current time in place of `NOW`.
+/// The command in which `NOW` is replaced by the current time.
 fn with_current_time(words: &str) -> String {
     words.replace("NOW", &jiff::Timestamp::now().to_string())
 }
 
-/// Whether these commands confirm facts that a flag would prove.
+/// Whether some of these commands confirm facts by options, because the plan has no flag.
 fn confirms_facts(commands: &[&str]) -> bool {
     commands.iter().any(|words| words.contains("--readers"))
 }
@@ -360,7 +360,7 @@ async fn a_killed_retry_settles_every_failure() {
         let until = updates.load(Relaxed) + rng.u64(1..40);
         let due = async {
             let began = Instant::now();
-            // A retry with few remaining items ends before it reaches `until`.
+            // If few items remain, a retry ends before it has sent this number of updates.
             while updates.load(Relaxed) < until && began.elapsed() < Duration::from_secs(3) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -377,7 +377,7 @@ async fn a_killed_retry_settles_every_failure() {
         settled = now;
     }
     scene.done("failures retry").await;
-    println!("  {killed} kills, {} settled before the last kill", settled.len());
+    println!("  {killed} kills, {} resolved before the last kill", settled.len());
     assert!(killed > 0, "no kills");
     let end = scene.dump().await;
     for (key, mut item) in before {

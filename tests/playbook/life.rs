@@ -1,4 +1,4 @@
-//! The real binary does all steps of a migration, next to a running application.
+//! Tests all steps of a migration with the real binary, next to a running application.
 
 use std::time::Duration;
 
@@ -64,9 +64,9 @@ async fn the_whole_life() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// Readers go back, then writers do, then writers go back again during a run, and finally the migration is completed.
-/// Copies that were made before the writers went back are then stale, and the repair refreshes them from the old
-/// attribute.
+/// First readers go back, and then writers. Later, writers go back a second time, during a run. Finally, the migration
+/// is completed. Copies that were made before the writers went back are then stale, and the repair refreshes them from
+/// the old attribute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_during_dual_writes_and_during_a_run() {
     let scene = scene(200).await;
@@ -78,8 +78,8 @@ async fn back_during_dual_writes_and_during_a_run() {
     assert_eq!((flag.write, flag.read), (WriteTo::Old, ReadFrom::Old));
     run_all(&scene, &app, &["cutover --to dual-write --yes"]).await;
 
-    // During a run, writers go back. For that, `cutover --back` needs neither the state file nor the lease, which the
-    // run has.
+    // During a run, writers go back. The run has the state file and the lease, but `cutover --back` needs neither of
+    // them.
     scene.slow_pages(Some(Duration::from_millis(400)));
     let (run, back) = tokio::join!(scene.give("run --again --yes"), async {
         let began = || StateFile::open(&scene.state_path()).unwrap().summary().unwrap().holder.is_some();
@@ -163,8 +163,8 @@ async fn values_that_change_before_dual_writes_are_repaired() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// Without a flag, the test moves the application itself. It confirms each fact when it becomes true, with the option
-/// that the tool names.
+/// The plan has no flag, so the test switches the application from one attribute to the other. The test confirms each
+/// fact when it becomes true, with the option that the tool asks for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_life_without_a_flag() {
     let rest = format!("{MOVE}{QUICKLY}[cutover]\nsoak = \"1s\"\nmax_age = \"1h\"\n");
@@ -213,14 +213,14 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
     both.old_stale = true;
     app.set_order(both).await;
     let since = jiff::Timestamp::now();
-    // The rollback makes old values equal to new ones and verifies that. After that, readers must go back.
+    // The rollback makes old values equal to new ones and verifies the result. After that, readers must go back.
     let words = format!("rollback --dual-writes-since {since} --yes");
     asks("--readers-back", scene.give(&words).await.exits(3).said());
     app.works(BETWEEN).await;
     app.set_order(order(Write::Both, false)).await;
     asks("--new-writes-stopped", scene.give("rollback --readers-back --yes").await.exits(3).said());
     app.set_order(order(Write::Old, false)).await;
-    // A refused command records no confirmation, so this command gives both.
+    // A refused command records no confirmation, so this command passes both confirmations.
     run_all(&scene, &app, &["rollback --readers-back --new-writes-stopped --yes"]).await;
     assert_ends_at(&scene, app, OLD).await;
 }

@@ -1,11 +1,11 @@
-//! The whole life of a migration, next to an application that obeys the flag as docs/flag.md requires.
+//! Tests the whole life of a migration, next to an application that obeys the flag as docs/flag.md requires.
 //!
 //! The application ([`app`]) checks every read immediately. A read must not return a value older than the last write
-//! that completed before the read began. It must not return a value older than one that an earlier read returned
-//! ([`history`]). [`by_hand`] shows that these checks find errors: there the test itself moves the flag. The other
-//! modules run the real binary.
+//! that completed before the read began. A read also must not return a value older than the result of an earlier read
+//! ([`history`]). [`by_hand`] shows that these checks find errors. In that module, the test moves the flag without the
+//! tool. The other modules run the real binary.
 #![cfg(feature = "local")]
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod app;
 mod astray;
@@ -15,7 +15,7 @@ mod corrected;
 mod documents;
 mod ends;
 #[path = "../../docs/examples/flag/rust/flag.rs"]
-#[expect(dead_code, unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
+#[expect(dead_code, unreachable_pub, reason = "an application includes the example as a module, as this test does")]
 mod example;
 #[expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
 #[path = "../harness/mod.rs"]

@@ -1,12 +1,12 @@
-//! Explores the whole playbook together with an application exhaustively. The model has one item, the flag, the
-//! migration's state, a tool that can be killed anywhere, two application instances that may obey an older flag from
-//! their caches, and an operator who may run any command at any time.
+//! Explores all states of the playbook together with an application. The model has one item, the flag, the migration's
+//! state, a tool that can be killed anywhere, two application instances that may obey an older flag from their caches,
+//! and an operator who may run any command at any time.
 //!
 //! The model uses the real flag, the real state and the real decisions ([`backfill::internals::cutover::Flag`],
 //! [`backfill::internals::playbook`]). `model/sweep.rs` describes each guarded write of a phase to the item.
 //! `model/table.rs` compares this description with the tool's own decisions.
 //!
-//! **Process.** Between two steps, a command knows only what is durable. So the model has no running commands: each
+//! **Process.** Between two steps, a command knows only the durable records. So the model has no running commands: each
 //! step of the tool is a step of some command that the operator runs at that time. This covers every kill between
 //! steps, every rerun of a command, and every other command that the operator may run instead. During a pass, a kill
 //! loses the image that the pass has read.
@@ -15,15 +15,15 @@
 //! and whether they are a second apart. So the model replaces times by their ranks, which keeps the number of states
 //! finite.
 //!
-//! **Clocks.** `--back` comes from another host. That host's clock is three seconds (three cache times) ahead of the
-//! first host's clock, or behind it. No wait may be longer than the cache time, and none may be too short: a host
-//! measures a wait from the moment when it first saw the current flag. If the tool compared the flag's times with its
-//! own clock, the model would find the mistake.
+//! **Clocks.** `cutover --back` runs on a second host. The clock of that host is three seconds (three cache times)
+//! ahead of the first host's clock, or behind it. No wait may be longer than the cache time, and none may be too short:
+//! a host measures a wait from the moment when it first saw the current flag. If the tool compared the flag's times
+//! with its own clock, the model would find the mistake.
 //!
 //! **Reads** are not actions. Instead, the model checks in every state that a read by each instance would return the
 //! value that the application wrote last.
 
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod control;
 mod sweep;
@@ -59,9 +59,9 @@ fn a_wait_by_the_flags_time_is_found() {
     discovered_in(Tool { mistake, skew: -3, ..sound(1) }, system::FRESH);
 }
 
-/// An operator who forces every closed gate may let readers see stale values, but loses none. In this test, the
-/// application only reads. With one write, the property was true in all 898,581 states, but exploring them takes too
-/// long here.
+/// An operator who forces every closed gate may let readers see stale values, but no value is lost. In this test, the
+/// application only reads. With one write, the property was true in all 898,581 states, but exploring these states
+/// takes too long here.
 #[test]
 fn force_loses_no_value() {
     let checker = Tool { force: true, ..sound(0) }.checker().spawn_bfs().join();
@@ -103,9 +103,9 @@ fn leaving_items_alone_that_had_no_old_value_is_found() {
     discovered(Mistake::SkipPreexistingValue, system::FRESH);
 }
 
-/// If a plan lets an item differ at the gate, an item may have only an old value after the gate. Such a value was
-/// written before dual writes and behind the scan position. Readers of the new attribute do not see that value. Making
-/// old values equal to new ones must not remove it.
+/// A plan may allow items to differ at the gate. After the gate, such an item may have only an old value, which was
+/// written before dual writes and behind the scan position. Readers of the new attribute do not see this value. The
+/// pass that makes old values equal to new ones must not remove it.
 #[test]
 fn an_old_value_without_a_new_one_stays() {
     let checker = Tool { max_mismatch: 1, ..sound(1) }.checker().spawn_bfs().join();
@@ -114,8 +114,8 @@ fn an_old_value_without_a_new_one_stays() {
     discovered_in(Tool { mistake: Some(Mistake::RemoveOldWithoutNew), max_mismatch: 1, ..sound(1) }, system::STAYS);
 }
 
-/// From every state before `contracting`, `rollback` alone reaches its end, without any action of the application. From
-/// `contracting` on, the same is true of `contract`.
+/// From every state before `contracting`, an operator who only reruns `rollback` completes the rollback, without any
+/// action of the application. From `contracting` on, the same is true for `contract`.
 /// RUNBOOK: "can finish from every state before `contract`, even after a kill at any moment"
 #[test]
 fn every_state_can_be_finished() {
@@ -140,6 +140,10 @@ struct Graph {
 }
 
 impl Graph {
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "a key is compared and hashed by its control's number, which never changes"
+    )]
     fn of(model: &Tool) -> Graph {
         let mut graph = Graph { states: Vec::new(), edges: Vec::new() };
         let mut known: HashMap<System, usize> = HashMap::new();
@@ -166,7 +170,8 @@ impl Graph {
         graph
     }
 
-    /// The states to which this goal applies, but from which a command with this goal alone does not reach its end.
+    /// The states to which this goal applies, but from which a command with this goal cannot reach its end without
+    /// other commands.
     fn cannot_reach(&self, model: &Tool, goal: backfill::internals::playbook::Goal) -> Vec<&System> {
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.states.len()];
         for (from, to, action) in &self.edges {

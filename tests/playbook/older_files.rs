@@ -1,4 +1,5 @@
-//! Files that earlier versions wrote (tests/fixtures). This version opens each file and completes its migration.
+//! Tests state files that earlier versions wrote (tests/fixtures). The current version opens each file and completes
+//! its migration.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +32,7 @@ impl World {
         for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
         }
-        // The plan gets times that are short enough for a test. They are not part of the plan's fingerprint.
+        // The plan gets times that are short enough for a test. These times are not part of the plan's fingerprint.
         let plan = std::fs::read_to_string(dir.path().join("plan.toml")).unwrap();
         let soak = if plan.contains("[cutover]") && !plan.contains("soak") { "soak = \"0s\"\n" } else { "" };
         let plan = plan.replace("write = 5\n", "write = 200\n") + soak;
@@ -42,7 +43,7 @@ impl World {
         world
     }
 
-    /// Removes the lease of a killed command. Otherwise the tool needs a minute to see that nobody renews it.
+    /// Removes the lease of a killed command. Otherwise the tool needs a minute to see that nobody renews the lease.
     async fn drop_lease(&self) {
         let id = AttributeValue::S("rename-email#lease".to_owned());
         let client = client(&self.local.endpoint());
@@ -98,8 +99,8 @@ async fn sample(seed: u64) -> Table {
     dump(&client(&local.endpoint()), "shop").await
 }
 
-/// Checks that the new attribute of every item has the value of the former old attribute. If readers had already moved,
-/// or if the old attribute was missing, the new attribute must have its own former value. No item has the old
+/// Checks that the new attribute of every item has the value that the old attribute had. If readers had already moved,
+/// or if the old attribute was missing, the new attribute must have the value that it had before. No item has the old
 /// attribute.
 fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     assert_eq!(after.len(), before.len(), "{name}");
@@ -141,8 +142,8 @@ async fn migrations_of_layout_1_roll_back() {
         ("stated", 5, "rollback plan.toml --state state.db --yes --readers-back --new-writes-stopped"),
     ] {
         let world = World::open(name).await;
-        // The earlier version did not record which pairs were equal before. Every output that would name such items
-        // says that they were not recorded.
+        // The earlier version did not record which pairs were equal before the migration. Every output that would list
+        // these items says that they were not recorded.
         let foreseen = world.give("rollback plan.toml --dry-run --state state.db --output json").await.exits(0).json();
         assert_eq!(foreseen["not_as_before_unknown"], true, "{name}: {foreseen:#}");
         if name == "in-place" {

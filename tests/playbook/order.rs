@@ -1,5 +1,5 @@
-//! Commands out of order, and bad input. The tool refuses them, names a remedy, and changes nothing. The tests in
-//! src/playbook cover all states and commands. These tests try some of them with the real binary.
+//! Tests commands out of order, and bad input. In each case, the tool refuses, prints a remedy, and changes nothing.
+//! The tests in src/playbook cover all states and commands. These tests run some of the commands with the real binary.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn scene() -> Scene {
     Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// Checks that the tool refuses each of these commands, names the next step, and changes nothing.
+/// Checks that the tool refuses each of these commands, prints the next step, and changes nothing.
 async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
     let before = scene.dump().await;
     for (words, next) in commands {
@@ -29,14 +29,14 @@ async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
     assert_eq!(scene.dump().await, before, "{state}");
 }
 
-/// Replaces a text in the plan by another.
+/// Replaces a text in the plan by another text.
 pub(crate) fn edit(scene: &Scene, from: &str, to: &str) {
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     assert!(text.contains(from), "{text}");
     std::fs::write(&scene.plan, text.replace(from, to)).unwrap();
 }
 
-/// Every command refuses to run out of order, and names the next step.
+/// Every command refuses to run out of order, and prints the next step.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_out_of_order_names_the_next_step() {
     let scene = scene().await;
@@ -100,8 +100,8 @@ async fn every_command_out_of_order_names_the_next_step() {
         assert!(ran.said().contains("over"), "{words}: {}", ran.said());
     }
     scene.done("contract --yes").await;
-    // Verification checks the remaining items against the contract. They have no other attribute from which they could
-    // be repaired.
+    // Verification checks the remaining items against the contract. These items have no second attribute from which a
+    // repair could restore a value.
     let verify = scene.done("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
     scene.done("verify --sample 5").await;
@@ -137,8 +137,8 @@ async fn no_command_continues_after_a_rollback() {
     scene.done("rollback --yes").await;
 }
 
-/// The migration of an in-place plan ends with verification, and can still be rolled back. `cutover` and `contract` say
-/// so.
+/// The migration of an in-place plan ends with verification, and can still be rolled back. `cutover` and `contract`
+/// refuse such a plan, and print this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_in_place_plan_has_no_cutover() {
     let scene = Scene::unflagged(Bed::start(), items(30), "strategy = \"in-place\"", &format!("{MOVE}{QUICKLY}")).await;
@@ -193,7 +193,7 @@ async fn contract_waits_for_the_soak() {
     assert_eq!(scene.dump().await, before);
 }
 
-/// Bad input: no verification report, an expired report, a report with mismatches, a report of another plan.
+/// Bad input: no verification report, an expired report, a report with mismatches, a report of a different plan.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_valid_report_opens_the_gate() {
     let scene = scene().await;
@@ -222,7 +222,7 @@ async fn only_a_valid_report_opens_the_gate() {
     all_refused(&scene, "forced", &[(WRITE_NEW, "verify --all --repair")]).await;
     scene.done("cutover --back").await;
 
-    // If the plan changes its meaning, the commands do not touch this migration.
+    // If the meaning of the plan has changed, the commands do not touch the migration of the old plan.
     edit(&scene, "to = \"new\"", "to = \"newer\"");
     let ran = scene.give(READ_NEW).await;
     assert!([3, 7].contains(&ran.code), "{}", ran.said());
@@ -333,7 +333,7 @@ async fn a_phase_stops_when_the_flag_moves() {
     scene.done("cutover --back").await;
     scene.done("run --yes").await;
 
-    // `contract` stops, too, if another host has changed the flag.
+    // `contract` also stops if another host has changed the flag.
     for words in ["verify --all", READ_NEW, WRITE_NEW] {
         scene.done(words).await;
     }
@@ -356,7 +356,8 @@ async fn a_phase_stops_when_the_flag_moves() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
-/// With a flag, the tool rejects options that confirm what the flag proves.
+/// If the plan has a flag, the tool rejects the options by which an operator confirms facts, because the flag proves
+/// these facts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_with_a_flag_takes_no_confirmation_options() {
     let scene = scene().await;

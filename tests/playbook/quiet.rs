@@ -156,7 +156,7 @@ fn assert_as_predicted(dry: &Json, ran: &Json) {
     assert!(totals["applied"].as_u64() > Some(100), "{totals}");
 }
 
-/// `contract` removes the old attribute from exactly the items from which it may remove it.
+/// `contract` removes the old attribute of every item that allows this, and of no other item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_removes_exactly_what_it_may() {
     let plan =

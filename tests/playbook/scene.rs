@@ -1,5 +1,5 @@
-//! A scene has a table, a table for the flag, and a plan. It runs commands, and checks after every kill that no value
-//! is lost.
+//! A scene has a table, a table for the flag, and a plan. A scene runs commands, and checks after every kill that no
+//! value is lost.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ const INSTANCES: u64 = 4;
 pub(crate) struct Scene {
     pub(crate) bed: Bed,
     pub(crate) table: String,
-    /// The name of the flag table. Empty if the plan names none.
+    /// The name of the flag table. Empty if the plan has no flag.
     pub(crate) flags: String,
     pub(crate) plan: PathBuf,
 }
@@ -61,14 +61,14 @@ pub(crate) fn cutover(flags: &str) -> String {
 }
 
 impl Scene {
-    /// A scene with a flag. `rest` follows `[table]` in the plan.
+    /// A scene with a flag. `rest` is the text of the plan after the `[table]` section.
     pub(crate) async fn flagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
         let flags = bed.create_flag_table().await;
         let rest = format!("{rest}{}", cutover(&flags));
         Scene { flags, ..Scene::unflagged(bed, items, migration, &rest).await }
     }
 
-    /// A scene without a flag. `rest` follows `[table]` in the plan.
+    /// A scene without a flag. `rest` is the text of the plan after the `[table]` section.
     pub(crate) async fn unflagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
         let table = bed.create_table().await;
         bed.load(&table, items.into_iter()).await;
@@ -82,7 +82,7 @@ impl Scene {
         Application::start(&self.bed, &self.table, orders, habit, INSTANCES).await
     }
 
-    /// Starts an application on this table that obeys the orders of the test.
+    /// Starts an application on this table that obeys the flag that the test sets directly.
     pub(crate) async fn application_by_hand(&self, first: crate::example::Flag) -> Application {
         let orders = Orders::Hand(Arc::new(tokio::sync::RwLock::new(first)));
         Application::start(&self.bed, &self.table, orders, Habit::Obedient, INSTANCES).await
@@ -116,7 +116,7 @@ impl Scene {
         }
     }
 
-    /// Runs a command that is out of order. It must not change the flag, and must name the next step.
+    /// Runs a command that is out of order. The command must not change the flag, and must print the next step.
     pub(crate) async fn refused(&self, words: &str, next: &str) -> Ran {
         let before = self.raw_flag().await;
         let ran = self.give(words).await;
@@ -136,7 +136,7 @@ impl Scene {
         self.bed.front().set_faults(each.map(rule));
     }
 
-    /// A command as the tool spells it.
+    /// The text of a command as the tool prints it.
     pub(crate) fn spelt(&self, words: &str) -> String {
         let (command, rest) = words.split_once(' ').unwrap_or((words, ""));
         format!("backfill {command} {} {rest}", self.plan.display()).trim_end().to_owned()

@@ -1,4 +1,4 @@
-//! `on_existing = "skip"`: an existing target value counts as done in every phase of a migration.
+//! Tests `on_existing = "skip"`: an existing target value counts as done in every phase of a migration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,8 +72,8 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
     for (predicted, counted) in [("would_change", "applied"), ("skipped", "skipped"), ("diverged", "diverged")] {
         assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
     }
-    // Three of every twenty items count as skipped. They have their own value instead of the default, and no old value
-    // to copy, so they need no write.
+    // Three of every twenty items count as skipped. These items have their own value instead of the default, and no old
+    // value to copy, so they need no write.
     assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
     let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
     assert_eq!(bytes(&scene.dump().await), bytes(&after));
@@ -191,7 +191,8 @@ async fn a_stale_copy_is_not_skipped() {
     let scene = Scene::flagged(Bed::start(), (0..6).map(one).collect(), SKIP, &format!("{MOVE}{QUICKLY}")).await;
     scene.done("run --yes").await;
     let put = |item: Item| scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&item))).send();
-    // Before dual writes, an application changes only the old value of one item, and only the new value of another.
+    // Before dual writes, an application changes only the old value of one item, and only the new value of a second
+    // item.
     put(item("P#1", "x", [("old", secret("later")), ("new", secret(1))])).await.unwrap();
     put(item("P#2", "x", [("old", secret(2)), ("new", secret("theirs"))])).await.unwrap();
     scene.done("cutover --to dual-write --yes").await;

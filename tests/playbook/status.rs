@@ -1,4 +1,4 @@
-//! The output of `status` about the flag and about a process while other commands run.
+//! Tests the output of `status` about the flag and about the owner of the state file, while other commands run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn write_of(status: &Json) -> &str {
     status["playbook"]["flag_seen"]["flag"]["write"].as_str().unwrap_or("none")
 }
 
-/// `cutover --back` takes no lock. `status` still shows the change that it made to the flag.
+/// `cutover --back` takes no lock. `status` still shows the change that this command made to the flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_shows_the_current_flag() {
     let (scene, run) = running(&[]).await;

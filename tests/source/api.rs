@@ -35,8 +35,8 @@ fn the_list_of_the_api_is_up_to_date() {
 const FOREIGN: &[&str] =
     &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
 
-/// Code outside the crate can implement every port, because the API contains all types in the port's signatures and in
-/// the fields of these types.
+/// Code outside the crate can implement every port trait. This requires that the API contains all types in the
+/// signatures of the trait, and all types in the fields of these types.
 #[test]
 fn the_ports_name_only_exported_types() {
     let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
@@ -180,7 +180,7 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
     }
 }
 
-/// Whether this is a call, with this name, of a macro that defines structs.
+/// Whether this item is a macro call that defines a struct with this name.
 fn made_by_a_macro(item: &Item, name: &str) -> bool {
     let Item::Macro(item) = item else { return false };
     let names = item.mac.tokens.clone().into_iter();

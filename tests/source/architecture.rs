@@ -47,7 +47,7 @@ fn is_in(file: &str, room: &str) -> bool {
     file == room || file.strip_prefix(room).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The violations in these files (path below `src/`, text), one line each.
+/// Returns one line for each violation in these files. Each file is given by its path below `src/` and its text.
 fn violations(files: &BTreeMap<String, String>, dev_dependencies: &BTreeSet<String>) -> Vec<String> {
     let parsed = parse(files);
     let test_modules = test_modules(&parsed);
@@ -188,7 +188,7 @@ fn upward_dependencies_and_cycles_are_found() {
     assert_eq!(wrong(&three), (1, 3));
     assert_eq!(three.cycles(&mut |from, to| (from, to) == ("lowest", "high")), Vec::<String>::new());
     let tests = [("high.rs", "use crate::low::x;"), ("low.rs", "#[cfg(test)] mod tests { use crate::high::x; }")];
-    assert_eq!(wrong(&files(&tests)), (0, 0), "tests may name what they test");
+    assert_eq!(wrong(&files(&tests)), (0, 0), "tests may use the items that they test");
     assert_eq!(wrong(&files(&[("unknown.rs", "")])).0, 1, "every module is in a layer");
     assert!(down.has("low/a") && down.has("low") && down.has("low/mod") && !down.has("low/c") && !down.has("lo"));
 }
@@ -201,8 +201,8 @@ fn the_source_follows_the_rules() {
     assert!(wrong.is_empty(), "{} broken rules:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Breaks every rule in every way that the rule covers. The check must find each violation in its place, and nothing
-/// else. The test also fails if a rule is missing in this list.
+/// Breaks every rule in every way that the rule covers. The check must report each violation with its location, and
+/// must report nothing else. The test also fails if a rule is missing in this list.
 #[test]
 fn every_violation_of_a_rule_is_found() {
     for rule in RULES {
@@ -308,7 +308,7 @@ fn text_that_is_not_a_name_is_not_a_violation() {
     }
 }
 
-/// Tests inside a file may name dev-dependencies, too, but no other name that is forbidden in the file.
+/// Tests inside a file may also use dev-dependencies, but no other name that is forbidden in the file.
 #[test]
 fn tests_may_name_dev_dependencies_but_nothing_else() {
     let inside = |body: &str| format!("#[cfg(test)]\nmod tests {{\n    #[test]\n    fn t() {{ {body} }}\n}}\n");

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 /// Documents outside docs/ whose links are checked.
 const TOP: [&str; 4] = ["README.md", "RUNBOOK.md", "CONTRIBUTING.md", "SECURITY.md"];
 
-/// The file with the list of pages of the book. It is not a page itself.
+/// The file with the list of pages of the book. This file is not a page.
 const SUMMARY: &str = "SUMMARY.md";
 
 /// The first line of a block that shows only a part of a plan.
@@ -53,9 +53,12 @@ fn read(path: &Path) -> String {
 
 /// The names of the pages in docs/.
 fn pages() -> BTreeSet<String> {
-    let entries = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = entries.map(|name| name.into_string().unwrap());
-    names.filter(|name| name.ends_with(".md") && name != SUMMARY).collect()
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(root().join("docs").join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let internals = names("internals").into_iter().map(|name| format!("internals/{name}"));
+    names("").into_iter().chain(internals).filter(|name| name.ends_with(".md") && name != SUMMARY).collect()
 }
 
 /// Every document whose links are checked.
@@ -79,7 +82,7 @@ struct Block {
     text: String,
 }
 
-/// The fenced blocks of a document, and the document with empty lines in their place.
+/// The fenced blocks of a document, and the document in which empty lines replace these blocks.
 fn blocks(document: &str) -> (Vec<Block>, String) {
     let mut found = Vec::new();
     let mut rest = String::new();
@@ -173,7 +176,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The reason why the target of a link does not exist; `None` if it exists. Only links inside the project are checked.
+/// If the target of a link does not exist, returns the reason. Checks only links inside the project.
 fn broken(document: &Path, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;
@@ -195,7 +198,7 @@ fn completed(part: &str) -> String {
     missing.chain([part]).collect()
 }
 
-/// The reason why a block does not load as a plan; `None` if it loads.
+/// If a block does not load as a plan, returns the reason.
 fn wrong_plan(label: &str, text: &str) -> Option<String> {
     let plan = if text.starts_with(PART) { completed(text) } else { text.to_owned() };
     load(label, &plan).err().map(|errors| errors.to_string())
@@ -236,7 +239,8 @@ fn command_lines(document: &str) -> Vec<Line> {
     found
 }
 
-/// The command lines of `backfill` in a line of a shell. A line that is only a part of a shell command has none.
+/// The command lines of `backfill` in a line of a shell. If the line is only a part of a shell command, the result is
+/// empty.
 fn in_a_shell(line: &str) -> Vec<Vec<String>> {
     let Some(words) = shlex::split(line) else { return Vec::new() };
     let begins = |at: usize| {
@@ -280,14 +284,14 @@ fn tool(words: &[String], more: &[&str]) -> (bool, String, String) {
     (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
-/// The reason why a command line does not parse; `None` if it parses. The command is not carried out.
+/// If a command line does not parse, returns the reason. Does not carry out the command.
 fn wrong_command(line: &Line) -> Option<String> {
     let command = line.words.first()?.as_str();
     if command == "help" || (LOCAL.contains(&command) && !cfg!(feature = "local")) {
         return None;
     }
-    // The parser reads words in order. If a command, option or value before --help is unknown, it reports an error.
-    // Otherwise it prints the help and ends.
+    // The parser reads words in order. If a command, option or value before --help is unknown, the parser reports an
+    // error. Otherwise the parser prints the help and ends.
     let (parses, _, said) = tool(&line.words, &["--help"]);
     if !parses {
         return Some(said);
@@ -408,10 +412,10 @@ fn the_plan_page_names_every_field() {
     assert!(names.len() >= 35, "{names:?}");
     let known = code_words("plan.md");
     let unknown: Vec<&&str> = names.iter().filter(|name| !known.contains(**name)).collect();
-    assert!(unknown.is_empty(), "docs/plan.md does not name {unknown:?}");
+    assert!(unknown.is_empty(), "docs/plan.md does not mention {unknown:?}");
 }
 
-/// The page about JSON names every type of a document and every kind of an error.
+/// The page about JSON mentions every document type and every error kind.
 #[test]
 fn the_json_page_names_every_type_and_kind() {
     let schema: Json = serde_json::from_str(&read(&root().join("docs/output.schema.json"))).unwrap();
@@ -424,7 +428,7 @@ fn the_json_page_names_every_type_and_kind() {
     let known = code_words("json.md");
     let types = types.iter().map(|name| name.as_str().unwrap());
     let unknown: Vec<&str> = types.chain(kinds).filter(|name| !known.contains(*name)).collect();
-    assert!(unknown.is_empty(), "docs/json.md does not name {unknown:?}");
+    assert!(unknown.is_empty(), "docs/json.md does not mention {unknown:?}");
     let (blocks, _) = blocks(&read(&root().join("docs/json.md")));
     let example: Json =
         serde_json::from_str(&blocks.iter().find(|block| block.language == "json").unwrap().text).unwrap();

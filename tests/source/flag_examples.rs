@@ -1,10 +1,10 @@
-//! The published parts of the flag: its schema, and the examples in docs/examples/flag/, which must compute the results
-//! in docs/flag-vectors.json. If an interpreter or compiler is missing, the test reports that on stderr (`SKIPPED: …`).
-//! With `BACKFILL_REQUIRE_EXAMPLES=1`, the test fails in this case. The Rust example is part of this test, so it always
-//! runs.
+//! Tests the published parts of the flag: its schema, and the examples in docs/examples/flag/, which must compute the
+//! results in docs/flag-vectors.json. If an interpreter or compiler is missing, the test reports that on stderr
+//! (`SKIPPED: …`). With `BACKFILL_REQUIRE_EXAMPLES=1`, the test fails in this case. The Rust example is part of this
+//! test, so it always runs.
 
 #[path = "../../docs/examples/flag/rust/flag.rs"]
-#[expect(unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
+#[expect(unreachable_pub, reason = "an application includes the example as a module, as this test does")]
 mod example;
 
 use std::collections::HashMap;

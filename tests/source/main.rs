@@ -1,4 +1,5 @@
-//! Tests that read the project's own files: sources, documents, examples and plans. They need no server and no state.
+//! Tests that read the project's own files: sources, documents, examples and plans. These tests need no server and no
+//! state.
 
 mod api;
 mod architecture;

@@ -1,4 +1,4 @@
-//! Stores that break one promise each. The suite must find every one of them.
+//! Stores that break one promise each. The suite must detect every one of these stores.
 //!
 //! A [`Broken`] store forwards every request to the SQLite store, except for the requests of the broken promise.
 
@@ -78,7 +78,7 @@ async fn a_store_that_lets_earlier_sessions_resolve_is_found() {
     assert_eq!(found, BTreeSet::from(["an_earlier_session_neither_accepts_nor_resolves"]));
 }
 
-/// The promises of the suite that a store with this defect breaks.
+/// The promises that a store with this defect breaks.
 async fn broken_promises(breaks: Break) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     for (name, promise) in PROMISES {
@@ -115,7 +115,7 @@ impl Stored for Breaking {
     }
 }
 
-/// Pre-images that are stored together with the next ones, each group with its session.
+/// Pre-images that the store writes only together with the next pre-images. Each group has its session.
 type Postponed = Vec<(SessionId, Vec<PreImageRow>)>;
 
 struct Broken {
@@ -126,7 +126,7 @@ struct Broken {
 }
 
 impl Broken {
-    /// Returns the newest session of the run if the store breaks this promise, and otherwise `session`.
+    /// If the store breaks this promise, returns the newest session of the run. Otherwise returns `session`.
     async fn as_newest(&self, breaks: Break, session: SessionId) -> Result<SessionId, StoreError> {
         if self.breaks != breaks {
             return Ok(session);
@@ -153,8 +153,8 @@ fn without_failures(mut commit: Commit) -> Commit {
     Commit { failures: vec![], ..commit }
 }
 
-/// Implements a port. The listed methods forward each request to the inner store. The methods after the list replace
-/// those of the inner store.
+/// Implements a port trait. The methods in the list forward each request to the inner store. The methods after the list
+/// replace the methods of the inner store.
 macro_rules! port {
     ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
         #[async_trait]

@@ -1,4 +1,4 @@
-//! Promises of `Checkpoints`.
+//! Tests the promises of the trait `Checkpoints`.
 
 use backfill::internals::state::{PreImageId, SegmentStatus, TransitionError};
 

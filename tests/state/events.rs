@@ -1,4 +1,4 @@
-//! Promises of `Events`.
+//! Tests the promises of the trait `Events`.
 
 use backfill::internals::state::KeptFact;
 

@@ -1,4 +1,4 @@
-//! Promises of an open state as a whole.
+//! Tests the promises of an open state that belong to no single trait.
 
 use super::*;
 

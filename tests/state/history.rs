@@ -1,4 +1,4 @@
-//! Promises of `History`.
+//! Tests the promises of the trait `History`.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use backfill::internals::state::{BaselinePage, PreImageId};
 
 use super::*;
 
-/// A page of the first pass, with items that the pass may write, and items whose target existed before.
+/// A page of the first pass, with items that the pass may write, and items whose target existed before the migration.
 fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> BaselinePage {
     let mut page = BaselinePage::empty(session_of(run, 1), 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();
@@ -130,7 +130,7 @@ pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut d
     assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
     assert!(
         !records[0].is_preexisting_value(&path("postcode"), &text("after")),
-        "another value must not count as the preexisting one"
+        "a different value must not count as the preexisting value"
     );
 }
 
@@ -197,7 +197,7 @@ pub(super) async fn a_complete_rollback_ends_the_recorded_history(stored: &mut d
     store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     complete(&store, Begin::ResumeOrNew, phase::ROLLBACK, &[Outcome::Applied]).await;
-    assert!(existed(&store, "a").await, "another pass of the rollback needs the same records");
+    assert!(existed(&store, "a").await, "a second pass of the rollback needs the same records");
     let expansion = begin(&store, Begin::Restart, 1).await;
     assert!(!existed(&store, "a").await && store.is_first_pass(expansion).await.unwrap());
     assert_eq!(store.preexisting_count().await.unwrap(), 0);

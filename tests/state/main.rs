@@ -1,5 +1,5 @@
-//! The conformance suite of stores. Each promise of the ports of `src/state/` is one function, which is run with every
-//! implementation. To add a new store, add it to [`conformance`] with its [`Stored`].
+//! The conformance suite of stores. Each promise of the port traits in `src/state/` is one function, which runs with
+//! every implementation. To add a new store, add it to [`conformance`] with its [`Stored`].
 //!
 //! `broken.rs` checks that the suite fails for stores that break a promise.
 
@@ -40,7 +40,7 @@ trait Stored: Send {
     }
 }
 
-/// A test of one promise. It panics if the store breaks the promise.
+/// A test of one promise. The test panics if the store breaks the promise.
 type Promise = for<'a> fn(&'a mut dyn Stored) -> BoxFuture<'a, ()>;
 
 macro_rules! conformance {
@@ -238,8 +238,8 @@ fn digest(name: &str) -> Digest {
     Digest::of_text(&key(name).to_text())
 }
 
-/// One page, with number `first`, of items with these outcomes. `next` is the position from which the segment
-/// continues.
+/// The event that completes page number `first` of a segment. The items of the page have these outcomes. The segment
+/// continues at the position `next`.
 fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|outcome| counts.count(*outcome));

@@ -1,4 +1,4 @@
-//! Promises of `Runs`.
+//! Tests the promises of the trait `Runs`.
 
 use super::*;
 
@@ -54,7 +54,7 @@ pub(super) async fn another_pass_begins_only_on_request(stored: &mut dyn Stored)
     assert!(!again.resumed && again.run.id > first);
     assert_eq!((again.run.pass, again.run.total_segments), (2, 2));
     store.end_session(session_of(again.run.id, 1), RunStatus::Stopped, None, 0).await.unwrap();
-    assert!(store.begin(Begin::Again, new_run(2)).await.unwrap().resumed, "another pass must be resumable, too");
+    assert!(store.begin(Begin::Again, new_run(2)).await.unwrap().resumed, "a second pass must also be resumable");
 }
 
 pub(super) async fn another_pass_needs_a_complete_run(stored: &mut dyn Stored) {

@@ -1,4 +1,4 @@
-//! Promises of `SpendLedger`.
+//! Tests the promises of the trait `SpendLedger`.
 
 use backfill::internals::cost::{PriceBasis, UnitPrices};
 use backfill::internals::state::{Reservation, Spend, SpendState};

@@ -1,4 +1,4 @@
-//! Promises of `Verifications`.
+//! Tests the promises of the trait `Verifications`.
 
 use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
 use backfill::internals::state::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};

@@ -2,7 +2,7 @@
 //!
 //! The scenarios and the requirements are those of `benches/capacity.rs`, which runs them at full size. In these tests,
 //! everything has a tenth of the full size.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use crate::simulator::figure::{Figure, Required};
 use crate::simulator::scenarios::{self, NAMES, scenario};

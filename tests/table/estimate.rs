@@ -1,5 +1,5 @@
 //! Compares the estimated cost of writes with the counts of the server, over whole runs of the real binary.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod random_tables;
 mod rules;
@@ -20,7 +20,7 @@ use backfill::internals::ratelimit::resolve;
 use backfill::internals::telemetry;
 use serde_json::Value as Json;
 
-/// Compares the figures of a run with each other.
+/// Runs the changes, and compares the predicted, the estimated and the counted units.
 async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
     let figures = figures(indexes, migration, changes, exit).await;
     let Figures { predicted, estimated, consumed, assumed, counted, .. } = figures;
@@ -29,8 +29,8 @@ async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32
          {counted} (off by {:.3} %)",
         figures.estimate_off() * 100.0
     );
-    // The layer still counts the units of a lost reply. The failed condition that follows costs units, too, but no
-    // reply states them, so the layer cannot count them.
+    // The proxy counts the units of a reply even if the reply is lost. The retry then fails its condition. The failed
+    // condition costs units too, but no reply reports these units, so the proxy cannot count them.
     let spent = figures.spent();
     assert!(consumed <= counted && counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
     assert!(figures.prediction_off() < WITHIN, "predicted {predicted} WCU, but the server counted {counted}");
@@ -52,7 +52,7 @@ async fn estimates_are_accurate_without_indexes_and_with_three() {
     // unit.
     assert_eq!(*by_type, plain.predicted);
     assert!((ITEMS as f64 * 0.2..ITEMS as f64 * 0.5).contains(by_status), "{by_status}");
-    assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the layer counts the consumption of indexes");
+    assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the proxy counts the consumption of indexes");
 }
 
 /// Index entries appear, move to another key, lose attributes and disappear.
@@ -82,8 +82,8 @@ to = "tag"
 
 /// RUNBOOK: "Consumption that replies do not report (failed conditions, lost replies) is assumed and shown separately"
 ///
-/// A lost reply counts by its estimate, and the failed condition of the retry by the size of the item. A throttled
-/// request consumes nothing.
+/// If a reply is lost, the tool counts the estimated units of the write. For the failed condition of the retry, the
+/// tool counts the units that follow from the size of the item. A throttled request consumes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreported_consumption_is_assumed_and_counted_separately() {
     let bed = Bed::embedded();
@@ -190,7 +190,7 @@ async fn every_count_of_a_dry_run_equals_that_of_the_run() {
             ("conflict", 0),
         ] {
             assert_eq!(counts[outcome], items, "{outcome}: {counts:#}");
-            assert!(items > 0 || ["gone", "conflict"].contains(&outcome), "every kind needs items");
+            assert!(items > 0 || ["gone", "conflict"].contains(&outcome), "the table must have items of every kind");
         }
         let units = predicted["estimated_write_units"].as_f64().unwrap();
         let counted = bed.front().tally().write_units();
@@ -235,7 +235,7 @@ async fn the_ranges_of_a_sample_include_the_whole_table() {
         let changed = estimate.changed;
         assert!(
             changed.high - estimate.unaccounted < changed.low * 1.5,
-            "{changed:?} is too wide to be useful, even with some large collections"
+            "the range {changed:?} is too wide to be useful, even with some large collections"
         );
     }
     assert!(held >= 9, "{held} of 10 ranges include the true value");

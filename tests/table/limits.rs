@@ -1,7 +1,7 @@
-//! Tests of `[limits]` with the real binary. They compare the server's counts with the limits of the plan, over kills,
-//! resumes and raised limits. Whatever the reason of a stop is, the run resumes at that point and reaches the correct
+//! Tests of `[limits]` with the real binary. The tests compare the server's counts with the limits of the plan, over
+//! kills, resumes and raised limits. After every kind of stop, the run resumes where it stopped and reaches the correct
 //! result.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -38,8 +38,8 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     let known = scene.status().spend.state;
     println!("spent {spent} of {MAX_WCU}; recorded: {known:?}");
     assert!(spent <= MAX_WCU + SLICE, "{spent}");
-    // Every write costs one unit, so only the kills cause the difference: each kill wastes at most one slice, including
-    // the part that was not used yet.
+    // Every write costs one unit, so only the kills can keep the spend below the limit. Each kill wastes at most the
+    // reserved slice.
     assert!(spent >= MAX_WCU * 0.75, "{spent}");
     assert_eq!((known.spent.write, known.slice.write), (MAX_WCU, 0.0));
 
@@ -102,7 +102,7 @@ async fn max_items_is_exact_over_sessions_and_segments() {
     let writes = scene.requests("UpdateItem");
     let ran = scene.run().exits(6);
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes), "{ran:?}");
-    // With room for one more item than the table has, the run reaches the end of every segment.
+    // If the limit is one item more than the table has, the run reaches the end of every segment.
     scene.limit("max_items = 501");
     assert_eq!(scene.run().exits(0).json()["run"]["status"], "complete");
     assert_eq!(scene.requests("UpdateItem"), 500);
@@ -122,7 +122,7 @@ async fn a_restart_begins_a_new_run_after_one_that_reached_max_items() {
     assert_eq!(scene.requests("UpdateItem"), 500);
 }
 
-/// The last pages wait for items of a hot key when the limit is reached. The run commits them before it stops.
+/// The last pages wait for items of a hot key when the limit is reached. The run commits these pages before it stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn max_items_stops_a_run_with_deferred_items() {
     let slow = "max_items = 100\n[capacity]\nper_partition_key = { write = 40 }";
@@ -195,8 +195,8 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     scene.completes_correctly().await;
 }
 
-/// The test sets the wall clock forwards and back. The run waits, starts by itself, finishes the requests in flight
-/// when the window closes, and starts again.
+/// The test sets the wall clock forwards and back. The run waits, starts without a new command, finishes the requests
+/// in flight when the window closes, and starts again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_continues_by_itself_when_the_window_opens() {
     let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;

@@ -1,6 +1,6 @@
-//! Runs, verification and undo over a table, through the library and through the real binary: what they write, what
-//! capacity they consume, and how they handle faults. Each test starts its own server (`harness`), except the tests in
-//! virtual time (`simulator`).
+//! Tests runs, verification and undo over a table, through the library and through the real binary. The tests check the
+//! writes, the consumed capacity and the handling of faults. Each test starts its own server (`harness`), except the
+//! tests in virtual time (`simulator`).
 #![cfg(feature = "local")]
 
 mod capacity;

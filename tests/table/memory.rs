@@ -1,5 +1,5 @@
 //! The memory of the tool's process does not grow with the table.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::harness::Bed;
 use backfill::internals::item::{Item, Value};
 
-/// The memory limit of a run in KB. A run takes far less. An earlier version reserved memory for the square of the
-/// number of items of each page, and took far more.
+/// The memory limit of a run in KB. A run needs much less memory. An earlier version reserved memory for the square of
+/// the number of items of each page, and needed much more.
 const LIMIT_KB: u64 = 100_000;
 
 /// Items of about 300 bytes. A run has to write every fifth item, for any size of the table. So writes happen during
@@ -30,9 +30,9 @@ fn items(count: u64) -> impl Iterator<Item = Item> {
     })
 }
 
-/// The capacity section of the plan. One segment may use the table's entire capacity, because the number of active
-/// segments is not derived from the budget. A run over either size of the table uses up the budget, so both have the
-/// same number of writes in flight.
+/// The capacity section of the plan. The number of active segments does not depend on the budget, so one segment may
+/// use the entire budget of the table. The runs over both table sizes use the whole budget, so both have the same
+/// number of writes in flight.
 const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
     per_key_range = { write = 1200, read = 40000 }\nper_partition_key = { write = 1200, read = 40000 }\n";
 
@@ -50,10 +50,10 @@ fn peak_kb(child: &mut Child) -> u64 {
     peak
 }
 
-/// Runs the plan with default pages over a table of `count` items. The server runs in a process other than the measured
-/// one. The number of segments is fixed: a run holds the pages of its active segments in memory, so both tables get the
-/// same number and fill their pages. The number is also small, because the time that the embedded engine takes for a
-/// page is proportional to the size of the table.
+/// Runs the plan with default pages over a table of `count` items. The server does not run in the measured process. A
+/// run keeps the pages of all active segments in memory. So both tables get the same number of segments, which is so
+/// small that their pages are full. The number is also small because the time that the embedded engine takes for a page
+/// is proportional to the size of the table.
 async fn peak_of_a_run(count: u64) -> u64 {
     let bed = Bed::embedded();
     let table = bed.create_table().await;

@@ -1,5 +1,5 @@
 //! A second run over a finished table costs no write capacity: not one write request reaches the server.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ per_key_range = { write = 20000, read = 20000 }
 per_partition_key = { write = 20000, read = 20000 }
 "#;
 
-/// Runs the tool to its end and returns what the server counted during the run.
+/// Runs the tool to its end and returns the counts of the server for this run.
 fn run(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Tally {
     bed.front().reset_tally();
     let output = bed.command().arg("run").arg(plan).arg("--yes").args(options).output().unwrap();

@@ -1,6 +1,6 @@
 //! Tests verification through the library, on the embedded engine. Verification finds exactly the planted defects,
 //! writes only if it is asked to repair, repairs while live writers work, and resumes after a stop.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -280,8 +280,8 @@ async fn repaired(scene: &Scene) {
     assert_eq!((report(&verified).mismatches, scene.bed.front().tally().operation("GetItem").requests), (0, 0));
 }
 
-/// If a suspect is equal or gone at the second read, the first read fell between two states of a live writer. This is
-/// not a mismatch.
+/// If a suspect is equal or gone at the second read, the first read happened between two writes of a live writer. This
+/// is not a mismatch.
 /// RUNBOOK: "the tool reads the item again, because a race is not a mismatch"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_is_not_a_mismatch() {
@@ -292,7 +292,7 @@ async fn a_race_is_not_a_mismatch() {
         let to_fix = missing.clone();
         let to_delete = stale.clone();
         let writer = behind(&scene);
-        // Just before the second read of an item, its writer changes the item. Its write bypasses the layer and
+        // Just before the second read of an item, its writer changes the item. This write bypasses the proxy and
         // finishes before the read is forwarded.
         let rule = move |request: &RequestInfo| {
             if request.operation == "GetItem" {
@@ -318,7 +318,7 @@ async fn a_race_is_not_a_mismatch() {
     }
 }
 
-/// Starts a writer that bypasses the layer in front. For each key that it receives, it deletes the item or writes both
+/// Starts a writer that bypasses the proxy. For each key that it receives, the writer deletes the item or writes both
 /// attributes, and confirms the change.
 fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
     let (sender, mut told) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
@@ -397,8 +397,8 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
     }
 }
 
-/// Half of the tool's writes are delayed until a writer has changed their item, so that races are forced and not left
-/// to chance.
+/// Half of the tool's writes are delayed until a writer has changed their item, to force races instead of relying on
+/// chance.
 /// RUNBOOK: "is safe with live writers and loses none of their updates. The journal keeps every value that it overwrites"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_does_not_lose_updates_of_live_writers() {
@@ -432,8 +432,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
             let mut random = fastrand::Rng::with_seed(5);
             let mut n = 0;
             loop {
-                // Items whose write is delayed come first. If there is none, the writer picks any item, until the tool
-                // is done.
+                // Items whose write is delayed come first. If no write is delayed, the writer picks any item, until the
+                // tool is done.
                 let (key, hinted) = match tokio::time::timeout(Duration::from_millis(3), hints.recv()).await {
                     Ok(Some(key)) => (key, true),
                     Ok(None) => return log,
@@ -475,9 +475,15 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
             let text = |name: &str| now.get(key).and_then(|item| item.get(name));
             let value = |text: &str| Value::S(text.to_owned());
             match log.get(key) {
-                Some(Last::Deleted) => assert!(!now.contains_key(key), "{key} was brought back"),
+                Some(Last::Deleted) => {
+                    assert!(!now.contains_key(key), "{key} was deleted by its writer, but exists again")
+                }
                 Some(Last::Removed) => {
-                    assert_eq!((text("old"), text("new")), (None, None), "{key} got its values back")
+                    assert_eq!(
+                        (text("old"), text("new")),
+                        (None, None),
+                        "the writer of {key} removed both values, but one exists again"
+                    )
                 }
                 Some(Last::Both(last)) => {
                     assert_eq!((text("old"), text("new")), (Some(&value(last)), Some(&value(last))), "{key}");
@@ -505,10 +511,10 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     let left = left_alone(&scene, &verified).len() as u64;
     check(&scene.bed.dump(&scene.table).await, true);
     let (_, verified) = scene.verify(ALL, 4).await;
-    assert_eq!(report(&verified).mismatches, left, "only preexisting values are left alone");
+    assert_eq!(report(&verified).mismatches, left, "the repair must leave only preexisting values unchanged");
 }
 
-/// The keys of the items that a repair left unchanged. Checks that each of them has a reason.
+/// The keys of the items that a repair left unchanged. Checks that there is a reason for each of these items.
 fn left_alone(scene: &Scene, verified: &Verified) -> BTreeSet<String> {
     let file = StateFile::open(&scene.state).unwrap();
     let found =
@@ -599,7 +605,8 @@ async fn a_verification_resumes_where_it_stopped() {
     }
 }
 
-/// Checks recorded diverged items. Items that are now equal or gone are closed. The others stay open.
+/// Checks recorded diverged items. The records of items that are now equal or gone are closed. The other records stay
+/// open.
 /// RUNBOOK: "no failure and no diverged item is open"
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_that_are_now_equal_are_closed() {
@@ -644,7 +651,8 @@ async fn diverged_items_that_are_now_equal_are_closed() {
     assert_eq!(how, [Some("verified".to_owned()), Some("verified".to_owned()), Some("gone".to_owned())]);
 }
 
-/// The large segments of a run are a separate stratum: all their clusters are read, and none is drawn.
+/// The large segments of a run are a separate stratum: a verification reads all clusters of these segments instead of a
+/// random sample of the clusters.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_collections_are_read_in_full() {
     let bed = Bed::embedded();

@@ -1,5 +1,5 @@
-//! The live application. It changes, deletes and inserts items while the tool works, and obeys the flag that it read
-//! last.
+//! The live application. The application changes, deletes and inserts items while the tool works, and obeys the flag
+//! that it read last.
 
 use std::sync::Arc;
 use std::time::Duration;

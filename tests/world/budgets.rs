@@ -25,8 +25,8 @@ enum Scope {
     PartitionKey(String),
 }
 
-/// The maximum time between a write's last permit, which is the table's, and its request. Between the two, the tool
-/// records the pre-images.
+/// The maximum time between the last permit of a write and the request of the write. The last permit is the permit of
+/// the table. After this permit, the tool records the pre-images.
 const TO_RECORD: Duration = Duration::from_millis(5);
 
 /// The index of a pass in the list of all passes.
@@ -47,8 +47,8 @@ impl Bucket {
         Bucket { rate, burst, missing: 0.0, at: Duration::ZERO }
     }
 
-    /// Takes the units of a request. Returns false if the bucket lacks them. A request larger than the burst is allowed
-    /// only if the bucket is full.
+    /// Takes the units of a request. Returns false if the bucket has too few units. A request larger than the burst is
+    /// allowed only if the bucket is full.
     fn take(&mut self, at: Duration, units: f64) -> bool {
         let refilled = at.saturating_sub(self.at).as_secs_f64() * self.rate;
         let before = (self.missing - refilled).max(0.0);

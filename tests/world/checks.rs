@@ -1,5 +1,5 @@
-//! Checks that every simulated migration must pass. They use the recorded history of the table, and the state of the
-//! migration.
+//! Checks that every simulated migration must pass. The checks use the recorded history of the table, and the state of
+//! the migration.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::verdicts::{KnownItem, of_move, verdicts};
 /// A query for all rows of every run.
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
 
-/// Attributes that the tool may change. Each is listed with the attribute from which its value is copied or to which it
-/// is moved, if any.
+/// The attributes that the tool may change. `old` and `new` are listed with each other, because the plan moves values
+/// between them.
 const OURS: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 

@@ -1,12 +1,12 @@
-//! The deterministic world: a simulation of `run`, `verify` and `rollback`. It has a table in memory, a state in
-//! memory, a live application, faults, and kills at any point. It uses virtual time and one thread.
+//! The deterministic world: a simulation of `run`, `verify` and `rollback`. The world has a table in memory, a state in
+//! memory, a live application, faults, and kills at any point. The simulation uses virtual time and one thread.
 //!
 //! A seed decides everything: the items, the plan, the content and time of the application's writes, the faults, and
 //! the moments of the kills. So a failing seed can be repeated as a single test: `BACKFILL_TEST_WORLD_SEED=N cargo test
 //! --test world one_seed -- --nocapture` prints the events of seed N. `BACKFILL_TEST_WORLDS=N` plays this number of
 //! seeds instead of the few that `cargo test` plays.
 
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod application;
 mod budgets;

@@ -9,7 +9,7 @@ use backfill::internals::plan::{Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-/// The global index of the table. It contains the items that have a new value.
+/// The global index of the table. The index contains the items that have a new value.
 pub(crate) const INDEX: &str = "by-new";
 
 /// The write budgets that a plan states, in units per second.
@@ -69,7 +69,7 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
         text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
     }
     text += "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-    // A plan without a copy lets an in-place pass use eventually consistent reads.
+    // If the plan has no copy, an in-place pass may use eventually consistent reads.
     if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
         text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
     }

@@ -102,8 +102,8 @@ pub(crate) struct World {
     /// The running instances of the application.
     applications: Vec<AbortOnDropHandle<()>>,
     kills: u64,
-    /// A kind of fault that rarely changes the outcome. It is more frequent in this seed, so that it is tested often
-    /// enough.
+    /// A kind of fault that rarely changes the outcome. This kind is more frequent in this seed, so that it is tested
+    /// often enough.
     favours: Option<Fault>,
 }
 

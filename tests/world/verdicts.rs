@@ -1,5 +1,5 @@
-//! Computes the correct verdicts on an item from the plan and the table's history alone. The tests compare the tool's
-//! verdicts with these.
+//! Computes the correct verdicts on an item, only from the plan and the history of the table. The tests compare the
+//! verdicts of the tool with the correct verdicts.
 //!
 //! These verdicts are correct only before the cutover, while the old attribute has the right value.
 
@@ -16,14 +16,14 @@ pub(crate) struct KnownItem<'a> {
     pub(crate) before: Option<&'a Item>,
 }
 
-/// The best and the worst correct verdict on an item. They differ only if it is unknown which values existed before the
-/// migration.
+/// The best and the worst correct verdict on an item. The two verdicts differ only if it is unknown which values
+/// existed before the migration.
 pub(crate) fn verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let all = plan.changes.iter().map(|change| of_change(plan, change, known));
     all.fold((Verdict::Matching, Verdict::Matching), |(best, worst), (b, w)| (best.max(b), worst.max(w)))
 }
 
-/// The best and the worst correct verdict on the move alone.
+/// The best and the worst correct verdict on the move, without the other changes of the plan.
 pub(crate) fn of_move(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let is_move = |change: &&Change| matches!(change, Change::Move { .. });
     plan.changes.iter().find(is_move).map_or((Verdict::Matching, Verdict::Matching), |it| of_change(plan, it, known))

@@ -1,5 +1,6 @@
-//! The connection between the tool and the table. The connection records every request and reply. Before it sends a
-//! write that destroys a value, it checks the write. It also simulates planted bugs of the tool.
+//! The connection between the tool and the table. The connection records every request and reply. If a write destroys a
+//! value, the connection checks the write before it sends the write. The connection also simulates planted bugs of the
+//! tool.
 
 use std::sync::{Arc, Mutex};
 
@@ -32,7 +33,8 @@ pub(crate) enum Planted {
 /// The records of the connection.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// All events, as text. `None` if the trace is not requested, because writing it takes most of the time of a seed.
+    /// All events, as text. `None` if the trace is not requested, because writing a trace takes most of the time of a
+    /// seed.
     pub(crate) trace: Option<String>,
     pub(crate) violations: Vec<String>,
     /// The number of write requests.
@@ -71,7 +73,10 @@ impl Wire {
             // process ends soon.
             let Ok(stored) = self.state.pre_images(write.key.clone(), Some(pre.path.clone())).await else { continue };
             if !stored.iter().any(|record| record.value.as_ref() == Some(value)) {
-                self.violation(format!("a write to {} was sent before what it destroys was durable", write.key));
+                self.violation(format!(
+                    "a write to {} was sent before the values that it destroys were durable",
+                    write.key
+                ));
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::dynamodb::memory::rules::{Effect, effect};
 
-/// The sources that a write copies, with the values that the write contains for them.
+/// The sources that a write copies, with the value that the write contains for each source.
 fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
     let copied = write.actions.iter().filter_map(|action| match action {
         Action::SetFrom { from, value, .. } => Some((from, value)),

@@ -47,8 +47,8 @@ fn a_value_that_appears_meanwhile_counts_as_done() {
     }
 }
 
-/// With `skip`, a change writes only the value whose digest is recorded. So the digest shows whether the tool wrote a
-/// value.
+/// With `skip`, a change writes only the value whose digest is recorded. The digest therefore shows whether the tool
+/// wrote a value.
 #[test]
 fn a_change_that_skips_writes_only_the_recorded_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));

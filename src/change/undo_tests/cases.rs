@@ -62,8 +62,8 @@ fn a_rollback_after_new_only_writes_copies_them_to_the_old_attribute() {
     assert_eq!(story.image["a"], Value::S("new".into()));
 }
 
-/// If no pass has created a new value, the only value is at the old path. This value stays, and the other changes of
-/// the item are made.
+/// If no pass has created a new value, the old path has the only value. This value stays, and the other changes of the
+/// item are still made.
 #[test]
 fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     let plan = [mv("a", "b"), copy("c", "d")];
@@ -86,7 +86,7 @@ fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     assert_eq!(story.apply(&story.old_equal_new()), Decision::Diverged(vec![path("l[0]")]));
 }
 
-/// If the item's shape no longer allows a value to be restored, somebody has changed the item since.
+/// If the shape of the item no longer allows the tool to restore a value, somebody has changed the item since the run.
 #[test]
 fn a_value_that_cannot_be_restored_is_reported() {
     let doc = item(json!({"pk": {"S": "1"}, "d": {"M": {"x": {"S": "v"}}}}));
@@ -104,7 +104,8 @@ fn a_value_that_cannot_be_restored_is_reported() {
 }
 
 /// A rollback restores an overwritten value only if the target has a value that the tool wrote. It does not replace a
-/// value that applications have written to both attributes since. It does not write to another item with the same key.
+/// value that applications have written to both attributes since the run. It does not write to another item with the
+/// same key.
 #[test]
 fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "was there"}}));
@@ -116,14 +117,14 @@ fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     let before = text(&both.image);
     assert_eq!(both.undo(), Decision::Diverged(vec![path("b")]));
     assert_eq!(text(&both.image), before);
-    // The result is the same if the live writer writes between the decision and the write.
+    // The result is the same if the live writer changes the item after the decision and before the write.
     let Decision::Write(write) = story.rollback().decide_with(&story.image, &story.record()) else { panic!() };
     assert_eq!(update(&write, Some(&both.image)), None);
     story.undo();
     assert_eq!(text(&story.image), text(&image));
 }
 
-/// Computes the decision of a story's last undo again, so that a test can compare the two.
+/// Computes the last undo decision of a story again, so that a test can compare both decisions.
 fn story_write(story: &Story) -> Decision {
     let mut before = story.clone();
     let new = before.image["a"].clone();

@@ -1,4 +1,5 @@
-//! `cutover --dry-run`: reports whether the step is possible, and which values readers would see for the first time.
+//! `cutover --dry-run`: reports whether the step is possible, and on how many items readers would see a new value for
+//! the first time.
 
 use std::io::Write as _;
 
@@ -12,7 +13,7 @@ use backfill::internals::item::{ItemKey, Path, item_to_json};
 use backfill::internals::migration::{CutoverStep, Migration, StepOptions};
 use backfill::internals::telemetry::number;
 
-/// Number of example items in the text report. The JSON report has all listed items.
+/// Number of example items in the text report. The JSON report contains every item in the list.
 const SHOWN: usize = 5;
 
 /// Checks every precondition of a step forward, and counts the items that had only the new attribute before the

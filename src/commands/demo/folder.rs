@@ -17,18 +17,18 @@ use backfill::internals::state;
 /// The files that a demo creates in addition to its plan.
 const MADE: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];
 
-/// The flag table that the plan names.
+/// The name of the flag table in the plan.
 const FLAGS: &str = "flags";
 
-/// Prepares the folder. Clears a finished demo, or any demo if `fresh`; keeps an unfinished one. Refuses a folder with
-/// other contents and does not touch it.
+/// Prepares the folder. Clears the folder if its demo is finished, or if `fresh` is set. Keeps an unfinished demo.
+/// Refuses a folder with other contents and does not touch it.
 pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
     if is_finished(dir, plan).await? || fresh {
         clear(dir).with_context(|| format!("cannot clear {}; nothing was started", dir.display()))?;
     }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}; nothing was done", dir.display()))?;
     let file = dir.join("plan.toml");
-    // An existing plan is the demo's own: `is_finished` has compared it.
+    // If the file exists, it is the demo's own plan, because `is_finished` has compared its text.
     let written = match std::fs::OpenOptions::new().write(true).create_new(true).open(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && file.is_file() => Ok(()),
         made => made.and_then(|mut made| made.write_all(plan.as_bytes())),
@@ -36,7 +36,7 @@ pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Resu
     written.with_context(|| format!("cannot write {}; nothing was done", file.display()))
 }
 
-/// Whether the folder has a completed demo. Fails if the folder has other contents, or if its demo is running now.
+/// Whether the folder contains a completed demo. Fails if the folder has other contents, or if its demo is running now.
 async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     let plan_file = dir.join("plan.toml");
     let state = dir.join("state.db");
@@ -46,7 +46,7 @@ async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     };
     match std::fs::read_to_string(plan_file) {
         Ok(text) if text != plan => return refuse("has a plan.toml that is not the demo's"),
-        // The demo writes its plan first, so these files without a plan are not from a demo.
+        // A demo writes its plan before these files. If these files exist without a plan, they do not belong to a demo.
         Err(_) if MADE.iter().any(|name| dir.join(name).exists()) => {
             return refuse("has files that are not the demo's");
         }
@@ -78,7 +78,7 @@ pub(crate) fn serve(options: LocalOptions) -> anyhow::Result<Local> {
     Ok(served)
 }
 
-/// Removes only the files that an earlier demo created.
+/// Removes the files that an earlier demo created, and no other file.
 fn clear(dir: &Path) -> std::io::Result<()> {
     for name in MADE {
         match std::fs::remove_file(dir.join(name)) {

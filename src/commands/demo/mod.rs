@@ -1,5 +1,5 @@
-//! `demo`: a whole migration on the embedded engine with sample data. The demo takes and explains every step of the
-//! playbook.
+//! `demo`: runs a whole migration on the embedded engine with sample data. The demo carries out and explains every step
+//! of the playbook.
 
 mod folder;
 mod parts;
@@ -31,12 +31,12 @@ const PLAN: &str = concat!(
 /// The seed of the demo's sample table.
 const SEED: u64 = 1;
 
-/// If the table has at least this number of items, the demo puts the front layer before the engine, because the layer
-/// keeps scan pages short. A smaller table has short pages anyway. Without the layer, a write takes about a tenth less
-/// CPU time (measured with `cargo bench --bench cpu`).
+/// If the table has at least this number of items, the demo starts the proxy between the tool and the engine, because
+/// the proxy keeps scan pages short. A smaller table has short pages anyway. Without the proxy, a write takes about a
+/// tenth less CPU time than with the proxy (measured with `cargo bench --bench cpu`).
 const LONG_PAGES_FROM: u64 = 50_000;
 
-/// Walks through the playbook, or resumes a stopped demo.
+/// Runs the demo through the playbook, or resumes a stopped demo.
 pub(crate) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
     let DemoArgs { items, dir, fresh } = args;
     let db = dir.join("table.db");
@@ -58,7 +58,7 @@ pub(crate) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     output::result(&global, &Ending::at(exit), json, |_| Ok(()))
 }
 
-/// Takes each remaining step of the demo. Returns the results as JSON.
+/// Carries out the remaining steps of the demo in order. Returns their results as JSON.
 async fn walk(global: &Global, plan: &Path) -> anyhow::Result<(Exit, Vec<Json>)> {
     let mut steps = Vec::new();
     for (n, part) in PARTS.iter().enumerate() {
@@ -92,7 +92,8 @@ async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     Ok(Box::pin(Session::open(target, input, observer, Stopper::default())).await?)
 }
 
-/// Takes one step of the demo. Returns the exit code if the demo stopped during this step, and the result as JSON.
+/// Carries out one step of the demo. Returns two values: the exit code if the demo stopped during this step, and the
+/// result of the step as JSON.
 async fn take(part: &Part, session: &mut Session) -> anyhow::Result<(Option<Exit>, Json)> {
     if part.goal == Goal::Contract && !wait_for_soak(&session.driver).await? {
         return Ok((session.driver.stop.reason().map(Exit::of_stop), Json::Null));

@@ -1,4 +1,4 @@
-//! The steps of the demo, in order. Each step has one line that explains it.
+//! The steps of the demo, in order. Each step has a line of text that explains the step.
 
 use backfill::internals::cutover::{Flag, WriteTo};
 use backfill::internals::migration::Driver;

@@ -1,4 +1,4 @@
-//! The messages of a demo around its steps, and its wait for the soak time.
+//! Prints the messages before and after each step of a demo. Also waits for the soak time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) fn come_to(passes: &[PassEnd], flag: Option<&Flag>) -> Json {
     let mut lines = Vec::new();
     let json = match passes.last().and_then(|end| end.result.as_ref()) {
         Some(PassResult::Worked(ended)) => {
-            // Writing to memory does not fail.
+            // A write to memory cannot fail.
             write_counts(&mut lines, &ended.totals.counts, ended.run.lower_bound).unwrap_or_default();
             json!({ "run": ended.run, "totals": ended.totals })
         }
@@ -77,7 +77,7 @@ pub(crate) fn tell_next(exit: Exit, dir: &Path) {
     ));
 }
 
-/// Waits until contract may begin. Returns false if the demo is stopped first.
+/// Waits until contract may begin. Returns false if the demo is stopped during the wait.
 pub(crate) async fn wait_for_soak(driver: &Driver) -> anyhow::Result<bool> {
     let since = driver.flag().await?.and_then(|flag| flag.new_since);
     let until = since.and_then(|since| since.checked_add(driver.plan.cutover.soak).ok());

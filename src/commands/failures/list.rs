@@ -12,7 +12,7 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
 use backfill::internals::telemetry::number;
 
-/// Rows of a list.
+/// The rows of a list. A record that cannot be read is an error in the list.
 type Rows<T> = Vec<Result<T, Unreadable>>;
 
 /// Lists open failures and diverged items.

@@ -7,7 +7,7 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::terminal;
 use backfill::internals::migration::DryRunOf;
 
-/// Starts or resumes the removal of the old attribute.
+/// Starts to remove the old attribute, or resumes the removal.
 pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {
     if args.on.dry_run {
         return dry_run(global, &args.on.plan, DryRunOf::Contract, None, args.go.accept).await;

@@ -1,5 +1,5 @@
-//! `--dry-run` of `run`, `contract` and `rollback`: the whole pipeline except the writes, on the table or a sample of
-//! it.
+//! `--dry-run` of `run`, `contract` and `rollback`: runs the whole pipeline without the writes, on the table or on a
+//! sample of it.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::{DryRunOf, DryRunOptions};
 use backfill::internals::preflight::{Accept, SampleSize};
 
-/// Counts what the command would do, and reports the preflight findings. Findings do not refuse a dry run.
+/// Counts the changes that the command would make, and reports the preflight findings. A dry run is not refused because
+/// of findings.
 pub(crate) async fn dry_run(
     global: &Global,
     plan: &Path,

@@ -15,7 +15,7 @@ const COMPLETE: &str = "this run is already complete: nothing was written. Start
 
 const NOT_BEGUN: &str = "stopped before the run began; nothing was written. This is the previous run:";
 
-/// Runs a plan from its current position to its end.
+/// Runs the expand phase of a plan from its current position to its end.
 pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
         return dry_run::dry_run(global, &args.plan, DryRunOf::Run, args.sample, args.accept).await;
@@ -39,10 +39,12 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         None => output::stderr(COMPLETE),
         Some(_) => output::warn(NOT_BEGUN),
     }
-    // A stop determines the exit code even if it came before the run began or after it ended.
+    // If the command was stopped, the stop determines the exit code. This holds even if the stop came before the run
+    // began or after the run ended.
     let exit = Exit::of_run(report.open, report.stopped);
     let next = match report.stopped {
-        // A run that has begun resumes without options. One that has not needs them again.
+        // A run that has begun resumes without the command's options. A run that has not begun needs the same options
+        // again.
         Some(_) if outcome.worked() => Some(report.next()),
         Some(_) => Some(commands.spell(&words)),
         None if report.open.failures > 0 => Some(commands.spell("failures retry")),
@@ -53,7 +55,7 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
     output::result(global, &ending, || report.to_json(exit as u8), |out| report.write(out))
 }
 
-/// The command had nothing to report.
+/// The command did no work on the run.
 fn ended(global: &Global, next: &str, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
     match stopped {
         Some(reason) => output::stopped(global, reason, next),

@@ -10,28 +10,29 @@ use backfill::internals::migration::{DriverError, MigrationError};
 use backfill::internals::plan::PlanErrors;
 use backfill::internals::state::StoreError;
 
-/// Version of the JSON documents. Removing a field, or changing its meaning, raises it; a new field does not.
+/// Version of the JSON documents. The version increases when a field is removed or changes its meaning, but not when a
+/// field is added.
 const SCHEMA_VERSION: u32 = 1;
 
-/// The end of a command.
+/// The result of a command: its exit code, its error if any, and the next command.
 #[derive(Debug, Clone)]
 pub(crate) struct Ending {
     /// The exit code.
     pub(crate) exit: Exit,
-    /// Why the exit code is not 0.
+    /// The error, if the exit code is not 0.
     error: Option<Problem>,
     /// The command to run next.
     next: Option<String>,
 }
 
-/// What went wrong, for programs.
+/// The error of a command, in the form that programs read.
 #[derive(Debug, Clone)]
 struct Problem {
     kind: ErrorKind,
     message: String,
 }
 
-/// The kinds of errors. Scripts compare their names, so the names are stable.
+/// The kind of an error. Scripts compare the name of the kind, so the names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
     Usage,
@@ -87,7 +88,7 @@ impl ErrorKind {
         }
     }
 
-    /// What the operator should do. The message has the details.
+    /// The advice to the operator. The error's message contains the details.
     fn remedy(self) -> &'static str {
         match self {
             ErrorKind::Usage => "Correct the command line; `backfill help COMMAND` lists the options.",
@@ -212,7 +213,7 @@ impl Ending {
         Ending { exit: Exit::Done, error: None, next: None }
     }
 
-    /// The command finished. The exit code says what it found.
+    /// The command finished. Its exit code says whether it found failures or mismatches.
     pub(crate) fn at(exit: Exit) -> Ending {
         let found = match exit {
             Exit::Done => None,
@@ -282,7 +283,7 @@ impl Ending {
     }
 }
 
-/// The plan errors that this error contains, if any. Plan errors have their own text form.
+/// The plan errors that this error contains; `None` if it contains none. Plan errors have their own text form.
 pub(crate) fn plan_errors(error: &anyhow::Error) -> Option<&PlanErrors> {
     match error.downcast_ref::<MigrationError>() {
         Some(MigrationError::Plan(plan)) => Some(plan),

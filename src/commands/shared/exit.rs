@@ -7,12 +7,12 @@ use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{DriverError, MigrationError};
 use backfill::internals::state::{OpenWork, StoreError};
 
-/// How a command ended.
+/// The exit code with which a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The command succeeded.
     Done = 0,
-    /// An unexpected error ended the command.
+    /// The command ended with an unexpected error.
     Unexpected = 1,
     /// The command line or the plan is not valid.
     Usage = 2,
@@ -20,13 +20,13 @@ pub(crate) enum Exit {
     Refused = 3,
     /// The command finished, but some items failed.
     Failures = 4,
-    /// The command finished, but some items have other values than the plan implies.
+    /// The command finished, but the values of some items differ from the values that the plan implies.
     Mismatch = 5,
-    /// A limit, or an error that concerns the whole run, stopped the command, which can be resumed.
+    /// A limit stopped the command, or an error that affects the whole run. The command can be resumed.
     Stopped = 6,
     /// The state file is locked, damaged, or belongs to another plan or table.
     State = 7,
-    /// A signal interrupted the command, which can be resumed.
+    /// A signal interrupted the command. The command can be resumed.
     Interrupted = 130,
 }
 
@@ -60,7 +60,8 @@ impl Exit {
         }
     }
 
-    /// The exit code of a run that ended with this open work. A stop takes precedence over failures and diverged items.
+    /// The exit code of a run that ended with these numbers of open failures and diverged items. A stop takes
+    /// precedence over failures and diverged items.
     pub(crate) fn of_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
         match stopped {
             Some(reason) => Exit::of_stop(reason),
@@ -121,7 +122,7 @@ impl Exit {
 pub(crate) struct Refusal {
     /// The exit code.
     pub exit: Exit,
-    /// What happened, what the command did not do, and what the operator can do.
+    /// The message. It says what happened, which work was not done, and what the operator can do.
     pub message: String,
 }
 

@@ -16,8 +16,8 @@ use backfill::internals::outside::{escaped_json, escaped_styled};
 /// Starts logging according to the options and `BACKFILL_LOG`.
 pub(crate) fn init(global: &Global) {
     output::set_options(global);
-    // Show only our own log lines. The operator does not need warnings of the SDK and of the embedded engine, because
-    // our errors report every problem.
+    // Show only the tool's own log lines. The operator does not need the warnings of the SDK and of the embedded
+    // engine, because the tool's own errors report every problem.
     let level = match global.verbose {
         0 if global.quiet => "off,backfill=warn",
         0 => "off,backfill=info",
@@ -26,7 +26,8 @@ pub(crate) fn init(global: &Global) {
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let escape: fn(&str) -> String = match global.log_format {
-        // Field values are already escaped here. Color codes are part of the log line itself.
+        // At this point, field values are already escaped. The line still contains its own color codes, which must
+        // stay.
         LogFormat::Text => escaped_styled,
         LogFormat::Json => escaped_json,
     };
@@ -41,9 +42,9 @@ pub(crate) fn init(global: &Global) {
     };
 }
 
-/// Whether a log line can be shown without leaking attribute values. Below `info`, the AWS SDK and the HTTP stack print
-/// requests and replies, which contain attribute values. So below `info`, only our own lines are shown, whatever the
-/// options and `BACKFILL_LOG` say.
+/// Whether a log line can be shown without leaking attribute values. At levels below `info`, the AWS SDK and the HTTP
+/// stack print requests and replies, which contain attribute values. So at these levels only the tool's own lines are
+/// shown. The options and `BACKFILL_LOG` cannot change this rule.
 fn shows_no_values(of: &Metadata<'_>) -> bool {
     *of.level() <= Level::INFO || of.target() == "backfill" || of.target().starts_with("backfill::")
 }

@@ -1,4 +1,4 @@
-//! Code that the commands share: exit codes, output, signals, and the terminal that answers a migration's questions.
+//! The code that several commands use: exit codes, output, signals, and the questions to the operator on the terminal.
 
 pub(crate) mod ending;
 pub(crate) mod exit;

@@ -24,8 +24,8 @@ struct Options {
     quiet: bool,
 }
 
-/// Whether this process has written its JSON document. A process writes exactly one document, even if an error follows
-/// the result.
+/// Whether this process has written its JSON document. A process writes exactly one document, even if an error occurs
+/// after it wrote the result.
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// Sets the options of the output. `--quiet` suppresses all remarks on stderr except questions and errors.
@@ -35,7 +35,7 @@ pub(crate) fn set_options(global: &Global) {
     let _ = OPTIONS.set(options);
 }
 
-/// Writes the result to stdout: lines for people, or one JSON document. Returns the exit code.
+/// Writes the result of a command to stdout, either as lines for people or as one JSON document. Returns the exit code.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub(crate) fn result(
     match global.output {
         Output::Human => {
             let mut bytes = Vec::new();
-            // Writing to memory does not fail.
+            // A write to memory cannot fail.
             human(&mut bytes).unwrap_or_default();
             write_stdout(&escaped_lines(&String::from_utf8_lossy(&bytes)).to_string())
         }
@@ -92,7 +92,8 @@ pub(crate) fn warn(text: &str) {
     remark("WARN", text, &escaped_lines(text).to_string());
 }
 
-/// Writes the error of a command line that cannot be parsed, so its options are not set.
+/// Writes the error for a command line that cannot be parsed. The options are not set in this case, so the caller
+/// passes the log format.
 pub(crate) fn usage_error(text: &str, format: LogFormat) {
     write_remark(Some(format), "ERROR", text, &escaped_lines(text).to_string());
 }
@@ -122,7 +123,7 @@ fn write_stderr(text: &str) {
     });
 }
 
-/// Reports that a command stopped early and has no other result. Returns the exit code.
+/// Reports that a command stopped early without any other result. Returns the exit code.
 pub(crate) fn stopped(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
     let ending = Ending::stopped(reason).next(next.to_owned());
     warn(&format!("stopped: {reason}\nNext: {next}"));
@@ -137,12 +138,12 @@ pub(crate) fn interrupted() {
     }
 }
 
-/// Reports why a command failed or was refused: on stderr, and with `--output json` also as the JSON document. Returns
+/// Reports on stderr why a command failed or was refused. With `--output json`, also writes the JSON document. Returns
 /// the exit code.
 pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) -> Exit {
     let ending = Ending::failed(error);
     match plan_errors(error) {
-        // A plan error escapes its own quotations and has its own colors.
+        // The text of a plan error is already escaped where it quotes the plan, and contains its own color codes.
         Some(plan) => {
             remark("ERROR", &plan.render(false), &escaped_styled(&plan.render(color.on_stderr())));
         }
@@ -155,7 +156,7 @@ pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) 
     ending.exit
 }
 
-/// Writes the document of an error, unless the command has written one.
+/// Writes the JSON document of an error, unless the process has already written a document.
 pub(crate) fn report_document(output: Output, ending: &Ending) {
     if output == Output::Json {
         // A failed write here is ignored, because the error is already on stderr and in the exit code.

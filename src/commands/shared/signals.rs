@@ -1,6 +1,6 @@
-//! Handles Ctrl-C, SIGTERM and SIGHUP. The first signal drains; a second Ctrl-C or SIGTERM exits immediately. A
-//! terminal that closes sends SIGHUP. If the process was started with SIGHUP ignored (`nohup`), it keeps ignoring
-//! SIGHUP.
+//! Handles Ctrl-C, SIGTERM and SIGHUP. The first signal drains; a second Ctrl-C or SIGTERM exits immediately. SIGHUP
+//! arrives when the terminal closes. If the process was started by `nohup`, which ignores SIGHUP, the process continues
+//! to ignore this signal.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,8 +31,8 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
             is_stopping = true;
             if insists {
                 crate::commands::shared::output::interrupted();
-                // There is nothing to clean up: every commit is atomic, and the lock of the state file ends with the
-                // process.
+                // The process can exit without cleaning up, because every commit is atomic, and the operating system
+                // releases the lock of the state file.
                 std::process::exit(Exit::Interrupted as i32);
             }
             stop.stop(StopReason::Interrupted);
@@ -44,7 +44,7 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Waits until the signal arrives. Never returns if this process does not listen for the signal.
+/// Waits until the signal arrives. If this process does not listen for the signal, this function never returns.
 async fn received(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => {

@@ -19,7 +19,7 @@ use backfill::internals::preflight::{Accept, Severity};
 pub(crate) struct Terminal {
     /// Whether `--yes` was given.
     pub(crate) yes: bool,
-    /// Whether a progress line may be drawn.
+    /// Whether the progress line may be shown.
     pub(crate) shows_progress: bool,
 }
 
@@ -44,7 +44,7 @@ impl Observer for Terminal {
         let mut answer = String::new();
         match std::io::stdin().lock().read_line(&mut answer) {
             Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Answer::Yes,
-            // Any answer other than a clear yes means no.
+            // Every answer except a clear yes is treated as no.
             Ok(_) | Err(_) => Answer::No,
         }
     }
@@ -62,7 +62,8 @@ impl Observer for Terminal {
     }
 }
 
-/// Whether a notice is a warning, or what a question refers to. `--quiet` does not suppress these.
+/// Whether a notice is a warning, or contains facts that the operator needs for a question. `--quiet` does not suppress
+/// such notices.
 fn is_important(notice: &Notice<'_>) -> bool {
     match notice {
         Notice::BudgetCut(_)
@@ -90,13 +91,14 @@ pub(crate) fn options(global: &Global, yes: bool) -> Options {
     options.profile.clone_from(&global.profile);
     options.observer = Arc::new(Terminal {
         yes,
-        // A bar would break the JSON lines. Elsewhere than on a terminal, progress is a log line.
+        // On a terminal, the progress line is a bar, which would break JSON log lines. On other outputs, the progress
+        // line is itself a log line.
         shows_progress: !global.quiet && (global.log_format == LogFormat::Text || !std::io::stderr().is_terminal()),
     });
     options
 }
 
-/// The command line of a plan, with the options that the operator gave.
+/// The start of every suggested command line: the plan and the options that the operator gave.
 pub(crate) fn commands(global: &Global, plan: &Path) -> CommandLine {
     command_line(plan, &options(global, false))
 }

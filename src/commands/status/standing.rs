@@ -59,7 +59,7 @@ pub(crate) fn standing_json(known: &Known, commands: &CommandLine) -> Json {
             "not_before": standing.not_before.map(|until| until.to_string()) })
 }
 
-/// The next step as a command to type.
+/// The next step, as the command that the operator can type.
 pub(crate) fn next(standing: &Standing, commands: &CommandLine) -> Option<String> {
     standing.next.as_ref().map(|next| next.spell(commands))
 }

@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-/// The flag after these changes, each made as early as possible.
+/// Makes these changes, each as early as possible, and returns the resulting flag.
 fn after(changes: &[FlagChange]) -> Flag {
     changes.iter().fold(Flag::first(CACHE, at(0)), |flag, change| {
         flag.next(*change, flag.settled_at(), Duration::ZERO)
@@ -35,14 +35,15 @@ fn state(flag: &Flag) -> (WriteTo, ReadFrom, u8, bool, bool) {
 
 const FORWARD: [FlagChange; 3] = [FlagChange::DualWrite, FlagChange::ReadNew(100), FlagChange::WriteNew];
 
-/// With these percentages, exactly the listed states can be reached.
+/// With the percentages of this test, exactly the listed states can be reached.
 #[test]
 fn these_states_are_reached_and_no_others() {
     use ReadFrom::{New, Old};
     let mut expected: HashSet<_> = [(WriteTo::Old, Old, 0, false, false), (WriteTo::Both, Old, 0, false, false)].into();
     expected.extend([1, 25, 99, 100].map(|percent| (WriteTo::Both, New, percent, false, false)));
     expected.extend([false, true].map(|contracting| (WriteTo::New, New, 100, true, contracting)));
-    // On the way back, both attributes are written again. In the second state, the operator has accepted stale reads.
+    // These two states occur on the way back, when both attributes are written again. In the second state, the operator
+    // has accepted stale reads.
     expected.extend([(WriteTo::Both, New, 100, true, false), (WriteTo::Both, Old, 0, true, false)]);
 
     let first = Flag::first(CACHE, at(0));
@@ -113,7 +114,7 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
         assert_eq!(flag.next(FlagChange::ReadNew(1), now, left), Err(FlagError::TooSoon { left }));
         assert!(flag.next(FlagChange::ReadNew(1), now, Duration::ZERO).is_ok());
     }
-    // If waiting would not help, the change is refused immediately.
+    // If the change would still be refused after the wait, it is refused immediately.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
     assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::Already(_))));
     // Readers go back immediately if old values are fresh and applications write both attributes under every state that
@@ -122,12 +123,16 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
     let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
     let stale = again.next(FlagChange::ReadOld { accept_stale: true }, at(0), left);
-    assert_eq!(stale, Err(FlagError::TooSoon { left }), "some writers still write only new values");
+    assert_eq!(
+        stale,
+        Err(FlagError::TooSoon { left }),
+        "the change must wait, because some writers still write only new values"
+    );
     let last = Flag { changed_at: Timestamp::MAX, ..flag };
     assert_eq!(last.settled_at(), Timestamp::MAX);
 }
 
-/// Every refusal of a step names a command.
+/// The refusal of a step must suggest a command.
 #[test]
 fn refusals_say_what_to_do() {
     let ways: [&[FlagChange]; 5] = [
@@ -157,7 +162,11 @@ fn a_change_that_took_longer_carries_the_later_time() {
     let flag = after(&FORWARD[..1]).made_at(at(63));
     assert_eq!((flag.changed_at, flag.dual_since), (at(63), Some(at(63))));
     let read = flag.next(FlagChange::ReadNew(100), at(200), Duration::ZERO).unwrap().made_at(at(205));
-    assert_eq!((read.changed_at, read.dual_since), (at(205), Some(at(63))), "the time of another change must stay");
+    assert_eq!(
+        (read.changed_at, read.dual_since),
+        (at(205), Some(at(63))),
+        "the recorded time of an earlier change must not change"
+    );
     let new = read.next(FlagChange::WriteNew, at(300), Duration::ZERO).unwrap().made_at(at(301));
     assert_eq!((new.new_since, new.dual_since), (Some(at(301)), Some(at(63))));
 }

@@ -25,7 +25,7 @@ fn store(get: &str, set: &str, timeout: Duration) -> (TempDir, HookStore) {
 const GET: &str = "test -e flag && cat flag; true";
 const SET: &str = "cat >new && mv new flag && echo $BACKFILL_EXPECTED_VERSION \"$1\" >>log";
 
-/// A time limit that is long enough for a script on a busy machine.
+/// A time limit that is long enough for a script even on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
 
 fn meta() -> FlagMeta {
@@ -67,7 +67,8 @@ async fn a_flag_that_somebody_else_changed_is_left_alone() {
     assert_eq!(store.read().await.unwrap().unwrap().0, theirs);
 }
 
-/// `set` fails twice after it took effect: `get` decides, and the stored time is that of the last `set`.
+/// If `set` fails twice although it took effect, the output of `get` decides. The stored time is then that of the last
+/// `set`.
 #[tokio::test]
 async fn after_a_failed_set_get_decides() {
     let fails_twice = format!("{SET}; test $(wc -l <log) -ge 3");

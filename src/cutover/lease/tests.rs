@@ -43,10 +43,11 @@ async fn a_renewed_lease_is_refused_and_a_released_one_is_not() {
     let before = Instant::now();
     let second = acquire(&table, "b").await.unwrap();
     assert_eq!((before.elapsed(), second.fence()), (Duration::ZERO, 2));
-    assert!(timeout(DURATION, lost).await.is_err(), "a released lease is not lost");
+    assert!(timeout(DURATION, lost).await.is_err(), "a released lease must not be reported as lost");
 }
 
-/// The holder dies silently. Others wait for the whole duration, by their own clock.
+/// The holder dies without releasing its lease. Other processes wait for the whole duration, measured with their own
+/// clock.
 /// RUNBOOK: "After a crash the lease expires by itself"
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_renewed_is_taken_over() {
@@ -59,7 +60,7 @@ async fn a_lease_that_is_not_renewed_is_taken_over() {
     assert_eq!(second.fence(), 2);
 }
 
-/// However many processes want the lease, exactly one gets it.
+/// If several processes want the lease, exactly one of them gets it.
 /// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
 #[tokio::test(start_paused = true)]
 async fn one_of_many_gets_it() {
@@ -86,13 +87,13 @@ async fn a_holder_that_cannot_renew_stops_before_others_may_begin() {
         let table = Arc::clone(&table);
         async move { Lease::acquire(table.item("lease"), "b", None, DURATION, |_, _| ()).await }
     });
-    // Only the holder is cut off: its requests are lost.
+    // Only the holder cannot reach the table: its requests are lost.
     table.then(std::iter::repeat_n(Fault::LoseRequest, 40));
     let began = Instant::now();
     let lost = first.lost().await;
     assert!(matches!(&lost, LeaseLost::NotRenewed { .. }), "{lost}");
     assert!(began.elapsed() <= DURATION * 2 / 3);
-    assert!(!other.is_finished(), "a third of the duration is left for requests in flight");
+    assert!(!other.is_finished(), "the other process must leave a third of the duration for requests in flight");
     let second = other.await.unwrap();
     // The remaining faults also hit the write of the other process, which retries it.
     assert_eq!(second.unwrap().fence(), 2);
@@ -116,10 +117,10 @@ async fn lost_replies_do_not_lose_the_lease() {
     table.fail(down());
     sleep(DURATION * 2 / 3 + Duration::from_secs(1)).await;
     assert!(is_lost(&lease));
-    assert!(lease.lost().await.to_string().contains("no r"), "the message gives the cause");
+    assert!(lease.lost().await.to_string().contains("no r"), "the message must give the cause");
 }
 
-/// A frozen process notices the lost lease as soon as the process resumes.
+/// A process that was frozen notices as soon as it resumes that it lost its lease.
 #[tokio::test(start_paused = true)]
 async fn the_loss_names_the_new_holder() {
     let table = FakeTable::new();
@@ -153,7 +154,8 @@ fn record(owner: u8, fence: u64, counter: u64, released: bool) -> LeaseRecord {
 }
 
 proptest! {
-    /// A lease is free only if it is absent or released, or if its counter did not change for the whole duration.
+    /// A process may take the lease only if the lease is absent or released, or if its counter did not change for the
+    /// whole duration.
     #[test]
     fn it_is_free_only_if_it_did_not_move_for_its_duration(
         looks in proptest::collection::vec((0_u64..40, 0_u8..2, 0_u64..2, 0_u64..2), 1..30),
@@ -175,7 +177,8 @@ proptest! {
     }
 }
 
-/// After a long stop of the process or a sleep of the machine, the holder renews its lease if nobody else took it.
+/// After a long pause of the process or a sleep of the machine, the holder renews its lease if no other process took
+/// it.
 #[tokio::test(start_paused = true)]
 async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     let table = FakeTable::new();
@@ -183,11 +186,11 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     let validity = lease.validity();
     assert!(validity.is_fresh());
     advance(20 * DURATION).await;
-    assert!(!validity.is_fresh(), "nothing is sent before the lease is renewed");
+    assert!(!validity.is_fresh(), "no request may be sent before the lease is renewed");
     validity.fresh().await;
     assert!(!is_lost(&lease) && validity.holds() > 0);
     assert_eq!(lease.fence(), 1);
-    // If another process took the lease in the meantime, this process never sends anything again.
+    // If another process took over the lease during the sleep, this process must not send any request again.
     table.edit("lease", |item| {
         let taken = LeaseRecord { owner: "b".into(), fence: 2, counter: 0, duration: DURATION, released: false };
         item.extend(to_item(&taken));

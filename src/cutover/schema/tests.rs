@@ -30,7 +30,7 @@ fn whole_flag() -> Flag {
 fn every_attribute_is_published_with_its_type() {
     let item = to_item(&whole_flag(), &meta());
     for field in &FIELDS {
-        // The store adds `writer`, so `to_item` does not write it.
+        // The attribute `writer` is missing here, because the store adds it later.
         if field.name != "writer" {
             assert_eq!(item[field.name].type_name(), field.kind.attribute(), "{}", field.name);
         }
@@ -56,7 +56,7 @@ fn a_newer_schema_is_refused_by_its_version_alone() {
     assert_eq!(from_item(&newer), Err(SchemaError::Version("2".into())));
 }
 
-/// Tries each attribute missing, with another type, and out of its range.
+/// Tries three defects for each attribute: the attribute is missing, has the wrong type, or is out of its range.
 #[test]
 fn an_item_that_breaks_the_schema_is_refused() {
     for field in &FIELDS {

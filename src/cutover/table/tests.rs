@@ -42,10 +42,11 @@ async fn a_read_returns_what_was_changed() {
     assert_eq!((flag.version, flag.write, flag.read), (2, WriteTo::Both, ReadFrom::Old));
     assert_eq!(store.read().await.unwrap(), Some((flag.clone(), meta())));
     assert_eq!(flag.dual_since, Some(flag.changed_at));
-    assert_eq!(flag.changed_at, clock(), "the time when it took effect");
+    assert_eq!(flag.changed_at, clock(), "the recorded time must be the time when the change took effect");
 }
 
-/// Whatever happens to the requests, the stored times are never before the change took effect.
+/// The stored times are never before the moment when the change took effect, even if requests or replies are delayed or
+/// lost.
 #[tokio::test(start_paused = true)]
 async fn the_times_of_a_change_are_never_too_early() {
     let second = Duration::from_secs;
@@ -65,7 +66,7 @@ async fn the_times_of_a_change_are_never_too_early() {
         let meta = meta();
         let mut latest = clock();
         let mut change = store.change(Some(&flag), &next, &meta);
-        // This process may die at any moment. A process that reads the flag afterwards must wait long enough.
+        // This process may die at any moment. A process that reads the flag after that must wait long enough.
         let kept = loop {
             let ended = tokio::time::timeout(Duration::from_millis(100), &mut change).await;
             let seen = store.read().await.unwrap().unwrap().0;
@@ -74,7 +75,7 @@ async fn the_times_of_a_change_are_never_too_early() {
             }
             assert!(
                 seen.version == 2 || seen.changed_at >= latest,
-                "{faults:?}: {seen:?}, but it was the earlier one until {latest}"
+                "{faults:?}: {seen:?}, but the flag had the earlier state until {latest}"
             );
             if let Ok(kept) = ended {
                 break kept.unwrap();
@@ -106,7 +107,8 @@ async fn the_refusal_shows_the_flag_before_and_after_somebody_elses_change() {
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
-/// A change must not compare only the version, because an edit by hand may leave the version unchanged.
+/// The condition of a change must compare more than the version, because somebody may edit the flag by hand without
+/// changing its version.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_was_edited_by_hand_is_noticed() {
     let table = FakeTable::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::item::KeyAttribute;
 
-/// The fault that happens to the next write.
+/// The fault to inject into the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The write is applied, and the reply is lost.
@@ -16,7 +16,7 @@ pub(crate) enum Fault {
     LoseRequest,
     /// DynamoDB throttles the write.
     Throttle,
-    /// The write is applied after this delay.
+    /// The write is applied and answered only after this delay.
     Slow(Duration),
 }
 
@@ -51,7 +51,7 @@ impl FakeTable {
         *self.puts.lock().unwrap()
     }
 
-    /// Edits an item, as somebody with a console would.
+    /// Changes an item without a condition, like an operator in the AWS console.
     pub(crate) fn edit(&self, key: &str, edit: impl FnOnce(&mut Item)) {
         let mut items = self.items.lock().unwrap();
         edit(items.values_mut().find(|item| item["id"] == Value::S(key.to_owned())).unwrap());

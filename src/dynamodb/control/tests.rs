@@ -1,4 +1,5 @@
-//! Control items against a table in memory that has DynamoDB's conditions and loses requests and replies.
+//! Tests control items with a table in memory that evaluates conditions as DynamoDB does, and that loses requests and
+//! replies.
 
 use super::fake::{FakeTable, Fault};
 use super::*;
@@ -25,8 +26,8 @@ async fn a_write_happens_only_if_the_item_is_as_expected() {
     assert!(matches!(missing, Err(ControlError::Changed { found: None, .. })));
 }
 
-/// A write is applied exactly once, whichever requests and replies are lost. The client does not mistake the effect of
-/// its own write for somebody else's write.
+/// A write is applied exactly once, even if requests and replies are lost. The client recognizes its own write and does
+/// not report it as a write of somebody else.
 #[tokio::test(start_paused = true)]
 async fn lost_requests_and_replies_do_no_harm() {
     use Fault::{LoseReply, LoseRequest, Throttle};

@@ -1,4 +1,4 @@
-//! Draws faults between the tool and the table in memory from a seed. Counts the faults that took effect.
+//! Draws faults from a seed, injects them between the tool and the table in memory, and counts those that took effect.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub enum Fault {
     LostReply,
     /// The request is carried out only after the client has stopped waiting for the reply.
     LateRequest,
-    /// The request is carried out, and the reply cannot be used.
+    /// The request is carried out, and the reply is unusable.
     UnusableReply,
     /// A failed condition returns no image of the item.
     NoImage,
@@ -61,7 +61,7 @@ impl Fault {
         Fault::Slow,
     ];
 
-    /// Whether this fault can happen to a request of this kind.
+    /// Whether this fault can be injected into a request of this kind.
     fn happens_to(self, request: Request) -> bool {
         match self {
             Fault::Throttle | Fault::ServerError | Fault::LostRequest | Fault::LostReply | Fault::UnusableReply => true,
@@ -73,22 +73,22 @@ impl Fault {
     }
 }
 
-/// How often faults happen, and how severe they are.
+/// The frequency and the severity of faults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultPlan {
-    /// Share of requests with a fault, from 0 to 1.
+    /// Fraction of requests with a fault, from 0 to 1.
     pub share: f64,
     /// The longest time between the moment at which the client gives up and the arrival of a late request.
     pub late: Duration,
     /// The largest age of the state that a stale read returns.
     pub stale: Duration,
-    /// If set, a request that can have this fault gets no other fault. Set it to test a fault that rarely changes the
-    /// outcome.
+    /// If set, all requests into which this fault can be injected get this fault and no other one. Set this field to
+    /// test a fault that rarely changes the outcome.
     pub favours: Option<Fault>,
 }
 
 impl FaultPlan {
-    /// No faults.
+    /// A plan without faults.
     pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO, favours: None };
 }
 

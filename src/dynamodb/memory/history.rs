@@ -21,22 +21,22 @@ pub enum Author {
 /// One state of an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
-    /// When this version began, as the time since the table was created.
+    /// The time at which this version was created, measured from the table's creation.
     pub at: Duration,
-    /// The number of the change that made this version. The changes of the table are numbered from 0.
+    /// The number of the change that created this version. All changes of the table are numbered in order, from 0.
     pub number: u64,
-    /// Who made this version.
+    /// The author of this version.
     pub author: Author,
     /// The item, or `None` if this version deleted it.
     pub item: Option<Item>,
 }
 
-/// A request of the tool that the table carried out. Refused and lost requests consume nothing and are not listed.
+/// A request of the tool that the table carried out. Refused and lost requests consume nothing and are not recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {
-    /// When the request was sent, as the time since the table was created. The request arrived later.
+    /// The time at which the request was sent, measured from the table's creation. The request arrived later.
     pub sent: Duration,
-    /// Who sent the request.
+    /// The sender of the request.
     pub author: Author,
     /// The capacity that the request consumed.
     pub consumed: Charged,
@@ -47,13 +47,13 @@ pub struct Charge {
 pub enum Charged {
     /// Read units of the table, for a page or for an item.
     Read(Units),
-    /// Write units of the table and its indexes, for a write to this item. A write whose condition failed consumes
+    /// Write units of the table and its indexes, for a write to this item. A write with a failed condition consumes
     /// units, too.
     Write(ItemKey, Consumed),
 }
 
-/// The place of an item in scan order. Items are ordered by the hash of the partition key, then by the partition key,
-/// then by the sort key. A segment is a range in this order.
+/// The position of an item in scan order. Items are ordered by the hash of the partition key, then by the partition
+/// key, then by the sort key. A segment is a range in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) hash: u64,
@@ -65,7 +65,7 @@ impl Place {
         Place { hash: key.partition_hash(partition).number(), key: key.to_text() }
     }
 
-    /// The segment that contains this place, if the table is divided into `total` segments.
+    /// The segment that contains this position, if the table is divided into `total` segments.
     pub(super) fn segment(&self, total: u32) -> u32 {
         ((u128::from(self.hash) * u128::from(total)) >> 64) as u32
     }
@@ -96,7 +96,7 @@ impl History {
         self.items.entry(place).or_insert_with(|| (key.clone(), Vec::new())).1.push(version);
     }
 
-    /// The items of a segment after the place `after`, as they were at the time `at`, in scan order.
+    /// The items of a segment after the position `after`, as they were at the time `at`, in scan order.
     pub(super) fn segment(
         &self,
         segment: u32,
@@ -119,7 +119,7 @@ impl History {
             .any(|(place, (_, versions))| place.segment(total) == segment && newest(versions) > Some(since))
     }
 
-    /// Each key that ever had an item, with its versions, oldest first.
+    /// The key of each item that has ever existed, with the item's versions, oldest first.
     pub fn all(&self) -> impl Iterator<Item = (&ItemKey, &[Version])> {
         self.items.values().map(|(key, versions)| (key, versions.as_slice()))
     }

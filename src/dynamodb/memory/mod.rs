@@ -1,9 +1,9 @@
 //! A table in memory that follows the documented rules of DynamoDB ([`rules`]), for tests in virtual time. The table
 //! keeps the history of every item and draws faults from a seed.
 //!
-//! A request takes time to reach the table, and its reply takes time to return. The table carries out a request in a
-//! task of its own. So if a process is killed (its future is dropped), its requests stay in flight, as they do for a
-//! real process.
+//! A request takes time to reach the table, and its reply takes time to return. The table carries out each request in a
+//! separate task. A process of the tool is a future, and dropping this future simulates a kill. The requests of the
+//! killed process stay in flight, as they do after a real kill.
 
 mod faults;
 mod history;
@@ -35,8 +35,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// The duration of a slow reply. This time is longer than the timeout of any request.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// The table, shared by all its users: each process of the tool has a [`Connection`], and the application changes items
-/// with [`MemoryTable::change`].
+/// A table with several users. Each process of the tool has a [`Connection`], and the application changes items with
+/// [`MemoryTable::change`].
 #[derive(Debug, Clone)]
 pub struct MemoryTable {
     inner: Arc<Mutex<Inner>>,
@@ -54,7 +54,7 @@ struct Inner {
 }
 
 impl MemoryTable {
-    /// An empty table with this description. The table's time begins now.
+    /// Creates an empty table with this description. The table measures time from now.
     pub fn new(
         description: TableDescription,
         latency: (Duration, Duration),
@@ -76,8 +76,8 @@ impl MemoryTable {
         Connection { table: self.clone(), author: Author::Tool(process) }
     }
 
-    /// Replaces an item immediately with the result of `change`. `None` stands for a missing item. Returns the item as
-    /// it was before the change.
+    /// Replaces an item immediately with the result of `change`. In the argument and the result, `None` stands for a
+    /// missing item. Returns the item as it was before the change.
     pub fn change(
         &self,
         key: &ItemKey,
@@ -94,17 +94,17 @@ impl MemoryTable {
         before
     }
 
-    /// Calls `look` with the history so far.
+    /// Calls `look` with the history up to now.
     pub fn history<T>(&self, look: impl FnOnce(&History) -> T) -> T {
         look(&self.inner().history)
     }
 
-    /// How often each kind of fault took effect.
+    /// Number of times that each kind of fault took effect.
     pub fn fired(&self) -> BTreeMap<Fault, u64> {
         self.inner().faults.counts()
     }
 
-    /// Sets the faults that happen from now on.
+    /// Replaces the fault plan for all later requests.
     pub fn set_faults(&self, plan: FaultPlan) {
         self.inner().faults.plan = plan;
     }
@@ -117,15 +117,14 @@ impl MemoryTable {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for half of a request's time. This half is the time that a request takes to the table, or that a reply
-    /// takes back.
+    /// Waits for half of a round trip: until a request has reached the table, or until a reply has reached the client.
     async fn travel(&self) {
         let (least, most) = self.latency;
         let more = self.inner().faults.within(most - least);
         sleep((least + more) / 2).await;
     }
 
-    /// Sends a request. The table runs `at_table` to carry it out, even if the sender is dropped.
+    /// Sends a request. The table carries it out by calling `at_table`, even if the future of the sender is dropped.
     async fn send<T: Send + 'static>(
         &self,
         request: Request,
@@ -189,7 +188,8 @@ impl MemoryTable {
         result
     }
 
-    /// The error with which the table refuses a request. `None` if this fault does not prevent the request.
+    /// The error that the table returns instead of carrying out the request. `None` if the table carries out the
+    /// request in spite of this fault.
     fn refused(&self, fault: Fault) -> Option<TableError> {
         let error = match fault {
             Fault::Throttle => TableError::Throttled {
@@ -293,14 +293,14 @@ fn timed_out() -> TableError {
     TableError::Transient { message: "the request timed out".into(), ambiguous: true }
 }
 
-/// The sender of a request, and when it was sent, as the time since the table was created.
+/// The sender of a request, and the time at which the request was sent, measured from the table's creation.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     author: Author,
     sent: Duration,
 }
 
-/// The table as one process of the tool sees it.
+/// The connection of one process of the tool to the table.
 #[derive(Debug, Clone)]
 pub struct Connection {
     table: MemoryTable,

@@ -1,12 +1,12 @@
 //! The rules by which DynamoDB applies a guarded write to an item. Pure.
 //!
-//! Sources: API reference, "UpdateItem" (an update of an item that does not exist creates it); developer guide, "Update
-//! expressions" (every operand is read as it was before the update; an operand or the parent of a target that does not
-//! exist is a validation error; removing an attribute that does not exist is not), "Condition expressions", and
-//! "Service quotas" (item size, nesting). Third-party recordings of AWS show that a condition is evaluated before such
-//! errors are reported.
+//! Sources: API reference, "UpdateItem" (an update creates a missing item); developer guide, "Update expressions"
+//! (every operand has its value from before the update; if an operand or the parent of a target does not exist, the
+//! update is a validation error; removing a missing attribute is no error), "Condition expressions", and "Service
+//! quotas" (item size, nesting). Third-party recordings of AWS show that a condition is evaluated before such errors
+//! are reported.
 //!
-//! Nothing here calls the functions that plan writes, so that the tests can compare the two.
+//! This module does not use the functions that plan writes, so that tests can check those functions against it.
 
 use crate::change::{Action, Condition, GuardedWrite, index_key_fault};
 use crate::dynamodb::Consumed;
@@ -54,7 +54,7 @@ fn holds(condition: &Condition, item: &Item) -> bool {
     }
 }
 
-/// Carries out one action of a write. Values are read from `before`, the item as it was before the whole write.
+/// Carries out one action of a write. Operands are read from `before`, which is the item before the whole write.
 fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Result<(), &'static str> {
     let (to, value) = match action {
         Action::SetFrom { to, from, .. } => {
@@ -80,13 +80,14 @@ fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Res
     Ok(())
 }
 
-/// The place in a document to which the last step of a path leads.
+/// The location of a value: a member of a map, or an element of a list.
 enum Place<'a> {
     Member(&'a mut Item, &'a str),
     Element(&'a mut Vec<Value>, usize),
 }
 
-/// The place to which a path leads in an item. `None` if a document on the path is missing or has another type.
+/// The location to which a path leads in an item. `None` if a map or list on the path is missing or has a different
+/// type.
 fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
     let Some(parent) = path.parent() else { return Some(Place::Member(item, path.root())) };
     let mut value = item.get_mut(parent.root())?;
@@ -104,8 +105,8 @@ fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
     }
 }
 
-/// Why DynamoDB rejects the item that results from an update. `None` if it accepts the item. Only changed attributes
-/// are checked against the keys of indexes.
+/// The reason why DynamoDB rejects the item that results from an update. `None` if it accepts the item. Only changed
+/// attributes are checked against the keys of indexes.
 fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
     let bytes = item_bytes(after);
     if bytes > MAX_ITEM_BYTES && bytes > item_bytes(before) {
@@ -137,7 +138,7 @@ pub fn consumed(before: Option<&Item>, after: Option<&Item>, key: &KeySchema, in
     consumed
 }
 
-/// The index's entry for an item. `None` if the item lacks an attribute of the index's key.
+/// The entry of an index for an item. `None` if the item lacks an attribute of the index's key.
 fn entry(item: &Item, key: &KeySchema, index: &IndexSchema) -> Option<Item> {
     let keys: Vec<&str> = index.key.iter().map(|attribute| attribute.name.as_str()).chain(key.names()).collect();
     if !keys.iter().all(|name| item.contains_key(*name)) {

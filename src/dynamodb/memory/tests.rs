@@ -23,7 +23,7 @@ fn item(n: u32) -> Item {
     item_from_json(&json!({"pk": {"S": format!("p{}", n / 3)}, "sk": {"S": n.to_string()}, "old": {"N": "1"}})).unwrap()
 }
 
-/// A write that sets `new` if the item exists and `new` is missing.
+/// Creates a write that sets `new` if the item exists and has no attribute `new`.
 fn write(n: u32) -> GuardedWrite {
     let key = TableDescription::of_a_test().key.key_of(&item(n)).unwrap();
     let new = Path::attribute("new");
@@ -108,7 +108,8 @@ async fn requests_of_a_killed_process_arrive_all_the_same() {
     assert_eq!(last.unwrap().author, Author::Tool(3));
 }
 
-/// An error says correctly whether a write was applied. For an ambiguous error, both results occur.
+/// After an error that is not ambiguous, the write was certainly not applied. After an ambiguous error, some writes
+/// were applied and others were not.
 #[tokio::test(start_paused = true)]
 async fn replies_say_what_happened() {
     let table = table(0.6, 3);
@@ -121,7 +122,7 @@ async fn replies_say_what_happened() {
         let applied = got.contains_key("new");
         match reply {
             Ok(WriteReply::Applied { consumed }) => assert!(applied && consumed.unwrap().total() == 1.0),
-            Ok(WriteReply::ConditionFailed { .. }) => panic!("no other writer changes the item"),
+            Ok(WriteReply::ConditionFailed { .. }) => panic!("the test has no second writer"),
             Err(error) if error.is_ambiguous() => unknown[usize::from(applied)] += 1,
             Err(_) => assert!(!applied),
         }
@@ -129,7 +130,7 @@ async fn replies_say_what_happened() {
         assert_eq!(again == Effect::ConditionFailed, applied);
     }
     assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
-    // The table charges each request that it carried out once. The table charges no other request.
+    // The table charges each request that it carried out exactly once, and charges no other request.
     let refused = [Fault::Throttle, Fault::ServerError, Fault::LostRequest].map(|fault| table.fired()[&fault]);
     assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());
     let gone = write(1000);

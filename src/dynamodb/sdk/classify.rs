@@ -39,8 +39,8 @@ impl Call {
         }
     }
 
-    /// Whether a validation error of this call may concern only one item. For a read or a control item it never does:
-    /// the same error would occur for every item.
+    /// Whether a validation error of this call may concern only one item. An error of a read or of a control item never
+    /// concerns only one item, because the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
         self == Call::UpdateItem
     }
@@ -85,16 +85,17 @@ where
     }
 }
 
-/// Whether other credentials might help, because DynamoDB refused these or there are none.
+/// Whether the request could succeed with new credentials, because DynamoDB refused the current credentials or no
+/// credentials were found.
 pub(super) fn asks_for_other_credentials<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    // An error about credentials is classified the same for every call.
+    // The call does not matter here, because errors about credentials are classified in the same way for every call.
     matches!(classify(error, Call::GetItem), TableError::Fatal { kind: FatalKind::Credentials, .. })
 }
 
-/// The error for a reply that DynamoDB never sends to our requests.
+/// Creates the error for a reply that DynamoDB never sends to our requests.
 pub(super) fn unusable_reply(what: &str) -> TableError {
     TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
 }
@@ -139,7 +140,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         "ValidationException" if call.may_concern_one_item() && !concerns_every_item(message) => {
             TableError::Rejected { message: clean(message) }
         }
-        // The status means "Not Implemented", so another attempt would get the same answer.
+        // The status means "Not Implemented", so a retry would get the same reply.
         _ if raw.status().as_u16() == 501 => fatal(FatalKind::Unsupported, "the endpoint answered 501", message),
         _ if raw.status().as_u16() >= 500 => {
             transient(&format!("DynamoDB answered {} {code}", raw.status().as_u16()), true)
@@ -155,13 +156,13 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
     }
 }
 
-/// Whether the reply's content type is JSON, as in DynamoDB's replies. A web page of a proxy or another server has a
-/// different type.
+/// Whether the reply's content type is JSON, as in DynamoDB's replies. The web page of a proxy or of a wrong server has
+/// a different type.
 fn is_json(raw: &HttpResponse) -> bool {
     raw.headers().get("content-type").is_some_and(|kind| kind.contains("json"))
 }
 
-/// Finds the cause of type `T` in the chain of an error's causes.
+/// Finds an error of type `T` among an error and its causes.
 fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -174,7 +175,7 @@ fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 
 }
 
 /// Whether a validation error concerns the expression, the key or the placeholders. Such an error would occur for every
-/// item. If it is unclear, the error counts for one item only. The run still stops if every item fails with it.
+/// item. An unknown error is treated as an error of one item. If every item fails with this error, the run still stops.
 fn concerns_every_item(message: &str) -> bool {
     [
         "Invalid UpdateExpression",
@@ -215,7 +216,7 @@ fn clean(message: &str) -> String {
             out.push(c);
         }
     }
-    // Our own sentence follows, so drop the final period.
+    // Remove the final period, because the caller adds more text.
     outside::escaped(out.trim_end_matches('.')).to_string()
 }
 
@@ -230,8 +231,7 @@ fn transient(message: &str, ambiguous: bool) -> TableError {
 }
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
-    // In some services, the message of a signature error ends with the request that was signed. The signed request is
-    // dropped from the message.
+    // In some services, the message of a signature error ends with the signed request. Remove the signed request.
     let message = message.split("The Canonical String").next().unwrap_or_default();
     let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
     let code = outside::escaped(code);
@@ -241,8 +241,8 @@ fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
     }
 }
 
-/// The causes of an error on one line, each named once. The outermost error ("dispatch failure") and a cause that says
-/// only "other" are left out, because they explain nothing.
+/// The causes of an error on one line, without duplicates. Omits the outermost error ("dispatch failure") and a cause
+/// with the text "other", because they explain nothing.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
@@ -257,7 +257,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Shortens the SDK's message about missing credentials to one sentence. The SDK's message lists every provider that it
-/// tried, with each answer.
+/// tried, with the result of each.
 fn without_chain(text: &str) -> String {
     const LONGEST: usize = 300;
     if let Some((_, attempts)) = text.split_once("no credentials found in chain") {

@@ -1,4 +1,4 @@
-//! Builds the client: credentials, region, endpoint, timeouts.
+//! Builds the SDK client: determines credentials, region, endpoint and timeouts.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,14 +33,14 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     table: TableRef,
     on_loopback: bool,
-    /// Checks replies. All clients share it, so that its knowledge about the endpoint survives a renewal of the
+    /// Checks replies. All clients share this check, so that its knowledge about the endpoint survives a renewal of the
     /// credentials.
     replies: SharedInterceptor,
     current: RwLock<Generation>,
     renewal: tokio::sync::Mutex<Option<Unrenewed>>,
-    /// Whether DynamoDB has answered. If so, the credentials were valid once.
+    /// Whether DynamoDB has accepted a request. If so, the credentials were valid at that time.
     was_answered: AtomicBool,
-    /// The first table that was described. Renewed credentials must reach the same table.
+    /// The table that was described first. Renewed credentials must reach the same table.
     described: OnceLock<Described>,
 }
 
@@ -68,15 +68,15 @@ struct Generation {
 }
 
 impl Connection {
-    /// Whether requests go to a loopback address, that is, to a local engine. The endpoint that the client uses decides
-    /// this, wherever that endpoint was configured.
+    /// Whether requests go to a loopback address, that is, to a local engine. This depends only on the client's
+    /// endpoint, and not on where the endpoint was configured.
     pub fn is_on_loopback(&self) -> bool {
         self.0.on_loopback
     }
 
-    /// Sends a request. If DynamoDB accepted the credentials before and refuses them now, they are reloaded and the
-    /// request is sent once more. Somebody may have renewed the credentials meanwhile. A refused request was not
-    /// applied and consumed nothing.
+    /// Sends a request. If DynamoDB accepted the credentials before and refuses them now, reloads the credentials and
+    /// sends the request once more, because somebody may have renewed the credentials meanwhile. A refused request was
+    /// not applied and consumed nothing.
     pub(super) async fn send<T, E, F>(&self, request: impl Fn(Client) -> F) -> Result<T, SdkError<E>>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -87,7 +87,7 @@ impl Connection {
         match &sent {
             Ok(_) => self.0.was_answered.store(true, Ordering::Relaxed),
             Err(error) if asks_for_other_credentials(error) && self.renew(number).await => {
-                // The future is boxed, because this branch is rare and would make every caller's future larger.
+                // Box this future: the branch is rare, and without the box it would make every caller's future larger.
                 return Box::pin(request(self.current().client)).await;
             }
             Err(_) => {}
@@ -99,9 +99,10 @@ impl Connection {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reloads the credentials in the same way as at the start, unless another request has already done so since the
-    /// generation `refused`. Returns whether there is a newer generation. A failed attempt counts for all requests that
-    /// were refused at the same time. Otherwise each of them would try again, one after the other.
+    /// Reloads the credentials in the same way as at the start. Does nothing if a concurrent request has already
+    /// replaced the generation `refused`. Returns whether a newer generation exists. If several requests are refused at
+    /// the same time, only one of them reloads the credentials. If reloading fails, all of these requests fail.
+    /// Otherwise each of them would reload the credentials again.
     async fn renew(&self, refused: u64) -> bool {
         if !self.0.was_answered.load(Ordering::Relaxed) {
             return false;
@@ -118,7 +119,8 @@ impl Connection {
         renewed
     }
 
-    /// Loads the credentials again. If they reach the same table, uses them from now on and returns true.
+    /// Loads the credentials again. If the new credentials reach the same table, uses them from now on and returns
+    /// true.
     async fn load_anew(&self) -> bool {
         let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
         let Ok((client, _)) = built else { return false };
@@ -131,17 +133,17 @@ impl Connection {
         true
     }
 
-    /// Remembers the description of the table with this name for [`Connection::send`], because renewed credentials have
-    /// to reach the same table. Only the first description is remembered. Another connection with the same `[table]`
-    /// may have read that description.
+    /// Stores the description of the table with this name, because [`Connection::send`] accepts renewed credentials
+    /// only if they reach the same table. Only the first description is stored. The description may come from a
+    /// different connection with the same `[table]`.
     pub fn was_described(&self, name: &str, table: &TableDescription) {
         let described = || Described { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
         self.0.described.get_or_init(described);
     }
 
-    /// Whether this client reaches the table that was described. Other credentials may belong to another account or
-    /// lead to another region. A table with the same name is a different table there. Before any table was described,
-    /// no other credentials are accepted.
+    /// Whether this client reaches the table that was described. New credentials may belong to a different account or
+    /// lead to a different region, in which a table with the same name is a different table. Before any table was
+    /// described, no new credentials are accepted.
     async fn reaches_the_same_table(&self, client: &Client) -> bool {
         let Some(Described { name, arn, id }) = self.0.described.get() else {
             tracing::error!(
@@ -177,12 +179,12 @@ impl Connection {
     }
 }
 
-/// After a failed renewal, the same credentials are not renewed again for this time. In this time, all requests in
-/// flight are refused.
+/// After a failed renewal, the credentials are not reloaded again for this time. All requests that are in flight during
+/// a failed renewal are refused within this time.
 const UNRENEWED_FOR: Duration = Duration::from_secs(5);
 
-/// How long describing the table with renewed credentials is retried. After this time, the renewed credentials count as
-/// refused too.
+/// The time for which a DescribeTable call with renewed credentials is retried. If the call does not succeed in this
+/// time, the renewed credentials are not used.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The time limit of one attempt of a request. A write that takes longer may or may not have been applied, but its
@@ -195,8 +197,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Builds a client from the settings in `[table]`. Sends no request yet.
 ///
 /// An endpoint on a loopback address is a local engine. Requests to a local engine use made-up credentials, unless
-/// credentials are configured for the engine (`local_credentials`). So nobody needs an AWS account to try the tool, and
-/// no real credentials are sent to a local engine by accident.
+/// credentials are configured for the engine (`local_credentials`). So users can try the tool without an AWS account,
+/// and real credentials are never sent to a local engine by accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let replies = SharedInterceptor::new(ReplyCheck::default());
     let (client, on_loopback) = Box::pin(build(table, replies.clone())).await?;
@@ -211,14 +213,16 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     })))
 }
 
-/// A client with the currently configured credentials, and whether it connects to loopback.
+/// Creates a client with the currently configured credentials. Also returns whether the client's endpoint is on
+/// loopback.
 async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, bool), TableError> {
     let shared = load(table).await;
     let endpoint = endpoint(&shared);
     let on_loopback = endpoint.as_deref().is_some_and(is_loopback);
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    // Only the engine retries: the SDK's own retries would hide throttles and spend capacity unseen.
+    // Only the engine retries. The SDK's own retries would hide throttles and consume capacity that the tool does not
+    // count.
     let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
@@ -270,10 +274,10 @@ async fn load(table: &TableRef) -> SdkConfig {
     loader.load().await
 }
 
-/// The endpoint that is configured for DynamoDB, if there is one. The endpoint may come from `[table]`,
-/// `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's `endpoint_url`.
-/// The SDK chooses among them in the same way as for a client. The SDK also decides when to ignore configured
-/// endpoints.
+/// The endpoint that is configured for DynamoDB. `None` if no endpoint is configured. The endpoint may come from
+/// `[table]`, `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's
+/// `endpoint_url`. The SDK itself chooses among them and decides when to ignore them, in the same way as when it builds
+/// a client.
 fn endpoint(shared: &SdkConfig) -> Option<String> {
     let for_all = shared.endpoint_url().map(str::to_owned);
     if shared.get_origin("endpoint_url").is_client_config() {
@@ -285,10 +289,11 @@ fn endpoint(shared: &SdkConfig) -> Option<String> {
     for_dynamodb.or(for_all)
 }
 
-/// Credentials for a local engine: made up, or from a profile. `None` means that the configured credentials are used.
+/// Credentials for a local engine: made-up ones, or those of a profile. `None` means that the normally configured
+/// credentials are used.
 ///
-/// Credentials from the environment are always used. Credentials from a profile are used only if the profile names the
-/// engine as its endpoint, because those of other profiles are for AWS.
+/// Credentials from the environment are always used. Credentials from a profile are used only if the profile's endpoint
+/// is the local engine, because the credentials of other profiles are for AWS.
 fn local_credentials(table: &TableRef, endpoint: Option<&str>) -> Option<SharedCredentialsProvider> {
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         return None;

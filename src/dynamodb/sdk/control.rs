@@ -1,4 +1,4 @@
-//! The AWS SDK adapter of [`Control`].
+//! Implements [`Control`] with the AWS SDK.
 
 use std::collections::HashMap;
 

@@ -10,7 +10,7 @@ use super::surroundings::features;
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 
-/// Names the first required part that a description lacks. `None` if the description is complete.
+/// Describes the first required part that is missing in a description. `None` if the description is complete.
 pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     let defined = |element: &KeySchemaElement| {
         table.attribute_definitions().iter().any(|defined| defined.attribute_name() == element.attribute_name())
@@ -109,8 +109,8 @@ fn schema(
     })
 }
 
-/// The attributes of a key that have the role `kind`, with their types. The key of a global index may have several
-/// attributes of each role.
+/// The attributes of a key with the role `kind` (partition key or sort key), with their types. The key of a global
+/// index may have several attributes of each role.
 fn key_attributes<'t>(
     table: &'t SdkDescription,
     key: &'t [KeySchemaElement],
@@ -125,8 +125,8 @@ fn key_attributes<'t>(
     })
 }
 
-/// Provisioned (read, write) units per second. `None` on demand, because some engines still report the earlier
-/// provisioned capacity.
+/// Provisioned (read, write) units per second. `None` for an on-demand table, for which some engines still report the
+/// earlier provisioned capacity.
 fn provisioned(throughput: Option<&ProvisionedThroughputDescription>, on_demand: bool) -> Option<(f64, f64)> {
     throughput.filter(|_| !on_demand).and_then(|p| both(p.read_capacity_units(), p.write_capacity_units()))
 }
@@ -136,7 +136,7 @@ fn both(read: Option<i64>, write: Option<i64>) -> Option<(f64, f64)> {
     above_zero(read).zip(above_zero(write))
 }
 
-/// (read, write) maxima on demand. In a reply, -1 means the same as an absent maximum.
+/// The maximum (read, write) request units per second on demand. In a reply, -1 means the same as an absent maximum.
 fn maxima(throughput: Option<&OnDemandThroughput>) -> (Option<f64>, Option<f64>) {
     (
         above_zero(throughput.and_then(OnDemandThroughput::max_read_request_units)),
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(found.indexes, [expected]);
     }
 
-    /// Removes each required part in turn.
+    /// Removes each required part, one at a time.
     #[test]
     fn a_description_without_a_part_has_a_flaw() {
         let whole = || {

@@ -1,6 +1,6 @@
-//! The AWS SDK adapter of [`Describe`], [`Source`] and [`Sink`]. Each call sends one request. The adapter checks every
-//! reply and classifies every error. The adapter retries nothing, with one exception: a request whose credentials were
-//! refused is sent once more with reloaded credentials.
+//! Implements [`Describe`], [`Source`] and [`Sink`] with the AWS SDK. Each call sends one request. The adapter checks
+//! every reply and classifies every error. The adapter retries nothing, with one exception: if DynamoDB refuses the
+//! credentials of a request, the adapter reloads the credentials and sends the request once more.
 
 mod classify;
 mod client;
@@ -39,7 +39,7 @@ use values::{from_sdk_item, to_sdk, to_sdk_item};
 pub struct DynamoTable {
     connection: Connection,
     name: String,
-    /// The table's key. The key is set when the table is described, and never changes.
+    /// The table's key. The first call that describes the table sets the key, which never changes afterwards.
     key: Arc<OnceLock<KeySchema>>,
 }
 
@@ -99,7 +99,7 @@ impl Describe for DynamoTable {
         let reply = self.connection.send(|client| client.describe_table().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTable))?;
         let table = reply.table().and_then(describe);
-        // The module `reply` has already checked this reply.
+        // This is safe, because the module `reply` has already checked the reply.
         let table = table.ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))?;
         self.key.get_or_init(|| table.key.clone());
         self.connection.was_described(&self.name, &table);
@@ -182,8 +182,8 @@ fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
     (placeholders.join(", "), names.into_iter().collect())
 }
 
-/// Returns the item that did not meet the condition, if the error is a failed condition. `Some(None)` if the engine
-/// returned no image of the item.
+/// Returns `None` if the error is not a failed condition. Otherwise returns the item that did not meet the condition,
+/// or `Some(None)` if the engine returned no image of the item.
 fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap<String, AttributeValue>>> {
     match error.as_service_error()? {
         UpdateItemError::ConditionalCheckFailedException(failed) => {
@@ -193,8 +193,8 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
     }
 }
 
-/// The capacity that a write consumed, by table and index. Some engines state the total but list no parts, or not all
-/// parts. The part of the total that is not listed counts for the table.
+/// The capacity that a write consumed, by table and index. Some engines state a total but do not divide it among the
+/// table and its indexes, or divide only a part of it. The remaining units count for the table.
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
     let total = units(consumed)?;
     let consumed = consumed?;
@@ -240,7 +240,8 @@ mod tests {
             .global_secondary_indexes("g", capacity(1.0))
             .global_secondary_indexes("untouched", capacity(0.0));
         assert_eq!(consumed(Some(&whole.build())), named(5.0, &[("g", 1.0), ("h", 3.0)]));
-        // If no parts are listed, everything counts for the table. If there is no total, the consumption is unknown.
+        // If the total is not divided, all of it counts for the table. If there is no total, the consumption is
+        // unknown.
         assert_eq!(consumed(Some(&total(4.0).build())), named(4.0, &[]));
         assert_eq!(
             consumed(Some(&total(4.0).global_secondary_indexes("g", capacity(1.0)).build())),

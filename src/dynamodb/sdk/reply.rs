@@ -1,14 +1,14 @@
-//! Checks what a reply must contain before the tool trusts it.
+//! Checks that a reply has all its required parts, before the tool uses it.
 //!
-//! The SDK treats an empty body as `{}`. The SDK treats `{}` as a page without items, as a missing item, and as an
-//! applied write. The SDK also compares no checksum (read in aws-smithy-runtime 1.16 and aws-sdk-dynamodb 1.136). So an
-//! empty reply that comes from a proxy, a load balancer or a bug could end a segment too early or open the cutover
-//! gate. Therefore each reply is checked here, between the SDK and the adapter. A bad reply fails with
-//! [`TableError::UnusableReply`].
+//! The SDK treats an empty body as `{}`. Depending on the operation, it treats `{}` as a page without items, a missing
+//! item or an applied write. The SDK also does not verify checksums (read in aws-smithy-runtime 1.16 and
+//! aws-sdk-dynamodb 1.136). So an empty reply that comes from a proxy, a load balancer or a bug could end a segment too
+//! early or open the cutover gate. Therefore each reply is checked here, between the SDK and the adapter. A bad reply
+//! fails with [`TableError::UnusableReply`].
 //!
 //! `ConsumedCapacity` distinguishes a good reply from an empty one. Every request of ours asks for it if the operation
-//! supports it. Some engines never state the consumed capacity, so it is required only if the same endpoint has stated
-//! it before.
+//! supports it. Some engines never state the consumed capacity, so this check requires it only if the same endpoint has
+//! stated it before.
 //!
 //! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
 
@@ -33,8 +33,8 @@ use super::describe;
 #[error("{0}")]
 pub(super) struct Flaw(pub(super) &'static str);
 
-/// How often a missing item is requested again if the endpoint has never stated capacity. In that case, nothing else
-/// distinguishes the reply for a missing item from an empty reply.
+/// Number of times that a missing item is requested again if the endpoint has never stated capacity. For such an
+/// endpoint, the reply for a missing item looks the same as an empty reply.
 const ABSENT_ASKED_AGAIN: u32 = 2;
 
 /// Checks every reply of a connection.
@@ -49,12 +49,12 @@ pub(super) struct ReplyCheck {
     absent: AtomicU32,
 }
 
-/// What is known about the replies to one operation.
+/// Knowledge about the replies to one operation.
 #[derive(Debug, Default)]
 struct Stated {
     /// Whether at least one reply has stated capacity.
     always: AtomicBool,
-    /// Whether at least one reply that was certainly complete has not stated capacity.
+    /// Whether at least one reply was certainly complete but did not state capacity.
     never: AtomicBool,
 }
 
@@ -74,8 +74,8 @@ impl Intercept for ReplyCheck {
 }
 
 impl ReplyCheck {
-    /// Checks a reply according to its type. A type that is not listed here is rejected, so that nobody adds an
-    /// operation without a check.
+    /// Checks a reply according to its type. Rejects any unknown type, so that nobody adds an operation without a
+    /// check.
     fn check(&self, context: &AfterDeserializationInterceptorContextRef<'_>) -> Result<(), Flaw> {
         let reply = context.response();
         // If the body did not arrive, the SDK already reports an error.
@@ -107,7 +107,7 @@ impl ReplyCheck {
         if usize::try_from(page.count()) != Ok(items.len()) {
             return Err(Flaw("its Count is not the number of its Items"));
         }
-        // The SDK treats a missing count as 0. A body without a count has been cut short.
+        // The SDK treats a missing count as 0. A body without a count is incomplete.
         if items.is_empty() && !has_member(body, "Count") {
             return Err(Flaw("its Count is not the number of its Items"));
         }
@@ -124,9 +124,9 @@ impl ReplyCheck {
         Ok(())
     }
 
-    /// Requires `ConsumedCapacity` in a reply, if the endpoint has stated it before. `whole` means that other parts of
-    /// the reply prove that it is complete. Only a complete reply can prove that an engine never states capacity for an
-    /// operation.
+    /// Requires `ConsumedCapacity` in a reply, if the endpoint has stated it before. `whole` says that other parts of
+    /// the reply prove that the reply is complete. Only a complete reply can prove that an engine never states capacity
+    /// for an operation.
     fn capacity(&self, of: &Stated, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
         const MISSING: Flaw = Flaw("it has no ConsumedCapacity, which the endpoint stated before");
         if stated.is_some_and(|stated| stated.capacity_units().is_some()) {
@@ -140,8 +140,8 @@ impl ReplyCheck {
         if whole {
             of.never.store(true, Ordering::Relaxed);
         }
-        // Some engines state capacity only for other operations. A write is then sent again. If its condition fails,
-        // the first attempt was applied.
+        // Some engines state capacity for other operations, but not for this write. The write is then sent again. If
+        // its condition fails, the first attempt was applied.
         let expected = self.stated.load(Ordering::Relaxed) && !of.never.load(Ordering::Relaxed);
         if expected { Err(MISSING) } else { Ok(()) }
     }
@@ -225,7 +225,7 @@ mod tests {
         assert!(updated(Some(ConsumedCapacity::builder().table_name("t").build())).is_err(), "without units");
     }
 
-    /// Covers an engine that never states capacity, and an engine that states it for one operation only.
+    /// Tests an engine that never states capacity, and an engine that states it for one operation only.
     #[test]
     fn an_engine_without_capacity_is_learnt_from_whole_replies() {
         let check = ReplyCheck::default();

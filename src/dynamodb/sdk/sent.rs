@@ -12,7 +12,7 @@ use hyper_util::client::legacy;
 #[error("the credentials did not arrive in time")]
 pub(super) struct NotSent;
 
-/// Distinguishes attempts that timed out before they sent anything from attempts that timed out later.
+/// Detects attempts that timed out before they sent anything.
 #[derive(Debug)]
 pub(super) struct SentCheck;
 

@@ -6,21 +6,22 @@ use std::time::SystemTime;
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 
 /// Clocks that differ by less than this number of seconds count as equal. DynamoDB allows a difference of at least five
-/// minutes. So if DynamoDB calls a signature expired although the clocks agree, the request was sent long after it was
-/// signed. For example, the machine may have slept in between.
+/// minutes. So if DynamoDB reports that a signature is expired although the clocks agree, the request was sent long
+/// after it was signed. For example, the machine may have slept in between.
 const AGREE_SECS: i64 = 180;
 
-/// What a refused signature shows about the clocks.
+/// The cause of a refused signature.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Skew {
-    /// The clocks differ, or DynamoDB says that they do without stating its time. The text describes the difference.
+    /// The clocks differ. If DynamoDB does not state its time, DynamoDB's message is the only evidence. The text
+    /// describes the difference.
     Differs(String),
     /// The clocks agree, so the request was sent too long after it was signed.
     Late,
 }
 
-/// What an error shows about the clocks. `None` if the error does not concern the time of a signature. `date` is the
-/// reply's `Date` header, and `now` is this host's time.
+/// Determines the cause of a refused signature. `None` if the error does not concern the time of a signature. `date` is
+/// the reply's `Date` header, and `now` is this host's time.
 pub(super) fn skew(code: &str, message: &str, date: Option<&str>, now: SystemTime) -> Option<Skew> {
     let is_about_time = ["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"].contains(&code)
         || ["Signature expired", "Signature not yet current"].iter().any(|text| message.contains(text));

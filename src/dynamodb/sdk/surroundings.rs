@@ -1,4 +1,4 @@
-//! Converts replies about a table's surroundings to the tool's own types.
+//! Converts replies about a table's streams, replicas, backups and expiry to the tool's own types.
 //!
 //! Sources: rustdoc of aws-sdk-dynamodb (`TableDescription`, `StreamSpecification`, `ReplicaDescription`,
 //! `ContinuousBackupsDescription`, `TimeToLiveDescription`).
@@ -17,7 +17,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
         Some(StreamViewType::NewImage) => StreamView::New,
         Some(StreamViewType::OldImage) => StreamView::Old,
         Some(StreamViewType::NewAndOldImages) => StreamView::NewAndOld,
-        // An unknown view is treated like the view that shows the least.
+        // An unknown view is treated like the view with the least content.
         _ => StreamView::Keys,
     };
     let class = table.table_class_summary().and_then(|summary| summary.table_class());

@@ -1,5 +1,5 @@
-//! Admits requests. A request needs permits of every scope that it touches, which are acquired from narrow to wide. A
-//! write also needs a slot.
+//! Admits requests: waits until a request may be sent. A request needs permits of every scope that it touches. The
+//! permits are acquired from the narrowest scope to the widest. A write also needs a slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,12 @@ use crate::engine::stop::Stopped;
 use crate::item::PartitionHash;
 use crate::plan::Access;
 
-/// Permission to send a chunk of writes: permits of every scope that they touch, and a slot.
+/// Permission to send a chunk of writes. The permission consists of a slot and of permits of every scope that the
+/// writes touch.
 pub(crate) struct Admission {
     pub(crate) grant: Grant,
     pub(crate) _slot: OwnedSemaphorePermit,
-    /// How long the request waited for the admission.
+    /// The time that the request waited for its admission.
     pub(crate) waited: Duration,
 }
 
@@ -40,13 +41,13 @@ impl Requests {
         !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
     }
 
-    /// Takes the units of a write's partition key for a caller that has the turn of the key. Ignores the waiting items
+    /// Takes the units of a write's partition key, even if items of the key are waiting. The caller must have the turn
     /// of the key.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
         self.scopes.try_key(Access::Write, self.hash_of(write), write.cost.table)
     }
 
-    /// The turn of a partition key whose items are set aside.
+    /// The lock that decides which task may process the set-aside items of this partition key.
     pub(crate) fn turn(&self, key: PartitionHash) -> Arc<Mutex<()>> {
         self.range.turn(key)
     }
@@ -58,14 +59,14 @@ impl Requests {
         self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
     }
 
-    /// Waits until these writes may be sent. It acquires the units of the partition keys (unless `held` says that the
-    /// caller already has them), then those of the key range and of the indexes, then a slot, and last the units of the
-    /// table. Gives up when the run stops, before anything is sent.
+    /// Waits until these writes may be sent. First acquires units of the partition keys, unless `held` says that the
+    /// caller already has them. Then acquires units of the key range and of the indexes, then a slot, and finally units
+    /// of the table. If the run stops in the meantime, gives up and sends nothing.
     ///
-    /// Permits become invalid when the window closes, or when the lease or the flag is not confirmed in time. The
-    /// permits are then acquired again. Otherwise all waiting requests would be sent in one burst when requests may
-    /// pass again. The old permits are not given back. The buckets have refilled in the meantime, and each unit given
-    /// back to a full bucket would let another request go immediately.
+    /// Permits become invalid when the window closes, or when the lease or the flag is not confirmed in time. This
+    /// function then acquires them again. Otherwise all waiting requests would be sent in one burst as soon as requests
+    /// may be sent again. The function does not give the old permits back. The buckets have refilled in the meantime,
+    /// and each unit that is given back to a full bucket would let an additional request go immediately.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass = !self.work_window.is_closed() && self.validities.iter().all(Validity::is_fresh);
@@ -86,12 +87,13 @@ impl Requests {
             let without_slot = self.progress.without_slot();
             let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
             drop(without_slot);
-            // Check this before taking the table's units. Otherwise a chunk that starts over would waste the table's
-            // units.
+            // Check this before taking the table's units. If the chunk has to start over, it must not have taken units
+            // of the table, because they would be lost.
             if self.pass().await? != opening {
                 continue;
             }
-            // The allowance may have to reserve a slice first. Hold no units of the table during that time.
+            // The allowance may have to reserve a slice before it grants anything. So do not take units of the table
+            // yet.
             let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
             let units = chunk.iter().map(|write| write.cost.table).sum();
             self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
@@ -101,7 +103,7 @@ impl Requests {
         }
     }
 
-    /// Waits until the work window is open and every validity is fresh.
+    /// Waits until the work window is open and the lease and the flag are confirmed.
     pub(crate) async fn pass(&self) -> Result<Passage, Stopped> {
         let all = async {
             let mut opening = self.work_window.pass().await;

@@ -22,22 +22,21 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Notes time that the request spent waiting for our own permits. This time is no sign that the request cannot
-    /// succeed.
+    /// Adds time that the request spent waiting for our own permits. This time does not count as failing.
     pub(crate) fn waited(&mut self, time: Duration) {
         if self.since.is_some() {
             self.waited += time;
         }
     }
 
-    /// For how long the request has been failing.
+    /// The time for which the request has been failing. Excludes the time in which it waited for our own permits.
     pub(crate) fn failing(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(self.waited))
     }
 }
 
 impl Requests {
-    /// Notes the effects of a failed request. A throttle slows a scope down, and an unusable reply is counted.
+    /// Applies the effects of a failed request: a throttle slows a scope down, and an unusable reply is counted.
     pub(crate) fn note(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
         match error {
             TableError::Throttled { reasons, .. } => self.scopes.throttled(access, &self.range, key, reasons),

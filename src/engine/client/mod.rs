@@ -1,5 +1,5 @@
-//! Handles one request until it is answered. This module acquires permits before sending, retries with backoff, and
-//! decides when to give up.
+//! Handles one request until it is answered: acquires permits before sending, retries with backoff, and decides when to
+//! give up.
 
 mod admission;
 mod failure;
@@ -62,7 +62,7 @@ pub struct Requests {
     /// Name of the partition key attribute.
     partition_key: Arc<str>,
     scopes: Arc<Scopes>,
-    /// What single items may be read at, if the sink is another table than the source.
+    /// The token bucket for reads of single items from the sink. `None` if source and sink are the same table.
     sink_reads: Option<Arc<Bucket>>,
     range: Arc<KeyRange>,
     retry: Retry,
@@ -71,7 +71,7 @@ pub struct Requests {
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
     work_window: Arc<WorkWindow>,
-    /// Follows the table. `None` if the job does not follow its table.
+    /// The watch that describes the table repeatedly and adjusts the budgets. `None` if the budgets are fixed.
     table_watch: Option<Arc<TableWatch>>,
     /// The lease and the flag, which must be valid when anything is sent.
     validities: Arc<[Validity]>,
@@ -82,20 +82,19 @@ pub struct Requests {
     behind_large: Arc<Mutex<()>>,
     /// Whether the segment of these requests is in a large lane.
     large: Arc<AtomicBool>,
-    /// Whether DynamoDB has accepted a write: it applied the write or evaluated its condition.
+    /// Whether DynamoDB has accepted a write. A write is accepted if DynamoDB applied it or evaluated its condition.
     accepted: Arc<AtomicBool>,
 }
 
-/// The capacity that requests consumed, stated by the replies or assumed, and the estimates that were made before
-/// sending.
+/// The capacity that requests consumed, and the estimates that were made before the requests were sent. The consumed
+/// capacity comes from the replies, or is assumed if a reply does not state it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spent {
     pub(crate) read: Units,
     pub(crate) write: Units,
     /// Write units that are assumed for requests whose reply states no consumption.
     pub(crate) assumed_write: Units,
-    /// The estimated write units of the requests whose replies state their consumption. The estimates were made before
-    /// sending.
+    /// The write units that were estimated before sending. Includes only requests whose replies state the consumption.
     pub(crate) estimated_write: Units,
 }
 
@@ -136,17 +135,17 @@ impl Requests {
         }
     }
 
-    /// The same requests, with a budget for reads from a sink that is another table than the source.
+    /// Sets the budget for reads from the sink, for a job whose source and sink are different tables.
     pub(crate) fn reading_sink_within(self, sink_reads: Option<Arc<Bucket>>) -> Requests {
         Requests { sink_reads, ..self }
     }
 
-    /// The same requests for a job that follows its table.
+    /// The same requests for a job whose budgets follow the table's description.
     pub(crate) fn following(self, table_watch: Option<Arc<TableWatch>>) -> Requests {
         Requests { table_watch, ..self }
     }
 
-    /// The watch that follows the table. `None` if the job does not follow its table.
+    /// The watch that describes the table repeatedly and adjusts the budgets. `None` if the budgets are fixed.
     pub(crate) fn table_watch(&self) -> Option<&Arc<TableWatch>> {
         self.table_watch.as_ref()
     }
@@ -193,8 +192,8 @@ impl Requests {
         &self.allowance
     }
 
-    /// Whether DynamoDB has accepted a write of this job in any segment. If DynamoDB has accepted a write, the plan is
-    /// not wrong for every item.
+    /// Whether DynamoDB has accepted a write of this job in any segment. Such a write proves that the plan is not wrong
+    /// for every item.
     pub(crate) fn have_been_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
     }
@@ -203,13 +202,13 @@ impl Requests {
         self.sink.max_chunk().max(1)
     }
 
-    /// The capacity units per second that the segment may use now. The result is the lower one of the segment's rate
-    /// and the table's rate.
+    /// The capacity units per second that the segment may use now. The result is the segment's rate or the table's
+    /// rate, whichever is lower.
     pub(crate) fn rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate().min(self.range.rate(access))
     }
 
-    /// The capacity units per second that the whole job may use of the table now.
+    /// The table's capacity units per second that the whole job may use now.
     pub(crate) fn table_rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate()
     }
@@ -227,8 +226,8 @@ impl Requests {
         self.read(key, estimate, None, || self.source.read_page(request), consumed).await
     }
 
-    /// Reads one item of the sink, strongly consistently. If that is another table, the read waits for both budgets: what the
-    /// narrower scopes may take is known for the source only.
+    /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read waits for
+    /// the budgets of both, because the budgets of the narrower scopes are known only for the source.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
         let hash = key.partition_hash(&self.partition_key);
         let consumed = |got: &Got| got.units.map(|units| (units, units));
@@ -253,7 +252,7 @@ impl Requests {
             let closed_meanwhile = self.pass().await? != opening;
             attempts.waited(since.elapsed());
             if closed_meanwhile {
-                // Start over, because the permits are not valid any more (see [`Requests::admit`]).
+                // Acquire the permits again, because they are not valid any more (see [`Requests::admit`]).
                 continue;
             }
             grant.send();
@@ -284,7 +283,8 @@ impl Requests {
         }
     }
 
-    /// Lets the scopes learn from a failed read. A throttle of another sink says nothing about the source.
+    /// Lets the scopes learn from a failed read. If the sink is a different table, a throttle of the sink says nothing
+    /// about the source.
     fn note_read(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
         if let (TableError::Throttled { .. }, Some(sink)) = (error, sink) {
             sink.throttled();
@@ -293,7 +293,7 @@ impl Requests {
         }
     }
 
-    /// The hash of the partition key that a write goes to.
+    /// The hash of the partition key of a write's item.
     pub(crate) fn hash_of(&self, write: &GuardedWrite) -> PartitionHash {
         write.key.partition_hash(&self.partition_key)
     }
@@ -343,7 +343,8 @@ impl Requests {
         (replies, spent)
     }
 
-    /// Converts the consumption in a reply: index names become index places.
+    /// Converts the consumption in a reply: replaces the name of each index by its position in the list of known
+    /// indexes.
     fn by_place(&self, consumed: &Consumed) -> WriteCost {
         let place = |name: &String| self.scopes.index_place(name);
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
@@ -351,8 +352,8 @@ impl Requests {
     }
 }
 
-/// Describes the table before a job exists, with retries for up to `patience`. Later, the job's machine supplies the
-/// jitter of retries. This function uses a random sequence of its own instead.
+/// Describes the table before a job exists, with retries for up to `patience`. A job takes the jitter of its retries
+/// from its own source of randomness. This function creates a new random sequence instead.
 pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
     ask(patience, &Random::of_system(), || table.describe()).await
 }

@@ -7,34 +7,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::item::Units;
 
-/// The assumed duration of a write in seconds. If writes take no longer, the slots are enough to use up the budget with
-/// writes of one unit. DynamoDB usually takes far less time.
+/// The assumed duration of a write in seconds. The number of slots is chosen so that writes of one unit with this
+/// duration use up the budget. DynamoDB usually takes far less time.
 const SECONDS_A_WRITE: f64 = 0.05;
 
-/// The smallest number of slots, whatever the budget. This number is enough for 1,280 WCU/s, and a slow answer delays
-/// few other writes.
+/// The smallest number of slots, for any budget. This number is enough for 1,280 WCU/s. With fewer slots, one slow
+/// reply would delay more of the other writes.
 const LEAST: usize = 64;
 
 /// The largest number of slots. This number is enough for 10,240 WCU/s, or for five times that rate if a write takes 10
-/// ms. Over HTTP/1.1 each slot needs a connection, so there are fewer slots if the process may not open this number of
-/// files.
+/// ms. Over HTTP/1.1 each slot needs a connection. So if the process may open only a few files, there are fewer slots.
 const MOST: usize = 512;
 
 /// Slots for writes in flight. There are enough slots to use up the table's budget.
 ///
 /// Two bounds limit the writes in flight: the slots, and [`Lane::outstanding`](super::Lane::outstanding), which limits
-/// a segment's writes in flight and waiting. Slots also bound memory. A waiting write is part of a page that its
-/// segment has already read. A write in flight needs additional memory for its request, its connection and the SDK's
-/// data. A write in flight takes about 60 KB (measured with 64 more slots in a run of `tests/table/memory.rs`), and all
-/// slots together take about 30 MB. With default budgets, there are twice as many lanes as are needed to use up the
-/// budget, so the slots are the bound. If the plan sets a small number of lanes, or gives one key range the whole
-/// budget, the bound is eight writes for each shared lane. For example, 16 lanes reach 2,560 WCU/s if a write takes 50
-/// ms.
+/// a segment's writes in flight and waiting. Slots also bound memory. A waiting write needs no memory of its own,
+/// because it is part of a page that its segment has already read. A write in flight needs additional memory for its
+/// request, its connection and the SDK's data. A write in flight takes about 60 KB (measured with 64 more slots in a
+/// run of `tests/table/memory.rs`), and all slots together take about 30 MB. With default budgets, there are twice as
+/// many lanes as are needed to use up the budget, so the slots are the bound. If the plan sets a small number of lanes,
+/// or gives one key range the whole budget, the bound is eight writes for each shared lane. For example, 16 lanes reach
+/// 2,560 WCU/s if a write takes 50 ms.
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
     made: AtomicUsize,
-    /// The largest number of slots, whatever the budget.
+    /// The largest number of slots, for any budget.
     most: usize,
 }
 
@@ -49,8 +48,8 @@ impl Slots {
     }
 
     /// Waits for a slot. Adds slots if the budget is larger than ever before. If the budget becomes smaller, the number
-    /// of slots stays, and the rate limits the writes. `None` would mean that the semaphore is closed, which never
-    /// happens.
+    /// of slots does not change, because the rate limits the writes anyway. `None` would mean that the semaphore is
+    /// closed, which never happens.
     pub(crate) async fn take(&self, budget: Units) -> Option<OwnedSemaphorePermit> {
         let wanted = slots_for(budget).min(self.most);
         let made = self.made.fetch_max(wanted, Ordering::Relaxed);

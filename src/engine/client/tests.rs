@@ -9,11 +9,12 @@ use crate::machine::Random;
 use crate::plan::{Limits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
 
-/// The window closes ten seconds after the start and opens again twenty minutes later. In that time every bucket fills.
+/// The window closes ten seconds after the start and opens again twenty minutes later. Every bucket fills while the
+/// window is closed.
 const CLOSES: Duration = Duration::from_secs(10);
 const OPENS: Duration = Duration::from_secs(10 + 1_200);
 
-/// The units per second that the limiting scope allows.
+/// The units per second of the scope that limits the requests.
 const RATE: Units = 10.0;
 
 /// A rate that is too high to limit anything.
@@ -57,12 +58,12 @@ impl Sink for Noting {
     }
 
     async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
-        unreachable!("no condition fails")
+        unreachable!("the test has no failed conditions")
     }
 }
 
-/// Creates requests within these budgets. The window is closed from 06:00 to 06:20, and the test starts ten seconds
-/// before 06:00.
+/// Creates requests within these budgets. The window is closed from 06:00 to 06:20. The clock starts ten seconds before
+/// 06:00.
 fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
     let began = Instant::now();
     let now = "2026-01-10T05:59:50Z".parse::<Timestamp>().unwrap();
@@ -98,15 +99,15 @@ fn write() -> GuardedWrite {
     GuardedWrite::of_a_test("p")
 }
 
-/// Asserts that requests arrived at their rate before the window closed, that no request arrived while it was closed,
-/// and that requests arrived at their rate after it opened.
+/// Asserts that no request arrived while the window was closed. Also asserts that requests arrived at their rate before
+/// the window closed and after it opened.
 fn hold(table: &Noting, all: usize) {
     let second = Duration::from_secs(1);
     let rate = RATE as usize;
     let before = table.between(Duration::ZERO, CLOSES);
     assert!((9 * rate..=11 * rate).contains(&before), "{before} requests before the window closed");
     assert_eq!(table.between(CLOSES + second / 10, OPENS), 0);
-    // A burst is a tenth of a second's rate.
+    // A burst contains the units of a tenth of a second.
     for seconds in 1..=4 {
         let since = table.between(OPENS, OPENS + second * seconds as u32);
         assert!((seconds * rate - 1..=seconds * rate + 2).contains(&since), "{since} requests in {seconds} s");
@@ -181,8 +182,8 @@ async fn waiting_for_our_own_permits_does_not_count_as_failing() {
 }
 
 /// Nothing is sent if the last confirmation of the lease or the flag is too old. After a new confirmation, requests
-/// that already had permits are sent at their rate. The test includes writes that had the units of their partition key
-/// before they were admitted.
+/// that already had permits are sent at their rate. The test includes writes that already had the units of their
+/// partition key before the call of `admit`.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
     for (budgets, held) in [([RATE, WIDE, WIDE], false), ([WIDE, WIDE, RATE], false), ([WIDE, WIDE, RATE], true)] {

@@ -1,4 +1,4 @@
-//! The budgets of a live run. The run's process stores them in the state file, so that `status` can show them.
+//! Stores the current budgets of a run in the state file, so that `status` can show them.
 
 use std::io::{Result, Write};
 
@@ -12,13 +12,13 @@ use crate::state::{KeptFact, RunId, RunRecord, StateReader, StoreError};
 pub struct Followed {
     /// All budgets, widest scope first.
     pub scopes: Vec<ScopeBudget>,
-    /// How often the budgets have changed since the job began.
+    /// Number of times that the budgets have changed since the job began.
     pub changes: u64,
     /// Number of failed attempts to describe the table since the last description.
     pub failed_looks: u32,
 }
 
-/// The budgets that the state file stores.
+/// The stored form of a run's budgets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptBudgets {
     run: RunId,
@@ -32,7 +32,7 @@ impl KeptBudgets {
         KeptBudgets { run, at, followed }
     }
 
-    /// Reads the last budgets that this run's process stored. `None` if it stored none.
+    /// Reads the budgets that this run stored last. `None` if it stored none.
     pub async fn of(
         file: &dyn StateReader,
         run: Option<&RunRecord>,
@@ -50,7 +50,7 @@ impl KeptBudgets {
         })
     }
 
-    /// Reads the stored form. `None` if another version of the tool wrote it in another form.
+    /// Reads the stored form. `None` if a different version of the tool wrote it in a different form.
     pub fn from_text(text: &str) -> Option<KeptBudgets> {
         let kept: Json = serde_json::from_str(text).ok()?;
         let scopes = kept["budgets"].as_array()?.iter().map(ScopeBudget::from_json).collect::<Option<_>>()?;

@@ -1,5 +1,5 @@
-//! The limits of a run: how much it may spend and scan in total, when it may work, which budgets it has now, and into
-//! how many segments and lanes it divides the table.
+//! The limits of a run: the total that it may spend and scan, the hours in which it may work, its current budgets, and
+//! the number of segments and lanes.
 
 pub(crate) mod allowance;
 pub(crate) mod kept_budgets;

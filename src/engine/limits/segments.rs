@@ -6,8 +6,8 @@ use crate::item::Units;
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
 
-/// The number of items of an ordinary segment, about one page. The survey reads each first page early; in segments of
-/// this size, the first page shows whether an item collection begins in the segment.
+/// The number of items of an ordinary segment, which is about one page. The survey reads the first page of each segment
+/// early. In segments of this size, the first page shows whether the segment contains a large item collection.
 const ITEMS: u64 = 250;
 
 /// If items are large, this is the number of bytes of an ordinary segment: half of the largest page (1 MB).
@@ -18,19 +18,20 @@ const LEAST_SEGMENTS: u32 = 16;
 
 /// The largest number of segments. Even an empty segment costs a request of at least half a read unit, and a row in the
 /// state file. With this number of segments, a run costs at least 32,768 read units. (DynamoDB accepts a million. With
-/// more than 4,096 segments, some local engines, like dynalite 4, return items twice. That costs reads but does no
-/// harm.)
+/// more than 4,096 segments, some local engines, like dynalite 4, return items twice. The duplicates cost additional
+/// reads but do no harm.)
 const MOST_SEGMENTS: u32 = 65_536;
 
-/// The smallest number of segments that are worked on at the same time. With this number, even a small budget is spread
-/// over the key space.
+/// The smallest number of segments that are worked on at the same time. This minimum spreads even a small budget over
+/// the key space.
 const LEAST_ACTIVE: u32 = 16;
 
 /// The largest number of segments that are worked on at the same time. Each of them has two pages in memory.
 const MOST_ACTIVE: u32 = 256;
 
-/// The number of lanes for each partition of the table. Lanes are spread evenly over the partitions, with a difference
-/// of one lane. With this number of lanes, the busiest partition has little more than its share of the load.
+/// The number of lanes for each partition of the table. Lanes are spread over the partitions so evenly that two
+/// partitions differ by at most one lane. With this number of lanes, such a difference is only a small part of a
+/// partition's load.
 const PER_PARTITION: f64 = 4.0;
 
 /// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer guide,
@@ -38,30 +39,30 @@ const PER_PARTITION: f64 = 4.0;
 const PARTITION_BYTES: f64 = 10e9;
 const PARTITION_WRITES: Units = 1_000.0;
 
-/// If lanes are added because of the number of partitions, all their pages together stay below this number of bytes. In
-/// memory, a page is several times larger than the size that DynamoDB counts.
+/// Lanes are added for partitions only until the pages of all lanes together reach this number of bytes. In memory, a
+/// page is several times larger than the size that DynamoDB counts.
 const PAGES_BYTES: u64 = 128 << 20;
 
-/// A segment with fewer items than this is not worth a request. The number of lanes does not make segments smaller than
-/// this.
+/// A segment with fewer items than this is not worth a request. A large number of lanes does not make segments smaller
+/// than this.
 const LEAST_ITEMS: u64 = 25;
 
 /// The smallest number of lanes for large segments. A table with one large item collection usually has several.
 const LEAST_LARGE: u32 = 4;
 
-/// The largest number of lanes for large segments, whatever the budget. Each of them keeps many requests outstanding.
+/// The largest number of lanes for large segments, for any budget. Each of them keeps many requests outstanding.
 const MOST_LARGE: u32 = 64;
 
-/// How a run divides a table.
+/// The number of segments and lanes of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentChoice {
     /// The number of parallel-scan segments.
     pub segments: u32,
     /// The number of segments that are worked on at the same time.
     pub active: u32,
-    /// The number of segments that are worked on in addition, if they are known to be large.
+    /// The number of additional lanes, which are only for segments that are known to be large.
     pub large: u32,
-    /// Why these numbers were chosen, for `check`.
+    /// The reasons for these numbers, for the output of `check`.
     pub because: String,
 }
 
@@ -71,8 +72,8 @@ impl SegmentChoice {
         self.active.saturating_add(self.large).min(self.segments)
     }
 
-    /// The same choice, but with no more lanes than the process's connections allow. A segment can read its next page
-    /// and single items of the current page at the same time, and there are two kinds of lanes.
+    /// Reduces the number of lanes if the process may not open enough connections. A segment can read its next page and
+    /// single items of the current page at the same time, and there are two kinds of lanes.
     pub(crate) fn within(self, connections: usize) -> SegmentChoice {
         let most = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
         SegmentChoice { active: self.active.min(most), large: self.large.min(most), ..self }
@@ -101,13 +102,13 @@ pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Bud
     SegmentChoice { segments, active: active.min(segments.max(1)), large, because }
 }
 
-/// The number of segments, enough for `active` lanes.
+/// The number of segments of the table, which is large enough for `active` lanes.
 fn segments(table: &TableDescription, active: u32) -> Need {
     let items = table.item_count;
     let bytes = table.size_bytes;
     let by_size = (whole(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
-    // In a small table, no segment may become too small to be worth a request. If the table's size is unknown, there is
-    // no such bound.
+    // The lanes must not make the segments of a small table too small to be worth a request. If the table's size is
+    // unknown, this bound does not apply.
     let worth = if items == 0 { u32::MAX } else { whole(items / LEAST_ITEMS) };
     let by_lanes = (active.saturating_mul(2).min(worth), format!("twice the {active} that the budget keeps busy"));
     let least = (LEAST_SEGMENTS, "the minimum".to_owned());
@@ -156,7 +157,7 @@ fn large(budgets: &Budgets) -> u32 {
     whole_units((budgets.table.write / one).ceil()).clamp(LEAST_LARGE, MOST_LARGE)
 }
 
-/// The largest of these needs. If several are equal, the first one.
+/// The need with the largest number. If several needs have this number, the first of them.
 fn most(needs: Vec<Need>) -> Need {
     needs.into_iter().reduce(|most, need| if need.0 > most.0 { need } else { most }).unwrap_or_default()
 }
@@ -165,7 +166,8 @@ fn whole(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Converts a number and saturates. NaN becomes 0. NaN results from 0 ÷ 0 if a budget of zero pauses the run.
+/// Converts a number, and limits it to the range of `u32`. NaN becomes 0. The callers compute NaN as 0 ÷ 0 if a budget
+/// of zero pauses the run.
 fn whole_units(n: f64) -> u32 {
     n as u32
 }
@@ -216,7 +218,7 @@ mod tests {
             (40, 40 * KB, 16),
             (20_000, 20_000 * KB, 80),
             (1_000_000, 1_000_000 * KB, 4_000),
-            // Twelve items of 40 KB fill half a page.
+            // Twelve items of 40 KB have half the size of a full page.
             (100_000, 100_000 * 40 * KB, 8_334),
             (1_000_000_000, 1_000_000_000 * KB, 65_536),
             (u64::MAX, u64::MAX, 65_536),
@@ -248,7 +250,8 @@ mod tests {
             assert!(f64::from(chosen.active) * narrow >= 2.0 * write, "{chosen:?}");
             assert!(chosen.segments >= 2 * chosen.active);
         }
-        // With large items, only the partitions ask for lanes, and their pages stay within memory.
+        // With large items, the number of partitions determines the number of lanes, within the bound on the memory for
+        // pages.
         assert_eq!(choose(50_000_000, 2_000_000_000_000, 1_000.0).active, 64);
     }
 

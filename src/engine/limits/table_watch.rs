@@ -1,13 +1,15 @@
 //! Describes the table repeatedly during a run.
 //!
-//! Auto scaling, an operator or a deployment may change the table's capacity or its indexes, or replace the table.
-//! Default budgets, and budgets that are a share of the table's capacity, follow these changes: down immediately, up in
-//! steps. A new index gets its bucket, and the cost of writes includes it. The run stops if the table is gone, was
-//! replaced, or is neither ACTIVE nor UPDATING.
+//! Auto scaling, an operator or a deployment may change the table's capacity or its indexes, or replace the table. Some
+//! budgets depend on the table's capacity: default budgets, and budgets that the plan states as a percentage. If the
+//! capacity falls, these budgets are lowered immediately. If the capacity rises, these budgets are raised in steps. A
+//! new index gets its own bucket, and the cost of writes then includes the index. The run stops if the table is gone,
+//! was replaced, or is neither ACTIVE nor UPDATING.
 //!
-//! A failed attempt to describe the table does not stop the run. If something is wrong, the requests of the run fail
-//! too, and their errors decide. But no budget rises without a description. After a few failures in a row, the budgets
-//! that follow the table are halved until a description arrives.
+//! A failed attempt to describe the table does not stop the run. If the table or the connection has a problem, the
+//! run's own requests fail too, and their errors decide whether the run stops. But no budget rises without a
+//! description. After a few failures in a row, the budgets that follow the table are halved. The next description
+//! raises these budgets again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,23 +37,23 @@ use crate::state::{Events, KeptFact, RunId, StoreError};
 
 /// The interval between two descriptions of the table. Auto scaling raises capacity after two minutes of high use and
 /// lowers it after fifteen (developer guide, "DynamoDB metrics and dimensions"), so more frequent descriptions would
-/// show little more. Until the next description, throttles slow the run down if a budget is too high.
+/// show hardly any additional changes. Until the next description, throttles slow the run down if a budget is too high.
 pub const LOOK_EVERY: Duration = Duration::from_secs(120);
 
-/// The interval is divided into this number of parts, and a raise takes one step in each part. So a raise of a budget
-/// ends well before the next description.
+/// The interval is divided into this number of equal parts. In each part, a raise takes one step. So a raise of a
+/// budget ends well before the next description.
 const TICKS: u32 = 2 * RAISE_STEPS;
 
 /// After this number of failed attempts in a row, the budgets that follow the table are halved. By then there has been
 /// no description for six minutes, and auto scaling may have removed capacity.
 const FAILED_LOOKS: u32 = 3;
 
-/// An attempt, including its retries, fails if it takes longer than the interval divided by this number.
+/// An attempt with all its retries may take up to the interval divided by this number.
 const PATIENCE: u32 = 4;
 
-/// The longest time for which an urgent job waits for an overdue description. Such a description is read before the
-/// first request of a pass, because the table may have been replaced. DynamoDB usually answers within this time.
-/// Throttles or a hanging request delay the job by no more than this.
+/// The longest time for which an urgent job waits for an overdue description. An overdue description is read before the
+/// first request of a pass, because the table may have been replaced. DynamoDB usually answers within this time. If
+/// DescribeTable is throttled or hangs, the job is delayed by no more than this time.
 const URGENT_FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// The table to watch, and everything that depends on its description.
@@ -62,9 +64,9 @@ pub(crate) struct WatchedTable {
     pub(crate) description: TableDescription,
     /// The token buckets whose budgets are changed.
     pub(crate) scopes: Arc<Scopes>,
-    /// Reads of single items from a sink that is another table.
+    /// The bucket for reads of single items from the sink. `None` if source and sink are the same table.
     pub(crate) sink_reads: Option<Arc<Bucket>>,
-    /// The indexes that writes are priced for.
+    /// The indexes that the cost of writes includes.
     pub(crate) indexes: Indexes,
     /// The plan's `[capacity]`, from which the budgets are calculated again.
     pub(crate) capacity: Capacity,
@@ -76,7 +78,7 @@ pub(crate) struct WatchedTable {
     pub(crate) machine: Machine,
 }
 
-/// Follows the table of one job.
+/// Describes the table of one job repeatedly, and adjusts the job's budgets.
 pub struct TableWatch {
     table: Arc<dyn Describe>,
     scan: ScanOptions,
@@ -94,11 +96,11 @@ pub struct TableWatch {
     keeper: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
-/// What is known about the table, and the budgets that follow from it.
+/// The last description of the table, and the budgets that follow from it.
 struct State {
     description: TableDescription,
     following: Following,
-    /// When the next description is due.
+    /// The time of the next description.
     due: Instant,
     /// Number of failed attempts since the last description.
     failed: u32,
@@ -130,8 +132,8 @@ impl TableWatch {
         self.told.subscribe()
     }
 
-    /// Stores the budgets of a run in its state file from now on, for `status`. When this function returns, the current
-    /// budgets are durable.
+    /// From now on, stores the budgets of a run in its state file, so that `status` can show them. When this function
+    /// returns, the current budgets are durable.
     pub(crate) async fn keep_in(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
         let mut followed = self.followed();
         let machine = self.machine.clone();
@@ -158,7 +160,8 @@ impl TableWatch {
         self.keeper().take();
     }
 
-    /// How a new run would divide this table now. More lanes than at the beginning of the run may be useful.
+    /// The number of segments and lanes that a new run would use for this table now. If the budgets have risen, more
+    /// lanes than at the beginning of the run are useful.
     pub(crate) fn lanes(&self) -> SegmentChoice {
         let state = self.state();
         auto_segments(&self.scan, &state.description, &budgets(&state.following)).within(host::connections())
@@ -168,8 +171,8 @@ impl TableWatch {
     /// long wait between two passes, it is read before this function returns. An urgent job waits only briefly for it.
     pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
         let waits = if self.urgent { URGENT_FIRST_LOOK } else { Duration::MAX };
-        // If the description does not arrive in time, the task below requests it again while the job already sends
-        // requests.
+        // If the description does not arrive in time, the task below requests it again. The job sends its own requests
+        // meanwhile.
         let _ = timeout(waits, self.look_if_due(stop)).await;
         let me = Arc::clone(self);
         let stop = stop.clone();
@@ -207,7 +210,7 @@ impl TableWatch {
         }
     }
 
-    /// Describes the table. Retries temporary errors for a part of the interval.
+    /// Describes the table. Retries temporary errors for a quarter of the interval.
     async fn describe(&self) -> Result<TableDescription, TableError> {
         let ends = Instant::now() + self.every / PATIENCE;
         let backoff = Backoff { base: self.every / 100, cap: self.every / 10 };
@@ -269,8 +272,8 @@ impl TableWatch {
         self.apply();
     }
 
-    /// Lowers the budget for reads of single items from another sink. These reads are few, so the budget is never raised
-    /// during a run.
+    /// Lowers the budget for reads of single items from a sink that is not the source. A run needs only a few of these
+    /// reads, so their budget is never raised during a run.
     fn lower_sink_reads(&self, units: Option<Units>) {
         if let (Some(bucket), Some(units)) = (&self.sink_reads, units) {
             bucket.set_budget(units.min(bucket.budget()));
@@ -286,8 +289,8 @@ impl TableWatch {
             let mut changed = false;
             for budget in &scopes {
                 let before = told.scopes.iter().find(|told| told.scope == budget.scope && told.access == budget.access);
-                // Do not set an unchanged budget again. Otherwise a rate that is recovering from a throttle would start
-                // over.
+                // Do not set a budget that has not changed. Otherwise a rate that is recovering from a throttle would
+                // start over.
                 if before.is_none_or(|before| before.units != budget.units) {
                     self.scopes.set_budget(&budget.scope, budget.access, budget.units);
                     changed = true;
@@ -309,7 +312,7 @@ impl TableWatch {
     }
 }
 
-/// Why a run must not continue on this table. `None` if it may continue.
+/// The reason why a run must not continue on this table. `None` if it may continue.
 fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String> {
     one_replaced(before, now).or_else(|| one_replaced(before.written(), now.written()))
 }
@@ -327,7 +330,7 @@ fn one_replaced(before: &TableDescription, now: &TableDescription) -> Option<Str
     (before.key != now.key).then(|| format!("table {arn} was replaced by a table of the same name with another key"))
 }
 
-/// Warns of new replicas, because they did not exist when the operator started the run.
+/// Warns about new replicas, because the operator did not know about them when the run started.
 fn warn_of_replicas(before: &TableDescription, now: &TableDescription) {
     let before = &before.written().features.replicas;
     let new = now.written().features.replicas.iter().filter(|replica| !before.contains(replica));

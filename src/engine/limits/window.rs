@@ -15,17 +15,17 @@ use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
 use crate::plan::{Limits, Window};
 
-/// The interval at which every wait checks the wall clock. A window may open, and a deadline may be noticed, this much
-/// too late.
+/// The interval at which every wait checks the wall clock. A request may notice the opening of the window, or the
+/// deadline, with a delay of up to this interval.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// The daily hours in which a run may work, and its deadline. Requests pass while the window is open.
+/// The daily hours in which a run may work, and its deadline. Requests may be sent while the window is open.
 pub struct WorkWindow {
     window: Option<Window>,
     deadline: Option<Timestamp>,
     clock: Clock,
-    /// The last known state of the window, and the period in which it is valid. Because of it, the time of day need not
-    /// be calculated for each request.
+    /// The cached state of the window, and the period in which this state is valid. Without the cache, each request
+    /// would have to calculate the time of day.
     known: Mutex<Option<Known>>,
 }
 
@@ -37,8 +37,8 @@ struct Known {
     opening: Opening,
 }
 
-/// One period in which the window was open without interruption. If a request passes twice in the same opening, it did
-/// not have to wait in between.
+/// The number of a period in which the window is open without interruption. If a request gets the same number twice,
+/// the window did not close in between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opening(u64);
 
@@ -49,7 +49,7 @@ impl WorkWindow {
         Arc::new(WorkWindow { window: window.clone(), deadline: *deadline, clock, known: Mutex::default() })
     }
 
-    /// Waits until the window is open, and returns the opening. Safe to drop at any point.
+    /// Waits until the window is open, and returns the current opening. The future can be dropped at any point.
     pub async fn pass(&self) -> Opening {
         loop {
             match self.look_up() {
@@ -126,19 +126,20 @@ impl WorkWindow {
             Some(current) if holds(&current) => current,
             before => {
                 let open = window.is_open(now);
-                // If the window opens again, this is a new opening, even if nobody checked while it was closed.
+                // If the window has closed and opened again, this is a new opening, even if nobody checked while the
+                // window was closed.
                 let Opening(number) = before.map(|known| known.opening).unwrap_or_default();
                 let opening = Opening(number + u64::from(open));
                 Known { from: now, until: window.next_change(now), open, opening }
             }
         };
         *known = Some(current);
-        // Check again even if the window never changes.
+        // If the window never changes, let the caller check again after a while.
         Some((current, current.until.map_or(LOOK_AGAIN, |change| until(change, now))))
     }
 }
 
-/// The time from `now` until `then`. The result is at least a millisecond, so that a wait never ends immediately.
+/// The duration from `now` to `then`. The result is at least a millisecond, so that a waiting loop does not spin.
 fn until(then: Timestamp, now: Timestamp) -> Duration {
     let left = then.duration_since(now).max(SignedDuration::from_millis(1));
     Duration::try_from(left).unwrap_or(LOOK_AGAIN)
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     /// A wall clock that starts at the time `text` and runs as fast as Tokio's clock. Tests can set it forward or back
-    /// with the returned number of seconds.
+    /// by changing the returned number of seconds.
     fn clock_at(text: &str) -> (Clock, Arc<AtomicI64>) {
         let begin = text.parse::<Timestamp>().unwrap();
         let start = Instant::now();

@@ -1,13 +1,13 @@
-//! What the first page of a segment shows about the segment.
+//! Classifies a segment by its first page.
 
 use crate::dynamodb::Page;
 use crate::item::Item;
 
-/// The smallest number of items from which a page shows something about collections. A few items may share a partition
-/// key by chance.
+/// A page with fewer items than this says nothing about collections, because a few items may share a partition key by
+/// chance.
 pub(crate) const LEAST_TELLING: usize = 8;
 
-/// What the first page of a segment shows about the segment.
+/// Classifies a segment by its first page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstPage {
     /// The segment ends with this page.
@@ -15,14 +15,14 @@ pub enum FirstPage {
     /// The segment continues after this page.
     GoesOn,
     /// The segment continues inside an item collection that fills at least half of the page. The page has twice as many
-    /// items as an ordinary segment. So fewer items than an ordinary segment has come before the collection. A
-    /// collection that fills less than half of the page is written in about a second at its own pace, so it needs no
-    /// large lane.
+    /// items as an ordinary segment. So at most one ordinary segment's number of items precedes the collection. A
+    /// collection that fills less than half of the page needs no large lane, because it is written in about a second at
+    /// the pace of one partition key.
     InCollection,
 }
 
 impl FirstPage {
-    /// What `page` shows about its segment. The page must have been read from the beginning of the segment.
+    /// Classifies the segment of `page`. The page must begin at the start of the segment.
     pub fn of(page: &Page, partition_key: &str) -> FirstPage {
         if page.next.is_none() {
             return FirstPage::Ends;

@@ -1,12 +1,12 @@
 //! Lanes bound the number of segments that are worked on at the same time, and the share of the budget that each of
 //! them gets.
 //!
-//! The table's token bucket is first come, first served. So a segment's share of it depends on the number of requests
-//! that the segment keeps outstanding. A segment in a shared lane keeps few requests outstanding. Many such segments
-//! progress side by side, each at a small rate, and the load spreads evenly. A segment in a large lane keeps many
-//! requests outstanding. Such a segment contains a giant item collection, which is written at the pace of one partition
-//! key and decides when the run ends. So the segment uses all the capacity that its own scopes allow, whatever else is
-//! running.
+//! The table's token bucket serves requests in the order of their arrival. So a segment's share of the budget depends
+//! on the number of requests that the segment keeps outstanding. A segment in a shared lane keeps few requests
+//! outstanding. Many such segments progress side by side, each at a small rate, and the load spreads evenly. A segment
+//! in a large lane keeps many requests outstanding. Such a segment contains a giant item collection, which is written
+//! at the pace of one partition key and decides when the run ends. So the segment uses all the capacity that its own
+//! partition key and key range allow, however many other segments are active.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use crate::engine::scan::first_page::is_one_collection;
 use crate::engine::scan::reading::Reading;
 use crate::item::Units;
 
-/// The lanes of a sweep.
+/// The lanes of one scan of the table.
 #[derive(Debug)]
 pub(crate) struct Lanes(Arc<Inner>);
 
@@ -36,18 +36,18 @@ struct Inner {
 struct State {
     shared_free: u32,
     large_free: u32,
-    /// Number of lanes of each kind, free and taken.
+    /// Total number of lanes of each kind, whether a segment uses them or not.
     shared: u32,
     large: u32,
-    /// Seats in shared lanes that wait for a large lane, in the order in which they asked. Their segments turned out
-    /// large when no large lane was free. Each seat is listed once, so the list is never longer than the number of
-    /// shared lanes.
+    /// Seats in shared lanes whose segments wait for a large lane, in the order of their requests. These segments
+    /// turned out to be large when no large lane was available. Each seat is in this list once, so the list is never
+    /// longer than the number of shared lanes.
     asking: Vec<Arc<AtomicBool>>,
-    /// Read units that the survey consumed and that no page has counted yet.
+    /// Read units that the survey consumed, but that are not yet included in the counts of a page.
     surveyed: Units,
 }
 
-/// The place in a lane that a segment has while it is worked on.
+/// The use of a lane by a segment. Dropping this value makes the lane available again.
 #[derive(Debug)]
 pub(crate) struct Seat {
     lanes: Arc<Inner>,
@@ -55,14 +55,14 @@ pub(crate) struct Seat {
 }
 
 impl Lanes {
-    /// Creates this number of lanes of each kind, all free.
+    /// Creates this number of lanes of each kind, all available.
     pub(crate) fn new(shared: u32, large: u32) -> Lanes {
         let shared = shared.max(1);
         let state = State { shared_free: shared, large_free: large, shared, large, ..State::default() };
         Lanes(Arc::new(Inner { state: Mutex::new(state), promoted: Notify::new() }))
     }
 
-    /// Takes a lane of this kind. `None` if no such lane is free.
+    /// Takes a lane of this kind. `None` if no lane of this kind is available.
     pub(crate) fn seat(&self, lane: Lane) -> Option<Seat> {
         let large = lane == Lane::Large;
         self.0.with(|state| {
@@ -72,7 +72,7 @@ impl Lanes {
         })
     }
 
-    /// Adds lanes until there are at least this many of each kind. Returns true if it added any. Lanes are never
+    /// Adds lanes until there are at least this number of each kind. Returns true if it added any. Lanes are never
     /// removed, because the budgets limit the work in them anyway.
     fn grow(&self, shared: u32, large: u32) -> bool {
         self.0.with(|state| {
@@ -88,18 +88,19 @@ impl Lanes {
         })
     }
 
-    /// Returns when a segment has left a shared lane for a large one since the last call.
+    /// Waits until a segment moves from a shared lane to a large one. If this has happened since the last call, returns
+    /// immediately.
     pub(crate) async fn promoted(&self) {
         self.0.promoted.notified().await;
     }
 
-    /// Notes the read units that the survey consumed. The next page of any segment counts them.
+    /// Adds read units that the survey consumed. The counts of the next page of any segment include these units.
     pub(crate) fn surveyed(&self, units: Units) {
         self.0.with(|state| state.surveyed += units);
     }
 }
 
-/// Adds lanes when the budget rises during a sweep.
+/// Adds lanes when the budget rises during a scan.
 pub(crate) struct MoreLanes(Option<watch::Receiver<Followed>>);
 
 impl MoreLanes {
@@ -107,7 +108,7 @@ impl MoreLanes {
         MoreLanes(requests.table_watch().map(|watch| watch.followed()))
     }
 
-    /// Returns when lanes were added.
+    /// Waits until a higher budget adds lanes.
     pub(crate) async fn wanted(&mut self, requests: &Requests, lanes: &Lanes) {
         if let (Some(followed), Some(watch)) = (&mut self.0, requests.table_watch()) {
             while followed.changed().await.is_ok() {
@@ -129,9 +130,9 @@ impl Seat {
     }
 
     /// Checks whether the segment belongs in a large lane. This is the case if all items of the page belong to one
-    /// collection and the segment continues. The segment moves to a large lane immediately, or as soon as one is free,
-    /// and leaves its shared lane to another segment. The segment stays in the large lane until it ends, because the
-    /// part after the collection is no longer than an ordinary segment.
+    /// collection and the segment continues. The segment moves to a large lane as soon as one is available. The next
+    /// segment can then use the shared lane. The segment stays in the large lane until it ends, because the part after
+    /// the collection is no longer than an ordinary segment.
     pub(crate) fn look_at(&self, page: &Page, reading: &Reading) {
         if page.next.is_none() || self.lane() == Lane::Large || !is_one_collection(&page.items, &reading.partition_key)
         {
@@ -147,8 +148,8 @@ impl Seat {
         });
     }
 
-    /// Takes the read units that the survey consumed and that no page has counted yet. The caller must count them with
-    /// its page.
+    /// Takes the read units that the survey consumed and that no page includes yet. The caller must add them to the
+    /// counts of its page.
     pub(crate) fn take_surveyed(&self) -> Units {
         self.lanes.with(|state| std::mem::take(&mut state.surveyed))
     }
@@ -167,7 +168,8 @@ impl Drop for Seat {
 }
 
 impl Inner {
-    /// Frees a large lane. A segment that waits for a large lane gets it before segments that have not begun.
+    /// Makes a large lane available. If a segment waits for a large lane, that segment gets it before segments that
+    /// have not begun.
     fn free_large(&self, state: &mut State) {
         if state.asking.is_empty() {
             state.large_free += 1;

@@ -1,4 +1,4 @@
-//! The scan reads a table segment by segment and page by page, and passes each page to the pass.
+//! Scans a table segment by segment and page by page. Each page is given to a pass, which processes its items.
 //!
 //! [`sweep`] assigns open segments to lanes. `worker.rs` reads one segment to its end, and `open_pages.rs` commits the
 //! pages of the segment in order. The survey runs at the same time, so that long segments begin early.
@@ -29,11 +29,11 @@ use lanes::{Lanes, MoreLanes};
 use survey::Survey;
 use worker::work_segment;
 
-/// How long a drain waits for requests in flight before it gives them up. The next session finds out whether they were
-/// carried out.
+/// The time for which a drain waits for requests in flight. After this time it gives them up, and the next session
+/// finds out whether they were carried out.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Walks over the whole table for a pass, until every segment has ended or the run is asked to stop. The survey
+/// Scans the whole table for a pass, until every segment has ended or the run is asked to stop. The survey
 /// (`survey.rs`) runs at the same time, so that long segments begin early.
 ///
 /// When this function returns, no request of the run is in flight, unless the drain took longer than ten seconds. If
@@ -61,14 +61,14 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
                 let pass = Arc::clone(&pass);
                 let requests = requests.in_segment();
                 workers.spawn(async move {
-                    // The result can be ignored: progress is in the store, and the reason for a stop is in the stopper.
+                    // Ignore the result: the store has the progress, and the stopper has the reason for a stop.
                     let _ = work_segment(&lease, reading, requests, pass, seat).await;
                     lease
                 });
             }
         }
-        // By now, only segments without a lane can be surveyed. If there are few segments, each of them has a lane, and
-        // none is surveyed.
+        // All lanes are taken now, so the survey reads only segments without a lane. If there are few segments, each of
+        // them has a lane, and the survey reads none.
         let ended = tokio::select! {
             biased;
             ended = workers.join_next() => ended,

@@ -1,4 +1,4 @@
-//! The pages of a segment that were read but are not committed yet, in scan order.
+//! Holds the pages of a segment that are read but not committed, in scan order.
 
 use std::collections::VecDeque;
 
@@ -12,14 +12,15 @@ use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::writer::{PartialOutcome, Rest};
 use crate::item::Item;
 
-/// The largest number of bytes that the items which a segment has set aside may take, approximately. If they take more,
-/// the segment waits for them. The limit is enough to set aside a few thousand items of a hot partition key. Together
-/// with the number of active segments it bounds memory. The limit does not include the writes that a large lane has in
-/// flight at the end of a page. [`MAX_OPEN_PAGES`] bounds those, with at most 1 MB for each page.
+/// The approximate limit for the size of the items that a segment has set aside, in bytes. If this size is exceeded,
+/// the segment waits for its set-aside items. The limit is enough to set aside a few thousand items of a hot partition
+/// key. This limit and the number of active segments together bound the memory. The limit does not include the writes
+/// that a large lane has in flight at the end of a page. [`MAX_OPEN_PAGES`] bounds these writes: they belong to at most
+/// this number of pages of at most 1 MB.
 const MAX_ASIDE_BYTES: usize = 1 << 20;
 
-/// The largest number of pages that wait for items set aside. After a kill, at most these pages, the page being written
-/// and the page being fetched have to be repeated.
+/// The largest number of pages that wait until their set-aside items are processed. After a kill, at most these pages,
+/// the page being written and the page being fetched have to be repeated.
 const MAX_OPEN_PAGES: usize = 8;
 
 /// The pages of one segment that wait to be committed.
@@ -27,7 +28,7 @@ pub(crate) struct OpenPages<'a, P: ProcessPage> {
     pass: &'a P,
     pages: VecDeque<OpenPage<P::Outcome>>,
     bytes: usize,
-    /// Whether a page could not be committed. No page after it may be committed then.
+    /// Whether a page could not be committed. If so, no later page may be committed.
     broken: bool,
 }
 
@@ -36,9 +37,9 @@ struct OpenPage<O> {
     items: u64,
     /// The permission to scan the items of this page.
     leave: PageLeave,
-    /// Bytes of the items that this page set aside.
+    /// Size in bytes of the items of this page that are set aside.
     aside: usize,
-    /// The task that processes the items set aside. `None` if there is no such task, or if it has ended.
+    /// The task that processes the set-aside items. `None` if no items are set aside, or if the task has ended.
     rest: Option<AbortOnDropHandle<Result<O, Stopped>>>,
     /// Whether some items of this page were given up because the run is stopping.
     given_up: bool,
@@ -49,7 +50,7 @@ impl<O: PageOutcome> OpenPage<O> {
         self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
     }
 
-    /// Waits until every item is processed or given up. Safe to drop and to call again.
+    /// Waits until every item is processed or given up. The future can be dropped and the function called again.
     async fn processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         if let Some(rest) = &mut self.rest {
             let ended = rest.await;
@@ -72,7 +73,8 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         OpenPages { pass, pages: VecDeque::new(), bytes: 0, broken: false }
     }
 
-    /// Processes the items of a page, and commits pages that are complete. Returns when there is room for another page.
+    /// Processes the items of a page, and commits pages that are complete. Then waits until the segment may have one
+    /// more open page.
     pub(crate) async fn process(
         &mut self,
         mut pages: Pages<P::Outcome>,
@@ -95,7 +97,8 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         Ok(())
     }
 
-    /// Waits until the first page is processed. If there is no page, waits forever. Safe to drop.
+    /// Waits until the first page is processed. If there is no page, waits forever. The future can be dropped at any
+    /// point.
     pub(crate) async fn first_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         match self.pages.front_mut() {
             Some(first) => first.processed(requests).await,
@@ -103,7 +106,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         }
     }
 
-    /// Commits every page as soon as it is processed.
+    /// Waits until all pages are processed, and commits them.
     pub(crate) async fn finish(&mut self, requests: &Requests) -> Result<(), Stopped> {
         while !self.pages.is_empty() {
             self.commit_first(requests).await?;
@@ -116,7 +119,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
     pub(crate) async fn abandon(&mut self, requests: &Requests) {
         while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
-            // The result does not matter: this page cannot be committed, because an earlier page was not committed.
+            // Ignore the result: this page cannot be committed, because an earlier page was not committed.
             let _ = page.processed(requests).await;
             requests.progress().page_abandoned();
             self.pass.abandon(page.pages.outcome).await;

@@ -7,18 +7,18 @@ use crate::engine::client::Requests;
 use crate::item::{Units, read_units};
 use crate::plan::Access;
 
-/// The largest number of items of a page, whatever the budgets. This limit bounds the memory of a page and the work
-/// that is repeated after a kill. With this limit, a run on a table of 20,000 items already takes as much memory as a
-/// run on any larger table (`tests/table/memory.rs`).
+/// The largest number of items of a page, for any budgets. This limit bounds the memory of a page and the work that is
+/// repeated after a kill. With this limit, a run on a table of 20,000 items already takes as much memory as a run on
+/// any larger table (`tests/table/memory.rs`).
 const MAX_PAGE_ITEMS: f64 = 250.0;
 
 /// The smallest number of items to which a small write budget reduces a page. Each page costs a request.
 const MIN_PAGE_ITEMS: f64 = 25.0;
 
-/// The number of seconds that writing the items of a page should take.
+/// The target duration for writing the items of one page, in seconds.
 const WRITE_SECONDS: f64 = 1.0;
 
-/// How a run reads the table.
+/// The settings with which a run reads the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// Number of segments of the run. This number never changes during the run.
@@ -32,7 +32,7 @@ pub struct Reading {
     /// Mean number of bytes of an item, which determines the size of the first page. `None` if the table's description
     /// does not show it.
     pub mean_item_bytes: Option<u64>,
-    /// Number of segments that are worked on in addition, if they are known to be large.
+    /// Number of additional segments that are worked on at the same time, if they are known to be large.
     pub large: u32,
     /// Number of items that the survey reads of a segment's first page. `None` means no survey.
     pub survey: Option<u32>,
@@ -41,8 +41,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Creates the settings to read a table with this partition key in `total_segments` segments, one after the other.
-    /// The size of the items is unknown.
+    /// Creates settings to read a table with this partition key in `total_segments` segments, one after the other,
+    /// without knowing the size of the items.
     pub fn new(total_segments: u32, partition_key: impl Into<String>) -> Reading {
         Reading {
             total_segments,
@@ -63,7 +63,7 @@ impl Reading {
     }
 }
 
-/// Decides how many items the next page of a segment asks for, from the cost and the duration of the pages so far.
+/// Calculates the item limit of the next page of a segment from the cost and the duration of earlier pages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSize {
     read_units_per_item: Units,
@@ -89,15 +89,15 @@ impl PageSize {
         }
     }
 
-    /// Adjusts the size to the time that the last page took. One call changes the size by a factor of two at most.
+    /// Adjusts the size, based on the time that the last page took. One call changes the size by a factor of two at
+    /// most.
     pub(crate) fn learn_pace(&mut self, took: Duration) {
         let factor = (WRITE_SECONDS / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
         self.paced = (self.paced * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);
     }
 
-    /// The number of items of the next page. Reading them takes at most about a second of the read budget, and writing
-    /// them takes at most about a second at the segment's pace. So little work is repeated after a kill or given up in
-    /// a drain.
+    /// The item limit of the next page. Reading these items takes at most about a second of the read budget, and
+    /// writing them takes at most about a second at the segment's pace. So a kill or a drain loses little work.
     pub(crate) fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
         if let Some(limit) = reading.page_limit {
             return limit;

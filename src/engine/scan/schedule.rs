@@ -1,14 +1,16 @@
-//! Decides which segment is worked on next. Another implementation of [`Scheduler`] could lease segments to many
-//! machines.
+//! Decides which segment is worked on next. A different implementation of [`Scheduler`] could distribute the segments
+//! over several machines.
 //!
-//! Parallel-scan segments are ranges of the key hash, so neighbours share a partition. Fresh segments are therefore
-//! handed out in bit-reversed order: if the hash space is divided into 2^k equal parts, each aligned group of 2^k
-//! consecutive segments in this order has one segment in each part. But segments do not end in the order in which they
-//! began. So the next segment is taken from the half of the hash space with the fewest active segments, within that
-//! half from the quarter with the fewest, and so on. This order loads the partitions evenly at every moment.
+//! Parallel-scan segments are ranges of the key hash, so neighbours share a partition. So fresh segments are handed out
+//! in bit-reversed order. This order spreads the segments over the hash space. Suppose that the hash space is divided
+//! into 2^k equal parts. Then each aligned group of 2^k consecutive segments in this order has one segment in each
+//! part. But segments do not end in the order in which they began. So the scheduler selects the half of the hash space
+//! with the fewest active segments, then the quarter of this half with the fewest active segments, and so on. The next
+//! segment comes from the selected part. This order loads the partitions evenly at every moment.
 //!
-//! Knowledge about segments overrides this order. The longest segment must begin first: each partition key is written
-//! at its own pace, even if everything else is idle. So a long segment that begins late makes the whole run longer.
+//! Knowledge about segments overrides this order. The longest segment must begin before all others. The pace of one
+//! partition key is limited even if no other segment is active, so a long segment that begins late makes the whole run
+//! longer.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -23,17 +25,17 @@ use crate::state::{SegmentState, SegmentStatus};
 /// Leases work units to holders, and collects knowledge about the units. A unit is a segment of the run.
 ///
 /// An implementation promises:
-/// - **One holder.** A unit is leased to one holder at a time. A lease is durable before it is returned, so that this
-///   is true for all processes together. A later lease of the same unit has a higher epoch, and commits of an earlier
+/// - **One holder.** A unit is leased to one holder at a time. A lease is durable before it is returned, so that no
+///   second process gets the same unit. A later lease of the same unit has a higher epoch, and commits of an earlier
 ///   epoch are refused.
-/// - **Every unit.** Every unit is leased until it is done. If a holder leaves a unit unfinished or is lost, the unit
-///   is leased again, with the state that was committed last.
+/// - **Every unit.** Every unit is leased until it is done. If a holder gives back an unfinished unit or dies, the unit
+///   is leased again, with its last committed state.
 /// - **Errors** stop the run, which can be resumed. A caller must not treat an error as the end of the work.
-/// - **Dropped calls.** If the future of a call is dropped, there is either no lease, or a lease that ends by itself.
+/// - **Dropped calls.** If the future of a call is dropped, either no lease exists, or the lease ends by itself.
 ///
 /// Everything except the leases is advisory. If a first page is never reported to [`Scheduler::learn`], it is read
-/// again or not at all. With many machines, [`Scheduler::next_unknown`] spreads the survey over them, and the knowledge
-/// of each machine influences which units all of them get next.
+/// again or not at all. If there are several machines, [`Scheduler::next_unknown`] divides the survey among them, and
+/// all machines benefit from the pages that one of them has surveyed.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Leases the next unit for a lane of this kind. For a shared lane, `None` means that no unit is waiting. For a
@@ -48,33 +50,34 @@ pub trait Scheduler: Send + Sync {
     /// unit is left. Returns each unit once, and does not lease the unit.
     async fn next_unknown(&self) -> Result<Option<u32>, SchedulerError>;
 
-    /// Notes what a unit's first page shows. This has no effect if the unit has been leased meanwhile.
+    /// Records the classification of a unit by its first page. This has no effect if the unit has been leased
+    /// meanwhile.
     async fn learn(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError>;
 }
 
-/// The right of one holder to work on one unit. A lease is not `Clone`, because there is only one holder.
+/// The right of one holder to work on one unit. The type is not `Clone`, because a unit has only one holder.
 #[derive(Debug, PartialEq)]
 pub struct WorkLease {
     /// The unit: a segment of the run, numbered from 0.
     pub unit: u32,
-    /// The committed state of the unit, from which the holder continues.
+    /// The committed state of the unit. The holder continues from this state.
     pub state: SegmentState,
-    /// Protects against earlier holders. A later lease of the unit has a higher epoch, and a commit carries the epoch
-    /// of its lease ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the number of the
-    /// run's session.
+    /// The epoch of the lease, which protects the unit against commits of earlier holders. A later lease of the unit
+    /// has a higher epoch, and a commit carries the epoch of its lease
+    /// ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the number of the run's session.
     pub epoch: u64,
 }
 
-/// The scheduler could not answer. The message says why.
+/// The scheduler could not answer. The value has the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SchedulerError(pub String);
 
-/// A begun segment counts as large if the run has scanned this many times as many items in it as in an average finished
-/// segment.
+/// A begun segment counts as large if its number of scanned items is at least this multiple of the average of all
+/// finished segments.
 const LARGE: u64 = 4;
 
-/// The smallest number of scanned items from which a segment can count as large. Fewer items are written in seconds.
+/// A segment with fewer scanned items than this never counts as large, because these items are written in seconds.
 const LEAST_LARGE: u64 = 1_000;
 
 /// The scheduler of one process, which owns the state of its run. This scheduler answers immediately and never fails.
@@ -84,7 +87,7 @@ const LEAST_LARGE: u64 = 1_000;
 #[derive(Debug)]
 pub struct LocalScheduler(Mutex<Queue>);
 
-/// What is known about a segment. The type takes only one byte, because a run may have a million segments.
+/// The knowledge about a waiting segment. The type takes only one byte, because a run may have a million segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Known {
@@ -117,11 +120,11 @@ struct Queue {
     classes: [Class; 6],
 }
 
-/// The segments about which the same is known.
+/// The segments with the same [`Known`] value.
 #[derive(Debug, Clone, Copy, Default)]
 struct Class {
     members: u32,
-    /// All members are at this place in the order or after it.
+    /// A lower bound for the positions of all members in the bit-reversed order.
     from: u32,
 }
 
@@ -129,17 +132,18 @@ struct Class {
 #[derive(Debug)]
 struct Active {
     total: u32,
-    /// The counts of the two halves, then of the four quarters, and so on. Part `n` of the `2^level` parts is at index
-    /// `2^level - 2 + n`.
+    /// The number of active segments in each of the two halves, then in each of the four quarters, and so on. Part `n`
+    /// of the `2^level` parts is at index `2^level - 2 + n`.
     parts: Vec<u32>,
 }
 
-/// The hash space is halved this many times, which makes 64 parts. If a table has more than 64 partitions, one lane
-/// more or less in a part hardly matters.
+/// The hash space is halved this number of times, which makes 64 parts. If a table has more than 64 partitions, one
+/// lane more or less in a part hardly matters.
 const LEVELS: u32 = 6;
 
-/// The number of waiting segments that are considered for the next one. In bit-reversed order, this number of segments
-/// includes four of each part, so that some of each part are left after others have been handed out.
+/// The number of waiting segments from which the next segment is chosen. In bit-reversed order, this number of segments
+/// includes four segments of each part. So even after some of them have been handed out, every part still has
+/// candidates.
 const LOOKED_AT: usize = 4 << LEVELS;
 
 impl Active {
@@ -166,8 +170,9 @@ impl Active {
         }
     }
 
-    /// Chooses one of these segments. Keeps those in the half of the hash space with the fewest active segments, then
-    /// those in the quarter with the fewest, and so on. Returns the first segment that is left.
+    /// Chooses the candidate with the fewest active neighbours. Keeps the candidates in the half of the hash space with
+    /// the fewest active segments, then those in the quarter with the fewest, and so on. If several candidates are
+    /// left, returns the first of them.
     fn loneliest(&self, mut segments: Vec<u32>) -> Option<u32> {
         for level in 1..=LEVELS {
             let beside = |segment: &u32| self.parts[self.part(*segment, level)];
@@ -181,7 +186,7 @@ impl Active {
     }
 }
 
-/// `0..total` in bit-reversed order over the next power of two. Numbers beyond `total` are skipped.
+/// `0..total` in bit-reversed order over the next power of two. Skips numbers that are not less than `total`.
 #[derive(Debug, Clone, Copy)]
 struct Order {
     total: u32,
@@ -197,7 +202,8 @@ impl Order {
         1 << self.bits
     }
 
-    /// Converts a place to the segment at that place, or a segment to its place. The result may exceed the total.
+    /// Converts a position in the order to the segment at that position, or a segment to its position. The result may
+    /// exceed the total.
     fn reverse(self, place: u32) -> u32 {
         place.reverse_bits().checked_shr(u32::BITS - self.bits).unwrap_or(0)
     }
@@ -224,13 +230,13 @@ impl LocalScheduler {
         }))
     }
 
-    /// The same scheduler for this session of the run. The number of the session becomes the epoch of the leases.
+    /// Sets the session of the run. The number of the session becomes the epoch of all leases.
     pub fn in_session(mut self, session: u32) -> LocalScheduler {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).epoch = u64::from(session);
         self
     }
 
-    /// Notes the state of a segment. Call it before any segment is handed out.
+    /// Adds the stored state of a segment. Call it before any segment is handed out.
     pub fn note(&mut self, segment: u32, state: SegmentState) {
         let queue = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if segment >= queue.order.total || state.status == SegmentStatus::Pending {
@@ -307,15 +313,15 @@ impl Queue {
         Some((segment, SegmentState::default()))
     }
 
-    /// The number of scanned items from which a begun segment counts as large. If no segment is finished, no segment
-    /// counts as large.
+    /// A begun segment with at least this number of scanned items counts as large. If no segment is finished, no
+    /// segment counts as large.
     fn large(&self) -> u64 {
         let mean = self.done.0.checked_div(self.done.1);
         mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE).max(LEAST_LARGE))
     }
 
-    /// The first segment of a class, in bit-reversed order. The search is fast during the whole run, because each
-    /// search continues where the last one ended, and knowledge arrives nearly in order.
+    /// The first segment of a class, in bit-reversed order. The search stays fast during the whole run. Each search
+    /// continues where the last one ended, and segments are surveyed nearly in this order.
     fn first(&mut self, known: Known) -> Option<u32> {
         let Class { members, from } = self.classes[known as usize];
         let is_one = |segment: &u32| self.known[*segment as usize] == known;
@@ -325,8 +331,9 @@ impl Queue {
         Some(segment)
     }
 
-    /// The segment of a class to work on next. Among the first segments of the class in bit-reversed order, it has the
-    /// fewest active neighbours. If segments begin one after the other and none ends, it is the first segment.
+    /// The segment of a class to work on next. Considers the first segments of the class in bit-reversed order, and
+    /// returns the segment with the fewest active neighbours. As long as no segment ends, this is simply the first
+    /// segment in the order.
     fn loneliest(&mut self, known: Known) -> Option<u32> {
         self.first(known)?;
         let Class { members, from } = self.classes[known as usize];

@@ -1,17 +1,17 @@
-//! The survey reads the first page of every fresh segment early, without processing the items. So the run can find a
-//! giant item collection early and begin with it.
+//! The survey reads the first page of every fresh segment early, without processing the items. So the run finds a giant
+//! item collection early and can begin with it.
 //!
 //! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s). If one collection
-//! has most of a table's items, it decides when the run ends, and the run must begin with it early. The table's
-//! description does not show where such a collection is. The table is divided so that an ordinary segment has about one
-//! page ([`crate::engine::auto_segments`]). If a segment continues after its first page inside one partition key, the
-//! segment contains a large collection.
+//! has most of a table's items, its duration determines the duration of the run, so the run must begin with it early.
+//! The table's description does not show where such a collection is. The table is divided so that an ordinary segment
+//! has about one page ([`crate::engine::auto_segments`]). If a segment continues after its first page inside one
+//! partition key, the segment contains a large collection.
 //!
-//! The survey runs at the same time as the work and ahead of it. The survey uses the same budgets and the same order as
-//! the work, and it has few reads in flight. So if the read budget is scarce, the survey gets only a small share of it.
-//! The survey skips segments that have already begun. The survey asks only for keys, but DynamoDB charges for whole
-//! items (`dynamodb/source.rs`). The next committed page counts these charges. Nothing is committed for a surveyed
-//! page. So a resumed run surveys the remaining segments again.
+//! The survey runs at the same time as the pass and ahead of it. Survey and pass use the same budgets and the same
+//! order. The survey has few reads in flight, so if the read budget is scarce, the survey gets only a small share of
+//! it. The survey skips segments that have already begun. The survey asks only for keys, but DynamoDB charges for whole
+//! items (`dynamodb/source.rs`). These charges are added to the next committed page. The result of the survey is not
+//! stored, so a resumed run surveys the remaining segments again.
 
 use std::sync::Arc;
 
@@ -32,20 +32,20 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budget;
 
-/// The number of survey pages in flight. If a page takes 15 ms, a survey of 4,096 segments takes a quarter of a minute.
-/// If sixteen lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
+/// The number of surveyed pages in flight. If a page takes 15 ms, a survey of 4,096 segments takes 15 s. If sixteen
+/// lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
 const IN_FLIGHT: usize = 4;
 
-/// The smallest item limit of a surveyed page. No first page that the work reads is larger.
+/// The smallest item limit of a surveyed page. A first page that a pass reads is never larger.
 const LEAST_ITEMS: u64 = 250;
 
 /// The largest item limit of a surveyed page. With items of 1 KB, DynamoDB ends the page there.
 const MOST_ITEMS: u64 = 1_000;
 
 /// The item limit of a surveyed page. The limit is twice the number of items of an ordinary segment, so that an
-/// ordinary segment ends with this page. `None` if a survey cannot help, for one of three reasons. Without a sort key,
-/// every collection is one item. Very small pages show nothing. And if the read budget limits the run, additional reads
-/// would only make the run longer.
+/// ordinary segment ends with this page. `None` if a survey cannot help. This is the case without a sort key, because
+/// every collection is then one item. It is also the case if the pages would be too small to show a collection.
+/// Finally, if the read budget limits the run, additional reads would only make the run longer.
 pub fn surveyed_items(
     table: &TableDescription,
     scan: &ScanOptions,
@@ -58,7 +58,7 @@ pub fn surveyed_items(
     if let Some(bytes) = table.size_bytes.checked_div(table.item_count).filter(|bytes| *bytes > 0) {
         let reads = bytes as f64 / 4096.0 * if scan.consistent { 1.0 } else { 0.5 };
         let writes = bytes.div_ceil(1024) as f64;
-        // The work reads every item once, and the survey reads it at most once more.
+        // The pass reads every item once, and the survey reads it at most once more.
         if budget.read / (2.0 * reads) < budget.write / writes {
             return None;
         }
@@ -69,10 +69,11 @@ pub fn surveyed_items(
     (limit as usize >= LEAST_TELLING).then_some(limit)
 }
 
-/// The read of a first page, and its segment. The outer error is a panic of the task.
+/// The future that reads the first page of a segment. The future returns the segment and the page. The outer error is a
+/// panic of the task.
 type Read = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
 
-/// A survey in progress. If it is dropped, its reads are given up, which does no harm.
+/// A survey in progress. Dropping the survey abandons its reads, which does no harm.
 pub(crate) struct Survey<'a> {
     reading: Arc<Reading>,
     /// The item limit of a page. `None` if there is nothing more to survey.
@@ -84,7 +85,7 @@ pub(crate) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Creates a survey of the segments that this scheduler names.
+    /// Creates a survey of the segments that [`Scheduler::next_unknown`] returns.
     pub(crate) fn new(
         reading: Arc<Reading>,
         scheduler: &'a dyn Scheduler,
@@ -95,8 +96,8 @@ impl<'a> Survey<'a> {
         Survey { reading, limit, scheduler, requests, lanes, reads: FuturesUnordered::new() }
     }
 
-    /// Reads until the scheduler has learnt about one more segment. Returns false when the survey is over. If the
-    /// future is dropped, nothing is lost, and the next call continues.
+    /// Reads the first page of one more segment and reports it to the scheduler. Returns false when the survey is over.
+    /// If the future is dropped, nothing is lost, and the next call continues.
     pub(crate) async fn learn(&mut self) -> bool {
         while self.reads.len() < IN_FLIGHT
             && let Some(limit) = self.limit
@@ -122,7 +123,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Reads a first page in a separate task, so that waiting and parsing do not block the sweep.
+    /// Reads a first page in a separate task, so that waiting and parsing do not block the scan.
     fn read(&self, segment: u32, limit: u32) -> Read {
         let request = PageRequest {
             segment,

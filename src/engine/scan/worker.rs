@@ -1,5 +1,4 @@
-//! The segment worker processes one segment from its committed position to its end (page → items → outcomes →
-//! checkpoint).
+//! Processes one segment from its committed position to its end: page → items → outcomes → checkpoint.
 
 use std::sync::Arc;
 
@@ -66,7 +65,8 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
-                // Commit immediately. Under `[limits] max_items`, the fetch may wait for items that this page holds.
+                // Commit immediately. If `[limits] max_items` is set, the fetch of the next page may wait until this
+                // page gives back items.
                 _ = open.first_processed(requests) => open.commit_first(requests).await?,
             }
         };
@@ -88,7 +88,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     }
 }
 
-/// A page that is being fetched. If it is dropped, the read is given up, which does no harm.
+/// A page that is being fetched. Dropping this value abandons the read, which does no harm.
 struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
 
 impl Fetch {

@@ -1,4 +1,4 @@
-//! Turns the items of a page into outcomes, and commits whole pages.
+//! Processes the items of a page until each has an outcome, and commits whole pages.
 
 pub(crate) mod outcome;
 pub(crate) mod page;

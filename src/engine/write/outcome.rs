@@ -1,4 +1,4 @@
-//! The result of processing items, which a pass then commits.
+//! The result of processing items. A pass commits it afterwards.
 
 use crate::state::Counts;
 
@@ -7,7 +7,7 @@ pub trait PageOutcome: Default + Send + Sync + 'static {
     /// The number of items by outcome, and the capacity that they consumed.
     fn counts(&self) -> &Counts;
 
-    /// The same counts, mutable. The scan adds the capacity that reading the items consumed.
+    /// Mutable access to the counts. The scan adds the capacity that reading the items consumed.
     fn counts_mut(&mut self) -> &mut Counts;
 
     /// Adds the results for other items.

@@ -1,5 +1,4 @@
-//! The two halves of a pass. The first half processes the items of a page, and the second half commits the result. An
-//! item passes through the first half, then through the second.
+//! The two halves of a pass: [`ProcessPage`] processes the items of a page, and [`CommitPage`] commits the result.
 
 use super::outcome::PageOutcome;
 use super::writer::{ItemOutcomes, PartialOutcome};
@@ -50,7 +49,7 @@ pub struct PageItems {
     pub items: Vec<Item>,
 }
 
-/// What a pass does with the items of a page.
+/// The half of a pass that processes the items of a page.
 #[async_trait::async_trait]
 pub trait ProcessPage: Send + Sync {
     /// The results for the items.
@@ -61,12 +60,14 @@ pub trait ProcessPage: Send + Sync {
     async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome<Self::Outcome>, Stopped>;
 }
 
-/// How a pass makes the outcome of pages durable.
+/// The half of a pass that makes the outcome of pages durable.
 #[async_trait::async_trait]
 pub trait CommitPage<O>: Send + Sync {
-    /// Commits pages in which every item has an outcome. After `Ok`, the progress is as durable as this pass makes it.
+    /// Commits pages in which every item has an outcome. After `Ok`, the progress is durable if this pass stores
+    /// progress.
     async fn commit(&self, pages: Pages<O>) -> Result<(), Stopped>;
 
-    /// Gives up pages because the run is stopping. Stores at most which writes were certainly not applied.
+    /// Gives up pages because the run is stopping. May store the information that some writes were certainly not
+    /// applied, but stores nothing else.
     async fn abandon(&self, outcome: O);
 }

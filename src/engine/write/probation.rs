@@ -1,5 +1,5 @@
-//! Until DynamoDB has accepted one write, rejected writes may be caused by the plan and not by the items. So pages with
-//! rejected writes are not committed until then. Pure bookkeeping.
+//! Holds back pages with rejected writes until DynamoDB has accepted one write. Until then, the cause of the rejected
+//! writes may be the plan and not the items. Pure bookkeeping.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,10 @@ use crate::engine::write::page::Pages;
 /// The run stops after this number of rejected writes if no write has been accepted.
 const ALL_FAILING: u64 = 100;
 
-/// The number of items that a segment holds back at most, approximately. This limit bounds memory, and the work that is
-/// repeated after an interruption. A plan that is wrong for every item is usually noticed long before. But if hardly
-/// any item needs a write, this number can be reached. The items are then committed with their failures, and `failures
-/// retry` can try them again.
+/// The approximate limit for the number of items that a segment holds back. This limit bounds memory, and the work that
+/// is repeated after an interruption. A plan that is wrong for every item is usually noticed much earlier. But if
+/// hardly any item needs a write, a segment can reach this limit. The items are then committed with their failures, and
+/// `failures retry` can try them again.
 const MAX_HELD_ITEMS: u64 = 10_000;
 
 /// Holds back pages with rejected writes until a write has been accepted.
@@ -29,26 +29,27 @@ struct State {
     held: BTreeMap<u32, Pages>,
 }
 
-/// What to do with submitted pages.
+/// The decision about submitted pages.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Ruling {
     /// Commit these pages. The pages include those of the same segment that were held before.
     Commit(Box<Pages>),
     /// The submitted pages are held back. Nothing of this segment is committed for now.
     Held,
-    /// Pages before the submitted ones are missing. The run must stop, and the pages are not committed.
+    /// Pages between the held pages and the submitted pages are missing. The run must stop, and the pages are not
+    /// committed.
     Gap(String),
     /// Too many writes were rejected and none was accepted. The run must stop, and the pages are not committed.
     AllFailing {
         /// Number of rejected writes.
         refused: u64,
-        /// Why the first write was rejected.
+        /// The reason for which the first write was rejected.
         reason: String,
     },
 }
 
 impl Probation {
-    /// Creates a probation. `over` says that DynamoDB has already accepted a write of this plan.
+    /// Creates a probation. If `over` is true, DynamoDB has already accepted a write of this plan.
     pub(crate) fn new(over: bool) -> Probation {
         Probation(Mutex::new(State { over, ..State::default() }))
     }
@@ -59,11 +60,11 @@ impl Probation {
         state.refused += pages.outcome.rejected_writes;
         let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.outcome.counts.of(outcome));
         state.already += done.iter().sum::<u64>();
-        // If the table is done except for items that cannot be changed, no write is left that DynamoDB could accept.
-        // Then rejected writes say nothing about the plan.
+        // An earlier run may have changed all items except those that cannot be changed. In this case no write is left
+        // that DynamoDB could accept, so rejected writes say nothing about the plan.
         let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
-        // Encrypted items stop the run in any case. Encrypted items must be listed as failures, so their pages must not
-        // be held back.
+        // Encrypted items stop the run in any case. Do not hold back pages with encrypted items, so that these items
+        // are recorded as failures.
         let stops = pages.outcome.encrypted > 0;
         state.over |= accepted || mostly_done || stops;
         if pages.outcome.rejected_writes > 0 && state.reason.is_none() {
@@ -96,9 +97,9 @@ impl Probation {
         Ruling::Held
     }
 
-    /// Call it when no worker is left. Returns the pages that are still held back, and whether they may be committed.
-    /// The pages may be committed if the whole table was read, because then a few rejected writes do not mean that the
-    /// plan is wrong. The pages may also be committed if a write has been accepted since.
+    /// Call it when all workers have ended. Returns the pages that are still held back, and whether they may be
+    /// committed. The pages may be committed if the whole table was read, because then a few rejected writes do not
+    /// mean that the plan is wrong. The pages may also be committed if a write has been accepted since.
     pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = std::mem::take(&mut state.held).into_values().collect();
@@ -202,7 +203,8 @@ mod tests {
         assert!(matches!(probation.submit(pages(0, 2, 120), false), Ruling::Commit(_)));
     }
 
-    /// With `on_existing = "skip"`, an item with another value counts as complete, like an item with the plan's value.
+    /// With `on_existing = "skip"`, an item with a different value counts as complete, like an item with the plan's
+    /// value.
     #[test]
     fn a_table_that_is_mostly_skipped_proves_the_plan() {
         let probation = Probation::new(false);

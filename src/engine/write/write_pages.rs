@@ -24,8 +24,8 @@ pub struct WritePages {
 }
 
 impl WritePages {
-    /// Creates the handler for one run, which already has `failures` open failures. `proven` says that DynamoDB has
-    /// accepted a write of this plan before. In that case, failing items do not mean that the plan is wrong.
+    /// Creates the handler for one run, which already has `failures` open failures. If `proven` is true, DynamoDB has
+    /// accepted a write of this plan before. Then failing items do not mean that the plan is wrong.
     pub fn new(
         writer: Writer,
         checkpoints: Arc<dyn Checkpoints>,
@@ -40,7 +40,7 @@ impl WritePages {
         WritePages { writer, checkpoints, run, requests, probation, max_failures, failures }
     }
 
-    /// Commits the pages that the probation still holds back, if that is allowed. Call it when no worker is left.
+    /// Commits the pages that the probation still holds back, if that is allowed. Call it when all workers have ended.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
         let (held, may_commit) = self.probation.finish(every_segment_ended, self.requests.have_been_accepted());
         for pages in held {

@@ -1,4 +1,4 @@
-//! Counts of what the model served and throttled.
+//! Counts of the requests and units that the model served, and of the requests that it throttled.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::reason::{PerKind, Reason};
 use crate::item::Units;
 
-/// Counts since the model's start.
+/// The counts since the start of the model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
     /// Number of admitted requests.
     pub admitted: PerKind<u64>,
-    /// Number of throttled requests. A request with several reasons counts once.
+    /// Number of throttled requests. A request with several reasons is counted once.
     pub throttled: PerKind<u64>,
-    /// Number of throttles for each reason. A request with several reasons counts once for each.
+    /// Number of throttles for each reason. A request with several reasons is counted once for each reason.
     pub reasons: BTreeMap<Reason, u64>,
-    /// Number of requests that a storm throttled.
+    /// Number of requests that were throttled because of a storm in the spec.
     pub storms: u64,
     /// Capacity units that the table served.
     pub table: PerKind<Units>,
@@ -24,7 +24,7 @@ pub struct Figures {
     pub indexes: Vec<PerKind<Units>>,
 }
 
-/// One line for an operator.
+/// The counts as one line of text for an operator.
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PerKind { read, write } = self.table;
@@ -41,9 +41,9 @@ pub struct PartitionFigures {
     pub from: f64,
     /// The end of the range, and the start of the next partition.
     pub to: f64,
-    /// When the partition was created, counted from the start of the model.
+    /// The time at which the partition was created, counted from the start of the model.
     pub since: Duration,
-    /// When the partition was split; `None` if it still exists.
+    /// The time at which the partition was split; `None` if the partition still exists.
     pub until: Option<Duration>,
     /// Capacity units that the partition served.
     pub served: PerKind<Units>,

@@ -1,10 +1,10 @@
-//! A model of DynamoDB's capacity: which requests it would throttle, and with which errors.
+//! A model of DynamoDB's capacity. It decides which requests DynamoDB would throttle, and with which errors.
 //!
-//! The model is pure: it reads no clock and never waits. The time is an argument, counted from the start of the model,
-//! so the same model serves the HTTP layer in real time and a simulation in virtual time. [`Model::admit`] decides
-//! about a request before it is executed; [`Model::charge`] then takes what the request consumed. A scope admits
-//! requests while its balance is above zero. One request can push the balance below zero, because DynamoDB too learns
-//! the cost of a request only by executing it. The balance then recovers with time.
+//! The model is pure: it reads no clock and never waits. The caller passes the time, counted from the start of the
+//! model. So the proxy can use the model in real time, and a simulation can use it in virtual time. [`Model::admit`]
+//! decides about a request before it is executed; [`Model::charge`] then subtracts the units that the request consumed.
+//! A scope admits requests while its balance is above zero. One request can push the balance below zero, because
+//! DynamoDB also knows the cost of a request only after executing it. The balance then recovers with time.
 //!
 //! # Scopes, narrow to wide
 //!
@@ -13,15 +13,16 @@
 //!   minutes is split in the middle. The delay is an assumption; DynamoDB publishes no figure.
 //! * **Global index**: an index has its own limit. If an index has no write capacity left, it throttles *every* write
 //!   to the table, even writes that do not touch the index (developer guide, "Throttling of global secondary indexes").
-//!   Requests do not state the positions of their index entries. If the spec gives the index its own partitions, all
-//!   entries of one partition key are at one position, unrelated to the key's position in the table.
-//! * **Table**: provisioned capacity, with up to 300 s of unused capacity as burst credit; or the maximum on demand,
-//!   with unused capacity of up to one second. An on-demand table without a maximum has only the limits of its
-//!   partitions. Burst credit never raises the limit of a partition.
+//!   A request does not state the positions of its index entries. So if the spec gives the index its own partitions,
+//!   the model puts all entries of one partition key at one position. This position is unrelated to the key's position
+//!   in the table.
+//! * **Table**: provisioned capacity, with up to 300 s of unused capacity as burst credit; or the maximum of an
+//!   on-demand table, with unused capacity of up to one second. An on-demand table without a maximum has only the
+//!   limits of its partitions. Burst credit never raises the limit of a partition.
 //! * **Account**: the limit of the account, if the spec states one.
 //!
-//! The model leaves out three effects: throttling of an on-demand table beyond twice its previous peak, auto scaling,
-//! and delayed index writes.
+//! The model does not include three effects of DynamoDB: throttling of an on-demand table beyond twice its previous
+//! peak, auto scaling, and delayed index writes.
 
 mod figures;
 mod model;
@@ -46,7 +47,7 @@ pub struct Demand {
     pub kind: Kind,
     /// The position in the key-hash space, from 0 to 1. For a read of an index, the position in the index's own space.
     pub position: f64,
-    /// Hash of the partition key, to distinguish a hot key from a hot range.
+    /// The hash of the partition key. It distinguishes a hot key from a hot range.
     pub key: u64,
     /// The index that the request reads, by its number in the spec. `None` for reads of the table and for writes.
     pub index: Option<usize>,
@@ -69,12 +70,12 @@ impl Demand {
 pub struct ConsumedUnits {
     /// Units of the table and its local indexes.
     pub table: Units,
-    /// Units of each global index, with its number in the spec.
+    /// The units of each global index. The first number identifies the index by its position in the spec.
     pub indexes: Vec<(usize, Units)>,
 }
 
 impl ConsumedUnits {
-    /// Creates consumption of the table alone, without indexes.
+    /// The consumption of a request that touches no index.
     pub fn table(units: Units) -> ConsumedUnits {
         ConsumedUnits { table: units, indexes: Vec::new() }
     }
@@ -87,11 +88,11 @@ pub enum Scope {
     Account,
     /// The table.
     Table,
-    /// Any one partition of the table.
+    /// One partition of the table.
     Partition,
     /// An index, by its number in the spec.
     Index(usize),
-    /// Any one partition of an index that has its own partitions.
+    /// One partition of an index that has its own partitions.
     IndexPartition(usize),
 }
 

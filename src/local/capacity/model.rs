@@ -1,4 +1,4 @@
-//! The model: admits requests, charges them, and counts.
+//! The model: it admits requests, charges their consumed units, and counts them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::dynamodb::ThrottlingReason;
 use crate::item::Units;
 use crate::machine::Rng;
 
-/// The capacity of one table. See the module documentation.
+/// The model of one table's capacity. See the module documentation.
 #[derive(Debug)]
 pub struct Model {
     spec: ModelSpec,
@@ -31,7 +31,7 @@ struct Index {
     partitions: Option<Partitions>,
 }
 
-/// A limit that was reached, and its index if the limit belongs to an index.
+/// A limit that a request reached. If the limit belongs to an index, the second value is the number of that index.
 type Reached = (Reason, Option<usize>);
 
 impl Model {
@@ -45,8 +45,7 @@ impl Model {
             Some(_) => (spec.burst.seconds * spec.burst.available).max(1.0),
             None => 1.0,
         };
-        // Even a table that was busy before the start has capacity for one second, because this much is always
-        // available.
+        // At the start, the balance is at least the capacity of one second, even if the table was busy before.
         let initial = if burst > 1.0 { (burst * spec.burst.initial).max(1.0) } else { 1.0 };
         let tank = |rate: Units| Tank::new(part(rate), part(rate) * burst, part(rate) * initial);
         let limit =
@@ -74,19 +73,20 @@ impl Model {
         }
     }
 
-    /// Sets the ARN that errors name. Without this call, errors name an invented ARN.
+    /// Sets the ARN that is shown in errors. Without this call, errors show an invented ARN.
     pub fn set_arn(&mut self, arn: &str) {
         arn.clone_into(&mut self.arn);
     }
 
-    /// Whether DynamoDB would execute this request, which is so if every scope that the request touches has capacity
-    /// left. Takes no capacity.
+    /// Decides whether DynamoDB would execute this request. It would if every scope that the request touches has
+    /// capacity left. This function does not reduce the capacity.
     pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttled> {
         self.admit_all(now, std::slice::from_ref(demand))
     }
 
-    /// Whether DynamoDB would execute a request for several items, all of one kind. The model decides for the whole
-    /// request, and counts it as one request. DynamoDB itself serves parts of some batches.
+    /// Decides whether DynamoDB would execute a request for several items. All items are read, or all are written. The
+    /// model decides for the request as a whole, and counts it as one request. DynamoDB itself may serve only a part of
+    /// a batch.
     pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttled> {
         let Some(first) = demands.first() else { return Ok(()) };
         let mut reached = Vec::new();
@@ -109,8 +109,8 @@ impl Model {
         Err(self.throttled(&reached))
     }
 
-    /// Takes the capacity that an admitted request consumed. A request at several positions is charged in several
-    /// calls.
+    /// Subtracts the capacity that an admitted request consumed. If a request touches several positions, call this
+    /// function once for each position.
     pub fn charge(&mut self, now: Duration, demand: &Demand, consumed: &ConsumedUnits) {
         let kind = demand.kind;
         if consumed.table > 0.0 {
@@ -122,14 +122,15 @@ impl Model {
         }
     }
 
-    /// Takes the capacity that a page consumed, evenly over the key hash from the position of the demand to `to`.
+    /// Subtracts the capacity that a page consumed. The units are spread evenly over the key hash, from the position of
+    /// the demand to `to`.
     pub fn charge_range(&mut self, now: Duration, demand: &Demand, to: f64, units: Units) {
         self.partitions.charge_range(now, demand.kind, demand.position, to, units);
         self.charge_table(now, demand.kind, units);
     }
 
-    /// The sustained rate that the scope alone would allow, in capacity units per second; infinite if the scope has no
-    /// limit.
+    /// The sustained rate that the scope would allow if it were the only scope with a limit, in capacity units per
+    /// second. Infinite if the scope has no limit.
     pub fn allows(&self, scope: Scope, kind: Kind) -> Units {
         let rate = |tank: &PerKind<Option<Tank>>| tank.of(kind).as_ref().map(Tank::rate);
         let limit = match scope {
@@ -145,8 +146,8 @@ impl Model {
         limit.unwrap_or(Units::INFINITY)
     }
 
-    /// The capacity that the account, the table or an index has left now, including burst credit; infinite if it has no
-    /// limit.
+    /// The current balance of the account, the table or an index in capacity units, including burst credit. Infinite if
+    /// the scope has no limit.
     pub fn left(&mut self, now: Duration, scope: Scope, kind: Kind) -> Units {
         let tank = match scope {
             Scope::Account => self.account.of_mut(kind).as_mut(),
@@ -162,12 +163,12 @@ impl Model {
         &self.spec
     }
 
-    /// The number of an index in the spec; `None` if the spec does not name it.
+    /// The number of an index, which is its position in the spec. `None` if the spec does not list the index.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.spec.indexes.iter().position(|index| index.name == name)
     }
 
-    /// Counts since the start.
+    /// The counts since the start.
     pub fn figures(&self) -> &Figures {
         &self.figures
     }
@@ -177,18 +178,18 @@ impl Model {
         self.partitions.figures()
     }
 
-    /// Former partitions that were split.
+    /// The partitions that no longer exist because they were split.
     pub fn ended_partitions(&self) -> &[PartitionFigures] {
         self.partitions.ended()
     }
 
-    /// The current partitions of an index; empty if the spec gives the index no partitions.
+    /// The current partitions of an index. The list is empty if the spec gives the index no partitions.
     pub fn index_partitions(&self, at: usize) -> Vec<PartitionFigures> {
         let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
         partitions.map(Partitions::figures).unwrap_or_default()
     }
 
-    /// Adds every limit that blocks the demand to `reached`, from narrow to wide, each limit once.
+    /// Adds every limit that blocks the demand to `reached`, from narrow to wide. Each limit is added only once.
     fn reached(&mut self, now: Duration, demand: &Demand, reached: &mut Vec<Reached>) {
         let kind = demand.kind;
         let own = self.spec.own_limit();
@@ -261,8 +262,8 @@ impl Model {
     }
 }
 
-/// The position of the request's entries in the index. A read of the index states the position. For other requests it
-/// is arbitrary, but always the same for one partition key.
+/// The position of the request's entries in the index. If the request reads the index, the request states the position.
+/// For other requests the position is arbitrary, but it is always the same for one partition key.
 fn place(demand: &Demand, index: usize) -> f64 {
     if demand.index == Some(index) {
         return demand.position;

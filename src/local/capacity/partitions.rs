@@ -1,4 +1,5 @@
-//! Partitions: ranges of the key-hash space. Each has its own limits, and is split in two when it stays hot.
+//! Partitions: ranges of the key-hash space. Each partition has its own limits. A partition that stays hot is split in
+//! two.
 
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use super::reason::{Kind, PerKind};
 use super::tank::Tank;
 use crate::item::Units;
 
-/// The longest time between two throttles of the same hot period. Like the split delay, this is an assumption: DynamoDB
-/// publishes neither figure.
+/// The longest time between two throttles that belong to the same hot period. This value is an assumption, like the
+/// split delay, because DynamoDB publishes neither of the two.
 const HEAT_LASTS: Duration = Duration::from_secs(60);
 
-/// The width of the narrowest partition, as a share of the key hash. Partitions of this width are not split, because a
-/// split would not cool them down. This also limits the number of partitions.
+/// The minimum width of a partition, as a share of the key-hash space. A partition of this width is not split, because
+/// a split would not reduce its load enough. The minimum width also limits the number of partitions.
 const NARROWEST: f64 = 1.0 / 65_536.0;
 
 /// The partitions of a table or an index, in the order of their ranges, without gaps.
@@ -31,18 +32,19 @@ struct Partition {
     figures: PartitionFigures,
 }
 
-/// A hot period: a partition that keeps throttling.
+/// A hot period, in which a partition keeps throttling.
 #[derive(Debug, Clone, Copy)]
 struct Heat {
     since: Duration,
     last: Duration,
-    /// The only throttled key; `None` if several keys were throttled. A split does not help a single hot key.
+    /// The throttled key, if only one key was throttled; `None` if several keys were throttled. If only one key is hot,
+    /// a split does not help.
     key: Option<u64>,
 }
 
 impl Partitions {
-    /// Creates `count` partitions with equal ranges. Each has these limits in units per second, and a stored capacity
-    /// of one second.
+    /// Creates `count` partitions with equal ranges. Each partition has these limits in units per second, and starts
+    /// with the capacity of one second.
     pub(super) fn new(count: u32, limit: PerKind<Units>, split_after: Option<Duration>) -> Partitions {
         let count = count.max(1);
         let edge = |i: u32| f64::from(i) / f64::from(count);
@@ -58,8 +60,8 @@ impl Partitions {
         self.limit
     }
 
-    /// Whether the partition at this position has capacity left. If not, counts a throttle, which may split the
-    /// partition.
+    /// Whether the partition at this position has capacity left. If it has none, records a throttle, after which the
+    /// partition may be split.
     pub(super) fn admit(&mut self, now: Duration, kind: Kind, position: f64, key: u64) -> bool {
         let at = self.find(position);
         let partition = &mut self.now[at];
@@ -73,7 +75,7 @@ impl Partitions {
         false
     }
 
-    /// Takes units from the partition at this position.
+    /// Subtracts units from the balance of the partition at this position.
     pub(super) fn charge(&mut self, now: Duration, kind: Kind, position: f64, units: Units) {
         let at = self.find(position);
         let partition = &mut self.now[at];
@@ -81,8 +83,8 @@ impl Partitions {
         *partition.figures.served.of_mut(kind) += units;
     }
 
-    /// Takes units from the partitions of a range. The share of each partition is in proportion to its part of the
-    /// range.
+    /// Subtracts units from the balances of the partitions in a range. The share of each partition is proportional to
+    /// the part of the range that it covers.
     pub(super) fn charge_range(&mut self, now: Duration, kind: Kind, from: f64, to: f64, units: Units) {
         let width = to - from;
         if width <= 0.0 {

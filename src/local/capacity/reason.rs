@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::dynamodb::ThrottlingReason;
 
-/// Reads or writes. Each has its own capacity.
+/// Whether a request reads or writes. Reads and writes have separate capacities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Read capacity.
@@ -19,7 +19,7 @@ pub enum Kind {
     Write,
 }
 
-/// One value for reads and one for writes.
+/// A pair of values: one for reads and one for writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PerKind<T> {
     /// The value for reads.
@@ -46,7 +46,7 @@ impl<T> PerKind<T> {
     }
 }
 
-/// The kind of resource that has a limit. Each reason names one.
+/// The kind of resource that has a limit. Every throttling reason contains the kind of its resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// The table.
@@ -140,14 +140,15 @@ pub struct Throttled {
     pub error: &'static str,
     /// The exception's message.
     pub message: &'static str,
-    /// The limits that were reached and their resources, from narrow to wide. Empty if the spec turns reasons off.
+    /// The limits that were reached and their resources, from narrow to wide. The list is empty if the spec turns
+    /// reasons off.
     pub reasons: Vec<ThrottlingReason>,
 }
 
 /// The exception for provisioned limits.
 const PROVISIONED: &str = "ProvisionedThroughputExceededException";
 
-/// The exception for all other limits.
+/// The exception for all limits that are not provisioned limits.
 const OTHER: &str = "ThrottlingException";
 
 impl Throttled {
@@ -157,10 +158,10 @@ impl Throttled {
     }
 }
 
-/// The exception and its message, for the first limit that the request reached.
+/// The exception and its message. They depend on the first limit that the request reached.
 ///
-/// A key range of a provisioned table throttles with the exception for provisioned limits; a key range of an index does
-/// not.
+/// For a key range of a provisioned table, DynamoDB uses the exception for provisioned limits. For a key range of an
+/// index, it uses the other exception.
 pub(super) fn exception(reason: Reason, provisioned_table: bool) -> (&'static str, &'static str) {
     match (reason.limit, reason.resource) {
         (Limit::Provisioned, Resource::Table) => (

@@ -11,8 +11,8 @@ use crate::local::traffic::TrafficSpec;
 /// table serves (developer guide, "Pre-warming on-demand capacity").
 const NEW_ON_DEMAND: u32 = 4;
 
-/// A table's capacity. Without `provisioned` and `on_demand`, the table is on demand and has only the limits of its
-/// partitions.
+/// A table's capacity. If both `provisioned` and `on_demand` are absent, the table is on demand and has only the limits
+/// of its partitions.
 ///
 /// All limits are in capacity units per second and are multiplied by `scale`, so that a small machine can reach the
 /// limits of a large table.
@@ -24,7 +24,7 @@ pub struct ModelSpec {
     /// The factor that multiplies every limit.
     #[serde(deserialize_with = "positive")]
     pub scale: f64,
-    /// The seed of the random choice of the requests that a storm throttles.
+    /// The seed for the random choice of the requests that are throttled in a storm.
     pub seed: u64,
     /// Whether `DescribeTable` shows these limits.
     pub advertise: bool,
@@ -43,14 +43,14 @@ pub struct ModelSpec {
     /// Global indexes. An index that is not listed has no limit of its own.
     #[serde(rename = "index")]
     pub indexes: Vec<IndexSpec>,
-    /// Periods in which requests are throttled, no matter how much they consume.
+    /// Periods in which requests are throttled, independent of the capacity that they consume.
     #[serde(rename = "storm")]
     pub storms: Vec<Storm>,
     /// The traffic of an application. The model itself ignores it.
     pub traffic: Option<TrafficSpec>,
 }
 
-/// Limits for reads and writes; both are required.
+/// Limits for reads and writes. Both limits are required.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Throughput {
@@ -62,7 +62,7 @@ pub struct Throughput {
     pub write: Units,
 }
 
-/// Limits for reads and writes; both are optional.
+/// Limits for reads and writes. Each limit is optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Maximum {
@@ -88,29 +88,31 @@ pub struct PartitionSpec {
     /// The limit of one partition in write capacity units per second. DynamoDB has 1,000.
     #[serde(deserialize_with = "positive")]
     pub write: Units,
-    /// A partition that throttles for this number of seconds is split in the middle; `inf` means never. The default is
-    /// an assumption: DynamoDB publishes no figure.
+    /// A partition that throttles for this number of seconds is split in the middle. The value `inf` means that
+    /// partitions are never split. The default is an assumption: DynamoDB publishes no figure.
     #[serde(deserialize_with = "delay")]
     pub split_after_seconds: f64,
 }
 
-/// Unused provisioned capacity that is kept for later. DynamoDB does not guarantee this capacity, so `available` sets
-/// the share that is usable in the model.
+/// Burst credit: unused provisioned capacity that is kept for later. DynamoDB does not guarantee this capacity, so
+/// `available` sets the share of it that the model can use.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BurstSpec {
     /// The number of seconds for which unused capacity is kept. DynamoDB keeps up to 300 seconds.
     #[serde(deserialize_with = "not_negative")]
     pub seconds: f64,
-    /// The share of the kept capacity that is usable.
+    /// The share of the burst credit that is usable.
     #[serde(deserialize_with = "share")]
     pub available: f64,
-    /// The share of the usable capacity that is present at the start; 1 for a table that was idle.
+    /// The share of the usable burst credit that is present at the start. The value 1 describes a table that was idle
+    /// before.
     #[serde(deserialize_with = "share")]
     pub initial: f64,
 }
 
-/// A global index. Its limits are provisioned or maxima on demand, like those of the table.
+/// A global index. If the table has provisioned capacity, so does the index. Otherwise the limits of the index are
+/// maxima on demand.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexSpec {
@@ -128,7 +130,7 @@ pub struct IndexSpec {
     pub partitions: Option<u32>,
 }
 
-/// A period in which a share of the requests is throttled, no matter how much they consume.
+/// A period in which a share of the requests is throttled, independent of the capacity that they consume.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storm {
@@ -138,12 +140,12 @@ pub struct Storm {
     /// Seconds from the start of the model to the end of the storm.
     #[serde(deserialize_with = "not_negative")]
     pub to: f64,
-    /// Share of the throttled requests, from 0 to 1.
+    /// The share of the requests that is throttled, from 0 to 1.
     #[serde(deserialize_with = "share")]
     pub fraction: f64,
-    /// The reason in the error. It also decides whether the storm hits reads or writes.
+    /// The throttling reason in the errors. It also determines whether reads or writes are throttled.
     pub reason: Reason,
-    /// The index that an `Index…` reason names.
+    /// The name of the throttled index, if `reason` is an `Index…` reason.
     pub index: Option<String>,
 }
 
@@ -179,7 +181,7 @@ impl Default for BurstSpec {
     }
 }
 
-/// An invalid capacity model. Errors of single values name the line and column.
+/// The error for an invalid capacity model. The error for a single value contains its line and column.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SpecError(String);
@@ -192,7 +194,7 @@ impl ModelSpec {
         Ok(spec)
     }
 
-    /// Checks rules that involve more than one value.
+    /// Checks the rules that apply to several values together.
     fn check(&self) -> Result<(), SpecError> {
         let wrong = |text: String| Err(SpecError(text));
         if self.provisioned.is_some() && self.on_demand.is_some() {
@@ -226,7 +228,7 @@ impl ModelSpec {
         }
     }
 
-    /// The limit that an error names if it throttles the table or an index.
+    /// The limit that appears in an error if the capacity of the table or of an index is used up.
     pub(super) fn own_limit(&self) -> Limit {
         if self.provisioned.is_some() { Limit::Provisioned } else { Limit::MaxOnDemand }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::item::Units;
 
-/// A balance that refills at a rate, up to a bound. It may go below zero, because DynamoDB learns the cost of a request
-/// only by executing it. If time runs backwards, nothing refills.
+/// A balance that refills at a constant rate up to a maximum. The balance may fall below zero, because DynamoDB knows
+/// the cost of a request only after executing it. If the clock goes backwards, the balance does not change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tank {
     rate: Units,
@@ -34,13 +34,13 @@ impl Tank {
         self.level
     }
 
-    /// Takes the units that a request consumed, even if the balance is lower.
+    /// Subtracts the units that a request consumed, even if the balance is lower than that.
     pub(super) fn take(&mut self, now: Duration, units: Units) {
         self.level(now);
         self.level -= units;
     }
 
-    /// A copy of this balance with half of the current units, for each half of a split partition.
+    /// Returns a balance with half of the current units. Each half of a split partition gets such a balance.
     pub(super) fn half(&mut self, now: Duration) -> Tank {
         let level = self.level(now) / 2.0;
         Tank { level, ..*self }

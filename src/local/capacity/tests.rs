@@ -11,7 +11,8 @@ fn provisioned(read: f64, write: f64) -> ModelSpec {
     ModelSpec { provisioned: Some(Throughput { read, write }), burst: NO_BURST, ..ModelSpec::default() }
 }
 
-/// Offers requests at `per_second` for `seconds`, each with the demand that `demand` returns. Returns the served units.
+/// Sends `per_second` requests per second to the model, for `seconds` seconds. The function `demand` returns the demand
+/// of each request. Returns the number of served units.
 fn drive(
     model: &mut Model,
     from: f64,
@@ -33,7 +34,7 @@ fn drive(
     served
 }
 
-/// Evenly spread positions.
+/// Returns the position of request `i`. The positions are evenly spread.
 fn even(i: u64) -> f64 {
     (i as f64 * 0.618_033_988_749_895).fract()
 }
@@ -45,8 +46,8 @@ fn even_write(i: u64) -> Demand {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the limits are, the model never serves more than they allow. Under overload it serves exactly as much
-    /// as they allow.
+    /// For all limits, the model never serves more units than the limits allow. Under overload, it serves exactly the
+    /// allowed number of units.
     #[test]
     fn served_units_equal_allowed_units(
         table in prop::option::of(5.0..150.0_f64),
@@ -82,7 +83,7 @@ proptest! {
         }
     }
 
-    /// The model neither loses nor invents units or requests, even when partitions split.
+    /// The counts of units and requests stay exact, even when partitions split.
     #[test]
     fn units_and_requests_are_conserved(seed in 0..1_000_u64, split_after in 1.0..20.0_f64, narrow in 0.05..1.0_f64) {
         let mut spec = provisioned(500.0, 80.0);
@@ -143,13 +144,13 @@ fn burst_credit_is_spent_and_refills_while_capacity_is_unused() {
     spec.burst = BurstSpec::default();
     let mut model = Model::new(spec);
     let one = ConsumedUnits::table(1.0);
-    // The credit of 300 s × 100 units is used up at 1,000 units per second more than the refill rate.
+    // The demand exceeds the refill rate by 1,000 units per second, so it uses up the credit of 300 s × 100 units.
     let served = drive(&mut model, 0.0, 60.0, 1_100.0, &one, even_write);
     assert!((served - (30_000.0 + 60.0 * 100.0)).abs() <= 2.0, "{served}");
     // The credit is used up, so the model serves only the refill rate.
     let served = drive(&mut model, 60.0, 20.0, 1_000.0, &one, even_write);
     assert!((served - 2_000.0).abs() <= 2.0, "{served}");
-    // 50 idle seconds add 5,000 units. An idle week adds no more than 30,000.
+    // In 50 idle seconds, the balance grows by 5,000 units. In an idle week, it grows to the maximum of 30,000 units.
     let served = drive(&mut model, 130.0, 20.0, 1_000.0, &one, even_write);
     assert!((served - (5_000.0 + 2_000.0)).abs() <= 2.0, "{served}");
     let week = Duration::from_secs(7 * 86_400);
@@ -175,7 +176,10 @@ fn burst_credit_never_raises_the_limit_of_a_partition() {
     spec.burst = BurstSpec::default();
     let mut model = Model::new(spec);
     let served = drive(&mut model, 0.0, 30.0, 3_000.0, &ConsumedUnits::table(1.0), |i| Demand::write(0.1, i));
-    assert!((served - 31_000.0).abs() <= 2.0, "one second in store plus thirty elapsed seconds: {served}");
+    assert!(
+        (served - 31_000.0).abs() <= 2.0,
+        "one second of stored capacity plus thirty seconds of refill are expected: {served}"
+    );
     assert_eq!(
         model.figures().reasons.keys().map(ToString::to_string).collect::<Vec<_>>(),
         ["TableWriteKeyRangeThroughputExceeded"]
@@ -191,7 +195,7 @@ fn a_large_request_is_paid_off_before_the_next() {
     model.charge(at(0.0), &scan, &ConsumedUnits::table(128.0 * 5.0));
     assert!(model.admit(at(5.39), &scan).is_err());
     assert!(model.admit(at(5.41), &scan).is_ok());
-    // A clock that runs backwards refills nothing.
+    // If the clock goes backwards, the balance does not refill.
     assert!(model.admit(at(1.0), &Demand::read(0.0, 0)).is_ok());
     assert!(model.left(at(1.0), Scope::Table, Kind::Read) < 2.0);
 }
@@ -231,7 +235,7 @@ fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
             resource: "arn:aws:dynamodb:local:000000000000:table/shop/index/thin".into(),
         }]
     );
-    assert!(model.admit(now, &Demand::read(0.5, 1)).is_ok(), "reads of the table are not affected");
+    assert!(model.admit(now, &Demand::read(0.5, 1)).is_ok(), "the index must not throttle reads of the table");
     let query = Demand { index: model.index("thin"), ..Demand::read(0.5, 1) };
     model.charge(now, &query, &ConsumedUnits { table: 0.0, indexes: vec![(1, 6.0)] });
     let refused = model.admit(now, &query).unwrap_err();
@@ -254,18 +258,18 @@ fn a_partition_that_stays_hot_is_split_if_that_helps() {
     let ended = &many_keys.ended_partitions()[0];
     assert!(ended.until.unwrap() >= Duration::from_secs(600), "{ended:?}");
     let served = drive(&mut many_keys, 604.0, 100.0, 30.0, &one, even_write);
-    assert!((served - 2_000.0).abs() <= 20.0, "twice as much: {served}");
+    assert!((served - 2_000.0).abs() <= 20.0, "two partitions must serve twice as much: {served}");
 
     let mut one_key = Model::new(spec());
     let served = drive(&mut one_key, 0.0, 2_000.0, 30.0, &one, |_| Demand::write(0.3, 7));
-    assert_eq!(one_key.partitions().len(), 1, "no split helps one key");
+    assert_eq!(one_key.partitions().len(), 1, "a partition with a single hot key must not be split");
     assert!((served - 20_010.0).abs() <= 2.0, "{served}");
 
     let mut now_and_then = Model::new(spec());
     for minute in 0..20 {
         drive(&mut now_and_then, f64::from(minute) * 100.0, 5.0, 30.0, &one, even_write);
     }
-    assert_eq!(now_and_then.partitions().len(), 1, "a short hot period is no reason for a split");
+    assert_eq!(now_and_then.partitions().len(), 1, "a partition must not be split after short hot periods");
 }
 
 #[test]
@@ -281,7 +285,7 @@ fn a_storm_throttles_its_share_and_nothing_outside() {
     assert_eq!(
         drive(&mut model, 10.0, 10.0, 100.0, &one, |i| Demand::read(even(i), i)),
         1_000.0,
-        "the storm hits only writes"
+        "the storm must throttle only writes"
     );
     assert_eq!(drive(&mut model, 20.0, 10.0, 100.0, &one, even_write), 1_000.0);
     let figures = model.figures();

@@ -25,7 +25,8 @@ pub(super) fn advertise(reply: &Bytes, model: &Model) -> Option<Bytes> {
         "Status": "ACTIVE",
     });
     for index in table.get_mut("GlobalSecondaryIndexes").and_then(Json::as_array_mut).into_iter().flatten() {
-        // An index that the spec does not name has no limit of its own. Its description shows the limits of the table.
+        // An index that the spec does not list has no limit of its own. So the description of this index shows the
+        // limits of the table.
         let named = index["IndexName"].as_str().and_then(|name| model.index(name));
         state(index, model, named.map_or(Scope::Table, Scope::Index));
     }
@@ -36,8 +37,8 @@ fn is_provisioned(model: &Model) -> bool {
     model.spec().provisioned.is_some()
 }
 
-/// Writes the limits of a scope into its description: the provisioned capacity, or the maxima on demand. An index
-/// without its own limit gets the limits of the table.
+/// Writes the limits of a scope into its description: the provisioned capacity, or the maxima on demand. The
+/// description of an index without its own limit shows the limits of the table.
 fn state(described: &mut Json, model: &Model, scope: Scope) {
     let limit = |kind| {
         let own = Some(model.allows(scope, kind)).filter(|units| units.is_finite());

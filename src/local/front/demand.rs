@@ -1,4 +1,4 @@
-//! Turns a request into its demands on the capacity model, and a reply into the charge.
+//! Computes the demands of a request on the capacity model, and charges the units that its reply states.
 //!
 //! Positions in the key-hash space come from the embedded engine's own hash of the partition key. So the model's
 //! partitions and the segments of a parallel scan are ranges of the same space.
@@ -15,14 +15,14 @@ use super::wire::{Metered, entries};
 use crate::item::{Units, item_bytes, item_from_json, write_units};
 use crate::local::capacity::{ConsumedUnits, Demand, Kind, Model};
 
-/// The number of hash prefixes in the engine. A prefix has six hexadecimal digits.
+/// The number of different hash prefixes in the engine. A hash prefix has six hexadecimal digits.
 const PREFIXES: f64 = 16_777_216.0;
 
-/// The key schema that the layer needs to find an item's position.
+/// The key schema, from which the proxy computes the position of an item.
 #[derive(Debug, Clone)]
 pub(super) struct Schema {
     partition: String,
-    /// The partition key of each global index, by index name.
+    /// The partition key of each global index. The map's key is the name of the index.
     indexes: BTreeMap<String, String>,
 }
 
@@ -43,7 +43,7 @@ impl Schema {
     }
 }
 
-/// A request to the modelled table: its demands, and how its consumed units are distributed.
+/// A request to the modeled table: its demands, and how its consumed units are distributed.
 #[derive(Debug)]
 pub(super) struct Bill {
     pub(super) demands: Vec<Demand>,
@@ -52,17 +52,17 @@ pub(super) struct Bill {
 
 #[derive(Debug, Clone, Copy)]
 enum Share {
-    /// The units are distributed evenly among the items that the request names.
+    /// The units are distributed evenly among the items in the request.
     Items,
     /// The units are distributed over the range from the position of the demand to the last key of the page, or to
     /// `end` if the page has no last key.
     Page { end: f64 },
-    /// The units are distributed over the whole table, because it is unknown which items a statement touches.
+    /// The units are distributed over the whole table, because the proxy does not know which items a statement touches.
     Everywhere,
 }
 
 impl Bill {
-    /// Returns the demands of a request; `None` if the request is not for the modelled table.
+    /// Returns the demands of a request; `None` if the request is not for the modeled table.
     pub(super) fn of(operation: &str, body: &Json, metered: Metered, schema: &Schema, model: &Model) -> Option<Bill> {
         let kind = metered.kind()?;
         let table = model.spec().table.as_str();
@@ -121,7 +121,7 @@ impl Bill {
     }
 
     /// Charges a write whose condition failed. The reply to such a write states no units. If the reply contains the
-    /// item, the charge follows from the item's size; otherwise the charge is one unit (developer guide, "Working with
+    /// item, the item's size determines the charge. Otherwise the charge is one unit (developer guide, "Working with
     /// items").
     pub(super) fn charge_failed_condition(&self, model: &mut Model, now: Duration, reply: &[u8]) {
         let body: Json = serde_json::from_slice(reply).unwrap_or_default();
@@ -144,7 +144,7 @@ impl Metered {
     }
 }
 
-/// The demand for the item with this partition key value.
+/// The demand of a request for the item with this partition key value.
 fn demand(kind: Kind, value: &Json) -> Demand {
     Demand { kind, position: place(value), key: hash(&value.to_string()), index: None }
 }
@@ -175,7 +175,8 @@ fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
     Some(Bill { demands: vec![Demand { index, ..first }], share: Share::Page { end } })
 }
 
-/// The demand of a query. Every query names one partition key, in `KeyConditions` or in `KeyConditionExpression`.
+/// The demand of a query. A query contains exactly one partition key, either in `KeyConditions` or in
+/// `KeyConditionExpression`.
 fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
     let (index, partition) = target(body, schema, model)?;
     let old_form = body["KeyConditions"].get(partition).and_then(|condition| condition["AttributeValueList"].get(0));
@@ -183,7 +184,7 @@ fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
     Some(Demand { index, ..demand(Kind::Read, value.unwrap_or(&Json::Null)) })
 }
 
-/// The value that the key condition compares the partition key with, as in `partition = :value`.
+/// The value of the partition key in a key condition such as `partition = :value`.
 fn compared_with<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> {
     let condition = body["KeyConditionExpression"].as_str()?;
     let spaced = condition.replace('=', " = ").replace(['(', ')'], " ");
@@ -197,8 +198,8 @@ fn compared_with<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> {
     body["ExpressionAttributeValues"].get(value)
 }
 
-/// The global index that the request reads, if any, and the name of the partition key. `None` if the spec does not name
-/// the index, because such an index has no limit.
+/// The global index that the request reads, if any, and the name of the partition key. `None` if the spec does not list
+/// the index, because then the index has no limit.
 fn target<'a>(body: &Json, schema: &'a Schema, model: &Model) -> Option<(Option<usize>, &'a str)> {
     let named = body["IndexName"].as_str().and_then(|name| Some((name, schema.indexes.get(name)?)));
     let Some((name, partition)) = named else { return Some((None, &schema.partition)) };
@@ -216,7 +217,7 @@ fn last_place(reply: &[u8], partition: &str) -> Option<f64> {
     Some(place(page.last?.get(partition)?))
 }
 
-/// The units that a reply states for the modelled table. Units of an index that the spec does not name are ignored.
+/// The units that a reply states for the modeled table. Units of an index that the spec does not list are ignored.
 fn consumed(capacity: &Json, model: &Model) -> ConsumedUnits {
     let mut sum = ConsumedUnits::default();
     let ours = entries(capacity).iter().filter(|entry| entry["TableName"] == model.spec().table.as_str());

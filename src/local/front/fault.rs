@@ -11,17 +11,17 @@ use tokio::sync::Semaphore;
 
 use super::spoil::Spoil;
 
-/// Chooses the fault for each request. The rule runs on the worker threads of the layer, so it must not block for long.
+/// Chooses the fault for each request. The rule runs on the worker threads of the proxy, so it must not block for long.
 pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
 
-/// The effect of the layer on one request.
+/// The action of the proxy for one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// Forwards the request without a fault.
     Pass,
-    /// Holds the request for this duration, then forwards it.
+    /// Waits for this duration, and then forwards the request.
     Delay(Duration),
-    /// Holds the request until the gate opens, then forwards it.
+    /// Waits until the gate opens, and then forwards the request.
     Hold(Gate),
     /// Forwards the request, so that it is applied, but closes the connection without a reply.
     DropReply,
@@ -31,8 +31,8 @@ pub enum Fault {
     Spoil(Spoil),
     /// Does not forward the request, and replies with status 200 and this body.
     Instead(&'static str),
-    /// Injects the other fault, and sets the `Date` header of the reply. The header's time is ahead of this host's
-    /// clock by this number of seconds, or behind it if the number is negative.
+    /// Injects the fault in the second field, and sets the `Date` header of the reply. The header's time is ahead of
+    /// this host's clock by this number of seconds, or behind it if the number is negative.
     Dated(i64, Box<Fault>),
     /// Does not forward the request, and replies with an error.
     Reply {
@@ -42,14 +42,14 @@ pub enum Fault {
         error: String,
         /// The exception's message.
         message: String,
-        /// Further members of the body, with the spelling that DynamoDB uses: `throttlingReasons` in a
+        /// Additional members of the body, with the spelling that DynamoDB uses: `throttlingReasons` in a
         /// ThrottlingException, `ThrottlingReasons` in a ProvisionedThroughputExceededException or a
         /// RequestLimitExceeded.
         extra: Map<String, Json>,
     },
 }
 
-/// Requests wait at the gate until it opens. After it has opened, it stays open for all requests.
+/// A gate at which requests wait until the gate opens. An open gate stays open.
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Semaphore>);
 
@@ -59,14 +59,15 @@ impl Gate {
         Gate(Arc::new(Semaphore::new(0)))
     }
 
-    /// Opens the gate for the held requests and for all later ones.
+    /// Opens the gate. Waiting requests and all later requests pass it.
     pub fn open(&self) {
         self.0.close();
     }
 
     /// Waits until the gate is open.
     pub(super) async fn pass(&self) {
-        // The semaphore never has a permit. Closing it ends the wait, so a closed semaphore is an open gate.
+        // The semaphore never has a permit. The wait ends when the semaphore is closed, so a closed semaphore
+        // represents an open gate.
         let _ = self.0.acquire().await;
     }
 }
@@ -77,10 +78,10 @@ impl PartialEq for Gate {
     }
 }
 
-/// The properties of a request on which a rule can decide.
+/// The properties of a request that a rule can use for its decision.
 #[derive(Debug)]
 pub struct RequestInfo {
-    /// The operation, for example `UpdateItem`; empty if the request names none.
+    /// The operation, for example `UpdateItem`. The text is empty if the request states no operation.
     pub operation: String,
     /// Number of requests before this one.
     pub sequence: u64,
@@ -102,7 +103,7 @@ impl RequestInfo {
         self.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default()
     }
 
-    /// The table that the request names at its top level.
+    /// The value of `TableName` at the top level of the request.
     pub fn table(&self) -> Option<&str> {
         self.body().get("TableName")?.as_str()
     }
@@ -121,7 +122,7 @@ impl Faults {
         Faults { rule, ..Faults::default() }
     }
 
-    /// Numbers a request for the rule; `None` without a rule.
+    /// Counts a request, and returns its numbers for the rule; `None` without a rule.
     pub(super) fn number(
         &mut self,
         operation: &str,
@@ -146,7 +147,7 @@ impl Faults {
     }
 }
 
-/// DynamoDB's form of an error body.
+/// Builds the body of an error in DynamoDB's format.
 pub(super) fn error_body(error: &str, message: &str, extra: Map<String, Json>) -> Bytes {
     let mut body = extra;
     body.insert("__type".into(), json!(format!("com.amazonaws.dynamodb.v20120810#{error}")));

@@ -1,4 +1,5 @@
-//! Applies the capacity model in real time. This module stores the current model and the key schema of its table.
+//! Applies the capacity model to requests in real time. This module stores the current model and the key schema of the
+//! model's table.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,11 +26,11 @@ struct Running {
 
 /// The meter's decision about a request before it is forwarded.
 pub(super) enum Verdict {
-    /// The request is not for the modelled table, or there is no model.
+    /// The request is not for the modeled table, or there is no model.
     Unmetered,
-    /// The caller must first describe this table, so that the key schema is known.
+    /// The caller must first read the description of this table, because the key schema is not known.
     Describe(String),
-    /// The request is admitted, and its reply will be charged.
+    /// The request is admitted. After the reply, the units that the reply states will be charged.
     Admitted(Bill),
     /// DynamoDB would throttle the request.
     Throttled(Throttled),
@@ -41,7 +42,7 @@ impl Meter {
         *self.lock() = model.map(|model| Running { model, began: Instant::now(), schema: None });
     }
 
-    /// Calls `look` with the model and the time since its start.
+    /// Calls `look` with the current model and the time since the model's start.
     pub(super) fn look<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         let mut running = self.lock();
         let Running { model, began, .. } = running.as_mut()?;
@@ -91,7 +92,8 @@ impl Meter {
         }
     }
 
-    /// Charges a request according to its reply: by the stated `capacity` of a success, or by the body of an error.
+    /// Charges a request according to its reply. For a successful reply, the charge is the stated `capacity`. For an
+    /// error, the body of the error determines the charge.
     pub(super) fn charge(&self, bill: &Bill, error: Option<&str>, capacity: &Json, reply: &[u8]) {
         let mut running = self.lock();
         let Some(Running { model, began, schema: Some(schema) }) = running.as_mut() else { return };
@@ -105,7 +107,7 @@ impl Meter {
         }
     }
 
-    /// The reply to `DescribeTable` with the model's limits, if the spec advertises them and the table is the modelled
+    /// The reply to `DescribeTable` with the model's limits, if the spec advertises them and the table is the modeled
     /// one.
     pub(super) fn advertised(&self, reply: &Bytes) -> Option<Bytes> {
         let running = self.lock();
@@ -121,7 +123,7 @@ impl Meter {
     }
 }
 
-/// The members of an error body besides its name and message.
+/// The members of an error body other than the name of the exception and the message.
 pub(super) fn reasons_of(throttled: &Throttled) -> Map<String, Json> {
     if throttled.reasons.is_empty() {
         return Map::new();

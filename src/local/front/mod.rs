@@ -1,11 +1,12 @@
-//! The HTTP layer in front of a DynamoDB endpoint. It counts the server's work, injects faults, and applies a capacity
-//! model.
+//! An HTTP proxy in front of a DynamoDB endpoint. The proxy counts requests and replies, injects faults, and applies a
+//! capacity model.
 //!
-//! It works with the embedded engine or any other endpoint that speaks plain HTTP and does not check signatures. For
-//! each request, first a rule may inject a fault ([`Front::set_faults`]), then the capacity model decides
-//! ([`Front::set_model`]): the model admits a request according to the items that the request names, and charges the
-//! units that the reply states. A page of a scan is charged evenly to the range from its start to its last key; a
-//! PartiQL statement is charged to the whole table. A batch or a transaction is throttled as a whole.
+//! The proxy works with the embedded engine, and with every endpoint that uses plain HTTP and does not check
+//! signatures. For each request, a rule may first inject a fault ([`Front::set_faults`]). Then the capacity model
+//! ([`Front::set_model`]) decides whether to admit the request, from the keys of the items in the request. After the
+//! reply, the model charges the units that the reply states. A page of a scan is charged evenly to the range from its
+//! start to its last key; a PartiQL statement is charged to the whole table. A batch or a transaction is throttled as a
+//! whole.
 
 mod advertise;
 mod demand;
@@ -31,26 +32,27 @@ use super::capacity::Model;
 use super::server::{Port, Server};
 use proxy::Proxy;
 
-/// Workers of the layer's runtime. If a hook blocks one worker, the other keeps working.
+/// Number of worker threads of the proxy's runtime. If a hook blocks one worker, the other one continues to work.
 const WORKERS: usize = 2;
 
-/// Called with the name of each table created through the layer, before the client gets the reply.
+/// A function that the proxy calls after it forwarded a `CreateTable`, with the name of the new table. The client
+/// receives the reply after this call.
 pub type TableHook = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// The port and the upstream of the layer, and how it changes requests.
+/// The options of the proxy.
 #[derive(Clone, Default)]
 pub struct FrontOptions {
-    /// The port on 127.0.0.1; 0 picks any free port.
+    /// The port on 127.0.0.1; 0 picks any available port.
     pub port: u16,
-    /// The endpoint that requests are forwarded to, for example `http://127.0.0.1:8000`.
+    /// The endpoint to which the proxy forwards requests, for example `http://127.0.0.1:8000`.
     pub upstream: String,
-    /// Called for each table created through the layer.
+    /// The function to call for each table that is created through the proxy.
     pub on_table_created: Option<TableHook>,
-    /// The `Limit` to add to a `Scan` without one; `None` adds no limit.
+    /// The `Limit` that the proxy adds to a `Scan` that has no `Limit`. If this is `None`, the proxy adds nothing.
     pub page_limit: Option<u32>,
 }
 
-/// A running layer. Dropping this value stops the layer.
+/// A running proxy. Dropping this value stops the proxy.
 pub struct Front {
     _server: Server,
     proxy: Arc<Proxy>,
@@ -58,8 +60,8 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts the layer. Fails if the port is taken or if the upstream is not an `http://` address. Does not check
-    /// whether the upstream answers. Without an upstream, the first request fails.
+    /// Starts the proxy. Fails if the port is in use or if the upstream is not an `http://` address. Does not check
+    /// whether the upstream answers. If the upstream does not answer, the first request fails.
     pub fn start(options: FrontOptions) -> Result<Front, LocalError> {
         Front::serve(Port::take(options.port)?, options)
     }
@@ -88,18 +90,20 @@ impl Front {
         *self.proxy.tally() = Tally::default();
     }
 
-    /// Sets the rule for all later requests; `None` removes it. Sequence numbers restart at 0.
+    /// Sets the rule that injects faults into all later requests; `None` removes the rule. Sequence numbers restart at
+    /// 0.
     pub fn set_faults(&self, rule: Option<FaultRule>) {
         self.proxy.set_faults(rule);
     }
 
-    /// Throttles all later requests by this model; `None` removes the model. The model's time starts now.
+    /// Sets the capacity model that may throttle all later requests; `None` removes the model. The time of the model
+    /// starts now.
     pub fn set_model(&self, model: Option<Model>) {
         self.proxy.meter().set(model);
     }
 
-    /// Calls `look` with the current model and the time since its start. Returns `None` if there is no model. Requests
-    /// wait during the call.
+    /// Calls `look` with the current model and the time since the model's start. Returns `None` if there is no model.
+    /// Requests wait until the call has ended.
     pub fn model<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         self.proxy.meter().look(look)
     }
@@ -108,8 +112,8 @@ impl Front {
     pub fn stop(self) {}
 }
 
-/// The address at which this machine reaches the listener. An unspecified address ("all addresses") becomes loopback,
-/// because nobody can connect to it.
+/// The address at which this machine reaches the listener. If the listener accepts connections on all addresses, its
+/// own address is unspecified. Nobody can connect to an unspecified address, so the result is the loopback address.
 fn reachable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listening.set_ip(Ipv4Addr::LOCALHOST.into()),

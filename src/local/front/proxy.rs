@@ -1,4 +1,5 @@
-//! The proxy. It counts each request, may inject a fault, forwards the request and returns the reply.
+//! Handles the connections and requests of the proxy. The proxy counts each request, may inject a fault, forwards the
+//! request and returns the reply.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,11 +31,10 @@ use crate::local::capacity::Throttled;
 /// The largest body that DynamoDB accepts.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// The maximum number of idle connections to the upstream: more than the clients of any test or demo use at the same
-/// time.
+/// The maximum number of idle connections to the upstream. No test or demo uses as many connections at the same time.
 const POOL: usize = 512;
 
-/// Why a connection is closed without a reply.
+/// The reason for closing a connection without a reply.
 #[derive(Debug, thiserror::Error)]
 enum Hangup {
     #[error("a fault asked for a closed connection")]
@@ -66,8 +66,8 @@ struct Arrived {
 /// Accepts connections until this future is dropped.
 pub(super) async fn accept(listener: TcpListener, proxy: Arc<Proxy>) {
     loop {
-        // An error of `accept` concerns one connection, or a temporary lack of file descriptors. The listener stays
-        // usable.
+        // An error of `accept` affects only one connection, or means that file descriptors are temporarily exhausted.
+        // The listener stays usable.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             continue;
@@ -89,7 +89,8 @@ async fn serve(stream: TcpStream, proxy: Arc<Proxy>) {
     if let Err(error) = ended
         && let Some(Hangup::Reset) = std::error::Error::source(&error).and_then(|e| e.downcast_ref())
     {
-        // With zero linger, the close sends a reset, which clients can distinguish from an orderly close.
+        // With a linger time of zero, closing the connection sends a reset. Clients can distinguish a reset from an
+        // orderly close.
         stream.set_zero_linger().ok();
     }
 }
@@ -123,8 +124,8 @@ impl Proxy {
         &self.meter
     }
 
-    /// Reads the request and handles it in its own task. So the request is finished and counted even if the client
-    /// disconnects, as on a real server.
+    /// Reads the request and handles it in its own task. So the request is carried out and counted even if the client
+    /// disconnects, as it would be on a real server.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Hangup> {
         match arrive(request).await? {
             Ok(arrived) => tokio::spawn(self.see_through(arrived)).await.unwrap_or(Err(Hangup::Broken)),
@@ -191,7 +192,7 @@ impl Proxy {
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
             faults.number(&arrived.operation, &arrived.parts.headers, &arrived.body)
         };
-        // The rule runs outside the lock. Otherwise a rule that waits for another request would deadlock.
+        // The rule runs outside the lock. Otherwise a rule that waits for a second request would deadlock.
         numbered.map_or(Fault::Pass, |(rule, info)| rule(&info))
     }
 
@@ -238,13 +239,14 @@ impl Proxy {
         hop(&mut head.headers);
         let rewritten = if ok { self.after(&operation, &reply).await.or(stated.stripped) } else { None };
         if rewritten.is_some() {
-            // The checksum is that of the original body.
+            // The `x-amz-crc32` checksum belongs to the original body.
             head.headers.remove("x-amz-crc32");
         }
         Ok(Response::from_parts(head, Full::new(rewritten.unwrap_or(reply))))
     }
 
-    /// Updates the layer after a served request about a table. Returns a new reply if the original must be replaced.
+    /// Updates the proxy's data after a served request that creates, changes, deletes or describes a table. Returns a
+    /// new reply if the original reply must be replaced.
     async fn after(&self, operation: &str, reply: &Bytes) -> Option<Bytes> {
         match operation {
             "CreateTable" => {
@@ -261,15 +263,16 @@ impl Proxy {
         }
     }
 
-    /// Asks the capacity model, which may need to learn the table's keys first. If the keys are unknown because the
-    /// table does not exist, the request passes and the endpoint answers it.
+    /// Asks the capacity model whether to admit the request. For this, the proxy may first have to read the table's key
+    /// schema. If the keys are unknown because the table does not exist, the request is forwarded, and the endpoint
+    /// answers it with an error.
     async fn admit(&self, arrived: &Arrived, metered: Metered) -> Result<Option<Bill>, Throttled> {
         let mut verdict = self.meter.verdict(&arrived.operation, &arrived.body, metered);
         if let Verdict::Describe(table) = &verdict {
             let mut ask = Request::new(Full::new(Bytes::from(json!({ "TableName": table }).to_string())));
             *ask.method_mut() = Method::POST;
             *ask.uri_mut() = self.upstream_uri(&arrived.parts.uri);
-            // Uses the client's headers, because some servers separate tables by access key and region.
+            // Send the client's headers, because some servers have separate tables for each access key and region.
             arrived.parts.headers.clone_into(ask.headers_mut());
             hop(ask.headers_mut());
             ask.headers_mut().insert("x-amz-target", HeaderValue::from_static("DynamoDB_20120810.DescribeTable"));
@@ -307,7 +310,7 @@ impl Proxy {
     fn upstream_uri(&self, uri: &Uri) -> Uri {
         let mut parts = self.upstream.clone().into_parts();
         parts.path_and_query = uri.path_and_query().cloned().or(parts.path_and_query);
-        // The parts cannot be invalid, because all three come from valid addresses.
+        // The three parts of the address are valid, because they come from valid addresses.
         Uri::from_parts(parts).unwrap_or_else(|_| self.upstream.clone())
     }
 
@@ -317,14 +320,14 @@ impl Proxy {
             .ok()
             .and_then(|reply| Some(reply["TableDescription"]["TableName"].as_str()?.to_owned()));
         if let Some(name) = name {
-            // The hook may wait for a database lock, so it runs on a blocking thread. A panic in the hook does not fail
-            // this request.
+            // The hook may wait for a database lock, so it runs on a thread for blocking calls. If the hook panics,
+            // this request still succeeds.
             tokio::task::spawn_blocking(move || hook(&name)).await.ok();
         }
     }
 }
 
-/// Reads the complete request. The inner error is the reply to a request that is too large.
+/// Reads the complete request. If the request is too large, the inner error contains the reply to it.
 async fn arrive(request: Request<Incoming>) -> Result<Result<Arrived, Response<Full<Bytes>>>, Hangup> {
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, MAX_BODY).collect().await {
@@ -340,7 +343,7 @@ async fn arrive(request: Request<Incoming>) -> Result<Result<Arrived, Response<F
     Ok(Ok(Arrived { operation, parts, body }))
 }
 
-/// Removes the headers that belong to one connection or to the original body.
+/// Removes the headers that are only valid for one connection or for the original body.
 fn hop(headers: &mut HeaderMap) {
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);

@@ -1,4 +1,4 @@
-//! Unusable replies, as a proxy, a load balancer or a broken connection may produce them.
+//! Makes replies unusable, in the same way as a load balancer or a broken connection may do.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -6,7 +6,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::Value as Json;
 
-/// How to spoil a reply after the request was forwarded and applied.
+/// The defect that makes a reply unusable, after the request was forwarded and applied.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Spoil {
     /// Status 200 and no body.
@@ -15,17 +15,17 @@ pub enum Spoil {
     Body(&'static str),
     /// Status 200 and a page of HTML.
     Html,
-    /// Half of the body, with headers that match the half.
+    /// Half of the body, with headers that match the shorter body.
     Cut,
     /// The original body with a wrong `x-amz-crc32`.
     WrongChecksum,
     /// The body without the member at this JSON pointer, such as `/Table/KeySchema`.
     Without(&'static str),
-    /// The body with another value at this JSON pointer.
+    /// The body with a changed value at this JSON pointer.
     With(&'static str, Json),
 }
 
-/// Spoils a reply.
+/// Gives a reply this defect.
 pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response<Full<Bytes>> {
     let (mut head, body) = reply.into_parts();
     // Collecting a body that is in memory cannot fail.
@@ -43,7 +43,7 @@ pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response
         Spoil::Without(pointer) => changed(&body, pointer, None),
         Spoil::With(pointer, value) => changed(&body, pointer, Some(value)),
     };
-    // The checksum is removed, so that the client must notice the defect in the body itself.
+    // Remove the checksum, so that the client can only notice the defect in the body itself.
     head.headers.remove("x-amz-crc32");
     if *how == Spoil::WrongChecksum {
         head.headers.insert("x-amz-crc32", HeaderValue::from_static("1"));
@@ -54,7 +54,7 @@ pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response
     Response::from_parts(head, Full::new(spoiled))
 }
 
-/// The body with another value at a JSON pointer, or without that member.
+/// Returns the body with a changed value at a JSON pointer, or without the member at that pointer.
 fn changed(body: &Bytes, pointer: &str, value: Option<&Json>) -> Bytes {
     let Ok(mut reply) = serde_json::from_slice::<Json>(body) else { return body.clone() };
     let (parent, member) = pointer.rsplit_once('/').unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The layer's counts: requests, replies, capacity units and scanned pages.
+//! The counts of the proxy: requests, replies, capacity units and scanned pages.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use serde_json::Value as Json;
 use super::wire::{Consumed, Reply};
 use crate::item::{ItemKey, item_from_json};
 
-/// The maximum number of logged scan pages. Later pages are only counted, so that the memory of a server that runs for
-/// days stays bounded. A million pages correspond to a terabyte of data.
+/// The maximum number of logged scan pages. Later pages are counted but not logged. This bounds the memory of a server
+/// that runs for days. A million pages correspond to a terabyte of data.
 const LOGGED_PAGES: usize = 1_000_000;
 
-/// Counts on the server side.
+/// The counts of all operations.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
     /// The counts of each operation, for example `UpdateItem`.
     pub operations: BTreeMap<String, OperationTally>,
     /// Every scanned page, in the order of the replies.
     pub scans: Vec<ScanPage>,
-    /// Number of scanned pages after `scans` was full.
+    /// Number of scanned pages that were not logged because `scans` was full.
     pub scans_not_logged: u64,
 }
 
-/// Counts of one operation on the server side.
+/// The counts of one operation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OperationTally {
     /// Number of requests that arrived completely.
@@ -32,19 +32,19 @@ pub struct OperationTally {
     pub ok: u64,
     /// Number of other replies, including injected ones, for each status and short name of the exception.
     pub errors: BTreeMap<(u16, String), u64>,
-    /// Number of replies that a fault injected. The layer did not forward these requests.
+    /// Number of replies that a fault injected. The proxy did not forward these requests.
     pub injected: u64,
-    /// Number of requests that the capacity model throttled. The layer did not forward them.
+    /// Number of requests that the capacity model throttled. The proxy did not forward them.
     pub throttled: u64,
-    /// Number of replies that a fault withheld from the client. They also count in `ok` or `errors`.
+    /// Number of replies that a fault withheld from the client. These replies are also included in `ok` or `errors`.
     pub dropped: u64,
-    /// Number of replies that a fault spoiled. The original replies also count in `ok` or `errors`.
+    /// Number of replies that a fault made unusable. The original replies are also included in `ok` or `errors`.
     pub spoiled: u64,
     /// Number of connections that a fault reset before the request was forwarded.
     pub reset: u64,
-    /// Consumed write capacity units, as the replies state them. Errors state none.
+    /// Consumed write capacity units, as stated in the replies. Error replies state no units.
     pub write_units: f64,
-    /// Consumed read capacity units, as the replies state them.
+    /// Consumed read capacity units, as stated in the replies.
     pub read_units: f64,
 }
 

@@ -1,5 +1,5 @@
-//! Reads and rewrites a few members of DynamoDB's JSON without parsing the rest, because a page of a scan can have a
-//! megabyte.
+//! Reads and rewrites a few members of DynamoDB's JSON without parsing the other members, because a page of a scan can
+//! be one megabyte long.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ pub(super) struct Consumed {
     pub(super) read: f64,
 }
 
-/// The parts of a reply that are counted.
+/// The parts of a reply that the proxy counts.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -21,7 +21,8 @@ pub(super) struct Reply {
     pub(super) consumed: Consumed,
 }
 
-/// Whether an operation accepts `ReturnConsumedCapacity`, and which units it consumes.
+/// Whether an operation accepts `ReturnConsumedCapacity`. If it does, this also says whether the operation consumes
+/// read units or write units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metered {
     No,
@@ -30,8 +31,8 @@ pub(super) enum Metered {
 }
 
 impl Metered {
-    /// Determines this for a request. In PartiQL, only `SELECT` reads. A batch or transaction of statements has either
-    /// only reads or only writes.
+    /// Determines whether a request is metered, and whether it reads or writes. In PartiQL, only `SELECT` statements
+    /// read. A batch or transaction of statements has either only reads or only writes.
     pub(super) fn of(operation: &str, body: &[u8]) -> Metered {
         match operation {
             "GetItem" | "BatchGetItem" | "Query" | "Scan" | "TransactGetItems" => Metered::Reads,
@@ -55,7 +56,7 @@ fn first_statement_selects(body: &[u8]) -> bool {
     statement.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"))
 }
 
-/// The part of a reply's capacity that the client did not request.
+/// The part of `ConsumedCapacity` that is removed from a reply, because the client did not request it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strip {
     /// The client requested all of the capacity, so nothing is removed.
@@ -66,15 +67,15 @@ pub(super) enum Strip {
     All,
 }
 
-/// Adds `ReturnConsumedCapacity` to a request. Returns two values: the new request, or `None` if the client already
-/// requested as much; and the part that must be removed from the reply. Capacity per index makes replies longer, so it
-/// is requested only if the caller needs it.
+/// Adds `ReturnConsumedCapacity` to a request. The first returned value is the new request, or `None` if the client's
+/// request already asks for this capacity. The second value is the part that must be removed from the reply. Replies
+/// with the capacity of each index are longer, so this capacity is requested only if the caller needs it.
 pub(super) fn ask_for_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, Strip) {
     const MEMBER: &str = "\"ReturnConsumedCapacity\"";
     let level = if by_index { "INDEXES" } else { "TOTAL" };
     let Ok(text) = std::str::from_utf8(body) else { return (None, Strip::Nothing) };
-    // Inside a string the quotes would be escaped, so this text is the name of a JSON member. The member may still be
-    // an attribute of an item.
+    // Within a JSON string, the quotes of this text would be escaped. So the text is the name of a JSON member. The
+    // member may still be an attribute of an item.
     if !text.contains(MEMBER) {
         let asking = with_member(body, &format!("{MEMBER}:\"{level}\""));
         let strip = if asking.is_some() { Strip::All } else { Strip::Nothing };
@@ -91,7 +92,8 @@ pub(super) fn ask_for_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, 
     (Some(Json::Object(request).to_string().into()), strip)
 }
 
-/// The object with one more member. The object must not have this member already. `None` if the body is not an object.
+/// Adds a member to the JSON object in the body. The object must not have this member yet. Returns `None` if the body
+/// is not an object.
 pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
     let inner = body.trim_ascii().strip_prefix(b"{")?.trim_ascii_start();
     let comma = if inner.starts_with(b"}") { "" } else { "," };
@@ -110,7 +112,7 @@ pub(super) struct Stated {
     pub(super) units: Consumed,
     /// The `ConsumedCapacity` member; null if absent.
     pub(super) capacity: Json,
-    /// The body after the removal; `None` if the removal changed nothing.
+    /// The body after the capacity was removed; `None` if nothing had to be removed.
     pub(super) stripped: Option<Bytes>,
 }
 
@@ -130,8 +132,8 @@ pub(super) fn stated(body: &Bytes, metered: Metered, strip: Strip) -> Stated {
         };
         return Stated { units: units(&capacity, metered), capacity, stripped: stripped.map(Bytes::from) };
     }
-    // The capacity is not the last member of the reply, or an attribute has this name. So the whole body must be
-    // parsed.
+    // Here the capacity is not the last member of the reply, or an attribute is also called `ConsumedCapacity`. So the
+    // whole body must be parsed.
     let Ok(mut reply) = serde_json::from_str::<Map<String, Json>>(text) else { return Stated::default() };
     let Some(capacity) = reply.remove("ConsumedCapacity") else { return Stated::default() };
     if strip == Strip::Indexes {
@@ -141,7 +143,7 @@ pub(super) fn stated(body: &Bytes, metered: Metered, strip: Strip) -> Stated {
     Stated { units: units(&capacity, metered), capacity, stripped }
 }
 
-/// The capacity in the form of a reply to `TOTAL`.
+/// Converts the capacity to the form that DynamoDB returns for `ReturnConsumedCapacity: TOTAL`.
 fn without_indexes(capacity: &Json) -> Json {
     let mut capacity = capacity.clone();
     for table in entries_mut(&mut capacity) {
@@ -152,7 +154,7 @@ fn without_indexes(capacity: &Json) -> Json {
     capacity
 }
 
-/// The entries of `ConsumedCapacity`, which is one object or an array with one object per table.
+/// The entries of `ConsumedCapacity`. This member is a single object, or an array with an object for each table.
 fn entries_mut(capacity: &mut Json) -> &mut [Json] {
     match capacity {
         Json::Array(tables) => tables,
@@ -160,14 +162,14 @@ fn entries_mut(capacity: &mut Json) -> &mut [Json] {
     }
 }
 
-/// The entries of `ConsumedCapacity`, which is one object or an array with one object per table.
+/// The entries of `ConsumedCapacity`. This member is a single object, or an array with an object for each table.
 pub(super) fn entries(capacity: &Json) -> &[Json] {
     let one = std::slice::from_ref(capacity);
     capacity.as_array().map_or(one, Vec::as_slice)
 }
 
-/// Parses text of the form `: value }`. Returns the value if nothing follows the brace: the member is then the last one
-/// of the outermost object.
+/// Parses text of the form `: value }`. Returns the value if nothing follows the brace, because only the last member of
+/// the outermost object ends like this.
 fn last_member(text: &str) -> Option<Json> {
     let value = text.trim_start().strip_prefix(':')?;
     let mut values = serde_json::Deserializer::from_str(value).into_iter::<Json>();
@@ -175,7 +177,7 @@ fn last_member(text: &str) -> Option<Json> {
     (value[values.byte_offset()..].trim() == "}").then_some(capacity)
 }
 
-/// Sums up `ConsumedCapacity`.
+/// The sum of the units in `ConsumedCapacity`.
 fn units(capacity: &Json, metered: Metered) -> Consumed {
     let mut sum = Consumed::default();
     for table in entries(capacity) {

@@ -8,8 +8,8 @@ use crate::item::{Item, Num, Value};
 /// Number of consecutive items that belong to one customer, starting with the profile.
 const GROUP: u64 = 8;
 
-/// Of every 1,000 items that are not the first of a group, the number that belong to the largest customer. Together
-/// with the items of its own group, the largest customer then has 20 % of all items.
+/// Among 1,000 items that are not the first item of a group, this number of items belongs to the largest customer.
+/// Together with the items of its own group, the largest customer then has 20 % of all items.
 const LARGEST_SHARE: u16 = 228;
 
 /// The time of the first event in milliseconds, in 2024.
@@ -22,13 +22,13 @@ const STREETS: [&str; 5] = ["Rue de l'Église", "Main St", "Hauptstraße", "北�
 const CITIES: [&str; 5] = ["Lyon", "Springfield", "Köln", "上海", "Medellín"];
 const COUPONS: [&str; 4] = ["SPRING-10", "FREE SHIP", "größe+", "🎁"];
 
-/// The text from which prose is cut. It has words, punctuation, and letters of two to four bytes.
+/// The source text for the prose in items. The text has words, punctuation, and characters of two to four bytes.
 const PROSE: &str = "The parcel arrived late but whole, and the colour is not the one on the page. Größe passt, Farbe \
     nicht ganz. Très bien emballé, livraison rapide. 配送很快，质量不错。 Would order again; the zip sticks a little 🙂. \
     \"Quoted\", with a back\\slash, a tab\t and a line\nbreak. Ürün açıklamaya uygun. Se lo regalé a mi hermana y le \
     encantó. The invoice had the old address on it, which support corrected within the hour. 返品しました。 ";
 
-/// Entity number `number`, without its email and padding.
+/// Generates the entity with this number, without its email and padding.
 pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
     if number.is_multiple_of(GROUP) {
         return profile(number / GROUP, rng);
@@ -45,7 +45,8 @@ pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
         6..48 => order(&customer, number, rng),
         48..68 => event(&customer, number, rng),
         68..78 => session(&customer, number, rng),
-        // A product belongs to no customer. If the largest customer was drawn, the item is a review instead.
+        // A product belongs to no customer. If the random choice of the customer gave the largest customer, the item is
+        // a review instead.
         78..88 if !largest => product(number, rng),
         78..95 if kind < 94 => review(&customer, number, rng),
         _ => ledger(&customer, number, rng),
@@ -65,7 +66,7 @@ pub(super) fn num(text: impl Into<String>) -> Num {
     Num::from_wire(text.into())
 }
 
-/// Text of exactly this number of bytes.
+/// Returns text with exactly this number of bytes.
 pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
     let mut text = String::with_capacity(bytes);
     let mut from = boundary(rng.usize(..PROSE.len()));
@@ -77,7 +78,7 @@ pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
         text.push_str(&PROSE[from..to]);
         from = 0;
     }
-    // The last piece may be a few bytes too short, because a character is never cut.
+    // The last piece may be a few bytes too short, because no character may be cut in the middle.
     text.extend(std::iter::repeat_n('.', bytes - text.len()));
     text
 }
@@ -179,7 +180,7 @@ fn review(customer: &str, number: u64, rng: &mut Rng) -> Item {
     item
 }
 
-/// A ledger entry. Its numbers are at the limits of DynamoDB's precision and range.
+/// Generates a ledger entry. Its numbers are at the limits of DynamoDB's precision and range.
 fn ledger(customer: &str, number: u64, rng: &mut Rng) -> Item {
     let mut item = keyed("ledger", customer.to_owned(), format!("LEDGER#{number}"));
     put(&mut item, "balance", Value::N(num("99999999999999999999999999999999999999")));
@@ -244,7 +245,7 @@ fn binary(bytes: usize, rng: &mut Rng) -> Vec<u8> {
 /// A random number below `limit`. Most of the numbers are far below `limit`.
 fn skewed(limit: usize, rng: &mut Rng) -> usize {
     let x = rng.f64();
-    // The product is below `limit`, a few tens of thousands, so the cast loses only the fraction.
+    // The product is below `limit`, which is at most a few tens of thousands, so the cast only removes the fraction.
     (x * x * x * x * limit as f64) as usize
 }
 
@@ -252,7 +253,7 @@ fn pick(from: &[&'static str], rng: &mut Rng) -> &'static str {
     from[rng.usize(..from.len())]
 }
 
-/// The nearest character boundary of the prose at or before `at`.
+/// The last character boundary of the prose at or before `at`.
 fn boundary(at: usize) -> usize {
     (0..=at).rev().find(|at| PROSE.is_char_boundary(*at)).unwrap_or(0)
 }

@@ -1,4 +1,5 @@
-//! The sample table: a shop in a single table. It is generated from a seed, and never exists in memory as a whole.
+//! The sample table: the data of a shop in a single table. The items are generated one by one from a seed, so the whole
+//! table is never in memory.
 //!
 //! Items come in groups of eight, one group per customer: profile, address, orders, events, sessions, reviews and a
 //! ledger. Some items of a group are products instead. One customer has a fifth of all items. The table has values of
@@ -57,13 +58,13 @@ pub struct Expected {
     pub diverged: u64,
 }
 
-/// The items of the sample table. Equal arguments give equal items. If `count` is larger, the same items come first and
-/// further items follow.
+/// The items of the sample table. Equal arguments give equal items. With a larger `count`, the table starts with the
+/// same items and continues with further items.
 pub fn items(seed: u64, count: u64) -> impl Iterator<Item = Item> {
     rows(seed, count).map(|(item, _)| item)
 }
 
-/// The items, each with its class.
+/// Returns the items. Each item comes with its class.
 pub fn rows(seed: u64, count: u64) -> impl Iterator<Item = (Item, Email)> {
     (0..count).map(move |number| row(seed, number))
 }
@@ -104,7 +105,8 @@ fn item_rng(seed: u64, number: u64) -> Rng {
 
 fn row(seed: u64, number: u64) -> (Item, Email) {
     let mut rng = item_rng(seed, number);
-    // The class is drawn first, so that `expected` needs no other draws.
+    // The class is the first random value of an item. So `expected` can count the classes without generating any other
+    // value.
     let email = draw_email(number, &mut rng);
     let mut item = entities::entity(number, &mut rng);
     put_email(&mut item, email, number, &mut rng);
@@ -144,14 +146,15 @@ fn put_email(item: &mut Item, email: Email, number: u64, rng: &mut Rng) {
         }
         Email::Diverged => {
             item.insert(OLD.into(), address);
-            // This value differs from every generated value, because generated values have other domains or are not
+            // This value differs from every generated value, because generated values use different domains or are not
             // strings.
             item.insert(NEW.into(), Value::S(format!("changed.{number}@example.net")));
         }
     }
 }
 
-/// An email address. One in twenty is not a string, as in a table that different programs have written for years.
+/// An email address. One of twenty values is not a string, as in a real table that different programs have written for
+/// years.
 fn address(number: u64, rng: &mut Rng) -> Value {
     let text = format!("{}.{number}@{}", entities::name(rng).to_lowercase(), entities::domain(rng));
     if number != 5 && rng.u8(..20) != 0 {
@@ -176,8 +179,8 @@ fn pad(item: &mut Item, rng: &mut Rng) {
     }
 }
 
-/// A lower bound of the item's size: the bytes of its texts. For most items, this bound already shows that they are
-/// large enough.
+/// The number of bytes of the item's texts, which is a lower bound of the item's size. For most items, this bound
+/// already shows that the item is large enough.
 fn at_least(item: &Item) -> usize {
     let text = |value: &Value| if let Value::S(s) = value { s.len() } else { 0 };
     item.iter().map(|(name, value)| name.len() + text(value)).sum()

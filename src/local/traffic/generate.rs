@@ -1,11 +1,11 @@
-//! The schedule of the application's requests: a pure function of the spec.
+//! Generates the schedule of the application's requests. The schedule is a pure function of the spec.
 
 use std::time::Duration;
 
 use super::TrafficSpec;
 use crate::machine::Rng;
 
-/// The operation of a request.
+/// The DynamoDB operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {
     /// `GetItem`.
@@ -28,14 +28,14 @@ impl OperationKind {
 pub struct Operation {
     /// The operation.
     pub kind: OperationKind,
-    /// The number of the key among the application's keys.
+    /// The number of the key. The application's keys are numbered from 0.
     pub key: u64,
     /// Size of the item that a put writes.
     pub item_bytes: usize,
 }
 
 impl Operation {
-    /// The value of the partition key. It starts with a prefix that no other program uses.
+    /// The value of the partition key. The value starts with a prefix that no other program uses.
     pub fn partition_key(&self) -> String {
         format!("app#{}", self.key)
     }
@@ -44,14 +44,14 @@ impl Operation {
 /// A request and its time since the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// When to send the request.
+    /// The time at which the request is sent, counted from the start.
     pub at: Duration,
     /// The request.
     pub operation: Operation,
 }
 
-/// An iterator over all requests of the application, in the order of their times. It is endless unless both rates are
-/// 0. Writes are evenly spaced, and so are reads. Half of the writes are updates.
+/// An iterator over all requests of the application, in the order of their times. The iterator never ends, unless both
+/// rates are 0. Writes are evenly spaced, and so are reads. Half of the writes are updates.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     writes: Beat,
@@ -96,7 +96,8 @@ impl Iterator for Schedule {
     }
 }
 
-/// Evenly spaced times. Each time is computed from the count, so rounding errors do not add up over days.
+/// The evenly spaced times of one stream of requests. Each time is computed from the number of earlier requests, so
+/// rounding errors do not accumulate over days.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     per_second: f64,
@@ -104,8 +105,8 @@ struct Beat {
 }
 
 impl Beat {
-    /// The time of the next request, in the middle of its interval, so that the streams do not all start with a request
-    /// at 0.
+    /// The time of the next request. The time is in the middle of the request's interval. Otherwise every stream would
+    /// start with a request at time 0.
     fn at(&self) -> Option<Duration> {
         if self.per_second <= 0.0 {
             return None;

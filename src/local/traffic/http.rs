@@ -15,10 +15,10 @@ use serde_json::{Value as Json, json};
 use super::generate::{Operation, OperationKind};
 use super::{Application, Suffered, TrafficSpec};
 
-/// How long a reply may take. A later reply counts as a failed request.
+/// The maximum time to wait for a reply. A request without a reply in this time is counted as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The attribute that pads an item. Updates set it too.
+/// The attribute that pads an item to its size. Updates also set this attribute.
 const PAYLOAD: &str = "app_payload";
 
 /// An application that sends its requests to an endpoint.
@@ -27,11 +27,11 @@ pub struct Http {
     endpoint: String,
     table: String,
     partition: String,
-    /// The sort key's name and value, the same for all items.
+    /// The name and the value of the sort key. All items have the same value.
     sort: Option<(String, Json)>,
 }
 
-/// Why the application could not start.
+/// The errors with which the application may fail to start.
 #[derive(Debug, thiserror::Error)]
 pub enum TrafficError {
     /// The table could not be described.
@@ -41,7 +41,7 @@ pub enum TrafficError {
     Table {
         /// The name of the table.
         table: String,
-        /// The answer of the endpoint.
+        /// The error in the endpoint's reply.
         why: String,
     },
     /// The partition key is not a string.
@@ -54,11 +54,11 @@ pub enum TrafficError {
     },
 }
 
-/// DynamoDB's error for a missing table.
+/// The name of DynamoDB's error for a missing table.
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 impl TrafficError {
-    /// Whether the error says that the table is missing. In this case, the table may still be created.
+    /// Whether the error says that the table is missing. In this case, the table may be created later.
     pub(super) fn table_is_missing(&self) -> bool {
         matches!(self, TrafficError::Table { why, .. } if why == NOT_FOUND)
     }
@@ -127,7 +127,7 @@ impl Http {
     }
 }
 
-/// A dummy signature. Some engines require the header; the supported ones do not check it.
+/// A dummy signature. Some engines require the header, but the supported engines do not check its content.
 const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
                         SignedHeaders=host;x-amz-date;x-amz-target, Signature=0";
 

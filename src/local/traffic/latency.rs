@@ -1,11 +1,11 @@
-//! Latencies in bounded memory.
+//! Records latencies in bounded memory.
 
 use std::time::Duration;
 
 /// Number of buckets for each doubling of the latency. With 16 buckets, a quantile is at most 4.5 % too high.
 const TO_A_DOUBLING: f64 = 16.0;
 
-/// The buckets cover 1 µs to about 18 minutes. Longer latencies count in the last bucket.
+/// The buckets cover 1 µs to about 18 minutes. A longer latency is counted in the last bucket.
 const BUCKETS: usize = 30 * 16;
 
 /// A histogram of latencies whose buckets grow with the latency.
@@ -24,7 +24,7 @@ impl Latency {
         self.max = self.max.max(took);
     }
 
-    /// Number of measured latencies.
+    /// Number of recorded latencies.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -34,8 +34,8 @@ impl Latency {
         self.max
     }
 
-    /// The quantile at `share` (0 to 1): this share of the requests took at most this long. The result is rounded up to
-    /// the end of its bucket. It is zero if nothing was measured.
+    /// The quantile at `share` (0 to 1): this share of the requests took at most the returned time. The result is
+    /// rounded up to the end of its bucket. The result is zero if no latency was recorded.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,12 +1,12 @@
 //! A simulated application that uses the table during a migration, with its own requests, keys and rates, and a report
 //! of its throttles, errors and latencies.
 //!
-//! The load is open: like users, it sends each request at its scheduled time, even if earlier requests are unanswered.
-//! So the report shows when a table is slow or throttles. If the application waited for replies, it would send less to
-//! a slow table and hide the problem.
+//! The application sends each request at its scheduled time, even if earlier requests are unanswered. Real users behave
+//! in the same way. So the report shows when a table is slow or throttles. If the application waited for replies, it
+//! would send fewer requests to a slow table and hide the problem.
 //!
-//! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests: [`Http`] sends
-//! them to an endpoint; a simulation brings its own implementation and tokio's paused clock.
+//! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests. The application
+//! [`Http`] sends them to an endpoint. A simulation has its own application and uses tokio's paused clock.
 
 mod generate;
 mod http;
@@ -30,9 +30,9 @@ pub use narrate::narrate;
 pub use report::{Lot, Second, TrafficReport};
 pub use spec::TrafficSpec;
 
-/// The maximum number of requests in flight. A request beyond this limit is not sent, and counts as not sent. With that
-/// many unanswered requests the table is practically down, and a real application would have run out of connections
-/// long before.
+/// The maximum number of requests in flight. A request beyond this limit is not sent, and is reported as not sent. With
+/// this number of unanswered requests, the table is practically down. A real application would have run out of
+/// connections much earlier.
 const MOST_UNDER_WAY: usize = 2_000;
 
 /// The maximum time to wait at the end for requests in flight.
@@ -48,14 +48,15 @@ pub trait Application: Send + Sync + 'static {
 /// A request that was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suffered {
-    /// DynamoDB throttled the request, for the reasons that the error names, if any.
+    /// DynamoDB throttled the request. The list contains the reasons in the error; it is empty if the error has no
+    /// reasons.
     Throttled(Vec<String>),
-    /// The request failed in another way. The text has one or two words, such as the name of an exception, and never a
-    /// value.
+    /// The request failed for a reason other than throttling. The text has one or two words, such as the name of an
+    /// exception, and never a value.
     Failed(String),
 }
 
-/// The application's load and its report.
+/// The load of the application, together with the report on its requests.
 #[derive(Debug)]
 pub struct Traffic {
     spec: TrafficSpec,
@@ -63,7 +64,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// A load that has not started.
+    /// Creates the load. It does not send any requests yet.
     pub fn new(spec: TrafficSpec) -> Traffic {
         Traffic { spec, report: Arc::default() }
     }
@@ -73,7 +74,7 @@ impl Traffic {
         locked(&self.report).clone()
     }
 
-    /// Sends requests on schedule until `stop` is cancelled. Then waits for the last replies, in bounded time.
+    /// Sends requests on schedule until `stop` is cancelled. After that, waits for the last replies, in bounded time.
     pub async fn run(&self, application: Arc<dyn Application>, stop: CancellationToken) {
         let began = Instant::now();
         let mut under_way = JoinSet::new();

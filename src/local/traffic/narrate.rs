@@ -1,5 +1,5 @@
-//! Runs the application traffic of `backfill local`. The traffic starts when its table exists, and its report is
-//! printed.
+//! Runs the application traffic of `backfill local`. The traffic starts as soon as its table exists. Its report is
+//! printed at regular intervals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Http, Traffic, TrafficError, TrafficSpec};
 /// The interval of the reports.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// The interval of the checks whether the table exists.
+/// The interval at which the existence of the table is checked.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs the application on this table until `stop` is cancelled. Reports every ten seconds and at the end. If the table

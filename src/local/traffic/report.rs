@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::latency::Latency;
 use super::{OperationKind, Suffered};
 
-/// Number of seconds in the series: one day, so that the memory of a server that runs for weeks stays bounded.
+/// The maximum number of seconds in the series. The limit of one day bounds the memory of a server that runs for weeks.
 const SERIES: usize = 86_400;
 
-/// The name under which throttles without a reason are counted.
+/// The name that replaces the reason if a throttle has no reason.
 const NO_REASON: &str = "no reason given";
 
 /// Counts and latencies of the application's requests.
@@ -20,7 +20,7 @@ pub struct TrafficReport {
     pub reads: Lot,
     /// The counts of writes.
     pub writes: Lot,
-    /// The counts for each second, by the time for which the requests were scheduled.
+    /// The counts for each second. A request belongs to the second for which it was scheduled.
     pub seconds: VecDeque<Second>,
 }
 
@@ -33,9 +33,9 @@ pub struct Lot {
     pub not_sent: u64,
     /// Number of requests that were served.
     pub served: u64,
-    /// Number of throttled requests. A request with several reasons counts once.
+    /// Number of throttled requests. A request with several reasons is counted once.
     pub throttled: u64,
-    /// Number of throttles for each reason. A request with several reasons counts once for each.
+    /// Number of throttles for each reason. A request with several reasons is counted once for each reason.
     pub reasons: BTreeMap<String, u64>,
     /// Number of other failures for each error.
     pub errors: BTreeMap<String, u64>,
@@ -124,8 +124,8 @@ impl TrafficReport {
         if kind.writes() { &mut self.writes } else { &mut self.reads }
     }
 
-    /// Applies `note` to the entry of this second. Requests are scheduled in order, but their answers may be late. So
-    /// the second may be anywhere in the series, or older than the series.
+    /// Applies `note` to the entry of this second. Requests are scheduled in order, but their replies may be late. So
+    /// the second may be anywhere in the series, or before the start of the series.
     fn second(&mut self, second: u64, note: impl FnOnce(&mut Second)) {
         let next = self.seconds.back().map_or(second, |last| last.second + 1);
         for second in next..=second {
@@ -142,7 +142,7 @@ impl TrafficReport {
     }
 }
 
-/// One line for writes and one for reads.
+/// The report as two lines of text: one for writes and one for reads.
 impl fmt::Display for TrafficReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "application writes: {}", self.writes)?;

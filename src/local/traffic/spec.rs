@@ -6,13 +6,13 @@ use serde::de::{Deserializer, Error as _};
 use crate::item::MAX_ITEM_BYTES;
 use crate::local::checks::not_negative;
 
-/// The maximum number of keys. The weight of each key takes 8 bytes.
+/// The maximum number of keys. The limit bounds memory, because the weight of each key takes 8 bytes.
 const MOST_KEYS: u64 = 1_000_000;
 
-/// The highest allowed rate of reads, and of writes, in requests per second. A single process cannot send faster.
+/// The maximum rate in requests per second, for reads and for writes separately. A single process cannot send faster.
 const FASTEST: f64 = 100_000.0;
 
-/// Number of bytes of an item without its payload: keys and attribute names.
+/// The number of bytes of an item without its payload. These bytes are the keys and the attribute names.
 const BESIDE_PAYLOAD: usize = 100;
 
 /// An application's load on one table. It uses its own partition keys, which all start with `app#`.

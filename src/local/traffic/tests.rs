@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::local::capacity::{ConsumedUnits, Demand, Kind, Model, ModelSpec, Throughput};
 
-/// A table without data, in virtual time: only the capacity model decides on requests. Every reply takes the configured
-/// time.
+/// A simulated table without data, in virtual time. Only the capacity model decides whether a request succeeds. Every
+/// reply takes the configured time.
 struct Modelled {
     model: Mutex<Model>,
     began: Instant,
@@ -68,7 +68,7 @@ async fn the_application_reports_every_throttle_of_the_table() {
     let report = run(spec, Arc::clone(&table), 60).await;
     assert_eq!((report.writes.sent, report.reads.sent), (6_000, 1_200));
     assert_eq!((report.reads.served, report.reads.throttled, report.failed()), (1_200, 0, 0));
-    // At the start, the table has a stored capacity of one second.
+    // At the start, the table has the capacity of one second in store.
     assert!((2_438..=2_442).contains(&report.writes.served), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, 6_000);
     let reason = "TableWriteProvisionedThroughputExceeded".to_owned();
@@ -98,7 +98,7 @@ async fn slow_replies_do_not_slow_the_load_but_their_number_is_bounded() {
     assert_eq!(
         (report.writes.sent, report.writes.served),
         (1_000, 1_000),
-        "it waits for the requests in flight at the end"
+        "at the end, the application must wait for the requests in flight"
     );
     assert!((495..=501).contains(&slow.most_under_way.load(Ordering::Relaxed)));
     assert_eq!(report.writes.latency.max(), Duration::from_secs(5));
@@ -118,7 +118,7 @@ fn a_schedule_is_a_function_of_its_spec() {
     assert_eq!(first.iter().filter(|due| due.operation.kind.writes()).count(), 700);
     assert!((99..=100).contains(&first[999].at.as_secs()));
     let puts = first.iter().filter(|due| due.operation.kind == OperationKind::Put).count();
-    assert!((280..420).contains(&puts), "half of the writes: {puts}");
+    assert!((280..420).contains(&puts), "about half of the writes must be puts: {puts}");
     assert!(first.iter().all(|due| due.operation.partition_key().starts_with("app#") && due.operation.key < 50));
     let other = TrafficSpec { seed: 2, ..spec };
     assert_ne!(first, Schedule::new(&other).take(1_000).collect::<Vec<_>>());

@@ -18,7 +18,7 @@ pub enum Advance {
     Recorded,
     /// The flag was changed to this state.
     Changed(Box<Flag>),
-    /// Applications may still obey the flag's previous value for this long: call [`Driver::wait`].
+    /// For this duration, applications may still obey the flag's previous value: call [`Driver::wait`].
     Wait(Wait),
     /// A pass of this phase must run: call [`Driver::sweep`].
     Sweep(Phase),

@@ -13,12 +13,13 @@ use crate::migration::begun::read;
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
-/// The phase stops if no read of the flag was in time for the cache time plus this duration. Every other use of the
-/// flag retries for the same duration. During that time nothing is sent, which also relieves an overloaded server.
+/// The phase stops if every read of the flag fails or is late during the cache time plus this duration. Every other use
+/// of the flag retries for the same duration. During the retries, the phase sends no other requests, which also
+/// relieves an overloaded server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// If a read of the flag has no answer after this time, the read is sent again. A read may take longer than the cache
-/// time, because no requests are sent while the last good read is too old.
+/// If a read of the flag has no answer after this time, the read is sent again. This time may exceed the cache time,
+/// because the phase sends no other requests while the last good read is too old.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The pause after a failed read.
@@ -34,9 +35,9 @@ pub(super) struct FlagWatch {
 }
 
 impl FlagWatch {
-    /// Starts the watch. The watch stops the phase if the flag changes, or if no read of the flag was in time for too
-    /// long. Requests may be sent only while the last read of the flag is younger than the cache time. `asked` is the
-    /// moment before the phase first read the flag. Dropping the handle ends the watch.
+    /// Starts the watch. The watch stops the phase if the flag changes, or if reads of the flag have failed or been
+    /// late for too long. Requests may be sent only while the last read of the flag is younger than the cache time.
+    /// `asked` is the moment before the phase first read the flag. Dropping the handle ends the watch.
     pub(super) fn begin(self, asked: Moment, moments: Moments) -> (Validity, AbortOnDropHandle<()>) {
         let validity = Validity::new(self.cache(), asked, moments);
         (validity.clone(), AbortOnDropHandle::new(tokio::spawn(async move { self.watch(&validity).await })))
@@ -50,7 +51,8 @@ impl FlagWatch {
             let round = validity.now().monotonic;
             tokio::select! {
                 () = sleep(pause) => {}
-                // A request waits to be sent, because the last read is too old, for example after the machine slept.
+                // A request cannot be sent, because the last read of the flag is too old. This happens, for example,
+                // after the machine slept.
                 () = validity.wanted() => {}
             }
             let asked = validity.now();
@@ -66,7 +68,7 @@ impl FlagWatch {
                         continue;
                     }
                     // This answer took longer than the cache time, so it is already too old. If every answer is too
-                    // late, the phase must stop, just as if the flag never answered.
+                    // late, the phase must stop, as it would without any answer.
                     let took = validity.now().monotonic - asked.monotonic;
                     format!(
                         "an answer took {:.1} s, and applications obey it for {} s",
@@ -78,8 +80,8 @@ impl FlagWatch {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
-            // This code does not use the age of the last good read: after a sleep of the machine or a jump of the wall
-            // clock, only the time spent on attempts counts.
+            // Add only the time spent on attempts. The age of the last good read is not used here, because it also
+            // includes a sleep of the machine or a jump of the wall clock.
             unread += (validity.now().monotonic - round).min(pause + limit);
             if unread > self.cache() + PATIENCE {
                 return self.stop.stop(StopReason::FlagUnread { unread, why });
@@ -98,7 +100,8 @@ pub(super) fn gone(began: &Flag) -> String {
     format!("it was [{began}] and is gone")
 }
 
-/// Why a phase that began under one flag state must not continue under another.
+/// The reason why a phase must stop after the flag has changed from the first state to the second one. `None` if the
+/// phase may continue.
 pub(super) fn moved(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
     let from_to = |why: &str| format!("it was [{began}] and is now [{now}]{why}");
     match phase {
@@ -161,7 +164,7 @@ mod tests {
         Flag { version, ..Flag::first(2, jiff::Timestamp::UNIX_EPOCH) }
     }
 
-    /// Watches with a wall clock that jumps by this number of seconds.
+    /// Starts a watch whose wall clock jumps by this number of seconds.
     fn watch_by(jump: Arc<AtomicI64>, reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
         let plan = load("p", PLAN).unwrap().plan;
         let plan_of = plan.fingerprint().as_str().into();
@@ -179,7 +182,7 @@ mod tests {
         watch_by(Arc::default(), reads)
     }
 
-    /// A task that waits to send something, as a worker does.
+    /// Starts a task that waits until it may send a request, as a worker does.
     fn waiter(validity: &Validity) -> AbortOnDropHandle<()> {
         let validity = validity.clone();
         AbortOnDropHandle::new(tokio::spawn(async move { validity.fresh().await }))
@@ -211,7 +214,7 @@ mod tests {
         let (stop, _, _watch) = watch([late(), in_time(), late(), in_time(), late(), in_time()].concat());
         sleep(Duration::from_secs(600)).await;
         assert!(!stop.is_stopping(), "{:?}", stop.reason());
-        // Late answers and missing answers count together.
+        // The time limit applies to the sum of late answers and missing answers.
         let mixed =
             [vec![(3, Some(flag(7))); 5], vec![(100, None); 2], vec![(3, Some(flag(7))); 5], in_time()].concat();
         let (stop, _, _watch) = watch(mixed);
@@ -219,13 +222,13 @@ mod tests {
         assert!(matches!(stop.reason(), Some(StopReason::FlagUnread { .. })), "{:?}", stop.reason());
     }
 
-    /// If the machine slept or its wall clock was set forward, that time does not count as a time in which the flag was
-    /// unreadable. The message reports only the time that was spent on attempts.
+    /// The phase measures the time for which the flag was unreadable. This time does not include a sleep of the machine
+    /// or a jump of the wall clock. The message reports only the time that was spent on attempts.
     #[tokio::test(start_paused = true)]
     async fn a_sleep_of_the_machine_is_no_time_in_which_the_flag_was_unreadable() {
         let hung = |n| vec![(100, Some(flag(7))); n];
         let well = || vec![(0, Some(flag(7))); 2];
-        // The sleep begins before a failing attempt, or during the attempt.
+        // The machine goes to sleep before an attempt that fails, or during that attempt.
         for slept_at in [1.9, 4.0] {
             let jump = Arc::new(AtomicI64::new(0));
             let (stop, validity, _watch) = watch_by(Arc::clone(&jump), [well(), hung(1), well()].concat());
@@ -257,7 +260,7 @@ mod tests {
         assert!(validity.is_fresh() && !stop.is_stopping(), "{:?}", stop.reason());
     }
 
-    /// The message says what happened: the flag moved from one state to another, or how long it could not be read in
+    /// The message gives the reason for the stop: the two states of the flag, or how long the flag could not be read in
     /// time.
     #[tokio::test(start_paused = true)]
     async fn a_moved_flag_and_an_unreadable_flag_give_different_messages() {

@@ -29,7 +29,7 @@ use crate::plan::Plan;
 use crate::playbook::{Event, Kind, Mark, Phase, State, What};
 use crate::ratelimit::Budgets;
 use crate::state::{self, KeptFact, RunId, StoreError};
-/// Everything needed to carry out a migration.
+/// Carries out a migration. This value owns the plan, the tables, the state file and the flag.
 pub struct Driver {
     /// The plan.
     pub plan: Plan,
@@ -37,16 +37,16 @@ pub struct Driver {
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
-    /// When the description was read.
+    /// The time at which the description was read.
     pub described: Instant,
     /// The capacity that the phases may use.
     pub budgets: Budgets,
     /// The state file.
     pub store: state::State,
-    /// Stops the passes and waits of the driver.
+    /// The handle that stops the driver's passes and waits.
     pub stop: Stopper,
-    /// The clocks and the random numbers for the passes. The driver's own timestamps come from the clock given to
-    /// [`Driver::open`].
+    /// The clocks and the random numbers for the passes. The driver takes its own timestamps from the clock that the
+    /// caller gave to [`Driver::open`].
     pub machine: Machine,
     /// Whether this process still holds the lease; `None` if the migration has no lease.
     pub lease: Option<Validity>,
@@ -61,17 +61,18 @@ pub struct Driver {
     swept: Vec<Phase>,
     /// The version of the flag when this process first read it.
     first: Option<u64>,
-    /// For each phase, the newest run that existed when the phase last began. Newer runs belong to that beginning.
+    /// For each phase, the newest run that existed when the phase last began. Every newer run started after that
+    /// beginning.
     begun: Vec<(Phase, RunId)>,
     /// Whether the current command is part of the way back. No limit of the plan blocks the way back.
     goes_back: bool,
-    /// The flag that was last recorded as seen.
+    /// The state of the flag that was last recorded in the state file.
     seen: Option<Box<SeenFlag>>,
-    /// How long applications may still obey an earlier state of the flag.
+    /// The time for which applications may still obey an earlier state of the flag.
     watched: Watched,
 }
 
-/// The parts of a [`Driver`] other than the state file and the flag.
+/// The parts of a [`Driver`] that do not depend on the state file or the flag.
 pub struct Stage {
     /// The plan.
     pub plan: Plan,
@@ -79,7 +80,7 @@ pub struct Stage {
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
-    /// When the description was read.
+    /// The time at which the description was read.
     pub described: Instant,
     /// The capacity that the phases may use.
     pub budgets: Budgets,
@@ -131,7 +132,7 @@ impl Driver {
         })
     }
 
-    /// Everything known about the migration.
+    /// The recorded state of the migration.
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -153,7 +154,8 @@ impl Driver {
         }
     }
 
-    /// Records what the operator accepted by name in the preflight, and creates the flag if it does not exist yet.
+    /// Records the preflight findings that the operator accepted by name, and creates the flag if it does not exist
+    /// yet.
     pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), DriverError> {
         if let Some(flags) = &self.flags {
             if let Some(place) = &self.plan.cutover.flag {
@@ -169,7 +171,7 @@ impl Driver {
         self.record(What::PreflightAccepted { kind: self.kind(), accepted }).await
     }
 
-    /// Notes that the operator confirmed this command.
+    /// Records in memory that the operator confirmed this command.
     pub fn confirm(&mut self) {
         self.confirmed = true;
     }
@@ -184,7 +186,7 @@ impl Driver {
     }
 
     async fn record(&mut self, what: What) -> Result<(), DriverError> {
-        // The times in the history never decrease, even if the clock was set back.
+        // An event never has an earlier time than the event before it, even if the clock was set back.
         let at = (self.clock)().max(self.state.latest);
         let event = Event {
             at,
@@ -192,7 +194,7 @@ impl Driver {
             flag: self.seen.as_ref().map(|seen| Mark::of(&seen.flag)),
             what,
         };
-        // This check refuses an event that cannot follow, before the event is appended.
+        // Refuse an event that cannot follow the current state, before the event is appended.
         let next = self.state.next(&event)?;
         let text = serde_json::to_string(&event)
             .map_err(|e| StoreError::Corrupt(format!("an event cannot be serialized: {e}")))?;

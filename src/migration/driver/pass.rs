@@ -14,7 +14,7 @@ use crate::playbook::{Phase, What};
 use crate::preflight::Accept;
 use crate::state::{RunId, RunRecord, RunStatus, phase};
 
-/// How the run of a phase begins.
+/// Whether a phase needs a new run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begins {
     /// The run is new.
@@ -32,9 +32,9 @@ pub struct PassEnd {
     pub phase: Phase,
     /// The result; `None` if there was nothing to do.
     pub result: Option<PassResult>,
-    /// Why the pass stopped early, if it did. The same command resumes the pass.
+    /// The reason why the pass stopped early; `None` if it did not. The same command resumes the pass.
     pub stopped: Option<StopReason>,
-    /// Whether the phase cannot end because some items failed. The same command then makes another pass.
+    /// Whether the phase cannot end because some items failed. The same command then makes a new pass.
     pub unfinished: bool,
 }
 
@@ -72,14 +72,15 @@ impl Driver {
         job.stop = self.stop.clone();
         // On the way back, a pass waits only briefly for a description of the table.
         job.urgent = self.goes_back;
-        // A week may pass between two phases of one process, so the table may have to be described again first.
+        // A process may run two phases a week apart, so the job reads the table's description again if the last
+        // description is too old.
         job.watch_table(self.described, LOOK_EVERY);
         job.validities.extend(self.lease.clone());
         Ok(job)
     }
 
-    /// Carries out the pass of this phase, or resumes its run. If the pass was not stopped and left nothing unfinished,
-    /// the end of the phase is recorded. `restart` begins an expand pass from the start.
+    /// Carries out the pass of this phase, or resumes its run. The end of the phase is recorded if the pass completed
+    /// and no failure keeps the phase open. If `restart` is set, an expand pass starts from the beginning.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
         let asked = moments();
@@ -109,9 +110,10 @@ impl Driver {
         }
     }
 
-    /// Whether the operator accepted by name that this pass changes items signed on the client. The acceptance may come
-    /// from this command, or be recorded with the newest expand run. The recorded acceptance counts for every pass
-    /// except a new expand run. A retry and a repair also record the acceptance with the newest expand run.
+    /// Whether the operator accepted by name that this pass changes items signed on the client. Either this command
+    /// contains the acceptance, or the acceptance is recorded with the newest expand run. The recorded acceptance is
+    /// valid for every pass except a new expand run. If a retry or a repair is started with this acceptance, the
+    /// acceptance is also recorded with the newest expand run.
     async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
         let run = self.store.current_run(phase::EXPAND).await?;
         let of_before = phase != Phase::Expand || (!restart && matches!(self.begins(phase).await?, Begins::Resumes(_)));
@@ -137,8 +139,8 @@ impl Driver {
         Ok(stopped)
     }
 
-    /// Records the end of a phase. If the flag changed during the last pages of the pass, returns the stop reason
-    /// instead.
+    /// Records the end of a phase. If the flag changed during the last pages of the pass, returns the stop reason and
+    /// records nothing.
     pub(super) async fn put_end(
         &mut self,
         phase: Phase,

@@ -1,4 +1,4 @@
-//! Shows the progress of a running pass, and stores its pace in the state.
+//! Shows the progress of a running pass, and stores the pass's pace in the state file.
 
 use std::sync::Arc;
 
@@ -57,7 +57,8 @@ fn keep_pace(store: state::State, watched: Watched, wall: Clock, observer: Arc<d
                 throttled: now.throttled,
             });
             let kept = KeptPace::of(&pace, wall());
-            // If the store fails, the next commit stops the pass. A missing pace alone is no reason to stop.
+            // Ignore the error: if the state file fails, the next commit stops the pass. The pass does not need a
+            // recorded pace.
             let _ = store.keep(KeptFact::Pace, kept.to_json().to_string()).await;
         }
     }))

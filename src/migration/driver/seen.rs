@@ -1,4 +1,4 @@
-//! How this process reads the flag, and what it records about it.
+//! Reads the flag, and records which state of the flag this process saw.
 
 use jiff::Timestamp;
 
@@ -8,16 +8,16 @@ use crate::migration::begun::read;
 use crate::migration::{DriverError, Seen};
 use crate::state::KeptFact;
 
-/// A state of the flag that this process recorded or found recorded.
+/// A state of the flag that is recorded in the state file. Either this process or an earlier one recorded it.
 pub(super) struct SeenFlag {
     at: Timestamp,
     pub(super) flag: Flag,
-    /// Whether no application obeys an earlier state any more.
+    /// Whether every application obeys this state.
     settled: bool,
 }
 
 impl Driver {
-    /// Reads the flag and notes when it was seen.
+    /// Reads the flag and remembers when this process saw it.
     pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, DriverError> {
         let Some(flags) = &self.flags else { return Ok(None) };
         let lead = flags.lead();
@@ -37,7 +37,7 @@ impl Driver {
         Ok(Some((flag, meta)))
     }
 
-    /// Notes that this process changed the flag to this state, and records the new state.
+    /// Records that this process changed the flag to this state.
     pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         self.watched.made(flag);
         self.keep_seen(flag, meta).await
@@ -47,14 +47,15 @@ impl Driver {
         Ok(self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?)
     }
 
-    /// The flag as a command on this state file last saw it. If no command saw the flag, returns the flag as it would
-    /// be created.
+    /// Returns the last state of the flag that a command with this state file saw. If no command has seen the flag,
+    /// returns the state of a new flag.
     pub(super) async fn last_seen(&self) -> Result<Flag, DriverError> {
         let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
         Ok(self.seen_before().await?.map_or(first, |seen| seen.flag))
     }
 
-    /// Records each new state of the flag durably, and once more as soon as no application obeys an earlier state.
+    /// Records each new state of the flag durably. Records the state a second time as soon as no application obeys an
+    /// earlier state.
     pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         let settled = self.watched.left().is_zero();
         let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);

@@ -59,7 +59,7 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
-    /// The stage and the truths that a verification would use now.
+    /// Returns the stage and the truths that a verification would use if it began now.
     pub async fn verifies_by(&self) -> Result<(Stage, Truths), DriverError> {
         Ok(self.held_against(self.flag().await?.as_ref()))
     }

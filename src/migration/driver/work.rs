@@ -30,7 +30,7 @@ impl Driver {
                 Begins::New | Begins::Resumes(_) => None,
             };
             let what = What::PhaseComplete { phase, scanned };
-            // If another process carried out the pass, the pass does not count as one of this command.
+            // If an earlier process carried out the pass, it is not one of the passes that this command has completed.
             let stopped = match begins {
                 Begins::Ended(_) => self.put_end(phase, flag, what).await?,
                 Begins::New | Begins::Resumes(_) => self.end(phase, flag, what).await?,
@@ -74,7 +74,7 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Worked(Box::new(ended))), stopped, unfinished })
     }
 
-    /// Number of items that a complete run read, if it read strongly consistently.
+    /// Number of items that a complete run read; `None` if its reads were not strongly consistent.
     async fn read_by(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, DriverError> {
         let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
         let strongly = again || job.reads_consistently();
@@ -87,9 +87,8 @@ impl Driver {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Whether the operator accepts, with a `--force` reason, that items which failed on the way back stay as they are.
-    /// If so, records the reason with the current number of failures. The override does not cover items that fail
-    /// later.
+    /// Whether the operator gave a `--force` reason to leave items unchanged that failed on the way back. If so,
+    /// records the reason with the current number of failures. The override does not cover items that fail later.
     async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.input.force.clone().filter(|_| goes_back) else { return Ok(false) };

@@ -42,7 +42,7 @@ impl Migration {
     /// ```
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
-        // This also refuses a plan that leaves `run` nothing to do.
+        // This call also refuses a plan that gives `run` nothing to do.
         let mut job = target.job_accepting(&options.accept)?;
         let sampled: Option<Sampled> = match options.sample {
             None => None,
@@ -61,8 +61,8 @@ impl Migration {
         Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped })
     }
 
-    /// Counts what a command would do to the table as it is now, and reports the findings of the preflight. Writes
-    /// nothing and refuses nothing.
+    /// Counts the changes that a command would make to the current table, and reports the findings of the preflight.
+    /// Writes nothing and refuses nothing.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ impl Migration {
                 let recorded = recorded(&target, EXPAND).await.filter(|(run, _)| run.can_be_resumed());
                 let accepted: Vec<Accept> = with(&options.accept, recorded.into_iter().flat_map(|run| run.1));
                 let job = target.job_accepting(&accepted)?;
-                // With a flag, dual writes come first, so that items inserted behind the scan position get both
-                // attributes.
+                // With a flag, the migration begins with dual writes, so that items inserted behind the scan position
+                // get both attributes.
                 let begins = kind(&target.plan) == Kind::Flagged && state::is_absent(&target.state).await;
                 let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
                 Box::pin(self.count(target, job, None, goal, options.sample, accepted)).await
@@ -96,7 +96,7 @@ impl Migration {
         }
     }
 
-    /// A dry run of a later phase, based on the records in the state file.
+    /// Makes a dry run of contract or rollback, based on the records in the state file.
     async fn dry_run_of(&self, phase: Phase, accept: &[Accept]) -> Result<DryRunOutcome, MigrationError> {
         let fits: Fits = if phase == Phase::Contract { check_begun_plan } else { check_way_back };
         let target = Box::pin(self.target(fits)).await?;
@@ -151,18 +151,20 @@ impl Migration {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
         let handler = Arc::new(DryRun::new(job, records));
-        // A dry run skips the survey. A dry run writes nothing, so it reads even a large item collection quickly. An
-        // early start on such a collection would save less than the survey's reads cost.
+        // A dry run skips the survey, which finds large item collections so that a run can start with them. A dry run
+        // writes nothing, so it reads even a large collection quickly. An early start would save less than the reads of
+        // the survey cost.
         let reading = Reading { survey: None, ..job.reading_only(segments) };
         sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
         clear(line).await;
         Ok(handler.prediction())
     }
 
-    /// Connects the job to this migration's stopper, and shows its progress.
+    /// Connects the job to this migration's stopper, and shows the progress of the job.
     fn begin(&self, job: &mut Job) -> Result<Option<Line>, MigrationError> {
         job.stop = self.stop.clone();
-        // The watch on the table's description must stop with the job, so `job.stop` is set first.
+        // The task that reads the table's description must stop with the job, so `job.stop` is set before that task
+        // starts.
         job.watch_table(Instant::now(), LOOK_EVERY);
         self.observer.opened(&job.stop)?;
         let shows = self.observer.shows_progress_line();

@@ -15,7 +15,7 @@ use crate::playbook::{Next, back_needs_state};
 use crate::preflight::{Fits, check_plan, check_way_back};
 use crate::state;
 
-/// The maximum number of items that a report names. The report counts all items.
+/// The maximum number of items that a report lists. The report also gives the number of all items.
 const NAMED: u32 = 1_000;
 
 impl Migration {
@@ -25,8 +25,8 @@ impl Migration {
     /// # Errors
     ///
     /// The same errors as [`Migration::run`]. A closed gate refuses a step forward. A step back while both attributes
-    /// are written needs no gate and no lock. Before such a step ends dual writes, it asks the observer for
-    /// confirmation, if the observer can confirm.
+    /// are written needs no gate and no lock. If such a step would end dual writes, it first asks the observer for
+    /// confirmation, provided that the observer can confirm.
     ///
     /// # Example
     ///
@@ -44,7 +44,7 @@ impl Migration {
             CutoverStep::Back { now } => (true, now),
             CutoverStep::DualWrite | CutoverStep::ReadNew(_) | CutoverStep::WriteNew => (false, false),
         };
-        // A step back works in any phase, because applications obey any flag that exists.
+        // A step back is possible in any phase, because applications obey the flag as soon as it exists.
         if back && let Some(moved) = self.step_back().await? {
             return Ok(CutoverOutcome { flag: Some(moved), stopped: None });
         }
@@ -60,7 +60,8 @@ impl Migration {
         Ok(CutoverOutcome { flag, stopped })
     }
 
-    /// Takes the step back if the flag exists and the step does not need the state file. Returns `None` otherwise.
+    /// Moves the flag one step back if the flag exists and the step does not need the state file. Otherwise returns
+    /// `None`.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
         let plan = self.plan();
         let Some(opened) = cutover::open(plan, wall(), None).await? else { return Ok(None) };
@@ -120,7 +121,7 @@ impl Migration {
     }
 }
 
-/// Why the state file could not be read.
+/// Returns the error with which the state file could not be read.
 fn unreadable(state: &Path) -> MigrationError {
     match state::read(state) {
         Err(error) => error.into(),
@@ -128,7 +129,7 @@ fn unreadable(state: &Path) -> MigrationError {
     }
 }
 
-/// The question before a step, with the table, its account, and the flag before and after the step.
+/// The question that is asked before a step. It shows the table, its account, and the flag before and after the step.
 async fn question(target: &Target, step: CutoverStep) -> Result<String, MigrationError> {
     let Target { plan, description, state, .. } = target;
     let from = match target.open_flag().await? {
@@ -144,7 +145,7 @@ async fn question(target: &Target, step: CutoverStep) -> Result<String, Migratio
             format!("read = new at {percent} %: readers of these keys read the new attribute")
         }
         CutoverStep::WriteNew => "write = new: writers write only the new attribute".to_owned(),
-        // A step back is not asked about here.
+        // For a step back, this question is not used.
         CutoverStep::Back { .. } => String::new(),
     };
     let name = &description.name;

@@ -1,4 +1,4 @@
-//! The expand phase: `run` and the retry of its failures.
+//! The commands of the expand phase: `run` and `failures retry`.
 
 use crate::migration::outcome::recorded_run;
 use crate::migration::preflight::{is_complete, recorded};

@@ -6,12 +6,12 @@ use crate::clock::wall;
 use crate::migration::{Migration, MigrationError, Seen, StatusOptions, StatusOutcome, known, read_now};
 use crate::state;
 use crate::telemetry::{KeptBudgets, KeptPace};
-/// How long `status` tries to read the flag.
+/// The maximum time for which `status` tries to read the flag.
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
 
 impl Migration {
     /// The current stage of the migration and the next command, from the state file and the flag. You can call this
-    /// while another command is running, or after its process died. Changes nothing.
+    /// method while a command is running, or after the process of a command died. Changes nothing.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Verification, with and without a repair.
+//! The command `verify`, with and without a repair.
 
 use crate::migration::{
     Migration, MigrationError, OperatorInput, Order, PassEnd, PassResult, VerifyOptions, VerifyOutcome,
@@ -38,7 +38,7 @@ impl Migration {
         let order = Order::of(Goal::Verify { scope, repair: *repair }, accept, question);
         let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
         session.close().await?;
-        // The recorded result counts, even if a stop was requested after it was recorded.
+        // Return the recorded result, even if a stop was requested after the result was recorded.
         Ok(match passes.into_iter().next_back() {
             Some(PassEnd { result: Some(PassResult::Verified(verified)), stopped, .. }) => {
                 VerifyOutcome { verified: Some(*verified), stopped }

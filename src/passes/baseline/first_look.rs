@@ -1,7 +1,8 @@
-//! The first look at the items of a page. The first look records which of the items have their new attribute before the
-//! migration writes any of them.
+//! Records the baseline of a page: the items that already have their new attribute before the migration writes any item
+//! of the page.
 //!
-//! `state/sqlite/journal.rs` explains why this is recorded per item and not per page, and what later passes do with it.
+//! `state/sqlite/journal.rs` explains why the baseline is recorded for each item and not for each page, and how later
+//! passes use it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,19 +18,19 @@ pub struct FirstLook {
     session: SessionId,
     /// Whether the run had earlier sessions, which may have written items of pages that they did not commit.
     resumed: bool,
-    /// The items that earlier sessions may have written, for each segment in progress.
+    /// Digests of the items that earlier sessions may have written, for each segment in progress.
     under_way: Mutex<HashMap<u32, Arc<HashSet<Digest>>>>,
 }
 
 impl FirstLook {
-    /// Creates the first look for a session of the first run over the table. `resumed` says whether the run had earlier
+    /// Creates the recorder for a session of the first run over the table. `resumed` says whether the run had earlier
     /// sessions.
     pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, session: SessionId, resumed: bool) -> FirstLook {
         FirstLook { changes, store, session, resumed, under_way: Mutex::default() }
     }
 
-    /// Records the baseline of a page's items. When this function returns, the baseline is durable. No item of the page
-    /// may be written before that.
+    /// Records the baseline of a page's items. When this function returns, the baseline is durable. The caller must not
+    /// write an item of the page earlier.
     pub(crate) async fn record_baseline(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
         let nothing = BaselinePage::empty(self.session, segment, number);
@@ -39,11 +40,11 @@ impl FirstLook {
             if baseline.preexisting.is_empty() && baseline.pairs.is_empty() && !baseline.may_write {
                 continue;
             }
-            // An item without a key is rejected later.
+            // Skip an item without a key, because a later step rejects it.
             let Some(key) = self.changes.key().key_of(item) else { continue };
             let digest = Digest::of_text(&key.to_text());
             if written.contains(&digest) {
-                // These targets may have been filled by a write of the killed session, or later by a live writer.
+                // An earlier session may have filled these targets, or a live writer may have filled them later.
                 let targets = self.changes.skipped_targets(item);
                 page.filled.extend((!targets.is_empty()).then(|| Filled { key, targets, refused: Vec::new() }));
                 continue;
@@ -67,8 +68,8 @@ impl FirstLook {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }
 
-    /// The items of a segment that earlier sessions may have written in pages that they did not commit. These are the
-    /// items of a few pages for each killed session. The items are kept in memory until the segment ends.
+    /// Digests of the items of a segment that earlier sessions may have written in uncommitted pages. Each killed
+    /// session left only a few such pages. The digests stay in memory until the segment ends.
     async fn written_before(&self, segment: u32) -> Result<Arc<HashSet<Digest>>, StoreError> {
         if !self.resumed {
             return Ok(Arc::default());

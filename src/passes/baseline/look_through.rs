@@ -2,9 +2,9 @@
 //!
 //! Only items that the first pass has read have a baseline (`first_look.rs`). If that pass was stopped, a rollback or a
 //! restarted run needs the baseline of the other items too. Without it, they could not distinguish a preexisting value
-//! from a value that the pass wrote. So the code here reads the open segments of the pass to their ends. This code uses
-//! the first look and the pass's checkpoints, as the pass would have done, but it writes nothing. It can be killed and
-//! resumed like the pass itself. When it is done, every item has been read.
+//! from a value that the pass wrote. So this module reads the unfinished segments of the pass to their ends. Like the
+//! pass, this module records the baseline and commits checkpoints, but it writes no item. This work can be killed and
+//! resumed like the pass itself. When it is complete, every item of the table has been read.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
 use crate::state::{Begin, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
-/// The text that the store keeps as the reason why the pass ended.
+/// The reason for the end of the pass, as stored in the state file.
 const ENDED: &str = "ended: it recorded the baseline of the items that it had not read, and wrote nothing";
 
 impl Job {
-    /// Records the baseline of every item that the first pass did not reach, if that pass was begun and stopped. Call
-    /// it before a restarted run ([`Begin::Restart`]), with a separate job. This function writes no item. Its spend is
-    /// added to the spend of the stopped pass, but it may spend as much as a new run and read all items.
+    /// Records the baseline of every item that a stopped first pass did not reach. Writes no item. Call it before a
+    /// restarted run ([`Begin::Restart`]), with a separate job. The spend of this function is added to the spend of the
+    /// stopped pass. But this function may spend as much as a new run, and it may read all items.
     ///
-    /// Returns false if the job was stopped. The next call continues from that point.
+    /// Returns false if the job was stopped. The next call then continues from the last commit.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
         let Some(pass) = self.begin_look(store).await? else { return Ok(true) };
         tracing::info!("recording the baseline of items that the stopped run has not read; nothing is written");
@@ -38,8 +38,8 @@ impl Job {
         baseline
     }
 
-    /// Records the baseline in the same way, but within a session of another run. What it spends counts against that
-    /// run's limits.
+    /// Like [`Job::complete_baseline`], but within a session of a different run. The spend counts against the limits of
+    /// that run.
     pub(crate) async fn look_through(&self, store: &State) -> Result<bool, StoreError> {
         match self.begin_look(store).await? {
             Some(pass) => self.look(store, &pass).await,
@@ -47,8 +47,7 @@ impl Job {
         }
     }
 
-    /// Begins a session of the first pass that only looks at items. `None` if the pass was not begun or has read every
-    /// item.
+    /// Begins a session of the first pass that reads items without writing them. `None` if no such session is needed.
     async fn begin_look(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(None) };
         let new = NewRun {
@@ -92,7 +91,7 @@ impl Job {
         Ok(Some(pass).filter(|_| due))
     }
 
-    /// The expand changes that the first look needs.
+    /// The expand changes of the plan, which determine the baseline of an item.
     fn expansion(&self) -> Changes {
         let plan = &self.plan;
         let key = self.description.key.clone();

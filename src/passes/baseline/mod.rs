@@ -1,4 +1,4 @@
-//! The baseline: what is recorded about an item before the migration first writes it.
+//! Records the baseline: the state of an item before the migration writes it for the first time.
 
 pub(crate) mod first_look;
 mod look_through;

@@ -1,12 +1,12 @@
-//! Finds the partition keys that need the most capacity. Each partition key is written at its own pace, so one key may
-//! decide when a run ends.
+//! Finds the partition keys that need the most capacity. The write rate of one partition key is limited, so a single
+//! key may determine the duration of a run.
 
 use std::collections::HashMap;
 
 use crate::item::{PartitionHash, Units};
 
-/// Number of partition keys to keep. If there are more, the keys with the smallest loads are forgotten. The forgotten
-/// load of one key is at most about a `KEPT`-th of the table's load. A key that matters has a larger load.
+/// Number of partition keys to keep. If there are more, the keys with the smallest loads are forgotten. At most about
+/// 1/`KEPT` of the table's load is forgotten for any key. A key that affects the duration of a run has a larger load.
 const KEPT: usize = 4_096;
 
 /// The load of one partition key's items.
@@ -14,7 +14,7 @@ const KEPT: usize = 4_096;
 pub struct Load {
     /// Write capacity units that the items need in the table.
     pub write: Units,
-    /// Size in bytes of the items to read.
+    /// Size of the items in bytes, which determines the cost of reading them.
     pub bytes: f64,
 }
 
@@ -22,7 +22,7 @@ pub struct Load {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heaviest {
     keys: HashMap<PartitionHash, Load>,
-    /// Upper bound of the load that was forgotten for any single key.
+    /// Upper bound for the forgotten load of a single key.
     forgotten: Load,
 }
 
@@ -33,7 +33,7 @@ impl Heaviest {
         self.forget();
     }
 
-    /// Adds loads that were counted elsewhere.
+    /// Adds the loads of a different `Heaviest`.
     pub(crate) fn merge(&mut self, other: Heaviest) {
         for (key, load) in other.keys {
             self.keys.entry(key).or_default().add(load);
@@ -42,19 +42,20 @@ impl Heaviest {
         self.forget();
     }
 
-    /// Lower bound of the largest load of one key. The values for writes and reads may come from two different keys.
+    /// Lower bound for the largest load of a single key. The write load and the read load may come from two different
+    /// keys.
     pub fn least(&self) -> Load {
         self.keys.values().fold(Load::default(), |most, load| most.max(*load))
     }
 
-    /// Upper bound of the largest load of one key.
+    /// Upper bound for the largest load of a single key.
     pub fn most(&self) -> Load {
         let mut most = self.least();
         most.add(self.forgotten);
         most
     }
 
-    /// Forgets half of the keys if there are twice as many as should be kept.
+    /// If there are at least twice as many keys as should be kept, forgets half of them.
     fn forget(&mut self) {
         if self.keys.len() < 2 * KEPT {
             return;
@@ -77,8 +78,8 @@ impl Load {
         Load { write: self.write.max(other.write), bytes: self.bytes.max(other.bytes) }
     }
 
-    /// The time that this load takes by itself, in units of one write. A partition serves three reads of 4 KB in the
-    /// time of one write.
+    /// The time that a partition needs for this load, measured in the time for one write unit. A partition serves three
+    /// reads of 4 KB in the time of one write.
     fn weight(self) -> f64 {
         self.write.max(self.bytes / 4096.0 / 3.0)
     }
@@ -96,8 +97,8 @@ mod tests {
         PartitionHash::of(&Value::S(n.to_string()))
     }
 
-    /// Tests a collection of 5,000 units. Its items are spread over many pages, among the items of a hundred thousand
-    /// other keys.
+    /// Tests an item collection of 5,000 units. The items of the collection are spread over many pages, among the items
+    /// of a hundred thousand other keys.
     #[test]
     fn a_heavy_key_is_found_among_many_others() {
         let mut whole = Heaviest::default();
@@ -117,7 +118,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
-        /// For any loads in any order, the true value is between the bounds.
+        /// The true largest load is between the two bounds, for any loads in any order.
         #[test]
         fn the_truth_is_between_the_bounds(
             seed in any::<u64>(), keys in 1_u32..40_000, items in 1_u32..60_000,

@@ -1,10 +1,10 @@
-//! A dry run does everything that a run does, except the writes. A dry run counts what the run would do with the items
-//! of the table or of a sample.
+//! A dry run does everything that a run does, except the writes. For the items of the table or of a sample, it counts
+//! the outcomes that a run would have.
 //!
 //! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a
 //! stopped pass first records the baseline of items that the pass did not reach (`passes/baseline/look_through.rs`). A
-//! dry run cannot record this baseline. For these items, it counts each new value that equals the old one as "would be
-//! removed", although some of these values existed before. The dry run counts unequal values as diverged.
+//! dry run cannot record this baseline. Some new values of these items may have existed before the migration. The dry
+//! run still counts a new value that equals the old one as "would be removed", and a different new value as diverged.
 
 mod heaviest;
 mod prediction;
@@ -26,7 +26,7 @@ use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, PartialOut
 use crate::item::{Item, ItemKey};
 use crate::state::{Counts, Records};
 
-/// Decides on every item, but writes none.
+/// Decides on every item, but does not write it.
 pub struct DryRun {
     changes: Arc<Changes>,
     records: Option<Arc<dyn Records>>,
@@ -42,7 +42,7 @@ impl DryRun {
         DryRun { changes, records, requests: job.requests(), seen: Mutex::new(Prediction::default()) }
     }
 
-    /// The counts so far.
+    /// The counts of the pages up to now.
     pub fn prediction(&self) -> Prediction {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone().sorted()
     }
@@ -58,7 +58,7 @@ async fn history_of(
     let Some((records, lookup)) = records.zip(changes.lookup()) else {
         return Ok(vec![ItemHistory::default(); items.len()]);
     };
-    // An item without a key is rejected anyway, so its history does not matter.
+    // An item without a key is rejected in any case, so its history does not matter.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
     records.of(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));
@@ -66,7 +66,7 @@ async fn history_of(
     })
 }
 
-/// The prediction for some items.
+/// The prediction for the items of one or more pages.
 #[derive(Default)]
 pub struct Predicted {
     counts: Counts,

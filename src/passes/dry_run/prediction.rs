@@ -1,4 +1,4 @@
-//! The counts of a dry run: what a run would do.
+//! The counts of a dry run, which predict the outcomes of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ const MAX_REASONS: usize = 20;
 
 const OTHER: &str = "other reasons";
 
-/// What a run would do, as counted by a dry run.
+/// The predicted outcomes of a run, as counted by a dry run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prediction {
     /// Number of items read.
@@ -30,25 +30,25 @@ pub struct Prediction {
     pub pages: u64,
     /// Number of items that would be written.
     pub would_change: u64,
-    /// Number of items that already are as the plan implies.
+    /// Number of items in which all targets already have the values that the plan implies.
     pub already_applied: u64,
-    /// Number of items for which the plan has nothing to do.
+    /// Number of items that the plan does not change, for example because they have no source.
     pub nothing_to_do: u64,
-    /// Number of items in which a target has another value that counts as done, and that need no other change.
+    /// Number of items that need no write because a target's different value counts as done.
     pub skipped: u64,
     /// Number of items in which a target has a different value. A run would not change these items.
     pub diverged: u64,
     /// Number of items whose shape does not allow the change. The items would become failures.
     pub rejected: u64,
-    /// Number of items that would become larger than 400 KB by the tool's own estimate. These items are not part of
-    /// `would_change`. DynamoDB would reject the write, so they would become failures too.
+    /// Number of items that would become larger than 400 KB by the tool's own estimate. DynamoDB would reject the
+    /// writes of these items, so they would become failures too. These items are not part of `would_change`.
     pub would_exceed: u64,
     /// Estimated write capacity units that the writes would consume on the table and its indexes.
     pub write_units: Units,
     /// The part of `write_units` that each global index would consume, by name. Indexes that would consume nothing are
     /// omitted.
     pub index_write_units: BTreeMap<String, Units>,
-    /// The loads of single partition keys, if the table's keys have more than one item each.
+    /// The loads of single partition keys, if a partition key can have several items.
     pub heaviest: Heaviest,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,
@@ -56,13 +56,13 @@ pub struct Prediction {
     pub shapes: Vec<Shape>,
     /// The reasons why items are rejected, without attribute values. There are at most twenty-one reasons.
     pub reasons: BTreeMap<String, Group>,
-    /// Items that a rollback would not restore exactly to their state before the migration, by reason.
+    /// Items that a rollback would not restore exactly, by reason.
     pub leftovers: BTreeMap<Leftover, Group>,
     /// Example keys of each class, at most five per class.
     pub examples: BTreeMap<Class, Vec<ItemKey>>,
     /// The types of the values at each written path.
     pub types: BTreeMap<Path, BTreeSet<&'static str>>,
-    /// How many of the values at each written path look like times.
+    /// Number of values at each written path that look like times.
     pub times: BTreeMap<Path, Times>,
     /// Number of items that need a write although they are signed or encrypted on the client.
     pub encrypted: u64,
@@ -73,11 +73,11 @@ pub struct Prediction {
 pub enum Class {
     /// The item would be written.
     WouldChange,
-    /// The item already is as the plan implies.
+    /// All targets already have the values that the plan implies.
     AlreadyApplied,
-    /// The plan has nothing to do for the item.
+    /// The plan does not change the item.
     NothingToDo,
-    /// A target has another value, which counts as done.
+    /// A target has a different value, which counts as done.
     Skipped,
     /// A target has a different value. A run would not change the item.
     Diverged,
@@ -87,7 +87,7 @@ pub enum Class {
     Rejected,
 }
 
-/// Items that share a reason.
+/// The items with the same reason.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Group {
     /// Number of items.
@@ -211,7 +211,7 @@ impl Prediction {
         class
     }
 
-    /// Adds the counts of another prediction.
+    /// Adds the counts of a different prediction.
     pub fn merge(&mut self, other: Prediction) {
         self.scanned += other.scanned;
         self.bytes += other.bytes;

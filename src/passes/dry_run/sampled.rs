@@ -10,11 +10,11 @@ use crate::engine::client::Requests;
 use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::Stopped;
 
-/// Reads these segments to their ends, as many at the same time as `reading` has lanes. Decides on every item, but
-/// writes nothing. Calls `each` with the counts of a segment when the segment ends. This function does not look up
-/// recorded history, so it supports only expand changes, which do not depend on history.
+/// Reads these segments to their ends. Decides on every item, but writes nothing. `reading` determines the number of
+/// segments that are read at the same time. Calls `each` with the counts of each finished segment. This function does
+/// not look up recorded history, so it supports only expand changes.
 ///
-/// Returns `Err` if the job was stopped. Even then, `each` has received only the counts of whole segments.
+/// Returns `Err` if the job was stopped. Even then, `each` was called only for whole segments.
 pub async fn read_clusters(
     reading: &Reading,
     segments: Vec<u32>,

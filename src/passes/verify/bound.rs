@@ -1,18 +1,18 @@
-//! Calculates what a sample of clusters proves about all clusters: an exact upper bound.
+//! Calculates an upper bound for the number of differing clusters in a table, based on a sample of clusters.
 //!
 //! A cluster differs if at least one of its items differs. The sample draws `n` of `N` clusters without replacement,
 //! and every set of `n` clusters is equally likely. So the number `X` of differing clusters in the sample has a
-//! hypergeometric distribution. Suppose that `k` clusters of the sample differ. The bound is the largest number `D` of
-//! differing clusters in the table for which a result of `k` or fewer is not unlikely: `P(X ≤ k) ≥ 5 %`. Whatever the
-//! true number of differing clusters is, at least 95 % of all samples give a bound that is not smaller. The bound is
-//! exact. The bound does not depend on how the differing items are spread, because ten differing items in one cluster
-//! count as one differing cluster.
+//! hypergeometric distribution. Suppose that `k` clusters of the sample differ. The bound is the largest number `D`
+//! that satisfies `P(X ≤ k) ≥ 5 %` if the table has `D` differing clusters. With more differing clusters, a sample with
+//! `k` or fewer of them would be unlikely. For any true number of differing clusters, at least 95 % of all samples give
+//! a bound that is at least this number. The calculation is exact and assumes nothing about the distribution of the
+//! differing items over the clusters.
 
 /// The confidence level of a bound.
 pub const CONFIDENCE: f64 = 0.95;
 
 /// A relative tolerance. Rounding must not make a bound too small, so a probability this close to 5 % counts as 5 %.
-/// With a million clusters, the error of the logarithms below is a hundredth of the tolerance.
+/// With a million clusters, the rounding error of the logarithms below is a hundredth of the tolerance.
 const SLACK: f64 = 1e-6;
 
 /// The upper bound, with 95 % confidence, of the number of differing clusters among `population` clusters. `drawn`
@@ -22,7 +22,7 @@ const SLACK: f64 = 1e-6;
 pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     let drawn = drawn.min(population);
     let differing = differing.min(drawn);
-    // The drawn clusters that do not differ are known. All other clusters may differ.
+    // Drawn clusters without a difference certainly do not differ. All other clusters may differ.
     let most = population - (drawn - differing);
     let is_likely = |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - SLACK);
     // `P(X ≤ k)` becomes smaller if more clusters differ, so bisection finds the largest likely number.
@@ -46,9 +46,9 @@ fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
     if k < least {
         return 0.0;
     }
-    // The median is the mean, rounded up or down. If `k` is at least the median, the probability is so large that the
-    // caller does not need the exact value. The sum below is not suited for this case, because it would have to go past
-    // the mode.
+    // The median is the mean, rounded up or down. If `k` is at least the median, the probability is at least one half,
+    // and the caller does not need the exact value. The sum below cannot be used in this case, because its terms would
+    // at first grow.
     if k >= n.min(m) || k >= (n * m / population).ceil() {
         return 1.0;
     }
@@ -74,7 +74,7 @@ fn choose(n: f64, k: f64) -> f64 {
     factorial(n) - factorial(k) - factorial(n - k)
 }
 
-/// The logarithm of `n!`. Small factorials are multiplied out. For larger `n`, Stirling's series is used; its first
+/// The logarithm of `n!`. Calculates small factorials exactly. For larger `n`, uses Stirling's series, whose first
 /// omitted term is below 1e-13.
 fn factorial(n: f64) -> f64 {
     if n < 20.0 {
@@ -86,12 +86,12 @@ fn factorial(n: f64) -> f64 {
     n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + series
 }
 
-/// Numbers of clusters in a sample.
+/// The numbers of clusters that a sampled verification found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clusters {
-    /// Number of all clusters of the table, read or not.
+    /// Total number of clusters of the table.
     pub all: u32,
-    /// Number of clusters that were drawn at random. Clusters of the `large` stratum were not among those to draw from.
+    /// Number of clusters that were drawn at random, from all clusters outside the `large` stratum.
     pub drawn: u32,
     /// Number of drawn clusters with a mismatch.
     pub differing: u32,
@@ -104,9 +104,9 @@ pub struct Clusters {
 }
 
 impl Clusters {
-    /// The upper bound of the number of differing clusters in the table. For the stratum that was read in full, the
-    /// number is known exactly. For the other clusters there is an upper bound. Only one of the two numbers is
-    /// uncertain, so the sum has the same confidence as the bound.
+    /// The upper bound of the number of differing clusters in the table. The bound is the sum of two numbers: the exact
+    /// number for the stratum that was read in full, and the upper bound for all other clusters. The exact number is
+    /// certain, so the sum has the confidence of the upper bound.
     pub fn at_most(&self) -> u32 {
         self.large_differing + upper_bound(self.all - self.large, self.drawn, self.differing)
     }
@@ -118,12 +118,12 @@ impl Clusters {
     }
 
     /// The upper bound as a percentage of the clusters that contain items, also rounded up. `None` if at most a
-    /// twentieth of the drawn clusters are empty, because this figure would then hardly differ from the percentage of
-    /// all clusters.
+    /// twentieth of the drawn clusters are empty, because then the result would hardly differ from
+    /// [`Clusters::at_most_percent`].
     ///
     /// The drawn clusters with items are a random sample of all clusters with items, except those in the stratum that
-    /// was read in full. The total number of such clusters is unknown. So the figure is calculated as for a sample with
-    /// replacement, as if there were infinitely many clusters. For any finite number of clusters, the possible share is
+    /// was read in full. The total number of clusters with items is unknown. So the calculation assumes a sample with
+    /// replacement, as if there were infinitely many clusters. For any finite number of clusters, the exact bound is
     /// not larger; a test checks this.
     pub fn at_most_percent_of_filled(&self) -> Option<f64> {
         let filled = self.drawn - self.empty;
@@ -134,8 +134,8 @@ impl Clusters {
     }
 }
 
-/// The largest share of differing clusters for which the result of the sample is not unlikely. The sample has `n`
-/// clusters, drawn with replacement, and at most `k` of them differ.
+/// The upper bound, with 95 % confidence, for the fraction of clusters that differ. `n` clusters were drawn with
+/// replacement, and `k` of them differ.
 fn share_at_most(n: u32, k: u32) -> f64 {
     if k >= n {
         return 1.0;
@@ -177,8 +177,8 @@ fn round_up(percent: f64) -> f64 {
         return 0.0;
     }
     let scale = 10_f64.powi(1 - percent.log10().floor() as i32);
-    // If a value already has two digits, except for errors in the last bits of a double, it must not be rounded up to
-    // the next value.
+    // Tolerate errors in the last bits of a double. Otherwise a value that already has two digits could be rounded up
+    // to the next value.
     (((percent * scale - 1e-9).ceil()) / scale).min(100.0)
 }
 
@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    /// Compares with P(X = 0), which can be multiplied out without the logarithm of a factorial.
+    /// Compares with P(X = 0), which is a simple product and needs no logarithm of a factorial.
     #[test]
     fn a_million_clusters_are_just_as_exact() {
         let none = |population: u32, drawn: u32, marked: u32| -> f64 {
@@ -246,7 +246,7 @@ mod tests {
             assert!(here >= 0.05 * (1.0 - 1e-5) && next < 0.05, "{population} {drawn}: {bound}, {here} {next}");
         }
         assert_eq!(upper_bound(1_000_000, 4_000, 0), 747);
-        // Check the middle of the distribution, where the sum has many terms, and both ends.
+        // Test both ends of the distribution, and its middle, where the sum has many terms.
         assert!(
             (52_000..54_000).contains(&upper_bound(1_000_000, 4_000, 188)),
             "{}",
@@ -301,7 +301,7 @@ mod tests {
             None,
             "nothing is known about any cluster with items"
         );
-        // For any number of clusters with items, the possible share is not larger than the stated one.
+        // For any number of clusters with items, the exact bound is not larger than the stated bound.
         for (filled, k) in [(100, 0), (100, 1), (100, 7), (40, 20)] {
             let clusters = Clusters { all: 1 << 19, drawn: filled + 900, empty: 900, differing: k, ..few };
             let stated = clusters.at_most_percent_of_filled().unwrap();

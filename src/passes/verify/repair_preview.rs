@@ -1,4 +1,4 @@
-//! Shows what a repair would do with the items of a report, for each kind of mismatch. The operator sees this before
+//! Describes the effect of a repair on the items of a report, for each kind of mismatch. The operator sees this before
 //! confirming the repair.
 
 use std::io::{Result, Write};
@@ -13,13 +13,13 @@ use crate::telemetry::number;
 pub struct RepairPreview {
     /// The plan's strategy.
     pub strategy: Strategy,
-    /// The truth that the report's verification used. The other values are derived from it.
+    /// The truth that the report's verification used.
     pub truths: Truths,
     /// Whether the repair removes values that nothing implies.
     pub removes: bool,
 }
 
-/// The attribute that is written or left unchanged, for each kind of mismatch.
+/// The affected attribute, for each kind of mismatch.
 struct Sides {
     missing: &'static str,
     stale: &'static str,
@@ -27,7 +27,7 @@ struct Sides {
 }
 
 impl RepairPreview {
-    /// Writes what this repair would do with the items of this report. Each line names the attribute that would be
+    /// Describes the effect of this repair on the items of this report. Each line names the attribute that would be
     /// written.
     pub fn write(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         let of = if report.is_full() { "every item" } else { "a sample" };

@@ -18,8 +18,8 @@ pub use sample::SampleReport;
 /// Maximum number of keys that a report names for each verdict.
 pub const MAX_EXAMPLES: u32 = 10;
 
-/// Maximum number of segments that a report lists. A report lists segments with a mismatch, and segments in which a
-/// live writer interfered.
+/// Maximum number of segments in a report. A report has only segments with a mismatch, and segments in which a live
+/// writer interfered.
 pub const MAX_SEGMENTS: usize = 1_000;
 
 /// The report of one complete verification. The report contains item keys, but no other attribute values.
@@ -45,7 +45,8 @@ pub struct VerifyReport {
     pub scope: String,
     /// `expanded` or `contracted`.
     pub stage: String,
-    /// The side that the other side is derived from: `old`, `new_then_old`, `new`, `new_on_the_way_back` or `percent_N`.
+    /// The side from which the other side is derived: `old`, `new_then_old`, `new`, `new_on_the_way_back` or
+    /// `percent_N`.
     pub truth: String,
     /// Version of the cutover flag, which did not change during the verification. `None` without a flag.
     pub flag_version: Option<u64>,
@@ -54,15 +55,15 @@ pub struct VerifyReport {
     /// Whether the repair also removed values that nothing implies.
     #[serde(default)]
     pub repair_remove: bool,
-    /// When the verification began. All items were read after this time.
+    /// The time at which the verification began. All items were read after this time.
     pub began_at: String,
-    /// When the verification was complete.
+    /// The time at which the verification was complete.
     pub ended_at: String,
     /// Number of items that were read.
     pub compared: u64,
     /// Number of items that matched when they were first read.
     pub matching: u64,
-    /// Number of items in which a target has another value that counts as done because of `on_existing = "skip"`.
+    /// Number of items in which a target has a different value that counts as done because of `on_existing = "skip"`.
     #[serde(default)]
     pub skipped: u64,
     /// Number of items without a value that the truth implies.
@@ -79,7 +80,7 @@ pub struct VerifyReport {
     pub raced: u64,
     /// Number of missing, stale and unexpected items that were repaired.
     pub repaired: u64,
-    /// Number of mismatches that are left. 0 means that parity holds.
+    /// Number of mismatches that are left. 0 means that every item matches.
     pub mismatches: u64,
     /// Number of recorded diverged items that this verification closed, because they now match or are gone.
     pub diverged_closed: u64,
@@ -91,9 +92,9 @@ pub struct VerifyReport {
     pub segments_read: u64,
     /// Number of segments in which a mismatch was found.
     pub segments_differing: u64,
-    /// The first thousand segments with a mismatch, or in which a live writer interfered.
+    /// The first thousand of the segments with a mismatch, or in which a live writer interfered.
     pub segments: Vec<SegmentReport>,
-    /// What the sample proves; `None` if the whole table was read.
+    /// The statement of the sample about the whole table; `None` if the whole table was read.
     pub sample: Option<SampleReport>,
     /// At most ten mismatching items of each verdict.
     pub examples: Vec<Example>,
@@ -129,7 +130,7 @@ pub struct Example {
     pub paths: Vec<String>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// What prevented a repair. `None` if nothing did.
+    /// The reason why the item was not repaired. `None` if it was repaired, or if no repair was requested.
     pub why: Option<String>,
 }
 
@@ -144,14 +145,13 @@ impl VerifyReport {
         self.missing + self.stale + self.unexpected
     }
 
-    /// The canonical document. There is exactly one text for each report, because keys are in order and there are no
-    /// spaces.
+    /// The canonical document. Its keys are sorted and it has no spaces, so equal reports have equal texts.
     pub fn canonical(&self) -> serde_json::Result<String> {
         // Convert to a JSON value first, because its maps are ordered by key.
         serde_json::to_value(self).map(|json| json.to_string())
     }
 
-    /// Reads the text that [`VerifyReport::canonical`] returns.
+    /// Parses the text that [`VerifyReport::canonical`] returns.
     pub fn from_canonical(text: &str) -> serde_json::Result<VerifyReport> {
         serde_json::from_str(text)
     }

@@ -1,10 +1,10 @@
 //! Chooses the part of a table that a sampled verification reads. Pure.
 //!
-//! The table is split into far more segments than a run has. Each of these segments is a cluster: a range of the key
+//! The table is divided into far more segments than in a run. Each of these segments is a cluster: a range of the key
 //! hash with a few items. Whole clusters are drawn at random, because DynamoDB cannot read a single random item. All
-//! items of a large item collection are in one cluster. That cluster may have as many items as thousands of others, and
-//! only chance would decide whether it is drawn. So the clusters that are known to contain large collections form a
-//! separate stratum, which is read in full.
+//! items of a large item collection are in one cluster. Such a cluster may have as many items as thousands of other
+//! clusters, and only chance would decide whether it is drawn. So the clusters that are known to contain large
+//! collections form a separate stratum, which is read in full.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,10 +16,10 @@ const CLUSTER_ITEMS: u64 = 8;
 /// DynamoDB's limit on `TotalSegments` (developer guide, "Scan").
 const MOST_SEGMENTS: u32 = 1_000_000;
 
-/// A segment of a run counts as large if it has at least this many times as many items as an average segment.
+/// A segment of a run counts as large if its number of items is at least this multiple of the average.
 const LARGE: u64 = 4;
 
-/// A large segment also has at least this number of items. Fewer items take only seconds to read.
+/// A segment with fewer items than this never counts as large, because these items are read in seconds.
 const LEAST_LARGE: u64 = 1_000;
 
 /// The number of clusters for a table with `items` items, if the run had `segments` segments. The result is a multiple
@@ -50,9 +50,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Draws `wanted` clusters, or all clusters if there are fewer. `large` are segments of a run with `segments`
-    /// segments; `split` is a multiple of `segments`. The same seed draws the same clusters in every version of the
-    /// tool, so a resumed verification continues with the same clusters.
+    /// Draws `wanted` clusters, or all clusters if there are fewer. `large` has the large segments of a run that has
+    /// `segments` segments in total. `split` is a multiple of `segments`. Every version of the tool draws the same
+    /// clusters from the same seed, so a resumed verification continues with the same clusters.
     pub fn draw(split: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
         let width = split / segments.max(1);
         let mut sorted: Vec<u32> = large.iter().copied().filter(|segment| *segment < segments).collect();
@@ -86,8 +86,8 @@ fn behind(n: u32, large: &[Range<u32>]) -> u32 {
     large.iter().fold(n, |n, range| if n >= range.start { n + (range.end - range.start) } else { n })
 }
 
-/// `wanted` different numbers below `below`; every such set is equally likely (R. W. Floyd's algorithm: it needs no memory
-/// for numbers that are not drawn).
+/// Draws `wanted` different numbers below `below`. All sets of numbers are equally likely. R. W. Floyd's algorithm
+/// needs no memory for numbers that are not drawn.
 fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
     let mut random = Random(seed);
     let mut chosen = BTreeSet::new();
@@ -101,8 +101,8 @@ fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
 }
 
 /// The random number generator SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number
-/// generators", 2014). The generator is implemented here because a stored seed must draw the same clusters in later
-/// versions.
+/// generators", 2014). The generator is implemented here, because later versions of the tool must draw the same
+/// clusters from a stored seed.
 struct Random(u64);
 
 impl Random {
@@ -114,8 +114,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A random number from 0 to `last`. All numbers are equally likely, because a draw that would favor some of them
-    /// is repeated.
+    /// A random number from 0 to `last`. All numbers are equally likely: draws that would make some numbers more likely
+    /// are repeated.
     fn up_to(&mut self, last: u32) -> u32 {
         let count = u64::from(last) + 1;
         let even = u64::MAX - u64::MAX % count;
@@ -196,7 +196,7 @@ mod tests {
     const ITEMS: u32 = 40_000;
     const SEGMENTS: u32 = 16;
 
-    /// A table in memory, as a list of items by cluster. A hash of the key determines the cluster, as in DynamoDB.
+    /// Creates a table as a list of items for each cluster. A hash of the key determines the cluster, as in DynamoDB.
     fn table(split: u32, is_corrupt: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Vec<Item>> {
         let mut clusters: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
         for n in 0..ITEMS {
@@ -230,8 +230,8 @@ mod tests {
         (k..population - drawn + k + 1).take_while(|marked| at_most(*marked) >= 0.05).last().unwrap()
     }
 
-    /// Runs 400 sampled verifications of a table with this corruption. The stated bound must be correct in at least 93
-    /// % of them, and it must never be more than twice the exact bound.
+    /// Runs 400 sampled verifications of a table in which `is_corrupt` selects the wrong items. The stated bound must
+    /// be correct in at least 93 % of them, and it must never be more than twice the exact bound.
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
         let split = split(ITEMS.into(), SEGMENTS);
         let clusters = table(split, is_corrupt);

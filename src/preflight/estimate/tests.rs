@@ -50,8 +50,8 @@ fn a_description_bounds_the_cost_of_all_writes() {
     assert!((found.dollars.low - 7.5 - found.read_units.low * 0.125 / 1e6).abs() < 1e-9, "{found:?}");
     let (low, high) = found.pace.duration.unwrap();
     assert_eq!(low, Duration::from_secs(12_000));
-    // All items may share one partition key, so the budget of one partition key limits the writes. The longest duration
-    // assumes that the run uses half of this budget.
+    // All items may share one partition key, so the budget of one partition key limits the writes. The upper bound of
+    // the duration assumes that the run uses half of this budget.
     assert_eq!(high, Duration::from_secs_f64(2.0 * found.write_units.high / 250.0));
     let text = found.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
     assert!(text.contains("Sizes of single keys are unknown; --sample 5% reads a part"), "{text}");

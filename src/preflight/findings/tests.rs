@@ -82,8 +82,8 @@ fn a_calm_table_gets_notes_only() {
     assert_eq!(refusal(&found, &[]), None);
 }
 
-/// A run is refused if point-in-time recovery is off, or if its state is unknown for any reason. On a local engine,
-/// there is only a warning if recovery is off or not supported.
+/// A run is refused if point-in-time recovery is off, or if its state is unknown for any reason. On a local engine, the
+/// tool only warns if recovery is off or not supported.
 #[test]
 fn missing_recovery_refuses_except_on_a_local_engine() {
     let off = || Fact::Known(Recovery { enabled: false, earliest: None, days: None });

@@ -35,8 +35,8 @@ fn indexed(mut table: TableDescription, write: f64) -> TableDescription {
     table
 }
 
-/// About the number of segments that a run works on at the same time: twice the number that uses up the write budget,
-/// but at least 20 and at most 320.
+/// Returns the approximate number of segments on which a run works at the same time. It is twice the number of segments
+/// that can use up the write budget, but at least 20 and at most 320.
 fn lanes(budgets: &Budgets) -> u32 {
     (2.0 * (budgets.table.write / budgets.per_key_range.write).ceil()).clamp(20.0, 320.0) as u32
 }
@@ -130,7 +130,8 @@ fn no_capacity_speeds_up_a_single_partition_key_beyond_its_limit() {
         !said.contains("aws ") && !said.contains("[capacity]"),
         "commands that do not help are not suggested: {said}"
     );
-    // If there is enough time, the budgets of the partition key and of its segment must be larger than the defaults.
+    // With four hours, the run can end in time, but only if the budgets of the partition key and of its segment are
+    // larger than the defaults.
     let found = finish("4h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
     assert!(found.is_possible());
     let capacity = found.capacity();
@@ -188,8 +189,9 @@ fn every_limit_that_ends_a_run_is_named() {
 }
 
 proptest! {
-    /// The printed commands raise the capacity of the table, and the plan gets the printed budgets. The same estimate
-    /// then says that the run ends in time, and the budgets fit the table.
+    /// Suppose that the operator runs the printed commands, which raise the capacity of the table, and puts the printed
+    /// budgets into the plan. The same estimate then says that the run ends in time, and the budgets are valid for the
+    /// table.
     #[test]
     fn the_printed_budgets_are_enough(
         write in 1e3..1e8_f64, key in 0.0..1.0_f64, index in 0.0..1.0_f64, seconds in 60_u64..200_000,

@@ -1,5 +1,5 @@
-//! The governor limiter of one bucket. We own the limiter's state. So we can add debt and refunds to it, and keep it
-//! when the burst changes.
+//! The governor limiter of one bucket. The limiter's state is in our own type, so that we can add debt and refunds, and
+//! keep the state when the burst changes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::ratelimit::clock::SpeedClock;
 /// charges (an eventually consistent read of 4 KB).
 pub(in crate::ratelimit) const TOKENS_PER_UNIT: f64 = 2.0;
 
-/// The time between two tokens at speed 1. The speed of the clock turns this quota into the actual rate.
+/// The time between two tokens at speed 1. The speed of the clock scales this rate to the actual rate.
 pub(in crate::ratelimit) const TOKEN_TIME: Duration = Duration::from_millis(1);
 const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
 
-/// A burst is the budget of this part of a second. A burst is small, so that a start or the end of a pause does not
+/// A burst is the budget of this fraction of a second. A burst is small, so that a start or the end of a pause does not
 /// cause a peak of requests.
 const BURST_SECONDS: f64 = 0.1;
 
@@ -45,14 +45,15 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// Creates a limiter with this burst. The whole burst is available immediately, unless the state says otherwise.
+    /// Creates a limiter with this burst. If `tat` is new, the whole burst is available immediately.
     pub(super) fn new(burst: NonZeroU32, tat: Tat, clock: SpeedClock) -> Limiter {
         let since = Since { tat: tat.clone(), start: nanos(clock.now()) };
         Limiter { governor: RateLimiter::new(quota(burst), since, clock.clone()), burst, tat, clock }
     }
 
-    /// Changes the burst. If the burst becomes larger, the additional tokens have to arrive first. If it becomes
-    /// smaller, surplus tokens are dropped. Debt stays. So a change of the burst grants no tokens beyond the rate.
+    /// Changes the burst. If the burst becomes larger, the additional tokens have to arrive first. If the burst becomes
+    /// smaller, surplus tokens are dropped. Debt does not change. So a change of the burst grants no tokens beyond the
+    /// rate.
     pub(super) fn set_burst(&mut self, burst: NonZeroU32) {
         if burst != self.burst {
             self.tat.change_burst(self.burst, burst, self.clock.now());
@@ -60,8 +61,8 @@ impl Limiter {
         }
     }
 
-    /// Takes these tokens. If they are not available, returns how long they take to arrive at speed 1. Tokens beyond
-    /// the burst become debt.
+    /// Takes these tokens. If they are not available, returns the time until they are available at speed 1. Tokens
+    /// beyond the burst become debt.
     pub(super) fn take(&self, tokens: u64) -> Result<(), Duration> {
         let first = u32::try_from(tokens).unwrap_or(u32::MAX).min(self.burst.get());
         match self.governor.check_n(NonZeroU32::new(first).unwrap_or(NonZeroU32::MIN)) {
@@ -78,7 +79,7 @@ impl Limiter {
     }
 }
 
-/// The burst for a budget: a tenth of a second's budget, in tokens.
+/// The burst for a budget, in tokens. A burst is the budget of a tenth of a second.
 pub(in crate::ratelimit) fn burst_tokens(units_per_second: Units) -> NonZeroU32 {
     let tokens = (units_per_second * TOKENS_PER_UNIT * BURST_SECONDS).clamp(LEAST_BURST, MOST_BURST);
     NonZeroU32::new(tokens as u32).unwrap_or(NonZeroU32::MIN)
@@ -102,7 +103,8 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
 }
 
 /// The governor state of a bucket: the theoretical arrival time of the next token, in nanoseconds of the bucket's
-/// clock. governor uses this time to decide. We own it, so that debt and refunds can change it.
+/// clock. governor uses this time to decide whether a request may pass. We store it ourselves, so that debt and refunds
+/// can change it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tat(Arc<AtomicU64>);
 
@@ -136,8 +138,8 @@ fn time_of(tokens: u64) -> u64 {
     tokens.saturating_mul(nanos(TOKEN_TIME))
 }
 
-/// The state as seen by a limiter that was created at `start`, because governor counts time from the creation of a
-/// limiter. An arrival time before `start` means a full bucket in both counts.
+/// Converts the state for a limiter that was created at `start`, because governor counts time from the creation of a
+/// limiter. An arrival time before `start` means a full bucket, and so does its converted value, zero.
 #[derive(Debug)]
 struct Since {
     tat: Tat,

@@ -155,7 +155,7 @@ async fn debt_stays_when_the_budget_changes() {
 async fn a_paused_bucket_grants_nothing() {
     let bucket = bucket(100.0);
     bucket.set_budget(0.0);
-    assert!(!bucket.try_acquire(1.0), "the burst must not be available either");
+    assert!(!bucket.try_acquire(1.0), "a paused bucket must not grant a burst");
     assert!(!Bucket::new(0.0, Feedback::default()).try_acquire(0.5));
 }
 

@@ -1,5 +1,5 @@
-//! Makes the budgets of a running job follow the table's description: down immediately, up in steps. Pure: the caller
-//! decides when to take a step.
+//! Adjusts the budgets of a running job to the table's description. Budgets fall immediately and rise in steps. Pure:
+//! the caller decides when to take a step.
 
 use super::throughput::per_second;
 use super::{Resolved, Scope, ScopeBudget, resolve_running};
@@ -7,11 +7,12 @@ use crate::dynamodb::TableDescription;
 use crate::item::Units;
 use crate::plan::{Access, Capacity, Rate};
 
-/// The number of equal steps of a raise. If auto scaling added capacity because of the application's load, the
-/// application needs this capacity first. And with small steps, the job approaches the rate that the partitions accept.
+/// The number of equal steps of a raise. Steps have two purposes. If auto scaling added capacity because of the
+/// application's load, the application can use it before the job does. And the job can detect the rate that the
+/// partitions accept before it exceeds this rate by much.
 pub const RAISE_STEPS: u32 = 6;
 
-/// Without a recent description, budgets that follow it are reduced to this share.
+/// If no recent description exists, budgets that depend on the description are multiplied by this factor.
 pub const WITHOUT_DESCRIPTION: f64 = 0.5;
 
 /// The current budgets of a running job, and the budgets that the table allows now.
@@ -21,7 +22,7 @@ pub struct Following {
     scopes: Vec<Followed>,
 }
 
-/// One budget, and the goal to which it rises.
+/// The budget of one scope, and the goal to which it rises.
 #[derive(Debug, Clone)]
 struct Followed {
     now: ScopeBudget,
@@ -30,7 +31,7 @@ struct Followed {
 }
 
 impl Following {
-    /// Starts with the budgets that a job began with.
+    /// Creates the value with the budgets that a job has at its start.
     pub fn new(capacity: Capacity, resolved: &Resolved) -> Following {
         let scopes = resolved.scopes.iter().cloned().map(Followed::at).collect();
         Following { capacity, scopes }
@@ -41,9 +42,9 @@ impl Following {
         self.scopes.iter().map(|followed| &followed.now)
     }
 
-    /// Follows a new description. Lower budgets apply immediately; [`Following::raise`] approaches higher ones. A new
-    /// index gets its budget immediately, and a removed index loses it. Returns the new goal of each scope whose goal
-    /// has changed.
+    /// Applies a new description. Lower budgets apply immediately. Higher budgets become goals, which
+    /// [`Following::raise`] approaches. A new index gets its budget immediately, and a removed index loses it. Returns
+    /// the new goal of each scope whose goal has changed.
     pub fn follow(&mut self, table: &TableDescription) -> Vec<ScopeBudget> {
         let before: Vec<ScopeBudget> = self.now().cloned().collect();
         let goals = resolve_running(&self.capacity, table, &before);
@@ -61,7 +62,7 @@ impl Following {
         changed
     }
 
-    /// Raises each budget below its goal by one step. Returns false if there is no such budget.
+    /// Raises each budget that is below its goal by one step. Returns false if no budget is below its goal.
     pub fn raise(&mut self) -> bool {
         let mut raised = false;
         for followed in self.scopes.iter_mut().filter(|followed| followed.now.units < followed.goal.units) {
@@ -71,9 +72,10 @@ impl Following {
         raised
     }
 
-    /// Lowers budgets because no description has arrived for a long time. Default budgets, and budgets that are a share
-    /// of the table's capacity, are halved. Budgets that the plan states in units stay, but no narrow budget exceeds
-    /// the table's. The next description raises the budgets again.
+    /// Lowers budgets because no description has arrived for a long time. Default budgets, and budgets that the plan
+    /// states as a percentage, are halved. Budgets that the plan states in units do not change. The budgets of key
+    /// ranges and partition keys are lowered to the table's budget if they exceed it. The next description raises the
+    /// budgets again.
     pub fn slow_down(&mut self) {
         let mut whole = [Units::INFINITY; 2];
         for followed in &mut self.scopes {
@@ -214,8 +216,8 @@ mod tests {
     }
 
     proptest! {
-        /// A budget never exceeds what the last description allows, however the table changes and whichever
-        /// descriptions fail.
+        /// A budget never exceeds the limit that follows from the last description. This is true for any changes of the
+        /// table and any failed descriptions.
         #[test]
         fn a_budget_never_exceeds_what_the_last_description_allows(
             stated in prop_oneof![

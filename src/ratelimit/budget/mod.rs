@@ -18,13 +18,13 @@ use crate::plan::{Access, BudgetError, Capacity, CapacityField, Rate, ScopeCapac
 pub use follow::{Following, RAISE_STEPS, WITHOUT_DESCRIPTION};
 use throughput::{Found, Throughput, per_second};
 
-/// The default budget of a job on an on-demand table. It is a quarter of the writes that a new on-demand table
-/// sustains, and a smaller part of the reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and
-/// 12,000 reads per second).
+/// The default budget of a job on an on-demand table. This budget is a quarter of the writes that a new on-demand table
+/// sustains, and a sixth of the reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and 12,000 reads
+/// per second).
 const ON_DEMAND: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
-/// The default budget of a key range or a partition key. It is a quarter of what one partition serves (developer guide,
-/// "Partition key design": 1,000 writes and 3,000 reads per second).
+/// The default budget of a key range or a partition key. This budget is a quarter of what one partition serves
+/// (developer guide, "Partition key design": 1,000 writes and 3,000 reads per second).
 const NARROW: Budget = Budget { write: 250.0, read: 750.0 };
 
 /// The budgets of a job, with the reason for each.
@@ -41,7 +41,7 @@ pub struct Resolved {
 /// One budget of one scope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScopeBudget {
-    /// The scope that the budget is for.
+    /// The scope to which the budget applies.
     pub scope: Scope,
     /// Writes or reads.
     pub access: Access,
@@ -95,7 +95,7 @@ impl ScopeBudget {
         json!({ "scope": scope, "index": index, "access": access, "units_per_second": self.units, "basis": self.basis })
     }
 
-    /// Reads the JSON that [`ScopeBudget::to_json`] returns. `None` if it has another form.
+    /// Reads the JSON that [`ScopeBudget::to_json`] returns. `None` if the JSON has a different form.
     pub fn from_json(json: &Json) -> Option<ScopeBudget> {
         let scope = match json["scope"].as_str()? {
             "table" => Scope::Table,
@@ -138,8 +138,8 @@ pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved
     if sheet.errors.is_empty() { Ok(sheet.resolved(budgets)) } else { Err(sheet.errors) }
 }
 
-/// Calculates the budgets for commands that must not be refused, above all the way back. If a stated budget exceeds the
-/// table's capacity, it is cut to that capacity. A budget for a missing index is left out.
+/// Calculates the budgets for commands that must not be refused, in particular `rollback`. If a stated budget exceeds
+/// the table's capacity, it is lowered to that capacity. A budget for a missing index is ignored.
 pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved {
     let mut sheet = Sheet { before: Some(&[]), ..Sheet::default() };
     let budgets = sheet.fill(capacity, table);
@@ -147,15 +147,15 @@ pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved
     sheet.resolved(budgets)
 }
 
-/// The budget for reads of single items from a sink that is another table than the source, in capacity units per second.
-/// `None` if it is the same table. It is the default for the sink's reads, whatever the plan states for the scan.
+/// The budget for reads of single items from the sink, in capacity units per second. `None` if source and sink are the
+/// same table. The budget is the default for reads of the sink, because the plan's read budget is for the source.
 pub fn sink_reads(table: &TableDescription) -> Option<Units> {
     let sink = table.sink.as_deref()?;
     Some(Throughput::of_table(sink, Access::Read).default(ON_DEMAND.read).0)
 }
 
-/// The budgets of a running job for the current description of its table. A budget that no longer fits is cut to what
-/// the table has, never refused. `before` is what the job may take so far.
+/// The budgets of a running job for the current description of its table. A budget that exceeds the table's capacity is
+/// lowered to that capacity and never refused. `before` has the job's budgets until now.
 fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
     let mut sheet = Sheet { before: Some(before), ..Sheet::default() };
     sheet.fill(capacity, table);
@@ -167,9 +167,9 @@ fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[Scop
 struct Sheet<'a> {
     scopes: Vec<ScopeBudget>,
     errors: Vec<BudgetError>,
-    /// The budgets so far. `None` means that wrong budgets are refused instead of cut.
+    /// The job's budgets until now. If set, a budget that exceeds the capacity is lowered. If `None`, it is an error.
     before: Option<&'a [ScopeBudget]>,
-    /// Budgets that were cut instead of refused.
+    /// Budgets that were lowered to the capacity.
     cut: Vec<(Scope, Access)>,
 }
 
@@ -182,7 +182,7 @@ impl Sheet<'_> {
         Resolved { budgets, cut: cut.chain(left_out).collect(), scopes: self.scopes }
     }
 
-    /// Enters every budget, widest scope first.
+    /// Calculates and adds every budget, widest scope first.
     fn fill(&mut self, capacity: &Capacity, table: &TableDescription) -> Budgets {
         let mut whole = |access, stated: Option<Rate>, on_demand| {
             let has = Throughput::of_table(table, access);
@@ -194,8 +194,8 @@ impl Sheet<'_> {
         };
         let write = whole(Access::Write, capacity.write, ON_DEMAND.write);
         let read = whole(Access::Read, capacity.read, ON_DEMAND.read);
-        // If the table's own budget is wrong, the narrower budgets are not used either. The narrower budgets are still
-        // checked, so that their errors are reported.
+        // If the table's own budget is wrong, no budget is used. The budgets of the narrower scopes are still checked,
+        // so that all errors are reported.
         let table_budget = Budget { write, read };
         let per_key_range = self.narrow(Scope::KeyRange, capacity.per_key_range, table_budget, table);
         let per_partition_key = self.narrow(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
@@ -203,7 +203,8 @@ impl Sheet<'_> {
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
 
-    /// Checks a stated budget. If it exceeds the table's capacity, it is refused, or cut if `before` is set.
+    /// Checks a stated budget. If it exceeds the table's capacity, lowers it if `before` is set, and otherwise returns
+    /// an error.
     fn stated(
         &mut self,
         has: &Throughput,
@@ -221,8 +222,8 @@ impl Sheet<'_> {
         Ok(has.running(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
     }
 
-    /// Enters one budget or its error. After an error it returns infinity, so that narrower budgets are checked without
-    /// this bound.
+    /// Adds one budget or its error. After an error, returns infinity, so that this budget does not limit the budgets
+    /// of narrower scopes.
     fn enter(&mut self, scope: Scope, access: Access, found: Found) -> Units {
         match found {
             Ok((units, basis)) => {
@@ -236,7 +237,7 @@ impl Sheet<'_> {
         }
     }
 
-    /// Enters the budgets of a narrow scope. These budgets never exceed the budgets of the whole table.
+    /// Adds the budgets of key ranges or of partition keys. These budgets never exceed the budgets of the whole table.
     fn narrow(&mut self, scope: Scope, stated: ScopeCapacity, whole: Budget, table: &TableDescription) -> Budget {
         let field = if scope == Scope::KeyRange { CapacityField::KeyRange } else { CapacityField::PartitionKey };
         let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
@@ -263,7 +264,7 @@ impl Sheet<'_> {
         }
     }
 
-    /// Enters the budget of a global index. A local index has no budget, because writes to it consume the table's
+    /// Adds the budget of a global index. A local index has no budget, because writes to it consume the table's
     /// capacity.
     fn index(&mut self, index: &IndexDescription, capacity: &Capacity) -> Option<Units> {
         let name = &index.schema.name;
@@ -290,7 +291,7 @@ impl Sheet<'_> {
         Some(self.enter(scope, Access::Write, found))
     }
 
-    /// Reports errors for names in `[capacity.index]` that no index has.
+    /// Adds an error for each name in `[capacity.index]` that is not the name of an index.
     fn unknown_indexes(&mut self, capacity: &Capacity, table: &TableDescription) {
         let global: Vec<String> =
             table.indexes.iter().filter(|i| !i.schema.local).map(|i| format!("{:?}", i.schema.name)).collect();

@@ -76,7 +76,8 @@ fn the_default_is_harmless_whatever_is_short() {
     }
 }
 
-/// If no budget may be refused, each budget that would be refused is cut and listed. All other budgets stay the same.
+/// If no budget may be refused, each budget that exceeds the capacity is lowered and listed. All other budgets stay the
+/// same.
 #[test]
 fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
     let mut small = TableDescription { provisioned: Some((40.0, 20.0)), ..table() };
@@ -105,7 +106,7 @@ fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
         "budget   left out: table `t` has no index `by-gone`",
     ];
     assert_eq!(cut, expected);
-    // If the capacity is unknown, a share of it becomes the default budget.
+    // A percentage of an unknown capacity becomes the default budget.
     let share = resolve_within(&percent(40.0), &table());
     assert_eq!(share.budgets.table, ON_DEMAND);
     assert_eq!(share.cut.len(), 2, "{:?}", share.cut);
@@ -158,7 +159,7 @@ fn a_percentage_refers_to_what_the_table_has() {
     }
     assert!(of_table(&percent(7.0), &half)[1].contains("on-demand maximum"));
     assert_eq!(resolved(&percent(100.0), &all).budgets.table, Budget { write: 1_000.0, read: 100.0 });
-    // Test an on-demand table that has no maximum and does not report its warm throughput.
+    // The capacity of this on-demand table is unknown: it has no maximum and does not report its warm throughput.
     assert_eq!(fields(&percent(7.0), &table()), [Table(Access::Write), Table(Access::Read)]);
     let half = TableDescription { warm: None, ..half };
     assert_eq!(fields(&percent(7.0), &half), [Table(Access::Write)]);

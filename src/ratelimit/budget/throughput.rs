@@ -1,16 +1,16 @@
-//! The capacity that a table or an index has, and the budgets that it allows.
+//! The capacity of a table or an index, and the budgets that this capacity allows.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
 use crate::plan::{Access, BudgetError, CapacityField, Rate};
 
-/// The share of a table's or an index's capacity that a default budget takes.
+/// A default budget is this fraction of the capacity of the table or index.
 const SHARE: f64 = 0.25;
 
 /// The smallest default budget: one eventually consistent read per second.
 const LEAST: Units = 0.5;
 
-/// The names of the two tables, if source and sink differ: the table that is read, and the table that is written.
+/// The names of the source and of the sink in messages, if they are different tables.
 const WHO: [&str; 2] = ["the source table", "the sink table"];
 
 /// Units per second, and their basis.
@@ -22,13 +22,13 @@ pub(super) struct Throughput {
     who: String,
     access: Access,
     provisioned: Option<Units>,
-    /// The maximum that is configured for it on demand.
+    /// The maximum that is configured for the on-demand table or index. `None` if there is no maximum.
     maximum: Option<Units>,
     warm: Option<Units>,
 }
 
 impl Throughput {
-    /// What the table has that requests of this kind go to.
+    /// The read capacity of the source table, or the write capacity of the sink table.
     pub(super) fn of_table(table: &TableDescription, access: Access) -> Throughput {
         let of = |(read, write)| if access == Access::Write { write } else { read };
         let who = if table.sink.is_some() { WHO[usize::from(access == Access::Write)] } else { "the table" };
@@ -67,9 +67,9 @@ impl Throughput {
         }
     }
 
-    /// The value of a stated budget if it cannot be refused, for example because the job already runs. A number is cut
-    /// to the current capacity. A percentage of an unknown capacity becomes the lower one of two values: the budget so
-    /// far, and the default on demand.
+    /// The value of a stated budget if it must not be refused, for example because the job already runs. If a number
+    /// exceeds the current capacity, the budget is that capacity. A percentage of an unknown capacity becomes the
+    /// budget until now or the default on demand, whichever is lower.
     pub(super) fn running(&self, rate: Rate, before: Units, on_demand: Units) -> (Units, String) {
         match (rate, self.ceiling(), self.base()) {
             (Rate::Units(units), Some((has, what)), _) if units > has => {

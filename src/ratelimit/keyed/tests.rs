@@ -137,7 +137,7 @@ async fn a_budget_change_reaches_waiters() {
     for _ in 0..20 {
         take(&keyed, key(1), 1.0).await;
     }
-    // Tokens that were taken from the larger burst have to arrive again first. At most one such burst was taken.
+    // The key may have taken one larger burst. No units are available until these tokens have arrived again.
     assert!((1.8..3.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
     assert!(keyed.try_acquire(key(2), 1.0) && !keyed.try_acquire(key(2), 1.0), "the burst must fit the lower budget");
 
@@ -158,7 +158,7 @@ async fn a_budget_change_reaches_waiters() {
     }
     assert!((1.7..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 
-    // A key with its own rate gets the new budget as well.
+    // A key with its own bucket gets the new budget as well.
     for _ in 0..4 {
         keyed.throttled(key(3), 900.0);
         tokio::time::advance(Duration::from_secs(2)).await;

@@ -30,7 +30,7 @@ async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &Wri
     scopes.settle_write(range, key, cost, cost);
 }
 
-/// Starts `at_once` tasks that write without a pause. Returns the counter of completed writes.
+/// Starts `at_once` tasks that write continuously. Returns the counter of completed writes.
 fn writers(scopes: &Arc<Scopes>, at_once: u64, cost: &WriteCost, one_key: bool) -> Arc<std::sync::atomic::AtomicU64> {
     let range = scopes.key_range();
     let done = Arc::default();
@@ -96,7 +96,8 @@ async fn unused_units_are_given_back_to_every_scope() {
 async fn a_throttle_slows_the_scope_that_its_reason_names() {
     let arn = "arn:aws:dynamodb:us-east-1:1:table/t";
     let index = format!("{arn}/index/by-email");
-    // The flags say which scopes slow down: the table's reads, the table's writes, the index, the key range.
+    // Each of the four flags says whether a scope slows down: the table's reads, the table's writes, the index, the key
+    // range.
     for (access, reason, resource, slower) in [
         (Access::Write, "TableWriteProvisionedThroughputExceeded", arn, [false, true, false, false]),
         (Access::Write, "TableWriteMaxOnDemandThroughputExceeded", arn, [false, true, false, false]),
@@ -151,7 +152,7 @@ async fn keys_that_are_given_up_midway_keep_nothing() {
     assert!(!scopes.try_key(Access::Write, key(1), 1.0), "a call that returns keeps the units that it took");
 }
 
-/// Covers a key range in progress, a key range that begins later, a known index and a new index.
+/// The change also applies to a key range in progress, a key range that begins later, a known index and a new index.
 #[tokio::test(start_paused = true)]
 async fn a_budget_change_reaches_every_scope() {
     use crate::ratelimit::Scope;
@@ -176,7 +177,7 @@ async fn a_budget_change_reaches_every_scope() {
     let budgets: Vec<_> = scopes.status().into_iter().filter(|s| s.is_index).map(|s| (s.name, s.budget)).collect();
     assert_eq!(budgets, [("by-email".to_owned(), 10.0), ("by-new".to_owned(), 5.0)]);
 
-    // Writes wait for the new index as for other indexes.
+    // Writes wait for units of the new index as for those of other indexes.
     let range = scopes.key_range();
     let cost = WriteCost { table: 0.5, indexes: vec![(2, 1.0)] };
     let start = Instant::now();

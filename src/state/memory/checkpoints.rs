@@ -1,4 +1,4 @@
-//! The progress of segments.
+//! Stores the progress of segments.
 
 use async_trait::async_trait;
 
@@ -55,8 +55,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Applies an event to a segment. The number of unclear items is not stored for each segment. If it is not 0, the
-    /// counts of the run are marked as a lower bound.
+    /// Applies an event to a segment. The number of unclear items is not stored for each segment. If this number is not
+    /// 0, the counts of the run are marked as a lower bound.
     pub(super) fn move_segment(
         &mut self,
         run: RunId,

@@ -1,4 +1,4 @@
-//! The events of a migration, and a few facts.
+//! Stores the events of a migration, and a few facts.
 
 use async_trait::async_trait;
 
@@ -39,7 +39,7 @@ impl Events for MemoryState {
 }
 
 impl Tables {
-    /// Deletes the events of a migration that has not begun, and its facts except the owner of the lease. Returns false
+    /// If the migration has not begun, deletes its events, and its facts except the owner of the lease. Returns false
     /// if the migration has begun.
     pub(super) fn forget_unbegun(&mut self) -> bool {
         if self.has_begun() {

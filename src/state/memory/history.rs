@@ -1,4 +1,4 @@
-//! The recorded history of items: the journal of pre-images, and the baseline.
+//! Stores the recorded history of items: the journal of pre-images, and the baseline.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -89,7 +89,8 @@ impl History for MemoryState {
             let is_left = |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.wrote);
             let mut seen = BTreeSet::new();
             let rows = tables.journal.iter().filter(is_left);
-            // A write that was re-planned, or sent again after a kill, has one row per attempt.
+            // Count each path of an item once. If a write was planned again, or sent again after a kill, the journal
+            // has one row for each attempt.
             let first: Vec<(ItemKey, Path)> = rows
                 .filter(|row| seen.insert((row.key.to_text(), row.pre.path.clone())))
                 .map(|row| (row.key.clone(), row.pre.path.clone()))
@@ -148,8 +149,8 @@ impl Tables {
         rows.filter(|(_, row)| !row.refused)
     }
 
-    /// The recorded history of an item from the expansion and from repairs, without the records that a rollback has
-    /// made obsolete.
+    /// The recorded history of an item from the expansion and from repairs. Omits records that a rollback has made
+    /// obsolete.
     fn history_of(&self, key: &ItemKey) -> ItemHistory {
         let since = self.last_rollback();
         let text = key.to_text();
@@ -210,14 +211,15 @@ impl Tables {
         })
     }
 
-    /// The last run that undid an expansion before the current one. Records up to that run no longer count.
+    /// The last run that undid an expansion before the current expansion. Records of this run and of earlier runs are
+    /// obsolete.
     fn last_rollback(&self) -> RunId {
         let Some(expansion) = self.current_run(phase::EXPAND).map(|run| run.id) else { return RunId::NONE };
         let undone = self.of_phase(phase::ROLLBACK).filter(|run| run.status == RunStatus::Complete);
         undone.map(|run| run.id).filter(|id| *id < expansion).max().unwrap_or(RunId::NONE)
     }
 
-    /// Whether a pass of this expansion before this run has read every item of the table.
+    /// Whether an earlier pass of this expansion read every item of the table.
     fn all_met_before(&self, before: RunId) -> bool {
         let since = self.last_rollback();
         let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
@@ -252,7 +254,7 @@ impl Tables {
     }
 }
 
-/// Records what a pass found at a path of an item. An existing record stays, unless it is from before the last
+/// Records a pass's finding at a path of an item. Keeps an existing record, unless that record is from before the last
 /// rollback.
 fn record<T>(known: &mut ByItem<T>, key: String, path: Path, found: (RunId, T), since: RunId) {
     let of_item = known.entry(key).or_default();

@@ -1,7 +1,8 @@
-//! A state in memory, for tests. It implements the ports without SQLite, threads or its own clock.
+//! A state in memory, for tests. This state implements the store traits without SQLite, threads or its own clock.
 //!
-//! A call takes effect at one instant and is durable from then on. If a process is killed before that instant, nothing
-//! has changed; if it is killed later, nothing is lost. [`MemoryState::crash`] simulates the kill.
+//! A call takes effect at one instant and is durable from then on. If the process is killed before this instant, the
+//! call changes nothing. If the process is killed after this instant, nothing is lost. [`MemoryState::crash`] simulates
+//! the kill.
 
 mod checkpoints;
 mod events;
@@ -27,7 +28,7 @@ use crate::item::{ItemKey, Path};
 /// Records about items, by the text of the item key and by path, each with the run that recorded it.
 type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 
-/// Returns the timestamps that are stored.
+/// Returns the current time as it is stored.
 pub type StoredTime = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Returns the time that the next request or the next reply takes to arrive.
@@ -37,14 +38,14 @@ pub type Takes = Arc<dyn Fn() -> Duration + Send + Sync>;
 #[derive(Clone)]
 pub struct MemoryState {
     tables: Arc<Mutex<Tables>>,
-    /// The number of this owner. Only the newest owner can use the state.
+    /// The number of the owner to which this handle belongs. Only the newest owner can use the state.
     owner: u64,
     time: StoredTime,
-    /// How long a request and its reply take to arrive; `None` if they take no time.
+    /// Returns the time that a request or a reply takes to arrive; `None` if they take no time.
     takes: Option<Takes>,
 }
 
-/// The stored tables. All of them are ordered, so that equal calls give equal answers.
+/// The stored tables. All of them are ordered, so that equal calls return equal results.
 #[derive(Debug, Clone, Default)]
 struct Tables {
     owner: u64,
@@ -56,15 +57,15 @@ struct Tables {
     failures: Vec<FailureRecord>,
     diverged: Vec<DivergedRecord>,
     journal: Vec<JournalRow>,
-    /// For the text of each item key, the indexes of the item's rows in the journal.
+    /// The indexes of each item's rows in `journal`, by the text of the item key.
     journal_of: BTreeMap<String, Vec<usize>>,
     /// The digests of preexisting targets.
     preexisting: ByItem<Digest>,
-    /// The pairs of an old and a new attribute that the first pass found.
+    /// The pairs of an old and a new attribute that the first pass recorded.
     pairs: ByItem<BaselinePair>,
     under_way: Vec<PageUnderWay>,
     spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
-    /// Sessions that have begun to spend since the state was opened.
+    /// The sessions that have called `begin_spend` since the state was opened.
     spending: BTreeSet<(RunId, u64)>,
     verifications: BTreeMap<RunId, Verification>,
     verdicts: BTreeMap<(RunId, u32), VerdictCounts>,
@@ -82,7 +83,7 @@ struct JournalRow {
     refused: bool,
 }
 
-/// An uncommitted page, whose items may have been written.
+/// An uncommitted page with items that may have been written.
 #[derive(Debug, Clone)]
 struct PageUnderWay {
     run: RunId,
@@ -102,25 +103,25 @@ struct Verification {
 }
 
 impl MemoryState {
-    /// Creates an empty state. `time` returns the timestamps that are stored.
+    /// Creates an empty state. `time` returns the current time as it is stored.
     pub fn new(time: StoredTime) -> MemoryState {
         MemoryState { tables: Arc::default(), owner: 0, time, takes: None }
     }
 
-    /// Returns a handle on the same state. Its calls take time before and after they take effect. A process that is
-    /// killed during a call does not know whether the call took effect.
+    /// Returns a handle on the same state whose calls take time before and after they take effect. If a process is
+    /// killed during a call, it does not know whether the call took effect.
     pub fn taking(self, takes: Takes) -> MemoryState {
         MemoryState { takes: Some(takes), ..self }
     }
 
-    /// Returns a handle on the same state. Its calls take no time, which suits a test that only observes.
+    /// Returns a handle on the same state whose calls take no time. Use it in a test that only observes the state.
     pub fn at_once(self) -> MemoryState {
         MemoryState { takes: None, ..self }
     }
 
-    /// Kills the owner. Returns the state that the next owner opens: it has exactly what was durable, open sessions
-    /// count as stopped, and their reserved capacity counts as spent. Every later call on this handle or its clones
-    /// fails and changes nothing.
+    /// Kills the owner. Returns the handle of the next owner. The state then has all durable data, open sessions count
+    /// as stopped, and their reserved capacity counts as spent. Every later call on this handle or its clones fails and
+    /// changes nothing.
     pub fn crash(&self) -> MemoryState {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.owner += 1;
@@ -135,13 +136,13 @@ impl MemoryState {
         MemoryState { owner: tables.owner, ..self.clone() }
     }
 
-    /// Opens the state again for this plan and table. The returned handle is the next owner, as after
+    /// Opens the state again for this plan and table. Returns the handle of the next owner, like
     /// [`MemoryState::crash`].
     ///
     /// # Errors
     ///
-    /// [`StoreError::Foreign`] if the state belongs to another plan or table whose migration has begun. This error does
-    /// not change the state.
+    /// [`StoreError::Foreign`] if the state belongs to a different plan or table whose migration has begun. The state
+    /// is then unchanged.
     pub fn open_as(&self, identity: &Identity) -> Result<MemoryState, StoreError> {
         {
             let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,7 +154,7 @@ impl MemoryState {
         Ok(self.crash())
     }
 
-    /// All stored data as text. Equal texts mean equal states.
+    /// Returns all stored data as text. Two states are equal if their texts are equal.
     pub fn dump(&self) -> String {
         format!("{:#?}", self.tables.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -232,7 +233,7 @@ impl Tables {
         }
     }
 
-    /// Marks pre-images as refused. [`Tables::check_pre_images`] must have found them.
+    /// Marks pre-images as refused. Call [`Tables::check_pre_images`] before.
     fn mark_refused(&mut self, ids: &[PreImageId]) {
         for place in ids.iter().filter_map(|id| place_of(*id)) {
             self.journal[place].refused = true;
@@ -240,7 +241,7 @@ impl Tables {
     }
 }
 
-/// The index of a pre-image in the journal. Names start at 1.
+/// The index of a pre-image in the journal. The ids of pre-images start at 1.
 fn place_of(id: PreImageId) -> Option<usize> {
     usize::try_from(id.number() - 1).ok()
 }

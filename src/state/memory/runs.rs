@@ -1,4 +1,4 @@
-//! Runs, their sessions, and their failures and diverged items.
+//! Stores runs, their sessions, and their failures and diverged items.
 
 use std::collections::BTreeSet;
 
@@ -195,7 +195,7 @@ impl Tables {
         }
     }
 
-    /// Marks a run as superseded, for this reason.
+    /// Marks a run as superseded, with this stop reason.
     pub(super) fn supersede(&mut self, id: RunId, reason: &str) -> Result<(), StoreError> {
         let run = self.run_mut(id)?;
         run.status = RunStatus::Superseded;
@@ -261,8 +261,8 @@ impl Tables {
         Ok(run.clone())
     }
 
-    /// Resolves the open work of earlier runs of the phase. A complete run has read every item again, so it recorded
-    /// any remaining failure or divergence itself.
+    /// Resolves the open work of earlier runs of the phase. A complete run has read every item again and recorded every
+    /// remaining failure or diverged item itself.
     fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
         let earlier: BTreeSet<RunId> = self.of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();
         for row in self.failures.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {

@@ -1,4 +1,4 @@
-//! The capacity that runs spend.
+//! Stores the capacity that runs spend.
 
 use async_trait::async_trait;
 
@@ -70,7 +70,7 @@ impl Tables {
         Ok(SpendRecord { state: stored.live(counted), prices: Some(*prices) })
     }
 
-    /// Counts open slices as spent. Call it when no process owns the state: every open slice then belongs to a dead
+    /// Counts open slices as spent. Call it when no process owns the state, so that every open slice belongs to a dead
     /// process.
     pub(super) fn note_lost_slices(&mut self) {
         let open = |state: &SpendState| state.slice.write > 0.0 || state.slice.read > 0.0;

@@ -1,4 +1,4 @@
-//! Verifications: their parameters, counts, mismatches and reports.
+//! Stores verifications: their parameters, counts, mismatches and reports.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! The contents of a checkpoint.
+//! The data of a commit.
 
 use super::super::{PreImageId, SegmentEvent, SessionId};
 use crate::change::Outcome;
@@ -7,7 +7,7 @@ use crate::item::{ItemKey, Path};
 /// One or more finished pages of one segment, ready to be committed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
-    /// The session that commits the pages.
+    /// The calling session.
     pub session: SessionId,
     /// The number of the segment.
     pub segment: u32,
@@ -28,15 +28,15 @@ pub struct Failure {
     pub key: ItemKey,
     /// `Conflict` or `Rejected`.
     pub outcome: Outcome,
-    /// Why the item failed, without attribute values.
+    /// The reason for the failure, without attribute values.
     pub reason: String,
 }
 
-/// An item with a target that has another value than the plan implies.
+/// An item in which a target has a value that differs from the value that the plan implies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DivergedItem {
     /// The key of the item.
     pub key: ItemKey,
-    /// The targets that have another value.
+    /// The targets with a different value.
     pub paths: Vec<Path>,
 }

@@ -1,4 +1,4 @@
-//! The events of a migration, and a few facts.
+//! Events of a migration, and facts that are stored by name.
 
 use super::super::RunId;
 
@@ -7,23 +7,23 @@ use super::super::RunId;
 pub struct EventRecord {
     /// The event, as JSON.
     pub event: String,
-    /// The newest run when the event was appended. Runs with larger names began after the event.
+    /// The newest run when the event was appended. Runs with larger ids began after the event.
     pub behind: RunId,
 }
 
-/// A fact that the state stores by name, next to the events.
+/// A fact that the state stores by name, in addition to the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum KeptFact {
     /// The location of the flag when the migration began.
     FlagPlace,
-    /// The name under which a process with this state file last took the lease.
+    /// The owner name with which a process that used this state file last took the lease.
     LeaseOwner,
-    /// The content of the flag when a command with this state file last read it.
+    /// The content of the flag when a command that used this state file last read it.
     FlagSeen,
     /// The budgets of the current or last run.
     Budgets,
-    /// The pace of the current or last pass.
+    /// The speed of the current or last pass.
     Pace,
 }
 

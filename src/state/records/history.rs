@@ -4,10 +4,10 @@ use super::super::{Cursor, PreImageId, RunId, SessionId};
 use crate::change::{BaselinePair, Digest, PreImage};
 use crate::item::{ItemKey, Path, Value};
 
-/// A stored pre-image. It contains a value of the table, which is printed only on request.
+/// A stored pre-image. The record contains a value of the user's table, which is printed only on request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRecord {
-    /// The name of the pre-image. Later pre-images have larger names.
+    /// The id of the pre-image. Later pre-images have larger ids.
     pub id: PreImageId,
     /// The run that destroyed the value.
     pub run: RunId,
@@ -17,7 +17,7 @@ pub struct PreImageRecord {
     pub path: Path,
     /// The value; `None` if the stored row cannot be read.
     pub value: Option<Value>,
-    /// When the pre-image was recorded.
+    /// The time at which the pre-image was recorded.
     pub at: String,
 }
 
@@ -28,24 +28,24 @@ impl PreImageRecord {
     }
 }
 
-/// Items of one kind: their number, and the first items.
+/// A list of items that may be incomplete: the total number of items, and the first ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
     /// The number of items.
     pub count: u64,
-    /// The first items, each with the path in question. An item with two paths in question appears twice.
+    /// The first items, each with one affected path. An item with two affected paths appears twice.
     pub first: Vec<(ItemKey, Path)>,
-    /// Whether there may be more items than `count`, because an earlier version of this program made the first pass and
-    /// did not record its pairs.
+    /// Whether there may be more items than `count`, because the first pass ran with an earlier version of this
+    /// program, which did not record pairs.
     pub unrecorded: bool,
 }
 
-/// A value that a write is about to change, recorded for a rollback before the write is sent.
+/// A pre-image to append to the journal: the value that a write is about to change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRow {
     /// The key of the item.
     pub key: ItemKey,
-    /// The path, and the value that the write finds there.
+    /// The path, and its value before the write.
     pub pre: PreImage,
 }
 
@@ -58,33 +58,33 @@ pub struct BaselinePage {
     pub segment: u32,
     /// The number of the page within the segment.
     pub number: u64,
-    /// Items with preexisting targets, with digests of the values of these targets.
+    /// Items with preexisting targets, and the digests of the targets' values.
     pub preexisting: Vec<(ItemKey, Vec<(Path, Digest)>)>,
-    /// Items with a pair of old and new attribute that a rollback does not restore exactly, or whose new value readers
-    /// see for the first time.
+    /// Items with a pair of old and new attribute that the operator should know about. Either a rollback would not
+    /// restore the pair exactly, or readers will see its new value for the first time.
     pub pairs: Vec<(ItemKey, Vec<(Path, BaselinePair)>)>,
     /// Digests of the keys of items that the session may write.
     pub may_write: Vec<Digest>,
-    /// Items with targets that were filled after the pass first read them.
+    /// Items with targets that were filled after the pass had first read the item.
     pub filled: Vec<Filled>,
 }
 
 /// The targets of one item that were filled after the pass first read the item, and whose values differ from their
-/// sources. A write of this process or of a killed one may have filled such a target if the reply to the write was
-/// lost. Otherwise a live writer filled the target, and the target counts as preexisting. Only changes with
-/// `on_existing = "skip"` need this. The journal has the digest of every value that such a change writes.
+/// sources. If the reply to a write was lost, or a process was killed, the migration itself may have filled such a
+/// target. Otherwise a live writer filled the target, and the target counts as preexisting. Only changes with
+/// `on_existing = "skip"` need this record. The journal has the digest of every value that such a change writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filled {
     /// The key of the item.
     pub key: ItemKey,
     /// The filled targets, with digests of their values.
     pub targets: Vec<(Path, Digest)>,
-    /// The pre-images of writes that DynamoDB certainly refused, even if the refusal is not recorded yet.
+    /// The pre-images of writes that DynamoDB certainly refused but that are not yet marked as refused.
     pub refused: Vec<PreImageId>,
 }
 
 impl BaselinePage {
-    /// An empty page of this session.
+    /// Creates a page without records.
     pub fn empty(session: SessionId, segment: u32, number: u64) -> BaselinePage {
         let (preexisting, pairs) = (Vec::new(), Vec::new());
         BaselinePage { session, segment, number, preexisting, pairs, may_write: Vec::new(), filled: Vec::new() }

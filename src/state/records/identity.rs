@@ -5,18 +5,18 @@ use serde::Serialize;
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 
-/// The plan and table that a state file was created for. No other plan or table may use the file.
+/// The plan and table to which a state file belongs. No other plan or table may use the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// The name of the migration.
     pub migration: String,
     /// The fingerprint of the plan.
     pub fingerprint: String,
-    /// ARN of the table. If writes go to another table: "ARN to ARN".
+    /// ARN of the table. If source and sink are different tables, the text "ARN to ARN".
     pub table_arn: String,
     /// The table's unique id, if the engine assigns one. A recreated table has a new id.
     pub table_id: Option<String>,
-    /// A description of the plan. An error shows it if the state file belongs to another plan.
+    /// A description of the plan, for the error message if a different plan uses the state file.
     pub meaning: String,
 }
 

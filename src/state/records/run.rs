@@ -11,26 +11,27 @@ use super::{Identity, SpendRecord};
 use crate::change::Outcome;
 use crate::outside::OutsideText;
 
-/// How a run begins.
+/// The ways to begin a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
-    /// Resume the unfinished run of the phase, or begin its first one. Refused when the last run is complete.
+    /// Resume the unfinished run of the phase, or begin its first one. Refused if the last run is complete.
     ResumeOrNew,
     /// Begin a new run. An unfinished run is superseded, and stays recorded.
     Restart,
-    /// Resume the unfinished run of the phase to read its remaining pages without writing. From then on, the
-    /// checkpoints of the run show only which pages were read, so only another look can resume the run.
+    /// Resume the unfinished run of the phase to read its remaining pages without writing (a look). Afterwards, the
+    /// run's checkpoints no longer prove that a page was written. So the run can be resumed only by a further look.
     Look,
-    /// Begin another pass, or resume one. Refused unless the last run is complete or is itself another pass.
+    /// Begin an additional pass (`--again`), or resume it. Refused unless the last run is complete or is itself an
+    /// additional pass.
     Again,
 }
 
-/// Parameters of a new run. They have no effect on a resumed run.
+/// Parameters of a new run. A resumed run ignores them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRun {
     /// The name of the phase, for example `expand`. Each phase has its own runs.
     pub phase: String,
-    /// `TotalSegments` of the scan, from 1 to 1,000,000. It never changes during the run.
+    /// `TotalSegments` of the scan, from 1 to 1,000,000. This number never changes during the run.
     pub total_segments: u32,
     /// Version of this program.
     pub tool_version: String,
@@ -43,46 +44,47 @@ pub struct NewRun {
 pub struct Session {
     /// The stored run, now with status `Running`.
     pub run: RunRecord,
-    /// Whether the run continues from checkpoints. If not, the run is new.
+    /// Whether the run continues from checkpoints. If the value is false, the run is new.
     pub resumed: bool,
 }
 
 /// A stored run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunRecord {
-    /// The name of the run in this state.
+    /// The id of the run.
     pub id: RunId,
     /// The name of the phase, for example `expand`.
     pub phase: String,
-    /// The number of the pass: 1 for the first pass over the table, 2 for the first `--again`, and so on.
+    /// The number of the pass over the table: 1 before the first `--again`, 2 for the first `--again`, and so on.
     pub pass: u32,
     /// `TotalSegments` of the scan.
     pub total_segments: u32,
     /// The status of the run.
     #[serde(serialize_with = "status_name")]
     pub status: RunStatus,
-    /// When it was created.
+    /// The time of creation.
     pub started_at: String,
-    /// When the last session of the run ended; `None` while a session is open, and after a session was killed.
+    /// When the last session of the run ended. `None` while a session is open, and if the last session was killed.
     pub ended_at: Option<String>,
-    /// Number of sessions of the run so far. It equals the epoch of the newest session ([`SessionId`]).
+    /// Number of sessions of the run up to now. This number equals the epoch of the newest session ([`SessionId`]).
     pub sessions: u32,
-    /// Whether a session is open: a process works on the run, or died while working on it.
+    /// Whether a session is open. A process is working on the run, or died while it was working on the run.
     pub open_session: bool,
-    /// Whether pages were abandoned, or a session was killed between a write and its checkpoint. When these pages are
-    /// read again, their items count as already applied, so reports label `applied` with "at least".
+    /// Whether the number of applied items is a lower bound, because pages were abandoned or a session was killed. When
+    /// the pages of such a session are read again, items that it wrote count as already applied. So reports label
+    /// `applied` with "at least".
     pub lower_bound: bool,
-    /// Number of pages that sessions of the run began but did not finish before they ended.
+    /// Number of pages that sessions of the run began but did not finish.
     pub abandoned_pages: u64,
-    /// Why the last session of the run ended.
+    /// The reason why the last session of the run ended.
     pub stop_reason: Option<String>,
-    /// The number of items in the table when the run was created, by DynamoDB's count.
+    /// The number of items in the table when the run was created, according to `DescribeTable`.
     pub table_items_estimate: Option<u64>,
     /// Version of the program that created the run.
     pub tool_version: String,
-    /// Whether pages were read without writing after the run stopped ([`Begin::Look`]).
+    /// Whether a look has read pages of the run without writing them ([`Begin::Look`]).
     pub looked_through: bool,
-    /// The spend of the run when a look at it began ([`Begin::Look`]); zero without a look.
+    /// The spend of the run when a look began ([`Begin::Look`]). Zero if no look has begun.
     #[serde(skip)]
     pub look_from: Spend,
 }
@@ -98,14 +100,14 @@ impl RunRecord {
         matches!(self.status, RunStatus::Running | RunStatus::Stopped)
     }
 
-    /// Whether the run can be resumed. It cannot be resumed after a look, because it would skip the pages that the look
-    /// read but did not write.
+    /// Whether the run can be resumed. After a look it cannot, because it would skip pages that the look has read but
+    /// not written.
     pub fn can_be_resumed(&self) -> bool {
         self.is_unfinished() && !self.looked_through
     }
 }
 
-/// All segments of a run, added up.
+/// The totals over all segments of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SegmentTotals {
     /// Number of segments without a committed page.
@@ -119,7 +121,7 @@ pub struct SegmentTotals {
     /// The counts of the committed pages.
     #[serde(serialize_with = "counts_map")]
     pub counts: Counts,
-    /// When the last page was committed.
+    /// The time of the last commit of a page.
     pub last_commit_at: Option<String>,
 }
 
@@ -128,18 +130,18 @@ pub struct SegmentTotals {
 pub struct RunProgress {
     /// The run.
     pub run: RunRecord,
-    /// The segments of the run, added up.
+    /// The totals over the segments of the run.
     pub totals: SegmentTotals,
     /// The spend of the run.
     pub spend: SpendRecord,
     /// The preflight findings that were accepted for the run.
     pub accepted: Vec<String>,
-    /// Whether the run has an open session although no process owns the file. In this case the process has died, and
-    /// the run can be resumed.
+    /// Whether the process of the run has died: the run has an open session, but no process owns the file. A run whose
+    /// process has died can be resumed.
     pub died: bool,
 }
 
-/// Everything that `status` shows of a state file, read in one transaction.
+/// The data of a state file that `status` shows, read in one transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StateSummary {
     /// The path of the state file.
@@ -148,9 +150,9 @@ pub struct StateSummary {
     pub layout_version: u32,
     /// The plan and the table that the file belongs to.
     pub identity: Identity,
-    /// When it was created.
+    /// The time of creation.
     pub created_at: String,
-    /// Every run, oldest first.
+    /// All runs, oldest first.
     pub runs: Vec<RunRecord>,
     /// The newest run.
     pub current: Option<RunProgress>,
@@ -158,9 +160,9 @@ pub struct StateSummary {
     pub open_failures: u64,
     /// Number of open diverged items, over all runs.
     pub open_diverged: u64,
-    /// Number of recorded pre-images whose write was not refused.
+    /// Number of recorded pre-images, without those of refused writes.
     pub pre_images: u64,
-    /// The process that owns the file now; `None` if no process owns it.
+    /// The process that currently owns the file; `None` if no process owns the file.
     pub holder: Option<Holder>,
 }
 
@@ -171,7 +173,7 @@ pub struct Holder {
     pub pid: Option<u32>,
     /// Host name.
     pub host: Option<OutsideText>,
-    /// When the process took the lock.
+    /// The time at which the process took the lock.
     pub since: Option<OutsideText>,
 }
 

@@ -6,16 +6,16 @@ use crate::cutover::Truths;
 use crate::item::{ItemKey, Path};
 use crate::state::{Stage, Verdict, VerdictCounts};
 
-/// The maximum number of stored mismatching items per verdict. This number is enough to investigate, and takes a few
-/// megabytes. The counts include all mismatches.
+/// The maximum number of mismatching items that are stored for each verdict. The stored items take a few megabytes and
+/// are enough to investigate. The counts include all mismatches.
 pub const MAX_MISMATCHES: u32 = 10_000;
 
-/// The parameters of a verification. A verification resumes a stopped verification only if their parameters are equal.
+/// The parameters of a verification. A stopped verification is resumed only if the new parameters are equal to its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// The stage of the migration.
     pub stage: Stage,
-    /// The side, old or new attributes, from which the other side is derived.
+    /// Whether old or new attributes are the side from which the other side is derived.
     pub truths: Truths,
     /// Whether mismatching items are repaired.
     pub repair: bool,
@@ -25,23 +25,23 @@ pub struct Asked {
     pub wanted: Option<u32>,
 }
 
-/// The inputs of the draw of a sample. They suffice to draw the same sample again.
+/// The inputs from which the clusters of a sample are drawn. With the same inputs, the same clusters are drawn again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drawn {
     /// The seed of the random draw, below 2^63.
     pub seed: u64,
-    /// Number of segments of the run that identified the large segments.
+    /// Number of segments of the run whose item counts identified the large segments.
     pub run_segments: u32,
     /// The large segments of that run.
     pub large: Vec<u32>,
 }
 
-/// Parameters of a new verification. They have no effect on a resumed one.
+/// Parameters of a new verification. A resumed verification ignores them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVerification {
     /// The parameters of the verification.
     pub asked: Asked,
-    /// The inputs of the draw of the sample; `None` if the whole table is read.
+    /// The inputs from which the clusters of the sample are drawn; `None` if the whole table is read.
     pub drawn: Option<Drawn>,
     /// Number of segments that the verification reads.
     pub due: u32,
@@ -56,7 +56,7 @@ pub struct VerificationRecord {
     pub run: RunRecord,
     /// The parameters of the verification.
     pub asked: Asked,
-    /// The inputs of the draw of its sample; `None` if the whole table is read.
+    /// The inputs from which the clusters of the sample are drawn; `None` if the whole table is read.
     pub drawn: Option<Drawn>,
     /// Number of segments that the verification reads.
     pub due: u32,
@@ -71,7 +71,7 @@ pub struct VerifiedPages {
     pub session: SessionId,
     /// The number of the segment.
     pub segment: u32,
-    /// The event that is applied to the state of the segment.
+    /// The event that [`SegmentState::next`](super::super::SegmentState::next) applies to the segment.
     pub event: SegmentEvent,
     /// The number of items for each verdict.
     pub verdicts: VerdictCounts,
@@ -92,7 +92,7 @@ pub struct Mismatch {
     pub paths: Vec<Path>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// Why the item was not repaired, without attribute values; `None` if it was repaired.
+    /// The reason why the item was not repaired, without attribute values; `None` if it was repaired.
     pub why: Option<String>,
 }
 
@@ -103,9 +103,9 @@ pub struct StoredReport {
     pub run: RunId,
     /// The parameters of the verification.
     pub asked: Asked,
-    /// When the run was created. Nothing was read before that time.
+    /// The time at which the run was created. All reads happened after this time.
     pub began_at: String,
-    /// When the verification was complete.
+    /// The time at which the verification was complete.
     pub ended_at: String,
     /// The report as canonical JSON.
     pub json: String,

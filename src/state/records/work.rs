@@ -16,12 +16,12 @@ pub enum RowStatus {
     Resolved,
 }
 
-/// An unreadable row of a list. The other rows of the list stay readable.
+/// A row of a list that cannot be read. The other rows of the list can still be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// The position of the record in its list, for [`ListQuery::after`].
     pub id: Cursor,
-    /// Why the row is unreadable, without the stored contents.
+    /// The reason why the row cannot be read, without the stored contents.
     pub why: String,
 }
 
@@ -40,17 +40,17 @@ pub struct FailureRecord {
     /// The outcome of the last failed attempt: `Conflict` or `Rejected`.
     #[serde(serialize_with = "outcome_name")]
     pub outcome: Outcome,
-    /// Why the item failed, without attribute values.
+    /// The reason for the failure, without attribute values.
     pub reason: String,
     /// Number of failed attempts, including retries.
     pub attempts: u32,
-    /// When the item first failed.
+    /// The time at which the item failed for the first time.
     pub first_at: String,
-    /// When the item was last tried.
+    /// The time of the last attempt.
     pub last_at: String,
     /// Whether the record is still open.
     pub status: RowStatus,
-    /// How the failure was resolved: the name of an outcome, or `later_pass`; `None` while it is open.
+    /// The resolution of the failure: the name of an outcome, or `later_pass`; `None` while the failure is open.
     pub resolved_as: Option<String>,
 }
 
@@ -66,17 +66,17 @@ pub struct DivergedRecord {
     pub key: ItemKey,
     /// The segment of the item.
     pub segment: u32,
-    /// The targets that have another value.
+    /// The targets with a different value.
     #[serde(serialize_with = "path_texts")]
     pub paths: Vec<Path>,
-    /// When the item was first found to be diverged.
+    /// The time at which the item was found to be diverged for the first time.
     pub first_at: String,
-    /// When the item was last found to be diverged.
+    /// The time at which the item was found to be diverged for the last time.
     pub last_at: String,
     /// Whether the record is still open.
     pub status: RowStatus,
-    /// How the diverged item was resolved: the name of an outcome, `later_pass`, or `verified` if a verification found
-    /// its attributes equal; `None` while it is open.
+    /// The resolution of the diverged item: the name of an outcome, `later_pass`, or `verified` if a verification found
+    /// its attributes equal; `None` while the item is open.
     pub resolved_as: Option<String>,
 }
 
@@ -89,14 +89,14 @@ pub struct OpenWork {
     pub diverged: u64,
 }
 
-/// Selects failures, diverged items or values for a list. The list is in the order in which they were first recorded.
+/// Selects the failures, diverged items or values of a list. The list has the order in which they were first recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListQuery {
-    /// List only records of this run; `None` lists those of every run.
+    /// If set, list only records of this run. If `None`, list the records of all runs.
     pub run: Option<RunId>,
-    /// List only open records.
+    /// Whether to list only open records.
     pub open_only: bool,
-    /// List only records after this position.
+    /// The position after which the list begins.
     pub after: Cursor,
     /// The maximum number of rows.
     pub limit: u32,

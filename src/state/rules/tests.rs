@@ -33,7 +33,7 @@ fn run(status: RunStatus, open_session: bool) -> RunRecord {
     }
 }
 
-/// Every state of a run that can be the newest of its phase.
+/// Generates every possible state of the newest run of a phase.
 fn runs() -> Vec<RunRecord> {
     let mut all = Vec::new();
     for status in STATUSES {
@@ -48,7 +48,7 @@ fn runs() -> Vec<RunRecord> {
     all
 }
 
-/// The open session of [`run`].
+/// The session that is open in the run that [`run`] returns.
 fn session() -> SessionId {
     run(RunStatus::Running, true).session()
 }
@@ -123,7 +123,7 @@ fn a_verification_resumes_only_a_readable_one_with_the_same_parameters() {
                     assert_eq!((pass, supersedes), (run.pass + 1, run.is_unfinished()), "{context}");
                     assert!(!run.open_session, "{context}");
                 }
-                Ok(Beginning::Look) => panic!("a verification is no look: {context}"),
+                Ok(Beginning::Look) => panic!("a verification never begins a look: {context}"),
                 Err(error) => assert!(run.open_session && matches!(error, StoreError::Refused(_)), "{context}"),
             }
         }
@@ -180,8 +180,8 @@ fn event(counts: Counts) -> SegmentEvent {
 }
 
 proptest! {
-    /// A commit is accepted if and only if its session is the newest and open, the run has the segment, and the commit
-    /// has a record for every failed and every diverged item that its pages count.
+    /// A commit is accepted if and only if its session is the newest one and is open, the run has the segment, and the
+    /// commit has as many records of failed and diverged items as its counts say.
     #[test]
     fn a_commit_needs_the_open_session_and_a_record_of_each_failure(
         (open, epoch) in (any::<bool>(), 1_u64..6),
@@ -241,8 +241,8 @@ proptest! {
         prop_assert_eq!(check_verified(&run, &pages).is_ok(), verifies && segment < 4 && adds_up);
     }
 
-    /// A run's sessions begin, reserve, settle and die in any order. The known spend is never below the count of the
-    /// committed pages, and a death adds at most the reserved capacity to it.
+    /// The sessions of a run begin, reserve, settle and die in any order. The known spend is never less than the spend
+    /// of the committed pages, and a death raises it by at most the reserved capacity.
     #[test]
     fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
         let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };
@@ -310,7 +310,10 @@ fn only_a_session_that_has_begun_to_spend_reserves() {
     assert!(is_refused(reserve(&open, open.session(), spend, false, Reservation::default())));
     let killed = reserve(&closed, closed.session(), spend, false, Reservation::default());
     assert!(matches!(killed, Err(StoreError::Fenced(_))), "{killed:?}");
-    assert!(reserve(&closed, closed.session(), spend, true, Reservation::default()).is_ok(), "a retry reserves");
+    assert!(
+        reserve(&closed, closed.session(), spend, true, Reservation::default()).is_ok(),
+        "a retry may reserve capacity"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The preflight findings that were accepted for a run.
+//! Stores the preflight findings that were accepted for a run.
 
 use rusqlite::{Connection, params};
 
@@ -27,7 +27,7 @@ pub(super) fn record(
     Ok(())
 }
 
-/// The accepted findings of a run, in the order of their names. Ignores damaged records.
+/// The accepted findings of a run, in alphabetical order. Ignores damaged records.
 pub(super) fn of(connection: &Connection, run: RunId) -> Result<Vec<String>, Failed> {
     let sql = format!("SELECT finding FROM accepted WHERE run = ?1 AND sum IS {ACCEPTED} ORDER BY finding");
     let mut statement = connection.prepare(&sql)?;

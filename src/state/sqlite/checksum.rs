@@ -1,17 +1,18 @@
-//! Checksums of the rows that a rollback depends on, so that flipped bits on the disk are detected before they are
+//! Checksums of the rows on which a rollback depends. The checksums detect flipped bits on the disk before the rows are
 //! used.
 //!
-//! SQLite detects damage to its own structure, but does not check the contents of rows. A flipped bit in a row could
-//! make a rollback skip an item or restore a wrong value. So each row carries a checksum of its columns:
+//! SQLite detects damage to its own structure, but does not check the contents of rows. Because of a flipped bit in a
+//! row, a rollback could skip an item or restore a wrong value. So each row has a checksum of its columns:
 //!
 //! - In rows that belong to one item (`pre_images`, `there_before`), the upper half of the checksum covers only the
-//!   key. If the checksum does not match the row, two items cannot be trusted: the item with the key in the row, and
-//!   the item whose key matches the upper half. Only these items fail.
+//!   key. If the checksum does not match the row, the flipped bit may be in the key or in the checksum. So the records
+//!   of two items are not trusted: the item with the key in the row, and the item whose key matches the upper half. The
+//!   records of all other items stay usable.
 //! - Every other row concerns the whole file. If the checksum of such a row does not match, the file is refused.
 //!
-//! Small tables are checked whenever a file is opened. Large tables are checked then only if the file is small. Before
-//! the first item of a rollback, [`audit`] checks all tables and runs SQLite's full check, because a damaged index
-//! would silently hide rows.
+//! Small tables are checked whenever a file is opened. Large tables are checked at this time only if the file is small.
+//! Before the first item of a rollback, [`audit`] checks all tables and runs SQLite's full check, because a damaged
+//! index would silently hide rows.
 
 use std::sync::atomic::Ordering;
 
@@ -23,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::Failed;
 use super::progress::{Progress, Rows};
 
-/// The tables that concern the whole file and have only a few rows, with the checksum of a row.
+/// The small tables whose rows concern the whole file, each with the SQL expression of a row's checksum.
 const SMALL: [(&str, &str); 4] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
@@ -36,7 +37,8 @@ const SMALL: [(&str, &str); 4] = [
     ("kept", "checksum(name, value)"),
 ];
 
-/// The tables that concern the whole file and grow with the number of segments of a run, with the checksum of a row.
+/// The tables whose rows concern the whole file and whose size grows with the number of segments, each with the SQL
+/// expression of a row's checksum.
 const LARGE: [(&str, &str); 2] =
     [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
 
@@ -45,8 +47,8 @@ pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, page
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
-// No rollback depends on the following rows. They are checked when they are read, and a damaged row affects nothing
-// else: it is ignored or listed as unreadable.
+// No rollback depends on the rows of the following checksums. These rows are checked when they are read. A damaged row
+// is ignored or listed as unreadable, and has no other effect.
 
 /// The checksum of an accepted finding.
 pub(super) const ACCEPTED: &str = "checksum(run, finding, at)";
@@ -75,8 +77,8 @@ pub(super) const THERE_BEFORE: &str = "item_checksum(key, path, run, value)";
 /// The maximum number of damaged item rows in one table. If a table has more, the whole file counts as damaged.
 const MOST_DAMAGED: usize = 1_000;
 
-/// Registers the SQL functions that the layout's triggers and the queries in this file call. Each call for an item row
-/// increments `rows`.
+/// Registers the SQL functions that the triggers of the layout and the queries in this file call. Each call for a row
+/// of an item increments `rows`.
 pub(super) fn register(connection: &Connection, rows: &Rows) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection
@@ -91,7 +93,7 @@ pub(super) fn register(connection: &Connection, rows: &Rows) -> rusqlite::Result
 }
 
 /// The first bytes of the SHA-256 of some columns. The hash includes the type and length of each column, so that
-/// different rows never hash the same bytes.
+/// different rows never have the same hash input.
 fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     let mut hash = Sha256::new();
     for column in columns {
@@ -112,8 +114,7 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Refuses a file if a row that concerns the whole file is damaged. Checks the large tables only if the file is
-/// `small`.
+/// Refuses a file if a row that concerns the whole file is damaged. Checks the large tables only if `small` is set.
 pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), Failed> {
     for (table, sum) in SMALL.iter().chain(LARGE.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
@@ -121,7 +122,7 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
             return Err(damaged(&format!("a row of its table `{table}` has a wrong checksum")));
         }
     }
-    // The column `proof` of a tally repeats the other columns of its row.
+    // The `proof` column of a tally is a copy of the other columns of its row.
     let sql = "SELECT EXISTS (SELECT 1 FROM tallies WHERE proof IS NOT (run * 8 + what) * 4294967296 + n)";
     if connection.query_row(sql, [], |row| row.get(0))? {
         return Err(damaged("a row of its table `tallies` has a wrong checksum"));
@@ -129,7 +130,7 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
     Ok(())
 }
 
-/// Checks everything that a rollback depends on, once per connection, before the first item.
+/// Checks all rows on which a rollback depends. This happens once for each connection, before the first item.
 pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
     let done = "SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful'";
     if connection.query_row(done, [], |_| Ok(())).optional()?.is_some() {
@@ -143,7 +144,7 @@ pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
     note_doubtful(connection)
 }
 
-/// Refuses a file whose structure is damaged, by SQLite's full check.
+/// Runs SQLite's full check, and refuses a file whose structure is damaged.
 fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
     let _tells = Progress::tell("checking the structure of the state file", rows, None);
     let found: String = connection.query_row("PRAGMA main.integrity_check(1)", [], |row| row.get(0))?;
@@ -153,7 +154,7 @@ fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
     Err(damaged(&format!("SQLite's check says \"{}\"", found.escape_debug())))
 }
 
-/// Checks the rows of items, and stores the keys of the items that cannot be trusted.
+/// Checks the rows of items, and stores the keys of items whose records cannot be trusted.
 fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
     connection
         .execute_batch("CREATE TEMP TABLE damaged (key, sum); CREATE TEMP TABLE doubtful (half INTEGER PRIMARY KEY)")?;
@@ -163,15 +164,15 @@ fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
             return Err(damaged(&format!("more than {MOST_DAMAGED} item records have wrong checksums")));
         }
     }
-    // The flipped bit may be in the row or in the checksum. So neither the item with the key in the row nor the item
-    // whose key matches the checksum is trusted.
+    // The flipped bit may be in the row or in the checksum. So trust neither the item with the key in the row nor the
+    // item whose key matches the checksum.
     connection.execute_batch(
         "INSERT OR IGNORE INTO doubtful SELECT sum >> 32 FROM damaged UNION SELECT item_checksum(key) >> 32 FROM damaged",
     )?;
     Ok(())
 }
 
-/// The number of item rows in layout 2, without reading them.
+/// The number of rows of items in a file of layout 2. Does not read these rows.
 fn item_rows(connection: &Connection) -> Result<u64, Failed> {
     // Rows of the journal are never removed.
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + \
@@ -179,24 +180,24 @@ fn item_rows(connection: &Connection) -> Result<u64, Failed> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// The number of item rows of layout 1 that will get a checksum.
+/// The number of rows of items in a file of layout 1, which the migration to layout 2 gives a checksum.
 pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, Failed> {
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + (SELECT count(*) FROM there_before)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Whether the record of this item is damaged. Call [`audit`] first.
+/// Whether the record of this item is damaged. Call [`audit`] before.
 pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, Failed> {
     let sql = "SELECT EXISTS (SELECT 1 FROM temp.doubtful WHERE half = item_checksum(?1) >> 32)";
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
 }
 
-/// Refuses a row if its column `at` says that the checksum does not match.
+/// Refuses a row with a wrong checksum. The column `at` says whether the checksum matches.
 pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), Failed> {
     if row.get(at)? { Ok(()) } else { Err(Failed::Row("one of its rows has a wrong checksum".to_owned())) }
 }
 
-/// An error about a damaged file. [`Failed::explain`] adds the file's name.
+/// Creates the error about a damaged file. [`Failed::explain`] adds the file's name.
 fn damaged(what: &str) -> Failed {
     Failed::Damaged(what.to_owned())
 }
@@ -210,8 +211,8 @@ mod tests {
     use super::super::tests::scratch;
     use super::*;
 
-    /// If these numbers differed, the reported progress of a migration of the layout, or of an audit, would not end at
-    /// 100 %.
+    /// These numbers must be equal. Otherwise the reported progress of a layout migration or of an audit would not end
+    /// at 100 %.
     #[test]
     fn the_announced_number_of_rows_is_exact() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");

@@ -1,4 +1,4 @@
-//! Errors of SQLite and of the disk, as messages for the operator.
+//! Converts errors of SQLite and of the disk to messages for the operator.
 
 use std::io;
 use std::path::Path;
@@ -7,22 +7,22 @@ use rusqlite::ErrorCode;
 
 use super::super::{StoreError, TransitionError};
 
-/// Why work inside a transaction failed.
+/// The reason why work inside a transaction failed.
 #[derive(Debug)]
 pub(super) enum Failed {
     /// SQLite failed.
     Sql(rusqlite::Error),
-    /// A stored row contradicts itself or another row. The text names the problem.
+    /// A stored row contradicts itself or a different row. The text describes the problem.
     Row(String),
-    /// The file is damaged. The text names the damage.
+    /// The file is damaged. The text describes the damage.
     Damaged(String),
-    /// An error with its final message.
+    /// An error whose message is complete and is printed unchanged.
     Store(StoreError),
 }
 
 impl Failed {
-    /// Whether the file, the disk or SQLite caused the error. After this error, the process must store nothing more.
-    /// Every other error concerns only one request.
+    /// Whether the file, the disk or SQLite caused the error. If so, the process must store nothing more. All other
+    /// errors concern only one request.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Failed::Sql(error) => error.sqlite_error_code().is_some_and(|c| c != ErrorCode::ConstraintViolation),
@@ -34,13 +34,13 @@ impl Failed {
     pub(super) fn of_a_row(self) -> Result<String, Failed> {
         match self {
             Failed::Row(what) => Ok(what),
-            // A conversion failed. Its text may quote the stored value, which can be private data.
+            // A conversion failed. The error's text may quote the stored value, which can be private data.
             Failed::Sql(error) if error.sqlite_error_code().is_none() => Ok("a column has an invalid value".to_owned()),
             Failed::Sql(_) | Failed::Damaged(_) | Failed::Store(_) => Err(self),
         }
     }
 
-    /// The error for the operator. `doing` is the text after "while" in the message.
+    /// Creates the error for the operator. `doing` is the text after "while" in the message.
     pub(super) fn explain(self, path: &Path, doing: &str) -> StoreError {
         match self {
             Failed::Store(error) => error,
@@ -69,13 +69,13 @@ impl From<TransitionError> for Failed {
     }
 }
 
-/// The part of every error about an unusable file that says what was not done and what the operator can do.
+/// The end of every error about an unusable file: the state of the file, and the possible next steps of the operator.
 pub(super) const WAY_OUT: &str = "Nothing was written to it or to the table. Restore the file from a copy. Or start a new \
      migration state: move the file away (together with its -wal file), or name another file with --state. A new run is safe, \
      because it recognises items that are already changed, but it does not know the start keys, failures or pre-images of the \
      old one";
 
-/// The error for the operator after an I/O error during the preparation of a file or directory.
+/// Creates the error for the operator after an I/O error during the preparation of a file or directory.
 pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreError {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -107,7 +107,7 @@ fn damaged_file(path: &Path, what: &str) -> StoreError {
 fn explain_sql(error: &rusqlite::Error, path: &Path, doing: &str) -> StoreError {
     let file = path.display();
     let Some(code) = error.sqlite_error_code() else {
-        // A conversion failed. Its text may quote the stored value, which can be private data.
+        // A conversion failed. The error's text may quote the stored value, which can be private data.
         return contradiction(path, &format!("while {doing}, a column had an invalid value"));
     };
     let said = match error {

@@ -1,4 +1,4 @@
-//! The events of a migration, and a few facts.
+//! Stores the events of a migration, and a few facts.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -18,7 +18,7 @@ pub(super) fn forget(connection: &Connection) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Deletes the records of a migration that has not begun; see
+/// If the migration has not begun, deletes its records; see
 /// [`Events::forget_unbegun`](super::super::Events::forget_unbegun).
 pub(super) fn forget_unbegun(connection: &Connection) -> Result<bool, Failed> {
     if has_begun(connection)? { Ok(false) } else { forget(connection).map(|()| true) }

@@ -2,47 +2,47 @@
 //!
 //! # Pre-images
 //!
-//! A pre-image records what a write finds at a path that it changes: a value, nothing, or the same value as at its
-//! source ([`PriorValue`]). It is appended before the write is sent. Rows never change, except for `refused`. If a path
-//! has several rows, `change/history.rs` decides which one counts.
+//! A pre-image records the state of a path before a write changes it: a value, no value, or the same value as at the
+//! source ([`PriorValue`]). The pre-image is appended before the write is sent. Rows never change, except for
+//! `refused`. If a path has several rows, `change/history.rs` decides which row a rollback uses.
 //!
 //! # What existed before
 //!
 //! A rollback removes new attributes, but keeps those that existed before the migration. The two can be distinguished
-//! only before the first write of their page: an item that the migration has written looks like an item that already
-//! had the attribute. So before the first write of every page, the first pass appends the existing targets, together
-//! with the digests of the items that it may write (`pages_under_way`).
+//! only before the migration writes an item, because afterwards every item has the attribute. So before the first write
+//! of every page, the first pass records the existing targets. Together with them, it records the digests of the items
+//! that it may write (`pages_under_way`).
 //!
-//! An abandoned page, or a page of a killed process, is read again. The page may then have other bounds and items. This
-//! does not matter, because the digests say for each item, not for each page, whether the item may have been written.
-//! If an item is among the digests, its targets are not recorded again: its digest and its record were stored by the
-//! same append. If that append did not become durable, no item of the page was written either.
+//! An abandoned page, or a page of a killed process, is read again. The new page may have different bounds and items.
+//! This does not matter, because the digests show for each single item whether it may have been written. The targets of
+//! such an item are not recorded again, because its digest and its targets were stored in one transaction. If that
+//! transaction did not become durable, no item of the page was written either.
 //!
-//! The commit of a page deletes the digests of the page, because the page will not be read again. The end of a segment
-//! deletes the digests that killed sessions left, because the pages of these sessions may have had other bounds. So the
-//! file has eight bytes of digests for each item of the uncommitted pages.
+//! The commit of a page deletes the digests of the page, because the page will not be read again. The commit that ends
+//! a segment deletes the digests that killed sessions left, because the pages of these sessions may have had different
+//! bounds. So the file has eight bytes of digests for each item of the uncommitted pages.
 //!
 //! Later passes record nothing: the first pass has read every item that existed before the migration, and items
-//! inserted later did not exist before. Likewise, a run from the beginning (`--restart`) records nothing after a
-//! complete run, or after a stopped run whose remaining items were read by a look (`passes/baseline/look_through.rs`).
-//! After any other run, it is unknown which items were read. So the new run records the existing targets, although the
-//! superseded run may have written some of them. A rollback then keeps some attributes that it should remove
-//! ([`no_way_back`] counts them). Without these records, it would remove attributes that it must keep.
+//! inserted later did not exist before. Likewise, a new run (`--restart`) records nothing after a complete run, and
+//! nothing after a stopped run whose remaining items were read by a look (`passes/baseline/look_through.rs`). After any
+//! other run, it is unknown which items were read. So the new run records the existing targets, although the superseded
+//! run may have written some of them. A rollback then keeps some attributes that it should remove ([`no_way_back`]
+//! counts them). Without these records, a rollback would remove attributes that it must keep.
 //!
-//! A rollback of a stopped first pass begins with a look. If no pass has begun, and only applications have written both
-//! attributes, nothing is recorded, and the history of each item is [without a
+//! A rollback of a stopped first pass begins with a look. If no pass has begun, but applications have written both
+//! attributes, nothing is recorded. The history of each item is then [without a
 //! baseline](ItemHistory::without_baseline).
 //!
-//! If an item loses its new attribute between the first read and its write, and the migration then writes the
-//! attribute, the target counts as preexisting. If instead a live writer fills the target between the read and the
-//! write, the target does not count as preexisting. This loses no value: a rollback removes the target only if it
-//! equals the old attribute, or records the value first.
+//! A live writer may change a target between the first read of the item and the migration's write. If the live writer
+//! removes the target, and the migration then writes it, the target still counts as preexisting. If the live writer
+//! fills the target, the target does not count as preexisting. No value is lost: a rollback removes the target only if
+//! it equals the old attribute, or after it has recorded the value.
 //!
 //! With `on_existing = "skip"`, a target that a live writer fills counts as preexisting, because its value counts as
-//! done ([`Filled`](super::super::Filled)). But the migration itself may have filled the target: with a write of a
-//! killed process that the server applied after the next process had read the item, or with a write whose reply was
-//! lost. The pre-image of each such write was recorded before it was sent, with the digest of the value that it writes.
-//! A value with such a digest comes from the migration, unless that write is known to be refused.
+//! done ([`Filled`](super::super::Filled)). But the migration itself may have filled the target. This happens if the
+//! reply to a write was lost, or if the server applied a write of a killed process only after the next process had read
+//! the item. Before each of these writes was sent, its pre-image was recorded, with the digest of the new value. So a
+//! value with this digest comes from the migration, unless the write is known to be refused.
 
 use std::collections::HashSet;
 
@@ -84,8 +84,8 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.prior {
                 PriorValue::Value(value) => ("value", Some(pack(value))),
                 PriorValue::Nothing => ("nothing", None),
-                // Only rollbacks and steps back write `Left`. Its rows serve only for counts, and `leftovers.rs`
-                // distinguishes them from rows of `Same`.
+                // Only rollbacks and steps back record `Left`. These rows are only counted and listed, and
+                // `leftovers.rs` distinguishes them from rows of `Same`.
                 PriorValue::Same | PriorValue::Left(_) => ("same", None),
             };
             let is_unknown = pre.prior == PriorValue::Left(Leftover::Unknown);
@@ -115,7 +115,7 @@ pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Resul
     Ok(())
 }
 
-/// The recorded values of an item at one path or at all paths, newest first, without those of refused writes.
+/// The recorded values of an item at one path or at all paths, newest first. Omits values of refused writes.
 pub(super) fn pre_images(
     connection: &Connection,
     key: &ItemKey,
@@ -126,7 +126,7 @@ pub(super) fn pre_images(
     collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], record_from)
 }
 
-/// Recorded values, oldest first, without those of refused writes.
+/// Recorded values, oldest first. Omits values of refused writes.
 pub(super) fn list(
     connection: &Connection,
     query: ListQuery,
@@ -136,14 +136,14 @@ pub(super) fn list(
     collect_listed(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
 }
 
-/// The number of recorded values of one run or of all runs, without those of refused writes.
+/// The number of pre-images of one run or of all runs. Does not count pre-images of refused writes.
 pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, Failed> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 1 AND (?1 IS NULL OR run = ?1)";
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
-/// The recorded history of these items from the expansion and from repairs, without the records that a rollback has
-/// made obsolete, in the order of the keys. A lookup for a report never fails.
+/// The recorded history of these items from the expansion and from repairs, in the order of the keys. Omits records
+/// that a rollback has made obsolete. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
@@ -155,21 +155,21 @@ pub(super) fn history_of(
     }
 }
 
-/// Returns the history of these items. Before the first item, checks all checksums of the file.
+/// Returns the history of these items. The first call on a connection checks all checksums of the file.
 fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
     let baseline_complete = baseline_complete(connection)?;
     let of = |key: &ItemKey| match item_history(connection, key, since) {
         Ok(record) => Ok(if baseline_complete { record } else { record.without_baseline() }),
-        // One unreadable record must not block the other items.
+        // An unreadable record must not affect other items.
         Err(failed) => failed.of_a_row().map(ItemHistory::unreadable),
     };
     keys.iter().map(of).collect()
 }
 
-/// Returns only the preexisting targets. If the file itself cannot be read, each item counts as unreadable. The caller
-/// later writes to the file, and stops if that write fails.
+/// Returns only the preexisting targets. If the file cannot be read, the history of each item is unreadable. The caller
+/// does not stop here, but when a later write to the file fails.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
@@ -198,11 +198,11 @@ fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<It
     })?;
     let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
     let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
-    // The pairs are only for reports, so damaged pairs are ignored.
+    // Ignore damaged pairs, because pairs are only used in reports.
     Ok(ItemHistory::new(before, journal).with_equal(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
-/// Refuses a row if its column `at` says that the checksum does not match.
+/// Refuses a row with a wrong checksum. The column `at` says whether the checksum matches.
 fn holds(row: &Row<'_>, at: usize) -> Result<(), Failed> {
     if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
 }
@@ -218,7 +218,7 @@ pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, Failed>
 
 /// Whether a pass before this run has read every item.
 fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
-    // The first term is cheap to evaluate. It is true in all cases except after a stopped pass whose remaining items
+    // The first term of the query is cheap. The second term is needed only for a stopped pass whose remaining items
     // were read by a look.
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND status = 'complete') \
          OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND total_segments = \
@@ -227,11 +227,11 @@ fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
     Ok(connection.prepare_cached(sql)?.query_row(params![phase::EXPAND, since, run], |row| row.get(0))?)
 }
 
-/// The number of targets for which a rollback cannot know whether they existed before the migration; `None` if it knows
-/// this for every target.
+/// The number of targets for which it is unknown whether they existed before the migration. `None` if there are no such
+/// targets.
 ///
-/// A rollback lacks this knowledge in only one case: a first pass wrote items, did not complete and was restarted. The
-/// first pass may then have written the new attributes that the second pass found.
+/// There is only one cause: a first pass wrote items, did not complete and was restarted. The second pass then found
+/// new attributes that the first pass may have written.
 pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
@@ -280,7 +280,7 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     rules::check_session(&run, page.session)?;
     let since = last_rollback(connection)?;
     // A row from before a rollback does not belong to this expansion, so it is replaced. A row of this expansion comes
-    // from the first run that read the item, so it stays.
+    // from the first run that read the item, so it is kept.
     let mut statement = connection.prepare_cached(
         "INSERT INTO there_before (key, path, run, value) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (key, path) DO UPDATE SET run = excluded.run, value = excluded.value WHERE run <= ?5",
@@ -318,8 +318,8 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     Ok(())
 }
 
-/// Whether a write of this expansion may have put a value with this digest at a path. A row with a wrong checksum may
-/// belong to any write.
+/// Whether a write of this expansion may have written a value with this digest at a path. Returns true for a row with a
+/// wrong checksum, because it may belong to any write.
 fn may_have_written(
     connection: &Connection,
     key: &str,
@@ -338,7 +338,7 @@ fn may_have_written(
     Ok(rows.contains(&true))
 }
 
-/// Items of a segment that the run may have written in uncommitted pages.
+/// Digests of the items of a segment that the run may have written in uncommitted pages.
 pub(super) fn under_way(connection: &Connection, run: RunId, segment: u32) -> Result<HashSet<Digest>, Failed> {
     let sql = "SELECT items FROM pages_under_way WHERE run = ?1 AND segment = ?2";
     let pages = collect(connection, sql, params![run.0, segment], |row| Ok(row.get::<_, Vec<u8>>(0)?))?;
@@ -361,8 +361,8 @@ pub(super) fn forget_pages(
     Ok(())
 }
 
-/// The last run that undid an expansion before the current one, or 0. Records up to that run no longer count. Another
-/// pass of the same rollback still uses the records that its first pass used.
+/// The last run that undid an expansion before the current one, or 0. Records of that run and of earlier runs are
+/// obsolete. A later pass of the same rollback still uses the same records as its first pass.
 pub(super) fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";

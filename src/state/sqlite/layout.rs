@@ -1,4 +1,4 @@
-//! The layouts of a state file. This module detects the version of a file and migrates the file to the newest layout.
+//! Detects the version of a state file's layout, and migrates the file to the newest layout.
 
 use std::path::Path;
 
@@ -7,19 +7,20 @@ use rusqlite::Connection;
 use super::super::StoreError;
 use super::error::Failed;
 
-/// The number in the header of a SQLite file (`BFL1`) that marks the file as a state file of this program.
+/// The number in the header of a SQLite file that identifies state files of this program (`BFL1`).
 pub(super) const APPLICATION_ID: i32 = 0x4246_4C31;
 
 /// The layouts, in order. `user_version` is the number of layouts that were applied to a file.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_v2.sql")];
 
-/// For each older layout, in order, the views through which a read-only connection uses it like the newest layout.
+/// For each older layout, in order: the SQL of the views with which a read-only connection can use the file like the
+/// newest layout.
 const VIEWS: &[&str] = &[include_str!("read_v1.sql")];
 
 /// The newest layout, which this version writes.
 pub(super) const LAYOUT_VERSION: usize = MIGRATIONS.len();
 
-/// Refuses a file of another program or of a newer version. Returns the file's version.
+/// Refuses a file of a different program or of a newer version of this program. Returns the file's version.
 pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize) -> Result<usize, StoreError> {
     let read = |pragma: &str| -> Result<i32, StoreError> {
         connection
@@ -52,7 +53,7 @@ pub(super) fn of_another_program(path: &Path) -> StoreError {
     ))
 }
 
-/// Brings a file to the newest of these layouts, inside the caller's transaction. If the process is killed before the
+/// Migrates a file to the newest of these layouts, inside the caller's transaction. If the process is killed before the
 /// commit, the file keeps its old layout.
 pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<(), Failed> {
     let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -65,7 +66,7 @@ pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<()
     Ok(())
 }
 
-/// Creates the views that let a read-only connection use a file of this version like the newest layout.
+/// Creates the views with which a read-only connection can use a file of this version like the newest layout.
 pub(super) fn show_as_newest(connection: &Connection, version: usize) -> Result<(), Failed> {
     match VIEWS.get(version - 1) {
         Some(views) => Ok(connection.execute_batch(views)?),
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(version(connection), 3);
         connection.execute("INSERT INTO extra VALUES (1)", []).unwrap();
         assert_eq!(read::read_identity(connection).unwrap(), (identity(), NOW.to_owned()));
-        // A second migration does nothing.
+        // Migrating a second time changes nothing.
         migrate(connection, &later()).unwrap();
         assert_eq!(connection.query_row("SELECT count(*) FROM extra", [], |r| r.get::<_, i64>(0)).unwrap(), 1);
     }
@@ -115,7 +116,7 @@ mod tests {
         assert!(owned.connection.prepare("SELECT * FROM extra").is_err());
     }
 
-    /// A kill at any moment leaves the file and its log as they are at that moment.
+    /// Copying the file and its log simulates a kill at this moment.
     #[test]
     fn a_migration_takes_effect_only_with_its_commit() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");
@@ -132,14 +133,14 @@ mod tests {
             (summary.layout_version, summary.pre_images, summary.runs)
         };
         let mut connection = super::super::open::connect(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-        // With a tiny cache, most uncommitted pages are in the log instead of in memory.
+        // The cache is tiny, so that most uncommitted pages are in the log and not in memory.
         connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1").unwrap();
         let (layout, pre_images, runs) = killed_now("before");
         assert!(layout == 1 && pre_images > 0);
         for n in 1..=MIGRATIONS[1].matches(';').count() {
             let transaction = connection.transaction().unwrap();
             let so_far: Vec<&str> = MIGRATIONS[1].split_inclusive(';').take(n).collect();
-            // A statement that is cut inside a trigger is invalid, so errors are ignored.
+            // Ignore errors: splitting at semicolons also cuts inside triggers, and such a part is invalid.
             let _ = transaction.execute_batch(&so_far.concat());
             if n % 16 == 0 {
                 assert_eq!(killed_now(&format!("{n}")), (1, pre_images, runs.clone()), "after {n} statements");
@@ -159,7 +160,8 @@ mod tests {
         let owned = open_owned(&path, &identity(), NOW).unwrap();
         migrate(&owned.connection, &later()).unwrap();
         drop(owned);
-        // The first round opens the file with the log of a killed process, the second round opens the closed file.
+        // The first round opens the file with the log of a killed process. The second round opens the file after it was
+        // closed.
         for _ in 0..2 {
             let before = std::fs::read(&path).unwrap();
             for error in [open_owned(&path, &identity(), NOW).err().unwrap(), StateFile::open(&path).err().unwrap()] {

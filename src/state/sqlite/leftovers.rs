@@ -1,5 +1,5 @@
-//! Items that a rollback did not restore to their state before the migration, as noted in rows of the journal; and
-//! items that a rollback may not restore, which are the pairs that the first pass found.
+//! Lists items that a rollback did not restore to their state before the migration, which are rows of the journal. Also
+//! lists items that a rollback may not restore exactly, which are the pairs that the first pass found.
 
 use rusqlite::{Connection, Params, Row, params};
 
@@ -11,8 +11,8 @@ use crate::change::{BaselinePair, Leftover};
 use crate::item::{ItemKey, Path};
 
 impl StateFile {
-    /// The pairs of this kind that the first pass found: their number, and up to `limit` of them. `None` if an earlier
-    /// version of this program made that pass and did not record them.
+    /// The pairs of this kind that the first pass found: their total number, and up to `limit` of them. `None` if the
+    /// first pass ran with an earlier version of this program, which did not record pairs.
     pub fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError> {
         self.read(
             |connection| {
@@ -21,7 +21,7 @@ impl StateFile {
         )
     }
 
-    /// Whether an earlier version of this program made the first pass and did not record its pairs.
+    /// Whether the first pass ran with an earlier version of this program, which did not record pairs.
     pub fn pairs_unrecorded(&self) -> Result<bool, StoreError> {
         self.read(unrecorded)
     }
@@ -34,13 +34,13 @@ fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
 }
 
 pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
-    // In a rollback or a step back, a row of kind `same` notes an item that the run did not restore. Such a run writes
-    // no other rows of this kind (`change/undo.rs`).
+    // A rollback or a step back writes rows of kind `same` only for items that it did not restore (`change/undo.rs`).
     let known = match leftover {
         Leftover::NewRemoved | Leftover::OldMade => "wrote IS NULL",
         Leftover::Unknown => "wrote IS NOT NULL",
     };
-    // A write that was re-planned, or sent again after a kill, has one row per attempt.
+    // Select each path of an item once. If a write was planned again, or sent again after a kill, the journal has one
+    // row for each attempt.
     let rows = format!(
         "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
          AND {known} GROUP BY key, path)"
@@ -48,8 +48,8 @@ pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover,
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
     let first = named(connection, &sql, params![run.0, limit])?;
-    // Only the leftovers of a rollback depend on the pairs. For a step back, every version of this program has recorded
-    // the old attributes that it created.
+    // Only the leftovers of a rollback depend on pairs. Those of a step back are complete, because every version of
+    // this program recorded the old attributes that a step back created.
     let by_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
     Ok(Listed { count, first, unrecorded: by_pairs && unrecorded(connection)? })
 }
@@ -64,7 +64,7 @@ fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Re
     Ok(Listed { count, first, unrecorded: false })
 }
 
-/// The keys and paths of the selected rows. Unreadable rows are omitted, although the count includes them.
+/// The keys and paths of the selected rows. Omits unreadable rows, which the total number includes.
 fn named(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, Failed> {
     let read = |row: &Row<'_>| Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?));
     collect_readable(connection, sql, params, read)

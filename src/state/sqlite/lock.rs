@@ -1,4 +1,5 @@
-//! Exclusive ownership of a state file: an OS lock on a sibling file, which also names the owner.
+//! Exclusive ownership of a state file. The owner has an OS lock on a sibling file, which also contains the owner's
+//! process id and host.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,20 +15,20 @@ use crate::host;
 use crate::locked::LockedFile;
 use crate::outside::OutsideText;
 
-/// The lock on a state file. It is held until this value is dropped. The OS releases it when the process ends, even
-/// after a kill.
+/// The lock on a state file. The process has the lock until this value is dropped. The OS releases it when the process
+/// ends, even after a kill.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: LockedFile,
-    /// The offset of the last line in the lock file, which has the number of commits.
+    /// The offset of the last line in the lock file. This line has the number of commits.
     commits_at: u64,
-    /// The note that the previous owner left in the lock file, if any.
+    /// The number of commits that the previous owner left in the lock file. `None` if it left no such line.
     left: Option<Committed>,
     closed: bool,
 }
 
-/// The number of commits in a state file. The owner notes it in the lock file after each commit. The note is not synced
-/// to the disk, because a kill of the process loses no data that was written.
+/// The number of commits in a state file. The owner writes this number to the lock file after each commit. The owner
+/// does not sync the lock file, because written data survives a kill of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Committed {
     /// The identifier of the state file, a random number that is also written into the lock file.
@@ -37,14 +38,14 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    /// The line in the lock file. Its length is constant, so a new line overwrites the old one completely.
+    /// The line in the lock file. The line has a constant length, so a new line overwrites the old line completely.
     fn line(self) -> String {
         format!("commits={:020}/{:020}\n", self.mark, self.commits)
     }
 }
 
-/// The number of attempts to take a lock before it counts as held, and the time between two attempts. Several attempts
-/// are needed, because a reader that determines the holder takes the lock for a moment.
+/// After this number of failed attempts, a lock counts as held. The second value is the time between two attempts.
+/// Several attempts are needed, because a reader takes the lock for a moment to determine the holder.
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
@@ -56,7 +57,7 @@ const FIELDS: [&str; 4] = ["pid", "host", "since", "commits"];
 const MOST_BYTES: u64 = 4096;
 
 impl Lock {
-    /// Takes the lock of a state file. Fails with the name of the holder if it is held.
+    /// Takes the lock of a state file. If a process has the lock, fails with an error that names this process.
     pub(super) fn take(state: &Path, now: &str) -> Result<Lock, StoreError> {
         let path = lock_path(state);
         let file = open_or_create(&path).map_err(|e| match e.kind() {
@@ -70,27 +71,27 @@ impl Lock {
         let left = read_committed(&mut file);
         let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
         let commits_at = text.len() as u64;
-        // The new text keeps the note of the previous owner. If this process refuses the state file, the next process
-        // still needs the note.
+        // Keep the number of commits that the previous owner left. If this process refuses the state file, the next
+        // process still needs this number.
         text.extend(left.map(Committed::line));
         rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
         Ok(Lock { file, commits_at, left, closed: false })
     }
 
-    /// The commits that the previous owner noted; `None` if it closed the file properly.
+    /// The number of commits that the previous owner left; `None` if it closed the file properly.
     pub(super) fn left(&self) -> Option<Committed> {
         self.left
     }
 
-    /// Notes the number of commits so far. A failed write is ignored: no commit is lost, and the note keeps an older
-    /// number.
+    /// Writes the current number of commits to the lock file. Ignores a failed write, because it loses no commit: the
+    /// lock file then has an older number.
     pub(super) fn note(&mut self, committed: Committed) {
         let line = committed.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
     }
 
-    /// Notes the number of commits before a session begins, and syncs the note so that it survives a power cut. Later
-    /// notes overwrite it.
+    /// Writes the number of commits to the lock file before a session begins, and syncs the file, so that the number
+    /// survives a power cut.
     pub(super) fn note_durably(&mut self, committed: Committed) {
         self.note(committed);
         let _ = self.file.sync_all();
@@ -101,7 +102,7 @@ impl Lock {
         self.closed = true;
     }
 
-    /// The commits that the last holder of the lock noted, for a reader of the state file.
+    /// The number of commits that the last holder of the lock wrote, for a reader of the state file.
     pub(super) fn last_committed(state: &Path) -> Option<Committed> {
         read_committed(&mut open_regular(&lock_path(state), false).ok()?)
     }
@@ -122,15 +123,15 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The file itself stays. If it were removed, two processes could each lock a file of that name. A failure to
-        // clear it is harmless.
+        // Clear the file, but do not remove it: without it, two processes could each lock a different file of this
+        // name. A failure to clear it is harmless.
         if self.closed {
             let _ = self.file.set_len(0);
         }
     }
 }
 
-/// Locks the open lock file. Fails with the name of the holder if it is held.
+/// Locks the open lock file. If a process has the lock, fails with an error that names this process.
 fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreError> {
     let mut tried = 0;
     loop {
@@ -154,7 +155,7 @@ fn in_use(state: &Path, holder: &Holder) -> StoreError {
     ))
 }
 
-/// Opens a file. If the file is created, only the current user gets access to it.
+/// Opens a file. A new file is accessible only to the current user.
 pub(super) fn open_private(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
     #[cfg(unix)]
     {
@@ -168,7 +169,7 @@ fn lock_path(state: &Path) -> PathBuf {
     sibling(state, ".lock")
 }
 
-/// Opens or creates the lock file. Does not change an existing file, which may belong to another program.
+/// Opens or creates the lock file. Does not change an existing file, which may belong to a different program.
 fn open_or_create(path: &Path) -> io::Result<File> {
     match open_private(OpenOptions::new().read(true).write(true).create_new(true), path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_regular(path, true),
@@ -211,7 +212,7 @@ fn read_committed(file: &mut File) -> Option<Committed> {
 
 fn read_text(file: &mut File) -> String {
     let mut text = String::new();
-    // If the lock file cannot be read, the holder has no name, but the lock is still held.
+    // If the lock file cannot be read, the holder is unknown, but the lock is still held.
     let _ = file.rewind().and_then(|()| file.take(MOST_BYTES).read_to_string(&mut text));
     text
 }
@@ -235,7 +236,7 @@ mod tests {
 
     const NOW: &str = "2026-01-01T00:00:00Z";
 
-    /// A child process that is just starting briefly has every open file of this process, including the lock file.
+    /// A child process that is just starting has every open file of this process for a moment, including the lock file.
     #[test]
     fn a_lock_has_no_holder_after_release_or_refusal() {
         let dir = scratch();

@@ -1,7 +1,7 @@
-//! The state in SQLite: one file for one migration on one table.
+//! Stores the state of one migration on one table in a SQLite file.
 //!
-//! [`Store`] owns the file, with a lock and one connection on one thread. Other processes read the file through
-//! [`StateFile`], whether or not its owner is running.
+//! [`Store`] owns the file. The store has a lock, and one connection on one thread. Other processes read the file
+//! through [`StateFile`], whether or not its owner is running.
 
 mod accepted;
 mod checksum;
@@ -38,11 +38,11 @@ pub use state_file::StateFile;
 use super::{Identity, SessionId, StoreError};
 use thread::StoreThread;
 
-/// The state of one migration, owned by this process.
+/// The state of one migration, which this process owns.
 ///
-/// A method that changes something stores all of the change or nothing. It returns when the change is durable: in the
-/// file's write-ahead log and synced to the disk. Concurrent requests share one sync. After the file or the disk has
-/// failed once, every later call fails too, so that no change is reported as stored unless it is.
+/// A method that changes something stores all of the change or nothing. Before it returns, the change is durable: it is
+/// in the file's write-ahead log and synced to the disk. Concurrent requests share one sync. After the file or the disk
+/// has failed once, every later call fails too, so that no change is reported as stored unless it is.
 ///
 /// Clones share the file. Dropping the last clone, or [`StateStore::close`](super::StateStore::close), finishes pending
 /// requests, closes the file and releases the lock.
@@ -50,7 +50,7 @@ use thread::StoreThread;
 pub struct Store {
     thread: Arc<StoreThread>,
     clock: fn() -> String,
-    /// The sessions that have begun to spend since the file was opened.
+    /// The sessions that have called `begin_spend` since the file was opened.
     spending: Arc<Mutex<HashSet<SessionId>>>,
 }
 

@@ -19,7 +19,7 @@ use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibli
 use super::{checksum, events, read, spend, write};
 use crate::machine::Random;
 
-/// The maximum time that SQLite waits for a lock of another program (a backup, a database browser).
+/// The maximum time that SQLite waits while a different program locks the file (a backup, a database browser).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Files up to this size are checked page by page when they are opened. Larger files would take seconds, and SQLite
@@ -32,13 +32,13 @@ pub(in crate::state) async fn is_absent(path: &Path) -> bool {
     looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Takes the lock, creates the file if necessary, brings it to the newest layout and checks its identity. If the
-/// migration of the file has not begun, the file gets this identity, and the events of another identity are deleted. A
+/// Takes the lock, creates the file if necessary, migrates it to the newest layout and checks its identity. If the
+/// file's migration has not begun, the file gets this identity, and events of a different identity are deleted. A
 /// refused file stays unchanged, including its layout.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
-        // This check comes first, so that no lock file is left beside a foreign file.
+        // Check the file before taking the lock, so that no lock file is created beside a foreign file.
         refuse_what_is_not_ours(&path)?;
     } else {
         refuse_log_without_file(&path)?;
@@ -60,8 +60,8 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     Ok(Owned { connection, lock, path })
 }
 
-/// Refuses a file if pages or rows that concern the whole file are damaged, or if a part of its log or the whole log is
-/// missing. `left` returns the commits of the last owner.
+/// Refuses a file in two cases: pages or rows that concern the whole file are damaged, or its log is missing or
+/// incomplete. `left` returns the number of commits that the last owner left.
 pub(super) fn refuse_damaged(
     connection: &Connection,
     path: &Path,
@@ -90,12 +90,12 @@ pub(super) fn refuse_damaged(
     Ok(())
 }
 
-/// Whether the file says that a session was open, but lacks some commits of that session. A file without a log may
-/// still have all commits, if another program has moved the log into the file. The function checks twice, because
-/// another process may open or close the file in between.
+/// Whether commits are missing in a file that was not closed properly. A file without a log may still have all commits,
+/// if a different program has moved the log into the file. This function checks twice, because a process may open or
+/// close the file during the check.
 fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<Committed>) -> Result<bool, Failed> {
     for _ in 0..2 {
-        // The note is read before the file, because a commit is noted after it is made.
+        // Read the lock file before the state file, because the owner updates the lock file after a commit.
         let left = left();
         let (in_use, mark, commits): (bool, i64, i64) =
             connection.query_row("SELECT in_use, mark, commits FROM file", [], |row| {
@@ -109,8 +109,8 @@ fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<
     Ok(true)
 }
 
-/// If the file has an older layout, starts to report how many of its rows already have a checksum. The report ends when
-/// the result is dropped.
+/// If the file has an older layout, starts to report the number of rows that already have a checksum. The report ends
+/// when the result is dropped.
 fn tell_of_migration(connection: &Connection, version: usize) -> Result<Option<Progress>, Failed> {
     if version == LAYOUT_VERSION {
         return Ok(None);
@@ -121,7 +121,7 @@ fn tell_of_migration(connection: &Connection, version: usize) -> Result<Option<P
     Ok(Some(Progress::tell("bringing the state file to the layout of this version", &rows, Some(of))))
 }
 
-/// Brings the file to the newest layout and checks its identity, in one transaction. If the file is refused or the
+/// Migrates the file to the newest layout and checks its identity, in one transaction. If the file is refused or the
 /// process dies, nothing has changed.
 fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let explain = |doing: &'static str| move |failed: Failed| failed.explain(path, doing);
@@ -136,15 +136,15 @@ fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, no
         checked?;
     }
     if !begun {
-        // The migration of the file has not begun: an earlier process ended before it did anything, for example because
-        // the operator declined.
+        // The file's migration has not begun, because an earlier process created the file but did nothing else. For
+        // example, the operator did not confirm.
         begin_anew(&transaction, identity, now, of_another).map_err(explain("writing its identity"))?;
     }
     transaction.commit().map_err(|error| failed(error.into()))
 }
 
-/// Opens a connection with our timeout and functions. It changes nothing in the file and keeps an existing log; only an
-/// orderly end moves the log into the file ([`Owned::close`]).
+/// Opens a connection with our timeout and functions. Opening changes nothing in the file and keeps an existing log.
+/// Only [`Owned::close`] moves the log into the file.
 pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failed> {
     let had_log = has_log(path);
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -191,12 +191,12 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
     }
 }
 
-/// A prefix that is long enough to distinguish two fingerprints.
+/// A prefix of a fingerprint, which is long enough to distinguish it from other fingerprints.
 fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
-/// The real path of the file, so that two names of one file share one lock. Creates missing directories.
+/// The canonical path of the file, so that different paths to one file use the same lock. Creates missing directories.
 fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::canonicalize(path) {
         Ok(path) => return Ok(path),
@@ -244,8 +244,8 @@ fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
     )))
 }
 
-/// Creates a complete state file under a temporary name and then renames it. So a partial file never appears under the
-/// final name, and a file that another program creates there in the meantime stays.
+/// Creates a complete state file under a temporary name and then renames it. So a partial file never has the final
+/// name, and a file of this name that a different program creates in the meantime is not overwritten.
 fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::of_system().number() >> 32));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
@@ -254,7 +254,7 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
         .map_err(|failed| failed.explain(&new, "creating it"))
         .and_then(|()| name(&new, path).map_err(|e| io_error(path, "create the state file", &e)));
     if made.is_err() {
-        // The file is ours, because its name was free. If the file cannot be removed, a small file remains.
+        // This process has created the file, so it may remove it. If this fails, a small file remains.
         let _ = fs::remove_file(&new);
     }
     made?;
@@ -266,7 +266,7 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
     }
 }
 
-/// Gives a file its name, unless another file has it.
+/// Renames the new file to its final name, unless a file of this name exists.
 fn name(new: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(new, path) {
         Ok(()) => fs::remove_file(new),
@@ -283,13 +283,13 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     migrate(&transaction, MIGRATIONS)?;
     write_identity(&transaction, identity, now)?;
     transaction.commit()?;
-    // Switches to WAL before the rename, so that the file never has a rollback journal under its final name: a
-    // read-only process could not apply one. Opening the file checks again whether the file system supports WAL.
+    // Switch to WAL before the rename, so that the file never has a rollback journal under its final name. A read-only
+    // process could not apply such a journal. Opening the file checks whether the file system supports WAL.
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.close().map_err(|(_, e)| e.into())
 }
 
-/// Assigns the file to this identity. If the file belonged to another identity (`of_another`), its events are deleted.
+/// Assigns the file to this identity. If the file belonged to a different identity (`of_another`), deletes its events.
 fn begin_anew(connection: &Connection, identity: &Identity, now: &str, of_another: bool) -> Result<(), Failed> {
     if of_another {
         events::forget(connection)?;
@@ -319,19 +319,19 @@ fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<
     // With these settings, an acknowledged checkpoint survives a power cut. On macOS this requires fullfsync; elsewhere
     // fullfsync has no effect.
     connection.execute_batch(
-        // Keeps only 512 KB of pages in memory: the journal grows with the table, and the system caches the file
-        // anyway.
+        // Cache only 512 KB of pages in memory: the journal grows with the table, and the operating system caches the
+        // file anyway.
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; \
          PRAGMA cache_size = -512;",
     )?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // The commits are noted first. If the process is killed after this line and another program moves the log into the
-    // file, the note shows that the file has every commit.
+    // Write the number of commits to the lock file before the next commit. If the process is killed after this line and
+    // a different program moves the log into the file, this number shows that the file has every commit.
     lock.note_durably(committed(connection)?);
-    // Incrementing the number of commits ensures that the session has a log even after a killed session: SQLite does
-    // not write an unchanged row.
+    // Increment the number of commits, so that the session has a log even after a killed session. SQLite would not
+    // write an unchanged row.
     connection.execute("UPDATE file SET in_use = 1, commits = commits + 1", [])?;
-    // Moves `in_use` into the file itself. If a reader blocks this checkpoint, the value stays in the log and would be
+    // Move `in_use` into the file itself. If a reader blocks this checkpoint, the value stays in the log and would be
     // lost with the log.
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     write::note_killed_sessions(connection)?;
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), before);
     }
 
-    /// A process may have the file open without a session, for example while it waits for a confirmation.
+    /// A process may have the file open before its first commit, for example while it waits for a confirmation.
     #[test]
     fn a_process_that_dies_before_its_first_commit_leaves_a_file_that_opens() {
         let dir = scratch();
@@ -365,7 +365,7 @@ mod tests {
         open_owned(&path, &identity(), NOW).unwrap().close();
         drop(open_owned(&path, &identity(), NOW).unwrap());
         assert!(has_log(&path));
-        // A database browser moves the log into the file.
+        // Move the log into the file, like a database browser.
         Connection::open(&path).unwrap().execute_batch("SELECT count(*) FROM runs").unwrap();
         assert!(!has_log(&path));
         open_owned(&path, &identity(), NOW).unwrap().close();

@@ -1,4 +1,4 @@
-//! A state file that this process owns: its connection and its lock, from open to close.
+//! The connection and the lock of a state file that this process owns, from open to close.
 
 use std::path::PathBuf;
 
@@ -16,19 +16,19 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// Marks the file as not in use, moves the log into the file, closes it, and only then releases the lock.
+    /// Marks the file as not in use, moves the log into the file, closes the file, and then releases the lock.
     pub(super) fn close(self) {
         let Owned { connection, lock, .. } = self;
         let marked = connection.execute("UPDATE file SET in_use = 0", []);
-        // Everything is already durable in the log. If a reader blocks the checkpoint, or the disk is full, the log
-        // stays.
+        // Ignore a failure: the log already has everything durably, and it stays if a reader blocks the checkpoint or
+        // the disk is full.
         let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let closed = marked.is_ok() && moved.is_ok();
         if closed {
             // Lets SQLite remove the empty log.
             let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
-        // The connection must close before the lock is released, even after an error.
+        // Close the connection before the lock is released, even after an error.
         drop(connection);
         if closed {
             lock.closed();

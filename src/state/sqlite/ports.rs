@@ -1,4 +1,4 @@
-//! Implements the ports. Each method sends a request to the thread that owns the file.
+//! Implements the store traits. Each method sends a request to the thread that owns the file.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Reports the progress of long work on a whole state file. Without these reports, a command would print nothing for a
-//! long time on a large file.
+//! Reports the progress of long operations on a whole state file. Without these reports, a command would print nothing
+//! for a long time if the file is large.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use crate::figure::number;
 
-/// Work that takes less than this time reports nothing.
+/// An operation that takes less than this time reports nothing.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// The time between two reported lines.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The number of finished rows. The worker increments this number and [`Progress`] reads it.
+/// The number of processed rows. The operation increments this number, and [`Progress`] reads it.
 pub(super) type Rows = Arc<AtomicU64>;
 
-/// Logs the progress of one piece of work until it is dropped. It uses a separate thread, because a single SQLite
+/// Logs the progress of one operation until this value is dropped. Uses a separate thread, because a single SQLite
 /// statement may take most of the time.
 pub(super) struct Progress {
     ends: Option<mpsc::Sender<()>>,
@@ -26,7 +26,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts to report work on `of` rows. If `of` is `None`, the reports show the elapsed time.
+    /// Starts to report the progress of an operation on `of` rows. If `of` is `None`, the reports show only the elapsed
+    /// time.
     pub(super) fn tell(what: &'static str, rows: &Rows, of: Option<u64>) -> Progress {
         Progress::tell_to(what, rows, of, (QUIET, EVERY), |line| tracing::info!("{line}"))
     }
@@ -46,7 +47,8 @@ impl Progress {
             while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = every;
                 say(match of {
-                    // `of` was counted beforehand, and a row may be read twice, so the count can exceed it.
+                    // The number of processed rows can exceed `of`, because `of` was counted beforehand and a row may
+                    // be read twice.
                     Some(of) => {
                         format!("{what}: {} of {} rows", number(rows.load(Ordering::Relaxed).min(of)), number(of))
                     }
@@ -54,7 +56,7 @@ impl Progress {
                 });
             }
         };
-        // If the thread cannot start, the work continues without a report.
+        // If the thread cannot start, the operation continues without reports.
         let thread = thread::Builder::new().name("state-progress".to_owned()).spawn(tell).ok();
         Progress { ends: Some(ends), thread }
     }

@@ -1,5 +1,5 @@
-//! Reads a state file, for its owner and for readers. Each row is parsed into the types from which it was written. So a
-//! file that contradicts itself gives an error and never a resume from a wrong position.
+//! Reads a state file, for its owner and for readers. Each row is parsed into the types from which it was written. So
+//! if a file contradicts itself, reading it fails, and no run resumes from a wrong position.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -12,7 +12,7 @@ use super::error::Failed;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
-/// The identity of the file, and when the file was created.
+/// The identity of the file, and its time of creation.
 pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), Failed> {
     let sql = "SELECT migration, fingerprint, table_arn, table_id, meaning, created_at FROM identity";
     let found = connection
@@ -34,12 +34,12 @@ const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, e
      lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through, \
      look_write_units, look_read_units FROM runs";
 
-/// Every run, oldest first.
+/// All runs, oldest first.
 pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, Failed> {
     collect(connection, &format!("{RUN} ORDER BY id"), [], run_from)
 }
 
-/// Whether a run was ever begun.
+/// Whether a run has ever begun.
 pub(super) fn has_runs(connection: &Connection) -> Result<bool, Failed> {
     Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0))?)
 }
@@ -50,13 +50,13 @@ pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option
     Ok(found.into_iter().next())
 }
 
-/// The run with this name.
+/// The run with this id.
 pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
     let found = collect(connection, &format!("{RUN} WHERE id = ?1"), [id.0], run_from)?;
     found.into_iter().next().ok_or_else(|| Failed::Row(format!("there is no run {}", id.0)))
 }
 
-/// A segment's state; pending if nothing is stored.
+/// The state of a segment. A segment without a row is pending.
 pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Result<SegmentState, Failed> {
     let mut statement =
         connection.prepare_cached(&format!("{SEGMENT}{SEGMENT_SUM} FROM segments WHERE run = ?1 AND segment = ?2"))?;
@@ -67,7 +67,7 @@ pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Resu
     }
 }
 
-/// The segments with larger numbers than this one that are not pending, in ascending order.
+/// The segments after this segment that are not pending, in ascending order.
 pub(super) fn segments_after(
     connection: &Connection,
     run: RunId,
@@ -78,7 +78,7 @@ pub(super) fn segments_after(
     collect(connection, &sql, params![run.0, after.map_or(-1, i64::from), limit], segment_from)
 }
 
-/// The status and the counts of a run's segments, added up.
+/// The totals over a run's segments: the number of segments in each status, and the sum of their counts.
 pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<SegmentTotals, Failed> {
     let sql = "SELECT count(*) FILTER (WHERE status = 'scanning'), count(*) FILTER (WHERE status = 'done'), \
          coalesce(sum(pages), 0), max(updated_at), coalesce(max(segment), 0), \
@@ -111,7 +111,7 @@ pub(super) fn failures(
     list(connection, query, &format!("{FAILURE} {FAILURE_SUM} FROM failures"), failure_from)
 }
 
-/// The open failures of the runs of a phase after this cursor, oldest first.
+/// The open failures of all runs of a phase after this cursor, oldest first.
 pub(super) fn failures_of(
     connection: &Connection,
     phase: &str,
@@ -171,13 +171,13 @@ pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<O
     open_work_where(connection, "?1 IS NULL OR run = ?1", params![run.map(|run| run.0)])
 }
 
-/// The numbers of [`open_work`] for all runs of a phase.
+/// Like [`open_work`], for all runs of a phase.
 pub(super) fn open_work_of(connection: &Connection, phase: &str) -> Result<OpenWork, Failed> {
     open_work_where(connection, "run IN (SELECT id FROM runs WHERE phase = ?1)", params![phase])
 }
 
-/// For one run, the tallies already are the numbers of items. An item that several runs left open must count once, so
-/// for several runs the rows are read.
+/// For one run, the tallies have the numbers of items. For several runs, the rows must be read, because an item that
+/// several runs left open must be counted once.
 fn open_work_where(connection: &Connection, runs: &str, params: &[&dyn rusqlite::ToSql]) -> Result<OpenWork, Failed> {
     let count = |what: u8, table: &str| -> Result<u64, Failed> {
         let tally =
@@ -203,8 +203,8 @@ const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applie
      skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, \
      sum IS ";
 
-/// Reads a stored segment as one event from the default state, so that [`SegmentState::next`] rejects an impossible
-/// state.
+/// Reads a stored segment as the result of one event from the default state, so that [`SegmentState::next`] rejects an
+/// impossible state.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     let segment: u32 = row.get(0)?;
     if !row.get::<_, bool>(17)? {
@@ -222,7 +222,7 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     Ok((segment, state.map_err(|e| Failed::Row(format!("the stored state of segment {segment} is impossible: {e}")))?))
 }
 
-/// Reads counts from thirteen columns, of which `at` is the first.
+/// Reads counts from thirteen columns, beginning at the column `at`.
 fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
@@ -276,7 +276,8 @@ pub(super) fn all<T>(rows: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Failed>
     rows.into_iter().collect::<Result<_, _>>().map_err(|unreadable| Failed::Row(unreadable.why))
 }
 
-/// The rows of a list. Their first column is their position in the list. An unreadable row does not hide the others.
+/// The rows of a list. The first column of a row is its position in the list. An unreadable row does not hide other
+/// rows.
 pub(super) fn collect_listed<T>(
     connection: &Connection,
     sql: &str,
@@ -318,7 +319,7 @@ pub(super) fn collect_readable<T>(
     Ok(rows.into_iter().flatten().collect())
 }
 
-// The messages below never quote an unreadable value, because it can be private data.
+// The messages below never quote an unreadable value, because the value can be private data.
 
 pub(super) fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, Failed> {
     let text: String = row.get(at)?;
@@ -350,7 +351,7 @@ fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, Failed> {
     found.ok_or_else(|| Failed::Row("a failure in it has no outcome".to_owned()))
 }
 
-/// Checks that a transaction can read the file at all. This is cheap, and must be the first access to the file.
+/// Checks whether the file can be read at all. This check is cheap. This check must be the first access to the file.
 pub(super) fn touch(connection: &Connection) -> Result<(), Failed> {
     connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
     Ok(())

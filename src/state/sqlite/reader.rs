@@ -1,4 +1,4 @@
-//! The read-only port over a state file.
+//! Implements the read-only traits for a state file.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,11 @@ use super::journal::history_of;
 use crate::change::{BaselinePair, ItemHistory, Lookup};
 use crate::item::ItemKey;
 
-/// A state file that several callers read one after the other.
+/// A state file for several callers, which read it one after the other.
 ///
-/// Commands read little, and only before and after their work, so these methods block. A dry run reads the history of
-/// every page, so [`Records::of`] does the reading on a blocking thread and keeps the async worker free.
+/// These methods block their async worker. This is acceptable, because commands read little, and only before and after
+/// their main work. But a dry run reads the history of every page, so [`Records::of`] reads on a separate blocking
+/// thread.
 #[derive(Debug)]
 pub struct Reader(Arc<Mutex<StateFile>>);
 
@@ -37,7 +38,7 @@ impl Reader {
 }
 
 impl StateFile {
-    /// Read-only access to the recorded history of items, for a dry run of a rollback. Another process may own the
+    /// Read-only access to the recorded history of items, for a dry run of a rollback. A different process may own the
     /// file.
     pub fn into_records(self) -> Arc<dyn Records> {
         Arc::new(Reader::new(self))

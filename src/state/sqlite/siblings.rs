@@ -1,9 +1,9 @@
-//! Checks that a state file and the files beside it are ours before they are read, written or removed.
+//! Checks that a state file and its siblings belong to this program before they are read, written or removed.
 //!
-//! A state file has siblings, which are files with its name and a suffix: this program writes `.lock`, and SQLite
-//! writes `-wal`, `-shm` and `-journal`. SQLite would truncate a foreign file with such a name, and a project may have
-//! such a file (`Gemfile.lock`, if the option is `--state Gemfile`). So each file is inspected before it is opened for
-//! writing, and links are not followed.
+//! Siblings of a state file are files with its name and a suffix: this program writes `.lock`, and SQLite writes
+//! `-wal`, `-shm` and `-journal`. A foreign file can have the same name, for example `Gemfile.lock` if the option is
+//! `--state Gemfile`. SQLite would truncate such a file. So each file is inspected before it is opened for writing, and
+//! links are not followed.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -21,7 +21,7 @@ const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// The version of a log's index, in the byte order of the machine.
 const LOG_INDEX: u32 = 3_007_000;
 
-/// The size of a database header, and the offsets of the two numbers in it that this program sets.
+/// The size of a database header, and the offsets of two numbers in the header that this program sets.
 const HEADER: usize = 100;
 const USER_VERSION: usize = 60;
 const ID: usize = 68;
@@ -38,7 +38,7 @@ pub(super) fn has_log(state: &Path) -> bool {
     fs::symlink_metadata(sibling(state, "-wal")).is_ok_and(|meta| meta.len() > 0)
 }
 
-/// Refuses a file that is not ours or that SQLite would misread, without touching it.
+/// Refuses a file that does not belong to this program or that SQLite would misread. Does not change the file.
 pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
     let file = path.display();
     let meta = match fs::metadata(path) {
@@ -77,7 +77,8 @@ pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
         return Err(of_another_program(path));
     }
     if has_log(path) {
-        // The header may be older than the log, so the version is read later, through SQLite.
+        // Do not check the version here: the header may be older than the log, so the version is read later with
+        // SQLite.
         return Ok(());
     }
     known_version(number(USER_VERSION), path, LAYOUT_VERSION).map(|_| ())
@@ -95,7 +96,7 @@ pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
         let ours = meta.is_file()
             && match beginning(&path, 8) {
                 Ok(begins) => is_ours(&begins),
-                // The owner has removed the file in the meantime.
+                // The owner removed the file during the check.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => true,
                 Err(e) => return Err(io_error(&path, "read", &e)),
             };
@@ -106,7 +107,7 @@ pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The error about a foreign file with the name of a sibling.
+/// Creates the error about a foreign file with the name of a sibling.
 pub(super) fn neighbour(state: &Path, path: &Path) -> StoreError {
     StoreError::Foreign(format!(
         "{} is not a file of backfill, but the state file {} would need this name. Nothing was changed, and nothing was read \
@@ -124,7 +125,7 @@ pub(super) fn open_regular(path: &Path, write: bool) -> io::Result<File> {
         return Err(other());
     }
     let file = OpenOptions::new().read(true).write(write).open(path)?;
-    // Another program may have replaced the file between the two calls.
+    // Check again, because a different program may have replaced the file between the two calls.
     if is_same(&seen, &file.metadata()?) { Ok(file) } else { Err(other()) }
 }
 
@@ -145,7 +146,7 @@ fn beginning(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// Whether the file is empty or has only zeros. A power cut leaves an unsynced file in this state.
+/// Whether the file is empty or has only zeros. After a power cut, an unsynced file may have this content.
 fn is_blank(begins: &[u8]) -> bool {
     begins.iter().all(|byte| *byte == 0)
 }
@@ -155,15 +156,15 @@ fn is_log(begins: &[u8]) -> bool {
 }
 
 /// Whether this is the index of a log. The first process that opens a state file truncates the index to three bytes and
-/// then rebuilds it. A kill in between leaves the three bytes.
+/// then rebuilds it. After a kill between these two steps, the index has three bytes.
 fn is_log_index(begins: &[u8]) -> bool {
     let version = LOG_INDEX.to_ne_bytes();
     let begins = begins.get(..version.len()).unwrap_or(begins);
     is_blank(begins) || begins == version || begins == &version[..3]
 }
 
-/// Whether this is a rollback journal. SQLite first writes zeros at the start of the journal. It writes the magic
-/// number there after the rest of the journal is synced.
+/// Whether this is a rollback journal. SQLite first writes zeros at the start of the journal. After it has synced the
+/// journal, it replaces the zeros by the magic number.
 fn is_journal(begins: &[u8]) -> bool {
     is_blank(begins) || begins.starts_with(&JOURNAL)
 }

@@ -1,4 +1,4 @@
-//! Reads and writes the spend of runs, in one small table.
+//! Stores the spend of runs in a small table.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -10,8 +10,7 @@ use crate::cost::{PriceBasis, UnitPrices};
 const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, write_uncounted, read_uncounted, write_lost, \
      read_lost, write_per_million, read_per_million, price_basis FROM spend WHERE run = ?1";
 
-/// The spend of a run so far. If `died` is set, this is the spend after the next owner has counted the open slice as
-/// spent.
+/// The current spend of a run. If `died` is set, includes the open slice, which the next owner will count as spent.
 pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, Failed> {
     let counted = read::totals(connection, run)?.counts.spend();
     let Some((stored, prices)) = row(connection, run.id)? else {
@@ -21,7 +20,7 @@ pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Re
     Ok(SpendRecord { state, prices: Some(prices) })
 }
 
-/// Starts to record the spend of a session at these prices. Returns the spend of the run so far.
+/// Starts to record the spend of a session at these prices. Returns the current spend of the run.
 pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPrices) -> Result<SpendState, Failed> {
     let id = session.run;
     let run = read::run(connection, id)?;
@@ -36,7 +35,7 @@ pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPri
     Ok(state)
 }
 
-/// Reserves a slice. `begun` is whether the session has begun to spend since the file was opened.
+/// Reserves a slice. `begun` says whether the session has called `begin_spend` since the file was opened.
 pub(super) fn reserve(
     connection: &Connection,
     session: SessionId,
@@ -48,7 +47,7 @@ pub(super) fn reserve(
     put(connection, run.id, &rules::reserve(&run, session, stored, begun, reservation)?)
 }
 
-/// Closes the open slice. From then on, only the used capacity counts as spent.
+/// Closes the open slice. Afterwards, only the used capacity counts as spent.
 pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, Failed> {
     let id = session.run;
     let run = read::run(connection, id)?;
@@ -58,7 +57,7 @@ pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) 
     record(connection, &run, false)
 }
 
-/// Counts open slices as spent. Call it before any session begins: every open slice then belongs to a dead process.
+/// Counts open slices as spent. Call it before any session begins, so that every open slice belongs to a dead process.
 pub(super) fn note_lost_slices(connection: &Connection) -> Result<(), Failed> {
     let open: Vec<i64> = connection
         .prepare("SELECT run FROM spend WHERE write_slice > 0 OR read_slice > 0")?
@@ -97,7 +96,7 @@ fn prices_from(row: &Row<'_>) -> rusqlite::Result<Option<UnitPrices>> {
     Ok(basis.map(|basis| UnitPrices { write_per_million, read_per_million, basis }))
 }
 
-/// Stores a state. Does not change the prices, which are 0 until they are set.
+/// Stores the spend of a run. Does not change the prices, which are 0 until they are set.
 fn put(connection: &Connection, id: RunId, state: &SpendState) -> Result<(), Failed> {
     let SpendState { spent, slice, uncounted, lost } = state;
     connection

@@ -1,4 +1,4 @@
-//! Read-only access to a state file that another process may own, during a run and after its process died.
+//! Read-only access to a state file that a different process may own. Works during a run and after its process died.
 
 use std::path::{Path, PathBuf};
 
@@ -21,10 +21,11 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Opens the state file of any plan. [`StateSummary::identity`] says which plan it belongs to.
+    /// Opens the state file of any plan. [`StateSummary::identity`] has the plan to which the file belongs.
     ///
-    /// Returns [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs
-    /// to another program or a newer version. [`StoreError::Corrupt`] if it is damaged.
+    /// Returns [`StoreError::Io`] if the file does not exist or cannot be read. Returns [`StoreError::Foreign`] if it
+    /// belongs to a different program, or to a newer version of this program. Returns [`StoreError::Corrupt`] if it is
+    /// damaged.
     pub fn open(path: &Path) -> Result<StateFile, StoreError> {
         siblings::refuse_what_is_not_ours(path)?;
         // Resolves links, because the lock file is beside the real file.
@@ -39,13 +40,13 @@ impl StateFile {
         Ok(StateFile { connection, path: path.to_owned(), version })
     }
 
-    /// Refuses a file of another plan or table, as an owner does when it opens the file. Accepts a file whose migration
-    /// has not begun, because the next owner may take it.
+    /// Refuses a file of a different plan or table, as an owner does when it opens the file. Accepts a file whose
+    /// migration has not begun, because any plan may still use such a file.
     pub fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
         if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
-    /// Everything that `status` shows, read at one moment.
+    /// The data that `status` shows, read at one moment.
     pub fn summary(&self) -> Result<StateSummary, StoreError> {
         let holder = Lock::holder(&self.path);
         self.read(|connection| {
@@ -59,8 +60,8 @@ impl StateFile {
                         totals: read::totals(connection, run)?,
                         spend: spend::record(connection, run, nobody)?,
                         accepted: accepted::of(connection, run.id)?,
-                        // The holder is read before and after the transaction, because a process that starts or ends in
-                        // between is not dead.
+                        // Read the holder before and after the transaction. A process that starts or ends in between
+                        // must not be reported as dead.
                         died: run.open_session && nobody,
                         run: run.clone(),
                     })
@@ -96,12 +97,12 @@ impl StateFile {
         self.read(|connection| read::all(read::failures(connection, query)?))
     }
 
-    /// Failures, oldest first. An unreadable record does not hide the others.
+    /// Failures, oldest first. An unreadable record does not hide other records.
     pub fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
         self.read(|connection| read::failures(connection, query))
     }
 
-    /// Pre-images, oldest first, without those of refused writes. An unreadable record does not hide the others.
+    /// Pre-images, oldest first. Omits pre-images of refused writes. An unreadable record does not hide other records.
     pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
         self.read(|connection| journal::list(connection, query))
     }
@@ -121,13 +122,12 @@ impl StateFile {
         self.read(|connection| read::all(read::diverged(connection, query)?))
     }
 
-    /// Diverged items, oldest first. An unreadable record does not hide the others.
+    /// Diverged items, oldest first. An unreadable record does not hide other records.
     pub fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
         self.read(|connection| read::diverged(connection, query))
     }
 
-    /// Returns up to `limit` segments of a run that are not pending and have larger numbers than this one, in ascending
-    /// order.
+    /// Returns up to `limit` segments of a run that are not pending and follow the segment `after`, in ascending order.
     pub fn segments_after(
         &self,
         run: RunId,
@@ -157,8 +157,8 @@ impl StateFile {
         self.read(|connection| events::kept(connection, fact))
     }
 
-    /// Reads in one transaction, so that the answers agree. Commits the transaction, because a rollback would drop the
-    /// temporary table that [`journal::history_of`] keeps for later calls.
+    /// Reads in one transaction, so that all results belong to the same moment. Commits the transaction at the end,
+    /// because a rollback would drop the temporary table that [`journal::history_of`] keeps for later calls.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
@@ -170,9 +170,9 @@ impl StateFile {
     }
 }
 
-/// Opens a file for reading. If a file uses a write-ahead log, SQLite creates files beside it even for a reader. If the
-/// reader has no permission to create them and there is no log, the file itself contains everything, so it is opened as
-/// immutable.
+/// Opens a file for reading. If a file uses a write-ahead log, SQLite needs additional files beside it, even for a
+/// reader. If the reader has no permission to create these files and no log exists, the file itself contains
+/// everything. In this case, the file is opened as immutable.
 fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
     let open = |path: &Path, flags| -> Result<Connection, Failed> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;
@@ -212,8 +212,8 @@ mod tests {
     use crate::change::Lookup;
     use crate::state::sqlite::tests::{identity, scratch};
 
-    /// A dry run of a rollback reads the history of every page. Checking the whole file each time would take quadratic
-    /// time.
+    /// A dry run of a rollback reads the history of every page. If each read checked the whole file, the total time
+    /// would be quadratic.
     #[test]
     fn checksums_are_verified_once_per_connection() {
         let dir = scratch();

@@ -1,5 +1,5 @@
-//! The single thread that writes to the state file. It commits requests in groups, and stores nothing more after a
-//! failure.
+//! The thread that writes to the state file. The thread commits requests in groups. After a failure of the file, it
+//! stores nothing more.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -12,16 +12,15 @@ use super::super::StoreError;
 use super::error::{Failed, io_error};
 use super::owned::{Owned, count_commit};
 
-/// The maximum number of requests that wait for the thread. The queue is large enough for one request of every active
-/// segment while a commit is synced to the disk. If the queue is full, callers wait, which slows the scan down to the
-/// speed of the disk.
+/// The maximum number of requests that wait for the thread. During a commit, the queue has room for one request of
+/// every active segment. If the queue is full, callers wait, so the scan runs at the speed of the disk.
 const QUEUE: usize = 256;
 
-/// The maximum number of requests in one transaction. It equals the queue, so that no request waits for more than two
-/// commits.
+/// The maximum number of requests in one transaction. This number equals the size of the queue, so that no request
+/// waits for more than two commits.
 const GROUP: usize = QUEUE;
 
-/// The handle of the thread. Dropping it finishes pending requests, closes the file and releases the lock.
+/// The handle of the thread. Dropping the handle finishes pending requests, closes the file and releases the lock.
 #[derive(Debug)]
 pub(super) struct StoreThread {
     sender: Option<mpsc::Sender<Message>>,
@@ -34,8 +33,8 @@ enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// One request. It is applied inside the transaction of its group, and answered after the transaction has succeeded or
-/// failed.
+/// One request. The thread carries out the request inside the transaction of its group, and returns the result after
+/// the transaction has succeeded or failed.
 trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> Result<(), Failed>;
     fn answer(self: Box<Self>, fate: Result<(), StoreError>);
@@ -65,7 +64,7 @@ where
             (Ok(()), None) => Err(StoreError::Io("a request to the state file was never carried out".to_owned())),
             (Err(error), _) => Err(error),
         };
-        // The send fails if the caller has stopped waiting.
+        // Ignore a failure: the caller no longer waits for the result.
         let _ = self.reply.send(answer);
     }
 }
@@ -82,8 +81,8 @@ impl StoreThread {
         Ok(StoreThread { sender: Some(sender), thread: Mutex::new(Some(thread)), path })
     }
 
-    /// Runs `work` in a transaction. `Ok` means that it is durable. If this future is dropped, the work may still be
-    /// done, but its answer is lost.
+    /// Runs `work` in a transaction. After `Ok`, its changes are durable. If this future is dropped, the work may still
+    /// be done, but its result is lost.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -119,15 +118,15 @@ impl Drop for StoreThread {
     fn drop(&mut self) {
         self.sender = None;
         let thread = self.thread.get_mut().ok().and_then(Option::take);
-        // Waits for the end of the thread, so that the lock is released before the owner continues. The thread has
-        // already reported a panic.
+        // Waits for the end of the thread, so that the lock is released before the owner continues. If the thread has
+        // panicked, it has already reported the panic.
         let _ = thread.map(JoinHandle::join);
     }
 }
 
 struct Writer {
     owned: Owned,
-    /// The first error that makes further storing unsafe. While it is set, every request fails.
+    /// The first error after which storing is unsafe. After such an error, every request fails.
     poison: Option<StoreError>,
 }
 
@@ -147,7 +146,7 @@ impl Writer {
             }
             self.commit_group(group);
         }
-        // Requests that are still in the queue now fail because the file is closed.
+        // Requests that are still in the queue fail, because the file is now closed.
         drop(receiver);
         self.finish();
         if let Some(reply) = closing {
@@ -155,9 +154,9 @@ impl Writer {
         }
     }
 
-    /// Applies all requests in one transaction and answers each one. A refused request is undone on its own. A failure
-    /// of the file undoes all of them and ends all storing, because SQLite's memory and the disk may differ from then
-    /// on.
+    /// Carries out all requests in one transaction and returns a result for each of them. If a request is refused, only
+    /// its own changes are undone. If the file fails, the changes of all requests are undone and nothing more is
+    /// stored, because SQLite's memory and the disk may now differ.
     fn commit_group(&mut self, mut group: Vec<Box<dyn Job>>) {
         if self.poison.is_none() {
             match self.apply_group(&mut group) {
@@ -191,7 +190,7 @@ impl Writer {
             }
             connection.execute_batch("RELEASE request")?;
         }
-        // Without changes there is nothing to sync.
+        // If no request changed anything, there is nothing to sync.
         let changed = connection.total_changes() != changes;
         let committed = if changed { Some(count_commit(connection)?) } else { None };
         connection.execute_batch("COMMIT")?;
@@ -201,11 +200,11 @@ impl Writer {
 
     fn stop_storing(&mut self, failed: Failed) {
         self.poison = Some(failed.explain(&self.owned.path, "storing progress"));
-        // An error is ignored: often SQLite has already rolled back, and closing rolls back in any case.
+        // Ignore an error: SQLite may already have rolled back, and closing the file rolls back in any case.
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }
 
-    /// Closes the file and releases the lock. After a failure of the file, its log stays unchanged for the next
+    /// Closes the file and releases the lock. After a failure of the file, leaves its log unchanged for the next
     /// process.
     fn finish(self) {
         if self.poison.is_none() {

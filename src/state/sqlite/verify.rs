@@ -1,4 +1,4 @@
-//! Verifications: their parameters, counts, mismatching items and reports.
+//! Stores verifications: their parameters, counts, mismatching items and reports.
 
 use rusqlite::{Connection, Row, params};
 
@@ -17,7 +17,7 @@ use crate::item::ItemKey;
 use crate::state::{Stage, Verdict, VerdictCounts};
 
 impl StateFile {
-    /// The newest verification, complete or not.
+    /// The newest verification, whether or not it is complete.
     pub fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
         self.read(newest)
     }
@@ -74,7 +74,7 @@ fn insert(connection: &Connection, new: &NewVerification, pass: u32, now: &str) 
     Ok(VerificationRecord { run, asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, resumed: false })
 }
 
-/// Deletes the counts and mismatches of verifications older than the newest complete one. All reports stay.
+/// Deletes the counts and mismatches of verifications older than the newest complete one. All reports are kept.
 fn forget_old_ones(connection: &Connection) -> Result<(), Failed> {
     for table in ["segment_verdicts", "mismatches"] {
         let sql = format!(
@@ -107,7 +107,8 @@ fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(),
     Ok(())
 }
 
-/// The stored verification. `None` if its record is damaged; then it cannot be resumed and proves nothing.
+/// The stored verification. `None` if its record is damaged. A damaged verification cannot be resumed and proves
+/// nothing.
 fn verification(connection: &Connection, run: RunRecord) -> Result<Option<VerificationRecord>, Failed> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, due, seed, run_segments, large FROM verifications \
@@ -154,7 +155,7 @@ pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) 
 }
 
 fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &VerdictCounts) -> Result<(), Failed> {
-    // Skipped items are stored with the outcomes of the segment.
+    // The number of skipped items is not stored here, because the outcomes of the segment have it.
     let VerdictCounts { matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
     connection
         .prepare_cached(
@@ -169,7 +170,7 @@ fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &Ve
     Ok(())
 }
 
-/// Stores a mismatch, up to [`MAX_MISMATCHES`] per verdict.
+/// Stores a mismatch, unless [`MAX_MISMATCHES`] mismatches of this verdict are already stored.
 fn put_mismatch(
     connection: &Connection,
     run: RunId,
@@ -194,7 +195,7 @@ fn put_mismatch(
     Ok(())
 }
 
-/// Whether the counts of a verification's segments are undamaged.
+/// Whether the stored counts of all segments of a verification are undamaged.
 fn counts_are_whole(connection: &Connection, run: RunId) -> Result<bool, Failed> {
     let sql =
         format!("SELECT NOT EXISTS (SELECT 1 FROM segment_verdicts WHERE run = ?1 AND sum IS NOT {SEGMENT_VERDICTS})");

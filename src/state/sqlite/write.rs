@@ -1,4 +1,5 @@
-//! Writes to a state file. Each function runs inside a transaction that the caller commits, and lets `rules` decide.
+//! Writes to a state file. Each function runs inside a transaction that the caller commits. The module `rules` makes
+//! all decisions.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -12,8 +13,9 @@ use super::{journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
-/// Closes sessions of killed processes. Call it before any session begins: every open session then belongs to a killed
-/// process. The run of such a session can be resumed, and its applied count is a lower bound.
+/// Closes sessions of killed processes. Call it before any session begins, so that every open session belongs to a
+/// killed process. The runs of these sessions can be resumed. The number of applied items of these runs becomes a lower
+/// bound.
 pub(super) fn note_killed_sessions(connection: &Connection) -> Result<(), Failed> {
     connection.execute(
         "UPDATE runs SET status = ?1, open_session = 0, lower_bound = 1, stop_reason = ?2 WHERE open_session = 1",
@@ -48,7 +50,7 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
     }
 }
 
-/// Marks a run as superseded, for this reason.
+/// Marks a run as superseded, with this stop reason.
 pub(super) fn supersede(connection: &Connection, id: RunId, reason: &str) -> Result<(), Failed> {
     connection.execute(
         "UPDATE runs SET status = ?2, stop_reason = ?3 WHERE id = ?1",
@@ -85,8 +87,8 @@ pub(super) fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: 
     Ok(Session { run: read::run(connection, RunId(connection.last_insert_rowid()))?, resumed: false })
 }
 
-/// Ends the open session. A complete run resolves the open work of earlier runs of its phase: it has read every item
-/// again, so it recorded any remaining failure or divergence itself.
+/// Ends the open session. A complete run resolves the open work of earlier runs of its phase. It has read every item
+/// again, and has recorded every remaining failure or diverged item itself.
 pub(super) fn end_session(
     connection: &Connection,
     session: SessionId,
@@ -149,7 +151,7 @@ pub(super) fn put_segment(
         SegmentStatus::Done => ("done", None),
     };
     let counts = &state.counts;
-    // The names have the order of `Outcome::ALL`. A test compares this order with the schema.
+    // The columns have the order of `Outcome::ALL`. A test compares this order with the schema.
     let [applied, already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected] = counts.outcomes;
     connection
         .prepare_cached(
@@ -213,12 +215,13 @@ fn put_diverged(
     Ok(())
 }
 
-/// A JSON list of paths.
+/// Converts paths to a JSON list.
 pub(super) fn paths_text(paths: &[Path]) -> String {
     serde_json::Value::from(paths.iter().map(Path::to_string).collect::<Vec<_>>()).to_string()
 }
 
-/// Resolves a failure. A diverged item is recorded as diverged. Returns false if there is no open failure.
+/// Resolves a failure. If the outcome is `Diverged`, records the item as diverged. Returns false if there is no open
+/// failure.
 pub(super) fn resolve_failure(
     connection: &Connection,
     session: SessionId,
@@ -244,7 +247,7 @@ pub(super) fn resolve_failure(
     Ok(segment.is_some())
 }
 
-/// Records another failed attempt. Returns false if there is no open failure.
+/// Records that a retry failed. Returns false if there is no open failure.
 pub(super) fn update_failure(
     connection: &Connection,
     session: SessionId,

@@ -1,4 +1,4 @@
-//! `backfill local --capacity` from an operator's view.
+//! Tests `backfill local --capacity` from an operator's view.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;

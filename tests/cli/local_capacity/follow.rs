@@ -1,5 +1,5 @@
-//! A run over real sockets on a table whose capacity changes during the run, and the output of `status` during that
-//! time.
+//! Tests a run over real sockets on a table whose capacity changes during the run. Also tests the output of `status`
+//! during such a run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

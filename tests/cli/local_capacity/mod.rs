@@ -1,5 +1,6 @@
-//! The capacity model over real sockets: its errors as the SDK reads them, its charges, its description of the table,
-//! and its effect on an application. Rates are so low or so high that no test depends on the clock.
+//! Tests the capacity model over real sockets: its errors as the SDK reads them, the units that it charges, its
+//! description of the table, and its effect on an application. Rates are so low or so high that no test depends on the
+//! clock.
 
 mod command;
 mod follow;
@@ -53,7 +54,7 @@ async fn refused(put: PutItemFluentBuilder) -> PutItemError {
     put.send().await.unwrap_err().into_service_error()
 }
 
-/// Adds a global index on `g` that projects everything.
+/// Adds a global index on `g` that projects all attributes.
 async fn add_index(bed: &Bed, table: &str) {
     let key = KeySchemaElement::builder().attribute_name("g").key_type(KeyType::Hash).build().unwrap();
     let projection = Projection::builder().projection_type(ProjectionType::All).build();
@@ -175,8 +176,8 @@ async fn only_clients_that_ask_see_capacity_by_index() {
     assert_eq!(all.global_secondary_indexes.unwrap()["by-g"].capacity_units, Some(1.0));
 }
 
-/// The model charges what the server reports, for each kind of request. It charges a page to the partitions of its
-/// items.
+/// For each kind of request, the model charges the units that the server reports. It charges the units of a page to the
+/// partitions of the items on the page.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_charges_what_the_server_consumed() {
     let (bed, table) = bed(|spec| spec.partitions.count = Some(4)).await;
@@ -264,7 +265,8 @@ async fn describe_table_shows_the_models_limits() {
     assert_eq!(of(shown.provisioned_throughput()), (Some(150), Some(50)), "rounded down");
     let billing = |shown: &TableDescription| shown.billing_mode_summary().and_then(|b| b.billing_mode().cloned());
     assert_eq!(billing(&shown), Some(BillingMode::Provisioned));
-    // The model has no read capacity for the index, so the description of the index shows that of the table.
+    // The model has no read capacity for the index, so the description of the index shows the read capacity of the
+    // table.
     assert_eq!(of(shown.global_secondary_indexes()[0].provisioned_throughput()), (Some(150), Some(20)));
     assert_eq!(shown.key_schema().len(), 2);
 
@@ -327,7 +329,8 @@ async fn the_application_is_throttled_on_a_small_table_but_not_on_a_large_one() 
     let report = application(&bed, &table, 200).await;
     assert_eq!((report.reads.throttled, report.failed()), (0, 0), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, report.writes.sent);
-    // Requests that were in flight together with the first one were admitted before the first one was charged.
+    // Some writes were in flight at the same time as the first write. The model admitted these writes before it charged
+    // the first write.
     assert!(report.writes.throttled > report.writes.served && report.writes.served >= 1, "{report}");
     let reasons: Vec<_> = report.writes.reasons.into_iter().collect();
     assert_eq!(reasons, [("TableWriteProvisionedThroughputExceeded".to_owned(), report.writes.throttled)]);

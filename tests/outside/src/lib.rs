@@ -17,7 +17,7 @@ use backfill::{
 /// The number of items per page. This number is so small that even a small table has several pages.
 const PAGE: usize = 7;
 
-/// A table in memory, which is both source and sink. Its key is the string `pk`.
+/// A table in memory, which is both source and sink. The key of the table is the string attribute `pk`.
 #[derive(Default)]
 pub struct MemoryTable {
     items: Mutex<BTreeMap<String, Item>>,

@@ -27,16 +27,16 @@ pub(super) struct Instance {
     rng: Rng,
 }
 
-/// The flag that one request must obey, and the time limit of that request.
+/// The flag that a request must obey, and the time limit of the request.
 struct Order {
     flag: Flag,
     limit: Duration,
-    /// The lock on the flag that a test sets. It is held until the request ends, so that a new order waits for the
-    /// request.
+    /// If a test sets the flag, this is the lock on the flag. The lock is held until the request ends, so the test
+    /// cannot change the flag during the request.
     _held: Option<OwnedRwLockReadGuard<Flag>>,
 }
 
-/// How a write ended.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Done,
@@ -60,8 +60,7 @@ impl Instance {
             let key = hinted.unwrap_or_else(any);
             let kind = match n {
                 0..=49 => Kind::Read,
-                // Some items are only read, so that there are also reads of old values that the application never
-                // changed.
+                // The application only reads some items, so that it also reads old values that it has never changed.
                 _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => Kind::Read,
                 50..=69 => Kind::Write,
                 70..=79 => Kind::Replace,
@@ -104,7 +103,8 @@ impl Instance {
         Ok(if let Content::Value(n) = content { Some((n, name)) } else { None })
     }
 
-    /// Writes a value. If `seen` is given, the write requires that this attribute still has this value.
+    /// Writes a value. If `seen` contains a value and an attribute, the write requires that the attribute still has the
+    /// value.
     async fn write(&mut self, key: &str, seen: Option<(u64, &'static str)>) -> Result<(), Unknown> {
         let order = self.order().await?;
         let (content, id) = self.with(key, |history| {
@@ -119,7 +119,7 @@ impl Instance {
         match end {
             End::Done => {
                 self.with(key, |history| history.done(id, ended));
-                // The condition was true, so no other write changed the item in between.
+                // The condition was true, so no other write changed the value between the read and this write.
                 if let Some((seen, _)) = seen {
                     self.check_replaced(key, seen, began, ended);
                 }
@@ -272,7 +272,11 @@ impl Instance {
 
     fn check_replaced(&self, key: &str, seen: u64, began: Instant, ended: Instant) {
         if let Err(wrong) = self.with(key, |history| history.read(Content::Value(seen), began, ended)) {
-            self.shared.wrong.lock().unwrap().push(format!("{key}: another write was lost: {wrong}"));
+            self.shared
+                .wrong
+                .lock()
+                .unwrap()
+                .push(format!("{key}: the conditional write overwrote a newer write: {wrong}"));
         }
     }
 

@@ -1,6 +1,6 @@
-//! An application that runs at the same time as the tool. It uses the code of docs/examples/flag, and has several
-//! instances. Each instance has its own cache of the flag. All instances read and write all items. Every read is
-//! checked against the writes.
+//! An application that runs at the same time as the tool. The application uses the code of docs/examples/flag, and has
+//! several instances. Each instance has its own cache of the flag. All instances read and write all items. Every read
+//! is checked against the writes.
 
 mod instance;
 
@@ -28,15 +28,15 @@ pub(crate) const NEW: &str = "new";
 /// The number of keys that all instances write all the time, so that their requests collide.
 const HOT: usize = 12;
 
-/// What an instance did with an item, or why it could not do it.
+/// The operation that an instance did with an item, or the reason why it did none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// The instance read a value.
     Read,
     /// The instance wrote a value.
     Write,
-    /// The instance read a value and then replaced it with another, on the condition that the first value was
-    /// unchanged.
+    /// The instance read a value and then wrote a new value, on the condition that the item still had the value that
+    /// was read.
     Replace,
     /// The instance removed the value.
     Remove,
@@ -50,7 +50,7 @@ pub(crate) enum Kind {
     Lost,
 }
 
-/// How an application behaves.
+/// The behavior of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
     /// The application obeys the flag as docs/flag.md says.
@@ -84,12 +84,12 @@ struct Shared {
     histories: Mutex<BTreeMap<String, History>>,
     wrong: Mutex<Vec<String>>,
     figures: Mutex<BTreeMap<Kind, u64>>,
-    /// The keys that the application writes next.
+    /// The keys that the application writes before all others.
     hints: Hints,
     stop: AtomicBool,
 }
 
-/// Keys that a test wants written soon. The application takes the newest first.
+/// Keys that the application should write soon. The application writes the newest key first.
 pub(crate) type Hints = Arc<Mutex<Vec<String>>>;
 
 /// The text of a value.
@@ -110,8 +110,9 @@ pub(crate) fn order(write: Write, read_new: bool) -> Flag {
 }
 
 impl Application {
-    /// Starts the application on the current items of a table and on some keys that do not exist yet. The value of an
-    /// item is its old attribute. The application only reads one of every five partition keys.
+    /// Starts the application on the current items of a table and on some keys that do not exist yet. At the start, the
+    /// value of an item is the value of its old attribute. For one in five partition keys, the application only reads
+    /// items and never writes them.
     pub(crate) async fn start(bed: &Bed, table: &str, orders: Orders, habit: Habit, instances: u64) -> Application {
         let mut histories: BTreeMap<String, History> = BTreeMap::new();
         for item in bed.dump(table).await.into_values() {
@@ -158,15 +159,15 @@ impl Application {
         figures.iter().filter(|(kind, _)| !matches!(kind, Kind::Unknown | Kind::Lost)).map(|(_, n)| n).sum()
     }
 
-    /// Gives all instances a new order. When this returns, no request under an older order is in flight.
+    /// Sets the flag for all instances. When this function returns, no request that obeys an older flag is in flight.
     pub(crate) async fn set_order(&self, order: Flag) {
         let Orders::Hand(hand) = &self.shared.orders else {
-            panic!("the instances read a flag, so a test cannot give them an order")
+            panic!("the instances read the flag from a table, so a test cannot set it directly")
         };
         *hand.write().await = order;
     }
 
-    /// The list of keys that the application writes next.
+    /// The list of keys that the application writes before all others. A test may append keys.
     pub(crate) fn hints(&self) -> Hints {
         Arc::clone(&self.shared.hints)
     }

@@ -1,5 +1,5 @@
-//! The result that the plans of these tests imply for an item of the sample table. It is computed without the tool's
-//! own code.
+//! The result that the plans of these tests imply for an item of the sample table. The result is computed without the
+//! tool's own code.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Value};
@@ -30,7 +30,7 @@ pub(crate) fn renamed(before: &Item) -> After {
 }
 
 /// A plan that moves values into an existing document (`address`), into a missing one (`billing`), and over other
-/// values (`contact_email`, `status`). It removes attributes at the top level and inside a document.
+/// values (`contact_email`, `status`). The plan removes attributes at the top level and inside a document.
 pub(crate) const IN_PLACE: &str = r#"
 [[change]]
 move = "email"

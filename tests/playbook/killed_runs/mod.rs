@@ -1,10 +1,10 @@
-//! The real binary, killed at random moments and restarted until it completes.
+//! Tests the real binary, which is killed at random moments and restarted until it completes.
 //!
-//! The server runs in the test's process and counts requests. The tool is another process. After each kill, the test
-//! reads from the state file what the tool had committed, and from the server's log which pages it had read.
+//! The server runs in the test's process and counts requests. The tool runs in a separate process. After each kill, the
+//! test reads the committed progress from the state file, and the pages that the tool had read from the server's log.
 //!
-//! A random seed decides the moments of the kills. The test prints it, and `BACKFILL_TEST_SEED` sets it.
-#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+//! A random seed decides the moments of the kills. The test prints the seed, and `BACKFILL_TEST_SEED` sets it.
+#![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod expected;
 mod pages;
@@ -30,8 +30,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pages::{OPEN_AT_MOST, Pages, SessionPages};
 
-/// The number of segments, out of twelve, that are active at the same time: four, plus the segment of the customer who
-/// has a fifth of all items.
+/// The number of segments that are active at the same time. The run has twelve segments. Four of them are active, and
+/// in addition the segment of the customer who has a fifth of all items.
 const ACTIVE: usize = 4 + 1;
 
 /// The scan section of the plan. The page size is fixed, so that a page that is read again has the same items.
@@ -40,8 +40,8 @@ const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacit
 /// With these budgets, no partition key has to wait for its own capacity, so the run sets no items aside.
 const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
 
-/// With these budgets, the items of the largest customer have to wait. The run sets them aside, and continues with the
-/// following pages of the segment.
+/// With these budgets, the items of the largest customer have to wait. The run sets these items aside, and continues
+/// with the following pages of the segment.
 const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
 
 /// The maximum number of pages of a segment that are read but not committed: one page that is being written and one
@@ -138,7 +138,8 @@ impl Migration {
         }
     }
 
-    /// Starts and kills the tool until it completes. Returns the number of kills and the last exit status.
+    /// Starts and kills the tool repeatedly, until the run completes. Returns the number of kills and the last exit
+    /// status.
     fn run_under_kills(&mut self, most_updates: u64, rng: &mut Rng) -> (u32, ExitStatus) {
         let mut kills = 0;
         loop {
@@ -235,7 +236,7 @@ impl Migration {
         (destroyed, recorded)
     }
 
-    /// Checks that another pass sends no write request and consumes no write unit.
+    /// Checks that a further pass sends no write request and consumes no write unit.
     fn check_second_pass(&self) {
         self.bed.front().reset_tally();
         let output = self
@@ -300,8 +301,8 @@ async fn a_run_killed_at_random_moments_gives_the_same_result() {
     migration.check_second_pass();
 }
 
-/// An in-place plan destroys values. The tool records every value that it overwrites or removes, whenever the process
-/// is killed.
+/// An in-place plan destroys values. The tool records every value that it overwrites or removes, no matter when the
+/// process is killed.
 /// RUNBOOK: "has the only copy of overwritten and removed values".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_in_place_run_records_every_destroyed_value() {
@@ -378,7 +379,7 @@ async fn a_second_signal_stops_immediately_without_loss() {
     assert!(migration.wait_for_updates(&mut child, 320), "{}", log_of(migration.bed.dir()));
     signal(&child, Signal::SIGTERM);
     sleep(Duration::from_millis(300));
-    assert!(child.try_wait().unwrap().is_none(), "it must wait for the requests in flight");
+    assert!(child.try_wait().unwrap().is_none(), "the process must wait for the requests in flight");
     let began = Instant::now();
     signal(&child, Signal::SIGTERM);
     let status = child.wait().unwrap();

@@ -40,12 +40,11 @@ struct Committed {
 /// The state of the pages after a session has ended.
 #[derive(Debug, Default)]
 pub(crate) struct SessionPages {
-    /// Number of pages that were returned but not committed, in the segments of this session. These pages are partly
-    /// written or prefetched. (If a kill happens before the first commit of a segment, a later session may begin with
-    /// another segment. That session does not know the first segment, and the survey changes the order of the
-    /// segments.)
+    /// Number of pages that the server returned but that are not committed, in the segments that this session read.
+    /// Such pages are partly written or prefetched. The count omits the segments that only earlier sessions read: after
+    /// a kill before the first commit of a segment, the next session may begin with a different segment.
     pub(crate) open: usize,
-    /// The number of segments with such open pages.
+    /// The number of segments that have open pages, which are pages that were read but not committed.
     pub(crate) segments: usize,
     /// The number of pages of this session that the server had returned before.
     pub(crate) read_again: usize,
@@ -80,8 +79,8 @@ impl Pages {
         Pages { most_open, ..Pages::default() }
     }
 
-    /// Compares what a session read with what it committed. Panics if it read a committed page again, skipped a page,
-    /// or had more open pages in a segment than allowed.
+    /// Compares the pages that a session read with the pages that it committed. Panics if the session read a committed
+    /// page again, skipped a page, or had more open pages in a segment than allowed.
     pub(crate) fn session_ended(&mut self, log: &[ScanPage], state: &Path) -> SessionPages {
         let mut read: BTreeMap<u32, Vec<Option<String>>> = BTreeMap::new();
         // Pages that the survey reads for their keys are not part of the work.
@@ -130,8 +129,8 @@ impl Pages {
         session_pages
     }
 
-    /// Matches the pages of a session with the chain of its segment, starting at the checkpoint. Returns how many of
-    /// them had been read before.
+    /// Matches the pages of a session with the chain of its segment, starting at the checkpoint. Returns the number of
+    /// these pages that had been read before.
     fn match_chain(&mut self, segment: u32, keys: &[Option<String>]) -> usize {
         let from = self.committed.get(&segment).cloned().unwrap_or_default();
         assert!(!from.done, "segment {segment} was done, but was read again");

@@ -46,7 +46,7 @@ pub(super) enum Transition {
     Tick,
     /// One step of the command with this goal.
     Step(Goal),
-    /// A phase has finished the item. The flag is `true` if the item differs.
+    /// A phase has finished the item. The boolean is `true` if the item differs.
     Commit(At, bool),
     /// A phase has recorded the item as a failure.
     GiveUp(At),
@@ -58,7 +58,7 @@ pub(super) enum Transition {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Successor {
     pub(super) control: ControlRef,
-    /// The phase that reads the item; `None` if the step does not read it.
+    /// The phase that reads the item; `None` if the transition does not read the item.
     pub(super) reads: Option<Phase>,
 }
 
@@ -70,11 +70,11 @@ struct Node {
     number: u32,
     control: Control,
     normal: OnceLock<ControlRef>,
-    /// The controls that follow, by [`Transition::number`].
+    /// The control after each transition. The array index is [`Transition::number`].
     successors: [OnceLock<Option<Successor>>; TRANSITIONS],
 }
 
-/// The controls of one model, each stored once. They live until the process ends.
+/// The controls of one model, each stored once. The controls live until the process ends.
 #[derive(Debug, Default)]
 pub(super) struct Controls(Mutex<HashMap<Control, ControlRef>>);
 
@@ -118,7 +118,8 @@ impl fmt::Debug for ControlRef {
     }
 }
 
-/// The number of transitions: a tick, two ways back, three ends for each of seven phases, and a step for each goal.
+/// The number of transitions: one tick, two ways back, three results for each of seven phases, and one step for each
+/// goal.
 const TRANSITIONS: usize = 1 + 2 + 7 * 3 + GOALS.len();
 
 impl Transition {
@@ -181,15 +182,15 @@ impl Control {
         }
     }
 
-    /// The time that a host still waits for others to obey the current flag. The wait is one second by the host's own
-    /// clock, and begins when the host first saw this flag.
+    /// The time that a host must still wait until all others obey the current flag. The wait is one second by the
+    /// host's own clock, and begins when the host first saw this flag.
     pub(super) fn left(&self, host: usize) -> Duration {
         let known = self.first_seen[host].map_or(0, |since| self.now - since);
         Duration::from_secs(u64::try_from(1 - known).unwrap_or(0))
     }
 
-    /// A host reads the flag, and notes when it first saw the current one. Returns false if the host had already seen
-    /// this flag.
+    /// A host reads the flag, and records when it first saw the current state of the flag. Returns false if the host
+    /// had already seen this flag.
     pub(super) fn read_flag(&mut self, host: usize) -> bool {
         let new = self.first_seen[host].is_none();
         self.first_seen[host].get_or_insert(self.now);
@@ -238,16 +239,16 @@ impl Control {
     fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
         let version = self.flag.version;
         let dual = self.flag.dual_since;
-        // The time of the flag's last change. It stays distinct from the current time, and from the start of dual
-        // writes.
+        // The time of the flag's last change. This time stays distinct from the current time, and from the start of
+        // dual writes.
         let unsettled = by_the_flags_time && self.flag.changed_at >= time(self.now);
         let changed = time(if unsettled { 20 } else { 15 } + if self.by_other { skew } else { 0 });
         let dual_since = dual.map(|dual| if dual == self.flag.changed_at { changed } else { time(1) });
         let soaked = self.flag.new_since.is_some_and(|since| since < time(self.now));
         let state = &mut self.state;
 
-        // Work that began under the current flag matches the flag until the flag changes. Work that began under another
-        // flag never matches again.
+        // Work that began under the current flag matches the flag until the flag changes. Work that began under an
+        // earlier flag never matches again.
         let since_change =
             |mark: Mark| Mark { version: if mark.version == version { 10 } else { 9 }, dual_since: None };
         let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
@@ -283,8 +284,8 @@ impl Control {
             let known = intended.version != version;
             intended.version = if known { 9 } else { 10 };
             if known {
-                // The rules depend only on whether the intended change has an outcome to record, not on which change it
-                // is.
+                // The rules depend on whether the intended change has an outcome to record. The rules do not depend on
+                // the kind of change.
                 intended.change = FlagChange::WriteOld;
             }
         }

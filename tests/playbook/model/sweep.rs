@@ -1,4 +1,4 @@
-//! The work of a phase on one item: it reads the item, decides by the image, journals the values that its write
+//! The work of a phase on one item: the phase reads the item, decides by the image, journals the values that its write
 //! destroys, and writes under a condition.
 
 use backfill::internals::playbook::{Phase, Scope};
@@ -86,7 +86,7 @@ pub(super) enum Decision {
 }
 
 /// Whether the baseline of an item counts its new attribute as preexisting. While applications write both attributes,
-/// they may have made an equal pair.
+/// the new attribute of an equal pair does not count, because applications may have written the pair.
 pub(super) fn counts_as_preexisting(image: Item, dual_writes: bool) -> bool {
     image.new.is_some() && !(dual_writes && image.old == image.new)
 }

@@ -20,7 +20,7 @@ pub(super) const POSSIBLE: &str = "the flag is always in a possible state";
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
 pub(super) const CONTRACT: Goal = Goal::Contract;
 
-/// The numbers of the two hosts: the host with the state file, and another host without it.
+/// The numbers of the two hosts: the host with the state file, and a second host without a state file.
 pub(super) const HOME: usize = 0;
 pub(super) const OTHER: usize = 1;
 
@@ -69,7 +69,7 @@ pub(super) enum Mistake {
     /// `--back` runs without a state file even if old values are stale.
     BackWhileStale,
     /// The pass that makes old values equal to new ones skips items that had only a new attribute before the migration.
-    /// The verification of its result skips them, too.
+    /// The verification after this pass also skips these items.
     SkipPreexisting,
     /// Like [`SkipPreexisting`](Self::SkipPreexisting), but only for items whose new value is still the preexisting
     /// one.
@@ -83,7 +83,7 @@ pub(super) struct System {
     /// The flag, the state of the playbook and the clocks.
     pub(super) control: ControlRef,
     pub(super) item: Item,
-    /// The item before anything happened.
+    /// The item in the initial state.
     pub(super) first: Item,
     /// The last write of the application: a value, or the deletion of the item. `None` if it has not written.
     pub(super) last: Option<Option<Value>>,
@@ -127,7 +127,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Whether this action needs nobody except an operator who reruns a command with this goal.
+    /// Whether this action can happen if the only activity is an operator who reruns a command with this goal.
     pub(super) fn serves(self, goal: Goal) -> bool {
         match self {
             Action::Tick | Action::Refresh(_) | Action::Item | Action::Kill => true,
@@ -243,7 +243,7 @@ impl Tool {
         Some(system)
     }
 
-    /// The same state with small numbers, without the parts that nothing depends on.
+    /// An equivalent state: its numbers are small, and the parts that no action depends on are removed.
     /// `normalising_a_state_drops_nothing_that_matters` checks that.
     pub(super) fn normal(&self, mut system: System) -> System {
         system.control = self.normal_control(system.control);

@@ -28,7 +28,7 @@ struct Case {
     known: Knowledge,
     flag: Flag,
     record: ItemHistory,
-    /// The new values that repairs have overwritten, if the item had a new attribute before the migration.
+    /// The new values that repairs have overwritten. Empty if the item had no new attribute before the migration.
     overwritten: Vec<Value>,
 }
 
@@ -62,14 +62,14 @@ fn a_repair_keeps_what_readers_read() {
     for case in cases(At::Repair).filter(|case| !case.known.old_stale) {
         let Decided::Write(write) = case.decided(At::Repair) else { continue };
         let read = |item: Item| if case.known.reads_new { item.new.or(item.old) } else { item.old };
-        let after = update(&write, case.image).expect("a write must succeed on its own image");
+        let after = update(&write, case.image).expect("a write must succeed on the image for which it was planned");
         assert_eq!(read(after), read(case.image), "{case:?}");
         written += 1;
     }
     assert!(written > 100, "{written} written");
 }
 
-/// Compares which new attributes the baseline counts as preexisting.
+/// Compares the new attributes that the tool's baseline counts as preexisting with those that the model counts.
 #[test]
 fn the_tool_records_the_baseline_as_the_model_does() {
     for (image, dual) in images(&VALUES).flat_map(|image| [(image, false), (image, true)]) {
@@ -107,8 +107,8 @@ impl Case {
         match (model, tool) {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
-            // If no pass has read an item, the tool reports it as diverged, and the model has no such decision. In
-            // both, the item stays unchanged.
+            // If no pass has read an item, the tool reports the item as diverged. The model has no decision for
+            // diverged items. The tool and the model leave the item unchanged.
             (Decision::Nothing, Decided::Diverged(_)) => phase == At::Undo && self.known.preexisting.is_none(),
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
@@ -120,7 +120,7 @@ impl Case {
     }
 
     /// Whether the tool restores the overwritten value. Checks that its write keeps the old attribute, succeeds only if
-    /// both attributes are equal or as they were read, and journals what it destroys.
+    /// both attributes are equal or as they were read, and journals the values that it destroys.
     fn restores_overwritten(&self, tool: &Decided, what: &str) -> bool {
         let Decided::Write(made) = tool else { return false };
         for item in images(&VALUES) {
@@ -134,7 +134,7 @@ impl Case {
     }
 }
 
-/// All cases with which a phase may have to deal.
+/// All cases that a phase may have to handle.
 fn cases(phase: At) -> impl Iterator<Item = Case> {
     let flags = flags().into_iter().flat_map(|flag| [false, true].map(|dual_written| (flag.clone(), dual_written)));
     let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
@@ -156,7 +156,7 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
     )
 }
 
-/// The possible histories of an item. Each has the knowledge of the model, the knowledge of the tool, and the new
+/// For each possible history of an item: the fact that the model knows, the records that the tool has, and the new
 /// values that repairs have overwritten.
 fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
     let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
@@ -185,7 +185,7 @@ fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, Ite
     all
 }
 
-/// All flags between which a phase distinguishes.
+/// All flags that a phase treats differently.
 fn flags() -> Vec<Flag> {
     let mut all = Vec::new();
     for write in [WriteTo::Old, WriteTo::Both, WriteTo::New] {

@@ -1,4 +1,4 @@
-//! The modelled tool. It carries out the steps that the playbook names.
+//! The modelled tool. The tool carries out the steps that the playbook requests.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl Tool {
         }
     }
 
-    /// Makes one step of the command with this goal. Returns the phase that reads the item, if this is the step.
+    /// Makes one step of the command with this goal. If the step reads the item, returns the phase that reads it.
     pub(super) fn step(&self, control: &mut Control, goal: Goal) -> Option<Option<Phase>> {
         if control.read_flag(HOME) {
             return Some(None);

@@ -26,8 +26,8 @@ fn the_engine_with_a_vendor_licence_is_not_used() {
     assert!(service.contains(&format!("    profiles: [\"{}\"]\n", names[0])), "it must be opt-in: {service}");
 }
 
-/// Every package of the engines has a hash. No file names a host, so that the package client uses its configured
-/// registry.
+/// Every package of the engines has a hash. No file contains the name of a host, so that the package client uses its
+/// configured registry.
 #[test]
 fn packages_of_the_engines_are_pinned() {
     for engine in ["ministack", "moto"] {

@@ -15,7 +15,7 @@ pub(crate) type Module = Vec<String>;
 struct Use {
     from: Module,
     to: Module,
-    /// The place of the name, as `src/file.rs:line`.
+    /// The location of the name, as `src/file.rs:line`.
     place: String,
 }
 
@@ -27,8 +27,8 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Builds the graph of these files (path below `src/`). Test files (according to `is_test`) and names in tests do
-    /// not count.
+    /// Builds the graph of these files, which are given by their paths below `src/`. Test files (according to
+    /// `is_test`) and names in tests do not count.
     pub(crate) fn new(parsed: &BTreeMap<&str, SourceFile>, is_test: impl Fn(&str) -> bool) -> Graph {
         let modules: BTreeSet<Module> = parsed.keys().map(|file| module_of(file)[1..].to_vec()).collect();
         let mut bindings: BTreeMap<Module, BTreeMap<String, BTreeSet<Module>>> = BTreeMap::new();
@@ -88,7 +88,8 @@ impl Graph {
         self.modules.iter().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
-    /// For each pair of children of a module, the places where the first child names the second.
+    /// For each pair of children of a module, the locations at which the code of the first child uses a name of the
+    /// second.
     pub(crate) fn between_children(&self, parent: &[String]) -> BTreeMap<(&str, &str), Vec<&str>> {
         let child = |module: &'_ Module| -> Option<usize> {
             (module.len() > parent.len() && module.starts_with(parent)).then_some(parent.len())
@@ -106,7 +107,7 @@ impl Graph {
     }
 
     /// Every cycle between sibling modules, with one line for each dependency in the cycle. A parent and its child may
-    /// name each other. `excepted` removes a dependency from the graph, given as `(parent/child, sibling)`.
+    /// depend on each other. `excepted` returns true for a dependency `(parent/child, sibling)` that is ignored.
     pub(crate) fn cycles(&self, excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let parents: BTreeSet<&[String]> =
             self.modules.iter().flat_map(|module| (0..module.len()).map(|length| &module[..length])).collect();
@@ -118,7 +119,7 @@ impl Graph {
             let edges: BTreeSet<(&str, &str)> = between.keys().copied().collect();
             for ((from, to), places) in between.iter().filter(|((from, to), _)| reaches(&edges, to, from)) {
                 wrong.push(format!(
-                    "`{}` and `{}` depend on each other; here: {}. Way out: move what both need to a module below them.",
+                    "`{}` and `{}` depend on each other; here: {}. Way out: move the shared code to a module below both.",
                     path(from),
                     path(to),
                     shown(places)
@@ -141,7 +142,7 @@ impl Graph {
         for ((from, to), places) in &self.between_children(&[]) {
             if layer(to) < layer(from) && !excepted(from, to) {
                 wrong.push(format!(
-                    "`{from}` depends on `{to}`, which is in a layer above: {}. Way out: move what it needs down.",
+                    "`{from}` depends on `{to}`, which is in a layer above: {}. Way out: move the required code to a lower layer.",
                     shown(places)
                 ));
             }

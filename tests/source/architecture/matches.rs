@@ -2,7 +2,7 @@
 //! compile until every `match` handles the new variant.
 //!
 //! The check covers every `match` in `src/` with two arms of these forms: one arm is `_` or a binding (or a tuple of
-//! these) without a guard, and another arm names a variant of an enum of `src/`. The variant may be at any depth, as
+//! these) without a guard, and a second arm names a variant of an enum of `src/`. The variant may be at any depth, as
 //! `Enum::Variant`, as `Self::Variant` inside an `impl Enum`, or as a bare `Variant` that the file imports from its
 //! enum.
 //!
@@ -22,7 +22,7 @@ use super::source_files;
 /// The enums of `src/`: for each name, the variants of all enums with that name.
 type Enums = BTreeMap<String, BTreeSet<String>>;
 
-/// Matches that may keep a catch-all arm for now: the file, the enum, and the reason.
+/// The `match` expressions that may keep a catch-all arm for now: the file, the enum, and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 #[test]
@@ -111,7 +111,8 @@ fn collect(file: &syn::File, enums: &mut Enums) {
     Collector(enums).visit_file(file);
 }
 
-/// The matches of a file with a catch-all arm and an arm for a variant of these enums: the line, and the enum.
+/// The `match` expressions of a file that have a catch-all arm and an arm for a variant of these enums. For each one,
+/// the line and the enum.
 fn catch_alls(file: &syn::File, enums: &Enums) -> Vec<(usize, String)> {
     let mut reader =
         Reader { enums, own: None, imported: BTreeMap::new(), foreign: BTreeSet::new(), found: Vec::new() };
@@ -160,7 +161,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The enum of `src/` of which a path names a variant, if any.
+    /// If a path names a variant of an enum of `src/`, returns this enum.
     fn enum_of(&self, path: &syn::Path) -> Option<String> {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         let (variant, before) = segments.split_last()?;

@@ -66,7 +66,7 @@ pub(crate) fn module_of(path: &str) -> Vec<String> {
 #[derive(Default)]
 struct Reader {
     module: Vec<String>,
-    /// The names that `use` binds anywhere in this file, with all paths that each may stand for.
+    /// The names that `use` binds anywhere in this file. For each name, all paths that it may refer to.
     bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
     bindings_known: bool,
     /// The bindings outside tests.
@@ -96,7 +96,7 @@ impl Reader {
         let from = |base: &[String], rest: &[String]| [base, rest].concat();
         match first.as_str() {
             "crate" => vec![segments.to_vec()],
-            // The binary names its own library by the name of the package.
+            // The binary refers to the library by the name of the package.
             "backfill" => vec![from(&["crate".to_owned()], rest)],
             "self" => vec![from(&self.module, rest)],
             "super" => {

@@ -7,17 +7,16 @@ pub(crate) struct Rule {
     pub(crate) says: &'static str,
     /// The rooms to which the rule applies.
     pub(crate) at: At,
-    /// The paths that the rule is about, with everything below them. `aws_*` is every crate whose name starts with
-    /// `aws_`.
+    /// The forbidden paths. A path includes everything below it. `aws_*` is every crate whose name starts with `aws_`.
     pub(crate) names: &'static [&'static str],
-    /// What to use instead of a forbidden name.
+    /// The allowed alternative to a forbidden path.
     pub(crate) way_out: &'static str,
 }
 
 pub(crate) enum At {
     /// The rule applies to these rooms.
     In(&'static [&'static str]),
-    /// The rule applies to every room except these.
+    /// The paths are allowed only in these rooms. The rule applies to all other rooms.
     OnlyIn(&'static [&'static str]),
 }
 
@@ -84,7 +83,7 @@ pub(crate) const RULES: &[Rule] = &[
         says: "a pure room does not know the async runtime",
         at: At::In(PURE),
         names: &["tokio", "tokio_util"],
-        way_out: "return what is to be done, and let `engine` wait and spawn",
+        way_out: "return a description of the work; `engine` waits and spawns tasks",
     },
     Rule {
         says: "a pure room does not know the AWS SDK",
@@ -96,7 +95,7 @@ pub(crate) const RULES: &[Rule] = &[
         says: "a pure room does not know SQLite",
         at: At::In(PURE),
         names: &["rusqlite"],
-        way_out: "use the ports of `state`, which `state/sqlite` implements",
+        way_out: "use the port traits of `state`, which `state/sqlite` implements",
     },
     Rule {
         says: "a pure room reads no clock",
@@ -114,7 +113,7 @@ pub(crate) const RULES: &[Rule] = &[
         says: "a pure room does not look at the environment",
         at: At::In(PURE),
         names: &["std::env", "jiff::tz::db", "jiff::tz::TimeZone::get", "jiff::tz::TimeZone::system"],
-        way_out: "take it as an argument, `commands` reads the environment; time zones are in jiff's bundled database",
+        way_out: "take the value as an argument; `commands` reads the environment, and jiff's bundled database has the time zones",
     },
     Rule {
         says: "a pure room does not depend on an impure one",
@@ -132,7 +131,7 @@ pub(crate) const RULES: &[Rule] = &[
         says: "only the SDK adapter names the AWS SDK",
         at: At::OnlyIn(&["dynamodb/sdk"]),
         names: &["aws_*"],
-        way_out: "go through the ports of `dynamodb`",
+        way_out: "go through the port traits of `dynamodb`",
     },
     Rule {
         says: "nothing outside `state` names a concrete store",
@@ -143,13 +142,13 @@ pub(crate) const RULES: &[Rule] = &[
             "crate::state::sqlite::StateFile",
             "crate::state::sqlite::Store",
         ],
-        way_out: "take a `State`, a `StateReader` or the port that is needed; `state::open` and `state::read` open them",
+        way_out: "take a `State`, a `StateReader` or the necessary port trait; `state::open` and `state::read` open the state",
     },
     Rule {
         says: "only the store, and the index of the embedded engine's own file, name SQLite",
         at: At::OnlyIn(&["state/sqlite", "local/beneath"]),
         names: &["rusqlite"],
-        way_out: "go through the ports of `state`, or add a method to one of them",
+        way_out: "go through the port traits of `state`, or add a method to one of these traits",
     },
     Rule {
         says: "only `ratelimit` names governor",
@@ -173,7 +172,7 @@ pub(crate) const RULES: &[Rule] = &[
         says: "only `main`, `cli` and `commands` parse arguments",
         at: At::OnlyIn(COMMAND_LINE),
         names: &["clap"],
-        way_out: "take a type of your own, which `commands` fills from `cli`",
+        way_out: "define a type in the module; `commands` fills it from `cli`",
     },
     Rule {
         says: "only `main`, `cli` and `commands` use untyped errors",
@@ -185,7 +184,7 @@ pub(crate) const RULES: &[Rule] = &[
         says: "only `main`, `cli` and `commands` write to stdout",
         at: At::OnlyIn(COMMAND_LINE),
         names: &["println!", "print!", "std::println!", "std::print!", "std::io::stdout", "std::io::Stdout"],
-        way_out: "write to an `impl Write` that the caller hands in",
+        way_out: "write to an `impl Write` that the caller passes",
     },
 ];
 

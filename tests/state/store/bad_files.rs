@@ -23,12 +23,12 @@ async fn a_file_without_a_run_can_be_used_for_another_plan() {
     drop(store);
     assert!(
         matches!(refusal(&path, &identity()), StoreError::Foreign(_)),
-        "from its first run, the file belongs to one plan"
+        "after the first run begins, the file belongs to one plan"
     );
 }
 
-/// If the file has only records of the preflight and of the start of expand, opening it for another plan deletes these
-/// records. Any other record ties the file to its plan.
+/// If the file has only records of the preflight and of the start of expand, opening it for a different plan deletes
+/// these records. Any other record ties the file to its plan.
 #[tokio::test]
 async fn a_preflight_does_not_bind_a_file_to_its_plan() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,7 +88,8 @@ async fn a_file_of_another_plan_or_table_is_refused_with_the_difference() {
     assert!(matches!(error, StoreError::Foreign(_)));
     says(&error, &["deleted and recreated", "id-1", "id-2"]);
 
-    // This identity has no table id, as with some engines, and a plan with other words but the same meaning.
+    // This identity has no table id, because some engines report none. The words of its plan differ, but the meaning is
+    // the same.
     let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };
     backfill::internals::state::open(&path, &same, clock).unwrap();
 }
@@ -140,7 +141,7 @@ fn a_place_that_cannot_hold_a_file_is_named() {
         assert!(matches!(error, StoreError::Io(_)), "{path:?}: {error:?}");
         says(&error, &[words]);
     }
-    assert!(!at("folder.lock").exists(), "a refused place must stay without new files");
+    assert!(!at("folder.lock").exists(), "the tool must not create a file at a refused path");
     let error = StateFile::open(&at("none.db")).unwrap_err();
     assert!(matches!(error, StoreError::Io(_)));
     says(&error, &["there is no state file"]);

@@ -1,5 +1,5 @@
 //! `status` and every step read the numbers of journal rows, failures and diverged items from counters, not from the
-//! rows. Otherwise their cost would grow with the table.
+//! rows. Otherwise the cost of `status` and of every step would grow with the table.
 
 use backfill::internals::state::BaselinePage;
 
@@ -36,22 +36,21 @@ async fn figures(path: &Path) -> Figures {
     figures
 }
 
-/// A page of two items. The item `here` had the target before the migration. The item `ours` may be written by the
-/// pass.
+/// A page of two items. The item `here` had the target before the migration. The pass may write the item `ours`.
 fn baseline_page(run: RunId, here: &str, ours: &str) -> BaselinePage {
     let digest = |name: &str| backfill::internals::change::Digest::of_text(&key(name).to_text());
     let preexisting = vec![(key(here), vec![(attribute("new"), digest(here))])];
     BaselinePage { preexisting, may_write: vec![digest(ours)], ..BaselinePage::empty(session_of(run, 1), 0, 1) }
 }
 
-/// The figures stay the same without the tables that contain the rows. A query that scans one of these tables would
+/// The figures stay the same if the tables with the rows are removed. A query that reads one of these tables would
 /// fail.
 #[tokio::test]
 async fn no_figure_depends_on_the_rows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    // The first run is restarted before it read every item, so a rollback would be incomplete.
+    // The first run is restarted before it has read every item, so a rollback would be incomplete.
     let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
     store.record_baseline(baseline_page(first, "b", "a")).await.unwrap();
     store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();

@@ -5,7 +5,8 @@ use backfill::internals::state::{BaselinePage, EventRecord, RunRecord, phase};
 
 use super::*;
 
-/// The variable with the number of copies of the file, each of which gets one flipped bit. Set it for a longer search.
+/// The environment variable with the number of damaged copies to test. Each copy has one flipped bit. Set a larger
+/// number for a longer search.
 const FLIPS: &str = "BACKFILL_TEST_BIT_FLIPS";
 
 const ITEMS: u32 = 48;
@@ -132,7 +133,7 @@ fn an_unclosed_file_without_its_log_is_refused() {
         child.wait().unwrap();
         assert_eq!(line, "stored\n");
         if round == 0 {
-            // With its log, the file opens. After a clean close, it needs no log.
+            // With its log, the file opens. After a clean close, the file needs no log.
             assert_eq!(summary(&path).current.unwrap().totals.done, 1);
             drop(open(&path));
             assert!(!dir.path().join("s.db-wal").exists());
@@ -162,7 +163,8 @@ fn an_unclosed_file_without_its_log_is_refused() {
     assert!(!log.exists());
     assert_eq!(summary(&path).current.unwrap().totals.done, 1);
     drop(open(&path));
-    // The lock file applies only to the file that it was written for, not to another file with the same name.
+    // A lock file applies only to the state file for which it was written, and not to a different state file with the
+    // same name.
     fs::write(dir.path().join("s.db.lock"), "pid=1\nhost=h\nsince=s\ncommits=5/00000000000000000009\n").unwrap();
     drop(open(&path));
     for cut in ["pid=1\nho", "\0\0\0\0", "pid=1\nhost=h\nsince=s\ncommits=5/00"] {
@@ -182,7 +184,7 @@ async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     fs::copy(lock(&path), lock(&copy)).unwrap();
-    // The process commits more between the two copies.
+    // The process commits a second page between the two copies.
     store.commit(commit(run, 1, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     let reader = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     reader.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();

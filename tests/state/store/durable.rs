@@ -168,7 +168,7 @@ async fn a_group_that_only_reads_commits_nothing() {
     assert!(log != before[0] && lock != before[1]);
 }
 
-/// The variable with the number of processes that are killed. Set it for a longer search.
+/// The environment variable with the number of processes to kill. Set a larger number for a longer search.
 const KILLS: &str = "BACKFILL_TEST_KILLS";
 
 /// Kills a process at random moments while four segments commit at the same time. Every acknowledged commit must be in

@@ -43,7 +43,7 @@ async fn are_preexisting(store: &State, names: &[&str]) -> Vec<bool> {
 }
 
 /// A value that a live writer stored in a target counts as preexisting. A value that a write of this expansion may have
-/// stored in the target does not.
+/// stored in the target does not count as preexisting.
 #[tokio::test]
 async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
     assert_eq!(store.preexisting_count().await.unwrap(), 2);
 }
 
-/// Checks which runs count as the first to read the items, and until when their records count.
+/// Checks which runs belong to the first pass, and how long the tool uses the records of the first pass.
 #[tokio::test]
 async fn the_first_pass_ends_when_a_run_completes() {
     let dir = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ async fn the_first_pass_ends_when_a_run_completes() {
     };
     assert!(whole(Begin::ResumeOrNew, phase::EXPAND).await);
     assert!(!whole(Begin::Again, phase::EXPAND).await && !whole(Begin::Restart, phase::EXPAND).await);
-    // After the rollback, another pass of the same rollback still uses the records, but the next expansion does not.
+    // After the rollback, a second pass of the same rollback still uses the records, but the next expansion does not.
     whole(Begin::ResumeOrNew, phase::ROLLBACK).await;
     assert_eq!(are_preexisting(&store, &["a"]).await, [true]);
     let anew = store.begin(Begin::Again, new_run(1)).await.unwrap().run.id;
@@ -128,8 +128,8 @@ async fn the_first_pass_ends_when_a_run_completes() {
     assert!(store.is_first_pass(anew).await.unwrap());
 }
 
-/// A rollback gets journal rows of every kind, newest first. It gets only rows of the expansion, and no rows of refused
-/// writes.
+/// A rollback gets journal rows of every kind, newest first. The rollback gets only rows of the expansion, and no rows
+/// of refused writes.
 #[tokio::test]
 async fn a_rollback_reads_what_the_expansion_has_recorded() {
     let dir = tempfile::tempdir().unwrap();
@@ -171,7 +171,7 @@ async fn a_rollback_reads_what_the_expansion_has_recorded() {
     assert_eq!(
         store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
         without_baseline,
-        "the pass has not met every item, so the baseline is incomplete"
+        "the pass has not read every item, so the baseline is incomplete"
     );
     store.begin(Begin::ResumeOrNew, new_run(1)).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_rollback_reads_what_the_expansion_has_recorded() {
     assert_eq!(
         store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
         recalled,
-        "the pass has met every item, even though it did not end cleanly"
+        "the pass has read every item, even though it did not end cleanly"
     );
     // A process that only reads the file gets the same records.
     let records = StateFile::open(&dir.path().join("s.db")).unwrap().into_records();

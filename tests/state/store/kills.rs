@@ -1,4 +1,4 @@
-//! A kill or a power cut at any point leaves a file that can be opened again.
+//! Tests that a kill or a power cut at any point leaves a file that can be opened again.
 
 use super::*;
 
@@ -26,14 +26,14 @@ fn another_program(path: &Path) {
     assert!(!sibling(path, "-wal").exists());
 }
 
-/// The things that may happen to the files after a kill.
+/// The ways in which the files may change after a kill.
 pub(super) const TOUCHES: [fn(&Path); 3] = [|_| {}, another_program, power_cut];
 
 fn opens_after_every_touch(path: &Path) {
     TOUCHES.into_iter().for_each(|touch| opens_after(path, touch));
 }
 
-/// Opens a copy of the files that a kill now would leave, after `touch` has changed them.
+/// Copies the files as a kill at this moment would leave them, changes the copy with `touch`, and opens it.
 pub(super) fn opens_after(path: &Path, touch: fn(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("s.db");
@@ -66,7 +66,8 @@ async fn a_file_opens_after_its_session_is_killed() {
     opens_after_every_touch(&path);
     let killed = dir.path().join("killed.db");
     killed_now(&path, &killed);
-    // Kill the session again as soon as it is open, and a third time after another program has opened the file.
+    // Simulate a second kill immediately after the file is opened, and a third kill after a different program has
+    // opened the file.
     let again = open(&killed);
     opens_after_every_touch(&killed);
     let twice = dir.path().join("twice.db");
@@ -102,8 +103,8 @@ async fn half_written_files_do_not_prevent_opening() {
         ("the journal is empty", "-journal", vec![]),
         ("the lock file was not synced", ".lock", vec![0; lock.len()]),
         ("the lock file overwrites a longer one", ".lock", [&lock[..], &[0; 9]].concat()),
-        ("a new file is not named yet", ".new-1-00000001", b"SQLite format 3\0".to_vec()),
-        ("a new file has its journal", ".new-1-00000001-journal", vec![0; 512]),
+        ("a new file still has its temporary name", ".new-1-00000001", b"SQLite format 3\0".to_vec()),
+        ("a new file has a journal with a temporary name", ".new-1-00000001-journal", vec![0; 512]),
     ];
     points.extend((0..=lock.len()).step_by(9).map(|n| ("the lock file is cut", ".lock", lock[..n].to_vec())));
     let copy = dir.path().join("copy.db");

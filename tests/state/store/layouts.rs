@@ -1,4 +1,5 @@
-//! State files of an older layout (tests/fixtures). Readers read them without migrating them, and owners migrate them.
+//! Tests state files with an older layout (tests/fixtures). A reader reads such a file without changing its layout. An
+//! owner migrates the file to the current layout.
 
 use backfill::internals::change::ItemHistory;
 
@@ -47,7 +48,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
         assert!(items.iter().all(|item| item.why_unreadable().is_none()), "{fixture:?}");
         journaled += keys.len();
 
-        // With another plan, the file is refused and keeps its layout.
+        // The store refuses to open the file for a different plan, and does not change the layout of the file.
         let other = Identity { fingerprint: "b".repeat(20), ..old.identity.clone() };
         assert!(matches!(refusal(&path, &other), StoreError::Foreign(_)), "{fixture:?}");
         assert_eq!(StateFile::open(&path).unwrap().summary().unwrap().layout_version, 1, "{fixture:?}");

@@ -111,7 +111,7 @@ fn summary(path: &Path) -> StateSummary {
 const CHILD: &str = "BACKFILL_TEST_STATE_FILE";
 
 fn child(test: &str, state: &Path) -> Child {
-    // The name of a test does not contain the crate.
+    // The name of a test does not contain the name of the crate.
     let (_, here) = module_path!().split_once("::").unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("{here}::{test}"), "--nocapture", "--test-threads=1"])

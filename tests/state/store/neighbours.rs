@@ -1,5 +1,4 @@
-//! Tests with files of another program next to a state file. The tool does not read these files as its own, change them
-//! or remove them.
+//! Tests with files of a different program next to a state file. The tool must not use, change or remove these files.
 
 use std::os::unix::fs::symlink;
 
@@ -31,7 +30,7 @@ fn a_neighbour_is_never_changed() {
                 let before = contents(dir.path());
                 let opened = backfill::internals::state::open(&path, &identity(), clock);
                 if suffix == ".new" {
-                    // The tool chooses another name for the new file.
+                    // The tool chooses a different name for the new file.
                     drop(opened.unwrap());
                     assert_eq!(fs::read_to_string(&neighbour).unwrap(), text.repeat(2_000));
                     continue;

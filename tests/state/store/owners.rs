@@ -45,7 +45,7 @@ fn a_second_process_is_refused_with_the_name_of_the_owner() {
     assert!(run.stop_reason.unwrap().contains("killed"));
 }
 
-/// A process that determines the holder of the lock never makes a new owner fail.
+/// A reader that checks who has the lock never causes a new owner to fail.
 #[test]
 fn readers_never_block_an_owner() {
     let dir = tempfile::tempdir().unwrap();
@@ -86,7 +86,7 @@ async fn a_clean_close_leaves_one_file_and_a_free_lock() {
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     let error = clone.current_run("expand").await.unwrap_err().to_string();
     assert!(error.contains("is closed"), "{error}");
-    // The close released the lock although a clone still exists. A drop releases it, too.
+    // `close` released the lock although a clone of the store still exists. Dropping the store also releases the lock.
     drop(open(&path));
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     assert!(open(&path).current_run("expand").await.unwrap().unwrap().lower_bound);

@@ -1,4 +1,5 @@
-//! Tests of the spend of a run: reserved, settled, or lost with its process.
+//! Tests the recorded spend of a run: units that are reserved, units that are consumed, and reserved units that are
+//! lost when the process dies.
 
 use backfill::internals::cost::{PriceBasis, UnitPrices};
 use backfill::internals::state::{Reservation, Spend, SpendState};
@@ -33,7 +34,7 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
         (live.state.spent, live.state.slice, live.state.lost),
         (spend(7.0, 3.0), spend(10.0, 20.0), spend(0.0, 0.0))
     );
-    // The process dies. A reader sees that before another process opens the file.
+    // The process dies. A reader detects this before the next process opens the file.
     drop(store);
     let dead = summary(&path).current.unwrap().spend;
     assert_eq!((dead.state.spent, dead.state.slice), (spend(17.0, 23.0), spend(0.0, 0.0)));

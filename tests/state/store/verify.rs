@@ -66,7 +66,8 @@ async fn only_the_same_request_resumes_a_verification() {
     assert_eq!(store.segment_verdicts(again.run.id).await.unwrap(), [(0, counts)]);
     store.stop_verification(again.run.session(), None, 1).await.unwrap();
 
-    // Other parameters begin another verification. The same parameters do so only with `anew`.
+    // A request with different parameters begins a new verification. A request with the same parameters begins a new
+    // one only with `anew`.
     let sampled = Asked { wanted: Some(5), ..FULL };
     for (asked, anew) in [
         (Asked { flag_version: Some(4), ..FULL }, false),
@@ -116,8 +117,8 @@ async fn only_consistent_pages_are_stored() {
     assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), 1);
     assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, run);
 
-    // The next verification keeps the mismatches of the newest complete one. The second verification after it keeps
-    // only its report.
+    // When the next verification begins, the mismatches of this complete verification are kept. When the verification
+    // after that begins, only the report is kept.
     for kept in [1, 0] {
         let next = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
         assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), kept);
@@ -140,7 +141,7 @@ async fn the_list_of_mismatches_is_bounded_and_the_counts_are_not() {
     assert_eq!(store.segment_verdicts(run).await.unwrap()[0].1.stale, 12_000);
 }
 
-/// If a key in a report cannot be read, the other keys are still listed, and the count includes it.
+/// If a key in a report cannot be read, the other keys are still listed, and the count includes the unreadable key.
 #[tokio::test]
 async fn an_unreadable_key_hides_no_other_key() {
     let dir = tempfile::tempdir().unwrap();

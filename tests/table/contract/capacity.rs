@@ -16,7 +16,8 @@ use super::cases::{copy, mv, remove, set};
 use super::{item, table};
 use crate::harness::{Bed, definition, index, key_elements, key_schema, projection, to_sdk};
 
-/// Global indexes of the tests. `a` (a string) and `n` (a number) are index keys. Partial projections include `held`.
+/// Global indexes of the tests. `a` (a string) and `n` (a number) are index keys. Partial projections include the
+/// attribute `held`.
 fn global() -> Vec<IndexSchema> {
     let held = || Projection::Include(vec!["held".into()]);
     vec![
@@ -133,8 +134,8 @@ async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_ke
     hold(&Bed::start(), &[global(), local()].concat(), plans).await;
 }
 
-/// If an item exists before an index is created, and its key attribute has another type than the index key, the index
-/// omits the item.
+/// If an item exists before an index is created, and the item's key attribute is not of the type of the index key, the
+/// index omits the item.
 ///
 /// This test runs only on the embedded engine, because it also documents how this engine differs from the developer
 /// guide.

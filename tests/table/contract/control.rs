@@ -103,7 +103,8 @@ async fn errors_of_the_control_table_name_the_remedy() {
     assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
 }
 
-/// The flag of a plan is created, moved and read by another process. The change of a late writer is refused.
+/// One process creates the flag of a plan, and a second process reads and moves it. The later change of the first
+/// process is refused, because it is based on the old flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_can_be_created_moved_and_read_by_another_process() {
     let bed = Bed::start();

@@ -1,5 +1,5 @@
-//! Tests the properties of the server on which the tool relies. The server is the embedded engine, or the server named
-//! by `BACKFILL_TEST_ENDPOINT`.
+//! Tests the properties of the server on which the tool relies. The server is the embedded engine, or the server whose
+//! address is in `BACKFILL_TEST_ENDPOINT`.
 //!
 //! - `probe` checks conditions with concurrent writers. All other tests depend on them.
 //! - `capacity` compares the expected cost of a write with the server's report.

@@ -1,5 +1,5 @@
-//! Checks whether the server evaluates a condition and writes in one step. A server with two separate steps loses
-//! updates itself, so no promise of this project can be tested on it.
+//! Checks whether the server evaluates a condition and writes in one step. A server that uses two separate steps loses
+//! updates, so no promise of this project can be tested on it.
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ async fn every_segmentation_reads_every_item_once() {
     let name = bed.create_table().await;
     let expected: BTreeMap<String, String> = (0..600)
         .map(|n| {
-            // One partition key has many items. Each of the others has one item.
+            // One partition key has many items. Every other partition key has one item.
             let pk = if n % 4 == 0 { "hot".to_owned() } else { format!("k{n}") };
             let mut item = item(&pk, &json!({"n": {"N": n.to_string()}, "text": {"S": "y".repeat(n)}}));
             item.insert("sk".into(), Value::S(format!("{n}")));
@@ -84,8 +84,8 @@ async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     assert_eq!(logged, [false, false, true]);
 }
 
-/// The embedded engine has 4,096 hash buckets. If a scan has more segments, some segments are empty, but no item is
-/// lost or returned twice. `segments = "auto"` can exceed the number of buckets.
+/// The embedded engine has 4,096 hash buckets. If a scan has more segments than buckets, some segments are empty, but
+/// no item is lost or returned twice. `segments = "auto"` can exceed the number of buckets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_segments_than_hash_buckets_read_every_item_once() {
     let bed = Bed::embedded();

@@ -1,5 +1,5 @@
-//! Whole runs of the real binary: each example plan is killed midway and resumed, and a short form of the tests with
-//! live writers.
+//! Tests whole runs of the real binary. The run of each example plan is killed midway and resumed. The file also has a
+//! short form of the tests with live writers.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -15,7 +15,7 @@ use super::item;
 use crate::harness::{Bed, bytes_of, key_of};
 use crate::live::{Figures, Kind, Scenario, Shape, play};
 
-/// The number of copies of each item of an example. It is large enough to kill a run midway.
+/// The number of copies of each item of an example. There are so many copies that a run can be killed midway.
 const COPIES: usize = 30;
 
 /// An example plan with the exit code of its run, and with items before and after the run. The test fails if the folder
@@ -137,7 +137,7 @@ fn examples() -> Vec<Example> {
     ]
 }
 
-/// The example whose constants are documents. It is separate, because not every engine compares documents.
+/// The example whose constants are documents. This test is separate, because not every engine compares documents.
 const DOCUMENTS: &str = "set-constant.toml";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

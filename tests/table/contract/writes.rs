@@ -1,4 +1,5 @@
-//! Every kind of guarded write on an image of every type, and on images that a live writer has changed meanwhile.
+//! Tests every kind of guarded write on images of every type, and on images that a live writer has changed since the
+//! read.
 
 use backfill::internals::change::OnExisting::Keep;
 use backfill::internals::change::Strategy::{ExpandContract, InPlace};
@@ -80,7 +81,8 @@ impl<'a> Server<'a> {
         assert_eq!(text(returned.or(there).as_ref()), text(image), "{what}: the image in the reply");
     }
 
-    /// Sends a write twice to the image from which it was planned, and then to a deleted item.
+    /// Sends a write twice: first to the unchanged item, then to the item that the first write has changed. Then
+    /// deletes the item and sends the write again.
     async fn apply(&self, case: &Case, pk: &str) {
         let what = case.what;
         let before = item(pk, &case.before);
@@ -103,7 +105,7 @@ impl<'a> Server<'a> {
         self.fails(what, &write, None).await;
     }
 
-    /// Sends a write to an image that a live writer has made in the meantime.
+    /// Sends a write to an item that a live writer has changed since the write was planned.
     async fn race(&self, case: &Case, image: &Item, raced: &Item) {
         let write = case.write(image);
         let what = format!("{} on {}", case.what, bytes_of(raced));
@@ -141,9 +143,9 @@ async fn every_write(values: Vec<(Json, Json)>) {
         .await;
 }
 
-/// Whatever change was made to the item since it was read, the condition of the write fails, or the write changes the
-/// item as the model says. The server never returns another error. Testing a scalar and a set is enough, because the
-/// conditions do not depend on the type otherwise.
+/// If the item was changed after the read, only two results are allowed: the condition of the write fails, or the write
+/// changes the item as the model says. The server never returns a different error. Testing a scalar and a set is
+/// enough, because apart from this distinction, the conditions do not depend on the type.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_race_fails_its_condition_or_applies_to_the_current_item() {
     let values = scalars_and_sets();

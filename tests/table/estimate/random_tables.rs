@@ -1,7 +1,7 @@
 //! Tests random plans on random tables with indexes. A run does exactly what the dry run predicts for each item, and
 //! the engine rejects every write that a rule forbids.
 //!
-//! `BACKFILL_TEST_SEED` sets the first seed, `BACKFILL_TEST_TABLES` the number of tables.
+//! `BACKFILL_TEST_SEED` sets the first seed, and `BACKFILL_TEST_TABLES` sets the number of tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ use super::rules::failures;
 use crate::harness::{Bed, bytes_of, index, key_of};
 use crate::spend::whole_run::{CAPACITY, tool};
 
-/// The number of items in a table. It is so small that the plan does not count as failing everywhere, even if DynamoDB
-/// rejects all writes.
+/// The number of items in a table. With so few items, the tool does not conclude that the plan fails for every item,
+/// even if DynamoDB rejects all writes.
 const ITEMS: usize = 90;
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -90,7 +90,8 @@ impl Scene {
         Scene { bed, table, plan, loaded, dynamo, description, before }
     }
 
-    /// Compares prediction, dry run, run and engine. Returns the number of items of each class.
+    /// Compares the predictions, the dry run, the run and the replies of the engine. Returns the number of items of
+    /// each class.
     async fn holds(&self, rules: &mut BTreeSet<String>) -> BTreeMap<&'static str, usize> {
         println!("{}", self.loaded.plan.meaning());
         let changes = run_changes(&self.loaded.plan, &self.description).unwrap();
@@ -219,7 +220,7 @@ fn item(rng: &mut Rng, n: usize, indexes: &[IndexSchema]) -> Item {
         2 => drop(item.insert("doc".into(), Value::M(Item::new()))),
         _ => drop(item.insert("doc".into(), Value::M([("s".to_owned(), Value::S("d".into()))].into()))),
     }
-    // Values in an index must be valid there, because the engine accepts nothing else.
+    // An attribute that is an index key gets a valid value for this key, because the engine rejects all other values.
     for key in indexes.iter().flat_map(|index| &index.key).filter(|key| key.name != "pk") {
         let valid = match key.kind.as_str() {
             "S" => Value::S(format!("k{n}")),

@@ -1,4 +1,4 @@
-//! A dry run names the items whose change violates documented rules of DynamoDB. In the run, exactly these items fail,
+//! A dry run lists the items whose change violates documented rules of DynamoDB. In the run, exactly these items fail,
 //! and their writes are not sent.
 
 use std::collections::BTreeSet;
@@ -82,7 +82,7 @@ async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
     .await;
 }
 
-/// If a document moves into another document, it may be nested deeper than 32 levels.
+/// A document that moves into another document may end up below the 32nd level of nesting, which DynamoDB rejects.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_predicts_documents_that_would_be_too_deep() {
     let bed = Bed::embedded();

@@ -1,5 +1,5 @@
-//! Credentials that are renewed from outside while a command works, and a wrong clock that makes valid credentials
-//! fail.
+//! Tests credentials that are renewed from outside while a command works, and a wrong clock that makes valid
+//! credentials fail.
 
 use super::*;
 
@@ -61,7 +61,7 @@ fn expired() -> Fault {
     reply(400, "ExpiredTokenException", "The security token included in the request is expired")
 }
 
-/// A scene with a flag. Its requests are signed with the credentials that `issuer` issues.
+/// A scene with a flag. The requests of the tool are signed with the credentials that `issuer` issues.
 async fn signed(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
     let mut scene = Scene::on(Bed::embedded(), items(240), "", "").await;
     let flags = scene.bed.create_flag_table().await;
@@ -149,9 +149,9 @@ async fn renewed_credentials_of_another_account_are_not_used() {
     scene.resumes_correctly().await;
 }
 
-/// `--back` accesses only the flag, and does not change the flag of another account. If the plan names the whole key,
-/// `--back` never describes the flag's table, so it does not know the account. In this case it accepts no renewed
-/// credentials.
+/// `--back` accesses only the flag, and does not change the flag of another account. If the plan contains the whole key
+/// of the flag item, `--back` never describes the flag's table, so it does not know the account. In this case it
+/// accepts no renewed credentials.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
     for (key, says) in
@@ -210,16 +210,16 @@ async fn expired_credentials_that_are_not_renewed_stop_the_run() {
         written.injected <= 2 * (written.requests - written.injected).max(64),
         "each write is sent once more: {written:?}"
     );
-    // There are two connections, one to the table and one to the flag. Each has tried once to renew the credentials,
-    // for all its requests in flight.
+    // There are two connections, one to the table and one to the flag. Each connection has tried once to renew the
+    // credentials, for all its requests in flight.
     let described = scene.bed.front().tally().operation("DescribeTable");
     assert!((1..=2).contains(&described.injected), "{described:?} of {written:?}");
     issuer.issue("T1");
     scene.resumes_correctly().await;
 }
 
-/// The tool distinguishes a wrong clock from wrong credentials. It reports the difference between this host's clock and
-/// the correct time.
+/// The tool distinguishes a wrong clock from wrong credentials. The tool reports the difference between this host's
+/// clock and the correct time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
     let scene = Scene::moving(20, QUICK).await;

@@ -1,5 +1,5 @@
-//! Tests of items that DynamoDB rejects. They are counted, listed with key and reason, limited by `max_failures`, and
-//! retried.
+//! Tests of items that DynamoDB rejects. Such items are counted, listed with key and reason, limited by `max_failures`,
+//! and retried.
 
 use super::*;
 
@@ -38,7 +38,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let again = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
     assert_eq!((&again["counts"]["scanned"], &again["counts"]["rejected"]), (&json!(20), &json!(20)), "{again}");
 
-    // Make some items smaller, delete one, and write the new attribute of another one directly.
+    // Make some items smaller, delete one, and write the new attribute of a third item directly.
     let mut after: BTreeMap<String, Item> = scene.before.iter().map(|(k, i)| (k.clone(), moved(i))).collect();
     for n in 0..20 {
         let mut small = too_large(n);
@@ -139,8 +139,9 @@ async fn another_pass_over_many_failures_completes() {
     assert_eq!((failed(&json), &counts(&json)["already_applied"]), (120, &json!(600)), "{json}");
 }
 
-/// Items with an attribute of the wrong type for an index key: DynamoDB rejects every write to them, whatever it
-/// changes. These items are failures with a reason, even after a retry. All other items are done.
+/// If an attribute of an item has the wrong type for an index key, DynamoDB rejects every write to the item, even if
+/// the write changes other attributes. These items are failures with a reason, even after a retry. All other items are
+/// done.
 #[tokio::test(flavor = "multi_thread")]
 async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
     const WHY: &str =

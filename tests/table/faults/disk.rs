@@ -28,7 +28,8 @@ async fn a_commit_that_fails_stops_the_run() {
     // The plan overwrites, so pre-images make the file grow as well.
     let more = "[scan]\nsegments = 4\npage_limit = 5\n";
     let scene = Scene::moving_over(400, more).await;
-    // If the signal of the limit is ignored, the write fails with an error like that of a full disk.
+    // If the process ignores the signal that announces the limit, the write fails with an error like that of a full
+    // disk.
     let ran = limited(&scene, "trap '' XFSZ;", BLOCKS).exits(6);
     let said = ran.said();
     assert!(said.contains("could not be used: while storing progress"), "{said}");
@@ -39,7 +40,7 @@ async fn a_commit_that_fails_stops_the_run() {
     let written = scene.bed.front().tally().operation("UpdateItem").ok;
     assert!(written < 400, "the run continued to write");
 
-    // By default, the signal of the limit ends the process like a kill.
+    // By default, the signal that announces the limit ends the process immediately, like a kill.
     let killed = limited(&scene, "", BLOCKS);
     assert_ne!(killed.code, 0, "{killed:?}");
     scene.committed_is_true().await;

@@ -1,5 +1,5 @@
-//! Tests of the drain, which is the orderly stop of a run. A drain starts no new items and does not wait for permits.
-//! It waits only for requests in flight, for at most 10 s. A drain also works if the rate is 0.
+//! Tests of the drain, which is the orderly stop of a run. A drain starts no new items and does not wait for permits. A
+//! drain waits only for requests in flight, for at most 10 s. A drain also works if the rate is 0.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use backfill::internals::state::{Begin, Identity, NewRun, RunStatus};
 
 use super::*;
 
-/// The maximum duration of a drain: ten seconds. This includes the delay of a busy machine.
+/// The maximum duration of a drain, including the delay of a busy machine.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 impl Scene {
@@ -98,7 +98,7 @@ async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     scene.until_written(8).await;
     let asked = Instant::now();
     scene.drains(running, Signal::SIGTERM).await;
-    // Eight waiting writes would take eight seconds. The drain did not wait for them.
+    // Eight waiting writes would take eight seconds. The drain did not wait for these writes.
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let text = std::fs::read_to_string(&scene.plan).unwrap().replace("write = 1\n", "write = 1000\n");
     std::fs::write(&scene.plan, text).unwrap();

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// One kind of change: an item before and after, and which of its paths needs a pre-image.
+/// One kind of change: an item before and after the change, and the paths that need a pre-image.
 struct Kind {
     name: &'static str,
     migration: &'static str,
@@ -185,7 +185,7 @@ async fn a_lost_reply_ends_as_already_applied_for_moves() {
     }
 }
 
-/// A lost reply ends as `AlreadyApplied` for every other kind of change, too.
+/// A write whose reply is lost also ends as `AlreadyApplied` for every other kind of change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_other_changes() {
     for kind in KINDS.iter().filter(|kind| !kind.name.starts_with("move")) {

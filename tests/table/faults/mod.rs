@@ -1,5 +1,6 @@
-//! Faults against the real binary: lost replies, throttles, hangs, expired credentials, plans that fail everywhere, a
-//! full disk, unusable replies. The report of each run is true, and the next run reaches the correct result.
+//! Tests the real binary with injected faults: lost replies, throttles, hangs, expired credentials, plans that fail
+//! everywhere, a full disk, unusable replies. The report of each run is true, and the next run reaches the correct
+//! result.
 //!
 //! Every attribute value except keys contains a secret text that no output may show, and every run logs at the most
 //! verbose level.
@@ -204,12 +205,12 @@ impl Scene {
     }
 }
 
-/// The sort key of the item that a request names.
+/// The sort key of the item in a request.
 fn sort_key(request: &RequestInfo) -> String {
     request.body()["Key"]["sk"]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Creates a function that returns true if it is called for the first time with a text.
+/// Creates a function that returns true for each text only at the first call with this text.
 fn first_time() -> impl Fn(String) -> bool + Send + Sync {
     let seen = Mutex::new(BTreeSet::new());
     move |text| seen.lock().unwrap().insert(text)

@@ -34,8 +34,8 @@ async fn write_to(endpoint: &str) -> TableError {
     table.write(&[&write]).await.remove(0).unwrap_err()
 }
 
-/// Tests a refused connection, and a host that does not answer the connection attempt. On Linux, this is a host with a
-/// full queue.
+/// Tests a refused connection, and a host that does not answer the connection attempt. On Linux, a host whose queue of
+/// new connections is full does not answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_never_left_is_not_in_doubt() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -68,8 +68,8 @@ async fn a_write_that_never_left_is_not_in_doubt() {
     assert!(error.is_ambiguous() && error.directive() == Directive::Retry, "{error:?}");
 }
 
-/// An outage of a run with `max_wcu`: for a while, no server listens, and each connection is refused many times. The
-/// refused attempts spend nothing.
+/// Tests an outage during a run with `max_wcu`: for a while, no server listens, and each connection is refused many
+/// times. The refused attempts spend nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_spends_nothing() {
     const LIMIT: u64 = 360;

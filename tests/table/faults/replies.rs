@@ -1,8 +1,8 @@
 //! Tests of unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. Such
-//! replies do not count as a success, as the end of a segment or as a failure of an item. The tool retries them up to a
-//! limit, counts them and names them.
+//! replies do not count as a success, as the end of a segment or as a failure of an item. The tool retries the requests
+//! up to a limit, and reports the number of unusable replies for each reason.
 //!
-//! These tests also run on the server named by `BACKFILL_TEST_ENDPOINT`.
+//! These tests also run on the server whose address is in `BACKFILL_TEST_ENDPOINT`.
 
 use super::*;
 use backfill::internals::local::Spoil;

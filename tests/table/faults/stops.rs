@@ -111,7 +111,7 @@ async fn a_hundred_items_that_all_fail_stop_the_run() {
 }
 
 /// Writes that were abandoned because the plan is wrong have destroyed nothing. A rollback must not find pre-images for
-/// them.
+/// these writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_writes_leave_no_valid_pre_image() {
     let plan = format!("[[change]]\nremove = \"old\"\n{SMALL_PAGES}{QUICK}");

@@ -1,4 +1,4 @@
-//! Throttles, server errors, resets and hangs are retried. They never make an item fail.
+//! Throttles, server errors, resets and hangs are retried. These errors never make an item fail.
 
 use super::*;
 
@@ -95,8 +95,8 @@ async fn random_faults_lose_nothing() {
     }
 }
 
-/// For each operation, some requests are answered only after the timeout of an attempt (5 s). After the retries, all
-/// writes among them are done.
+/// For each operation, the proxy answers some requests only after the timeout of an attempt (5 s). After the retries,
+/// all of these writes are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     let scene = Scene::moving(60, QUICK).await;
@@ -133,8 +133,8 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     }
 }
 
-/// At the start of a run, the first reply to each request takes longer than an attempt may take (5 s). The tool repeats
-/// the request.
+/// At the start of a run, the first reply to `DescribeTable` takes longer than the timeout of an attempt (5 s). The
+/// tool repeats the request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_reply_that_hangs_is_retried() {
     let scene = Scene::moving(20, QUICK).await;

@@ -70,8 +70,8 @@ async fn numbers_keep_their_exact_text() {
     }
 }
 
-/// If an item has no room for a second copy of its value, it stays unchanged. The list of failures names the strategy
-/// with which the change fits.
+/// If an item has no room for a second copy of its value, the item stays unchanged. `failures list` prints the strategy
+/// that needs no room for a second copy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_cannot_hold_a_value_twice_fits_in_place() {
     let large = |kb: usize| item("LARGE", &format!("{kb:03}"), [("old", secret("x".repeat(kb * 1024)))]);

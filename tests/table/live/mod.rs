@@ -1,10 +1,10 @@
-//! Live writers against the real binary, and the oracle that checks their log.
+//! Runs the real binary next to live writers. An oracle checks the log of the writers.
 //!
 //! [`play`] runs a plan over a table while writers update, delete, insert and replace items. Then it checks every item
 //! against the [`oracle`]. The check is exact: each item belongs to one writer, every operation returns the item as it
-//! was before, and no value is written twice, so the log of an item is its complete history. Races are forced and not
-//! left to chance: a layer in front of the server delays some of the tool's writes and notifies the item's writer,
-//! which then writes first.
+//! was before, and no value is written twice, so the log of an item is its complete history. The test forces races and
+//! does not rely on chance. A proxy in front of the server delays some of the tool's writes and notifies the writer of
+//! the item, which then writes before the tool.
 
 mod oracle;
 mod writer;
@@ -61,11 +61,11 @@ pub(crate) struct Scenario {
     /// Whether lists and maps are among the values that writers write.
     pub(crate) documents: bool,
     pub(crate) seed: u64,
-    /// Number of items at the start. A fifth of them belong to no writer.
+    /// Number of items at the start. A fifth of the items belong to no writer.
     pub(crate) items: u32,
     pub(crate) writers: u32,
-    /// Write budget of the tool, in units per second. It determines the duration of the run, and so the time during
-    /// which the writers work.
+    /// Write budget of the tool, in units per second. The budget determines the duration of the run, and so the time
+    /// during which the writers work.
     pub(crate) write_rate: u32,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Adds the figures of another scenario.
+    /// Adds the figures of a further scenario.
     pub(crate) fn add(&mut self, other: Figures) {
         for (mine, theirs) in [(&mut self.operations, other.operations), (&mut self.transitions, other.transitions)] {
             for (kind, n) in theirs {
@@ -158,7 +158,7 @@ pub(crate) async fn play(bed: &Bed, scenario: Scenario) -> Figures {
 
     check_run(&run, &histories, &figures);
     check_diverged(&state, &histories);
-    // The writers have stopped. Another pass changes every item as the plan wants it, and reports the items that it
+    // The writers have stopped. A further pass changes every item as the plan wants it, and reports the items that it
     // cannot change.
     let again = tool(bed, &plan, "--again").await;
     let finished = bed.dump(&table).await;
@@ -177,7 +177,8 @@ impl Figures {
 }
 
 /// Delays some of the tool's writes and notifies the item's writer. `done` counts the live operations. If there are
-/// fewer of them than writes of the tool, the delay is longer, so that a slow machine has as many races as a fast one.
+/// fewer live operations than writes of the tool, the delay is longer, so that a slow machine has as many races as a
+/// fast one.
 fn hold_writes_back(
     bed: &Bed,
     scenario: Scenario,

@@ -11,8 +11,8 @@
 //! - *delete*: A is "no item", and so is T(A). The item must not exist until its writer puts it back.
 //! - *insert*, also of an item that was deleted before: A is the whole item.
 //! - *put of a whole item from a stale read*: A is the item that was put, even if the put undoes a change that the tool
-//!   made after the read. The tool may repeat the change by the same rules. It must not derive the change from an older
-//!   image.
+//!   made after the read. The tool may repeat the change by the same rules. The tool must not derive the change from an
+//!   older image.
 //!
 //! As a result, a lost update, a resurrected item, a partial change and a value copied from a stale image all produce
 //! the same finding: an image that is neither A nor T(A).
@@ -31,7 +31,7 @@ pub(super) struct Transformation {
     target: Path,
 }
 
-/// The findings about an item with a correct history.
+/// The facts about an item whose history is correct.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
     /// Whether a writer has operated on the item.

@@ -36,12 +36,12 @@ pub(crate) enum Kind {
     Delete,
     /// `PutItem` of a new item, or of a deleted one.
     Insert,
-    /// `PutItem` of a stale image with another old attribute. Half of these writers drop attributes that they do not
-    /// know.
+    /// `PutItem` of a stale image with a new value of the old attribute. Half of these writers drop attributes that
+    /// they do not know.
     PutOld,
-    /// `PutItem` of a stale image with another new attribute.
+    /// `PutItem` of a stale image with a new value of the new attribute.
     PutNew,
-    /// `PutItem` of a stale image with both attributes changed.
+    /// `PutItem` of a stale image with a new value of both attributes.
     PutBoth,
 }
 
@@ -78,8 +78,8 @@ pub(super) fn owner(pk: &str) -> Option<u32> {
     pk.strip_prefix('w')?.split('-').next()?.parse().ok()
 }
 
-/// The items of the table at the start. They have the old attribute, the new one, both (equal or different) or neither.
-/// Some have the document. Each has a further attribute, of every type in turn.
+/// The items of the table at the start. The items have the old attribute, the new one, both (equal or different) or
+/// neither. Some items have the document. Each item has a further attribute, of every type in turn.
 pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl Iterator<Item = Item> {
     (0..scenario.items).map(move |n| {
         let pk = if n % 5 == 0 { format!("u-{n}") } else { format!("w{}-{n}", n % scenario.writers) };

@@ -1,5 +1,5 @@
-//! The traffic of an application in the virtual time of the simulation. It writes and reads its own keys at random
-//! times.
+//! The traffic of an application in the virtual time of the simulation. The application writes and reads its own keys
+//! at random times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::service::{Service, Who};
 /// The rates of the application's requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Traffic {
-    /// Number of writes per second. Each costs one unit, and all keys are equally likely.
+    /// Number of writes per second. Each write costs one unit, and all keys are equally likely.
     pub writes: f64,
-    /// Number of reads per second. Each costs one unit, and all keys are equally likely.
+    /// Number of reads per second. Each read costs one unit, and all keys are equally likely.
     pub reads: f64,
 }
 

@@ -11,12 +11,12 @@ use super::model::with_index;
 use super::scenarios::setup_of;
 use super::{Run, Setup, run};
 
-/// The number of seconds after which a job has certainly noticed a change and adapted its rate. It is two minutes until
-/// the job next describes the table, a minute to raise the rate, and a few seconds more.
+/// The number of seconds after which a job has certainly noticed a change and adapted its rate. The job describes the
+/// table every two minutes, and needs a minute to raise the rate. A few seconds are added as a margin.
 const FOLLOWED: usize = 190;
 
-/// The number of seconds after which a lower budget applies. It applies as soon as the job has described the table
-/// again.
+/// The number of seconds after which a lower budget applies. A lower budget applies as soon as the job has described
+/// the table again.
 const LOWERED: usize = 125;
 
 /// A small table with this provisioned write capacity, in one partition, without burst credit.

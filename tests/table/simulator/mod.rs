@@ -1,8 +1,8 @@
 //! Runs the real engine in virtual time against a simulated table: hours of a run take seconds, and runs are
 //! reproducible.
 //!
-//! Everything above the ports of [`backfill::internals::dynamodb`] is the same as in the binary. The ports are
-//! implemented with synthetic items ([`data`]) and the capacity model ([`model`]). An application ([`application`])
+//! Everything above the port traits of [`backfill::internals::dynamodb`] is the same as in the binary. The port traits
+//! are implemented with synthetic items ([`data`]) and the capacity model ([`model`]). An application ([`application`])
 //! sends requests, too. All of them use Tokio's paused clock, which jumps to the next timer when no task can proceed.
 #![expect(dead_code, unreachable_pub, reason = "tests and benchmarks each use their own part of this module")]
 
@@ -51,7 +51,7 @@ pub struct Setup {
     /// `[capacity]` of the plan. If it is given, the budgets are computed from it and from the table, and `budgets` is
     /// ignored.
     pub capacity: Option<Capacity>,
-    /// The sample sizes. For each of them, the run is forecast before it begins.
+    /// The sample sizes. For each size, the run is forecast before it begins.
     pub forecasts: Vec<SampleSize>,
     /// Changes of the limits: from each time on, the service and the table's description have these limits.
     pub changes: Vec<(Duration, ModelSpec)>,
@@ -212,7 +212,7 @@ async fn change(changes: Vec<(Duration, ModelSpec)>, table: Arc<SimTable>) {
     }
 }
 
-/// Records each second the current rate of every named scope.
+/// Records the current rate of every named scope once per second.
 async fn note_rates(service: Arc<Service>, scopes: Arc<Scopes>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {

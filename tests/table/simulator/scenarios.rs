@@ -117,8 +117,8 @@ fn uniform(scale: f64) -> Result {
     result
 }
 
-/// Scenario 2: budgets above the table's limit, also for narrow scopes, so that the run reaches the limits of the
-/// service.
+/// Scenario 2: the budgets of the table and of the narrow scopes are above the limits of the service, so the run
+/// reaches these limits.
 fn above(scale: f64) -> Result {
     let mut result = Result::default();
     for (name, allowed, setup) in limited(scale) {
@@ -134,8 +134,8 @@ fn above(scale: f64) -> Result {
     result
 }
 
-/// The two setups of scenario 2, each with the rate that its table allows. The first is limited by the table, the
-/// second only by the partitions, as an on-demand table is.
+/// The two setups of scenario 2, each with the rate that its table allows. The first table has a provisioned limit. The
+/// second is an on-demand table, which only its partitions limit.
 fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     let table = provisioned(8, 2_000.0, 24_000.0, scale);
     let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
@@ -152,7 +152,7 @@ pub struct Swept {
     /// For a run at the limit of a table: the percentage of the limit that is used, and the percentage of requests that
     /// are throttled.
     pub table: (f64, f64),
-    /// For a run at the limits of partitions: the same two percentages.
+    /// The same two percentages for a run at the limits of partitions.
     pub partitions: (f64, f64),
     /// The number of seconds after a storm until the rate is back at 90 %.
     pub back: u64,
@@ -360,8 +360,8 @@ impl Run {
         self.ended.map_or(f64::INFINITY, |ended| (ended - self.started).as_secs_f64())
     }
 
-    /// The span of the steady state, in whole seconds. It begins `settles` seconds after the start of the job, and ends
-    /// when 90 % of the job's units are written.
+    /// The span of the steady state, in whole seconds. The span begins `settles` seconds after the start of the job,
+    /// and ends when 90 % of the job's units are written.
     pub fn steady(&self, settles: usize) -> Span {
         let from = self.started.as_secs() as usize + settles;
         let all: f64 = self.seconds.iter().map(|s| s.job_writes).sum();

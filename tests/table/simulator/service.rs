@@ -59,7 +59,7 @@ struct Inner {
 }
 
 impl Service {
-    /// A service with these limits. Its clock starts now.
+    /// A service with these limits. The clock of the service starts now.
     pub fn new(spec: &ModelSpec) -> Service {
         let (of_job, of_application) = Default::default();
         let inner = Inner { model: model::model(spec), seconds: Vec::new(), of_job, of_application };

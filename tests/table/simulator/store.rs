@@ -1,4 +1,5 @@
-//! A checkpoint store in memory. The real store has its own thread, which virtual time cannot wait for.
+//! A checkpoint store in memory. The real store works in a separate thread, and the virtual clock cannot wait for that
+//! thread.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! The simulated table, which implements the port that the engine uses.
+//! The simulated table, which implements the port trait that the engine uses.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -65,8 +65,8 @@ impl SimTable {
         self.data.lock().unwrap().items.iter().filter(|item| item.done).count()
     }
 
-    /// Waits for half the duration of a request. It is called twice: before the request arrives, and before its reply
-    /// arrives.
+    /// Waits for half the duration of a request. A request calls this function twice: before the request arrives, and
+    /// before the reply arrives.
     async fn travel(&self) {
         let (least, most) = self.latency;
         let share = self.random.lock().unwrap().f64();

@@ -39,7 +39,7 @@ impl Scene {
         Scene::by_key(items, limits, |n| n / 3).await
     }
 
-    /// Creates such a scene. The partition key of each item has the number that `key` returns.
+    /// Creates a scene in which the partition key of each item contains the number that `key` returns.
     pub(crate) async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
         let bed = Bed::embedded();
         let table = bed.create_table().await;
@@ -102,7 +102,7 @@ impl Scene {
         }
     }
 
-    /// The write units that the layer in front of the server has counted.
+    /// The write units that the proxy in front of the server has counted.
     pub(crate) fn spent(&self) -> f64 {
         self.bed.front().tally().write_units()
     }

@@ -46,10 +46,10 @@ pub(crate) struct Figures {
     pub(crate) estimated: f64,
     /// The units that the replies reported.
     pub(crate) consumed: f64,
-    /// The units that were assumed for requests without a report. They are zero unless a request timed out on a busy
-    /// machine.
+    /// The units that were assumed for requests without a report. These units are zero unless a request timed out on a
+    /// busy machine.
     pub(crate) assumed: f64,
-    /// The units that the layer in front of the server counted.
+    /// The units that the proxy in front of the server counted.
     pub(crate) counted: f64,
 }
 

@@ -1,4 +1,4 @@
-//! A rollback after new-only writes finds items without a new value, and items whose shape has changed.
+//! Tests rollbacks after new-only writes, if the table has items without a new value, or items whose shape has changed.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
@@ -6,8 +6,8 @@ use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
 use super::scene::{MOVE, Scene, item, map, s};
 use crate::harness::key_of;
 
-/// An item may have only an old value for three reasons: no pass has expanded it, it could not be expanded, or an
-/// application wrote only the old attribute.
+/// An item may have only an old value for three reasons: no pass has expanded the item, the item could not be expanded,
+/// or an application wrote only the old attribute.
 /// RUNBOOK: "An old value without a new one stays where it is, and is reported"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_was_never_expanded_survives_a_rollback() {
@@ -31,7 +31,7 @@ async fn a_value_that_was_never_expanded_survives_a_rollback() {
     }
 }
 
-/// If one change of an item cannot be made equal, the other changes of the same item still make their old attributes
+/// If the values of one change of an item cannot be made equal, the old attributes of its other changes still become
 /// equal to the new ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
@@ -44,8 +44,8 @@ async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     assert_eq!(after[&key_of(&first).to_text()], expected);
 }
 
-/// If a live writer changed the shape of an item so that a value has no place any more, the value stays in the journal,
-/// and the phase completes.
+/// If a live writer changed the shape of an item so that a removed value has no path in the item any more, the value
+/// stays in the journal, and the phase completes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_has_no_place_to_return_to_is_reported() {
     let doc = || ("doc", map(&[("x", s("v"))]));

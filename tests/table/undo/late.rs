@@ -1,5 +1,5 @@
-//! The server applies a write of a killed process while the next process works. Whether the value counts as preexisting
-//! depends on its writer: only a value of a live writer counts.
+//! Tests writes of a killed process that the server applies while the next process works. Such a value does not count
+//! as preexisting. Only a value of a live writer counts as preexisting.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +71,8 @@ impl Killed {
         }
     }
 
-    /// The next process continues the run. `meanwhile` is called between the process's read of the item and its write.
+    /// The next process continues the run. This function calls `meanwhile` after the process has read the item and
+    /// before it writes the item.
     async fn resumed(&self, meanwhile: impl AsyncFnOnce(&Killed)) -> Ended {
         let gate = Gate::closed();
         let mut sent = told(&self.scene, vec![Fault::Hold(gate.clone())]);
@@ -100,7 +101,8 @@ impl Killed {
     }
 }
 
-/// Applies these faults to the tool's writes one by one, and reports each write.
+/// Injects the first fault into the tool's first write, the second fault into its second write, and so on. Sends the
+/// body of each write to the returned channel.
 fn told(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Json> {
     let (tell, told) = mpsc::unbounded_channel();
     let seen = AtomicUsize::new(0);
@@ -187,8 +189,11 @@ async fn a_live_value_after_a_killed_write_is_kept() {
             killed.scene.complete(phase::EXPAND, Begin::ResumeOrNew).await.0
         };
         assert_eq!(ended.totals.counts.of(Outcome::Skipped), 1, "{between}");
-        assert!(!killed.arrives().await, "the target holds a value");
-        assert!(killed.record().await.is_preexisting_value(&new(), &s("theirs")), "{between}: it counts as done");
+        assert!(!killed.arrives().await, "the late write must fail, because the target has a value");
+        assert!(
+            killed.record().await.is_preexisting_value(&new(), &s("theirs")),
+            "{between}: the value counts as preexisting"
+        );
         assert_eq!(killed.rolled_back().await, theirs, "{between}");
     }
 }
@@ -211,8 +216,8 @@ async fn a_live_value_after_a_lost_reply_is_kept() {
     assert_eq!(now(&scene, &one).await, item(0, &[("old", s("first")), ("new", s("theirs"))]));
 }
 
-/// If a source attribute appears while another change of its item is in flight, the tool copies it with that change,
-/// although the baseline has no record of this pair.
+/// A source attribute appears in an item while a different change of the item is in flight. The tool plans the write
+/// again, and now also copies this attribute. The baseline has no record of this pair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replanned_copy_is_not_a_preexisting_value() {
     let one = item(0, &[]);

@@ -124,8 +124,8 @@ async fn a_killed_rollback_counts_each_item_once() {
     assert_eq!(left(&scene, &ended).await.0, 10);
 }
 
-/// A step back creates old attributes in items that had only the new one. It counts each of these items that existed
-/// before the migration.
+/// A step back creates old attributes in items that had only the new one. The step back counts each of these items that
+/// existed before the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
     let scene = Scene::of(mixed(), "", MOVE).await;
@@ -151,8 +151,8 @@ async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene,
     (scene, ended)
 }
 
-/// The pass that makes old values equal to new ones decides by the items alone. A row that is missing from an index
-/// does not block this pass, although a rollback refuses such a state file.
+/// The pass that makes old values equal to new ones decides only by the current items. A row that is missing from an
+/// index does not block this pass, although a rollback refuses such a state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_state_file_does_not_block_the_way_back_after_new_only_writes() {
     let (scene, ended) = old_equals_new_after(|file| {

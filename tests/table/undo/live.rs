@@ -1,4 +1,4 @@
-//! Tests of rollbacks while live writers work. None of their writes is lost.
+//! Tests of rollbacks while live writers work. No write of a live writer is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,8 @@ impl Writers {
         Writers { stop, tasks, writes }
     }
 
-    /// Returns what the writers wrote. `must_meet` requires that some of the tool's writes found a changed item.
+    /// Stops the writers, and returns the values that they wrote. `must_meet` requires that some of the tool's writes
+    /// found a changed item.
     async fn stop(mut self, scene: &Scene, must_meet: bool) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         let mut written = Written::new();
@@ -92,7 +93,8 @@ async fn expanded(migration: &str) -> Scene {
     scene
 }
 
-/// One session with writers that start before it and stop after it, followed by another pass without writers.
+/// Runs one session of a phase. The writers start before the session and stop after it. Then runs a further pass
+/// without writers.
 async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (Written, BTreeMap<String, Item>) {
     scene.bed.front().reset_tally();
     let writers = Writers::start(scene, attribute);
@@ -117,9 +119,9 @@ async fn a_rollback_keeps_what_is_written_under_the_old_name() {
     }
 }
 
-/// Every application reads and writes only the new attribute. The test has two cases. In the first, a pass makes old
-/// values equal to new ones, and another pass copies the values that were written meanwhile. In the second, the
-/// contract removes the old attribute.
+/// Every application reads and writes only the new attribute. The test has two cases. In the first case, a pass makes
+/// old values equal to new ones, and a second pass copies the values that were written during the first pass. In the
+/// second case, the contract removes the old attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_only_writes_survive_both_directions() {
     let scene = expanded("").await;
@@ -145,8 +147,8 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
         let writers = Writers::start(&scene, attribute);
         tokio::time::sleep(Duration::from_millis(100)).await;
         scene.session(phase::ROLLBACK, Begin::ResumeOrNew, Some(20), None).await.unwrap();
-        // The rollback copies the new value that exists at the instant of the write. The condition does not require an
-        // earlier value.
+        // The rollback copies the new value that exists at the instant of the write. So the condition of the write does
+        // not compare the value with an earlier one.
         let written = writers.stop(&scene, attribute == "old").await;
         let (ended, _) = scene.complete(phase::ROLLBACK, Begin::Again).await;
         let after = scene.bed.dump(&scene.table).await;
@@ -160,15 +162,16 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
     }
 }
 
-/// The rollback restores an overwritten value only over the tool's own value. It does not overwrite what applications
-/// have since written to both names, nor the value of a new item with the same key.
+/// The rollback restores an overwritten value only over the tool's own value. The rollback does not overwrite values
+/// that applications have since written to both names. The rollback also does not overwrite the values of a new item
+/// with the same key.
 /// RUNBOOK: "The rollback never overwrites a value that a live writer changed since; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
     let scene = Scene::of(junk().collect(), "on_existing = \"overwrite\"", MOVE).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // Delete these items and insert them again. The result looks like a write to both names.
+    // Delete these items and insert them again. For the tool, this looks like a write to both names.
     let others = || (0..20).map(|i| item(i, &[("old", s("y")), ("new", s("y"))]));
     scene.bed.load(&scene.table, others()).await;
     let (ended, writes) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;

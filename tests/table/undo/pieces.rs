@@ -6,8 +6,9 @@ use backfill::internals::state::{Begin, phase};
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape};
 
-/// Works on a phase in sessions. Each session is killed at a write: before the server applies the write, after that, or
-/// while its reply is in flight. Each session uses another page size. Returns the number of kills.
+/// Completes a phase in several sessions. Each session is killed at a write: before the server applies the write, after
+/// the server has applied it, or while the reply is in flight. Each session uses a different page size. Returns the
+/// number of kills.
 async fn in_pieces(scene: &Scene, phase: &str, seed: u64) -> u64 {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut kills = 0;

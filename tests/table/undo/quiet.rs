@@ -82,8 +82,7 @@ async fn a_migration_can_be_run_and_rolled_back_a_second_time() {
     scene.assert_is(&before, "again").await;
 }
 
-/// An item that was inserted after the first pass with both attributes does not count as one that had the new attribute
-/// before.
+/// If an item is inserted with both attributes after the first pass, its new attribute does not count as preexisting.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_first_pass_records_preexisting_values() {
     let mut items: Vec<_> = (0..60).map(|i| item(i, &[("old", s("x"))])).collect();
@@ -100,7 +99,7 @@ async fn only_the_first_pass_records_preexisting_values() {
     let after = scene.bed.dump(&scene.table).await;
     let with_new: Vec<_> = after.values().filter(|item| item.contains_key("new")).collect();
     assert_eq!(with_new, [&item(60, &[("old", s("x")), ("new", s("x"))])]);
-    // The rollback has recorded the new value of the item without an old attribute.
+    // One inserted item has only a new value. Before the rollback removed this value, it recorded the value.
     let store = scene.store().await;
     let key = crate::harness::key_of(&item(101, &[]));
     assert_eq!(store.pre_images(key, None).await.unwrap()[0].value, Some(s("only")));
@@ -112,8 +111,8 @@ async fn new_only_writes_reach_the_old_attribute() {
     let items: Vec<_> = (0..300).map(|i| item(i, &[("old", s("x")), ("rest", s("r"))])).collect();
     let scene = Scene::of(items, "", MOVE).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-    // Applications changed a third of the items and inserted a few items, both only under the new name. They removed
-    // both attributes of a few items.
+    // Applications changed a third of the items and inserted a few items, both only under the new name. The
+    // applications removed both attributes of a few items.
     let late = (0..100).map(|i| item(i, &[("old", s("x")), ("new", s("later")), ("rest", s("r"))]));
     let gone = (100..110).map(|i| item(i, &[("rest", s("r"))]));
     let fresh = (300..310).map(|i| item(i, &[("new", s("fresh"))]));

@@ -102,8 +102,8 @@ impl Scene {
         (ended, self.bed.front().tally().operation("UpdateItem").requests)
     }
 
-    /// Runs one session of a phase. With a cut, the session is killed without any cleanup when it sends that write,
-    /// unless it ends before.
+    /// Runs one session of a phase. If `cut` is given, the session is killed without any cleanup when it sends the
+    /// write of the cut. A session that ends earlier is not killed.
     pub(super) async fn session(
         &self,
         phase: &str,
@@ -141,7 +141,7 @@ impl Scene {
         Job::new(plan, changes, self.tables.clone(), description, &budgets)
     }
 
-    /// The state file of a job. Creates it if it does not exist.
+    /// The state file of a job. Creates the file if it does not exist.
     pub(super) async fn store_of(&self, job: &Job) -> State {
         let identity = Identity::of(&job.plan, &job.description);
         self.open(&identity).await
@@ -160,7 +160,7 @@ impl Scene {
         panic!("the lock of the state file was not released")
     }
 
-    /// Opens the state to inspect what is recorded.
+    /// Opens the state to inspect its records.
     pub(super) async fn store(&self) -> State {
         let identity = self.state().summary().unwrap().identity;
         self.open(&identity).await

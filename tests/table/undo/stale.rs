@@ -84,7 +84,7 @@ async fn the_baseline_sees_what_was_written_a_moment_ago() {
     scene.assert_is(&before, "the table just before the run").await;
 }
 
-/// Another pass finds items that were inserted after the first one, even if the plan needs no baseline.
+/// A second pass finds items that were inserted after the first pass, even if the plan needs no baseline.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pass_sees_what_was_inserted_a_moment_ago() {
     for changes in [MOVE, "[[change]]\nset = \"marker\"\nvalue = 1\n"] {

@@ -21,7 +21,7 @@ async fn stopped(migration: &str) -> Scene {
     scene
 }
 
-/// Predicts what a phase would do, with a read-only state file.
+/// Predicts the outcomes of a phase, with a read-only state file.
 async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
     let job = scene.job(phase, None).await;
     let records = Some(scene.state().into_records());
@@ -140,8 +140,8 @@ async fn failures_are_retried_by_phase() {
     assert!(items.iter().all(|item| after.values().any(|found| found == item)), "{after:?}");
 }
 
-/// The proof of one phase does not extend to another: a phase whose writes DynamoDB rejects everywhere stops, and
-/// leaves no failures.
+/// The proof of one phase does not apply to a different phase. If DynamoDB rejects all writes of a phase, the phase
+/// stops and records no failures.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phase_whose_writes_are_all_rejected_stops_early() {
     let scene = Scene::of((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;

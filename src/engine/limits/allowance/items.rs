@@ -1,7 +1,7 @@
 //! Counts the items that a run may still scan. Pure bookkeeping.
 
-/// The items of a run with a limit. Two kinds of items count: items that were scanned, and items that are promised to
-/// pages which are not committed yet.
+/// The items that a run with an item limit may still process. The limit applies to the sum of two numbers: the items that were scanned, and the
+/// items that are promised to pages which are not committed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     limit: Option<u64>,
@@ -12,16 +12,16 @@ pub(crate) struct Items {
 /// The answer to a request for the items of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// The page may have this number of items.
+    /// The page may have up to this number of items.
     Items(u32),
-    /// No items are left now, but uncommitted pages may give some back.
+    /// All items within the limit are promised to uncommitted pages, but these pages may give some items back.
     Wait,
-    /// The limit is reached, and no uncommitted page can give any back.
+    /// The limit is reached, and no uncommitted page can give items back.
     Exhausted,
 }
 
 impl Items {
-    /// Creates the count for a run that has already scanned `scanned` items.
+    /// Creates the bookkeeping of a run that has already scanned `scanned` items.
     pub(crate) fn new(limit: Option<u64>, scanned: u64) -> Items {
         Items { limit, scanned, asked: 0 }
     }
@@ -44,12 +44,12 @@ impl Items {
         }
     }
 
-    /// Gives back items that a page does not need, or that belong to a page which was given up.
+    /// Gives back items that a page does not need, or all items of an abandoned page.
     pub(crate) fn give_back(&mut self, items: u64) {
         self.asked = self.asked.saturating_sub(items);
     }
 
-    /// Counts a page with this number of items as scanned.
+    /// Adds the items of a committed page to the scanned items.
     pub(crate) fn done(&mut self, items: u64) {
         self.give_back(items);
         self.scanned += items;

@@ -1,4 +1,5 @@
-//! Limits what a run spends and scans over all its sessions: `[limits] max_wcu`, `max_cost_usd` and `max_items`.
+//! Limits the spend and the number of scanned items of a run, over all its sessions: `[limits] max_wcu`, `max_cost_usd`
+//! and `max_items`.
 //!
 //! Capacity is reserved in slices before it is used, and each reservation is durable ([`SpendLedger::reserve`]). If the
 //! process is killed, the whole open slice counts as spent. After a normal end, only the used part counts. So a kill
@@ -21,8 +22,8 @@ use crate::plan::Limits;
 use crate::ratelimit::{Budget, Waiters};
 use crate::state::{Reservation, SessionId, Spend, SpendLedger, SpendState};
 
-/// The capacity that a job may spend. Until [`Allowance::begin`] is called, it belongs to no run and limits nothing. In
-/// a dry run, which writes nothing, `begin` is never called.
+/// The capacity that a job may spend. An allowance limits nothing until [`Allowance::begin`] is called for a run. A dry
+/// run writes nothing and never calls `begin`.
 pub struct Allowance {
     bounds: Bounds,
     max_items: Option<u64>,
@@ -34,7 +35,7 @@ pub struct Allowance {
     changed: Notify,
     /// Pages that wait for permission to read more items.
     wait_for_items: Waiters,
-    /// Counts requests that wait for permission to spend. If many requests wait, only the first one in the queue is
+    /// Requests that wait for permission to spend. If many requests wait, only the first request in the queue is
     /// counted.
     wait_to_spend: Waiters,
 }
@@ -49,8 +50,8 @@ struct Books {
     keeper: Option<(Arc<dyn SpendLedger>, SessionId)>,
 }
 
-/// Capacity that a request may use. If the grant is dropped before the request is sent, the capacity becomes free
-/// again. If it is dropped later without being settled, all of it counts as spent.
+/// Capacity that a request may use. If the grant is dropped before the request is sent, the capacity becomes available
+/// again. If the grant is dropped later, and nobody has called [`Grant::settle`], all of its capacity counts as spent.
 #[must_use = "a grant is settled against what the request consumed"]
 pub(crate) struct Grant {
     allowance: Arc<Allowance>,
@@ -59,15 +60,16 @@ pub(crate) struct Grant {
     settled: bool,
 }
 
-/// The number of items that a page may have. If this value is dropped before the page is committed, the items become
-/// free again.
+/// The number of items that a page may have. If this value is dropped before the page is committed, other pages may
+/// have the items.
 #[must_use = "items are given back, or done"]
 pub(crate) struct PageLeave {
     allowance: Arc<Allowance>,
     items: u32,
 }
 
-/// The capacity that one reservation adds. A kill wastes at most this much. `None` if no limit requires reservations.
+/// The capacity that one reservation adds. A kill wastes at most this capacity. `None` if no limit requires
+/// reservations.
 pub fn slice(limits: &Limits, budget: Budget, prices: UnitPrices) -> Option<Spend> {
     Bounds::new(limits, budget, prices).slice()
 }
@@ -92,8 +94,8 @@ impl Allowance {
         self.prices
     }
 
-    /// Begins a session of a run that has already spent `before` and scanned `scanned` items. The limits apply from now
-    /// on.
+    /// Begins a session of a run that has already spent `before` and scanned `scanned` items. From now on the limits
+    /// apply.
     pub fn begin(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, scanned: u64) {
         let SpendState { spent, lost, .. } = before;
         let ledger = Ledger::new(self.bounds, spent);
@@ -110,7 +112,7 @@ impl Allowance {
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
-    /// The limit that is used up: it leaves less than one write unit, or no item. `None` if the job can start.
+    /// The limit that is used up, because less than one write unit or no item is left. `None` if the job can start.
     pub fn exhausted(&self) -> Option<StopReason> {
         let books = self.books();
         let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
@@ -122,7 +124,7 @@ impl Allowance {
         self.books().ledger.spent()
     }
 
-    /// Describes what requests or pages wait for here. `None` if nothing waits.
+    /// Describes why requests or pages wait for the allowance. `None` if none of them waits.
     pub fn waiting(&self) -> Option<&'static str> {
         let spends = self.wait_to_spend.count() > 0;
         if spends && self.books().ledger.is_reserving() {
@@ -136,8 +138,8 @@ impl Allowance {
         nearly.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
     }
 
-    /// Ends the session. Waits until no reservation is pending, then returns the spend. Call it when nothing more is
-    /// sent.
+    /// Ends the session. Waits until no reservation is pending, then returns the spend. Call it when the job sends no
+    /// more requests.
     pub async fn end(&self) -> Spend {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -166,11 +168,12 @@ impl Allowance {
     }
 
     /// Waits until a page may have items. The page gets the number that it asks for, or fewer if fewer are left. Stops
-    /// the run if no items are left and no uncommitted page can give any back.
+    /// the run if no items are left and no uncommitted page can give items back.
     pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<PageLeave, Stopped> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Register before the check. Otherwise items that are given back in between would be missed.
+            // Register for notifications before the check. Otherwise a notification between the check and the
+            // registration would be missed.
             changed.as_mut().enable();
             let (leave, exhausted) = {
                 let mut books = self.books();
@@ -228,7 +231,7 @@ impl Allowance {
     }
 
     /// Makes a reservation durable. The reservation runs in a separate task, because the request that asked for it may
-    /// be dropped. The reservation ends whatever the result is, so that nobody waits for it forever.
+    /// be dropped. A failed reservation ends too, so that nobody waits for it forever.
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
         let me = Arc::clone(self);
         let stop = stop.clone();
@@ -276,12 +279,12 @@ impl Allowance {
 }
 
 impl Grant {
-    /// Notes that the request is about to be sent. From now on it may consume capacity.
+    /// Records that the request is about to be sent. From now on it may consume capacity.
     pub(crate) fn send(&mut self) {
         self.sent = true;
     }
 
-    /// Notes how much the request has consumed.
+    /// Records the consumption of the request.
     pub(crate) fn settle(mut self, consumed: Spend) {
         self.settled = true;
         self.allowance.settle(self.need, consumed);
@@ -302,7 +305,7 @@ impl PageLeave {
         self.items
     }
 
-    /// Notes the number of items that the page really had. The other items become free again.
+    /// Records the number of items that the page really had. Other pages may have the items that this page did not use.
     pub(crate) fn had(&mut self, items: usize) {
         let had = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
         self.allowance.books().items.give_back(u64::from(self.items - had));
@@ -310,7 +313,7 @@ impl PageLeave {
         self.allowance.changed.notify_waiters();
     }
 
-    /// Notes that the page is committed.
+    /// Records that the page is committed.
     pub(crate) fn done(mut self) {
         let items = std::mem::take(&mut self.items);
         self.allowance.books().items.done(u64::from(items));

@@ -1,4 +1,4 @@
-//! Tests what requests wait for, with a store that is slow, fails or panics.
+//! Tests when requests wait for the allowance. The store is slow, fails or panics.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
         tokio::spawn(async move {
             let mut written = 0.0;
             while let Ok(mut grant) = allowance.write(1.0, &stop).await {
-                assert!(allowance.spent().write <= store.at_most(), "capacity was used before it was reserved");
+                assert!(allowance.spent().write <= store.at_most(), "a request used capacity before it was reserved");
                 grant.send();
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 grant.settle(writes(1.0));
@@ -130,7 +130,7 @@ async fn a_request_that_waits_to_spend_says_for_what() {
     assert_eq!(allowance.waiting(), None);
 }
 
-/// A failed reservation must end. Otherwise requests would wait for it as long as the process lives.
+/// A failed reservation must end. Otherwise requests would wait for it until the process ends.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_panics_stops_the_run_and_the_session_can_end() {
     let store = Arc::new(Slow { panics: true, ..Slow::default() });

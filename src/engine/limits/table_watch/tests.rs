@@ -97,7 +97,7 @@ fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc
     scene_on(described(100.0), capacity, answers)
 }
 
-/// The same on a table of this description.
+/// Creates the same job on a table with this description.
 fn scene_on(
     description: TableDescription,
     capacity: &str,
@@ -181,8 +181,8 @@ async fn an_overdue_description_is_read_before_the_work() {
 }
 
 /// If a DescribeTable call is throttled or hangs, it delays the first request of an urgent job by at most two seconds,
-/// and continues in the background. The way back is an urgent job. Any other pass waits for the call, but no longer
-/// than one attempt may take.
+/// and then continues in the background. A rollback is an urgent job. All other jobs wait for the call, but no longer
+/// than the time limit of one attempt.
 #[tokio::test(start_paused = true)]
 async fn a_late_description_does_not_hold_up_the_way_back() {
     let throttles = vec![Answer::Fails(throttled()); 8];
@@ -233,7 +233,7 @@ async fn failed_attempts_stop_nothing_and_raise_nothing_and_three_halve_the_budg
     assert!((write_budget(&job) - 60.0).abs() < 1e-9);
 }
 
-/// If the next description fails, a raise stops, and the budget stays as it is.
+/// If the next description fails, the raise in progress stops at the current budget.
 #[tokio::test(start_paused = true)]
 async fn a_raise_stays_where_it_is_without_a_description() {
     let job = job("write = \"80%\"", [is(described(400.0))]);
@@ -261,7 +261,7 @@ async fn stated_units_are_cut_to_the_capacity_and_recover() {
     assert!((write_budget(&job) - 90.0).abs() < 1e-9);
 }
 
-/// A source of this write capacity, which nobody writes, and a sink of these (read, write) units.
+/// Describes a source with this write capacity, which nobody writes to, and a sink with these (read, write) units.
 fn two(source: f64, (read, write): (f64, f64)) -> TableDescription {
     let sink = TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:1:table/sink".into(),
@@ -323,7 +323,7 @@ async fn an_index_is_priced_while_it_exists() {
     looks(1.0).await;
     assert_eq!(cost().indexes, []);
     looks(1.0).await;
-    assert_eq!(cost().indexes, [(0, 1.0)], "the index must keep its place");
+    assert_eq!(cost().indexes, [(0, 1.0)], "the index must keep its position");
 }
 
 /// With a hundred times the budget, the run works on more segments at the same time.

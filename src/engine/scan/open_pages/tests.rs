@@ -1,4 +1,4 @@
-//! Stops a whole session while pages wait for items that were set aside.
+//! Tests how a session stops while pages wait for their set-aside items.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl Sink for OneSegment {
     }
 
     async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
-        unreachable!("no condition fails")
+        unreachable!("the test has no failed conditions")
     }
 }
 
@@ -126,7 +126,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     while !when(table) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Give the last answers time to reach the worker.
+    // Wait until the last replies have reached the worker.
     tokio::time::sleep(Duration::from_millis(50)).await;
     job.stop.stop(StopReason::Interrupted);
     let ended = working.await.unwrap().unwrap();

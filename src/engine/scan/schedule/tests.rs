@@ -58,9 +58,9 @@ proptest! {
         prop_assert_eq!(parts, (0..1 << k).collect());
     }
 
-    /// Segments end in any order while others begin, so that 2^k segments are active. The hash space is divided so that
-    /// each part should have four active segments. Until half of all segments are handed out, no part has more than
-    /// eight.
+    /// 2^k segments are active: whenever one ends, the next one begins. Segments end in any order. The hash space is
+    /// divided into so many parts that each part has four active segments on average. Until half of all segments are
+    /// handed out, no part has more than eight active segments.
     #[test]
     fn active_segments_are_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
         let scheduler = LocalScheduler::new(total);
@@ -78,8 +78,8 @@ proptest! {
         }
     }
 
-    /// Each segment is handed out once, and the survey gets it at most once. This is true whatever the scheduler learns
-    /// about the segments, and however late.
+    /// Each segment is handed out once, and the survey gets it at most once. The order and the content of the
+    /// scheduler's knowledge make no difference.
     #[test]
     fn nothing_is_lost_or_handed_out_twice(
         total in 1_u32..200,
@@ -115,7 +115,7 @@ proptest! {
 }
 
 proptest! {
-    /// In a run of several sessions, of which some are killed, a unit has one holder at a time. A later session leases
+    /// A run has several sessions, and some of them are killed. A unit has one holder at a time. A later session leases
     /// the unit with a higher epoch and with its committed state. Every unit is leased until it is done.
     #[test]
     fn a_unit_has_one_holder_and_every_unit_is_leased_until_done(
@@ -177,7 +177,7 @@ fn begun_segments_come_first_and_the_longest_before_the_others() {
 
     let mut unknown = LocalScheduler::new(2);
     unknown.note(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
-    assert_eq!(next(&unknown, Lane::Large), None, "no segment is finished, so all segments may be this long");
+    assert_eq!(next(&unknown, Lane::Large), None, "no segment is finished, so every segment may be this long");
 }
 
 #[test]
@@ -192,8 +192,7 @@ fn knowledge_overrides_the_order() {
     learn(&scheduler, 0, FirstPage::GoesOn);
     learn(&scheduler, 5, FirstPage::InCollection);
     assert_eq!(next(&scheduler, Lane::Large).unwrap().unit, 6);
-    // The survey has not asked about segment 5. The survey is still reading segment 2, and it knows that segment 4 is
-    // short.
+    // The survey has not yet requested segment 5, is still reading segment 2, and has found that segment 4 is short.
     assert_eq!(drain(&scheduler, Lane::Shared), [1, 0, 5, 3, 7, 2, 4]);
     learn(&scheduler, 2, FirstPage::InCollection);
     assert_eq!(

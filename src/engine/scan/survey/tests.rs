@@ -1,5 +1,5 @@
-//! Runs whole sweeps in virtual time over a table in memory. Checks what they read and when, and which segments begin
-//! first.
+//! Scans a whole table in memory in virtual time. Checks which pages are read at which time, and the order in which
+//! segments begin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,16 +27,17 @@ use crate::state::{SegmentState, SegmentStatus};
 
 mod failing;
 
-/// How long a read takes.
+/// The duration of a read.
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// How long writing an item takes, whatever else is running. This is the pace of a partition key with 250 WCU/s.
+/// The duration of one item's write, however many other writes are in progress. This is the pace of a partition key
+/// with 250 WCU/s.
 const WRITE: Duration = Duration::from_millis(4);
 
 /// Number of items of an ordinary segment. Each item has a different partition key.
 const ORDINARY: usize = 200;
 
-/// A request for a page, and the time at which it arrived.
+/// A request for a page.
 #[derive(Debug, Clone, PartialEq)]
 struct Asked {
     at: Duration,
@@ -45,8 +46,8 @@ struct Asked {
     keys_only: bool,
 }
 
-/// A table in memory, as the partition keys of each segment. The table throttles the survey until the time `throttles`
-/// has passed.
+/// A table in memory. The table has only the partition key of each item, by segment. The table throttles the survey
+/// until the time `throttles` has passed.
 struct MemoryTable {
     segments: Vec<Vec<String>>,
     began: Instant,
@@ -106,7 +107,7 @@ impl Sink for MemoryTable {
     }
 }
 
-/// A pass that writes nothing, but takes the time that writing would take.
+/// A pass that writes nothing, but takes as long as writing would take.
 struct Slow {
     progress: Arc<Progress>,
     most_active: AtomicU64,
@@ -138,7 +139,7 @@ impl CommitPage<ItemOutcomes> for Slow {
     }
 }
 
-/// The table and the settings of a sweep.
+/// The table and the settings of a scan.
 struct Scene {
     table: MemoryTable,
     reading: Reading,
@@ -146,7 +147,7 @@ struct Scene {
     stop: Stopper,
 }
 
-/// The results of a sweep.
+/// The results of a scan.
 struct Swept {
     took: Duration,
     asked: Vec<Asked>,
@@ -157,8 +158,8 @@ struct Swept {
 }
 
 impl Scene {
-    /// A scene with ordinary segments, four shared lanes and two large lanes. In each segment of `collections`, an item
-    /// collection of the given size begins after a few ordinary items.
+    /// Creates a table with ordinary segments, four shared lanes and two large lanes. Each segment of `collections` has
+    /// a few ordinary items, followed by an item collection of the given size.
     fn of(segments: u32, collections: &[(u32, usize)]) -> Scene {
         let ordinary = |segment: u32| (0..ORDINARY).map(move |n| format!("{segment}-{n}"));
         let mut keys: Vec<Vec<String>> = (0..segments).map(|segment| ordinary(segment).collect()).collect();
@@ -241,7 +242,7 @@ impl Scene {
 }
 
 impl Swept {
-    /// When the work on each segment began.
+    /// The time at which the pass began with each segment.
     fn began(&self) -> BTreeMap<u32, Duration> {
         let work = self.asked.iter().filter(|asked| asked.first && !asked.keys_only);
         work.map(|asked| (asked.segment, asked.at)).collect()
@@ -271,8 +272,8 @@ async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
     assert!(without.surveyed().is_empty());
 }
 
-/// Segments known to be large begin first in the large lanes, then also in shared lanes. Segments that end with their
-/// first page begin last.
+/// Segments that are known to be large begin before others, in the large lanes and then also in shared lanes. Segments
+/// that end with their first page begin last.
 #[tokio::test(start_paused = true)]
 async fn large_segments_begin_first_and_short_ones_last() {
     let large: Vec<(u32, usize)> = [33, 41, 35, 59, 61, 63].map(|segment| (segment, 2_000)).into();
@@ -326,7 +327,7 @@ async fn a_resumed_run_surveys_only_segments_without_a_checkpoint() {
     assert_eq!(swept.done, 44);
 }
 
-/// The committed pages also count the read units that the survey consumed.
+/// The counts of the committed pages include the read units that the survey consumed.
 #[tokio::test(start_paused = true)]
 async fn what_the_survey_consumes_is_counted() {
     let swept = Scene::of(64, &[(63, 2_000)]).sweep().await;

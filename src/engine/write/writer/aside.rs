@@ -1,5 +1,5 @@
-//! Items that are set aside because they have to wait for the units of their partition key. The other items of their
-//! segment are processed meanwhile.
+//! Sets items aside if they have to wait for the units of their partition key. The other items of their segment are
+//! processed meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::item::PartitionHash;
 /// The turn of a partition key. Only the holder may process items of the key that were set aside.
 type Turn = Arc<Mutex<()>>;
 
-/// A place in the queue for a turn.
+/// A position in the queue for a turn.
 type Place = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
 
 /// Items that are set aside, by partition key, in scan order.
@@ -31,7 +31,7 @@ pub(crate) struct SetAside {
     pub(crate) bytes: usize,
 }
 
-/// The items that were set aside. Each partition key has its place in the queue for its turn.
+/// The items that were set aside. Each of their partition keys has a position in the queue for its turn.
 pub(crate) struct Queued(Vec<(Place, VecDeque<Pending>)>);
 
 impl SetAside {
@@ -56,8 +56,8 @@ impl SetAside {
 }
 
 impl Writer {
-    /// Processes the items that were set aside. Each partition key is processed at its own rate, and the items of a key
-    /// in scan order.
+    /// Processes the items that were set aside. The items of a partition key are written at the rate of that key, in
+    /// scan order.
     pub(crate) async fn process_aside(
         &self,
         requests: &Requests,
@@ -81,7 +81,7 @@ impl Writer {
         while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
             let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
-            // If the wait for permits is given up, it has taken none, and it starts again in the next iteration.
+            // If this wait is dropped, it has taken no permits. The next iteration of the loop starts it again.
             tokio::select! {
                 biased;
                 Some(of_chunk) = in_progress.next() => match of_chunk {
@@ -94,7 +94,7 @@ impl Writer {
                 },
             }
         }
-        // The last item of this key has its units, so the next holder of the turn may begin.
+        // The last item of this key has got its units, so the next holder of the turn may begin.
         mine.take();
         let rest = self.gather(in_progress).await;
         match rest {

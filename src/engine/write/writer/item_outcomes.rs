@@ -1,4 +1,4 @@
-//! The outcomes of a number of items.
+//! The outcomes of several items.
 
 use futures::future::BoxFuture;
 
@@ -17,7 +17,7 @@ pub struct ItemOutcomes {
     pub counts: Counts,
     /// Items that failed.
     pub failures: Vec<Failure>,
-    /// Items found diverged.
+    /// Items that were found to be diverged.
     pub diverged: Vec<DivergedItem>,
     /// Pre-images of writes that were certainly not applied.
     pub refused: Vec<PreImageId>,
@@ -44,13 +44,14 @@ impl<O: Default> Default for PartialOutcome<O> {
 
 /// Items that are set aside because they have to wait for the units of their partition key.
 pub struct Rest<O = ItemOutcomes> {
-    /// Size of these items in bytes. This size is used to limit the queue of a segment.
+    /// Size of these items in bytes. This size counts toward the limit for the set-aside items of a segment.
     pub bytes: usize,
-    /// The future that processes these items. Always drive it to its end, because it may have requests in flight.
+    /// The future that processes these items. Always poll this future until it is complete, because it may have
+    /// requests in flight.
     pub outcome: BoxFuture<'static, Result<O, Stopped>>,
 }
 
-/// The end of one item's processing.
+/// The result of processing one item.
 pub(crate) enum End {
     Outcome(Outcome),
     Diverged(Vec<Path>),
@@ -116,8 +117,8 @@ impl PageOutcome for ItemOutcomes {
     }
 }
 
-/// The end of an item that needs no write. If a condition failed before, "nothing to do" means that somebody has
-/// already made the change. That may have been this run itself, in an attempt whose reply was lost.
+/// The result for an item that needs no write. If a condition failed before, "nothing to do" means that somebody has
+/// already made the change. This run itself may have made the change, in an attempt whose reply was lost.
 fn end_of(decision: Decision, after_condition: bool) -> End {
     match decision {
         Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),

@@ -1,5 +1,5 @@
-//! Turns the items of a page into outcomes: decides on the change, acquires permits, sends the guarded write, and
-//! records the outcome.
+//! Processes the items of a page: decides on the change, acquires permits, sends the guarded write, and records the
+//! outcome.
 
 pub(crate) mod aside;
 mod item_outcomes;
@@ -24,7 +24,7 @@ use crate::state::{History, PreImageId, PreImageRow, SessionId, only_if_kept};
 use aside::SetAside;
 use item_outcomes::End;
 
-/// Turns items into outcomes. Every write that it sends is guarded against live writers.
+/// Processes items: brings every item to an outcome. Every write is guarded against live writers.
 #[derive(Clone)]
 pub struct Writer {
     changes: Arc<Changes>,
@@ -39,10 +39,9 @@ pub(crate) struct Pending {
     pub(crate) write: GuardedWrite,
     /// The recorded pre-images of this write.
     journaled: Vec<PreImageId>,
-    /// Whether an attempt of this write may have been applied without our knowledge.
+    /// Whether an attempt of this write may have been applied although no reply said so.
     ambiguous: bool,
-    /// Whether an attempt of this write, or of an earlier write planned for the same item, may have been applied
-    /// without our knowledge.
+    /// Like `ambiguous`, but also includes earlier writes that were planned for the same item.
     unclear: bool,
     replans: u32,
     attempts: Attempts,
@@ -64,7 +63,7 @@ impl Writer {
         Writer { changes, history, session, is_first_pass: false }
     }
 
-    /// Marks pre-images of writes that were certainly refused. If a mark is lost, this is safe: the write then counts
+    /// Marks pre-images of writes that were certainly refused. A failure to store this is safe: the write then counts
     /// as possibly applied.
     pub(super) async fn mark_refused(&self, refused: Vec<PreImageId>) {
         if !refused.is_empty() {
@@ -79,12 +78,13 @@ impl Writer {
     }
 
     /// Processes the items of a page, with the requests of its segment. Items that have to wait for the units of their
-    /// partition key are set aside, so that the others can continue. The returned future processes the items that were
-    /// set aside. In a large lane, this function returns when the last item has begun, and the future also finishes the
-    /// writes in progress. A segment in a large lane decides when the run ends, so it must not wait between two pages.
+    /// partition key are set aside, so that the other items can continue. The returned future processes the items that
+    /// were set aside. In a large lane, this function does not wait for the last writes of the page. Instead, the
+    /// future also finishes the writes in progress. A segment in a large lane decides when the run ends, so it must not
+    /// wait between two pages.
     ///
-    /// An `Err` means that the run is stopping and the page is abandoned. In that case too, all requests that were in
-    /// flight have been answered.
+    /// An `Err` means that the run is stopping and the page is abandoned. Even then, all requests that were in flight
+    /// have been answered.
     pub async fn process(&self, items: Vec<Item>, requests: &Requests) -> Result<PartialOutcome, Stopped> {
         let mut outcomes = ItemOutcomes::default();
         let mut writes = Vec::new();
@@ -157,7 +157,7 @@ impl Writer {
     }
 
     /// Waits for all of these futures. If one of them gives up because the run is stopping, the results of all are
-    /// given up. Their requests in flight are awaited first.
+    /// discarded, but only after their requests in flight have been answered.
     pub(crate) async fn gather<F>(&self, mut in_progress: FuturesUnordered<F>) -> Result<ItemOutcomes, Stopped>
     where
         F: Future<Output = Result<ItemOutcomes, Stopped>>,
@@ -173,8 +173,8 @@ impl Writer {
         if stopped { self.abandon(outcomes, Vec::new()).await } else { Ok(outcomes) }
     }
 
-    /// The recorded history of these items, in the same order. The history of all items of a page is read before
-    /// anything is decided.
+    /// The recorded history of these items, in the same order. One query reads the history of all items of a page,
+    /// before any item is decided.
     async fn history_of(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
         let Some(lookup) = self.changes.lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
@@ -187,8 +187,8 @@ impl Writer {
         Ok(records.into_iter().map(Arc::new).collect())
     }
 
-    /// Makes the pre-images of these writes durable, unless they are durable already. The writes may be sent only after
-    /// this.
+    /// Makes the pre-images of these writes durable, unless they are durable already. Call it before the writes are
+    /// sent.
     async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
         let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
         let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
@@ -213,8 +213,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a chunk until every write in it has an outcome. For the first attempt, the caller has already taken the
-    /// units of the partition keys.
+    /// Sends a chunk until every write in it has an outcome. The caller must have taken the units of the partition keys
+    /// for the first attempt.
     pub(crate) async fn write_chunk(
         &self,
         requests: &Requests,
@@ -272,7 +272,7 @@ impl Writer {
                 }
             }
             pending = again;
-            // The write that has failed most often decides how long to wait and when to give up.
+            // The write with the most failed attempts determines how long to wait and when to give up.
             if let (Some(error), Some(worst)) = (failed, pending.iter_mut().max_by_key(|m| m.attempts.failed))
                 && requests.after_failure(&error, &mut worst.attempts).await.is_err()
             {
@@ -303,21 +303,21 @@ impl Writer {
     }
 }
 
-/// Calls [`Writer::write_chunk`] in a future that borrows nothing from its caller.
+/// Calls [`Writer::write_chunk`]. The returned future borrows nothing from the caller.
 async fn write_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Result<ItemOutcomes, Stopped> {
     let (writer, requests) = &*with;
     writer.write_chunk(requests, chunk).await
 }
 
-/// Returns the next writes that can be sent together, after taking the units of their partition keys. If the units of a
-/// write's key are not available, the write is set aside, so that no other write waits with it. A chunk ends before a
-/// second write to the same item, because a source may return an item twice.
+/// Takes the units of partition keys for the next writes, and returns the writes that can be sent together. If the
+/// units of a write's key are not available, the write is set aside, so that the other writes need not wait. A chunk
+/// ends before a second write to the same item, because a source may return an item twice.
 fn next_chunk(
     writes: &mut std::vec::IntoIter<Pending>,
     requests: &Requests,
     aside: &mut SetAside,
 ) -> Option<Vec<Pending>> {
-    // Reserve the largest size. A vector that grows keeps unused capacity.
+    // Allocate the largest possible size now, because a growing vector would allocate more than it needs.
     let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
     while chunk.len() < requests.max_chunk() && !writes.as_slice().first().is_some_and(|next| has_item(&chunk, next)) {
         let Some(write) = writes.next() else { break };

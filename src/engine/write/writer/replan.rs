@@ -1,4 +1,4 @@
-//! Decides what to do after a failed condition, based on the item's current image.
+//! Decides about an item after a failed condition, based on its current image.
 
 use super::item_outcomes::{End, ItemOutcomes};
 use super::{Pending, Writer, give_up};
@@ -8,14 +8,14 @@ use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
 use crate::state::{BaselinePage, Filled, PreImageId, only_if_kept};
 
-/// How often a write is planned again after a failed condition, before the item becomes a `Conflict`. Each attempt
-/// waits for its permits, and a live writer may change the item meanwhile. If an item changes with a probability of one
-/// half in each wait, one such item in 65,000 ends as a conflict.
+/// The number of times that a write is planned again after a failed condition, before the item becomes a `Conflict`.
+/// Each attempt waits for its permits, and a live writer may change the item meanwhile. If an item changes in each wait
+/// with a probability of one half, one in 65,000 such items becomes a conflict.
 const MAX_REPLANS: u32 = 16;
 
 impl Writer {
-    /// Plans the item again from its current image. Returns the write to send next, or `None` if the item has an
-    /// outcome.
+    /// Decides again about the item, based on its current image. Returns the next write to send, or `None` if the item
+    /// now has an outcome.
     pub(crate) async fn replan(
         &self,
         requests: &Requests,
@@ -27,7 +27,7 @@ impl Writer {
         outcomes.refuse(&mut member);
         let image = match image {
             Some(image) => Some(image),
-            // A missing image does not prove that the item is gone, because some engines never return one.
+            // A missing image does not prove that the item is gone, because some engines never return an image.
             None => {
                 let got = requests.get(&key).await?;
                 outcomes.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
@@ -74,7 +74,7 @@ impl Writer {
         if targets.is_empty() {
             return Ok(());
         }
-        // This record belongs to no page, because preexisting targets are recorded by item.
+        // The page number does not matter here, because preexisting targets are recorded by item.
         let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
         let baseline = BaselinePage { filled, ..BaselinePage::empty(self.session, 0, 0) };
         self.history.record_baseline(baseline).await.map_err(|e| give_up(requests, e.to_string()))

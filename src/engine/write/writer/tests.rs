@@ -16,8 +16,7 @@ use crate::state::RunId;
 /// Units per second that one partition key may use.
 const RATE: usize = 2;
 
-/// A table that accepts chunks. The table notes when each chunk arrived, and which partition keys the writes in the
-/// chunk have.
+/// A table that accepts chunks. The table records the arrival time of each chunk and the partition keys of its writes.
 struct Batched {
     began: Instant,
     max_chunk: usize,
@@ -54,7 +53,7 @@ impl Sink for Batched {
     }
 
     async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
-        unreachable!("no condition fails")
+        unreachable!("the test has no failed conditions")
     }
 }
 
@@ -71,7 +70,7 @@ fn item(pk: &str, sk: usize) -> Item {
         .into()
 }
 
-/// A table that accepts chunks, its requests, and a writer.
+/// Creates a table that accepts chunks, the requests to it, and a writer.
 fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n";

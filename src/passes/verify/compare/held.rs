@@ -31,14 +31,14 @@ pub(super) enum Held {
     },
 }
 
-/// Which values at a target count as done although they differ from the implied value.
+/// Defines whether a value at a target counts as done although it differs from the implied value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Existing {
-    /// No other value counts as done.
+    /// A different value never counts as done.
     Held,
-    /// The value that existed before the migration counts as done.
+    /// A different value counts as done if it existed before the migration.
     Recorded,
-    /// Every value counts as done.
+    /// A different value always counts as done.
     Done,
 }
 
@@ -141,8 +141,8 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
     skipping.collect()
 }
 
-/// Whether the value at the target of this copy counts as done although it differs from the old value. The old value
-/// then exists nowhere else.
+/// Whether the value at the target of this copy differs from the old value but counts as done. If so, the old value
+/// exists only at the source.
 pub(in super::super) fn was_skipped(
     item: &Item,
     record: &ItemHistory,

@@ -1,37 +1,43 @@
 //! Compares one item's image with the plan. Pure: the result depends only on the image and on the item's recorded
 //! history.
 //!
-//! A pair consists of the two values of a `move` or a `copy`: the value at the old path and the value at the new path.
-//! One side is the [`Truth`], and the other side is derived from it:
+//! A `move` or a `copy` has a pair of values: the value at the old path and the value at the new path. One side is the
+//! [`Truth`], and the other side is derived from it. The table shows the verdicts:
 //!
-//! | old | new | truth: old | truth: new, then old | truth: new | truth: new, on the way back | | --- | --- | --- | ---
-//! | --- | --- | | none | none | matching | matching | matching | matching | | a | a | matching | matching | matching |
-//! matching | | a | b | stale | stale | stale | stale | | a | none | missing | missing | missing | matching | | none |
-//! b | unexpected, or matching if new existed before the migration | missing, or matching likewise | missing | missing
-//! |
+//! | old | new | truth: old | truth: new, then old | truth: new | truth: new, on the way back |
+//! | --- | --- | --- | --- | --- | --- |
+//! | none | none | matching | matching | matching | matching |
+//! | a | a | matching | matching | matching | matching |
+//! | a | b | stale | stale | stale | stale |
+//! | a | none | missing | missing | missing | matching |
+//! | none | b | unexpected (1) | missing (1) | missing | missing |
 //!
-//! While only new values are written, readers do not find an old value without a new one. Either nobody gave the item
-//! its new value, or somebody wrote the old value by mistake. On the way back, readers will find the old value, so it
-//! stays. If there is a new value without an old one, the old value counts as missing, because readers that go back
-//! would look for it. The old value counts as missing even if the new value existed before the migration, because an
-//! application may have written it since.
+//! (1) The verdict is "matching" if the new value existed before the migration.
 //!
-//! After an in-place move, or an in-place copy whose source the plan removes, there is nothing left to compare the new
-//! value with. If the source still exists, the target is missing or stale. If source and target are equal, the source
-//! is unexpected instead. After `contract`, the source of a move is unexpected if it still exists, whatever value the
-//! target has. The two sides of a copy are independent then. The path of a `remove` is unexpected if it still exists
-//! after the phase that removes it. That phase is `run` for an in-place plan, and `contract` otherwise.
+//! While applications write only new values, an item may have an old value without a new one. The cause is that its new
+//! value was never written, or that somebody wrote the old value by mistake. Readers of the new attribute do not find
+//! such an old value, so the new value counts as missing. On the way back, readers will find the old value, so the pair
+//! matches. If an item has a new value without an old one, the old value counts as missing, because readers that go
+//! back would look for it. This is true even if the new value existed before the migration, because an application may
+//! have written the new value since.
 //!
-//! With `on_existing = "skip"`, an unequal new value may count as done, and the item as skipped. For a constant and for
-//! an in-place plan, every value counts as done. In a pair of an expand-contract plan, only the value that existed
-//! before the migration counts as done (its digest is recorded), whichever side is the truth. A pair that became
-//! unequal later is stale. For example, if only the old value was written, readers of the new one would get a value
-//! that is older than the last write. If `contract` left a skipped pair, the pair matches, too.
+//! An in-place move removes its source, and so does an in-place copy if the plan removes the source. Afterwards,
+//! nothing is left to compare the new value with. If the source still exists, the target is missing or stale. If source
+//! and target are equal, the source is unexpected instead. After `contract`, the source of a move is unexpected if it
+//! still exists, and the target does not matter. After `contract`, the two sides of a copy are independent. The path of
+//! a `remove` is unexpected if it still exists after the phase that removes it. That phase is `run` for an in-place
+//! plan, and `contract` otherwise.
 //!
-//! A `set` is compared with its constant. If there is no value, it is missing; if there is another value, it is stale.
-//! Before `contract`, a `set` is not compared under `truth: new`, not even on the way back. Applications that write
-//! only the new side may change a constant, or insert items without it. A changed or missing constant says nothing
-//! about whether old values are fresh, and it would hold up a rollback, which waits for a verification without
+//! With `on_existing = "skip"`, an unequal new value may count as done. The item is then skipped. For a constant and
+//! for an in-place plan, every value counts as done. In a pair of an expand-contract plan, only the value that existed
+//! before the migration counts as done. The digest of this value is recorded. A pair that became unequal later is
+//! stale. For example, if an application writes only the old value, readers of the new value would get an outdated
+//! value. If `contract` left a skipped pair unchanged, the pair matches, too.
+//!
+//! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
+//! `contract`, a `set` is not compared under `truth: new`, not even on the way back. Applications that write only the
+//! new side may change a constant, or insert items without it. A changed or missing constant does not mean that old
+//! values are outdated. As a mismatch, it would only delay a rollback, which waits for a verification without
 //! mismatches.
 
 mod held;
@@ -45,7 +51,7 @@ use crate::state::{Stage, Verdict};
 use held::Held;
 pub(super) use held::{Existing, was_skipped};
 
-/// What the plan implies for every item: its changes, prepared for comparison with images.
+/// The changes of the plan, prepared for comparison with images of items.
 #[derive(Debug, Clone)]
 pub struct Parity {
     held: Vec<Held>,
@@ -66,18 +72,18 @@ struct Split {
 pub struct Comparison {
     /// The worst verdict of all changes for this item.
     pub verdict: Verdict,
-    /// The paths that are wrong, with the verdict of each. A path is listed if its value is missing or wrong.
+    /// The paths with a missing or wrong value, with the verdict of each.
     pub paths: Vec<(Path, Verdict)>,
 }
 
 impl Parity {
-    /// Creates the parity of these changes at a stage. In-place plans have only the first stage.
+    /// Prepares these changes for comparison at a stage. In-place plans have only the first stage.
     pub fn new(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Parity {
         Parity { held: Held::all(changes, strategy, stage, truth), split: None }
     }
 
-    /// Creates the parity of these changes if the truth may depend on the value of the partition key, which is named
-    /// `partition_key`.
+    /// Prepares these changes for comparison if the truth may depend on the value of the partition key. `partition_key`
+    /// is the name of this key.
     pub fn by_key(changes: &[Change], strategy: Strategy, stage: Stage, truths: Truths, partition_key: &str) -> Parity {
         let split = |held| Split { truths, partition_key: partition_key.to_owned(), held };
         match truths {
@@ -94,7 +100,7 @@ impl Parity {
         self.held.is_empty()
     }
 
-    /// Whether this item has an old value without a new one, and matches only because readers are on the way back.
+    /// Whether this item matches only because readers are on the way back: it has an old value without a new one.
     pub fn leaves_old_alone(&self, item: &Item) -> bool {
         self.held.iter().any(|held| {
             matches!(held, Held::Pair { old, new, truth: Truth::NewOnTheWayBack, .. }
@@ -102,7 +108,8 @@ impl Parity {
         })
     }
 
-    /// Compares an item with the plan. `record` holds the targets that the item had before the migration, with their digests.
+    /// Compares an item with the plan. `record` has the targets that existed before the migration, with the digests of
+    /// their values.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
         let of_key = self.split.as_ref().filter(|split| split.is_of(item));
         let held = of_key.map_or(&self.held, |split| &split.held);

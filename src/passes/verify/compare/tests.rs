@@ -27,7 +27,7 @@ fn remove() -> Change {
     Change::Remove { path: path("junk") }
 }
 
-/// Creates an image with these values at `a` and `d.b`.
+/// Creates an image with these values at the paths `a` and `d.b`.
 fn pair(old: Option<&str>, new: Option<&str>) -> Item {
     let mut item = json!({"pk": {"S": "1"}, "d": {"M": {}}});
     if let Some(old) = old {
@@ -39,7 +39,7 @@ fn pair(old: Option<&str>, new: Option<&str>) -> Item {
     item_from_json(&item).unwrap()
 }
 
-/// A history in which the target had this value before the migration.
+/// Creates a history in which the target had this value before the migration.
 fn preexisting(value: &str) -> ItemHistory {
     ItemHistory::new([(path("d.b"), Digest::of(&Value::S(value.to_owned())))], [])
 }
@@ -88,17 +88,17 @@ fn values_that_skip_counts_as_done() {
     for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
         for change in [mv(), copy()].map(skipping) {
             let at = |before| verdicts(change.clone(), ExpandContract, Expanded, truth, before)[2];
-            assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the preexisting value");
-            // The new value has changed since the migration began: it became stale, or an application wrote it.
+            assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the preexisting value counts as done");
+            // The new value is no longer the preexisting value, so it does not count as done.
             let parity = Parity::new(&[change], ExpandContract, Expanded, truth);
             assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &preexisting("2")).verdict, Stale);
         }
     }
-    // In an in-place plan, nothing distinguishes a copied value from another value, and readers do not move.
+    // In an in-place plan, a copied value cannot be distinguished from any other value, and readers do not move.
     let in_place = [Matching, Unexpected, Skipped, Missing, Matching];
     assert_eq!(verdicts(skipping(mv()), InPlace, Expanded, Truth::Old, false), in_place);
     assert_eq!(verdicts(skipping(copy()), InPlace, Expanded, Truth::Old, false)[2], Skipped);
-    // After `contract`, these values are left.
+    // After `contract`, a skipped pair still has its old value.
     let contracted = [Matching, Unexpected, Skipped, Unexpected, Matching];
     assert_eq!(verdicts(skipping(mv()), ExpandContract, Contracted, Truth::New, true), contracted);
     let item = |n: &str| item_from_json(&json!({"schema": {"N": n}})).unwrap();
@@ -146,18 +146,18 @@ fn the_worst_change_counts_and_each_path_is_named() {
     let found = parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default());
     assert_eq!(found.verdict, Stale);
     assert_eq!(found.paths, [(path("d.b"), Stale), (path("schema"), Missing)]);
-    // The reported path is the path of the derived side.
+    // The report contains the path of the derived side.
     let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::New);
     assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default()).paths, [(path("a"), Stale)]);
     assert_eq!(parity.compare(&pair(None, Some("2")), &ItemHistory::default()).paths, [(path("a"), Missing)]);
-    // If the parent of a path has another type, there is no value at the path.
+    // If the parent of a path is not a map, the value at the path is missing.
     let text = item_from_json(&json!({"a": {"S": "1"}, "d": {"S": "text"}})).unwrap();
     let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::Old);
     assert_eq!(parity.compare(&text, &ItemHistory::default()).verdict, Missing);
 }
 
-/// Each key is compared according to the attribute that its readers use. So for the same image, the wrong value may be
-/// on either side.
+/// The comparison of a key depends on the attribute that its readers use. So for equal images, the wrong value may be
+/// the old one for one key and the new one for a different key.
 #[test]
 fn below_100_percent_each_key_is_compared_by_its_own_truth() {
     let parity = Parity::by_key(&[mv()], ExpandContract, Stage::Expanded, Truths::Percent(50), "pk");

@@ -1,9 +1,10 @@
-//! Verifies a table. Compares every page with the plan, and commits the page together with its verdicts.
+//! Verifies a table: compares every page with the plan, and commits the page together with its verdicts.
 //!
-//! `--all` walks over the table in segments, like a run. Its reads are strongly consistent, so the items of a page are
-//! up to date. A sample reads its clusters eventually consistently, at half the price. So a mismatch in a sample may
-//! only mean that a replica was late. In both cases, a suspect is read again, strongly consistently, before it counts
-//! as a mismatch. If the suspect now matches or is gone, a live writer was between two writes at the first read.
+//! `--all` reads the whole table in segments, like a run. The reads of `--all` are strongly consistent, so the items of
+//! a page are up to date. A sample reads its clusters eventually consistently, at half the price. So an item of a
+//! sample may seem to mismatch only because the read was stale. Both kinds of verification read an item that does not
+//! match (a suspect) again, strongly consistently, before it counts as a mismatch. If the suspect now matches or is
+//! gone, it does not count. For example, a live writer may have been between two writes during the first read.
 //!
 //! A page is committed atomically with its verdicts, its mismatching items and its position. So a verification that was
 //! stopped or killed continues from the last commit and counts each item once. The report is created when all segments
@@ -28,17 +29,17 @@ use crate::state::{
 };
 use shadow::Verifier;
 
-/// The phase of the runs whose segments show where large item collections are.
+/// The phase of the run whose segments show the locations of large item collections.
 const EXPAND: &str = "expand";
 
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
      read or written: verify without --repair, and run `contract` again for the items that it left";
 
-/// Looks up in the recorded history which values existed before the migration.
+/// Looks up values from before the migration in the recorded history.
 #[async_trait]
 pub trait Before: Send + Sync {
-    /// Returns, for each of these items in the same order, the targets that had a value before the migration. With
-    /// `writes`, also returns what the migration has written since.
+    /// Returns the targets that had a value before the migration, for each of these items in the same order. If
+    /// `writes` is set, also returns the values that the migration has written.
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
@@ -52,7 +53,7 @@ impl Before for State {
     }
 }
 
-/// How a session of a verification ended.
+/// The result of a session of a verification.
 #[derive(Debug)]
 pub struct Verified {
     /// The run record as it is stored now.
@@ -65,20 +66,20 @@ pub struct Verified {
     pub spend: SpendRecord,
     /// Requests of this session that DynamoDB throttled, by scope.
     pub throttles: Vec<(String, u64)>,
-    /// Why the verification stopped early. `None` if it is complete.
+    /// The reason why the verification stopped early. `None` if it is complete.
     pub stopped: Option<StopReason>,
 }
 
 /// The inputs of a verification other than its job.
 pub struct VerifyInput {
-    /// Looks up what existed before the migration.
+    /// Looks up values from before the migration.
     pub before: Arc<dyn Before>,
     /// Whether a repair also removes values that the plan does not imply.
     pub removes: bool,
 }
 
-/// Begins a session of a verification. If there is a stopped verification with the same settings, the session continues
-/// it. Otherwise a new verification begins. `seed` is used to draw a new sample; only 63 bits of it are used.
+/// Begins a session of a verification. The session continues a stopped verification with the same settings. If there is
+/// none, a new verification begins. `seed` is used to draw a new sample; only 63 bits of it are used.
 pub async fn begin(
     job: &Job,
     store: &State,
@@ -93,7 +94,8 @@ pub async fn begin(
     let mut items = job.description.item_count;
     let mut large = Vec::new();
     if let Some(run) = store.current_run(EXPAND).await? {
-        // The run's count is newer than the table's description, which may be six hours old.
+        // The number of items that the run scanned may be newer than the number in the table's description, which may
+        // be six hours old.
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
         let mut done = Vec::new();
@@ -149,13 +151,13 @@ pub async fn verify(
     let mut closed = None;
     if store.totals(run.id).await?.done == record.due {
         let looks = sample.is_none() || record.asked.repair;
-        // The stopper has the error, like every other reason to stop. The next session closes the remaining items.
+        // Ignore the error, because the stopper has it. The next session closes the remaining items.
         closed = if looks { verifier.close_diverged().await.ok() } else { Some(0) };
     }
     end(job, store, record, removes, sample.as_ref(), closed).await
 }
 
-/// The clusters of a sampled verification, as they were drawn when it began.
+/// The clusters that were drawn when this sampled verification began.
 fn sample_of(record: &VerificationRecord) -> Option<Sample> {
     let drawn = record.drawn.as_ref()?;
     let wanted = record.asked.wanted?;
@@ -171,7 +173,7 @@ fn reading(job: &Job, record: &VerificationRecord) -> Reading {
     }
 }
 
-/// Creates a scheduler that hands out only the clusters of the sample. All other clusters count as done.
+/// Creates a scheduler that hands out only the clusters of the sample. The scheduler treats all other clusters as done.
 async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
@@ -182,8 +184,8 @@ async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Res
     Ok(scheduler)
 }
 
-/// Ends the session. If every segment is done, `closed` is the number of diverged items that were closed, and a report
-/// is created.
+/// Ends the session. If every segment is done, creates the report. `closed` is the number of diverged items that this
+/// verification closed.
 async fn end(
     job: &Job,
     store: &State,

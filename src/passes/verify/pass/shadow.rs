@@ -1,5 +1,5 @@
-//! The shadow reads. Shadow reads compare the items of each page with the plan, read suspects again, repair them and
-//! commit the page.
+//! Implements shadow reads: compares the items of each page with the plan, reads suspects again, repairs mismatches and
+//! commits the page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,11 +28,11 @@ use crate::state::{
 const AT_ONCE: usize = 8;
 
 /// The largest number of suspects that one session of `--all` reads again. The pages of `--all` are already strongly
-/// consistent. So the second read can only clear a suspect whose writer writes the two sides in two requests. A table
-/// with more suspects than this has another problem.
+/// consistent. So a second read changes the result only if a writer writes the two sides of an item in two requests. If
+/// a table has more suspects than this, their cause is something else.
 const MAX_REREADS: u64 = 10_000;
 
-/// Number of diverged items that are looked up in the state file with one query.
+/// Number of diverged items that one query reads from the state file.
 const DIVERGED_AT_ONCE: u32 = 1_000;
 
 /// Number of diverged items that are read again at the same time. This is the number of requests that a large lane
@@ -51,8 +51,8 @@ pub(super) struct Verifier {
     repair: Option<Repair>,
     removes: bool,
     before: Arc<dyn Before>,
-    /// Whether to also look up what the migration wrote. A plan that skips existing values must distinguish its own
-    /// copies from other values.
+    /// Whether to also look up the values that the migration wrote. Needed if the plan skips existing values, to
+    /// distinguish the migration's own copies from other values.
     skips: bool,
     store: State,
     session: SessionId,
@@ -104,9 +104,9 @@ impl Verifier {
         }
     }
 
-    /// Compares the items of a page. Returns three results: the items that do not match, each with its recorded
-    /// history; the verdict counts of all other items; and how many of these other items had only the new attribute
-    /// before the migration.
+    /// Compares the items of a page. Returns the items that do not match, each with its recorded history. Also returns
+    /// the number of all other items by verdict, and the number of those that had only the new attribute before the
+    /// migration.
     async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
         let mut suspects = Vec::new();
         let mut fine = VerdictCounts::default();
@@ -134,7 +134,8 @@ impl Verifier {
             let stays = suspect.found.verdict.is_mismatch();
             if !stays {
                 fine.count(suspect.found.verdict);
-                // Before its history was read, the new value of this item counted as a value that nothing implies.
+                // The first comparison, without the history, found a value that nothing implies. The history shows that
+                // this value existed before the migration.
                 new_alone += u64::from(suspect.found.verdict == Verdict::Matching);
             }
             stays
@@ -187,7 +188,7 @@ impl Verifier {
         Ok((left.chain(failed).collect(), outcomes))
     }
 
-    /// Reads the recorded diverged items again. Closes those that match now or are gone, and returns their number.
+    /// Reads the recorded diverged items again. Closes the items that match now or are gone, and returns their number.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
         let mut closed = 0;
@@ -199,7 +200,7 @@ impl Verifier {
             let Some(last) = open.last() else { return Ok(closed) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |record| record.id);
             looked_at += open.len() as u64;
-            // If a record in the state file cannot be read, it stays open.
+            // Records that cannot be read stay open.
             let keys: Vec<ItemKey> = open.into_iter().flatten().map(|record| record.key).collect();
             let records = self.records(&keys).await?;
             let looks = keys.into_iter().zip(records).map(|(key, record)| self.look_at_diverged(key, record).boxed());
@@ -233,7 +234,7 @@ impl Verifier {
     }
 }
 
-/// The findings of shadow reads for some items.
+/// The result of the shadow reads of one or more pages.
 #[derive(Default)]
 pub(super) struct PageVerdicts {
     counts: Counts,
@@ -300,9 +301,9 @@ impl ProcessPage for Verifier {
             let paths = found.paths.into_iter().map(|(path, _)| path).collect();
             outcome.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
         }
-        // Convert the verdicts to outcomes for the progress display.
+        // The progress display shows outcomes, so convert the verdicts to outcomes.
         let fine = outcome.verdicts.matching + outcome.verdicts.raced;
-        // If an item had only the new attribute, the plan has nothing to do for it.
+        // An item that had only the new attribute counts as "nothing to do".
         (0..new_alone).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
         (new_alone..fine).for_each(|_| outcome.counts.count(Outcome::AlreadyApplied));
         (0..outcome.verdicts.skipped).for_each(|_| outcome.counts.count(Outcome::Skipped));

@@ -1,5 +1,5 @@
-//! Repairs for in-place plans. In such plans the source of a value is removed by the write that sets the target. Later,
-//! there is nothing left to derive the value from.
+//! Helps to repair items of in-place plans. In an in-place plan, the write that sets a target can also remove the
+//! source. Afterwards, nothing is left from which the value could be derived.
 
 use super::super::compare::{Existing, was_skipped};
 use super::Repair;
@@ -7,8 +7,7 @@ use crate::change::{Change, ItemHistory, Strategy};
 use crate::item::{Item, Path};
 
 impl Repair {
-    /// Whether the write that sets the target of this change also removes the source. Then nothing is left to derive
-    /// the target from.
+    /// Whether the write that sets the target of this change also removes the source.
     pub(super) fn leaves_in_place(&self, change: &Change) -> bool {
         self.strategy == Strategy::InPlace
             && match change {
@@ -18,7 +17,7 @@ impl Repair {
             }
     }
 
-    /// Whether removing this path would only delete a value, because every copy of the value exists already.
+    /// Whether a repair would do nothing but remove this path, because every copy of its value exists already.
     pub(super) fn only_removed(&self, item: &Item, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         !self.changes.iter().any(|change| match change {
@@ -27,7 +26,8 @@ impl Repair {
         })
     }
 
-    /// Whether a path that the plan removes has to stay, because the plan skipped one of the copies of its value.
+    /// Whether a path that the plan removes has to stay, because the plan skipped a copy of the path. The value then
+    /// exists only at this path.
     pub(super) fn is_left_of_a_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         self.changes.iter().any(|change| match change {

@@ -1,9 +1,10 @@
-//! Decides what a repair writes to one mismatching item. Pure. A repair makes the derived side equal to the side that
-//! is the truth.
+//! Decides on the write that repairs one mismatching item. Pure. A repair makes the derived side equal to the true
+//! side.
 //!
-//! Every write has a condition: both values of a pair must be the same as in the image. If a value will be overwritten
-//! or removed, it is stored durably as a pre-image before the write. DynamoDB copies values itself, as in `run`. If a
-//! live writer changes the pair in between, the condition fails, and the repair decides again from the returned image.
+//! The condition of every write requires that both values of a pair are the same as in the image. Before a write
+//! overwrites or removes a value, the value is stored durably as a pre-image. DynamoDB copies values itself, as in
+//! `run`. If a live writer changes the pair in between, the condition fails, and the repair decides again from the
+//! returned image.
 //!
 //! If the correct value of one change cannot be derived, the whole item is not changed: see [`Repair::decide`].
 
@@ -20,8 +21,8 @@ use crate::cutover::{Truth, Truths};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
 
-/// How to repair the items of one table before `contract`. After `contract` there is nothing to repair; instead,
-/// rerunning `contract` removes old values that are left.
+/// Repairs the items of one table before `contract`. After `contract`, nothing can be repaired. Run `contract` again to
+/// remove old values that are left.
 #[derive(Debug, Clone)]
 pub struct Repair {
     changes: Vec<Change>,
@@ -32,16 +33,16 @@ pub struct Repair {
     indexes: Indexes,
 }
 
-/// The repair of the items of one page, with their recorded history.
+/// Repairs the items of one page, based on their recorded history.
 #[derive(Debug)]
 pub(super) struct PageRepair {
-    /// The repair of one item.
+    /// Decides on the repair of one item.
     pub(super) repair: Repair,
     /// The recorded history of each item, by the text of its key.
     pub(super) records: BTreeMap<String, ItemHistory>,
 }
 
-/// The changes and conditions that have been collected for one item so far.
+/// Collects the changes and conditions for the repair of one item.
 #[derive(Default)]
 struct Needs {
     changes: Vec<Change>,
@@ -68,8 +69,8 @@ impl Repair {
         }
     }
 
-    /// The same repair, but it also removes values that nothing implies. Applications may still use such values, so the
-    /// operator has to request this by name.
+    /// Also removes values that nothing implies. Applications may still use such values, so the operator has to request
+    /// this by name.
     #[must_use]
     pub fn removing(self) -> Repair {
         Repair { removes: true, ..self }
@@ -85,17 +86,18 @@ impl Repair {
         &self.indexes
     }
 
-    /// Decides which write this item needs. A preexisting new value without an old one matches and stays, as long as
-    /// old values cannot be stale. If there is an old value, the preexisting value is compared with it like any other,
-    /// unless it counts as done because of `on_existing = "skip"`.
+    /// Decides on the write that this item needs. An item with a preexisting new value and no old one needs no write,
+    /// except while applications write only new values. A preexisting new value with an old one is repaired like any
+    /// other value, unless it counts as done because of `on_existing = "skip"`.
     ///
-    /// If the item must not be written, the result is `Diverged` with the paths that are the reason. Each of these
-    /// paths has one of these values:
+    /// If the item must not be written, the result is `Diverged` with the paths that are the reason. A path is a reason
+    /// if it has one of these values:
     ///
-    /// - an old value without a new one while only new values are written, because it may be the only copy
-    /// - a constant with another value while readers read the new side
+    /// - an old value without a new one while applications write only new values, because the old value may be the only
+    ///   copy
+    /// - a value that differs from the plan's constant while readers read the new side
     /// - a source whose targets disagree, or that is an element of a list
-    /// - a value that nothing implies, unless this repair is [removing](Repair::removing) those
+    /// - a value that nothing implies, unless this repair [removes](Repair::removing) such values
     /// - with `skip`, a new value that is neither the preexisting one nor one that the migration wrote
     pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Some(why) = record.why_unreadable() {
@@ -109,7 +111,7 @@ impl Repair {
             match change {
                 Change::Move { from, to, .. } | Change::Copy { from, to, .. } if self.leaves_in_place(change) => {
                     needs.hold(from, item);
-                    // If both sides exist and are equal, only the source has to be removed.
+                    // If both sides exist and are equal, the repair only removes the source.
                     let only_removes = from.get(item).is_some() && from.get(item) == to.get(item);
                     needs.keep(from, only_removes && !self.removes);
                     needs.changes.push(overwriting(change));
@@ -137,7 +139,7 @@ impl Repair {
         if !needs.left.is_empty() {
             return Decision::Diverged(needs.left);
         }
-        // Use the in-place strategy, because unexpected values are removed in the same write.
+        // Use the in-place strategy, because the same write has to remove unexpected values.
         let way = Strategy::InPlace;
         let indexes = self.indexes.schemas().to_vec();
         let changes = Changes::for_expand(&needs.changes, way, self.key.clone(), indexes);
@@ -145,7 +147,7 @@ impl Repair {
         let Decision::Write(mut write) = decided else { return decided };
         for condition in needs.conditions {
             if let Condition::Equals(path, _) = &condition {
-                // A condition that the value is equal already implies that the path exists.
+                // The condition `Equals` already implies that the path exists.
                 write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
             }
             if !write.conditions.contains(&condition) {
@@ -156,8 +158,8 @@ impl Repair {
     }
 }
 
-/// The change in the form that a repair uses. It overwrites a different value, unless the plan counts that value as
-/// done.
+/// Returns the change with the setting of `on_existing` for a repair: overwrite a different value, unless the plan
+/// skips existing values.
 fn overwriting(change: &Change) -> Change {
     let answer = if change.skips() { OnExisting::Skip } else { OnExisting::Overwrite };
     change.clone().with_existing(answer)

@@ -1,4 +1,5 @@
-//! Repairs one pair. Decides which side is derived from the other, or that neither side is.
+//! Repairs one pair. Decides whether to derive the new value from the old one, the old value from the new one, or
+//! neither.
 
 use super::super::compare::Existing;
 use super::{Needs, Repair};
@@ -28,7 +29,7 @@ impl Repair {
             (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
                 needs.keep(new, true);
             }
-            // With `Skip`, the new value is recorded as written by the migration.
+            // With `OnExisting::Skip`, the write records that the new value comes from the migration.
             (Some(_), None, _) if existing != Existing::Held => {
                 needs.changes.push(derive(old, new).with_existing(OnExisting::Skip));
             }
@@ -40,8 +41,8 @@ impl Repair {
         }
     }
 
-    /// Derives the old value from the new one. If the old value has several targets, it is derived once, and only if
-    /// all targets have the same value.
+    /// Derives the old value from the new one. If the old path has several targets, derives the old value once, and
+    /// only if all targets have the same value.
     fn derive_old(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, &Pair { old, new, .. }: &Pair<'_>) {
         let targets = self.changes.iter().filter_map(|change| match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
@@ -53,7 +54,8 @@ impl Repair {
             Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
-        // Elements of a list are never written, because at the time of the write another element may have that index.
+        // Elements of a list are never written, because a different element may have this index at the time of the
+        // write.
         if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
             return needs.keep(old, true);
         }

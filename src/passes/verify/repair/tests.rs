@@ -42,7 +42,7 @@ fn value_of(pre: &PreImage) -> Option<&Value> {
     }
 }
 
-/// A history in which this target had this value before the migration.
+/// Creates a history in which this target had this value before the migration.
 fn preexisting(target: &str, value: &str) -> ItemHistory {
     ItemHistory::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
 }
@@ -53,7 +53,7 @@ fn repaired(repair: &Repair, json: &Json) -> (Json, Vec<Json>) {
     let Decision::Write(write) = repair.decide(&before, &ItemHistory::default()) else {
         panic!("{:?}", repair.decide(&before, &ItemHistory::default()))
     };
-    let after = update(&write, &before).expect("the conditions hold on the image they come from");
+    let after = update(&write, &before).expect("the conditions are true for the image from which they were made");
     (item_to_json(&after), write.pre_images.iter().filter_map(value_of).map(Value::to_json).collect())
 }
 
@@ -95,23 +95,23 @@ fn values_of_others_are_left_alone() {
         Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{json}: {other:?}"),
     };
-    // An old value without a new one may be the only copy, so it is not changed. On the way back, it matches.
+    // An old value without a new one may be the only copy, so it is not changed. On the way back, such an item matches.
     let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
     for change in [mv(), copy()] {
         assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
         let back = repair(&[change], way, Truth::NewOnTheWayBack);
         assert_eq!(back.decide(&image(only_old.clone()), &ItemHistory::default()), Decision::NothingToDo);
     }
-    // Two targets that disagree say nothing about their source.
+    // If the two targets of a source have different values, the value of the source is unknown.
     let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
     assert_eq!(left(&repair(&two, way, Truth::New), item), ["a"]);
-    // While applications write the new side, the constant may have been set by them.
+    // While applications write the new side, they may have changed the constant.
     let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
     assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
     let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
-    assert_eq!(alone, Decision::NothingToDo, "constants are not compared at all");
+    assert_eq!(alone, Decision::NothingToDo, "constants are not compared in this case");
     assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
     // Elements of a list are never written.
     let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
@@ -139,7 +139,7 @@ fn nothing_is_removed_without_a_request() {
         assert_eq!(decide(&not_asked), Decision::Diverged(vec![path(left)]));
         assert!(matches!(decide(&asked), Decision::Write(_)), "{left}");
     }
-    // A repair of a move removes the old value without a request, because the value is not lost.
+    // A repair of a move removes the old value without a request, because the target gets this value.
     let moved = Repair { removes: false, ..repair(&[mv()], Strategy::InPlace, Truth::Old) };
     let old = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
     assert!(matches!(moved.decide(&old, &ItemHistory::default()), Decision::Write(_)));
@@ -158,12 +158,12 @@ fn preexisting_values_are_left_alone_until_old_values_are_stale() {
             }
             decided => assert_eq!((decided, truth.is_new_alone()), (Decision::NothingToDo, false)),
         }
-        // If there is also an old value, an earlier pass left the preexisting value as diverged. The repair resolves
-        // this.
+        // If the item also has an old value, an earlier pass reported the item as diverged. The repair makes the two
+        // values equal.
         let Decision::Write(write) = repair.decide(&unequal, &before) else { panic!("{truth:?}") };
         let after = update(&write, &unequal).unwrap();
         assert_eq!(after.get("a"), path("d.b").get(&after), "{truth:?}");
-        assert!(write.pre_images[0].wrote.is_some(), "a rollback knows what the tool wrote");
+        assert!(write.pre_images[0].wrote.is_some(), "the pre-image has the digest of the value that the tool writes");
     }
 }
 
@@ -183,8 +183,8 @@ fn any_image() -> impl Generator<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// A repaired item matches. An item that the repair does not change did not match. If a writer changed a pair in
-    /// between, the write fails. Every value is still in the item or in a pre-image afterwards.
+    /// After a repair, the item matches, and every earlier value is still in the item or in a pre-image. An item that
+    /// the repair must not change does not match. If a writer changes a pair in between, the write fails.
     #[test]
     fn a_repair_ends_in_parity_and_loses_nothing(
         before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),
@@ -216,7 +216,7 @@ proptest! {
                     prop_assert!(kept, "{name} is lost");
                 }
                 for (name, value) in before.iter().filter(|(name, _)| skip && ["b", "c", "v"].contains(&name.as_str())) {
-                    prop_assert_eq!(after.get(name), Some(value), "{} must be left alone", name);
+                    prop_assert_eq!(after.get(name), Some(value), "{} must not change", name);
                 }
                 let untouched = |name: &str| before.get(name) == meanwhile.get(name);
                 let pairs = ["a", "b"].into_iter().chain(second.then_some("c"));

@@ -1,11 +1,11 @@
-//! States what a sample means, in figures and in words.
+//! The statement of a sample about the whole table, in figures and in words.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::bound::{CONFIDENCE, Clusters, percent_text};
 use crate::telemetry::number;
 
-/// The statement of a sample about the clusters as they were before any repair.
+/// The statement of a sample about the clusters of the table. The statement describes their state before any repair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleReport {
     /// The seed that drew the clusters.
@@ -54,7 +54,8 @@ impl SampleReport {
     }
 }
 
-/// The statement of a sample, in words. Every figure counts clusters. The statement claims nothing about single items.
+/// The statement of a sample, in words. Every figure is a number of clusters. The statement claims nothing about single
+/// items.
 fn statement(clusters: &Clusters) -> String {
     let Clusters { all, drawn, differing, empty, large, large_differing } = *clusters;
     let [all_text, drawn_text, differing_text, empty, large_text, large_differing] =

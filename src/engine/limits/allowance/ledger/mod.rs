@@ -14,22 +14,22 @@ use crate::state::{Reservation, Spend};
 /// tenth of the limit.
 const SLICE_SHARE: f64 = 0.01;
 
-/// At the full budget, a slice lasts about this number of seconds. A reservation costs one disk sync, which is
-/// negligible every ten seconds. A kill wastes at most ten seconds of work.
+/// At the full budget, a slice lasts about this number of seconds. A reservation costs one disk sync, and one disk sync
+/// every ten seconds is negligible. A kill wastes at most the capacity of ten seconds.
 const SLICE_SECONDS: f64 = 10.0;
 
 /// The smallest number of units in a slice, enough for a few small items. With smaller slices, a tiny limit would need
 /// one disk sync for each item.
 const SLICE_LEAST: Units = 10.0;
 
-/// The next slice is reserved when less than this share of the current slice is left. The disk then has about five
-/// seconds, so requests rarely have to wait for it.
+/// The next slice is reserved when less than this share of the current slice is left. The reservation then has about
+/// five seconds to become durable, so requests rarely have to wait for it.
 const RESERVE_AT: f64 = 0.5;
 
 /// Tolerance when sums of half units are compared with a limit.
 const ROUNDING: f64 = 1e-9;
 
-/// The limits on what a run may spend, and the size of the slices it reserves.
+/// The spending limits of a run, and the size of its slices.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Bounds {
     max_wcu: Option<Units>,
@@ -53,12 +53,13 @@ pub(crate) enum Exhausted {
 pub(crate) enum Take {
     /// The capacity may be used.
     Granted,
-    /// The capacity is not available now. Wait until a reservation ends or other requests give capacity back.
+    /// The capacity is not available now. Wait until the pending reservation ends or until other requests give capacity
+    /// back.
     Wait,
     /// The capacity may be used only after this reservation is durable. Store the reservation, then call
     /// [`Ledger::confirm`] or [`Ledger::withdraw`].
     Reserve(Reservation),
-    /// The capacity will never be available. The limit is reached, and no open request could give capacity back.
+    /// The capacity will never be available. The limit is reached, and no unanswered request could give capacity back.
     Exhausted(Exhausted),
 }
 
@@ -68,7 +69,7 @@ pub(crate) struct Ledger {
     bounds: Bounds,
     /// Capacity that answered requests have consumed.
     used: Spend,
-    /// Capacity that was handed out under a limit to requests which are not answered yet.
+    /// Capacity that was granted under a limit to requests which are not answered yet.
     granted: Spend,
     /// Number of requests that hold a part of `granted`.
     holders: u64,
@@ -84,7 +85,7 @@ impl Bounds {
         let money = limits.max_cost_usd.map(|max| (max, prices));
         let mut slice = Spend { write: budget.write * SLICE_SECONDS, read: budget.read * SLICE_SECONDS };
         if let Some((max, prices)) = money {
-            // Half of the share for writes, half for reads.
+            // One half of the share is for writes, and the other half is for reads.
             let (write, read) = prices.units_for(max * SLICE_SHARE / 2.0);
             slice = slice.min(Spend { write, read });
         }
@@ -106,7 +107,7 @@ impl Bounds {
         self.concern(Spend { write: 1.0, read: 1.0 }).then_some(Spend { write: self.slice.write, read })
     }
 
-    /// The limit that would be exceeded by a total spend of `wanted`, if there is one. `spent` is the current total.
+    /// The limit that a total spend of `wanted` would exceed, if there is such a limit. `spent` is the current total.
     fn forbid(&self, wanted: Spend, spent: Spend) -> Option<Exhausted> {
         let wanted = wanted - self.before;
         let spent = spent - self.before;
@@ -123,8 +124,8 @@ impl Bounds {
         self.money.is_some() || (self.max_wcu.is_some() && need.write > 0.0)
     }
 
-    /// The total to reserve if `taken` is in use and a request needs `need`. The total adds one slice, or less if the
-    /// limits do not allow a whole slice.
+    /// The total to reserve if `taken` is in use and a request needs `need`. The total includes one additional slice,
+    /// or less if the limits do not allow a whole slice.
     fn ceiling(&self, taken: Spend, need: Spend) -> Spend {
         let base = taken + need;
         let counts = base - self.before;
@@ -145,7 +146,7 @@ impl Ledger {
         Ledger { bounds, used: spent, reserved: spent, ..Ledger::default() }
     }
 
-    /// The limit that leaves less than one write unit, if there is one.
+    /// The limit that is nearly reached: less than one write unit is left. `None` if there is no such limit.
     pub(crate) fn exhausted(&self) -> Option<Exhausted> {
         let spent = self.spent();
         self.bounds.forbid(spent + Spend { write: 1.0, read: 0.0 }, spent)
@@ -181,20 +182,20 @@ impl Ledger {
             return None;
         }
         let ceiling = self.bounds.ceiling(taken, Spend::default());
-        // Near a limit, the remaining slice would be small. Such a small slice is not reserved early. A request that
-        // needs capacity reserves the slice itself.
+        // Near a limit, the next slice would be small. Do not reserve a small slice early. The request that needs the
+        // capacity reserves it.
         let grows = |to: Units, from: Units, slice: Units| slice > 0.0 && to - from >= slice * (1.0 - RESERVE_AT);
         let worth_it = grows(ceiling.write, self.reserved.write, slice.write)
             || grows(ceiling.read, self.reserved.read, slice.read);
         worth_it.then(|| self.reserve(ceiling))
     }
 
-    /// Notes that the pending reservation is durable.
+    /// Records that the pending reservation is durable.
     pub(crate) fn confirm(&mut self) {
         self.reserved = self.reserving.take().unwrap_or(self.reserved);
     }
 
-    /// Notes that the pending reservation failed. The reserved capacity may not be used.
+    /// Records that the pending reservation failed. The run must not use the capacity of a failed reservation.
     pub(crate) fn withdraw(&mut self) {
         self.reserving = None;
     }
@@ -204,8 +205,8 @@ impl Ledger {
         self.reserving.is_some()
     }
 
-    /// Notes that a request which took `need` has consumed `consumed`. The unused part becomes free again. Consumption
-    /// beyond `need` also counts as spent.
+    /// Records that a request which took `need` has consumed `consumed`. The unused part becomes available again.
+    /// Consumption beyond `need` also counts as spent.
     pub(crate) fn settle(&mut self, need: Spend, consumed: Spend) {
         self.used += consumed;
         if !self.bounds.concern(need) {
@@ -216,13 +217,13 @@ impl Ledger {
         self.granted = if self.holders == 0 { Spend::default() } else { self.granted.beyond(need) };
     }
 
-    /// The used capacity plus the capacity that was handed out to requests which are not answered yet.
+    /// The sum of the used capacity and the capacity that was granted to unanswered requests.
     pub(crate) fn spent(&self) -> Spend {
         self.used + self.granted
     }
 
-    /// Whether a total of `wanted` is within the reserved capacity, and stays within it when the pending reservation
-    /// replaces the current one.
+    /// Whether a total of `wanted` is within the current reservation and, if a reservation is pending, also within the
+    /// pending one.
     fn is_free(&self, wanted: Spend) -> bool {
         let within = self.reserving.map_or(self.reserved, |next| self.reserved.min(next));
         let free = |wanted: Units, within: Units| wanted <= within + ROUNDING;

@@ -1,5 +1,5 @@
-//! Tests what the ledger grants and reserves. The ledger's limits must not be exceeded, however often processes are
-//! killed.
+//! Tests the grants and the reservations of the ledger. The ledger's limits must not be exceeded, however often
+//! processes are killed.
 
 use proptest::prelude::*;
 
@@ -112,7 +112,7 @@ fn a_request_waits_for_what_others_may_give_back() {
     assert!(matches!(ledger.take(writes(0.5)), Take::Exhausted(_)));
 }
 
-/// Money that was reserved for reads is available to a write that needs it.
+/// A write may use money that was reserved for reads.
 #[test]
 fn the_last_money_goes_to_any_request_that_needs_it() {
     let dollar = |units: Units| units * PRICES.write_per_million / 1e6;
@@ -126,25 +126,25 @@ fn the_last_money_goes_to_any_request_that_needs_it() {
             }
             Take::Reserve(_) => ledger.confirm(),
             Take::Exhausted(_) => break,
-            Take::Wait => panic!("there is nothing to wait for"),
+            Take::Wait => panic!("no request can give capacity back"),
         }
     }
     assert_eq!(used, 20);
 }
 
-/// What can happen to a session, and to the requests that it has sent.
+/// An event of a session, or of a request that the session has sent.
 #[derive(Debug, Clone)]
 enum Event {
     /// A request asks for capacity.
     Take(Spend),
     /// The oldest reservation becomes durable, and the session learns of it.
     Store,
-    /// A request is answered. The request consumed the share `part` of the capacity that it took.
+    /// A request is answered. The request consumed the fraction `part` of its capacity.
     Answer { which: usize, part: f64 },
-    /// The consumption of all answered requests is committed with their pages.
+    /// The pages of all answered requests are committed, together with the capacity that these requests consumed.
     Commit,
-    /// The process dies. `stored` says whether the pending reservation became durable. Requests in flight consumed the
-    /// share `part` of their capacity.
+    /// The process dies. `stored` says whether the pending reservation became durable. Each request in flight consumed
+    /// the fraction `part` of its capacity.
     Kill { stored: bool, part: f64 },
     /// The session ends normally.
     End,
@@ -177,7 +177,7 @@ struct World {
     committed: Spend,
     really: Spend,
     /// The capacity that requests gave back since the durable reservation was made, and since the pending reservation
-    /// was made. Because of it, the open part can be larger than a slice.
+    /// was made. Because of this capacity, the reserved but unused part can be larger than a slice.
     handed_back: [Spend; 2],
     largest: Spend,
 }
@@ -280,7 +280,7 @@ impl World {
     fn begin(&mut self) {
         self.answered = Spend::default();
         self.ledger = Ledger::new(self.bounds, self.durable.known(self.committed));
-        // The ledger knows of all consumption that the server has counted.
+        // The ledger has counted everything that the server has counted.
         let known = self.ledger.spent();
         if self.bounds.money.is_some() {
             assert!(is_within(self.really, known), "{:?} spent, {known:?} known", self.really);
@@ -294,8 +294,8 @@ fn is_within(spend: Spend, bound: Spend) -> bool {
 }
 
 proptest! {
-    /// A process may be killed at any point, any number of times. As long as the estimates are right, what the server
-    /// counts never exceeds a limit, and a kill wastes at most one slice.
+    /// A process may be killed at any point, any number of times. As long as the estimates are right, the consumption
+    /// by the server's count never exceeds a limit, and a kill wastes at most one slice.
     #[test]
     fn no_sequence_of_kills_exceeds_a_limit(
         (max_wcu, max_cost_usd) in prop_oneof![
