@@ -251,7 +251,7 @@ impl Asked<'_> {
         let full = self.state.full.as_ref();
         let behind = |report: &&Report| full.is_none_or(|full| report.span.began >= full.span.began);
         let sampled = self.state.sampled.as_ref().filter(behind);
-        let found = [full.zip(Some("verification of all items")), sampled.zip(Some("sampled verification"))];
+        let found = [full.zip(Some("the last verification of all items")), sampled.zip(Some("a sampled verification"))];
         match found.into_iter().flatten().find(|(report, _)| report.mismatches > self.world.limits.max_mismatch) {
             None => Ok(()),
             Some((report, _)) if full == Some(report) && report.repair => Err(Refused::new(
@@ -259,7 +259,7 @@ impl Asked<'_> {
                 self.forced_forward(flag),
             )),
             Some((report, which)) => {
-                Err(Refused::new(format!("the last {which} found {} mismatches", report.mismatches), REPAIR))
+                Err(Refused::new(format!("{which} found {} mismatches", report.mismatches), REPAIR))
             }
         }
     }
