@@ -91,15 +91,18 @@ impl State {
                     // stays accepted.
                     next.left = self.left.min(*mismatches);
                 }
-                let mismatches = *mismatches;
+                // A sample may miss the items that an earlier sample found to differ. So only a later full verification
+                // lowers the number of a sample.
+                let mismatches = match scope {
+                    Scope::Full => *mismatches,
+                    Scope::Sampled => self.sampled_mismatches().max(*mismatches),
+                };
                 let compared = *compared;
                 let repair = *repair;
                 let report = Report { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
                 match scope {
                     Scope::Full => next.full = Some(report),
-                    // A sample may miss the items that an earlier sample found to differ. So a better sample replaces a
-                    // worse one only after a later full verification.
-                    Scope::Sampled => next.sampled = Some(self.worse_sample(&report).unwrap_or(report)),
+                    Scope::Sampled => next.sampled = Some(report),
                 }
             }
             What::FlagIntended { change, version, forced } => {
@@ -150,14 +153,10 @@ impl State {
         self.overrides.iter().any(|known| known.obstacle.covers(obstacle))
     }
 
-    /// The stored sampled verification, if it found more mismatches than this later one and no full verification began
-    /// after it.
-    fn worse_sample(&self, later: &Report) -> Option<Report> {
-        let full = self.full.as_ref();
-        let stands = |before: &&Report| {
-            before.mismatches > later.mismatches && full.is_none_or(|full| before.span.began >= full.span.began)
-        };
-        self.sampled.as_ref().filter(stands).cloned()
+    /// Number of mismatches that earlier samples found and no later full verification covers.
+    fn sampled_mismatches(&self) -> u64 {
+        let stands = |sampled: &&Report| self.full.as_ref().is_none_or(|full| sampled.span.began >= full.span.began);
+        self.sampled.as_ref().filter(stands).map_or(0, |sampled| sampled.mismatches)
     }
 
     /// Begins a phase. After contract or rollback has begun, refuses every phase that cannot follow.
