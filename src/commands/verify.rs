@@ -32,13 +32,14 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         let otherwise = if outcome.worked() { Exit::Unexpected } else { Exit::Done };
         let commands = terminal::commands(global, &args.plan);
         let Some(reason) = outcome.stopped() else {
-            return output::result(global, &Ending::at(otherwise), || json!({ "type": "verify" }), |_| Ok(()));
+            return output::result(global, &Ending::at(otherwise), || json!({ "type": "stopped" }), |_| Ok(()));
         };
         return output::stopped(global, reason, &commands.spell(&words));
     };
     let found = if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done };
-    // If a repair left mismatches, a second repair would only leave the same mismatches again.
-    let can_repair = found == Exit::Mismatch && !report.repair;
+    // If a repair left mismatches, a second repair would only leave the same mismatches again. After contract, a repair is
+    // refused.
+    let can_repair = found == Exit::Mismatch && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
     let ending = Ending::at(found).next(can_repair.then(|| commands.spell("verify --all --repair")));
     output::result(

@@ -199,7 +199,7 @@ impl Job {
             consistent: scan.consistent,
             mean_item_bytes: table.size_bytes.checked_div(table.item_count),
             large: choice.large,
-            // If `max_items` limits the run to a part of the table, a survey of the whole table would not make the run
+            // If `max_items` limits the run to a part of the table, a survey of all segments would not make the run
             // shorter.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,

@@ -69,8 +69,8 @@ impl StepBack<'_> {
             return Ok(());
         }
         let text = format!(
-            "End dual writes of table {} (migration {}; the flag goes from {from} → {to})? Items written after that get no new attribute, so the next cutover needs \
-             another pass.",
+            "End dual writes of table {} (migration {}; the flag goes from {from} → {to})? Items written after that get \
+             no new attribute, so the next cutover needs another pass.",
             self.plan.table.name, self.plan.name
         );
         match self.observer.confirm(&Question { text: &text }) {

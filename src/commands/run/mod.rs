@@ -59,6 +59,6 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
 fn ended(global: &Global, next: &str, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
     match stopped {
         Some(reason) => output::stopped(global, reason, next),
-        None => output::result(global, &Ending::done(), || json!({ "type": "run" }), |_| Ok(())),
+        None => output::result(global, &Ending::done(), || json!({ "type": "stopped" }), |_| Ok(())),
     }
 }

@@ -15,7 +15,7 @@ use super::item;
 use crate::harness::{Bed, bytes_of, key_of};
 use crate::live::{Figures, Kind, Scenario, Shape, play};
 
-/// The number of copies of each item of an example. There are so many copies that a run can be killed midway.
+/// The number of copies of each item of an example. The number is large enough to kill a run midway.
 const COPIES: usize = 30;
 
 /// An example plan with the exit code of its run, and with items before and after the run. The test fails if the folder

@@ -59,7 +59,7 @@ proptest! {
     }
 
     /// 2^k segments are active: whenever one ends, the next one begins. Segments end in any order. The hash space is
-    /// divided into so many parts that each part has four active segments on average. Until half of all segments are
+    /// divided into 2^k / 4 parts, so each part has four active segments on average. Until half of all segments are
     /// handed out, no part has more than eight active segments.
     #[test]
     fn active_segments_are_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
