@@ -1,5 +1,5 @@
-//! Tests with plan files. The examples load, and every bad plan in `tests/plans/` is refused with the text in the file
-//! next to the plan. `UPDATE_EXPECT=1 cargo test --test source plans` rewrites these texts.
+//! Tests with plan files. The examples load, and every bad plan in `tests/plans/` is refused with the text of the
+//! snapshot next to the plan. `INSTA_UPDATE=always cargo test --test source plans` rewrites these snapshots.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,10 +66,12 @@ fn load_for_shop(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
 
 #[test]
 fn every_bad_plan_is_refused_with_the_expected_text() {
-    let update = std::env::var_os("UPDATE_EXPECT").is_some();
     let plans = files("tests/plans");
     assert!(plans.len() > 15, "the corpus exists");
-    let mut wrong = Vec::new();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../plans");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
     for path in plans {
         let label = name_of(&path);
         let shown = match load_for_shop(&label, &fs::read(&path).unwrap()) {
@@ -77,14 +79,9 @@ fn every_bad_plan_is_refused_with_the_expected_text() {
             Err(errors) => errors.render(false),
         };
         assert!(!shown.contains('\u{1b}'), "{label} reaches the terminal raw");
-        let expected = path.with_extension("stderr");
-        if update {
-            fs::write(&expected, &shown).unwrap();
-        } else if fs::read_to_string(&expected).unwrap_or_default() != shown {
-            wrong.push(format!("--- {label} now results in\n{shown}"));
-        }
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        settings.bind(|| insta::assert_snapshot!(name, shown));
     }
-    assert!(wrong.is_empty(), "{}\n(UPDATE_EXPECT=1 accepts the new texts)", wrong.join("\n"));
 }
 
 #[test]
