@@ -17,6 +17,11 @@ pub fn number(n: u64) -> String {
     out
 }
 
+/// Formats a count with its noun, for example `1 item` or `1,234 items`. A verb may follow the noun in both forms.
+pub fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(n), if n == 1 { one } else { many })
+}
+
 /// Formats a number of capacity units, rounded to half units.
 pub fn units(units: Units) -> String {
     let halves = (units * 2.0).round() as u64;
@@ -67,6 +72,12 @@ mod tests {
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(units(1234.5), "1,234.5");
+    }
+
+    #[test]
+    fn a_noun_agrees_with_its_count() {
+        let texts = [0, 1, 2, 1_234].map(|n| count(n, "reply", "replies"));
+        assert_eq!(texts, ["0 replies", "1 reply", "2 replies", "1,234 replies"]);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use crate::cli::{Global, LocalArgs};
 use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::output;
+use backfill::internals::figure::count;
 use backfill::internals::local::capacity::ModelSpec;
 use backfill::internals::local::traffic::narrate;
 use backfill::internals::local::{Local, LocalOptions};
-use backfill::internals::telemetry::number;
 
 /// Serves the engine until the command is interrupted.
 pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Exit> {
@@ -31,7 +31,7 @@ pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
             let whom = if listen.is_loopback() { "loopback only" } else { "everyone who can reach this address" };
             writeln!(out, "serving DynamoDB's API on {endpoint} ({whom}, no credentials needed)")?;
             if let Some(table) = served.table() {
-                writeln!(out, "table `{}`: {} items ({table})", table.table, number(table.items))?;
+                writeln!(out, "table `{}`: {} ({table})", table.table, count(table.items, "item", "items"))?;
                 writeln!(
                     out,
                     "try: backfill check migrations-examples/rename-attribute.toml --endpoint-url {endpoint}"

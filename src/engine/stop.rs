@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cost::PriceBasis;
 use crate::cutover::LeaseLost;
 use crate::dynamodb::FatalKind;
+use crate::figure::count;
 use crate::item::Units;
 
 /// The reason why a run stopped before its end. The run can be resumed after each of these reasons.
@@ -27,8 +28,9 @@ pub enum StopReason {
     },
     /// More items failed than `[limits] max_failures` allows.
     #[error(
-        "{failures} items have failed, and [limits] max_failures is {limit}. Look at them with `backfill failures`, then \
-         fix the cause and run `backfill failures retry`, or raise the limit"
+        "{}, and [limits] max_failures is {limit}. Look at them with `backfill failures`, then \
+         fix the cause and run `backfill failures retry`, or raise the limit",
+        count(*failures, "item has failed", "items have failed")
     )]
     MaxFailures {
         /// Number of items that have failed.
@@ -70,8 +72,8 @@ pub enum StopReason {
     },
     /// `[limits] max_items` is reached.
     #[error(
-        "{scanned} items have been scanned, and [limits] max_items is {limit}. This run scans no more until the limit is \
-         raised"
+        "{}, and [limits] max_items is {limit}. This run scans no more until the limit is raised",
+        count(*scanned, "item has been scanned", "items have been scanned")
     )]
     MaxItems {
         /// Number of items that the run has scanned in all its sessions.

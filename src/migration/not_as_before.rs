@@ -6,9 +6,10 @@ use std::io::Write as _;
 use super::target::Target;
 use super::{MigrationError, Notice, Observer};
 use crate::change::{BaselinePair, Leftover};
+use crate::figure::count;
 use crate::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
 use crate::state::{self, Listed, RunRecord, State};
-use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, number, write_listed};
+use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, write_listed};
 
 /// The maximum number of items that a report lists. The report also gives the number of all items.
 const NAMED: u32 = 1_000;
@@ -53,7 +54,7 @@ pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
             continue;
         }
         // A write to memory cannot fail.
-        let _ = writeln!(text, "not as before: {} items {kind}.", number(listed.count))
+        let _ = writeln!(text, "not as before: {} {kind}.", count(listed.count, "item", "items"))
             .and_then(|()| write_listed(&mut text, &listed));
     }
     if !text.is_empty() {

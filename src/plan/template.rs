@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::figure::count;
 use crate::item::Path;
 
 /// Facts about the table of the new plan.
@@ -92,7 +93,7 @@ fn reach(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoin
 }
 
 fn describe_size(table: &TemplateTable) -> Option<String> {
-    let items = table.item_count.map(|n| format!("{n} items"));
+    let items = table.item_count.map(|n| count(n, "item", "items"));
     let bytes = table.size_bytes.map(|n| match n {
         0..1_000_000 => format!("{:.1} KB", n as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),

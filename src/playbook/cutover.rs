@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::asked::{Asked, REPAIR, began_in_dual_writes, later};
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Report, Scope, Step, Target, What};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
+use crate::figure::count;
 
 /// Checks whether `run` and `failures retry` may write under this flag. These commands may write if readers read old
 /// values and old values are fresh. A running pass repeats this check every `max_cache_seconds`, and drains if the
@@ -226,8 +227,9 @@ impl Asked<'_> {
             0 => Ok(()),
             failed => Err(Refused::new(
                 format!(
-                    "{failed} items have failed: without a new value they would be lost to readers (`failures retry` \
-                         works where readers read old)"
+                    "{}: readers of the new attribute would not find a value there. `failures retry` works only \
+                         while readers read the old attribute",
+                    count(failed, "item has failed", "items have failed")
                 ),
                 Goal::Back { to: BackTo::OldReads, now: false },
             )),
@@ -255,12 +257,16 @@ impl Asked<'_> {
         match found.into_iter().flatten().find(|(report, _)| report.mismatches > self.world.limits.max_mismatch) {
             None => Ok(()),
             Some((report, _)) if full == Some(report) && report.repair => Err(Refused::new(
-                format!("the last repair left {} mismatches, and its report says why", report.mismatches),
+                format!(
+                    "the last repair left {}, and its report says why",
+                    count(report.mismatches, "mismatch", "mismatches")
+                ),
                 self.forced_forward(flag),
             )),
-            Some((report, which)) => {
-                Err(Refused::new(format!("{which} found {} mismatches", report.mismatches), REPAIR))
-            }
+            Some((report, which)) => Err(Refused::new(
+                format!("{which} found {}", count(report.mismatches, "mismatch", "mismatches")),
+                REPAIR,
+            )),
         }
     }
 
@@ -275,13 +281,13 @@ impl Asked<'_> {
                 ReadFrom::Old => self.failed(),
                 ReadFrom::New => Goal::Back { to: BackTo::OldReads, now: false }.into(),
             };
-            closed.push(Refused::new(format!("{} items have failed", self.world.failures), next));
+            closed.push(Refused::new(count(self.world.failures, "item has failed", "items have failed"), next));
         }
         if self.world.diverged > 0 {
             // The last repair could not fix these items, so a second repair would not fix them either.
             let repaired = self.state.full.as_ref().is_some_and(|report| report.repair);
             let next = if repaired { self.forced_forward(flag) } else { REPAIR.into() };
-            closed.push(Refused::new(format!("{} items have diverged", self.world.diverged), next));
+            closed.push(Refused::new(count(self.world.diverged, "item has diverged", "items have diverged"), next));
         }
         closed.extend(self.nothing_is_known_to_differ(flag).and_then(|()| self.is_verified(flag)).err());
         together(closed)
@@ -340,7 +346,7 @@ impl Asked<'_> {
             )),
             (Some(0), read) => {
                 let read = match read {
-                    Some(items) => format!("the run read {items} items"),
+                    Some(items) => format!("the run read {}", count(items, "item", "items")),
                     None => "it is not recorded how many items the run read strongly consistently".to_owned(),
                 };
                 Err(Refused::new(

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figure::count;
+
 /// A condition that blocks a command until the operator overrides it with a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Obstacle {
@@ -124,16 +126,19 @@ impl fmt::Display for Obstacle {
             Obstacle::UnsureTargets { items } => write!(
                 f,
                 "a rollback could not put everything back: a run that had written was begun anew with --restart before \
-                 it had read every item. {items} items already had the new attribute when the next run read them. \
+                 it had read every item. {} already had the new attribute when the next run read them. \
                  Either the first run wrote it or it existed before the migration, so a rollback leaves those items as \
-                 they are"
+                 they are",
+                count(*items, "item", "items")
             ),
             Obstacle::OneWay => f.write_str("once new values alone are written, a rollback may not succeed"),
             Obstacle::ItemsUnequal { items } => {
-                write!(f, "{items} items differ although old values were made equal the new ones")
+                let items = count(*items, "item still differs", "items still differ");
+                write!(f, "{items} after the rollback copied the new values to the old attribute")
             }
             Obstacle::ItemsFailed { items } => {
-                write!(f, "{items} items could not be changed on the way back, and stay as they are")
+                let items = count(*items, "item", "items");
+                write!(f, "{items} could not be changed on the way back, and will stay unchanged")
             }
             Obstacle::EmptyTable => {
                 f.write_str("the verification compared no item, and the run read none: the table is empty")

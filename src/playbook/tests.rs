@@ -149,7 +149,7 @@ fn a_way_back_that_does_not_verify_stops() {
     for _ in 0..2 {
         let refused = desk.give(BACK).unwrap_err();
         assert!(
-            refused.why.contains("3 items differ") && refused.next.words() == "cutover --back --force REASON",
+            refused.why.contains("3 items still differ") && refused.next.words() == "cutover --back --force REASON",
             "{refused}"
         );
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);

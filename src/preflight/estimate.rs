@@ -11,7 +11,7 @@ use super::setting::Setting;
 use super::tally::Tally;
 use super::touched::Touched;
 use crate::cost::UnitPrices;
-use crate::figure::{dollars, duration, number, units};
+use crate::figure::{count, dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
 use crate::ratelimit::Scope;
 
@@ -160,9 +160,9 @@ impl Estimate {
                 let missing = match self.unaccounted {
                     0.0 => String::new(),
                     items => format!(
-                        ". DynamoDB counts about {} items more than the sample accounts for. They are in large item collections \
-                         that were not drawn, so anything may be true for them, or the count is stale",
-                        number(items as u64)
+                        ". DynamoDB counts about {} more than the sample accounts for. Either the count is stale, or there are \
+                         large item collections that were not drawn, and nothing is known of their items",
+                        count(items as u64, "item", "items")
                     ),
                 };
                 format!(

@@ -12,7 +12,7 @@ use super::time_to_live::time_to_live;
 use super::touched::{Touched, TouchedIndex};
 use crate::change::{Change, Strategy};
 use crate::dynamodb::{Recovery, TableClass, TableDescription};
-use crate::figure::number;
+use crate::figure::{count, number};
 use crate::item::MAX_ITEM_BYTES;
 
 /// All findings that an operator should know before `run`, the most severe first.
@@ -56,7 +56,7 @@ fn recovery(facts: &Facts) -> Option<Finding> {
     };
     match (&facts.recovery, facts.recovery.unknown()) {
         (Fact::Known(Recovery { enabled: true, earliest, days }), _) => {
-            let days = days.map_or_else(String::new, |days| format!(", {days} days back"));
+            let days = days.map_or_else(String::new, |days| format!(", {} back", count(days.into(), "day", "days")));
             let since = earliest.as_ref().map_or_else(String::new, |at| format!(", since {at}"));
             let on = Finding::new(Note, "pitr", format!("Point-in-time recovery is on{since}{days}"));
             Some(on.because("It can restore the table's state, up to about five minutes ago, into a new table"))
@@ -117,10 +117,12 @@ fn client_encryption(known: &Known<'_>) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "{} of the {} items that were read are signed or encrypted on the client (by an encryption SDK), and this plan would \
-         change them",
+        "{} of {} that were read {} signed or encrypted on the client (by an encryption SDK), and this plan would \
+         change {}",
         number(signed),
-        number(read)
+        count(read, "item", "items"),
+        if signed == 1 { "is" } else { "are" },
+        if signed == 1 { "it" } else { "them" },
     );
     let why = "The signature also covers other attributes of the item. After a change without the encryption keys, it no \
                longer matches, and readers fail. A run never changes such an item; it stops at the first one";
@@ -147,7 +149,7 @@ fn stream(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     let view = table.written().features.stream?;
     let records = between(known.estimate.changed, |n| number(n.round() as u64));
     let what =
-        format!("The table has a stream, and this run puts {records} records into it: one for each item it changes");
+        format!("The table has a stream, and this run adds one record to it for each item that it changes: {records}");
     let why = "Every consumer receives them: Lambda functions, EventBridge pipes, your own replication. They cost the consumer \
                time and money, and it repeats its work for every item. A Kinesis data stream of the table also receives them; \
                `check` does not look for one";

@@ -11,7 +11,7 @@ use super::aws::Commands;
 use super::estimate::{Basis, Estimate};
 use super::pace::{Need, PARTITION};
 use crate::dynamodb::TableDescription;
-use crate::figure::{dollars, duration, number, units};
+use crate::figure::{count, dollars, duration, number, units};
 use crate::item::Units;
 use crate::plan::{Access, Limits, Plan, parse_duration};
 use crate::ratelimit::{Budgets, Scope};
@@ -234,7 +234,7 @@ fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
         ("max_cost_usd", limit.to_string(), needs)
     });
     let max_items = limits.max_items.filter(|limit| items > *limit as f64).map(|limit| {
-        let needs = format!("the table has at least {} items", number(items as u64));
+        let needs = format!("the table has at least {}", count(items as u64, "item", "items"));
         ("max_items", number(limit), needs)
     });
     let stops = |(id, limit, needs)| {
@@ -269,9 +269,9 @@ fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
                 .to_owned(),
         ),
         Basis::Sample(..) if estimate.unaccounted > 0.0 => notes.push(format!(
-            "about {} items are in collections that the sample did not read. If they share one partition key, that \
-             key determines the duration. `run --dry-run` reads everything",
-            number(estimate.unaccounted as u64)
+            "about {} in collections that the sample did not read. If they share one partition key, that key determines \
+             the duration. `run --dry-run` reads everything",
+            count(estimate.unaccounted as u64, "item is", "items are")
         )),
         Basis::Sample(..) | Basis::Whole => {}
     }

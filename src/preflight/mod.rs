@@ -108,7 +108,7 @@ pub enum PreflightError {
     /// The sample size is a number of items, but DynamoDB has not counted the table's items yet.
     #[error(
         "DynamoDB has not counted the table's items yet (it counts about every six hours), so \
-         {0} items cannot be converted to a percentage. Nothing was read. Give the sample in percent, such as --sample 5%"
+         a sample of {0} cannot be converted to a percentage. Nothing was read. Give the sample in percent, such as --sample 5%"
     )]
     SampleOfUnknown(u64),
 }

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Pace, Progress, Snapshot, number};
 use crate::engine::{Allowance, Job, WorkWindow};
-use crate::figure::whole_duration;
+use crate::figure::{count, whole_duration};
 use crate::outside::escaped;
 use crate::plan::Access;
 use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
@@ -145,8 +145,8 @@ fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
         all => format!(" · {}/{all} segments", watched.segments_before + now.segments_done),
     };
     format!(
-        "{} items{percent} · {}/s · {} WCU/s{segments}",
-        number(pace.done()),
+        "{}{percent} · {}/s · {} WCU/s{segments}",
+        count(pace.done(), "item", "items"),
         number(items.round() as u64),
         number(units.round() as u64),
     )
@@ -174,10 +174,10 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     let slowed = if slowed.is_empty() { String::new() } else { format!(", slowed: {}", slowed.join(", ")) };
     let waited_for = waited_for(watched, &scopes);
     if throttled_just_now {
-        format!("throttled by DynamoDB ({} requests so far){slowed}", number(now.throttled))
+        format!("throttled by DynamoDB ({} so far){slowed}", count(now.throttled, "request", "requests"))
     } else if now.backing_off > 0 {
         let why = now.last_error.as_deref().unwrap_or("throttled");
-        format!("backing off, {} requests: {why}{slowed}", now.backing_off)
+        format!("backing off, {}: {why}{slowed}", count(now.backing_off as u64, "request", "requests"))
     } else if !waited_for.is_empty() {
         format!("waiting for {}", waited_for.join(", and for "))
     } else if now.without_slot > 0 {

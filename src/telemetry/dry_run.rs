@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Subject;
 use crate::engine::StopReason;
-use crate::figure::{number, units};
+use crate::figure::{count, number, units};
 use crate::item::{ItemKey, item_to_json};
 use crate::passes::{Class, Prediction, Shape};
 use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, between, range_json, total};
@@ -73,7 +73,7 @@ impl DryRunReport<'_> {
         self.write_classes(out)?;
         write_shapes(out, found)?;
         for (leftover, group) in &found.leftovers {
-            writeln!(out, "  not as before: {} items: {leftover}", number(group.items))?;
+            writeln!(out, "  not as before: {}: {leftover}", count(group.items, "item", "items"))?;
             write_keys(out, &group.examples)?;
         }
         if self.pairs_unrecorded {

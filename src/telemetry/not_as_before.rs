@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::dry_run::PAIRS_UNRECORDED;
 use crate::change::Leftover;
-use crate::figure::number;
+use crate::figure::count;
 use crate::item::item_to_json;
 use crate::state::Listed;
 
@@ -38,11 +38,13 @@ impl NotAsBefore {
             writeln!(out, "{PAIRS_UNRECORDED}.")?;
         }
         if items.count > 0 {
-            writeln!(out, "{} items are not as they were before the migration: {reason}.", number(items.count))?;
+            let items = count(items.count, "item is not as it was", "items are not as they were");
+            writeln!(out, "{items} before the migration: {reason}.")?;
         }
         write_listed(out, items)?;
         if unreadable.count > 0 {
-            writeln!(out, "{} items may not be as before: {}.", number(unreadable.count), Leftover::Unknown)?;
+            let items = count(unreadable.count, "item", "items");
+            writeln!(out, "{items} may not be as before: {}.", Leftover::Unknown)?;
         }
         write_listed(out, unreadable)
     }
@@ -84,7 +86,7 @@ mod tests {
             String::from_utf8(text).unwrap()
         };
         let text = said(&left);
-        assert!(text.starts_with("1 items may not be as before: unknown, because") && text.contains("P#1"), "{text}");
+        assert!(text.starts_with("1 item may not be as before: unknown, because") && text.contains("P#1"), "{text}");
         let json = left.to_json();
         assert_eq!((&json["reason"], &json["count"]), (&"old_made".into(), &0.into()), "{json:#}");
         assert_eq!(
@@ -94,6 +96,6 @@ mod tests {
         let known = NotAsBefore { items: one, unreadable: Listed::default(), ..left };
         assert_eq!(known.to_json()["unknown"], false);
         let text = said(&known);
-        assert!(text.starts_with("1 items are not as they were") && !text.contains("unknown"), "{text}");
+        assert!(text.starts_with("1 item is not as it was") && !text.contains("unknown"), "{text}");
     }
 }

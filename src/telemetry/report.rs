@@ -11,6 +11,7 @@ use crate::command_line::CommandLine;
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
 use crate::engine::{StopReason, slice};
+use crate::figure::count;
 use crate::plan::Plan;
 use crate::ratelimit::Resolved;
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
@@ -102,10 +103,10 @@ impl RunReport<'_> {
         let RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped } = self;
         let commands = subject.commands;
         match stopped {
-            None => writeln!(out, "Run {} is complete: {} segments.", run.id, number(totals.done.into()))?,
+            None => writeln!(out, "Run {} is complete: {}.", run.id, count(totals.done.into(), "segment", "segments"))?,
             Some(reason) => writeln!(
                 out,
-                "Run {} stopped: {reason}.\nEverything counted here is committed; {} of {} segments are done.",
+                "Run {} stopped: {reason}.\nEverything counted here is committed; segments done: {} of {}.",
                 run.id,
                 number(totals.done.into()),
                 number(run.total_segments.into())
@@ -124,7 +125,8 @@ impl RunReport<'_> {
             writeln!(out, "  unusable replies in this session (each request was retried): {each}")?;
         }
         if open.failures + open.diverged > 0 {
-            writeln!(out, "Open: {} failures, {} diverged items.", number(open.failures), number(open.diverged))?;
+            let failures = count(open.failures, "failure", "failures");
+            writeln!(out, "Open: {failures}, {}.", count(open.diverged, "diverged item", "diverged items"))?;
         }
         if subject.advice && open.failures + open.diverged > 0 {
             writeln!(out, "Their keys: {}", commands.spell("failures list"))?;

@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 
 use crate::clock;
 use crate::cost::UnitPrices;
-use crate::figure::{dollars, number, units};
+use crate::figure::{count, dollars, units};
 use crate::plan::Limits;
 use crate::state::{Spend, SpendRecord, SpendState};
 
@@ -18,7 +18,7 @@ pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) ->
         0.0 => format!("reserved {} WCU at a time", units(slice.write)),
         read => format!("reserved {} WCU and {} RCU at a time", units(slice.write), units(read)),
     }));
-    parts.extend(limits.max_items.map(|max| format!("{} items", number(max))));
+    parts.extend(limits.max_items.map(|max| count(max, "item", "items")));
     parts.extend(limits.deadline.map(|deadline| format!("until {}", clock::to_text(deadline))));
     parts.extend(limits.window.as_ref().map(|window| {
         let zone = window.zone.iana_name().unwrap_or("local time");

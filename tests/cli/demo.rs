@@ -89,8 +89,18 @@ fn the_demo_walks_the_whole_playbook_and_starts_over_the_second_time() {
         #[rustfmt::skip]
         assert_eq!(commands, [
             "cutover --to dual-write", "run", "verify --all", "cutover --to read-new --percent 10", "verify --all --repair",
-            "cutover --to read-new --percent 10", "cutover --to read-new", "cutover --to write-new", "contract",
+            "cutover --to read-new --percent 10", "cutover --back", "cutover --to read-new", "cutover --to write-new",
+            "contract",
         ]);
+        let steps = walked["steps"].as_array().unwrap();
+        let item = |command| &steps.iter().find(|step| step["command"] == command).unwrap()["item"];
+        let email = &item("run")["before"]["old"];
+        assert!(email.is_string(), "{walked:#}");
+        assert_eq!(
+            item("run"),
+            &json!({ "before": { "old": email, "new": null }, "after": { "old": email, "new": email } })
+        );
+        assert_eq!(item("contract")["after"], json!({ "old": null, "new": email }));
         let refused = step(&walked, "cutover --to read-new --percent 10")[0]["refused"].as_str().unwrap();
         assert!(refused.contains("have diverged") && refused.contains("verify"), "{refused}");
         let text = said(&output);

@@ -188,7 +188,7 @@ async fn check_reports_streams_expiry_and_indexes() {
     ] {
         assert_eq!(severity(id).as_deref(), Some(expected), "{id}: {found:#?}");
     }
-    assert!(found["stream"]["what"].as_str().unwrap().contains("puts 10 records"), "{}", found["stream"]);
+    assert!(found["stream"]["what"].as_str().unwrap().contains("changes: 10"), "{}", found["stream"]);
     let filters = found["stream"]["attached"]["Filters"].as_array().unwrap();
     let patterns: Vec<Json> =
         filters.iter().map(|f| serde_json::from_str(f["Pattern"].as_str().unwrap()).unwrap()).collect();

@@ -84,7 +84,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     // `--force` covers only the failures that the tool has reported. The tool has not reported the item whose copies
     // differ.
     let ran = scene.refused("rollback --yes --force of-no-use", "rollback").await;
-    for part in ["3 items differ", "when 2 were known", "P#3"] {
+    for part in ["3 items still differ", "when 2 were known", "P#3"] {
         assert!(ran.said().contains(part), "{part}: {}", ran.said());
     }
     assert_eq!(scene.flag().await.read, ReadFrom::New);
@@ -92,7 +92,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     put(&scene, &new("P#2", with_old(), secret("shorter"), "f")).await;
     for _ in 0..2 {
         let ran = scene.refused("rollback --yes", "rollback").await;
-        for part in ["1 items differ", "P#3", "by hand"] {
+        for part in ["1 item still differs", "P#3", "by hand"] {
             assert!(ran.said().contains(part), "{part}: {}", ran.said());
         }
         let listed = scene.done("failures list").await.stdout;
@@ -122,7 +122,7 @@ async fn the_rollback_completes_without_unequal_items_when_forced() {
     let apart = item("P#1", "x", [("from", secret("f")), ("one", secret("b")), ("two", secret("c"))]);
     put(&scene, &apart).await;
     let ran = scene.give("rollback --yes").await.exits(3);
-    for part in ["1 items differ", "P#1", "by hand", "--force REASON"] {
+    for part in ["1 item still differs", "P#1", "by hand", "--force REASON"] {
         assert!(ran.said().contains(part), "{part}: {}", ran.said());
     }
     assert_eq!(found(&scene, &apart).await, apart);

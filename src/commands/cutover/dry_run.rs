@@ -9,9 +9,9 @@ use crate::cli::Global;
 use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::output;
+use backfill::internals::figure::count;
 use backfill::internals::item::{ItemKey, Path, item_to_json};
 use backfill::internals::migration::{CutoverStep, Migration, StepOptions};
-use backfill::internals::telemetry::number;
 
 /// Number of example items in the text report. The JSON report contains every item in the list.
 const SHOWN: usize = 5;
@@ -46,9 +46,9 @@ pub(super) async fn dry_run(
                 Some(listed) => {
                     writeln!(
                         out,
-                        "{} items had only the new attribute before the migration: readers will see those values for \
+                        "{} had only the new attribute before the migration: readers will see those values for \
                          the first time",
-                        number(listed.count)
+                        count(listed.count, "item", "items")
                     )?;
                     let mut shown = listed.first.iter().take(SHOWN);
                     shown.try_for_each(|(key, path)| writeln!(out, "  such as {key}: {path}"))?;

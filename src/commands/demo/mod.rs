@@ -1,6 +1,7 @@
 //! `demo`: runs a whole migration on the embedded engine with sample data. The demo carries out and explains every step
 //! of the playbook.
 
+mod example;
 mod folder;
 mod parts;
 mod words;
@@ -10,6 +11,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::cli::{DemoArgs, Global};
+use crate::commands::demo::example::Example;
 use crate::commands::demo::parts::{PARTS, Part, parts_behind};
 use crate::commands::demo::words::{come_to, tell_next, tell_table, wait_for_soak};
 use crate::commands::shared::ending::Ending;
@@ -50,7 +52,7 @@ pub(crate) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     let mut global = global.clone();
     global.endpoint_url = Some(served.endpoint());
     global.state = Some(dir.join("state.db"));
-    let walked = Box::pin(walk(&global, &plan)).await;
+    let walked = Box::pin(walk(&global, &plan, items)).await;
     tokio::task::spawn_blocking(move || served.stop()).await?;
     let (exit, steps) = walked?;
     tell_next(exit, &dir);
@@ -59,7 +61,7 @@ pub(crate) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
 }
 
 /// Carries out the remaining steps of the demo in order. Returns their results as JSON.
-async fn walk(global: &Global, plan: &Path) -> anyhow::Result<(Exit, Vec<Json>)> {
+async fn walk(global: &Global, plan: &Path, items: u64) -> anyhow::Result<(Exit, Vec<Json>)> {
     let mut steps = Vec::new();
     for (n, part) in PARTS.iter().enumerate() {
         let mut session = Box::pin(open(global, plan)).await?;
@@ -69,10 +71,10 @@ async fn walk(global: &Global, plan: &Path) -> anyhow::Result<(Exit, Vec<Json>)>
             continue;
         }
         output::stderr(&format!("\n{}. backfill {}\n   {}", n + 1, part.command, part.why));
-        let taken = take(part, &mut session).await;
+        let taken = take_showing(part, &mut session, items).await;
         session.close().await?;
-        let (stopped, result) = taken?;
-        steps.push(json!({ "step": n + 1, "command": part.command, "why": part.why, "result": result }));
+        let (stopped, result, item) = taken?;
+        steps.push(json!({ "step": n + 1, "command": part.command, "why": part.why, "result": result, "item": item }));
         if let Some(exit) = stopped {
             return Ok((exit, steps));
         }
@@ -90,6 +92,22 @@ async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     let target = Box::pin(Target::open(loaded, names, state, check_plan, None, observer.as_ref())).await?;
     let input = OperatorInput::of(&options.actor, &[]);
     Ok(Box::pin(Session::open(target, input, observer, Stopper::default())).await?)
+}
+
+/// Carries out one step of the demo. If the step changes items, shows an item before and after it. Returns the values of
+/// [`take`], and the item as JSON.
+async fn take_showing(part: &Part, session: &mut Session, items: u64) -> anyhow::Result<(Option<Exit>, Json, Json)> {
+    let example = part.shows_item.then(|| Example::choose(&session.driver, SEED, items)).flatten();
+    let Some(example) = example else {
+        let (stopped, result) = take(part, session).await?;
+        return Ok((stopped, result, Json::Null));
+    };
+    let (text, before) = example.read(&session.driver).await?;
+    output::stderr(&format!("   before: {text}"));
+    let (stopped, result) = take(part, session).await?;
+    let (text, after) = example.read(&session.driver).await?;
+    output::stderr(&format!("   after:  {text}"));
+    Ok((stopped, result, json!({ "before": before, "after": after })))
 }
 
 /// Carries out one step of the demo. Returns two values: the exit code if the demo stopped during this step, and the

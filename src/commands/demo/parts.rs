@@ -2,7 +2,7 @@
 
 use backfill::internals::cutover::{Flag, WriteTo};
 use backfill::internals::migration::Driver;
-use backfill::internals::playbook::{Expand, Goal, Scope, Target, Way};
+use backfill::internals::playbook::{BackTo, Expand, Goal, Scope, Target, Way};
 
 /// One step of the demo.
 pub(crate) struct Part {
@@ -11,10 +11,17 @@ pub(crate) struct Part {
     pub(crate) goal: Goal,
     /// Whether the demo expects a refusal.
     pub(crate) refused: bool,
+    /// Whether the demo shows an item before and after this step.
+    pub(crate) shows_item: bool,
 }
 
 const fn part(goal: Goal, command: &'static str, why: &'static str) -> Part {
-    Part { command, why, goal, refused: false }
+    Part { command, why, goal, refused: false, shows_item: false }
+}
+
+/// A step that changes items.
+const fn writing_part(goal: Goal, command: &'static str, why: &'static str) -> Part {
+    Part { shows_item: true, ..part(goal, command, why) }
 }
 
 const fn verify(repair: bool) -> Goal {
@@ -22,13 +29,13 @@ const fn verify(repair: bool) -> Goal {
 }
 
 /// Every step of the playbook.
-pub(crate) const PARTS: [Part; 9] = [
+pub(crate) const PARTS: [Part; 10] = [
     part(
         Goal::CutoverTo(Target::DualWrite),
         "cutover --to dual-write",
         "Writers write both attributes from now on, so items inserted behind the scan position have the new one too.",
     ),
-    part(
+    writing_part(
         Goal::Run { again: false },
         "run",
         "Every item gets `contact_email`, a copy of `email`, which stays. You can kill it at any moment.",
@@ -51,7 +58,13 @@ pub(crate) const PARTS: [Part; 9] = [
     part(
         Goal::CutoverTo(Target::ReadNew(10)),
         "cutover --to read-new --percent 10",
-        "Readers read the new attribute for a tenth of the keys. `cutover --back` needs no gate and no lock.",
+        "Readers read the new attribute for a tenth of the keys.",
+    ),
+    part(
+        Goal::Back { to: BackTo::OldReads, now: false },
+        "cutover --back",
+        "The way back, if something looks wrong: every reader reads the old attribute again. It needs no gate, no lock and \
+         no state file. Up to contract, `rollback` restores every item as well.",
     ),
     part(
         Goal::CutoverTo(Target::ReadNew(100)),
@@ -63,18 +76,23 @@ pub(crate) const PARTS: [Part; 9] = [
         "cutover --to write-new",
         "Writers write only the new attribute. From here, `rollback` first makes old values equal to new ones.",
     ),
-    part(Goal::Contract, "contract", "The soak time is over. This removes the old attribute; there is no way back."),
+    writing_part(
+        Goal::Contract,
+        "contract",
+        "The soak time is over. This removes the old attribute; there is no way back.",
+    ),
 ];
 
-/// Number of steps that the migration has completed.
+/// Number of steps that the migration has completed. After the step back, the flag has the value that it had before
+/// readers moved. So a demo that was killed there moves readers forward and back again.
 pub(crate) async fn parts_behind(driver: &Driver) -> anyhow::Result<usize> {
     let state = driver.state();
     let diverged = driver.store.open_work(None).await?.diverged;
     let verified = state.full.as_ref().map(|report| report.mismatches == 0 && diverged == 0);
     Ok(match driver.flag().await? {
-        _ if state.contract == Way::Complete => 9,
-        Some(Flag { write: WriteTo::New, .. }) => 8,
-        Some(Flag { read_percent: 100, .. }) => 7,
+        _ if state.contract == Way::Complete => 10,
+        Some(Flag { write: WriteTo::New, .. }) => 9,
+        Some(Flag { read_percent: 100, .. }) => 8,
         Some(Flag { read_percent: 10, .. }) => 6,
         _ if verified == Some(true) => 5,
         _ if verified.is_some() => 3,

@@ -9,19 +9,20 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::output;
 use backfill::internals::clock::wall;
 use backfill::internals::cutover::Flag;
+use backfill::internals::figure::{count, number};
 use backfill::internals::local::{Local, sample};
 use backfill::internals::migration::{Driver, PassEnd, PassResult};
-use backfill::internals::telemetry::{number, write_counts};
+use backfill::internals::telemetry::write_counts;
 
 /// Prints the contents of the sample table.
 pub(crate) fn tell_table(served: &Local, seed: u64) {
     let Some(table) = served.table() else { return };
     let expected = sample::expected(seed, table.items);
     output::stderr(&format!(
-        "   table `{}`: {} items ({table}): {} with `{old}` only, {} without, {} with both and equal, {} with `{new}` only, \
+        "   table `{}`: {} ({table}): {} with `{old}` only, {} without, {} with both and equal, {} with `{new}` only, \
          {} diverged",
         table.table,
-        number(table.items),
+        count(table.items, "item", "items"),
         number(expected.plain),
         number(expected.absent),
         number(expected.already_both),
@@ -48,7 +49,8 @@ pub(crate) fn come_to(passes: &[PassEnd], flag: Option<&Flag>) -> Json {
                 let equal = number(r.matching);
                 let left = number(r.mismatches);
                 let repaired = number(r.repaired);
-                lines = format!("  {all} compared, {equal} match, {repaired} repaired, {left} mismatches").into_bytes();
+                lines = format!("  items compared: {all}; equal: {equal}; repaired: {repaired}; mismatches: {left}")
+                    .into_bytes();
             }
             json!({ "report": report })
         }

@@ -9,8 +9,8 @@ use crate::cli::Global;
 use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::figure::count;
 use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
-use backfill::internals::telemetry::number;
 
 /// The rows of a list. A record that cannot be read is an error in the list.
 type Rows<T> = Vec<Result<T, Unreadable>>;
@@ -34,7 +34,8 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
         },
         |out| {
             write_lists(out, &failures, &diverged)?;
-            writeln!(out, "{} open failures, {} diverged items", number(failed), number(unequal))
+            let failures = count(failed, "open failure", "open failures");
+            writeln!(out, "{failures}, {}", count(unequal, "diverged item", "diverged items"))
         },
     )
 }

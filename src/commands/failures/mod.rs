@@ -13,9 +13,10 @@ use crate::commands::shared::ending::Ending;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::command_line::CommandLine;
+use backfill::internals::figure::count;
 use backfill::internals::passes::Retried;
 use backfill::internals::preflight::Accept;
-use backfill::internals::telemetry::{counts_json, number, write_counts};
+use backfill::internals::telemetry::{counts_json, write_counts};
 
 /// Lists or retries failures.
 pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
@@ -42,7 +43,7 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Accept>) -> anyhow::Res
             if let Some(reason) = stopped {
                 writeln!(out, "Stopped: {reason}. Failures that are not counted here were not retried.")?;
             }
-            writeln!(out, "{} failures were retried.", number(counts.scanned))?;
+            writeln!(out, "{} retried.", count(counts.scanned, "failure was", "failures were"))?;
             write_counts(out, counts, counts.unclear > 0)?;
             if encrypted > 0 { write_encrypted(out, encrypted, &terminal::commands(global, plan)) } else { Ok(()) }
         },
@@ -52,10 +53,10 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Accept>) -> anyhow::Res
 fn write_encrypted(out: &mut Vec<u8>, items: u64, commands: &CommandLine) -> IoResult<()> {
     writeln!(
         out,
-        "{} items are signed or encrypted on the client, and were not changed. Let an application that has the keys change \
+        "{} signed or encrypted on the client, and not changed. Let an application that has the keys change \
          them. If the signature covers nothing that the plan changes:\n\
          Next: {}",
-        number(items),
+        count(items, "item is", "items are"),
         commands.spell("failures retry --accept client-encryption")
     )
 }

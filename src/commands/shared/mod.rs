@@ -7,3 +7,4 @@ pub(crate) mod output;
 pub(crate) mod signals;
 pub(crate) mod terminal;
 pub(crate) mod usage;
+mod wrap;

@@ -1,5 +1,6 @@
 //! Writes results to stdout and remarks to stderr.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind as IoErrorKind, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::{Color, Global, LogFormat, Output};
 use crate::commands::shared::ending::{Ending, plan_errors};
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::wrap::wrap;
 use backfill::internals::clock::now;
 use backfill::internals::engine::StopReason;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
@@ -51,7 +53,7 @@ pub(crate) fn result(
             let mut bytes = Vec::new();
             // A write to memory cannot fail.
             human(&mut bytes).unwrap_or_default();
-            write_stdout(&escaped_lines(&String::from_utf8_lossy(&bytes)).to_string())
+            write_stdout(&for_stdout(&escaped_lines(&String::from_utf8_lossy(&bytes)).to_string()))
         }
         Output::Json => write_document(ending, json()),
     }
@@ -71,6 +73,22 @@ fn write_document(ending: &Ending, document: Json) -> std::io::Result<()> {
     write_stdout(&escaped_json(&format!("{:#}\n", ending.document(document))))
 }
 
+/// The text as it is shown on stdout: wrapped if stdout is a terminal.
+fn for_stdout(text: &str) -> Cow<'_, str> {
+    match terminal_size::terminal_size_of(std::io::stdout()) {
+        Some((width, _)) => wrap(text, width.0.into()).into(),
+        None => text.into(),
+    }
+}
+
+/// The text as it is shown on stderr: wrapped if stderr is a terminal.
+fn for_stderr(text: &str) -> Cow<'_, str> {
+    match terminal_size::terminal_size_of(std::io::stderr()) {
+        Some((width, _)) => wrap(text, width.0.into()).into(),
+        None => text.into(),
+    }
+}
+
 /// Writes text to stdout without escaping it.
 pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
@@ -83,13 +101,13 @@ pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
 /// Writes a remark to stderr without breaking the progress bar.
 pub(crate) fn stderr(text: &str) {
     if !OPTIONS.get().is_some_and(|options| options.quiet) {
-        remark("INFO", text, &escaped_lines(text).to_string());
+        remark("INFO", text, &for_stderr(&escaped_lines(text).to_string()));
     }
 }
 
 /// Writes a warning or a question to stderr, also with `--quiet`.
 pub(crate) fn warn(text: &str) {
-    remark("WARN", text, &escaped_lines(text).to_string());
+    remark("WARN", text, &for_stderr(&escaped_lines(text).to_string()));
 }
 
 /// Writes the error for a command line that cannot be parsed. The options are not set in this case, so the caller
@@ -149,7 +167,7 @@ pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) 
         }
         None => {
             let text = format!("error: {error:#}");
-            remark("ERROR", &text, &escaped_lines(&text).to_string());
+            remark("ERROR", &text, &for_stderr(&escaped_lines(&text).to_string()));
         }
     }
     report_document(output, &ending);

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use backfill::internals::clock::to_text;
 use backfill::internals::command_line::CommandLine;
+use backfill::internals::figure::count;
 use backfill::internals::migration::Known;
 use backfill::internals::playbook::{Override, Stage, Standing};
 
@@ -33,8 +34,8 @@ pub(crate) fn write_standing(out: &mut Vec<u8>, known: &Known, commands: &Comman
     }
     if let Some(report) = &state.full {
         let ended = to_text(report.span.ended);
-        let mismatches = report.mismatches;
-        writeln!(out, "last full verification: {mismatches} mismatches, ended {ended}, report {}", report.hash)?;
+        let mismatches = count(report.mismatches, "mismatch", "mismatches");
+        writeln!(out, "last full verification: {mismatches}, ended {ended}, report {}", report.hash)?;
     }
     match (next(standing, commands), standing.not_before) {
         (Some(next), Some(until)) => writeln!(out, "next, not before {}: {next}", to_text(until)),

@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
+use backfill::internals::figure::{count, number};
 use backfill::internals::plan::Limits;
 use backfill::internals::state::StateSummary;
 use backfill::internals::state::phase::EXPAND;
-use backfill::internals::telemetry::{Worker, number, write_counts, write_spend};
+use backfill::internals::telemetry::{Worker, write_counts, write_spend};
 
 const LOOKED_THROUGH: &str = "ended; the pages that it had not read are now only read and counted, not written";
 
@@ -46,24 +47,28 @@ pub(crate) fn write_status(
     let totals = &current.totals;
     writeln!(
         out,
-        "  segments {} done, {} begun, {} not begun; {} pages; last commit {}",
+        "  segments {} done, {} begun, {} not begun; {}; last commit {}",
         number(totals.done.into()),
         number(totals.scanning.into()),
         number(totals.pending.into()),
-        number(totals.pages),
+        count(totals.pages, "page", "pages"),
         totals.last_commit_at.as_deref().unwrap_or("never")
     )?;
     if let Some(estimate) = run.table_items_estimate.filter(|n| *n > 0) {
         let percent = (totals.counts.scanned * 100 / estimate).min(if run.is_unfinished() { 99 } else { 100 });
-        writeln!(out, "  about {percent} % of {} items (DynamoDB's count when the run began)", number(estimate))?;
+        writeln!(
+            out,
+            "  about {percent} % of {} (DynamoDB's count when the run began)",
+            count(estimate, "item", "items")
+        )?;
     }
     write_counts(out, &totals.counts, run.lower_bound || current.died)?;
     write_spend(out, &current.spend, limits)?;
     writeln!(
         out,
-        "open: {} failures, {} diverged items; {} pre-images recorded",
-        number(state.open_failures),
-        number(state.open_diverged),
-        number(state.pre_images)
+        "open: {}, {}; {} recorded",
+        count(state.open_failures, "failure", "failures"),
+        count(state.open_diverged, "diverged item", "diverged items"),
+        count(state.pre_images, "pre-image", "pre-images")
     )
 }

@@ -74,7 +74,10 @@ impl KeptBudgets {
         writeln!(out, "  budgets at {}, {changed}:", self.at)?;
         lines(scopes).try_for_each(|(scope, budget)| writeln!(out, "    {scope}: {budget}"))?;
         if *failed_looks > 0 {
-            writeln!(out, "    the table could not be described, {failed_looks} times in a row: no budget rises")?;
+            writeln!(
+                out,
+                "    the table could not be described, attempts failed in a row: {failed_looks}; no budget rises"
+            )?;
         }
         Ok(())
     }
@@ -104,7 +107,7 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         assert!(text.starts_with("  budgets at 2026-01-10T12:00:00Z, changed 2 times with the table:\n"), "{text}");
         assert!(text.contains("    table: 80.5 WCU/s (80% of \"it\"), 400 RCU/s (80% of \"it\")\n"), "{text}");
-        assert!(text.contains("    index by-email: 25 WCU/s") && text.contains("1 times in a row"), "{text}");
+        assert!(text.contains("    index by-email: 25 WCU/s") && text.contains("failed in a row: 1;"), "{text}");
         for other in ["", "{}", "[1]", "{\"run\":1,\"at\":\"\",\"changes\":0,\"failed_looks\":0,\"budgets\":[{}]}"] {
             assert_eq!(KeptBudgets::from_text(other), None, "{other}");
         }

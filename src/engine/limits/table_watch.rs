@@ -258,7 +258,7 @@ impl TableWatch {
         let mut state = self.state();
         state.failed += 1;
         tracing::warn!(
-            "the table could not be described ({} times in a row), so no budget rises: {error}",
+            "the table could not be described (attempts failed in a row: {}), so no budget rises: {error}",
             state.failed
         );
         if state.failed == FAILED_LOOKS {

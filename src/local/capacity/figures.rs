@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::reason::{PerKind, Reason};
+use crate::figure::count;
 use crate::item::Units;
 
 /// The counts since the start of the model.
@@ -29,7 +30,8 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PerKind { read, write } = self.table;
         write!(f, "served {write:.1} WCU and {read:.1} RCU, throttled ")?;
-        write!(f, "{} writes and {} reads", self.throttled.write, self.throttled.read)?;
+        let writes = count(self.throttled.write, "write", "writes");
+        write!(f, "{writes} and {}", count(self.throttled.read, "read", "reads"))?;
         self.reasons.iter().try_for_each(|(reason, count)| write!(f, " ({reason} {count})"))
     }
 }

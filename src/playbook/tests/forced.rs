@@ -56,7 +56,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         desk.mismatches = 1;
         let refused = desk.give(goal).unwrap_err();
-        assert!(refused.why.contains("1 items differ"), "{refused}");
+        assert!(refused.why.contains("1 item still differs"), "{refused}");
         // The operator looks at that item and accepts it. The next verification finds more items, which no refusal has
         // reported.
         desk.mismatches = 5_000;
@@ -64,7 +64,10 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         desk.begin();
         assert_eq!(desk.ask(goal, false), Ok(Step::Confirm));
         let refused = desk.give(goal).unwrap_err();
-        assert!(refused.why.contains("5000 items differ") && refused.why.contains("when 1 were known"), "{refused}");
+        assert!(
+            refused.why.contains("5,000 items still differ") && refused.why.contains("when 1 were known"),
+            "{refused}"
+        );
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
         // The last refusal reported all these items, so the reason now covers them.
         desk.done(goal);
@@ -140,14 +143,14 @@ fn a_reason_given_to_begin_a_rollback_covers_no_stale_values() {
         desk.mismatches = 5_000;
         // The result is the same if a refusal has already reported the unequal items.
         if known {
-            assert!(desk.give(BACK).unwrap_err().why.contains("5000 items differ"));
+            assert!(desk.give(BACK).unwrap_err().why.contains("5,000 items still differ"));
         }
         desk.no_way_back = Some(7);
         let refused = desk.give(Goal::Rollback).unwrap_err();
         assert!(!refused.why.contains("differ") && refused.next.words() == "rollback --force REASON", "{refused}");
         desk.force = Some("some new attributes may stay");
         let refused = desk.give(Goal::Rollback).unwrap_err();
-        assert!(refused.why.contains("5000 items differ"), "{refused}");
+        assert!(refused.why.contains("5,000 items still differ"), "{refused}");
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
         desk.force = Some("nobody reads those");
         desk.done(Goal::Rollback);

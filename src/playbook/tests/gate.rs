@@ -175,7 +175,7 @@ fn the_gate_of_read_new() {
     let cases: [(Spoil, &str, &str); 9] = [
         (|desk| desk.failures = 2, "2 items have failed", "failures retry"),
         (|desk| desk.diverged = 2, "2 items have diverged", "verify --all --repair"),
-        (|desk| desk.state.full.as_mut().unwrap().mismatches = 1, "1 mismatches", "verify --all --repair"),
+        (|desk| desk.state.full.as_mut().unwrap().mismatches = 1, "1 mismatch", "verify --all --repair"),
         (|desk| desk.state.full.as_mut().unwrap().plan = "other".to_owned(), "another plan", "verify --all"),
         (|desk| desk.state.full.as_mut().unwrap().span.began = time(0), "before expand ended", "verify --all"),
         (

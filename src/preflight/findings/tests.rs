@@ -136,7 +136,7 @@ fn a_stream_finding_gives_the_number_of_records_and_a_filter() {
     facts.table.features.stream = Some(StreamView::NewAndOld);
     let finding = one(&made(&facts, &rename()), "stream");
     assert_eq!(finding.severity, Warning);
-    assert!(finding.what.contains("0 to 1,000 records"), "{}", finding.what);
+    assert!(finding.what.contains("each item that it changes: 0 to 1,000"), "{}", finding.what);
     let attached = finding.attached.unwrap();
     assert_eq!(attached["Filters"].as_array().unwrap().len(), 3, "{attached}");
     facts.table.features.stream = Some(StreamView::Keys);
@@ -235,7 +235,7 @@ fn items_signed_on_the_client_refuse_if_any_were_read() {
     let found = seen(&calm(), &rename(), (1_000, 3), &none);
     let finding = one(&found, "client-encryption");
     assert_eq!((finding.severity, finding.accept), (Refuses, Some(Accept::ClientEncryption)));
-    assert!(finding.what.contains("3 of the 1,000 items"), "{finding:?}");
+    assert!(finding.what.contains("3 of 1,000 items"), "{finding:?}");
     assert!(refusal(&found, &[]).unwrap().contains("--accept client-encryption"));
     assert_eq!(refusal(&found, &[Accept::ClientEncryption]), None);
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::figure::number;
+use crate::figure::{count, number};
 
 /// An operation that takes less than this time reports nothing.
 const QUIET: Duration = Duration::from_secs(2);
@@ -50,7 +50,11 @@ impl Progress {
                     // The number of processed rows can exceed `of`, because `of` was counted beforehand and a row may
                     // be read twice.
                     Some(of) => {
-                        format!("{what}: {} of {} rows", number(rows.load(Ordering::Relaxed).min(of)), number(of))
+                        format!(
+                            "{what}: {} of {}",
+                            number(rows.load(Ordering::Relaxed).min(of)),
+                            count(of, "row", "rows")
+                        )
                     }
                     None => format!("{what}: {} s so far", began.elapsed().as_secs()),
                 });

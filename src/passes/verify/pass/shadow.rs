@@ -209,7 +209,7 @@ impl Verifier {
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
             let resolved: Vec<_> = found.into_iter().flatten().collect();
             closed += self.store.close_diverged(self.session, resolved).await.map_err(|error| self.give_up(&error))?;
-            tracing::info!("read {looked_at} of {due} diverged items again; {closed} are resolved");
+            tracing::info!("diverged items read again: {looked_at} of {due}; resolved: {closed}");
         }
     }
 

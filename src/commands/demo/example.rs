@@ -1,0 +1,43 @@
+//! An item of the sample table that the demo shows before and after each step that changes items.
+
+use std::fmt::Write as _;
+
+use anyhow::Context as _;
+use serde_json::{Value as Json, json};
+
+use backfill::internals::item::{Item, ItemKey, Value};
+use backfill::internals::local::sample::{self, Email};
+use backfill::internals::migration::Driver;
+
+/// The key of the item.
+pub(crate) struct Example(ItemKey);
+
+impl Example {
+    /// Chooses the first item of the sample table that has only the old attribute, with a string. Returns `None` if a
+    /// very small table has no such item.
+    pub(crate) fn choose(driver: &Driver, seed: u64, items: u64) -> Option<Example> {
+        let fits = |item: &Item| matches!(item.get(sample::OLD), Some(Value::S(_)));
+        let row = sample::rows(seed, items).find(|(item, email)| *email == Email::Plain && fits(item))?;
+        driver.description.key.key_of(&row.0).map(Example)
+    }
+
+    /// Reads the item. Returns its key and both attributes, as text and as JSON. The sample data is generated, so the
+    /// values are not secret.
+    pub(crate) async fn read(&self, driver: &Driver) -> anyhow::Result<(String, Json)> {
+        let got = driver.tables.sink.get(&self.0).await.context("cannot read the item that the demo shows")?;
+        let item = got.item.unwrap_or_default();
+        let mut text = String::new();
+        for name in ["pk", "sk", sample::OLD, sample::NEW] {
+            if let Some(Value::S(value)) = item.get(name) {
+                // A write to memory cannot fail.
+                let _ = write!(text, "{}{name}: {value:?}", if text.is_empty() { "{ " } else { ", " });
+            }
+        }
+        text.push_str(" }");
+        let value = |name: &str| match item.get(name) {
+            Some(Value::S(value)) => json!(value),
+            Some(_) | None => Json::Null,
+        };
+        Ok((text, json!({ "old": value(sample::OLD), "new": value(sample::NEW) })))
+    }
+}
