@@ -18,7 +18,7 @@ use std::time::Instant;
 use backfill::internals::ratelimit::Feedback;
 use simulator::Run;
 use simulator::figure::Figure;
-use simulator::scenarios::{NAMES, scenario, swept};
+use simulator::scenarios::{NAMES, scenario, sweep_feedback};
 
 #[derive(Default)]
 struct Arguments {
@@ -86,10 +86,14 @@ fn sweep(scale: f64) {
     for decrease in [0.5, 0.7, 0.8, 0.85, 0.9, 0.95] {
         for recovery in [10.0, 15.0, 20.0, 25.0, 30.0, 40.0] {
             for floor in [0.01, 0.05] {
-                let swept = swept(Feedback { decrease, recovery, floor }, scale);
+                let sweep_feedback = sweep_feedback(Feedback { decrease, recovery, floor }, scale);
                 println!(
                     "{decrease:>8} {recovery:>9} {floor:>6} {:>9.1} {:>12.2} {:>14.1} {:>12.2} {:>21}",
-                    swept.table.0, swept.table.1, swept.partitions.0, swept.partitions.1, swept.back
+                    sweep_feedback.table.0,
+                    sweep_feedback.table.1,
+                    sweep_feedback.partitions.0,
+                    sweep_feedback.partitions.1,
+                    sweep_feedback.back
                 );
             }
         }

@@ -32,16 +32,16 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let items = stated.unwrap_or(4_000);
-    let [with, without] = [true, false].map(|front| measure(items, front));
+    let [with, without] = [true, false].map(|proxy| measure(items, proxy));
     println!("without the layer in front: {:.0} % of the CPU with it", 100.0 * without / with);
     ExitCode::SUCCESS
 }
 
 /// Runs a plan on a table with `items` items. Prints the CPU time of each part, in milliseconds for each write.
-fn measure(items: u64, front: bool) -> f64 {
+fn measure(items: u64, proxy: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let db = Some(dir.path().join("table.db"));
-    let options = LocalOptions { db, items: Some(items), seed: 1, front, ..LocalOptions::default() };
+    let options = LocalOptions { db, items: Some(items), seed: 1, proxy, ..LocalOptions::default() };
     let local = Local::start(options).unwrap();
     let plan = dir.path().join("plan.toml");
     let text = format!(

@@ -92,16 +92,16 @@ async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
     for key in keys {
         // If the units of a key are not available, the engine sets the key's items aside. This benchmark includes the
         // cost of the check, but ignores its result.
-        let taken = scopes.try_key(Access::Write, *key, cost.table);
-        scopes.narrow_write(range, &cost).await;
+        let taken = scopes.try_acquire_key(Access::Write, *key, cost.table);
+        scopes.acquire_narrow_write(range, &cost).await;
         scopes.table(Access::Write).acquire(cost.table).await;
-        scopes.settle_write(range, *key, &cost, &cost);
+        scopes.reconcile_write(range, *key, &cost, &cost);
         std::hint::black_box(taken);
     }
 }
 
 fn key(number: u64) -> PartitionHash {
-    PartitionHash::of(&Value::S(format!("CUSTOMER#{number:08}")))
+    PartitionHash::from_value(&Value::S(format!("CUSTOMER#{number:08}")))
 }
 
 /// The processor time of this thread. On a busy machine, the wall clock would also measure other processes. If the

@@ -68,7 +68,7 @@ async fn estimate() -> Vec<Figure> {
 
 /// Scenario 8: `max_wcu` stops a run after ten kills. The run is then resumed with a higher limit.
 async fn max_wcu() -> Vec<Figure> {
-    let scene = Scene::of(2_000, &format!("max_wcu = {MAX_WCU}")).await;
+    let scene = Scene::new(2_000, &format!("max_wcu = {MAX_WCU}")).await;
     scene.kill_ten_times();
     let lost = scene.status().spend.state.lost.write;
     scene.run().exits(6);

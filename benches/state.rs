@@ -8,10 +8,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use backfill::internals::change::{Digest, Lookup, PreImage};
+use backfill::internals::change::{Digest, HistoryLookup, PreImage};
 use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
 use backfill::internals::state::sqlite::StateFile;
-use backfill::internals::state::{BaselinePage, Begin, Identity, NewRun, PreImageRow, RunId, RunStatus};
+use backfill::internals::state::{BaselinePage, BeginMode, Identity, NewRun, PreImageRow, RunId, RunStatus};
 
 /// Number of rows that one request appends.
 const BATCH: u64 = 1_000;
@@ -48,8 +48,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let store = backfill::internals::state::open(&path, &identity(), clock)?;
         open.push(began.elapsed());
         let began = Instant::now();
-        let found = (store.journaled(run).await?, store.preexisting_count().await?, store.open_work(None).await?);
-        let refused = store.no_way_back().await?;
+        let found = (store.pre_image_count(run).await?, store.preexisting_count().await?, store.open_work(None).await?);
+        let refused = store.unrestorable_targets().await?;
         step.push(began.elapsed());
         assert_eq!((found.0, found.1, found.2.failures, refused), (rows, rows.div_ceil(BATCH), 0, None));
         let began = Instant::now();
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tell("close", close);
     let store = backfill::internals::state::open(&path, &identity(), clock)?;
     let began = Instant::now();
-    store.history_of(vec![key(0)], Lookup::ToDecide).await?;
+    store.history_of(vec![key(0)], HistoryLookup::ForDecision).await?;
     tell("first item of a rollback", vec![began.elapsed()]);
 
     let path = directory.path().join("older.db");
@@ -82,12 +82,13 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
         tool_version: "bench".to_owned(),
         table_items_estimate: Some(rows),
     };
-    let session = store.begin(Begin::ResumeOrNew, new).await?.run.session();
+    let session = store.begin(BeginMode::ResumeOrNew, new).await?.run.session();
     let run = session.run;
     let value = AttributePath::attribute("value");
     for (page, first) in (1..).zip((0..rows).step_by(usize::try_from(BATCH)?)) {
         let batch = first..rows.min(first + BATCH);
-        let row = |n| PreImageRow { key: key(n), pre: PreImage::of(&value, &Value::S(format!("value of item {n}"))) };
+        let row =
+            |n| PreImageRow { key: key(n), pre: PreImage::with_value(&value, &Value::S(format!("value of item {n}"))) };
         store.append_pre_images(session, batch.map(row).collect()).await?;
         let preexisting = vec![(key(first), vec![(value.clone(), Digest([0; 8]))])];
         store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(session, 0, page) }).await?;

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use backfill::{
-    Answer, DryRunOptions, Figures, Migration, MigrationError, Notice, Observer, Options, Question, RunOptions,
+    Answer, DryRunOptions, Migration, MigrationError, Notice, Observer, Options, ProgressUpdate, Question, RunOptions,
 };
 
 /// Prints every notice and agrees to every question.
@@ -25,7 +25,7 @@ impl Observer for Console {
         eprintln!("{notice}");
     }
 
-    fn progress(&self, figures: &Figures) {
+    fn progress(&self, figures: &ProgressUpdate) {
         eprintln!("{} of about {} items", figures.items, figures.item_estimate);
     }
 

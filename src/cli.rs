@@ -1,16 +1,16 @@
 //! The definitions of the command line. This module only defines the options; other modules carry out the commands.
 
 mod arguments;
-mod decide;
 mod global;
+mod step_args;
 
-pub(crate) use arguments::in_order;
-pub(crate) use decide::{BackFacts, Decide, DualFact, ForwardFacts, Go};
+pub(crate) use arguments::normalize_order;
 pub(crate) use global::{Color, Global, LogFormat, Output};
+pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 
 use std::path::PathBuf;
 
-use backfill::internals::preflight::{Accept, FinishIn, SampleSize};
+use backfill::internals::preflight::{Acceptance, FinishIn, SampleSize};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -145,7 +145,7 @@ pub(crate) struct CheckArgs {
     pub finish_in: Option<FinishIn>,
     /// Accept a finding that would refuse a run; repeatable
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
 }
 
 /// `run`
@@ -162,7 +162,7 @@ pub(crate) struct RunArgs {
     pub sample: Option<SampleSize>,
     /// Accept a finding that would refuse the run; repeatable, recorded with the run
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
     /// Make another pass over the table after a complete one
     #[arg(long, conflicts_with = "restart")]
     pub again: bool,
@@ -198,7 +198,7 @@ pub(crate) struct VerifyArgs {
     /// With --repair: accept a finding that prevents changes to items: client-encryption. Recorded with the run; applies to
     /// later commands too
     #[arg(long, value_name = "FINDING", requires = "repair", value_parser = accept_parser())]
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
     /// With --repair: do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -241,25 +241,25 @@ pub(crate) struct CutoverArgs {
     /// Override a closed gate (mismatches, diverged items, an old verification) or give up a way back, and record this
     /// reason. Cannot override an incomplete expansion, nor failed items before write-new. With --back: leave items
     /// unequal, but no more than the refusal named
-    #[arg(long, value_name = "REASON", value_parser = decide::reason)]
+    #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// Confirmation and accepted findings
     #[command(flatten)]
-    pub go: Go,
+    pub confirm: ConfirmArgs,
     /// Stated facts, if there is no flag
     #[command(flatten)]
-    pub dual: DualFact,
+    pub dual_writes: DualWriteFacts,
     /// Stated facts on the way forward
     #[command(flatten)]
     pub forward: ForwardFacts,
     /// Stated facts on the way back
     #[command(flatten)]
-    pub backward: BackFacts,
+    pub backward: BackwardFacts,
 }
 
 /// Arguments that `contract` and `rollback` share.
 #[derive(Debug, Args)]
-pub(crate) struct Phased {
+pub(crate) struct PhaseArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -273,13 +273,13 @@ pub(crate) struct Phased {
 pub(crate) struct ContractArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
-    pub on: Phased,
+    pub phase: PhaseArgs,
     /// Finish a contract whose state file is lost or whose flag was removed; the reason is recorded
-    #[arg(long, value_name = "REASON", value_parser = decide::reason)]
+    #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// Confirmation and accepted findings
     #[command(flatten)]
-    pub go: Go,
+    pub confirm: ConfirmArgs,
     /// Stated facts, if there is no flag
     #[command(flatten)]
     pub forward: ForwardFacts,
@@ -290,20 +290,20 @@ pub(crate) struct ContractArgs {
 pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
-    pub on: Phased,
+    pub phase: PhaseArgs,
     /// Continue although not every value can be restored, and record this reason; covers no more items than the refusal
     /// named
-    #[arg(long, value_name = "REASON", value_parser = decide::reason)]
+    #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// Confirmation and accepted findings
     #[command(flatten)]
-    pub go: Go,
+    pub confirm: ConfirmArgs,
     /// Stated facts, if there is no flag
     #[command(flatten)]
-    pub dual: DualFact,
+    pub dual_writes: DualWriteFacts,
     /// Stated facts on the way back
     #[command(flatten)]
-    pub backward: BackFacts,
+    pub backward: BackwardFacts,
 }
 
 /// `failures`
@@ -381,22 +381,22 @@ pub(crate) enum FailuresAction {
         /// Accept a finding that prevents changes to items: client-encryption. Recorded with the run; applies to later
         /// commands too
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
-        accept: Vec<Accept>,
+        accept: Vec<Acceptance>,
     },
 }
 
 /// Parses the name of a finding. The help text lists the meaning of each finding.
-pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Accept> {
-    let names = Accept::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
-    PossibleValuesParser::new(names).try_map(|name| Accept::from_name(&name).ok_or("no finding has this name"))
+pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Acceptance> {
+    let names = Acceptance::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
+    PossibleValuesParser::new(names).try_map(|name| Acceptance::from_name(&name).ok_or("no finding has this name"))
 }
 
-fn accept_help(accept: Accept) -> &'static str {
+fn accept_help(accept: Acceptance) -> &'static str {
     match accept {
-        Accept::NoPitr => "point-in-time recovery is off or unknown: you have another way back",
-        Accept::MultiRegion => "the table is replicated: no other region writes during the run",
-        Accept::EmptyTable => "the table is empty: a verification that compared no item may open the cutover gate",
-        Accept::ClientEncryption => {
+        Acceptance::NoPitr => "point-in-time recovery is off or unknown: you have another way back",
+        Acceptance::MultiRegion => "the table is replicated: no other region writes during the run",
+        Acceptance::EmptyTable => "the table is empty: a verification that compared no item may open the cutover gate",
+        Acceptance::ClientEncryption => {
             "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The machine's wall clock. The time of this clock may jump, and the clock continues while the machine sleeps.
-pub fn wall() -> Clock {
+pub fn wall_clock() -> Clock {
     Arc::new(Timestamp::now)
 }
 
@@ -27,10 +27,10 @@ pub struct Moment {
 }
 
 /// A function that returns the current moment. Code takes it as an argument, so that a test can use its own clocks.
-pub type Moments = Arc<dyn Fn() -> Moment + Send + Sync>;
+pub type MomentClock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// Returns moments from the machine's own clocks.
-pub fn moments() -> Moments {
+pub fn moments() -> MomentClock {
     Arc::new(|| Moment { monotonic: Instant::now(), wall: Timestamp::now() })
 }
 

@@ -19,7 +19,7 @@ const FAILURES: &str = "failures ";
 /// The options that select the state and the table. If a printed command omitted one of them, it could change a
 /// different table.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Selection<'a> {
+pub struct CommandOptions<'a> {
     /// `--state`
     pub state: Option<&'a PathBuf>,
     /// `--endpoint-url`
@@ -32,7 +32,7 @@ pub struct Selection<'a> {
 
 impl CommandLine {
     /// The command line for a plan file, with the options that the operator gave.
-    pub fn of(plan: &Path, selection: Selection<'_>) -> CommandLine {
+    pub fn new(plan: &Path, selection: CommandOptions<'_>) -> CommandLine {
         let state = selection.state.map(|path| path.display().to_string());
         let given = [
             ("--state", state.as_deref()),
@@ -47,7 +47,7 @@ impl CommandLine {
     /// The full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`. The plan
     /// file is inserted after the command and before its options, as in the output of `--help`. Commands that begin
     /// with `failures` consist of two words.
-    pub fn spell(&self, words: &str) -> String {
+    pub fn render(&self, words: &str) -> String {
         let CommandLine { plan, options } = self;
         let (group, words) = words.strip_prefix(FAILURES).map_or(("", words), |action| (FAILURES, action));
         match words.split_once(' ') {
@@ -71,17 +71,17 @@ mod tests {
     #[test]
     fn a_command_repeats_the_options_that_were_given() {
         let state = PathBuf::from("my state.db");
-        let selection = Selection { state: Some(&state), region: Some("eu-west-1"), ..Selection::default() };
-        let typed = CommandLine::of(Path::new("plan.toml"), selection);
-        assert_eq!(typed.spell("run"), "backfill run plan.toml --state 'my state.db' --region eu-west-1");
+        let selection = CommandOptions { state: Some(&state), region: Some("eu-west-1"), ..CommandOptions::default() };
+        let typed = CommandLine::new(Path::new("plan.toml"), selection);
+        assert_eq!(typed.render("run"), "backfill run plan.toml --state 'my state.db' --region eu-west-1");
         assert_eq!(
-            typed.spell("failures retry"),
+            typed.render("failures retry"),
             "backfill failures retry plan.toml --state 'my state.db' --region eu-west-1"
         );
-        let plain = CommandLine::of(Path::new("plan.toml"), Selection::default());
-        assert_eq!(plain.spell("failures list"), "backfill failures list plan.toml");
+        let plain = CommandLine::new(Path::new("plan.toml"), CommandOptions::default());
+        assert_eq!(plain.render("failures list"), "backfill failures list plan.toml");
         assert_eq!(
-            plain.spell("failures retry --accept client-encryption"),
+            plain.render("failures retry --accept client-encryption"),
             "backfill failures retry plan.toml --accept client-encryption"
         );
     }
@@ -90,8 +90,8 @@ mod tests {
         /// A shell splits the command line into exactly the original words, even if they contain special characters.
         #[test]
         fn a_shell_reads_the_same_words(plan in "[^\0]{1,40}", endpoint in "[^\0]{1,40}") {
-            let selection = Selection { endpoint_url: Some(&endpoint), ..Selection::default() };
-            let typed = CommandLine::of(Path::new(&plan), selection).spell("status");
+            let selection = CommandOptions { endpoint_url: Some(&endpoint), ..CommandOptions::default() };
+            let typed = CommandLine::new(Path::new(&plan), selection).render("status");
             let words = shlex::split(&typed).unwrap();
             prop_assert_eq!(words, vec!["backfill", "status", plan.as_str(), "--endpoint-url", endpoint.as_str()]);
         }

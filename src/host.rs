@@ -9,28 +9,28 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// A limit on open files that is enough for every run. It allows one connection for each possible write and segment,
 /// and the files of the state. It is not higher, because some systems refuse a limit above about 10,000.
-const ENOUGH_FILES: u64 = 4_096;
+const WANTED_OPEN_FILES: u64 = 4_096;
 
 /// Number of open files that are not available to the connections of a run. They are reserved for the state, the
 /// terminal, the runtime and the flag. If the limit is small, at most half of it is reserved.
-const OTHER_FILES: usize = 64;
+const RESERVED_OPEN_FILES: usize = 64;
 
 /// Maximum number of open connections of a run in this process; see [`raise_open_files`].
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// Raises the soft limit of open files, as far as the hard limit allows. If the new limit is too low, returns the new
-/// limit. [`connections`] then limits the connections of a run.
+/// limit. [`max_connections`] then limits the connections of a run.
 pub fn raise_open_files() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let wanted = ENOUGH_FILES.min(hard);
+    let wanted = WANTED_OPEN_FILES.min(hard);
     let allowed = if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() { wanted } else { soft };
     let files = usize::try_from(allowed).unwrap_or(usize::MAX);
-    CONNECTIONS.store(files - OTHER_FILES.min(files / 2), Ordering::Relaxed);
-    (allowed < ENOUGH_FILES).then_some(allowed)
+    CONNECTIONS.store(files - RESERVED_OPEN_FILES.min(files / 2), Ordering::Relaxed);
+    (allowed < WANTED_OPEN_FILES).then_some(allowed)
 }
 
 /// Maximum number of connections that a run may have open at a time.
-pub fn connections() -> usize {
+pub fn max_connections() -> usize {
     CONNECTIONS.load(Ordering::Relaxed)
 }
 

@@ -161,21 +161,21 @@ pub use cutover::{Flag, ReadFrom, WriteTo};
 pub use engine::{StopReason, Stopper};
 pub use item::{Path, Value};
 pub use migration::{
-    Answer, CheckOptions, CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, DriverError, DryRunOf,
-    DryRunOptions, DryRunOutcome, Figures, Migration, MigrationError, Notice, Observer, Options, PassOutcome, Question,
-    RetryOutcome, RunOptions, RunOutcome, Silent, StatusOptions, StatusOutcome, StepOptions, VerifyOptions,
-    VerifyOutcome, WorkedPass,
+    Answer, CheckOptions, CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, DriverError, DryRunOptions,
+    DryRunOutcome, DryRunPhase, Migration, MigrationError, Notice, Observer, Options, PassOutcome, PassSummary,
+    ProgressUpdate, Question, RetryOutcome, RunOptions, RunOutcome, Silent, StatusOptions, StatusOutcome, StepOptions,
+    VerifyOptions, VerifyOutcome,
 };
 pub use plan::{Plan, PlanErrors};
 pub use playbook::{Fact, Phase};
-pub use preflight::{Accept, Finding, FinishIn, PreflightError, SampleSize, Severity};
+pub use preflight::{Acceptance, Finding, FinishIn, PreflightError, SampleSize, Severity};
 pub use state::StoreError;
 
 /// The reports of the commands. Each has a text form and a JSON form.
 pub mod reports {
     pub use crate::passes::verify::VerifyReport;
     pub use crate::preflight::CheckReport;
-    pub use crate::telemetry::{DryRunReport, NotAsBefore, RunReport};
+    pub use crate::telemetry::{DryRunReport, RunReport, UnrestoredItems};
 }
 
 /// The ports that a program can implement itself.
@@ -194,8 +194,9 @@ pub mod ports {
 
         pub use crate::change::{Action, Condition, Digest, GuardedWrite, Leftover, PreImage, PriorValue, WriteCost};
         pub use crate::dynamodb::{
-            Consumed, Describe, Directive, FatalKind, Features, Got, IndexDescription, Page, PageRequest, Recovery,
-            Sink, Source, StreamView, TableClass, TableDescription, TableError, Tables, ThrottlingReason, WriteReply,
+            Describe, Directive, FatalKind, Features, GetReply, IndexDescription, Page, PageRequest, Recovery, Sink,
+            Source, StreamView, TableClass, TableDescription, TableError, Tables, ThrottlingReason, WriteConsumption,
+            WriteReply,
         };
         pub use crate::item::{
             IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, NumError, Position, Projection, Units,

@@ -14,7 +14,7 @@ pub struct LockedFile(File);
 
 impl LockedFile {
     /// Locks an open file exclusively. If the file is already locked, returns the error and the file.
-    pub fn take(file: File) -> Result<LockedFile, (TryLockError, File)> {
+    pub fn lock(file: File) -> Result<LockedFile, (TryLockError, File)> {
         match file.try_lock() {
             Ok(()) => Ok(LockedFile(file)),
             Err(error) => Err((error, file)),
@@ -73,8 +73,8 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let open = || File::create(dir.path().join("a.lock")).unwrap();
         while_processes_start(|| {
-            let held = LockedFile::take(open()).unwrap();
-            assert!(matches!(LockedFile::take(open()), Err((TryLockError::WouldBlock, _))));
+            let held = LockedFile::lock(open()).unwrap();
+            assert!(matches!(LockedFile::lock(open()), Err((TryLockError::WouldBlock, _))));
             drop(held);
         });
     }

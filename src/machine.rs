@@ -6,26 +6,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use fastrand::Rng;
 use jiff::Timestamp;
 
-use crate::clock::{BootTime, Clock, Moments, boot_time, moments};
+use crate::clock::{BootTime, Clock, MomentClock, boot_time, moments};
 
 /// A function that returns the time since the machine started, like [`boot_time`].
-pub type Boot = Arc<dyn Fn() -> Option<BootTime> + Send + Sync>;
+pub type BootClock = Arc<dyn Fn() -> Option<BootTime> + Send + Sync>;
 
 /// The clocks and the randomness of one process. A clone shares the clocks and the randomness.
 #[derive(Clone)]
 pub struct Machine {
     /// Both clocks of this process.
-    pub moments: Moments,
+    pub moments: MomentClock,
     /// The clock that measures the time since the machine started.
-    pub boot: Boot,
+    pub boot: BootClock,
     /// The randomness for backoff jitter, for samples, and for the names of writers.
     pub random: Random,
 }
 
 impl Machine {
     /// The machine that this process runs on.
-    pub fn this() -> Machine {
-        Machine { moments: moments(), boot: Arc::new(boot_time), random: Random::of_system() }
+    pub fn system() -> Machine {
+        Machine { moments: moments(), boot: Arc::new(boot_time), random: Random::from_entropy() }
     }
 
     /// Returns only the wall clock.
@@ -40,7 +40,7 @@ impl Machine {
     }
 
     /// The time since the machine started; `None` if the machine does not report this time.
-    pub fn booted(&self) -> Option<BootTime> {
+    pub fn boot_time(&self) -> Option<BootTime> {
         (self.boot)()
     }
 }
@@ -51,7 +51,7 @@ pub struct Random(Arc<Mutex<Rng>>);
 
 impl Random {
     /// A sequence that is different in every process.
-    pub fn of_system() -> Random {
+    pub fn from_entropy() -> Random {
         Random::with(Rng::new())
     }
 

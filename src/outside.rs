@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 /// Text that this program did not write. The text is compared and stored unchanged, and escaped when it is printed.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OutsideText(String);
+pub struct UntrustedText(String);
 
-impl OutsideText {
+impl UntrustedText {
     /// The raw text. Use it only to compare or store the text, and never print it.
-    pub fn as_it_is(&self) -> &str {
+    pub fn as_raw(&self) -> &str {
         &self.0
     }
 }
 
-impl<T: Into<String>> From<T> for OutsideText {
-    fn from(text: T) -> OutsideText {
-        OutsideText(text.into())
+impl<T: Into<String>> From<T> for UntrustedText {
+    fn from(text: T) -> UntrustedText {
+        UntrustedText(text.into())
     }
 }
 
-impl fmt::Display for OutsideText {
+impl fmt::Display for UntrustedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         escaped(&self.0).fmt(f)
     }
 }
 
-impl fmt::Debug for OutsideText {
+impl fmt::Debug for UntrustedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
@@ -37,18 +37,18 @@ impl fmt::Debug for OutsideText {
 
 /// Escapes text so that it is safe to print within a line.
 pub fn escaped(text: &str) -> impl fmt::Display + '_ {
-    Escaped { text, but: "" }
+    Escaped { text, allowed: "" }
 }
 
 /// Escapes several lines so that they are safe to print. Line feeds are not escaped.
 pub fn escaped_lines(text: &str) -> impl fmt::Display + '_ {
-    Escaped { text, but: "\n" }
+    Escaped { text, allowed: "\n" }
 }
 
 /// Escapes text that contains the program's own colours. Escape characters and line feeds are not escaped, so the text
 /// must not contain escape sequences from outside.
 pub fn escaped_styled(text: &str) -> String {
-    Escaped { text, but: "\n\u{1b}" }.to_string()
+    Escaped { text, allowed: "\n\u{1b}" }.to_string()
 }
 
 /// Makes a JSON document safe to print. Characters that could control a terminal occur only in the strings of the
@@ -69,14 +69,14 @@ pub fn escaped_json(text: &str) -> String {
 struct Escaped<'a> {
     text: &'a str,
     /// Characters that are not escaped.
-    but: &'static str,
+    allowed: &'static str,
 }
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
         for c in self.text.chars() {
-            if is_hostile(c) && !self.but.contains(c) {
+            if is_hostile(c) && !self.allowed.contains(c) {
                 write!(f, "{}", c.escape_unicode())?;
             } else {
                 f.write_char(c)?;
@@ -109,14 +109,14 @@ mod tests {
 
     #[test]
     fn no_hostile_character_reaches_a_terminal() {
-        let text = OutsideText::from(HOSTILE);
+        let text = UntrustedText::from(HOSTILE);
         for printed in [text.to_string(), format!("{text:?}"), format!("{text:>60}"), format!("{:?}", Some(&text))] {
             assert!(!printed.chars().any(is_hostile), "{printed:?}");
         }
         assert_eq!(escaped("x\u{1b}y").to_string(), "x\\u{1b}y");
         assert_eq!(escaped_lines("x\ny\u{202e}").to_string(), "x\ny\\u{202e}");
         assert_eq!(escaped("Grüße, 日本語 \u{1f600} \\n").to_string(), "Grüße, 日本語 \u{1f600} \\n");
-        assert_eq!(text.as_it_is(), HOSTILE);
+        assert_eq!(text.as_raw(), HOSTILE);
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_prints_without_hostile_characters(text in "\\PC*|[\\x00-\\x{2100}]*") {
-            prop_assert!(!OutsideText::from(text.as_str()).to_string().chars().any(is_hostile));
+            prop_assert!(!UntrustedText::from(text.as_str()).to_string().chars().any(is_hostile));
         }
     }
 }

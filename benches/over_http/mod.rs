@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backfill::internals::local::capacity::{Figures, ModelSpec, Storm};
-use backfill::internals::local::traffic::{Http, Traffic, TrafficSpec};
+use backfill::internals::local::capacity::{ModelSpec, ModelStats, Storm};
+use backfill::internals::local::traffic::{HttpApplication, Traffic, TrafficSpec};
 use backfill::internals::local::{Local, LocalOptions};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::simulator::data::{Data, INDEX_KEY, SOURCE, Spread, TARGET, Workload};
+use crate::simulator::data::{Data, INDEX_KEY, KeyDistribution, SOURCE, TARGET, Workload};
 use crate::simulator::figure::{Figure, Required};
 use crate::simulator::model::{INDEX, provisioned, with_index};
 
@@ -131,8 +131,8 @@ fn beside() -> Vec<Figure> {
 
 fn skewed() -> Vec<Figure> {
     let mut figures = Vec::new();
-    let zipf = Spread::Zipf { keys: 500, exponent: 1.1 };
-    for (name, spread) in [("Zipf", zipf), ("70 % under one key", Spread::Giant { share: 0.7 })] {
+    let zipf = KeyDistribution::Zipf { keys: 500, exponent: 1.1 };
+    for (name, spread) in [("Zipf", zipf), ("70 % under one key", KeyDistribution::Giant { share: 0.7 })] {
         let mut run = Run {
             capacity: Some(
                 "write = 100\nread = 400\nper_key_range = { write = 12.5 }\nper_partition_key = { write = 12.5 }",
@@ -208,7 +208,7 @@ fn storm() -> Vec<Figure> {
 /// and the model's limits at full size.
 fn plain(items: f64, write: f64, read: f64) -> Run<'static> {
     Run {
-        workload: Workload { items: items as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
+        workload: Workload { items: items as u32, spread: KeyDistribution::Uniform, bytes: (300, 3_700) },
         model: provisioned(8, write, read, SCALE),
         traffic: None,
         capacity: None,
@@ -219,12 +219,12 @@ fn plain(items: f64, write: f64, read: f64) -> Run<'static> {
 
 fn watch(run: &Run<'_>) -> Watched {
     let folder = tempfile::tempdir().unwrap();
-    let local = Local::start(LocalOptions { front: true, ..LocalOptions::default() }).unwrap();
+    let local = Local::start(LocalOptions { proxy: true, ..LocalOptions::default() }).unwrap();
     local.engine().create_table(&table(!run.model.indexes.is_empty())).unwrap();
     let data = Data::draw(&run.workload, 7);
     local.engine().load(TABLE, (0..data.items.len()).map(|place| data.item(place))).unwrap();
-    let front = local.front().unwrap();
-    front.set_model(Some(backfill::internals::local::capacity::Model::new(run.model.clone())));
+    let proxy = local.proxy().unwrap();
+    proxy.set_model(Some(backfill::internals::local::capacity::Model::new(run.model.clone())));
     let began = Instant::now();
     let stop = CancellationToken::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -236,13 +236,13 @@ fn watch(run: &Run<'_>) -> Watched {
         let stop = stop.clone();
         let sending = Arc::clone(&traffic);
         runtime.spawn(async move {
-            let http = Http::connect(&endpoint, TABLE).await.unwrap();
+            let http = HttpApplication::connect(&endpoint, TABLE).await.unwrap();
             sending.run(Arc::new(http), stop).await;
         });
         traffic
     });
     let look = || {
-        let figures = front.model(|model, _| model.figures().clone()).unwrap_or_default();
+        let figures = proxy.model(|model, _| model.stats().clone()).unwrap_or_default();
         let report = traffic.as_ref().map(|traffic| traffic.report()).unwrap_or_default();
         Look::of(&figures, report.sent() as f64, report.throttled() as f64, report.writes.served as f64)
     };
@@ -296,7 +296,7 @@ struct Look {
 }
 
 impl Look {
-    fn of(figures: &Figures, sent: f64, suffered: f64, written: f64) -> Look {
+    fn of(figures: &ModelStats, sent: f64, suffered: f64, written: f64) -> Look {
         let admitted = figures.admitted;
         let throttled = figures.throttled;
         let all = (admitted.read + admitted.write + throttled.read + throttled.write) as f64;

@@ -40,7 +40,7 @@ impl Changes {
     }
 
     /// The baseline of an item that the migration has not written yet. While applications write both attributes
-    /// ([`Changes::beside_dual_writes`]), a pair of equal values counts as written by the applications.
+    /// ([`Changes::with_dual_writes`]), a pair of equal values counts as written by the applications.
     pub fn baseline(&self, item: &Item) -> Baseline {
         let mut baseline = Baseline::default();
         for op in self.ops.expand() {
@@ -56,7 +56,7 @@ impl Changes {
                     // Record the value here even if a write will overwrite it. The journal also records such a value,
                     // but only if the write is planned, and that may never happen.
                     baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
-                    baseline.preexisting.push((to.clone(), Digest::of(new)));
+                    baseline.preexisting.push((to.clone(), Digest::from_value(new)));
                 }
             }
         }
@@ -71,8 +71,8 @@ impl Changes {
         let skipped = self.ops.expand().iter().filter_map(|op| match op {
             ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
                 let old = from.get(item)?;
-                let there = to.get(item)?;
-                (old != there).then(|| (to.clone(), Digest::of(there)))
+                let existing = to.get(item)?;
+                (old != existing).then(|| (to.clone(), Digest::from_value(existing)))
             }
             ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
         });

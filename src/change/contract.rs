@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::expand::is_other;
-use super::target::Target;
+use super::target::CopyTarget;
 use super::{Change, Condition, OnExisting, PreImage, Strategy};
 use crate::item::{Path, Value};
 
@@ -10,34 +10,36 @@ use crate::item::{Path, Value};
 #[derive(Debug, Clone)]
 pub(super) enum ContractOp {
     /// Removes the source of a move, unless the move was skipped.
-    RemoveSource { from: Path, to: Path, skips: bool },
+    RemoveSource { from: Path, to: Path, skips_existing: bool },
     /// Removes the path if all these copies of its value exist and no copy was skipped.
-    Remove { path: Path, copies: Vec<Target> },
+    Remove { path: Path, copies: Vec<CopyTarget> },
 }
 
 impl ContractOp {
     /// The operations for the changes of a plan, in the same order.
-    pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ContractOp> {
+    pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<ContractOp> {
         match strategy {
-            Strategy::ExpandContract => changes.iter().filter_map(|change| ContractOp::of(change, changes)).collect(),
+            Strategy::ExpandContract => {
+                changes.iter().filter_map(|change| ContractOp::from_change(change, changes)).collect()
+            }
             // `run` has already made all changes of an in-place plan.
             Strategy::InPlace => Vec::new(),
         }
     }
 
     /// The operation for one change of a plan, or `None` if the change removes nothing.
-    fn of(change: &Change, all: &[Change]) -> Option<ContractOp> {
+    fn from_change(change: &Change, all: &[Change]) -> Option<ContractOp> {
         match change.clone() {
             Change::Move { from, to, on_existing } => {
-                Some(ContractOp::RemoveSource { from, to, skips: on_existing == OnExisting::Skip })
+                Some(ContractOp::RemoveSource { from, to, skips_existing: on_existing == OnExisting::Skip })
             }
-            Change::Remove { path } => Some(ContractOp::Remove { copies: Target::copies_of(all, &path), path }),
+            Change::Remove { path } => Some(ContractOp::Remove { copies: CopyTarget::copies_of(all, &path), path }),
             Change::Copy { .. } | Change::Set { .. } => None,
         }
     }
 
     /// The path that the operation may change.
-    pub(super) fn changed(&self) -> &Path {
+    pub(super) fn changed_path(&self) -> &Path {
         match self {
             ContractOp::RemoveSource { from: path, .. } | ContractOp::Remove { path, .. } => path,
         }
@@ -46,8 +48,8 @@ impl ContractOp {
     /// Whether the operation needs the recorded history of an item, which shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
-            ContractOp::RemoveSource { skips, .. } => *skips,
-            ContractOp::Remove { copies, .. } => copies.iter().any(|copy| copy.skips),
+            ContractOp::RemoveSource { skips_existing, .. } => *skips_existing,
+            ContractOp::Remove { copies, .. } => copies.iter().any(|copy| copy.skips_existing),
         }
     }
 }
@@ -57,24 +59,24 @@ impl Draft<'_> {
     /// entry in the journal.
     pub(super) fn contract(&mut self, op: &ContractOp) {
         match op {
-            ContractOp::RemoveSource { from, to, skips } => self.drop_moved(from, to, *skips),
-            ContractOp::Remove { path, copies } => self.drop_removed(path, copies),
+            ContractOp::RemoveSource { from, to, skips_existing } => self.remove_source(from, to, *skips_existing),
+            ContractOp::Remove { path, copies } => self.remove_path(path, copies),
         }
     }
 
     /// Removes the source of a move. If the new value differs, because applications wrote only the new attribute, the
     /// old value is recorded first. If the move was skipped, the source stays, because it has the only copy of its
     /// value.
-    fn drop_moved(&mut self, from: &Path, to: &Path, skips: bool) {
+    fn remove_source(&mut self, from: &Path, to: &Path, skips_existing: bool) {
         match (from.get(self.item), to.get(self.item)) {
             (None, _) => self.require(Condition::Missing(from.clone())),
             (Some(_), None) => self.diverged.push(from.clone()),
-            (Some(old), Some(_)) if skips && self.was_skipped(old, to) => self.leave_skipped(from, to),
+            (Some(old), Some(_)) if skips_existing && self.was_skipped(old, to) => self.keep_skipped(from, to),
             (Some(old), Some(new)) => {
                 if old == new {
-                    self.require(Condition::Same(from.clone(), to.clone()));
+                    self.require(Condition::PathsEqual(from.clone(), to.clone()));
                 } else {
-                    self.keep_pre_image(PreImage::of(from, old));
+                    self.record_pre_image(PreImage::with_value(from, old));
                     self.require(Condition::Equals(to.clone(), new.clone()));
                 }
                 self.remove(from, old);
@@ -83,30 +85,31 @@ impl Draft<'_> {
     }
 
     /// Removes a path for a `remove` of the plan. If the plan also copies the path, all copies must exist.
-    fn drop_removed(&mut self, path: &Path, copies: &[Target]) {
+    fn remove_path(&mut self, path: &Path, copies: &[CopyTarget]) {
         let Some(value) = path.get(self.item) else { return self.require(Condition::Missing(path.clone())) };
         if copies.iter().any(|copy| copy.to.get(self.item).is_none()) {
             return self.diverged.push(path.clone());
         }
-        if let Some(copy) = copies.iter().find(|copy| copy.skips && self.was_skipped(value, &copy.to)) {
-            return self.leave_skipped(path, &copy.to);
+        if let Some(copy) = copies.iter().find(|copy| copy.skips_existing && self.was_skipped(value, &copy.to)) {
+            return self.keep_skipped(path, &copy.to);
         }
         copies.iter().for_each(|copy| self.require(Condition::Exists(copy.to.clone())));
-        self.keep_pre_image(PreImage::of(path, value));
+        self.record_pre_image(PreImage::with_value(path, value));
         self.remove(path, value);
     }
 
     /// Whether the run kept an existing value, different from the old value, at this target. For an item without a
     /// baseline this is unknown, so every different value counts as kept.
     fn was_skipped(&self, old: &Value, to: &Path) -> bool {
-        let there = to.get(self.item);
-        is_other(there, old)
-            && (!self.record.has_baseline() || there.is_some_and(|there| self.record.is_preexisting_value(to, there)))
+        let existing = to.get(self.item);
+        is_other(existing, old)
+            && (!self.history.has_baseline()
+                || existing.is_some_and(|existing| self.history.is_preexisting_value(to, existing)))
     }
 
-    fn leave_skipped(&mut self, from: &Path, to: &Path) {
-        self.hold(from);
-        self.hold(to);
+    fn keep_skipped(&mut self, from: &Path, to: &Path) {
+        self.require_unchanged(from);
+        self.require_unchanged(to);
         self.skipped.push(to.clone());
     }
 }

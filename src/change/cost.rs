@@ -21,19 +21,19 @@ pub(super) struct Pricing {
     table_key: KeySchema,
     indexes: Indexes,
     /// The version number of `indexes`, and the indexes in this version that the phase can touch.
-    touched: Arc<RwLock<(u64, Arc<[Touched]>)>>,
+    affected_indexes: Arc<RwLock<(u64, Arc<[AffectedIndex]>)>>,
 }
 
 /// An index in which a write of the phase may change an entry.
 #[derive(Debug, Clone)]
-struct Touched {
+struct AffectedIndex {
     /// The position of the index in [`Indexes`].
-    place: usize,
+    position: usize,
     local: bool,
     key: Vec<KeyAttribute>,
     /// Every attribute of an entry: the index key, the table key and the projected attributes. `None` means all
     /// attributes.
-    held: Option<Vec<String>>,
+    attributes: Option<Vec<String>>,
 }
 
 impl Pricing {
@@ -41,25 +41,25 @@ impl Pricing {
     pub(super) fn new(changed: Vec<&str>, table_key: &KeySchema, indexes: &Indexes) -> Pricing {
         let changed: Arc<[String]> = changed.into_iter().map(str::to_owned).collect();
         let version = indexes.version();
-        let touched = touched(&changed, table_key, &indexes.schemas());
+        let affected_indexes = affected_indexes(&changed, table_key, &indexes.schemas());
         let table_key = table_key.clone();
         let indexes = indexes.clone();
-        Pricing { changed, table_key, indexes, touched: Arc::new(RwLock::new((version, touched))) }
+        Pricing { changed, table_key, indexes, affected_indexes: Arc::new(RwLock::new((version, affected_indexes))) }
     }
 
     /// The currently known indexes that the phase can touch.
-    fn touched(&self) -> Arc<[Touched]> {
+    fn affected_indexes(&self) -> Arc<[AffectedIndex]> {
         // Read the version before the schemas. If the indexes change between the two reads, the only consequence is
         // that the result is computed once more.
         let version = self.indexes.version();
         {
-            let known = self.touched.read().unwrap_or_else(PoisonError::into_inner);
-            if known.0 == version {
-                return Arc::clone(&known.1);
+            let cached = self.affected_indexes.read().unwrap_or_else(PoisonError::into_inner);
+            if cached.0 == version {
+                return Arc::clone(&cached.1);
             }
         }
-        let now = touched(&self.changed, &self.table_key, &self.indexes.schemas());
-        *self.touched.write().unwrap_or_else(PoisonError::into_inner) = (version, Arc::clone(&now));
+        let now = affected_indexes(&self.changed, &self.table_key, &self.indexes.schemas());
+        *self.affected_indexes.write().unwrap_or_else(PoisonError::into_inner) = (version, Arc::clone(&now));
         now
     }
 
@@ -67,17 +67,17 @@ impl Pricing {
     /// before and after the write.
     pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
         let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
-        let touched = self.touched();
-        if touched.is_empty() {
+        let affected_indexes = self.affected_indexes();
+        if affected_indexes.is_empty() {
             return cost;
         }
-        let write = Write { image, changed: changed(&touched, image, actions), before, after };
-        for index in touched.iter() {
+        let write = PricedWrite { image, changed: changed(&affected_indexes, image, actions), before, after };
+        for index in affected_indexes.iter() {
             let units = index.units(&write);
             if index.local {
                 cost.table += units;
             } else if units > 0.0 {
-                cost.indexes.push((index.place, units));
+                cost.indexes.push((index.position, units));
             }
         }
         cost
@@ -85,15 +85,16 @@ impl Pricing {
 }
 
 /// The indexes that contain one of the changed attributes.
-fn touched(changed: &[String], table_key: &KeySchema, indexes: &[IndexSchema]) -> Arc<[Touched]> {
-    let touched = indexes.iter().enumerate().map(|(place, index)| Touched::new(place, index, table_key));
-    touched.filter(|index| changed.iter().any(|name| index.holds(name))).collect()
+fn affected_indexes(changed: &[String], table_key: &KeySchema, indexes: &[IndexSchema]) -> Arc<[AffectedIndex]> {
+    let affected_indexes =
+        indexes.iter().enumerate().map(|(position, index)| AffectedIndex::new(position, index, table_key));
+    affected_indexes.filter(|index| changed.iter().any(|name| index.has_attribute(name))).collect()
 }
 
 /// The top-level attributes that the actions change and that an index contains, with their new values. The value is
 /// `None` if the actions remove the attribute.
 fn changed<'a>(
-    touched: &[Touched],
+    affected_indexes: &[AffectedIndex],
     image: &'a Item,
     actions: &'a [Action],
 ) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
@@ -101,9 +102,9 @@ fn changed<'a>(
     for action in actions {
         // Each source has the value that it had before the write.
         let path = action.path();
-        let value = action.value_on(image);
+        let value = action.written_value(image);
         let root = path.root();
-        if !touched.iter().any(|index| index.holds(root)) {
+        if !affected_indexes.iter().any(|index| index.has_attribute(root)) {
             continue;
         }
         if path.is_top_level() {
@@ -124,7 +125,7 @@ fn changed<'a>(
 }
 
 /// The facts about a write that determine its cost on an index.
-struct Write<'a> {
+struct PricedWrite<'a> {
     image: &'a Item,
     changed: BTreeMap<&'a str, Option<Cow<'a, Value>>>,
     /// Size of the item in bytes, before and after the write.
@@ -132,7 +133,7 @@ struct Write<'a> {
     after: usize,
 }
 
-impl Write<'_> {
+impl PricedWrite<'_> {
     fn value_before(&self, name: &str) -> Option<&Value> {
         self.image.get(name)
     }
@@ -145,32 +146,32 @@ impl Write<'_> {
     }
 }
 
-impl Touched {
-    fn new(place: usize, index: &IndexSchema, table_key: &KeySchema) -> Touched {
+impl AffectedIndex {
+    fn new(position: usize, index: &IndexSchema, table_key: &KeySchema) -> AffectedIndex {
         let projected = match &index.projection {
             Projection::All => None,
             Projection::KeysOnly => Some(&[][..]),
             Projection::Include(names) => Some(&names[..]),
         };
-        let held = projected.map(|names| {
+        let attributes = projected.map(|names| {
             let keys = index.key.iter().map(|key| key.name.as_str()).chain(table_key.names());
-            let mut held: Vec<String> = keys.chain(names.iter().map(String::as_str)).map(str::to_owned).collect();
-            held.sort();
-            held.dedup();
-            held
+            let mut attributes: Vec<String> = keys.chain(names.iter().map(String::as_str)).map(str::to_owned).collect();
+            attributes.sort();
+            attributes.dedup();
+            attributes
         });
-        Touched { place, local: index.local, key: index.key.clone(), held }
+        AffectedIndex { position, local: index.local, key: index.key.clone(), attributes }
     }
 
-    fn holds(&self, name: &str) -> bool {
-        match &self.held {
-            Some(held) => held.iter().any(|n| n == name),
+    fn has_attribute(&self, name: &str) -> bool {
+        match &self.attributes {
+            Some(attributes) => attributes.iter().any(|n| n == name),
             None => true,
         }
     }
 
     /// Number of units that the index consumes if the write changes its entry.
-    fn units(&self, write: &Write<'_>) -> Units {
+    fn units(&self, write: &PricedWrite<'_>) -> Units {
         let is_in = self.has_entry(|name| write.value_before(name));
         let will_be_in = self.has_entry(|name| write.value_after(name));
         let before = || write_units(self.bytes(write.before, |name| write.value_before(name)), 0);
@@ -183,7 +184,7 @@ impl Touched {
             (true, true) if self.key.iter().any(|key| write.changed.contains_key(key.name.as_str())) => {
                 before() + after()
             }
-            (true, true) if write.changed.keys().any(|name| self.holds(name)) => before().max(after()),
+            (true, true) if write.changed.keys().any(|name| self.has_attribute(name)) => before().max(after()),
             (true, true) => 0.0,
         }
     }
@@ -205,9 +206,9 @@ impl Touched {
 
     /// Size of an item's entry in the index, in bytes. `whole` is the total size of the item.
     fn bytes<'v>(&self, whole: usize, value: impl Fn(&str) -> Option<&'v Value>) -> usize {
-        match &self.held {
+        match &self.attributes {
             None => whole,
-            Some(held) => held.iter().filter_map(|name| Some(attribute_bytes(name, value(name)?))).sum(),
+            Some(attributes) => attributes.iter().filter_map(|name| Some(attribute_bytes(name, value(name)?))).sum(),
         }
     }
 }
@@ -220,7 +221,7 @@ mod tests {
 
     use super::super::OnExisting::Overwrite;
     use super::super::Strategy::{ExpandContract, InPlace};
-    use super::super::tests::{answering, any_item, any_plan, copy, item, key, mv, remove, set, update};
+    use super::super::tests::{all_with_on_existing, any_item, any_plan, copy, item, key, mv, remove, set, update};
     use super::super::{Change, Changes, Decision, GuardedWrite};
     use super::*;
     use crate::item::{Path, item_bytes};
@@ -234,8 +235,8 @@ mod tests {
         Projection::Include(names.iter().map(|name| (*name).to_owned()).collect())
     }
 
-    fn decided(changes: &[Change], image: &Item, indexes: Vec<IndexSchema>) -> GuardedWrite {
-        match Changes::for_expand(&answering(changes, Overwrite), InPlace, key(), indexes).decide(image) {
+    fn decide_write(changes: &[Change], image: &Item, indexes: Vec<IndexSchema>) -> GuardedWrite {
+        match Changes::for_expand(&all_with_on_existing(changes, Overwrite), InPlace, key(), indexes).decide(image) {
             Decision::Write(write) => write,
             other => panic!("{other:?}"),
         }
@@ -243,7 +244,7 @@ mod tests {
 
     /// Number of units that the table consumes, and number of units that an index with the key `k` (a string) consumes.
     fn units(changes: &[Change], image: Json, projection: Projection) -> (Units, Units) {
-        let write = decided(changes, &item(image), vec![index(&[("k", "S")], projection)]);
+        let write = decide_write(changes, &item(image), vec![index(&[("k", "S")], projection)]);
         (write.cost.table, write.cost.total() - write.cost.table)
     }
 
@@ -258,14 +259,14 @@ mod tests {
         let two = kb(2);
         let three = kb(3);
         let image = |k: &Json| json!({"pk": {"S": "1"}, "old": k, "two": two, "three": three});
-        let held = || include(&["two"]);
-        assert_eq!(units(&[mv("old", "k")], image(&old), held()), (6.0, 3.0));
+        let attributes = || include(&["two"]);
+        assert_eq!(units(&[mv("old", "k")], image(&old), attributes()), (6.0, 3.0));
         assert_eq!(units(&[mv("old", "k")], image(&old), Projection::All), (6.0, 6.0));
         assert_eq!(units(&[mv("old", "k")], image(&old), Projection::KeysOnly), (6.0, 1.0));
         let image = json!({"pk": {"S": "1"}, "k": k, "two": two, "three": three});
-        assert_eq!(units(&[remove("k")], image.clone(), held()), (6.0, 3.0));
+        assert_eq!(units(&[remove("k")], image.clone(), attributes()), (6.0, 3.0));
         assert_eq!(
-            units(&[remove("k"), remove("two")], image.clone(), held()),
+            units(&[remove("k"), remove("two")], image.clone(), attributes()),
             (6.0, 3.0),
             "the cost depends on the entry's size before the write"
         );
@@ -315,8 +316,8 @@ mod tests {
         }
         let both = || vec![index(&[("k", "S"), ("n", "N")], Projection::KeysOnly)];
         let image = item(json!({"pk": {"S": "1"}, "k": {"S": "k"}}));
-        assert_eq!(decided(&[set("n", json!({"N": "1"}))], &image, both()).cost.indexes, [(0, 1.0)]);
-        assert_eq!(decided(&[set("k", json!({"S": "l"}))], &image, both()).cost.indexes, []);
+        assert_eq!(decide_write(&[set("n", json!({"N": "1"}))], &image, both()).cost.indexes, [(0, 1.0)]);
+        assert_eq!(decide_write(&[set("k", json!({"S": "l"}))], &image, both()).cost.indexes, []);
     }
 
     #[test]
@@ -324,7 +325,7 @@ mod tests {
         let local = IndexSchema { local: true, ..index(&[("pk", "S"), ("k", "S")], Projection::All) };
         let global = index(&[("k", "S")], Projection::KeysOnly);
         let image = item(json!({"pk": {"S": "1"}, "k": {"S": "k"}, "old": {"S": "o"}}));
-        let write = decided(&[copy("old", "k")], &image, vec![local, global]);
+        let write = decide_write(&[copy("old", "k")], &image, vec![local, global]);
         assert_eq!(write.cost, WriteCost { table: 3.0, indexes: vec![(1, 2.0)] });
         assert_eq!(write.cost.total(), 5.0);
     }
@@ -338,15 +339,16 @@ mod tests {
             index(&[("k", "S")], include(&["contact"])),
             index(&[("k", "S")], Projection::KeysOnly),
         ];
-        let touched = |strategy, changes: &[Change]| {
-            let changes = Changes::for_expand(&answering(changes, Overwrite), strategy, key(), indexes.clone());
-            changes.pricing.touched().iter().map(|index| index.place).collect::<Vec<_>>()
+        let affected_indexes = |strategy, changes: &[Change]| {
+            let changes =
+                Changes::for_expand(&all_with_on_existing(changes, Overwrite), strategy, key(), indexes.clone());
+            changes.pricing.affected_indexes().iter().map(|index| index.position).collect::<Vec<_>>()
         };
-        assert_eq!(touched(ExpandContract, &[mv("email", "contact")]), [2], "the source stays");
-        assert_eq!(touched(InPlace, &[mv("email", "contact.of.it")]), [0, 1, 2]);
-        assert_eq!(touched(InPlace, &[copy("email", "c"), set("v", json!({"S": "k"}))]), [] as [usize; 0]);
-        assert_eq!(touched(InPlace, &[remove("email.x")]), [0, 1]);
-        assert_eq!(touched(InPlace, &[remove("k.x")]), [0, 2, 3]);
+        assert_eq!(affected_indexes(ExpandContract, &[mv("email", "contact")]), [2], "the source stays");
+        assert_eq!(affected_indexes(InPlace, &[mv("email", "contact.of.it")]), [0, 1, 2]);
+        assert_eq!(affected_indexes(InPlace, &[copy("email", "c"), set("v", json!({"S": "k"}))]), [] as [usize; 0]);
+        assert_eq!(affected_indexes(InPlace, &[remove("email.x")]), [0, 1]);
+        assert_eq!(affected_indexes(InPlace, &[remove("k.x")]), [0, 2, 3]);
     }
 
     /// The index entry of an item: the index key and all attributes of the item. `None` if the item is not in the
@@ -357,8 +359,8 @@ mod tests {
         if position.contains(&Value::S(String::new())) {
             return None;
         }
-        let mut held = image.clone();
-        held.retain(|name, _| {
+        let mut attributes = image.clone();
+        attributes.retain(|name, _| {
             name == "pk"
                 || index.key.iter().any(|key| key.name == *name)
                 || match &index.projection {
@@ -367,11 +369,11 @@ mod tests {
                     Projection::Include(names) => names.contains(name),
                 }
         });
-        Some((position, held))
+        Some((position, attributes))
     }
 
     fn oracle(before: &Item, after: &Item, index: &IndexSchema) -> Units {
-        let size = |held: &Item| item_bytes(held).div_ceil(1024).max(1) as Units;
+        let size = |attributes: &Item| item_bytes(attributes).div_ceil(1024).max(1) as Units;
         match (entry(before, index), entry(after, index)) {
             (None, None) => 0.0,
             (Some((_, only)), None) | (None, Some((_, only))) => size(&only),
@@ -421,17 +423,17 @@ mod tests {
             indexes in proptest::collection::vec(any_index(), 0..4),
         ) {
             let strategy = if in_place { InPlace } else { ExpandContract };
-            let changes = Changes::for_expand(&answering(&plan, Overwrite), strategy, key(), indexes.clone());
+            let changes = Changes::for_expand(&all_with_on_existing(&plan, Overwrite), strategy, key(), indexes.clone());
             if let Decision::Write(write) = changes.decide(&image) {
                 let after = update(&write, Some(&image)).unwrap();
                 let mut expected = WriteCost {
                     table: item_bytes(&image).max(item_bytes(&after)).div_ceil(1024).max(1) as Units,
                     indexes: Vec::new(),
                 };
-                for (place, index) in indexes.iter().enumerate() {
+                for (position, index) in indexes.iter().enumerate() {
                     match oracle(&image, &after, index) {
                         units if index.local => expected.table += units,
-                        units if units > 0.0 => expected.indexes.push((place, units)),
+                        units if units > 0.0 => expected.indexes.push((position, units)),
                         _ => {}
                     }
                 }

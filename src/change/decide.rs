@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::contract::ContractOp;
 use super::cost::Pricing;
-use super::decision::{Decides, Decision};
+use super::decision::{Decider, Decision};
 use super::draft::{Draft, bytes_at};
 use super::expand::ExpandOp;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
-use super::{Change, Indexes, ItemHistory, Lookup, Rule, Strategy, rule};
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, client_encryption};
+use super::{Change, HistoryLookup, Indexes, ItemHistory, Rule, Strategy, rule};
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, encryption_marker};
 
 /// The changes of one phase, ready to be applied to items.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Changes {
     indexes: Indexes,
     pub(super) pricing: Pricing,
     /// Whether items that are signed or encrypted on the client are not written.
-    spares_encrypted: bool,
+    refuses_encrypted: bool,
     /// Whether applications write both the old and the new attribute.
     dual_writes: bool,
 }
@@ -30,13 +30,13 @@ impl Changes {
     /// The changes that `run` makes. With the strategy `in-place`, `run` makes all changes. Otherwise `run` only adds
     /// attributes, and the removals wait for `contract`.
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Expand(ExpandOp::all(changes, strategy)), key, indexes)
+        Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), key, indexes)
     }
 
     /// The changes that `contract` makes after cutover: it removes the sources of moves and everything that the plan
     /// removes. For an in-place plan, `contract` has nothing to do.
     pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Contract(ContractOp::all(changes, strategy)), key, indexes)
+        Changes::new(Ops::Contract(ContractOp::from_changes(changes, strategy)), key, indexes)
     }
 
     /// The changes of the first phase of a rollback, which makes old values equal to new values. The phase is necessary
@@ -48,47 +48,47 @@ impl Changes {
         key: KeySchema,
         indexes: Vec<IndexSchema>,
     ) -> Changes {
-        Changes::new(Ops::OldFromNew(OldFromNewOp::all(changes, strategy)), key, indexes)
+        Changes::new(Ops::OldFromNew(OldFromNewOp::from_changes(changes, strategy)), key, indexes)
     }
 
     /// The changes of the last phase of a rollback. The phase removes the values that `run` created, and restores the
     /// values that `run` overwrote, moved or removed.
     pub fn for_undo(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Undo(UndoOp::all(changes, strategy)), key, indexes)
+        Changes::new(Ops::Undo(UndoOp::from_changes(changes, strategy)), key, indexes)
     }
 
     /// Creates changes for which `rule` makes every decision, on a table with this key and these indexes.
-    pub fn decided_by(rule: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Rule(rule), key, indexes)
+    pub fn from_decider(rule: Arc<dyn Decider>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+        Changes::new(Ops::Decider(rule), key, indexes)
     }
 
     fn new(ops: Ops, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let indexes = Indexes::from(indexes);
         let pricing = Pricing::new(ops.attributes(), &key, &indexes);
-        Changes { ops, key, indexes, pricing, spares_encrypted: false, dual_writes: false }
+        Changes { ops, key, indexes, pricing, refuses_encrypted: false, dual_writes: false }
     }
 
     /// The same changes, but items that are signed or encrypted on the client are not written
     /// ([`Rule::ClientEncryption`]).
-    pub fn sparing_encrypted(self, spares: bool) -> Changes {
-        Changes { spares_encrypted: spares, ..self }
+    pub fn with_encrypted_refused(self, refuses: bool) -> Changes {
+        Changes { refuses_encrypted: refuses, ..self }
     }
 
     /// The same changes, for a table on which all applications write both attributes. They must have begun to do so
     /// before this pass. For an undo pass, it is enough if they did so at any time. A pair of equal values may come
     /// from such an application, so an equal pair does not count as preexisting.
-    pub fn beside_dual_writes(self, dual_writes: bool) -> Changes {
+    pub fn with_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }
 
-    /// Whether applications write both attributes ([`Changes::beside_dual_writes`]).
+    /// Whether applications write both attributes ([`Changes::with_dual_writes`]).
     pub fn dual_writes(&self) -> bool {
         self.dual_writes
     }
 
     /// Whether items that are signed or encrypted on the client are not written.
-    pub fn spares_encrypted(&self) -> bool {
-        self.spares_encrypted
+    pub fn refuses_encrypted(&self) -> bool {
+        self.refuses_encrypted
     }
 
     /// Whether this phase changes nothing, because every change waits for a later phase.
@@ -114,41 +114,42 @@ impl Changes {
     /// permanently. An eventually consistent read is not enough, because it may return a state of the item that is some
     /// seconds old.
     pub fn needs_consistent_reads(&self) -> bool {
-        self.ops.need_consistent_reads()
+        self.ops.needs_consistent_reads()
     }
 
     /// Why this phase looks up the recorded history of an item, or `None` if it does not look it up.
-    pub fn lookup(&self) -> Option<Lookup> {
+    pub fn lookup(&self) -> Option<HistoryLookup> {
         if self.needs_history() {
-            return Some(Lookup::ToDecide);
+            return Some(HistoryLookup::ForDecision);
         }
         match &self.ops {
-            Ops::OldFromNew(ops) => (!ops.is_empty()).then_some(Lookup::ToReport),
-            Ops::Expand(_) | Ops::Contract(_) | Ops::Undo(_) | Ops::Rule(_) => None,
+            Ops::OldFromNew(ops) => (!ops.is_empty()).then_some(HistoryLookup::ForReport),
+            Ops::Expand(_) | Ops::Contract(_) | Ops::Undo(_) | Ops::Decider(_) => None,
         }
     }
 
     /// Whether decisions of this phase depend on the recorded history of an item.
     pub fn needs_history(&self) -> bool {
-        self.ops.need_history()
+        self.ops.needs_history()
     }
 
     /// Decides what this item needs, if the item has no history or the phase does not need the history. Either one
     /// write makes all changes, or no change is made.
     pub fn decide(&self, item: &Item) -> Decision {
-        self.decide_with(item, &ItemHistory::NOTHING)
+        self.decide_with(item, &ItemHistory::EMPTY)
     }
 
     /// Decides what this item needs, with its history. Either one write makes all changes, or no change is made.
-    pub fn decide_with(&self, item: &Item, record: &ItemHistory) -> Decision {
-        let decided = self.decide_unchecked(item, record);
-        let Decision::Write(write) = decided else { return decided };
-        if let Some(mark) = client_encryption(item).filter(|_| self.spares_encrypted) {
+    pub fn decide_with(&self, item: &Item, history: &ItemHistory) -> Decision {
+        let decision = self.decide_unchecked(item, history);
+        let Decision::Write(write) = decision else { return decision };
+        if let Some(mark) = encryption_marker(item).filter(|_| self.refuses_encrypted) {
             return Decision::Refused(Box::new(write), Rule::ClientEncryption { mark });
         }
-        match rule::broken_by(&write, item, &self.indexes.schemas()) {
+        match rule::broken_rule(&write, item, &self.indexes.schemas()) {
             Some(Rule::ItemSize { .. }) => {
-                let fits_in_place = write.bytes_after.saturating_sub(self.kept_bytes(item)) <= MAX_ITEM_BYTES;
+                let fits_in_place =
+                    write.bytes_after.saturating_sub(self.remaining_source_bytes(item)) <= MAX_ITEM_BYTES;
                 Decision::Refused(Box::new(write), Rule::ItemSize { fits_in_place })
             }
             Some(rule) => Decision::Refused(Box::new(write), rule),
@@ -158,31 +159,31 @@ impl Changes {
 
     /// Number of bytes of the sources that stay until `contract`. An in-place plan would remove these sources in the
     /// same write.
-    fn kept_bytes(&self, item: &Item) -> usize {
-        let kept = self.ops.expand().iter().filter_map(ExpandOp::kept_source);
-        kept.filter_map(|from| Some(bytes_at(from, from.get(item)?))).sum()
+    fn remaining_source_bytes(&self, item: &Item) -> usize {
+        let sources = self.ops.expand().iter().filter_map(ExpandOp::remaining_source);
+        sources.filter_map(|from| Some(bytes_at(from, from.get(item)?))).sum()
     }
 
     /// The decision, without the check against DynamoDB's rules.
-    fn decide_unchecked(&self, item: &Item, record: &ItemHistory) -> Decision {
-        if let Ops::Rule(rule) = &self.ops {
+    fn decide_unchecked(&self, item: &Item, history: &ItemHistory) -> Decision {
+        if let Ops::Decider(rule) = &self.ops {
             return rule.decide(item);
         }
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item has no key attributes".into());
         };
-        if let Some(why) = record.why_unreadable().filter(|_| self.needs_history()) {
+        if let Some(why) = history.unreadable_reason().filter(|_| self.needs_history()) {
             return Decision::Rejected(format!(
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
         }
-        let mut draft = Draft::new(item, record);
+        let mut draft = Draft::new(item, history);
         match &self.ops {
             Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op)),
             Ops::Contract(ops) => ops.iter().for_each(|op| draft.contract(op)),
             Ops::OldFromNew(ops) => ops.iter().for_each(|op| draft.make_old_from_new(op)),
             Ops::Undo(ops) => draft.undo(ops),
-            Ops::Rule(rule) => return rule.decide(item),
+            Ops::Decider(rule) => return rule.decide(item),
         }
         draft.finish(key, &self.key.partition.name, &self.pricing)
     }

@@ -6,7 +6,7 @@ use super::{GuardedWrite, Rule};
 use crate::item::{Item, Path};
 
 /// Decides about items with a rule of its own, instead of the operations of a plan.
-pub trait Decides: Debug + Send + Sync {
+pub trait Decider: Debug + Send + Sync {
     /// Decides what an item needs, like [`Changes::decide`](super::Changes::decide).
     fn decide(&self, item: &Item) -> Decision;
 }

@@ -11,12 +11,12 @@ pub struct Digest(pub [u8; 8]);
 
 impl Digest {
     /// The digest of a value.
-    pub fn of(value: &Value) -> Digest {
-        Digest::of_text(&value.to_json().to_string())
+    pub fn from_value(value: &Value) -> Digest {
+        Digest::from_text(&value.to_json().to_string())
     }
 
     /// The digest of a text, such as the text of an item key.
-    pub fn of_text(text: &str) -> Digest {
+    pub fn from_text(text: &str) -> Digest {
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();
         Digest([a, b, c, d, e, f, g, h])
     }

@@ -5,47 +5,47 @@ use std::collections::BTreeMap;
 use super::cost::Pricing;
 use super::decision::Decision;
 use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
-use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
+use crate::item::{Item, ItemKey, Path, PathStep, Value, attribute_bytes, item_bytes};
 
 /// The actions and conditions that were collected for one item so far.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
-    pub(super) record: &'a ItemHistory,
+    pub(super) history: &'a ItemHistory,
     /// Values that this write restores at paths that have no value now.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
     conditions: Vec<Condition>,
     pub(super) pre_images: Vec<PreImage>,
     /// The maps that the write creates because the parent of a target is missing, by the path of the map.
-    made: BTreeMap<Path, Item>,
+    new_maps: BTreeMap<Path, Item>,
     pub(super) diverged: Vec<Path>,
     /// Targets that already have a different value, which counts as done.
     pub(super) skipped: Vec<Path>,
     /// Paths whose values stay unchanged. These paths are reported if nothing else in the item changes.
-    pub(super) kept: Vec<Path>,
+    pub(super) unchanged: Vec<Path>,
     rejected: Option<String>,
-    pub(super) already: bool,
-    grows: usize,
-    shrinks: usize,
+    pub(super) already_applied: bool,
+    added_bytes: usize,
+    removed_bytes: usize,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(item: &'a Item, record: &'a ItemHistory) -> Draft<'a> {
+    pub(super) fn new(item: &'a Item, history: &'a ItemHistory) -> Draft<'a> {
         Draft {
             item,
-            record,
+            history,
             restored: BTreeMap::new(),
             actions: Vec::new(),
             conditions: Vec::new(),
             pre_images: Vec::new(),
-            made: BTreeMap::new(),
+            new_maps: BTreeMap::new(),
             diverged: Vec::new(),
             skipped: Vec::new(),
-            kept: Vec::new(),
+            unchanged: Vec::new(),
             rejected: None,
-            already: false,
-            grows: 0,
-            shrinks: 0,
+            already_applied: false,
+            added_bytes: 0,
+            removed_bytes: 0,
         }
     }
 
@@ -56,27 +56,27 @@ impl<'a> Draft<'a> {
         if !self.diverged.is_empty() {
             return Decision::Diverged(self.diverged);
         }
-        for (root, map) in std::mem::take(&mut self.made) {
+        for (root, map) in std::mem::take(&mut self.new_maps) {
             self.require(Condition::Missing(root.clone()));
             self.require_parent(&root);
             self.set(&root, &Value::M(map));
-            self.pre_images.push(PreImage::nothing(&root));
+            self.pre_images.push(PreImage::without_value(&root));
         }
-        self.remove_made_maps();
-        if self.actions.is_empty() && !self.kept.is_empty() {
-            return Decision::Diverged(self.kept);
+        self.remove_created_maps();
+        if self.actions.is_empty() && !self.unchanged.is_empty() {
+            return Decision::Diverged(self.unchanged);
         }
         if self.actions.is_empty() && !self.skipped.is_empty() {
             return Decision::Skipped(self.skipped);
         }
         if self.actions.is_empty() {
-            return if self.already { Decision::AlreadyApplied } else { Decision::NothingToDo };
+            return if self.already_applied { Decision::AlreadyApplied } else { Decision::NothingToDo };
         }
         // The first condition requires that the item exists. Without it, UpdateItem would recreate a deleted item.
         let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
         conditions.append(&mut self.conditions);
         let bytes_before = item_bytes(self.item);
-        let bytes_after = (bytes_before + self.grows).saturating_sub(self.shrinks);
+        let bytes_after = (bytes_before + self.added_bytes).saturating_sub(self.removed_bytes);
         let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
         Decision::Write(GuardedWrite {
             key,
@@ -90,7 +90,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Records a value that is about to be destroyed, and makes the write conditional on it.
-    pub(super) fn keep_pre_image(&mut self, pre: PreImage) {
+    pub(super) fn record_pre_image(&mut self, pre: PreImage) {
         if let PriorValue::Value(value) = &pre.prior {
             self.require(Condition::Equals(pre.path.clone(), value.clone()));
         }
@@ -99,53 +99,53 @@ impl<'a> Draft<'a> {
 
     /// Copies the value at `from` to `to`. `value` is the value that the image has at `from`.
     pub(super) fn copy(&mut self, from: &Path, to: &Path, value: &Value) {
-        self.grows += bytes_at(to, value);
+        self.added_bytes += bytes_at(to, value);
         self.actions.push(Action::SetFrom { to: to.clone(), from: from.clone(), value: value.clone() });
     }
 
     pub(super) fn set(&mut self, to: &Path, value: &Value) {
-        self.grows += bytes_at(to, value);
+        self.added_bytes += bytes_at(to, value);
         self.actions.push(Action::SetValue { to: to.clone(), value: value.clone() });
     }
 
     pub(super) fn remove(&mut self, path: &Path, value: &Value) {
-        self.shrinks_by(path, value);
+        self.subtract_bytes(path, value);
         self.actions.push(Action::Remove { path: path.clone() });
     }
 
     /// Subtracts the size of a removed or overwritten value from the size of the item.
-    pub(super) fn shrinks_by(&mut self, path: &Path, value: &Value) {
-        self.shrinks += bytes_at(path, value);
+    pub(super) fn subtract_bytes(&mut self, path: &Path, value: &Value) {
+        self.removed_bytes += bytes_at(path, value);
     }
 
-    pub(super) fn unshrink_by(&mut self, path: &Path, value: &Value) {
-        self.shrinks -= bytes_at(path, value);
+    pub(super) fn add_back_bytes(&mut self, path: &Path, value: &Value) {
+        self.removed_bytes -= bytes_at(path, value);
     }
 
     /// Copies the value at `to` back to `from`. The caller must add conditions that pin both paths. If the value cannot
     /// be written to `from`, returns the reason.
-    pub(super) fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
+    pub(super) fn copy_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
-            self.shrinks_by(from, old);
+            self.subtract_bytes(from, old);
             self.copy(to, from, new);
             return Ok(());
         }
-        match self.place(from) {
-            Place::Ready => {
+        match self.placement(from) {
+            Placement::Ready => {
                 self.require_parent(from);
                 self.copy(to, from, new);
             }
-            Place::ParentMissing(root) => {
+            Placement::ParentMissing(root) => {
                 self.require(Condition::Equals(to.clone(), new.clone()));
-                self.make(root, from, new.clone());
+                self.put_in_new_map(root, from, new.clone());
             }
-            Place::Impossible(why) => return Err(why),
+            Placement::Impossible(why) => return Err(why),
         }
         Ok(())
     }
 
     /// The item as it will be after the actions that were collected so far.
-    pub(super) fn after(&self) -> Item {
+    pub(super) fn image_after(&self) -> Item {
         let mut after = self.item.clone();
         for action in &self.actions {
             match action {
@@ -160,16 +160,16 @@ impl<'a> Draft<'a> {
 
     /// Puts the value of `to` into a new map. This write creates the map at `root`, which is the missing outermost
     /// ancestor of `to`.
-    pub(super) fn make(&mut self, root: Path, to: &Path, value: Value) {
+    pub(super) fn put_in_new_map(&mut self, root: Path, to: &Path, value: Value) {
         let mut names: Vec<String> = to.steps()[root.steps().len()..]
             .iter()
             .filter_map(|step| match step {
-                Step::Name(name) => Some(name.clone()),
-                Step::Index(_) => None,
+                PathStep::Name(name) => Some(name.clone()),
+                PathStep::Index(_) => None,
             })
             .collect();
         let Some(last) = names.pop() else { return };
-        let mut map = self.made.entry(root).or_default();
+        let mut map = self.new_maps.entry(root).or_default();
         for name in names {
             let Value::M(inner) = map.entry(name).or_insert_with(|| Value::M(Item::new())) else { return };
             map = inner;
@@ -179,7 +179,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn require(&mut self, condition: Condition) {
         // An equality condition already proves that the value exists.
-        if matches!(&condition, Condition::Exists(path) if self.holds_value(path)) {
+        if matches!(&condition, Condition::Exists(path) if self.requires_equality(path)) {
             return;
         }
         if let Condition::Equals(path, _) = &condition {
@@ -190,12 +190,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn holds_value(&self, path: &Path) -> bool {
+    fn requires_equality(&self, path: &Path) -> bool {
         self.conditions.iter().any(|condition| matches!(condition, Condition::Equals(held, _) if held == path))
     }
 
     /// Requires that a path still has the same value as in the image, or still has no value.
-    pub(super) fn hold(&mut self, path: &Path) {
+    pub(super) fn require_unchanged(&mut self, path: &Path) {
         self.require(match path.get(self.item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),
             None => Condition::Missing(path.clone()),
@@ -213,29 +213,31 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether a missing target can be created.
-    pub(super) fn place(&self, to: &Path) -> Place {
+    pub(super) fn placement(&self, to: &Path) -> Placement {
         for ancestor in to.ancestors() {
-            let next_is_name = matches!(to.steps()[ancestor.steps().len()], Step::Name(_));
+            let next_is_name = matches!(to.steps()[ancestor.steps().len()], PathStep::Name(_));
             match (ancestor.get(self.item), next_is_name) {
                 (Some(Value::M(_)), true) | (Some(Value::L(_)), false) => {}
                 (Some(other), _) => {
-                    return Place::Impossible(format!(
+                    return Placement::Impossible(format!(
                         "`{to}` cannot be set: `{ancestor}` is of type {}, not {}",
                         other.type_name(),
                         if next_is_name { "M" } else { "L" }
                     ));
                 }
-                (None, _) if to.steps()[ancestor.steps().len() - 1..].iter().any(|s| matches!(s, Step::Index(_))) => {
-                    return Place::Impossible(format!("`{to}` cannot be set: the item has no `{ancestor}`"));
+                (None, _)
+                    if to.steps()[ancestor.steps().len() - 1..].iter().any(|s| matches!(s, PathStep::Index(_))) =>
+                {
+                    return Placement::Impossible(format!("`{to}` cannot be set: the item has no `{ancestor}`"));
                 }
-                (None, _) => return Place::ParentMissing(ancestor),
+                (None, _) => return Placement::ParentMissing(ancestor),
             }
         }
-        Place::Ready
+        Placement::Ready
     }
 }
 
-pub(super) enum Place {
+pub(super) enum Placement {
     /// The target can be set, because its parent exists.
     Ready,
     /// The target's parent is missing, and the write can create it. The path is that of the outermost missing map.
@@ -248,7 +250,7 @@ pub(super) enum Place {
 pub(super) fn bytes_at(path: &Path, value: &Value) -> usize {
     match path.steps().last() {
         // A member of a map needs one byte more than an attribute of the item.
-        Some(Step::Name(name)) => attribute_bytes(name, value) + usize::from(!path.is_top_level()),
-        Some(Step::Index(_)) | None => attribute_bytes("", value) + 1,
+        Some(PathStep::Name(name)) => attribute_bytes(name, value) + usize::from(!path.is_top_level()),
+        Some(PathStep::Index(_)) | None => attribute_bytes("", value) + 1,
     }
 }

@@ -1,7 +1,7 @@
 //! The operations of `run` for one item.
 
-use super::draft::{Draft, Place};
-use super::target::Target;
+use super::draft::{Draft, Placement};
+use super::target::CopyTarget;
 use super::{Change, Condition, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Path, Value};
 
@@ -20,17 +20,17 @@ pub(super) enum ExpandOp {
     /// Writes a constant to the target.
     Set { to: Path, value: Value, on_existing: OnExisting },
     /// Removes the path in place, unless one of these copies of its value was skipped.
-    Remove { path: Path, skipping: Vec<Path> },
+    Remove { path: Path, skip_targets: Vec<Path> },
 }
 
 impl ExpandOp {
     /// The operations for the changes of a plan, in the same order.
-    pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
-        changes.iter().filter_map(|change| ExpandOp::of(change, strategy, changes)).collect()
+    pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
+        changes.iter().filter_map(|change| ExpandOp::from_change(change, strategy, changes)).collect()
     }
 
     /// The operation for one change of a plan, or `None` if the change waits for `contract`.
-    fn of(change: &Change, strategy: Strategy, all: &[Change]) -> Option<ExpandOp> {
+    fn from_change(change: &Change, strategy: Strategy, all: &[Change]) -> Option<ExpandOp> {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
             Change::Move { from, to, on_existing } => {
@@ -41,14 +41,14 @@ impl ExpandOp {
             }
             Change::Set { to, value, on_existing } => Some(ExpandOp::Set { to, value, on_existing }),
             Change::Remove { path } => {
-                let skipping = Target::copies_of(all, &path).into_iter().filter(|copy| copy.skips);
-                in_place.then(|| ExpandOp::Remove { skipping: skipping.map(|copy| copy.to).collect(), path })
+                let skip_targets = CopyTarget::copies_of(all, &path).into_iter().filter(|copy| copy.skips_existing);
+                in_place.then(|| ExpandOp::Remove { skip_targets: skip_targets.map(|copy| copy.to).collect(), path })
             }
         }
     }
 
     /// The paths that the operation may change.
-    pub(super) fn changed(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             ExpandOp::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
             ExpandOp::Set { to, .. } => (to, None),
@@ -58,7 +58,7 @@ impl ExpandOp {
     }
 
     /// The source of a move, if the source stays until `contract`.
-    pub(super) fn kept_source(&self) -> Option<&Path> {
+    pub(super) fn remaining_source(&self) -> Option<&Path> {
         match self {
             ExpandOp::Copy { from, is_move: true, removes_source: false, .. } => Some(from),
             ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
@@ -75,21 +75,21 @@ impl Draft<'_> {
     pub(super) fn expand(&mut self, op: &ExpandOp) {
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
-                Some(value) => self.bring((from, to), value, *removes_source, *on_existing),
+                Some(value) => self.move_or_copy((from, to), value, *removes_source, *on_existing),
                 None => {
-                    self.already |= *is_move && to.get(self.item).is_some();
+                    self.already_applied |= *is_move && to.get(self.item).is_some();
                     self.require(Condition::Missing(from.clone()));
                 }
             },
-            ExpandOp::Set { to, value, on_existing } => self.put(to, value, *on_existing),
-            ExpandOp::Remove { path, skipping } => match path.get(self.item) {
-                Some(value) if skipping.iter().any(|to| is_other(to.get(self.item), value)) => {
+            ExpandOp::Set { to, value, on_existing } => self.set_constant(to, value, *on_existing),
+            ExpandOp::Remove { path, skip_targets } => match path.get(self.item) {
+                Some(value) if skip_targets.iter().any(|to| is_other(to.get(self.item), value)) => {
                     // The copy was skipped, so the value exists only at this path.
                     self.require(Condition::Equals(path.clone(), value.clone()));
-                    skipping.iter().for_each(|to| self.hold(to));
+                    skip_targets.iter().for_each(|to| self.require_unchanged(to));
                 }
                 Some(value) => {
-                    self.keep_pre_image(PreImage::of(path, value));
+                    self.record_pre_image(PreImage::with_value(path, value));
                     self.remove(path, value);
                 }
                 None => self.require(Condition::Missing(path.clone())),
@@ -101,24 +101,28 @@ impl Draft<'_> {
     /// target. With `skip`, the journal records every move or copy. From this record a later pass finds out whether the
     /// tool wrote the value. The condition of a write with `skip` requires that the source is unchanged, so that the
     /// recorded digest is correct.
-    fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
-        let recorded = in_place || on_existing == OnExisting::Skip;
+    fn move_or_copy(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
+        let is_recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
-            Some(there) if there == value => {
-                self.already = true;
-                self.require(Condition::Same(from.clone(), to.clone()));
+            Some(existing) if existing == value => {
+                self.already_applied = true;
+                self.require(Condition::PathsEqual(from.clone(), to.clone()));
                 if in_place {
-                    self.pre_images.push(PreImage::same(to).wrote(value));
+                    self.pre_images.push(PreImage::same_as_source(to).with_written_value(value));
                 }
             }
-            Some(there) => {
+            Some(existing) => {
                 if in_place && on_existing == OnExisting::Skip {
                     // If the values became equal before the write, an in-place move would have to remove the source.
                     // The condition therefore requires that the values are still different.
                     self.require(Condition::Equals(from.clone(), value.clone()));
-                    self.hold(to);
+                    self.require_unchanged(to);
                 }
-                if !self.replaces(to, PreImage::of(to, there).wrote(value), on_existing) {
+                if !self.prepare_overwrite(
+                    to,
+                    PreImage::with_value(to, existing).with_written_value(value),
+                    on_existing,
+                ) {
                     return;
                 }
                 // The write must store exactly the recorded value. A later pass may find this value and must recognise
@@ -126,8 +130,8 @@ impl Draft<'_> {
                 self.require(Condition::Equals(from.clone(), value.clone()));
                 self.copy(from, to, value);
             }
-            None => match self.place(to) {
-                Place::Ready => {
+            None => match self.placement(to) {
+                Placement::Ready => {
                     self.require(Condition::Missing(to.clone()));
                     self.require_parent(to);
                     self.require(match on_existing {
@@ -135,16 +139,16 @@ impl Draft<'_> {
                         OnExisting::Keep | OnExisting::Overwrite => Condition::Exists(from.clone()),
                     });
                     self.copy(from, to, value);
-                    self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
+                    self.pre_images.extend(is_recorded.then(|| PreImage::without_value(to).with_written_value(value)));
                 }
-                Place::ParentMissing(root) => {
+                Placement::ParentMissing(root) => {
                     // `SET` cannot copy a value into a missing map. The value therefore passes through the client, so
                     // the condition pins the source.
                     self.require(Condition::Equals(from.clone(), value.clone()));
-                    self.make(root, to, value.clone());
-                    self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
+                    self.put_in_new_map(root, to, value.clone());
+                    self.pre_images.extend(is_recorded.then(|| PreImage::without_value(to).with_written_value(value)));
                 }
-                Place::Impossible(why) => return self.reject(why),
+                Placement::Impossible(why) => return self.reject(why),
             },
         }
         if in_place {
@@ -152,39 +156,39 @@ impl Draft<'_> {
         }
     }
 
-    fn put(&mut self, to: &Path, value: &Value, on_existing: OnExisting) {
+    fn set_constant(&mut self, to: &Path, value: &Value, on_existing: OnExisting) {
         match to.get(self.item) {
-            Some(there) if there == value => {
-                self.already = true;
+            Some(existing) if existing == value => {
+                self.already_applied = true;
                 self.require(match on_existing {
                     OnExisting::Skip => Condition::Exists(to.clone()),
                     OnExisting::Keep | OnExisting::Overwrite => Condition::Equals(to.clone(), value.clone()),
                 });
             }
-            Some(there) => {
-                if self.replaces(to, PreImage::of(to, there), on_existing) {
+            Some(existing) => {
+                if self.prepare_overwrite(to, PreImage::with_value(to, existing), on_existing) {
                     self.set(to, value);
                 }
             }
-            None => match self.place(to) {
-                Place::Ready => {
+            None => match self.placement(to) {
+                Placement::Ready => {
                     self.require(Condition::Missing(to.clone()));
                     self.require_parent(to);
                     self.set(to, value);
-                    self.pre_images.push(PreImage::nothing(to));
+                    self.pre_images.push(PreImage::without_value(to));
                 }
-                Place::ParentMissing(root) => {
-                    self.make(root, to, value.clone());
-                    self.pre_images.push(PreImage::nothing(to));
+                Placement::ParentMissing(root) => {
+                    self.put_in_new_map(root, to, value.clone());
+                    self.pre_images.push(PreImage::without_value(to));
                 }
-                Place::Impossible(why) => self.reject(why),
+                Placement::Impossible(why) => self.reject(why),
             },
         }
     }
 
     /// Whether an unequal value at a target may be overwritten. If so, records the value in a pre-image, and requires
     /// that the target still has this value.
-    fn replaces(&mut self, to: &Path, there: PreImage, on_existing: OnExisting) -> bool {
+    fn prepare_overwrite(&mut self, to: &Path, existing: PreImage, on_existing: OnExisting) -> bool {
         match on_existing {
             OnExisting::Keep => {
                 self.diverged.push(to.clone());
@@ -198,17 +202,17 @@ impl Draft<'_> {
                 false
             }
             OnExisting::Overwrite => {
-                if let PriorValue::Value(value) = &there.prior {
-                    self.shrinks_by(to, value);
+                if let PriorValue::Value(value) = &existing.prior {
+                    self.subtract_bytes(to, value);
                 }
-                self.keep_pre_image(there);
+                self.record_pre_image(existing);
                 true
             }
         }
     }
 }
 
-/// Whether `there` is a value that differs from `value`.
-pub(super) fn is_other(there: Option<&Value>, value: &Value) -> bool {
-    there.is_some_and(|there| there != value)
+/// Whether `existing` is a value that differs from `value`.
+pub(super) fn is_other(existing: Option<&Value>, value: &Value) -> bool {
+    existing.is_some_and(|existing| existing != value)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Action, Condition, GuardedWrite};
-use crate::item::{Path, Step, Value};
+use crate::item::{Path, PathStep, Value};
 
 /// `UpdateExpression`, `ConditionExpression` and their placeholders.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +59,7 @@ impl Placeholders {
                 format!("attribute_type({path}, :m)")
             }
             Condition::Equals(path, value) => format!("{} = {}", self.path(path), self.value(value)),
-            Condition::Same(a, b) => format!("{} = {}", self.path(a), self.path(b)),
+            Condition::PathsEqual(a, b) => format!("{} = {}", self.path(a), self.path(b)),
         }
     }
 
@@ -67,13 +67,13 @@ impl Placeholders {
         let mut text = String::new();
         for step in path.steps() {
             match step {
-                Step::Name(name) => {
+                PathStep::Name(name) => {
                     if !text.is_empty() {
                         text.push('.');
                     }
                     text.push_str(&self.name(name));
                 }
-                Step::Index(index) => text.push_str(&format!("[{index}]")),
+                PathStep::Index(index) => text.push_str(&format!("[{index}]")),
             }
         }
         text

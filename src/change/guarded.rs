@@ -30,12 +30,12 @@ pub struct GuardedWrite {
 /// Number of bytes that a journal row needs besides its key, its path and its value. The key is stored twice because of
 /// an index. These bytes are for the row's numbers, its time, and the database's overhead.
 /// `tests/state/store/journal.rs` measures them.
-const JOURNAL_ROW: usize = 80;
+const JOURNAL_ROW_BYTES: usize = 80;
 
 impl GuardedWrite {
     /// A write to the item with this partition key. The write costs one unit and changes nothing.
     #[cfg(test)]
-    pub(crate) fn of_a_test(partition: &str) -> GuardedWrite {
+    pub(crate) fn for_test(partition: &str) -> GuardedWrite {
         GuardedWrite {
             key: ItemKey::new([("pk".to_owned(), Value::S(partition.to_owned()))].into()),
             actions: Vec::new(),
@@ -83,9 +83,9 @@ impl GuardedWrite {
         let row = |pre: &PreImage| {
             let value = match &pre.prior {
                 PriorValue::Value(value) => 1 + value.to_json().to_string().len(),
-                PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => 0,
+                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => 0,
             };
-            JOURNAL_ROW + 2 * key + pre.path.to_string().len() + value
+            JOURNAL_ROW_BYTES + 2 * key + pre.path.to_string().len() + value
         };
         self.pre_images.iter().map(row).sum()
     }
@@ -147,7 +147,7 @@ impl Action {
 
     /// The value that the action writes for this image. `None` if the action removes the path, or copies from a path
     /// without a value.
-    pub fn value_on<'a>(&'a self, image: &'a Item) -> Option<&'a Value> {
+    pub fn written_value<'a>(&'a self, image: &'a Item) -> Option<&'a Value> {
         match self {
             Action::SetFrom { from, .. } => from.get(image),
             Action::SetValue { value, .. } => Some(value),
@@ -170,5 +170,5 @@ pub enum Condition {
     /// The path has exactly this value.
     Equals(Path, Value),
     /// Both paths have values, and they are equal.
-    Same(Path, Path),
+    PathsEqual(Path, Path),
 }

@@ -16,7 +16,7 @@
 //!   overwrote it. The newest pre-image would restore `v`, which no application ever wrote there.
 //!
 //! The right pre-image is therefore the newest one whose value the tool did not write itself. For every write that
-//! moves or copies, the journal keeps the digest of the written value next to the pre-image ([`PreImage::wrote`]). If a
+//! moves or copies, the journal keeps the digest of the written value next to the pre-image ([`PreImage::written_digest`]). If a
 //! pre-image equals the value that the previous recorded write wrote, the tool itself wrote that value, and a rollback
 //! uses the previous pre-image instead. The pre-image of a constant is never the constant itself, because a write that
 //! would change nothing is not sent.
@@ -65,7 +65,7 @@ use crate::item::{Path, Value};
 
 /// The kind of command that recorded a pre-image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum PreImageOrigin {
     /// A pass of `run`.
     Run,
     /// A repair by `verify --repair`.
@@ -74,14 +74,14 @@ pub enum By {
 
 /// Why the recorded history of an item is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lookup {
+pub enum HistoryLookup {
     /// To decide what the item needs. The records are checked first, and an item whose record cannot be read is not
     /// written.
-    ToDecide,
+    ForDecision,
     /// To report the paths that are in a different state after the phase than before the migration. Only preexisting
     /// targets matter. If the file is damaged, the phase continues, and facts that cannot be read are reported as
     /// unknown.
-    ToReport,
+    ForReport,
 }
 
 /// The recorded history of one item: its baseline and its journal.
@@ -90,59 +90,59 @@ pub struct ItemHistory {
     /// Preexisting targets, with digests of their values.
     preexisting: BTreeMap<Path, Digest>,
     /// Journal entries by path, newest first.
-    journal: BTreeMap<Path, Vec<(By, PreImage)>>,
+    journal: BTreeMap<Path, Vec<(PreImageOrigin, PreImage)>>,
     /// Whether the item has no baseline, or may have none.
     without_baseline: bool,
     /// Why the record cannot be read. `None` if it can be read.
     unreadable: Option<String>,
     /// Targets that were equal to their source when the baseline was recorded, after dual writes began.
-    equal: BTreeSet<Path>,
+    equal_targets: BTreeSet<Path>,
 }
 
 impl ItemHistory {
-    pub(super) const NOTHING: ItemHistory = ItemHistory {
+    pub(super) const EMPTY: ItemHistory = ItemHistory {
         preexisting: BTreeMap::new(),
         journal: BTreeMap::new(),
         without_baseline: false,
         unreadable: None,
-        equal: BTreeSet::new(),
+        equal_targets: BTreeSet::new(),
     };
 
     /// Creates a history from preexisting targets, with digests of their values, and from the pre-images whose write
     /// was not refused, newest first.
     pub fn new(
         preexisting: impl IntoIterator<Item = (Path, Digest)>,
-        newest_first: impl IntoIterator<Item = (By, PreImage)>,
+        newest_first: impl IntoIterator<Item = (PreImageOrigin, PreImage)>,
     ) -> ItemHistory {
-        let mut journal: BTreeMap<Path, Vec<(By, PreImage)>> = BTreeMap::new();
-        for (by, pre) in newest_first {
-            journal.entry(pre.path.clone()).or_default().push((by, pre));
+        let mut journal: BTreeMap<Path, Vec<(PreImageOrigin, PreImage)>> = BTreeMap::new();
+        for (origin, pre) in newest_first {
+            journal.entry(pre.path.clone()).or_default().push((origin, pre));
         }
         let preexisting = preexisting.into_iter().collect();
-        ItemHistory { preexisting, journal, ..ItemHistory::NOTHING }
+        ItemHistory { preexisting, journal, ..ItemHistory::EMPTY }
     }
 
     /// The history of an item whose record cannot be read. `why` is the reason. No decision uses this history, and the
     /// item stays as it is.
     pub fn unreadable(why: impl Into<String>) -> ItemHistory {
-        ItemHistory { unreadable: Some(why.into()), ..ItemHistory::NOTHING }
+        ItemHistory { unreadable: Some(why.into()), ..ItemHistory::EMPTY }
     }
 
     /// Why the record cannot be read, or `None` if it can be read.
-    pub fn why_unreadable(&self) -> Option<&str> {
+    pub fn unreadable_reason(&self) -> Option<&str> {
         self.unreadable.as_deref()
     }
 
     /// The same history, with the targets that were equal to their source when the baseline was recorded, after dual
     /// writes began.
     #[must_use]
-    pub fn with_equal(self, equal: impl IntoIterator<Item = Path>) -> ItemHistory {
-        ItemHistory { equal: equal.into_iter().collect(), ..self }
+    pub fn with_equal_targets(self, equal_targets: impl IntoIterator<Item = Path>) -> ItemHistory {
+        ItemHistory { equal_targets: equal_targets.into_iter().collect(), ..self }
     }
 
     /// Whether this target may have existed before dual writes began, although it is equal to its source.
-    pub(super) fn may_be_older(&self, target: &Path) -> bool {
-        self.without_baseline || self.equal.contains(target)
+    pub(super) fn may_be_preexisting(&self, target: &Path) -> bool {
+        self.without_baseline || self.equal_targets.contains(target)
     }
 
     /// The same history for a table whose baseline is incomplete. A target may have existed before the migration even
@@ -166,13 +166,13 @@ impl ItemHistory {
     ///
     /// If an application writes the same value again, the tool cannot distinguish this from no write.
     pub fn is_preexisting_value(&self, target: &Path, now: &Value) -> bool {
-        self.preexisting.get(target).is_some_and(|before| *before == Digest::of(now))
+        self.preexisting.get(target).is_some_and(|before| *before == Digest::from_value(now))
     }
 
     /// The state of this path before the migration wrote to it, or `None` if no write to the path is recorded. The
     /// result is valid only if every write to the path is recorded.
     pub(super) fn prior(&self, path: &Path) -> Option<&PriorValue> {
-        self.newest_foreign(path, Some(By::Run)).or_else(|| self.newest_foreign(path, None))
+        self.newest_foreign(path, Some(PreImageOrigin::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
     /// The state of the target of a copy before the migration. `now` is the target's current value. A pass that creates
@@ -182,9 +182,9 @@ impl ItemHistory {
         if !self.without_baseline && !self.is_preexisting(target) {
             return None;
         }
-        self.newest_foreign(target, Some(By::Run)).or_else(|| {
+        self.newest_foreign(target, Some(PreImageOrigin::Run)).or_else(|| {
             let before = self.preexisting.get(target)?;
-            let is_it = |value: &Value| Digest::of(value) == *before;
+            let is_it = |value: &Value| Digest::from_value(value) == *before;
             if now.is_some_and(is_it) {
                 return None;
             }
@@ -195,28 +195,28 @@ impl ItemHistory {
     }
 
     /// Whether the tool wrote `now`, the current value at the path.
-    pub fn is_ours(&self, path: &Path, now: &Value) -> bool {
-        self.journal.get(path).is_some_and(|rows| is_written_by(Some(Digest::of(now)), rows))
+    pub fn is_own_value(&self, path: &Path, now: &Value) -> bool {
+        self.journal.get(path).is_some_and(|rows| is_written_by(Some(Digest::from_value(now)), rows))
     }
 
     /// The newest pre-image whose value the tool did not write itself.
-    fn newest_foreign(&self, path: &Path, by: Option<By>) -> Option<&PriorValue> {
+    fn newest_foreign(&self, path: &Path, origin: Option<PreImageOrigin>) -> Option<&PriorValue> {
         let rows = self.journal.get(path)?;
         let own = |at: usize| is_written_by(rows[at].1.found(), &rows[at + 1..]);
-        let counts = |at: &usize| by.is_none_or(|by| rows[*at].0 == by) && !own(*at);
+        let counts = |at: &usize| origin.is_none_or(|origin| rows[*at].0 == origin) && !own(*at);
         (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
     }
 
     /// Whether this path had no value, and the migration created a value or a map there.
-    pub(super) fn made(&self, path: &Path) -> bool {
+    pub(super) fn was_created(&self, path: &Path) -> bool {
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.prior == PriorValue::Nothing))
     }
 }
 
 /// Whether a value with the digest `found` was written by the newest write in `earlier` that took effect. A write that
 /// found the same value did not take effect, so that write does not count.
-fn is_written_by(found: Option<Digest>, earlier: &[(By, PreImage)]) -> bool {
+fn is_written_by(found: Option<Digest>, earlier: &[(PreImageOrigin, PreImage)]) -> bool {
     let Some(found) = found else { return false };
-    let made = earlier.iter().find(|(_, row)| row.wrote == Some(found) || row.found() != Some(found));
-    made.is_some_and(|(_, row)| row.wrote == Some(found))
+    let last_write = earlier.iter().find(|(_, row)| row.written_digest == Some(found) || row.found() != Some(found));
+    last_write.is_some_and(|(_, row)| row.written_digest == Some(found))
 }

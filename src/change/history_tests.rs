@@ -6,7 +6,7 @@ use serde_json::json;
 use super::OnExisting::{Keep, Overwrite};
 use super::Strategy::{ExpandContract, InPlace};
 use super::tests::{any_item, copy, item, key, path, remove, set};
-use super::undo_tests::{Story, any_undone_plan, moves, text};
+use super::undo_tests::{Scenario, any_rollback_plan, moves, text};
 use super::*;
 
 proptest! {
@@ -17,33 +17,33 @@ proptest! {
     /// for byte. This is true for every plan, even if a pass reported the item as diverged.
     #[test]
     fn a_rollback_after_a_repair_restores_the_item(
-        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
+        plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
         spoil in proptest::collection::vec(0..3_u8, 4), again in any::<bool>(),
     ) {
         // An in-place move removes the source, so a repair cannot compare the target with the source.
         let in_place = in_place && !plan.iter().any(|change| matches!(change, Change::Move { .. }));
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let mut story = Story::new(&plan, strategy, if overwrite { Overwrite } else { Keep }, &image);
-        story.run(false);
+        let mut scenario = Scenario::new(&plan, strategy, if overwrite { Overwrite } else { Keep }, &image);
+        scenario.run(false);
         for (change, how) in plan.iter().zip(spoil) {
             let (Change::Move { to, .. } | Change::Copy { to, .. }) = change else { continue };
-            if to.get(&image).is_some() || to.get(&story.image).is_none() {
+            if to.get(&image).is_some() || to.get(&scenario.image).is_none() {
                 continue;
             }
             match how {
-                1 => prop_assert!(to.set(&mut story.image, Value::S("spoilt".into()))),
-                2 => drop(to.remove(&mut story.image)),
+                1 => prop_assert!(to.set(&mut scenario.image, Value::S("spoilt".into()))),
+                2 => drop(to.remove(&mut scenario.image)),
                 _ => {}
             }
         }
-        let repaired = story.repair();
+        let repaired = scenario.repair();
         prop_assert!(!matches!(repaired, Decision::Diverged(_)), "{:?}", repaired);
         if again {
-            story.run(false);
+            scenario.run(false);
         }
-        story.undo();
+        scenario.undo();
         if !matches!(repaired, Decision::Rejected(_)) {
-            prop_assert_eq!(text(&story.image), text(&image), "{:?}", repaired);
+            prop_assert_eq!(text(&scenario.image), text(&image), "{:?}", repaired);
         }
     }
 }
@@ -60,25 +60,25 @@ proptest! {
         image in any_pair(), dual in any::<bool>(),
         steps in proptest::collection::vec((any_text(), 0..4_u8), 1..6), last in any_text(),
     ) {
-        let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
+        let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
         // If an application writes both attributes, an equal pair is not preexisting.
         let prior = image.get("b").filter(|new| !dual || image.get("a") != Some(new));
-        story.dual_writes = dual;
-        story.run(false);
+        scenario.dual_writes = dual;
+        scenario.run(false);
         for (old, how) in steps {
-            story.edit([("a".to_owned(), old)].into());
+            scenario.edit([("a".to_owned(), old)].into());
             match how {
-                0 => story.run(true),
-                1 => drop(story.repair()),
-                2 => story.run(false),
+                0 => scenario.run(true),
+                1 => drop(scenario.repair()),
+                2 => scenario.run(false),
                 _ => {}
             }
         }
-        story.edit([("a".to_owned(), last.clone())].into());
-        let undone = story.undo();
+        scenario.edit([("a".to_owned(), last.clone())].into());
+        let undone = scenario.undo();
         prop_assert!(!matches!(undone, Decision::Diverged(_)), "{:?}", undone);
-        prop_assert_eq!((story.image.get("a"), story.image.get("b")), (last.as_ref(), prior), "{:?}", undone);
-        let again = story.undo();
+        prop_assert_eq!((scenario.image.get("a"), scenario.image.get("b")), (last.as_ref(), prior), "{:?}", undone);
+        let again = scenario.undo();
         prop_assert!(!matches!(again, Decision::Write(_)), "{:?}", again);
     }
 }
@@ -103,21 +103,21 @@ fn a_target_that_did_not_exist_before_is_removed() {
     let s = |text: &str| Some(Value::S(text.into()));
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}}));
     for (live, last) in [(None, "v2"), (s("live"), "v2"), (None, "v3"), (s("live"), "v3")] {
-        let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-        story.run(false);
-        story.edit([("a".to_owned(), s("v2"))].into());
-        story.edit(live.clone().map(|live| ("b".to_owned(), Some(live))).into_iter().collect());
-        story.run(false);
-        assert_eq!(story.journal.len(), 1);
-        story.edit([("a".to_owned(), s(last))].into());
-        assert!(matches!(story.undo(), Decision::Write(_)));
-        assert_eq!((story.image.get("a"), story.image.get("b")), (s(last).as_ref(), None), "{live:?} {last}");
+        let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
+        scenario.run(false);
+        scenario.edit([("a".to_owned(), s("v2"))].into());
+        scenario.edit(live.clone().map(|live| ("b".to_owned(), Some(live))).into_iter().collect());
+        scenario.run(false);
+        assert_eq!(scenario.journal.len(), 1);
+        scenario.edit([("a".to_owned(), s(last))].into());
+        assert!(matches!(scenario.undo(), Decision::Write(_)));
+        assert_eq!((scenario.image.get("a"), scenario.image.get("b")), (s(last).as_ref(), None), "{live:?} {last}");
     }
     // For an item without a baseline, it is unknown whether the target existed before, so the overwritten value is
     // restored.
     let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
-    let row = PreImage::of(&path("b"), &Value::S("x".into())).wrote(&Value::S("v".into()));
-    let without_baseline = ItemHistory::new([], [(By::Run, row)]).without_baseline();
+    let row = PreImage::with_value(&path("b"), &Value::S("x".into())).with_written_value(&Value::S("v".into()));
+    let without_baseline = ItemHistory::new([], [(PreImageOrigin::Run, row)]).without_baseline();
     let Decision::Write(write) =
         rollback.decide_with(&item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "v"}})), &without_baseline)
     else {
@@ -133,25 +133,25 @@ fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
     let s = |text: &str| Some(Value::S(text.into()));
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}, "b": {"S": "x0"}}));
     for (old, killed) in [(s("v2"), false), (s("v2"), true), (None, false), (None, true)] {
-        let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-        story.run(false);
-        story.edit([("a".to_owned(), s("killed"))].into());
+        let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
+        scenario.run(false);
+        scenario.edit([("a".to_owned(), s("killed"))].into());
         if killed {
-            story.run(true);
+            scenario.run(true);
         }
-        story.edit([("a".to_owned(), old.clone())].into());
-        let Decision::Write(write) = story.undo() else { panic!("{old:?} {killed}") };
-        assert_eq!((story.image.get("a"), story.image.get("b")), (old.as_ref(), s("x0").as_ref()));
+        scenario.edit([("a".to_owned(), old.clone())].into());
+        let Decision::Write(write) = scenario.undo() else { panic!("{old:?} {killed}") };
+        assert_eq!((scenario.image.get("a"), scenario.image.get("b")), (old.as_ref(), s("x0").as_ref()));
         // The write records the removed value, and its condition pins both values.
-        assert_eq!(write.pre_images, [PreImage::of(&path("b"), &Value::S("v1".into()))]);
+        assert_eq!(write.pre_images, [PreImage::with_value(&path("b"), &Value::S("v1".into()))]);
         let held = old.map_or(Condition::Missing(path("a")), |old| Condition::Equals(path("a"), old));
         assert!(write.conditions.contains(&held));
     }
     // If a live writer wrote the new attribute, a rollback does not replace that value.
-    let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-    story.run(false);
-    story.edit([("a".to_owned(), s("v2")), ("b".to_owned(), s("live"))].into());
-    assert_eq!(story.undo(), Decision::Diverged(vec![path("b")]));
+    let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
+    scenario.run(false);
+    scenario.edit([("a".to_owned(), s("v2")), ("b".to_owned(), s("live"))].into());
+    assert_eq!(scenario.undo(), Decision::Diverged(vec![path("b")]));
 }
 
 /// If a write is in the journal but was never sent, its entry does not show who wrote the value that the write found.
@@ -160,15 +160,19 @@ fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     let s = |text: &str| Some(Value::S(text.into()));
     for strategy in [ExpandContract, InPlace] {
         let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}, "b": {"S": "x0"}}));
-        let mut story = Story::new(&moves(), strategy, Overwrite, &image);
-        story.run(false);
-        story.edit([("a".to_owned(), s("v2"))].into());
-        story.run(true);
-        story.run(true);
-        story.run(false);
-        assert_eq!(story.journal.len(), 4);
-        assert!(matches!(story.undo(), Decision::Write(_)));
-        assert_eq!((story.image.get("a"), story.image.get("b")), (s("v2").as_ref(), s("x0").as_ref()), "{strategy:?}");
+        let mut scenario = Scenario::new(&moves(), strategy, Overwrite, &image);
+        scenario.run(false);
+        scenario.edit([("a".to_owned(), s("v2"))].into());
+        scenario.run(true);
+        scenario.run(true);
+        scenario.run(false);
+        assert_eq!(scenario.journal.len(), 4);
+        assert!(matches!(scenario.undo(), Decision::Write(_)));
+        assert_eq!(
+            (scenario.image.get("a"), scenario.image.get("b")),
+            (s("v2").as_ref(), s("x0").as_ref()),
+            "{strategy:?}"
+        );
     }
 }
 
@@ -188,33 +192,33 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
         (&equal, Keep, Some("bad")),
         (&equal, Overwrite, Some("bad")),
     ] {
-        let mut story = Story::new(&moves(), ExpandContract, on_existing, image);
-        story.run(false);
+        let mut scenario = Scenario::new(&moves(), ExpandContract, on_existing, image);
+        scenario.run(false);
         if let Some(bad) = spoilt {
-            story.edit(edit("b", bad));
+            scenario.edit(edit("b", bad));
         }
-        story.repair();
-        assert_eq!(story.image["a"], story.image["b"]);
-        story.undo();
-        assert_eq!(text(&story.image), text(image), "{on_existing:?} {spoilt:?}");
-        assert!(!matches!(story.undo(), Decision::Write(_)), "{on_existing:?} {spoilt:?}");
+        scenario.repair();
+        assert_eq!(scenario.image["a"], scenario.image["b"]);
+        scenario.undo();
+        assert_eq!(text(&scenario.image), text(image), "{on_existing:?} {spoilt:?}");
+        assert!(!matches!(scenario.undo(), Decision::Write(_)), "{on_existing:?} {spoilt:?}");
     }
     // An application that knows only the old name continues to write, and a pass or a repair runs after each of its
     // writes.
     for image in [&unequal, &equal] {
-        let mut story = Story::new(&moves(), ExpandContract, Overwrite, image);
-        story.run(false);
+        let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, image);
+        scenario.run(false);
         for (n, value) in ["w1", "w2", "w3", "w4"].into_iter().enumerate() {
-            story.edit(edit("a", value));
+            scenario.edit(edit("a", value));
             if n % 2 == 0 {
-                drop(story.repair())
+                drop(scenario.repair())
             } else {
-                story.run(false)
+                scenario.run(false)
             }
-            assert_eq!(story.image.get("b"), s(value).as_ref());
+            assert_eq!(scenario.image.get("b"), s(value).as_ref());
         }
-        story.undo();
-        assert_eq!((story.image.get("a"), &story.image["b"]), (s("w4").as_ref(), &image["b"]));
+        scenario.undo();
+        assert_eq!((scenario.image.get("a"), &scenario.image["b"]), (s("w4").as_ref(), &image["b"]));
     }
     // The same is true for a constant, for a value that was removed in place, and for an in-place copy.
     for (plan, strategy, name) in [
@@ -224,12 +228,12 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
     ] {
         for image in [&alone, &unequal] {
             if image.contains_key("b") || matches!(plan[..], [Change::Set { .. }] | [Change::Copy { .. }]) {
-                let mut story = Story::new(&plan, strategy, Overwrite, image);
-                story.run(false);
-                story.edit(edit(name, "bad"));
-                assert!(matches!(story.repair(), Decision::Write(_)));
-                story.undo();
-                assert_eq!(text(&story.image), text(image), "{plan:?}");
+                let mut scenario = Scenario::new(&plan, strategy, Overwrite, image);
+                scenario.run(false);
+                scenario.edit(edit(name, "bad"));
+                assert!(matches!(scenario.repair(), Decision::Write(_)));
+                scenario.undo();
+                assert_eq!(text(&scenario.image), text(image), "{plan:?}");
             }
         }
     }
@@ -259,27 +263,31 @@ fn the_tools_own_values_are_not_restored() {
     let old = |value: &str| std::collections::BTreeMap::from([("a".to_owned(), s(value))]);
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "x0"}}));
     for (strategy, back) in [(ExpandContract, "w"), (InPlace, "w")] {
-        let mut story = Story::new(&moves(), strategy, Overwrite, &image);
-        story.run(false);
-        story.edit(old("w"));
-        story.run(false);
-        assert_eq!(story.journal.len(), 2);
-        assert!(matches!(story.undo(), Decision::Write(_)));
-        assert_eq!((story.image.get("a"), story.image.get("b")), (s(back).as_ref(), s("x0").as_ref()), "{strategy:?}");
+        let mut scenario = Scenario::new(&moves(), strategy, Overwrite, &image);
+        scenario.run(false);
+        scenario.edit(old("w"));
+        scenario.run(false);
+        assert_eq!(scenario.journal.len(), 2);
+        assert!(matches!(scenario.undo(), Decision::Write(_)));
+        assert_eq!(
+            (scenario.image.get("a"), scenario.image.get("b")),
+            (s(back).as_ref(), s("x0").as_ref()),
+            "{strategy:?}"
+        );
     }
     // A pass was killed after its journal entry and before its write. Then a live writer wrote the target. The rollback
     // restores the live writer's value, not the first value.
-    let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-    story.run(true);
-    story.edit([("b".to_owned(), s("x1"))].into());
-    story.run(false);
-    assert!(matches!(story.undo(), Decision::Write(_)));
-    assert_eq!(story.image.get("b"), s("x1").as_ref());
+    let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
+    scenario.run(true);
+    scenario.edit([("b".to_owned(), s("x1"))].into());
+    scenario.run(false);
+    assert!(matches!(scenario.undo(), Decision::Write(_)));
+    assert_eq!(scenario.image.get("b"), s("x1").as_ref());
     // The same is true for a constant that a live writer overwrote and that a later pass wrote again.
-    let mut story = Story::new(&[set("b", json!({"S": "c"}))], ExpandContract, Overwrite, &image);
-    story.run(false);
-    story.edit([("b".to_owned(), s("x1"))].into());
-    story.run(false);
-    assert!(matches!(story.undo(), Decision::Write(_)));
-    assert_eq!(story.image.get("b"), s("x1").as_ref());
+    let mut scenario = Scenario::new(&[set("b", json!({"S": "c"}))], ExpandContract, Overwrite, &image);
+    scenario.run(false);
+    scenario.edit([("b".to_owned(), s("x1"))].into());
+    scenario.run(false);
+    assert!(matches!(scenario.undo(), Decision::Write(_)));
+    assert_eq!(scenario.image.get("b"), s("x1").as_ref());
 }

@@ -32,7 +32,7 @@ impl Indexes {
     pub fn follow(&self, described: &[IndexSchema]) -> (Vec<String>, Vec<String>) {
         let mut schemas = self.0.schemas.write().unwrap_or_else(PoisonError::into_inner);
         let mut new = Vec::new();
-        let mut gone = Vec::new();
+        let mut deleted = Vec::new();
         let mut next: Vec<IndexSchema> = schemas.to_vec();
         for known in &mut next {
             match described.iter().find(|index| index.name == known.name) {
@@ -41,9 +41,9 @@ impl Indexes {
                     new.push(known.name.clone());
                     *known = index.clone();
                 }
-                None if is_gone(known) => {}
+                None if is_deleted(known) => {}
                 None => {
-                    gone.push(known.name.clone());
+                    deleted.push(known.name.clone());
                     *known = IndexSchema { key: Vec::new(), projection: Projection::KeysOnly, ..known.clone() };
                 }
             }
@@ -52,17 +52,17 @@ impl Indexes {
             new.push(index.name.clone());
             next.push(index.clone());
         }
-        if !new.is_empty() || !gone.is_empty() {
+        if !new.is_empty() || !deleted.is_empty() {
             *schemas = next.into();
             drop(schemas);
             self.0.version.fetch_add(1, Ordering::Release);
         }
-        (new, gone)
+        (new, deleted)
     }
 }
 
 /// Whether this entry is the placeholder of a deleted index. Every existing index has a key.
-fn is_gone(index: &IndexSchema) -> bool {
+fn is_deleted(index: &IndexSchema) -> bool {
     index.key.is_empty()
 }
 

@@ -12,7 +12,7 @@ pub enum Leftover {
     NewRemoved,
     /// The rollback created the item's old attribute after new-only writes. Before the migration, the item had only the
     /// new attribute.
-    OldMade,
+    OldCreated,
     /// The rollback created the item's old attribute after new-only writes. The item's record cannot be read, so it is
     /// unknown whether the item had an old attribute before the migration.
     Unknown,
@@ -23,7 +23,7 @@ impl Leftover {
     pub fn id(self) -> &'static str {
         match self {
             Leftover::NewRemoved => "new_removed",
-            Leftover::OldMade => "old_made",
+            Leftover::OldCreated => "old_made",
             Leftover::Unknown => "unknown",
         }
     }
@@ -37,7 +37,7 @@ impl fmt::Display for Leftover {
                  after dual writes began, or no run read it. Applications may have written the new attribute, or it \
                  may have existed before"
             }
-            Leftover::OldMade => {
+            Leftover::OldCreated => {
                 "the rollback created the old attribute, because applications had stopped writing it. Before the \
                  migration the item had only the new one"
             }

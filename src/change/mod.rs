@@ -36,11 +36,11 @@ mod undo_tests;
 
 pub use baseline::{Baseline, BaselinePair};
 pub use decide::Changes;
-pub use decision::{Decides, Decision};
+pub use decision::{Decider, Decision};
 pub use digest::Digest;
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
-pub use history::{By, ItemHistory, Lookup};
+pub use history::{HistoryLookup, ItemHistory, PreImageOrigin};
 pub use indexes::Indexes;
 pub use leftover::Leftover;
 pub use pre_image::{PreImage, PriorValue};
@@ -89,7 +89,7 @@ pub enum Change {
 
 /// The paths that a change uses in a whole migration, from `run` to `contract`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Effect<'a> {
+pub struct ChangePaths<'a> {
     /// Paths whose values determine the result.
     pub reads: Vec<&'a Path>,
     /// Paths that get a value.
@@ -98,7 +98,7 @@ pub struct Effect<'a> {
     pub removes: Vec<&'a Path>,
 }
 
-impl<'a> Effect<'a> {
+impl<'a> ChangePaths<'a> {
     /// Each path that the change reads, paired with each path that gets the value of that path.
     pub fn pairs(&self) -> Vec<(&'a Path, &'a Path)> {
         self.reads.iter().flat_map(|read| self.writes.iter().map(|written| (*read, *written))).collect()
@@ -108,12 +108,12 @@ impl<'a> Effect<'a> {
 impl Change {
     /// The paths that the change reads, writes and removes. Code that needs only the paths uses this function, so that
     /// it also works for new kinds of change.
-    pub fn effect(&self) -> Effect<'_> {
+    pub fn paths(&self) -> ChangePaths<'_> {
         match self {
-            Change::Move { from, to, .. } => Effect { reads: vec![from], writes: vec![to], removes: vec![from] },
-            Change::Copy { from, to, .. } => Effect { reads: vec![from], writes: vec![to], removes: Vec::new() },
-            Change::Set { to, .. } => Effect { reads: Vec::new(), writes: vec![to], removes: Vec::new() },
-            Change::Remove { path } => Effect { reads: Vec::new(), writes: Vec::new(), removes: vec![path] },
+            Change::Move { from, to, .. } => ChangePaths { reads: vec![from], writes: vec![to], removes: vec![from] },
+            Change::Copy { from, to, .. } => ChangePaths { reads: vec![from], writes: vec![to], removes: Vec::new() },
+            Change::Set { to, .. } => ChangePaths { reads: Vec::new(), writes: vec![to], removes: Vec::new() },
+            Change::Remove { path } => ChangePaths { reads: Vec::new(), writes: Vec::new(), removes: vec![path] },
         }
     }
 
@@ -129,10 +129,10 @@ impl Change {
 
     /// The same change with another `on_existing`.
     #[must_use]
-    pub fn with_existing(mut self, answer: OnExisting) -> Change {
+    pub fn with_on_existing(mut self, value: OnExisting) -> Change {
         match &mut self {
             Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
-                *on_existing = answer;
+                *on_existing = value;
             }
             Change::Remove { .. } => {}
         }
@@ -145,7 +145,7 @@ impl Change {
     }
 
     /// Whether the change keeps an existing value at its target and counts it as done.
-    pub fn skips(&self) -> bool {
+    pub fn skips_existing(&self) -> bool {
         self.on_existing() == Some(OnExisting::Skip)
     }
 }

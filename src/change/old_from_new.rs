@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::target::Target;
+use super::target::CopyTarget;
 use super::{Change, Condition, Leftover, PreImage, Strategy};
 use crate::item::{Path, Value};
 
@@ -15,16 +15,16 @@ use crate::item::{Path, Value};
 #[derive(Debug, Clone)]
 pub(super) enum OldFromNewOp {
     /// Copies the value of the targets to the source.
-    Refresh { from: Path, targets: Vec<Target> },
+    Refresh { from: Path, targets: Vec<CopyTarget> },
 }
 
 impl OldFromNewOp {
     /// The operations for these changes: one for each source, in the order of their paths.
-    pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<OldFromNewOp> {
-        let mut sources: BTreeMap<&Path, Vec<Target>> = BTreeMap::new();
+    pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<OldFromNewOp> {
+        let mut sources: BTreeMap<&Path, Vec<CopyTarget>> = BTreeMap::new();
         match strategy {
             Strategy::ExpandContract => {
-                for (from, target) in changes.iter().filter_map(OldFromNewOp::pair) {
+                for (from, target) in changes.iter().filter_map(OldFromNewOp::source_and_target) {
                     sources.entry(from).or_default().push(target);
                 }
             }
@@ -37,17 +37,17 @@ impl OldFromNewOp {
 
     /// The source of a change, and the target from which the source can be restored. `None` if the change has no
     /// source.
-    fn pair(change: &Change) -> Option<(&Path, Target)> {
+    fn source_and_target(change: &Change) -> Option<(&Path, CopyTarget)> {
         match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
-                Some((from, Target { to: to.clone(), skips: change.skips() }))
+                Some((from, CopyTarget { to: to.clone(), skips_existing: change.skips_existing() }))
             }
             Change::Set { .. } | Change::Remove { .. } => None,
         }
     }
 
     /// The path that the operation may change.
-    pub(super) fn changed(&self) -> &Path {
+    pub(super) fn changed_path(&self) -> &Path {
         match self {
             OldFromNewOp::Refresh { from, .. } => from,
         }
@@ -56,7 +56,7 @@ impl OldFromNewOp {
     /// Whether the operation needs the recorded history of an item, which shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
-            OldFromNewOp::Refresh { targets, .. } => targets.iter().any(|target| target.skips),
+            OldFromNewOp::Refresh { targets, .. } => targets.iter().any(|target| target.skips_existing),
         }
     }
 }
@@ -74,15 +74,17 @@ impl Draft<'_> {
     /// the item has no new value, the old value stays: applications delete both values together, so this item never had
     /// a new value, and the old value is its only value. If the run skipped the pair, the old value stays if the new
     /// value is still the preexisting value.
-    fn refresh_old(&mut self, from: &Path, targets: &[Target]) {
+    fn refresh_old(&mut self, from: &Path, targets: &[CopyTarget]) {
         let item = self.item;
         let old = from.get(item);
         let mut values: Vec<(&Path, Option<&Value>)> = Vec::new();
-        for Target { to, skips } in targets {
+        for CopyTarget { to, skips_existing } in targets {
             match (old, to.get(item)) {
-                (Some(old), Some(new)) if *skips && old != new && self.record.is_preexisting_value(to, new) => {
-                    self.hold(from);
-                    self.hold(to);
+                (Some(old), Some(new))
+                    if *skips_existing && old != new && self.history.is_preexisting_value(to, new) =>
+                {
+                    self.require_unchanged(from);
+                    self.require_unchanged(to);
                     self.skipped.push(to.clone());
                 }
                 (_, new) => values.push((to, new)),
@@ -95,7 +97,7 @@ impl Draft<'_> {
         }
         if old.is_some() && new.is_none() {
             values.iter().for_each(|(to, _)| self.require(Condition::Missing((*to).clone())));
-            return self.kept.push(from.clone());
+            return self.unchanged.push(from.clone());
         }
         if old != new && from.ends_in_index() {
             // List elements are never written, because the list may have changed by the time of the write, so that the
@@ -104,26 +106,26 @@ impl Draft<'_> {
         }
         match (old, new) {
             (None, None) => self.require(Condition::Missing(from.clone())),
-            (Some(old), Some(new)) if old == new => self.already = true,
-            (Some(old), _) => self.keep_pre_image(PreImage::of(from, old)),
+            (Some(old), Some(new)) if old == new => self.already_applied = true,
+            (Some(old), _) => self.record_pre_image(PreImage::with_value(from, old)),
             (None, Some(_)) => {
                 self.require(Condition::Missing(from.clone()));
-                if self.record.why_unreadable().is_some() {
-                    self.pre_images.push(PreImage::left(from, Leftover::Unknown));
-                } else if values.iter().any(|(to, _)| self.record.is_preexisting(to)) {
-                    self.pre_images.push(PreImage::left(from, Leftover::OldMade));
+                if self.history.unreadable_reason().is_some() {
+                    self.pre_images.push(PreImage::with_leftover(from, Leftover::Unknown));
+                } else if values.iter().any(|(to, _)| self.history.is_preexisting(to)) {
+                    self.pre_images.push(PreImage::with_leftover(from, Leftover::OldCreated));
                 }
             }
         }
         for (to, value) in &values {
             self.require(match value {
-                Some(_) if old == *value => Condition::Same(from.clone(), (*to).clone()),
+                Some(_) if old == *value => Condition::PathsEqual(from.clone(), (*to).clone()),
                 Some(value) => Condition::Equals((*to).clone(), (*value).clone()),
                 None => Condition::Missing((*to).clone()),
             });
         }
         if let Some(new) = new.filter(|new| old != Some(*new))
-            && let Err(why) = self.bring_back(from, to, new)
+            && let Err(why) = self.copy_back(from, to, new)
         {
             // Readers that switch back to the old attribute would miss this value.
             self.reject(why);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::contract::ContractOp;
-use super::decision::Decides;
+use super::decision::Decider;
 use super::expand::ExpandOp;
 use super::old_from_new::OldFromNewOp;
 use super::undo::UndoOp;
@@ -24,7 +24,7 @@ pub(super) enum Ops {
     /// The operations of the last phase of `rollback`.
     Undo(Vec<UndoOp>),
     /// The phase has no operations of a plan. Instead, this rule decides about each item.
-    Rule(Arc<dyn Decides>),
+    Decider(Arc<dyn Decider>),
 }
 
 impl Ops {
@@ -35,23 +35,23 @@ impl Ops {
             Ops::Contract(ops) => ops.is_empty(),
             Ops::OldFromNew(ops) => ops.is_empty(),
             Ops::Undo(ops) => ops.is_empty(),
-            Ops::Rule(_) => false,
+            Ops::Decider(_) => false,
         }
     }
 
     /// Whether the phase must read strongly consistently, because its decision "nothing to do" must be right. An
     /// eventually consistent read may miss a value.
-    pub(super) fn need_consistent_reads(&self) -> bool {
+    pub(super) fn needs_consistent_reads(&self) -> bool {
         match self {
-            Ops::Expand(_) | Ops::Rule(_) => false,
+            Ops::Expand(_) | Ops::Decider(_) => false,
             Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Undo(_) => !self.is_empty(),
         }
     }
 
     /// Whether decisions depend on the recorded history of an item.
-    pub(super) fn need_history(&self) -> bool {
+    pub(super) fn needs_history(&self) -> bool {
         match self {
-            Ops::Expand(_) | Ops::Rule(_) => false,
+            Ops::Expand(_) | Ops::Decider(_) => false,
             Ops::Contract(ops) => ops.iter().any(ContractOp::needs_history),
             Ops::OldFromNew(ops) => ops.iter().any(OldFromNewOp::needs_history),
             Ops::Undo(ops) => !ops.is_empty(),
@@ -62,18 +62,18 @@ impl Ops {
     pub(super) fn expand(&self) -> &[ExpandOp] {
         match self {
             Ops::Expand(ops) => ops,
-            Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Undo(_) | Ops::Rule(_) => &[],
+            Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Undo(_) | Ops::Decider(_) => &[],
         }
     }
 
     /// The top-level attributes that the phase may change.
     pub(super) fn attributes(&self) -> Vec<&str> {
         let paths: Vec<&Path> = match self {
-            Ops::Expand(ops) => ops.iter().flat_map(ExpandOp::changed).collect(),
-            Ops::Contract(ops) => ops.iter().map(ContractOp::changed).collect(),
-            Ops::OldFromNew(ops) => ops.iter().map(OldFromNewOp::changed).collect(),
-            Ops::Undo(ops) => ops.iter().flat_map(UndoOp::changed).collect(),
-            Ops::Rule(_) => Vec::new(),
+            Ops::Expand(ops) => ops.iter().flat_map(ExpandOp::changed_paths).collect(),
+            Ops::Contract(ops) => ops.iter().map(ContractOp::changed_path).collect(),
+            Ops::OldFromNew(ops) => ops.iter().map(OldFromNewOp::changed_path).collect(),
+            Ops::Undo(ops) => ops.iter().flat_map(UndoOp::changed_paths).collect(),
+            Ops::Decider(_) => Vec::new(),
         };
         paths.into_iter().map(Path::root).collect()
     }

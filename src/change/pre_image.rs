@@ -13,7 +13,7 @@ pub struct PreImage {
     /// The state before the write.
     pub prior: PriorValue,
     /// The digest of the value that a move or copy writes to the path. `None` for any other write.
-    pub wrote: Option<Digest>,
+    pub written_digest: Option<Digest>,
 }
 
 /// The state of a path before a write.
@@ -27,11 +27,11 @@ pub enum PriorValue {
     /// write.
     Nothing,
     /// The path has the same value as the source. The write is an in-place move that only removes the source.
-    Same,
+    SameAsSource,
     /// A note for reports; no decision depends on it. It records that a write of the rollback may leave the path in a
     /// different state than before the migration. No value is lost, because the other attribute of the pair has the
     /// same value.
-    Left(Leftover),
+    Leftover(Leftover),
 }
 
 impl PriorValue {
@@ -39,51 +39,51 @@ impl PriorValue {
     pub fn value(&self) -> Option<&Value> {
         match self {
             PriorValue::Value(value) => Some(value),
-            PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => None,
+            PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => None,
         }
     }
 }
 
 impl PreImage {
     /// The pre-image of a value that a write destroys.
-    pub fn of(path: &Path, value: &Value) -> PreImage {
-        PreImage { path: path.clone(), prior: PriorValue::Value(value.clone()), wrote: None }
+    pub fn with_value(path: &Path, value: &Value) -> PreImage {
+        PreImage { path: path.clone(), prior: PriorValue::Value(value.clone()), written_digest: None }
     }
 
     /// The pre-image of a path that has no value before the write.
-    pub fn nothing(path: &Path) -> PreImage {
-        PreImage { path: path.clone(), prior: PriorValue::Nothing, wrote: None }
+    pub fn without_value(path: &Path) -> PreImage {
+        PreImage { path: path.clone(), prior: PriorValue::Nothing, written_digest: None }
     }
 
     /// The pre-image of a path that has the same value as the source of an in-place move.
-    pub fn same(path: &Path) -> PreImage {
-        PreImage { path: path.clone(), prior: PriorValue::Same, wrote: None }
+    pub fn same_as_source(path: &Path) -> PreImage {
+        PreImage { path: path.clone(), prior: PriorValue::SameAsSource, written_digest: None }
     }
 
     /// The note that a write of the rollback may leave this path in a different state than before the migration.
-    pub fn left(path: &Path, leftover: Leftover) -> PreImage {
-        PreImage { path: path.clone(), prior: PriorValue::Left(leftover), wrote: None }
+    pub fn with_leftover(path: &Path, leftover: Leftover) -> PreImage {
+        PreImage { path: path.clone(), prior: PriorValue::Leftover(leftover), written_digest: None }
     }
 
     /// The same pre-image, with the digest of the value that the write writes.
-    pub fn wrote(self, value: &Value) -> PreImage {
-        PreImage { wrote: Some(Digest::of(value)), ..self }
+    pub fn with_written_value(self, value: &Value) -> PreImage {
+        PreImage { written_digest: Some(Digest::from_value(value)), ..self }
     }
 
     /// The difference that the write may leave. `None` if this is not a note about a difference.
-    pub fn leaves(&self) -> Option<Leftover> {
+    pub fn leftover(&self) -> Option<Leftover> {
         match self.prior {
-            PriorValue::Left(leftover) => Some(leftover),
-            PriorValue::Value(_) | PriorValue::Nothing | PriorValue::Same => None,
+            PriorValue::Leftover(leftover) => Some(leftover),
+            PriorValue::Value(_) | PriorValue::Nothing | PriorValue::SameAsSource => None,
         }
     }
 
     /// The digest of the value that the path had before the write. `None` if the path had no value.
     pub(super) fn found(&self) -> Option<Digest> {
         match &self.prior {
-            PriorValue::Value(value) => Some(Digest::of(value)),
-            PriorValue::Same => self.wrote,
-            PriorValue::Nothing | PriorValue::Left(_) => None,
+            PriorValue::Value(value) => Some(Digest::from_value(value)),
+            PriorValue::SameAsSource => self.written_digest,
+            PriorValue::Nothing | PriorValue::Leftover(_) => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Action, GuardedWrite};
-use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, MAX_LEVELS, Path, Step, Value, value_bytes};
+use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, MAX_LEVELS, Path, PathStep, Value, value_bytes};
 
 /// The longest value of a partition key, in bytes.
 const MAX_PARTITION_KEY: usize = 2048;
@@ -90,17 +90,19 @@ pub enum KeyType {
 }
 
 /// The rule that forbids this write, or `None` if no rule does. `image` is the image that the write was planned from.
-pub(super) fn broken_by(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
+pub(super) fn broken_rule(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     nesting(write, image)
-        .or_else(|| written_keys(write, image).find_map(|(name, value)| index_key_rule(name, &value, image, indexes)))
+        .or_else(|| {
+            written_attributes(write, image).find_map(|(name, value)| index_key_rule(name, &value, image, indexes))
+        })
         .or_else(|| size(write))
 }
 
 /// Looks for an index that does not allow this value in the key attribute. Returns the fault for the first such index.
 pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) -> Option<IndexKeyFault> {
     indexes.iter().find_map(|index| {
-        let place = index.key.iter().position(|key| key.name == attribute)?;
-        let fault = key_fault(value, &index.key[place].kind, place < index.partition)?;
+        let position = index.key.iter().position(|key| key.name == attribute)?;
+        let fault = key_fault(value, &index.key[position].kind, position < index.partition)?;
         Some(IndexKeyFault { attribute: attribute.to_owned(), index: index.name.clone(), fault })
     })
 }
@@ -117,9 +119,9 @@ fn size(write: &GuardedWrite) -> Option<Rule> {
 /// Number of bytes of an update that count towards the limit for the size of an item. The base is 3 bytes. Each value
 /// that is set adds 19 bytes, its target, and the value or the source path. Each removal adds 1 byte and its target.
 fn update_bytes(write: &GuardedWrite) -> usize {
-    let element = |step: &Step| match step {
-        Step::Name(name) => name.len(),
-        Step::Index(index) => index.to_string().len(),
+    let element = |step: &PathStep| match step {
+        PathStep::Name(name) => name.len(),
+        PathStep::Index(index) => index.to_string().len(),
     };
     let target = |path: &Path| path.steps().iter().map(|step| 4 + element(step)).sum::<usize>() - 4;
     let source = |path: &Path| 1 + path.steps().iter().map(|step| 14 + element(step)).sum::<usize>();
@@ -141,40 +143,43 @@ fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
             Action::SetValue { to, value } => (to, value),
             Action::Remove { .. } => return None,
         };
-        let left = (MAX_LEVELS + 1).saturating_sub(to.steps().len());
-        value.nests_deeper_than(left).then(|| Rule::Nesting { path: to.clone() })
+        let remaining_levels = (MAX_LEVELS + 1).saturating_sub(to.steps().len());
+        value.nests_deeper_than(remaining_levels).then(|| Rule::Nesting { path: to.clone() })
     })
 }
 
 /// The result of a write for a top-level attribute.
 #[derive(Clone, Copy)]
-enum Written<'a> {
+enum AttributeWrite<'a> {
     Value(&'a Value),
     /// A document with changed members.
     Document,
 }
 
 /// The top-level attributes that a write sets, or in which the write changes a member.
-fn written_keys<'a>(write: &'a GuardedWrite, image: &'a Item) -> impl Iterator<Item = (&'a str, Written<'a>)> {
+fn written_attributes<'a>(
+    write: &'a GuardedWrite,
+    image: &'a Item,
+) -> impl Iterator<Item = (&'a str, AttributeWrite<'a>)> {
     let mut written = BTreeMap::new();
     for action in &write.actions {
         let path = action.path();
-        let value = action.value_on(image);
+        let value = action.written_value(image);
         match (path.is_top_level(), value) {
-            (true, Some(value)) => drop(written.insert(path.root(), Written::Value(value))),
+            (true, Some(value)) => drop(written.insert(path.root(), AttributeWrite::Value(value))),
             (true, None) => {}
-            (false, _) => drop(written.insert(path.root(), Written::Document)),
+            (false, _) => drop(written.insert(path.root(), AttributeWrite::Document)),
         }
     }
     written.into_iter()
 }
 
-fn index_key_rule(name: &str, written: &Written<'_>, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
+fn index_key_rule(name: &str, written: &AttributeWrite<'_>, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     let fault = match written {
         // DynamoDB checks only changed values.
-        Written::Value(value) if image.get(name) == Some(value) => None,
-        Written::Value(value) => index_key_fault(name, value, indexes),
-        Written::Document => {
+        AttributeWrite::Value(value) if image.get(name) == Some(value) => None,
+        AttributeWrite::Value(value) => index_key_fault(name, value, indexes),
+        AttributeWrite::Document => {
             let document = image.get(name).filter(|value| matches!(value, Value::L(_)));
             index_key_fault(name, document.unwrap_or(&Value::M(Item::new())), indexes)
         }
@@ -183,7 +188,7 @@ fn index_key_rule(name: &str, written: &Written<'_>, image: &Item, indexes: &[In
 }
 
 fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> {
-    let expected = KeyType::of(kind)?;
+    let expected = KeyType::from_name(kind)?;
     let bytes = match value {
         Value::S(text) if expected == KeyType::S => text.len(),
         Value::B(bytes) if expected == KeyType::B => bytes.len(),
@@ -209,7 +214,7 @@ fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> 
 
 impl KeyType {
     /// The type with this name, or `None` if this version does not know it.
-    fn of(name: &str) -> Option<KeyType> {
+    fn from_name(name: &str) -> Option<KeyType> {
         [KeyType::S, KeyType::N, KeyType::B].into_iter().find(|kind| kind.name() == name)
     }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::OnExisting::Overwrite;
 use super::Strategy::{ExpandContract, InPlace};
-use super::tests::{answering, copy, item, key, mv, path, set, update};
+use super::tests::{all_with_on_existing, copy, item, key, mv, path, set, update};
 use super::*;
 use crate::item::{IndexSchema, Item, KeyAttribute, MAX_ITEM_BYTES, Projection, item_bytes};
 
@@ -16,11 +16,11 @@ fn index(name: &str, keys: &[(&str, &str)], partition: usize) -> IndexSchema {
 }
 
 fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<IndexSchema>) -> Decision {
-    Changes::for_expand(&answering(changes, Overwrite), strategy, key(), indexes).decide(image)
+    Changes::for_expand(&all_with_on_existing(changes, Overwrite), strategy, key(), indexes).decide(image)
 }
 
 /// The text of the rule that forbids the write, or `None` if the write is sent.
-fn refused(changes: &[Change], image: &Item, indexes: &[IndexSchema]) -> Option<String> {
+fn refusal(changes: &[Change], image: &Item, indexes: &[IndexSchema]) -> Option<String> {
     match decide(changes, ExpandContract, image, indexes.to_vec()) {
         Decision::Refused(write, rule) => {
             assert!(update(&write, Some(image)).is_some(), "without the rule, this write would be sent");
@@ -43,7 +43,7 @@ fn an_index_key_value_has_the_right_type_and_length() {
     ];
     let of = |target: &str, value: Value| {
         let image = Item::from([("pk".to_owned(), s(1)), ("from".to_owned(), value)]);
-        refused(&[copy("from", target)], &image, &indexes)
+        refusal(&[copy("from", target)], &image, &indexes)
     };
     for (target, value) in [
         ("k", s(1)),
@@ -82,11 +82,11 @@ fn an_index_key_is_checked_only_if_the_write_changes_it() {
     let indexes = [index("i", &[("k", "S")], 1)];
     // The item had this value of `k` before the index was created.
     let image = item(json!({"pk": {"S": "1"}, "k": {"N": "1"}, "from": {"S": "x"}}));
-    assert_eq!(refused(&[copy("from", "to")], &image, &indexes), None);
-    assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "the write replaces the invalid value");
+    assert_eq!(refusal(&[copy("from", "to")], &image, &indexes), None);
+    assert_eq!(refusal(&[copy("from", "k")], &image, &indexes), None, "the write replaces the invalid value");
     let document = item(json!({"pk": {"S": "1"}, "k": {"M": {"a": {"S": "x"}}}, "from": {"S": "x"}}));
     for image in [document, item(json!({"pk": {"S": "1"}, "from": {"S": "x"}}))] {
-        let why = refused(&[copy("from", "k.new")], &image, &indexes).unwrap();
+        let why = refusal(&[copy("from", "k.new")], &image, &indexes).unwrap();
         assert!(why.contains("of type M, not S"), "{why}");
     }
 }
@@ -100,7 +100,7 @@ fn an_attribute_has_at_most_32_levels_at_its_target() {
             ("from".to_owned(), value),
             ("doc".to_owned(), Value::M([("in".to_owned(), Value::M(Item::new()))].into())),
         ]);
-        refused(changes, &image, &[])
+        refusal(changes, &image, &[])
     };
     for to in ["doc.in.to", "made.in.to"] {
         assert_eq!(of(nested(29, s(1)), &[copy("from", to)]), None, "{to}");
@@ -125,12 +125,12 @@ fn a_growing_item_has_at_most_400_kb() {
     };
     let grows = "new".len() + 1_000;
     let fits = image(MAX_ITEM_BYTES - grows);
-    assert_eq!(refused(&[mv("old", "new")], &fits, &[]), None);
+    assert_eq!(refusal(&[mv("old", "new")], &fits, &[]), None);
     let full = image(MAX_ITEM_BYTES - grows + 1);
-    let why = refused(&[mv("old", "new")], &full, &[]).unwrap();
+    let why = refusal(&[mv("old", "new")], &full, &[]).unwrap();
     assert!(why.contains("exceed 400 KB") && why.contains("\"in-place\"") && why.contains("it would fit"), "{why}");
     assert!(matches!(decide(&[mv("old", "new")], InPlace, &full, Vec::new()), Decision::Write(_)), "in place, it fits");
-    let why = refused(&[copy("old", "new")], &full, &[]).unwrap();
+    let why = refusal(&[copy("old", "new")], &full, &[]).unwrap();
     assert!(!why.contains("in-place"), "{why}");
     // By our calculation the item is already too large, but this write does not make it larger.
     let over = image(MAX_ITEM_BYTES + 9);
@@ -139,25 +139,25 @@ fn a_growing_item_has_at_most_400_kb() {
     let alone = item(json!({"pk": {"S": ""}}));
     let value = |bytes: usize| set("v", s(bytes).to_json());
     let most = MAX_ITEM_BYTES - 3 - 19 - 1;
-    assert_eq!(refused(&[value(most)], &alone, &[]), None);
-    let why = refused(&[value(most + 1)], &alone, &[]).unwrap();
+    assert_eq!(refusal(&[value(most)], &alone, &[]), None);
+    let why = refusal(&[value(most + 1)], &alone, &[]).unwrap();
     assert!(why.contains("the update would carry more than 400 KB"), "{why}");
 }
 
 #[test]
-fn items_signed_on_the_client_are_spared_if_the_plan_asks() {
+fn items_signed_on_the_client_are_refused_on_request() {
     for mark in ["aws_dbe_head", "aws_dbe_foot", "*amzn-ddb-map-sig*", "*amzn-ddb-map-desc*"] {
         let mut image = item(json!({"pk": {"S": "1"}, "old": {"S": "x"}}));
         image.insert(mark.to_owned(), Value::B(vec![1]));
         let changes = Changes::for_expand(&[mv("old", "new")], ExpandContract, key(), Vec::new());
         assert!(matches!(changes.decide(&image), Decision::Write(_)), "{mark}");
-        let sparing = changes.sparing_encrypted(true);
-        let Decision::Refused(_, rule) = sparing.decide(&image) else { panic!("{mark}") };
+        let refusing = changes.with_encrypted_refused(true);
+        let Decision::Refused(_, rule) = refusing.decide(&image) else { panic!("{mark}") };
         assert!(rule.is_client_encryption() && rule.to_string().contains(mark), "{rule}");
         image.insert("new".to_owned(), s(1));
-        assert_eq!(sparing.decide(&image), Decision::AlreadyApplied, "an item that needs no write is not refused");
+        assert_eq!(refusing.decide(&image), Decision::AlreadyApplied, "an item that needs no write is not refused");
         assert!(matches!(
-            sparing.sparing_encrypted(false).decide(&item(json!({"pk": {"S": "1"}}))),
+            refusing.with_encrypted_refused(false).decide(&item(json!({"pk": {"S": "1"}}))),
             Decision::NothingToDo
         ));
     }

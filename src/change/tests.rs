@@ -23,7 +23,7 @@ pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> 
         Condition::Missing(path) => path.get(image).is_none(),
         Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
         Condition::Equals(path, value) => path.get(image) == Some(value),
-        Condition::Same(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
+        Condition::PathsEqual(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
     });
     if !holds {
         return None;
@@ -71,17 +71,17 @@ pub(super) fn remove(text: &str) -> Change {
 }
 
 /// The same changes with this `on_existing`.
-pub(super) fn answering(changes: &[Change], on_existing: OnExisting) -> Vec<Change> {
-    changes.iter().map(|change| change.clone().with_existing(on_existing)).collect()
+pub(super) fn all_with_on_existing(changes: &[Change], on_existing: OnExisting) -> Vec<Change> {
+    changes.iter().map(|change| change.clone().with_on_existing(on_existing)).collect()
 }
 
 pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Decision {
-    Changes::for_expand(&answering(changes, on_existing), strategy, key(), Vec::new()).decide(image)
+    Changes::for_expand(&all_with_on_existing(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
 /// Decides about an item. The decision must be a write, and the write is then applied. Also checks the properties that
 /// every write must have.
-fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
+fn decide_and_apply(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
     let image = item(image.clone());
     let Decision::Write(write) = decide(changes, strategy, on_existing, &image) else {
         panic!("{:?}", decide(changes, strategy, on_existing, &image))
@@ -124,19 +124,19 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
-        PriorValue::Same => {
-            assert!(write.conditions.iter().any(|c| matches!(c, Condition::Same(_, to) if *to == pre.path)))
+        PriorValue::SameAsSource => {
+            assert!(write.conditions.iter().any(|c| matches!(c, Condition::PathsEqual(_, to) if *to == pre.path)))
         }
-        PriorValue::Left(Leftover::OldMade | Leftover::Unknown) => {
+        PriorValue::Leftover(Leftover::OldCreated | Leftover::Unknown) => {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));
         }
         // The write is conditional on the old value. This is either the current old value, or the old value that the
         // same write restores.
-        PriorValue::Left(Leftover::NewRemoved) => {
+        PriorValue::Leftover(Leftover::NewRemoved) => {
             let now = pre.path.get(image).expect("the removed path exists");
             assert!(write.conditions.iter().any(|c| match c {
-                Condition::Same(_, to) => *to == pre.path,
+                Condition::PathsEqual(_, to) => *to == pre.path,
                 Condition::Equals(to, value) => *to == pre.path && value == now,
                 _ => false,
             }));
@@ -148,11 +148,11 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
 fn a_move_copies_first_and_moves_in_place() {
     let image = json!({"pk": {"S": "1"}, "email": {"S": "a@b"}});
     assert_eq!(
-        written(&[mv("email", "contact")], ExpandContract, Keep, &image),
+        decide_and_apply(&[mv("email", "contact")], ExpandContract, Keep, &image),
         json!({"pk": {"S": "1"}, "email": {"S": "a@b"}, "contact": {"S": "a@b"}})
     );
     assert_eq!(
-        written(&[mv("email", "contact")], InPlace, Keep, &image),
+        decide_and_apply(&[mv("email", "contact")], InPlace, Keep, &image),
         json!({"pk": {"S": "1"}, "contact": {"S": "a@b"}})
     );
 }
@@ -186,7 +186,7 @@ fn the_value_at_the_target_decides() {
     // If both values are equal, an in-place move only removes the old value. The write requires that both values are
     // still equal.
     let Decision::Write(write) = decide(&plan, InPlace, Keep, &equal) else { panic!() };
-    assert!(write.conditions.contains(&Condition::Same(path("a"), path("b"))));
+    assert!(write.conditions.contains(&Condition::PathsEqual(path("a"), path("b"))));
     assert_eq!(check(&write, &equal), only_new_with("1"));
     // An overwriting write records the value that it destroys.
     let Decision::Write(write) = decide(&plan, ExpandContract, Overwrite, &unequal) else { panic!() };
@@ -203,7 +203,7 @@ fn a_missing_parent_is_created_once_and_pins_the_source() {
     let image = json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "city": {"S": "Zürich"}});
     let plan = [mv("zip", "address.zip"), copy("city", "address.geo.city"), set("address.v", json!({"N": "1"}))];
     assert_eq!(
-        written(&plan, InPlace, Keep, &image),
+        decide_and_apply(&plan, InPlace, Keep, &image),
         json!({"pk": {"S": "1"}, "city": {"S": "Zürich"},
                "address": {"M": {"zip": {"S": "8000"}, "geo": {"M": {"city": {"S": "Zürich"}}}, "v": {"N": "1"}}}})
     );
@@ -244,8 +244,8 @@ fn a_nested_target_is_filled_or_reported() {
     }
     for (address, kind) in [(json!({"NULL": true}), "NULL"), (json!({"S": "High St 1"}), "S"), (json!({"L": []}), "L")]
     {
-        let decided = decide(&plan, InPlace, Keep, &with(Some(address)));
-        assert!(matches!(&decided, Decision::Rejected(why) if why.contains(&format!("of type {kind}, not M"))));
+        let decision = decide(&plan, InPlace, Keep, &with(Some(address)));
+        assert!(matches!(&decision, Decision::Rejected(why) if why.contains(&format!("of type {kind}, not M"))));
     }
     // An existing member must be equal to the source. With `skip`, an existing member counts as done.
     for street in [json!({"S": "Other"}), json!({"NULL": true})] {
@@ -296,7 +296,7 @@ fn removes_wait_for_contract_unless_in_place() {
     let image = json!({"pk": {"S": "1"}, "old": {"M": {"x": {"S": "y"}, "z": {"NULL": true}}}});
     assert!(Changes::for_expand(&[remove("old.x")], ExpandContract, key(), Vec::new()).is_empty());
     assert_eq!(
-        written(&[remove("old.x")], InPlace, Keep, &image),
+        decide_and_apply(&[remove("old.x")], InPlace, Keep, &image),
         json!({"pk": {"S": "1"}, "old": {"M": {"z": {"NULL": true}}}})
     );
 }
@@ -336,7 +336,7 @@ pub(super) fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<S
 }
 
 /// Any `on_existing`.
-pub(super) fn any_answer() -> impl Generator<Value = OnExisting> {
+pub(super) fn any_on_existing() -> impl Generator<Value = OnExisting> {
     proptest::sample::select(OnExisting::ALL.to_vec())
 }
 
@@ -370,7 +370,7 @@ proptest! {
     #[test]
     fn every_write_is_guarded_complete_and_final(
         plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
-        in_place in any::<bool>(), on_existing in any_answer(),
+        in_place in any::<bool>(), on_existing in any_on_existing(),
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
         if let Decision::Write(write) = decide(&plan, strategy, on_existing, &image) {
@@ -380,8 +380,8 @@ proptest! {
                 Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_)
             ), "not final: {:?}", after);
             for to in targets(&plan).into_iter().filter(|_| on_existing == Skip) {
-                let there = to.get(&image);
-                prop_assert!(there.is_none() || to.get(&after) == there, "`{}` was there", to);
+                let existing = to.get(&image);
+                prop_assert!(existing.is_none() || to.get(&after) == existing, "`{}` was there", to);
             }
             let bound = crate::plan::expression_bound(&plan);
             let text = render(&write);

@@ -9,32 +9,32 @@ use serde_json::json;
 use super::OnExisting::{Keep, Overwrite, Skip};
 use super::Strategy::{ExpandContract, InPlace};
 use super::tests::{
-    answering, any_answer, any_edits, any_item, any_plan, check, copy, decide, item, key, mv, path, remove, set,
-    targets, update,
+    all_with_on_existing, any_edits, any_item, any_on_existing, any_plan, check, copy, decide, item, key, mv, path,
+    remove, set, targets, update,
 };
 use super::*;
 use crate::item::{Item, item_to_json};
-use crate::passes::verify::{Parity, Repair, Stage, Truth};
+use crate::passes::verify::{Parity, Repair, TableStage, Truth};
 
 /// An item and its recorded history. Tests change the item and its history in the same way as runs and live writers.
 #[derive(Debug, Clone)]
-pub(super) struct Story {
+pub(super) struct Scenario {
     plan: Vec<Change>,
     strategy: Strategy,
     pub(super) image: Item,
     preexisting: Vec<(Path, Digest)>,
     /// The journal entries, oldest first.
-    pub(super) journal: Vec<(By, PreImage)>,
+    pub(super) journal: Vec<(PreImageOrigin, PreImage)>,
     passes: u32,
     /// Whether applications write both attributes when the first pass reads the item.
     pub(super) dual_writes: bool,
 }
 
-impl Story {
-    pub(super) fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Story {
-        let plan = answering(plan, on_existing);
+impl Scenario {
+    pub(super) fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Scenario {
+        let plan = all_with_on_existing(plan, on_existing);
         let image = image.clone();
-        Story { plan, strategy, image, preexisting: vec![], journal: vec![], passes: 0, dual_writes: false }
+        Scenario { plan, strategy, image, preexisting: vec![], journal: vec![], passes: 0, dual_writes: false }
     }
 
     fn changes(&self) -> Changes {
@@ -46,10 +46,10 @@ impl Story {
         let changes = self.changes();
         self.passes += 1;
         if self.passes == 1 {
-            self.preexisting = changes.clone().beside_dual_writes(self.dual_writes).baseline(&self.image).preexisting;
+            self.preexisting = changes.clone().with_dual_writes(self.dual_writes).baseline(&self.image).preexisting;
         }
         if let Decision::Write(write) = changes.decide(&self.image) {
-            self.journal.extend(write.pre_images.iter().map(|pre| (By::Run, pre.clone())));
+            self.journal.extend(write.pre_images.iter().map(|pre| (PreImageOrigin::Run, pre.clone())));
             if !killed {
                 self.image = check(&write, &self.image);
             }
@@ -62,13 +62,13 @@ impl Story {
     }
 
     fn repair_under(&mut self, truth: Truth) -> Decision {
-        let repair = Repair::new(&self.plan, self.strategy, truth, key(), Vec::new()).removing();
-        let decided = repair.decide(&self.image, &self.record());
-        if let Decision::Write(write) = &decided {
-            self.journal.extend(write.pre_images.iter().map(|pre| (By::Repair, pre.clone())));
+        let repair = Repair::new(&self.plan, self.strategy, truth, key(), Vec::new()).with_removals();
+        let decision = repair.decide(&self.image, &self.history());
+        if let Decision::Write(write) = &decision {
+            self.journal.extend(write.pre_images.iter().map(|pre| (PreImageOrigin::Repair, pre.clone())));
             self.image = check(write, &self.image);
         }
-        decided
+        decision
     }
 
     pub(super) fn edit(&mut self, edits: std::collections::BTreeMap<String, Option<Value>>) {
@@ -80,7 +80,7 @@ impl Story {
         }
     }
 
-    fn record(&self) -> ItemHistory {
+    fn history(&self) -> ItemHistory {
         ItemHistory::new(self.preexisting.iter().cloned(), self.journal.iter().rev().cloned())
     }
 
@@ -88,7 +88,7 @@ impl Story {
         Changes::for_undo(&self.plan, self.strategy, key(), Vec::new())
     }
 
-    fn old_equal_new(&self) -> Changes {
+    fn old_from_new(&self) -> Changes {
         Changes::for_old_from_new(&self.plan, self.strategy, key(), Vec::new())
     }
 
@@ -102,11 +102,11 @@ impl Story {
 
     /// Applies this phase's changes and returns the decision.
     fn apply(&mut self, changes: &Changes) -> Decision {
-        let decided = changes.decide_with(&self.image, &self.record());
-        if let Decision::Write(write) = &decided {
+        let decision = changes.decide_with(&self.image, &self.history());
+        if let Decision::Write(write) = &decision {
             self.image = check(write, &self.image);
         }
-        decided
+        decision
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) fn moves() -> Vec<Change> {
 
 /// Checks that a write loses no value at a path of the plan. If the write removes a value, the value must be at a path
 /// that the write set, in the journal, or in the plan.
-fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &Item) -> Result<(), String> {
+fn check_no_value_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &Item) -> Result<(), String> {
     let paths = plan.iter().flat_map(|change| match change {
         Change::Move { from, to, .. } | Change::Copy { from, to, .. } => vec![from, to],
         Change::Set { to, .. } => vec![to],
@@ -129,10 +129,10 @@ fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &
     let paths: Vec<&Path> = paths.collect();
     for path in &paths {
         let Some(value) = path.get(image).filter(|value| path.get(after) != Some(value)) else { continue };
-        let kept = paths.iter().any(|other| other.get(after) == Some(value))
+        let is_preserved = paths.iter().any(|other| other.get(after) == Some(value))
             || write.pre_images.iter().any(|pre| pre.path == **path && pre.prior == PriorValue::Value(value.clone()))
             || plan.iter().any(|change| matches!(change, Change::Set { value: constant, .. } if constant == value));
-        if !kept {
+        if !is_preserved {
             return Err(format!("{} at `{path}` is lost", value.to_json()));
         }
     }
@@ -140,7 +140,7 @@ fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &
 }
 
 /// Plans for rollbacks: every kind of change, separately and combined, with nested paths and missing parents.
-pub(super) fn any_undone_plan() -> impl Generator<Value = Vec<Change>> {
+pub(super) fn any_rollback_plan() -> impl Generator<Value = Vec<Change>> {
     let more = proptest::sample::select(vec![
         vec![set("a", json!({"N": "1"}))],
         vec![remove("a.x"), mv("b.x", "b.y")],
@@ -160,22 +160,22 @@ proptest! {
     /// rollback has nothing to do.
     #[test]
     fn a_rollback_restores_the_item(
-        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
+        plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_on_existing(),
         killed in any::<bool>(), passes in 1..3_u32,
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let mut story = Story::new(&plan, strategy, on_existing, &image);
+        let mut scenario = Scenario::new(&plan, strategy, on_existing, &image);
         if killed {
-            story.run(true);
+            scenario.run(true);
         }
         for _ in 0..passes {
-            story.run(false);
+            scenario.run(false);
         }
-        let changed = text(&story.image) != text(&image);
-        let decided = story.undo();
-        prop_assert_eq!(matches!(decided, Decision::Write(_)), changed, "{:?}", decided);
-        prop_assert_eq!(text(&story.image), text(&image), "{:?}", decided);
-        let again = story.undo();
+        let changed = text(&scenario.image) != text(&image);
+        let decision = scenario.undo();
+        prop_assert_eq!(matches!(decision, Decision::Write(_)), changed, "{:?}", decision);
+        prop_assert_eq!(text(&scenario.image), text(&image), "{:?}", decision);
+        let again = scenario.undo();
         prop_assert!(matches!(again, Decision::NothingToDo | Decision::AlreadyApplied), "{:?}", again);
     }
 
@@ -184,29 +184,29 @@ proptest! {
     /// the item has changed meanwhile, either the condition of the write fails, or the write has the same effect as a
     /// write that is planned from the current item.
     #[test]
-    fn every_way_back_is_guarded_complete_and_final(
-        plan in any_undone_plan(), image in any_item(), edits in proptest::collection::vec(any_edits(), 0..3),
-        races in any_edits(), in_place in any::<bool>(), on_existing in any_answer(), killed in any::<bool>(),
+    fn every_reverse_write_is_guarded_complete_and_final(
+        plan in any_rollback_plan(), image in any_item(), edits in proptest::collection::vec(any_edits(), 0..3),
+        races in any_edits(), in_place in any::<bool>(), on_existing in any_on_existing(), killed in any::<bool>(),
         phase in 0..3,
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let mut story = Story::new(&plan, strategy, on_existing, &image);
-        story.run(killed);
+        let mut scenario = Scenario::new(&plan, strategy, on_existing, &image);
+        scenario.run(killed);
         for edit in edits {
-            story.edit(edit);
-            story.run(false);
+            scenario.edit(edit);
+            scenario.run(false);
         }
-        story.edit(races.clone());
-        let changes = [Story::rollback, Story::old_equal_new, Story::contract][phase as usize](&story);
-        let before = story.image.clone();
-        let record = story.record();
-        if let Decision::Write(write) = story.apply(&changes) {
-            prop_assert_eq!(nothing_is_lost(&plan, &write, &before, &story.image), Ok(()));
-            let again = story.apply(&changes);
+        scenario.edit(races.clone());
+        let changes = [Scenario::rollback, Scenario::old_from_new, Scenario::contract][phase as usize](&scenario);
+        let before = scenario.image.clone();
+        let history = scenario.history();
+        if let Decision::Write(write) = scenario.apply(&changes) {
+            prop_assert_eq!(check_no_value_is_lost(&plan, &write, &before, &scenario.image), Ok(()));
+            let again = scenario.apply(&changes);
             let stays = phase == 1 && matches!(again, Decision::Diverged(_));
             prop_assert!(
                 stays || matches!(again, Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_)),
-                "not final: {:?} on {}", again, text(&story.image)
+                "not final: {:?} on {}", again, text(&scenario.image)
             );
             let bound = crate::plan::expression_bound(&plan);
             let rendered = render(&write);
@@ -214,10 +214,10 @@ proptest! {
             prop_assert!(rendered.condition.len() <= bound.condition_bytes, "{}", rendered.condition);
             let terms = rendered.condition.matches(" AND ").count() + 1;
             prop_assert!(write.actions.len() <= bound.update_operators && 2 * terms - 1 <= bound.condition_operators);
-            let mut raced = Story { image: before, ..story.clone() };
+            let mut raced = Scenario { image: before, ..scenario.clone() };
             raced.edit(races);
             if let Some(after) = update(&write, Some(&raced.image)) {
-                let expected = match changes.decide_with(&raced.image, &record) {
+                let expected = match changes.decide_with(&raced.image, &history) {
                     Decision::Write(now) => update(&now, Some(&raced.image)),
                     Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced.image),
                     Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
@@ -231,17 +231,17 @@ proptest! {
     /// reported the item.
     #[test]
     fn items_pass_verification_after_a_run(
-        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
+        plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_on_existing(),
         passes in 1..3_u32,
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let mut story = Story::new(&plan, strategy, on_existing, &image);
-        (0..passes).for_each(|_| story.run(false));
-        let left = story.changes().decide(&story.image);
-        let parity = Parity::new(&story.plan, strategy, Stage::Expanded, Truth::Old);
-        let found = parity.compare(&story.image, &story.record());
+        let mut scenario = Scenario::new(&plan, strategy, on_existing, &image);
+        (0..passes).for_each(|_| scenario.run(false));
+        let left = scenario.changes().decide(&scenario.image);
+        let parity = Parity::new(&scenario.plan, strategy, TableStage::Expanded, Truth::Old);
+        let found = parity.compare(&scenario.image, &scenario.history());
         let reported = matches!(left, Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..));
-        prop_assert!(reported || !found.verdict.is_mismatch(), "{:?} on {}", found, text(&story.image));
+        prop_assert!(reported || !found.verdict.is_mismatch(), "{:?} on {}", found, text(&scenario.image));
     }
 
     /// With `skip`, no phase changes or removes a value that existed at a target. If the existing value differed from
@@ -249,31 +249,31 @@ proptest! {
     /// attribute is the truth), and for old-from-new, contract and rollback, in any order.
     #[test]
     fn with_skip_no_phase_touches_an_existing_value(
-        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(),
+        plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(),
         phases in proptest::collection::vec(0..8_usize, 1..6),
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let mut story = Story::new(&plan, strategy, Skip, &image);
-        story.run(false);
-        let truths = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack];
+        let mut scenario = Scenario::new(&plan, strategy, Skip, &image);
+        scenario.run(false);
+        let truths = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewDuringRollback];
         for phase in phases {
             match phase {
-                0 => story.run(false),
-                1 => drop(story.apply(&story.old_equal_new())),
-                2 => drop(story.apply(&story.contract())),
-                3 => drop(story.undo()),
-                more => drop(story.repair_under(if in_place { Truth::Old } else { truths[more - 4] })),
+                0 => scenario.run(false),
+                1 => drop(scenario.apply(&scenario.old_from_new())),
+                2 => drop(scenario.apply(&scenario.contract())),
+                3 => drop(scenario.undo()),
+                more => drop(scenario.repair_under(if in_place { Truth::Old } else { truths[more - 4] })),
             }
             for to in targets(&plan) {
-                let there = to.get(&image);
-                prop_assert!(there.is_none() || to.get(&story.image) == there, "{phase} changed `{to}`");
+                let existing = to.get(&image);
+                prop_assert!(existing.is_none() || to.get(&scenario.image) == existing, "{phase} changed `{to}`");
             }
             for change in &plan {
                 let (Change::Move { from, to, .. } | Change::Copy { from, to, .. }) = change else { continue };
                 if let (Some(old), Some(new)) = (from.get(&image), to.get(&image))
                     && old != new
                 {
-                    prop_assert_eq!(from.get(&story.image), Some(old), "{} changed `{}`", phase, from);
+                    prop_assert_eq!(from.get(&scenario.image), Some(old), "{} changed `{}`", phase, from);
                 }
             }
         }
@@ -286,11 +286,11 @@ proptest! {
         image in any_item(), value in any_item(), in_place in any::<bool>(), name in "[ab]", phase in 0..3,
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let mut story = Story::new(&moves(), strategy, Keep, &image);
-        story.run(false);
-        let changes = [Story::rollback, Story::old_equal_new, Story::contract][phase as usize](&story);
-        let before = story.image.clone();
-        if let Decision::Write(write) = story.apply(&changes) {
+        let mut scenario = Scenario::new(&moves(), strategy, Keep, &image);
+        scenario.run(false);
+        let changes = [Scenario::rollback, Scenario::old_from_new, Scenario::contract][phase as usize](&scenario);
+        let before = scenario.image.clone();
+        if let Decision::Write(write) = scenario.apply(&changes) {
             let mut raced = before.clone();
             match value.get(&name) {
                 Some(value) => drop(raced.insert(name.clone(), value.clone())),

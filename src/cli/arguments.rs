@@ -5,7 +5,7 @@ use std::ffi::OsString;
 const ACTIONS: [&str; 2] = ["list", "retry"];
 
 /// The options whose value is the next word. A test compares them with the definition of the command line.
-const VALUED: [&str; 9] = [
+const OPTIONS_WITH_VALUE: [&str; 9] = [
     "--state",
     "--output",
     "--color",
@@ -18,7 +18,7 @@ const VALUED: [&str; 9] = [
 ];
 
 /// Rewrites `failures PLAN list` to `failures list PLAN`, so that both are accepted.
-pub(crate) fn in_order(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn normalize_order(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words = Vec::from_iter(arguments);
     let places = positionals(&words);
     let is_action = |at: &usize| ACTIONS.iter().any(|action| words[*at] == *action);
@@ -42,7 +42,7 @@ fn positionals(words: &[OsString]) -> Vec<usize> {
         if !is_value && !is_option {
             places.push(at);
         }
-        is_value = !is_value && VALUED.iter().any(|option| word == option);
+        is_value = !is_value && OPTIONS_WITH_VALUE.iter().any(|option| word == option);
     }
     places
 }
@@ -57,7 +57,7 @@ mod tests {
     use crate::cli::Cli;
 
     fn ordered(line: &str) -> String {
-        let words = in_order(line.split(' ').map(OsString::from));
+        let words = normalize_order(line.split(' ').map(OsString::from));
         words.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
@@ -79,6 +79,6 @@ mod tests {
         let all = failures.get_subcommands().flat_map(clap::Command::get_arguments).chain(cli.get_arguments());
         let valued = all.filter(|argument| argument.get_action().takes_values());
         let names = valued.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
-        assert_eq!(names.collect::<BTreeSet<_>>(), VALUED.map(str::to_owned).into());
+        assert_eq!(names.collect::<BTreeSet<_>>(), OPTIONS_WITH_VALUE.map(str::to_owned).into());
     }
 }

@@ -1,7 +1,7 @@
 //! `check`: parses and validates the plan, and checks it against the table. Changes nothing.
 
 use crate::cli::{CheckArgs, Global};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::CheckOptions;
@@ -22,6 +22,7 @@ pub(crate) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
         output::warn(&format!("the sample was stopped: {reason}. The estimate uses the table's description"));
     }
     let found = if report.refuses() { Exit::Refused } else { Exit::Done };
-    let ending = Ending::of(found, outcome.stopped()).next((!report.refuses()).then(|| report.next()));
-    output::result(global, &ending, || report.to_json(), |out| report.write(out))
+    let command_result =
+        CommandResult::from_exit_or_stop(found, outcome.stopped()).next((!report.refuses()).then(|| report.next()));
+    output::write_result(global, &command_result, || report.to_json(), |out| report.write(out))
 }

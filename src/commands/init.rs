@@ -5,24 +5,24 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::cli::{Global, InitArgs};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::{output, terminal};
-use backfill::internals::migration::apply;
+use backfill::internals::migration::apply_options;
 use backfill::internals::plan::{TableRef, TemplateTable, template};
-use backfill::internals::preflight::{PreflightError, Reached, reach_table};
+use backfill::internals::preflight::{PreflightError, ReachableTable, connect_table};
 
 /// Writes the plan. Never overwrites an existing file.
 pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     let table = match &args.table {
-        Some(name) => Some(look_at(global, name).await),
+        Some(name) => Some(describe_for_template(global, name).await),
         None => None,
     };
     let text = template(table.as_ref());
     if args.plan.as_os_str() == "-" {
-        return output::result(
+        return output::write_result(
             global,
-            &Ending::done(),
+            &CommandResult::done(),
             || json!({ "type": "init", "plan": null, "text": text }),
             |out| out.write_all(text.as_bytes()),
         );
@@ -34,10 +34,10 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
         .and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Ok(()) => {
-            let next = terminal::commands(global, &args.plan).spell("check");
+            let next = terminal::commands(global, &args.plan).render("check");
             output::stderr(&format!("wrote {}. Edit its changes, then run: {next}", args.plan.display()));
-            let ending = Ending::done().next(next);
-            output::result(global, &ending, || json!({ "type": "init", "plan": args.plan }), |_| Ok(()))
+            let command_result = CommandResult::done().next(next);
+            output::write_result(global, &command_result, || json!({ "type": "init", "plan": args.plan }), |_| Ok(()))
         }
         Err(error) => Err(Refusal::error(
             Exit::Usage,
@@ -50,12 +50,12 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
 }
 
 /// Reads the table's description. If the table is unreachable, the result contains only the table's name.
-async fn look_at(global: &Global, name: &str) -> TemplateTable {
+async fn describe_for_template(global: &Global, name: &str) -> TemplateTable {
     let mut table =
         TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };
-    apply(&terminal::options(global, false), &mut table);
-    match reach_table(&table).await {
-        Ok(Reached { description: found, on_loopback, .. }) => TemplateTable {
+    apply_options(&terminal::options(global, false), &mut table);
+    match connect_table(&table).await {
+        Ok(ReachableTable { description: found, on_loopback, .. }) => TemplateTable {
             name: found.name.clone(),
             key: found.key.names().map(str::to_owned).collect(),
             // A local engine invents its account number, so the plan must not require that account.

@@ -5,11 +5,11 @@ use std::io::{Result as IoResult, Write as _};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Global, JournalArgs};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::item::{Value, item_to_json};
-use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId, Unreadable};
+use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId, UnreadableRow};
 
 /// Lists the values, oldest first.
 pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
@@ -30,11 +30,11 @@ pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Resul
     let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());
     let last = found.last().map(|row| row.as_ref().map_or_else(|unreadable| unreadable.id, PreImageRecord::cursor));
     let values: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| (row, phase(row)))).collect();
-    output::result(
+    output::write_result(
         global,
-        &Ending::done(),
+        &CommandResult::done(),
         || {
-            let row = |row: &Result<(&PreImageRecord, &str), &Unreadable>| match row {
+            let row = |row: &Result<(&PreImageRecord, &str), &UnreadableRow>| match row {
                 Ok((row, phase)) => to_json(row, phase, args.show_values),
                 Err(row) => json!({ "id": row.id, "readable": false, "why": row.why }),
             };

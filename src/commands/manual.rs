@@ -5,7 +5,7 @@ use clap::CommandFactory as _;
 use serde_json::json;
 
 use crate::cli::{Cli, CompletionsArgs, Global, ManArgs, Output};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::output;
 
@@ -13,7 +13,7 @@ use crate::commands::shared::output;
 pub(crate) fn completions(global: &Global, args: &CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "backfill", &mut script);
-    written(global, "completions", Some(&String::from_utf8_lossy(&script)))
+    write_text(global, "completions", Some(&String::from_utf8_lossy(&script)))
 }
 
 /// Prints the manual page of the tool. If a folder is given, writes the pages of all commands into that folder.
@@ -26,18 +26,18 @@ pub(crate) fn man(global: &Global, args: &ManArgs) -> anyhow::Result<Exit> {
             );
             Refusal::error(Exit::Usage, text)
         })?;
-        return written(global, "man", None);
+        return write_text(global, "man", None);
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    written(global, "man", Some(&String::from_utf8_lossy(&page)))
+    write_text(global, "man", Some(&String::from_utf8_lossy(&page)))
 }
 
 /// Writes a text for a shell or for `man`. With `--output json`, the text is a member of the JSON document.
-fn written(global: &Global, kind: &str, text: Option<&str>) -> anyhow::Result<Exit> {
+fn write_text(global: &Global, kind: &str, text: Option<&str>) -> anyhow::Result<Exit> {
     if global.output == Output::Human {
         output::write_stdout(text.unwrap_or_default())?;
         return Ok(Exit::Done);
     }
-    output::result(global, &Ending::done(), || json!({ "type": kind, "text": text }), |_| Ok(()))
+    output::write_result(global, &CommandResult::done(), || json!({ "type": kind, "text": text }), |_| Ok(()))
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::cli::{Global, VerifyArgs};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::VerifyOptions;
@@ -23,7 +23,7 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let mut words = format!("verify {scope}");
     words += if args.repair { " --repair" } else { "" };
     words += if args.repair_remove { " --repair-remove" } else { "" };
-    words += &terminal::accepted(&options.accept);
+    words += &terminal::accept_options(&options.accept);
     let outcome = Box::pin(migration.verify(&options)).await?;
     let Some((report, hash)) = outcome.report() else {
         if outcome.unrecorded() {
@@ -32,19 +32,25 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         let otherwise = if outcome.worked() { Exit::Unexpected } else { Exit::Done };
         let commands = terminal::commands(global, &args.plan);
         let Some(reason) = outcome.stopped() else {
-            return output::result(global, &Ending::at(otherwise), || json!({ "type": "stopped" }), |_| Ok(()));
+            return output::write_result(
+                global,
+                &CommandResult::from_exit(otherwise),
+                || json!({ "type": "stopped" }),
+                |_| Ok(()),
+            );
         };
-        return output::stopped(global, reason, &commands.spell(&words));
+        return output::report_stop(global, reason, &commands.render(&words));
     };
     let found = if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done };
     // If a repair left mismatches, a second repair would only leave the same mismatches again. After contract, a repair is
     // refused.
     let can_repair = found == Exit::Mismatch && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
-    let ending = Ending::at(found).next(can_repair.then(|| commands.spell("verify --all --repair")));
-    output::result(
+    let command_result =
+        CommandResult::from_exit(found).next(can_repair.then(|| commands.render("verify --all --repair")));
+    output::write_result(
         global,
-        &ending,
+        &command_result,
         || {
             let mut json = serde_json::to_value(report).unwrap_or_default();
             if let Some(map) = json.as_object_mut() {
@@ -58,7 +64,7 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
                 writeln!(
                     out,
                     "To list the values that the repair overwrote or removed: {}",
-                    commands.spell(&format!("journal --run {}", report.run))
+                    commands.render(&format!("journal --run {}", report.run))
                 )?;
             }
             Ok(())

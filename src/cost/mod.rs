@@ -20,11 +20,11 @@ pub const DATED: &str = "2026-08-15";
 /// verified that us-east-1 costs the same). The hourly prices are converted to dollars per million units, assuming that
 /// the unit is used in every second of the hour. Provisioned Standard-IA costs a quarter more, as listed for the China
 /// regions (not verified for others). A replicated write costs the same as an ordinary write.
-const LIST: [Listed; 4] = [
-    Listed { basis: PriceBasis::OnDemand, write: 0.625, read: 0.125 },
-    Listed { basis: PriceBasis::OnDemandInfrequent, write: 0.78, read: 0.155 },
-    Listed { basis: PriceBasis::Provisioned, write: per_million(0.00065), read: per_million(0.00013) },
-    Listed {
+const PRICE_LIST: [PriceListEntry; 4] = [
+    PriceListEntry { basis: PriceBasis::OnDemand, write: 0.625, read: 0.125 },
+    PriceListEntry { basis: PriceBasis::OnDemandInfrequent, write: 0.78, read: 0.155 },
+    PriceListEntry { basis: PriceBasis::Provisioned, write: per_million(0.00065), read: per_million(0.00013) },
+    PriceListEntry {
         basis: PriceBasis::ProvisionedInfrequent,
         write: per_million(0.00065 * 1.25),
         read: per_million(0.00013 * 1.25),
@@ -32,7 +32,7 @@ const LIST: [Listed; 4] = [
 ];
 
 /// One line of the price list.
-struct Listed {
+struct PriceListEntry {
     basis: PriceBasis,
     write: f64,
     read: f64,
@@ -113,7 +113,7 @@ impl PriceBasis {
 }
 
 /// The part of the price list that applies to a table's units.
-fn basis_of(table: &TableDescription) -> PriceBasis {
+fn list_price_basis(table: &TableDescription) -> PriceBasis {
     match (table.provisioned, table.features.class) {
         (None, TableClass::Standard) => PriceBasis::OnDemand,
         (None, TableClass::InfrequentAccess) => PriceBasis::OnDemandInfrequent,
@@ -124,18 +124,18 @@ fn basis_of(table: &TableDescription) -> PriceBasis {
 
 /// The price list has a line for each basis; a test checks this. If a line were missing, its units would be estimated
 /// at zero dollars.
-fn line_of(basis: PriceBasis) -> Option<&'static Listed> {
-    LIST.iter().find(|line| line.basis == basis)
+fn price_list_entry(basis: PriceBasis) -> Option<&'static PriceListEntry> {
+    PRICE_LIST.iter().find(|line| line.basis == basis)
 }
 
 impl UnitPrices {
     /// The prices of a table's units: the plan's prices if it states them, otherwise the list prices.
-    pub fn of(table: &TableDescription, stated: &Prices) -> UnitPrices {
+    pub fn for_table(table: &TableDescription, stated: &Prices) -> UnitPrices {
         let Prices { write_per_million, read_per_million } = *stated;
         // Report the basis of the write price, because writes are the larger part of the cost.
-        let listed = basis_of(table.written());
-        let write = line_of(listed).map_or(0.0, |line| line.write);
-        let read = line_of(basis_of(table)).map_or(0.0, |line| line.read);
+        let listed = list_price_basis(table.written());
+        let write = price_list_entry(listed).map_or(0.0, |line| line.write);
+        let read = price_list_entry(list_price_basis(table)).map_or(0.0, |line| line.read);
         let stated = write_per_million.is_some() || read_per_million.is_some();
         UnitPrices {
             write_per_million: write_per_million.unwrap_or(write),
@@ -151,7 +151,7 @@ impl UnitPrices {
 
     /// Returns the number of write units and the number of read units that this amount of dollars buys. A number is
     /// infinite if the price of its unit is zero.
-    pub fn units_for(&self, dollars: f64) -> (Units, Units) {
+    pub fn affordable_units(&self, dollars: f64) -> (Units, Units) {
         (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
     }
 }
@@ -165,14 +165,14 @@ mod tests {
         let prices = UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
         assert_eq!(prices.dollars(Spend { write: 12e6, read: 0.0 }), 7.5);
         assert_eq!(prices.dollars(Spend { write: 0.0, read: 8e6 }), 1.0);
-        assert_eq!(prices.units_for(7.5), (12e6, 60e6));
+        assert_eq!(prices.affordable_units(7.5), (12e6, 60e6));
     }
 
     /// One provisioned write unit that is used in every second of an hour costs the hourly price.
     #[test]
     fn a_fully_used_provisioned_unit_costs_the_hourly_price() {
-        let table = TableDescription { provisioned: Some((1.0, 1.0)), ..TableDescription::of_a_test() };
-        let prices = UnitPrices::of(&table, &Prices::default());
+        let table = TableDescription { provisioned: Some((1.0, 1.0)), ..TableDescription::for_tests() };
+        let prices = UnitPrices::for_table(&table, &Prices::default());
         assert!((prices.dollars(Spend { write: 3_600.0, read: 0.0 }) - 0.00065).abs() < 1e-12);
         assert!((prices.dollars(Spend { write: 0.0, read: 3_600.0 }) - 0.00013).abs() < 1e-12);
     }
@@ -189,9 +189,9 @@ mod tests {
     fn every_mode_and_class_is_in_the_list() {
         for provisioned in [None, Some((5.0, 5.0))] {
             let price = |class| {
-                let mut table = TableDescription { provisioned, ..TableDescription::of_a_test() };
+                let mut table = TableDescription { provisioned, ..TableDescription::for_tests() };
                 table.features.class = class;
-                UnitPrices::of(&table, &Prices::default())
+                UnitPrices::for_table(&table, &Prices::default())
             };
             let standard = price(TableClass::Standard);
             let infrequent = price(TableClass::InfrequentAccess);
@@ -200,7 +200,7 @@ mod tests {
             assert!(infrequent.basis.text().contains("Standard-IA") && infrequent.basis.text().contains(DATED));
         }
         let stated = Prices { write_per_million: Some(2.0), read_per_million: None };
-        let mixed = UnitPrices::of(&TableDescription::of_a_test(), &stated);
+        let mixed = UnitPrices::for_table(&TableDescription::for_tests(), &stated);
         assert_eq!((mixed.write_per_million, mixed.read_per_million, mixed.basis), (2.0, 0.125, PriceBasis::Plan));
     }
 }

@@ -25,7 +25,7 @@ impl Spend {
     }
 
     /// Returns the numbers of write units and read units by which `self` exceeds `other`; each number is at least zero.
-    pub fn beyond(self, other: Spend) -> Spend {
+    pub fn excess_over(self, other: Spend) -> Spend {
         (self - other).max(Spend::default())
     }
 }

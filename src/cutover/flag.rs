@@ -89,7 +89,7 @@ pub enum FlagError {
     #[error(
         "the flag says so already ({0}): nothing was changed. Continue with the next step; `backfill status` names it"
     )]
-    Already(String),
+    AlreadyInState(String),
     /// Applications may still obey the flag's state before its last change.
     #[error(
         "applications may still obey the previous version of the flag: wait {} s, then run the same command again",
@@ -104,7 +104,7 @@ pub enum FlagError {
 impl Flag {
     /// A new flag: applications read and write only the old attribute. The creation is the first change, so the cache
     /// time must pass after the creation too.
-    pub fn first(max_cache_seconds: u32, now: Timestamp) -> Flag {
+    pub fn new(max_cache_seconds: u32, now: Timestamp) -> Flag {
         Flag {
             version: 1,
             write: WriteTo::Old,
@@ -122,11 +122,11 @@ impl Flag {
     /// Returns the flag after this change. No other function changes a flag. The value of `max_cache_seconds` is fixed
     /// when the flag is created. An application that cached an earlier state would still use the earlier value.
     ///
-    /// `left` is the time for which applications may still obey an earlier state ([`super::Sights`] measures this
+    /// `left` is the time for which applications may still obey an earlier state ([`super::CacheExpiry`] measures this
     /// time). `now` is only recorded. [`FlagError::TooSoon`] is returned only for a change that will be allowed after
     /// the wait. A change that would still be refused after the wait returns its own error.
     pub fn next(&self, change: FlagChange, now: Timestamp, left: Duration) -> Result<Flag, FlagError> {
-        let mut next = self.after(change, now)?;
+        let mut next = self.apply(change, now)?;
         if !left.is_zero() && !self.needs_no_wait(change) {
             return Err(FlagError::TooSoon { left });
         }
@@ -146,7 +146,7 @@ impl Flag {
     }
 
     /// Whether applications behave in the same way under both states.
-    pub fn says_the_same(&self, other: &Flag) -> bool {
+    pub fn has_same_settings(&self, other: &Flag) -> bool {
         let state = |flag: &Flag| {
             (
                 flag.version,
@@ -163,7 +163,7 @@ impl Flag {
 
     /// The time after which no application obeys an earlier state, by the clock of the host that made the change.
     /// Clocks of other hosts may differ by any amount, so compare this time only with times of the same clock. Use
-    /// [`super::Sights`] to measure a wait.
+    /// [`super::CacheExpiry`] to measure a wait.
     pub fn settled_at(&self) -> Timestamp {
         let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
         self.changed_at.checked_add(cache).unwrap_or(Timestamp::MAX)
@@ -171,7 +171,7 @@ impl Flag {
 
     /// Returns the flag with a different time of its last change. Sets `changed_at`, and also `dual_since` or
     /// `new_since` if this change set it.
-    pub fn made_at(mut self, time: Timestamp) -> Flag {
+    pub fn with_changed_at(mut self, time: Timestamp) -> Flag {
         for since in [&mut self.dual_since, &mut self.new_since] {
             if *since == Some(self.changed_at) {
                 *since = Some(time);
@@ -182,7 +182,7 @@ impl Flag {
     }
 
     /// The rule that this state breaks; `None` if [`Flag::next`] can reach this state.
-    pub fn impossible(&self) -> Option<&'static str> {
+    pub fn broken_rule(&self) -> Option<&'static str> {
         let both_or_new = self.write != WriteTo::Old;
         let rules = [
             (self.version > 0, "versions count from 1"),
@@ -200,16 +200,18 @@ impl Flag {
     }
 
     /// Returns the state after this change. The version and the time of the change are not updated yet.
-    fn after(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
+    fn apply(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
         if self.contracting {
-            return refuse("the old attribute is being removed, and there is no way back: finish `backfill contract`");
+            return out_of_order(
+                "the old attribute is being removed, and there is no way back: finish `backfill contract`",
+            );
         }
         let mut next = self.clone();
         match change {
             FlagChange::DualWrite => match self.write {
                 WriteTo::Old => next.write_both(now),
-                WriteTo::Both => return self.already(),
-                WriteTo::New => return refuse(AFTER_NEW),
+                WriteTo::Both => return self.already_in_state(),
+                WriteTo::New => return out_of_order(AFTER_NEW),
             },
             FlagChange::ReadNew(percent) => {
                 self.check_read_new(percent)?;
@@ -224,21 +226,23 @@ impl Flag {
             }
             FlagChange::Contract if self.write == WriteTo::New => next.contracting = true,
             FlagChange::Contract => {
-                return refuse("the old attribute is still written: `backfill cutover --to write-new` comes first");
+                return out_of_order(
+                    "the old attribute is still written: `backfill cutover --to write-new` comes first",
+                );
             }
             FlagChange::DualWriteAgain => match self.write {
                 WriteTo::New => next.write_both(now),
-                WriteTo::Both => return self.already(),
+                WriteTo::Both => return self.already_in_state(),
                 WriteTo::Old => {
-                    return refuse("only old values are written: use `backfill cutover --to dual-write`");
+                    return out_of_order("only old values are written: use `backfill cutover --to dual-write`");
                 }
             },
             FlagChange::OldIsFresh => match (self.old_stale, self.write) {
                 (true, WriteTo::Both) => next.old_stale = false,
                 (true, _) => {
-                    return refuse("old values go stale with every write: `backfill rollback` writes both first");
+                    return out_of_order("old values go stale with every write: `backfill rollback` writes both first");
                 }
-                (false, _) => return self.already(),
+                (false, _) => return self.already_in_state(),
             },
             FlagChange::ReadOld { accept_stale } => {
                 self.check_read_old(accept_stale)?;
@@ -262,14 +266,14 @@ impl Flag {
 
     fn check_read_new(&self, percent: u8) -> Result<(), FlagError> {
         match self.write {
-            WriteTo::Old => refuse("new values are not written: `backfill cutover --to dual-write` comes first"),
-            _ if !(1..=100).contains(&percent) => refuse(
+            WriteTo::Old => out_of_order("new values are not written: `backfill cutover --to dual-write` comes first"),
+            _ if !(1..=100).contains(&percent) => out_of_order(
                 "`--percent` is from 1 to 100; for 0, `backfill cutover --back` makes readers use the old attribute again",
             ),
-            _ if self.read_percent == percent => self.already(),
-            WriteTo::New => refuse(AFTER_NEW),
+            _ if self.read_percent == percent => self.already_in_state(),
+            WriteTo::New => out_of_order(AFTER_NEW),
             // Readers of old values would miss every value that was written during new-only writes.
-            WriteTo::Both if self.old_stale && percent < 100 => refuse(
+            WriteTo::Both if self.old_stale && percent < 100 => out_of_order(
                 "old values may be stale, so all keys must read new ones (100 %): `backfill rollback` repairs old values",
             ),
             WriteTo::Both => Ok(()),
@@ -278,10 +282,10 @@ impl Flag {
 
     fn check_write_new(&self) -> Result<(), FlagError> {
         match self.write {
-            WriteTo::New => self.already(),
-            WriteTo::Old => refuse("new values are not written: `backfill cutover --to dual-write` comes first"),
+            WriteTo::New => self.already_in_state(),
+            WriteTo::Old => out_of_order("new values are not written: `backfill cutover --to dual-write` comes first"),
             WriteTo::Both if self.read_percent == 100 => Ok(()),
-            WriteTo::Both => refuse(
+            WriteTo::Both => out_of_order(
                 "some keys still read the old value, which would go stale: `backfill cutover --to read-new --percent 100` \
                  comes first",
             ),
@@ -290,13 +294,13 @@ impl Flag {
 
     fn check_read_old(&self, accept_stale: bool) -> Result<(), FlagError> {
         match self.write {
-            _ if self.read == ReadFrom::Old => self.already(),
+            _ if self.read == ReadFrom::Old => self.already_in_state(),
             WriteTo::Both if accept_stale || !self.old_stale => Ok(()),
-            WriteTo::Both => refuse(
+            WriteTo::Both => out_of_order(
                 "old values may be stale: `backfill rollback` makes them equal the new ones and verifies, or \
                  `backfill cutover --back --now` accepts stale reads",
             ),
-            WriteTo::Old | WriteTo::New => refuse(
+            WriteTo::Old | WriteTo::New => out_of_order(
                 "the old value is not written: `backfill rollback`, or `backfill cutover --back`, writes both first",
             ),
         }
@@ -307,12 +311,12 @@ impl Flag {
     /// verification clears `old_stale`, and `write = old` always means that old values are the truth.
     fn check_write_old(&self) -> Result<(), FlagError> {
         match self.write {
-            WriteTo::Old => self.already(),
-            WriteTo::New => refuse(AFTER_NEW),
-            WriteTo::Both if self.read == ReadFrom::New => {
-                refuse("new values are read and would go stale: `backfill cutover --back` reads the old ones first")
-            }
-            WriteTo::Both if self.old_stale => refuse(
+            WriteTo::Old => self.already_in_state(),
+            WriteTo::New => out_of_order(AFTER_NEW),
+            WriteTo::Both if self.read == ReadFrom::New => out_of_order(
+                "new values are read and would go stale: `backfill cutover --back` reads the old ones first",
+            ),
+            WriteTo::Both if self.old_stale => out_of_order(
                 "old values may be stale: `backfill rollback` makes them equal the new ones and verifies, and only then \
                  writes old values alone",
             ),
@@ -320,15 +324,15 @@ impl Flag {
         }
     }
 
-    fn already<T>(&self) -> Result<T, FlagError> {
-        Err(FlagError::Already(self.to_string()))
+    fn already_in_state<T>(&self) -> Result<T, FlagError> {
+        Err(FlagError::AlreadyInState(self.to_string()))
     }
 }
 
 const AFTER_NEW: &str =
     "only new values are written: `backfill cutover --back`, or `backfill rollback`, writes both first";
 
-fn refuse<T>(why: &str) -> Result<T, FlagError> {
+fn out_of_order<T>(why: &str) -> Result<T, FlagError> {
     Err(FlagError::OutOfOrder(why.to_owned()))
 }
 

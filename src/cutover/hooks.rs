@@ -21,7 +21,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::schema::{from_json, to_json};
-use super::store::{FlagStore, FlagStoreError, HookError, by_then};
+use super::store::{FlagStore, FlagStoreError, HookError, time_after};
 use super::{Flag, FlagMeta};
 use crate::clock::Clock;
 use crate::outside::escaped;
@@ -37,10 +37,10 @@ const MAX_OUTPUT: u64 = 64 * 1024;
 
 /// The maximum number of calls of `set` for one change, if `set` fails but takes effect anyway. Only a further call
 /// that succeeds proves a time by which the flag was in effect.
-const TRIES: u32 = 3;
+const MAX_SET_CALLS: u32 = 3;
 
 /// The pause before the next `get` if the flag was set but `get` does not print it yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const GET_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A flag behind hooks.
 pub struct HookStore {
@@ -73,7 +73,7 @@ impl HookStore {
     }
 
     /// Reads the flag with `get` after a `set`. After a successful `set`, waits until `get` prints the new flag.
-    async fn look(&self, wanted: &Flag, succeeded: bool) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
+    async fn read_after_set(&self, wanted: &Flag, succeeded: bool) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
         let until = Instant::now() + self.hooks.timeout;
         loop {
             let found = self.get().await?;
@@ -81,7 +81,7 @@ impl HookStore {
             if shows || !succeeded || Instant::now() >= until {
                 return Ok(found);
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(GET_RETRY_PAUSE).await;
         }
     }
 
@@ -103,22 +103,22 @@ impl FlagStore for HookStore {
             return Err(changed(before, found));
         }
         let mut problem = String::new();
-        for _ in 0..TRIES {
+        for _ in 0..MAX_SET_CALLS {
             // A `set` that succeeds takes effect within its time limit.
-            let kept = next.clone().made_at(by_then(&self.clock, self.hooks.timeout));
-            let set = self.set(&kept, meta, before.as_ref().map_or(0, |flag| flag.version)).await;
-            let found = match self.look(&kept, set.is_ok()).await {
+            let stored = next.clone().with_changed_at(time_after(&self.clock, self.hooks.timeout));
+            let set = self.set(&stored, meta, before.as_ref().map_or(0, |flag| flag.version)).await;
+            let found = match self.read_after_set(&stored, set.is_ok()).await {
                 Ok(found) => found,
                 Err(FlagStoreError::Hook(error)) => return Err(HookError { state: UNKNOWN, ..error }.into()),
                 Err(other) => return Err(other),
             };
             let shows = found.as_ref().map(|(flag, _)| flag);
             match set {
-                Ok(()) if shows == Some(&kept) => return Ok(kept),
+                Ok(()) if shows == Some(&stored) => return Ok(stored),
                 // The change took effect, but the time at which it took effect is unknown. Call `set` again, with a
                 // later time in the flag.
-                Err(why) if shows == Some(&kept) => {
-                    before = Some(kept);
+                Err(why) if shows == Some(&stored) => {
+                    before = Some(stored);
                     problem = why;
                 }
                 Ok(()) if shows == before.as_ref() => {
@@ -139,18 +139,18 @@ impl FlagStore for HookStore {
 
     /// Somebody else's `set` may still be running. The flag that `get` prints is in effect everywhere as soon as that
     /// `set` has ended.
-    fn lead(&self) -> Duration {
+    fn propagation_delay(&self) -> Duration {
         self.hooks.timeout
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         format!("the flag that {:?} prints", program(&self.hooks.get))
     }
 }
 
 fn changed(expected: Option<Flag>, found: Option<(Flag, FlagMeta)>) -> FlagStoreError {
-    let (found, by) = found.map(|(flag, meta)| (Box::new(flag), meta.actor)).unzip();
-    FlagStoreError::Changed { expected: expected.map(Box::new), found, by }
+    let (found, actor) = found.map(|(flag, meta)| (Box::new(flag), meta.actor)).unzip();
+    FlagStoreError::Changed { expected: expected.map(Box::new), found, actor }
 }
 
 fn program(argv: &[String]) -> String {
@@ -173,14 +173,14 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
     let stdin = child.stdin.take();
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
-    let give = async {
+    let write_input = async {
         if let (Some(mut stdin), Some(text)) = (stdin, input) {
             // A program may ignore a part of its input, so an error here is ignored. The exit code shows whether the
             // program succeeded.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
     };
-    let all = async { tokio::join!(give, take(stdout), take(stderr), child.wait()) };
+    let all = async { tokio::join!(write_input, read_limited(stdout), read_limited(stderr), child.wait()) };
     // The program is killed when `child` goes out of scope.
     let Ok((_, output, errors, status)) = timeout(limit, all).await else {
         return Err(format!("did not end within its `timeout` ({} s)", limit.as_secs()));
@@ -190,15 +190,15 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
     }
     let status = status.map_err(|error| format!("could not be waited for ({error})"))?;
     if !status.success() {
-        let said: String = String::from_utf8_lossy(&errors).trim().chars().take(400).collect();
-        let saying = if said.is_empty() { "" } else { ", saying: " };
-        return Err(format!("failed ({status}){saying}{}", escaped(&said)));
+        let stderr_text: String = String::from_utf8_lossy(&errors).trim().chars().take(400).collect();
+        let separator = if stderr_text.is_empty() { "" } else { ", saying: " };
+        return Err(format!("failed ({status}){separator}{}", escaped(&stderr_text)));
     }
     String::from_utf8(output).map_err(|_| "printed something that is not UTF-8 text".to_owned())
 }
 
 /// Reads at most one byte more than the allowed size. A program that never stops printing is killed at its time limit.
-async fn take(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+async fn read_limited(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
         // Output beyond the limit is cut off, so the result does not parse as a flag.

@@ -21,27 +21,27 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Validity;
-use crate::clock::{self, Moment, Moments};
+use crate::clock::{self, Moment, MomentClock};
 use crate::dynamodb::control::{ControlError, ControlItem};
 use crate::item::{Item, Num, Value};
 use crate::machine::Random;
-use crate::outside::OutsideText;
+use crate::outside::UntrustedText;
 
 /// The time for which a lease is valid after its last renewal. The duration is long enough for the holder to keep its
 /// lease while the table throttles or fails over. It is short enough for an operator to wait after a crash.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
 /// The longest wait for a lease, even if the lease item states a longer duration.
-const LONGEST: Duration = Duration::from_secs(600);
+const MAX_DURATION: Duration = Duration::from_secs(600);
 
 /// The pause between two failed attempts to renew.
-const RENEW_AGAIN: Duration = Duration::from_secs(1);
+const RENEW_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The maximum time for which a process retries the release of a lease. A lease that is not released expires.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The number of attempts to take the lease. An attempt fails if another process takes the lease first.
-const TRIES: u32 = 10;
+const MAX_ATTEMPTS: u32 = 10;
 
 /// The reason why the lease could not be acquired.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum LeaseError {
     )]
     Held {
         /// The name of the holder: its host, its pid, and a random number that each process chooses.
-        owner: OutsideText,
+        owner: UntrustedText,
         /// The name of the lease's item.
         item: String,
         /// The time for which the lease is valid after a renewal.
@@ -78,11 +78,11 @@ pub enum LeaseError {
 pub enum LeaseLost {
     /// Another process has taken over the lease.
     #[error(
-        "the lease was taken over by {by}: this process did not renew it in time. Wait for that process, then resume"
+        "the lease was taken over by {new_owner}: this process did not renew it in time. Wait for that process, then resume"
     )]
     Taken {
         /// The new holder.
-        by: OutsideText,
+        new_owner: UntrustedText,
     },
     /// The lease has not been renewed for so long that another process may soon take it over.
     #[error(
@@ -102,7 +102,7 @@ pub enum LeaseLost {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// The current holder, or the last one.
-    pub owner: OutsideText,
+    pub owner: UntrustedText,
     /// The number of holders so far, which is also the fencing token.
     pub fence: u64,
     /// The number of renewals by this holder.
@@ -115,7 +115,7 @@ pub struct LeaseRecord {
 
 /// The state of a lease, as far as a process can know it by watching the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseState {
     /// The lease may be taken, on condition that it is unchanged.
     Free,
     /// The process does not know yet whether the holder is alive.
@@ -131,27 +131,27 @@ pub enum Standing {
 /// monotonic clock.
 #[derive(Debug, Default)]
 pub struct LeaseWatch {
-    seen: Option<(LeaseRecord, Duration)>,
+    last_record: Option<(LeaseRecord, Duration)>,
 }
 
 impl LeaseWatch {
     /// Determines the state of the lease after a record of it was read at `now`.
-    pub fn look(&mut self, record: Option<&LeaseRecord>, now: Duration) -> Standing {
-        let Some(record) = record.filter(|record| !record.released) else { return Standing::Free };
-        let duration = record.duration.min(LONGEST);
+    pub fn observe(&mut self, record: Option<&LeaseRecord>, now: Duration) -> LeaseState {
+        let Some(record) = record.filter(|record| !record.released) else { return LeaseState::Free };
+        let duration = record.duration.min(MAX_DURATION);
         let mut renewed = false;
-        if let Some((seen, since)) = &self.seen
-            && same_holder(seen, record)
+        if let Some((last_record, since)) = &self.last_record
+            && same_holder(last_record, record)
         {
             let watched = now.saturating_sub(*since);
-            match seen.counter == record.counter {
-                true if watched >= duration => return Standing::Free,
-                true => return Standing::Unknown { within: duration - watched },
+            match last_record.counter == record.counter {
+                true if watched >= duration => return LeaseState::Free,
+                true => return LeaseState::Unknown { within: duration - watched },
                 false => renewed = true,
             }
         }
-        self.seen = Some((record.clone(), now));
-        if renewed { Standing::Alive } else { Standing::Unknown { within: duration } }
+        self.last_record = Some((record.clone(), now));
+        if renewed { LeaseState::Alive } else { LeaseState::Unknown { within: duration } }
     }
 }
 
@@ -174,54 +174,54 @@ pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
 impl Lease {
     /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices
     /// after about a third of the duration and fails. If nobody renews the lease, this function takes it over after the
-    /// whole duration. `gone` names an owner that is known to be dead. If that owner holds the lease, this function
+    /// whole duration. `dead_owner` names an owner that is known to be dead. If that owner holds the lease, this function
     /// takes it over immediately.
     ///
-    /// If another process holds the lease, `waits` is called once with the holder and the longest time to wait.
+    /// If another process holds the lease, `on_wait` is called once with the holder and the longest time to wait.
     pub async fn acquire(
         item: ControlItem,
         owner: &str,
-        gone: Option<&str>,
+        dead_owner: Option<&str>,
         duration: Duration,
-        waits: impl Fn(&OutsideText, Duration) + Send,
+        on_wait: impl Fn(&UntrustedText, Duration) + Send,
     ) -> Result<Lease, LeaseError> {
-        Box::pin(Lease::acquire_by(clock::moments(), item, owner, gone, duration, waits)).await
+        Box::pin(Lease::acquire_with_clock(clock::moments(), item, owner, dead_owner, duration, on_wait)).await
     }
 
-    async fn acquire_by(
-        moments: Moments,
+    async fn acquire_with_clock(
+        moments: MomentClock,
         item: ControlItem,
         owner: &str,
-        gone: Option<&str>,
+        dead_owner: Option<&str>,
         duration: Duration,
-        waits: impl Fn(&OutsideText, Duration) + Send,
+        on_wait: impl Fn(&UntrustedText, Duration) + Send,
     ) -> Result<Lease, LeaseError> {
-        let mut told = false;
+        let mut announced = false;
         let mut watch = LeaseWatch::default();
         let began = Instant::now();
         let mut tries = 0;
         loop {
-            let there = read(&item).await?;
-            let standing = match &there {
-                Some(record) if gone == Some(record.owner.as_it_is()) => Standing::Free,
-                there => watch.look(there.as_ref(), began.elapsed()),
+            let current = read(&item).await?;
+            let lease_state = match &current {
+                Some(record) if dead_owner == Some(record.owner.as_raw()) => LeaseState::Free,
+                current => watch.observe(current.as_ref(), began.elapsed()),
             };
-            match standing {
-                Standing::Unknown { within } => {
-                    if let Some(record) = there.as_ref().filter(|_| !std::mem::replace(&mut told, true)) {
-                        waits(&record.owner, within);
+            match lease_state {
+                LeaseState::Unknown { within } => {
+                    if let Some(record) = current.as_ref().filter(|_| !std::mem::replace(&mut announced, true)) {
+                        on_wait(&record.owner, within);
                     }
-                    sleep(within.min(look_again(there.as_ref()))).await;
+                    sleep(within.min(poll_interval(current.as_ref()))).await;
                 }
-                Standing::Alive => return Err(held(&item, there)),
-                Standing::Free => {
-                    let fence = there.as_ref().map_or(0, |record| record.fence).saturating_add(1);
+                LeaseState::Alive => return Err(held_error(&item, current)),
+                LeaseState::Free => {
+                    let fence = current.as_ref().map_or(0, |record| record.fence).saturating_add(1);
                     let ours = LeaseRecord { owner: owner.into(), fence, counter: 0, duration, released: false };
                     let sent = moments();
-                    match put(&item, &ours, there.as_ref()).await {
-                        Ok(()) => return Ok(Lease::keep(item, ours, sent, moments)),
-                        Err(ControlError::Changed { .. }) if tries < TRIES => tries += 1,
-                        Err(ControlError::Changed { .. }) => return Err(held(&item, read(&item).await?)),
+                    match put(&item, &ours, current.as_ref()).await {
+                        Ok(()) => return Ok(Lease::start_renewals(item, ours, sent, moments)),
+                        Err(ControlError::Changed { .. }) if tries < MAX_ATTEMPTS => tries += 1,
+                        Err(ControlError::Changed { .. }) => return Err(held_error(&item, read(&item).await?)),
                         Err(other) => return Err(other.into()),
                     }
                 }
@@ -265,12 +265,12 @@ impl Lease {
         self.validity.clone()
     }
 
-    fn keep(item: ControlItem, record: LeaseRecord, renewed: Moment, moments: Moments) -> Lease {
-        let (tell, lost) = watch::channel(None);
+    fn start_renewals(item: ControlItem, record: LeaseRecord, renewed: Moment, moments: MomentClock) -> Lease {
+        let (lost_sender, lost) = watch::channel(None);
         let fence = record.fence;
         let stop = CancellationToken::new();
         let validity = Validity::new(2 * record.duration / 3, renewed, moments);
-        let renewals = tokio::spawn(renew_until(item, record, renewed, validity.clone(), stop.clone(), tell));
+        let renewals = tokio::spawn(renew_until(item, record, renewed, validity.clone(), stop.clone(), lost_sender));
         Lease { fence, validity, lost, stop, renewals }
     }
 }
@@ -288,7 +288,7 @@ async fn renew_until(
     mut renewed: Moment,
     validity: Validity,
     stop: CancellationToken,
-    tell: watch::Sender<Option<LeaseLost>>,
+    lost_sender: watch::Sender<Option<LeaseLost>>,
 ) {
     loop {
         let third = record.duration / 3;
@@ -298,7 +298,7 @@ async fn renew_until(
             () = sleep_until(renewed.monotonic + third) => {}
             // A request is waiting for a renewal, because the machine slept and its timers did not advance during the
             // sleep.
-            () = validity.wanted() => {}
+            () = validity.confirmation_needed() => {}
         }
         let mut why = String::from("no reply");
         let result = tokio::select! {
@@ -313,10 +313,10 @@ async fn renew_until(
                 renewed = sent;
                 validity.confirm(sent);
             }
-            Ok(Err(lost)) => return drop(tell.send(Some(lost))),
+            Ok(Err(lost)) => return drop(lost_sender.send(Some(lost))),
             Err(_) => {
                 let after = validity.now().since(renewed);
-                return drop(tell.send(Some(LeaseLost::NotRenewed { after, why })));
+                return drop(lost_sender.send(Some(LeaseLost::NotRenewed { after, why })));
             }
         }
     }
@@ -345,13 +345,13 @@ async fn renew(
                 // wrote.
                 Some(found) if same_holder(&found, record) && !found.released => record.counter = found.counter,
                 found => {
-                    let by = found.map_or_else(|| "somebody who removed it".into(), |found| found.owner);
-                    return Err(LeaseLost::Taken { by });
+                    let new_owner = found.map_or_else(|| "somebody who removed it".into(), |found| found.owner);
+                    return Err(LeaseLost::Taken { new_owner });
                 }
             },
             Err(other) => {
                 *why = other.to_string();
-                sleep(RENEW_AGAIN).await;
+                sleep(RENEW_RETRY_PAUSE).await;
             }
         }
     }
@@ -374,12 +374,12 @@ fn same_holder(one: &LeaseRecord, other: &LeaseRecord) -> bool {
 
 /// The pause between two reads of the lease. The pause is short enough for several reads between two renewals by the
 /// holder.
-fn look_again(record: Option<&LeaseRecord>) -> Duration {
-    (record.map_or(LEASE_DURATION, |record| record.duration) / 12).clamp(Duration::from_millis(20), LONGEST)
+fn poll_interval(record: Option<&LeaseRecord>) -> Duration {
+    (record.map_or(LEASE_DURATION, |record| record.duration) / 12).clamp(Duration::from_millis(20), MAX_DURATION)
 }
 
-fn held(item: &ControlItem, record: Option<LeaseRecord>) -> LeaseError {
-    let expires = record.as_ref().map_or(LEASE_DURATION, |record| record.duration.min(LONGEST));
+fn held_error(item: &ControlItem, record: Option<LeaseRecord>) -> LeaseError {
+    let expires = record.as_ref().map_or(LEASE_DURATION, |record| record.duration.min(MAX_DURATION));
     let owner = record.map_or_else(|| "somebody".into(), |record| record.owner);
     LeaseError::Held { owner, item: item.name().to_owned(), expires }
 }
@@ -400,7 +400,7 @@ fn to_item(record: &LeaseRecord) -> Item {
     let duration = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX);
     [
         ("lease_version", number(1)),
-        ("owner", Value::S(record.owner.as_it_is().to_owned())),
+        ("owner", Value::S(record.owner.as_raw().to_owned())),
         ("fence", number(record.fence)),
         ("counter", number(record.counter)),
         ("duration_ms", number(duration)),

@@ -17,12 +17,12 @@ mod validity;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 pub use hooks::HookStore;
-pub use lease::{LEASE_DURATION, Lease, LeaseError, LeaseLost, LeaseRecord, LeaseWatch, Standing, lease_owner};
-pub use open::{Opened, open};
+pub use lease::{LEASE_DURATION, Lease, LeaseError, LeaseLost, LeaseRecord, LeaseState, LeaseWatch, lease_owner};
+pub use open::{FlagAccess, open};
 pub use percent::bucket;
 pub use schema::{FlagMeta, SchemaError};
-pub use sight::{AHEAD, Sights, dated_ahead};
-pub use store::{FlagStore, FlagStoreError, HookError, check_plan};
-pub use table::{TableStore, items};
-pub use truth::{Truth, Truths};
+pub use sight::{CHANGE_TIME_MARGIN, CacheExpiry, time_ahead};
+pub use store::{FlagStore, FlagStoreError, HookError, check_flag_plan};
+pub use table::{TableStore, flag_and_lease_items};
+pub use truth::{Truth, TruthByKey};
 pub use validity::Validity;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::hooks::HookStore;
 use super::store::{FlagStore, FlagStoreError};
-use super::table::{TableStore, items};
+use super::table::{TableStore, flag_and_lease_items};
 use crate::clock::Clock;
 use crate::dynamodb::TableDescription;
 use crate::dynamodb::control::{Control, ControlItem};
 use crate::dynamodb::sdk::{DynamoTable, connect};
-use crate::plan::{FlagPlace, Plan};
+use crate::plan::{FlagLocation, Plan};
 
 /// Access to the flag and the lease that `[cutover]` configures.
-pub struct Opened {
+pub struct FlagAccess {
     /// The flag.
     pub flag: Arc<dyn FlagStore>,
     /// The lease item next to the flag. `None` for a flag behind hooks, which has no lease.
@@ -27,20 +27,20 @@ pub async fn open(
     plan: &Plan,
     clock: Clock,
     described: Option<&TableDescription>,
-) -> Result<Option<Opened>, FlagStoreError> {
+) -> Result<Option<FlagAccess>, FlagStoreError> {
     match &plan.cutover.flag {
         None => Ok(None),
-        Some(FlagPlace::Exec(hooks)) => {
-            Ok(Some(Opened { flag: Arc::new(HookStore::new(hooks.clone(), clock)), lease: None }))
+        Some(FlagLocation::Exec(hooks)) => {
+            Ok(Some(FlagAccess { flag: Arc::new(HookStore::new(hooks.clone(), clock)), lease: None }))
         }
-        Some(FlagPlace::Table { name, key }) => {
+        Some(FlagLocation::Table { name, key }) => {
             let connection = connect(&plan.table).await.map_err(|error| FlagStoreError::Unreachable { error })?;
             if let Some(described) = described {
-                connection.was_described(&plan.table.name, described);
+                connection.remember_table(&plan.table.name, described);
             }
             let table: Arc<dyn Control> = Arc::new(DynamoTable::new(&connection, name));
-            let (item, lease) = items(table, name, key).await?;
-            Ok(Some(Opened { flag: Arc::new(TableStore::new(item, clock)), lease: Some(lease) }))
+            let (item, lease) = flag_and_lease_items(table, name, key).await?;
+            Ok(Some(FlagAccess { flag: Arc::new(TableStore::new(item, clock)), lease: Some(lease) }))
         }
     }
 }

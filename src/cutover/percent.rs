@@ -114,10 +114,10 @@ mod tests {
         /// For a large number of keys, applications read the new attribute for about the configured percentage. A key
         /// that is included at a lower percentage stays included at every higher percentage.
         #[test]
-        fn percentages_are_kept_and_grow(percent in 1_u8..=100, salt in any::<u32>()) {
+        fn the_share_of_new_readers_matches_the_percentage(percent in 1_u8..=100, salt in any::<u32>()) {
             let flag = |read_percent| Flag {
                 write: crate::cutover::WriteTo::Both, read: ReadFrom::New, read_percent,
-                ..Flag::first(60, jiff::Timestamp::UNIX_EPOCH)
+                ..Flag::new(60, jiff::Timestamp::UNIX_EPOCH)
             };
             let keys: Vec<Value> = (0..2000).map(|n| Value::S(format!("CUSTOMER#{salt}#{n}"))).collect();
             let new = keys.iter().filter(|key| flag(percent).reads_new(key)).count();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Flag, ReadFrom, WriteTo};
 use crate::item::{Item, Num, Value};
-use crate::outside::OutsideText;
+use crate::outside::UntrustedText;
 
 /// The version of this schema. A reader that finds a different version cannot understand the flag, and must not obey
 /// the flag.
@@ -22,14 +22,14 @@ const MAX_CACHE_SECONDS: u64 = 86_400;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagMeta {
     /// Fingerprint of the plan that the flag belongs to.
-    pub plan: OutsideText,
+    pub plan: UntrustedText,
     /// SHA-256 of the verification report that opened the gate for the last change; `None` if the change needed no
     /// report.
-    pub report: Option<OutsideText>,
+    pub report: Option<UntrustedText>,
     /// The user and the host that made the last change.
-    pub actor: OutsideText,
+    pub actor: UntrustedText,
     /// The operator's reason, if the operator forced a change or accepted stale reads.
-    pub reason: Option<OutsideText>,
+    pub reason: Option<UntrustedText>,
 }
 
 /// The error for content that is not a flag in this version's format.
@@ -43,7 +43,7 @@ pub enum SchemaError {
     Version(String),
     /// An attribute is missing or invalid.
     #[error(
-        "`{name}` of the flag is {what}, but should be {wanted}: something else wrote this item. Check `key` in the plan's \
+        "`{name}` of the flag is {what}, but should be {expected}: something else wrote this item. Check `key` in the plan's \
          [cutover]; nothing was changed"
     )]
     Attribute {
@@ -52,7 +52,7 @@ pub enum SchemaError {
         /// The defect of the attribute.
         what: &'static str,
         /// The expected content of the attribute.
-        wanted: &'static str,
+        expected: &'static str,
     },
     /// Each attribute is valid on its own, but the attributes contradict each other.
     #[error("the flag breaks a rule ({0}): somebody changed it by hand. Undo that change; nothing was changed here")]
@@ -62,99 +62,103 @@ pub enum SchemaError {
 /// A published attribute of the flag.
 struct Field {
     name: &'static str,
-    kind: Kind,
+    field_type: FieldType,
     required: bool,
-    about: &'static str,
+    description: &'static str,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
-    Whole(u64, u64),
-    Word(&'static [&'static str]),
+enum FieldType {
+    Integer(u64, u64),
+    OneOf(&'static [&'static str]),
     Bool,
     Time,
     Text,
 }
 
-impl Kind {
-    fn wanted(self) -> &'static str {
+impl FieldType {
+    fn expected(self) -> &'static str {
         match self {
-            Kind::Whole(..) => "a whole number in its range",
-            Kind::Word(_) => "one of its words",
-            Kind::Bool => "true or false",
-            Kind::Time => "a time in UTC (RFC 3339)",
-            Kind::Text => "a text",
+            FieldType::Integer(..) => "a whole number in its range",
+            FieldType::OneOf(_) => "one of its words",
+            FieldType::Bool => "true or false",
+            FieldType::Time => "a time in UTC (RFC 3339)",
+            FieldType::Text => "a text",
         }
     }
 
     fn accepts(self, json: &Json) -> bool {
         match self {
-            Kind::Whole(min, max) => json.as_u64().is_some_and(|number| (min..=max).contains(&number)),
-            Kind::Word(words) => json.as_str().is_some_and(|text| words.contains(&text)),
-            Kind::Bool => json.is_boolean(),
-            Kind::Time => json.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
-            Kind::Text => json.is_string(),
+            FieldType::Integer(min, max) => json.as_u64().is_some_and(|number| (min..=max).contains(&number)),
+            FieldType::OneOf(words) => json.as_str().is_some_and(|text| words.contains(&text)),
+            FieldType::Bool => json.is_boolean(),
+            FieldType::Time => json.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
+            FieldType::Text => json.is_string(),
         }
     }
 
     fn schema(self) -> Json {
         match self {
-            Kind::Whole(min, max) if min == max => json!({ "type": "integer", "const": min }),
-            Kind::Whole(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
-            Kind::Word(words) => json!({ "type": "string", "enum": words }),
-            Kind::Bool => json!({ "type": "boolean" }),
-            Kind::Time => json!({ "type": "string", "format": "date-time" }),
-            Kind::Text => json!({ "type": "string" }),
+            FieldType::Integer(min, max) if min == max => json!({ "type": "integer", "const": min }),
+            FieldType::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+            FieldType::OneOf(words) => json!({ "type": "string", "enum": words }),
+            FieldType::Bool => json!({ "type": "boolean" }),
+            FieldType::Time => json!({ "type": "string", "format": "date-time" }),
+            FieldType::Text => json!({ "type": "string" }),
         }
     }
 
     /// The attribute type in DynamoDB.
     fn attribute(self) -> &'static str {
         match self {
-            Kind::Whole(..) => "N",
-            Kind::Bool => "BOOL",
-            Kind::Word(_) | Kind::Time | Kind::Text => "S",
+            FieldType::Integer(..) => "N",
+            FieldType::Bool => "BOOL",
+            FieldType::OneOf(_) | FieldType::Time | FieldType::Text => "S",
         }
     }
 }
 
 /// All attributes except the item's key. Applications need only the attributes up to `old_stale`.
 const FIELDS: [Field; 16] = {
-    const fn field(name: &'static str, kind: Kind, about: &'static str) -> Field {
-        Field { name, kind, required: true, about }
+    const fn field(name: &'static str, field_type: FieldType, description: &'static str) -> Field {
+        Field { name, field_type, required: true, description }
     }
-    const fn optional(name: &'static str, kind: Kind, about: &'static str) -> Field {
-        Field { name, kind, required: false, about }
+    const fn optional(name: &'static str, field_type: FieldType, description: &'static str) -> Field {
+        Field { name, field_type, required: false, description }
     }
     [
-        field("schema_version", Kind::Whole(SCHEMA_VERSION, SCHEMA_VERSION), "Version of this schema. Obey no other."),
-        field("version", Kind::Whole(1, MAX_EXACT), "Counts the flag's changes."),
-        field("write", Kind::Word(&["old", "both", "new"]), "Which attributes applications write."),
-        field("read", Kind::Word(&["old", "new"]), "Which attribute applications read."),
+        field(
+            "schema_version",
+            FieldType::Integer(SCHEMA_VERSION, SCHEMA_VERSION),
+            "Version of this schema. Obey no other.",
+        ),
+        field("version", FieldType::Integer(1, MAX_EXACT), "Counts the flag's changes."),
+        field("write", FieldType::OneOf(&["old", "both", "new"]), "Which attributes applications write."),
+        field("read", FieldType::OneOf(&["old", "new"]), "Which attribute applications read."),
         field(
             "read_percent",
-            Kind::Whole(0, 100),
+            FieldType::Integer(0, 100),
             "Percentage of the keys that read the new attribute; 0 exactly if `read` is old.",
         ),
         field(
             "max_cache_seconds",
-            Kind::Whole(1, MAX_CACHE_SECONDS),
+            FieldType::Integer(1, MAX_CACHE_SECONDS),
             "How long an application may obey the flag, counted from before it sent the request for the flag.",
         ),
-        field("contracting", Kind::Bool, "The old attribute is being removed; there is no way back."),
-        field("old_stale", Kind::Bool, "Old values may be older than new ones: never fall back to them."),
-        optional("dual_since", Kind::Time, "Since when both attributes are written; absent while `write` is old."),
-        optional("new_since", Kind::Time, "Since when only the new attribute is written; absent otherwise."),
+        field("contracting", FieldType::Bool, "The old attribute is being removed; there is no way back."),
+        field("old_stale", FieldType::Bool, "Old values may be older than new ones: never fall back to them."),
+        optional("dual_since", FieldType::Time, "Since when both attributes are written; absent while `write` is old."),
+        optional("new_since", FieldType::Time, "Since when only the new attribute is written; absent otherwise."),
         field(
             "changed_at",
-            Kind::Time,
+            FieldType::Time,
             "When the last change was in effect at the latest; after `max_cache_seconds` more, nobody obeys an earlier state.",
         ),
-        field("plan", Kind::Text, "Fingerprint of the plan that the flag belongs to."),
-        optional("report", Kind::Text, "SHA-256 of the verify report behind the last change."),
-        field("actor", Kind::Text, "Who made the last change."),
-        optional("reason", Kind::Text, "The reason, if the last change was forced or accepted stale reads."),
-        optional("writer", Kind::Text, "Identifies the write that made the last change; applications ignore it."),
+        field("plan", FieldType::Text, "Fingerprint of the plan that the flag belongs to."),
+        optional("report", FieldType::Text, "SHA-256 of the verify report behind the last change."),
+        field("actor", FieldType::Text, "Who made the last change."),
+        optional("reason", FieldType::Text, "The reason, if the last change was forced or accepted stale reads."),
+        optional("writer", FieldType::Text, "Identifies the write that made the last change; applications ignore it."),
     ]
 };
 
@@ -190,15 +194,15 @@ pub fn from_json(json: &Json) -> Result<(Flag, FlagMeta), SchemaError> {
     let all = json.as_object().unwrap_or(&none);
     check_version(all.get("schema_version"))?;
     for field in &FIELDS {
-        let wrong = |what| SchemaError::Attribute { name: field.name, what, wanted: field.kind.wanted() };
+        let wrong = |what| SchemaError::Attribute { name: field.name, what, expected: field.field_type.expected() };
         match all.get(field.name).filter(|value| !value.is_null()) {
-            Some(value) if !field.kind.accepts(value) => return Err(wrong("something else")),
+            Some(value) if !field.field_type.accepts(value) => return Err(wrong("something else")),
             None if field.required => return Err(wrong("missing")),
             _ => {}
         }
     }
     let flag = flag(all);
-    match flag.impossible() {
+    match flag.broken_rule() {
         Some(rule) => Err(SchemaError::Impossible(rule)),
         None => Ok((flag, meta(all))),
     }
@@ -215,18 +219,18 @@ pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
     let known = FIELDS.iter().filter_map(|field| {
         let value = item.get(field.name)?;
         // Replace a value of the wrong type with an empty array, which no field accepts.
-        let json = if value.type_name() == field.kind.attribute() { from_value(value) } else { json!([]) };
+        let json = if value.type_name() == field.field_type.attribute() { from_value(value) } else { json!([]) };
         Some((field.name.to_owned(), json))
     });
     from_json(&Json::Object(known.collect()))
 }
 
 /// The JSON Schema of the document from [`to_json`]. `x-dynamodb` is the type of the attribute in the item.
-pub fn document() -> Json {
+pub fn json_schema() -> Json {
     let property = |field: &Field| {
-        let mut schema = field.kind.schema();
-        schema["description"] = json!(field.about);
-        schema["x-dynamodb"] = json!(field.kind.attribute());
+        let mut schema = field.field_type.schema();
+        schema["description"] = json!(field.description);
+        schema["x-dynamodb"] = json!(field.field_type.attribute());
         (field.name.to_owned(), schema)
     };
     json!({
@@ -248,7 +252,7 @@ fn check_version(version: Option<&Json>) -> Result<(), SchemaError> {
         other => Err(SchemaError::Attribute {
             name: "schema_version",
             what: if other.is_some() { "something else" } else { "missing" },
-            wanted: "a whole number",
+            expected: "a whole number",
         }),
     }
 }
@@ -257,7 +261,7 @@ fn check_version(version: Option<&Json>) -> Result<(), SchemaError> {
 fn flag(all: &Map<String, Json>) -> Flag {
     let number = |name: &str| all.get(name).and_then(Json::as_u64).unwrap_or(0);
     let text = |name: &str| all.get(name).and_then(Json::as_str).unwrap_or("");
-    let yes = |name: &str| all.get(name).and_then(Json::as_bool).unwrap_or(false);
+    let boolean = |name: &str| all.get(name).and_then(Json::as_bool).unwrap_or(false);
     let time = |name: &str| text(name).parse::<Timestamp>().ok();
     Flag {
         version: number("version"),
@@ -269,16 +273,16 @@ fn flag(all: &Map<String, Json>) -> Flag {
         read: if text("read") == "new" { ReadFrom::New } else { ReadFrom::Old },
         read_percent: u8::try_from(number("read_percent")).unwrap_or(u8::MAX),
         max_cache_seconds: u32::try_from(number("max_cache_seconds")).unwrap_or(u32::MAX),
-        contracting: yes("contracting"),
+        contracting: boolean("contracting"),
         dual_since: time("dual_since"),
         new_since: time("new_since"),
-        old_stale: yes("old_stale"),
+        old_stale: boolean("old_stale"),
         changed_at: time("changed_at").unwrap_or(Timestamp::MAX),
     }
 }
 
 fn meta(all: &Map<String, Json>) -> FlagMeta {
-    let text = |name: &str| all.get(name).and_then(Json::as_str).map(OutsideText::from);
+    let text = |name: &str| all.get(name).and_then(Json::as_str).map(UntrustedText::from);
     FlagMeta {
         plan: text("plan").unwrap_or_default(),
         report: text("report"),
@@ -289,7 +293,7 @@ fn meta(all: &Map<String, Json>) -> FlagMeta {
 
 fn to_value(json: &Json) -> Value {
     match json {
-        Json::Bool(yes) => Value::Bool(*yes),
+        Json::Bool(boolean) => Value::Bool(*boolean),
         Json::Number(number) => Value::N(Num::from_wire(number.to_string())),
         other => Value::S(other.as_str().unwrap_or_default().to_owned()),
     }
@@ -298,14 +302,14 @@ fn to_value(json: &Json) -> Value {
 fn from_value(value: &Value) -> Json {
     match value {
         Value::S(text) => json!(text),
-        Value::Bool(yes) => json!(yes),
+        Value::Bool(boolean) => json!(boolean),
         // DynamoDB may return a whole number in a different notation than the one the client sent.
-        Value::N(number) => whole(number).map_or(json!([]), |number| json!(number)),
+        Value::N(number) => to_u64(number).map_or(json!([]), |number| json!(number)),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => json!([]),
     }
 }
 
-fn whole(number: &Num) -> Option<u64> {
+fn to_u64(number: &Num) -> Option<u64> {
     let text = number.canonical();
     let (digits, exponent) = text.split_once('E')?;
     digits.parse::<u64>().ok()?.checked_mul(10_u64.checked_pow(exponent.parse().ok()?)?)

@@ -14,34 +14,34 @@ use super::Flag;
 /// The recorded time of a change is this duration after its first request. The duration is longer than all attempts to
 /// write a control item can take together (30 s, plus two requests of 5 s). So the change is in effect by the recorded
 /// time, even if this process dies before that time.
-pub const AHEAD: Duration = Duration::from_secs(45);
+pub const CHANGE_TIME_MARGIN: Duration = Duration::from_secs(45);
 
 /// Tracks two times: when this host first saw the flag's current state, and when every application will obey that
 /// state.
 #[derive(Debug, Clone, Default)]
-pub struct Sights {
-    known: Option<Box<Known>>,
+pub struct CacheExpiry {
+    observation: Option<Box<Observation>>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct Observation {
     flag: Flag,
     since: Duration,
     settles_after: Duration,
 }
 
-impl Sights {
+impl CacheExpiry {
     /// Call this after the flag was read. Returns how long applications may still obey an earlier state than this one.
-    /// A change may be visible for the duration `lead` before it is in effect everywhere.
-    pub fn look(&mut self, flag: &Flag, lead: Duration, now: Duration) -> Duration {
-        if self.known.as_ref().is_none_or(|known| !known.flag.says_the_same(flag)) {
-            self.begin(flag, lead + cache(flag), now);
+    /// A change may be visible for the duration `propagation_delay` before it is in effect everywhere.
+    pub fn observe(&mut self, flag: &Flag, propagation_delay: Duration, now: Duration) -> Duration {
+        if self.observation.as_ref().is_none_or(|observation| !observation.flag.has_same_settings(flag)) {
+            self.begin(flag, propagation_delay + cache(flag), now);
         }
         self.left(now)
     }
 
     /// Call this after this process changed the flag to this state and the change is in effect.
-    pub fn made(&mut self, flag: &Flag, now: Duration) {
+    pub fn record_change(&mut self, flag: &Flag, now: Duration) {
         self.begin(flag, cache(flag), now);
     }
 
@@ -53,23 +53,24 @@ impl Sights {
 
     /// Call this after a read showed that the flag does not exist.
     pub fn forget(&mut self) {
-        self.known = None;
+        self.observation = None;
     }
 
     /// The time for which applications may still obey an earlier state of the flag, measured from `now`.
     pub fn left(&self, now: Duration) -> Duration {
-        let left = |known: &Known| known.settles_after.saturating_sub(now.saturating_sub(known.since));
-        self.known.as_deref().map_or(Duration::ZERO, left)
+        let left =
+            |observation: &Observation| observation.settles_after.saturating_sub(now.saturating_sub(observation.since));
+        self.observation.as_deref().map_or(Duration::ZERO, left)
     }
 
     fn begin(&mut self, flag: &Flag, settles_after: Duration, now: Duration) {
-        self.known = Some(Box::new(Known { flag: flag.clone(), since: now, settles_after }));
+        self.observation = Some(Box::new(Observation { flag: flag.clone(), since: now, settles_after }));
     }
 }
 
 /// The amount by which the recorded time of the flag's last change is ahead of `now`; `None` if it is not ahead. While
-/// a change is being made, its recorded time is up to [`AHEAD`] in the future.
-pub fn dated_ahead(flag: &Flag, now: Timestamp) -> Option<Duration> {
+/// a change is being made, its recorded time is up to [`CHANGE_TIME_MARGIN`] in the future.
+pub fn time_ahead(flag: &Flag, now: Timestamp) -> Option<Duration> {
     Duration::try_from(flag.changed_at.duration_since(now)).ok().filter(|ahead| !ahead.is_zero())
 }
 
@@ -92,19 +93,22 @@ mod tests {
 
     /// The wait always equals the flag's cache time. The clock of the host that made the change does not matter.
     #[test]
-    fn a_wait_is_the_cache_time_whatever_clock_dates_the_change() {
+    fn a_wait_is_the_cache_time_regardless_of_the_clock_that_dates_the_change() {
         for skew in [-172_800, -90, 0, 44, 90, 172_800] {
-            let flag = Flag::first(2, at(skew));
-            let mut sights = Sights::default();
-            assert_eq!(sights.look(&flag, Duration::ZERO, seconds(7)), seconds(2));
-            assert_eq!(sights.look(&flag, Duration::ZERO, seconds(8)), seconds(1));
-            assert_eq!(sights.look(&flag, Duration::ZERO, seconds(9)), Duration::ZERO);
+            let flag = Flag::new(2, at(skew));
+            let mut cache_expiry = CacheExpiry::default();
+            assert_eq!(cache_expiry.observe(&flag, Duration::ZERO, seconds(7)), seconds(2));
+            assert_eq!(cache_expiry.observe(&flag, Duration::ZERO, seconds(8)), seconds(1));
+            assert_eq!(cache_expiry.observe(&flag, Duration::ZERO, seconds(9)), Duration::ZERO);
             // Here only the recorded time of the change is corrected. Applications obey the same settings as before, so
             // no new wait begins.
-            assert_eq!(sights.look(&flag.clone().made_at(at(5)), Duration::ZERO, seconds(9)), Duration::ZERO);
+            assert_eq!(
+                cache_expiry.observe(&flag.clone().with_changed_at(at(5)), Duration::ZERO, seconds(9)),
+                Duration::ZERO
+            );
             let next = flag.next(FlagChange::DualWrite, at(skew), Duration::ZERO).unwrap();
             assert_eq!(
-                sights.look(&next, Duration::ZERO, seconds(20)),
+                cache_expiry.observe(&next, Duration::ZERO, seconds(20)),
                 seconds(2),
                 "the next change must have its own wait"
             );
@@ -113,23 +117,23 @@ mod tests {
 
     #[test]
     fn a_restored_wait_is_not_repeated() {
-        let flag = Flag::first(60, at(0));
-        let mut sights = Sights::default();
-        sights.restore(&flag, seconds(10), seconds(100));
-        assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(6));
-        sights.forget();
+        let flag = Flag::new(60, at(0));
+        let mut cache_expiry = CacheExpiry::default();
+        cache_expiry.restore(&flag, seconds(10), seconds(100));
+        assert_eq!(cache_expiry.observe(&flag, seconds(45), seconds(104)), seconds(6));
+        cache_expiry.forget();
         assert_eq!(
-            sights.look(&flag, seconds(45), seconds(104)),
+            cache_expiry.observe(&flag, seconds(45), seconds(104)),
             seconds(105),
             "a flag that was removed and recreated must have a new wait"
         );
-        sights.made(&flag, seconds(110));
-        assert_eq!(sights.left(seconds(130)), seconds(40));
+        cache_expiry.record_change(&flag, seconds(110));
+        assert_eq!(cache_expiry.left(seconds(130)), seconds(40));
     }
 
     #[test]
-    fn a_change_of_the_future_is_noticed() {
-        assert_eq!(dated_ahead(&Flag::first(2, at(90)), at(0)), Some(seconds(90)));
-        assert_eq!(dated_ahead(&Flag::first(2, at(-90)), at(0)), None);
+    fn a_change_time_in_the_future_is_noticed() {
+        assert_eq!(time_ahead(&Flag::new(2, at(90)), at(0)), Some(seconds(90)));
+        assert_eq!(time_ahead(&Flag::new(2, at(-90)), at(0)), None);
     }
 }

@@ -9,7 +9,7 @@ use super::{Flag, FlagMeta, SchemaError};
 use crate::clock::Clock;
 use crate::dynamodb::TableError;
 use crate::dynamodb::control::ControlError;
-use crate::outside::OutsideText;
+use crate::outside::UntrustedText;
 use crate::plan::Fingerprint;
 
 /// Access to the flag, independent of where the flag is stored.
@@ -29,10 +29,10 @@ pub trait FlagStore: Send + Sync {
 
     /// The longest time between two moments: a change by another process becomes visible to one reader, and every
     /// reader of the flag sees the change.
-    fn lead(&self) -> Duration;
+    fn propagation_delay(&self) -> Duration;
 
     /// A description for people of where the flag is stored.
-    fn place(&self) -> String;
+    fn location(&self) -> String;
 }
 
 /// The error if the flag could not be read or changed.
@@ -42,7 +42,7 @@ pub enum FlagStoreError {
     #[error(
         "the flag was changed by somebody else{}: it was {}, and now it is {}. This command did not change it: see \
          `backfill status` and decide again",
-        by_whom(.by), shown(.expected), shown(.found)
+        actor_suffix(.actor), flag_text(.expected), flag_text(.found)
     )]
     Changed {
         /// The flag before the change.
@@ -50,18 +50,18 @@ pub enum FlagStoreError {
         /// The flag that was found.
         found: Option<Box<Flag>>,
         /// The actor who made the last change, according to the flag.
-        by: Option<OutsideText>,
+        actor: Option<UntrustedText>,
     },
     /// The flag belongs to another plan.
     #[error(
-        "{place} is the flag of another plan (fingerprint {found}; this one has {expected}). Nothing was changed. Name \
+        "{location} is the flag of another plan (fingerprint {found}; this one has {expected}). Nothing was changed. Name \
          another `key` in [cutover], or use the plan as it was"
     )]
     Foreign {
         /// The description of where the flag is stored.
-        place: String,
+        location: String,
         /// The fingerprint of the flag's plan.
-        found: OutsideText,
+        found: UntrustedText,
         /// The fingerprint of this plan.
         expected: String,
     },
@@ -72,7 +72,7 @@ pub enum FlagStoreError {
     #[error(transparent)]
     Control(#[from] ControlError),
     /// The flag's table cannot be reached.
-    #[error("the flag's table cannot be reached: {error}. {}", .error.way_out())]
+    #[error("the flag's table cannot be reached: {error}. {}", .error.remedy())]
     Unreachable {
         /// The cause.
         error: TableError,
@@ -95,28 +95,28 @@ pub struct HookError {
 }
 
 /// Checks that the flag belongs to this plan.
-pub fn check_plan(place: &str, meta: &FlagMeta, plan: &Fingerprint) -> Result<(), FlagStoreError> {
-    if meta.plan.as_it_is() == plan.as_str() {
+pub fn check_flag_plan(location: &str, meta: &FlagMeta, plan: &Fingerprint) -> Result<(), FlagStoreError> {
+    if meta.plan.as_raw() == plan.as_str() {
         return Ok(());
     }
     Err(FlagStoreError::Foreign {
-        place: place.to_owned(),
-        found: meta.plan.as_it_is().chars().take(12).collect::<String>().into(),
+        location: location.to_owned(),
+        found: meta.plan.as_raw().chars().take(12).collect::<String>().into(),
         expected: plan.short().to_owned(),
     })
 }
 
 /// The current time plus `ahead`.
-pub(super) fn by_then(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
+pub(super) fn time_after(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
     let now = clock();
     let ahead = SignedDuration::try_from(ahead).unwrap_or(SignedDuration::MAX);
     now.checked_add(ahead).unwrap_or(now)
 }
 
-fn by_whom(actor: &Option<OutsideText>) -> String {
+fn actor_suffix(actor: &Option<UntrustedText>) -> String {
     actor.as_ref().map(|actor| format!(" ({actor})")).unwrap_or_default()
 }
 
-fn shown(flag: &Option<Box<Flag>>) -> String {
+fn flag_text(flag: &Option<Box<Flag>>) -> String {
     flag.as_ref().map_or_else(|| "not there".to_owned(), |flag| format!("[{flag}]"))
 }

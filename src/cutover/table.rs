@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::schema::{from_item, to_item};
-use super::sight::AHEAD;
-use super::store::{FlagStore, FlagStoreError, by_then};
+use super::sight::CHANGE_TIME_MARGIN;
+use super::store::{FlagStore, FlagStoreError, time_after};
 use super::{Flag, FlagMeta};
 use crate::clock::Clock;
 use crate::dynamodb::control::{Control, ControlError, ControlItem, WRITER};
@@ -15,7 +15,7 @@ use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::plan::{FlagKey, LEASE_SUFFIX};
 
 /// The items of the flag and of the lease next to it.
-pub async fn items(
+pub async fn flag_and_lease_items(
     table: Arc<dyn Control>,
     name: &str,
     key: &FlagKey,
@@ -23,15 +23,15 @@ pub async fn items(
     let attributes = match key {
         FlagKey::Attributes(attributes) => attributes.clone(),
         FlagKey::Partition(value) => {
-            let schema = ControlItem::new(Arc::clone(&table), name, named(value), "").key().await?;
+            let schema = ControlItem::new(Arc::clone(&table), name, placeholder_key(value), "").key().await?;
             vec![(only_key(&schema, name, value)?, value.clone())]
         }
     };
     let partition = attributes.first().map_or("", |(name, _)| name).to_owned();
-    let beside = attributes.len() - 1;
+    let last = attributes.len() - 1;
     let item = |suffix: &str| {
         let value = |(place, (name, value)): (usize, &(String, String))| {
-            let suffix = if place == beside { suffix } else { "" };
+            let suffix = if place == last { suffix } else { "" };
             (name.clone(), Value::S(format!("{value}{suffix}")))
         };
         let key = ItemKey::new(attributes.iter().enumerate().map(value).collect());
@@ -41,7 +41,7 @@ pub async fn items(
 }
 
 /// The key that messages show if the name of the table's key attribute is unknown.
-fn named(value: &str) -> ItemKey {
+fn placeholder_key(value: &str) -> ItemKey {
     ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
 }
 
@@ -57,7 +57,7 @@ fn only_key(schema: &KeySchema, table: &str, value: &str) -> Result<String, Cont
             attribute(&sort.name)
         ),
     };
-    Err(ControlError::OtherKey { item: format!("item {value:?} of table {table}"), why })
+    Err(ControlError::KeyMismatch { item: format!("item {value:?} of table {table}"), why })
 }
 
 /// The flag as an item of a table.
@@ -80,7 +80,7 @@ impl FlagStore for TableStore {
     }
 
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError> {
-        let safe = next.clone().made_at(by_then(&self.clock, AHEAD));
+        let safe = next.clone().with_changed_at(time_after(&self.clock, CHANGE_TIME_MARGIN));
         let condition = expected.map(|flag| state_of(flag, meta));
         let written = match self.item.put(to_item(&safe, meta), condition.as_ref()).await {
             Ok(written) => written,
@@ -89,10 +89,10 @@ impl FlagStore for TableStore {
         };
         // The change is in effect now, so no application reads the earlier state after this moment. A later recorded
         // time would only make the wait longer.
-        let kept = next.clone().made_at((self.clock)());
+        let stored = next.clone().with_changed_at((self.clock)());
         let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
-        match self.item.put(to_item(&kept, meta), Some(&ours)).await {
-            Ok(_) => Ok(kept),
+        match self.item.put(to_item(&stored, meta), Some(&ours)).await {
+            Ok(_) => Ok(stored),
             Err(ControlError::Changed { found, .. }) => Err(changed(Some(&safe), found)),
             // The change is in effect, although this second write failed. The recorded time of the change is later than
             // necessary, which is safe.
@@ -102,11 +102,11 @@ impl FlagStore for TableStore {
 
     /// After one strongly consistent read has shown a change, every later strongly consistent read shows the change
     /// too.
-    fn lead(&self) -> Duration {
+    fn propagation_delay(&self) -> Duration {
         Duration::ZERO
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         self.item.name().to_owned()
     }
 }
@@ -123,9 +123,9 @@ fn changed(expected: Option<&Flag>, found: Option<Item>) -> FlagStoreError {
     match found.map(|item| from_item(&item)) {
         Some(Err(error)) => error.into(),
         Some(Ok((flag, meta))) => {
-            FlagStoreError::Changed { expected, found: Some(Box::new(flag)), by: Some(meta.actor) }
+            FlagStoreError::Changed { expected, found: Some(Box::new(flag)), actor: Some(meta.actor) }
         }
-        None => FlagStoreError::Changed { expected, found: None, by: None },
+        None => FlagStoreError::Changed { expected, found: None, actor: None },
     }
 }
 

@@ -21,12 +21,12 @@ pub enum Truth {
     New,
     /// The new value, on the way back. In this state both attributes are written again, and old values may be stale. If
     /// an item has only an old value, readers will find that old value.
-    NewOnTheWayBack,
+    NewDuringRollback,
 }
 
 /// The truth of every key under one flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Truths {
+pub enum TruthByKey {
     /// The same truth for every key.
     All(Truth),
     /// While readers move: [`Truth::NewThenOld`] for the keys in buckets below this number, and [`Truth::Old`] for all
@@ -41,23 +41,23 @@ impl Truth {
             Truth::Old => "old",
             Truth::NewThenOld => "new_then_old",
             Truth::New => "new",
-            Truth::NewOnTheWayBack => "new_on_the_way_back",
+            Truth::NewDuringRollback => "new_on_the_way_back",
         }
     }
 
     /// Whether only new values are the truth, because old values may be stale.
-    pub(crate) fn is_new_alone(self) -> bool {
-        matches!(self, Truth::New | Truth::NewOnTheWayBack)
+    pub(crate) fn is_new_only(self) -> bool {
+        matches!(self, Truth::New | Truth::NewDuringRollback)
     }
 }
 
-impl Truths {
+impl TruthByKey {
     /// The truth of every key under this flag.
-    pub fn of(flag: &Flag) -> Truths {
-        Truths::All(match (flag.read, flag.write) {
+    pub fn from_flag(flag: &Flag) -> TruthByKey {
+        TruthByKey::All(match (flag.read, flag.write) {
             (_, WriteTo::New) => Truth::New,
-            _ if flag.old_stale => Truth::NewOnTheWayBack,
-            (ReadFrom::New, _) if flag.read_percent < 100 => return Truths::Percent(flag.read_percent),
+            _ if flag.old_stale => Truth::NewDuringRollback,
+            (ReadFrom::New, _) if flag.read_percent < 100 => return TruthByKey::Percent(flag.read_percent),
             (ReadFrom::New, _) => Truth::NewThenOld,
             (ReadFrom::Old, _) => Truth::Old,
         })
@@ -66,8 +66,8 @@ impl Truths {
     /// The truth of an item with this partition key.
     pub fn at(self, partition_key: Option<&Value>) -> Truth {
         match self {
-            Truths::All(truth) => truth,
-            Truths::Percent(percent) => match partition_key.and_then(bucket) {
+            TruthByKey::All(truth) => truth,
+            TruthByKey::Percent(percent) => match partition_key.and_then(bucket) {
                 Some(bucket) if bucket < percent => Truth::NewThenOld,
                 _ => Truth::Old,
             },
@@ -77,24 +77,24 @@ impl Truths {
     /// The name of this value in state files and JSON.
     pub fn name(self) -> String {
         match self {
-            Truths::All(truth) => truth.name().to_owned(),
-            Truths::Percent(percent) => format!("{PERCENT}{percent}"),
+            TruthByKey::All(truth) => truth.name().to_owned(),
+            TruthByKey::Percent(percent) => format!("{PERCENT}{percent}"),
         }
     }
 
-    /// Parses the result of [`Truths::name`].
-    pub fn from_name(name: &str) -> Option<Truths> {
+    /// Parses the result of [`TruthByKey::name`].
+    pub fn from_name(name: &str) -> Option<TruthByKey> {
         if let Some(percent) = name.strip_prefix(PERCENT) {
-            return percent.parse().ok().map(Truths::Percent);
+            return percent.parse().ok().map(TruthByKey::Percent);
         }
-        let all = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack];
-        all.into_iter().find(|truth| truth.name() == name).map(Truths::All)
+        let all = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewDuringRollback];
+        all.into_iter().find(|truth| truth.name() == name).map(TruthByKey::All)
     }
 }
 
-impl From<Truth> for Truths {
-    fn from(truth: Truth) -> Truths {
-        Truths::All(truth)
+impl From<Truth> for TruthByKey {
+    fn from(truth: Truth) -> TruthByKey {
+        TruthByKey::All(truth)
     }
 }
 
@@ -107,19 +107,19 @@ mod tests {
 
     fn flag(write: WriteTo, read_percent: u8, old_stale: bool) -> Flag {
         let read = if read_percent > 0 { ReadFrom::New } else { ReadFrom::Old };
-        Flag { write, read, read_percent, old_stale, ..Flag::first(60, jiff::Timestamp::UNIX_EPOCH) }
+        Flag { write, read, read_percent, old_stale, ..Flag::new(60, jiff::Timestamp::UNIX_EPOCH) }
     }
 
     #[test]
     fn the_flag_says_which_side_is_the_truth() {
-        let of = |write, percent, stale| Truths::of(&flag(write, percent, stale));
-        assert_eq!(of(WriteTo::Old, 0, false), Truths::All(Truth::Old));
-        assert_eq!(of(WriteTo::Both, 0, false), Truths::All(Truth::Old));
-        assert_eq!(of(WriteTo::Both, 10, false), Truths::Percent(10));
-        assert_eq!(of(WriteTo::Both, 100, false), Truths::All(Truth::NewThenOld));
-        assert_eq!(of(WriteTo::New, 100, true), Truths::All(Truth::New));
-        assert_eq!(of(WriteTo::Both, 100, true), Truths::All(Truth::NewOnTheWayBack), "on the way back");
-        assert_eq!(of(WriteTo::Both, 0, true), Truths::All(Truth::NewOnTheWayBack), "stale reads were accepted");
+        let of = |write, percent, stale| TruthByKey::from_flag(&flag(write, percent, stale));
+        assert_eq!(of(WriteTo::Old, 0, false), TruthByKey::All(Truth::Old));
+        assert_eq!(of(WriteTo::Both, 0, false), TruthByKey::All(Truth::Old));
+        assert_eq!(of(WriteTo::Both, 10, false), TruthByKey::Percent(10));
+        assert_eq!(of(WriteTo::Both, 100, false), TruthByKey::All(Truth::NewThenOld));
+        assert_eq!(of(WriteTo::New, 100, true), TruthByKey::All(Truth::New));
+        assert_eq!(of(WriteTo::Both, 100, true), TruthByKey::All(Truth::NewDuringRollback), "on the way back");
+        assert_eq!(of(WriteTo::Both, 0, true), TruthByKey::All(Truth::NewDuringRollback), "stale reads were accepted");
     }
 
     /// The truth of a key must be the value that applications read for this key by the rules of docs/flag.md.
@@ -129,18 +129,18 @@ mod tests {
             let flag = flag(WriteTo::Both, percent, false);
             for key in (0..200).map(|n| Value::S(format!("P#{n}"))) {
                 let expected = if flag.reads_new(&key) { Truth::NewThenOld } else { Truth::Old };
-                assert_eq!(Truths::of(&flag).at(Some(&key)), expected, "{key:?} at {percent} %");
+                assert_eq!(TruthByKey::from_flag(&flag).at(Some(&key)), expected, "{key:?} at {percent} %");
             }
         }
-        assert_eq!(Truths::All(Truth::New).at(None), Truth::New);
+        assert_eq!(TruthByKey::All(Truth::New).at(None), Truth::New);
     }
 
     #[test]
     fn names_are_read_back() {
-        let all = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack].map(Truths::All);
-        for truths in all.into_iter().chain([Truths::Percent(1), Truths::Percent(99)]) {
-            assert_eq!(Truths::from_name(&truths.name()), Some(truths));
+        let all = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewDuringRollback].map(TruthByKey::All);
+        for truths in all.into_iter().chain([TruthByKey::Percent(1), TruthByKey::Percent(99)]) {
+            assert_eq!(TruthByKey::from_name(&truths.name()), Some(truths));
         }
-        assert_eq!(["percent_", "percent_x", "percent_300", ""].map(Truths::from_name), [None; 4]);
+        assert_eq!(["percent_", "percent_x", "percent_300", ""].map(TruthByKey::from_name), [None; 4]);
     }
 }

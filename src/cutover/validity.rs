@@ -12,32 +12,32 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::clock::{Moment, Moments};
+use crate::clock::{Moment, MomentClock};
 
 /// A condition that must be confirmed repeatedly. Each confirmation is valid for a fixed time.
 #[derive(Clone)]
 pub struct Validity(Arc<Inner>);
 
 struct Inner {
-    good_for: Duration,
-    moments: Moments,
-    confirmed: watch::Sender<Confirmed>,
-    wanted: Notify,
+    valid_for: Duration,
+    moments: MomentClock,
+    confirmed: watch::Sender<Confirmation>,
+    confirmation_needed: Notify,
 }
 
 #[derive(Clone, Copy)]
-struct Confirmed {
+struct Confirmation {
     at: Moment,
     /// The number of times that a confirmation expired before the next one.
-    holds: u64,
+    expirations: u64,
 }
 
 impl Validity {
     /// Creates a condition that was confirmed at the moment `at`. Each confirmation is valid for the duration
-    /// `good_for`.
-    pub fn new(good_for: Duration, at: Moment, moments: Moments) -> Validity {
-        let confirmed = watch::Sender::new(Confirmed { at, holds: 0 });
-        Validity(Arc::new(Inner { good_for, moments, confirmed, wanted: Notify::new() }))
+    /// `valid_for`.
+    pub fn new(valid_for: Duration, at: Moment, moments: MomentClock) -> Validity {
+        let confirmed = watch::Sender::new(Confirmation { at, expirations: 0 });
+        Validity(Arc::new(Inner { valid_for, moments, confirmed, confirmation_needed: Notify::new() }))
     }
 
     /// The current moment, read from the clocks of this condition.
@@ -49,7 +49,7 @@ impl Validity {
     pub fn confirm(&self, at: Moment) {
         let fresh = self.is_fresh();
         self.0.confirmed.send_modify(|confirmed| {
-            confirmed.holds += u64::from(!fresh);
+            confirmed.expirations += u64::from(!fresh);
             confirmed.at = at;
         });
     }
@@ -61,19 +61,19 @@ impl Validity {
 
     /// Whether the last confirmation is still valid.
     pub fn is_fresh(&self) -> bool {
-        self.age() < self.0.good_for
+        self.age() < self.0.valid_for
     }
 
     /// Waits until the condition is confirmed. A caller that obtained permits earlier must obtain them again if
-    /// [`Validity::holds`] changed. The caller may drop this future at any point.
-    pub async fn fresh(&self) {
+    /// [`Validity::expirations`] changed. The caller may drop this future at any point.
+    pub async fn wait_until_fresh(&self) {
         let mut confirmed = self.0.confirmed.subscribe();
         loop {
             confirmed.mark_unchanged();
             if self.is_fresh() {
                 return;
             }
-            self.0.wanted.notify_one();
+            self.0.confirmation_needed.notify_one();
             if confirmed.changed().await.is_err() {
                 // The task that confirmed the condition has ended. Every waiting task is about to be stopped, so this
                 // function never returns.
@@ -83,19 +83,19 @@ impl Validity {
     }
 
     /// Waits until another task needs a confirmation. The task that confirms the condition calls this function.
-    pub async fn wanted(&self) {
-        self.0.wanted.notified().await;
+    pub async fn confirmation_needed(&self) {
+        self.0.confirmation_needed.notified().await;
     }
 
     /// The number of times that a confirmation expired before the next one.
-    pub fn holds(&self) -> u64 {
-        self.0.confirmed.borrow().holds
+    pub fn expirations(&self) -> u64 {
+        self.0.confirmed.borrow().expirations
     }
 }
 
 impl fmt::Debug for Validity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Validity").field("good_for", &self.0.good_for).field("age", &self.age()).finish()
+        f.debug_struct("Validity").field("good_for", &self.0.valid_for).field("age", &self.age()).finish()
     }
 }
 
@@ -111,11 +111,11 @@ mod tests {
     const GOOD_FOR: Duration = Duration::from_secs(40);
 
     /// Creates a pair of clocks. The wall clock jumps by the number of seconds in the returned variable.
-    fn clocks() -> (Moments, Arc<AtomicI64>) {
+    fn clocks() -> (MomentClock, Arc<AtomicI64>) {
         let began = Instant::now();
         let jump = Arc::new(AtomicI64::new(0));
         let jumped = Arc::clone(&jump);
-        let moments: Moments = Arc::new(move || {
+        let moments: MomentClock = Arc::new(move || {
             let monotonic = Instant::now();
             let gone = SignedDuration::try_from(monotonic - began).unwrap();
             let wall = Timestamp::UNIX_EPOCH + gone + SignedDuration::from_secs(jumped.load(Ordering::Relaxed));
@@ -148,26 +148,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_sleep_nobody_passes_before_it_is_confirmed() {
+    async fn after_a_sleep_no_task_passes_before_a_confirmation() {
         let (moments, jumped) = clocks();
         let validity = Validity::new(GOOD_FOR, moments(), moments);
-        validity.fresh().await;
-        assert_eq!(validity.holds(), 0);
+        validity.wait_until_fresh().await;
+        assert_eq!(validity.expirations(), 0);
         jumped.store(60, Ordering::Relaxed);
         let waiting = tokio::spawn({
             let validity = validity.clone();
-            async move { validity.fresh().await }
+            async move { validity.wait_until_fresh().await }
         });
-        validity.wanted().await;
+        validity.confirmation_needed().await;
         assert!(!waiting.is_finished());
         // The answer to a request that was sent before the sleep confirms nothing.
         let before = Moment { wall: Timestamp::UNIX_EPOCH, ..validity.now() };
         validity.confirm(before);
-        timeout(Duration::from_secs(5), validity.wanted()).await.expect("a confirmation is requested again");
+        timeout(Duration::from_secs(5), validity.confirmation_needed())
+            .await
+            .expect("a confirmation is requested again");
         assert!(!waiting.is_finished());
         validity.confirm(validity.now());
         waiting.await.unwrap();
-        assert!(validity.holds() > 0, "earlier permits must no longer be valid");
+        assert!(validity.expirations() > 0, "earlier permits must no longer be valid");
         assert!(validity.is_fresh());
     }
 }

@@ -26,19 +26,19 @@ pub trait Control: Send + Sync {
     /// Replaces the whole item if the current item meets the condition `expected`. Once this method returns `Done`, the
     /// write is durable. After an ambiguous error ([`TableError::is_ambiguous`]), the item may or may not have been
     /// written.
-    async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError>;
+    async fn put(&self, item: &Item, expected: &PutCondition) -> Result<PutReply, TableError>;
 }
 
 /// The condition of a write. If the current item does not meet it, the write changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
+pub enum PutCondition {
     /// There must be no item with this key.
     Absent {
         /// Name of the partition key.
         partition: String,
     },
     /// There must be an item in which each of these attributes has the given value. The map has at least one attribute.
-    These(Item),
+    Attributes(Item),
 }
 
 /// DynamoDB's reply to a conditional write.
@@ -54,7 +54,7 @@ pub enum PutReply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// No request will succeed until somebody fixes the cause.
-    #[error("{item} cannot be used: {message}. {}", way_out(*.kind, .item))]
+    #[error("{item} cannot be used: {message}. {}", remedy(*.kind, .item))]
     Unusable {
         /// The name of the item in messages.
         item: String,
@@ -65,7 +65,7 @@ pub enum ControlError {
     },
     /// All attempts failed within the time for retries.
     #[error(
-        "{item} could not be {what} within {} s: {message}. {}",
+        "{item} could not be {operation} within {} s: {message}. {}",
         .patience.as_secs(),
         if *.uncertain { "It may have been written: run the same command again, which checks first" }
         else { "It was not changed: run the same command again" }
@@ -74,7 +74,7 @@ pub enum ControlError {
         /// The name of the item in messages.
         item: String,
         /// `read` or `written`.
-        what: &'static str,
+        operation: &'static str,
         /// The time for which the request was retried.
         patience: Duration,
         /// The last error.
@@ -84,7 +84,7 @@ pub enum ControlError {
     },
     /// The table's key differs from the plan.
     #[error("{item} cannot exist: {why}. Correct `key` in the plan's [cutover]; nothing was done")]
-    OtherKey {
+    KeyMismatch {
         /// The name of the item in messages.
         item: String,
         /// A description of the difference between the keys.
@@ -125,12 +125,12 @@ impl ControlItem {
     /// table's partition key.
     pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
         let name = format!("item {key} of table {table_name}");
-        let random = Random::of_system();
+        let random = Random::from_entropy();
         ControlItem { table, name, key, partition: partition.to_owned(), random }
     }
 
     /// Returns the same control item with `random` as its source of randomness.
-    pub fn drawing_from(self, random: Random) -> ControlItem {
+    pub fn with_random(self, random: Random) -> ControlItem {
         ControlItem { random, ..self }
     }
 
@@ -141,22 +141,22 @@ impl ControlItem {
 
     /// The key schema of the item's table.
     pub async fn key(&self) -> Result<KeySchema, ControlError> {
-        let mut patience = Patience::begin();
+        let mut patience = RetryTimer::start();
         loop {
             match self.table.key().await {
                 Ok(key) => return Ok(key),
-                Err(error) => patience.again(self, "read", false, error).await?,
+                Err(error) => patience.wait_or_give_up(self, "read", false, error).await?,
             }
         }
     }
 
     /// Reads the current item.
     pub async fn get(&self) -> Result<Option<Item>, ControlError> {
-        let mut patience = Patience::begin();
+        let mut patience = RetryTimer::start();
         loop {
             match self.table.get(&self.key).await {
                 Ok(item) => return Ok(item),
-                Err(error) => patience.again(self, "read", false, error).await?,
+                Err(error) => patience.wait_or_give_up(self, "read", false, error).await?,
             }
         }
     }
@@ -170,19 +170,19 @@ impl ControlItem {
         item.extend(self.key.attributes().clone());
         item.insert(WRITER.to_owned(), Value::S(format!("{:032x}", self.random.name())));
         let expected = match expected {
-            Some(attributes) => Expected::These(attributes.clone()),
-            None => Expected::Absent { partition: self.partition.clone() },
+            Some(attributes) => PutCondition::Attributes(attributes.clone()),
+            None => PutCondition::Absent { partition: self.partition.clone() },
         };
-        let mut patience = Patience::begin();
+        let mut patience = RetryTimer::start();
         let mut uncertain = false;
         loop {
             match self.table.put(&item, &expected).await {
                 Ok(PutReply::Done) => return Ok(item),
-                Ok(PutReply::ConditionFailed) => return self.whose(item).await,
+                Ok(PutReply::ConditionFailed) => return self.resolve_failed_condition(item).await,
                 Err(error) => {
                     uncertain |= error.is_ambiguous();
-                    if let Err(gave_up) = patience.again(self, "written", uncertain, error).await {
-                        return self.settle(item, uncertain, gave_up).await;
+                    if let Err(gave_up) = patience.wait_or_give_up(self, "written", uncertain, error).await {
+                        return self.check_after_last_attempt(item, uncertain, gave_up).await;
                     }
                 }
             }
@@ -191,7 +191,7 @@ impl ControlItem {
 
     /// Finds out why the condition failed. If an earlier attempt of this write was applied, the current item is our
     /// own.
-    async fn whose(&self, item: Item) -> Result<Item, ControlError> {
+    async fn resolve_failed_condition(&self, item: Item) -> Result<Item, ControlError> {
         match self.get().await? {
             Some(found) if found.get(WRITER) == item.get(WRITER) => Ok(item),
             found => Err(ControlError::Changed { item: self.name.clone(), found }),
@@ -200,7 +200,12 @@ impl ControlItem {
 
     /// Reads the item once more after the last attempt failed. Returns the item if this write was applied after all,
     /// and otherwise the error of the last attempt.
-    async fn settle(&self, item: Item, uncertain: bool, gave_up: ControlError) -> Result<Item, ControlError> {
+    async fn check_after_last_attempt(
+        &self,
+        item: Item,
+        uncertain: bool,
+        gave_up: ControlError,
+    ) -> Result<Item, ControlError> {
         if !uncertain {
             return Err(gave_up);
         }
@@ -218,21 +223,21 @@ impl fmt::Debug for ControlItem {
 }
 
 /// The time left for attempts.
-struct Patience {
+struct RetryTimer {
     until: Instant,
     attempts: u32,
 }
 
-impl Patience {
-    fn begin() -> Patience {
-        Patience { until: Instant::now() + PATIENCE, attempts: 1 }
+impl RetryTimer {
+    fn start() -> RetryTimer {
+        RetryTimer { until: Instant::now() + PATIENCE, attempts: 1 }
     }
 
     /// Waits before the next attempt. Returns an error if no time is left for an attempt.
-    async fn again(
+    async fn wait_or_give_up(
         &mut self,
         of: &ControlItem,
-        what: &'static str,
+        operation: &'static str,
         uncertain: bool,
         error: TableError,
     ) -> Result<(), ControlError> {
@@ -241,7 +246,7 @@ impl Patience {
             let wait = BACKOFF.wait(self.attempts, of.random.fraction());
             if Instant::now() + wait >= self.until {
                 let message = error.to_string();
-                return Err(ControlError::GaveUp { item, what, patience: PATIENCE, message, uncertain });
+                return Err(ControlError::GaveUp { item, operation, patience: PATIENCE, message, uncertain });
             }
             self.attempts += 1;
             sleep(wait).await;
@@ -256,7 +261,7 @@ impl Patience {
     }
 }
 
-fn way_out(kind: FatalKind, item: &str) -> String {
+fn remedy(kind: FatalKind, item: &str) -> String {
     match kind {
         FatalKind::TableMissing => format!(
             "Create the table (a string partition key, on demand, is enough; the tool stores only {item} in it), or check \
@@ -267,7 +272,7 @@ fn way_out(kind: FatalKind, item: &str) -> String {
         }
         FatalKind::Request => "Check `table` and `key` in the plan's [cutover] against the table".to_owned(),
         FatalKind::Credentials | FatalKind::Clock | FatalKind::Endpoint | FatalKind::Unsupported => {
-            kind.way_out().to_owned()
+            kind.remedy().to_owned()
         }
     }
 }

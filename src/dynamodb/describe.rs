@@ -133,7 +133,7 @@ impl TableDescription {
 #[cfg(test)]
 impl TableDescription {
     /// Describes an empty on-demand table with the string keys `pk` and `sk`.
-    pub(crate) fn of_a_test() -> TableDescription {
+    pub(crate) fn for_tests() -> TableDescription {
         let attribute = |name: &str| crate::item::KeyAttribute { name: name.into(), kind: "S".into() };
         TableDescription::new("t", "", KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) })
     }

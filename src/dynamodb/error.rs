@@ -76,7 +76,7 @@ pub enum FatalKind {
 
 impl FatalKind {
     /// Tells the operator what to do before resuming.
-    pub fn way_out(self) -> &'static str {
+    pub fn remedy(self) -> &'static str {
         match self {
             FatalKind::Credentials => {
                 "Renew the credentials (for example `aws sso login`), or name another `profile` in the plan's [table]"
@@ -127,13 +127,13 @@ impl TableError {
     }
 
     /// Tells the operator what to do about this error.
-    pub fn way_out(&self) -> &'static str {
+    pub fn remedy(&self) -> &'static str {
         match self {
             TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {
                 "Run the same command again"
             }
-            TableError::Rejected { .. } => FatalKind::Request.way_out(),
-            TableError::Fatal { kind, .. } => kind.way_out(),
+            TableError::Rejected { .. } => FatalKind::Request.remedy(),
+            TableError::Fatal { kind, .. } => kind.remedy(),
         }
     }
 

@@ -4,12 +4,12 @@
 pub mod control;
 mod describe;
 mod error;
+mod features;
 pub mod memory;
-pub mod patience;
+pub mod retry;
 pub mod sdk;
 mod sink;
 mod source;
-mod surroundings;
 
 use std::sync::Arc;
 
@@ -18,20 +18,20 @@ use futures::future::try_join;
 
 pub use describe::{Describe, IndexDescription, TableDescription};
 pub use error::{Directive, FatalKind, TableError, ThrottlingReason};
-pub use sink::{Consumed, Got, Sink, WriteReply};
+pub use features::{Features, Recovery, StreamView, TableClass};
+pub use sink::{GetReply, Sink, WriteConsumption, WriteReply};
 pub use source::{Page, PageRequest, Source};
-pub use surroundings::{Features, Recovery, StreamView, TableClass};
 
 /// The tables of a migration: the table that its items are read from (source) and the table that it writes to (sink).
 /// Both may be the same table.
 #[derive(Clone)]
 pub struct Tables {
     /// Describes the source.
-    pub described: Arc<dyn Describe>,
+    pub source_metadata: Arc<dyn Describe>,
     /// The table from which the run reads items.
     pub source: Arc<dyn Source>,
-    /// Describes the sink. This is the same object as `described` if source and sink are the same table.
-    pub sink_described: Arc<dyn Describe>,
+    /// Describes the sink. This is the same object as `source_metadata` if source and sink are the same table.
+    pub sink_metadata: Arc<dyn Describe>,
     /// The table to which the run writes items. The run also reads single items of it.
     pub sink: Arc<dyn Sink>,
 }
@@ -39,7 +39,7 @@ pub struct Tables {
 impl Tables {
     /// Uses one table as source and as sink.
     pub fn one<T: Describe + Source + Sink + 'static>(table: Arc<T>) -> Tables {
-        Tables { described: table.clone(), source: table.clone(), sink_described: table.clone(), sink: table }
+        Tables { source_metadata: table.clone(), source: table.clone(), sink_metadata: table.clone(), sink: table }
     }
 
     /// Reads items from one table, and writes to a different table with the same key.
@@ -48,12 +48,12 @@ impl Tables {
         T: Describe + Source + 'static,
         U: Describe + Sink + 'static,
     {
-        Tables { described: source.clone(), source, sink_described: sink.clone(), sink }
+        Tables { source_metadata: source.clone(), source, sink_metadata: sink.clone(), sink }
     }
 
     /// Whether source and sink are the same table.
     fn is_one(&self) -> bool {
-        Arc::ptr_eq(&self.described, &self.sink_described)
+        Arc::ptr_eq(&self.source_metadata, &self.sink_metadata)
     }
 }
 
@@ -63,17 +63,17 @@ impl Tables {
 impl Describe for Tables {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         if self.is_one() {
-            return self.described.describe().await;
+            return self.source_metadata.describe().await;
         }
-        let (source, sink) = try_join(self.described.describe(), self.sink_described.describe()).await?;
+        let (source, sink) = try_join(self.source_metadata.describe(), self.sink_metadata.describe()).await?;
         Ok(TableDescription { indexes: sink.indexes.clone(), sink: Some(Box::new(sink)), ..source })
     }
 
     async fn recovery(&self) -> Result<Recovery, TableError> {
-        self.sink_described.recovery().await
+        self.sink_metadata.recovery().await
     }
 
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
-        self.sink_described.time_to_live().await
+        self.sink_metadata.time_to_live().await
     }
 }

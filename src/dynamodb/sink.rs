@@ -33,12 +33,12 @@ pub trait Sink: Send + Sync {
 
     /// Reads one item, strongly consistently. The engine calls this method if a reply to a failed condition has no
     /// image. If this method returns no item, the item is gone.
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError>;
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError>;
 }
 
 /// One `GetItem` response.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Got {
+pub struct GetReply {
     /// The item. `None` if there is no such item.
     pub item: Option<Item>,
     /// Read capacity units consumed, if the server stated them.
@@ -47,7 +47,7 @@ pub struct Got {
 
 /// Write capacity that one request consumed, as DynamoDB states it (`ReturnConsumedCapacity = INDEXES`).
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Consumed {
+pub struct WriteConsumption {
     /// Write capacity units that the table and its local indexes consumed.
     pub table: Units,
     /// The write capacity units that each global index consumed, with the name of the index. Only indexes that the
@@ -55,7 +55,7 @@ pub struct Consumed {
     pub indexes: Vec<(String, Units)>,
 }
 
-impl Consumed {
+impl WriteConsumption {
     /// Total write capacity units. AWS bills this total.
     pub fn total(&self) -> Units {
         self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
@@ -68,7 +68,7 @@ pub enum WriteReply {
     /// The write was applied.
     Applied {
         /// Write capacity that the write consumed, if the server stated it.
-        consumed: Option<Consumed>,
+        consumed: Option<WriteConsumption>,
     },
     /// The condition was not true, and the write changed nothing.
     ConditionFailed {

@@ -10,15 +10,15 @@ use crate::change::Changes;
 use crate::cost::UnitPrices;
 use crate::cutover::Validity;
 use crate::dynamodb::{TableDescription, Tables};
-use crate::engine::client::{Bounds, Requests};
+use crate::engine::client::{RequestLimits, Requests};
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::segments::{SegmentChoice, auto_segments};
-use crate::engine::limits::table_watch::{LOOK_EVERY, TableWatch, WatchedTable};
+use crate::engine::limits::table_watch::{DESCRIBE_INTERVAL, TableWatch, WatchedTable};
 use crate::engine::limits::window::WorkWindow;
 use crate::engine::progress::Progress;
-use crate::engine::scan::reading::Reading;
+use crate::engine::scan::read_settings::ReadSettings;
 use crate::engine::scan::schedule::LocalScheduler;
-use crate::engine::scan::survey::surveyed_items;
+use crate::engine::scan::survey::survey_item_limit;
 use crate::engine::stop::{StopReason, Stopper};
 use crate::engine::write::writer::Writer;
 use crate::host;
@@ -64,7 +64,7 @@ pub struct Job {
 
 /// The result of a session.
 #[derive(Debug)]
-pub struct Ended {
+pub struct SessionResult {
     /// The run record as it is stored now.
     pub run: RunRecord,
     /// The status and the totals of the run's segments, over all sessions.
@@ -91,9 +91,9 @@ impl Job {
         budgets: &Budgets,
     ) -> Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
-        let prices = UnitPrices::of(&description, &plan.prices);
+        let prices = UnitPrices::for_table(&description, &plan.prices);
         let sink_reads = sink_reads(&description);
-        let machine = Machine::this();
+        let machine = Machine::system();
         let mut job = Job {
             budgets: budgets.clone(),
             allowance: Allowance::new(&plan.limits, budgets.table, prices),
@@ -111,21 +111,21 @@ impl Job {
             urgent: false,
             table_watch: None,
         };
-        job.watch_table(Instant::now(), LOOK_EVERY);
+        job.watch_table(Instant::now(), DESCRIBE_INTERVAL);
         job
     }
 
     /// Returns the same job with these clocks and this source of randomness. Call it before [`Job::watch_table`].
-    pub fn on(self, machine: Machine) -> Job {
+    pub fn with_machine(self, machine: Machine) -> Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
     /// Makes the budgets follow the table's description. `described` is the time at which the known description was
-    /// read. `every` is the interval between two reads of the description.
-    pub fn watch_table(&mut self, described: Instant, every: Duration) {
-        let of_plan = Some(resolve_within(&self.plan.capacity, &self.description));
-        let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
-        self.table_watch = of_plan.map(|resolved| {
+    /// read. `interval` is the interval between two reads of the description.
+    pub fn watch_table(&mut self, described: Instant, interval: Duration) {
+        let from_plan = Some(resolve_within(&self.plan.capacity, &self.description));
+        let from_plan = from_plan.filter(|resolved| resolved.budgets == self.budgets);
+        self.table_watch = from_plan.map(|resolved| {
             let table = WatchedTable {
                 table: Arc::new(self.tables.clone()),
                 description: self.description.clone(),
@@ -137,32 +137,32 @@ impl Job {
                 urgent: self.urgent,
                 machine: self.machine.clone(),
             };
-            TableWatch::new(table, &resolved, described, every)
+            TableWatch::new(table, &resolved, described, interval)
         });
     }
 
     /// Allows the job to change items that are signed or encrypted on the client. Call this method only if the operator
     /// has explicitly accepted such changes.
-    pub fn edit_encrypted(&mut self) {
-        self.changes = Arc::new(self.changes.as_ref().clone().sparing_encrypted(false));
+    pub fn allow_encrypted_edits(&mut self) {
+        self.changes = Arc::new(self.changes.as_ref().clone().with_encrypted_refused(false));
     }
 
     /// Creates the client that sends every request of this job.
     pub fn requests(&self) -> Requests {
-        let bounds = Bounds {
+        let request_limits = RequestLimits {
             scopes: Arc::clone(&self.scopes),
             allowance: Arc::clone(&self.allowance),
             work_window: Arc::clone(&self.work_window),
             retry: self.plan.retry.clone(),
-            connections: host::connections(),
+            connections: host::max_connections(),
             random: self.machine.random.clone(),
         };
         let Tables { source, sink, .. } = self.tables.clone();
         let stop = self.stop.clone();
         let progress = Arc::clone(&self.progress);
-        let requests = Requests::new(source, sink, &self.description, bounds, stop, progress);
-        let requests = requests.reading_sink_within(self.sink_reads.clone());
-        requests.following(self.table_watch.clone()).while_valid(&self.validities)
+        let requests = Requests::new(source, sink, &self.description, request_limits, stop, progress);
+        let requests = requests.with_sink_reads(self.sink_reads.clone());
+        requests.with_table_watch(self.table_watch.clone()).with_validities(&self.validities)
     }
 
     /// The number of segments and lanes for a new run of this job. A resumed run keeps its segments.
@@ -179,21 +179,21 @@ impl Job {
     }
 
     /// The settings with which a pass of this job reads the table in this number of segments.
-    pub fn reading(&self, total_segments: u32) -> Reading {
-        self.read_as(total_segments, self.reads_consistently())
+    pub fn read_settings(&self, total_segments: u32) -> ReadSettings {
+        self.read_settings_with(total_segments, self.reads_consistently())
     }
 
     /// The settings with which a dry run or a sample of this job reads the table. Neither of them records a baseline,
     /// so both read strongly consistently only if the plan's `[scan]` or the changes require it.
-    pub fn reading_only(&self, total_segments: u32) -> Reading {
-        self.read_as(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
+    pub fn dry_run_read_settings(&self, total_segments: u32) -> ReadSettings {
+        self.read_settings_with(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
     }
 
-    pub(crate) fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
+    pub(crate) fn read_settings_with(&self, total_segments: u32, consistent: bool) -> ReadSettings {
         let table = &self.description;
-        let choice = self.segments().within(host::connections());
+        let choice = self.segments().within(host::max_connections());
         let scan = &ScanOptions { consistent, ..self.plan.scan.clone() };
-        Reading {
+        ReadSettings {
             active: choice.active,
             page_limit: scan.page_limit,
             consistent: scan.consistent,
@@ -203,9 +203,9 @@ impl Job {
             // shorter.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,
-                None => surveyed_items(table, scan, total_segments, self.budgets.table),
+                None => survey_item_limit(table, scan, total_segments, self.budgets.table),
             },
-            ..Reading::new(total_segments, &table.key.partition.name)
+            ..ReadSettings::new(total_segments, &table.key.partition.name)
         }
     }
 
@@ -221,7 +221,7 @@ impl Job {
         let scanned = store.totals(run.id).await?.counts.scanned;
         self.allowance.begin(store.spend_ledger(), run.session(), before, scanned);
         match &self.table_watch {
-            Some(watch) => watch.keep_in(store.event_log(), run.id).await,
+            Some(watch) => watch.start_storing(store.event_log(), run.id).await,
             None => Ok(()),
         }
     }
@@ -236,7 +236,7 @@ impl Job {
     /// Makes the final spend durable. The final spend does not include reserved capacity that was not used. Call it
     /// when no request is in flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
-        self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
+        self.table_watch.iter().for_each(|watch| watch.stop_storing());
         store.settle_spend(run.session(), self.allowance.end().await).await
     }
 }
@@ -244,6 +244,6 @@ impl Job {
 /// Creates a scheduler for the segments that are not finished.
 pub(crate) async fn schedule(store: &State, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
-    store.each_segment(run.id, &mut |segment, state| scheduler.note(segment, state)).await?;
+    store.for_each_segment(run.id, &mut |segment, state| scheduler.restore(segment, state)).await?;
     Ok(scheduler)
 }

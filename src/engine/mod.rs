@@ -12,15 +12,19 @@ pub(crate) mod scan;
 pub(crate) mod stop;
 pub(crate) mod write;
 
-pub use client::{Bounds, Lane, Requests, describe};
+pub use client::{Lane, RequestLimits, Requests, describe};
 pub(crate) use job::schedule;
-pub use job::{Ended, Job};
+pub use job::{Job, SessionResult};
 pub use limits::{
-    Allowance, Followed, KeptBudgets, LOOK_EVERY, SegmentChoice, TableWatch, WorkWindow, auto_segments, slice,
+    Allowance, CurrentBudgets, DESCRIBE_INTERVAL, SegmentChoice, StoredBudgets, TableWatch, WorkWindow, auto_segments,
+    slice,
 };
 pub use progress::{Progress, Snapshot};
-pub use scan::{FirstPage, LocalScheduler, Reading, Scheduler, SchedulerError, WorkLease, surveyed_items, sweep};
+pub use scan::{
+    FirstPage, LocalScheduler, ReadSettings, Scheduler, SchedulerError, WorkLease, scan_table, survey_item_limit,
+};
 pub use stop::{StopReason, Stopped, Stopper};
 pub use write::{
-    CommitPage, ItemOutcomes, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Rest, WritePages, Writer,
+    CommitPage, ItemOutcomes, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, RemainingWork, WritePages,
+    Writer,
 };

@@ -70,7 +70,7 @@ impl Progress {
     }
 
     /// Adds committed pages. `ends` says whether they are the last pages of their segment.
-    pub(crate) fn committed(&self, counts: &Counts, pages: u64, ends: bool) {
+    pub(crate) fn record_commit(&self, counts: &Counts, pages: u64, ends: bool) {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);
         self.segments_done.fetch_add(u64::from(ends), Ordering::Relaxed);
@@ -80,7 +80,7 @@ impl Progress {
         self.segments_active.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn segment_left(&self) {
+    pub(crate) fn segment_released(&self) {
         self.segments_active.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -116,30 +116,30 @@ impl Progress {
 
     /// Counts a request as backing off until the guard is dropped.
     pub(crate) fn backing_off(&self) -> impl Drop + use<> {
-        Counted::new(&self.backing_off)
+        GaugeGuard::new(&self.backing_off)
     }
 
     /// Counts a request as waiting for a slot until the guard is dropped.
     pub(crate) fn without_slot(&self) -> impl Drop + use<> {
-        Counted::new(&self.without_slot)
+        GaugeGuard::new(&self.without_slot)
     }
 
     /// Counts a request as waiting for the confirmation of the lease and the flag until the guard is dropped.
     pub(crate) fn confirming(&self) -> impl Drop + use<> {
-        Counted::new(&self.confirming)
+        GaugeGuard::new(&self.confirming)
     }
 }
 
-struct Counted(Arc<AtomicU64>);
+struct GaugeGuard(Arc<AtomicU64>);
 
-impl Counted {
-    fn new(count: &Arc<AtomicU64>) -> Counted {
+impl GaugeGuard {
+    fn new(count: &Arc<AtomicU64>) -> GaugeGuard {
         count.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(count))
+        GaugeGuard(Arc::clone(count))
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -19,7 +19,7 @@ pub enum StopReason {
     #[error("it was interrupted")]
     Interrupted,
     /// No request can succeed until somebody fixes the cause.
-    #[error("{message}. {}", .kind.way_out())]
+    #[error("{message}. {}", .kind.remedy())]
     Fatal {
         /// The kind of problem that the operator has to fix.
         kind: FatalKind,
@@ -42,7 +42,7 @@ pub enum StopReason {
     #[error(
         "it has spent {spent} write units{}, and the next write would take it past [limits] max_wcu = {limit}. This run \
          writes nothing more until the limit is raised: what is spent stays counted",
-        of_which_lost(*lost, &lost.to_string())
+        lost_clause(*lost, &lost.to_string())
     )]
     MaxWcu {
         /// Write capacity units that the run has spent in all its sessions.
@@ -57,7 +57,7 @@ pub enum StopReason {
     #[error(
         "it has cost about ${spent:.6}{}, and the next request would take it past [limits] max_cost_usd = {limit} (an \
          estimate, {}). This run reads and writes nothing more until the limit is raised: what is spent stays counted",
-        of_which_lost(*lost, &format!("${lost:.6}")),
+        lost_clause(*lost, &format!("${lost:.6}")),
         .basis.text()
     )]
     MaxCost {
@@ -152,7 +152,7 @@ pub enum StopReason {
 }
 
 /// A note about the part of a total that killed processes had only reserved. The note is empty if this part is zero.
-fn of_which_lost(lost: f64, text: &str) -> String {
+fn lost_clause(lost: f64, text: &str) -> String {
     if lost > 0.0 {
         format!(" (including up to {text} only reserved when a process was killed)")
     } else {
@@ -166,10 +166,10 @@ pub struct Stopped;
 
 /// Asks every part of a run to stop, and stores the reason. Later reasons are ignored.
 #[derive(Debug, Clone, Default)]
-pub struct Stopper(Arc<Inner>);
+pub struct Stopper(Arc<StopState>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct StopState {
     token: CancellationToken,
     reason: OnceLock<StopReason>,
 }

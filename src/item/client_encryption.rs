@@ -6,10 +6,10 @@
 
 use super::Item;
 
-const MARKS: [&str; 4] = ["aws_dbe_head", "aws_dbe_foot", "*amzn-ddb-map-sig*", "*amzn-ddb-map-desc*"];
+const MARKER_ATTRIBUTES: [&str; 4] = ["aws_dbe_head", "aws_dbe_foot", "*amzn-ddb-map-sig*", "*amzn-ddb-map-desc*"];
 
 /// The name of the attribute that marks an item as signed or encrypted on the client. `None` if the item has no such
 /// attribute.
-pub fn client_encryption(item: &Item) -> Option<&'static str> {
-    MARKS.into_iter().find(|mark| item.contains_key(*mark))
+pub fn encryption_marker(item: &Item) -> Option<&'static str> {
+    MARKER_ATTRIBUTES.into_iter().find(|mark| item.contains_key(*mark))
 }

@@ -5,7 +5,7 @@ use super::Value;
 
 /// Interpreted in seconds, this value is in the year 5138. So a value of at least this number is in milliseconds or in
 /// a smaller unit.
-const NO_SECONDS: f64 = 1e11;
+const MIN_MILLISECONDS: f64 = 1e11;
 
 /// Five years, in seconds.
 const FIVE_YEARS: f64 = 5.0 * 365.25 * 86_400.0;
@@ -27,11 +27,11 @@ pub enum Expiry {
 
 impl Expiry {
     /// The effect of a value. `now` is the current time, in seconds since 1970.
-    pub fn of(value: &Value, now: f64) -> Expiry {
+    pub fn from_value(value: &Value, now: f64) -> Expiry {
         let Value::N(number) = value else { return Expiry::NotANumber };
         match number.as_str().parse::<f64>() {
             Err(_) => Expiry::NotANumber,
-            Ok(seconds) if seconds >= NO_SECONDS => Expiry::Milliseconds,
+            Ok(seconds) if seconds >= MIN_MILLISECONDS => Expiry::Milliseconds,
             Ok(seconds) if seconds < now - FIVE_YEARS => Expiry::LongPast,
             Ok(seconds) if seconds <= now => Expiry::Past,
             Ok(_) => Expiry::Future,
@@ -41,7 +41,7 @@ impl Expiry {
 
 /// Numbers of time-to-live values: of all values, and of values with an unsupported unit or type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Times {
+pub struct ExpiryCounts {
     /// Number of all values.
     pub values: u64,
     /// Number of values in milliseconds.
@@ -50,11 +50,11 @@ pub struct Times {
     pub not_numbers: u64,
 }
 
-impl Times {
+impl ExpiryCounts {
     /// Adds one value to the numbers.
     pub fn add(&mut self, value: &Value) {
         self.values += 1;
-        match Expiry::of(value, 0.0) {
+        match Expiry::from_value(value, 0.0) {
             Expiry::NotANumber => self.not_numbers += 1,
             Expiry::Milliseconds => self.milliseconds += 1,
             Expiry::LongPast | Expiry::Past | Expiry::Future => {}
@@ -62,7 +62,7 @@ impl Times {
     }
 
     /// Adds the numbers of a different set of items.
-    pub fn merge(&mut self, other: Times) {
+    pub fn merge(&mut self, other: ExpiryCounts) {
         self.values += other.values;
         self.milliseconds += other.milliseconds;
         self.not_numbers += other.not_numbers;
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn units_are_distinguished() {
         let now = 1_800_000_000.0;
-        let of = |text: &str| Expiry::of(&Value::N(text.parse().unwrap()), now);
+        let of = |text: &str| Expiry::from_value(&Value::N(text.parse().unwrap()), now);
         for (text, expiry) in [
             ("1800000001", Expiry::Future),
             ("99999999999", Expiry::Future),
@@ -91,7 +91,7 @@ mod tests {
             assert_eq!(of(text), expiry, "{text}");
         }
         for value in [Value::S("1800000001".into()), Value::Null, Value::Bool(true)] {
-            assert_eq!(Expiry::of(&value, now), Expiry::NotANumber);
+            assert_eq!(Expiry::from_value(&value, now), Expiry::NotANumber);
         }
     }
 }

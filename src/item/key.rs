@@ -54,7 +54,7 @@ impl ItemKey {
 
     /// The hash of the value of the partition key. `partition_key` is the name of the partition key's attribute.
     pub fn partition_hash(&self, partition_key: &str) -> PartitionHash {
-        PartitionHash::of(self.0.get(partition_key).unwrap_or(&Value::Null))
+        PartitionHash::from_value(self.0.get(partition_key).unwrap_or(&Value::Null))
     }
 
     /// The key as DynamoDB JSON on one line, to store and list keys. Each key has exactly one text.
@@ -64,7 +64,7 @@ impl ItemKey {
 
     /// Reads [`ItemKey::to_text`] back.
     pub fn from_text(text: &str) -> Result<ItemKey, JsonError> {
-        let json: Json = serde_json::from_str(text).map_err(|_| JsonError::WrongForm("M", "JSON"))?;
+        let json: Json = serde_json::from_str(text).map_err(|_| JsonError::InvalidForm("M", "JSON"))?;
         item_from_json(&json).map(ItemKey)
     }
 }
@@ -77,7 +77,7 @@ pub struct PartitionHash(u64);
 
 impl PartitionHash {
     /// The hash of a partition key's value. Equal numbers have the same hash, however they are written.
-    pub fn of(value: &Value) -> PartitionHash {
+    pub fn from_value(value: &Value) -> PartitionHash {
         let mut hasher = DefaultHasher::new();
         match value {
             Value::S(text) => text.hash(&mut hasher),

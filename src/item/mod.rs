@@ -11,13 +11,13 @@ mod position;
 mod size;
 mod value;
 
-pub use client_encryption::client_encryption;
-pub use expiry::{Expiry, Times};
+pub use client_encryption::encryption_marker;
+pub use expiry::{Expiry, ExpiryCounts};
 pub use index::{IndexSchema, Projection};
 pub use key::{ItemKey, KeyAttribute, KeySchema, PartitionHash};
 pub(crate) use num::MAX_NUMBER_TEXT;
 pub use num::{Num, NumError};
-pub use path::{MAX_LEVELS, Path, PathError, Step};
+pub use path::{MAX_LEVELS, Path, PathError, PathStep};
 pub use position::Position;
 pub use size::{MAX_ITEM_BYTES, Units, attribute_bytes, item_bytes, read_units, value_bytes, write_units};
 pub use value::{Item, JsonError, Value, item_from_json, item_to_json};

@@ -36,7 +36,7 @@ pub(crate) const MAX_NUMBER_TEXT: usize = 400;
 impl Num {
     /// Parses a number that a person wrote, and checks it against DynamoDB's limits.
     pub fn parse(text: &str) -> Result<Num, NumError> {
-        if text.len() > MAX_NUMBER_TEXT || !looks_decimal(text) {
+        if text.len() > MAX_NUMBER_TEXT || !is_decimal(text) {
             return Err(NumError::NotANumber);
         }
         // Check the range of the exponent before any arithmetic, so that a huge exponent is never expanded.
@@ -141,7 +141,7 @@ fn exponent_of(text: &str) -> Option<i64> {
     }
 }
 
-fn looks_decimal(text: &str) -> bool {
+fn is_decimal(text: &str) -> bool {
     let body = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = body.split_once(['e', 'E']).unwrap_or((body, "0"));
     let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);

@@ -11,11 +11,11 @@ use super::{Item, Value};
 /// Any other name goes in double quotes, with `""` for a quote inside. Reserved words need no quotes, because every
 /// name is sent to DynamoDB as a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Path(Vec<Step>);
+pub struct Path(Vec<PathStep>);
 
 /// One step of a [`Path`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
+pub enum PathStep {
     /// An attribute's name, or a member of a map.
     Name(String),
     /// An element of a list, from 0.
@@ -24,12 +24,12 @@ pub enum Step {
 
 /// Why a text is not a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}")]
+#[error("{message}")]
 pub struct PathError {
     /// Byte offset of the error in the text.
     pub at: usize,
     /// The error and a remedy.
-    pub what: String,
+    pub message: String,
 }
 
 /// Maximum number of levels of an attribute, including itself (developer guide, "Service quotas": 32 levels). A path
@@ -38,26 +38,26 @@ pub const MAX_LEVELS: usize = 32;
 
 impl Path {
     /// The steps, starting with the top-level attribute.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[PathStep] {
         &self.0
     }
 
     /// The path of a top-level attribute with this name, which may have any characters.
     pub fn attribute(name: impl Into<String>) -> Path {
-        Path(vec![Step::Name(name.into())])
+        Path(vec![PathStep::Name(name.into())])
     }
 
     /// The top-level attribute's name.
     pub fn root(&self) -> &str {
         match &self.0[0] {
-            Step::Name(name) => name,
-            Step::Index(_) => unreachable!("a path starts with a name"),
+            PathStep::Name(name) => name,
+            PathStep::Index(_) => unreachable!("a path starts with a name"),
         }
     }
 
     /// Whether the path names a list element. If a write to a list element is repeated, it shifts or appends elements.
     pub fn ends_in_index(&self) -> bool {
-        matches!(self.0.last(), Some(Step::Index(_)))
+        matches!(self.0.last(), Some(PathStep::Index(_)))
     }
 
     /// Whether the path names a whole top-level attribute.
@@ -85,11 +85,11 @@ impl Path {
         let mut value = item.get(self.root())?;
         for step in &self.0[1..] {
             value = match step {
-                Step::Name(name) => {
+                PathStep::Name(name) => {
                     let Value::M(map) = value else { return None };
                     map.get(name)?
                 }
-                Step::Index(i) => {
+                PathStep::Index(i) => {
                     let Value::L(list) = value else { return None };
                     list.get(*i)?
                 }
@@ -117,18 +117,18 @@ impl Path {
     }
 
     fn container<'a, 's>(&'s self, item: &'a mut Item) -> Option<(&'a mut Item, &'s str)> {
-        let (last, way) = self.0.split_last()?;
-        let Step::Name(last) = last else { return None };
-        let Some((first, rest)) = way.split_first() else { return Some((item, last)) };
-        let Step::Name(first) = first else { return None };
+        let (last, parents) = self.0.split_last()?;
+        let PathStep::Name(last) = last else { return None };
+        let Some((first, rest)) = parents.split_first() else { return Some((item, last)) };
+        let PathStep::Name(first) = first else { return None };
         let mut value = item.get_mut(first)?;
         for step in rest {
             value = match step {
-                Step::Name(name) => {
+                PathStep::Name(name) => {
                     let Value::M(map) = value else { return None };
                     map.get_mut(name)?
                 }
-                Step::Index(i) => {
+                PathStep::Index(i) => {
                     let Value::L(list) = value else { return None };
                     list.get_mut(*i)?
                 }
@@ -147,11 +147,11 @@ impl FromStr for Path {
         let mut at = 0;
         loop {
             let (name, next) = read_name(text, at)?;
-            steps.push(Step::Name(name));
+            steps.push(PathStep::Name(name));
             at = next;
             while text[at..].starts_with('[') {
                 let (index, next) = read_index(text, at)?;
-                steps.push(Step::Index(index));
+                steps.push(PathStep::Index(index));
                 at = next;
             }
             if steps.len() > MAX_LEVELS {
@@ -178,7 +178,7 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, step) in self.0.iter().enumerate() {
             match step {
-                Step::Name(name) => {
+                PathStep::Name(name) => {
                     let dot = if i > 0 { "." } else { "" };
                     if name.chars().all(is_plain) && !name.is_empty() {
                         write!(f, "{dot}{name}")?;
@@ -186,7 +186,7 @@ impl fmt::Display for Path {
                         write!(f, "{dot}{}", quoted(name))?;
                     }
                 }
-                Step::Index(index) => write!(f, "[{index}]")?,
+                PathStep::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
@@ -236,8 +236,8 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn error(at: usize, what: impl Into<String>) -> PathError {
-    PathError { at, what: what.into() }
+fn error(at: usize, message: impl Into<String>) -> PathError {
+    PathError { at, message: message.into() }
 }
 
 #[cfg(test)]
@@ -272,9 +272,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn display_reads_back(names in proptest::collection::vec("\\PC{1,6}", 1..4), index in proptest::option::of(0_usize..9)) {
-            let mut steps: Vec<Step> = names.into_iter().map(Step::Name).collect();
-            steps.extend(index.map(Step::Index));
+        fn displayed_paths_can_be_parsed(names in proptest::collection::vec("\\PC{1,6}", 1..4), index in proptest::option::of(0_usize..9)) {
+            let mut steps: Vec<PathStep> = names.into_iter().map(PathStep::Name).collect();
+            steps.extend(index.map(PathStep::Index));
             let path = Path(steps);
             prop_assert_eq!(path.to_string().parse::<Path>(), Ok(path));
         }

@@ -46,16 +46,16 @@ pub enum JsonError {
     #[error(
         "a value must be an object with one member that names its type: S, N, B, BOOL, NULL, SS, NS, BS, L or M (found {0})"
     )]
-    NotTyped(String),
+    InvalidType(String),
     /// The value of that member does not have the form that its type requires.
     #[error("the value of {0} has the wrong form: {1}")]
-    WrongForm(&'static str, &'static str),
+    InvalidForm(&'static str, &'static str),
     /// DynamoDB cannot store the number.
     #[error("{0:?} is not a number that DynamoDB can store: {1}")]
     Number(String, NumError),
     /// A set is empty or repeats a member.
     #[error("{0} is empty or repeats a member, which a DynamoDB set must not")]
-    BadSet(&'static str),
+    InvalidSet(&'static str),
 }
 
 impl Value {
@@ -79,10 +79,10 @@ impl Value {
     /// A document with members has one level more than its deepest member. The check never looks deeper than `levels`
     /// levels.
     pub fn nests_deeper_than(&self, levels: usize) -> bool {
-        let Some(left) = levels.checked_sub(1) else { return true };
+        let Some(remaining_levels) = levels.checked_sub(1) else { return true };
         match self {
-            Value::L(list) => list.iter().any(|member| member.nests_deeper_than(left)),
-            Value::M(map) => map.values().any(|member| member.nests_deeper_than(left)),
+            Value::L(list) => list.iter().any(|member| member.nests_deeper_than(remaining_levels)),
+            Value::M(map) => map.values().any(|member| member.nests_deeper_than(remaining_levels)),
             Value::S(_)
             | Value::N(_)
             | Value::B(_)
@@ -114,29 +114,29 @@ impl Value {
 
     /// Reads DynamoDB JSON.
     pub fn from_json(json: &Json) -> Result<Value, JsonError> {
-        let object = json.as_object().ok_or_else(|| JsonError::NotTyped(kind(json).into()))?;
+        let object = json.as_object().ok_or_else(|| JsonError::InvalidType(json_kind(json).into()))?;
         let mut members = object.iter();
         let (Some((name, body)), None) = (members.next(), members.next()) else {
-            return Err(JsonError::NotTyped(format!("an object with {} members", object.len())));
+            return Err(JsonError::InvalidType(format!("an object with {} members", object.len())));
         };
         match name.as_str() {
             "S" => Ok(Value::S(string("S", body)?.to_owned())),
             "N" => Ok(Value::N(number("N", body)?)),
             "B" => Ok(Value::B(binary("B", body)?)),
-            "BOOL" => body.as_bool().map(Value::Bool).ok_or(JsonError::WrongForm("BOOL", "true or false")),
+            "BOOL" => body.as_bool().map(Value::Bool).ok_or(JsonError::InvalidForm("BOOL", "true or false")),
             "NULL" => match body.as_bool() {
                 Some(true) => Ok(Value::Null),
-                _ => Err(JsonError::WrongForm("NULL", "the only valid value is true")),
+                _ => Err(JsonError::InvalidForm("NULL", "the only valid value is true")),
             },
             "SS" => set("SS", body, |b| string("SS", b).map(str::to_owned), String::clone).map(Value::Ss),
             "NS" => set("NS", body, |b| number("NS", b), Num::canonical).map(Value::Ns),
             "BS" => set("BS", body, |b| binary("BS", b), Vec::clone).map(Value::Bs),
             "L" => {
-                let list = body.as_array().ok_or(JsonError::WrongForm("L", "a list of values"))?;
+                let list = body.as_array().ok_or(JsonError::InvalidForm("L", "a list of values"))?;
                 list.iter().map(Value::from_json).collect::<Result<_, _>>().map(Value::L)
             }
             "M" => item_from_json(body).map(Value::M),
-            other => Err(JsonError::NotTyped(format!("the member `{other}`"))),
+            other => Err(JsonError::InvalidType(format!("the member `{other}`"))),
         }
     }
 }
@@ -148,7 +148,7 @@ pub fn item_to_json(item: &Item) -> Json {
 
 /// An item (or document) from DynamoDB JSON.
 pub fn item_from_json(json: &Json) -> Result<Item, JsonError> {
-    let map = json.as_object().ok_or(JsonError::WrongForm("M", "an object of names to values"))?;
+    let map = json.as_object().ok_or(JsonError::InvalidForm("M", "an object of names to values"))?;
     map.iter().map(|(name, value)| Ok((name.clone(), Value::from_json(value)?))).collect()
 }
 
@@ -181,29 +181,29 @@ fn set<T, K: Ord>(
     read: impl Fn(&Json) -> Result<T, JsonError>,
     identity: impl Fn(&T) -> K,
 ) -> Result<Vec<T>, JsonError> {
-    let list = body.as_array().ok_or(JsonError::WrongForm(name, "a list of members"))?;
+    let list = body.as_array().ok_or(JsonError::InvalidForm(name, "a list of members"))?;
     let members = list.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let distinct = members.iter().map(identity).collect::<BTreeSet<_>>().len();
     if members.is_empty() || distinct != members.len() {
-        return Err(JsonError::BadSet(name));
+        return Err(JsonError::InvalidSet(name));
     }
     Ok(members)
 }
 
 fn string<'a>(name: &'static str, body: &'a Json) -> Result<&'a str, JsonError> {
-    body.as_str().ok_or(JsonError::WrongForm(name, "a string"))
+    body.as_str().ok_or(JsonError::InvalidForm(name, "a string"))
 }
 
 fn number(name: &'static str, body: &Json) -> Result<Num, JsonError> {
-    let text = body.as_str().ok_or(JsonError::WrongForm(name, "a number in quotes"))?;
+    let text = body.as_str().ok_or(JsonError::InvalidForm(name, "a number in quotes"))?;
     Num::parse(text).map_err(|why| JsonError::Number(text.to_owned(), why))
 }
 
 fn binary(name: &'static str, body: &Json) -> Result<Vec<u8>, JsonError> {
-    BASE64.decode(string(name, body)?).map_err(|_| JsonError::WrongForm(name, "base64"))
+    BASE64.decode(string(name, body)?).map_err(|_| JsonError::InvalidForm(name, "base64"))
 }
 
-fn kind(json: &Json) -> &'static str {
+fn json_kind(json: &Json) -> &'static str {
     match json {
         Json::Null => "null",
         Json::Bool(_) => "a boolean",
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_keeps_every_type() {
+    fn json_preserves_every_type() {
         let json = json!({
             "s": {"S": ""}, "n": {"N": "1.10"}, "b": {"B": "AAEC"}, "t": {"BOOL": true}, "z": {"NULL": true},
             "ss": {"SS": ["a", "b"]}, "ns": {"NS": ["1", "2.5"]}, "bs": {"BS": ["AA==", "AQ=="]},
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn equality_is_dynamodbs() {
+    fn equality_follows_dynamodb() {
         let v = |j: Json| Value::from_json(&j).unwrap();
         assert_eq!(v(json!({"NS": ["1.0", "2"]})), v(json!({"NS": ["2", "1"]})));
         assert_eq!(v(json!({"M": {"a": {"N": "1"}}})), v(json!({"M": {"a": {"N": "1.0"}}})));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_json_says_why() {
+    fn malformed_json_is_rejected() {
         for bad in [
             json!("x"),
             json!({}),

@@ -15,8 +15,8 @@ use dynoxide::{AttributeValue, Database, DynoxideError, ImportOptions};
 use serde_json::Value as Json;
 
 use super::LocalError;
-use super::beneath::{Store, refuse_foreign, unusable};
 use super::server::{Port, Server};
+use super::sqlite::{EngineStore, file_error, refuse_foreign};
 use crate::item::{Item, Num, Value};
 use crate::locked::LockedFile;
 
@@ -41,7 +41,7 @@ pub struct EngineOptions {
 /// A running embedded engine. Dropping this value stops the engine.
 ///
 /// With a database file, writes survive if the process is killed, but a power cut may lose the last writes. Parallel
-/// scans are slow on a table that a client created directly at the endpoint (not through [`super::Front`] or
+/// scans are slow on a table that a client created directly at the endpoint (not through [`super::Proxy`] or
 /// [`Engine::create_table`]), until [`Engine::index_tables`] is called.
 pub struct Engine {
     // Fields drop in this order: first the server with its clone of the database, then the database, then the file
@@ -50,7 +50,7 @@ pub struct Engine {
     port: Option<Port>,
     address: SocketAddr,
     database: Database,
-    store: Store,
+    store: EngineStore,
     _lock: Option<LockedFile>,
 }
 
@@ -67,13 +67,13 @@ impl Engine {
 
     /// Binds the port and opens the database. Connections wait until [`Engine::serve`] is called.
     pub(super) fn open(options: EngineOptions) -> Result<Engine, LocalError> {
-        let port = Port::take(options.port)?;
+        let port = Port::bind_loopback(options.port)?;
         let (store, lock) = match &options.db {
-            Some(path) => (Store::file(path)?, Some(claim(path)?)),
-            None => (Store::memory(), None),
+            Some(path) => (EngineStore::file(path)?, Some(lock_database_file(path)?)),
+            None => (EngineStore::memory(), None),
         };
         let database = Database::new(store.location()).map_err(|why| match &options.db {
-            Some(path) => unusable(path, why),
+            Some(path) => file_error(path, why),
             None => why.into(),
         })?;
         store.index_all()?;
@@ -102,7 +102,7 @@ impl Engine {
     }
 
     pub(super) fn create_unindexed(&self, request: &Json) -> Result<String, LocalError> {
-        let request: CreateTableRequest = serde_json::from_value(request.clone()).map_err(|e| refused(&e))?;
+        let request: CreateTableRequest = serde_json::from_value(request.clone()).map_err(|e| request_error(&e))?;
         let name = request.table_name.clone();
         self.database.create_table(request)?;
         Ok(name)
@@ -166,33 +166,33 @@ impl Engine {
     /// Requests in progress have three seconds to finish.
     pub fn stop(self) {}
 
-    pub(super) fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &EngineStore {
         &self.store
     }
 }
 
 /// Locks the database file against a second process. Refuses a file that is not the engine's. Creates a missing file,
 /// to which only its owner has access.
-fn claim(path: &Path) -> Result<LockedFile, LocalError> {
+fn lock_database_file(path: &Path) -> Result<LockedFile, LocalError> {
     if path.exists() {
         // Check the file before locking it, so that no lock file is created next to a file that is not the engine's.
         refuse_foreign(path)?;
     }
     // A lock on the database file itself would collide with SQLite's own locks.
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let lock = private(Path::new(&beside)).map_err(|why| unusable(path, why))?;
-    let lock = LockedFile::take(lock).map_err(|(why, _)| match why {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock = open_private_file(Path::new(&lock_path)).map_err(|why| file_error(path, why))?;
+    let lock = LockedFile::lock(lock).map_err(|(why, _)| match why {
         TryLockError::WouldBlock => LocalError::InUse { path: path.to_owned() },
-        TryLockError::Error(why) => unusable(path, why),
+        TryLockError::Error(why) => file_error(path, why),
     })?;
-    private(path).map_err(|why| unusable(path, why))?;
+    open_private_file(path).map_err(|why| file_error(path, why))?;
     refuse_foreign(path)?;
     Ok(lock)
 }
 
 /// Opens a file for writing. Creates a missing file, to which only its owner has access.
-fn private(path: &Path) -> io::Result<File> {
+fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -202,7 +202,7 @@ fn private(path: &Path) -> io::Result<File> {
 
 /// The error for a request that the engine refused. The engine reports such errors through serde, with a prefix that is
 /// removed here.
-fn refused(why: &serde_json::Error) -> LocalError {
+fn request_error(why: &serde_json::Error) -> LocalError {
     let text = why.to_string();
     LocalError::Engine(text.strip_prefix("VALIDATION:").unwrap_or(&text).to_owned())
 }
@@ -238,9 +238,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.db");
         while_processes_start(|| {
-            let claimed = claim(&path).unwrap();
-            assert!(matches!(claim(&path), Err(LocalError::InUse { .. })));
-            drop(claimed);
+            let lock = lock_database_file(&path).unwrap();
+            assert!(matches!(lock_database_file(&path), Err(LocalError::InUse { .. })));
+            drop(lock);
         });
     }
 }

@@ -1,25 +1,25 @@
 //! The embedded engine (dynoxide), an HTTP proxy in front of the engine, and sample data.
 //!
-//! [`Engine`] serves DynamoDB's API on loopback from a file or from memory. [`Front`] is an HTTP proxy in front of the
+//! [`Engine`] serves DynamoDB's API on loopback from a file or from memory. [`Proxy`] is an HTTP proxy in front of the
 //! engine or of another endpoint. The proxy counts requests and replies, injects faults, and throttles as configured in
 //! [`capacity`]. [`sample`] generates a table that looks like a real one. [`Local`] combines the engine, the proxy and
 //! the sample table. [`traffic`] simulates an application that uses the table at the same time. Each server runs on its
 //! own threads, so a server works even while its caller blocks.
 //!
-//! Only the code in this folder uses `dynoxide`. Within this folder, only `beneath.rs` uses `rusqlite`.
+//! Only the code in this folder uses `dynoxide`. Within this folder, only `sqlite.rs` uses `rusqlite`.
 
-mod beneath;
 pub mod capacity;
 mod checks;
 mod engine;
 mod error;
-pub mod front;
+pub mod proxy;
 pub mod sample;
 mod server;
-mod together;
+mod sqlite;
+mod stack;
 pub mod traffic;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::LocalError;
-pub use front::{Fault, Front, FrontOptions, Gate, RequestInfo, Spoil, Tally};
-pub use together::{Content, Local, LocalOptions, TableReport};
+pub use proxy::{Corruption, Fault, Proxy, ProxyOptions, ProxyTally, RequestGate, RequestInfo};
+pub use stack::{Local, LocalOptions, SampleOrigin, TableReport};

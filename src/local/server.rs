@@ -12,10 +12,10 @@ use super::LocalError;
 
 /// The maximum time for which a request in progress delays the shutdown of the runtime. Idle connections and incomplete
 /// requests do not delay the shutdown, because their tasks are dropped.
-const FINISH_REQUESTS: Duration = Duration::from_secs(3);
+const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
 /// The maximum time that `stop` waits for the thread. It is slightly longer than the runtime may take to end.
-const STOP_AT_MOST: Duration = Duration::from_secs(4);
+const MAX_STOP_TIME: Duration = Duration::from_secs(4);
 
 /// A port that is bound but does not answer requests yet.
 pub(super) struct Port {
@@ -25,12 +25,12 @@ pub(super) struct Port {
 
 impl Port {
     /// Binds a port of 127.0.0.1; 0 picks any available port.
-    pub(super) fn take(port: u16) -> Result<Port, LocalError> {
-        Port::take_of(Ipv4Addr::LOCALHOST.into(), port)
+    pub(super) fn bind_loopback(port: u16) -> Result<Port, LocalError> {
+        Port::bind(Ipv4Addr::LOCALHOST.into(), port)
     }
 
     /// Binds a port of this address.
-    pub(super) fn take_of(address: IpAddr, port: u16) -> Result<Port, LocalError> {
+    pub(super) fn bind(address: IpAddr, port: u16) -> Result<Port, LocalError> {
         let failed = |why: io::Error| match why.kind() {
             io::ErrorKind::AddrInUse => LocalError::PortTaken { address, port },
             _ => LocalError::Listen { at: SocketAddr::new(address, port), why },
@@ -83,7 +83,7 @@ impl Server {
                     _ = stopped => {}
                 }
             });
-            runtime.shutdown_timeout(FINISH_REQUESTS);
+            runtime.shutdown_timeout(REQUEST_GRACE);
             // The send fails if the owner no longer waits for the result.
             end.send(()).ok();
         };
@@ -97,7 +97,7 @@ impl Server {
             // The send fails if the thread has already ended.
             stop.send(()).ok();
             let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-            ended.recv_timeout(STOP_AT_MOST).ok();
+            ended.recv_timeout(MAX_STOP_TIME).ok();
         }
     }
 }

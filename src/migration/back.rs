@@ -3,12 +3,14 @@
 
 use std::path::Path;
 
-use super::{Answer, DriverError, MigrationError, Notice, Observer, Question, Seen, Wait, Watched, record_seen};
-use crate::clock::wall;
+use super::{
+    Answer, DriverError, FlagRecord, FlagTracker, MigrationError, Notice, Observer, Question, Wait, record_flag,
+};
+use crate::clock::wall_clock;
 use crate::command_line::CommandLine;
 use crate::cutover::{Flag, FlagChange, FlagMeta, FlagStore};
 use crate::plan::Plan;
-use crate::playbook::{BackTo, Step, step_back};
+use crate::playbook::{BackTarget, Step, step_back};
 use crate::state;
 
 /// The inputs of a step back.
@@ -23,38 +25,43 @@ pub(super) struct StepBack<'a> {
 impl StepBack<'_> {
     /// Moves the flag one step back. This needs no gate and no lock, so it works while other commands run. If a state
     /// file exists, this function only reads from it which waits are over.
-    pub(super) async fn take(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
+    pub(super) async fn run(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
         let StepBack { plan, state, actor, observer, commands: _ } = self;
-        let clock = wall();
-        let seen = match state::read(state) {
-            Ok(file) => Seen::of(file.as_ref()).await,
+        let clock = wall_clock();
+        let flag_record = match state::read(state) {
+            Ok(file) => FlagRecord::from_file(file.as_ref()).await,
             Err(_) => None,
         };
-        let mut watched = seen.map(|seen| seen.watched(&flag)).unwrap_or_default();
-        let left = watched.look(&flag, flags.lead());
-        let to = BackTo::of(&flag, clock(), left);
+        let mut tracker = flag_record.map(|flag_record| flag_record.tracker(&flag)).unwrap_or_default();
+        let left = tracker.observe(&flag, flags.propagation_delay());
+        let to = BackTarget::new(&flag, clock(), left);
         let meta =
             FlagMeta { plan: plan.fingerprint().as_str().into(), report: None, actor: (*actor).into(), reason: None };
         let mut changed = false;
         loop {
-            let step = step_back(&flag, to, clock(), watched.left());
-            match step.map_err(|refused| MigrationError::of_driver(refused.into(), self.commands))? {
+            let step = step_back(&flag, to, clock(), tracker.left());
+            match step.map_err(|refused| MigrationError::from_driver(refused.into(), self.commands))? {
                 Step::Change(change) => {
-                    let next = flag.next(change, clock(), watched.left()).map_err(DriverError::Change)?;
+                    let next = flag.next(change, clock(), tracker.left()).map_err(DriverError::Change)?;
                     self.ask(change, &flag, &next)?;
                     flag = flags.change(Some(&flag), &next, &meta).await?;
-                    watched.made(&flag);
+                    tracker.record_change(&flag);
                     changed = true;
                     observer.notice(&Notice::FlagChanged(&flag));
-                    self.record((&flag, &meta), &watched).await;
+                    self.record((&flag, &meta), &tracker).await;
                 }
                 Step::Wait(left) => {
-                    observer.notice(&Notice::Waiting(&Wait::of(left, Some(&flag), clock())));
+                    observer.notice(&Notice::Waiting(&Wait::new(left, Some(&flag), clock())));
                     tokio::time::sleep(left).await;
                 }
-                Step::Preflight | Step::Record(_) | Step::Confirm | Step::Renew(_) | Step::Sweep(_) | Step::Done => {
+                Step::Preflight
+                | Step::Record(_)
+                | Step::Confirm
+                | Step::RecreateFlag(_)
+                | Step::RunPass(_)
+                | Step::Done => {
                     if changed {
-                        self.record((&flag, &meta), &watched).await;
+                        self.record((&flag, &meta), &tracker).await;
                     }
                     return Ok(flag);
                 }
@@ -80,8 +87,8 @@ impl StepBack<'_> {
     }
 
     /// Records the flag in the state file, for `status`. If this fails, the step back continues anyway.
-    async fn record(&self, flag: (&Flag, &FlagMeta), watched: &Watched) {
-        if let Err(error) = record_seen(self.state, self.plan, flag, watched).await {
+    async fn record(&self, flag: (&Flag, &FlagMeta), tracker: &FlagTracker) {
+        if let Err(error) = record_flag(self.state, self.plan, flag, tracker).await {
             self.observer.notice(&Notice::FlagNotRecorded(&error));
         }
     }

@@ -3,7 +3,7 @@
 use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
 use crate::plan::PlanErrors;
-use crate::playbook::Refused;
+use crate::playbook::StepRefusal;
 use crate::preflight::PreflightError;
 use crate::state::StoreError;
 
@@ -79,9 +79,9 @@ pub enum MigrationError {
 
 impl MigrationError {
     /// Converts a driver's error. The next command of a refusal becomes a complete command line for this plan.
-    pub(crate) fn of_driver(error: DriverError, commands: &CommandLine) -> MigrationError {
+    pub(crate) fn from_driver(error: DriverError, commands: &CommandLine) -> MigrationError {
         if let DriverError::Refused(refused) = error {
-            let next = refused.next.spell(commands);
+            let next = refused.next.render(commands);
             MigrationError::Refused { why: refused.why, next }
         } else {
             MigrationError::Driver(error)
@@ -107,7 +107,7 @@ impl From<FlagStoreError> for MigrationError {
 pub enum DriverError {
     /// The command is out of order, or a gate is closed.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] StepRefusal),
     /// The plan names a different flag than the one with which the migration began.
     #[error(
         "the migration has begun with the flag in {begun}, but the plan names {named}. Nothing was done. Restore the old \

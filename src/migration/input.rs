@@ -2,7 +2,7 @@
 
 use super::{StepOptions, reason};
 use crate::playbook::Fact;
-use crate::preflight::Accept;
+use crate::preflight::Acceptance;
 /// The operator's input to a command.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorInput {
@@ -27,19 +27,19 @@ pub struct OperatorInput {
 impl OperatorInput {
     /// Returns the input of an operator who accepts these findings. The returned input contains only findings that a
     /// pass itself may make later. The preflight records the other accepted findings.
-    pub fn of(actor: &str, accept: &[Accept]) -> OperatorInput {
-        let later = accept.iter().filter(|accept| **accept == Accept::ClientEncryption);
+    pub fn new(actor: &str, accept: &[Acceptance]) -> OperatorInput {
+        let later = accept.iter().filter(|accept| **accept == Acceptance::ClientEncryption);
         OperatorInput {
             actor: actor.to_owned(),
             accepted: later.map(|accept| accept.name().to_owned()).collect(),
-            accept_empty: accept.contains(&Accept::EmptyTable),
+            accept_empty: accept.contains(&Acceptance::EmptyTable),
             ..OperatorInput::default()
         }
     }
 
-    pub(super) fn of_step(actor: &str, step: &StepOptions) -> OperatorInput {
+    pub(super) fn from_step_options(actor: &str, step: &StepOptions) -> OperatorInput {
         let StepOptions { force, facts, accept } = step;
         let force = force.as_deref().and_then(reason);
-        OperatorInput { facts: facts.clone(), force, ..OperatorInput::of(actor, accept) }
+        OperatorInput { facts: facts.clone(), force, ..OperatorInput::new(actor, accept) }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
 use crate::passes::{contract, old_from_new, undo};
-use crate::plan::{Limits, Plan};
+use crate::plan::{Plan, PlanLimits};
 use crate::playbook::Phase;
 use crate::preflight::{PreflightError, run_changes};
 use crate::ratelimit::Budgets;
@@ -15,7 +15,7 @@ use crate::ratelimit::Budgets;
 /// # Errors
 ///
 /// Fails with [`PreflightError::NothingToRun`] if the plan gives `run` nothing to do.
-pub fn job_of(
+pub fn job_for_phase(
     phase: Phase,
     plan: &Plan,
     tables: &Tables,
@@ -31,7 +31,7 @@ pub fn job_of(
     let mut plan = plan.clone();
     if matches!(phase, Phase::OldFromNew | Phase::Undo) {
         // On the way back, only the plan's rate applies, not its limits.
-        plan.limits = Limits::none();
+        plan.limits = PlanLimits::none();
     }
     Ok(Job::new(plan, changes, tables.clone(), description.clone(), budgets))
 }

@@ -6,47 +6,48 @@
 //! command carries out the step itself.
 
 mod back;
-mod begun;
 mod driver;
 mod error;
 mod facade;
+mod flag_tracker;
+mod history;
 mod input;
 mod job;
 mod not_as_before;
 mod observer;
 mod options;
-mod order;
 mod outcome;
 mod preflight;
 mod preview;
-mod pursue;
 mod reason;
 mod repair;
+mod request;
+mod run_request;
 mod session;
-mod standing;
+mod status;
 mod target;
-mod watched;
 
-pub use begun::{from_text, kind, read};
-pub use driver::{Advance, Begins, Driver, PassEnd, PassResult, Stage};
+pub use driver::{Advance, Driver, DriverSetup, PassEnd, PassResult, PassStart};
 pub use error::{DriverError, MigrationError};
 pub use facade::Migration;
+pub use flag_tracker::{FlagTracker, Wait};
+pub use history::{kind, parse_event, read};
 pub use input::OperatorInput;
-pub use job::job_of;
-pub use observer::{Answer, Figures, Notice, Observer, Question, Silent};
+pub use job::job_for_phase;
+pub use observer::{Answer, Notice, Observer, ProgressUpdate, Question, Silent};
 pub use options::command_line;
 pub use options::{
-    CheckOptions, CutoverStep, DryRunOf, DryRunOptions, Options, RunOptions, StatusOptions, StepOptions, VerifyOptions,
+    CheckOptions, CutoverStep, DryRunOptions, DryRunPhase, Options, RunOptions, StatusOptions, StepOptions,
+    VerifyOptions,
 };
-pub use order::Order;
 pub use outcome::{
-    CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, DryRunOutcome, PassOutcome, RetryOutcome, RunOutcome,
-    StatusOutcome, VerifyOutcome, WorkedPass,
+    CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, DryRunOutcome, PassOutcome, PassSummary, RetryOutcome,
+    RunOutcome, StatusOutcome, VerifyOutcome,
 };
-pub use preflight::{Preflight, Read, hold_preflight};
+pub use preflight::{ItemsRead, PreflightReport, run_preflight};
 pub use preview::{Preview, preview};
 pub use reason::reason;
+pub use request::CommandRequest;
 pub use session::Session;
-pub use standing::{Known, Seen, known, read_now, record_seen};
-pub use target::{Target, apply, read_plan, state_path};
-pub use watched::{Wait, Watched};
+pub use status::{FlagRecord, MigrationSnapshot, read_flag_now, record_flag, snapshot};
+pub use target::{MigrationTarget, apply_options, read_plan, state_path};

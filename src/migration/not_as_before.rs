@@ -3,16 +3,16 @@
 
 use std::io::Write as _;
 
-use super::target::Target;
+use super::target::MigrationTarget;
 use super::{MigrationError, Notice, Observer};
 use crate::change::{BaselinePair, Leftover};
 use crate::figure::count;
 use crate::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
-use crate::state::{self, Listed, RunRecord, State};
-use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, write_listed};
+use crate::state::{self, AffectedItems, RunRecord, State};
+use crate::telemetry::{PAIRS_UNRECORDED, UnrestoredItems, write_listed};
 
 /// The maximum number of items that a report lists. The report also gives the number of all items.
-const NAMED: u32 = 1_000;
+const MAX_LISTED: u32 = 1_000;
 
 /// The notice if the state file recorded the pairs of old and new values, but these records are damaged.
 const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
@@ -20,31 +20,34 @@ const UNREADABLE: &str = "not as before: unknown. The state file recorded which 
 
 /// Returns the items that a run did not restore exactly. Returns `None` if the run restored every item, or if the run
 /// is part of neither a rollback nor a step back.
-pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<NotAsBefore>, MigrationError> {
+pub(super) async fn leftovers_of_run(
+    store: &State,
+    run: &RunRecord,
+) -> Result<Option<UnrestoredItems>, MigrationError> {
     let reason = match run.phase.as_str() {
         ROLLBACK => Leftover::NewRemoved,
-        OLD_EQUAL_NEW => Leftover::OldMade,
+        OLD_EQUAL_NEW => Leftover::OldCreated,
         _ => return Ok(None),
     };
-    let items = store.leftovers(run.id, reason, NAMED).await?;
+    let items = store.leftovers(run.id, reason, MAX_LISTED).await?;
     // In a rollback, an item with an unreadable record fails, so such items are not listed here.
     let unreadable = match reason {
-        Leftover::OldMade => store.leftovers(run.id, Leftover::Unknown, NAMED).await?,
-        Leftover::NewRemoved | Leftover::Unknown => Listed::default(),
+        Leftover::OldCreated => store.leftovers(run.id, Leftover::Unknown, MAX_LISTED).await?,
+        Leftover::NewRemoved | Leftover::Unknown => AffectedItems::default(),
     };
-    let left = NotAsBefore { reason, items, unreadable };
+    let left = UnrestoredItems { reason, items, unreadable };
     Ok((!left.is_empty()).then_some(left))
 }
 
 /// Tells the observer which items a rollback will not restore exactly, before the operator confirms the rollback.
-pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
+pub(super) async fn notify(target: &MigrationTarget, observer: &dyn Observer) {
     let mut text = Vec::new();
     // If the file cannot be opened, the command later opens it for writing and reports the error.
     let Ok(file) = state::read(&target.state) else { return };
     for kind in BaselinePair::ALL {
-        let listed = match file.baseline_pairs(kind, NAMED).await {
+        let listed = match file.baseline_pairs(kind, MAX_LISTED).await {
             Ok(Some(listed)) => listed,
-            Ok(None) => return observer.notice(&Notice::NotAsBefore(PAIRS_UNRECORDED)),
+            Ok(None) => return observer.notice(&Notice::UnrestoredItems(PAIRS_UNRECORDED)),
             Err(_) => {
                 let _ = writeln!(text, "{UNREADABLE}");
                 break;
@@ -58,6 +61,6 @@ pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
             .and_then(|()| write_listed(&mut text, &listed));
     }
     if !text.is_empty() {
-        observer.notice(&Notice::NotAsBefore(&String::from_utf8_lossy(&text)));
+        observer.notice(&Notice::UnrestoredItems(&String::from_utf8_lossy(&text)));
     }
 }

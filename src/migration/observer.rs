@@ -8,12 +8,12 @@ use jiff::SignedDuration;
 
 use super::Wait;
 use crate::clock::to_text;
-use crate::cutover::{AHEAD, Flag};
+use crate::cutover::{CHANGE_TIME_MARGIN, Flag};
 use crate::engine::Stopper;
-use crate::outside::OutsideText;
+use crate::outside::UntrustedText;
 use crate::passes::verify::VerifyReport;
 use crate::playbook::Phase;
-use crate::preflight::{Accept, Finding, write_finding};
+use crate::preflight::{Acceptance, Finding, write_finding};
 use crate::state::StoreError;
 
 /// Receives the notices and progress of a migration, and answers its questions.
@@ -43,7 +43,7 @@ pub trait Observer: Send + Sync {
     fn notice(&self, _notice: &Notice<'_>) {}
 
     /// Called with live figures every few seconds while a pass runs.
-    fn progress(&self, _figures: &Figures) {}
+    fn progress(&self, _figures: &ProgressUpdate) {}
 
     /// Whether somebody can answer [`Observer::confirm`]. If nobody can, a command that needs a confirmation refuses
     /// before it begins work.
@@ -109,7 +109,7 @@ impl Display for Question<'_> {
 /// Live figures of a running pass.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Figures {
+pub struct ProgressUpdate {
     /// Number of items read so far, over all sessions of the run.
     pub items: u64,
     /// Number of items in the table, by DynamoDB's count, which may be six hours old; 0 if unknown.
@@ -131,7 +131,7 @@ pub enum Notice<'a> {
     /// Another process holds the lease. This process waits until the lease expires, at most for the given time.
     LeaseHeld {
         /// The holder of the lease.
-        owner: &'a OutsideText,
+        owner: &'a UntrustedText,
         /// The longest time that this process waits.
         within: Duration,
     },
@@ -142,7 +142,7 @@ pub enum Notice<'a> {
         /// The finding.
         finding: &'a Finding,
         /// The findings that the operator accepts.
-        accepted: &'a [Accept],
+        accepted: &'a [Acceptance],
     },
     /// A pass other than expand begins.
     PassBegins(Phase),
@@ -159,7 +159,7 @@ pub enum Notice<'a> {
     /// The command needed a verification, and the verification found mismatches.
     Mismatches(&'a VerifyReport),
     /// Items that a rollback does not restore exactly.
-    NotAsBefore(&'a str),
+    UnrestoredItems(&'a str),
     /// The flag was changed, but the state file could not record the change.
     FlagNotRecorded(&'a StoreError),
 }
@@ -170,7 +170,7 @@ impl Display for Notice<'_> {
             Notice::BudgetCut(text)
             | Notice::RunHeader(text)
             | Notice::RepairPreview(text)
-            | Notice::NotAsBefore(text) => f.write_str(text),
+            | Notice::UnrestoredItems(text) => f.write_str(text),
             Notice::LeaseHeld { owner, within } => write!(
                 f,
                 "waiting  {owner} holds the lease of this migration, or died while it held it: if it does not renew the lease \
@@ -212,7 +212,7 @@ fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
     let until = to_text(until.unwrap_or(wait.now));
     write!(f, "waiting  {seconds} s, until {until}, for application caches of the flag to expire")?;
     let Some(ahead) = wait.ahead else { return Ok(()) };
-    let why = if ahead > AHEAD { "" } else { ", or somebody is still making that change" };
+    let why = if ahead > CHANGE_TIME_MARGIN { "" } else { ", or somebody is still making that change" };
     let seconds = ahead.as_secs_f64().ceil();
     write!(
         f,

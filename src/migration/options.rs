@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Observer, Silent};
-use crate::command_line::{CommandLine, Selection};
-use crate::playbook::{BackTo, Fact, Goal, Target};
-use crate::preflight::{Accept, FinishIn, SampleSize};
+use crate::command_line::{CommandLine, CommandOptions};
+use crate::playbook::{BackTarget, CutoverTarget, Fact, Goal};
+use crate::preflight::{Acceptance, FinishIn, SampleSize};
 
 /// The options for opening a migration. The plan provides every setting that is not set here.
 #[derive(Clone)]
@@ -37,13 +37,13 @@ impl Default for Options {
 /// The command line of a migration that is opened with these options.
 pub fn command_line(plan: &Path, options: &Options) -> CommandLine {
     let Options { state, endpoint_url, region, profile, .. } = options;
-    let selection = Selection {
+    let selection = CommandOptions {
         state: state.as_ref(),
         endpoint_url: endpoint_url.as_deref(),
         region: region.as_deref(),
         profile: profile.as_deref(),
     };
-    CommandLine::of(plan, selection)
+    CommandLine::new(plan, selection)
 }
 
 impl std::fmt::Debug for Options {
@@ -70,7 +70,7 @@ pub struct CheckOptions {
     /// for it.
     pub finish_in: Option<FinishIn>,
     /// Findings that the operator accepts.
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
 }
 
 /// Input of [`super::Migration::dry_run`].
@@ -78,17 +78,17 @@ pub struct CheckOptions {
 #[non_exhaustive]
 pub struct DryRunOptions {
     /// The command to simulate.
-    pub of: DryRunOf,
-    /// The size of a sample to read instead of the whole table; only for [`DryRunOf::Run`].
+    pub of: DryRunPhase,
+    /// The size of a sample to read instead of the whole table; only for [`DryRunPhase::Run`].
     pub sample: Option<SampleSize>,
     /// Findings that the operator accepts.
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
 }
 
 /// The command that a dry run simulates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
-pub enum DryRunOf {
+pub enum DryRunPhase {
     /// [`super::Migration::run`].
     #[default]
     Run,
@@ -107,7 +107,7 @@ pub struct RunOptions {
     /// Start a new run from the beginning. The old run stays recorded.
     pub restart: bool,
     /// Findings that the operator accepts. The accepted findings are recorded with the run.
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
 }
 
 /// Input of [`super::Migration::verify`].
@@ -122,7 +122,7 @@ pub struct VerifyOptions {
     /// With `repair`: also remove values that the plan does not imply.
     pub repair_remove: bool,
     /// With `repair`: findings that the operator accepts.
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
 }
 
 /// A step of [`super::Migration::cutover`].
@@ -145,11 +145,11 @@ pub enum CutoverStep {
 impl CutoverStep {
     pub(super) fn goal(self) -> Goal {
         match self {
-            CutoverStep::DualWrite => Goal::CutoverTo(Target::DualWrite),
-            CutoverStep::ReadNew(percent) => Goal::CutoverTo(Target::ReadNew(percent)),
-            CutoverStep::WriteNew => Goal::CutoverTo(Target::WriteNew),
+            CutoverStep::DualWrite => Goal::CutoverTo(CutoverTarget::DualWrite),
+            CutoverStep::ReadNew(percent) => Goal::CutoverTo(CutoverTarget::ReadNew(percent)),
+            CutoverStep::WriteNew => Goal::CutoverTo(CutoverTarget::WriteNew),
             // This target is only a placeholder. The real target is set later, from the state of the flag.
-            CutoverStep::Back { now } => Goal::Back { to: BackTo::OldReads, now },
+            CutoverStep::Back { now } => Goal::Back { to: BackTarget::OldReads, now },
         }
     }
 }
@@ -164,7 +164,7 @@ pub struct StepOptions {
     /// The facts that the operator states because the plan names no flag that could prove them.
     pub facts: Vec<Fact>,
     /// Findings that the operator accepts.
-    pub accept: Vec<Accept>,
+    pub accept: Vec<Acceptance>,
 }
 
 /// Input of [`super::Migration::status`].

@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::target::Target;
-use super::{Known, MigrationError};
+use super::target::MigrationTarget;
+use super::{MigrationError, MigrationSnapshot};
 use crate::cutover::Flag;
-use crate::engine::{Ended, SegmentChoice, StopReason};
-use crate::passes::verify::{Verified, VerifyReport};
-use crate::passes::{Prediction, Retried};
+use crate::engine::{SegmentChoice, SessionResult, StopReason};
+use crate::passes::verify::{VerificationResult, VerifyReport};
+use crate::passes::{Prediction, RetryResult};
 use crate::plan::Fingerprint;
-use crate::preflight::{Accept, CheckReport, Estimate, Finding, Finish, Sampled};
+use crate::preflight::{Acceptance, CheckReport, Estimate, Finding, FinishRequirements, SampleResult};
 use crate::state::phase::EXPAND;
-use crate::state::{Listed, OpenWork, State, StateSummary};
-use crate::telemetry::{DryRunReport, KeptBudgets, KeptPace, NotAsBefore, RunReport, Subject, Worker};
+use crate::state::{AffectedItems, OpenWork, State, StateSummary};
+use crate::telemetry::{DryRunReport, PaceRecord, RunReport, StoredBudgets, Subject, UnrestoredItems, Worker};
 
 /// The result of [`super::Migration::check`].
 pub struct CheckOutcome {
-    pub(super) target: Target,
+    pub(super) target: MigrationTarget,
     pub(super) segments: SegmentChoice,
     pub(super) estimate: Estimate,
-    pub(super) finish: Option<Finish>,
+    pub(super) finish: Option<FinishRequirements>,
     pub(super) findings: Vec<Finding>,
-    pub(super) accepted: Vec<Accept>,
+    pub(super) accepted: Vec<Acceptance>,
     pub(super) stopped: Option<StopReason>,
 }
 
@@ -64,12 +64,12 @@ impl CheckOutcome {
 
 /// The result of [`super::Migration::dry_run`].
 pub struct DryRunOutcome {
-    pub(super) target: Target,
+    pub(super) target: MigrationTarget,
     pub(super) found: Prediction,
     pub(super) estimate: Estimate,
-    pub(super) sampled: Option<Sampled>,
+    pub(super) sampled: Option<SampleResult>,
     pub(super) findings: Vec<Finding>,
-    pub(super) accepted: Vec<Accept>,
+    pub(super) accepted: Vec<Acceptance>,
     pub(super) stopped: Option<StopReason>,
     pub(super) pairs_unrecorded: bool,
     pub(super) next: String,
@@ -90,7 +90,7 @@ impl DryRunOutcome {
     pub fn report(&self) -> DryRunReport<'_> {
         DryRunReport {
             subject: self.target.subject(),
-            found: self.sampled.as_ref().map_or(&self.found, |sampled| &sampled.seen),
+            found: self.sampled.as_ref().map_or(&self.found, |sampled| &sampled.totals),
             estimate: &self.estimate,
             sampled: self.sampled.as_ref(),
             findings: &self.findings,
@@ -104,8 +104,8 @@ impl DryRunOutcome {
 
 /// The result of [`super::Migration::run`].
 pub struct RunOutcome {
-    pub(super) target: Target,
-    pub(super) ended: Option<Ended>,
+    pub(super) target: MigrationTarget,
+    pub(super) ended: Option<SessionResult>,
     pub(super) worked: bool,
     pub(super) stopped: Option<StopReason>,
 }
@@ -129,7 +129,7 @@ impl RunOutcome {
 
     /// The report, for people and as JSON; `None` if there is no run.
     pub fn report(&self) -> Option<RunReport<'_>> {
-        let Ended { run, totals, spend, throttles, unusable_replies, open, .. } = self.ended.as_ref()?;
+        let SessionResult { run, totals, spend, throttles, unusable_replies, open, .. } = self.ended.as_ref()?;
         let subject = self.target.subject();
         let stopped = self.stopped.as_ref();
         Some(RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped })
@@ -137,12 +137,12 @@ impl RunOutcome {
 }
 
 /// The newest recorded expand run.
-pub(super) async fn recorded_run(store: &State) -> Result<Option<Ended>, MigrationError> {
+pub(super) async fn recorded_run(store: &State) -> Result<Option<SessionResult>, MigrationError> {
     let Some(run) = store.current_run(EXPAND).await? else { return Ok(None) };
     let totals = store.totals(run.id).await?;
     let open = store.open_work(Some(run.id)).await?;
     let spend = store.spend(run.id).await?;
-    Ok(Some(Ended {
+    Ok(Some(SessionResult {
         run,
         totals,
         spend,
@@ -155,7 +155,7 @@ pub(super) async fn recorded_run(store: &State) -> Result<Option<Ended>, Migrati
 
 /// The result of [`super::Migration::verify`].
 pub struct VerifyOutcome {
-    pub(super) verified: Option<Verified>,
+    pub(super) verified: Option<VerificationResult>,
     pub(super) stopped: Option<StopReason>,
 }
 
@@ -201,15 +201,15 @@ impl CutoverOutcome {
 
 /// The result of [`super::Migration::cutover_dry_run`].
 pub struct CutoverDryRunOutcome {
-    pub(super) new_alone: Option<Listed>,
+    pub(super) new_only_items: Option<AffectedItems>,
     pub(super) next: String,
 }
 
 impl CutoverDryRunOutcome {
     /// The items that had only the new attribute before the migration. After the step, readers would see the values of
     /// these items for the first time. `None` if the state file did not record these items.
-    pub fn new_alone(&self) -> Option<&Listed> {
-        self.new_alone.as_ref()
+    pub fn new_only_items(&self) -> Option<&AffectedItems> {
+        self.new_only_items.as_ref()
     }
 
     /// The command that would take the step.
@@ -220,26 +220,26 @@ impl CutoverDryRunOutcome {
 
 /// One pass of a [`PassOutcome`].
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
-pub struct WorkedPass {
+pub struct PassSummary {
     /// The result of the session in which the pass ended.
-    pub ended: Ended,
+    pub ended: SessionResult,
     /// Number of values that the run overwrote or removed and that the journal contains.
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
-    pub not_as_before: Option<NotAsBefore>,
+    pub not_as_before: Option<UnrestoredItems>,
 }
 
 /// The result of [`super::Migration::contract`] and [`super::Migration::rollback`].
 pub struct PassOutcome {
-    pub(super) target: Target,
-    pub(super) passes: Vec<WorkedPass>,
+    pub(super) target: MigrationTarget,
+    pub(super) passes: Vec<PassSummary>,
     pub(super) unfinished: bool,
     pub(super) stopped: Option<StopReason>,
 }
 
 impl PassOutcome {
     /// The passes in which this command did work, in order.
-    pub fn passes(&self) -> &[WorkedPass] {
+    pub fn passes(&self) -> &[PassSummary] {
         &self.passes
     }
 
@@ -254,23 +254,23 @@ impl PassOutcome {
     }
 
     /// The report of one of the passes, for people and as JSON.
-    pub fn report<'a>(&'a self, pass: &'a WorkedPass) -> RunReport<'a> {
+    pub fn report<'a>(&'a self, pass: &'a PassSummary) -> RunReport<'a> {
         let subject = Subject { advice: false, ..self.target.subject() };
-        let Ended { run, totals, spend, throttles, unusable_replies, open, stopped } = &pass.ended;
+        let SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped } = &pass.ended;
         RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped: stopped.as_ref() }
     }
 }
 
 /// The result of [`super::Migration::retry_failures`].
 pub struct RetryOutcome {
-    pub(super) retried: Retried,
+    pub(super) retried: RetryResult,
     pub(super) open: OpenWork,
     pub(super) stopped: Option<StopReason>,
 }
 
 impl RetryOutcome {
     /// The outcomes of the retried failures.
-    pub fn retried(&self) -> &Retried {
+    pub fn retried(&self) -> &RetryResult {
         &self.retried
     }
 
@@ -290,9 +290,9 @@ impl RetryOutcome {
 pub struct StatusOutcome {
     pub(super) summary: StateSummary,
     pub(super) fingerprint: Fingerprint,
-    pub(super) known: Known,
-    pub(super) budgets: Option<KeptBudgets>,
-    pub(super) pace: Option<KeptPace>,
+    pub(super) snapshot: MigrationSnapshot,
+    pub(super) budgets: Option<StoredBudgets>,
+    pub(super) pace: Option<PaceRecord>,
     pub(super) suspended: bool,
     pub(super) now: Timestamp,
 }
@@ -315,17 +315,17 @@ impl StatusOutcome {
     }
 
     /// Whether the state file belongs to the current plan.
-    pub fn is_of_this_plan(&self) -> bool {
+    pub fn matches_plan(&self) -> bool {
         self.summary.identity.fingerprint == self.fingerprint.as_str()
     }
 
     /// The current stage of the migration, and the next command.
-    pub fn known(&self) -> &Known {
-        &self.known
+    pub fn snapshot(&self) -> &MigrationSnapshot {
+        &self.snapshot
     }
 
     /// The budgets of the newest run, if it recorded them.
-    pub fn budgets(&self) -> Option<&KeptBudgets> {
+    pub fn budgets(&self) -> Option<&StoredBudgets> {
         self.budgets.as_ref()
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::begun::{from_text, kind_of, limits, other_flag, read};
-use super::standing::Seen;
+use super::history::{limits, migration_kind, other_flag, parse_event, read};
+use super::status::FlagRecord;
 use super::{DriverError, OperatorInput};
 use crate::cutover::{Flag, FlagStore};
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
-use crate::playbook::{BackTo, Goal, Kind, Rehearsal, State, World, one_way, rehearse};
+use crate::playbook::{BackTarget, Goal, MigrationState, PlanKind, Rehearsal, StepContext, one_way, rehearse};
 use crate::state::phase::EXPAND;
-use crate::state::{self, Identity, KeptFact, OpenWork};
+use crate::state::{self, Identity, OpenWork, StoredFact};
 
 /// The preview of a command: its steps before its first lasting work, given the current state file and flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub struct Preview {
 
 /// The part of a state file's content that a preview needs. The file was opened read-only.
 #[derive(Default)]
-struct Known {
-    state: State,
-    seen: Option<Seen>,
+struct RecordedMigration {
+    state: MigrationState,
+    flag_record: Option<FlagRecord>,
     open: OpenWork,
-    no_way_back: Option<u64>,
+    unrestorable_targets: Option<u64>,
 }
 
 /// Simulates a command up to its first lasting work. Returns `None` if the state file cannot be read. The command's
@@ -44,24 +44,31 @@ pub async fn preview(
     goal: Goal,
     now: Timestamp,
 ) -> Result<Option<Preview>, DriverError> {
-    let Some(known) = Known::of(path, plan, table).await? else { return Ok(None) };
-    let kind = kind_of(plan, &known.state);
-    let flag = match flags.filter(|_| kind == Kind::Flagged) {
+    let Some(recorded) = RecordedMigration::load(path, plan, table).await? else { return Ok(None) };
+    let kind = migration_kind(plan, &recorded.state);
+    let flag = match flags.filter(|_| kind == PlanKind::Flagged) {
         Some(flags) => read(flags, plan).await?.map(|(flag, _)| flag),
         None => None,
     };
     let left = match (&flag, flags) {
         (Some(flag), Some(flags)) => {
-            let mut watched = known.seen.as_ref().map(|seen| seen.watched(flag)).unwrap_or_default();
-            watched.look(flag, flags.lead())
+            let mut tracker =
+                recorded.flag_record.as_ref().map(|flag_record| flag_record.tracker(flag)).unwrap_or_default();
+            tracker.observe(flag, flags.propagation_delay())
         }
         _ => Duration::ZERO,
     };
-    let gone = known.seen.map(|seen| seen.flag).unwrap_or_else(|| Flag::first(plan.cutover.max_cache_seconds, now));
+    let missing_flag = recorded
+        .flag_record
+        .map(|flag_record| flag_record.flag)
+        .unwrap_or_else(|| Flag::new(plan.cutover.max_cache_seconds, now));
     let goal = match goal {
         Goal::Back { now: accept_stale, .. } => {
-            let current = if kind == Kind::Flagged { flag.as_ref() } else { known.state.stated.as_ref() };
-            Goal::Back { to: current.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, now, left)), now: accept_stale }
+            let current = if kind == PlanKind::Flagged { flag.as_ref() } else { recorded.state.stated_flag.as_ref() };
+            Goal::Back {
+                to: current.map_or(BackTarget::OldWrites, |flag| BackTarget::new(flag, now, left)),
+                now: accept_stale,
+            }
         }
         Goal::Run { .. }
         | Goal::FailuresRetry
@@ -72,56 +79,61 @@ pub async fn preview(
     };
     let fingerprint = plan.fingerprint();
     let one_way = one_way(&plan.changes, &table.key);
-    let world = World {
+    let context = StepContext {
         kind,
         plan: fingerprint.as_str(),
         flag: flag.as_ref(),
         left,
-        failures: known.open.failures,
+        failures: recorded.open.failures,
         unfinished: 0,
-        diverged: known.open.diverged,
+        diverged: recorded.open.diverged,
         limits: limits(plan),
-        no_way_back: known.no_way_back,
+        unrestorable_targets: recorded.unrestorable_targets,
         one_way: one_way.as_deref(),
         facts: &input.facts,
         force: input.force.as_deref(),
         accept_empty: input.accept_empty,
         confirmed: false,
-        swept: &[],
+        completed: &[],
         first: flag.as_ref().map(|flag| flag.version),
-        gone: Some(&gone).filter(|_| flag.is_none()),
+        missing_flag: Some(&missing_flag).filter(|_| flag.is_none()),
     };
-    Ok(Some(Preview { goal, rehearsal: rehearse(&known.state, &world, goal, now)? }))
+    Ok(Some(Preview { goal, rehearsal: rehearse(&recorded.state, &context, goal, now)? }))
 }
 
-impl Known {
-    async fn of(path: &Path, plan: &Plan, table: &TableDescription) -> Result<Option<Known>, DriverError> {
+impl RecordedMigration {
+    async fn load(
+        path: &Path,
+        plan: &Plan,
+        table: &TableDescription,
+    ) -> Result<Option<RecordedMigration>, DriverError> {
         if state::is_absent(path).await {
-            return Ok(Some(Known::default()));
+            return Ok(Some(RecordedMigration::default()));
         }
         let Ok(file) = state::read(path) else { return Ok(None) };
         let begun = file.has_begun().await?;
-        let ours = Identity::of(plan, table);
-        file.check_is_of(&ours).await?;
-        if !file.identity().await?.is_of(&ours) {
+        let ours = Identity::from_plan(plan, table);
+        file.check_identity(&ours).await?;
+        if !file.identity().await?.matches(&ours) {
             // No migration has begun in this file, so the command may use it for this plan.
-            return Ok(Some(Known::default()));
+            return Ok(Some(RecordedMigration::default()));
         }
-        let mut state = State::default();
+        let mut state = MigrationState::default();
         for record in file.events().await? {
-            state = state.next(&from_text(&record.event)?)?;
+            state = state.next(&parse_event(&record.event)?)?;
         }
-        let other = other_flag(file.kept(KeptFact::FlagPlace).await?, plan);
-        let another_way = state.kind().is_some_and(|before| before != kind_of(plan, &state));
-        if !begun && (other.is_some() || another_way) {
-            return Ok(Some(Known::default()));
+        let other = other_flag(file.fact(StoredFact::FlagLocation).await?, plan);
+        let kind_differs = state.kind().is_some_and(|before| before != migration_kind(plan, &state));
+        if !begun && (other.is_some() || kind_differs) {
+            return Ok(Some(RecordedMigration::default()));
         }
         if let Some(other) = other {
             return Err(other);
         }
-        let seen = file.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?;
-        let open = file.open_work_of(EXPAND).await?;
-        let no_way_back = file.no_way_back().await?;
-        Ok(Some(Known { state, seen, open, no_way_back }))
+        let flag_record =
+            file.fact(StoredFact::LastFlag).await?.map(|text| FlagRecord::from_text(&text)).transpose()?;
+        let open = file.open_work_of_phase(EXPAND).await?;
+        let unrestorable_targets = file.unrestorable_targets().await?;
+        Ok(Some(RecordedMigration { state, flag_record, open, unrestorable_targets }))
     }
 }

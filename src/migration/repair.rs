@@ -1,9 +1,9 @@
 //! Shows the changes that a repair would make, before the operator confirms the repair.
 
-use super::{MigrationError, Notice, Order, PassResult, Session};
+use super::{CommandRequest, MigrationError, Notice, PassResult, Session};
 use crate::engine::StopReason;
-use crate::passes::verify::{RepairPreview, Stage, Truths, VerifyReport};
-use crate::playbook::{Goal, Scope};
+use crate::passes::verify::{RepairPreview, TableStage, TruthByKey, VerifyReport};
+use crate::playbook::{Goal, VerifyScope};
 
 impl Session {
     /// Shows the changes that a repair would make, and asks for confirmation. The preview is based on the last full
@@ -14,11 +14,11 @@ impl Session {
     /// is refused.
     pub(super) async fn ask_for_repair(
         &mut self,
-        scope: Scope,
-        order: &Order,
+        scope: VerifyScope,
+        request: &CommandRequest,
     ) -> Result<Option<StopReason>, MigrationError> {
-        let today = self.driver.verifies_by().await?;
-        let mut found = self.last_full_report(today).await?;
+        let basis = self.driver.verification_basis().await?;
+        let mut found = self.last_full_report(basis).await?;
         if found.is_none() {
             let (report, stopped) = self.compare(scope).await?;
             if stopped.is_some() {
@@ -26,19 +26,19 @@ impl Session {
             }
             found = report;
         }
-        if found.as_ref().is_some_and(|found| !is_of(found, today)) {
+        if found.as_ref().is_some_and(|found| !has_basis(found, basis)) {
             return Err(MigrationError::RepairChanged);
         }
         if let Some(found) = found {
-            self.show(&found, today.1);
+            self.show(&found, basis.1);
         }
-        order.ask(&self.target, self.observer.as_ref())?;
-        if self.driver.verifies_by().await? == today { Ok(None) } else { Err(MigrationError::RepairChanged) }
+        request.ask(&self.target, self.observer.as_ref())?;
+        if self.driver.verification_basis().await? == basis { Ok(None) } else { Err(MigrationError::RepairChanged) }
     }
 
-    fn show(&self, found: &VerifyReport, truths: Truths) {
+    fn show(&self, found: &VerifyReport, truths: TruthByKey) {
         let strategy = self.target.plan.strategy;
-        let removes = self.driver.repairs_by_removing();
+        let removes = self.driver.repair_removes();
         let mut text = Vec::new();
         // A write to memory cannot fail.
         let _ = RepairPreview { strategy, truths, removes }.write(found, &mut text);
@@ -46,10 +46,13 @@ impl Session {
     }
 
     /// Compares the table without changing it. Returns the report, and the stop reason if the comparison was stopped.
-    async fn compare(&mut self, scope: Scope) -> Result<(Option<VerifyReport>, Option<StopReason>), MigrationError> {
+    async fn compare(
+        &mut self,
+        scope: VerifyScope,
+    ) -> Result<(Option<VerifyReport>, Option<StopReason>), MigrationError> {
         self.observer.notice(&Notice::ComparesFirst);
-        let order = Order::of(Goal::Verify { scope, repair: false }, &[], "");
-        let (passes, stopped) = Box::pin(self.pursue(order)).await?;
+        let request = CommandRequest::new(Goal::Verify { scope, repair: false }, &[], "");
+        let (passes, stopped) = Box::pin(self.run_request(request)).await?;
         let report = passes.into_iter().next_back().and_then(|end| match end.result {
             Some(PassResult::Verified(verified)) => verified.report.map(|(report, _)| report),
             Some(PassResult::Worked(_) | PassResult::Retried(_)) | None => None,
@@ -57,20 +60,20 @@ impl Session {
         Ok((report, stopped))
     }
 
-    async fn last_full_report(&self, today: (Stage, Truths)) -> Result<Option<VerifyReport>, MigrationError> {
+    async fn last_full_report(&self, basis: (TableStage, TruthByKey)) -> Result<Option<VerifyReport>, MigrationError> {
         let Some(known) = &self.driver.state().full else { return Ok(None) };
-        let stored = self.driver.store.reports(REPORTS).await?.into_iter().find(|stored| stored.hash == known.hash);
+        let stored = self.driver.store.reports(MAX_REPORTS).await?.into_iter().find(|stored| stored.hash == known.hash);
         let report = stored.and_then(|stored| VerifyReport::from_canonical(&stored.json).ok());
-        Ok(report.filter(|report| is_of(report, today)))
+        Ok(report.filter(|report| has_basis(report, basis)))
     }
 }
 
 /// Whether a verification would now use the same truth as this report. If it would use a different truth, the report
 /// does not predict the result of a repair.
-fn is_of(report: &VerifyReport, (stage, truths): (Stage, Truths)) -> bool {
+fn has_basis(report: &VerifyReport, (stage, truths): (TableStage, TruthByKey)) -> bool {
     report.stage == stage.name() && report.truth == truths.name()
 }
 
 /// The maximum number of reports to search for the last full verification, newest first. Newer reports may come from
 /// sampled verifications.
-const REPORTS: u32 = 100;
+const MAX_REPORTS: u32 = 100;

@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::target::Target;
-use super::{Driver, MigrationError, Notice, Observer, OperatorInput, Order, Stage};
-use crate::clock::wall;
-use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
+use super::target::MigrationTarget;
+use super::{CommandRequest, Driver, DriverSetup, MigrationError, Notice, Observer, OperatorInput};
+use crate::clock::wall_clock;
+use crate::cutover::{FlagAccess, LEASE_DURATION, Lease, lease_owner};
 use crate::engine::{StopReason, Stopper};
 use crate::machine::{Machine, Random};
-use crate::state::{KeptFact, State};
+use crate::state::{State, StoredFact};
 
 /// An exclusive, opened migration.
 pub struct Session {
     /// The plan and its table.
-    pub target: Target,
+    pub target: MigrationTarget,
     /// Carries out the playbook's steps.
     pub driver: Driver,
     pub(super) observer: Arc<dyn Observer>,
-    lease: Option<HeldLease>,
+    lease: Option<SessionLease>,
 }
 
 impl Session {
@@ -32,13 +32,13 @@ impl Session {
     /// Fails if another process holds the state file or the lease. Also fails if the state file or the lease belongs to
     /// a different migration.
     pub async fn open(
-        target: Target,
+        target: MigrationTarget,
         input: OperatorInput,
         observer: Arc<dyn Observer>,
         stop: Stopper,
     ) -> Result<Session, MigrationError> {
         let opened = target.open_flag().await?;
-        Box::pin(Session::of(target, input, opened, observer, stop)).await
+        Box::pin(Session::start(target, input, opened, observer, stop)).await
     }
 
     /// Opens a session like [`Session::open`]. Before it creates or changes anything, it checks whether the command
@@ -48,49 +48,49 @@ impl Session {
     ///
     /// The same errors as [`Session::open`]. Also fails if the playbook or the preflight refuses, or if the observer
     /// does not confirm.
-    pub async fn prepared(
-        target: Target,
+    pub async fn open_prepared(
+        target: MigrationTarget,
         input: OperatorInput,
-        order: &mut Order,
+        request: &mut CommandRequest,
         observer: Arc<dyn Observer>,
         stop: Stopper,
     ) -> Result<Session, MigrationError> {
         let opened = target.open_flag().await?;
         let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
-        Box::pin(order.prepare(&target, flags, &input, observer.as_ref())).await?;
-        Box::pin(Session::of(target, input, opened, observer, stop)).await
+        Box::pin(request.prepare(&target, flags, &input, observer.as_ref())).await?;
+        Box::pin(Session::start(target, input, opened, observer, stop)).await
     }
 
-    async fn of(
-        target: Target,
+    async fn start(
+        target: MigrationTarget,
         input: OperatorInput,
-        opened: Option<Opened>,
+        opened: Option<FlagAccess>,
         observer: Arc<dyn Observer>,
         stop: Stopper,
     ) -> Result<Session, MigrationError> {
         let store = target.open_store()?;
         let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
-        let machine = Machine::this();
+        let machine = Machine::system();
         let mut lease = None;
         if let Some(item) = item {
-            let (owner, gone) = owners(&store, &target, &machine.random).await?;
+            let (owner, previous_owner) = lease_owners(&store, &target, &machine.random).await?;
             let waits = |owner: &_, within| observer.notice(&Notice::LeaseHeld { owner, within });
-            lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION, waits).await?);
+            lease = Some(Lease::acquire(item, &owner, previous_owner.as_deref(), LEASE_DURATION, waits).await?);
         }
-        let stage = Stage {
+        let setup = DriverSetup {
             plan: target.plan.clone(),
             tables: target.tables.clone(),
             description: target.description.clone(),
             budgets: target.resolved.budgets.clone(),
-            described: target.described,
+            described_at: target.described_at,
         };
-        let mut driver = Driver::open(stage, store, flag, wall(), input).await?;
+        let mut driver = Driver::open(setup, store, flag, wall_clock(), input).await?;
         driver.machine = machine;
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
         observer.opened(&driver.stop)?;
-        let lease = lease.map(|lease| HeldLease::new(lease, driver.stop.clone()));
-        driver.lease = lease.as_ref().map(|held| held.lease.validity());
+        let lease = lease.map(|lease| SessionLease::new(lease, driver.stop.clone()));
+        driver.lease = lease.as_ref().map(|session_lease| session_lease.lease.validity());
         Ok(Session { target, driver, observer, lease })
     }
 
@@ -100,7 +100,7 @@ impl Session {
     /// # Errors
     ///
     /// Fails if the state file cannot be closed.
-    pub async fn close(self) -> Result<Target, MigrationError> {
+    pub async fn close(self) -> Result<MigrationTarget, MigrationError> {
         if let Some(lease) = self.lease {
             lease.release().await;
         }
@@ -110,18 +110,18 @@ impl Session {
 }
 
 /// The lease of a session. If the lease is lost, the session stops.
-struct HeldLease {
+struct SessionLease {
     lease: Lease,
     /// The task that waits until the lease is lost. This task must end with the session, because a program that embeds
     /// the library may open many sessions in turn.
     _watch: AbortOnDropHandle<()>,
 }
 
-impl HeldLease {
-    fn new(lease: Lease, stop: Stopper) -> HeldLease {
+impl SessionLease {
+    fn new(lease: Lease, stop: Stopper) -> SessionLease {
         let lost = lease.lost();
         let watch = tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await)) });
-        HeldLease { lease, _watch: AbortOnDropHandle::new(watch) }
+        SessionLease { lease, _watch: AbortOnDropHandle::new(watch) }
     }
 
     /// Releases the lease, so that the next session does not have to wait.
@@ -134,16 +134,20 @@ impl HeldLease {
 /// Also returns the previous owner of this state file if that process is dead. It is dead if no process held the lock
 /// of the file. This conclusion is only valid if the previous owner ran on this host and used the file at this path.
 /// The lock of a copied file proves nothing.
-async fn owners(store: &State, target: &Target, random: &Random) -> Result<(String, Option<String>), MigrationError> {
+async fn lease_owners(
+    store: &State,
+    target: &MigrationTarget,
+    random: &Random,
+) -> Result<(String, Option<String>), MigrationError> {
     let host = crate::host::name();
     let owner = lease_owner(&host, std::process::id(), random);
     let path = target.state.canonicalize().unwrap_or_else(|_| target.state.clone());
-    let with = format!(" with {}", path.display());
-    let before = store.kept(KeptFact::LeaseOwner).await?;
-    let gone = before.as_deref().and_then(|before| before.strip_suffix(&with));
-    let gone = gone.filter(|owner| owner.starts_with(&format!("{host} pid "))).map(str::to_owned);
-    store.keep(KeptFact::LeaseOwner, format!("{owner}{with}")).await?;
-    Ok((owner, gone))
+    let suffix = format!(" with {}", path.display());
+    let before = store.fact(StoredFact::LeaseOwner).await?;
+    let previous_owner = before.as_deref().and_then(|before| before.strip_suffix(&suffix));
+    let previous_owner = previous_owner.filter(|owner| owner.starts_with(&format!("{host} pid "))).map(str::to_owned);
+    store.set_fact(StoredFact::LeaseOwner, format!("{owner}{suffix}")).await?;
+    Ok((owner, previous_owner))
 }
 
 #[cfg(test)]
@@ -168,12 +172,12 @@ mod tests {
         for releases in [true, false] {
             let lease = Lease::acquire(table.item("lease"), "a", None, LEASE_DURATION, |_, _| ()).await.unwrap();
             let stop = Stopper::default();
-            let held = HeldLease::new(lease, stop.clone());
+            let session_lease = SessionLease::new(lease, stop.clone());
             assert!(tasks().await > before);
             if releases {
-                held.release().await;
+                session_lease.release().await;
             } else {
-                drop(held);
+                drop(session_lease);
             }
             assert_eq!((tasks().await, stop.is_stopping()), (before, false), "released: {releases}");
         }

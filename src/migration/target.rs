@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 use super::{DriverError, MigrationError, Notice, Observer, Options};
-use crate::clock::wall;
+use crate::clock::wall_clock;
 use crate::command_line::CommandLine;
-use crate::cutover::Opened;
+use crate::cutover::FlagAccess;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
-use crate::plan::{Loaded, Plan, TableRef, load, load_bytes};
-use crate::preflight::{Accept, Fits, Reached, check_table, reach, reach_given, run_changes};
-use crate::ratelimit::Resolved;
+use crate::plan::{LoadedPlan, Plan, TableRef, load, load_bytes};
+use crate::preflight::{
+    Acceptance, PlanCheck, ReachableTable, check_table, connect_plan_table, describe_given_table, run_changes,
+};
+use crate::ratelimit::ResolvedBudgets;
 use crate::state::{self, Identity, State};
 use crate::telemetry::Subject;
 
 /// A plan, and the table against which the plan was checked.
-pub struct Target {
+pub struct MigrationTarget {
     /// The path of the plan file. If the plan was read from text, this is the name that the caller gave to the text.
     pub path: PathBuf,
     /// The command line of this migration.
@@ -31,11 +33,11 @@ pub struct Target {
     /// The table's description.
     pub description: TableDescription,
     /// The time at which the description was read.
-    pub described: Instant,
+    pub described_at: Instant,
     /// Whether the table is in a local engine.
     pub on_loopback: bool,
     /// The budgets of the plan on this table.
-    pub resolved: Resolved,
+    pub resolved: ResolvedBudgets,
     /// Whether reports suggest the next command.
     pub advice: bool,
 }
@@ -45,31 +47,31 @@ pub struct Target {
 /// # Errors
 ///
 /// Fails with [`MigrationError::PlanFile`] or [`MigrationError::Plan`].
-pub fn read_plan(path: &Path, options: &Options) -> Result<Loaded, MigrationError> {
+pub fn read_plan(path: &Path, options: &Options) -> Result<LoadedPlan, MigrationError> {
     let bytes =
         std::fs::read(path).map_err(|error| MigrationError::PlanFile { path: path.display().to_string(), error })?;
     let mut loaded = load_bytes(&path.display().to_string(), &bytes)?;
-    apply(options, &mut loaded.plan.table);
+    apply_options(options, &mut loaded.plan.table);
     Ok(loaded)
 }
 
 /// Reads a plan from text. Errors refer to it as `name`.
-pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<Loaded, MigrationError> {
+pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<LoadedPlan, MigrationError> {
     let mut loaded = load(name, text)?;
-    apply(options, &mut loaded.plan.table);
+    apply_options(options, &mut loaded.plan.table);
     Ok(loaded)
 }
 
 /// Replaces fields of `[table]` with the options that are set.
-pub fn apply(options: &Options, table: &mut TableRef) {
-    let over = |mine: &Option<String>, theirs: &mut Option<String>| {
+pub fn apply_options(options: &Options, table: &mut TableRef) {
+    let override_field = |mine: &Option<String>, theirs: &mut Option<String>| {
         if mine.is_some() {
             theirs.clone_from(mine);
         }
     };
-    over(&options.endpoint_url, &mut table.endpoint_url);
-    over(&options.region, &mut table.region);
-    over(&options.profile, &mut table.profile);
+    override_field(&options.endpoint_url, &mut table.endpoint_url);
+    override_field(&options.region, &mut table.region);
+    override_field(&options.profile, &mut table.profile);
 }
 
 /// The state file of a plan.
@@ -77,7 +79,7 @@ pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
     options.state.clone().unwrap_or_else(|| Path::new(".backfill").join(format!("{}.db", plan.name)))
 }
 
-impl Target {
+impl MigrationTarget {
     /// Connects to the table and checks the plan against it. Changes nothing. `given` replaces the table that the
     /// plan's `[table]` names.
     ///
@@ -86,24 +88,35 @@ impl Target {
     /// Fails if the table cannot be reached, if it is not the table that the plan names, or if the plan does not fit
     /// it.
     pub async fn open(
-        loaded: Loaded,
+        loaded: LoadedPlan,
         (path, commands): (PathBuf, CommandLine),
         state: PathBuf,
-        fits: Fits,
+        plan_check: PlanCheck,
         given: Option<Tables>,
         observer: &dyn Observer,
-    ) -> Result<Target, MigrationError> {
-        let described = Instant::now();
+    ) -> Result<MigrationTarget, MigrationError> {
+        let described_at = Instant::now();
         let reached = match given {
-            Some(given) => reach_given(&loaded.plan.table, given).await?,
-            None => reach(&loaded.plan).await?,
+            Some(given) => describe_given_table(&loaded.plan.table, given).await?,
+            None => connect_plan_table(&loaded.plan).await?,
         };
-        let Reached { tables, description, on_loopback } = reached;
+        let ReachableTable { tables, description, on_loopback } = reached;
         check_table(&loaded.plan.table, &description)?;
-        let resolved = fits(&loaded, &description)?;
-        resolved.cut.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));
+        let resolved = plan_check(&loaded, &description)?;
+        resolved.reductions.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));
         let plan = loaded.plan;
-        Ok(Target { path, commands, state, plan, tables, description, described, on_loopback, resolved, advice: true })
+        Ok(MigrationTarget {
+            path,
+            commands,
+            state,
+            plan,
+            tables,
+            description,
+            described_at,
+            on_loopback,
+            resolved,
+            advice: true,
+        })
     }
 
     /// The job of `run` on this table.
@@ -122,30 +135,30 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// The same errors as [`Target::job`].
-    pub fn job_accepting(&self, accepted: &[Accept]) -> Result<Job, MigrationError> {
+    /// The same errors as [`MigrationTarget::job`].
+    pub fn job_accepting(&self, accepted: &[Acceptance]) -> Result<Job, MigrationError> {
         let mut job = self.job()?;
-        if accepted.contains(&Accept::ClientEncryption) {
-            job.edit_encrypted();
+        if accepted.contains(&Acceptance::ClientEncryption) {
+            job.allow_encrypted_edits();
         }
         Ok(job)
     }
 
     /// Opens and locks the state file of this plan and table.
     pub(super) fn open_store(&self) -> Result<State, MigrationError> {
-        let identity = Identity::of(&self.plan, &self.description);
+        let identity = Identity::from_plan(&self.plan, &self.description);
         Ok(state::open(&self.state, &identity, crate::clock::now)?)
     }
 
     /// Opens the flag and the lease that the plan names in `[cutover]`. The connection is only valid for the account of
     /// this table.
-    pub(super) async fn open_flag(&self) -> Result<Option<Opened>, DriverError> {
-        Ok(crate::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
+    pub(super) async fn open_flag(&self) -> Result<Option<FlagAccess>, DriverError> {
+        Ok(crate::cutover::open(&self.plan, wall_clock(), Some(&self.description)).await?)
     }
 
     /// The parts of this target that a report shows.
     pub fn subject(&self) -> Subject<'_> {
-        let Target { plan, commands, state, description, advice, .. } = self;
+        let MigrationTarget { plan, commands, state, description, advice, .. } = self;
         Subject { plan, commands, state_path: state, table: description, advice: *advice }
     }
 }

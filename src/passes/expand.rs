@@ -3,30 +3,31 @@
 
 use std::sync::Arc;
 
-use super::baseline::FirstLook;
-use super::writes::Writes;
+use super::baseline::BaselineRecorder;
+use super::write_pass::WritePass;
 use crate::change::Changes;
 use crate::dynamodb::TableDescription;
-use crate::engine::{Ended, Job};
+use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
-use crate::state::{Session, State, StoreError};
+use crate::state::{RunSession, State, StoreError};
 
 /// The changes of an expand pass for this plan and table. The pass skips items that are signed or encrypted on the
-/// client, unless [`Job::edit_encrypted`] is called.
+/// client, unless [`Job::allow_encrypted_edits`] is called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
-    Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas()).sparing_encrypted(true)
+    Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
+        .with_encrypted_refused(true)
 }
 
 /// Runs one session of an expand pass.
-pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {
+pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
     let run = &session.run;
-    let writes = Writes::begin(job, store, run).await?;
+    let write_pass = WritePass::begin(job, store, run).await?;
     let first = store.is_first_pass(run.id).await?;
     // If a later expand pass has nothing to do, this proves that no new value is missing. So its reads must be strongly
     // consistent.
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
-        .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));
-    writes.walk(baseline, consistent).await?;
-    writes.end().await
+        .then(|| BaselineRecorder::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));
+    write_pass.execute(baseline, consistent).await?;
+    write_pass.end().await
 }

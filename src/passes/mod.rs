@@ -13,14 +13,16 @@ pub(crate) mod retry;
 mod two_tables_tests;
 pub(crate) mod undo;
 pub mod verify;
-mod writes;
+mod write_pass;
 
-pub use baseline::FirstLook;
-pub use dry_run::{Class, DryRun, Group, Heaviest, Load, Predicted, Prediction, Shape, read_clusters};
-pub use retry::Retried;
+pub use baseline::BaselineRecorder;
+pub use dry_run::{
+    DryRun, HeaviestKeys, ItemGroup, KeyUsage, PagePrediction, PredictedOutcome, Prediction, Shape, read_clusters,
+};
+pub use retry::RetryResult;
 
-use crate::engine::{Ended, Job};
-use crate::state::{Session, State, StoreError, phase};
+use crate::engine::{Job, SessionResult};
+use crate::state::{RunSession, State, StoreError, phase};
 
 impl Job {
     /// Works on a run's open segments until all of them are done or the job is stopped. Then ends the session in the
@@ -30,7 +32,7 @@ impl Job {
     ///
     /// # Errors
     /// Fails if the end of the session could not be stored. Earlier commits remain.
-    pub async fn work(&self, store: &State, session: &Session) -> Result<Ended, StoreError> {
+    pub async fn work(&self, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
         match session.run.phase.as_str() {
             phase::EXPAND => expand::work(self, store, session).await,
             phase::CONTRACT => contract::work(self, store, session).await,

@@ -1,11 +1,11 @@
 //! The old-from-new pass: writes the old attributes again from the new ones, before readers go back.
 
-use super::writes::Writes;
+use super::write_pass::WritePass;
 use crate::change::Changes;
 use crate::dynamodb::TableDescription;
-use crate::engine::{Ended, Job};
+use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
-use crate::state::{Session, State, StoreError};
+use crate::state::{RunSession, State, StoreError};
 
 /// The changes of an old-from-new pass for this plan and table. The pass does not skip items that are signed or
 /// encrypted on the client, because a rollback must include all items that the migration wrote.
@@ -14,8 +14,8 @@ pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
 }
 
 /// Runs one session of an old-from-new pass.
-pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {
-    let writes = Writes::begin(job, store, &session.run).await?;
-    writes.walk(None, job.reads_consistently()).await?;
-    writes.end().await
+pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
+    let write_pass = WritePass::begin(job, store, &session.run).await?;
+    write_pass.execute(None, job.reads_consistently()).await?;
+    write_pass.end().await
 }

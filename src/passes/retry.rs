@@ -10,15 +10,15 @@ use crate::engine::write::writer::{ItemOutcomes, Writer};
 use crate::state::{Counts, Cursor, FailureRecord, RunRecord, SessionId, State, StoreError};
 
 /// Number of failures read from the store in one batch.
-const BATCH: u32 = 1_000;
+const FAILURE_BATCH: u32 = 1_000;
 
 /// Number of failures that are retried at the same time. This is the number of writes that a large lane keeps
 /// outstanding. The budgets apply to retries, too.
-const AT_ONCE: usize = 64;
+const CONCURRENT_RETRIES: usize = 64;
 
 /// The result of a retry.
 #[derive(Debug, Clone, Default)]
-pub struct Retried {
+pub struct RetryResult {
     /// The number of retried failures by outcome.
     pub counts: Counts,
     /// Number of items that failed again because they are signed or encrypted on the client, and the operator has not
@@ -32,7 +32,7 @@ impl Job {
     /// parallel. Each outcome is durable before it is counted. Returns the counts of the retried failures. If the job
     /// is stopped, this function still waits for the requests in flight and stores their outcomes. The job's stopper
     /// has the reason. The spend counts against the run's limits.
-    pub async fn retry_failures(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
+    pub async fn retry_failures(&self, store: &State, run: &RunRecord) -> Result<RetryResult, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.requests().watch().await;
         let retried = self.retry_all(store, run).await?;
@@ -41,14 +41,14 @@ impl Job {
         Ok(retried)
     }
 
-    async fn retry_all(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
+    async fn retry_all(&self, store: &State, run: &RunRecord) -> Result<RetryResult, StoreError> {
         let writer = self.writer(store, run);
         let requests = self.requests();
         let session = run.session();
-        let mut all = Retried::default();
+        let mut all = RetryResult::default();
         let mut after = Cursor::START;
         loop {
-            let batch = store.failures_of(&run.phase, after, BATCH).await?;
+            let batch = store.failures_of_phase(&run.phase, after, FAILURE_BATCH).await?;
             let Some(last) = batch.last() else { return Ok(all) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |failure| failure.id);
             batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
@@ -56,9 +56,9 @@ impl Job {
             });
             let failures = batch.iter().flatten();
             let tries = failures.map(|failure| try_again(store, session, &writer, &requests, failure).boxed());
-            let tried: Vec<_> = stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
+            let tried: Vec<_> = stream::iter(tries).buffer_unordered(CONCURRENT_RETRIES).collect().await;
             for tried in tried {
-                let Retried { counts, encrypted } = tried?.unwrap_or_default();
+                let RetryResult { counts, encrypted } = tried?.unwrap_or_default();
                 all.counts.add(&counts);
                 all.encrypted += encrypted;
             }
@@ -76,15 +76,15 @@ async fn try_again(
     writer: &Writer,
     requests: &Requests,
     failure: &FailureRecord,
-) -> Result<Option<Retried>, StoreError> {
+) -> Result<Option<RetryResult>, StoreError> {
     let Ok(outcomes) = retry(writer, requests, failure).await else { return Ok(None) };
-    let retried = Retried { counts: outcomes.counts.clone(), encrypted: outcomes.encrypted };
+    let retried = RetryResult { counts: outcomes.counts.clone(), encrypted: outcomes.encrypted };
     let stored = record(store, session, failure, outcomes).await;
     if let Err(error) = &stored {
         requests.stop().stop(StopReason::Store(error.to_string()));
     }
     stored?;
-    requests.progress().committed(&retried.counts, 0, false);
+    requests.progress().record_commit(&retried.counts, 0, false);
     Ok(Some(retried))
 }
 
@@ -132,21 +132,21 @@ mod tests {
     use super::*;
     use crate::change::{Changes, GuardedWrite};
     use crate::dynamodb::{
-        Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, Tables, WriteReply,
+        Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, Tables, WriteReply,
     };
     use crate::item::{Item, ItemKey, Value};
     use crate::ratelimit::{Budget, Budgets};
-    use crate::state::{Begin, Commit, Failure, Identity, NewRun, SegmentEvent};
+    use crate::state::{BeginMode, Commit, Failure, Identity, NewRun, SegmentEvent};
 
     /// A table in which every item exists and needs a write. Every reply is delayed.
     #[derive(Default)]
-    struct Slow {
+    struct SlowTable {
         in_flight: AtomicUsize,
         most: AtomicUsize,
         reads: AtomicUsize,
     }
 
-    impl Slow {
+    impl SlowTable {
         async fn answer(&self) {
             self.most.fetch_max(self.in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -155,21 +155,21 @@ mod tests {
     }
 
     #[async_trait]
-    impl Describe for Slow {
+    impl Describe for SlowTable {
         async fn describe(&self) -> Result<TableDescription, TableError> {
-            Ok(TableDescription::of_a_test())
+            Ok(TableDescription::for_tests())
         }
     }
 
     #[async_trait]
-    impl Source for Slow {
+    impl Source for SlowTable {
         async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
             unreachable!("failures are read one by one")
         }
     }
 
     #[async_trait]
-    impl Sink for Slow {
+    impl Sink for SlowTable {
         async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
             self.answer().await;
             chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
@@ -179,12 +179,12 @@ mod tests {
             1
         }
 
-        async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+        async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
             self.answer().await;
             self.reads.fetch_add(1, Ordering::SeqCst);
             let mut item = key.attributes().clone();
             item.insert("old".into(), Value::Null);
-            Ok(Got { item: Some(item), units: Some(1.0) })
+            Ok(GetReply { item: Some(item), units: Some(1.0) })
         }
     }
 
@@ -193,16 +193,16 @@ mod tests {
     }
 
     /// Creates a table, a run with `failures` open failures, and a job to retry them.
-    async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<Slow>, State, RunRecord, Job) {
+    async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<SlowTable>, State, RunRecord, Job) {
         let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                     [[change]]\nmove = \"old\"\nto = \"new\"\n";
         let plan = crate::plan::load("plan", text).unwrap().plan;
-        let description = TableDescription::of_a_test();
-        let identity = Identity::of(&plan, &description);
+        let description = TableDescription::for_tests();
+        let identity = Identity::from_plan(&plan, &description);
         let store = crate::state::open(&dir.join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
         let new =
             NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
-        let run = store.begin(Begin::ResumeOrNew, new).await.unwrap().run;
+        let run = store.begin(BeginMode::ResumeOrNew, new).await.unwrap().run;
         let mut counts = Counts::default();
         (0..failures).for_each(|_| counts.count(Outcome::Rejected));
         let failed = |n| Failure { key: key(n), outcome: Outcome::Rejected, reason: "too large".to_owned() };
@@ -214,7 +214,7 @@ mod tests {
         let wide = Budget { write: 100_000.0, read: 100_000.0 };
         let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
         let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
-        let table = Arc::new(Slow::default());
+        let table = Arc::new(SlowTable::default());
         let job = Job::new(plan, Arc::new(changes), Tables::one(Arc::clone(&table)), description, &budgets);
         (table, store, run, job)
     }
@@ -227,13 +227,13 @@ mod tests {
         assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (300, 300));
         assert_eq!(store.open_work(None).await.unwrap().failures, 0);
         let most = table.most.load(Ordering::SeqCst);
-        assert!((AT_ONCE / 2..=AT_ONCE).contains(&most), "{most} at once");
+        assert!((CONCURRENT_RETRIES / 2..=CONCURRENT_RETRIES).contains(&most), "{most} at once");
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
     }
 
     /// A stopped retry waits for requests in flight. The store has the outcome of every failure that the retry counts.
     #[tokio::test]
-    async fn a_stopped_retry_counts_what_it_stored() {
+    async fn a_stopped_retry_counts_stored_outcomes() {
         let dir = tempfile::tempdir().unwrap();
         let (table, store, run, job) = failed(dir.path(), 300).await;
         let stop = async {

@@ -7,25 +7,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::change::{Changes, GuardedWrite, Outcome};
-use crate::dynamodb::memory::{Author, Connection, FaultPlan, MemoryTable};
-use crate::dynamodb::{Describe, Got, Sink, TableDescription, TableError, Tables, WriteReply};
+use crate::dynamodb::memory::{Author, FaultPlan, MemoryConnection, MemoryTable};
+use crate::dynamodb::{Describe, GetReply, Sink, TableDescription, TableError, Tables, WriteReply};
 use crate::engine::Job;
 use crate::item::{Item, ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets, resolve, sink_reads};
-use crate::state::{Begin, Counts, Identity, NewRun};
+use crate::state::{BeginMode, Counts, Identity, NewRun};
 
 /// A sink that is not the source. DynamoDB cannot copy values between tables, so the writes contain the values.
-struct Other(Connection);
+struct SinkTable(MemoryConnection);
 
 #[async_trait]
-impl Describe for Other {
+impl Describe for SinkTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         self.0.describe().await
     }
 }
 
 #[async_trait]
-impl Sink for Other {
+impl Sink for SinkTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         let pinned: Vec<GuardedWrite> = chunk.iter().map(|write| write.pinned()).collect();
         self.0.write(&pinned.iter().collect::<Vec<_>>()).await
@@ -35,7 +35,7 @@ impl Sink for Other {
         self.0.max_chunk()
     }
 
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
         self.0.get(key).await
     }
 }
@@ -44,8 +44,8 @@ fn key(n: usize) -> Item {
     [("pk", n), ("sk", 0)].map(|(name, n)| (name.to_owned(), Value::S(n.to_string()))).into()
 }
 
-fn table_of(items: impl IntoIterator<Item = (usize, &'static str)>) -> MemoryTable {
-    table_with(TableDescription::of_a_test(), items)
+fn table_with_items(items: impl IntoIterator<Item = (usize, &'static str)>) -> MemoryTable {
+    table_with(TableDescription::for_tests(), items)
 }
 
 fn table_with(description: TableDescription, items: impl IntoIterator<Item = (usize, &'static str)>) -> MemoryTable {
@@ -68,23 +68,24 @@ fn pairs(table: &MemoryTable) -> BTreeMap<String, (Option<Value>, Option<Value>)
 #[tokio::test(start_paused = true)]
 async fn a_pass_reads_one_table_and_writes_the_other() {
     const ITEMS: usize = 200;
-    let first = table_of((0..ITEMS).map(|n| (n, "x")));
+    let first = table_with_items((0..ITEMS).map(|n| (n, "x")));
     // In the sink, a writer has deleted every tenth item and changed the item before it.
-    let other = table_of((0..ITEMS).filter(|n| n % 10 != 0).map(|n| (n, if n % 10 == 9 { "changed" } else { "x" })));
+    let other =
+        table_with_items((0..ITEMS).filter(|n| n % 10 != 0).map(|n| (n, if n % 10 == 9 { "changed" } else { "x" })));
     let before = first.history(|history| history.changes());
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 4\n";
     let plan = crate::plan::load("plan", text).unwrap().plan;
-    let description = TableDescription::of_a_test();
+    let description = TableDescription::for_tests();
     let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
-    let tables = Tables::two(Arc::new(first.connect(0)), Arc::new(Other(other.connect(0))));
+    let tables = Tables::two(Arc::new(first.connect(0)), Arc::new(SinkTable(other.connect(0))));
     let wide = Budget { write: 10_000.0, read: 10_000.0 };
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
     let job = Job::new(plan, Arc::new(changes), tables, description, &budgets);
-    let store = crate::state::of_a_test();
+    let store = crate::state::in_memory();
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
-    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let session = store.begin(BeginMode::ResumeOrNew, new).await.unwrap();
     let ended = job.work(&store, &session).await.unwrap();
     let counts = ended.totals.counts;
     assert_eq!((counts.scanned, counts.of(Outcome::Applied), counts.of(Outcome::Gone)), (200, 180, 20));
@@ -99,7 +100,7 @@ async fn a_pass_reads_one_table_and_writes_the_other() {
 
 /// Creates a table with items and with these provisioned (read, write) units.
 fn provisioned(units: (f64, f64), items: usize) -> MemoryTable {
-    let description = TableDescription { provisioned: Some(units), ..TableDescription::of_a_test() };
+    let description = TableDescription { provisioned: Some(units), ..TableDescription::for_tests() };
     table_with(description, (0..items).map(|n| (n, "x")))
 }
 
@@ -109,15 +110,15 @@ async fn expand(source: &MemoryTable, sink: &MemoryTable) -> (Job, Counts, f64) 
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 4\n";
     let plan = crate::plan::load("plan", text).unwrap().plan;
-    let tables = Tables::two(Arc::new(source.connect(0)), Arc::new(Other(sink.connect(0))));
+    let tables = Tables::two(Arc::new(source.connect(0)), Arc::new(SinkTable(sink.connect(0))));
     let description = tables.describe().await.unwrap();
     let budgets = resolve(&plan.capacity, &description).unwrap().budgets;
     let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
     let job = Job::new(plan, Arc::new(changes), tables, description, &budgets);
-    let store = crate::state::of_a_test();
+    let store = crate::state::in_memory();
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
-    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let session = store.begin(BeginMode::ResumeOrNew, new).await.unwrap();
     let began = tokio::time::Instant::now();
     let counts = job.work(&store, &session).await.unwrap().totals.counts;
     (job, counts, began.elapsed().as_secs_f64())
@@ -152,15 +153,15 @@ fn a_state_belongs_to_both_tables() {
     let table = |arn: &str, id: &str| TableDescription {
         arn: arn.into(),
         id: Some(id.into()),
-        ..TableDescription::of_a_test()
+        ..TableDescription::for_tests()
     };
     let to = |sink: Option<TableDescription>| {
-        Identity::of(&plan, &TableDescription { sink: sink.map(Box::new), ..table("source", "1") })
+        Identity::from_plan(&plan, &TableDescription { sink: sink.map(Box::new), ..table("source", "1") })
     };
     let ours = to(Some(table("sink", "2")));
-    assert!(ours.is_of(&to(Some(table("sink", "2")))));
+    assert!(ours.matches(&to(Some(table("sink", "2")))));
     for other in [to(None), to(Some(table("other", "2"))), to(Some(table("sink", "3")))] {
-        assert!(!ours.is_of(&other) && !other.is_of(&ours), "{other:?}");
+        assert!(!ours.matches(&other) && !other.matches(&ours), "{other:?}");
     }
 }
 
@@ -169,6 +170,6 @@ fn a_state_belongs_to_both_tables() {
 async fn one_table_describes_itself_alone() {
     let table = provisioned((40.0, 20.0), 0);
     let description = Tables::one(Arc::new(table.connect(0))).describe().await.unwrap();
-    assert_eq!(description, TableDescription { provisioned: Some((40.0, 20.0)), ..TableDescription::of_a_test() });
+    assert_eq!(description, TableDescription { provisioned: Some((40.0, 20.0)), ..TableDescription::for_tests() });
     assert_eq!(sink_reads(&description), None);
 }

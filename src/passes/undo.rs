@@ -1,11 +1,11 @@
 //! The undo pass: removes the values that the expand pass wrote, based on the recorded history of each item.
 
-use super::writes::Writes;
+use super::write_pass::WritePass;
 use crate::change::Changes;
 use crate::dynamodb::TableDescription;
-use crate::engine::{Ended, Job};
+use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
-use crate::state::{Session, State, StoreError};
+use crate::state::{RunSession, State, StoreError};
 
 /// The changes of an undo pass for this plan and table. The pass does not skip items that are signed or encrypted on
 /// the client, because it removes everything that the migration wrote.
@@ -14,11 +14,11 @@ pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
 }
 
 /// Runs one session of an undo pass. If the first expand pass was stopped, some items have no baseline yet. The undo
-/// pass records the missing baselines before it changes an item (`baseline/look_through.rs`).
-pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {
-    let writes = Writes::begin(job, store, &session.run).await?;
+/// pass records the missing baselines before it changes an item (`baseline/completion.rs`).
+pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
+    let write_pass = WritePass::begin(job, store, &session.run).await?;
     // If the job is stopped during this call, the call below ends before its first page.
-    job.look_through(store).await?;
-    writes.walk(None, job.reads_consistently()).await?;
-    writes.end().await
+    job.complete_baseline_within(store).await?;
+    write_pass.execute(None, job.reads_consistently()).await?;
+    write_pass.end().await
 }

@@ -3,17 +3,17 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, Problems, Span};
-use super::fields::{Fields, above_zero, number_of};
+use super::diagnostic::{Diagnostic, Problems, TextSpan};
+use super::fields::{Fields, above_zero, parse_number};
 use super::section::section;
-use super::{Access, Capacity, Rate, ScopeCapacity};
+use super::{Access, Capacity, CapacityRate, ScopeCapacity};
 
 /// The largest budget that a plan may state, in capacity units per second. The default quota of an account is 40,000
 /// units per second and table, so a much larger number is a mistake.
 const MAX_RATE: f64 = 1_000_000.0;
 
 /// The help text for a budget that is out of range.
-const ABOUT: &str = "it is a number of capacity units per second; remove it to use the careful default";
+const BUDGET_HELP: &str = "it is a number of capacity units per second; remove it to use the careful default";
 
 /// Identifies a field of `[capacity]`, so that an error about a budget can point at the field in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,28 +44,28 @@ pub struct BudgetError {
 }
 
 /// The position of each field of `[capacity]` in the plan's text.
-type Places = Vec<(CapacityField, Span)>;
+type FieldSpans = Vec<(CapacityField, TextSpan)>;
 
 /// Reads `[capacity]`.
-pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> (Capacity, Places) {
+pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> (Capacity, FieldSpans) {
     const NAMES: [&str; 5] = ["write", "read", "per_key_range", "per_partition_key", "index"];
-    let mut places = Places::new();
+    let mut spans = FieldSpans::new();
     let Some(fields) = section(root, "capacity", "[capacity]", &NAMES, None, problems) else {
-        return (Capacity::default(), places);
+        return (Capacity::default(), spans);
     };
     let mut table = |name, access| {
         let (_, value) = fields.get(name)?;
-        places.push((CapacityField::Table(access), value.span()));
+        spans.push((CapacityField::Table(access), value.span()));
         rate(&fields, name, value, problems)
     };
     let write = table("write", Access::Write);
     let read = table("read", Access::Read);
     let key_range = ("per_key_range", "[capacity.per_key_range]");
-    let per_key_range = scope(&fields, key_range, CapacityField::KeyRange, &mut places, problems);
+    let per_key_range = scope(&fields, key_range, CapacityField::KeyRange, &mut spans, problems);
     let partition_key = ("per_partition_key", "[capacity.per_partition_key]");
-    let per_partition_key = scope(&fields, partition_key, CapacityField::PartitionKey, &mut places, problems);
-    let indexes = indexes(&fields, &mut places, problems);
-    (Capacity { write, read, per_key_range, per_partition_key, indexes }, places)
+    let per_partition_key = scope(&fields, partition_key, CapacityField::PartitionKey, &mut spans, problems);
+    let indexes = indexes(&fields, &mut spans, problems);
+    (Capacity { write, read, per_key_range, per_partition_key, indexes }, spans)
 }
 
 /// Reads the budget of a key range or of a partition key. This budget cannot be a percentage, because DynamoDB does not
@@ -74,7 +74,7 @@ fn scope(
     capacity: &Fields<'_, '_>,
     (name, title): (&str, &'static str),
     field: fn(Access) -> CapacityField,
-    places: &mut Places,
+    spans: &mut FieldSpans,
     problems: &mut Problems,
 ) -> ScopeCapacity {
     let Some((_, value)) = capacity.get(name) else { return ScopeCapacity::default() };
@@ -90,7 +90,7 @@ fn scope(
     let fields = Fields::open(table, title, &["write", "read"], value.span(), problems);
     let mut units = |name, example, access| {
         let (_, value) = fields.get(name)?;
-        places.push((field(access), value.span()));
+        spans.push((field(access), value.span()));
         if let DeValue::String(_) = value.get_ref() {
             let problem = fields.wrong_type(name, value, "a number, without quotes", example);
             problems.add(problem.help(
@@ -98,23 +98,23 @@ fn scope(
             ));
             return None;
         }
-        fields.number(name, example, MAX_RATE, ABOUT, problems)
+        fields.number(name, example, MAX_RATE, BUDGET_HELP, problems)
     };
     ScopeCapacity { write: units("write", "250", Access::Write), read: units("read", "750", Access::Read) }
 }
 
 /// Reads `[capacity.index]`: the write budget of each index. Each key of this TOML table is the name of an index.
-fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Problems) -> Vec<(String, Rate)> {
+fn indexes(capacity: &Fields<'_, '_>, spans: &mut FieldSpans, problems: &mut Problems) -> Vec<(String, CapacityRate)> {
     let Some((_, value)) = capacity.get("index") else { return Vec::new() };
     let DeValue::Table(table) = value.get_ref() else {
-        let wanted = "a table of index names and their write budgets";
-        problems.add(capacity.wrong_type("index", value, wanted, "{ \"my-index\" = 200 }"));
+        let expected = "a table of index names and their write budgets";
+        problems.add(capacity.wrong_type("index", value, expected, "{ \"my-index\" = 200 }"));
         return Vec::new();
     };
     let names: Vec<&str> = table.keys().map(|name| name.get_ref().as_ref()).collect();
     let fields = Fields::open(table, "[capacity.index]", &names, value.span(), problems);
     let mut indexes = Vec::new();
-    for (name, at, value) in fields.present(&names) {
+    for (name, at, value) in fields.present_fields(&names) {
         let shown = format!("{name:?}");
         if let DeValue::Table(inner) = value.get_ref() {
             problems.add(index_table(name, inner, value.span()));
@@ -125,9 +125,9 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
                 ),
             );
         } else if let Some(rate) = rate(&fields, &shown, value, problems) {
-            let place = indexes.len();
-            places.push((CapacityField::IndexName(place), at));
-            places.push((CapacityField::Index(place), value.span()));
+            let position = indexes.len();
+            spans.push((CapacityField::IndexName(position), at));
+            spans.push((CapacityField::Index(position), value.span()));
             indexes.push((name.to_owned(), rate));
         }
     }
@@ -136,7 +136,7 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
 
 /// The error for an index if its budget is a TOML table. The likely cause is an index name that contains dots and has
 /// no quotes.
-fn index_table(name: &str, inner: &DeTable<'_>, at: Span) -> Diagnostic {
+fn index_table(name: &str, inner: &DeTable<'_>, at: TextSpan) -> Diagnostic {
     let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
     match inner.keys().next().map(|key| key.get_ref().as_ref()) {
         None | Some("write" | "read") => problem.help(format!("an index has only a write budget: `{name:?} = 200`")),
@@ -154,24 +154,29 @@ fn is_index_name(name: &str) -> bool {
 }
 
 /// Reads a budget: a number of capacity units per second, or a percentage in quotes.
-fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Rate> {
+fn rate(
+    fields: &Fields<'_, '_>,
+    name: &str,
+    value: &Spanned<DeValue<'_>>,
+    problems: &mut Problems,
+) -> Option<CapacityRate> {
     if let DeValue::String(text) = value.get_ref() {
-        let wrong = |(title, label, help)| problems.add(Diagnostic::new(title, value.span(), label).help(help));
-        return percent(name, text).map_err(wrong).ok();
+        let report = |(title, label, help)| problems.add(Diagnostic::new(title, value.span(), label).help(help));
+        return percent(name, text).map_err(report).ok();
     }
-    let Some(units) = number_of(value.get_ref()) else {
+    let Some(units) = parse_number(value.get_ref()) else {
         problems.add(fields.wrong_type(name, value, "a number, or a percentage in quotes", "500"));
         return None;
     };
-    above_zero(name, units, MAX_RATE, value.span(), ABOUT, problems).map(Rate::Units)
+    above_zero(name, units, MAX_RATE, value.span(), BUDGET_HELP, problems).map(CapacityRate::Units)
 }
 
 /// Reads a percentage. If the text is not a valid percentage, returns the title, label and help text of an error.
-fn percent(name: &str, text: &str) -> Result<Rate, (String, &'static str, String)> {
+fn percent(name: &str, text: &str) -> Result<CapacityRate, (String, &'static str, String)> {
     let is_plain = |number: &&str| number.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
     let number = text.strip_suffix('%').map(str::trim_end).filter(is_plain).and_then(|number| number.parse().ok());
     match number {
-        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(Rate::Percent(percent)),
+        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(CapacityRate::Percent(percent)),
         Some(_) => Err((
             format!("`{name}` is out of range"),
             "must be above 0% and at most 100%",
@@ -207,11 +212,14 @@ mod tests {
         let tables = "read = '12.5%'\nwrite = 2_000.0\n[capacity.index]\nby_date = 200\n'by.mail' = \"25%\"\n\
                       [capacity.per_partition_key]\nread = 9\n[capacity.per_key_range]\nread = 7\nwrite = 1.5\n";
         let expected = Capacity {
-            write: Some(Rate::Units(2_000.0)),
-            read: Some(Rate::Percent(12.5)),
+            write: Some(CapacityRate::Units(2_000.0)),
+            read: Some(CapacityRate::Percent(12.5)),
             per_key_range: ScopeCapacity { write: Some(1.5), read: Some(7.0) },
             per_partition_key: ScopeCapacity { write: None, read: Some(9.0) },
-            indexes: vec![("by.mail".into(), Rate::Percent(25.0)), ("by_date".into(), Rate::Units(200.0))],
+            indexes: vec![
+                ("by.mail".into(), CapacityRate::Percent(25.0)),
+                ("by_date".into(), CapacityRate::Units(200.0)),
+            ],
         };
         assert_eq!((capacity(inline), capacity(tables)), (expected.clone(), expected));
         assert_eq!(capacity(""), Capacity::default());
@@ -221,7 +229,7 @@ mod tests {
     fn only_percentages_above_zero_are_read() {
         let read = |text: &str| percent("write", text).ok();
         for (text, value) in [("40%", 40.0), ("0.5%", 0.5), ("100 %", 100.0), ("+7%", 7.0)] {
-            assert_eq!(read(text), Some(Rate::Percent(value)), "{text}");
+            assert_eq!(read(text), Some(CapacityRate::Percent(value)), "{text}");
         }
         for text in ["0%", "-1%", "100.1%", "40", "%", "inf%", "nan%", "1e1%", "40%%", "", "4 0%", "٤%", "0.0%"] {
             assert_eq!(read(text), None, "{text}");

@@ -4,12 +4,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::constant;
-use super::diagnostic::{Diagnostic, Problems, Span};
-use super::fields::{Fields, list};
+use super::diagnostic::{Diagnostic, Problems, TextSpan};
+use super::fields::{Fields, join_with_or};
 use crate::change::{Change, OnExisting};
 use crate::item::Path;
 
-const KINDS: [&str; 4] = ["move", "copy", "set", "remove"];
+const CHANGE_CASES: [&str; 4] = ["move", "copy", "set", "remove"];
 const NAMES: [&str; 7] = ["move", "copy", "set", "remove", "to", "value", "on_existing"];
 
 /// A valid change, and the positions of its paths in the plan's text.
@@ -17,11 +17,11 @@ const NAMES: [&str; 7] = ["move", "copy", "set", "remove", "to", "value", "on_ex
 pub(super) struct WrittenChange {
     pub(super) change: Change,
     /// Position of the path after `move`, `copy`, `set` or `remove`.
-    pub(super) first: Span,
+    pub(super) first: TextSpan,
     /// Position of the path after `to`; the same as `first` if the change has no `to`.
-    pub(super) to: Span,
+    pub(super) to: TextSpan,
     /// Position of the value of a `set`; the same as `first` for other changes.
-    pub(super) value: Span,
+    pub(super) value: TextSpan,
 }
 
 /// Reads all changes. Reports invalid changes and leaves them out. A change without its own `on_existing` gets the
@@ -55,16 +55,16 @@ fn read_entry(entry: &Spanned<DeValue<'_>>, on_existing: OnExisting, problems: &
 
 fn read_change(
     table: &DeTable<'_>,
-    at: Span,
+    at: TextSpan,
     on_existing: OnExisting,
     problems: &mut Problems,
 ) -> Option<WrittenChange> {
     let fields = Fields::open(table, "[[change]]", &NAMES, at, problems);
-    let kinds = fields.present(&KINDS);
+    let kinds = fields.present_fields(&CHANGE_CASES);
     let (kind, key, value) = match kinds.as_slice() {
         [one] => one.clone(),
         [] => {
-            if !fields.has_misspelt(&KINDS) {
+            if !fields.has_misspelt(&CHANGE_CASES) {
                 problems.add_missing(
                     Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set or remove")
                         .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\""),
@@ -90,14 +90,14 @@ fn read_change(
         }
     };
     let path = read_path(kind, value, problems);
-    let on_existing = own_answer(&fields, kind, &key, problems).unwrap_or(on_existing);
-    let to = companion(&fields, "to", kind, &key, matches!(kind, "move" | "copy"), problems);
-    let constant = companion(&fields, "value", kind, &key, kind == "set", problems);
+    let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
+    let to = dependent_field(&fields, "to", kind, &key, matches!(kind, "move" | "copy"), problems);
+    let constant = dependent_field(&fields, "value", kind, &key, kind == "set", problems);
     let target = to.and_then(|to| Some((read_path("to", to, problems)?, to.span())));
     let depth = path.as_ref().map_or(1, |path| path.steps().len());
     let constant = constant.and_then(|value| Some((constant::read(value, depth, problems)?, value.span())));
     let first = value.span();
-    let written = |change, to: Option<Span>, value: Option<Span>| WrittenChange {
+    let written = |change, to: Option<TextSpan>, value: Option<TextSpan>| WrittenChange {
         change,
         to: to.unwrap_or_else(|| first.clone()),
         value: value.unwrap_or_else(|| first.clone()),
@@ -112,7 +112,7 @@ fn read_change(
 }
 
 /// Reads the `on_existing` of one change. `None` if the change does not set it.
-fn own_answer(fields: &Fields<'_, '_>, kind: &str, key: &Span, problems: &mut Problems) -> Option<OnExisting> {
+fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) -> Option<OnExisting> {
     let (at, _) = fields.get("on_existing")?;
     if kind == "remove" {
         problems.add(
@@ -122,23 +122,23 @@ fn own_answer(fields: &Fields<'_, '_>, kind: &str, key: &Span, problems: &mut Pr
         );
         return None;
     }
-    fields.choice("on_existing", &ANSWERS, problems)
+    fields.choice("on_existing", &ON_EXISTING_VALUES, problems)
 }
 
 /// The valid values of `on_existing`, both for the plan and for a change.
-pub(super) const ANSWERS: [(&str, OnExisting); 3] =
+pub(super) const ON_EXISTING_VALUES: [(&str, OnExisting); 3] =
     [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
 /// Reads a field that some kinds of change require and the other kinds forbid.
-fn companion<'t, 'i>(
+fn dependent_field<'t, 'i>(
     fields: &Fields<'t, 'i>,
     name: &str,
     kind: &str,
-    key: &Span,
-    wanted: bool,
+    key: &TextSpan,
+    is_required: bool,
     problems: &mut Problems,
 ) -> Option<&'t Spanned<DeValue<'i>>> {
-    match (fields.get(name), wanted) {
+    match (fields.get(name), is_required) {
         (Some((_, value)), true) => Some(value),
         (None, false) => None,
         (None, true) => {
@@ -159,16 +159,16 @@ fn companion<'t, 'i>(
             None
         }
         (Some((at, _)), false) => {
-            let takers = list(
-                KINDS
+            let accepting_kinds = join_with_or(
+                CHANGE_CASES
                     .iter()
                     .filter(|k| (name == "value") == (**k == "set") && **k != "remove")
                     .map(|k| format!("`{k}`")),
             );
             problems.add(
-                Diagnostic::new(format!("`{kind}` takes no `{name}`"), at, format!("only with {takers}"))
+                Diagnostic::new(format!("`{kind}` takes no `{name}`"), at, format!("only with {accepting_kinds}"))
                     .also(key.clone(), format!("this change is a `{kind}`"))
-                    .help(format!("remove `{name}`, or use {takers}")),
+                    .help(format!("remove `{name}`, or use {accepting_kinds}")),
             );
             None
         }
@@ -191,8 +191,8 @@ fn read_path(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems)
     match text.parse::<Path>() {
         Ok(path) => Some(path),
         Err(error) => {
-            let at = problems.place_in_string(value.span(), text, error.at);
-            let problem = Diagnostic::new(format!("`{field}` is not a path"), at, error.what);
+            let at = problems.char_span_in_string(value.span(), text, error.at);
+            let problem = Diagnostic::new(format!("`{field}` is not a path"), at, error.message);
             problems.add(problem.help(path_help(text)));
             None
         }
@@ -210,7 +210,7 @@ fn path_help(text: &str) -> String {
     )
 }
 
-fn nothing_to_do(at: Span) -> Diagnostic {
+fn nothing_to_do(at: TextSpan) -> Diagnostic {
     Diagnostic::new("the plan changes nothing", at, "there is no [[change]]")
         .example("add one, such as\n[[change]]\nmove = \"old_name\"\nto = \"new_name\"")
 }

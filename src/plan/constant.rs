@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, Problems, Span};
-use super::fields::integer_of;
+use super::diagnostic::{Diagnostic, Problems, TextSpan};
+use super::fields::parse_integer;
 use crate::item::{Item, MAX_LEVELS, Value};
 
 /// The type names of DynamoDB JSON, for help texts.
@@ -17,7 +17,7 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Pr
     match value.get_ref() {
         DeValue::String(text) => Some(Value::S(text.to_string())),
         DeValue::Boolean(flag) => Some(Value::Bool(*flag)),
-        DeValue::Integer(integer) => match integer_of(integer) {
+        DeValue::Integer(integer) => match parse_integer(integer) {
             Some(number) => typed("N", &Json::String(number.to_string()), value.span(), problems),
             None => {
                 let help = format!("write it as text, which keeps up to 38 digits: {{ N = \"{}\" }}", integer.as_str());
@@ -42,11 +42,11 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Pr
 
 /// Reads a DynamoDB JSON value: `{ TYPE = … }`.
 fn dynamodb_json(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
-    let wrong = "write a table with one member, whose name is the type";
-    let DeValue::Table(table) = value.get_ref() else { return refuse(problems, value.span(), wrong, TYPES) };
+    let expected_form = "write a table with one member, whose name is the type";
+    let DeValue::Table(table) = value.get_ref() else { return refuse(problems, value.span(), expected_form, TYPES) };
     let mut members = table.iter();
     let (Some((name, body)), None) = (members.next(), members.next()) else {
-        return refuse(problems, value.span(), wrong, TYPES);
+        return refuse(problems, value.span(), expected_form, TYPES);
     };
     if body.span() == (0..0) {
         return None;
@@ -92,7 +92,7 @@ fn document(map: &DeTable<'_>, depth: usize, problems: &mut Problems) -> Option<
 }
 
 /// Reads the content of a value whose type does not contain other DynamoDB JSON values, such as a string or a set.
-fn typed(kind: &str, body: &Json, at: Span, problems: &mut Problems) -> Option<Value> {
+fn typed(kind: &str, body: &Json, at: TextSpan, problems: &mut Problems) -> Option<Value> {
     match Value::from_json(&serde_json::json!({ kind: body })) {
         Ok(value) => Some(value),
         Err(why) => {
@@ -116,13 +116,13 @@ fn as_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::String(text.to_string()),
         DeValue::Boolean(flag) => Json::Bool(*flag),
-        DeValue::Integer(integer) => integer_of(integer).map_or(Json::Null, Json::from),
+        DeValue::Integer(integer) => parse_integer(integer).map_or(Json::Null, Json::from),
         DeValue::Array(list) => Json::Array(list.iter().map(|member| as_json(member.get_ref())).collect()),
         DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => Json::Null,
     }
 }
 
-fn refuse<T>(problems: &mut Problems, at: Span, what: &str, help: &str) -> Option<T> {
+fn refuse<T>(problems: &mut Problems, at: TextSpan, what: &str, help: &str) -> Option<T> {
     problems.add(Diagnostic::new("this is not a constant that can be set", at, what).help(help));
     None
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostic::{Diagnostic, Problems, Span};
+use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::fields::{Fields, check};
 use super::names::table_name;
 use super::section::section;
@@ -18,7 +18,7 @@ use super::section::section;
 pub struct Cutover {
     /// The location of the flag, or `None` if the plan has no flag. If the plan has no flag, the operator must confirm
     /// that applications have switched, because the tool cannot read this from a flag.
-    pub flag: Option<FlagPlace>,
+    pub flag: Option<FlagLocation>,
     /// How long applications may keep using a value that they read from the flag. The flag stores this number when it
     /// is created, and the number never changes after that.
     pub max_cache_seconds: u32,
@@ -34,7 +34,7 @@ pub struct Cutover {
 
 /// The location of the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FlagPlace {
+pub enum FlagLocation {
     /// An item of another DynamoDB table, in the account, the region and at the endpoint of `[table]`.
     Table {
         /// Table name.
@@ -68,18 +68,18 @@ pub enum FlagKey {
 
 /// Describes the location for people. The state file records this text, so a run notices if the plan is later changed
 /// to a different flag.
-impl fmt::Display for FlagPlace {
+impl fmt::Display for FlagLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FlagPlace::Table { name, key: FlagKey::Partition(value) } => {
+            FlagLocation::Table { name, key: FlagKey::Partition(value) } => {
                 write!(f, "item {value:?} of table {name}")
             }
-            FlagPlace::Table { name, key: FlagKey::Attributes(attributes) } => {
+            FlagLocation::Table { name, key: FlagKey::Attributes(attributes) } => {
                 let parts: Vec<String> =
                     attributes.iter().map(|(name, value)| format!("{name:?} = {value:?}")).collect();
                 write!(f, "item {{ {} }} of table {name}", parts.join(", "))
             }
-            FlagPlace::Exec(hooks) => write!(f, "hooks {:?}", hooks.get),
+            FlagLocation::Exec(hooks) => write!(f, "hooks {:?}", hooks.get),
         }
     }
 }
@@ -118,14 +118,14 @@ pub(super) fn read(
         accept_sample: false,
     };
     let Some(fields) = section(root, "cutover", "[cutover]", &NAMES, None, problems) else { return cutover };
-    let seconds = fields.whole("max_cache_seconds", "60", 1..=MAX_CACHE_SECONDS, problems);
+    let seconds = fields.whole_number("max_cache_seconds", "60", 1..=MAX_CACHE_SECONDS, problems);
     cutover.max_cache_seconds = seconds.and_then(|n| u32::try_from(n).ok()).unwrap_or(cutover.max_cache_seconds);
     let mut length = |name, example, range: RangeInclusive<Duration>| {
         fields.long_duration(name, example, range, problems).map(Spanned::into_inner)
     };
     cutover.soak = length("soak", "\"7d\"", Duration::ZERO..=365 * DAY).unwrap_or(cutover.soak);
     cutover.max_age = length("max_age", "\"24h\"", SECOND..=30 * DAY).unwrap_or(cutover.max_age);
-    cutover.max_mismatch = fields.whole("max_mismatch", "0", 0..=1_000_000_000, problems).unwrap_or(0);
+    cutover.max_mismatch = fields.whole_number("max_mismatch", "0", 0..=1_000_000_000, problems).unwrap_or(0);
     cutover.accept_sample = fields.flag("accept_sample", problems).unwrap_or(false);
     cutover.flag = place(&fields, migration, table, problems);
     cutover
@@ -136,7 +136,7 @@ fn place(
     migration: Option<&str>,
     migrated: Option<&str>,
     problems: &mut Problems,
-) -> Option<FlagPlace> {
+) -> Option<FlagLocation> {
     let exec = hooks(fields, problems);
     let key = key(fields, problems);
     let text = fields.text("table", "\"my-flags\"", problems);
@@ -149,7 +149,7 @@ fn place(
                 Diagnostic::new("`key` has no `table`", at, "which table?").help("add `table = \"my-flags\"`"),
             );
         }
-        return exec.map(FlagPlace::Exec);
+        return exec.map(FlagLocation::Exec);
     };
     if let Some((at, _)) = fields.get("exec") {
         problems.add(
@@ -171,13 +171,13 @@ fn place(
         Some(key) => key?,
         None => FlagKey::Partition(migration?.to_owned()),
     };
-    Some(FlagPlace::Table { name, key })
+    Some(FlagLocation::Table { name, key })
 }
 
 /// Reads `key`. Returns `None` if the plan has no `key`, and `Some(None)` if the key is invalid.
 fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKey>> {
     let (_, value) = fields.get("key")?;
-    let mut wrong = |at: Span, label: String| {
+    let mut report = |at: TextSpan, label: String| {
         problems.add(Diagnostic::new("`key` in [cutover] must be the key of the flag's item", at, label).help(
             "write `key = \"rename-email\"` (the value of the partition key), or the key attributes with their values, \
                  `key = { pk = \"FLAG\", sk = \"rename-email\" }`; the default is the migration's name",
@@ -188,7 +188,7 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
     let too_long = |place: usize| format!("a string of 1 to {} bytes", MAX_KEY_BYTES[place]);
     match value.get_ref() {
         DeValue::String(text) if fits(text, 0) => Some(Some(FlagKey::Partition(text.to_string()))),
-        DeValue::String(_) => wrong(value.span(), too_long(0)),
+        DeValue::String(_) => report(value.span(), too_long(0)),
         DeValue::Table(table) if (1..=2).contains(&table.len()) => {
             let mut written: Vec<_> = table.iter().collect();
             // Sort the attributes by their order in the plan's text, because the first attribute is the partition key.
@@ -199,13 +199,13 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
                     Some(text) if fits(text, place) && (1..=255).contains(&name.get_ref().len()) => {
                         attributes.push((name.get_ref().to_string(), text.to_owned()));
                     }
-                    _ => return wrong(value.span(), too_long(place)),
+                    _ => return report(value.span(), too_long(place)),
                 }
             }
             Some(Some(FlagKey::Attributes(attributes)))
         }
-        DeValue::Table(_) => wrong(value.span(), "a key has one or two attributes".to_owned()),
-        other => wrong(value.span(), format!("expected a string or a table, found {}", other.type_str())),
+        DeValue::Table(_) => report(value.span(), "a key has one or two attributes".to_owned()),
+        other => report(value.span(), format!("expected a string or a table, found {}", other.type_str())),
     }
 }
 
@@ -232,24 +232,24 @@ fn argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -> Option<
         }
         return None;
     };
-    let mut wrong = |at: Span, label: &str| {
+    let mut report = |at: TextSpan, label: &str| {
         problems.add(
             Diagnostic::new(format!("`{name}` must be a program with its arguments"), at, label)
                 .help(format!("write `{name} = [\"/usr/local/bin/flag\", {name:?}]`; there is no shell, so write each argument as a separate string")),
         );
         None
     };
-    let DeValue::Array(array) = value.get_ref() else { return wrong(value.span(), "expected an array of strings") };
+    let DeValue::Array(array) = value.get_ref() else { return report(value.span(), "expected an array of strings") };
     let mut argv = Vec::new();
     for part in array.iter() {
         match part.get_ref().as_str() {
             Some(text) if !text.contains('\0') => argv.push(text.to_owned()),
-            _ => return wrong(part.span(), "expected a string"),
+            _ => return report(part.span(), "expected a string"),
         }
     }
     match argv.first() {
         Some(program) if !program.is_empty() => Some(argv),
-        _ => wrong(value.span(), "the program is missing"),
+        _ => report(value.span(), "the program is missing"),
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
             ),
         ] {
             let place = plan(&format!("[cutover]\ntable = \"flags\"\n{key}\n")).cutover.flag.unwrap();
-            assert_eq!(place, FlagPlace::Table { name: "flags".into(), key: expected });
+            assert_eq!(place, FlagLocation::Table { name: "flags".into(), key: expected });
             assert_eq!(place.to_string(), shown);
         }
     }
@@ -294,7 +294,7 @@ mod tests {
     fn hooks_are_programs_with_arguments() {
         let place = plan("[cutover.exec]\nget = [\"f\", \"a b\"]\nset = [\"f\"]\n").cutover.flag;
         let hooks = FlagHooks { get: vec!["f".into(), "a b".into()], set: vec!["f".into()], timeout: 10 * SECOND };
-        assert_eq!(place, Some(FlagPlace::Exec(hooks)));
+        assert_eq!(place, Some(FlagLocation::Exec(hooks)));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 /// A range of bytes in the plan's text.
-pub(super) type Span = Range<usize>;
+pub(super) type TextSpan = Range<usize>;
 
 /// Maximum number of errors that are shown. A binary file can cause thousands of errors, and an operator reads only the
 /// first of them.
-const SHOWN: usize = 100;
+const MAX_SHOWN_ERRORS: usize = 100;
 
 /// One error in a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,19 +19,19 @@ pub(super) struct Diagnostic {
     title: String,
     /// The first label shows the location of the error. The other labels show conflicting locations. There is always at
     /// least one label.
-    labels: Vec<(Span, String)>,
+    labels: Vec<(TextSpan, String)>,
     /// The remedies, already escaped for a terminal.
     help: Vec<String>,
 }
 
 impl Diagnostic {
     /// An error with a title, its location in the text, and a label for that location.
-    pub(super) fn new(title: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
+    pub(super) fn new(title: impl Into<String>, span: TextSpan, label: impl Into<String>) -> Diagnostic {
         Diagnostic { title: title.into(), labels: vec![(span, label.into())], help: Vec::new() }
     }
 
     /// Adds a second location that is part of the error.
-    pub(super) fn also(mut self, span: Span, label: impl Into<String>) -> Diagnostic {
+    pub(super) fn also(mut self, span: TextSpan, label: impl Into<String>) -> Diagnostic {
         self.labels.push((span, label.into()));
         self
     }
@@ -48,7 +48,7 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn span(&self) -> &Span {
+    pub(super) fn span(&self) -> &TextSpan {
         &self.labels[0].0
     }
 }
@@ -59,12 +59,12 @@ pub(super) struct Problems {
     text: Arc<str>,
     list: Vec<Diagnostic>,
     /// Whether the text has syntax errors. If so, a field that seems to be missing may be on an unreadable line.
-    pub(super) incomplete: bool,
+    pub(super) has_syntax_errors: bool,
 }
 
 impl Problems {
     pub(super) fn new(text: Arc<str>) -> Problems {
-        Problems { text, list: Vec::new(), incomplete: false }
+        Problems { text, list: Vec::new(), has_syntax_errors: false }
     }
 
     pub(super) fn add(&mut self, diagnostic: Diagnostic) {
@@ -73,7 +73,7 @@ impl Problems {
 
     /// Reports a missing part of the plan, unless this part may be on an unreadable line.
     pub(super) fn add_missing(&mut self, diagnostic: Diagnostic) {
-        if !self.incomplete {
+        if !self.has_syntax_errors {
             self.list.push(diagnostic);
         }
     }
@@ -84,9 +84,9 @@ impl Problems {
 
     /// Adds syntax errors. Drops other errors on the same lines, and all errors at or after position `unreliable`,
     /// because the parser probably misinterpreted the text from there on.
-    pub(super) fn add_syntax(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
+    pub(super) fn add_syntax_errors(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
         self.list.retain(|d| d.span().start < unreliable);
-        let lines: Vec<Span> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
+        let lines: Vec<TextSpan> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
         self.list.retain(|d| {
             let at = d.span().start.min(self.text.len());
             !lines.iter().any(|line| line.contains(&at) || line.end == at)
@@ -96,14 +96,14 @@ impl Problems {
 
     /// Returns the position of one character of a string's content. If the string contains escapes, returns the
     /// position of the string itself.
-    pub(super) fn place_in_string(&self, string: Span, content: &str, at: usize) -> Span {
+    pub(super) fn char_span_in_string(&self, string: TextSpan, content: &str, at: usize) -> TextSpan {
         let width = content.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
-        self.part_of_string(string, content, at..at + width)
+        self.span_in_string(string, content, at..at + width)
     }
 
     /// Returns the position of a part of a string's content. If the string contains escapes, returns the position of
     /// the string itself.
-    pub(super) fn part_of_string(&self, string: Span, content: &str, part: Span) -> Span {
+    pub(super) fn span_in_string(&self, string: TextSpan, content: &str, part: TextSpan) -> TextSpan {
         let inner = string.start + 1..string.end.saturating_sub(1);
         match self.text.get(inner.clone()) {
             Some(raw) if raw == content && part.start <= raw.len() => inner.start + part.start..inner.start + part.end,
@@ -128,7 +128,7 @@ pub struct PlanErrors {
 
 impl PlanErrors {
     /// Merges the errors of two checks of the same plan.
-    pub fn and(self, more: PlanErrors) -> PlanErrors {
+    pub fn merge(self, more: PlanErrors) -> PlanErrors {
         let mut problems = Problems::new(self.text);
         problems.list = self.list;
         problems.list.extend(more.list);
@@ -145,11 +145,11 @@ impl PlanErrors {
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
-        for diagnostic in self.list.iter().take(SHOWN) {
+        for diagnostic in self.list.iter().take(MAX_SHOWN_ERRORS) {
             out.push_str(self.render_one(&renderer, diagnostic).trim_end());
             out.push_str("\n\n");
         }
-        if let Some(more) = self.list.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+        if let Some(more) = self.list.len().checked_sub(MAX_SHOWN_ERRORS).filter(|n| *n > 0) {
             out.push_str(&format!("… and {more} more\n\n"));
         }
         let errors = if self.list.len() == 1 { "1 error".to_owned() } else { format!("{} errors", self.list.len()) };
@@ -159,7 +159,7 @@ impl PlanErrors {
 
     fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         // Pass only the affected lines to the renderer, so that it does not process the whole file for each error.
-        let spans: Vec<Span> = diagnostic.labels.iter().map(|(span, _)| on_chars(&self.text, span)).collect();
+        let spans: Vec<TextSpan> = diagnostic.labels.iter().map(|(span, _)| align_to_chars(&self.text, span)).collect();
         let first = spans.iter().map(|s| s.start).min().unwrap_or(0);
         let last = spans.iter().map(|s| s.end).max().unwrap_or(0);
         let mut shown = whole_lines(&self.text, &(first..last));
@@ -191,15 +191,15 @@ impl fmt::Display for PlanErrors {
 impl std::error::Error for PlanErrors {}
 
 /// The span, extended to character boundaries within the text.
-fn on_chars(text: &str, span: &Span) -> Span {
+fn align_to_chars(text: &str, span: &TextSpan) -> TextSpan {
     let start = text.floor_char_boundary(span.start.min(text.len()));
     let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
     start..end
 }
 
 /// The lines that a span touches, without the line ending of the last line.
-pub(super) fn whole_lines(text: &str, span: &Span) -> Span {
-    let span = on_chars(text, span);
+pub(super) fn whole_lines(text: &str, span: &TextSpan) -> TextSpan {
+    let span = align_to_chars(text, span);
     let start = text[..span.start].rfind('\n').map_or(0, |i| i + 1);
     // If a span ends directly after a line ending, it does not include the next line.
     let inside = if span.end > span.start && text[..span.end].ends_with('\n') { span.end - 1 } else { span.end };
@@ -270,9 +270,9 @@ mod tests {
     #[test]
     fn all_errors_are_counted_but_only_the_first_are_shown() {
         let mut problems = Problems::new(Arc::from("abc"));
-        (0..SHOWN + 7).for_each(|_| problems.add(Diagnostic::new("t", 0..1, "l")));
+        (0..MAX_SHOWN_ERRORS + 7).for_each(|_| problems.add(Diagnostic::new("t", 0..1, "l")));
         let errors = problems.into_errors("p");
-        assert_eq!(errors.count(), SHOWN + 7);
+        assert_eq!(errors.count(), MAX_SHOWN_ERRORS + 7);
         assert!(errors.to_string().contains("and 7 more"));
     }
 }

@@ -9,7 +9,7 @@ use jiff::fmt::friendly::SpanParser;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, Problems, Span};
+use super::diagnostic::{Diagnostic, Problems, TextSpan};
 
 /// A TOML table of the plan, with access to its fields.
 pub(super) struct Fields<'t, 'i> {
@@ -17,7 +17,7 @@ pub(super) struct Fields<'t, 'i> {
     /// The name of the table in messages, such as `[scan]`.
     title: &'static str,
     /// The position of the table's header in the plan.
-    pub(super) at: Span,
+    pub(super) at: TextSpan,
 }
 
 impl<'t, 'i> Fields<'t, 'i> {
@@ -26,30 +26,30 @@ impl<'t, 'i> Fields<'t, 'i> {
         table: &'t DeTable<'i>,
         title: &'static str,
         names: &[&str],
-        at: Span,
+        at: TextSpan,
         problems: &mut Problems,
     ) -> Fields<'t, 'i> {
         for key in table.keys().filter(|key| !names.contains(&key.get_ref().as_ref())) {
-            problems.add(unknown(key.get_ref(), key.span(), title, names));
+            problems.add(unknown_field(key.get_ref(), key.span(), title, names));
         }
         Fields { table, title, at }
     }
 
     /// Returns the position of the field's name, and the field's value. `None` if the table does not have the field, or
     /// if the parser replaced unreadable text with a placeholder.
-    pub(super) fn get(&self, name: &str) -> Option<(Span, &'t Spanned<DeValue<'i>>)> {
+    pub(super) fn get(&self, name: &str) -> Option<(TextSpan, &'t Spanned<DeValue<'i>>)> {
         let (key, value) = self.table.get_key_value(name)?;
         (value.span() != (0..0)).then(|| (key.span(), value))
     }
 
     /// Returns those fields in `names` that the table has.
-    pub(super) fn present<'n>(&self, names: &[&'n str]) -> Vec<(&'n str, Span, &'t Spanned<DeValue<'i>>)> {
+    pub(super) fn present_fields<'n>(&self, names: &[&'n str]) -> Vec<(&'n str, TextSpan, &'t Spanned<DeValue<'i>>)> {
         names.iter().filter_map(|name| self.get(name).map(|(key, value)| (*name, key, value))).collect()
     }
 
     /// Whether the table has an unknown field whose name is similar to one of these names.
     pub(super) fn has_misspelt(&self, names: &[&str]) -> bool {
-        self.table.keys().any(|key| nearest(key.get_ref(), names).is_some())
+        self.table.keys().any(|key| closest_name(key.get_ref(), names).is_some())
     }
 
     /// Reads a string.
@@ -111,16 +111,17 @@ impl<'t, 'i> Fields<'t, 'i> {
         if found.is_none() {
             let title = format!("`{name}` cannot be {:?}", text.get_ref());
             let mut problem = Diagnostic::new(title, text.span(), "not a valid value");
-            if let Some(word) = nearest(text.get_ref(), &words) {
+            if let Some(word) = closest_name(text.get_ref(), &words) {
                 problem = problem.help(format!("did you mean {word:?}?"));
             }
-            problems.add(problem.help(format!("valid values: {}", list(words.iter().map(|w| format!("{w:?}"))))));
+            problems
+                .add(problem.help(format!("valid values: {}", join_with_or(words.iter().map(|w| format!("{w:?}"))))));
         }
         found
     }
 
     /// Reads a whole number within a range.
-    pub(super) fn whole(
+    pub(super) fn whole_number(
         &self,
         name: &str,
         example: &str,
@@ -132,7 +133,7 @@ impl<'t, 'i> Fields<'t, 'i> {
             problems.add(self.wrong_type(name, value, "a whole number, without quotes", example));
             return None;
         };
-        let number = integer_of(integer).and_then(|n| u64::try_from(n).ok()).filter(|n| range.contains(n));
+        let number = parse_integer(integer).and_then(|n| u64::try_from(n).ok()).filter(|n| range.contains(n));
         if number.is_none() {
             problems.add(self.out_of_range(name, value.span(), &range.start().to_string(), &range.end().to_string()));
         }
@@ -140,11 +141,13 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     /// Reads a whole number from 1 to `max`, or `"auto"`. Returns `None` for `"auto"`.
-    pub(super) fn whole_or_auto(&self, name: &str, max: u32, problems: &mut Problems) -> Option<u32> {
+    pub(super) fn whole_number_or_auto(&self, name: &str, max: u32, problems: &mut Problems) -> Option<u32> {
         let (_, value) = self.get(name)?;
         match value.get_ref() {
             DeValue::String(text) if text == "auto" => None,
-            DeValue::Integer(_) => self.whole(name, "8", 1..=max.into(), problems).and_then(|n| u32::try_from(n).ok()),
+            DeValue::Integer(_) => {
+                self.whole_number(name, "8", 1..=max.into(), problems).and_then(|n| u32::try_from(n).ok())
+            }
             _ => {
                 problems.add(self.wrong_type(name, value, "\"auto\" or a whole number without quotes", "\"auto\""));
                 None
@@ -152,22 +155,22 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// Reads a number above zero, with or without decimals. `about` is the help text of an error. It explains the
+    /// Reads a number above zero, with or without decimals. `range_help` is the help text of an error. It explains the
     /// meaning of the number, and the default if the field is absent.
     pub(super) fn number(
         &self,
         name: &str,
         example: &str,
         max: f64,
-        about: &str,
+        range_help: &str,
         problems: &mut Problems,
     ) -> Option<f64> {
         let (_, value) = self.get(name)?;
-        let number = number_of(value.get_ref());
+        let number = parse_number(value.get_ref());
         if number.is_none() {
             problems.add(self.wrong_type(name, value, "a number, without quotes", example));
         }
-        above_zero(name, number?, max, value.span(), about, problems)
+        above_zero(name, number?, max, value.span(), range_help, problems)
     }
 
     /// Reads a duration in words, such as `"1m 30s"`, within a range.
@@ -179,7 +182,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         problems: &mut Problems,
     ) -> Option<Spanned<Duration>> {
         let parse = |text: &str| SpanParser::new().parse_unsigned_duration(text.as_bytes()).ok();
-        self.duration_by(parse, "ms, s, m and h", (name, example), range, problems)
+        self.read_duration(parse, "ms, s, m and h", (name, example), range, problems)
     }
 
     /// Reads a duration that may also use days (24 hours) and weeks (7 days).
@@ -190,10 +193,10 @@ impl<'t, 'i> Fields<'t, 'i> {
         range: RangeInclusive<Duration>,
         problems: &mut Problems,
     ) -> Option<Spanned<Duration>> {
-        self.duration_by(parse_duration, "ms, s, m, h, d and w", (name, example), range, problems)
+        self.read_duration(parse_duration, "ms, s, m, h, d and w", (name, example), range, problems)
     }
 
-    fn duration_by(
+    fn read_duration(
         &self,
         parse: impl Fn(&str) -> Option<Duration>,
         units: &str,
@@ -214,13 +217,18 @@ impl<'t, 'i> Fields<'t, 'i> {
             return None;
         };
         if !range.contains(&duration) {
-            problems.add(self.out_of_range(name, value.span(), &spell(*range.start()), &spell(*range.end())));
+            problems.add(self.out_of_range(
+                name,
+                value.span(),
+                &format_duration(*range.start()),
+                &format_duration(*range.end()),
+            ));
             return None;
         }
         Some(Spanned::new(value.span(), duration))
     }
 
-    fn out_of_range(&self, name: &str, at: Span, min: &str, max: &str) -> Diagnostic {
+    fn out_of_range(&self, name: &str, at: TextSpan, min: &str, max: &str) -> Diagnostic {
         Diagnostic::new(format!("`{name}` is out of range"), at, format!("must be from {min} to {max}"))
             .help(format!("remove `{name}` from {} to use the default", self.title))
     }
@@ -229,7 +237,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         &self,
         name: &str,
         value: &Spanned<DeValue<'_>>,
-        wanted: &str,
+        expected: &str,
         example: &str,
     ) -> Diagnostic {
         let found = value.get_ref().type_str();
@@ -237,7 +245,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         Diagnostic::new(
             format!("`{name}` in {} has the wrong type", self.title),
             value.span(),
-            format!("expected {wanted}, found {article} {found}"),
+            format!("expected {expected}, found {article} {found}"),
         )
         .help(format!("write `{name} = {example}`"))
     }
@@ -263,8 +271,8 @@ pub(super) fn above_zero(
     name: &str,
     number: f64,
     max: f64,
-    at: Span,
-    about: &str,
+    at: TextSpan,
+    range_help: &str,
     problems: &mut Problems,
 ) -> Option<f64> {
     // NaN and infinity fail this test.
@@ -272,27 +280,27 @@ pub(super) fn above_zero(
         return Some(number);
     }
     let title = format!("`{name}` is out of range");
-    problems.add(Diagnostic::new(title, at, format!("must be above 0 and at most {max}")).help(about));
+    problems.add(Diagnostic::new(title, at, format!("must be above 0 and at most {max}")).help(range_help));
     None
 }
 
 /// The value as a number, or `None` if it is not a number. An integer that does not fit into 64 bits becomes NaN, which
 /// no field accepts.
-pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
+pub(super) fn parse_number(value: &DeValue<'_>) -> Option<f64> {
     match value {
-        DeValue::Integer(integer) => Some(integer_of(integer).map_or(f64::NAN, |n| n as f64)),
+        DeValue::Integer(integer) => Some(parse_integer(integer).map_or(f64::NAN, |n| n as f64)),
         DeValue::Float(float) => Some(float.as_str().parse().unwrap_or(f64::NAN)),
         _ => None,
     }
 }
 
 /// The integer if it fits into 64 bits, as TOML requires.
-pub(super) fn integer_of(integer: &DeInteger<'_>) -> Option<i64> {
+pub(super) fn parse_integer(integer: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 /// Joins names for people: `a, b or c`.
-pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
+pub(super) fn join_with_or(names: impl IntoIterator<Item = String>) -> String {
     let mut names: Vec<String> = names.into_iter().collect();
     match names.pop() {
         Some(last) if !names.is_empty() => format!("{} or {last}", names.join(", ")),
@@ -309,7 +317,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Formats a duration as a plan writes it.
-pub(super) fn spell(duration: Duration) -> String {
+pub(super) fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
         _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
@@ -320,11 +328,11 @@ pub(super) fn spell(duration: Duration) -> String {
 }
 
 /// An error about an unknown field or table, with the name that the operator probably meant.
-fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
+fn unknown_field(name: &str, at: TextSpan, title: &str, names: &[&str]) -> Diagnostic {
     let mut problem = Diagnostic::new(format!("unknown field `{name}` in {title}"), at, "unknown field");
-    match (unsupported(name), nearest(name, names)) {
+    match (unsupported(name), closest_name(name, names)) {
         (Some(answer), _) => problem = problem.help(answer),
-        (None, Some(meant)) => problem = problem.help(format!("did you mean `{meant}`?")),
+        (None, Some(suggestion)) => problem = problem.help(format!("did you mean `{suggestion}`?")),
         (None, None) => {}
     }
     problem.help(format!("valid here: {}", names.join(", ")))
@@ -363,16 +371,16 @@ fn unsupported(name: &str) -> Option<&'static str> {
 }
 
 /// The valid name that the operator probably meant. `None` if no valid name is similar enough.
-pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
+pub(super) fn closest_name<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     if written.len() > 40 || names.contains(&written) {
         return None;
     }
-    let close = |name: &str| distance(&written.to_lowercase().replace('-', "_"), name);
+    let close = |name: &str| edit_distance(&written.to_lowercase().replace('-', "_"), name);
     names.iter().map(|name| (close(name), *name)).min().filter(|(d, name)| *d <= name.len().div_ceil(3)).map(|(_, n)| n)
 }
 
 /// Number of edits from one word to the other (insert, delete, replace).
-pub(super) fn distance(a: &str, b: &str) -> usize {
+pub(super) fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -394,7 +402,7 @@ mod tests {
     #[test]
     fn misspelt_names_are_recognised() {
         let names = ["name", "strategy", "on_existing"];
-        for (written, meant) in [
+        for (written, suggestion) in [
             ("nam", Some("name")),
             ("Name", Some("name")),
             ("startegy", Some("strategy")),
@@ -402,16 +410,16 @@ mod tests {
             ("colour", None),
             ("name", None),
         ] {
-            assert_eq!(nearest(written, &names), meant, "{written}");
+            assert_eq!(closest_name(written, &names), suggestion, "{written}");
         }
-        assert_eq!(nearest("changes", &["migration", "table", "change"]), Some("change"));
-        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(closest_name("changes", &["migration", "table", "change"]), Some("change"));
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
     }
 
     #[test]
     fn durations_are_spelt_as_a_plan_writes_them() {
         for (ms, text) in [(50, "50ms"), (20_000, "20s"), (900_000, "15m"), (86_400_000, "24h"), (1500, "1500ms")] {
-            assert_eq!(spell(Duration::from_millis(ms)), text);
+            assert_eq!(format_duration(Duration::from_millis(ms)), text);
         }
     }
 }

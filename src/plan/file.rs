@@ -9,8 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::capacity::{self, BudgetError, CapacityField};
 use super::changes::{self, WrittenChange};
-use super::diagnostic::{Diagnostic, PlanErrors, Problems, Span, whole_lines};
-use super::fields::{Fields, check, spell};
+use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines};
+use super::fields::{Fields, check, format_duration};
 use super::names::{account, endpoint_url, migration_name, profile, region, table_name};
 use super::section::section;
 use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
@@ -25,7 +25,7 @@ const MAX_SYNTAX_ERRORS: usize = 100;
 
 /// A plan, and the position of its parts in the text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Loaded {
+pub struct LoadedPlan {
     /// The valid plan.
     pub plan: Plan,
     /// The plan's text, and the positions of its parts.
@@ -39,14 +39,14 @@ pub struct PlanFile {
     label: String,
     text: Arc<str>,
     changes: Vec<WrittenChange>,
-    key: Option<Span>,
-    budgets: Vec<(CapacityField, Span)>,
+    key: Option<TextSpan>,
+    budgets: Vec<(CapacityField, TextSpan)>,
 }
 
 /// Reads a plan. `label` names the plan in errors; usually it is the path.
 ///
 /// Reports all errors together. If the text is not valid TOML, the readable lines are checked too.
-pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
+pub fn load(label: &str, text: &str) -> Result<LoadedPlan, PlanErrors> {
     // Some editors start a file with a byte order mark. Remove it, because it shifts the columns in errors.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
@@ -55,21 +55,21 @@ pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
     let text: Arc<str> = Arc::from(text);
     let (root, syntax) = DeTable::parse_recoverable(&text);
     let mut problems = Problems::new(Arc::clone(&text));
-    problems.incomplete = !syntax.is_empty();
-    let rest = without_broken_lines(&text, &syntax);
+    problems.has_syntax_errors = !syntax.is_empty();
+    let rest = blank_broken_lines(&text, &syntax);
     let rest = rest.as_deref().and_then(|rest| DeTable::parse(rest).ok());
     let read = read_root(rest.as_ref().unwrap_or(&root).get_ref(), &text, &mut problems);
-    add_syntax(&syntax, &mut problems, text.len());
+    add_syntax_errors(&syntax, &mut problems, text.len());
     match read {
-        Some((plan, Places { changes, key, budgets })) if problems.is_empty() => {
-            Ok(Loaded { plan, file: PlanFile { label: label.to_owned(), text, changes, key, budgets } })
+        Some((plan, PlanSpans { changes, key, budgets })) if problems.is_empty() => {
+            Ok(LoadedPlan { plan, file: PlanFile { label: label.to_owned(), text, changes, key, budgets } })
         }
         _ => Err(problems.into_errors(label)),
     }
 }
 
 /// Reads a plan from the bytes of a file, like [`load`]. Bytes that are not UTF-8 are an error.
-pub fn load_bytes(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
+pub fn load_bytes(label: &str, bytes: &[u8]) -> Result<LoadedPlan, PlanErrors> {
     match std::str::from_utf8(bytes) {
         Ok(text) => load(label, text),
         Err(error) => Err(not_a_plan(label, &format!("byte {} is not UTF-8 text", error.valid_up_to() + 1))),
@@ -94,7 +94,7 @@ impl Plan {
     }
 }
 
-impl Loaded {
+impl LoadedPlan {
     /// Runs the checks that need the table's description: the key that the plan states must be the table's key, and no
     /// change may write, move or remove a key attribute.
     pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
@@ -114,7 +114,7 @@ impl Loaded {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Checks that no change writes a value that is not valid in an index key. [`Loaded::check_key_schema`] checks the
+    /// Checks that no change writes a value that is not valid in an index key. [`LoadedPlan::check_key_schema`] checks the
     /// attributes of the table's own key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
@@ -125,11 +125,11 @@ impl Loaded {
 
     /// Creates the errors for budgets that are not valid for the table. Each error points at the budget's field in
     /// `[capacity]`.
-    pub fn refuse(&self, errors: Vec<BudgetError>) -> PlanErrors {
+    pub fn budget_errors(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         for error in errors {
-            let place = self.file.budgets.iter().find(|(field, _)| *field == error.field);
-            let at = place.map_or(0..0, |(_, span)| span.clone());
+            let location = self.file.budgets.iter().find(|(field, _)| *field == error.field);
+            let at = location.map_or(0..0, |(_, span)| span.clone());
             let diagnostic = Diagnostic::new(error.title, at, error.label);
             problems.add(error.help.into_iter().fold(diagnostic, Diagnostic::help));
         }
@@ -138,13 +138,13 @@ impl Loaded {
 }
 
 /// The positions of the plan's parts in its text.
-struct Places {
+struct PlanSpans {
     changes: Vec<WrittenChange>,
-    key: Option<Span>,
-    budgets: Vec<(CapacityField, Span)>,
+    key: Option<TextSpan>,
+    budgets: Vec<(CapacityField, TextSpan)>,
 }
 
-fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, Places)> {
+fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
     const TABLES: [&str; 9] =
         ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry", "cutover"];
     // An error about a missing section points at the end of the plan, where the operator can add the section.
@@ -171,7 +171,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let plain = changes.iter().map(|written| written.change.clone()).collect();
     let plan =
         Plan { name, strategy, on_existing, table, changes: plain, scan, capacity, limits, prices, retry, cutover };
-    Some((plan, Places { changes, key, budgets }))
+    Some((plan, PlanSpans { changes, key, budgets }))
 }
 
 fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(String, Strategy, OnExisting)> {
@@ -181,11 +181,11 @@ fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Str
     let name = name.and_then(|name| check(&name, problems, migration_name));
     let strategies = [("expand-contract", Strategy::ExpandContract), ("in-place", Strategy::InPlace)];
     let strategy = fields.choice("strategy", &strategies, problems).unwrap_or(Strategy::ExpandContract);
-    let on_existing = fields.choice("on_existing", &changes::ANSWERS, problems).unwrap_or(OnExisting::Keep);
+    let on_existing = fields.choice("on_existing", &changes::ON_EXISTING_VALUES, problems).unwrap_or(OnExisting::Keep);
     Some((name?, strategy, on_existing))
 }
 
-fn read_table(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(TableRef, Option<Span>)> {
+fn read_table(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(TableRef, Option<TextSpan>)> {
     const NAMES: [&str; 6] = ["name", "key", "region", "endpoint_url", "profile", "account"];
     let help = "write\n[table]\nname = \"my-table\"";
     let fields = section(root, "table", "[table]", &NAMES, Some(help), problems)?;
@@ -199,18 +199,18 @@ fn read_table(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(TableRe
     Some((TableRef { name: name?, key, region, endpoint_url, profile, account }, key_at))
 }
 
-fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<String>, Span)> {
+fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<String>, TextSpan)> {
     let (_, value) = fields.get("key")?;
-    let mut wrong = |at: Span, label: &str| {
+    let mut report = |at: TextSpan, label: &str| {
         problems.add(
             Diagnostic::new("`key` in [table] must name the key attributes", at, label)
                 .help("write `key = [\"pk\", \"sk\"]`, or `key = [\"pk\"]` for a table without a sort key"),
         );
         None
     };
-    let DeValue::Array(array) = value.get_ref() else { return wrong(value.span(), "expected an array of strings") };
+    let DeValue::Array(array) = value.get_ref() else { return report(value.span(), "expected an array of strings") };
     if !(1..=2).contains(&array.len()) {
-        return wrong(value.span(), "a key has one or two attributes");
+        return report(value.span(), "a key has one or two attributes");
     }
     let mut names = Vec::new();
     for name in array.iter() {
@@ -218,8 +218,8 @@ fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<Str
             Some(text) if (1..=255).contains(&text.len()) && !names.iter().any(|n| n == text) => {
                 names.push(text.to_owned())
             }
-            Some(_) => return wrong(name.span(), "a name has 1 to 255 bytes and may appear only once"),
-            None => return wrong(name.span(), "expected a string"),
+            Some(_) => return report(name.span(), "a name has 1 to 255 bytes and may appear only once"),
+            None => return report(name.span(), "expected a string"),
         }
     }
     Some((names, value.span()))
@@ -230,9 +230,9 @@ fn read_scan(root: &Fields<'_, '_>, problems: &mut Problems) -> ScanOptions {
     let default = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
     let Some(fields) = section(root, "scan", "[scan]", &names, None, problems) else { return default };
     ScanOptions {
-        segments: fields.whole_or_auto("segments", 1_000_000, problems),
-        active: fields.whole("active", "8", 1..=1024, problems).and_then(|n| u32::try_from(n).ok()),
-        page_limit: fields.whole_or_auto("page_limit", 10_000, problems),
+        segments: fields.whole_number_or_auto("segments", 1_000_000, problems),
+        active: fields.whole_number("active", "8", 1..=1024, problems).and_then(|n| u32::try_from(n).ok()),
+        page_limit: fields.whole_number_or_auto("page_limit", 10_000, problems),
         consistent: fields.flag("consistent", problems).unwrap_or(false),
     }
 }
@@ -248,11 +248,11 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
     let names = ["base", "cap", "give_up_after"];
     let Some(fields) = section(root, "retry", "[retry]", &names, None, problems) else { return retry };
     let limits: [RangeInclusive<Duration>; 3] = [MS..=MINUTE, MS..=10 * MINUTE, MS..=24 * 60 * MINUTE];
-    let mut at: Vec<Span> = Vec::new();
+    let mut at: Vec<TextSpan> = Vec::new();
     for ((name, slot), range) in
         names.into_iter().zip([&mut retry.base, &mut retry.cap, &mut retry.give_up_after]).zip(limits)
     {
-        let example = format!("{:?}", spell(*slot));
+        let example = format!("{:?}", format_duration(*slot));
         let written = fields.duration(name, &example, range, problems);
         at.push(written.as_ref().map_or_else(|| fields.at.clone(), Spanned::span));
         *slot = written.map_or(*slot, Spanned::into_inner);
@@ -266,9 +266,9 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
                 Diagnostic::new(
                     format!("`{short}` is shorter than `{long}`"),
                     at[i].clone(),
-                    format!("{short} = {}", spell(lengths[i])),
+                    format!("{short} = {}", format_duration(lengths[i])),
                 )
-                .also(at[i - 1].clone(), format!("{long} = {}", spell(lengths[i - 1])))
+                .also(at[i - 1].clone(), format!("{long} = {}", format_duration(lengths[i - 1])))
                 .help(
                     "keep base ≤ cap ≤ give_up_after; the \
                      defaults are base = \"50ms\", cap = \"20s\", give_up_after = \"15m\"",
@@ -282,7 +282,7 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
 /// Returns the text with its unreadable lines replaced by spaces, so that the other lines keep their positions. The
 /// parser stops at some errors; with the replaced text, the lines after such an error can be checked too. `None` if
 /// replacing a line would move fields into another TOML table.
-fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
+fn blank_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
     if syntax.len() > MAX_SYNTAX_ERRORS {
         return None;
     }
@@ -292,32 +292,32 @@ fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String
         if text[line.clone()].trim_start().starts_with('[') {
             return None;
         }
-        let blank: String = text[line.clone()].chars().flat_map(blanked).collect();
+        let blank: String = text[line.clone()].chars().flat_map(blanks).collect();
         rest.replace_range(line, &blank);
     }
     (!syntax.is_empty()).then_some(rest)
 }
 
 /// Replaces a character with one space for each of its bytes. Line breaks are not replaced.
-fn blanked(c: char) -> impl Iterator<Item = char> {
+fn blanks(c: char) -> impl Iterator<Item = char> {
     std::iter::repeat_n(if matches!(c, '\n' | '\r') { c } else { ' ' }, c.len_utf8())
 }
 
 /// Reports the syntax errors, except errors that an earlier error causes. For example, after a header or bracket that
 /// is never closed, fields belong to the wrong table and look like duplicates.
-fn add_syntax(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
-    let place = |error: &toml::de::Error| error.span().unwrap_or(end..end);
+fn add_syntax_errors(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
+    let location = |error: &toml::de::Error| error.span().unwrap_or(end..end);
     let is_unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");
-    let unclosed = syntax.iter().filter(is_unclosed).map(|error| place(error).start).min();
+    let unclosed = syntax.iter().filter(is_unclosed).map(|error| location(error).start).min();
     let own = |error: &&toml::de::Error| {
-        error.message() != "duplicate key" || unclosed.is_none_or(|at| place(error).start < at)
+        error.message() != "duplicate key" || unclosed.is_none_or(|at| location(error).start < at)
     };
-    let list = syntax.iter().filter(own).map(|error| syntax_error(error, place(error))).collect();
+    let list = syntax.iter().filter(own).map(|error| syntax_error(error, location(error))).collect();
     let unreliable = if syntax.len() > MAX_SYNTAX_ERRORS { 0 } else { unclosed.unwrap_or(usize::MAX) };
-    problems.add_syntax(list, unreliable);
+    problems.add_syntax_errors(list, unreliable);
 }
 
-fn syntax_error(error: &toml::de::Error, span: Span) -> Diagnostic {
+fn syntax_error(error: &toml::de::Error, span: TextSpan) -> Diagnostic {
     let message = error.message();
     let about_text = ["string", "must be quoted", "invalid float", "invalid integer", "invalid boolean"];
     let help = if message == "duplicate key" {

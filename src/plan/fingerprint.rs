@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Plan;
 use crate::change::{Change, OnExisting, Strategy};
-use crate::item::{Num, Path, Step, Value};
+use crate::item::{Num, Path, PathStep, Value};
 
 /// The prefix of the hashed bytes. If the encoding of the meaning changes, the prefix must change too.
 const VERSION: &[u8] = b"backfill plan meaning 1\n";
@@ -37,19 +37,19 @@ impl Plan {
     /// The hash of the plan's meaning: table, changes, strategy and `on_existing`. Everything else (capacity, limits,
     /// prices, retry, segments, region, endpoint, the migration's name, …) may change between two starts of a run.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = Meaning(VERSION.to_vec());
+        let mut hash = MeaningEncoder(VERSION.to_vec());
         hash.text(&self.table.name);
         hash.tag(match self.strategy {
             Strategy::ExpandContract => b'e',
             Strategy::InPlace => b'i',
         });
-        let shared = self.shared_answer();
-        hash.tag(answer_tag(shared));
+        let shared = self.shared_on_existing();
+        hash.tag(on_existing_tag(shared));
         // The order of changes has no meaning, because changes of one plan never depend on their order.
         let part = |change: &Change| {
-            Meaning::of(|meaning| {
+            MeaningEncoder::encode(|meaning| {
                 meaning.change(change);
-                meaning.0.extend(change.on_existing().filter(|own| *own != shared).map(answer_tag));
+                meaning.0.extend(change.on_existing().filter(|own| *own != shared).map(on_existing_tag));
             })
         };
         hash.unordered(self.changes.iter().map(part).collect());
@@ -61,18 +61,18 @@ impl Plan {
 impl Plan {
     /// The `on_existing` that all changes share, or `keep` if they differ. The fingerprint is therefore the same
     /// whether the plan sets `on_existing` once or in every change.
-    fn shared_answer(&self) -> OnExisting {
+    fn shared_on_existing(&self) -> OnExisting {
         let mut answers = self.changes.iter().filter_map(Change::on_existing);
         match answers.next() {
             None => self.on_existing,
-            Some(first) if answers.all(|answer| answer == first) => first,
+            Some(first) if answers.all(|on_existing| on_existing == first) => first,
             Some(_) => OnExisting::Keep,
         }
     }
 }
 
-fn answer_tag(answer: OnExisting) -> u8 {
-    match answer {
+fn on_existing_tag(on_existing: OnExisting) -> u8 {
+    match on_existing {
         OnExisting::Keep => b'k',
         OnExisting::Overwrite => b'o',
         OnExisting::Skip => b's',
@@ -82,11 +82,11 @@ fn answer_tag(answer: OnExisting) -> u8 {
 /// An encoding in which different meanings always have different bytes, because every part starts with a tag or with
 /// its length.
 #[derive(Default)]
-struct Meaning(Vec<u8>);
+struct MeaningEncoder(Vec<u8>);
 
-impl Meaning {
-    fn of(write: impl FnOnce(&mut Meaning)) -> Vec<u8> {
-        let mut part = Meaning::default();
+impl MeaningEncoder {
+    fn encode(write: impl FnOnce(&mut MeaningEncoder)) -> Vec<u8> {
+        let mut part = MeaningEncoder::default();
         write(&mut part);
         part.0
     }
@@ -142,11 +142,11 @@ impl Meaning {
         self.count(path.steps().len());
         for step in path.steps() {
             match step {
-                Step::Name(name) => {
+                PathStep::Name(name) => {
                     self.tag(b'n');
                     self.text(name);
                 }
-                Step::Index(index) => {
+                PathStep::Index(index) => {
                     self.tag(b'i');
                     self.count(*index);
                 }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_sha256_and_never_changes() {
+    fn the_fingerprint_is_a_sha256_and_never_changes() {
         let text = plan("", "shop", &["move = \"email\"\nto = \"contact_email\""]);
         let fingerprint = load("p", &text).unwrap().plan.fingerprint();
         assert_eq!(fingerprint.as_str().len(), 64);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_of_meaning_changes_it() {
+    fn every_change_of_meaning_changes_the_fingerprint() {
         let one = "move = \"a\"\nto = \"b\"";
         let meanings = [
             plan("", "shop", &[one]),
@@ -269,7 +269,7 @@ mod tests {
         let with = |answers: [&str; 2]| {
             let own = |n: usize| match answers[n] {
                 "" => changes[n].to_owned(),
-                answer => format!("{}\non_existing = \"{answer}\"", changes[n]),
+                on_existing => format!("{}\non_existing = \"{on_existing}\"", changes[n]),
             };
             [own(0), own(1), changes[2].to_owned()]
         };
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn spelling_does_not_change_it() {
+    fn spelling_does_not_change_the_fingerprint() {
         for (a, b) in [
             ("remove = \"a\"", "remove = '\"a\"' # the same"),
             ("set = \"a\"\nvalue = 16", "value = 0x1_0\nset = 'a'"),
@@ -306,7 +306,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn order_and_operation_do_not_change_it(
+        fn order_and_operation_do_not_change_the_fingerprint(
             order in Just(vec!["move = \"a\"\nto = \"b\"", "copy = \"c.d\"\nto = \"e\"", "set = \"f\"\nvalue = 1", "remove = \"g\""]).prop_shuffle(),
             write in "[1-9][0-9]{0,3}|\"[1-9][0-9]?%\"", segments in 1_u32..1000, failures in 0_u64..1000, base in 1_u32..1000, name in "[a-z]{1,9}",
             units in 1_u32..1_000_000, hour in 0_u32..23, zone in "Europe/Paris|UTC|Asia/Tokyo",

@@ -7,14 +7,14 @@ use toml::value::Datetime;
 use super::diagnostic::{Diagnostic, Problems};
 use super::fields::Fields;
 use super::section::section;
-use super::{Limits, Prices, Window, window};
+use super::{PlanLimits, Prices, Window, window};
 
 /// Largest limit in units or items. A larger limit is a mistake. A 64-bit floating-point number still counts up to this
 /// limit exactly.
-const MANY: u64 = 1_000_000_000_000_000;
+const MAX_COUNT: u64 = 1_000_000_000_000_000;
 
 /// Largest amount in US dollars. A larger amount is a mistake.
-const MUCH: f64 = 1e9;
+const MAX_DOLLARS: f64 = 1e9;
 
 /// The help text for a limit that is out of range.
 const LEAVE_OUT: &str = "remove it to have no such limit";
@@ -22,18 +22,24 @@ const LEAVE_OUT: &str = "remove it to have no such limit";
 const DEADLINE: &str = "2026-12-01T06:00:00+01:00";
 
 /// Reads `[limits]`.
-pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Limits {
+pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> PlanLimits {
     const NAMES: [&str; 6] = ["max_failures", "max_wcu", "max_cost_usd", "max_items", "deadline", "window"];
-    let mut limits =
-        Limits { max_failures: 1000, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window: None };
+    let mut limits = PlanLimits {
+        max_failures: 1000,
+        max_wcu: None,
+        max_cost_usd: None,
+        max_items: None,
+        deadline: None,
+        window: None,
+    };
     let Some(fields) = section(root, "limits", "[limits]", &NAMES, None, problems) else { return limits };
-    let failures = fields.whole("max_failures", "1000", 0..=1_000_000_000, problems);
+    let failures = fields.whole_number("max_failures", "1000", 0..=1_000_000_000, problems);
     limits.max_failures = failures.unwrap_or(limits.max_failures);
     let units = format!("it is a number of write capacity units, indexes included; {LEAVE_OUT}");
-    limits.max_wcu = fields.number("max_wcu", "5000000", MANY as f64, &units, problems);
+    limits.max_wcu = fields.number("max_wcu", "5000000", MAX_COUNT as f64, &units, problems);
     let dollars = format!("it is a number of US dollars, for reads and writes together; {LEAVE_OUT}");
-    limits.max_cost_usd = fields.number("max_cost_usd", "25.0", MUCH, &dollars, problems);
-    limits.max_items = fields.whole("max_items", "1000000", 1..=MANY, problems);
+    limits.max_cost_usd = fields.number("max_cost_usd", "25.0", MAX_DOLLARS, &dollars, problems);
+    limits.max_items = fields.whole_number("max_items", "1000000", 1..=MAX_COUNT, problems);
     limits.deadline = deadline(&fields, problems);
     limits.window = daily_window(&fields, problems);
     limits
@@ -42,11 +48,12 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Limits {
 /// Reads `[prices]`.
 pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Prices {
     const NAMES: [&str; 2] = ["write_per_million", "read_per_million"];
-    const ABOUT: &str = "it is a number of US dollars for a million capacity units; remove it to use the list price";
+    const PRICE_HELP: &str =
+        "it is a number of US dollars for a million capacity units; remove it to use the list price";
     let Some(fields) = section(root, "prices", "[prices]", &NAMES, None, problems) else { return Prices::default() };
     Prices {
-        write_per_million: fields.number("write_per_million", "0.625", MUCH, ABOUT, problems),
-        read_per_million: fields.number("read_per_million", "0.125", MUCH, ABOUT, problems),
+        write_per_million: fields.number("write_per_million", "0.625", MAX_DOLLARS, PRICE_HELP, problems),
+        read_per_million: fields.number("read_per_million", "0.125", MAX_DOLLARS, PRICE_HELP, problems),
     }
 }
 
@@ -58,18 +65,18 @@ fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestam
         DeValue::Datetime(datetime) => Some(*datetime),
         DeValue::String(text) => text.parse().ok(),
         _ => {
-            let wanted = "a date and time with its offset from UTC";
-            problems.add(fields.wrong_type("deadline", value, wanted, DEADLINE));
+            let expected = "a date and time with its offset from UTC";
+            problems.add(fields.wrong_type("deadline", value, expected, DEADLINE));
             return None;
         }
     };
-    moment(written)
+    deadline_time(written)
         .map_err(|(title, label, help)| problems.add(Diagnostic::new(title, value.span(), label).help(help)))
         .ok()
 }
 
 /// Converts a date-time to a moment. If that is not possible, returns the title, label and help text of an error.
-fn moment(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'static str, String)> {
+fn deadline_time(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'static str, String)> {
     let example = format!("write it like `deadline = {DEADLINE}`");
     let invalid = ("`deadline` is not a date and time", "no such date and time", example.clone());
     let Some(datetime) = written else { return Err(invalid) };
@@ -93,10 +100,10 @@ fn daily_window(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Wind
     let written = fields.text("window", &format!("{:?}", window::EXAMPLE), problems)?;
     let text = *written.get_ref();
     let read = window::read(text);
-    let add = |wrong: window::Wrong| {
-        let at = problems.part_of_string(written.span(), text, wrong.part);
-        let problem = Diagnostic::new(wrong.title, at, wrong.label);
-        problems.add(wrong.help.into_iter().fold(problem, Diagnostic::help));
+    let add = |error: window::WindowError| {
+        let at = problems.span_in_string(written.span(), text, error.span);
+        let problem = Diagnostic::new(error.title, at, error.label);
+        problems.add(error.help.into_iter().fold(problem, Diagnostic::help));
     };
     read.map_err(add).ok()
 }
@@ -115,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_deadline_gives_the_same_moment() {
-        let moment: Timestamp = "2026-12-01T05:00:00Z".parse().unwrap();
+        let deadline_time: Timestamp = "2026-12-01T05:00:00Z".parse().unwrap();
         for text in [
             "2026-12-01T06:00:00+01:00",
             "2026-12-01 05:00:00Z",
@@ -123,7 +130,7 @@ mod tests {
             "'2026-12-01T00:00:00.000-05:00'",
             "2026-12-01t05:00:00z",
         ] {
-            assert_eq!(deadline(text), Some(moment), "{text}");
+            assert_eq!(deadline(text), Some(deadline_time), "{text}");
         }
         for text in [
             "\"2026-12-01T06:00:00+01:00[Europe/Paris]\"",

@@ -32,7 +32,7 @@ impl fmt::Display for Change {
         match self {
             Change::Move { from, to, .. } => write!(f, "move {from} to {to}"),
             Change::Copy { from, to, .. } => write!(f, "copy {from} to {to}"),
-            Change::Set { to, value, .. } => write!(f, "set {to} to {}", shown(value)),
+            Change::Set { to, value, .. } => write!(f, "set {to} to {}", excerpt(value)),
             Change::Remove { path } => write!(f, "remove {path}"),
         }
     }
@@ -40,15 +40,15 @@ impl fmt::Display for Change {
 
 /// Formats a constant as a plan may write it: strings in quotes, numbers and booleans as they are, and every other type
 /// as DynamoDB JSON.
-pub fn shown(value: &Value) -> String {
+pub fn excerpt(value: &Value) -> String {
     match value {
-        Value::S(text) => cut(text, |shown| format!("\"{}\"", shown.escape_debug())),
-        Value::N(number) => cut(number.as_str(), |shown| shown.escape_debug().to_string()),
+        Value::S(text) => truncate(text, |excerpt| format!("\"{}\"", excerpt.escape_debug())),
+        Value::N(number) => truncate(number.as_str(), |excerpt| excerpt.escape_debug().to_string()),
         Value::Bool(flag) => flag.to_string(),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => {
             // JSON already escapes control characters. Escape the other characters that may confuse a terminal.
-            cut(&value.to_json().to_string(), |shown| {
-                shown
+            truncate(&value.to_json().to_string(), |excerpt| {
+                excerpt
                     .chars()
                     .map(|c| if c == '"' || c == '\\' { c.to_string() } else { c.escape_debug().to_string() })
                     .collect()
@@ -58,7 +58,7 @@ pub fn shown(value: &Value) -> String {
 }
 
 /// Formats a text with the function `show`. If the text is long, it is truncated, and its length is added.
-fn cut(text: &str, show: impl Fn(&str) -> String) -> String {
+fn truncate(text: &str, show: impl Fn(&str) -> String) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         None => show(text),
         Some((at, _)) => format!("{}… ({} bytes)", show(&text[..at]), text.len()),
@@ -72,11 +72,11 @@ mod tests {
     use super::*;
 
     fn text(json: serde_json::Value) -> String {
-        shown(&Value::from_json(&json).unwrap())
+        excerpt(&Value::from_json(&json).unwrap())
     }
 
     #[test]
-    fn constants_are_shown_escaped_and_cut() {
+    fn constants_are_escaped_and_truncated() {
         for (value, says) in [
             (json!({"S": "archived"}), "\"archived\""),
             (json!({"S": "5"}), "\"5\""),

@@ -1,17 +1,17 @@
 //! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
 //!
 //! [`load`] reads the text and reports every error at once. It returns the plan together with its [`PlanFile`], which
-//! keeps the position of each part in the text. [`Loaded::check_key_schema`] and [`Loaded::refuse`] use these positions
+//! keeps the position of each part in the text. [`LoadedPlan::check_key_schema`] and [`LoadedPlan::budget_errors`] use these positions
 //! to show the errors that can be found only with the table's description. A plan's [`Fingerprint`] identifies its
 //! meaning.
 
-mod budget;
 mod capacity;
 mod changes;
 mod constant;
 mod cutover;
 mod diagnostic;
 mod endpoint;
+mod expression_limits;
 mod fields;
 mod file;
 mod fingerprint;
@@ -24,16 +24,16 @@ mod section;
 mod template;
 mod window;
 
-pub use budget::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 pub use capacity::{BudgetError, CapacityField};
-pub use cutover::{Cutover, FlagHooks, FlagKey, FlagPlace, LEASE_SUFFIX};
+pub use cutover::{Cutover, FlagHooks, FlagKey, FlagLocation, LEASE_SUFFIX};
 pub use diagnostic::PlanErrors;
 pub use endpoint::{check_endpoint, is_loopback};
+pub use expression_limits::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 pub use fields::parse_duration;
-pub use file::{Loaded, PlanFile, load, load_bytes};
+pub use file::{LoadedPlan, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;
-pub use meaning::shown;
-pub use permissions::least_policy;
+pub use meaning::excerpt;
+pub use permissions::least_privilege_policy;
 pub use template::{TemplateTable, template};
 
 use std::time::Duration;
@@ -64,7 +64,7 @@ pub struct Plan {
     /// How much capacity the migration may consume.
     pub capacity: Capacity,
     /// The limits at which the migration stops automatically.
-    pub limits: Limits,
+    pub limits: PlanLimits,
     /// The prices of capacity units.
     pub prices: Prices,
     /// How requests are retried.
@@ -108,20 +108,20 @@ pub struct ScanOptions {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Capacity {
     /// Write budget of the table.
-    pub write: Option<Rate>,
+    pub write: Option<CapacityRate>,
     /// Read budget of the table.
-    pub read: Option<Rate>,
+    pub read: Option<CapacityRate>,
     /// Maximum budget of one key range, that is, of one segment of the scan.
     pub per_key_range: ScopeCapacity,
     /// Maximum budget of the items of one partition key.
     pub per_partition_key: ScopeCapacity,
     /// Write budgets of indexes, by name.
-    pub indexes: Vec<(String, Rate)>,
+    pub indexes: Vec<(String, CapacityRate)>,
 }
 
 /// A budget as the plan states it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rate {
+pub enum CapacityRate {
     /// Capacity units per second.
     Units(f64),
     /// Percentage of the provisioned capacity, of the on-demand maximum, or of the warm throughput of the table or
@@ -149,7 +149,7 @@ pub struct ScopeCapacity {
 
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
+pub struct PlanLimits {
     /// The run stops when more than this number of items have failed.
     pub max_failures: u64,
     /// The run stops before it consumes more write capacity units than this, indexes included, over all its sessions.
@@ -164,10 +164,10 @@ pub struct Limits {
     pub window: Option<Window>,
 }
 
-impl Limits {
+impl PlanLimits {
     /// No limits. Rollback and `cutover --back` run without limits, because no limit may block the way back.
-    pub fn none() -> Limits {
-        Limits {
+    pub fn none() -> PlanLimits {
+        PlanLimits {
             max_failures: u64::MAX,
             max_wcu: None,
             max_cost_usd: None,
@@ -178,8 +178,8 @@ impl Limits {
     }
 
     /// Returns the names of all limits that have a value. `max_failures` always has a value.
-    pub fn named(&self) -> Vec<&'static str> {
-        let Limits { max_failures: _, max_wcu, max_cost_usd, max_items, deadline, window } = self;
+    pub fn limit_names(&self) -> Vec<&'static str> {
+        let PlanLimits { max_failures: _, max_wcu, max_cost_usd, max_items, deadline, window } = self;
         let set = [
             ("max_failures", true),
             ("max_wcu", max_wcu.is_some()),

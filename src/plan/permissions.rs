@@ -2,11 +2,11 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{FlagPlace, Plan, TableRef};
+use super::{FlagLocation, Plan, TableRef};
 
 /// Actions that read the table. `check` and `run --dry-run` need only these actions on the table. `verify` needs these
 /// actions too, and also actions on the lease.
-const READS: &[&str] = &[
+const TABLE_READ_ACTIONS: &[&str] = &[
     "dynamodb:DescribeTable",
     "dynamodb:DescribeContinuousBackups",
     "dynamodb:DescribeTimeToLive",
@@ -15,23 +15,23 @@ const READS: &[&str] = &[
 ];
 
 /// Additional actions for passes that write. They do not include deletion, because no pass deletes an item.
-const WRITES: &[&str] = &["dynamodb:UpdateItem"];
+const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
 
 /// Actions on the flag and on its lease. Every write is conditional and replaces the whole item.
-const FLAG: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"];
+const FLAG_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"];
 
 /// Actions of a command that only reads the flag.
-const FLAG_READS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
+const FLAG_READ_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
 
 /// The smallest IAM policy for a plan, as a JSON policy document. If the plan does not name the region or the account,
 /// the policy has `*` in its place. With `read_only`, the policy allows only `check`, `run --dry-run` and `status`,
 /// which write nothing, not even the lease.
-pub fn least_policy(plan: &Plan, read_only: bool) -> Json {
-    let writes = if read_only { &[] } else { WRITES };
-    let items: Vec<&str> = READS.iter().chain(writes).copied().collect();
+pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
+    let writes = if read_only { &[] } else { TABLE_WRITE_ACTIONS };
+    let items: Vec<&str> = TABLE_READ_ACTIONS.iter().chain(writes).copied().collect();
     let mut statements = vec![statement("BackfillTable", &items, &plan.table, &plan.table.name)];
-    if let Some(FlagPlace::Table { name, .. }) = &plan.cutover.flag {
-        let actions = if read_only { FLAG_READS } else { FLAG };
+    if let Some(FlagLocation::Table { name, .. }) = &plan.cutover.flag {
+        let actions = if read_only { FLAG_READ_ACTIONS } else { FLAG_ACTIONS };
         statements.push(statement("BackfillFlag", actions, &plan.table, name));
     }
     json!({ "Version": "2012-10-17", "Statement": statements })
@@ -66,7 +66,7 @@ mod tests {
             "[migration]\nname = \"m\"\nstrategy = \"expand-contract\"\n[table]\nname = \"shop\"\n{table}\n\
              [[change]]\nmove = \"a\"\nto = \"b\"\n{flag}"
         );
-        least_policy(&load("t.toml", &text).unwrap().plan, read_only)
+        least_privilege_policy(&load("t.toml", &text).unwrap().plan, read_only)
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(items["Resource"], "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/shop");
         assert_eq!(flag["Resource"], "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/flags");
         assert!(items["Action"].as_array().unwrap().contains(&"dynamodb:UpdateItem".into()));
-        assert_eq!(flag["Action"], json!(FLAG));
+        assert_eq!(flag["Action"], json!(FLAG_ACTIONS));
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
 
     /// The policy allows exactly the calls that the SDK module sends.
     #[test]
-    fn the_policy_is_what_is_sent() {
+    fn the_policy_allows_exactly_the_requests_that_are_sent() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dynamodb/sdk");
         let mut sent = std::collections::BTreeSet::new();
         for file in std::fs::read_dir(folder).unwrap() {
@@ -115,7 +115,7 @@ mod tests {
             }
         }
         let allowed: std::collections::BTreeSet<String> =
-            [READS, WRITES, FLAG].concat().into_iter().map(str::to_owned).collect();
+            [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS].concat().into_iter().map(str::to_owned).collect();
         assert_eq!(sent, allowed);
     }
 }

@@ -4,11 +4,11 @@
 //! If a run does not know whether a write arrived, it sends the write again. A plan is therefore valid only if applying
 //! its changes twice, in any order, gives the same result as applying them once.
 
-use super::budget::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use super::changes::WrittenChange;
-use super::diagnostic::{Diagnostic, Problems, Span};
+use super::diagnostic::{Diagnostic, Problems, TextSpan};
+use super::expression_limits::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use crate::change::{Change, index_key_fault};
-use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, Step, Value, item_bytes};
+use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, PathStep, Value, item_bytes};
 
 /// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
 /// an expression to 2 MB. No plan exceeds that limit. Its names together have at most 256 KB, because this is the
@@ -17,23 +17,23 @@ const MAX_NAME_BYTES: usize = 65_535;
 
 /// How a change uses a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum PathRole {
     Target,
     MovedFrom,
     CopiedFrom,
     Removed,
 }
 
-struct Use<'a> {
-    role: Role,
+struct PathUse<'a> {
+    role: PathRole,
     path: &'a Path,
-    at: &'a Span,
+    at: &'a TextSpan,
 }
 
 /// Reports every change that breaks a rule.
 pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
     for change in changes {
-        check_alone(change, problems);
+        check_change(change, problems);
     }
     check_constants(changes, problems);
     // Compare each pair of changes only if the plan is not too long, because the number of pairs could be huge.
@@ -48,19 +48,19 @@ pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
 
 /// Reports changes that would write, move or remove a key attribute.
 pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mut Problems) {
-    for used in changes.iter().flat_map(uses).filter(|used| keys.contains(&used.path.root())) {
-        let (verb, help) = match used.role {
-            Role::CopiedFrom => continue,
-            Role::Target => ("written", "choose another target; DynamoDB never changes the key of an item"),
-            Role::MovedFrom => {
+    for path_use in changes.iter().flat_map(uses).filter(|path_use| keys.contains(&path_use.path.root())) {
+        let (verb, help) = match path_use.role {
+            PathRole::CopiedFrom => continue,
+            PathRole::Target => ("written", "choose another target; DynamoDB never changes the key of an item"),
+            PathRole::MovedFrom => {
                 ("moved away", "use `copy` instead: the key attribute stays, and its value is copied to `to`")
             }
-            Role::Removed => ("removed", "remove this change; a different key needs a new table"),
+            PathRole::Removed => ("removed", "remove this change; a different key needs a new table"),
         };
-        let root = Path::attribute(used.path.root());
-        let label = if used.path.is_top_level() { "a key attribute" } else { "inside a key attribute" };
+        let root = Path::attribute(path_use.path.root());
+        let label = if path_use.path.is_top_level() { "a key attribute" } else { "inside a key attribute" };
         problems.add(
-            Diagnostic::new(format!("`{root}` is a key attribute and cannot be {verb}"), used.at.clone(), label)
+            Diagnostic::new(format!("`{root}` is a key attribute and cannot be {verb}"), path_use.at.clone(), label)
                 .help(help),
         );
     }
@@ -74,9 +74,9 @@ pub(super) fn check_index_keys(
     problems: &mut Problems,
 ) {
     for written in changes {
-        for to in written.change.effect().writes {
-            let made = made_of(to, &written.change).filter(|_| !table_key.contains(&to.root()));
-            let Some(fault) = made.and_then(|made| index_key_fault(to.root(), &made, indexes)) else { continue };
+        for to in written.change.paths().writes {
+            let value = root_value(to, &written.change).filter(|_| !table_key.contains(&to.root()));
+            let Some(fault) = value.and_then(|value| index_key_fault(to.root(), &value, indexes)) else { continue };
             let (at, label) = match to.is_top_level() {
                 true => (&written.value, "not valid as a key value"),
                 false => (&written.to, "inside a key attribute"),
@@ -92,34 +92,36 @@ pub(super) fn check_index_keys(
 
 /// The value that a change writes to the top-level attribute of its target. `None` if the value also depends on the
 /// item.
-fn made_of(to: &Path, change: &Change) -> Option<Value> {
+fn root_value(to: &Path, change: &Change) -> Option<Value> {
     match (to.steps().get(1), change) {
-        (Some(Step::Index(_)), _) => Some(Value::L(Vec::new())),
-        (Some(Step::Name(_)), _) => Some(Value::M(Item::new())),
+        (Some(PathStep::Index(_)), _) => Some(Value::L(Vec::new())),
+        (Some(PathStep::Name(_)), _) => Some(Value::M(Item::new())),
         (None, Change::Set { value, .. }) => Some(value.clone()),
         (None, Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. }) => None,
     }
 }
 
-fn check_alone(written: &WrittenChange, problems: &mut Problems) {
-    for used in uses(written) {
-        if let Some(name) = used.path.steps().iter().find_map(too_long_name) {
+fn check_change(written: &WrittenChange, problems: &mut Problems) {
+    for path_use in uses(written) {
+        if let Some(name) = path_use.path.steps().iter().find_map(too_long_name) {
             let title = format!("an attribute name has at most {MAX_NAME_BYTES} bytes");
             problems.add(
-                Diagnostic::new(title, used.at.clone(), format!("a name of {} bytes", name.len()))
+                Diagnostic::new(title, path_use.at.clone(), format!("a name of {} bytes", name.len()))
                     .help("no item has such an attribute, because DynamoDB rejects the name"),
             );
         }
     }
-    for used in uses(written).iter().filter(|used| used.role != Role::CopiedFrom && used.path.ends_in_index()) {
-        let verb = if used.role == Role::Target { "written" } else { "removed" };
+    for path_use in
+        uses(written).iter().filter(|path_use| path_use.role != PathRole::CopiedFrom && path_use.path.ends_in_index())
+    {
+        let verb = if path_use.role == PathRole::Target { "written" } else { "removed" };
         problems.add(
-            Diagnostic::new(format!("a list element cannot be {verb}"), used.at.clone(), "ends in a list index")
+            Diagnostic::new(format!("a list element cannot be {verb}"), path_use.at.clone(), "ends in a list index")
                 .help("a write may be sent twice, and the second one would change another element or append one")
-                .help(format!("name the list itself, `{}`, or a member of a document", list_of(used.path))),
+                .help(format!("name the list itself, `{}`, or a member of a document", list_of(path_use.path))),
         );
     }
-    for (from, to) in written.change.effect().pairs().into_iter().filter(|(from, to)| from.overlaps(to)) {
+    for (from, to) in written.change.paths().pairs().into_iter().filter(|(from, to)| from.overlaps(to)) {
         let what = if from == to {
             format!("`{from}` is its own target")
         } else {
@@ -145,8 +147,8 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
 
 /// Returns the error for two changes that use overlapping paths, or `None` if the two changes are allowed together. `a`
 /// is the use of a path by the change that is earlier in the plan.
-fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
-    use Role::{CopiedFrom, MovedFrom, Removed, Target};
+fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
+    use PathRole::{CopiedFrom, MovedFrom, Removed, Target};
     let same = a.path == b.path;
     let (title, help) = match (a.role, b.role) {
         (CopiedFrom, CopiedFrom) => return None,
@@ -196,20 +198,20 @@ fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
 }
 
 /// The path of the use that has this role: `a` or `b`.
-fn name(a: &Use<'_>, b: &Use<'_>, role: Role) -> String {
+fn name(a: &PathUse<'_>, b: &PathUse<'_>, role: PathRole) -> String {
     format!("`{}`", if a.role == role { a.path } else { b.path })
 }
 
-fn other_name(a: &Use<'_>, b: &Use<'_>, role: Role) -> String {
+fn other_name(a: &PathUse<'_>, b: &PathUse<'_>, role: PathRole) -> String {
     name(b, a, if a.role == role { b.role } else { a.role })
 }
 
-fn label(used: &Use<'_>) -> &'static str {
-    match used.role {
-        Role::Target => "written by this change",
-        Role::MovedFrom => "moved away by this change",
-        Role::CopiedFrom => "copied by this change",
-        Role::Removed => "removed by this change",
+fn label(path_use: &PathUse<'_>) -> &'static str {
+    match path_use.role {
+        PathRole::Target => "written by this change",
+        PathRole::MovedFrom => "moved away by this change",
+        PathRole::CopiedFrom => "copied by this change",
+        PathRole::Removed => "removed by this change",
     }
 }
 
@@ -217,10 +219,10 @@ fn label(used: &Use<'_>) -> &'static str {
 fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
     let bound = expression_bound(&plain);
-    if bound.fits() {
+    if bound.is_within_limits() {
         return true;
     }
-    let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).fits()).unwrap_or(0);
+    let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).is_within_limits()).unwrap_or(0);
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
     // Show the error at the first change with which the plan exceeds the limit.
@@ -265,22 +267,22 @@ fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     }
 }
 
-fn uses(written: &WrittenChange) -> Vec<Use<'_>> {
-    let effect = written.change.effect();
-    let read = effect.reads.iter().map(|path| {
-        let role = if effect.removes.contains(path) { Role::MovedFrom } else { Role::CopiedFrom };
-        Use { role, path, at: &written.first }
+fn uses(written: &WrittenChange) -> Vec<PathUse<'_>> {
+    let paths = written.change.paths();
+    let read = paths.reads.iter().map(|path| {
+        let role = if paths.removes.contains(path) { PathRole::MovedFrom } else { PathRole::CopiedFrom };
+        PathUse { role, path, at: &written.first }
     });
-    let target = effect.writes.iter().map(|path| Use { role: Role::Target, path, at: &written.to });
-    let gone = effect.removes.iter().filter(|path| !effect.reads.contains(path));
-    let removed = gone.map(|path| Use { role: Role::Removed, path, at: &written.first });
+    let target = paths.writes.iter().map(|path| PathUse { role: PathRole::Target, path, at: &written.to });
+    let gone = paths.removes.iter().filter(|path| !paths.reads.contains(path));
+    let removed = gone.map(|path| PathUse { role: PathRole::Removed, path, at: &written.first });
     read.chain(target).chain(removed).collect()
 }
 
-fn too_long_name(step: &Step) -> Option<&str> {
+fn too_long_name(step: &PathStep) -> Option<&str> {
     match step {
-        Step::Name(name) if name.len() > MAX_NAME_BYTES => Some(name),
-        Step::Name(_) | Step::Index(_) => None,
+        PathStep::Name(name) if name.len() > MAX_NAME_BYTES => Some(name),
+        PathStep::Name(_) | PathStep::Index(_) => None,
     }
 }
 

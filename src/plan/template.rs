@@ -52,7 +52,7 @@ fn table_section(table: Option<&TemplateTable>) -> String {
     let Some(table) = table else {
         out.push_str("name = \"my-table\"\n# key = [\"pk\", \"sk\"]              # the key attributes, partition key first; checked against the table\n");
         out.push_str("# region = \"eu-west-1\"\n");
-        reach(&mut out, None, None, None);
+        write_connection_fields(&mut out, None, None, None);
         return out;
     };
     if let Some(size) = describe_size(table) {
@@ -73,13 +73,18 @@ fn table_section(table: Option<&TemplateTable>) -> String {
         }
         None => out.push_str("# region = \"eu-west-1\"\n"),
     }
-    reach(&mut out, table.profile.as_deref(), table.account.as_deref(), table.endpoint_url.as_deref());
+    write_connection_fields(
+        &mut out,
+        table.profile.as_deref(),
+        table.account.as_deref(),
+        table.endpoint_url.as_deref(),
+    );
     out
 }
 
 /// Writes the fields that determine how to reach the table. If the value of a field is known, the template sets the
 /// field. Otherwise the field is an example in a comment.
-fn reach(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoint: Option<&str>) {
+fn write_connection_fields(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoint: Option<&str>) {
     let fields = [
         ("profile", profile, "prod", "        # a profile from your AWS configuration"),
         ("account", account, "123456789012", "# refuse to run in any other account"),
@@ -240,9 +245,9 @@ mod tests {
         assert!(plan.limits.max_wcu.is_some() && plan.limits.max_cost_usd.is_some());
         assert!(plan.prices.read_per_million.is_some() && plan.scan.active.is_some());
         let flag = |text: String| load("t.toml", &text).unwrap_or_else(|errors| panic!("{errors}")).plan.cutover.flag;
-        assert!(matches!(plan.cutover.flag, Some(crate::plan::FlagPlace::Table { .. })));
+        assert!(matches!(plan.cutover.flag, Some(crate::plan::FlagLocation::Table { .. })));
         let hooks = flag(format!("{head}\n{}", format!("\n{exec}").replace("\n# ", "\n")));
-        assert!(matches!(hooks, Some(crate::plan::FlagPlace::Exec(_))));
+        assert!(matches!(hooks, Some(crate::plan::FlagLocation::Exec(_))));
     }
 
     proptest! {

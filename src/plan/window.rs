@@ -6,28 +6,28 @@ use jiff::civil::Time;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::Window;
-use super::fields::distance;
+use super::fields::edit_distance;
 
 /// An example of a window.
 pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";
 
 /// An error in a window, and the range of bytes that is wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) part: Range<usize>,
+pub(super) struct WindowError {
+    pub(super) span: Range<usize>,
     pub(super) title: String,
     pub(super) label: &'static str,
     pub(super) help: Vec<String>,
 }
 
 /// Reads a window. The time zones come from the bundled database, so a plan has the same meaning on every machine.
-pub(super) fn read(text: &str) -> Result<Window, Wrong> {
+pub(super) fn read(text: &str) -> Result<Window, WindowError> {
     let example = || format!("write it like `window = {EXAMPLE:?}`");
     let (times, zone) = text.split_once(' ').unwrap_or((text, ""));
     let Some((opens, closes)) = times.split_once('-') else {
         let title = "`window` is not a daily window";
         let label = "expected two times with a dash between them";
-        return Err(Wrong { part: 0..text.len(), title: title.into(), label, help: vec![example()] });
+        return Err(WindowError { span: 0..text.len(), title: title.into(), label, help: vec![example()] });
     };
     let from = opens.len() + 1;
     let opens = time(opens, 0)?;
@@ -36,15 +36,15 @@ pub(super) fn read(text: &str) -> Result<Window, Wrong> {
     let zone = zone.trim();
     if zone.is_empty() {
         let help = vec!["add one, so that the window is the same on every machine".into(), example()];
-        return Err(Wrong {
-            part: 0..text.len(),
+        return Err(WindowError {
+            span: 0..text.len(),
             title: "`window` has no time zone".into(),
             label: "no time zone after the times",
             help,
         });
     }
-    let zone = find(zone).map_err(|help| Wrong {
-        part: zone_at..text.len(),
+    let zone = find_zone(zone).map_err(|help| WindowError {
+        span: zone_at..text.len(),
         title: "there is no such time zone".into(),
         label: "not in the IANA database",
         help,
@@ -53,13 +53,13 @@ pub(super) fn read(text: &str) -> Result<Window, Wrong> {
         let help = vec!["remove `window` to work at any time of the day".into(), example()];
         let title = "`window` opens and closes at the same time";
         let label = "the same time twice";
-        return Err(Wrong { part: 0..times.len(), title: title.into(), label, help });
+        return Err(WindowError { span: 0..times.len(), title: title.into(), label, help });
     }
     Ok(Window { opens, closes, zone })
 }
 
 /// Reads `HH:MM`, which starts at byte `at` of the window's text.
-fn time(text: &str, at: usize) -> Result<Time, Wrong> {
+fn time(text: &str, at: usize) -> Result<Time, WindowError> {
     let number = |digits: &str| {
         let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
         plain.then(|| digits.parse::<i8>().ok()).flatten()
@@ -68,8 +68,8 @@ fn time(text: &str, at: usize) -> Result<Time, Wrong> {
     parts.and_then(|(hour, minute)| Time::new(hour, minute, 0, 0).ok()).ok_or_else(|| {
         let midnight = (text == "24:00").then(|| "midnight is 00:00".to_owned());
         let form = "hours and minutes, two digits each: 06:30".to_owned();
-        Wrong {
-            part: at..at + text.len(),
+        WindowError {
+            span: at..at + text.len(),
             title: format!("`{text}` is not a time of the day"),
             label: "must be from 00:00 to 23:59",
             help: vec![midnight.unwrap_or(form)],
@@ -78,7 +78,7 @@ fn time(text: &str, at: usize) -> Result<Time, Wrong> {
 }
 
 /// Finds a time zone by its name. If the name is unknown, returns the help texts of an error.
-fn find(name: &str) -> Result<TimeZone, Vec<String>> {
+fn find_zone(name: &str) -> Result<TimeZone, Vec<String>> {
     let zones = TimeZoneDatabase::bundled();
     if let Some(zone) = zones.get(name).ok().filter(|zone| !zone.is_unknown()) {
         return Ok(zone);
@@ -86,22 +86,22 @@ fn find(name: &str) -> Result<TimeZone, Vec<String>> {
     let mut help = Vec::new();
     if name.chars().any(|c| c.is_ascii_digit()) {
         help.push("an offset does not follow daylight saving time: name a place".to_owned());
-    } else if let Some(meant) = nearest(name, zones.available().map(|zone| zone.to_string())) {
-        help.push(format!("did you mean {meant}?"));
+    } else if let Some(suggestion) = closest_zone(name, zones.available().map(|zone| zone.to_string())) {
+        help.push(format!("did you mean {suggestion}?"));
     }
     help.push("zones are named like Europe/Paris, America/New_York or UTC".to_owned());
     Err(help)
 }
 
 /// The time zone that the operator probably meant: a zone of this city, or a zone with a similar spelling.
-fn nearest(name: &str, zones: impl Iterator<Item = String>) -> Option<String> {
+fn closest_zone(name: &str, zones: impl Iterator<Item = String>) -> Option<String> {
     if name.len() > 40 {
         return None;
     }
     let name = name.to_lowercase().replace(' ', "_");
     let edits = |zone: &str| {
         let zone = zone.to_lowercase();
-        if zone.rsplit('/').next() == Some(&name) { 0 } else { distance(&name, &zone) }
+        if zone.rsplit('/').next() == Some(&name) { 0 } else { edit_distance(&name, &zone) }
     };
     let (edits, zone) = zones.map(|zone| (edits(&zone), zone)).min()?;
     (edits <= zone.len().div_ceil(4)).then_some(zone)
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_invalid_window_is_marked_where_it_is_wrong() {
-        for (text, part) in [
+        for (text, span) in [
             ("", ""),
             ("night", "night"),
             ("22:00 Europe/Paris", "22:00 Europe/Paris"),
@@ -145,24 +145,24 @@ mod tests {
             ("10:00-11:00 +02:00", "+02:00"),
             ("10:00-é1:00 Europe/Paris", "é1:00"),
         ] {
-            let wrong = read(text).unwrap_err();
-            assert_eq!(&text[wrong.part.clone()], part, "{text}: {wrong:?}");
-            assert!(!wrong.help.is_empty(), "{text}");
+            let error = read(text).unwrap_err();
+            assert_eq!(&text[error.span.clone()], span, "{text}: {error:?}");
+            assert!(!error.help.is_empty(), "{text}");
         }
     }
 
     #[test]
     fn a_misspelt_zone_gets_the_right_suggestion() {
-        for (written, meant) in [
+        for (written, suggestion) in [
             ("Paris", "Europe/Paris"),
             ("Europe/Pari", "Europe/Paris"),
             ("America/New York", "America/New_York"),
             ("new york", "America/New_York"),
             ("Europe/Berlín", "Europe/Berlin"),
         ] {
-            let help = find(written).unwrap_err();
-            assert_eq!(help[0], format!("did you mean {meant}?"), "{written}");
+            let help = find_zone(written).unwrap_err();
+            assert_eq!(help[0], format!("did you mean {suggestion}?"), "{written}");
         }
-        assert_eq!(find("somewhere else entirely").unwrap_err().len(), 1);
+        assert_eq!(find_zone("somewhere else entirely").unwrap_err().len(), 1);
     }
 }

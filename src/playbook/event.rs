@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Fact, Kind, Override, Phase, Scope};
+use super::{Fact, Override, Phase, PlanKind, VerifyScope};
 use crate::cutover::{Flag, FlagChange};
 
 /// One line of the history: a JSON object with `at`, `actor`, `type` and the fields of that type.
@@ -19,7 +19,7 @@ pub struct Event {
     pub flag: Option<Mark>,
     /// What happened.
     #[serde(flatten)]
-    pub what: What,
+    pub body: EventBody,
 }
 
 /// The part of the flag's state that is stored with an event. Marks are only compared for equality, so no rule has to
@@ -35,7 +35,7 @@ pub struct Mark {
 
 impl Mark {
     /// The mark that records this state of the flag.
-    pub fn of(flag: &Flag) -> Mark {
+    pub fn from_flag(flag: &Flag) -> Mark {
         Mark { version: flag.version, dual_since: flag.dual_since }
     }
 }
@@ -43,11 +43,11 @@ impl Mark {
 /// The content of an event. The serialized names are stored in state files, so they must not change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum What {
+pub enum EventBody {
     /// The preflight found no blocking problem, or the operator accepted every blocking problem.
     PreflightAccepted {
         /// The kind of the plan.
-        kind: Kind,
+        kind: PlanKind,
         /// The names of the findings that the operator accepted.
         accepted: Vec<String>,
     },
@@ -57,7 +57,7 @@ pub enum What {
         phase: Phase,
     },
     /// A pass covered the whole table, so its phase is complete. A verification is never recorded in this form, but as
-    /// [`What::Verified`].
+    /// [`EventBody::Verified`].
     PhaseComplete {
         /// The phase.
         phase: Phase,
@@ -69,7 +69,7 @@ pub enum What {
     /// A verification completed its comparison. The verification began with a `phase_begun` event.
     Verified {
         /// The part of the table that was compared.
-        scope: Scope,
+        scope: VerifyScope,
         /// Whether mismatches were repaired.
         repair: bool,
         /// Number of items that differ, without the repaired items. A sampled verification with repair also includes
@@ -86,7 +86,7 @@ pub enum What {
     /// The command is about to change the flag. A later read of the flag shows whether the change took effect.
     FlagIntended {
         /// The intended change of the flag.
-        #[serde(with = "Change")]
+        #[serde(with = "FlagChangeDef")]
         change: FlagChange,
         /// The flag's version before the change.
         version: u64,
@@ -126,7 +126,7 @@ pub enum What {
 /// The form in which a [`FlagChange`] is stored in the state file.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "FlagChange", rename_all = "snake_case")]
-enum Change {
+enum FlagChangeDef {
     DualWrite,
     ReadNew(u8),
     WriteNew,

@@ -1,8 +1,8 @@
 //! The playbook: the whole life of a migration as one durable, pure state machine.
 //!
-//! [`State`] is everything the tool knows about a migration. Replaying the [`Event`]s in the state file gives this
-//! state. Only [`State::next`] changes the state, both while a command runs and on replay. [`step`] decides what a
-//! command does next, from the state, the observable facts ([`World`]) and the time. Before that, [`rehearse()`]
+//! [`MigrationState`] is everything the tool knows about a migration. Replaying the [`Event`]s in the state file gives this
+//! state. Only [`MigrationState::next`] changes the state, both while a command runs and on replay. [`step`] decides what a
+//! command does next, from the state, the observable facts ([`StepContext`]) and the time. Before that, [`rehearse()`]
 //! simulates the next steps. So a command that is refused before its first lasting work records nothing. A command is a
 //! loop over [`step`]. No progress exists only in memory: after a kill, any command continues from the durable state.
 //!
@@ -12,13 +12,13 @@
 //! | `Record` | appends the event | the event |
 //! | `Confirm` | asks; `--yes` answers | nothing: the command asks again after a kill |
 //! | `Change` | changes the flag if its version is still the one that was read | the flag |
-//! | `Renew` | recreates the flag that somebody removed | the flag |
+//! | `RecreateFlag` | recreates the flag that somebody removed | the flag |
 //! | `Wait` | waits and reads the flag again | the flag as seen, and the time by which all applications obey it |
-//! | `Sweep` | runs a pass over the table, or resumes one | the phase's checkpoints, then `phase_complete` or `verified` |
+//! | `RunPass` | runs a pass over the table, or resumes one | the phase's checkpoints, then `phase_complete` or `verified` |
 //! | `Done` | ends | |
 //!
 //! Without a flag, the operator states the facts that a flag would have proven. These statements change a virtual flag
-//! that exists only in the state ([`State::stated`]). The virtual flag has a cache time of zero, so the rules for a
+//! that exists only in the state ([`MigrationState::stated_flag`]). The virtual flag has a cache time of zero, so the rules for a
 //! real flag also apply to it.
 //!
 //! # What the model taught
@@ -65,16 +65,16 @@
 //! Where possible, a rule uses the order of the events in the history instead of clock times. The event that begins
 //! dual writes discards earlier reports. The event that begins new-only writes discards earlier old-from-new passes.
 //! Neither rule depends on a clock. No line of the history has an earlier time than the line before it, even if the
-//! clock was set back in between ([`State::latest`]). While the clock is behind the time of the last line, the age of a
+//! clock was set back in between ([`MigrationState::latest`]). While the clock is behind the time of the last line, the age of a
 //! report is unknown and the gate stays closed. A command has a list of the passes that it has completed itself, so it
 //! recognizes them without a clock.
 //!
 //! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far two clocks differ. In
 //! the model, the clocks differ by more than the cache time. The following rules need no such comparison:
 //!
-//! - [`World::left`] is the time for which applications may still obey an earlier state of the flag. A monotonic clock
+//! - [`StepContext::left`] is the time for which applications may still obey an earlier state of the flag. A monotonic clock
 //!   measures this time, from the moment when this host first saw the flag's current state
-//!   ([`crate::cutover::Sights`]).
+//!   ([`crate::cutover::CacheExpiry`]).
 //! - A phase began under the current flag if the flag's state at the beginning of the phase ([`Mark`]) equals the
 //!   current state. Times are compared only if the history was recorded before marks existed.
 //! - Readers go back to old values without a wait if applications write both attributes under every flag state that
@@ -84,30 +84,32 @@
 //! and they must survive a restart or a change of the host. These times never block the way back, and never decide
 //! which attribute readers use.
 
-mod asked;
 mod contract;
 mod cutover;
 mod event;
-mod gone;
+mod missing_flag;
 mod obstacle;
 mod one_way;
-mod refused;
+mod refusal;
 mod rehearse;
+mod request;
 mod rollback;
-mod standing;
 mod state;
+mod status;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use cutover::{back_needs_state, may_expand, step_back};
-pub use event::{Event, Mark, What};
+pub use event::{Event, EventBody, Mark};
 pub use obstacle::{Obstacle, Override};
 pub use one_way::one_way;
-pub use refused::{Next, Refused};
+pub use refusal::{NextCommand, StepRefusal};
 pub use rehearse::{Rehearsal, rehearse};
-pub use standing::{Stage, Standing, standing};
-pub use state::{Expand, Intended, Open, Preflight, Report, Span, State, Way};
+pub use state::{
+    AcceptedPreflight, ExpandStatus, IntendedChange, MigrationState, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary,
+};
+pub use status::{MigrationStage, MigrationStatus, status};
 pub use step::step;
 
 use std::time::Duration;
@@ -116,12 +118,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Strategy};
-use crate::cutover::{AHEAD, Flag, FlagChange, ReadFrom, WriteTo, dated_ahead};
+use crate::cutover::{CHANGE_TIME_MARGIN, Flag, FlagChange, ReadFrom, WriteTo, time_ahead};
 
 /// The kind of a plan. The kind determines which steps of the playbook the migration takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum PlanKind {
     /// The migration expands and contracts with a cutover flag, which may be behind hooks.
     Flagged,
     /// The migration expands and contracts without a flag. The operator states the facts that a flag would have proven.
@@ -136,27 +138,29 @@ pub enum Kind {
     RemoveOnly,
 }
 
-impl Kind {
+impl PlanKind {
     /// The kind of a plan. `flag` says whether the plan names a flag. For plans that work in place, only set, or only
     /// remove, `flag` makes no difference.
-    pub fn of(strategy: Strategy, changes: &[Change], flag: bool) -> Kind {
+    pub fn new(strategy: Strategy, changes: &[Change], flag: bool) -> PlanKind {
         match strategy {
-            Strategy::InPlace => Kind::InPlace,
-            Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Remove { .. })) => Kind::RemoveOnly,
-            Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Set { .. })) => Kind::SetOnly,
-            Strategy::ExpandContract => Kind::of_a_cutover(flag),
+            Strategy::InPlace => PlanKind::InPlace,
+            Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Remove { .. })) => {
+                PlanKind::RemoveOnly
+            }
+            Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Set { .. })) => PlanKind::SetOnly,
+            Strategy::ExpandContract => PlanKind::with_cutover(flag),
         }
     }
 
     /// The kind of this plan in a migration that began with the kind `begun`. Earlier versions of the tool used a
     /// cutover for set-only plans, and a migration that began with a cutover keeps it.
-    pub fn begun_as(self, begun: Option<Kind>, flag: bool) -> Kind {
-        let by_a_cutover = matches!(begun, Some(Kind::Flagged | Kind::Stated));
-        if self == Kind::SetOnly && by_a_cutover { Kind::of_a_cutover(flag) } else { self }
+    pub fn in_migration(self, begun: Option<PlanKind>, flag: bool) -> PlanKind {
+        let began_with_cutover = matches!(begun, Some(PlanKind::Flagged | PlanKind::Stated));
+        if self == PlanKind::SetOnly && began_with_cutover { PlanKind::with_cutover(flag) } else { self }
     }
 
-    fn of_a_cutover(flag: bool) -> Kind {
-        if flag { Kind::Flagged } else { Kind::Stated }
+    fn with_cutover(flag: bool) -> PlanKind {
+        if flag { PlanKind::Flagged } else { PlanKind::Stated }
     }
 }
 
@@ -172,7 +176,7 @@ pub enum Phase {
     /// Compares the table with the plan by shadow reads.
     Verify {
         /// The part of the table that is compared.
-        scope: Scope,
+        scope: VerifyScope,
         /// Whether mismatches are repaired: the verification derives the wrong value again from the value that is the
         /// truth.
         repair: bool,
@@ -188,7 +192,7 @@ pub enum Phase {
 /// The part of the table that a verification compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum VerifyScope {
     /// Every item, with strongly consistent reads.
     Full,
     /// Segments drawn at random.
@@ -228,16 +232,16 @@ pub enum Goal {
     /// `verify`, with `--all` or `--sample`, and optionally `--repair`.
     Verify {
         /// The part of the table to compare.
-        scope: Scope,
+        scope: VerifyScope,
         /// Whether to repair mismatches.
         repair: bool,
     },
     /// `cutover --to …`.
-    CutoverTo(Target),
+    CutoverTo(CutoverTarget),
     /// `cutover --back`, maybe with `--now`.
     Back {
         /// The stage to which the flag goes back. This target is fixed when the command begins.
-        to: BackTo,
+        to: BackTarget,
         /// Whether the operator accepts stale reads.
         now: bool,
     },
@@ -249,7 +253,7 @@ pub enum Goal {
 
 /// The target of a cutover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Target {
+pub enum CutoverTarget {
     /// `write = both`.
     DualWrite,
     /// `read = new`, for this percentage of the keys.
@@ -260,39 +264,39 @@ pub enum Target {
 
 /// The target of `--back`: one stage back from the flag's state when the command began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BackTo {
+pub enum BackTarget {
     /// Readers read the old attribute; writers write both.
     OldReads,
     /// Writers write only the old attribute.
     OldWrites,
 }
 
-impl BackTo {
+impl BackTarget {
     /// The target of `--back` under this flag. After `--back` has moved readers to old values, `--back` has this same
     /// target until all applications obey the change. Otherwise, rerunning a `--back` that was killed during its wait
     /// would stop dual writes. The clock is only used to guess the operator's intent. If this host's clock differs too
     /// much from the clock of the host that changed the flag, the target of `--back` is the stage after that.
-    pub fn of(flag: &Flag, now: Timestamp, left: Duration) -> BackTo {
+    pub fn new(flag: &Flag, now: Timestamp, left: Duration) -> BackTarget {
         let moved_reads = flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at);
-        let lately = now < flag.settled_at() && dated_ahead(flag, now).is_none_or(|ahead| ahead <= AHEAD);
-        let just_back = moved_reads && lately && !left.is_zero();
+        let recently = now < flag.settled_at() && time_ahead(flag, now).is_none_or(|ahead| ahead <= CHANGE_TIME_MARGIN);
+        let just_back = moved_reads && recently && !left.is_zero();
         match flag.read {
-            ReadFrom::Old if !flag.old_stale && !just_back => BackTo::OldWrites,
-            ReadFrom::Old | ReadFrom::New => BackTo::OldReads,
+            ReadFrom::Old if !flag.old_stale && !just_back => BackTarget::OldWrites,
+            ReadFrom::Old | ReadFrom::New => BackTarget::OldReads,
         }
     }
 }
 
 /// The facts that a command can observe now, and the input from its command line.
 #[derive(Debug, Clone)]
-pub struct World<'a> {
+pub struct StepContext<'a> {
     /// The kind of the current plan, which may have changed since the migration began.
-    pub kind: Kind,
+    pub kind: PlanKind,
     /// The plan's fingerprint.
     pub plan: &'a str,
     /// The flag, which was read just now; `None` if the plan names no flag or the flag does not exist.
     pub flag: Option<&'a Flag>,
-    /// The time for which applications may still obey an earlier state of the flag ([`crate::cutover::Sights`]).
+    /// The time for which applications may still obey an earlier state of the flag ([`crate::cutover::CacheExpiry`]).
     pub left: Duration,
     /// Number of open failures.
     pub failures: u64,
@@ -305,7 +309,7 @@ pub struct World<'a> {
     pub limits: Limits,
     /// Number of items on which a rollback would leave the new attribute, because nobody knows whether this attribute
     /// existed before the migration. `None` if this is known for every item.
-    pub no_way_back: Option<u64>,
+    pub unrestorable_targets: Option<u64>,
     /// The reason why a rollback may fail after new-only writes ([`one_way()`]).
     pub one_way: Option<&'a str>,
     /// Facts stated on this command line.
@@ -318,11 +322,11 @@ pub struct World<'a> {
     pub confirmed: bool,
     /// The passes that this command itself has completed. This list does not include passes that were complete before
     /// the command began.
-    pub swept: &'a [Phase],
+    pub completed: &'a [Phase],
     /// The version of the flag when this command first read it.
     pub first: Option<u64>,
     /// The last state of the flag that this migration saw, if the flag is missing now.
-    pub gone: Option<&'a Flag>,
+    pub missing_flag: Option<&'a Flag>,
 }
 
 /// The limits that the plan's `[cutover]` sets for the gate and for contract.
@@ -344,17 +348,17 @@ pub enum Step {
     /// Inspect the table, ask the operator to accept the findings, and record the accepted findings.
     Preflight,
     /// Append this event to the history, with the time and the actor.
-    Record(What),
+    Record(EventBody),
     /// Ask for confirmation.
     Confirm,
     /// Change the flag.
     Change(FlagChange),
     /// Recreate the flag that somebody removed.
-    Renew(Box<Flag>),
+    RecreateFlag(Box<Flag>),
     /// Wait for this duration, and read the flag again.
     Wait(Duration),
-    /// Run a pass over the whole table, then record [`What::PhaseComplete`] or [`What::Verified`].
-    Sweep(Phase),
+    /// Run a pass over the whole table, then record [`EventBody::PhaseComplete`] or [`EventBody::Verified`].
+    RunPass(Phase),
     /// The command has reached its goal.
     Done,
 }

@@ -51,7 +51,7 @@ pub enum Obstacle {
 
 /// An obstacle that was overridden.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[serde(from = "StoredOverride", into = "StoredOverride")]
 pub struct Override {
     /// The obstacle.
     pub obstacle: Obstacle,
@@ -151,7 +151,7 @@ impl fmt::Display for Obstacle {
 /// The stored form of an override: the obstacle's id and its fields. Before ids existed, the obstacle's message was
 /// stored instead (`why`).
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     obstacle: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,8 +163,8 @@ struct Stored {
     reason: String,
 }
 
-impl From<Override> for Stored {
-    fn from(Override { obstacle, reason }: Override) -> Stored {
+impl From<Override> for StoredOverride {
+    fn from(Override { obstacle, reason }: Override) -> StoredOverride {
         let (version, items) = match obstacle {
             Obstacle::FlagRemoved { version } => (Some(version), None),
             Obstacle::UnsureTargets { items }
@@ -173,12 +173,12 @@ impl From<Override> for Stored {
             | Obstacle::Unrecognized { items } => (None, Some(items)),
             Obstacle::ForeignContract | Obstacle::OneWay | Obstacle::EmptyTable => (None, None),
         };
-        Stored { obstacle: Some(obstacle.id().to_owned()), why: None, version, items, reason }
+        StoredOverride { obstacle: Some(obstacle.id().to_owned()), why: None, version, items, reason }
     }
 }
 
-impl From<Stored> for Override {
-    fn from(Stored { obstacle, why, version, items, reason }: Stored) -> Override {
+impl From<StoredOverride> for Override {
+    fn from(StoredOverride { obstacle, why, version, items, reason }: StoredOverride) -> Override {
         let items = items.unwrap_or(0);
         let unrecognized = Obstacle::Unrecognized { items };
         let obstacle = match (obstacle.as_deref(), why.as_deref()) {

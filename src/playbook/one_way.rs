@@ -6,8 +6,8 @@ use crate::item::{KeySchema, Path};
 /// The reason why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan after applications have
 /// written only new values. `None` if every old value can be derived from a new value.
 pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
-    let copies: Vec<(&Path, &Path)> = changes.iter().flat_map(|change| change.effect().pairs()).collect();
-    let alone = copies.iter().find_map(|(from, _)| {
+    let copies: Vec<(&Path, &Path)> = changes.iter().flat_map(|change| change.paths().pairs()).collect();
+    let unwritable_source = copies.iter().find_map(|(from, _)| {
         if from.ends_in_index() {
             Some(format!("`{from}` is an element of a list, which backfill never writes"))
         } else if key.names().any(|name| name == from.root()) {
@@ -16,15 +16,15 @@ pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
             None
         }
     });
-    let apart = || {
+    let divergence = || {
         let pairs =
             copies.iter().enumerate().flat_map(|(at, one)| copies[at + 1..].iter().map(move |other| (one, other)));
-        pairs.filter(|(one, other)| one.0.overlaps(other.0)).map(|(one, other)| said_apart(*one, *other)).next()
+        pairs.filter(|(one, other)| one.0.overlaps(other.0)).map(|(one, other)| divergence_message(*one, *other)).next()
     };
-    alone.or_else(apart)
+    unwritable_source.or_else(divergence)
 }
 
-fn said_apart((from, to): (&Path, &Path), (other_from, other_to): (&Path, &Path)) -> String {
+fn divergence_message((from, to): (&Path, &Path), (other_from, other_to): (&Path, &Path)) -> String {
     let of = if from == other_from { format!("`{from}`") } else { format!("`{from}` and `{other_from}`") };
     format!("`{to}` and `{other_to}` may differ by then, and {of} cannot equal both")
 }

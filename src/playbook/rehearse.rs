@@ -9,14 +9,14 @@
 //! If a command records facts that the operator states, that is lasting work too. For a plan that only removes, these
 //! facts begin the soak, and the same command is refused until the soak is over.
 
-use super::asked::Asked;
-use super::{Event, Fact, Goal, Kind, Mark, Refused, State, Step, What, World};
+use super::request::StepRequest;
+use super::{Event, EventBody, Fact, Goal, Mark, MigrationState, PlanKind, Step, StepContext, StepRefusal};
 use crate::cutover::Flag;
 use jiff::Timestamp;
 
 /// The maximum number of steps before lasting work. There can be a preflight, a confirmation, one step for each fact,
 /// one override for each obstacle, and the beginning of a phase. The maximum is twice the number of these steps.
-const MOST_STEPS: usize = 32;
+const MAX_STEPS: usize = 32;
 
 /// The steps of a command before its first lasting work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,18 +28,23 @@ pub struct Rehearsal {
 }
 
 /// Simulates a command up to its first lasting work. If facts are missing, the refusal lists all of them.
-pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Rehearsal, Refused> {
+pub fn rehearse(
+    state: &MigrationState,
+    context: &StepContext<'_>,
+    goal: Goal,
+    now: Timestamp,
+) -> Result<Rehearsal, StepRefusal> {
     let mut rehearsal = Rehearsal::default();
     let mut state = state.clone();
-    let mut flag = world.flag.cloned();
-    let mut facts = world.facts.to_vec();
-    let mut confirmed = world.confirmed;
+    let mut flag = context.flag.cloned();
+    let mut facts = context.facts.to_vec();
+    let mut confirmed = context.confirmed;
     let mut missing = Vec::new();
     let mut stated = false;
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         let step = {
-            let world = World { flag: flag.as_ref(), facts: &facts, confirmed, ..world.clone() };
-            (Asked { state: &state, world: &world, goal, now }).plain()
+            let context = StepContext { flag: flag.as_ref(), facts: &facts, confirmed, ..context.clone() };
+            (StepRequest { state: &state, context: &context, goal, now }).next_step()
         };
         let recorded = match step {
             Err(refused) if !refused.missing.is_empty() => {
@@ -58,20 +63,20 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
             Ok(Step::Preflight) => {
                 rehearsal.preflight = true;
                 // The preflight step also creates the flag.
-                if world.kind == Kind::Flagged {
-                    flag = flag.or_else(|| Some(Flag::first(0, now)));
+                if context.kind == PlanKind::Flagged {
+                    flag = flag.or_else(|| Some(Flag::new(0, now)));
                 }
-                What::PreflightAccepted { kind: world.kind, accepted: Vec::new() }
+                EventBody::PreflightAccepted { kind: context.kind, accepted: Vec::new() }
             }
-            Ok(Step::Record(what)) => what,
-            Ok(Step::Change(_) | Step::Renew(_) | Step::Wait(_) | Step::Sweep(_) | Step::Done) => break,
+            Ok(Step::Record(body)) => body,
+            Ok(Step::Change(_) | Step::RecreateFlag(_) | Step::Wait(_) | Step::RunPass(_) | Step::Done) => break,
         };
-        stated |= matches!(recorded, What::FactStated { .. });
+        stated |= matches!(recorded, EventBody::FactStated { .. });
         let event = Event {
             at: now.max(state.latest),
             actor: String::new(),
-            flag: flag.as_ref().map(Mark::of),
-            what: recorded,
+            flag: flag.as_ref().map(Mark::from_flag),
+            body: recorded,
         };
         match state.next(&event) {
             Ok(next) => state = next,
@@ -80,14 +85,14 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
         }
     }
     // The refusal lists the facts in the order in which they become true.
-    missing.sort_by_key(|fact: &Fact| fact.place());
-    if missing.is_empty() { Ok(rehearsal) } else { Err(Refused::unstated(goal, world.facts, missing)) }
+    missing.sort_by_key(|fact: &Fact| fact.rank());
+    if missing.is_empty() { Ok(rehearsal) } else { Err(StepRefusal::for_missing_facts(goal, context.facts, missing)) }
 }
 
-impl Refused {
+impl StepRefusal {
     /// The refusal for facts that only the operator can state. A refused command records nothing, so the suggested
     /// command repeats the facts that were already given.
-    pub(super) fn unstated(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> Refused {
+    pub(super) fn for_missing_facts(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> StepRefusal {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
         let why = format!(
             "no flag is configured, so you must confirm what it would prove: {}. Check each one, then add its \
@@ -95,8 +100,8 @@ impl Refused {
             each.join(", ")
         );
         let mut facts: Vec<&Fact> = given.iter().chain(&missing).collect();
-        facts.sort_by_key(|fact| fact.place());
-        let next = facts.into_iter().fold(goal.into(), |next: super::Next, fact| next.with(fact.option()));
-        Refused { missing, ..Refused::new(why, next) }
+        facts.sort_by_key(|fact| fact.rank());
+        let next = facts.into_iter().fold(goal.into(), |next: super::NextCommand, fact| next.with(fact.option()));
+        StepRefusal { missing, ..StepRefusal::new(why, next) }
     }
 }

@@ -1,63 +1,64 @@
 //! The way back: `rollback`, and `cutover --back` if old values may be stale.
 
-use super::asked::{Asked, began_under};
 use super::cutover::{back_needs_state, step_back};
+use super::request::{StepRequest, began_under};
 use super::{
-    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Report, Scope, Span, Step, Way, What,
+    BackTarget, EventBody, ExpandStatus, Fact, Goal, NextCommand, Obstacle, Override, Phase, PhaseSpan, PhaseStatus,
+    PlanKind, ReportSummary, Step, StepRefusal, VerifyScope,
 };
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
-impl Asked<'_> {
-    pub(super) fn back(&self, to: BackTo, accept_stale: bool) -> Result<Step, Refused> {
-        if let Some(step) = self.renew_at_old(accept_stale)? {
+impl StepRequest<'_> {
+    pub(super) fn back(&self, to: BackTarget, accept_stale: bool) -> Result<Step, StepRefusal> {
+        if let Some(step) = self.recreate_with_old_values(accept_stale)? {
             return Ok(step);
         }
         let flag = self.flag()?;
-        let flagged = self.world.kind == Kind::Flagged;
+        let flagged = self.context.kind == PlanKind::Flagged;
         if flag.contracting || (flagged && !back_needs_state(flag)) {
             return step_back(flag, to, self.now, self.left());
         }
         if self.state.preflight.is_none() {
             return Ok(Step::Preflight);
         }
-        if !accept_stale && let Some(step) = self.freshen(flag)? {
+        if !accept_stale && let Some(step) = self.refresh_old_values(flag)? {
             return Ok(step);
         }
         match (flag.write, flag.read, to) {
-            (WriteTo::New, ..) => self.make(FlagChange::DualWriteAgain, None),
-            (_, ReadFrom::New, _) => self.make(FlagChange::ReadOld { accept_stale: flag.old_stale }, None),
-            (WriteTo::Both, _, BackTo::OldWrites) => self.make(FlagChange::WriteOld, None),
-            (WriteTo::Old, ReadFrom::Old, _) | (WriteTo::Both, ReadFrom::Old, BackTo::OldReads) => {
-                Ok(self.settle().unwrap_or(Step::Done))
+            (WriteTo::New, ..) => self.change_flag(FlagChange::DualWriteAgain, None),
+            (_, ReadFrom::New, _) => self.change_flag(FlagChange::ReadOld { accept_stale: flag.old_stale }, None),
+            (WriteTo::Both, _, BackTarget::OldWrites) => self.change_flag(FlagChange::WriteOld, None),
+            (WriteTo::Old, ReadFrom::Old, _) | (WriteTo::Both, ReadFrom::Old, BackTarget::OldReads) => {
+                Ok(self.wait_for_caches().unwrap_or(Step::Done))
             }
         }
     }
 
-    pub(super) fn rollback(&self) -> Result<Step, Refused> {
-        let flagged = matches!(self.world.kind, Kind::Flagged | Kind::Stated);
-        if self.state.rollback == Way::Ahead
+    pub(super) fn rollback(&self) -> Result<Step, StepRefusal> {
+        let flagged = matches!(self.context.kind, PlanKind::Flagged | PlanKind::Stated);
+        if self.state.rollback == PhaseStatus::NotBegun
             && let Some(first) = self.begin_rollback(flagged)?
         {
             return Ok(first);
         }
-        if flagged { self.undo_flagged() } else { Ok(self.sweep(Phase::Undo, |_| true)) }
+        if flagged { self.undo_flagged() } else { Ok(self.phase_step(Phase::Undo, |_| true)) }
     }
 
     /// The next step before a rollback begins. Checks whether there is anything to undo, and whether a rollback is
     /// possible.
-    fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, Refused> {
+    fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, StepRefusal> {
         let state = self.state;
-        let untouched = state.expand == Expand::NotBegun && !state.dual_written;
-        if flagged && (self.world.kind == Kind::Flagged || state.preflight.is_some()) {
+        let untouched = state.expand == ExpandStatus::NotBegun && !state.dual_written;
+        if flagged && (self.context.kind == PlanKind::Flagged || state.preflight.is_some()) {
             let flag = self.flag()?;
             if flag.contracting {
-                return Err(Refused::new(
+                return Err(StepRefusal::new(
                     "the old attribute is being removed, and there is no way back",
                     Goal::Contract,
                 ));
             }
             if untouched && flag.write == WriteTo::Old {
-                return Ok(Some(self.settle().unwrap_or(Step::Done)));
+                return Ok(Some(self.wait_for_caches().unwrap_or(Step::Done)));
             }
         } else if untouched {
             return Ok(Some(Step::Done));
@@ -65,127 +66,133 @@ impl Asked<'_> {
         if state.preflight.is_none() {
             return Ok(Some(Step::Preflight));
         }
-        let forced = match (self.world.no_way_back, self.world.force) {
+        let forced = match (self.context.unrestorable_targets, self.context.force) {
             (Some(items), None) => {
-                return Err(Refused::new(
+                return Err(StepRefusal::new(
                     Obstacle::UnsureTargets { items }.to_string(),
-                    Next::from(Goal::Rollback).with("--force REASON"),
+                    NextCommand::from(Goal::Rollback).with("--force REASON"),
                 ));
             }
             (Some(_), Some(reason)) => Some(reason.to_owned()),
             (None, _) => None,
         };
-        Ok(Some(if self.world.confirmed { Step::Record(What::RollbackBegun { forced }) } else { Step::Confirm }))
+        Ok(Some(if self.context.confirmed { Step::Record(EventBody::RollbackBegun { forced }) } else { Step::Confirm }))
     }
 
-    fn undo_flagged(&self) -> Result<Step, Refused> {
+    fn undo_flagged(&self) -> Result<Step, StepRefusal> {
         let flag = self.flag()?;
         if flag.contracting {
-            return Err(Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract));
+            return Err(StepRefusal::new(
+                "the old attribute is being removed, and there is no way back",
+                Goal::Contract,
+            ));
         }
-        if let Some(step) = self.freshen(flag)? {
+        if let Some(step) = self.refresh_old_values(flag)? {
             return Ok(step);
         }
         if flag.read == ReadFrom::New {
-            return self.make(FlagChange::ReadOld { accept_stale: false }, None);
+            return self.change_flag(FlagChange::ReadOld { accept_stale: false }, None);
         }
         if flag.write == WriteTo::Both {
-            return self.make(FlagChange::WriteOld, None);
+            return self.change_flag(FlagChange::WriteOld, None);
         }
-        if let Some(wait) = self.settle() {
+        if let Some(wait) = self.wait_for_caches() {
             return Ok(wait);
         }
-        if self.world.kind == Kind::Stated {
+        if self.context.kind == PlanKind::Stated {
             let facts =
                 [(Fact::ReadersBack, self.state.readers_back), (Fact::NewWritesStopped, self.state.new_writes_stopped)];
             // Without a flag, only these statements prove that applications use only the old attribute. So the operator
             // must state both facts even if no reader was ever moved.
             if let Some((fact, _)) = facts.into_iter().find(|(_, stated)| stated.is_none()) {
-                return self.ask(fact, None);
+                return self.require_fact(fact, None);
             }
         }
-        Ok(self.sweep(Phase::Undo, |open| began_under(open.began, open.under, flag)))
+        Ok(self.phase_step(Phase::Undo, |open| began_under(open.began, open.flag_mark, flag)))
     }
 
     /// The next step to make stale old values fresh. Applications must write both attributes again. Then a pass makes
     /// old values equal to new values, and a full verification that begins after the pass proves the result. `None` if
     /// old values are fresh.
-    fn freshen(&self, flag: &Flag) -> Result<Option<Step>, Refused> {
+    fn refresh_old_values(&self, flag: &Flag) -> Result<Option<Step>, StepRefusal> {
         if flag.write == WriteTo::New {
-            return self.make(FlagChange::DualWriteAgain, None).map(Some);
+            return self.change_flag(FlagChange::DualWriteAgain, None).map(Some);
         }
         if !flag.old_stale {
             return Ok(None);
         }
-        if let Some(wait) = self.settle() {
+        if let Some(wait) = self.wait_for_caches() {
             return Ok(Some(wait));
         }
-        let counts = |span: &Span| began_under(span.began, span.under, flag);
-        let Some(restored) = self.state.restored.filter(counts) else {
-            return Ok(Some(self.sweep(Phase::OldFromNew, |open| began_under(open.began, open.under, flag))));
+        let counts = |span: &PhaseSpan| began_under(span.began, span.flag_mark, flag);
+        let Some(old_from_new) = self.state.old_from_new.filter(counts) else {
+            return Ok(Some(self.phase_step(Phase::OldFromNew, |open| began_under(open.began, open.flag_mark, flag))));
         };
-        let verify = Phase::Verify { scope: Scope::Full, repair: false };
+        let verify = Phase::Verify { scope: VerifyScope::Full, repair: false };
         let report = self.state.full.as_ref();
-        match report.filter(|report| report.span.began >= restored.ended && report.plan == self.world.plan) {
-            None => Ok(Some(self.sweep(verify, |open| open.began >= restored.ended))),
-            Some(report) if report.mismatches == 0 && self.compared_what_was_read(report) => {
-                self.make(FlagChange::OldIsFresh, None).map(Some)
+        match report.filter(|report| report.span.began >= old_from_new.ended && report.plan == self.context.plan) {
+            None => Ok(Some(self.phase_step(verify, |open| open.began >= old_from_new.ended))),
+            Some(report) if report.mismatches == 0 && self.has_compared_items(report) => {
+                self.change_flag(FlagChange::OldIsFresh, None).map(Some)
             }
-            Some(report) if report.mismatches == 0 && self.swept(verify) => Err(Refused::new(
+            Some(report) if report.mismatches == 0 && self.completed(verify) => Err(StepRefusal::new(
                 "the verification compared no item, although the pass before it read some. Run the same command again to \
                  read every item again",
                 self.goal,
             )),
             Some(report) if report.mismatches == 0 => {
-                Ok(Some(Step::Record(What::PhaseBegun { phase: Phase::OldFromNew })))
+                Ok(Some(Step::Record(EventBody::PhaseBegun { phase: Phase::OldFromNew })))
             }
-            Some(report) if self.swept(verify) => self.leave_unequal(report.mismatches).map(Some),
+            Some(report) if self.completed(verify) => self.leave_unequal(report.mismatches).map(Some),
             Some(report) => self.accept_unequal(report.mismatches).map(Some),
         }
     }
 
     /// Whether the report proves anything. A verification that compared no item proves nothing if the strongly
     /// consistent pass before it read items.
-    fn compared_what_was_read(&self, report: &Report) -> bool {
-        report.compared != Some(0) || self.state.restored_items.is_none_or(|items| items == 0)
+    fn has_compared_items(&self, report: &ReportSummary) -> bool {
+        report.compared != Some(0) || self.state.old_from_new_items.is_none_or(|items| items == 0)
     }
 
     /// The next step before the old-from-new pass runs again. A `--force` reason is recorded before the pass. The
     /// reason covers at most the number of unequal items that were found so far.
-    fn accept_unequal(&self, items: u64) -> Result<Step, Refused> {
-        Ok(match self.world.force {
-            Some(_) if self.state.left < items && !self.world.confirmed => Step::Confirm,
-            Some(reason) if self.state.left < items => {
+    fn accept_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
+        Ok(match self.context.force {
+            Some(_) if self.state.accepted_unequal < items && !self.context.confirmed => Step::Confirm,
+            Some(reason) if self.state.accepted_unequal < items => {
                 let obstacle = Obstacle::ItemsUnequal { items };
-                Step::Record(What::Overridden(Override { obstacle, reason: reason.to_owned() }))
+                Step::Record(EventBody::Overridden(Override { obstacle, reason: reason.to_owned() }))
             }
-            _ => Step::Record(What::PhaseBegun { phase: Phase::OldFromNew }),
+            _ => Step::Record(EventBody::PhaseBegun { phase: Phase::OldFromNew }),
         })
     }
 
     /// The next step if this command could not make some items equal. Either somebody fixes these items by hand, or the
     /// operator accepts them with a `--force` reason. The reason is valid only if the operator knew of at least as many
     /// unequal items when giving it.
-    fn leave_unequal(&self, items: u64) -> Result<Step, Refused> {
-        let known = self.state.left;
-        let only = match self.world.force {
-            Some(_) if items <= known => return self.make(FlagChange::OldIsFresh, self.world.force),
+    fn leave_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
+        let known = self.state.accepted_unequal;
+        let only = match self.context.force {
+            Some(_) if items <= known => return self.change_flag(FlagChange::OldIsFresh, self.context.force),
             Some(_) => format!(". The reason was given when {known} were known, and covers no more than those"),
             None => String::new(),
         };
-        let way_out = "Fix them by hand, and run the same command again; or leave them as they are with `--force REASON`: \
+        let remedy = "Fix them by hand, and run the same command again; or leave them as they are with `--force REASON`: \
                        readers of the old attribute then find the value that is in the old attribute now, which may be stale";
         let obstacle = Obstacle::ItemsUnequal { items };
-        let next = Next::from(self.goal).with("--force REASON");
-        Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), next))
+        let next = NextCommand::from(self.goal).with("--force REASON");
+        Err(StepRefusal::new(format!("{obstacle} (they are named above){only}. {remedy}"), next))
     }
 
     /// The command to suggest for the way back. If the last verification found more unequal items than the operator
     /// accepted, the suggested command includes `--force`. Without a reason, the command would be refused again.
-    pub(super) fn back_by(&self, goal: Goal) -> Next {
-        let behind = |report: &&Report| self.state.restored.is_some_and(|pass| report.span.began >= pass.ended);
-        match self.state.full.as_ref().filter(behind) {
-            Some(report) if report.mismatches > self.state.left => Next::from(goal).with("--force REASON"),
+    pub(super) fn next_back(&self, goal: Goal) -> NextCommand {
+        let is_later =
+            |report: &&ReportSummary| self.state.old_from_new.is_some_and(|pass| report.span.began >= pass.ended);
+        match self.state.full.as_ref().filter(is_later) {
+            Some(report) if report.mismatches > self.state.accepted_unequal => {
+                NextCommand::from(goal).with("--force REASON")
+            }
             _ => goal.into(),
         }
     }

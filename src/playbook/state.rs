@@ -2,40 +2,40 @@
 
 mod parts;
 
-pub use parts::{Expand, Intended, Open, Preflight, Report, Span, Way};
+pub use parts::{AcceptedPreflight, ExpandStatus, IntendedChange, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary};
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Event, Fact, Goal, Kind, Obstacle, Override, Phase, Refused, Scope, What};
+use super::{Event, EventBody, Fact, Goal, Obstacle, Override, Phase, PlanKind, StepRefusal, VerifyScope};
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
 /// The durable state of a migration. Replaying the events of the migration gives this state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct State {
+pub struct MigrationState {
     /// The preflight that was accepted last; no command proceeds without one.
-    pub preflight: Option<Preflight>,
+    pub preflight: Option<AcceptedPreflight>,
     /// The progress of the expand passes.
-    pub expand: Expand,
+    pub expand: ExpandStatus,
     /// The phase that began last, if it is not complete. The progress of an expand pass is in `expand` instead.
-    pub open: Option<Open>,
+    pub open: Option<OpenPhase>,
     /// The last full verification; `None` if a later event invalidated it.
-    pub full: Option<Report>,
+    pub full: Option<ReportSummary>,
     /// The last sampled verification; `None` if a later event invalidated it.
-    pub sampled: Option<Report>,
+    pub sampled: Option<ReportSummary>,
     /// Number of items that the last complete expand pass read; `None` if its reads were not strongly consistent.
     pub expanded_items: Option<u64>,
     /// Whether the open failures were retried since the last expand pass began.
     pub retried: bool,
     /// The time range of the last complete old-from-new pass; `None` if a later event invalidated the pass.
-    pub restored: Option<Span>,
+    pub old_from_new: Option<PhaseSpan>,
     /// Number of items that the last old-from-new pass read, if known.
-    pub restored_items: Option<u64>,
+    pub old_from_new_items: Option<u64>,
     /// The change of the flag that a command was about to make; `None` if the outcome of every change is known.
-    pub intended: Option<Intended>,
+    pub intended: Option<IntendedChange>,
     /// The version of the flag that this migration last saw or made.
-    pub seen: Option<u64>,
+    pub flag_seen: Option<u64>,
     /// Whether writers ever wrote both attributes.
     pub dual_written: bool,
     /// The operator's `--force` reason, if readers were moved while the gate was closed.
@@ -43,9 +43,9 @@ pub struct State {
     /// The overridden obstacles: each obstacle once, with the largest number of items that was overridden.
     pub overrides: Vec<Override>,
     /// Number of items that an override allows to stay unequal on the way back.
-    pub left: u64,
+    pub accepted_unequal: u64,
     /// For a plan without a flag: the virtual flag from the facts that the operator stated.
-    pub stated: Option<Flag>,
+    pub stated_flag: Option<Flag>,
     /// For a plan that only removes: the time at which the operator stated that nobody reads the old attribute.
     pub readers_moved: Option<Timestamp>,
     /// For a plan that only removes: the time at which the operator stated that nobody writes the old attribute.
@@ -56,81 +56,82 @@ pub struct State {
     /// For a plan without a flag: the last time at which the operator stated that nobody writes the new attribute.
     pub new_writes_stopped: Option<Timestamp>,
     /// The progress of contract.
-    pub contract: Way,
+    pub contract: PhaseStatus,
     /// The progress of the rollback.
-    pub rollback: Way,
+    pub rollback: PhaseStatus,
     /// The time of the latest event.
     pub latest: Timestamp,
 }
 
-impl State {
+impl MigrationState {
     /// Replays an entire history, and returns the resulting state.
-    pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<State, Refused> {
-        events.into_iter().try_fold(State::default(), |state, event| state.next(event))
+    pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<MigrationState, StepRefusal> {
+        events.into_iter().try_fold(MigrationState::default(), |state, event| state.next(event))
     }
 
     /// The state after an event. Refuses an event that cannot follow the current state.
-    pub fn next(&self, event: &Event) -> Result<State, Refused> {
+    pub fn next(&self, event: &Event) -> Result<MigrationState, StepRefusal> {
         let mut next = self.clone();
-        if self.preflight.is_none() && !matches!(event.what, What::PreflightAccepted { .. }) {
-            return Err(Refused::new("no preflight was accepted", "check"));
+        if self.preflight.is_none() && !matches!(event.body, EventBody::PreflightAccepted { .. }) {
+            return Err(StepRefusal::new("no preflight was accepted", "check"));
         }
-        match &event.what {
-            What::PreflightAccepted { kind, accepted } => {
+        match &event.body {
+            EventBody::PreflightAccepted { kind, accepted } => {
                 self.check_preflight(*kind)?;
-                next.preflight = Some(Preflight { at: event.at, kind: *kind, accepted: accepted.clone() });
-                next.stated = (*kind == Kind::Stated)
-                    .then(|| self.stated.clone().unwrap_or_else(|| Flag::first(0, Timestamp::MIN)));
+                next.preflight = Some(AcceptedPreflight { at: event.at, kind: *kind, accepted: accepted.clone() });
+                next.stated_flag = (*kind == PlanKind::Stated)
+                    .then(|| self.stated_flag.clone().unwrap_or_else(|| Flag::new(0, Timestamp::MIN)));
             }
-            What::PhaseBegun { phase } => next.begin(*phase, event)?,
-            What::PhaseComplete { phase, scanned } => next.complete(*phase, *scanned, event.at)?,
-            What::Verified { scope, repair, mismatches, plan, hash, compared } => {
+            EventBody::PhaseBegun { phase } => next.begin(*phase, event)?,
+            EventBody::PhaseComplete { phase, scanned } => next.complete(*phase, *scanned, event.at)?,
+            EventBody::Verified { scope, repair, mismatches, plan, hash, compared } => {
                 let span = next.close(Phase::Verify { scope: *scope, repair: *repair }, event.at)?;
-                if *scope == Scope::Full {
+                if *scope == VerifyScope::Full {
                     // If this verification found fewer unequal items than the operator accepted, only that lower number
                     // stays accepted.
-                    next.left = self.left.min(*mismatches);
+                    next.accepted_unequal = self.accepted_unequal.min(*mismatches);
                 }
                 // A sample may miss the items that an earlier sample found to differ. So only a later full verification
                 // lowers the number of a sample.
                 let mismatches = match scope {
-                    Scope::Full => *mismatches,
-                    Scope::Sampled => self.sampled_mismatches().max(*mismatches),
+                    VerifyScope::Full => *mismatches,
+                    VerifyScope::Sampled => self.sampled_mismatches().max(*mismatches),
                 };
                 let compared = *compared;
                 let repair = *repair;
-                let report = Report { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
+                let report =
+                    ReportSummary { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
                 match scope {
-                    Scope::Full => next.full = Some(report),
-                    Scope::Sampled => next.sampled = Some(report),
+                    VerifyScope::Full => next.full = Some(report),
+                    VerifyScope::Sampled => next.sampled = Some(report),
                 }
             }
-            What::FlagIntended { change, version, forced } => {
-                self.forward_only_before_rollback(*change)?;
-                next.noted(*change, forced.as_ref());
-                next.seen = Some(*version);
-                next.intended = Some(Intended { change: *change, version: *version, forced: forced.clone() });
+            EventBody::FlagIntended { change, version, forced } => {
+                self.check_no_rollback_has_begun(*change)?;
+                next.apply_flag_change(*change, forced.as_ref());
+                next.flag_seen = Some(*version);
+                next.intended = Some(IntendedChange { change: *change, version: *version, forced: forced.clone() });
             }
-            What::FlagSeen { version, ours } => {
+            EventBody::FlagSeen { version, ours } => {
                 let Some(intended) = next.intended.take() else {
-                    return Err(Refused::new("no change of the flag was intended", "status"));
+                    return Err(StepRefusal::new("no change of the flag was intended", "status"));
                 };
-                next.seen = Some(if *ours { *version } else { intended.version });
+                next.flag_seen = Some(if *ours { *version } else { intended.version });
             }
-            What::FactStated { fact, forced } => next.state_fact(*fact, forced.as_ref(), event.at)?,
-            What::OldIsFresh => next.move_stated(FlagChange::OldIsFresh, event.at)?,
-            What::Overridden(given) => {
+            EventBody::FactStated { fact, forced } => next.state_fact(*fact, forced.as_ref(), event.at)?,
+            EventBody::OldIsFresh => next.change_stated_flag(FlagChange::OldIsFresh, event.at)?,
+            EventBody::Overridden(given) => {
                 if !self.is_overridden(given.obstacle) {
                     next.overrides.retain(|known| !given.obstacle.covers(known.obstacle));
                     next.overrides.push(given.clone());
                 }
-                next.left = self.left.max(given.obstacle.items_left());
+                next.accepted_unequal = self.accepted_unequal.max(given.obstacle.items_left());
             }
-            What::RollbackBegun { forced } => {
-                if self.contract != Way::Ahead {
+            EventBody::RollbackBegun { forced } => {
+                if self.contract != PhaseStatus::NotBegun {
                     return Err(self.contracting());
                 }
-                next.rollback = Way::Begun;
+                next.rollback = PhaseStatus::Begun;
                 next.open = None;
                 if forced.is_some() {
                     // The reason for beginning a rollback does not cover any mismatch, so the table must be verified
@@ -144,7 +145,7 @@ impl State {
     }
 
     /// The kind of plan that this migration began with; `None` before its preflight.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<PlanKind> {
         self.preflight.as_ref().map(|preflight| preflight.kind)
     }
 
@@ -155,20 +156,23 @@ impl State {
 
     /// Number of mismatches that earlier samples found and no later full verification covers.
     fn sampled_mismatches(&self) -> u64 {
-        let stands = |sampled: &&Report| self.full.as_ref().is_none_or(|full| sampled.span.began >= full.span.began);
-        self.sampled.as_ref().filter(stands).map_or(0, |sampled| sampled.mismatches)
+        let is_current =
+            |sampled: &&ReportSummary| self.full.as_ref().is_none_or(|full| sampled.span.began >= full.span.began);
+        self.sampled.as_ref().filter(is_current).map_or(0, |sampled| sampled.mismatches)
     }
 
     /// Begins a phase. After contract or rollback has begun, refuses every phase that cannot follow.
-    fn begin(&mut self, phase: Phase, event: &Event) -> Result<(), Refused> {
+    fn begin(&mut self, phase: Phase, event: &Event) -> Result<(), StepRefusal> {
         let at = event.at;
-        let looks = matches!(phase, Phase::Verify { repair: false, .. });
-        if (self.contract == Way::Complete && !looks) || (self.contract == Way::Begun && phase != Phase::Contract) {
+        let only_compares = matches!(phase, Phase::Verify { repair: false, .. });
+        if (self.contract == PhaseStatus::Complete && !only_compares)
+            || (self.contract == PhaseStatus::Begun && phase != Phase::Contract)
+        {
             return Err(self.contracting());
         }
         let on_the_way_back = matches!(phase, Phase::OldFromNew | Phase::Undo)
-            || matches!(phase, Phase::Verify { scope: Scope::Full, repair: false });
-        if self.rollback == Way::Complete || (self.rollback == Way::Begun && !on_the_way_back) {
+            || matches!(phase, Phase::Verify { scope: VerifyScope::Full, repair: false });
+        if self.rollback == PhaseStatus::Complete || (self.rollback == PhaseStatus::Begun && !on_the_way_back) {
             return Err(self.rolled_back());
         }
         if matches!(phase, Phase::Expand | Phase::OldFromNew) {
@@ -176,36 +180,36 @@ impl State {
             self.sampled = None;
         }
         if phase == Phase::OldFromNew {
-            self.restored = None;
+            self.old_from_new = None;
         }
         match phase {
             Phase::Expand => {
-                self.expand = Expand::Open { began: at };
+                self.expand = ExpandStatus::Open { began: at };
                 self.open = None;
                 self.retried = false;
             }
-            Phase::Undo if self.rollback == Way::Ahead => {
-                return Err(Refused::new("the rollback has not begun", Goal::Rollback));
+            Phase::Undo if self.rollback == PhaseStatus::NotBegun => {
+                return Err(StepRefusal::new("the rollback has not begun", Goal::Rollback));
             }
             Phase::Retry | Phase::Verify { .. } | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
-                self.open = Some(Open { phase, began: at, under: event.flag })
+                self.open = Some(OpenPhase { phase, began: at, flag_mark: event.flag })
             }
         }
         if phase == Phase::Contract {
-            self.contract = Way::Begun;
-            if let Some(flag) = &mut self.stated {
-                *flag = moved(flag, FlagChange::Contract, at)?;
+            self.contract = PhaseStatus::Begun;
+            if let Some(flag) = &mut self.stated_flag {
+                *flag = next_flag(flag, FlagChange::Contract, at)?;
             }
         }
         Ok(())
     }
 
-    fn complete(&mut self, phase: Phase, scanned: Option<u64>, at: Timestamp) -> Result<(), Refused> {
+    fn complete(&mut self, phase: Phase, scanned: Option<u64>, at: Timestamp) -> Result<(), StepRefusal> {
         if phase == Phase::Expand {
-            let Expand::Open { .. } = self.expand else {
-                return Err(Refused::new("no pass of expand is open", Goal::Run { again: false }));
+            let ExpandStatus::Open { .. } = self.expand else {
+                return Err(StepRefusal::new("no pass of expand is open", Goal::Run { again: false }));
             };
-            self.expand = Expand::Complete { ended: at };
+            self.expand = ExpandStatus::Complete { ended: at };
             self.expanded_items = scanned;
             return Ok(());
         }
@@ -213,35 +217,37 @@ impl State {
         match phase {
             Phase::Retry => self.retried = true,
             Phase::OldFromNew => {
-                self.restored = Some(span);
-                self.restored_items = scanned;
+                self.old_from_new = Some(span);
+                self.old_from_new_items = scanned;
             }
-            Phase::Undo => self.rollback = Way::Complete,
-            Phase::Contract => self.contract = Way::Complete,
+            Phase::Undo => self.rollback = PhaseStatus::Complete,
+            Phase::Contract => self.contract = PhaseStatus::Complete,
             Phase::Expand | Phase::Verify { .. } => {
-                return Err(Refused::new("a verification ends with its report", "verify --all"));
+                return Err(StepRefusal::new("a verification ends with its report", "verify --all"));
             }
         }
         Ok(())
     }
 
     /// Ends the open phase.
-    fn close(&mut self, phase: Phase, ended: Timestamp) -> Result<Span, Refused> {
+    fn close(&mut self, phase: Phase, ended: Timestamp) -> Result<PhaseSpan, StepRefusal> {
         match self.open.take() {
-            Some(Open { phase: open, began, under }) if open == phase => Ok(Span { began, ended, under }),
-            _ => Err(Refused::new("a phase that has not begun cannot end", "status")),
+            Some(OpenPhase { phase: open, began, flag_mark }) if open == phase => {
+                Ok(PhaseSpan { began, ended, flag_mark })
+            }
+            _ => Err(StepRefusal::new("a phase that has not begun cannot end", "status")),
         }
     }
 
-    fn check_preflight(&self, kind: Kind) -> Result<(), Refused> {
-        if self.contract != Way::Ahead {
+    fn check_preflight(&self, kind: PlanKind) -> Result<(), StepRefusal> {
+        if self.contract != PhaseStatus::NotBegun {
             return Err(self.contracting());
         }
-        if self.rollback != Way::Ahead {
+        if self.rollback != PhaseStatus::NotBegun {
             return Err(self.rolled_back());
         }
         match self.kind() {
-            Some(before) if before != kind => Err(Refused::new(
+            Some(before) if before != kind => Err(StepRefusal::new(
                 "the plan was of another kind when the migration began (with a flag, without one, in place, or only \
                  removing): restore that, or roll back and begin with a new state file",
                 Goal::Rollback,
@@ -250,29 +256,29 @@ impl State {
         }
     }
 
-    fn forward_only_before_rollback(&self, change: FlagChange) -> Result<(), Refused> {
+    fn check_no_rollback_has_begun(&self, change: FlagChange) -> Result<(), StepRefusal> {
         let forward = match change {
             FlagChange::DualWrite | FlagChange::ReadNew(_) | FlagChange::WriteNew | FlagChange::Contract => true,
             FlagChange::DualWriteAgain | FlagChange::OldIsFresh | FlagChange::ReadOld { .. } | FlagChange::WriteOld => {
                 false
             }
         };
-        if forward && self.rollback != Way::Ahead { Err(self.rolled_back()) } else { Ok(()) }
+        if forward && self.rollback != PhaseStatus::NotBegun { Err(self.rolled_back()) } else { Ok(()) }
     }
 
-    fn state_fact(&mut self, fact: Fact, forced: Option<&String>, at: Timestamp) -> Result<(), Refused> {
-        if self.kind() == Some(Kind::RemoveOnly) {
+    fn state_fact(&mut self, fact: Fact, forced: Option<&String>, at: Timestamp) -> Result<(), StepRefusal> {
+        if self.kind() == Some(PlanKind::RemoveOnly) {
             match fact {
                 Fact::ReadersMoved => self.readers_moved = Some(at),
                 Fact::OldWritesStopped => self.old_writes_stopped = Some(at),
                 Fact::DualWritesSince { .. } | Fact::ReadersBack | Fact::NewWritesStopped => {
-                    return Err(Refused::new("a plan that only removes has no such fact", Goal::Contract));
+                    return Err(StepRefusal::new("a plan that only removes has no such fact", Goal::Contract));
                 }
             }
             return Ok(());
         }
-        let Some(flag) = &self.stated else {
-            return Err(Refused::new("the plan's flag proves that, so it must not be stated", "status"));
+        let Some(flag) = &self.stated_flag else {
+            return Err(StepRefusal::new("the plan's flag proves that, so it must not be stated", "status"));
         };
         match fact {
             Fact::DualWritesSince { .. } => self.new_writes_stopped = None,
@@ -283,7 +289,7 @@ impl State {
         }
         let (change, when) = match fact {
             Fact::DualWritesSince { since } if since > at => {
-                return Err(Refused::new("`--dual-writes-since` lies in the future", "status"));
+                return Err(StepRefusal::new("`--dual-writes-since` lies in the future", "status"));
             }
             Fact::DualWritesSince { since } if flag.write == WriteTo::New => (FlagChange::DualWriteAgain, since),
             Fact::DualWritesSince { since } => (FlagChange::DualWrite, since),
@@ -296,20 +302,20 @@ impl State {
             Fact::ReadersBack => (FlagChange::ReadOld { accept_stale: flag.old_stale }, at),
             Fact::NewWritesStopped => (FlagChange::WriteOld, at),
         };
-        self.forward_only_before_rollback(change)?;
-        self.noted(change, forced);
-        self.move_stated(change, when)
+        self.check_no_rollback_has_begun(change)?;
+        self.apply_flag_change(change, forced);
+        self.change_stated_flag(change, when)
     }
 
     /// Updates the state for a flag change. Discards results that the change invalidates, because a pass that read the
     /// table earlier did not see the writes that applications make from now on.
-    fn noted(&mut self, change: FlagChange, forced: Option<&String>) {
+    fn apply_flag_change(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
             FlagChange::DualWrite => {
                 self.dual_written = true;
                 // Without a flag, dual writes may have begun long before the operator states this fact. So the gate may
                 // still accept earlier reports.
-                if self.stated.is_none() {
+                if self.stated_flag.is_none() {
                     self.full = None;
                     self.sampled = None;
                     self.open = self.open.filter(|open| !matches!(open.phase, Phase::Verify { .. }));
@@ -317,8 +323,8 @@ impl State {
             }
             FlagChange::ReadNew(_) => self.forced_reads = forced.cloned(),
             FlagChange::WriteNew => {
-                self.restored = None;
-                self.left = 0;
+                self.old_from_new = None;
+                self.accepted_unequal = 0;
                 self.open = self.open.filter(|open| open.phase != Phase::OldFromNew);
             }
             FlagChange::Contract
@@ -329,42 +335,42 @@ impl State {
         }
     }
 
-    fn move_stated(&mut self, change: FlagChange, at: Timestamp) -> Result<(), Refused> {
-        let Some(flag) = &mut self.stated else {
-            return Err(Refused::new("only a plan without a flag needs such statements", "status"));
+    fn change_stated_flag(&mut self, change: FlagChange, at: Timestamp) -> Result<(), StepRefusal> {
+        let Some(flag) = &mut self.stated_flag else {
+            return Err(StepRefusal::new("only a plan without a flag needs such statements", "status"));
         };
-        *flag = moved(flag, change, at)?;
+        *flag = next_flag(flag, change, at)?;
         Ok(())
     }
 
     /// The refusal of every command except `contract`, after contract has begun.
-    pub(super) fn contracting(&self) -> Refused {
+    pub(super) fn contracting(&self) -> StepRefusal {
         match self.contract {
-            Way::Complete => Refused::new("the migration is over: the old attribute is gone", "status"),
-            Way::Ahead | Way::Begun => {
-                Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract)
+            PhaseStatus::Complete => StepRefusal::new("the migration is over: the old attribute is gone", "status"),
+            PhaseStatus::NotBegun | PhaseStatus::Begun => {
+                StepRefusal::new("the old attribute is being removed, and there is no way back", Goal::Contract)
             }
         }
     }
 
     /// The refusal of every command except `rollback`, after the rollback has begun.
-    pub(super) fn rolled_back(&self) -> Refused {
+    pub(super) fn rolled_back(&self) -> StepRefusal {
         match self.rollback {
-            Way::Complete => Refused::new(
+            PhaseStatus::Complete => StepRefusal::new(
                 "the migration was rolled back, and this state file is its record: begin again with another one",
                 "run --state PATH",
             ),
-            Way::Ahead | Way::Begun => Refused::new("the rollback has begun", Goal::Rollback),
+            PhaseStatus::NotBegun | PhaseStatus::Begun => StepRefusal::new("the rollback has begun", Goal::Rollback),
         }
     }
 }
 
-fn moved(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, Refused> {
-    let next = flag.next(change, at, Duration::ZERO).map_err(|error| Refused::new(error.to_string(), "status"))?;
+fn next_flag(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, StepRefusal> {
+    let next = flag.next(change, at, Duration::ZERO).map_err(|error| StepRefusal::new(error.to_string(), "status"))?;
     // A stated fact takes effect at its stated time, because a plan without a flag has no caches that must expire.
     let before = flag.settled_at();
     if at < before {
-        return Err(Refused::new(
+        return Err(StepRefusal::new(
             format!("the fact confirmed before is dated {before}, and this one is earlier"),
             "status",
         ));

@@ -16,49 +16,55 @@ pub(super) struct Commands {
 }
 
 /// The current capacity of a table or an index, and the raised capacity. Each pair is (read, write).
-struct Raise {
+struct CapacityIncrease {
     now: (Units, Units),
     then: (Units, Units),
 }
 
-impl Raise {
+impl CapacityIncrease {
     /// Adds the capacity that the run needs to the current capacity, so that the application keeps all of its capacity.
     /// `None` if the current capacity is enough.
-    fn of(now: (Units, Units), needed: (Units, Units)) -> Option<Raise> {
+    fn new(now: (Units, Units), needed: (Units, Units)) -> Option<CapacityIncrease> {
         let raised = |now: Units, needed: Units| if needed > now { (now + needed).ceil() } else { now };
         let then = (raised(now.0, needed.0), raised(now.1, needed.1));
-        (then != now).then_some(Raise { now, then })
+        (then != now).then_some(CapacityIncrease { now, then })
     }
 }
 
 impl Commands {
     /// The commands for a run. `needed` is the number of (read, write) units per second that the run needs on the
-    /// table. `of_index` returns the number of write units per second that the run needs on an index.
-    pub(super) fn of(
+    /// table. `index_rate` returns the number of write units per second that the run needs on an index.
+    pub(super) fn new(
         table: &TableDescription,
         plan: &Plan,
         needed: (Units, Units),
-        of_index: impl Fn(&str) -> Units,
+        index_rate: impl Fn(&str) -> Units,
     ) -> Commands {
         let mut commands = Commands::default();
         let (read, write) = needed;
         match &table.sink {
-            None => commands.add(table, plan, needed, of_index),
+            None => commands.add(table, plan, needed, index_rate),
             Some(sink) => {
                 let source = TableDescription { indexes: Vec::new(), ..table.clone() };
                 commands.add(&source, plan, (read, 0.0), |_| 0.0);
-                commands.add(sink, plan, (0.0, write), of_index);
+                commands.add(sink, plan, (0.0, write), index_rate);
             }
         }
         commands
     }
 
     /// The commands for one table.
-    fn add(&mut self, table: &TableDescription, plan: &Plan, needed: (Units, Units), of_index: impl Fn(&str) -> Units) {
-        let aws = Aws::of(table, plan);
+    fn add(
+        &mut self,
+        table: &TableDescription,
+        plan: &Plan,
+        needed: (Units, Units),
+        index_rate: impl Fn(&str) -> Units,
+    ) {
+        let aws = Aws::new(table, plan);
         match table.provisioned {
-            Some(now) => self.provision(&aws, table, Raise::of(now, needed), of_index),
-            None => self.on_demand(&aws, table, needed, of_index),
+            Some(now) => self.provision(&aws, table, CapacityIncrease::new(now, needed), index_rate),
+            None => self.on_demand(&aws, table, needed, index_rate),
         }
     }
 
@@ -66,29 +72,32 @@ impl Commands {
         &mut self,
         aws: &Aws,
         table: &TableDescription,
-        of_table: Option<Raise>,
-        of_index: impl Fn(&str) -> Units,
+        table_increase: Option<CapacityIncrease>,
+        index_rate: impl Fn(&str) -> Units,
     ) {
-        let raise_of = |index: &IndexDescription| {
-            Some((index.schema.name.clone(), Raise::of(index.provisioned?, (0.0, of_index(&index.schema.name)))?))
+        let index_increase = |index: &IndexDescription| {
+            Some((
+                index.schema.name.clone(),
+                CapacityIncrease::new(index.provisioned?, (0.0, index_rate(&index.schema.name)))?,
+            ))
         };
-        let indexes: Vec<(String, Raise)> = table.indexes.iter().filter_map(raise_of).collect();
-        if of_table.is_none() && indexes.is_empty() {
+        let indexes: Vec<(String, CapacityIncrease)> = table.indexes.iter().filter_map(index_increase).collect();
+        if table_increase.is_none() && indexes.is_empty() {
             return;
         }
         for (commands, then) in [(&mut self.raise, true), (&mut self.lower, false)] {
-            let units = |raise: &Raise| if then { raise.then } else { raise.now };
+            let units = |raise: &CapacityIncrease| if then { raise.then } else { raise.now };
             let mut options = String::new();
-            if let Some(raise) = &of_table {
+            if let Some(raise) = &table_increase {
                 let (read, write) = units(raise);
                 options += &format!(" --provisioned-throughput ReadCapacityUnits={read},WriteCapacityUnits={write}");
             }
-            let of_indexes = indexes.iter().map(|(name, raise)| {
+            let index_updates = indexes.iter().map(|(name, raise)| {
                 let (read, write) = units(raise);
                 let throughput = format!("{{\"ReadCapacityUnits\":{read},\"WriteCapacityUnits\":{write}}}");
                 format!("{{\"Update\":{{\"IndexName\":\"{name}\",\"ProvisionedThroughput\":{throughput}}}}}")
             });
-            options += &of_indexes_option(of_indexes.collect());
+            options += &index_updates_option(index_updates.collect());
             commands.push(aws.update_table(&options));
         }
         self.raise.push(aws.wait());
@@ -109,30 +118,30 @@ impl Commands {
         aws: &Aws,
         table: &TableDescription,
         needed: (Units, Units),
-        of_index: impl Fn(&str) -> Units,
+        index_rate: impl Fn(&str) -> Units,
     ) {
         let maxima = |(read, write): (Option<Units>, Option<Units>), needed: (Units, Units)| {
             let no_limit = Units::INFINITY;
-            Raise::of((read.unwrap_or(no_limit), write.unwrap_or(no_limit)), needed)
+            CapacityIncrease::new((read.unwrap_or(no_limit), write.unwrap_or(no_limit)), needed)
         };
-        let of_table = maxima(table.on_demand_max, needed);
-        let raise_of = |index: &IndexDescription| {
-            let raise = maxima(index.on_demand_max, (0.0, of_index(&index.schema.name)))?;
+        let table_increase = maxima(table.on_demand_max, needed);
+        let index_increase = |index: &IndexDescription| {
+            let raise = maxima(index.on_demand_max, (0.0, index_rate(&index.schema.name)))?;
             Some((index.schema.name.clone(), raise))
         };
-        let indexes: Vec<(String, Raise)> = table.indexes.iter().filter_map(raise_of).collect();
-        if of_table.is_some() || !indexes.is_empty() {
+        let indexes: Vec<(String, CapacityIncrease)> = table.indexes.iter().filter_map(index_increase).collect();
+        if table_increase.is_some() || !indexes.is_empty() {
             for (commands, then) in [(&mut self.raise, true), (&mut self.lower, false)] {
-                let units = |raise: &Raise| if then { raise.then } else { raise.now };
+                let units = |raise: &CapacityIncrease| if then { raise.then } else { raise.now };
                 let mut options = String::new();
-                if let Some(raise) = &of_table {
-                    options += &format!(" --on-demand-throughput {}", stated(units(raise), "", "=", ","));
+                if let Some(raise) = &table_increase {
+                    options += &format!(" --on-demand-throughput {}", maxima_options(units(raise), "", "=", ","));
                 }
-                let of_indexes = indexes.iter().map(|(name, raise)| {
-                    let throughput = format!("{{{}}}", stated(units(raise), "\"", ":", ","));
+                let index_updates = indexes.iter().map(|(name, raise)| {
+                    let throughput = format!("{{{}}}", maxima_options(units(raise), "\"", ":", ","));
                     format!("{{\"Update\":{{\"IndexName\":\"{name}\",\"OnDemandThroughput\":{throughput}}}}}")
                 });
-                options += &of_indexes_option(of_indexes.collect());
+                options += &index_updates_option(index_updates.collect());
                 commands.push(aws.update_table(&options));
             }
             self.raise.push(aws.wait());
@@ -143,7 +152,7 @@ impl Commands {
     /// Adds a command that pre-warms the table if the run needs more than the table can serve now.
     fn pre_warm(&mut self, aws: &Aws, table: &TableDescription, needed: (Units, Units)) {
         let warm = table.warm.unwrap_or((12_000.0, 4_000.0));
-        if let Some(Raise { then: (read, write), .. }) = Raise::of(warm, needed) {
+        if let Some(CapacityIncrease { then: (read, write), .. }) = CapacityIncrease::new(warm, needed) {
             let options = format!(" --warm-throughput ReadUnitsPerSecond={read},WriteUnitsPerSecond={write}");
             self.raise.push(aws.update_table(&options));
             self.notes.push(
@@ -156,13 +165,13 @@ impl Commands {
 }
 
 /// The options for the maxima that are set. If the table or index has no maximum, the command does not set one.
-fn stated((read, write): (Units, Units), quote: &str, is: &str, and: &str) -> String {
+fn maxima_options((read, write): (Units, Units), quote: &str, is: &str, and: &str) -> String {
     let members = [("MaxReadRequestUnits", read), ("MaxWriteRequestUnits", write)];
-    let stated = members.into_iter().filter(|(_, units)| units.is_finite());
-    stated.map(|(name, units)| format!("{quote}{name}{quote}{is}{units}")).collect::<Vec<_>>().join(and)
+    let maxima_options = members.into_iter().filter(|(_, units)| units.is_finite());
+    maxima_options.map(|(name, units)| format!("{quote}{name}{quote}{is}{units}")).collect::<Vec<_>>().join(and)
 }
 
-fn of_indexes_option(updates: Vec<String>) -> String {
+fn index_updates_option(updates: Vec<String>) -> String {
     match updates.is_empty() {
         true => String::new(),
         false => format!(" --global-secondary-index-updates '[{}]'", updates.join(",")),
@@ -178,13 +187,13 @@ struct Aws {
 impl Aws {
     /// Uses the region, profile and endpoint of the plan. The names of tables and indexes have no special shell
     /// characters; the plan's values are quoted.
-    fn of(table: &TableDescription, plan: &Plan) -> Aws {
+    fn new(table: &TableDescription, plan: &Plan) -> Aws {
         let mut options = String::new();
         let region = plan.table.region.clone().or_else(|| Some(table.region().to_owned()).filter(|r| !r.is_empty()));
         for (name, value) in
             [("region", &region), ("profile", &plan.table.profile), ("endpoint-url", &plan.table.endpoint_url)]
         {
-            options += &value.as_ref().map_or_else(String::new, |value| format!(" --{name} {}", quoted(value)));
+            options += &value.as_ref().map_or_else(String::new, |value| format!(" --{name} {}", shell_quoted(value)));
         }
         Aws { table: table.name.clone(), options }
     }
@@ -204,7 +213,7 @@ impl Aws {
 }
 
 /// Quotes a value for a shell.
-fn quoted(value: &str) -> String {
+fn shell_quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
     if value.chars().all(plain) && !value.is_empty() {
         value.to_owned()

@@ -5,37 +5,37 @@ use super::finding::Finding;
 use super::finding::Severity::Warning;
 use crate::change::Change;
 use crate::item::{Path, Value};
-use crate::plan::{Plan, shown};
+use crate::plan::{Plan, excerpt};
 
 /// Returns a warning for each constant that looks like a template or an expression, because constants are written
 /// literally.
-pub(super) fn templates(plan: &Plan) -> Vec<Finding> {
+pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
     let found = plan.changes.iter().filter_map(|change| match change {
-        Change::Set { to, value, .. } => first_template(value).map(|(text, looks)| finding(to, text, looks)),
+        Change::Set { to, value, .. } => first_template(value).map(|(text, kind)| finding(to, text, kind)),
         Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => None,
     });
     found.collect()
 }
 
-fn finding(to: &Path, text: &str, looks: &str) -> Finding {
-    let what = format!("The constant of `{to}` looks like {looks}: {}", shown(&Value::S(text.to_owned())));
+fn finding(to: &Path, text: &str, kind: &str) -> Finding {
+    let what = format!("The constant of `{to}` looks like {kind}: {}", excerpt(&Value::S(text.to_owned())));
     Finding::new(Warning, "constant-template", what)
-        .because("A constant is not evaluated: every item gets exactly this text")
-        .so("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
+        .with_reason("A constant is not evaluated: every item gets exactly this text")
+        .with_action("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
 }
 
 /// Finds the first text in a constant that looks like a template or an expression, and says which of the two it is.
 fn first_template(value: &Value) -> Option<(&str, &'static str)> {
     match value {
-        Value::S(text) => looks_like(text).map(|looks| (text.as_str(), looks)),
-        Value::Ss(set) => set.iter().find_map(|text| looks_like(text).map(|looks| (text.as_str(), looks))),
+        Value::S(text) => template_kind(text).map(|kind| (text.as_str(), kind)),
+        Value::Ss(set) => set.iter().find_map(|text| template_kind(text).map(|kind| (text.as_str(), kind))),
         Value::L(list) => list.iter().find_map(first_template),
         Value::M(map) => map.values().find_map(first_template),
         Value::N(_) | Value::B(_) | Value::Bool(_) | Value::Null | Value::Ns(_) | Value::Bs(_) => None,
     }
 }
 
-fn looks_like(text: &str) -> Option<&'static str> {
+fn template_kind(text: &str) -> Option<&'static str> {
     let between = |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
     if between("${", "}") || between("{{", "}}") {
         return Some("a template");
@@ -57,12 +57,12 @@ mod tests {
     #[test]
     fn templates_and_expressions_are_recognised() {
         for text in ["${id}", "a-${name}-b", "{{ user }}", "first + last", "'a' + b", "a || b", "a||b", "x + 1"] {
-            assert!(looks_like(text).is_some(), "{text}");
+            assert!(template_kind(text).is_some(), "{text}");
         }
         for text in
             ["", "plain", "$5", "{}", "{a}", "$name", "}${", "}}{{", "C++", "+49 30 1234", "a+b", "+", "1 +", "|"]
         {
-            assert_eq!(looks_like(text), None, "{text}");
+            assert_eq!(template_kind(text), None, "{text}");
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::pace::{KeyLoad, Need, Pace, Totals};
+use super::estimate_input::EstimateInput;
+use super::pace::{CapacityNeed, CapacityTotals, KeyLoad, RunPace};
 use super::range::Range;
-use super::setting::Setting;
-use super::tally::Tally;
-use super::touched::Touched;
+use super::tally::SampleTally;
+use super::touched::TouchedPaths;
 use crate::cost::UnitPrices;
 use crate::figure::{count, dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
@@ -43,7 +43,7 @@ pub struct Estimate {
     /// The prices of capacity units.
     pub prices: UnitPrices,
     /// The duration of the run, and the needs that determine the duration.
-    pub pace: Pace,
+    pub pace: RunPace,
 }
 
 /// The data on which an estimate is based.
@@ -60,7 +60,7 @@ pub enum Basis {
 
 /// The figures from which an estimate is made. They are counted or estimated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Counted {
+pub struct TableTotals {
     /// Number of items.
     pub items: Range,
     /// Number of these items that the sample does not account for.
@@ -84,16 +84,17 @@ const PAGE_BYTES: f64 = 1024.0 * 1024.0;
 
 impl Estimate {
     /// Makes an estimate from these figures.
-    pub fn of(basis: Basis, counted: Counted, setting: &Setting<'_>) -> Estimate {
-        let Counted { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key } = counted;
-        let pages = pages(items, bytes, setting);
-        let read_units = read_units(bytes, pages, setting);
+    pub fn new(basis: Basis, counted: TableTotals, input: &EstimateInput<'_>) -> Estimate {
+        let TableTotals { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key } = counted;
+        let pages = pages(items, bytes, input);
+        let read_units = read_units(bytes, pages, input);
         let write_units = index_write.values().fold(table_write, |sum, index| sum.plus(*index));
-        let regions = 1 + setting.table.written().features.replicas.len() as u64;
-        let UnitPrices { write_per_million, read_per_million, .. } = setting.prices;
+        let regions = 1 + input.table.written().features.replicas.len() as u64;
+        let UnitPrices { write_per_million, read_per_million, .. } = input.prices;
         let dollars =
             write_units.times(write_per_million / 1e6 * regions as f64).plus(read_units.times(read_per_million / 1e6));
-        let pace = Pace::of(&Totals { table_write, index_write: &index_write, read: read_units, key }, setting);
+        let pace =
+            RunPace::new(&CapacityTotals { table_write, index_write: &index_write, read: read_units, key }, input);
         Estimate {
             basis,
             items,
@@ -106,15 +107,15 @@ impl Estimate {
             index_write_units: index_write,
             dollars,
             regions,
-            prices: setting.prices,
+            prices: input.prices,
             pace,
         }
     }
 
     /// Makes an estimate from DynamoDB's own count, as if every item needed a write. The estimate does not include the
     /// bytes that the writes add to the items.
-    pub fn of_description(touched: &Touched, setting: &Setting<'_>) -> Estimate {
-        let table = setting.table;
+    pub fn from_description(touched: &TouchedPaths, input: &EstimateInput<'_>) -> Estimate {
+        let table = input.table;
         let items = table.item_count as f64;
         let bytes = table.size_bytes as f64;
         // DynamoDB rounds the size of each item up to whole KB. The rounding adds between nothing and nearly one unit
@@ -134,7 +135,7 @@ impl Estimate {
         // If the table has a sort key, all items may have the same partition key.
         let one = if table.key.sort.is_some() { 1.0 } else { 0.0 };
         let all = |most: f64| Range::between(0.0, most * one);
-        let counted = Counted {
+        let counted = TableTotals {
             items: Range::exactly(items),
             unaccounted: 0.0,
             bytes: Range::exactly(bytes),
@@ -144,7 +145,7 @@ impl Estimate {
             table_write,
             index_write,
         };
-        Estimate::of(Basis::Description, counted, setting)
+        Estimate::new(Basis::Description, counted, input)
     }
 
     /// Describes in words the data on which the estimate is based.
@@ -178,8 +179,8 @@ impl Estimate {
 
     /// The lines of the estimate for people. Each line has a label and a text.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
-        let count = |range: Range| between(range, |n| number(n.round() as u64));
-        let capacity = |range: Range| between(range, units);
+        let count = |range: Range| format_range(range, |n| number(n.round() as u64));
+        let capacity = |range: Range| format_range(range, units);
         let regions = match self.regions {
             1 => String::new(),
             n => format!("; writes are billed in {n} regions"),
@@ -191,10 +192,11 @@ impl Estimate {
             ("reads", format!("{} RCU", capacity(self.read_units))),
             ("writes", format!("{} WCU", capacity(self.write_units))),
         ];
-        let of_index = |(name, range): (&String, &Range)| ("", format!("{} of them on index {name}", capacity(*range)));
-        lines.extend(self.index_write_units.iter().map(of_index));
+        let index_line =
+            |(name, range): (&String, &Range)| ("", format!("{} of them on index {name}", capacity(*range)));
+        lines.extend(self.index_write_units.iter().map(index_line));
         lines.extend(self.exceeding.map(|range| ("past 400 KB", count(range))));
-        let cost = between(self.dollars, dollars);
+        let cost = format_range(self.dollars, dollars);
         lines.push(("cost", format!("{cost} (an estimate {}{regions})", self.prices.basis.text())));
         lines.push(("duration", self.duration_text()));
         lines
@@ -203,7 +205,7 @@ impl Estimate {
     /// Describes the duration, and the needs that determine it.
     fn duration_text(&self) -> String {
         let Some((low, high)) = self.pace.duration else { return "unknown".to_owned() };
-        let (Some(short), Some(long)) = self.pace.decides() else { return duration(high) };
+        let (Some(short), Some(long)) = self.pace.deciding_needs() else { return duration(high) };
         let unknown_keys = self.basis == Basis::Description && long.scope == Scope::PartitionKey;
         let why = if short.scope == long.scope && short.access == long.access {
             format!("decided by {}, with the whole budget or half of it used", short.text(|range| range.low))
@@ -223,8 +225,9 @@ impl Estimate {
     pub fn to_json(&self) -> Json {
         let indexes: Map<String, Json> =
             self.index_write_units.iter().map(|(name, range)| (name.clone(), range_json(*range))).collect();
-        let (short, long) = self.pace.decides();
-        let decides = json!({ "shortest": short.map(Need::what), "longest": long.map(Need::what) });
+        let (short, long) = self.pace.deciding_needs();
+        let decides =
+            json!({ "shortest": short.map(CapacityNeed::description), "longest": long.map(CapacityNeed::description) });
         let seconds =
             self.pace.duration.map(|(low, high)| json!({ "low": low.as_secs_f64(), "high": high.as_secs_f64() }));
         json!({
@@ -249,7 +252,7 @@ impl Basis {
     }
 }
 
-/// The figures of a cluster in a [`Tally`], in this order. The write units of each global index follow after them.
+/// The figures of a cluster in a [`SampleTally`], in this order. The write units of each global index follow after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
     /// Number of items.
@@ -259,9 +262,9 @@ pub enum Figure {
     /// Number of items that would be written.
     Changed,
     /// Number of items that already match the plan.
-    Already,
+    AlreadyApplied,
     /// Number of items to which no change of the plan applies.
-    Nothing,
+    NothingToDo,
     /// Number of items in which a target has a different value, which counts as done.
     Skipped,
     /// Number of diverged items.
@@ -275,13 +278,13 @@ pub enum Figure {
 }
 
 /// Number of figures of a cluster, not including the figures of the indexes.
-pub const FIGURES: usize = Figure::TableWrite as usize + 1;
+pub const FIGURE_COUNT: usize = Figure::TableWrite as usize + 1;
 
-impl Counted {
+impl TableTotals {
     /// Extrapolates the clusters of a sample to the whole table.
     ///
     /// `drawn` is the need of the partition key that needs the most capacity in the drawn clusters.
-    pub fn of_sample(tally: &Tally, indexes: &[String], drawn: KeyLoad) -> Counted {
+    pub fn from_sample(tally: &SampleTally, indexes: &[String], drawn: KeyLoad) -> TableTotals {
         // No item needs more units than the largest possible item.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
         // At worst, all items that the sample does not account for have the same partition key. If each partition key
@@ -292,8 +295,8 @@ impl Counted {
             bytes: Range::between(drawn.bytes.low, drawn.bytes.high.max(hidden(Figure::Bytes))),
         };
         let index_write = indexes.iter().enumerate();
-        let index_write = index_write.map(|(place, name)| (name.clone(), tally.amount(FIGURES + place, most)));
-        Counted {
+        let index_write = index_write.map(|(place, name)| (name.clone(), tally.amount(FIGURE_COUNT + place, most)));
+        TableTotals {
             items: tally.items(),
             unaccounted: tally.unaccounted(),
             bytes: tally.amount(Figure::Bytes as usize, MAX_ITEM_BYTES as f64),
@@ -307,14 +310,14 @@ impl Counted {
 }
 
 /// Estimates, from a sample, the number of items in the whole table that the figure includes.
-pub fn total(tally: &Tally, figure: Figure) -> Range {
+pub fn total(tally: &SampleTally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }
 
-fn pages(items: Range, bytes: Range, setting: &Setting<'_>) -> Range {
-    let least = setting.page_items.0.max(1) as f64;
-    let most = setting.page_items.1.max(1) as f64;
-    let segments = f64::from(setting.segments);
+fn pages(items: Range, bytes: Range, input: &EstimateInput<'_>) -> Range {
+    let least = input.page_items.0.max(1) as f64;
+    let most = input.page_items.1.max(1) as f64;
+    let segments = f64::from(input.segments);
     let low = (items.low / most).max(bytes.low / PAGE_BYTES).max(segments).ceil();
     let high = items.high / least + bytes.high / PAGE_BYTES + segments;
     Range::between(low, high.ceil().max(low))
@@ -322,15 +325,15 @@ fn pages(items: Range, bytes: Range, setting: &Setting<'_>) -> Range {
 
 /// The read units of a run. DynamoDB rounds each page up to a whole unit (half a unit for an eventually consistent
 /// read). A run may read a table with a sort key a second time, to find its large item collections.
-fn read_units(bytes: Range, pages: Range, setting: &Setting<'_>) -> Range {
-    let unit = setting.read_unit();
-    let times = if setting.table.key.sort.is_some() { 2.0 } else { 1.0 };
+fn read_units(bytes: Range, pages: Range, input: &EstimateInput<'_>) -> Range {
+    let unit = input.read_unit();
+    let times = if input.table.key.sort.is_some() { 2.0 } else { 1.0 };
     let low = (bytes.low / 4096.0).ceil().max(pages.low) * unit;
     Range::between(low, (bytes.high / 4096.0 + pages.high) * unit * times)
 }
 
 /// Formats a range: `about 12 (10 to 14)`, `10 to 14`, or `12`.
-pub fn between(range: Range, text: impl Fn(f64) -> String) -> String {
+pub fn format_range(range: Range, text: impl Fn(f64) -> String) -> String {
     let high = if range.high.is_finite() { text(range.high) } else { "unknown".to_owned() };
     match range.likely {
         _ if range.is_exact() => text(range.low),

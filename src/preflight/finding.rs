@@ -15,10 +15,10 @@ pub struct Finding {
     /// Why the fact matters.
     pub why: String,
     /// The action to take.
-    pub act: String,
+    pub action: String,
     /// How the operator can accept the finding, or `None` if that is not possible. A run is not refused because of a
     /// finding that the operator accepts.
-    pub accept: Option<Accept>,
+    pub accept: Option<Acceptance>,
     /// JSON that the operator can copy, such as the filter patterns for a consumer of the stream.
     pub attached: Option<Json>,
 }
@@ -28,7 +28,7 @@ pub struct Finding {
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Severity {
     /// The run is refused, unless the operator accepts the finding.
-    Refuses,
+    Refusal,
     /// The operator should decide what to do.
     Warning,
     /// The finding is only for information.
@@ -38,7 +38,7 @@ pub enum Severity {
 /// The facts that an operator may accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
-pub enum Accept {
+pub enum Acceptance {
     /// Point-in-time recovery is off, or its status is unknown.
     NoPitr,
     /// The table is replicated to other regions.
@@ -50,23 +50,24 @@ pub enum Accept {
     ClientEncryption,
 }
 
-impl Accept {
+impl Acceptance {
     /// All facts that can be accepted.
-    pub const ALL: [Accept; 4] = [Accept::NoPitr, Accept::MultiRegion, Accept::EmptyTable, Accept::ClientEncryption];
+    pub const ALL: [Acceptance; 4] =
+        [Acceptance::NoPitr, Acceptance::MultiRegion, Acceptance::EmptyTable, Acceptance::ClientEncryption];
 
     /// The name on the command line, in state files and in JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Accept::NoPitr => "no-pitr",
-            Accept::MultiRegion => "multi-region",
-            Accept::EmptyTable => "empty-table",
-            Accept::ClientEncryption => "client-encryption",
+            Acceptance::NoPitr => "no-pitr",
+            Acceptance::MultiRegion => "multi-region",
+            Acceptance::EmptyTable => "empty-table",
+            Acceptance::ClientEncryption => "client-encryption",
         }
     }
 
-    /// Reads [`Accept::name`] back.
-    pub fn from_name(name: &str) -> Option<Accept> {
-        Accept::ALL.into_iter().find(|accept| accept.name() == name)
+    /// Reads [`Acceptance::name`] back.
+    pub fn from_name(name: &str) -> Option<Acceptance> {
+        Acceptance::ALL.into_iter().find(|accept| accept.name() == name)
     }
 }
 
@@ -74,7 +75,7 @@ impl Severity {
     /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Severity::Refuses => "refuses",
+            Severity::Refusal => "refuses",
             Severity::Warning => "warning",
             Severity::Note => "note",
         }
@@ -84,51 +85,53 @@ impl Severity {
 impl Finding {
     pub(super) fn new(severity: Severity, id: &'static str, what: impl Into<String>) -> Finding {
         let why = String::new();
-        let act = String::new();
-        Finding { id, severity, what: what.into(), why, act, accept: None, attached: None }
+        let action = String::new();
+        Finding { id, severity, what: what.into(), why, action, accept: None, attached: None }
     }
 
-    pub(super) fn because(self, why: impl Into<String>) -> Finding {
+    pub(super) fn with_reason(self, why: impl Into<String>) -> Finding {
         Finding { why: why.into(), ..self }
     }
 
-    pub(super) fn so(self, act: impl Into<String>) -> Finding {
-        Finding { act: act.into(), ..self }
+    pub(super) fn with_action(self, action: impl Into<String>) -> Finding {
+        Finding { action: action.into(), ..self }
     }
 
     /// Whether a run is refused because of this finding. `accepted` lists the facts that the operator has accepted.
-    pub fn refuses(&self, accepted: &[Accept]) -> bool {
-        self.severity == Severity::Refuses && !self.accept.is_some_and(|accept| accepted.contains(&accept))
+    pub fn refuses(&self, accepted: &[Acceptance]) -> bool {
+        self.severity == Severity::Refusal && !self.accept.is_some_and(|accept| accepted.contains(&accept))
     }
 
     /// The finding as JSON.
-    pub fn to_json(&self, accepted: &[Accept]) -> Json {
+    pub fn to_json(&self, accepted: &[Acceptance]) -> Json {
         json!({
-            "id": self.id, "severity": self.severity.name(), "what": self.what, "why": self.why, "do": self.act,
-            "accept": self.accept.map(Accept::name), "refuses": self.refuses(accepted), "attached": self.attached,
+            "id": self.id, "severity": self.severity.name(), "what": self.what, "why": self.why, "do": self.action,
+            "accept": self.accept.map(Acceptance::name), "refuses": self.refuses(accepted), "attached": self.attached,
         })
     }
 
     /// The finding in one paragraph.
     pub fn text(&self) -> String {
-        let parts = [&self.what, &self.why, &self.act].map(|part| part.trim_end_matches('.'));
+        let parts = [&self.what, &self.why, &self.action].map(|part| part.trim_end_matches('.'));
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
     }
 }
 
 /// Returns the acceptances that must be recorded: each acceptance without which the run would be refused, and
 /// `ClientEncryption`, which the run may need later.
-pub fn needed(findings: &[Finding], accepted: &[Accept]) -> Vec<Accept> {
-    let met = |accept: &Accept| findings.iter().any(|f| f.severity == Severity::Refuses && f.accept == Some(*accept));
-    let needed = accepted.iter().copied().filter(|accept| met(accept) || *accept == Accept::ClientEncryption);
-    let mut needed: Vec<Accept> = needed.collect();
-    needed.sort();
-    needed.dedup();
-    needed
+pub fn acceptances_to_record(findings: &[Finding], accepted: &[Acceptance]) -> Vec<Acceptance> {
+    let is_required =
+        |accept: &Acceptance| findings.iter().any(|f| f.severity == Severity::Refusal && f.accept == Some(*accept));
+    let acceptances_to_record =
+        accepted.iter().copied().filter(|accept| is_required(accept) || *accept == Acceptance::ClientEncryption);
+    let mut acceptances_to_record: Vec<Acceptance> = acceptances_to_record.collect();
+    acceptances_to_record.sort();
+    acceptances_to_record.dedup();
+    acceptances_to_record
 }
 
 /// Why a run is refused, in one paragraph, or `None` if it is not refused.
-pub fn refusal(findings: &[Finding], accepted: &[Accept]) -> Option<String> {
+pub fn refusal(findings: &[Finding], accepted: &[Acceptance]) -> Option<String> {
     let refusing: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses(accepted)).collect();
     if refusing.is_empty() {
         return None;
@@ -141,33 +144,37 @@ pub fn refusal(findings: &[Finding], accepted: &[Accept]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn finding(severity: Severity, accept: Option<Accept>) -> Finding {
-        Finding { accept, ..Finding::new(severity, "x", "It is so").because("it matters").so("Do this") }
+    fn finding(severity: Severity, accept: Option<Acceptance>) -> Finding {
+        Finding { accept, ..Finding::new(severity, "x", "It is so").with_reason("it matters").with_action("Do this") }
     }
 
     #[test]
     fn only_unaccepted_refusals_refuse() {
         let found = [
-            finding(Severity::Refuses, Some(Accept::NoPitr)),
-            finding(Severity::Refuses, Some(Accept::MultiRegion)),
+            finding(Severity::Refusal, Some(Acceptance::NoPitr)),
+            finding(Severity::Refusal, Some(Acceptance::MultiRegion)),
             finding(Severity::Warning, None),
         ];
         let text = refusal(&found, &[]).unwrap();
         assert_eq!(text.matches("It is so. it matters. Do this (x)").count(), 2, "{text}");
-        assert!(refusal(&found, &[Accept::NoPitr]).is_some());
-        assert_eq!(refusal(&found, &Accept::ALL), None);
+        assert!(refusal(&found, &[Acceptance::NoPitr]).is_some());
+        assert_eq!(refusal(&found, &Acceptance::ALL), None);
         assert_eq!(refusal(&found[2..], &[]), None);
         assert_eq!(
-            needed(&found[1..], &[Accept::NoPitr, Accept::MultiRegion]),
-            [Accept::MultiRegion],
+            acceptances_to_record(&found[1..], &[Acceptance::NoPitr, Acceptance::MultiRegion]),
+            [Acceptance::MultiRegion],
             "the other one was not needed"
         );
-        assert_eq!(needed(&[], &Accept::ALL), [Accept::ClientEncryption], "a run may still find encrypted items");
+        assert_eq!(
+            acceptances_to_record(&[], &Acceptance::ALL),
+            [Acceptance::ClientEncryption],
+            "a run may still find encrypted items"
+        );
     }
 
     #[test]
     fn names_are_read_back() {
-        assert!(Accept::ALL.into_iter().all(|accept| Accept::from_name(accept.name()) == Some(accept)));
-        assert_eq!(Accept::from_name("everything"), None);
+        assert!(Acceptance::ALL.into_iter().all(|accept| Acceptance::from_name(accept.name()) == Some(accept)));
+        assert_eq!(Acceptance::from_name("everything"), None);
     }
 }

@@ -1,79 +1,87 @@
 //! Turns facts into findings. This module is pure; `facts.rs` makes the requests.
 
-use super::constants::templates;
-use super::estimate::{Basis, between};
-use super::facts::{Fact, Facts};
-use super::finding::Severity::{Note, Refuses, Warning};
-use super::finding::{Accept, Finding};
-use super::known::Known;
+use super::constants::template_findings;
+use super::estimate::{Basis, format_range};
+use super::facts::{FactLookup, TableFacts};
+use super::finding::Severity::{Note, Refusal, Warning};
+use super::finding::{Acceptance, Finding};
+use super::finding_input::FindingInput;
 use super::range::Range;
-use super::stream::filter;
+use super::stream::stream_filter;
 use super::time_to_live::time_to_live;
-use super::touched::{Touched, TouchedIndex};
+use super::touched::{TouchedIndex, TouchedPaths};
 use crate::change::{Change, Strategy};
 use crate::dynamodb::{Recovery, TableClass, TableDescription};
 use crate::figure::{count, number};
 use crate::item::MAX_ITEM_BYTES;
 
 /// All findings that an operator should know before `run`, the most severe first.
-pub fn findings(known: &Known<'_>) -> Vec<Finding> {
-    let touched = Touched::by(known.plan);
+pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
+    let touched = TouchedPaths::from_plan(input.plan);
     let mut found: Vec<Finding> = [
-        recovery(known.facts),
-        multi_region(known),
-        client_encryption(known),
-        status(known),
-        stream(known, &touched),
-        time_to_live(known, &touched),
-        item_size(known, &touched),
-        capacity(known),
-        auto_scaling(known),
-        deletion_protection(known),
-        table_class(known),
+        recovery(input.facts),
+        multi_region(input),
+        client_encryption(input),
+        status(input),
+        stream(input, &touched),
+        time_to_live(input, &touched),
+        item_size(input, &touched),
+        capacity(input),
+        auto_scaling(input),
+        deletion_protection(input),
+        table_class(input),
     ]
     .into_iter()
     .flatten()
     .collect();
-    found.extend(templates(known.plan));
-    found.extend(indexes(known, &touched));
+    found.extend(template_findings(input.plan));
+    found.extend(indexes(input, &touched));
     found.sort_by_key(|finding| finding.severity);
     found
 }
 
-const NEEDS_A_WAY_BACK: &str = "A run rewrites the whole table. Its journal can restore the values that the plan destroys, \
+const WHY_RECOVERY_IS_NEEDED: &str = "A run rewrites the whole table. Its journal can restore the values that the plan destroys, \
                                 but not the damage from a wrong plan or from a bug in the tool";
 
-fn recovery(facts: &Facts) -> Option<Finding> {
+fn recovery(facts: &TableFacts) -> Option<Finding> {
     let table = &facts.table;
     let switch_on = format!(
         "Switch it on (aws dynamodb update-continuous-backups --table-name {} --point-in-time-recovery-specification \
          PointInTimeRecoveryEnabled=true), or use --accept no-pitr if you have another backup",
         table.name
     );
-    let refuses = |what: String, act: String| Finding {
-        accept: Some(Accept::NoPitr),
-        ..Finding::new(Refuses, "pitr", what).because(NEEDS_A_WAY_BACK).so(act)
+    let refuses = |what: String, action: String| Finding {
+        accept: Some(Acceptance::NoPitr),
+        ..Finding::new(Refusal, "pitr", what).with_reason(WHY_RECOVERY_IS_NEEDED).with_action(action)
     };
-    match (&facts.recovery, facts.recovery.unknown()) {
-        (Fact::Known(Recovery { enabled: true, earliest, days }), _) => {
+    match (&facts.recovery, facts.recovery.unknown_reason()) {
+        (FactLookup::Known(Recovery { enabled: true, earliest, days }), _) => {
             let days = days.map_or_else(String::new, |days| format!(", {} back", count(days.into(), "day", "days")));
             let since = earliest.as_ref().map_or_else(String::new, |at| format!(", since {at}"));
             let on = Finding::new(Note, "pitr", format!("Point-in-time recovery is on{since}{days}"));
-            Some(on.because("It can restore the table's state, up to about five minutes ago, into a new table"))
+            Some(on.with_reason("It can restore the table's state, up to about five minutes ago, into a new table"))
         }
-        (Fact::Known(_), _) if facts.loopback => {
+        (FactLookup::Known(_), _) if facts.loopback => {
             let what = "Point-in-time recovery is off in this local engine";
-            Some(Finding::new(Warning, "pitr", what).because(NEEDS_A_WAY_BACK).so("Nothing, on a test table"))
+            Some(
+                Finding::new(Warning, "pitr", what)
+                    .with_reason(WHY_RECOVERY_IS_NEEDED)
+                    .with_action("Nothing, on a test table"),
+            )
         }
-        (Fact::Known(_), _) => Some(refuses("Point-in-time recovery is off".to_owned(), switch_on)),
-        (Fact::NotSupported, _) if facts.loopback => {
+        (FactLookup::Known(_), _) => Some(refuses("Point-in-time recovery is off".to_owned(), switch_on)),
+        (FactLookup::NotSupported, _) if facts.loopback => {
             let what =
                 "It is unknown whether point-in-time recovery is on: this local engine does not support the call";
-            Some(Finding::new(Warning, "pitr", what).because(NEEDS_A_WAY_BACK).so("Nothing, on a test table"))
+            Some(
+                Finding::new(Warning, "pitr", what)
+                    .with_reason(WHY_RECOVERY_IS_NEEDED)
+                    .with_action("Nothing, on a test table"),
+            )
         }
-        (unknown @ (Fact::Denied(_) | Fact::NotSupported | Fact::Failed(_)), why) => {
+        (unknown @ (FactLookup::Denied(_) | FactLookup::NotSupported | FactLookup::Failed(_)), why) => {
             let why = why.unwrap_or_default();
-            let grant = if let Fact::Denied(_) = unknown {
+            let grant = if let FactLookup::Denied(_) = unknown {
                 format!("Grant dynamodb:DescribeContinuousBackups on {}, or: ", table.arn)
             } else {
                 String::new()
@@ -84,8 +92,8 @@ fn recovery(facts: &Facts) -> Option<Finding> {
     }
 }
 
-fn multi_region(known: &Known<'_>) -> Option<Finding> {
-    let features = &known.facts.table.written().features;
+fn multi_region(input: &FindingInput<'_>) -> Option<Finding> {
+    let features = &input.facts.table.written().features;
     let others = features.replicas.len();
     if others == 0 {
         return None;
@@ -102,17 +110,17 @@ fn multi_region(known: &Known<'_>) -> Option<Finding> {
     let multiplied = format!(
         "Each write is executed, billed and streamed in {} regions: {} WCU in total, {}",
         others + 1,
-        between(known.estimate.write_units.times(known.estimate.regions as f64), crate::figure::units),
-        between(known.estimate.dollars, crate::figure::dollars)
+        format_range(input.estimate.write_units.times(input.estimate.regions as f64), crate::figure::units),
+        format_range(input.estimate.dollars, crate::figure::dollars)
     );
-    let finding = Finding::new(Refuses, "multi-region", what).because(format!("{race}. {multiplied}"));
-    let act = "Let the application write only in this region during the run, run another pass with --again afterwards, \
+    let finding = Finding::new(Refusal, "multi-region", what).with_reason(format!("{race}. {multiplied}"));
+    let action = "Let the application write only in this region during the run, run another pass with --again afterwards, \
                and use --accept multi-region";
-    Some(Finding { accept: Some(Accept::MultiRegion), ..finding.so(act) })
+    Some(Finding { accept: Some(Acceptance::MultiRegion), ..finding.with_action(action) })
 }
 
-fn client_encryption(known: &Known<'_>) -> Option<Finding> {
-    let (read, signed) = known.signed;
+fn client_encryption(input: &FindingInput<'_>) -> Option<Finding> {
+    let (read, signed) = input.signed;
     if signed == 0 {
         return None;
     }
@@ -126,28 +134,28 @@ fn client_encryption(known: &Known<'_>) -> Option<Finding> {
     );
     let why = "The signature also covers other attributes of the item. After a change without the encryption keys, it no \
                longer matches, and readers fail. A run never changes such an item; it stops at the first one";
-    let act = "Let an application with the keys make this change, or leave those items out. If the signature does not cover \
+    let action = "Let an application with the keys make this change, or leave those items out. If the signature does not cover \
                anything that the plan changes, use --accept client-encryption";
-    let finding = Finding::new(Refuses, "client-encryption", what).because(why).so(act);
-    Some(Finding { accept: Some(Accept::ClientEncryption), ..finding })
+    let finding = Finding::new(Refusal, "client-encryption", what).with_reason(why).with_action(action);
+    Some(Finding { accept: Some(Acceptance::ClientEncryption), ..finding })
 }
 
-fn status(known: &Known<'_>) -> Option<Finding> {
-    let table = &known.facts.table;
+fn status(input: &FindingInput<'_>) -> Option<Finding> {
+    let table = &input.facts.table;
     (table.status != "ACTIVE").then(|| {
         Finding::new(Warning, "status", format!("The table is {}", table.status))
-            .because(
+            .with_reason(
                 "Its capacity or indexes are being changed. While DynamoDB fills an index, \
                  both DynamoDB and the run write to it",
             )
-            .so("Wait until it is ACTIVE, unless the change is known to be harmless")
+            .with_action("Wait until it is ACTIVE, unless the change is known to be harmless")
     })
 }
 
-fn stream(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
-    let table = &known.facts.table;
+fn stream(input: &FindingInput<'_>, touched: &TouchedPaths) -> Option<Finding> {
+    let table = &input.facts.table;
     let view = table.written().features.stream?;
-    let records = between(known.estimate.changed, |n| number(n.round() as u64));
+    let records = format_range(input.estimate.changed, |n| number(n.round() as u64));
     let what =
         format!("The table has a stream, and this run adds one record to it for each item that it changes: {records}");
     let why = "Every consumer receives them: Lambda functions, EventBridge pipes, your own replication. They cost the consumer \
@@ -158,33 +166,34 @@ fn stream(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
          stream, and `aws dynamodb describe-kinesis-streaming-destination --table-name {}`",
         table.name
     );
-    let finding = Finding::new(Warning, "stream", what).because(why);
-    Some(match filter(touched, &table.key, view, known.types) {
+    let finding = Finding::new(Warning, "stream", what).with_reason(why);
+    Some(match stream_filter(touched, &table.key, view, input.types) {
         Ok(made) => {
-            let act = format!("{look}. With the attached filter, a Lambda function ignores them. {}", made.but);
-            Finding { attached: Some(made.criteria), ..finding.so(act) }
+            let action = format!("{look}. With the attached filter, a Lambda function ignores them. {}", made.caveat);
+            Finding { attached: Some(made.criteria), ..finding.with_action(action) }
         }
-        Err(why) => finding.so(format!("{look}. There is no event filter for them: {why}")),
+        Err(why) => finding.with_action(format!("{look}. There is no event filter for them: {why}")),
     })
 }
 
-fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
+fn item_size(input: &FindingInput<'_>, touched: &TouchedPaths) -> Option<Finding> {
     if touched.written.is_empty() {
         return None;
     }
     let why = "DynamoDB rejects a write that makes an item larger than 400 KB, so the item becomes a failure. Between expand \
                and contract, an item has both attributes";
-    let moves = known.plan.changes.iter().any(|change| matches!(change, Change::Move { .. }));
-    let act = if moves && known.plan.strategy == Strategy::ExpandContract {
+    let moves = input.plan.changes.iter().any(|change| matches!(change, Change::Move { .. }));
+    let action = if moves && input.plan.strategy == Strategy::ExpandContract {
         "Make those items smaller, or expect them among the failures; a dry run names them. With `strategy = \
          \"in-place\"` an item has a moved value only once, so it hardly grows"
     } else {
         "Make those items smaller, or expect them among the failures; a dry run names them"
     };
-    let finding = |severity, what: String| Some(Finding::new(severity, "item-size", what).because(why).so(act));
-    let count = |range: Range| between(range, |n| number(n.round() as u64));
-    if let Some(range) = known.estimate.exceeding {
-        return match known.estimate.basis {
+    let finding =
+        |severity, what: String| Some(Finding::new(severity, "item-size", what).with_reason(why).with_action(action));
+    let count = |range: Range| format_range(range, |n| number(n.round() as u64));
+    if let Some(range) = input.estimate.exceeding {
+        return match input.estimate.basis {
             _ if range.low > 0.0 => finding(Warning, format!("Items that would grow past 400 KB: {}", count(range))),
             Basis::Sample(..) if range.high > 0.0 => finding(
                 Note,
@@ -193,7 +202,7 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
             Basis::Description | Basis::Sample(..) | Basis::Whole => None,
         };
     }
-    let table = &known.facts.table;
+    let table = &input.facts.table;
     let mean = table.size_bytes.checked_div(table.item_count)?;
     let severity = if mean.saturating_mul(2) > MAX_ITEM_BYTES as u64 { Warning } else { Note };
     let what = format!(
@@ -203,16 +212,16 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     finding(severity, what)
 }
 
-fn capacity(known: &Known<'_>) -> Option<Finding> {
-    let table = &known.facts.table;
+fn capacity(input: &FindingInput<'_>) -> Option<Finding> {
+    let table = &input.facts.table;
     let what = match &table.sink {
         None => capacity_of("The table", table),
         Some(sink) => format!("{}. {}", capacity_of("The source table", table), capacity_of("The sink table", sink)),
     };
     Some(
         Finding::new(Note, "capacity", what)
-            .because("The run shares this with the application")
-            .so("Set [capacity] so that both have enough"),
+            .with_reason("The run shares this with the application")
+            .with_action("Set [capacity] so that both have enough"),
     )
 }
 
@@ -233,58 +242,58 @@ fn capacity_of(who: &str, table: &TableDescription) -> String {
     format!("{mode}{ceiling}{warm}")
 }
 
-fn auto_scaling(known: &Known<'_>) -> Option<Finding> {
-    let source = &known.facts.table;
+fn auto_scaling(input: &FindingInput<'_>) -> Option<Finding> {
+    let source = &input.facts.table;
     let table = [source.written(), source].into_iter().find(|table| table.provisioned.is_some())?;
     let what = "It is unknown whether auto scaling is on, because DynamoDB does not report it";
     let why = "Auto scaling raises capacity a few minutes after the load rises. The run is load too, so the table and the bill \
                grow. If capacity is lowered before the run, the run is throttled";
-    let act = format!(
+    let action = format!(
         "Check with `aws application-autoscaling describe-scalable-targets --service-namespace dynamodb --resource-ids \
          table/{}`",
         table.name
     );
-    Some(Finding::new(Note, "auto-scaling", what).because(why).so(act))
+    Some(Finding::new(Note, "auto-scaling", what).with_reason(why).with_action(action))
 }
 
-fn deletion_protection(known: &Known<'_>) -> Option<Finding> {
-    (known.facts.table.written().features.deletion_protection == Some(false) && !known.facts.loopback).then(|| {
+fn deletion_protection(input: &FindingInput<'_>) -> Option<Finding> {
+    (input.facts.table.written().features.deletion_protection == Some(false) && !input.facts.loopback).then(|| {
         Finding::new(Note, "deletion-protection", "The table is not protected against being deleted")
-            .because("During a migration, people run scripts in a hurry, so mistakes are more likely")
-            .so("Turn on deletion protection for the duration of the migration")
+            .with_reason("During a migration, people run scripts in a hurry, so mistakes are more likely")
+            .with_action("Turn on deletion protection for the duration of the migration")
     })
 }
 
-fn table_class(known: &Known<'_>) -> Option<Finding> {
-    (known.facts.table.written().features.class == TableClass::InfrequentAccess).then(|| {
+fn table_class(input: &FindingInput<'_>) -> Option<Finding> {
+    (input.facts.table.written().features.class == TableClass::InfrequentAccess).then(|| {
         Finding::new(Note, "table-class", "The table's class is Standard-IA")
-            .because("Its reads and writes cost about a quarter more; the estimate includes that")
-            .so("Nothing for a short migration. The class can be changed twice in 30 days")
+            .with_reason("Its reads and writes cost about a quarter more; the estimate includes that")
+            .with_action("Nothing for a short migration. The class can be changed twice in 30 days")
     })
 }
 
 /// Returns one finding for each index that `run` touches, and one finding for each index whose key `contract` touches
 /// later.
-fn indexes(known: &Known<'_>, touched: &Touched) -> Vec<Finding> {
-    let table = &known.facts.table;
+fn indexes(input: &FindingInput<'_>, touched: &TouchedPaths) -> Vec<Finding> {
+    let table = &input.facts.table;
     let now = touched.indexes(table);
     let later = touched.indexes_later(table);
-    let mut found: Vec<Finding> = now.iter().map(|index| index_now(known, index)).collect();
-    found.extend(later.iter().filter(|index| index.key).map(index_later));
+    let mut found: Vec<Finding> = now.iter().map(|index| index_finding(input, index)).collect();
+    found.extend(later.iter().filter(|index| index.key).map(later_index_finding));
     found
 }
 
-fn index_now(known: &Known<'_>, index: &TouchedIndex<'_>) -> Finding {
+fn index_finding(input: &FindingInput<'_>, index: &TouchedIndex<'_>) -> Finding {
     let TouchedIndex { name, local, key, attributes } = index;
     let names = attributes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let kind = if *local { "local" } else { "global" };
-    let range = known.estimate.index_write_units.get(*name);
+    let range = input.estimate.index_write_units.get(*name);
     let cost = match range {
         _ if *local => "the table's units include it".to_owned(),
-        Some(range) => format!("the index needs {} WCU of its own", between(*range, crate::figure::units)),
+        Some(range) => format!("the index needs {} WCU of its own", format_range(*range, crate::figure::units)),
         None => "the index needs no write units of its own".to_owned(),
     };
-    let act = if *local {
+    let action = if *local {
         "Mind the limit of 10 GB for an item collection with local indexes".to_owned()
     } else {
         "Set its budget in [capacity.index]: an index that is short of capacity throttles writes to the table"
@@ -296,7 +305,7 @@ fn index_now(known: &Known<'_>, index: &TouchedIndex<'_>) -> Finding {
             "During the run, entries appear, move (two writes each) or vanish for every reader of the index. An item whose value \
              has a different type than the index key is rejected; {cost}"
         );
-        Finding::new(Warning, "index-key", what).because(why).so(act)
+        Finding::new(Warning, "index-key", what).with_reason(why).with_action(action)
     } else {
         let what = if attributes.is_empty() {
             format!("The {kind} index `{name}` contains whole items")
@@ -304,16 +313,16 @@ fn index_now(known: &Known<'_>, index: &TouchedIndex<'_>) -> Finding {
             format!("The {kind} index `{name}` contains {names}")
         };
         let why = format!("Each entry of a changed item is written too: {cost}");
-        Finding::new(Note, "index-projection", what).because(why).so(act)
+        Finding::new(Note, "index-projection", what).with_reason(why).with_action(action)
     }
 }
 
-fn index_later(index: &TouchedIndex<'_>) -> Finding {
+fn later_index_finding(index: &TouchedIndex<'_>) -> Finding {
     let names = index.attributes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let what = format!("{names} is in the key of the index `{}`, and `contract` removes it", index.name);
     Finding::new(Warning, "index-key-later", what)
-        .because("Every entry of the index then vanishes for its readers")
-        .so("Before `contract`, create an index with the new attribute and move the readers to it")
+        .with_reason("Every entry of the index then vanishes for its readers")
+        .with_action("Before `contract`, create an index with the new attribute and move the readers to it")
 }
 
 #[cfg(test)]

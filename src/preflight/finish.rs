@@ -9,11 +9,11 @@ use serde_json::{Value as Json, json};
 
 use super::aws::Commands;
 use super::estimate::{Basis, Estimate};
-use super::pace::{Need, PARTITION};
+use super::pace::{CapacityNeed, PARTITION};
 use crate::dynamodb::TableDescription;
 use crate::figure::{count, dollars, duration, number, units};
 use crate::item::Units;
-use crate::plan::{Access, Limits, Plan, parse_duration};
+use crate::plan::{Access, Plan, PlanLimits, parse_duration};
 use crate::ratelimit::{Budgets, Scope};
 use crate::state::Spend;
 
@@ -48,31 +48,31 @@ impl FromStr for FinishIn {
 
 /// The requirements for a run to end in time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Finish {
+pub struct FinishRequirements {
     within: Duration,
-    needs: Vec<Needed>,
-    obstacles: Vec<Obstacle>,
+    needs: Vec<RequiredBudget>,
+    obstacles: Vec<FinishObstacle>,
     commands: Commands,
     notes: Vec<String>,
 }
 
 /// The budget that one scope needs.
 #[derive(Debug, Clone, PartialEq)]
-struct Needed {
-    need: Need,
+struct RequiredBudget {
+    need: CapacityNeed,
     /// Number of units on which the calculation is based.
     units: Units,
     /// Required units per second of one scope, such as one segment.
     rate: Units,
     /// Required units per second of the scope. For a segment, this does not include the need of a single partition key.
-    without_key: Units,
+    rate_without_key: Units,
     /// The plan's current budget, in units per second.
-    now: Units,
+    current_budget: Units,
 }
 
 /// An obstacle to ending in time.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Obstacle {
+pub(super) struct FinishObstacle {
     /// A stable id.
     pub(super) id: &'static str,
     /// A description, with the action to take.
@@ -81,7 +81,7 @@ pub(super) struct Obstacle {
     pub(super) is_final: bool,
 }
 
-impl Finish {
+impl FinishRequirements {
     /// Computes the requirements of a run from its estimate. For given budgets, `lanes` returns the number of segments
     /// that the run works on at the same time.
     pub fn of(
@@ -91,23 +91,23 @@ impl Finish {
         table: &TableDescription,
         budgets: &Budgets,
         lanes: impl Fn(&Budgets) -> u32,
-    ) -> Finish {
+    ) -> FinishRequirements {
         let seconds = within.as_secs_f64();
-        let needs = needed(estimate, budgets, f64::from(lanes(&raised(estimate, budgets, seconds))), seconds);
+        let needs = needed(estimate, budgets, f64::from(lanes(&raised_budgets(estimate, budgets, seconds))), seconds);
         let mut obstacles = Vec::new();
-        needs.iter().for_each(|needed| obstacles.extend(needed.by_partition()));
-        needs.iter().for_each(|needed| obstacles.extend(needed.by_table(table)));
-        obstacles.extend(by_limits(estimate, &plan.limits));
-        let wanted = |access| {
+        needs.iter().for_each(|needed| obstacles.extend(needed.partition_obstacle()));
+        needs.iter().for_each(|needed| obstacles.extend(needed.table_obstacles(table)));
+        obstacles.extend(limit_obstacles(estimate, &plan.limits));
+        let table_rate = |access| {
             let of_table = needs.iter().find(|n| n.need.scope == Scope::Table && n.need.access == access);
             of_table.map_or(0.0, |needed| needed.rate)
         };
-        let of_index = |name: &str| {
-            let of_it = |n: &&Needed| matches!(&n.need.scope, Scope::Index(index) if index == name);
-            needs.iter().find(of_it).map_or(0.0, |needed| needed.rate)
+        let index_rate = |name: &str| {
+            let is_this_index = |n: &&RequiredBudget| matches!(&n.need.scope, Scope::Index(index) if index == name);
+            needs.iter().find(is_this_index).map_or(0.0, |needed| needed.rate)
         };
-        let commands = Commands::of(table, plan, (wanted(Access::Read), wanted(Access::Write)), of_index);
-        Finish { within, obstacles, commands, notes: notes(estimate, plan), needs }
+        let commands = Commands::new(table, plan, (table_rate(Access::Read), table_rate(Access::Write)), index_rate);
+        FinishRequirements { within, obstacles, commands, notes: notes(estimate, plan), needs }
     }
 
     /// Whether the run can end in time with any budget.
@@ -119,7 +119,7 @@ impl Finish {
     pub fn capacity(&self) -> String {
         let rate = |scope: &Scope, access| {
             let found = self.needs.iter().find(|n| n.need.scope == *scope && n.need.access == access);
-            found.map(|needed| (needed.rate.max(needed.now).ceil(), needed.rate > needed.now))
+            found.map(|needed| (needed.rate.max(needed.current_budget).ceil(), needed.rate > needed.current_budget))
         };
         let mut lines = vec!["[capacity]".to_owned()];
         for (name, access) in [("write", Access::Write), ("read", Access::Read)] {
@@ -136,7 +136,9 @@ impl Finish {
             }
         }
         let indexes = self.needs.iter().filter_map(|needed| match &needed.need.scope {
-            Scope::Index(name) if needed.rate > needed.now => Some(format!("{name:?} = {}", needed.rate.ceil())),
+            Scope::Index(name) if needed.rate > needed.current_budget => {
+                Some(format!("{name:?} = {}", needed.rate.ceil()))
+            }
             Scope::Index(_) | Scope::Table | Scope::KeyRange | Scope::PartitionKey => None,
         });
         let indexes: Vec<String> = indexes.collect();
@@ -172,10 +174,10 @@ impl Finish {
 
     /// The requirements as JSON.
     pub fn to_json(&self) -> Json {
-        let obstacle = |o: &Obstacle| json!({ "id": o.id, "text": o.text, "final": o.is_final });
+        let obstacle = |o: &FinishObstacle| json!({ "id": o.id, "text": o.text, "final": o.is_final });
         json!({
             "seconds": self.within.as_secs_f64(), "possible": self.is_possible(),
-            "needs": self.needs.iter().map(Needed::to_json).collect::<Vec<_>>(),
+            "needs": self.needs.iter().map(RequiredBudget::to_json).collect::<Vec<_>>(),
             "obstacles": self.obstacles.iter().map(obstacle).collect::<Vec<_>>(),
             "capacity": self.capacity(), "raise": self.commands.raise, "lower": self.commands.lower,
             "notes": self.notes.iter().chain(&self.commands.notes).collect::<Vec<_>>(),
@@ -184,8 +186,8 @@ impl Finish {
 }
 
 /// The budget that each scope needs so that the run ends within `seconds`.
-fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<Needed> {
-    let mut all: Vec<Needed> = Vec::new();
+fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<RequiredBudget> {
+    let mut all: Vec<RequiredBudget> = Vec::new();
     for need in &estimate.pace.needs {
         // Use the upper bound of the totals. For the need of a partition key, only the lower bound is known.
         let counted = match need.scope {
@@ -195,7 +197,7 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
         if counted <= 0.0 || !counted.is_finite() {
             continue;
         }
-        let (now, shares) = match (&need.scope, need.access) {
+        let (current_budget, shares) = match (&need.scope, need.access) {
             (Scope::KeyRange, Access::Write) => (budgets.per_key_range.write, lanes),
             (Scope::KeyRange, Access::Read) => (budgets.per_key_range.read, lanes),
             (Scope::PartitionKey, Access::Write) => (budgets.per_partition_key.write, 1.0),
@@ -203,12 +205,12 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
             (Scope::Table | Scope::Index(_), _) => (need.rate, 1.0),
         };
         let rate = counted / shares / seconds * MARGIN;
-        all.push(Needed { need: need.clone(), units: counted, rate, without_key: rate, now });
+        all.push(RequiredBudget { need: need.clone(), units: counted, rate, rate_without_key: rate, current_budget });
     }
     // All items of the partition key that needs the most capacity may be in one segment. A segment therefore needs at
     // least the rate of this partition key.
     for access in [Access::Write, Access::Read] {
-        let of = |scope: &Scope, all: &[Needed]| {
+        let of = |scope: &Scope, all: &[RequiredBudget]| {
             all.iter().position(|needed| needed.need.scope == *scope && needed.need.access == access)
         };
         if let (Some(key), Some(range)) = (of(&Scope::PartitionKey, &all), of(&Scope::KeyRange, &all)) {
@@ -219,7 +221,7 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
 }
 
 /// The limits of the plan that stop the run before it ends, even if the run needs only the lower bound of the estimate.
-fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
+fn limit_obstacles(estimate: &Estimate, limits: &PlanLimits) -> Vec<FinishObstacle> {
     let write = estimate.write_units.low;
     let read = estimate.read_units.low;
     let items = estimate.items.low;
@@ -239,14 +241,14 @@ fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
     });
     let stops = |(id, limit, needs)| {
         let text = format!("[limits] {id} = {limit} stops the run before it ends: {needs}");
-        Obstacle { id, text, is_final: false }
+        FinishObstacle { id, text, is_final: false }
     };
     [max_wcu, max_cost, max_items].into_iter().flatten().map(stops).collect()
 }
 
 /// The budgets, with the table's budget raised to the need of the run. With a larger budget, the run works on more
 /// segments at the same time.
-fn raised(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
+fn raised_budgets(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     let mut budgets = budgets.clone();
     let of_table = estimate.pace.needs.iter().filter(|need| need.scope == Scope::Table && need.units.high.is_finite());
     for need in of_table {
@@ -284,17 +286,20 @@ fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
     notes
 }
 
-impl Needed {
+impl RequiredBudget {
     fn text(&self) -> String {
         let unit = unit(self.need.access);
         let what = match &self.need.scope {
-            Scope::KeyRange => format!("one segment, {}", kind(self.need.access)),
-            Scope::Table | Scope::Index(_) | Scope::PartitionKey => self.need.what(),
+            Scope::KeyRange => format!("one segment, {}", access_name(self.need.access)),
+            Scope::Table | Scope::Index(_) | Scope::PartitionKey => self.need.description(),
         };
-        let enough = if self.rate <= self.now { "enough" } else { "too little" };
+        let enough = if self.rate <= self.current_budget { "enough" } else { "too little" };
         let rate = units(self.rate.max(0.5));
-        let now = units(self.now);
-        format!("{what}: {} {unit}, so {rate} {unit}/s are needed; the budget is {now}: {enough}", units(self.units))
+        let current_budget = units(self.current_budget);
+        format!(
+            "{what}: {} {unit}, so {rate} {unit}/s are needed; the budget is {current_budget}: {enough}",
+            units(self.units)
+        )
     }
 
     fn to_json(&self) -> Json {
@@ -305,14 +310,14 @@ impl Needed {
             Scope::Index(name) => ("index", Some(name)),
         };
         json!({
-            "scope": scope, "index": index, "access": kind(self.need.access), "units": self.units,
-            "needed_per_second": self.rate, "budget_per_second": self.now, "enough": self.rate <= self.now,
+            "scope": scope, "index": index, "access": access_name(self.need.access), "units": self.units,
+            "needed_per_second": self.rate, "budget_per_second": self.current_budget, "enough": self.rate <= self.current_budget,
         })
     }
 
     /// Returns the obstacle if a scope needs more capacity than one partition provides. For a partition key, this
     /// obstacle is final. If segments are the obstacle, the run can work on more segments at the same time.
-    fn by_partition(&self) -> Option<Obstacle> {
+    fn partition_obstacle(&self) -> Option<FinishObstacle> {
         let most = of(self.need.access, (PARTITION.read, PARTITION.write));
         if self.rate <= most {
             return None;
@@ -321,7 +326,7 @@ impl Needed {
         let total = units(self.units);
         let least = Duration::try_from_secs_f64(self.units / most).map_or_else(|_| "too long".to_owned(), duration);
         match self.need.scope {
-            Scope::PartitionKey => Some(Obstacle {
+            Scope::PartitionKey => Some(FinishObstacle {
                 id: "partition_key",
                 text: format!(
                     "one partition key needs {total} {unit}, and DynamoDB serves at most {} {unit}/s for one: that \
@@ -330,7 +335,7 @@ impl Needed {
                 ),
                 is_final: true,
             }),
-            Scope::KeyRange if self.without_key > most => Some(Obstacle {
+            Scope::KeyRange if self.rate_without_key > most => Some(FinishObstacle {
                 id: "segments",
                 text: "one segment would need more than a partition serves: work on more segments at a time ([scan] \
                      active)"
@@ -343,7 +348,7 @@ impl Needed {
 
     /// Returns the obstacles if the need exceeds the capacity of the table or index, or the default quota of an
     /// account.
-    fn by_table(&self, table: &TableDescription) -> Vec<Obstacle> {
+    fn table_obstacles(&self, table: &TableDescription) -> Vec<FinishObstacle> {
         let access = self.need.access;
         let table = if access == Access::Write { table.written() } else { table };
         let (who, provisioned, maximum, warm) = match &self.need.scope {
@@ -355,7 +360,7 @@ impl Needed {
             Scope::KeyRange | Scope::PartitionKey => return Vec::new(),
         };
         let unit = unit(access);
-        let too_little = |id, has: Units, what: &str| Obstacle {
+        let too_little = |id, has: Units, what: &str| FinishObstacle {
             id,
             text: format!("{who} {what} {} {unit}/s, and {} are needed: raise it first", units(has), units(self.rate)),
             is_final: false,
@@ -369,7 +374,7 @@ impl Needed {
         let (new_read, new_write) = NEW_ON_DEMAND;
         let serves = warm.map_or(of(access, (new_read, new_write)), |both| of(access, both));
         if on_demand && self.rate > serves {
-            obstacles.push(Obstacle {
+            obstacles.push(FinishObstacle {
                 id: "warm_throughput",
                 text: format!(
                     "{who} serves about {} {unit}/s now, but {} are needed: DynamoDB throttles it until it has added \
@@ -381,7 +386,7 @@ impl Needed {
             });
         }
         if self.rate > TABLE_QUOTA {
-            obstacles.push(Obstacle {
+            obstacles.push(FinishObstacle {
                 id: "quota",
                 text: format!(
                     "by default, an account has {} {unit}/s per table: ask for a higher quota first (Service Quotas)",
@@ -401,7 +406,7 @@ fn of(access: Access, (read, write): (Units, Units)) -> Units {
     }
 }
 
-fn kind(access: Access) -> &'static str {
+fn access_name(access: Access) -> &'static str {
     match access {
         Access::Read => "read",
         Access::Write => "write",

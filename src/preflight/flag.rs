@@ -1,18 +1,18 @@
-//! Findings about the flag that an operator should know before a run. [`ask_flag`] reads the flag; all other code here
+//! Findings about the flag that an operator should know before a run. [`read_flag`] reads the flag; all other code here
 //! is pure.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::facts::Fact;
+use super::facts::FactLookup;
 use super::finding::Finding;
-use super::finding::Severity::{Note, Refuses, Warning};
-use crate::clock::wall;
-use crate::cutover::{check_plan, open};
+use super::finding::Severity::{Note, Refusal, Warning};
+use crate::clock::wall_clock;
+use crate::cutover::{check_flag_plan, open};
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
-use crate::playbook::Kind;
+use crate::playbook::PlanKind;
 
 /// The smallest `max_cache_seconds` without a warning. With a smaller value, an application has less than about three
 /// seconds for each request, so the application stops after a single slow read of the flag.
@@ -20,98 +20,100 @@ const SMALL_CACHE: u32 = 10;
 
 /// The result of one read of the flag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FlagAsked {
+pub struct FlagReading {
     /// The `max_cache_seconds` that the flag stores; `None` if the flag does not exist yet.
     pub max_cache_seconds: Option<u32>,
     /// Duration of the read.
-    pub took: Duration,
+    pub read_time: Duration,
 }
 
 /// Reads the flag once, and gives up after `patience`. Returns the flag's `max_cache_seconds` and the duration of the
 /// read.
-pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> Fact<FlagAsked> {
-    let asked = async {
-        let opened = open(plan, wall(), Some(table)).await.map_err(|error| error.to_string())?;
-        let Some(opened) = opened else { return Ok(FlagAsked::default()) };
+pub async fn read_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> FactLookup<FlagReading> {
+    let reading = async {
+        let opened = open(plan, wall_clock(), Some(table)).await.map_err(|error| error.to_string())?;
+        let Some(opened) = opened else { return Ok(FlagReading::default()) };
         let began = Instant::now();
         let read = opened.flag.read().await.map_err(|error| error.to_string())?;
-        let took = began.elapsed();
-        let Some((flag, meta)) = read else { return Ok(FlagAsked { max_cache_seconds: None, took }) };
-        check_plan(&opened.flag.place(), &meta, &plan.fingerprint()).map_err(|error| error.to_string())?;
-        Ok::<_, String>(FlagAsked { max_cache_seconds: Some(flag.max_cache_seconds), took })
+        let read_time = began.elapsed();
+        let Some((flag, meta)) = read else { return Ok(FlagReading { max_cache_seconds: None, read_time }) };
+        check_flag_plan(&opened.flag.location(), &meta, &plan.fingerprint()).map_err(|error| error.to_string())?;
+        Ok::<_, String>(FlagReading { max_cache_seconds: Some(flag.max_cache_seconds), read_time })
     };
-    match timeout(patience, asked).await {
-        Ok(Ok(found)) => Fact::Known(found),
-        Ok(Err(error)) => Fact::Failed(error),
-        Err(_) => Fact::Failed(format!("no answer within {} s", patience.as_secs())),
+    match timeout(patience, reading).await {
+        Ok(Ok(found)) => FactLookup::Known(found),
+        Ok(Err(error)) => FactLookup::Failed(error),
+        Err(_) => FactLookup::Failed(format!("no answer within {} s", patience.as_secs())),
     }
 }
 
 /// Findings about the plan's flag; empty if the plan has no flag.
-pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
-    if Kind::of(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != Kind::Flagged {
+pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding> {
+    if PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != PlanKind::Flagged {
         return Vec::new();
     }
     let stated = plan.cutover.max_cache_seconds;
     let mut found = Vec::new();
     match flag {
-        Fact::Known(FlagAsked { max_cache_seconds: Some(made), .. }) if *made != stated => found.push(
+        FactLookup::Known(FlagReading { max_cache_seconds: Some(stored), .. }) if *stored != stated => found.push(
             Finding::new(
-                Refuses,
+                Refusal,
                 "other-cache",
-                format!("The flag was created with max_cache_seconds = {made}, but the plan says {stated}"),
+                format!("The flag was created with max_cache_seconds = {stored}, but the plan says {stated}"),
             )
-            .because(
+            .with_reason(
                 "The value is fixed when the flag is created. If applications use another value, this tool waits for the \
                       wrong time",
             )
-            .so(format!("Write `max_cache_seconds = {made}` into [cutover]")),
+            .with_action(format!("Write `max_cache_seconds = {stored}` into [cutover]")),
         ),
-        Fact::Known(_) => {}
-        unknown @ (Fact::Denied(_) | Fact::NotSupported | Fact::Failed(_)) => {
-            found.extend(unknown.unknown().map(|why| {
+        FactLookup::Known(_) => {}
+        unknown @ (FactLookup::Denied(_) | FactLookup::NotSupported | FactLookup::Failed(_)) => {
+            found.extend(unknown.unknown_reason().map(|why| {
                 Finding::new(Warning, "flag-unread", format!("The flag could not be read: {why}"))
-                    .because(
+                    .with_reason(
                         "It is unknown whether its max_cache_seconds matches the plan, and every step of a cutover needs \
                           the flag",
                     )
-                    .so("Make the flag's table readable and check again")
+                    .with_action("Make the flag's table readable and check again")
             }))
         }
     }
-    let asked = if let Fact::Known(asked) = flag { *asked } else { FlagAsked::default() };
-    let cache = asked.max_cache_seconds.unwrap_or(stated);
-    if asked.took >= Duration::from_secs(u64::from(cache)) {
-        let took = asked.took.as_secs_f64();
+    let reading = if let FactLookup::Known(reading) = flag { *reading } else { FlagReading::default() };
+    let cache = reading.max_cache_seconds.unwrap_or(stated);
+    if reading.read_time >= Duration::from_secs(u64::from(cache)) {
+        let read_time = reading.read_time.as_secs_f64();
         found.push(
             Finding::new(
                 Warning,
                 "slow-flag",
-                format!("A read of the flag took {took:.1} s, but applications use a value of the flag for only {cache} s"),
+                format!("A read of the flag took {read_time:.1} s, but applications use a value of the flag for only {cache} s"),
             )
-            .because("A phase sends nothing while its last read of the flag is too old, and it stops if no read arrives in time")
-            .so("Make the flag's table, or its `get`, answer faster, or choose a larger max_cache_seconds before the \
+            .with_reason("A phase sends nothing while its last read of the flag is too old, and it stops if no read arrives in time")
+            .with_action("Make the flag's table, or its `get`, answer faster, or choose a larger max_cache_seconds before the \
                  flag is created"),
         );
     }
     if cache < SMALL_CACHE {
         found.push(
             Finding::new(Warning, "small-cache", format!("Applications use a value of the flag for only {cache} s"))
-                .because(
+                .with_reason(
                     "Each of their requests to the table must end within a third of that. If the flag cannot be read \
                      for that time, their reads and writes of the attribute fail, and this tool sends nothing",
                 )
-                .so("Choose 30 or more before the flag is created, because the value is fixed then. \
-                     Each step of a cutover takes that much longer"),
+                .with_action(
+                    "Choose 30 or more before the flag is created, because the value is fixed then. \
+                     Each step of a cutover takes that much longer",
+                ),
         );
     }
     found.push(
         Finding::new(Note, "dax", "Readers of the moved attribute must not use an item cache, such as DAX")
-            .because(
+            .with_reason(
                 "backfill writes to the table directly, so the cache serves old items until its time to live ends. \
                  After the flag has moved, readers would miss values",
             )
-            .so(
+            .with_action(
                 "Let readers bypass the cache, or add its time to live to max_cache_seconds before the flag is created",
             ),
     );
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
     use crate::plan::load;
 
-    fn ids(cache: u32, flag: &Fact<FlagAsked>) -> Vec<&'static str> {
+    fn ids(cache: u32, flag: &FactLookup<FlagReading>) -> Vec<&'static str> {
         let text = format!(
             "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n[cutover]\ntable = \"flags\"\n\
              max_cache_seconds = {cache}\n"
@@ -131,23 +133,23 @@ mod tests {
         flag_findings(&load("p", &text).unwrap().plan, flag).iter().map(|finding| finding.id).collect()
     }
 
-    fn asked(max_cache_seconds: Option<u32>, took: u64) -> Fact<FlagAsked> {
-        Fact::Known(FlagAsked { max_cache_seconds, took: Duration::from_millis(took) })
+    fn reading(max_cache_seconds: Option<u32>, read_time: u64) -> FactLookup<FlagReading> {
+        FactLookup::Known(FlagReading { max_cache_seconds, read_time: Duration::from_millis(read_time) })
     }
 
     #[test]
     fn a_small_or_different_cache_time_causes_a_finding() {
-        assert_eq!(ids(60, &asked(None, 0)), ["dax"]);
-        assert_eq!(ids(60, &asked(Some(60), 0)), ["dax"]);
-        assert_eq!(ids(9, &asked(None, 0)), ["small-cache", "dax"]);
-        assert_eq!(ids(60, &asked(Some(2), 0)), ["other-cache", "small-cache", "dax"]);
-        assert_eq!(ids(2, &asked(Some(60), 0)), ["other-cache", "dax"]);
-        assert_eq!(ids(60, &Fact::Failed("no route".into())), ["flag-unread", "dax"]);
-        assert_eq!(ids(20, &asked(Some(20), 19_999)), ["dax"]);
-        assert_eq!(ids(20, &asked(Some(20), 20_000)), ["slow-flag", "dax"]);
-        assert_eq!(ids(2, &asked(None, 2_500)), ["slow-flag", "small-cache", "dax"]);
-        assert_eq!(ids(60, &asked(Some(2), 2_500)), ["other-cache", "slow-flag", "small-cache", "dax"]);
+        assert_eq!(ids(60, &reading(None, 0)), ["dax"]);
+        assert_eq!(ids(60, &reading(Some(60), 0)), ["dax"]);
+        assert_eq!(ids(9, &reading(None, 0)), ["small-cache", "dax"]);
+        assert_eq!(ids(60, &reading(Some(2), 0)), ["other-cache", "small-cache", "dax"]);
+        assert_eq!(ids(2, &reading(Some(60), 0)), ["other-cache", "dax"]);
+        assert_eq!(ids(60, &FactLookup::Failed("no route".into())), ["flag-unread", "dax"]);
+        assert_eq!(ids(20, &reading(Some(20), 19_999)), ["dax"]);
+        assert_eq!(ids(20, &reading(Some(20), 20_000)), ["slow-flag", "dax"]);
+        assert_eq!(ids(2, &reading(None, 2_500)), ["slow-flag", "small-cache", "dax"]);
+        assert_eq!(ids(60, &reading(Some(2), 2_500)), ["other-cache", "slow-flag", "small-cache", "dax"]);
         let none = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
-        assert!(flag_findings(&load("p", none).unwrap().plan, &asked(None, 0)).is_empty());
+        assert!(flag_findings(&load("p", none).unwrap().plan, &reading(None, 0)).is_empty());
     }
 }

@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 
 use super::PreflightError;
-use super::estimate::{Basis, Counted, Estimate, FIGURES, Figure};
+use super::estimate::{Basis, Estimate, FIGURE_COUNT, Figure, TableTotals};
+use super::estimate_input::EstimateInput;
 use super::pace::KeyLoad;
 use super::range::Range;
-use super::sample::{Design, SampleSize};
-use super::setting::Setting;
-use super::tally::{Figures, Tally};
-use super::touched::Touched;
+use super::sample::{SampleDesign, SampleSize};
+use super::tally::{ClusterFigures, SampleTally};
+use super::touched::TouchedPaths;
 use crate::cost::UnitPrices;
 use crate::engine::Job;
 use crate::passes::{Prediction, read_clusters};
 
 /// The result of a sample.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sampled {
+pub struct SampleResult {
     /// The totals over all clusters that were read.
-    pub seen: Prediction,
+    pub totals: Prediction,
     /// The figures of the clusters, from which the estimate is extrapolated.
-    pub tally: Tally,
+    pub tally: SampleTally,
     /// The names of the global indexes, in the order of their figures in the tally.
     pub indexes: Vec<String>,
     /// Whether every drawn cluster was read. False if the job was stopped. In this case the tally is not representative
@@ -30,48 +30,52 @@ pub struct Sampled {
 
 /// Reads a sample of the job's table within the job's budgets, and decides what each item of the sample needs. Writes
 /// nothing.
-pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, PreflightError> {
-    let design = match (Design::draw(size, job.description.item_count, seed), size) {
+pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<SampleResult, PreflightError> {
+    let design = match (SampleDesign::draw(size, job.description.item_count, seed), size) {
         (Some(design), _) => design,
-        (None, SampleSize::Items(items)) => return Err(PreflightError::SampleOfUnknown(items)),
-        (None, SampleSize::Percent(_)) => Design { total: 1, chosen: vec![0] },
+        (None, SampleSize::Items(items)) => return Err(PreflightError::ItemCountUnknown(items)),
+        (None, SampleSize::Percent(_)) => SampleDesign { total: 1, chosen: vec![0] },
     };
     let indexes: Vec<String> =
         job.changes.indexes().schemas().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
-    let mut tally = Tally::new(design.total, FIGURES + indexes.len(), job.description.item_count);
-    let mut seen = Prediction::default();
-    let reading = job.reading_only(design.total);
+    let mut tally = SampleTally::new(design.total, FIGURE_COUNT + indexes.len(), job.description.item_count);
+    let mut totals = Prediction::default();
+    let read_settings = job.dry_run_read_settings(design.total);
     let requests = job.requests();
-    let read = read_clusters(&reading, design.chosen, &job.changes, &requests, |cluster| {
+    let read = read_clusters(&read_settings, design.chosen, &job.changes, &requests, |cluster| {
         tally.add(&figures(&cluster, &indexes));
-        seen.merge(cluster);
+        totals.merge(cluster);
     });
     let complete = read.await.is_ok();
-    Ok(Sampled { seen: seen.sorted(), tally, indexes, complete })
+    Ok(SampleResult { totals: totals.sorted(), tally, indexes, complete })
 }
 
 /// Makes an estimate only from DynamoDB's own count.
-pub fn estimate_of_description(job: &Job) -> Estimate {
-    Estimate::of_description(&Touched::by(&job.plan), &setting(job))
+pub fn estimate_from_description(job: &Job) -> Estimate {
+    Estimate::from_description(&TouchedPaths::from_plan(&job.plan), &estimate_input(job))
 }
 
 /// Makes an estimate from a sample, or from DynamoDB's own count if the sample is incomplete.
-pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
+pub fn estimate_from_sample(job: &Job, sampled: &SampleResult) -> Estimate {
     if !sampled.complete {
-        return estimate_of_description(job);
+        return estimate_from_description(job);
     }
     let (read, total) = sampled.tally.clusters();
     let counted = job.description.item_count > 0;
     let basis = if sampled.tally.is_whole() { Basis::Whole } else { Basis::Sample(read, total, counted) };
-    Estimate::of(basis, Counted::of_sample(&sampled.tally, &sampled.indexes, key_load(&sampled.seen)), &setting(job))
+    Estimate::new(
+        basis,
+        TableTotals::from_sample(&sampled.tally, &sampled.indexes, key_load(&sampled.totals)),
+        &estimate_input(job),
+    )
 }
 
 /// Makes an estimate from all items of the table.
-pub fn estimate_of_whole(job: &Job, found: &Prediction) -> Estimate {
+pub fn estimate_from_all_items(job: &Job, found: &Prediction) -> Estimate {
     let exactly = |n: u64| Range::exactly(n as f64);
     let by_index: BTreeMap<String, Range> =
         found.index_write_units.iter().map(|(name, units)| (name.clone(), Range::exactly(*units))).collect();
-    let counted = Counted {
+    let counted = TableTotals {
         items: exactly(found.scanned),
         unaccounted: 0.0,
         bytes: exactly(found.bytes),
@@ -81,27 +85,27 @@ pub fn estimate_of_whole(job: &Job, found: &Prediction) -> Estimate {
         index_write: by_index,
         key: key_load(found),
     };
-    Estimate::of(Basis::Whole, counted, &setting(job))
+    Estimate::new(Basis::Whole, counted, &estimate_input(job))
 }
 
-fn setting(job: &Job) -> Setting<'_> {
+fn estimate_input(job: &Job) -> EstimateInput<'_> {
     let choice = job.segments();
     let segments = choice.segments;
-    Setting {
+    EstimateInput {
         table: &job.description,
         budgets: &job.budgets,
-        prices: UnitPrices::of(&job.description, &job.plan.prices),
+        prices: UnitPrices::for_table(&job.description, &job.plan.prices),
         segments,
         lanes: choice.lanes(),
-        page_items: job.reading(segments).page_items(),
+        page_items: job.read_settings(segments).page_items(),
         consistent: job.reads_consistently(),
     }
 }
 
 /// The need of the partition key that needs the most capacity, in the items that were read.
 fn key_load(found: &Prediction) -> KeyLoad {
-    let least = found.heaviest.least();
-    let most = found.heaviest.most();
+    let least = found.heaviest.lower_bound();
+    let most = found.heaviest.upper_bound();
     KeyLoad { write: Range::between(least.write, most.write), bytes: Range::between(least.bytes, most.bytes) }
 }
 
@@ -110,14 +114,14 @@ fn table_write(found: &Prediction) -> f64 {
 }
 
 /// The figures of one cluster, in the order of [`Figure`].
-fn figures(cluster: &Prediction, indexes: &[String]) -> Figures {
-    let mut figures = vec![0.0; FIGURES];
+fn figures(cluster: &Prediction, indexes: &[String]) -> ClusterFigures {
+    let mut figures = vec![0.0; FIGURE_COUNT];
     for (figure, value) in [
         (Figure::Items, cluster.scanned as f64),
         (Figure::Bytes, cluster.bytes as f64),
         (Figure::Changed, cluster.would_change as f64),
-        (Figure::Already, cluster.already_applied as f64),
-        (Figure::Nothing, cluster.nothing_to_do as f64),
+        (Figure::AlreadyApplied, cluster.already_applied as f64),
+        (Figure::NothingToDo, cluster.nothing_to_do as f64),
         (Figure::Skipped, cluster.skipped as f64),
         (Figure::Diverged, cluster.diverged as f64),
         (Figure::Exceeding, cluster.would_exceed as f64),

@@ -1,44 +1,44 @@
 //! Checks the table before a command touches it. The table must exist, it must be the table of the plan, and it must
 //! fit the plan. This module also produces [`findings`] and an [`Estimate`], which an operator should know before a
-//! run. A pure function derives the findings from [`Facts`]. The estimate is made from the table's description or from
+//! run. A pure function derives the findings from [`TableFacts`]. The estimate is made from the table's description or from
 //! a sample. All requests are read-only.
 
 mod aws;
 mod constants;
 mod estimate;
+mod estimate_input;
 mod facts;
 mod finding;
+mod finding_input;
 mod findings;
 mod finish;
 mod flag;
-mod known;
 mod measure;
 mod pace;
 mod range;
 mod report;
 mod sample;
-mod setting;
 mod stream;
 mod tally;
 mod time_to_live;
 mod touched;
 
-pub use estimate::{Basis, Counted, Estimate, FIGURES, Figure, between, range_json, total};
-pub use facts::{Fact, Facts};
-pub use finding::{Accept, Finding, Severity, needed, refusal};
+pub use estimate::{Basis, Estimate, FIGURE_COUNT, Figure, TableTotals, format_range, range_json, total};
+pub use estimate_input::EstimateInput;
+pub use facts::{FactLookup, TableFacts};
+pub use finding::{Acceptance, Finding, Severity, acceptances_to_record, refusal};
+pub use finding_input::FindingInput;
 pub use findings::findings;
-pub use finish::{Finish, FinishIn, FinishInError};
-pub use flag::{FlagAsked, ask_flag, flag_findings};
-pub use known::Known;
-pub use measure::{Sampled, estimate_of_description, estimate_of_sample, estimate_of_whole, sample};
-pub use pace::{KeyLoad, Need, Pace};
+pub use finish::{FinishIn, FinishInError, FinishRequirements};
+pub use flag::{FlagReading, flag_findings, read_flag};
+pub use measure::{SampleResult, estimate_from_all_items, estimate_from_description, estimate_from_sample, sample};
+pub use pace::{CapacityNeed, KeyLoad, RunPace};
 pub use range::Range;
 pub use report::{CheckReport, write_finding};
-pub use sample::{Design, SampleSize, SampleSizeError};
-pub use setting::Setting;
-pub use stream::{StreamFilter, filter};
-pub use tally::Tally;
-pub use touched::{Touched, TouchedIndex};
+pub use sample::{SampleDesign, SampleSize, SampleSizeError};
+pub use stream::{StreamFilter, stream_filter};
+pub use tally::SampleTally;
+pub use touched::{TouchedIndex, TouchedPaths};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,11 +48,11 @@ use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::dynamodb::{Directive, TableDescription, TableError, Tables};
 use crate::engine::describe;
 use crate::passes::expand;
-use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
-use crate::ratelimit::{Resolved, resolve, resolve_within};
+use crate::plan::{LoadedPlan, Plan, PlanErrors, TableRef};
+use crate::ratelimit::{ResolvedBudgets, resolve, resolve_within};
 
 /// The time for which a command retries requests to a table that does not answer. After that time the command gives up.
-/// [`ask`](crate::dynamodb::patience::ask) makes at least three attempts.
+/// [`retry_request`](crate::dynamodb::retry::retry_request) makes at least three attempts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The reason why a command does not start. At this point the command has done nothing.
@@ -60,7 +60,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PreflightError {
     /// The table cannot be reached or described.
-    #[error("table `{table}` cannot be used: {error}. Nothing was done. {}", way_out(.error))]
+    #[error("table `{table}` cannot be used: {error}. Nothing was done. {}", remedy(.error))]
     Unusable {
         /// Table name.
         table: String,
@@ -110,11 +110,11 @@ pub enum PreflightError {
         "DynamoDB has not counted the table's items yet (it counts about every six hours), so \
          a sample of {0} cannot be converted to a percentage. Nothing was read. Give the sample in percent, such as --sample 5%"
     )]
-    SampleOfUnknown(u64),
+    ItemCountUnknown(u64),
 }
 
 /// A reachable table.
-pub struct Reached {
+pub struct ReachableTable {
     /// The table as source and sink.
     pub tables: Tables,
     /// The table's description.
@@ -129,13 +129,13 @@ pub struct Reached {
 ///
 /// [`PreflightError::Unusable`] if DynamoDB returns no description within [`PATIENCE`], and
 /// [`PreflightError::OtherTable`] if the description is not that of the plan's table.
-pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, PreflightError> {
+pub async fn describe_given_table(table: &TableRef, tables: Tables) -> Result<ReachableTable, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
     if description.name != table.name {
         return Err(PreflightError::OtherTable { stated: table.name.clone(), found: description.name });
     }
-    Ok(Reached { tables, description, on_loopback: false })
+    Ok(ReachableTable { tables, description, on_loopback: false })
 }
 
 /// Connects to the table of a plan and describes it. Changes nothing. Only this function chooses the source, the sink
@@ -143,9 +143,9 @@ pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, Pr
 ///
 /// # Errors
 ///
-/// Returns the same errors as [`reach_table`].
-pub async fn reach(plan: &Plan) -> Result<Reached, PreflightError> {
-    reach_table(&plan.table).await
+/// Returns the same errors as [`connect_table`].
+pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, PreflightError> {
+    connect_table(&plan.table).await
 }
 
 /// Connects to a table and describes it, without a plan. Changes nothing.
@@ -153,12 +153,12 @@ pub async fn reach(plan: &Plan) -> Result<Reached, PreflightError> {
 /// # Errors
 ///
 /// [`PreflightError::Unusable`] if there are no credentials, or if DynamoDB returns no description within [`PATIENCE`].
-pub async fn reach_table(table: &TableRef) -> Result<Reached, PreflightError> {
+pub async fn connect_table(table: &TableRef) -> Result<ReachableTable, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connection, &table.name)));
     let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
-    Ok(Reached { tables, description, on_loopback: connection.is_on_loopback() })
+    Ok(ReachableTable { tables, description, on_loopback: connection.is_on_loopback() })
 }
 
 /// Compares a table's description with what the plan states about the table.
@@ -174,36 +174,36 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     Ok(())
 }
 
-/// The check of a plan against the table: [`check_plan`], [`check_begun_plan`] or [`check_way_back`].
-pub type Fits = fn(&Loaded, &TableDescription) -> Result<Resolved, PlanErrors>;
+/// The check of a plan against the table: [`check_plan`], [`check_begun_plan`] or [`check_rollback_plan`].
+pub type PlanCheck = fn(&LoadedPlan, &TableDescription) -> Result<ResolvedBudgets, PlanErrors>;
 
 /// Checks a plan against the table: the table's key, the keys of its indexes, and its capacity. Reports all errors
 /// together.
-pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
+pub fn check_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
     let schemas: Vec<_> = description.indexes.iter().map(|index| index.schema.clone()).collect();
-    both(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
+    combine(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
 }
 
 /// Like [`check_plan`], but for a command that continues a migration. It does not check index keys, because an index
 /// that was added after the migration began must not block the migration. If a value is not valid in an index key, the
 /// run reports it for each item.
-pub fn check_begun_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
-    let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.refuse(errors));
-    both(budgets, loaded.check_key_schema(&description.key))
+pub fn check_begun_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
+    let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.budget_errors(errors));
+    combine(budgets, loaded.check_key_schema(&description.key))
 }
 
 /// Like [`check_begun_plan`], but for a rollback or `cutover --back`. The way back is never refused because of a
 /// budget. If the table no longer has the capacity for a budget, the budget is reduced to the table's capacity.
-pub fn check_way_back(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
-    both(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
+pub fn check_rollback_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
+    combine(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
 }
 
 /// The result of the first check if both succeed, or the errors of both checks together.
-fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Result<T, PlanErrors> {
-    match (checked, too) {
+fn combine<T>(checked: Result<T, PlanErrors>, other: Result<(), PlanErrors>) -> Result<T, PlanErrors> {
+    match (checked, other) {
         (checked, Ok(())) => checked,
         (Ok(_), Err(errors)) => Err(errors),
-        (Err(more), Err(errors)) => Err(errors.and(more)),
+        (Err(more), Err(errors)) => Err(errors.merge(more)),
     }
 }
 
@@ -217,12 +217,12 @@ pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Ch
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
 }
 
-fn way_out(error: &TableError) -> &'static str {
+fn remedy(error: &TableError) -> &'static str {
     match error.directive() {
         Directive::Retry => {
             "The request was retried several times and may succeed later: run the same command again. If it fails again, \
              check `region`, `endpoint_url` and the network path to DynamoDB"
         }
-        Directive::FailItem | Directive::StopRun => error.way_out(),
+        Directive::FailItem | Directive::StopRun => error.remedy(),
     }
 }

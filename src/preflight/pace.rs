@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::estimate_input::EstimateInput;
 use super::range::Range;
-use super::setting::Setting;
 use crate::figure::units;
 use crate::item::Units;
 use crate::plan::Access;
@@ -15,7 +15,7 @@ pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 
 /// The number of capacity units that a run needs from one scope, and the rate at which the run can consume them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Need {
+pub struct CapacityNeed {
     /// The scope. If the scope is key ranges, the need and the rate are the sums over all key ranges.
     pub scope: Scope,
     /// Whether the units are for writes or for reads.
@@ -36,7 +36,7 @@ pub struct KeyLoad {
 }
 
 /// The total need of the run.
-pub(super) struct Totals<'a> {
+pub(super) struct CapacityTotals<'a> {
     pub(super) table_write: Range,
     pub(super) index_write: &'a BTreeMap<String, Range>,
     pub(super) read: Range,
@@ -45,40 +45,44 @@ pub(super) struct Totals<'a> {
 
 /// The duration of a run, and the needs that determine the duration.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pace {
+pub struct RunPace {
     /// All needs of the run.
-    pub needs: Vec<Need>,
+    pub needs: Vec<CapacityNeed>,
     /// The duration if the run uses its full budgets, and the duration if it uses half of them. `None` if a budget is 0
     /// or the need is unknown.
     pub duration: Option<(Duration, Duration)>,
 }
 
-impl Pace {
+impl RunPace {
     /// The pace of a run with these totals.
-    pub(super) fn of(totals: &Totals<'_>, setting: &Setting<'_>) -> Pace {
-        let needs = needs(totals, setting);
-        let longest = |of: fn(Range) -> f64| {
-            needs.iter().filter(|need| of(need.units) > 0.0).map(|need| of(need.units) / need.rate).fold(0.0, f64::max)
+    pub(super) fn new(totals: &CapacityTotals<'_>, input: &EstimateInput<'_>) -> RunPace {
+        let needs = needs(totals, input);
+        let longest = |select: fn(Range) -> f64| {
+            needs
+                .iter()
+                .filter(|need| select(need.units) > 0.0)
+                .map(|need| select(need.units) / need.rate)
+                .fold(0.0, f64::max)
         };
         let low = Duration::try_from_secs_f64(longest(|range| range.low)).ok();
         let high = Duration::try_from_secs_f64(longest(|range| range.high) * 2.0).ok();
-        Pace { duration: low.zip(high), needs }
+        RunPace { duration: low.zip(high), needs }
     }
 
     /// The need that determines the shortest duration, and the need that determines the longest. `None` if the run
     /// needs nothing.
-    pub fn decides(&self) -> (Option<&Need>, Option<&Need>) {
-        let by = |of: fn(Range) -> f64| {
-            let takes = self.needs.iter().filter(|need| of(need.units) > 0.0);
-            takes.max_by(|a, b| (of(a.units) / a.rate).total_cmp(&(of(b.units) / b.rate)))
+    pub fn deciding_needs(&self) -> (Option<&CapacityNeed>, Option<&CapacityNeed>) {
+        let slowest = |select: fn(Range) -> f64| {
+            let takes = self.needs.iter().filter(|need| select(need.units) > 0.0);
+            takes.max_by(|a, b| (select(a.units) / a.rate).total_cmp(&(select(b.units) / b.rate)))
         };
-        (by(|range| range.low), by(|range| range.high))
+        (slowest(|range| range.low), slowest(|range| range.high))
     }
 }
 
-impl Need {
+impl CapacityNeed {
     /// The need in words, such as `the table's writes`.
-    pub fn what(&self) -> String {
+    pub fn description(&self) -> String {
         let kind = match self.access {
             Access::Write => "writes",
             Access::Read => "reads",
@@ -92,35 +96,35 @@ impl Need {
     }
 
     /// The need as text, such as `the table's writes: 12,000 WCU at 250 WCU/s`.
-    pub(super) fn text(&self, of: fn(Range) -> f64) -> String {
+    pub(super) fn text(&self, select: fn(Range) -> f64) -> String {
         let unit = match self.access {
             Access::Write => "WCU",
             Access::Read => "RCU",
         };
-        format!("{}: {} {unit} at {} {unit}/s", self.what(), units(of(self.units)), units(self.rate))
+        format!("{}: {} {unit} at {} {unit}/s", self.description(), units(select(self.units)), units(self.rate))
     }
 }
 
-fn needs(totals: &Totals<'_>, setting: &Setting<'_>) -> Vec<Need> {
-    let budgets = setting.budgets;
-    let need = |scope, access, units, rate| Need { scope, access, units, rate };
+fn needs(totals: &CapacityTotals<'_>, input: &EstimateInput<'_>) -> Vec<CapacityNeed> {
+    let budgets = input.budgets;
+    let need = |scope, access, units, rate| CapacityNeed { scope, access, units, rate };
     let mut needs = vec![
         need(Scope::Table, Access::Write, totals.table_write, budgets.table.write),
         need(Scope::Table, Access::Read, totals.read, budgets.table.read),
     ];
-    let lanes = f64::from(setting.lanes.min(setting.segments).max(1));
+    let lanes = f64::from(input.lanes.min(input.segments).max(1));
     let range = budgets.per_key_range;
     let key = budgets.per_partition_key;
     needs.push(need(Scope::KeyRange, Access::Write, totals.table_write, range.write * lanes));
     needs.push(need(Scope::KeyRange, Access::Read, totals.read, range.read * lanes));
     // Each partition key is in one segment. Three values limit its rate: its own budget, the budget of the segment, and
     // the throughput of a partition.
-    let one = |of: fn(&Budget) -> Units| of(&key).min(of(&range)).min(of(&PARTITION));
-    let key_reads = totals.key.bytes.times(setting.read_units_per_byte());
+    let one = |select: fn(&Budget) -> Units| select(&key).min(select(&range)).min(select(&PARTITION));
+    let key_reads = totals.key.bytes.times(input.read_units_per_byte());
     needs.push(need(Scope::PartitionKey, Access::Write, totals.key.write, one(|budget| budget.write)));
     needs.push(need(Scope::PartitionKey, Access::Read, key_reads, one(|budget| budget.read)));
     for (name, range) in totals.index_write {
-        let place = setting.table.indexes.iter().position(|index| index.schema.name == *name);
+        let place = input.table.indexes.iter().position(|index| index.schema.name == *name);
         if let Some(budget) = place.and_then(|place| budgets.indexes.get(place).copied().flatten()) {
             needs.push(need(Scope::Index(name.clone()), Access::Write, *range, budget));
         }

@@ -6,15 +6,15 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::estimate::Estimate;
-use super::finding::{Accept, Finding, Severity};
-use super::finish::Finish;
+use super::finding::{Acceptance, Finding, Severity};
+use super::finish::FinishRequirements;
 use crate::command_line::CommandLine;
 use crate::dynamodb::TableDescription;
 use crate::engine::SegmentChoice;
 use crate::figure::{count, number};
 use crate::item::IndexSchema;
 use crate::plan::Plan;
-use crate::ratelimit::{Resolved, ScopeBudget};
+use crate::ratelimit::{ResolvedBudgets, ScopeBudget};
 
 /// The data that `check` shows.
 #[derive(Debug, Clone, Copy)]
@@ -31,17 +31,17 @@ pub struct CheckReport<'a> {
     /// The table.
     pub table: &'a TableDescription,
     /// The budgets of a run.
-    pub resolved: &'a Resolved,
+    pub resolved: &'a ResolvedBudgets,
     /// How a run divides the table into segments.
     pub segments: &'a SegmentChoice,
     /// The estimate of a run.
     pub estimate: &'a Estimate,
     /// The requirements that a run must meet to end in the requested time; `None` if no time was requested.
-    pub finish: Option<&'a Finish>,
+    pub finish: Option<&'a FinishRequirements>,
     /// The findings.
     pub findings: &'a [Finding],
     /// The findings that the operator accepts.
-    pub accepted: &'a [Accept],
+    pub accepted: &'a [Acceptance],
 }
 
 impl CheckReport<'_> {
@@ -52,7 +52,7 @@ impl CheckReport<'_> {
 
     /// The next command, if a run would not be refused.
     pub fn next(&self) -> String {
-        self.commands.spell("run --dry-run")
+        self.commands.render("run --dry-run")
     }
 
     /// Writes the report as text for people.
@@ -66,7 +66,7 @@ impl CheckReport<'_> {
         let bytes = count(table.size_bytes, "byte", "bytes");
         line("size", format!("{items}, {bytes} (DynamoDB's own count, up to six hours old)"))?;
         let counts = format!("{}, {} at a time", number(segments.segments.into()), segments.active);
-        line("segments", format!("{counts} ({})", segments.because))?;
+        line("segments", format!("{counts} ({})", segments.reason))?;
         resolved.lines().try_for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")))?;
         line("state", self.state_path.display().to_string())?;
         if !table.indexes.is_empty() {
@@ -96,9 +96,9 @@ impl CheckReport<'_> {
             "key": table.key.names().collect::<Vec<_>>(), "item_count_estimate": table.item_count,
             "size_bytes_estimate": table.size_bytes,
             "indexes": table.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
-            "segments": segments.segments, "active_segments": segments.active, "segments_because": segments.because,
+            "segments": segments.segments, "active_segments": segments.active, "segments_because": segments.reason,
             "state": self.state_path, "budgets": resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
-            "estimate": self.estimate.to_json(), "finish_in": self.finish.map(Finish::to_json),
+            "estimate": self.estimate.to_json(), "finish_in": self.finish.map(FinishRequirements::to_json),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
             "accepted": accepted.iter().map(|accept| accept.name()).collect::<Vec<_>>(), "refuses": self.refuses(),
         })
@@ -106,15 +106,15 @@ impl CheckReport<'_> {
 }
 
 /// Writes a finding as text for people.
-pub fn write_finding(out: &mut impl Write, finding: &Finding, accepted: &[Accept]) -> Result<()> {
+pub fn write_finding(out: &mut impl Write, finding: &Finding, accepted: &[Acceptance]) -> Result<()> {
     let label = match finding.severity {
-        Severity::Refuses if finding.refuses(accepted) => "REFUSED",
-        Severity::Refuses => "accepted",
+        Severity::Refusal if finding.refuses(accepted) => "REFUSED",
+        Severity::Refusal => "accepted",
         Severity::Warning => "warning",
         Severity::Note => "note",
     };
     writeln!(out, "{label:<12} {} ({})", finding.what, finding.id)?;
-    for (label, text) in [("why:", &finding.why), ("do:", &finding.act)] {
+    for (label, text) in [("why:", &finding.why), ("do:", &finding.action)] {
         if !text.is_empty() {
             writeln!(out, "{:<12} {label:<4} {text}", "")?;
         }

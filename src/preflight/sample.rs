@@ -2,7 +2,7 @@
 //! is pure.
 //!
 //! Each segment is a cluster of items. The clusters are drawn at random without replacement, each with the same
-//! probability. The [`Tally`](super::Tally) extrapolates from the drawn clusters to the whole table.
+//! probability. The [`SampleTally`](super::SampleTally) extrapolates from the drawn clusters to the whole table.
 
 use std::str::FromStr;
 
@@ -31,7 +31,7 @@ const MOST_SEGMENTS: u32 = 1_000_000;
 
 /// The clusters that a sample reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Design {
+pub struct SampleDesign {
     /// Number of segments in the split.
     pub total: u32,
     /// The segments to read, in the order of the draw.
@@ -55,10 +55,10 @@ impl FromStr for SampleSize {
     }
 }
 
-impl Design {
+impl SampleDesign {
     /// Draws the clusters of a sample from a table with this number of items, by DynamoDB's count. Returns `None` if
     /// `size` is a number of items and the count is 0, because the number cannot be converted to a percentage.
-    pub fn draw(size: SampleSize, item_count: u64, seed: u64) -> Option<Design> {
+    pub fn draw(size: SampleSize, item_count: u64, seed: u64) -> Option<SampleDesign> {
         let share = match size {
             SampleSize::Percent(percent) => percent / 100.0,
             SampleSize::Items(_) if item_count == 0 => return None,
@@ -70,7 +70,7 @@ impl Design {
         // Ignore the rounding error of binary fractions. Otherwise it could add a cluster.
         let wanted = (share * f64::from(total) - 1e-6).ceil() as u32;
         let read = wanted.max(LEAST_CLUSTERS).min(total);
-        Some(Design { total, chosen: choose(read, total, &mut Rng::with_seed(seed)) })
+        Some(SampleDesign { total, chosen: choose(read, total, &mut Rng::with_seed(seed)) })
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read() {
+    fn sample_sizes_are_parsed() {
         assert_eq!("5%".parse(), Ok(SampleSize::Percent(5.0)));
         assert_eq!("0.5 %".parse(), Ok(SampleSize::Percent(0.5)));
         assert_eq!("10000".parse(), Ok(SampleSize::Items(10_000)));
@@ -113,13 +113,13 @@ mod tests {
             (SampleSize::Items(1_000), 100_000, 4_000, 40),
             (SampleSize::Items(9_999), 1_000, 40, 40),
         ] {
-            let Design { total: found, chosen } = Design::draw(size, items, 7).unwrap();
+            let SampleDesign { total: found, chosen } = SampleDesign::draw(size, items, 7).unwrap();
             assert_eq!((found, chosen.len()), (total, read), "{size:?} of {items}");
             let distinct: std::collections::BTreeSet<_> = chosen.iter().collect();
             assert!(distinct.len() == read && chosen.iter().all(|segment| *segment < total));
         }
-        assert_eq!(Design::draw(SampleSize::Items(5), 0, 7), None, "the count is unknown");
-        let draw = |seed| Design::draw(SampleSize::Percent(5.0), 20_000, seed).unwrap().chosen;
+        assert_eq!(SampleDesign::draw(SampleSize::Items(5), 0, 7), None, "the count is unknown");
+        let draw = |seed| SampleDesign::draw(SampleSize::Percent(5.0), 20_000, seed).unwrap().chosen;
         assert_eq!((draw(1) == draw(1), draw(1) == draw(2)), (true, false));
     }
 }

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::touched::Touched;
+use super::touched::TouchedPaths;
 use crate::dynamodb::StreamView;
-use crate::item::{KeySchema, Path, Step};
+use crate::item::{KeySchema, Path, PathStep};
 
 /// A filter for `FilterCriteria` of an event source mapping.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub struct StreamFilter {
     /// The filter as JSON: `{"Filters": [{"Pattern": …}, …]}`.
     pub criteria: Json,
     /// Text that explains the limits of the filter.
-    pub but: String,
+    pub caveat: String,
 }
 
 /// Attribute types whose values contain other values. The test `exists` does not work on them.
@@ -32,8 +32,8 @@ const NOT_LEAVES: [&str; 2] = ["L", "M"];
 /// A filter sees one record at a time, and it cannot compare the two images in the record. It recognises a record of
 /// the run by an attribute that exists in the new image but not in the old image. If the plan only removes attributes,
 /// the attribute exists in the old image but not in the new image.
-pub fn filter(
-    touched: &Touched,
+pub fn stream_filter(
+    touched: &TouchedPaths,
     key: &KeySchema,
     view: StreamView,
     types: &BTreeMap<Path, BTreeSet<&'static str>>,
@@ -45,7 +45,7 @@ pub fn filter(
                 .to_owned(),
         );
     }
-    let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, Step::Name(_)));
+    let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, PathStep::Name(_)));
     // The elements of the tuple are the path to test, the image that has the path, and the image that does not have it.
     let written = touched.written.iter().find(is_reachable).map(|path| (path, "NewImage", "OldImage"));
     let removed = || touched.removed.iter().find(is_reachable).map(|path| (path, "OldImage", "NewImage"));
@@ -64,23 +64,23 @@ pub fn filter(
     let missing: Vec<(&str, bool)> = kinds.iter().map(|kind| (*kind, false)).collect();
     patterns.push(json!({ "dynamodb": { has: nested(path, &missing) } }));
     let filters: Vec<Json> = patterns.iter().map(|pattern| json!({ "Pattern": pattern.to_string() })).collect();
-    let but = but(path, has == "NewImage", known.is_some(), touched);
-    Ok(StreamFilter { criteria: json!({ "Filters": filters }), but })
+    let caveat = caveat(path, has == "NewImage", known.is_some(), touched);
+    Ok(StreamFilter { criteria: json!({ "Filters": filters }), caveat })
 }
 
-fn but(path: &Path, adds: bool, known: bool, touched: &Touched) -> String {
+fn caveat(path: &Path, adds: bool, known: bool, touched: &TouchedPaths) -> String {
     let (does, like) = if adds { ("adds", "a first dual write") } else { ("removes", "a clean-up") };
-    let mut but = format!(
+    let mut caveat = format!(
         "It also hides every other record that {does} `{path}` (such as {like} by the application), because a \
          filter cannot compare two images. Use it only for a consumer that does not need those records"
     );
     if !known {
-        but += &format!("; it assumes type S, so replace S by the type of `{path}` (`check --sample` finds it)");
+        caveat += &format!("; it assumes type S, so replace S by the type of `{path}` (`check --sample` finds it)");
     }
     if adds && touched.written.len() > 1 {
-        but += &format!("; it delivers records of items that already had `{path}`");
+        caveat += &format!("; it delivers records of items that already had `{path}`");
     }
-    but
+    caveat
 }
 
 /// The pattern for a path in an image. For each of these types, the pattern requires that a value of this type exists,
@@ -89,8 +89,8 @@ fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
     let leaf: Map<String, Json> =
         kinds.iter().map(|(kind, exists)| ((*kind).to_owned(), json!([{ "exists": exists }]))).collect();
     let names = path.steps().iter().rev().filter_map(|step| match step {
-        Step::Name(name) => Some(name),
-        Step::Index(_) => None,
+        PathStep::Name(name) => Some(name),
+        PathStep::Index(_) => None,
     });
     let mut pattern = Json::Object(leaf);
     for (depth, name) in names.enumerate() {
@@ -109,21 +109,24 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn touched(written: &[&str], removed: &[&str]) -> Touched {
+    fn touched(written: &[&str], removed: &[&str]) -> TouchedPaths {
         let paths = |texts: &[&str]| texts.iter().map(|text| path(text)).collect();
-        Touched { written: paths(written), removed: paths(removed), removed_later: Vec::new() }
+        TouchedPaths { written: paths(written), removed: paths(removed), removed_later: Vec::new() }
     }
 
     fn types(at: &str, kinds: &[&'static str]) -> BTreeMap<Path, BTreeSet<&'static str>> {
         BTreeMap::from([(path(at), kinds.iter().copied().collect())])
     }
 
-    fn made(touched: &Touched, types: &BTreeMap<Path, BTreeSet<&'static str>>) -> Result<StreamFilter, String> {
-        filter(touched, &TableDescription::of_a_test().key, StreamView::NewAndOld, types)
+    fn filter_of(
+        touched: &TouchedPaths,
+        types: &BTreeMap<Path, BTreeSet<&'static str>>,
+    ) -> Result<StreamFilter, String> {
+        stream_filter(touched, &TableDescription::for_tests().key, StreamView::NewAndOld, types)
     }
 
-    fn patterns(filter: &StreamFilter) -> Vec<Json> {
-        let filters = filter.criteria["Filters"].as_array().unwrap();
+    fn patterns(stream_filter: &StreamFilter) -> Vec<Json> {
+        let filters = stream_filter.criteria["Filters"].as_array().unwrap();
         filters.iter().map(|f| serde_json::from_str(f["Pattern"].as_str().unwrap()).unwrap()).collect()
     }
 
@@ -137,49 +140,49 @@ mod tests {
         }
     }
 
-    fn delivers(filter: &StreamFilter, old: Option<Json>, new: Option<Json>) -> bool {
+    fn delivers(stream_filter: &StreamFilter, old: Option<Json>, new: Option<Json>) -> bool {
         let record = json!({ "dynamodb": { "OldImage": old, "NewImage": new } });
-        patterns(filter).iter().any(|pattern| matches(pattern, &record))
+        patterns(stream_filter).iter().any(|pattern| matches(pattern, &record))
     }
 
     #[test]
     fn a_run_that_adds_is_hidden_and_everything_else_is_delivered() {
-        let filter = made(&touched(&["doc.new"], &[]), &types("doc.new", &["S", "N"])).unwrap();
-        assert_eq!(patterns(&filter).len(), 4, "Lambda allows five");
+        let stream_filter = filter_of(&touched(&["doc.new"], &[]), &types("doc.new", &["S", "N"])).unwrap();
+        assert_eq!(patterns(&stream_filter).len(), 4, "Lambda allows five");
         let item = |doc: Json| Some(json!({ "pk": {"S": "a"}, "doc": { "M": doc } }));
         for kind in ["S", "N"] {
             let with = || item(json!({ "new": { kind: "1" } }));
             let without = || item(json!({}));
-            assert!(!delivers(&filter, without(), with()), "the run's own record");
-            assert!(delivers(&filter, with(), with()), "a later change of the application");
-            assert!(delivers(&filter, without(), without()), "a change of an old writer");
-            assert!(delivers(&filter, None, with()), "an insert");
-            assert!(delivers(&filter, with(), None), "a delete");
-            assert!(delivers(&filter, with(), without()), "an old writer that replaces the item");
+            assert!(!delivers(&stream_filter, without(), with()), "the run's own record");
+            assert!(delivers(&stream_filter, with(), with()), "a later change of the application");
+            assert!(delivers(&stream_filter, without(), without()), "a change of an old writer");
+            assert!(delivers(&stream_filter, None, with()), "an insert");
+            assert!(delivers(&stream_filter, with(), None), "a delete");
+            assert!(delivers(&stream_filter, with(), without()), "an old writer that replaces the item");
         }
     }
 
     #[test]
     fn a_run_that_only_removes_is_hidden_too() {
-        let filter = made(&touched(&[], &["old"]), &types("old", &["S"])).unwrap();
+        let stream_filter = filter_of(&touched(&[], &["old"]), &types("old", &["S"])).unwrap();
         let with = json!({ "pk": {"S": "a"}, "old": {"S": "v"} });
         let without = json!({ "pk": {"S": "a"} });
-        assert!(!delivers(&filter, Some(with.clone()), Some(without.clone())));
-        assert!(delivers(&filter, Some(with.clone()), Some(with.clone())));
-        assert!(delivers(&filter, Some(with), None));
-        assert!(delivers(&filter, None, Some(without)));
+        assert!(!delivers(&stream_filter, Some(with.clone()), Some(without.clone())));
+        assert!(delivers(&stream_filter, Some(with.clone()), Some(with.clone())));
+        assert!(delivers(&stream_filter, Some(with), None));
+        assert!(delivers(&stream_filter, None, Some(without)));
     }
 
     #[test]
     fn without_a_filter_the_reason_is_given() {
         let plain = touched(&["new"], &[]);
-        let key = TableDescription::of_a_test().key;
+        let key = TableDescription::for_tests().key;
         for view in [StreamView::Keys, StreamView::New, StreamView::Old] {
-            assert!(filter(&plain, &key, view, &BTreeMap::new()).unwrap_err().contains("NEW_AND_OLD_IMAGES"));
+            assert!(stream_filter(&plain, &key, view, &BTreeMap::new()).unwrap_err().contains("NEW_AND_OLD_IMAGES"));
         }
-        assert!(made(&plain, &types("new", &["M"])).unwrap_err().contains("type M"));
-        assert!(made(&touched(&["l[0].x"], &[]), &BTreeMap::new()).unwrap_err().contains("list"));
-        let guess = made(&plain, &BTreeMap::new()).unwrap();
-        assert!(guess.but.contains("type S") && guess.but.contains("--sample"), "{}", guess.but);
+        assert!(filter_of(&plain, &types("new", &["M"])).unwrap_err().contains("type M"));
+        assert!(filter_of(&touched(&["l[0].x"], &[]), &BTreeMap::new()).unwrap_err().contains("list"));
+        let guess = filter_of(&plain, &BTreeMap::new()).unwrap();
+        assert!(guess.caveat.contains("type S") && guess.caveat.contains("--sample"), "{}", guess.caveat);
     }
 }

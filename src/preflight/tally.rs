@@ -38,11 +38,11 @@ const POISSON: [(f64, f64); RARE] = [
 ];
 
 /// The figures of one cluster. The caller defines their order.
-pub(super) type Figures = Vec<f64>;
+pub(super) type ClusterFigures = Vec<f64>;
 
 /// The sums over the clusters read so far. The first figure is the number of items.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tally {
+pub struct SampleTally {
     total: u32,
     read: u32,
     /// DynamoDB's own count of the table's items; `None` if it is unknown.
@@ -59,9 +59,9 @@ struct Sum {
     /// Sum of the products of the figure and the number of items of each cluster.
     products: f64,
     /// Number of clusters in which the figure is above zero.
-    with: usize,
+    nonzero_clusters: usize,
     /// Number of clusters whose figure is lower than their number of items.
-    short: usize,
+    partial_clusters: usize,
     /// The largest figure per item in any cluster.
     most: f64,
 }
@@ -69,16 +69,16 @@ struct Sum {
 /// If a cluster has more than this factor times the mean number of items, the cluster is kept separate.
 const LARGE: f64 = 10.0;
 
-impl Tally {
+impl SampleTally {
     /// An empty tally for a table that is split into `total` clusters. `figures` is the number of figures of a cluster.
     /// `item_count` is DynamoDB's own count of the table's items, or 0 if it is unknown.
-    pub fn new(total: u32, figures: usize, item_count: u64) -> Tally {
+    pub fn new(total: u32, figures: usize, item_count: u64) -> SampleTally {
         let known_items = (item_count > 0).then_some(item_count as f64);
-        Tally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
+        SampleTally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
     }
 
     /// Adds a cluster.
-    pub(super) fn add(&mut self, cluster: &Figures) {
+    pub(super) fn add(&mut self, cluster: &ClusterFigures) {
         self.read += 1;
         let items = cluster.first().copied().unwrap_or_default();
         let mean = self.known_items.map(|known| (known / f64::from(self.total)).max(1.0));
@@ -90,8 +90,8 @@ impl Tally {
             sum.sum += figure;
             sum.squares += figure * figure;
             sum.products += figure * items;
-            sum.with += usize::from(*figure > 0.0);
-            sum.short += usize::from(*figure < items);
+            sum.nonzero_clusters += usize::from(*figure > 0.0);
+            sum.partial_clusters += usize::from(*figure < items);
             sum.most = sum.most.max(figure / items.max(1.0));
         }
     }
@@ -115,9 +115,9 @@ impl Tally {
     /// Number of items in the table, estimated only from the sample. The number does not include large clusters that
     /// were not drawn.
     pub fn items_by_sample(&self) -> Range {
-        let items = self.of(0);
+        let items = self.sum_of(0);
         let mean = items.sum / f64::from(self.read.max(1));
-        self.range(items, Scale::of_clusters(self), mean, None).plus(Range::exactly(self.apart(0)))
+        self.range(items, Scale::of_clusters(self), mean, None).plus(Range::exactly(self.large_sum(0)))
     }
 
     /// Number of items that DynamoDB counts but that the sample does not account for.
@@ -132,53 +132,54 @@ impl Tally {
     /// drawn.
     pub fn hidden(&self, figure: usize) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
-        (known - self.items_by_sample().low).max(0.0) * self.of(figure).most
+        (known - self.items_by_sample().low).max(0.0) * self.sum_of(figure).most
     }
 
     /// Number of items in the whole table that this figure counts, with 95 % confidence.
     pub fn count(&self, figure: usize) -> Range {
-        let counted = self.of(figure);
+        let counted = self.sum_of(figure);
         let scale = self.scale();
-        let mean = self.of(0).sum / f64::from(self.read.max(1));
-        let all = self.of(0).sum * scale.factor;
-        let others = Sum { sum: self.of(0).sum - counted.sum, with: counted.short, ..Sum::default() };
+        let mean = self.sum_of(0).sum / f64::from(self.read.max(1));
+        let all = self.sum_of(0).sum * scale.factor;
+        let others =
+            Sum { sum: self.sum_of(0).sum - counted.sum, nonzero_clusters: counted.partial_clusters, ..Sum::default() };
         let range = self.range(counted, scale, mean, Some((others, all)));
         let range = Range { high: range.high.min(all.max(counted.sum)), ..range };
-        self.with_the_rest(figure, range, 1.0)
+        self.add_large_clusters(figure, range, 1.0)
     }
 
     /// Total of a figure in the whole table, with 95 % confidence. `most` is the largest possible figure of one item.
     pub fn amount(&self, figure: usize, most: f64) -> Range {
-        let counted = self.of(figure);
-        let mean = self.of(0).sum / f64::from(self.read.max(1));
+        let counted = self.sum_of(figure);
+        let mean = self.sum_of(0).sum / f64::from(self.read.max(1));
         let range = self.range(counted, self.scale(), mean * most, None);
-        self.with_the_rest(figure, range, counted.most)
+        self.add_large_clusters(figure, range, counted.most)
     }
 
     /// Adds the figures of the large clusters. If a large cluster was drawn, its figure is added without extrapolation.
     /// Each item that the sample does not account for adds between zero and `most`.
-    fn with_the_rest(&self, figure: usize, range: Range, most: f64) -> Range {
-        let Range { low, likely, high } = range.plus(Range::exactly(self.apart(figure)));
+    fn add_large_clusters(&self, figure: usize, range: Range, most: f64) -> Range {
+        let Range { low, likely, high } = range.plus(Range::exactly(self.large_sum(figure)));
         match self.unaccounted() {
             0.0 => Range { low, likely, high },
             items => Range { low, likely: None, high: high + items * most },
         }
     }
 
-    fn of(&self, figure: usize) -> Sum {
+    fn sum_of(&self, figure: usize) -> Sum {
         self.sums.get(figure).copied().unwrap_or_default()
     }
 
-    fn apart(&self, figure: usize) -> f64 {
+    fn large_sum(&self, figure: usize) -> f64 {
         self.large.get(figure).copied().unwrap_or_default()
     }
 
     fn scale(&self) -> Scale {
-        let seen = self.of(0);
+        let seen = self.sum_of(0);
         match self.known_items {
             // If some items are missing in the sample, the sample is the only source for the number of the other items.
             Some(items) if seen.sum > 0.0 && self.unaccounted() == 0.0 => {
-                let others = (items - self.apart(0)).max(seen.sum);
+                let others = (items - self.large_sum(0)).max(seen.sum);
                 Scale { factor: others / seen.sum, items: Some(seen) }
             }
             _ => Scale::of_clusters(self),
@@ -189,7 +190,7 @@ impl Tally {
     /// `each` if the figure is zero in every cluster of the sample. `others` is the sum of the items that the figure
     /// does not count, together with the total number of items.
     fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
-        let Sum { sum, with, .. } = counted;
+        let Sum { sum, nonzero_clusters, .. } = counted;
         if self.is_whole() {
             return Range::exactly(sum);
         }
@@ -199,19 +200,21 @@ impl Tally {
         let read = f64::from(self.read);
         let error = scale.factor * ((1.0 - read / f64::from(self.total)) * read * scale.variance(counted, read)).sqrt();
         let likely = sum * scale.factor;
-        let reach = student(read - 1.0) * error;
-        let mut low = likely - reach;
-        let mut high = likely + reach;
-        let rare = |with: usize, sum: f64| {
-            let each = if with == 0 { each } else { sum / with as f64 };
-            POISSON.get(with).map(|(fewest, most)| (fewest * each * scale.factor, most * each * scale.factor))
+        let margin = student(read - 1.0) * error;
+        let mut low = likely - margin;
+        let mut high = likely + margin;
+        let rare = |nonzero_clusters: usize, sum: f64| {
+            let each = if nonzero_clusters == 0 { each } else { sum / nonzero_clusters as f64 };
+            POISSON
+                .get(nonzero_clusters)
+                .map(|(fewest, most)| (fewest * each * scale.factor, most * each * scale.factor))
         };
-        if let Some((fewest, most)) = rare(with, sum) {
+        if let Some((fewest, most)) = rare(nonzero_clusters, sum) {
             low = low.min(fewest);
             high = high.max(most);
         }
         if let Some((others, all)) = others
-            && let Some((fewest, most)) = rare(others.with, others.sum)
+            && let Some((fewest, most)) = rare(others.nonzero_clusters, others.sum)
         {
             low = low.min(all - most);
             high = high.max(all - fewest);
@@ -230,7 +233,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn of_clusters(tally: &Tally) -> Scale {
+    fn of_clusters(tally: &SampleTally) -> Scale {
         Scale { factor: f64::from(tally.total) / f64::from(tally.read.max(1)), items: None }
     }
 
@@ -273,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_fully_read_table_needs_no_estimate() {
-        let mut tally = Tally::new(40, 2, 1_000);
+        let mut tally = SampleTally::new(40, 2, 1_000);
         (0..40).for_each(|n| tally.add(&vec![50.0, f64::from(n)]));
         assert_eq!((tally.count(1), tally.items()), (Range::exactly(780.0), Range::exactly(2_000.0)));
         assert!(tally.amount(1, 1.0).is_exact());
@@ -282,7 +285,7 @@ mod tests {
     #[test]
     fn a_figure_that_was_not_sampled_may_still_exist() {
         for (item_count, by) in [(0, 25_000.0), (25_000, 25_000.0)] {
-            let mut tally = Tally::new(1_000, 3, item_count);
+            let mut tally = SampleTally::new(1_000, 3, item_count);
             (0..100).for_each(|_| tally.add(&vec![25.0, 0.0, 25.0]));
             let none = tally.count(1);
             assert_eq!((none.low, none.likely), (0.0, Some(0.0)));
@@ -302,32 +305,32 @@ mod tests {
     #[test]
     fn the_interval_contains_the_truth_as_often_as_stated() {
         let mut random = Rng::with_seed(11);
-        let mut cluster = |items: u32| -> Figures {
+        let mut cluster = |items: u32| -> ClusterFigures {
             // The number of items is approximately Poisson distributed.
             let items = (0..items * 100).filter(|_| random.u32(0..100) == 0).count();
             let changed = (0..items).filter(|_| random.u32(0..10) < 7).count();
             let rare = (0..items).filter(|_| random.u32(0..1_000) == 0).count();
             [items, changed, rare].map(|n| n as f64).to_vec()
         };
-        let even: Vec<Figures> = (0..4_000).map(|_| cluster(25)).collect();
-        let uneven: Vec<Figures> = (0..4_000).map(|n| cluster(if n < 400 { 125 } else { 25 })).collect();
+        let even: Vec<ClusterFigures> = (0..4_000).map(|_| cluster(25)).collect();
+        let uneven: Vec<ClusterFigures> = (0..4_000).map(|n| cluster(if n < 400 { 125 } else { 25 })).collect();
         // Two item collections contain half of the table, and none of their items changes.
         let mut giants = even.clone();
         giants[17] = vec![30_000.0, 0.0, 0.0];
         giants[18] = vec![70_000.0, 0.0, 0.0];
         for (clusters, counted) in [(&even, false), (&even, true), (&uneven, true), (&giants, true)] {
             let truth: Vec<f64> = (0..3).map(|f| clusters.iter().map(|c| c[f]).sum()).collect();
-            let mut held = [0_u32; 3];
+            let mut covered = [0_u32; 3];
             for seed in 0..400 {
                 let chosen = choose(200, 4_000, &mut Rng::with_seed(seed));
-                let mut tally = Tally::new(4_000, 3, if counted { truth[0] as u64 } else { 0 });
+                let mut tally = SampleTally::new(4_000, 3, if counted { truth[0] as u64 } else { 0 });
                 chosen.iter().for_each(|n| tally.add(&clusters[*n as usize]));
                 let found = [tally.items_by_sample(), tally.count(1), tally.count(2)];
                 for (figure, found) in found.into_iter().enumerate() {
                     let holds = (found.low..=found.high).contains(&truth[figure]);
                     // An estimate that is based only on the sample cannot include items in collections that were not
                     // drawn.
-                    held[figure] += u32::from(holds || (figure == 0 && tally.unaccounted() > 0.0));
+                    covered[figure] += u32::from(holds || (figure == 0 && tally.unaccounted() > 0.0));
                 }
                 let width = (found[1].high - found[1].low - tally.unaccounted()) / truth[1];
                 let useful = match (counted, tally.unaccounted() > 0.0) {
@@ -337,7 +340,7 @@ mod tests {
                 };
                 assert!(width < useful, "{found:?} is too wide for {truth:?}");
             }
-            assert!(held.iter().all(|held| *held >= 372), "{held:?} of 400");
+            assert!(covered.iter().all(|covered| *covered >= 372), "{covered:?} of 400");
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::plan::Plan;
 
 /// The paths that a plan touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Touched {
+pub struct TouchedPaths {
     /// Paths that `run` writes.
     pub written: Vec<Path>,
     /// Paths that `run` removes.
@@ -29,18 +29,18 @@ pub struct TouchedIndex<'a> {
     pub attributes: Vec<&'a str>,
 }
 
-impl Touched {
+impl TouchedPaths {
     /// The paths that this plan touches.
-    pub fn by(plan: &Plan) -> Touched {
-        let mut touched = Touched { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
+    pub fn from_plan(plan: &Plan) -> TouchedPaths {
+        let mut touched = TouchedPaths { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
         for change in &plan.changes {
-            let effect = change.effect();
-            touched.written.extend(effect.writes.into_iter().cloned());
+            let paths = change.paths();
+            touched.written.extend(paths.writes.into_iter().cloned());
             let removed = match plan.strategy {
                 Strategy::InPlace => &mut touched.removed,
                 Strategy::ExpandContract => &mut touched.removed_later,
             };
-            removed.extend(effect.removes.into_iter().cloned());
+            removed.extend(paths.removes.into_iter().cloned());
         }
         touched
     }
@@ -63,7 +63,7 @@ impl Touched {
             let mut attributes: Vec<&str> =
                 schema.key.iter().map(|key| key.name.as_str()).filter(|name| is_touched(name)).collect();
             let key = !attributes.is_empty();
-            let held = match &schema.projection {
+            let is_projected = match &schema.projection {
                 Projection::All => roots().next().is_some(),
                 Projection::KeysOnly => false,
                 Projection::Include(names) => {
@@ -72,7 +72,7 @@ impl Touched {
                     attributes.len() > before
                 }
             };
-            (key || held).then_some(TouchedIndex { name: &schema.name, local: schema.local, key, attributes })
+            (key || is_projected).then_some(TouchedIndex { name: &schema.name, local: schema.local, key, attributes })
         });
         touched.collect()
     }

@@ -1,6 +1,6 @@
 //! A token bucket in capacity units, based on the crate `governor`. The bucket serves requests in the order of their
 //! arrival. The rate of a bucket can change. When the real consumption of a request is known, the caller reports it
-//! with [`Bucket::settle`].
+//! with [`Bucket::reconcile`].
 
 mod limiter;
 
@@ -14,29 +14,29 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 use super::clock::SpeedClock;
-use super::feedback::{Feedback, Rate};
+use super::feedback::{AdaptiveRate, Feedback};
 use crate::item::Units;
 
-use limiter::{Limiter, TOKENS_PER_UNIT, Tat};
+use limiter::{ArrivalTime, Limiter, TOKENS_PER_UNIT};
 pub(super) use limiter::{TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
 
 /// The interval at which waiters check for changes about which they are not notified: a rate that recovers, or a key
 /// that has got or lost its own bucket.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A token bucket for one scope. The bucket serves requests in the order of their arrival. While DynamoDB throttles the
 /// scope, the bucket fills more slowly. When the real consumption of a request is known, the caller reports it with
-/// [`Bucket::settle`].
+/// [`Bucket::reconcile`].
 #[derive(Debug)]
 pub struct Bucket {
     /// governor does not order waiters. This lock makes sure that waiters are served in the order of their arrival.
-    turn: Mutex<Limiter>,
-    tat: Tat,
+    queue: Mutex<Limiter>,
+    tat: ArrivalTime,
     clock: SpeedClock,
-    /// The largest number of tokens in one burst, or zero in a pause. The holder of `turn` applies this number to the
+    /// The largest number of tokens in one burst, or zero in a pause. The holder of `queue` applies this number to the
     /// limiter.
     burst: AtomicU32,
-    rate: std::sync::Mutex<Rate>,
+    rate: std::sync::Mutex<AdaptiveRate>,
     began: Instant,
     /// Notifies waiters when the rate changes or tokens are refunded, so that they check again.
     changed: Notify,
@@ -45,36 +45,36 @@ pub struct Bucket {
     /// Consumed tokens that were not reported to `rate` yet. Many tokens are reported together, because each report has
     /// to read the clock.
     served: AtomicU64,
-    note_at: AtomicU64,
+    report_threshold: AtomicU64,
 }
 
 /// Consumption is reported to `rate` each time it reaches the budget of this fraction of a second. This interval is
 /// exact enough for a rate per second.
-const NOTE_SECONDS: f64 = 0.02;
+const REPORT_SECONDS: f64 = 0.02;
 
 impl Bucket {
     /// Creates a bucket that fills at this number of capacity units per second. Zero pauses the bucket.
     pub fn new(units_per_second: Units, feedback: Feedback) -> Bucket {
         let clock = SpeedClock::new(speed_for(units_per_second));
-        let tat = Tat::default();
+        let tat = ArrivalTime::default();
         Bucket {
-            turn: Mutex::new(Limiter::new(burst_tokens(units_per_second), tat.clone(), clock.clone())),
+            queue: Mutex::new(Limiter::new(burst_tokens(units_per_second), tat.clone(), clock.clone())),
             tat,
             clock,
             burst: AtomicU32::new(burst_for(units_per_second)),
-            rate: std::sync::Mutex::new(Rate::new(units_per_second, feedback)),
+            rate: std::sync::Mutex::new(AdaptiveRate::new(units_per_second, feedback)),
             began: Instant::now(),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
             throttles: AtomicU64::new(0),
             served: AtomicU64::new(0),
-            note_at: AtomicU64::new(to_tokens(units_per_second * NOTE_SECONDS)),
+            report_threshold: AtomicU64::new(to_tokens(units_per_second * REPORT_SECONDS)),
         }
     }
 
     /// The rate at which the bucket fills now, in capacity units per second.
     pub fn rate(&self) -> Units {
-        self.with_rate(Rate::at)
+        self.with_rate(AdaptiveRate::at)
     }
 
     /// The highest rate at which the bucket may fill, in capacity units per second.
@@ -89,7 +89,7 @@ impl Bucket {
             rate.set_budget(now, units_per_second);
             // Store both values while the rate is locked, so that the values of two concurrent changes do not mix.
             self.burst.store(burst_for(units_per_second), Ordering::Relaxed);
-            self.note_at.store(to_tokens(units_per_second * NOTE_SECONDS), Ordering::Relaxed);
+            self.report_threshold.store(to_tokens(units_per_second * REPORT_SECONDS), Ordering::Relaxed);
         });
         self.changed.notify_waiters();
     }
@@ -97,8 +97,8 @@ impl Bucket {
     /// Records that DynamoDB throttled a request because of this scope. The bucket slows down and then recovers.
     pub fn throttled(&self) {
         self.throttles.fetch_add(1, Ordering::Relaxed);
-        self.note_served();
-        if self.with_rate(Rate::throttled) {
+        self.report_served();
+        if self.with_rate(AdaptiveRate::throttled) {
             self.changed.notify_waiters();
         }
     }
@@ -126,19 +126,19 @@ impl Bucket {
             return;
         }
         let tokens = to_tokens(units);
-        let _counted = Waiting::new(&self.waiting);
-        let mut limiter = self.turn.lock().await;
+        let _counted = WaiterGuard::new(&self.waiting);
+        let mut limiter = self.queue.lock().await;
         loop {
             // Register for notifications before the check. Otherwise a change between the check and the sleep would be
             // missed.
             let changed = self.changed.notified();
-            let recovers = self.with_rate(Rate::is_slowed);
+            let recovers = self.with_rate(AdaptiveRate::is_slowed);
             let Err(wait) = self.take(&mut limiter, tokens) else { return };
             let speed = self.clock.speed();
             if speed > 0.0 {
                 // If the wait is too long for a `Duration`, wait for an hour. The loop then checks again.
                 let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / speed).unwrap_or(Duration::from_secs(3600));
-                let wait = if recovers { wait.min(LOOK_AGAIN) } else { wait };
+                let wait = if recovers { wait.min(RECHECK_INTERVAL) } else { wait };
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
@@ -154,7 +154,7 @@ impl Bucket {
     /// nothing.
     pub fn try_acquire(&self, units: Units) -> bool {
         // Taking the lock fails while a request waits, so that no request overtakes an earlier one.
-        let Ok(mut limiter) = self.turn.try_lock() else { return false };
+        let Ok(mut limiter) = self.queue.try_lock() else { return false };
         self.take(&mut limiter, to_tokens(units)).is_ok()
     }
 
@@ -169,23 +169,23 @@ impl Bucket {
     /// Reconciles the units that a request took with the units that it consumed. Consumption beyond the taken units
     /// becomes debt. Unused units are refunded, so that a waiter may continue. If the server reported no consumption,
     /// the caller passes its estimate.
-    pub fn settle(&self, taken: Units, consumed: Units) {
+    pub fn reconcile(&self, taken: Units, consumed: Units) {
         let taken = to_tokens(taken);
         let used = to_tokens(consumed);
         match used.cmp(&taken) {
-            std::cmp::Ordering::Greater => self.tat.debt(used - taken, self.clock.now()),
+            std::cmp::Ordering::Greater => self.tat.add_debt(used - taken, self.clock.now()),
             std::cmp::Ordering::Less => self.refund(taken - used),
             std::cmp::Ordering::Equal => {}
         }
-        let note_at = self.note_at.load(Ordering::Relaxed);
-        if self.served.fetch_add(used, Ordering::Relaxed) + used >= note_at {
-            self.note_served();
+        let report_threshold = self.report_threshold.load(Ordering::Relaxed);
+        if self.served.fetch_add(used, Ordering::Relaxed) + used >= report_threshold {
+            self.report_served();
         }
     }
 
     fn refund(&self, tokens: u64) {
         self.tat.refund(tokens);
-        // This fence pairs with the fence in `Waiting::new`: either this thread sees the waiter, or the waiter sees the
+        // This fence pairs with the fence in `WaiterGuard::new`: either this thread sees the waiter, or the waiter sees the
         // refund.
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
@@ -193,13 +193,13 @@ impl Bucket {
         }
     }
 
-    fn note_served(&self) {
+    fn report_served(&self) {
         let tokens = self.served.swap(0, Ordering::Relaxed);
         self.with_rate(|rate, now| rate.served(now, tokens as f64 / TOKENS_PER_UNIT));
     }
 
     /// Applies `f` to the rate, then sets the clock's speed according to the new rate.
-    fn with_rate<T>(&self, f: impl FnOnce(&mut Rate, Duration) -> T) -> T {
+    fn with_rate<T>(&self, f: impl FnOnce(&mut AdaptiveRate, Duration) -> T) -> T {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.began.elapsed();
         let result = f(&mut rate, now);
@@ -217,17 +217,17 @@ fn burst_for(units_per_second: Units) -> u32 {
 }
 
 /// Counts one waiting request until this value is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaiterGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Waiting<'a> {
+impl<'a> WaiterGuard<'a> {
+    fn new(count: &'a AtomicUsize) -> WaiterGuard<'a> {
         count.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Waiting(count)
+        WaiterGuard(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

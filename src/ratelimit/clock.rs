@@ -11,10 +11,10 @@ use tokio::time::Instant;
 /// rate of the quota is fixed, and time runs at `speed` instead. Twice the speed means twice the rate, and zero means a
 /// pause. The debt in tokens stays the same.
 #[derive(Debug, Clone)]
-pub(super) struct SpeedClock(Arc<Mutex<Pace>>);
+pub(super) struct SpeedClock(Arc<Mutex<ClockState>>);
 
 #[derive(Debug)]
-struct Pace {
+struct ClockState {
     since: Instant,
     elapsed: Duration,
     speed: f64,
@@ -22,23 +22,23 @@ struct Pace {
 
 impl SpeedClock {
     pub(super) fn new(speed: f64) -> SpeedClock {
-        SpeedClock(Arc::new(Mutex::new(Pace { since: Instant::now(), elapsed: Duration::ZERO, speed })))
+        SpeedClock(Arc::new(Mutex::new(ClockState { since: Instant::now(), elapsed: Duration::ZERO, speed })))
     }
 
     pub(super) fn speed(&self) -> f64 {
-        self.with(|pace| pace.speed)
+        self.with(|state| state.speed)
     }
 
     pub(super) fn set_speed(&self, speed: f64) {
-        self.with(|pace| {
+        self.with(|state| {
             let now = Instant::now();
-            pace.elapsed += (now - pace.since).mul_f64(pace.speed);
-            pace.since = now;
-            pace.speed = speed;
+            state.elapsed += (now - state.since).mul_f64(state.speed);
+            state.since = now;
+            state.speed = speed;
         });
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Pace) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut ClockState) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -47,6 +47,6 @@ impl governor::clock::Clock for SpeedClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        self.with(|pace| pace.elapsed + pace.since.elapsed().mul_f64(pace.speed))
+        self.with(|state| state.elapsed + state.since.elapsed().mul_f64(state.speed))
     }
 }

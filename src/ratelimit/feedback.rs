@@ -51,24 +51,24 @@ impl Default for Feedback {
 
 /// The served rate counts as at least this fraction of the current rate, so one throttle leaves at least 40 % of it. At the beginning and after a pause, the served
 /// rate is low, but this says little about the limit of the scope.
-const LARGEST_STEP: f64 = 0.5;
+const MIN_SERVED_SHARE: f64 = 0.5;
 
 /// The smallest time between two decreases. Throttles within this time after a decrease belong to requests that were
 /// sent before it.
-const BETWEEN_DECREASES: Duration = Duration::from_secs(1);
+const MIN_DECREASE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The rate of one scope.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct AdaptiveRate {
     feedback: Feedback,
     budget: Units,
-    slowed: Option<Slowed>,
-    served: Served,
+    slowdown: Option<Slowdown>,
+    served: ServedUnits,
 }
 
 /// The state of a rate since its last decrease.
 #[derive(Debug, Clone, Copy)]
-struct Slowed {
+struct Slowdown {
     since: Duration,
     from: Units,
     /// The rate that was too high.
@@ -78,9 +78,9 @@ struct Slowed {
     budget: Units,
 }
 
-impl Rate {
-    pub(super) fn new(budget: Units, feedback: Feedback) -> Rate {
-        Rate { feedback, budget, slowed: None, served: Served::default() }
+impl AdaptiveRate {
+    pub(super) fn new(budget: Units, feedback: Feedback) -> AdaptiveRate {
+        AdaptiveRate { feedback, budget, slowdown: None, served: ServedUnits::default() }
     }
 
     pub(super) fn budget(&self) -> Units {
@@ -94,13 +94,13 @@ impl Rate {
 
     /// The rate now, in capacity units per second. A rate that has recovered its budget no longer counts as slowed.
     pub(super) fn at(&mut self, now: Duration) -> Units {
-        let Some(slowed) = self.slowed else { return self.budget };
+        let Some(slowdown) = self.slowdown else { return self.budget };
         if self.budget <= 0.0 {
             return 0.0;
         }
-        let rate = self.curve(slowed, now.saturating_sub(slowed.since));
-        if rate >= slowed.budget && self.budget >= slowed.budget {
-            self.slowed = None;
+        let rate = self.curve(slowdown, now.saturating_sub(slowdown.since));
+        if rate >= slowdown.budget && self.budget >= slowdown.budget {
+            self.slowdown = None;
         }
         rate.min(self.budget)
     }
@@ -109,14 +109,14 @@ impl Rate {
     /// from there, because a pause or a lower budget shows nothing about the limit.
     pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
         let budget = budget.max(0.0);
-        let tried = self.at(now);
-        if let Some(slowed) = &mut self.slowed {
+        let current = self.at(now);
+        if let Some(slowdown) = &mut self.slowdown {
             if self.budget > 0.0 {
-                slowed.from = tried;
-                slowed.ceiling = slowed.ceiling.max(tried);
+                slowdown.from = current;
+                slowdown.ceiling = slowdown.ceiling.max(current);
             }
-            slowed.since = now;
-            slowed.budget = slowed.budget.max(budget);
+            slowdown.since = now;
+            slowdown.budget = slowdown.budget.max(budget);
         }
         self.budget = budget;
     }
@@ -128,15 +128,15 @@ impl Rate {
 
     /// Records that a request in this scope was throttled. Returns whether this lowered the rate.
     pub(super) fn throttled(&mut self, now: Duration) -> bool {
-        let too_soon = self.slowed.is_some_and(|s| now.saturating_sub(s.since) < BETWEEN_DECREASES);
+        let too_soon = self.slowdown.is_some_and(|s| now.saturating_sub(s.since) < MIN_DECREASE_INTERVAL);
         let rate = self.at(now);
         if too_soon || rate <= 0.0 {
             return false;
         }
-        let ceiling = self.served.rate(now).clamp(rate * LARGEST_STEP, rate);
+        let ceiling = self.served.rate(now).clamp(rate * MIN_SERVED_SHARE, rate);
         let from = (ceiling * self.feedback.decrease).max(self.floor());
-        let budget = self.slowed.map_or(self.budget, |slowed| slowed.budget);
-        self.slowed = Some(Slowed { since: now, from, ceiling: ceiling.max(from), budget });
+        let budget = self.slowdown.map_or(self.budget, |slowdown| slowdown.budget);
+        self.slowdown = Some(Slowdown { since: now, from, ceiling: ceiling.max(from), budget });
         true
     }
 
@@ -144,38 +144,38 @@ impl Rate {
     pub(super) fn slow_to(&mut self, now: Duration, rate: Units) {
         let from = rate.clamp(self.floor(), self.budget);
         let ceiling = (from / self.feedback.decrease).min(self.budget);
-        self.slowed = Some(Slowed { since: now, from, ceiling, budget: self.budget });
+        self.slowdown = Some(Slowdown { since: now, from, ceiling, budget: self.budget });
     }
 
     fn floor(&self) -> Units {
-        (self.budget * self.feedback.floor).max(LEAST).min(self.budget)
+        (self.budget * self.feedback.floor).max(MIN_RATE).min(self.budget)
     }
 
-    fn curve(&self, slowed: Slowed, elapsed: Duration) -> Units {
-        let budget = self.budget.max(LEAST);
-        let plateau = self.feedback.recovery * ((slowed.ceiling - slowed.from) / budget).cbrt();
+    fn curve(&self, slowdown: Slowdown, elapsed: Duration) -> Units {
+        let budget = self.budget.max(MIN_RATE);
+        let plateau = self.feedback.recovery * ((slowdown.ceiling - slowdown.from) / budget).cbrt();
         let past = (elapsed.as_secs_f64() - plateau) / self.feedback.recovery;
-        (slowed.ceiling + budget * past.powi(3)).max(self.floor())
+        (slowdown.ceiling + budget * past.powi(3)).max(self.floor())
     }
 }
 
 /// The lowest rate in capacity units per second, unless the budget is lower. This rate allows one write unit every two
 /// seconds.
-const LEAST: Units = 0.5;
+const MIN_RATE: Units = 0.5;
 
 /// A measurement of less than this number of seconds is treated as if it had this length.
-const FIRST_MOMENTS: f64 = 0.25;
+const MIN_MEASURED_SECONDS: f64 = 0.25;
 
 /// Capacity units served in about the last second: a sliding window of two halves.
 #[derive(Debug, Default)]
-struct Served {
+struct ServedUnits {
     began: Option<Duration>,
     window: Duration,
     units: Units,
     before: Units,
 }
 
-impl Served {
+impl ServedUnits {
     fn add(&mut self, now: Duration, units: Units) {
         if self.began.is_none() {
             self.began = Some(now);
@@ -191,7 +191,7 @@ impl Served {
         match self.began {
             // In the first second the window is not full yet. Also, a scope that was idle before may at first serve the
             // capacity of an additional second.
-            Some(began) if began == self.window => self.units / into.max(FIRST_MOMENTS) / 2.0,
+            Some(began) if began == self.window => self.units / into.max(MIN_MEASURED_SECONDS) / 2.0,
             _ => self.before * (1.0 - into) + self.units,
         }
     }
@@ -218,16 +218,16 @@ mod tests {
 
     /// Simulates a scope that can serve `limit` and gets as many requests as its rate allows. Returns the number of
     /// decreases and the number of served units.
-    fn run(rate: &mut Rate, limit: impl Fn(f64) -> f64, seconds: u32) -> (u32, f64) {
+    fn run(rate: &mut AdaptiveRate, limit: impl Fn(f64) -> f64, seconds: u32) -> (u32, f64) {
         let mut throttled = 0;
         let mut served = 0.0;
         for step in 0..seconds * 20 {
             let now = f64::from(step) / 20.0;
-            let asked = rate.at(at(now)) / 20.0;
-            let given = asked.min(limit(now) / 20.0);
-            rate.served(at(now), given);
-            served += given;
-            if asked > given {
+            let offered = rate.at(at(now)) / 20.0;
+            let granted = offered.min(limit(now) / 20.0);
+            rate.served(at(now), granted);
+            served += granted;
+            if offered > granted {
                 throttled += u32::from(rate.throttled(at(now)));
             }
         }
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn the_rate_settles_just_under_an_unknown_limit() {
         for times in [1.2, 2.0, 10.0] {
-            let mut rate = Rate::new(1000.0 * times, Feedback::default());
+            let mut rate = AdaptiveRate::new(1000.0 * times, Feedback::default());
             let (decreases, served) = run(&mut rate, |_| 1000.0, 300);
             assert!(served > 0.9 * 300_000.0, "{times}: {served}");
             assert!(decreases < 80, "{times}: {decreases} decreases in 300 s");
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_rate_recovers_within_thirty_seconds_after_a_storm() {
-        let mut rate = Rate::new(1000.0, Feedback::default());
+        let mut rate = AdaptiveRate::new(1000.0, Feedback::default());
         run(&mut rate, |now| if now < 60.0 { 0.0 } else { 1000.0 }, 60);
         assert!(rate.at(at(60.0)) < 100.0, "{}", rate.at(at(60.0)));
         assert!(rate.at(at(90.0)) >= 900.0, "{}", rate.at(at(90.0)));
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_budget_changes_immediately_in_both_directions() {
-        let mut rate = Rate::new(1000.0, Feedback::default());
+        let mut rate = AdaptiveRate::new(1000.0, Feedback::default());
         rate.set_budget(at(1.0), 0.0);
         assert!(rate.at(at(1.0)).abs() < 1e-9);
         assert!(!rate.throttled(at(1.0)), "a paused rate cannot be slowed");
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_temporarily_lowered_budget_does_not_forget_a_throttle() {
         for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0), (5.0, 30.0), (5.0, 3600.0)] {
-            let mut rate = Rate::new(1000.0, Feedback::default());
+            let mut rate = AdaptiveRate::new(1000.0, Feedback::default());
             rate.slow_to(at(10.0), 10.0);
             rate.set_budget(at(10.0), lower);
             assert!((rate.at(at(10.0 + seconds / 2.0)) - lower).abs() < 1e-9);
@@ -281,7 +281,7 @@ mod tests {
             let later = at(10.0 + seconds + 40.0);
             assert!((rate.at(later) - 1000.0).abs() < 1e-9 && !rate.is_slowed(later));
         }
-        let mut rate = Rate::new(1000.0, Feedback::default());
+        let mut rate = AdaptiveRate::new(1000.0, Feedback::default());
         rate.slow_to(at(10.0), 10.0);
         rate.set_budget(at(10.0), 5.0);
         assert!(rate.throttled(at(20.0)), "a lowered budget can be throttled too");
@@ -290,7 +290,7 @@ mod tests {
         assert!(rate.is_slowed(at(30.0)) && rate.at(at(30.0)) < 500.0, "{}", rate.at(at(30.0)));
 
         // Directly after a raise of the budget, the rate is at most the floor of the new budget.
-        let mut rate = Rate::new(100.0, Feedback::default());
+        let mut rate = AdaptiveRate::new(100.0, Feedback::default());
         rate.slow_to(at(10.0), 10.0);
         rate.set_budget(at(15.0), 100_000.0);
         assert!(rate.at(at(15.0)) <= 1_000.0, "{}", rate.at(at(15.0)));
@@ -304,7 +304,7 @@ mod tests {
             budget in 0.5..100_000.0_f64,
             events in proptest::collection::vec((0.0..3.0_f64, any::<bool>(), 0.0..500.0_f64), 1..100),
         ) {
-            let mut rate = Rate::new(budget, Feedback::default());
+            let mut rate = AdaptiveRate::new(budget, Feedback::default());
             let mut now = 0.0;
             let mut last = -10.0;
             for (wait, throttled, served) in events {

@@ -18,8 +18,8 @@ use crate::plan::Access;
 /// The buckets of one key range, that is, of one segment in progress.
 #[derive(Debug)]
 pub struct KeyRange {
-    name: u64,
-    all: Arc<Ranges>,
+    id: u64,
+    tracker: Arc<RangeTracker>,
     reads: Bucket,
     writes: Bucket,
     turns: Mutex<HashMap<PartitionHash, Arc<tokio::sync::Mutex<()>>>>,
@@ -27,33 +27,33 @@ pub struct KeyRange {
 
 /// The key ranges in progress, and those that were throttled recently.
 #[derive(Debug, Default)]
-pub(super) struct Ranges {
+pub(super) struct RangeTracker {
     active: AtomicUsize,
-    made: AtomicU64,
+    next_id: AtomicU64,
     throttles: AtomicU64,
-    /// The time at which each key range was throttled last. Entries older than [`TOGETHER`] are removed, so the map
+    /// The time at which each key range was throttled last. Entries older than [`SAME_TIME_WINDOW`] are removed, so the map
     /// stays small.
     throttled: Mutex<HashMap<u64, Instant>>,
 }
 
 /// Key ranges count as throttled together if their last throttles are all within this time.
-const TOGETHER: Duration = Duration::from_secs(2);
+const SAME_TIME_WINDOW: Duration = Duration::from_secs(2);
 
 /// If this fraction of the active key ranges is throttled together, the cause is not a single hot range. Instead, the
 /// whole run is too fast for the table's partitions. Slowing only the ranges would not help, because each new segment
 /// would begin at the full rate again.
-const MANY: f64 = 0.25;
+const WIDESPREAD_FRACTION: f64 = 0.25;
 
 /// With fewer throttled key ranges than this, the tool does not draw this conclusion.
-const FEW: usize = 4;
+const MIN_WIDESPREAD_RANGES: usize = 4;
 
-impl Ranges {
+impl RangeTracker {
     /// Creates the buckets of a segment that is about to begin.
     pub(super) fn begin(self: &Arc<Self>, budget: Budget, feedback: Feedback) -> KeyRange {
         self.active.fetch_add(1, Ordering::Relaxed);
         KeyRange {
-            name: self.made.fetch_add(1, Ordering::Relaxed),
-            all: Arc::clone(self),
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            tracker: Arc::clone(self),
             reads: Bucket::new(budget.read, feedback),
             writes: Bucket::new(budget.write, feedback),
             turns: Mutex::default(),
@@ -88,14 +88,14 @@ impl KeyRange {
     }
 
     /// Records a throttle of this range. Returns whether many ranges were throttled recently.
-    pub(super) fn throttled_with_many(&self) -> bool {
-        self.all.throttles.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn record_throttle(&self) -> bool {
+        self.tracker.throttles.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        let mut throttled = self.all.throttled.lock().unwrap_or_else(PoisonError::into_inner);
-        throttled.insert(self.name, now);
-        throttled.retain(|_, at| now.saturating_duration_since(*at) <= TOGETHER);
-        let active = self.all.active.load(Ordering::Relaxed);
-        throttled.len() >= FEW && throttled.len() as f64 >= MANY * active as f64
+        let mut throttled = self.tracker.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        throttled.insert(self.id, now);
+        throttled.retain(|_, at| now.saturating_duration_since(*at) <= SAME_TIME_WINDOW);
+        let active = self.tracker.active.load(Ordering::Relaxed);
+        throttled.len() >= MIN_WIDESPREAD_RANGES && throttled.len() as f64 >= WIDESPREAD_FRACTION * active as f64
     }
 
     pub(super) fn bucket(&self, access: Access) -> &Bucket {
@@ -108,6 +108,6 @@ impl KeyRange {
 
 impl Drop for KeyRange {
     fn drop(&mut self) {
-        self.all.active.fetch_sub(1, Ordering::Relaxed);
+        self.tracker.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -5,16 +5,16 @@ mod bucket;
 mod budget;
 mod clock;
 mod feedback;
+mod key_buckets;
 mod key_range;
-mod keyed;
 mod scopes;
 mod waiters;
 mod window;
 
 pub use bucket::Bucket;
 pub use budget::{
-    Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, WITHOUT_DESCRIPTION, lines, resolve, resolve_within,
-    sink_reads,
+    BudgetTracker, RAISE_STEPS, ResolvedBudgets, STALE_DESCRIPTION_FACTOR, Scope, ScopeBudget, lines, resolve,
+    resolve_within, sink_reads,
 };
 pub use feedback::Feedback;
 pub use key_range::KeyRange;

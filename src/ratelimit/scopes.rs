@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use super::bucket::Bucket;
 use super::budget::Scope;
 use super::feedback::Feedback;
-use super::key_range::{KeyRange, Ranges};
-use super::keyed::Keyed;
+use super::key_buckets::KeyBuckets;
+use super::key_range::{KeyRange, RangeTracker};
 use super::waiters::Waiters;
 use super::{Budget, Budgets};
 use crate::change::WriteCost;
@@ -22,13 +22,13 @@ use crate::plan::Access;
 /// The token buckets of one job.
 #[derive(Debug)]
 pub struct Scopes {
-    reads: Side,
-    writes: Side,
+    reads: AccessBuckets,
+    writes: AccessBuckets,
     /// The indexes in the order of the table's description when the job began, followed by newer indexes.
     indexes: RwLock<Arc<[IndexScope]>>,
     key_ranges: Mutex<KeyRanges>,
     feedback: Feedback,
-    ranges: Arc<Ranges>,
+    ranges: Arc<RangeTracker>,
 }
 
 /// The budget of each key range, and the key ranges in progress. There are only slightly more key ranges in progress
@@ -40,13 +40,13 @@ struct KeyRanges {
 }
 
 #[derive(Debug)]
-struct Side {
+struct AccessBuckets {
     table: Bucket,
-    keys: Keyed,
+    keys: KeyBuckets,
     /// Counts requests that wait for units of a partition key.
-    wait_for_key: Waiters,
+    key_waiters: Waiters,
     /// Counts requests that wait for units of a key range.
-    wait_for_range: Waiters,
+    range_waiters: Waiters,
 }
 
 #[derive(Debug, Clone)]
@@ -92,19 +92,19 @@ impl Scopes {
     /// Creates the buckets of a job with these budgets. `index_names` are the names of the table's indexes, in the
     /// order of its description.
     pub fn new(budgets: &Budgets, index_names: &[String], feedback: Feedback) -> Arc<Scopes> {
-        let side = |table: Units, key: Units| Side {
+        let access_buckets = |table: Units, key: Units| AccessBuckets {
             table: Bucket::new(table, feedback),
-            keys: Keyed::new(key, feedback),
-            wait_for_key: Waiters::default(),
-            wait_for_range: Waiters::default(),
+            keys: KeyBuckets::new(key, feedback),
+            key_waiters: Waiters::default(),
+            range_waiters: Waiters::default(),
         };
-        let index = |(place, name): (usize, &String)| {
-            let budget = budgets.indexes.get(place).copied().flatten();
+        let index = |(position, name): (usize, &String)| {
+            let budget = budgets.indexes.get(position).copied().flatten();
             IndexScope { name: name.clone(), writes: budget.map(|units| Arc::new(Bucket::new(units, feedback))) }
         };
         Arc::new(Scopes {
-            reads: side(budgets.table.read, budgets.per_partition_key.read),
-            writes: side(budgets.table.write, budgets.per_partition_key.write),
+            reads: access_buckets(budgets.table.read, budgets.per_partition_key.read),
+            writes: access_buckets(budgets.table.write, budgets.per_partition_key.write),
             indexes: RwLock::new(index_names.iter().enumerate().map(index).collect()),
             key_ranges: Mutex::new(KeyRanges { budget: budgets.per_key_range, active: Vec::new() }),
             feedback,
@@ -126,7 +126,7 @@ impl Scopes {
     pub fn set_budget(&self, scope: &Scope, access: Access, units: Units) {
         match scope {
             Scope::Table => self.table(access).set_budget(units),
-            Scope::PartitionKey => self.side(access).keys.set_budget(units),
+            Scope::PartitionKey => self.access_buckets(access).keys.set_budget(units),
             Scope::KeyRange => {
                 let mut ranges = self.key_ranges();
                 match access {
@@ -154,13 +154,13 @@ impl Scopes {
 
     /// The position of the index with this name in the list of indexes. The list begins with the indexes that the table
     /// had when the job began, in the order of its description. Newer indexes follow.
-    pub fn index_place(&self, name: &str) -> Option<usize> {
+    pub fn index_position(&self, name: &str) -> Option<usize> {
         self.indexes().iter().position(|index| index.name == name)
     }
 
     /// The table's bucket.
     pub fn table(&self, access: Access) -> &Bucket {
-        &self.side(access).table
+        &self.access_buckets(access).table
     }
 
     /// The budget of one key range, in capacity units per second.
@@ -173,17 +173,17 @@ impl Scopes {
     }
 
     /// Takes units of a partition key if they are available now. Otherwise returns false and takes nothing.
-    pub fn try_key(&self, access: Access, key: PartitionHash, units: Units) -> bool {
-        self.side(access).keys.try_acquire(key, units)
+    pub fn try_acquire_key(&self, access: Access, key: PartitionHash, units: Units) -> bool {
+        self.access_buckets(access).keys.try_acquire(key, units)
     }
 
     /// Waits for units of partition keys, one after the other, and takes them. The future can be dropped at any point,
     /// because units that were already taken are then given back.
-    pub async fn keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
-        let side = self.side(access);
-        let mut taken = Taken { from: &side.keys, keys: &[] };
+    pub async fn acquire_keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
+        let access_buckets = self.access_buckets(access);
+        let mut taken = RefundGuard { from: &access_buckets.keys, keys: &[] };
         for (done, (key, units)) in wanted.iter().enumerate() {
-            side.key(*key, *units).await;
+            access_buckets.key(*key, *units).await;
             taken.keys = &wanted[..=done];
         }
         taken.keys = &[];
@@ -191,7 +191,7 @@ impl Scopes {
 
     /// Waits for the units of a write in its key range and in each index that it touches, and takes them. Does not take
     /// units of the table.
-    pub async fn narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
+    pub async fn acquire_narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
         self.writes.range(range.bucket(Access::Write), cost.table).await;
         if cost.indexes.is_empty() {
             return;
@@ -205,10 +205,10 @@ impl Scopes {
     }
 
     /// Reconciles the units that were taken for a write with the units that it consumed, in every scope.
-    pub fn settle_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
-        self.writes.keys.settle(key, taken.table, consumed.table);
-        range.bucket(Access::Write).settle(taken.table, consumed.table);
-        self.writes.table.settle(taken.table, consumed.table);
+    pub fn reconcile_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
+        self.writes.keys.reconcile(key, taken.table, consumed.table);
+        range.bucket(Access::Write).reconcile(taken.table, consumed.table);
+        self.writes.table.reconcile(taken.table, consumed.table);
         if taken.indexes.is_empty() && consumed.indexes.is_empty() {
             return;
         }
@@ -217,7 +217,7 @@ impl Scopes {
                 |cost: &WriteCost| cost.indexes.iter().find(|(i, _)| *i == index).map_or(0.0, |(_, units)| *units);
             match (&scope.writes, units(taken), units(consumed)) {
                 (Some(writes), taken, consumed) if taken > 0.0 || consumed > 0.0 => {
-                    writes.settle(taken, consumed);
+                    writes.reconcile(taken, consumed);
                 }
                 _ => {}
             }
@@ -235,20 +235,20 @@ impl Scopes {
     }
 
     /// Reconciles the units that were taken for a read with the units that it consumed. `consumed` is the total
-    /// consumption. `of_key` is the consumption for items of the partition key `key`.
-    pub fn settle_read(
+    /// consumption. `key_consumed` is the consumption for items of the partition key `key`.
+    pub fn reconcile_read(
         &self,
         range: &KeyRange,
         key: Option<PartitionHash>,
         taken: Units,
         consumed: Units,
-        of_key: Units,
+        key_consumed: Units,
     ) {
         if let Some(key) = key {
-            self.reads.keys.settle(key, taken, of_key);
+            self.reads.keys.reconcile(key, taken, key_consumed);
         }
-        range.bucket(Access::Read).settle(taken, consumed);
-        self.reads.table.settle(taken, consumed);
+        range.bucket(Access::Read).reconcile(taken, consumed);
+        self.reads.table.reconcile(taken, consumed);
     }
 
     /// Records that DynamoDB throttled a request. Slows down the scopes that are named in the reasons, or the table if
@@ -275,11 +275,11 @@ impl Scopes {
                 self.index_or_table_throttled(access, resource);
             } else if reason.contains("KeyRange") {
                 range.bucket(access).throttled();
-                if range.throttled_with_many() {
+                if range.record_throttle() {
                     self.table(access).throttled();
                 }
                 if let Some(key) = key {
-                    self.side(access).keys.throttled(key, range.rate(access));
+                    self.access_buckets(access).keys.throttled(key, range.rate(access));
                 }
             } else {
                 self.table(access).throttled();
@@ -305,15 +305,15 @@ impl Scopes {
     }
 
     /// The state of partition keys and of key ranges, if requests wait for them, from narrow to wide.
-    pub fn waited_for(&self) -> Vec<NarrowStatus> {
-        let of =
+    pub fn narrow_status(&self) -> Vec<NarrowStatus> {
+        let status =
             |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
         let range = self.key_ranges().budget;
         let all = [
-            of("partition key", Access::Write, self.writes.keys.budget(), &self.writes.wait_for_key),
-            of("partition key", Access::Read, self.reads.keys.budget(), &self.reads.wait_for_key),
-            of("key range", Access::Write, range.write, &self.writes.wait_for_range),
-            of("key range", Access::Read, range.read, &self.reads.wait_for_range),
+            status("partition key", Access::Write, self.writes.keys.budget(), &self.writes.key_waiters),
+            status("partition key", Access::Read, self.reads.keys.budget(), &self.reads.key_waiters),
+            status("key range", Access::Write, range.write, &self.writes.range_waiters),
+            status("key range", Access::Read, range.read, &self.reads.range_waiters),
         ];
         all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
     }
@@ -332,7 +332,7 @@ impl Scopes {
         named.chain(narrow).filter(|(_, throttles)| *throttles > 0).collect()
     }
 
-    fn side(&self, access: Access) -> &Side {
+    fn access_buckets(&self, access: Access) -> &AccessBuckets {
         match access {
             Access::Read => &self.reads,
             Access::Write => &self.writes,
@@ -359,22 +359,22 @@ impl Scopes {
 }
 
 /// Units that were already taken while a call waits for more units. These units are given back on drop.
-struct Taken<'a> {
-    from: &'a Keyed,
+struct RefundGuard<'a> {
+    from: &'a KeyBuckets,
     keys: &'a [(PartitionHash, Units)],
 }
 
-impl Drop for Taken<'_> {
+impl Drop for RefundGuard<'_> {
     fn drop(&mut self) {
-        self.keys.iter().for_each(|(key, units)| self.from.settle(*key, *units, 0.0));
+        self.keys.iter().for_each(|(key, units)| self.from.reconcile(*key, *units, 0.0));
     }
 }
 
-impl Side {
+impl AccessBuckets {
     /// Takes units of a partition key. If the request has to wait, counts it as waiting.
     async fn key(&self, key: PartitionHash, units: Units) {
         if !self.keys.try_acquire(key, units) {
-            let _waits = self.wait_for_key.one_more();
+            let _waits = self.key_waiters.add_waiter();
             self.keys.acquire(key, units).await;
         }
     }
@@ -382,7 +382,7 @@ impl Side {
     /// Takes units of a key range. If the request has to wait, counts it as waiting.
     async fn range(&self, bucket: &Bucket, units: Units) {
         if !bucket.try_acquire(units) {
-            let _waits = self.wait_for_range.one_more();
+            let _waits = self.range_waiters.add_waiter();
             bucket.acquire(units).await;
         }
     }

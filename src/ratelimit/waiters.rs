@@ -17,7 +17,7 @@ impl Waiters {
     }
 
     /// Counts one more waiting request until the returned value is dropped.
-    pub(crate) fn one_more(&self) -> Waiter<'_> {
+    pub(crate) fn add_waiter(&self) -> Waiter<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Waiter(&self.0)
     }

@@ -164,7 +164,7 @@ mod tests {
         /// If no clock change is less than two days away from a moment, only the local time decides whether the window
         /// is open.
         #[test]
-        fn on_a_plain_day_the_time_of_the_day_decides(window in any_window(), now in any_moment()) {
+        fn without_a_clock_change_the_local_time_decides(window in any_window(), now in any_moment()) {
             let offset = |time: Timestamp| window.zone.to_offset(time);
             let around = [now - 48.hours(), now + 48.hours()];
             prop_assume!(around.iter().all(|time| offset(*time) == offset(now)));
@@ -178,11 +178,11 @@ mod tests {
         }
     }
 
-    trait Part {
+    trait DurationFraction {
         fn mul_f64_floor(self, by: f64) -> SignedDuration;
     }
 
-    impl Part for SignedDuration {
+    impl DurationFraction for SignedDuration {
         /// The fraction `by` of a duration, in whole seconds.
         fn mul_f64_floor(self, by: f64) -> SignedDuration {
             SignedDuration::from_secs((self.as_secs_f64() * by) as i64)

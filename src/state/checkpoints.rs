@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use super::{Commit, RunId, SegmentState, SegmentTotals, StoreError};
 
-/// Number of segments that [`Checkpoints::each_segment`] reads in one batch. A million segments take 144 MB, and a
+/// Number of segments that [`Checkpoints::for_each_segment`] reads in one batch. A million segments take 144 MB, and a
 /// commit must not wait until all of them are read.
-const SEGMENTS_AT_ONCE: u32 = 10_000;
+const SEGMENTS_PER_BATCH: u32 = 10_000;
 
 /// Stores and reads the progress of the segments of runs.
 #[async_trait]
@@ -37,19 +37,19 @@ pub trait Checkpoints: Send + Sync {
     /// The totals over a run's segments: the number of segments in each status, and the sum of their counts.
     async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError>;
 
-    /// Calls `show` for every segment of a run that is not pending, in ascending order. Commits during the call may be
+    /// Calls `visit` for every segment of a run that is not pending, in ascending order. Commits during the call may be
     /// missed.
-    async fn each_segment(
+    async fn for_each_segment(
         &self,
         run: RunId,
-        show: &mut (dyn FnMut(u32, SegmentState) + Send),
+        visit: &mut (dyn FnMut(u32, SegmentState) + Send),
     ) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let batch = self.segments_after(run, after, SEGMENTS_AT_ONCE).await?;
+            let batch = self.segments_after(run, after, SEGMENTS_PER_BATCH).await?;
             let Some((last, _)) = batch.last() else { return Ok(()) };
             after = Some(*last);
-            batch.into_iter().for_each(|(segment, state)| show(segment, state));
+            batch.into_iter().for_each(|(segment, state)| visit(segment, state));
         }
     }
 }

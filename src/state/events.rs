@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{EventRecord, KeptFact, StoreError};
+use super::{EventRecord, StoreError, StoredFact};
 
 /// Stores the append-only events of a migration, and a few named facts.
 #[async_trait]
@@ -14,15 +14,15 @@ pub trait Events: Send + Sync {
     /// All events, oldest first.
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
-    /// Deletes the events of a migration that has not begun, and its facts except [`KeptFact::LeaseOwner`]. A migration
+    /// Deletes the events of a migration that has not begun, and its facts except [`StoredFact::LeaseOwner`]. A migration
     /// has not begun if it has no run, and no events except an accepted preflight and the announcement of the first
     /// pass. The deletion is durable when the method returns `Ok(true)`. If the migration has begun, the method deletes
     /// nothing and returns `Ok(false)`.
-    async fn forget_unbegun(&self) -> Result<bool, StoreError>;
+    async fn clear_unless_begun(&self) -> Result<bool, StoreError>;
 
     /// Returns a stored fact; `None` if it was never stored.
-    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError>;
+    async fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError>;
 
     /// Stores a fact, and replaces its previous value. The fact is durable when the method returns `Ok`.
-    async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError>;
+    async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError>;
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
-use super::{BaselinePage, Listed, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId, StoreError};
-use crate::change::{Digest, ItemHistory, Leftover, Lookup};
+use super::{AffectedItems, BaselinePage, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId, StoreError};
+use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use crate::item::{ItemKey, Path};
 
 /// The journal records the values that writes change. The baseline records the state of each item before the migration
@@ -39,20 +39,20 @@ pub trait History: Send + Sync {
     async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 
     /// The recorded history of these items from the expansion and from repairs, in the order of the keys. An unreadable
-    /// record fails only its own item ([`ItemHistory::unreadable`]). [`Lookup::ToDecide`] first proves that the records
-    /// are readable, and fails if the whole store is damaged. [`Lookup::ToReport`] does not fail if the store is
+    /// record fails only its own item ([`ItemHistory::unreadable`]). [`HistoryLookup::ForDecision`] first proves that the records
+    /// are readable, and fails if the whole store is damaged. [`HistoryLookup::ForReport`] does not fail if the store is
     /// damaged.
-    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
+    async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// The pre-images of an item at one path or at all paths, newest first. Omits pre-images of refused writes.
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError>;
 
     /// The number of pre-images of a run. Does not count pre-images of refused writes.
-    async fn journaled(&self, run: RunId) -> Result<u64, StoreError>;
+    async fn pre_image_count(&self, run: RunId) -> Result<u64, StoreError>;
 
     /// Returns the paths that a rollback or a step back did not restore to their state before the migration, for the
     /// reason `leftover`. The result has their total number, and up to `limit` of them.
-    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError>;
+    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Records the baseline of a page's items. When this method returns `Ok`, the baseline is durable. The caller must
     /// not send the first write of the page earlier. After an error, nothing of the page is stored. Earlier records of
@@ -62,7 +62,7 @@ pub trait History: Send + Sync {
     /// Returns digests of the keys of items that the run may have written in uncommitted pages of this segment. The
     /// current values of these items may come from the migration. The commit of a page removes the digests that the
     /// same session recorded for this page. The commit that ends the segment removes all digests of the segment.
-    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError>;
+    async fn items_under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError>;
 
     /// Whether this run must record the baseline, because no earlier pass has read every item of the table.
     async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError>;
@@ -77,7 +77,7 @@ pub trait History: Send + Sync {
 
     /// The number of targets for which it is unknown whether they existed before the migration. A rollback cannot
     /// restore these targets reliably. `None` if there are no such targets.
-    async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
+    async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError>;
 
     /// The number of preexisting targets.
     async fn preexisting_count(&self) -> Result<u64, StoreError>;

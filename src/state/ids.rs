@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-macro_rules! stored_name {
+macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,17 +40,17 @@ macro_rules! stored_name {
     };
 }
 
-stored_name! {
+id_type! {
     /// The id of a run. Later runs have larger ids, even if their phases differ.
     RunId
 }
 
-stored_name! {
+id_type! {
     /// The id of a recorded pre-image. Later pre-images have larger ids.
     PreImageId
 }
 
-stored_name! {
+id_type! {
     /// A position in a list of stored records: directly after the record with this cursor. To read a list in several
     /// parts, continue each time from the cursor of the last record. No record is returned twice.
     Cursor

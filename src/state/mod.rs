@@ -52,20 +52,20 @@ pub use error::StoreError;
 pub use events::Events;
 pub use history::History;
 pub use ids::{Cursor, PreImageId, RunId, SessionId};
-pub use packed::only_if_kept;
+pub use packed::reject_if_unreadable;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
-pub use reader::{Records, StateReader};
+pub use reader::{HistoryReader, StateReader};
 pub use records::{
-    Asked, BaselinePage, Begin, Commit, DivergedItem, DivergedRecord, Drawn, EventRecord, Failure, FailureRecord,
-    Filled, Holder, Identity, KeptFact, ListQuery, Listed, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, OpenWork,
-    PreImageRecord, PreImageRow, RowStatus, RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,
-    StoredReport, Unreadable, VerificationRecord, VerifiedPages,
+    AffectedItems, BaselinePage, BeginMode, Commit, DivergedItem, DivergedRecord, EventRecord, Failure, FailureRecord,
+    FilledTargets, Identity, ListQuery, LockHolder, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, OpenWork,
+    PreImageRecord, PreImageRow, RowStatus, RunProgress, RunRecord, RunSession, SampleDraw, SegmentTotals, SpendRecord,
+    StateSummary, StoredFact, StoredReport, UnreadableRow, VerificationParameters, VerificationRecord, VerifiedPages,
 };
 pub use runs::Runs;
 pub use spend::{Reservation, SpendState};
 pub use spend_ledger::SpendLedger;
 pub use store::{State, StateStore};
-pub use verdict::{Stage, Verdict, VerdictCounts};
+pub use verdict::{TableStage, Verdict, VerdictCounts};
 pub use verifications::Verifications;
 
 /// Opens the state file of a migration for this plan and table, or creates it. New directories get mode 0700, and new
@@ -82,7 +82,7 @@ pub use verifications::Verifications;
 /// [`StoreError::Corrupt`] if it is damaged. [`StoreError::Io`] if the disk, the directory or SQLite failed. None of
 /// these errors changes an existing file.
 pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<State, StoreError> {
-    Ok(State::new(sqlite::Store::open(path, identity, clock)?))
+    Ok(State::new(sqlite::SqliteStore::open(path, identity, clock)?))
 }
 
 /// Whether no state exists at this path. Returns false if the path cannot be read, because [`open`] then reports the
@@ -99,12 +99,12 @@ pub async fn is_absent(path: &Path) -> bool {
 /// [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to a
 /// different program, or to a newer version of this program. [`StoreError::Corrupt`] if it is damaged.
 pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
-    Ok(Arc::new(sqlite::Reader::open(path)?))
+    Ok(Arc::new(sqlite::SqliteReader::open(path)?))
 }
 
 /// An empty state in memory.
 #[cfg(test)]
-pub(crate) fn of_a_test() -> State {
+pub(crate) fn in_memory() -> State {
     State::new(memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
 }
 

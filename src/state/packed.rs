@@ -7,20 +7,20 @@ use crate::change::{Decision, GuardedWrite, PreImage, PriorValue};
 use crate::item::{MAX_ITEM_BYTES, MAX_NUMBER_TEXT, Path, Value};
 
 /// A value with a shorter text is stored uncompressed, because a zstd frame alone takes about twelve bytes.
-const COMPRESSED_FROM: usize = 64;
+const MIN_COMPRESSED_BYTES: usize = 64;
 
 /// The default level of zstd, which is fast. On item-sized JSON, the slow levels save only a few percent more.
-const LEVEL: i32 = 3;
+const COMPRESSION_LEVEL: i32 = 3;
 
 /// The maximum number of characters of DynamoDB JSON for each byte of an item. The worst case is a member of a number
 /// set: a number of one byte becomes a digit, two quotes and a comma. A property test checks every type.
 const TEXT_PER_BYTE: usize = MAX_NUMBER_TEXT + 3;
 
 /// The number of additional characters of a value, even if it has zero bytes, as in `{"SS":[""]}`.
-const TEXT_AROUND: usize = 16;
+const TEXT_OVERHEAD: usize = 16;
 
 /// The maximum length of the text of a value. This limit bounds the memory that unpacking a damaged frame can allocate.
-const MAX_TEXT: usize = TEXT_PER_BYTE * MAX_ITEM_BYTES + TEXT_AROUND;
+const MAX_TEXT: usize = TEXT_PER_BYTE * MAX_ITEM_BYTES + TEXT_OVERHEAD;
 
 /// The first byte of a stored value states the format of the value.
 const PLAIN: u8 = 0;
@@ -28,9 +28,9 @@ const ZSTD: u8 = 1;
 
 /// Replaces the decision by `Rejected` if a write would destroy a value that the journal cannot store. Returns any
 /// other decision unchanged.
-pub fn only_if_kept(decision: Decision) -> Decision {
+pub fn reject_if_unreadable(decision: Decision) -> Decision {
     match decision {
-        Decision::Write(write) => match lost(&write) {
+        Decision::Write(write) => match first_unreadable(&write) {
             Some(path) => Decision::Rejected(format!(
                 "this write destroys the value of {path}, but the copy for the state file does not read back as the same \
                  value; the item was not written"
@@ -47,19 +47,19 @@ pub fn only_if_kept(decision: Decision) -> Decision {
 }
 
 /// The first path of a write whose prior value cannot be read back from its stored form.
-fn lost(write: &GuardedWrite) -> Option<&Path> {
+fn first_unreadable(write: &GuardedWrite) -> Option<&Path> {
     write.pre_images.iter().find(|pre| !reads_back(pre)).map(|pre| &pre.path)
 }
 
 fn reads_back(pre: &PreImage) -> bool {
-    let value_does = match &pre.prior {
+    let value_reads_back = match &pre.prior {
         // Compare the texts too, because two spellings of a number compare as equal.
         PriorValue::Value(value) => {
             unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
         }
-        PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => true,
+        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => true,
     };
-    value_does && pre.path.to_string().parse() == Ok(pre.path.clone())
+    value_reads_back && pre.path.to_string().parse() == Ok(pre.path.clone())
 }
 
 fn text(value: &Value) -> String {
@@ -69,8 +69,8 @@ fn text(value: &Value) -> String {
 /// The stored form of a value: its DynamoDB JSON, compressed if that is smaller.
 pub(super) fn pack(value: &Value) -> Vec<u8> {
     let text = text(value);
-    if text.len() >= COMPRESSED_FROM
-        && let Ok(compressed) = zstd::bulk::compress(text.as_bytes(), LEVEL)
+    if text.len() >= MIN_COMPRESSED_BYTES
+        && let Ok(compressed) = zstd::bulk::compress(text.as_bytes(), COMPRESSION_LEVEL)
         && compressed.len() < text.len()
     {
         return [&[ZSTD][..], &compressed].concat();
@@ -80,8 +80,8 @@ pub(super) fn pack(value: &Value) -> Vec<u8> {
 
 /// Converts the stored form back to a value. `None` if [`pack`] cannot have produced these bytes.
 pub(super) fn unpack(stored: &[u8]) -> Option<Value> {
-    let (how, rest) = stored.split_first()?;
-    let text = match *how {
+    let (encoding, rest) = stored.split_first()?;
+    let text = match *encoding {
         PLAIN => rest.to_vec(),
         // The frame states the length of its content. A frame with a wrong length is refused.
         ZSTD => zstd::bulk::Decompressor::upper_bound(rest)
@@ -120,13 +120,13 @@ mod tests {
         assert_eq!(unpack(&cut), None);
     }
 
-    fn destroying(value: Value) -> Decision {
+    fn destructive_write(value: Value) -> Decision {
         let path = Path::attribute("old");
         Decision::Write(GuardedWrite {
             key: ItemKey::new([("pk".to_owned(), Value::S("a".to_owned()))].into()),
             actions: Vec::new(),
             conditions: Vec::new(),
-            pre_images: vec![PreImage::of(&path, &value)],
+            pre_images: vec![PreImage::with_value(&path, &value)],
             bytes_before: 0,
             bytes_after: 0,
             cost: crate::change::WriteCost::default(),
@@ -141,11 +141,13 @@ mod tests {
         let deep = |levels: usize| (0..levels).fold(Value::Null, |inner, _| Value::L(vec![inner]));
         let readable = [Value::Null, wire("1.10"), Value::L(vec![Value::S(String::new()); 300_000]), deep(32)];
         for value in readable {
-            assert!(matches!(only_if_kept(destroying(value)), Decision::Write(_)));
+            assert!(matches!(reject_if_unreadable(destructive_write(value)), Decision::Write(_)));
         }
         let long = "1".repeat(MAX_NUMBER_TEXT + 1);
         for value in [wire("1e126"), wire(&long), wire("many"), deep(200), Value::Ss(Vec::new())] {
-            let Decision::Rejected(why) = only_if_kept(destroying(value)) else { panic!("the write was not rejected") };
+            let Decision::Rejected(why) = reject_if_unreadable(destructive_write(value)) else {
+                panic!("the write was not rejected")
+            };
             assert!(why.contains("old") && !why.contains("many"), "{why}");
         }
     }
@@ -209,9 +211,9 @@ mod tests {
             for value in [value.clone(), Value::L(vec![value; copies])] {
                 let bytes = attribute_bytes("", &value);
                 let text = text(&value);
-                prop_assert!(text.len() <= TEXT_PER_BYTE * bytes + TEXT_AROUND, "{} characters of {bytes} bytes", text.len());
+                prop_assert!(text.len() <= TEXT_PER_BYTE * bytes + TEXT_OVERHEAD, "{} characters of {bytes} bytes", text.len());
                 if bytes <= MAX_ITEM_BYTES {
-                    prop_assert!(reads_back(&PreImage::of(&Path::attribute("a"), &value)));
+                    prop_assert!(reads_back(&PreImage::with_value(&Path::attribute("a"), &value)));
                 }
             }
         }

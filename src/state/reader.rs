@@ -3,17 +3,17 @@
 use async_trait::async_trait;
 
 use super::{
-    DivergedRecord, EventRecord, FailureRecord, Identity, KeptFact, ListQuery, Listed, OpenWork, PreImageRecord,
-    RunRecord, StateSummary, StoreError, Unreadable,
+    AffectedItems, DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord,
+    RunRecord, StateSummary, StoreError, StoredFact, UnreadableRow,
 };
-use crate::change::{BaselinePair, ItemHistory, Lookup};
+use crate::change::{BaselinePair, HistoryLookup, ItemHistory};
 use crate::item::ItemKey;
 
 /// Read-only access to the recorded history of items.
 #[async_trait]
-pub trait Records: Send + Sync {
+pub trait HistoryReader: Send + Sync {
     /// The recorded history of these items, in the order of the keys.
-    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
+    async fn read_history(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
 /// Read-only access to a state. A reader works while the owner uses the state, and also after the owner has died. A
@@ -23,7 +23,7 @@ pub trait Records: Send + Sync {
 /// Every method fails with [`StoreError::Corrupt`] if the data that it reads is damaged, and with [`StoreError::Io`] if
 /// the data cannot be read.
 #[async_trait]
-pub trait StateReader: Records {
+pub trait StateReader: HistoryReader {
     /// The data that `status` shows.
     async fn summary(&self) -> Result<StateSummary, StoreError>;
 
@@ -32,7 +32,7 @@ pub trait StateReader: Records {
 
     /// Returns [`StoreError::Foreign`] if the state belongs to a different plan or table. As long as its migration has
     /// not begun, a state belongs to no plan, and this check succeeds.
-    async fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError>;
+    async fn check_identity(&self, ours: &Identity) -> Result<(), StoreError>;
 
     /// Whether the migration has begun. A migration has begun if it has a run, or an event other than an accepted
     /// preflight and the announcement of the first pass.
@@ -42,31 +42,31 @@ pub trait StateReader: Records {
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
     /// Returns a stored fact; `None` if it was never stored.
-    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError>;
+    async fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError>;
 
     /// The newest run of a phase, and the preflight findings that were accepted for it.
     async fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError>;
 
     /// The number of items with an open failure, and of open diverged items, in all runs of a phase. An item that is
     /// open in several runs is counted once.
-    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
+    async fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
     /// Failures in the order of their cursors. An unreadable record does not hide other records.
-    async fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
+    async fn list_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StoreError>;
 
     /// Diverged items in the order of their cursors. An unreadable record does not hide other records.
-    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
+    async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError>;
 
     /// Pre-images, oldest first. Omits pre-images of refused writes. An unreadable record does not hide other records.
-    async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError>;
+    async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError>;
 
     /// The number of targets for which it is unknown whether they existed before the migration. `None` if there are no
     /// such targets.
-    async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
+    async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError>;
 
     /// The pairs of this kind that the first pass found: their total number, and up to `limit` of them. `None` if the
     /// first pass ran with an earlier version of this program, which did not record pairs.
-    async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError>;
+    async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<AffectedItems>, StoreError>;
 
     /// Whether the first pass ran with an earlier version of this program, which did not record pairs.
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError>;

@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use serde_json::Value as Json;
 
 use super::{
-    Asked, Begin, Commit, EventRecord, NewRun, NewVerification, Reservation, RunRecord, RunStatus, SegmentEvent,
-    SessionId, Spend, SpendState, StoreError, VerifiedPages, phase,
+    BeginMode, Commit, EventRecord, NewRun, NewVerification, Reservation, RunRecord, RunStatus, SegmentEvent,
+    SessionId, Spend, SpendState, StoreError, VerificationParameters, VerifiedPages, phase,
 };
 use crate::change::Outcome;
 use crate::item::Path;
@@ -31,12 +31,12 @@ pub(super) const SUPERSEDED_BY_VERIFICATION: &str = "superseded by another verif
 
 /// The ways in which a session can begin, given the newest run of its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beginning {
+pub(super) enum BeginDecision {
     /// Resume the newest run.
     Resume,
     /// Resume the newest run for a look, which reads pages without writing. Afterwards, the run can be resumed only by
     /// a further look.
-    Look,
+    ReadOnly,
     /// Begin a new run.
     New {
         /// The number of the new run's pass.
@@ -50,47 +50,47 @@ pub(super) enum Beginning {
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if [`Begin`] does not allow the session, or if a session of the run is open.
-pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning, StoreError> {
-    let new = |pass| Ok(Beginning::New { pass, supersedes: false });
+/// [`StoreError::Refused`] if [`BeginMode`] does not allow the session, or if a session of the run is open.
+pub(super) fn begin(mode: BeginMode, current: Option<&RunRecord>) -> Result<BeginDecision, StoreError> {
+    let new = |pass| Ok(BeginDecision::New { pass, supersedes: false });
     let Some(run) = current else {
-        return match how {
-            Begin::ResumeOrNew | Begin::Restart => new(1),
-            Begin::Look => Err(refused(NOTHING_TO_LOOK_AT)),
-            Begin::Again => Err(refused(NO_COMPLETE_PASS)),
+        return match mode {
+            BeginMode::ResumeOrNew | BeginMode::Restart => new(1),
+            BeginMode::ReadOnly => Err(refused(NO_REMAINING_ITEMS)),
+            BeginMode::Again => Err(refused(NO_COMPLETE_PASS)),
         };
     };
     if run.open_session {
         return Err(refused("a session of this run is already open in this process; nothing was changed"));
     }
-    match how {
-        Begin::ResumeOrNew if run.can_be_resumed() => Ok(Beginning::Resume),
-        Begin::ResumeOrNew if run.is_unfinished() => Err(refused(LOOKED_THROUGH)),
-        Begin::ResumeOrNew if run.status == RunStatus::Complete => Err(refused(format!(
+    match mode {
+        BeginMode::ResumeOrNew if run.can_be_resumed() => Ok(BeginDecision::Resume),
+        BeginMode::ResumeOrNew if run.is_unfinished() => Err(refused(ENDED_READ_ONLY)),
+        BeginMode::ResumeOrNew if run.status == RunStatus::Complete => Err(refused(format!(
             "pass {} is complete, so there is nothing to resume. Use --again for another pass or --restart to start over. \
              Nothing was changed",
             run.pass
         ))),
-        Begin::Restart if run.is_unfinished() => {
+        BeginMode::Restart if run.is_unfinished() => {
             run.status.next(RunStatus::Superseded)?;
-            Ok(Beginning::New { pass: run.pass, supersedes: true })
+            Ok(BeginDecision::New { pass: run.pass, supersedes: true })
         }
-        Begin::ResumeOrNew | Begin::Restart => new(1),
-        Begin::Look if run.is_unfinished() => Ok(Beginning::Look),
-        Begin::Look => Err(refused(NOTHING_TO_LOOK_AT)),
+        BeginMode::ResumeOrNew | BeginMode::Restart => new(1),
+        BeginMode::ReadOnly if run.is_unfinished() => Ok(BeginDecision::ReadOnly),
+        BeginMode::ReadOnly => Err(refused(NO_REMAINING_ITEMS)),
         // The command that began an additional pass also resumes it.
-        Begin::Again if run.can_be_resumed() && run.pass > 1 => Ok(Beginning::Resume),
-        Begin::Again if run.status == RunStatus::Complete => new(run.pass + 1),
-        Begin::Again => Err(refused(NO_COMPLETE_PASS)),
+        BeginMode::Again if run.can_be_resumed() && run.pass > 1 => Ok(BeginDecision::Resume),
+        BeginMode::Again if run.status == RunStatus::Complete => new(run.pass + 1),
+        BeginMode::Again => Err(refused(NO_COMPLETE_PASS)),
     }
 }
 
-const NOTHING_TO_LOOK_AT: &str = "there is no unfinished run with remaining items. Nothing was changed";
+const NO_REMAINING_ITEMS: &str = "there is no unfinished run with remaining items. Nothing was changed";
 
 const NO_COMPLETE_PASS: &str = "another pass requires a complete one: run without --again to begin or resume. Nothing was \
      changed";
 
-const LOOKED_THROUGH: &str = "this run has ended: its remaining pages were read but not written. Start a new run. Nothing was \
+const ENDED_READ_ONLY: &str = "this run has ended: its remaining pages were read but not written. Start a new run. Nothing was \
      changed";
 
 /// Decides how a verification begins. `current` is the newest verification. `resumable` has the parameters of the
@@ -102,25 +102,25 @@ const LOOKED_THROUGH: &str = "this run has ended: its remaining pages were read 
 /// stored.
 pub(super) fn begin_verification(
     new: &NewVerification,
-    anew: bool,
+    force_new: bool,
     current: Option<&RunRecord>,
-    resumable: Option<&Asked>,
-) -> Result<Beginning, StoreError> {
+    resumable: Option<&VerificationParameters>,
+) -> Result<BeginDecision, StoreError> {
     if current.is_some_and(|run| run.open_session) {
         return Err(refused("a session of this verification is already open in this process; nothing was changed"));
     }
     let unfinished = current.filter(|run| run.is_unfinished());
-    if unfinished.is_some() && !anew && resumable == Some(&new.asked) {
-        return Ok(Beginning::Resume);
+    if unfinished.is_some() && !force_new && resumable == Some(&new.parameters) {
+        return Ok(BeginDecision::Resume);
     }
     let seed_fits = new.drawn.as_ref().is_none_or(|drawn| drawn.seed >> 63 == 0);
-    if new.asked.wanted.is_some() != new.drawn.is_some() || !seed_fits {
+    if new.parameters.sample_clusters.is_some() != new.drawn.is_some() || !seed_fits {
         return Err(refused("the sample of this verification cannot be stored; nothing was changed"));
     }
     if let Some(run) = unfinished {
         run.status.next(RunStatus::Superseded)?;
     }
-    Ok(Beginning::New { pass: current.map_or(1, |run| run.pass + 1), supersedes: unfinished.is_some() })
+    Ok(BeginDecision::New { pass: current.map_or(1, |run| run.pass + 1), supersedes: unfinished.is_some() })
 }
 
 /// Refuses a new run whose number of segments DynamoDB does not allow.
@@ -198,7 +198,7 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification after this session ends with a report. `due` is the number of segments to verify, and
+/// The status of a verification after this session ends with a report. `segments_to_read` is the number of segments to verify, and
 /// `done` is the number of finished segments.
 ///
 /// # Errors
@@ -208,16 +208,16 @@ pub(super) fn end_session(
 pub(super) fn finish_verification(
     run: &RunRecord,
     session: SessionId,
-    due: u32,
+    segments_to_read: u32,
     done: u32,
 ) -> Result<RunStatus, StoreError> {
     check_session(run, session)?;
     let status = run.status.next(RunStatus::Complete)?;
-    if done == due {
+    if done == segments_to_read {
         return Ok(status);
     }
     Err(refused(format!(
-        "a verification cannot be complete with {done} of {due} segments done; its session stays open"
+        "a verification cannot be complete with {done} of {segments_to_read} segments done; its session stays open"
     )))
 }
 
@@ -350,11 +350,11 @@ pub(super) fn settle(
 /// Whether the migration has begun. A migration has begun if it has a run, or an event other than an accepted preflight
 /// and the announcement of the first pass.
 pub(super) fn has_begun(has_runs: bool, events: &[EventRecord]) -> bool {
-    let comes_before = |line: &EventRecord| {
+    let is_preflight_event = |line: &EventRecord| {
         let event: Json = serde_json::from_str(&line.event).unwrap_or_default();
         event["type"] == "preflight_accepted" || (event["type"] == "phase_begun" && event["phase"] == phase::EXPAND)
     };
-    has_runs || !events.iter().all(comes_before)
+    has_runs || !events.iter().all(is_preflight_event)
 }
 
 fn refused(what: impl Into<String>) -> StoreError {

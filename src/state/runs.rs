@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
-    Begin, Cursor, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RunId, RunRecord, RunStatus,
-    Session, SessionId, StoreError, Unreadable,
+    BeginMode, Cursor, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RunId, RunRecord,
+    RunSession, RunStatus, SessionId, StoreError, UnreadableRow,
 };
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
@@ -25,13 +25,13 @@ pub trait Runs: Send + Sync {
     /// The newest run of a phase, whether or not it is complete.
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
 
-    /// Begins a session of the newest run of the phase, or of a new run, depending on [`Begin`]. A resumed run keeps
+    /// Begins a session of the newest run of the phase, or of a new run, depending on [`BeginMode`]. A resumed run keeps
     /// its original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`]; the new
     /// number is the epoch of the session. Afterwards, the store refuses calls of earlier sessions.
     ///
-    /// Returns [`StoreError::Refused`] if [`Begin`] does not allow the session, if a session of the run is open, or if
+    /// Returns [`StoreError::Refused`] if [`BeginMode`] does not allow the session, if a session of the run is open, or if
     /// the number of segments is not from 1 to 1,000,000.
-    async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError>;
+    async fn begin(&self, mode: BeginMode, new: NewRun) -> Result<RunSession, StoreError>;
 
     /// Ends this session with the status `Stopped` or `Complete` and with a reason. `abandoned_pages` is the number of
     /// pages that the session began but did not finish. If this number is not zero, the run's counts become a lower
@@ -63,7 +63,7 @@ pub trait Runs: Send + Sync {
     async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError>;
 
     /// Like [`Runs::open_work`], for all runs of a phase.
-    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
+    async fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
     /// Whether it is proven that the plan is not wrong for every item. The proof is a run of this phase that has
     /// applied a write, that is complete, or that has a segment with at least 100 items that were already applied.
@@ -74,18 +74,18 @@ pub trait Runs: Send + Sync {
 
     /// Returns up to `limit` open failures of the runs of a phase, in the order of their cursors, starting after the
     /// cursor `after`. An unreadable record is listed as unreadable and does not hide other records.
-    async fn failures_of(
+    async fn failures_of_phase(
         &self,
         phase: &str,
         after: Cursor,
         limit: u32,
-    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
+    ) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StoreError>;
 
     /// Diverged items in the order of their cursors. Fails if a record cannot be read.
     async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError>;
 
     /// Like [`Runs::diverged`], but an unreadable record is listed as unreadable and does not hide other records.
-    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
+    async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError>;
 
     /// Resolves the run's open failure of the item with this key, with the outcome of a retry. `diverged` has paths if
     /// and only if the outcome is `Diverged`. In this case, the item becomes an open diverged item of the run. If the

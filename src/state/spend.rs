@@ -33,26 +33,26 @@ pub struct SpendState {
 impl SpendState {
     /// The known spend. `counted` is the capacity in the counts of the committed pages. During a run, the known spend
     /// can exceed `spent`.
-    pub fn known(&self, counted: Spend) -> Spend {
+    pub fn known_spend(&self, counted: Spend) -> Spend {
         self.spent.max(counted + self.uncounted)
     }
 
     /// The current state of a live run. `counted` is the capacity in the counts of the committed pages. The unused part
     /// of the open slice is still reserved.
-    pub fn live(self, counted: Spend) -> SpendState {
-        let known = self.known(counted);
-        SpendState { spent: known, slice: (self.spent + self.slice).beyond(known), ..self }
+    pub fn current(self, counted: Spend) -> SpendState {
+        let known = self.known_spend(counted);
+        SpendState { spent: known, slice: (self.spent + self.slice).excess_over(known), ..self }
     }
 
     /// The state of a run without a stored record. The spend of such a run is the capacity in the counts of the
     /// committed pages.
-    pub fn of_pages(counted: Spend) -> SpendState {
+    pub fn from_pages(counted: Spend) -> SpendState {
         SpendState::default().settled(counted, counted)
     }
 
     /// The state when a session begins to spend. This state has the known spend and no open slice.
-    pub fn begun(self, counted: Spend) -> SpendState {
-        self.settled(self.known(counted), counted)
+    pub fn at_session_start(self, counted: Spend) -> SpendState {
+        self.settled(self.known_spend(counted), counted)
     }
 
     /// The state after a reservation.
@@ -62,14 +62,14 @@ impl SpendState {
 
     /// The state after an orderly end: only the used capacity is spent.
     pub fn settled(self, spent: Spend, counted: Spend) -> SpendState {
-        SpendState { spent, slice: Spend::default(), uncounted: spent.beyond(counted), ..self }
+        SpendState { spent, slice: Spend::default(), uncounted: spent.excess_over(counted), ..self }
     }
 
     /// The state after the process has died: the whole slice counts as spent.
-    pub fn died(self, counted: Spend) -> SpendState {
-        let known = self.known(counted);
+    pub fn after_death(self, counted: Spend) -> SpendState {
+        let known = self.known_spend(counted);
         let spent = known.max(self.spent + self.slice);
-        SpendState { lost: self.lost + spent.beyond(known), ..self.settled(spent, counted) }
+        SpendState { lost: self.lost + spent.excess_over(known), ..self.settled(spent, counted) }
     }
 }
 
@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn a_death_spends_the_slice_and_an_orderly_end_only_the_used_part() {
         let reserved = SpendState::default().reserved(Reservation { spent: spend(40.0, 4.0), slice: spend(10.0, 2.0) });
-        assert_eq!(reserved.known(spend(45.0, 3.0)), spend(45.0, 4.0), "committed pages may count more");
-        let died = reserved.died(spend(45.0, 3.0));
+        assert_eq!(reserved.known_spend(spend(45.0, 3.0)), spend(45.0, 4.0), "committed pages may count more");
+        let died = reserved.after_death(spend(45.0, 3.0));
         assert_eq!((died.spent, died.slice), (spend(50.0, 6.0), Spend::default()));
         assert_eq!((died.lost, died.uncounted), (spend(5.0, 2.0), spend(5.0, 3.0)));
         let ended = reserved.settled(spend(47.0, 5.0), spend(45.0, 3.0));
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn a_session_without_reservations_keeps_the_earlier_loss() {
         let lost = SpendState::default().reserved(Reservation { spent: spend(80.0, 0.0), slice: spend(20.0, 0.0) });
-        let lost = lost.died(spend(80.0, 0.0));
-        assert_eq!(lost.known(spend(90.0, 0.0)), spend(110.0, 0.0));
-        assert_eq!(lost.died(spend(90.0, 0.0)).spent, spend(110.0, 0.0));
-        assert_eq!(lost.died(spend(90.0, 0.0)).lost, spend(20.0, 0.0), "the loss counts once");
+        let lost = lost.after_death(spend(80.0, 0.0));
+        assert_eq!(lost.known_spend(spend(90.0, 0.0)), spend(110.0, 0.0));
+        assert_eq!(lost.after_death(spend(90.0, 0.0)).spent, spend(110.0, 0.0));
+        assert_eq!(lost.after_death(spend(90.0, 0.0)).lost, spend(20.0, 0.0), "the loss counts once");
     }
 }

@@ -2,25 +2,25 @@
 
 /// The stage of the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
+pub enum TableStage {
     /// `run` is complete, and `contract` has not yet removed attributes.
     Expanded,
     /// `contract` has removed attributes.
     Contracted,
 }
 
-impl Stage {
+impl TableStage {
     /// The name in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::Expanded => "expanded",
-            Stage::Contracted => "contracted",
+            TableStage::Expanded => "expanded",
+            TableStage::Contracted => "contracted",
         }
     }
 
-    /// Parses [`Stage::name`].
-    pub fn from_name(name: &str) -> Option<Stage> {
-        [Stage::Expanded, Stage::Contracted].into_iter().find(|stage| stage.name() == name)
+    /// Parses [`TableStage::name`].
+    pub fn from_name(name: &str) -> Option<TableStage> {
+        [TableStage::Expanded, TableStage::Contracted].into_iter().find(|stage| stage.name() == name)
     }
 }
 
@@ -127,7 +127,7 @@ impl VerdictCounts {
     }
 
     /// Number of mismatching items that were not repaired.
-    pub fn left(&self) -> u64 {
+    pub fn unrepaired(&self) -> u64 {
         self.mismatching().saturating_sub(self.repaired)
     }
 

@@ -14,7 +14,7 @@ use crate::state::{Verdict, VerdictCounts};
 #[async_trait]
 pub trait Verifications: Send + Sync {
     /// Begins a session of a verification. The session resumes the newest verification if that is unfinished, has the
-    /// same parameters and has readable counts, and if `anew` is not set. Otherwise a new verification begins, which
+    /// same parameters and has readable counts, and if `force_new` is not set. Otherwise a new verification begins, which
     /// supersedes an unfinished one.
     ///
     /// A new verification deletes the counts and mismatches of verifications older than the newest complete one.
@@ -22,7 +22,8 @@ pub trait Verifications: Send + Sync {
     ///
     /// Returns [`StoreError::Refused`] if a session of the verification is open, if only one of the sample size and the
     /// inputs of the draw is given, or if the seed is 2^63 or more.
-    async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError>;
+    async fn begin_verification(&self, new: NewVerification, force_new: bool)
+    -> Result<VerificationRecord, StoreError>;
 
     /// Commits a segment's progress together with its verdicts and mismatches, as
     /// [`Checkpoints::commit`](super::Checkpoints::commit) does for other runs. For each verdict, the store keeps up to

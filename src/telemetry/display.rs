@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Pace, Progress, Snapshot, number};
+use super::{Progress, ProgressMeter, Snapshot, number};
 use crate::engine::{Allowance, Job, WorkWindow};
 use crate::figure::{count, whole_duration};
 use crate::outside::escaped;
@@ -23,7 +23,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
 /// The data that the line shows.
-pub struct Watched {
+pub struct ProgressSources {
     /// Live figures.
     pub progress: Arc<Progress>,
     /// The token buckets of every scope.
@@ -44,8 +44,8 @@ pub struct Watched {
 
 impl Job {
     /// The data that a progress line shows for this job.
-    pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
-        Watched {
+    pub fn progress_sources(&self, total_segments: u32, before: Option<&SegmentTotals>) -> ProgressSources {
+        ProgressSources {
             progress: Arc::clone(&self.progress),
             work_window: Arc::clone(&self.work_window),
             allowance: Arc::clone(&self.allowance),
@@ -69,12 +69,12 @@ pub fn suspend<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// A visible progress line. The line disappears when it is cleared or dropped.
-pub struct Line(AbortOnDropHandle<()>);
+pub struct ProgressLine(AbortOnDropHandle<()>);
 
-impl Line {
-    /// Shows the progress line until [`Line::clear`] is called or this value is dropped.
-    pub fn show(watched: Watched) -> Line {
-        Line(AbortOnDropHandle::new(tokio::spawn(show(watched))))
+impl ProgressLine {
+    /// Shows the progress line until [`ProgressLine::clear`] is called or this value is dropped.
+    pub fn show(progress_sources: ProgressSources) -> ProgressLine {
+        ProgressLine(AbortOnDropHandle::new(tokio::spawn(show(progress_sources))))
     }
 
     /// Removes the line from the screen. Waits until the line is gone, so that later output does not mix with it.
@@ -85,37 +85,37 @@ impl Line {
     }
 }
 
-async fn show(watched: Watched) {
+async fn show(progress_sources: ProgressSources) {
     let terminal = std::io::stderr().is_terminal();
-    let bar = terminal.then(|| bars().add(bar(&watched)));
+    let bar = terminal.then(|| bars().add(bar(&progress_sources)));
     // This value removes the bar from the screen when the task is dropped.
-    let _cleared = Cleared(bar.clone());
+    let _cleared = ClearOnDrop(bar.clone());
     let start = Instant::now();
-    let mut pace = Pace::new(watched.items_before, watched.item_estimate);
+    let mut pace = ProgressMeter::new(progress_sources.items_before, progress_sources.item_estimate);
     let mut tick = tokio::time::interval(if terminal { DRAW_EVERY } else { LOG_EVERY });
     tick.tick().await;
     let mut throttled_before = 0;
     loop {
         tick.tick().await;
-        let now = watched.progress.snapshot();
+        let now = progress_sources.progress.snapshot();
         pace.note(start.elapsed(), now.counts.scanned, now.counts.spend().write);
-        let figures = figures(&watched, &pace, &now);
-        let standing = standing(&watched, &pace, &now, now.throttled > throttled_before);
+        let figures = figures(&progress_sources, &pace, &now);
+        let eta_and_state = eta_and_state(&progress_sources, &pace, &now, now.throttled > throttled_before);
         throttled_before = now.throttled;
         match &bar {
             Some(bar) => {
                 bar.set_position(pace.done());
-                bar.set_prefix(escaped(&standing).to_string());
+                bar.set_prefix(escaped(&eta_and_state).to_string());
                 bar.set_message(escaped(&figures).to_string());
             }
-            None => tracing::info!("{figures} · {standing}"),
+            None => tracing::info!("{figures} · {eta_and_state}"),
         }
     }
 }
 
-fn bar(watched: &Watched) -> ProgressBar {
-    let (bar, template) = if watched.item_estimate > 0 {
-        (ProgressBar::new(watched.item_estimate), "{bar:16} {msg}\n{prefix}")
+fn bar(progress_sources: &ProgressSources) -> ProgressBar {
+    let (bar, template) = if progress_sources.item_estimate > 0 {
+        (ProgressBar::new(progress_sources.item_estimate), "{bar:16} {msg}\n{prefix}")
     } else {
         (ProgressBar::new_spinner(), "{spinner} {msg}\n{prefix}")
     };
@@ -125,9 +125,9 @@ fn bar(watched: &Watched) -> ProgressBar {
     }
 }
 
-struct Cleared(Option<ProgressBar>);
+struct ClearOnDrop(Option<ProgressBar>);
 
-impl Drop for Cleared {
+impl Drop for ClearOnDrop {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
@@ -136,13 +136,13 @@ impl Drop for Cleared {
 }
 
 /// The figures of the progress line: items, rate, write units and segments.
-fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
+fn figures(progress_sources: &ProgressSources, pace: &ProgressMeter, now: &Snapshot) -> String {
     let percent = pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
     let (items, units) = pace.rates().unwrap_or((0.0, 0.0));
     // A retry of failures has no segments.
-    let segments = match watched.total_segments {
+    let segments = match progress_sources.total_segments {
         0 => String::new(),
-        all => format!(" · {}/{all} segments", watched.segments_before + now.segments_done),
+        all => format!(" · {}/{all} segments", progress_sources.segments_before + now.segments_done),
     };
     format!(
         "{}{percent} · {}/s · {} WCU/s{segments}",
@@ -153,18 +153,23 @@ fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
 }
 
 /// The text with the ETA, and with the current limit of the speed.
-fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: bool) -> String {
+fn eta_and_state(
+    progress_sources: &ProgressSources,
+    pace: &ProgressMeter,
+    now: &Snapshot,
+    throttled_just_now: bool,
+) -> String {
     let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", whole_duration(eta)));
-    format!("{eta} · {}", state(watched, now, throttled_just_now))
+    format!("{eta} · {}", state(progress_sources, now, throttled_just_now))
 }
 
 /// The text for the current limit of the run: backfill waits, DynamoDB throttles, or an operator has paused the run.
-fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String {
-    let scopes = watched.scopes.status();
+fn state(progress_sources: &ProgressSources, now: &Snapshot, throttled_just_now: bool) -> String {
+    let scopes = progress_sources.scopes.status();
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
         return "paused".into();
     }
-    if let Some(waiting) = watched.work_window.waiting() {
+    if let Some(waiting) = progress_sources.work_window.waiting() {
         return waiting;
     }
     if now.confirming > 0 {
@@ -172,14 +177,14 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     }
     let slowed: Vec<String> = scopes.iter().filter(|s| s.rate < s.budget).map(scope_rate).collect();
     let slowed = if slowed.is_empty() { String::new() } else { format!(", slowed: {}", slowed.join(", ")) };
-    let waited_for = waited_for(watched, &scopes);
+    let awaited_budgets = awaited_budgets(progress_sources, &scopes);
     if throttled_just_now {
         format!("throttled by DynamoDB ({} so far){slowed}", count(now.throttled, "request", "requests"))
     } else if now.backing_off > 0 {
         let why = now.last_error.as_deref().unwrap_or("throttled");
         format!("backing off, {}: {why}{slowed}", count(now.backing_off as u64, "request", "requests"))
-    } else if !waited_for.is_empty() {
-        format!("waiting for {}", waited_for.join(", and for "))
+    } else if !awaited_budgets.is_empty() {
+        format!("waiting for {}", awaited_budgets.join(", and for "))
     } else if now.without_slot > 0 {
         format!("at the in-flight limit; waiting for DynamoDB{slowed}")
     } else {
@@ -190,17 +195,17 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
 /// The tool's own budgets for which requests are waiting, from narrow to wide. If requests wait for the table and for
 /// an index, the list contains only the index. A request that waits for an index does not use any capacity of the
 /// table.
-fn waited_for(watched: &Watched, scopes: &[ScopeStatus]) -> Vec<String> {
-    let narrow = watched.scopes.waited_for().iter().map(narrow_rate).collect::<Vec<_>>();
+fn awaited_budgets(progress_sources: &ProgressSources, scopes: &[ScopeStatus]) -> Vec<String> {
+    let narrow = progress_sources.scopes.narrow_status().iter().map(narrow_rate).collect::<Vec<_>>();
     let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
     let budgets = narrow.into_iter().chain(named).map(|scope| format!("the budget of {scope}"));
-    budgets.chain(watched.allowance.waiting().map(str::to_owned)).collect()
+    budgets.chain(progress_sources.allowance.waiting().map(str::to_owned)).collect()
 }
 
 /// The text for a scope and its rate. If the scope is slowed, the text also has its budget: `index by-email 50 of 200
 /// WCU/s`.
 fn scope_rate(scope: &ScopeStatus) -> String {
-    let (unit, what) = words(scope.access);
+    let (unit, what) = unit_and_noun(scope.access);
     let name = if scope.is_index { format!("index {}", scope.name) } else { format!("the table's {what}") };
     let of = if scope.rate < scope.budget { format!(" of {}", scope.budget.round()) } else { String::new() };
     format!("{name}, {}{of} {unit}", scope.rate.round())
@@ -211,10 +216,10 @@ fn scope_rate(scope: &ScopeStatus) -> String {
 fn narrow_rate(narrow: &NarrowStatus) -> String {
     let NarrowStatus { kind, access, budget, waiting } = narrow;
     let requests = if *waiting == 1 { "request" } else { "requests" };
-    format!("a {kind}, up to {} {} ({} {requests})", budget.round(), words(*access).0, number(*waiting as u64))
+    format!("a {kind}, up to {} {} ({} {requests})", budget.round(), unit_and_noun(*access).0, number(*waiting as u64))
 }
 
-fn words(access: Access) -> (&'static str, &'static str) {
+fn unit_and_noun(access: Access) -> (&'static str, &'static str) {
     match access {
         Access::Write => ("WCU/s", "writes"),
         Access::Read => ("RCU/s", "reads"),
@@ -229,13 +234,13 @@ mod tests {
     use crate::cost::UnitPrices;
     use crate::dynamodb::TableDescription;
     use crate::item::{PartitionHash, Value};
-    use crate::plan::{Limits, Prices};
+    use crate::plan::{PlanLimits, Prices};
     use crate::ratelimit::{Budget, Budgets, Feedback};
 
     /// Creates a job with four budgets, in write units per second: for the table, a key range, a partition key and an
     /// index.
-    fn watched([table, range, key, index]: [f64; 4]) -> Watched {
-        let limits = Limits {
+    fn progress_sources([table, range, key, index]: [f64; 4]) -> ProgressSources {
+        let limits = PlanLimits {
             max_failures: 0,
             max_wcu: None,
             max_cost_usd: None,
@@ -250,11 +255,11 @@ mod tests {
             per_partition_key: both(key),
             indexes: vec![Some(index)],
         };
-        let prices = UnitPrices::of(&TableDescription::of_a_test(), &Prices::default());
-        Watched {
+        let prices = UnitPrices::for_table(&TableDescription::for_tests(), &Prices::default());
+        ProgressSources {
             progress: Arc::default(),
             scopes: Scopes::new(&budgets, &["by-email".to_owned()], Feedback::default()),
-            work_window: WorkWindow::new(&limits, clock::wall()),
+            work_window: WorkWindow::new(&limits, clock::wall_clock()),
             allowance: Allowance::new(&limits, budgets.table, prices),
             items_before: 0,
             segments_before: 0,
@@ -265,31 +270,31 @@ mod tests {
 
     /// Returns the progress line while three writes wait because they need more capacity than is available. Two of the
     /// writes have the same partition key.
-    async fn said(budgets: [f64; 4]) -> String {
-        let watched = watched(budgets);
-        let now = watched.progress.snapshot();
-        assert_eq!(state(&watched, &now, false), "running");
-        let range = watched.scopes.key_range();
+    async fn state_text(budgets: [f64; 4]) -> String {
+        let progress_sources = progress_sources(budgets);
+        let now = progress_sources.progress.snapshot();
+        assert_eq!(state(&progress_sources, &now, false), "running");
+        let range = progress_sources.scopes.key_range();
         let write = |key: &str| {
-            let scopes = Arc::clone(&watched.scopes);
+            let scopes = Arc::clone(&progress_sources.scopes);
             let range = Arc::clone(&range);
-            let key = PartitionHash::of(&Value::S(key.to_owned()));
+            let key = PartitionHash::from_value(&Value::S(key.to_owned()));
             tokio::spawn(async move {
                 let cost = WriteCost { table: 60.0, indexes: vec![(0, 60.0)] };
-                scopes.keys(Access::Write, &[(key, cost.table)]).await;
-                scopes.narrow_write(&range, &cost).await;
+                scopes.acquire_keys(Access::Write, &[(key, cost.table)]).await;
+                scopes.acquire_narrow_write(&range, &cost).await;
                 scopes.table(Access::Write).acquire(cost.table).await;
             })
         };
         let writes = ["P#1", "P#1", "P#2"].map(write);
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let said = state(&watched, &now, false);
+        let state_text = state(&progress_sources, &now, false);
         for write in writes {
             write.abort();
             let _ = write.await;
         }
-        assert_eq!(state(&watched, &now, false), "running", "no request may wait any more");
-        said
+        assert_eq!(state(&progress_sources, &now, false), "running", "no request may wait any more");
+        state_text
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,25 +312,25 @@ mod tests {
                  table's writes, 20 WCU/s",
             ),
         ] {
-            assert_eq!(said(budgets).await, what);
+            assert_eq!(state_text(budgets).await, what);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn reads_wait_for_narrow_scopes_as_well() {
         for (range, key, kind) in [(10.0, 1e6, "key range"), (1e6, 10.0, "partition key")] {
-            let watched = watched([1e6, range, key, 1e6]);
-            let of = watched.scopes.key_range();
-            let key = Some(PartitionHash::of(&Value::S("P#1".to_owned())));
-            watched.scopes.read(&of, key, 60.0).await;
-            let waits = tokio::time::timeout(Duration::from_secs(1), watched.scopes.read(&of, key, 60.0));
+            let progress_sources = progress_sources([1e6, range, key, 1e6]);
+            let of = progress_sources.scopes.key_range();
+            let key = Some(PartitionHash::from_value(&Value::S("P#1".to_owned())));
+            progress_sources.scopes.read(&of, key, 60.0).await;
+            let waits = tokio::time::timeout(Duration::from_secs(1), progress_sources.scopes.read(&of, key, 60.0));
             let looks = async {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                state(&watched, &watched.progress.snapshot(), false)
+                state(&progress_sources, &progress_sources.progress.snapshot(), false)
             };
-            let (waited, said) = tokio::join!(waits, looks);
+            let (waited, state_text) = tokio::join!(waits, looks);
             assert!(waited.is_err(), "the read must wait for capacity");
-            assert_eq!(said, format!("waiting for the budget of a {kind}, up to 10 RCU/s (1 request)"));
+            assert_eq!(state_text, format!("waiting for the budget of a {kind}, up to 10 RCU/s (1 request)"));
         }
     }
 }

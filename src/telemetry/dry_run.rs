@@ -10,8 +10,8 @@ use super::Subject;
 use crate::engine::StopReason;
 use crate::figure::{count, number, units};
 use crate::item::{ItemKey, item_to_json};
-use crate::passes::{Class, Prediction, Shape};
-use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, between, range_json, total};
+use crate::passes::{PredictedOutcome, Prediction, Shape};
+use crate::preflight::{Acceptance, Estimate, Figure, Finding, Range, SampleResult, format_range, range_json, total};
 
 /// The maximum number of characters of an example key in the text report. A longer key is cut. The JSON report has the
 /// whole key.
@@ -33,11 +33,11 @@ pub struct DryRunReport<'a> {
     /// The estimate of a run.
     pub estimate: &'a Estimate,
     /// The sample, if the dry run did not read the whole table.
-    pub sampled: Option<&'a Sampled>,
+    pub sampled: Option<&'a SampleResult>,
     /// The findings of the preflight.
     pub findings: &'a [Finding],
     /// The accepted findings.
-    pub accepted: &'a [Accept],
+    pub accepted: &'a [Acceptance],
     /// The reason why the dry run stopped early; `None` if it did not.
     pub stopped: Option<&'a StopReason>,
     /// For a rollback: true if the first pass did not record which items already had a new value. In this case the
@@ -95,11 +95,11 @@ impl DryRunReport<'_> {
     fn write_classes(&self, out: &mut impl Write) -> Result<()> {
         let found = self.found;
         writeln!(out, "  {:<16} {:>14}{}", "items scanned", number(found.scanned), self.whole(Figure::Items))?;
-        for class in Class::ALL {
+        for class in PredictedOutcome::ALL {
             let items = found.of(class);
             let note = if items > 0 { note(class) } else { "" };
             writeln!(out, "    {:<16} {:>12}{}{note}", label(class), number(items), self.whole(figure(class)))?;
-            if class == Class::Rejected {
+            if class == PredictedOutcome::Rejected {
                 for (why, group) in &found.reasons {
                     writeln!(out, "      {:>14}  {why}", number(group.items))?;
                     write_keys(out, &group.examples)?;
@@ -114,7 +114,7 @@ impl DryRunReport<'_> {
     /// The sample's estimate for the whole table.
     fn whole(&self, figure: Figure) -> String {
         self.range(figure).map_or_else(String::new, |range| {
-            format!("  in the whole table: {}", between(range, |n| number(n.round() as u64)))
+            format!("  in the whole table: {}", format_range(range, |n| number(n.round() as u64)))
         })
     }
 
@@ -147,14 +147,14 @@ impl DryRunReport<'_> {
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
         });
         if let Some(map) = report.as_object_mut() {
-            map.extend(Class::ALL.map(|class| (class.name().to_owned(), found.of(class).into())));
+            map.extend(PredictedOutcome::ALL.map(|class| (class.name().to_owned(), found.of(class).into())));
         }
         report
     }
 
-    fn sample_json(&self, sampled: &Sampled) -> Json {
+    fn sample_json(&self, sampled: &SampleResult) -> Json {
         let (read, total) = sampled.tally.clusters();
-        let whole: Map<String, Json> = Class::ALL
+        let whole: Map<String, Json> = PredictedOutcome::ALL
             .into_iter()
             .filter_map(|class| Some((class.name().to_owned(), range_json(self.range(figure(class))?))))
             .collect();
@@ -165,37 +165,37 @@ impl DryRunReport<'_> {
     }
 }
 
-fn label(class: Class) -> &'static str {
+fn label(class: PredictedOutcome) -> &'static str {
     match class {
-        Class::WouldChange => "would change",
-        Class::AlreadyApplied => "already done",
-        Class::NothingToDo => "nothing to do",
-        Class::Skipped => "skipped",
-        Class::Diverged => "diverged",
-        Class::WouldExceed => "would exceed",
-        Class::Rejected => "not computable",
+        PredictedOutcome::WouldChange => "would change",
+        PredictedOutcome::AlreadyApplied => "already done",
+        PredictedOutcome::NothingToDo => "nothing to do",
+        PredictedOutcome::Skipped => "skipped",
+        PredictedOutcome::Diverged => "diverged",
+        PredictedOutcome::WouldExceed => "would exceed",
+        PredictedOutcome::Rejected => "not computable",
     }
 }
 
-fn note(class: Class) -> &'static str {
+fn note(class: PredictedOutcome) -> &'static str {
     match class {
-        Class::Skipped => "  a target has another value; it would be kept and counts as done",
-        Class::Diverged => "  the values differ from what the plan implies; they would stay as they are",
-        Class::WouldExceed => "  400 KB (estimated); DynamoDB would reject the write",
-        Class::Rejected => "  because:",
-        Class::WouldChange | Class::AlreadyApplied | Class::NothingToDo => "",
+        PredictedOutcome::Skipped => "  a target has another value; it would be kept and counts as done",
+        PredictedOutcome::Diverged => "  the values differ from what the plan implies; they would stay as they are",
+        PredictedOutcome::WouldExceed => "  400 KB (estimated); DynamoDB would reject the write",
+        PredictedOutcome::Rejected => "  because:",
+        PredictedOutcome::WouldChange | PredictedOutcome::AlreadyApplied | PredictedOutcome::NothingToDo => "",
     }
 }
 
-fn figure(class: Class) -> Figure {
+fn figure(class: PredictedOutcome) -> Figure {
     match class {
-        Class::WouldChange => Figure::Changed,
-        Class::AlreadyApplied => Figure::Already,
-        Class::NothingToDo => Figure::Nothing,
-        Class::Skipped => Figure::Skipped,
-        Class::Diverged => Figure::Diverged,
-        Class::WouldExceed => Figure::Exceeding,
-        Class::Rejected => Figure::Rejected,
+        PredictedOutcome::WouldChange => Figure::Changed,
+        PredictedOutcome::AlreadyApplied => Figure::AlreadyApplied,
+        PredictedOutcome::NothingToDo => Figure::NothingToDo,
+        PredictedOutcome::Skipped => Figure::Skipped,
+        PredictedOutcome::Diverged => Figure::Diverged,
+        PredictedOutcome::WouldExceed => Figure::Exceeding,
+        PredictedOutcome::Rejected => Figure::Rejected,
     }
 }
 

@@ -2,20 +2,20 @@
 
 pub mod display;
 mod dry_run;
-mod kept_pace;
-mod not_as_before;
 mod pace;
+mod pace_record;
 mod report;
 mod spend;
 mod summary;
+mod unrestored;
 
 pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
-pub use kept_pace::{KEPT_EVERY, KeptPace, Liveliness, Worker};
-pub use not_as_before::{NotAsBefore, write_listed};
-pub use pace::Pace;
+pub use pace::ProgressMeter;
+pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};
 pub use report::{RunReport, Subject};
 pub use spend::{limits_text, write_spend};
 pub use summary::{counts_json, write_counts};
+pub use unrestored::{UnrestoredItems, write_listed};
 
-pub use crate::engine::{KeptBudgets, Progress, Snapshot};
+pub use crate::engine::{Progress, Snapshot, StoredBudgets};
 pub use crate::figure::number;

@@ -8,7 +8,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// The rate of work, measured over a window of time.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub struct ProgressMeter {
     points: VecDeque<(Duration, u64, f64)>,
     /// Number of items that were committed before this process began.
     before: u64,
@@ -16,11 +16,11 @@ pub struct Pace {
     estimate: u64,
 }
 
-impl Pace {
+impl ProgressMeter {
     /// Creates the pace of a run that has already committed `before` items. The table has about `estimate` items (0 if
     /// unknown).
-    pub fn new(before: u64, estimate: u64) -> Pace {
-        Pace { points: VecDeque::from([(Duration::ZERO, 0, 0.0)]), before, estimate }
+    pub fn new(before: u64, estimate: u64) -> ProgressMeter {
+        ProgressMeter { points: VecDeque::from([(Duration::ZERO, 0, 0.0)]), before, estimate }
     }
 
     /// Records a measurement: the items and write units that this process has completed by `elapsed` after its start.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_window_forgets_a_fast_start() {
-        let mut pace = Pace::new(0, 10_000);
+        let mut pace = ProgressMeter::new(0, 10_000);
         for second in 1..=200_u64 {
             let items = if second <= 10 { second * 100 } else { 1_000 + (second - 10) * 10 };
             pace.note(Duration::from_secs(second), items, items as f64 * 2.0);
@@ -77,12 +77,12 @@ mod tests {
 
     #[test]
     fn unknown_figures_stay_unknown() {
-        let mut pace = Pace::new(500, 0);
+        let mut pace = ProgressMeter::new(500, 0);
         assert_eq!((pace.percent(), pace.eta(), pace.rates()), (None, None, None));
         pace.note(Duration::from_secs(1), 10, 0.0);
         assert_eq!(pace.done(), 510);
         assert_eq!(pace.eta(), None);
-        let mut stale = Pace::new(0, 100);
+        let mut stale = ProgressMeter::new(0, 100);
         stale.note(Duration::from_secs(1), 5_000, 0.0);
         assert_eq!(
             (stale.percent(), stale.eta()),

@@ -13,7 +13,7 @@ use crate::dynamodb::TableDescription;
 use crate::engine::{StopReason, slice};
 use crate::figure::count;
 use crate::plan::Plan;
-use crate::ratelimit::Resolved;
+use crate::ratelimit::ResolvedBudgets;
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
 
 /// The parts of a report that do not depend on the run: the names that the report shows, and whether it recommends
@@ -58,7 +58,7 @@ pub struct RunReport<'a> {
 impl Subject<'_> {
     /// The header that is printed before the first write: account, table, plan, state path, budgets, limits, and
     /// whether the run is new or resumed.
-    pub fn header(&self, resolved: &Resolved, resumed: Option<&RunRecord>) -> String {
+    pub fn header(&self, resolved: &ResolvedBudgets, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
                 format!("resumes run {} (begun {}, {} sessions so far)", run.id, run.started_at, run.sessions)
@@ -75,7 +75,7 @@ impl Subject<'_> {
             })
             .collect::<String>();
         let limits = &self.plan.limits;
-        let prices = UnitPrices::of(self.table, &self.plan.prices);
+        let prices = UnitPrices::for_table(self.table, &self.plan.prices);
         let limited = limits_text(limits, slice(limits, resolved.budgets.table, prices), prices);
         let limited = limited.map_or_else(String::new, |text| {
             format!(
@@ -129,7 +129,7 @@ impl RunReport<'_> {
             writeln!(out, "Open: {failures}, {}.", count(open.diverged, "diverged item", "diverged items"))?;
         }
         if subject.advice && open.failures + open.diverged > 0 {
-            writeln!(out, "Their keys: {}", commands.spell("failures list"))?;
+            writeln!(out, "Their keys: {}", commands.render("failures list"))?;
         }
         match stopped {
             _ if !subject.advice => Ok(()),
@@ -138,15 +138,15 @@ impl RunReport<'_> {
                 "This is complete only if every writer has written both attributes since {}. If not, repeat `{}` until a \
                  pass applies nothing.",
                 run.started_at,
-                commands.spell("run --again")
+                commands.render("run --again")
             ),
-            Some(_) => writeln!(out, "Next: {}", commands.spell("run")),
+            Some(_) => writeln!(out, "Next: {}", commands.render("run")),
         }
     }
 
     /// The command that resumes the run.
     pub fn next(&self) -> String {
-        self.subject.commands.spell("run")
+        self.subject.commands.render("run")
     }
 
     /// The JSON form. `exit_code` is the exit code of the process.

@@ -6,11 +6,11 @@ use std::io::{Result, Write};
 use crate::clock;
 use crate::cost::UnitPrices;
 use crate::figure::{count, dollars, units};
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::state::{Spend, SpendRecord, SpendState};
 
 /// The limits of a run in one line, with the size of its reservations. `None` if the plan limits nothing but failures.
-pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) -> Option<String> {
+pub fn limits_text(limits: &PlanLimits, slice: Option<Spend>, prices: UnitPrices) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(limits.max_wcu.map(|max| format!("{} WCU", units(max))));
     parts.extend(limits.max_cost_usd.map(|max| format!("{} (an estimate {})", dollars(max), prices.basis.text())));
@@ -28,7 +28,7 @@ pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) ->
 }
 
 /// Writes the capacity that a run has spent, next to the limits of the run.
-pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) -> Result<()> {
+pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &PlanLimits) -> Result<()> {
     let SpendState { spent, slice, lost, .. } = record.state;
     let of = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
     let named = |is_set: bool, name: &str| if is_set { format!(" ([limits] {name})") } else { String::new() };
@@ -70,8 +70,8 @@ mod tests {
     const PRICES: UnitPrices =
         UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
 
-    fn limits() -> Limits {
-        Limits {
+    fn limits() -> PlanLimits {
+        PlanLimits {
             max_failures: 1000,
             max_wcu: Some(5000.0),
             max_cost_usd: Some(2.5),
@@ -105,7 +105,7 @@ mod tests {
         let text = limits_text(&limits(), slice, PRICES).unwrap();
         assert!(text.starts_with("5,000 WCU, $2.50 (an estimate by the on-demand list price of us-east-1"), "{text}");
         assert!(text.ends_with("reserved 50 WCU at a time"), "{text}");
-        let none = Limits { max_wcu: None, max_cost_usd: None, ..limits() };
+        let none = PlanLimits { max_wcu: None, max_cost_usd: None, ..limits() };
         assert_eq!(limits_text(&none, None, PRICES), None);
     }
 }

@@ -40,7 +40,7 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
     let read = units(counts.read_units);
     writeln!(out, "  consumed, according to DynamoDB's replies for these items: {write} WCU, {read} RCU")?;
     if counts.estimated_write_units > 0.0 {
-        writeln!(out, "  {}", estimate_held_to(counts))?;
+        writeln!(out, "  {}", estimate_comparison(counts))?;
     }
     if counts.assumed_write_units > 0.0 {
         let assumed = units(counts.assumed_write_units);
@@ -51,7 +51,7 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
 
 /// Compares the estimated units with the consumed units. The comparison only includes writes whose replies state the
 /// consumed units.
-fn estimate_held_to(counts: &Counts) -> String {
+fn estimate_comparison(counts: &Counts) -> String {
     let estimated = counts.estimated_write_units;
     let consumed = counts.write_units;
     let percent = consumed / estimated * 100.0;

@@ -4,42 +4,45 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn init_writes_a_plan_that_loads_and_never_overwrites() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    let said = tool(&bed, &["init", "new.toml", "--table", &table, "--endpoint-url", &bed.endpoint()]).exits(0).said();
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    let said = tool(&harness, &["init", "new.toml", "--table", &table, "--endpoint-url", &harness.endpoint()])
+        .exits(0)
+        .messages();
     assert!(said.contains("wrote new.toml") && said.contains("backfill check new.toml"), "{said}");
-    let written = std::fs::read_to_string(bed.dir().join("new.toml")).unwrap();
+    let written = std::fs::read_to_string(harness.dir().join("new.toml")).unwrap();
     let plan = backfill::internals::plan::load("new.toml", &written).unwrap().plan;
     assert_eq!((plan.table.name.as_str(), plan.table.key), (table.as_str(), Some(vec!["pk".into(), "sk".into()])));
-    let checked =
-        tool(&bed, &["check", "new.toml", "--endpoint-url", &bed.endpoint(), "--output", "json"]).exits(0).json();
+    let checked = tool(&harness, &["check", "new.toml", "--endpoint-url", &harness.endpoint(), "--output", "json"])
+        .exits(0)
+        .json();
     assert_eq!(checked["key"], json!(["pk", "sk"]));
 
-    let refusal = refused(&bed, 2, &["init", "new.toml", "--table", &table, "--endpoint-url", &bed.endpoint()]);
+    let refusal = refused(&harness, 2, &["init", "new.toml", "--table", &table, "--endpoint-url", &harness.endpoint()]);
     refusal.in_one_paragraph().says(&["cannot write new.toml", "exists", "Name another file"]);
-    assert_eq!(std::fs::read_to_string(bed.dir().join("new.toml")).unwrap(), written);
+    assert_eq!(std::fs::read_to_string(harness.dir().join("new.toml")).unwrap(), written);
 
     // Runs `init` in four cases: no table is given, the table cannot be reached, the output is stdout, and no file can
     // be created at the given path.
-    tool(&bed, &["init"]).exits(0);
-    backfill::internals::plan::load("plan.toml", &std::fs::read_to_string(bed.dir().join("plan.toml")).unwrap())
+    tool(&harness, &["init"]).exits(0);
+    backfill::internals::plan::load("plan.toml", &std::fs::read_to_string(harness.dir().join("plan.toml")).unwrap())
         .unwrap();
     let missing =
-        tool(&bed, &["init", "missing.toml", "--table", "orders", "--endpoint-url", &bed.endpoint()]).exits(0);
-    assert!(missing.said().contains("without the table's description"), "{}", missing.said());
-    let missing = std::fs::read_to_string(bed.dir().join("missing.toml")).unwrap();
+        tool(&harness, &["init", "missing.toml", "--table", "orders", "--endpoint-url", &harness.endpoint()]).exits(0);
+    assert!(missing.messages().contains("without the table's description"), "{}", missing.messages());
+    let missing = std::fs::read_to_string(harness.dir().join("missing.toml")).unwrap();
     assert_eq!(backfill::internals::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
-    let piped = tool(&bed, &["init", "-"]).exits(0);
+    let piped = tool(&harness, &["init", "-"]).exits(0);
     backfill::internals::plan::load("-", &piped.stdout).unwrap();
-    refused(&bed, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["cannot write"]);
+    refused(&harness, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["cannot write"]);
 }
 
 /// RUNBOOK: "reads the plan and the table's description and writes nothing".
 #[tokio::test(flavor = "multi_thread")]
 async fn check_describes_the_table_and_changes_nothing() {
-    let (bed, table, plan) = scene(20, "[capacity]\nwrite = 50\n").await;
-    let ran = tool(&bed, &["check", text(&plan)]).exits(0);
-    assert!(ran.said().contains("is valid"), "{}", ran.said());
+    let (harness, table, plan) = setup(20, "[capacity]\nwrite = 50\n").await;
+    let ran = tool(&harness, &["check", text(&plan)]).exits(0);
+    assert!(ran.messages().contains("is valid"), "{}", ran.messages());
     for part in [
         "move old to new",
         &table,
@@ -51,55 +54,55 @@ async fn check_describes_the_table_and_changes_nothing() {
     ] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
-    let json = tool(&bed, &["check", text(&plan), "--output", "json"]).exits(0).json();
+    let json = tool(&harness, &["check", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!((&json["type"], &json["segments"]), (&json!("check"), &json!(16)));
     assert!(json["table_arn"].as_str().unwrap().ends_with(&table), "{json}");
-    let tally = bed.front().tally();
+    let tally = harness.proxy().tally();
     assert_eq!(tally.operation("Scan").requests, 0);
-    nothing_was_written(&bed);
-    assert!(!bed.dir().join(".backfill").exists());
+    nothing_was_written(&harness);
+    assert!(!harness.dir().join(".backfill").exists());
 }
 
 /// RUNBOOK: "reads the state file, from any terminal on the machine, even after the process died".
 #[tokio::test(flavor = "multi_thread")]
 async fn status_and_failures_work_during_a_run_after_a_kill_and_at_the_end() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let odd = (0..4).map(|n| item("ODD", &format!("S#{n}\u{1b}[31m"), [("old", secret(n)), ("new", secret("other"))]));
-    bed.load(&table, items(60).chain(odd)).await;
-    let plan = bed.plan("plan", &table, "", &format!("{MOVE}{SLOWLY}"));
-    let mut command = bed.command();
+    harness.load(&table, items(60).chain(odd)).await;
+    let plan = harness.plan("plan", &table, "", &format!("{MOVE}{SLOWLY}"));
+    let mut command = harness.command();
     command.args(["run", text(&plan), "--yes"]);
-    let running = Running::start(command);
-    while bed.front().tally().operation("UpdateItem").ok < 20 {
+    let running = RunningTool::start(command);
+    while harness.proxy().tally().operation("UpdateItem").ok < 20 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    let status = tool(&harness, &["status", text(&plan)]).exits(0);
     for part in ["migration plan on arn:", "move old to new", "running: process", "segments", "items scanned"] {
         assert!(status.stdout.contains(part), "{part}: {}", status.stdout);
     }
     running.signal(Signal::SIGKILL);
     assert_eq!(tokio::task::block_in_place(|| running.end()).code, -1);
-    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    let status = tool(&harness, &["status", text(&plan)]).exits(0);
     assert!(status.stdout.contains("its process died; `run` resumes it"), "{}", status.stdout);
     assert!(status.stdout.contains("at least"), "counts that a kill made uncertain are labelled: {}", status.stdout);
-    let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    let json = tool(&harness, &["status", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!((&json["state"]["current"]["died"], &json["same_plan"]), (&json!(true), &json!(true)));
 
     let text_of = std::fs::read_to_string(&plan).unwrap().replace("write = 20", "write = 1000");
     std::fs::write(&plan, text_of).unwrap();
-    let ran = tool(&bed, &["run", text(&plan)]).exits(5);
+    let ran = tool(&harness, &["run", text(&plan)]).exits(5);
     for part in ["Run 1 is complete", "has written both attributes since", "backfill failures", "at least", "diverged"]
     {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
-    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    let status = tool(&harness, &["status", text(&plan)]).exits(0);
     assert!(status.stdout.contains("complete") && status.stdout.contains("4 diverged items"), "{}", status.stdout);
     assert!(status.stdout.contains("about 100 % of 64 items"), "{}", status.stdout);
-    let listed = tool(&bed, &["failures", text(&plan), "list"]).exits(0);
+    let listed = tool(&harness, &["failures", text(&plan), "list"]).exits(0);
     assert_eq!(listed.stdout.matches("pk=ODD").count(), 4, "{}", listed.stdout);
     assert!(listed.stdout.contains("\\u{1b}"), "control characters of keys are escaped: {}", listed.stdout);
-    let one = tool(&bed, &["failures", text(&plan), "list", "--limit", "1", "--output", "json"]).exits(0).json();
+    let one = tool(&harness, &["failures", text(&plan), "list", "--limit", "1", "--output", "json"]).exits(0).json();
     assert_eq!((one["diverged"].as_array().unwrap().len(), &one["open_diverged"]), (1, &json!(4)));
 }
 
@@ -112,12 +115,12 @@ async fn no_log_level_shows_values() {
         (vec!["--log-format", "json"], Some("trace")),
         (vec![], Some("aws_smithy_runtime=trace,hyper=trace")),
     ] {
-        let (bed, _, plan) = scene(10, "").await;
-        fault(&bed, |request| match request.operation.as_str() {
+        let (harness, _, plan) = setup(10, "").await;
+        inject_fault(&harness, |request| match request.operation.as_str() {
             "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,
             _ => Fault::Pass,
         });
-        let mut command = bed.command();
+        let mut command = harness.command();
         command.args(["run", text(&plan), "--yes"]).args(&more);
         if let Some(log) = log {
             command.env("BACKFILL_LOG", log);

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use backfill::internals::local::sample;
-use backfill::internals::state::KeptFact;
+use backfill::internals::state::StoredFact;
 use backfill::internals::state::sqlite::StateFile;
 use serde_json::{Value as Json, json};
 
@@ -24,12 +24,12 @@ fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
+fn stderr_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn document(output: &Output) -> Json {
-    assert_eq!(output.status.code(), Some(0), "{}", said(output));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_text(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -41,23 +41,23 @@ fn step<'a>(demo: &'a Json, command: &str) -> Vec<&'a Json> {
 
 /// Asserts that the figures of a run match the sample table. The generator of the sample knows the expected state of
 /// each item.
-fn run_adds_up(came: &Json, items: u64, killed: bool) {
-    let expected = sample::expected(1, items);
-    assert_eq!(came["run"]["status"], "complete");
-    assert_eq!((count(came, "scanned"), count(came, "diverged")), (items, expected.diverged));
-    assert_eq!(count(came, "nothing_to_do"), expected.absent);
-    let done = count(came, "applied");
-    let already = count(came, "already_applied");
+fn assert_run_counts(result: &Json, items: u64, killed: bool) {
+    let expected = sample::expected_counts(1, items);
+    assert_eq!(result["run"]["status"], "complete");
+    assert_eq!((count(result, "scanned"), count(result, "diverged")), (items, expected.diverged));
+    assert_eq!(count(result, "nothing_to_do"), expected.absent);
+    let done = count(result, "applied");
+    let already = count(result, "already_applied");
     assert_eq!(done + already, expected.plain + expected.already_both + expected.only_new);
     assert!(if killed { done <= expected.plain } else { done == expected.plain }, "{done} applied");
-    assert_eq!((count(came, "gone"), count(came, "conflict"), count(came, "rejected")), (0, 0, 0));
+    assert_eq!((count(result, "gone"), count(result, "conflict"), count(result, "rejected")), (0, 0, 0));
 }
 
 /// Checks the verifications and the contract: in the end, every item that had the old attribute has only the new one.
-fn end_adds_up(demo: &Json, items: u64) {
-    let expected = sample::expected(1, items);
+fn assert_final_counts(demo: &Json, items: u64) {
+    let expected = sample::expected_counts(1, items);
     assert_ne!(expected.diverged, 0, "the sample must show a closed gate");
-    let reports = |command| step(demo, command).iter().map(|came| came["report"].clone()).collect::<Vec<_>>();
+    let reports = |command| step(demo, command).iter().map(|result| result["report"].clone()).collect::<Vec<_>>();
     for report in reports("verify --all") {
         assert_eq!((&report["compared"], &report["mismatches"]), (&json!(items), &json!(expected.diverged)));
     }
@@ -72,8 +72,8 @@ fn end_adds_up(demo: &Json, items: u64) {
     assert_eq!((count(contract, "conflict"), count(contract, "rejected")), (0, 0));
 }
 
-fn count(came: &Json, name: &str) -> u64 {
-    came["totals"]["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {came}"))
+fn count(result: &Json, name: &str) -> u64 {
+    result["totals"]["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {result}"))
 }
 
 #[test]
@@ -81,29 +81,29 @@ fn the_demo_walks_the_whole_playbook_and_starts_over_the_second_time() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let output = demo(dir.path(), &["--items", "600"]).output().unwrap();
-        let walked = document(&output);
-        run_adds_up(step(&walked, "run")[0], 600, false);
-        end_adds_up(&walked, 600);
+        let report = document(&output);
+        assert_run_counts(step(&report, "run")[0], 600, false);
+        assert_final_counts(&report, 600);
         let commands: Vec<_> =
-            walked["steps"].as_array().unwrap().iter().map(|s| s["command"].as_str().unwrap()).collect();
+            report["steps"].as_array().unwrap().iter().map(|s| s["command"].as_str().unwrap()).collect();
         #[rustfmt::skip]
         assert_eq!(commands, [
             "cutover --to dual-write", "run", "verify --all", "cutover --to read-new --percent 10", "verify --all --repair",
             "cutover --to read-new --percent 10", "cutover --back", "cutover --to read-new", "cutover --to write-new",
             "contract",
         ]);
-        let steps = walked["steps"].as_array().unwrap();
+        let steps = report["steps"].as_array().unwrap();
         let item = |command| &steps.iter().find(|step| step["command"] == command).unwrap()["item"];
         let email = &item("run")["before"]["old"];
-        assert!(email.is_string(), "{walked:#}");
+        assert!(email.is_string(), "{report:#}");
         assert_eq!(
             item("run"),
             &json!({ "before": { "old": email, "new": null }, "after": { "old": email, "new": email } })
         );
         assert_eq!(item("contract")["after"], json!({ "old": null, "new": email }));
-        let refused = step(&walked, "cutover --to read-new --percent 10")[0]["refused"].as_str().unwrap();
+        let refused = step(&report, "cutover --to read-new --percent 10")[0]["refused"].as_str().unwrap();
         assert!(refused.contains("have diverged") && refused.contains("verify"), "{refused}");
-        let text = said(&output);
+        let text = stderr_text(&output);
         for part in ["starts a new run", "no AWS account", "Try next", "status .backfill/demo/plan.toml"] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }
@@ -126,14 +126,14 @@ fn a_demo_that_was_killed_anywhere_resumes() {
         let current = StateFile::open(&state).ok()?.summary().ok()?.current?;
         (current.run.phase == phase).then_some(current.totals.counts.scanned)
     };
-    let reading_new = || {
-        let seen = StateFile::open(&state).ok()?.kept(KeptFact::FlagSeen).ok()??;
+    let read_percent = || {
+        let seen = StateFile::open(&state).ok()?.fact(StoredFact::LastFlag).ok()??;
         serde_json::from_str::<Json>(&seen).ok()?["flag"]["read_percent"].as_u64()
     };
-    let kill_when = |there: &dyn Fn() -> bool| {
+    let kill_when = |condition: &dyn Fn() -> bool| {
         let mut child = demo(dir.path(), &["--items", "4000"]).spawn().unwrap();
         let began = Instant::now();
-        while !there() {
+        while !condition() {
             let waits = began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none();
             assert!(waits, "the demo does not reach the step at which the test kills it");
             std::thread::sleep(Duration::from_millis(10));
@@ -143,12 +143,12 @@ fn a_demo_that_was_killed_anywhere_resumes() {
     };
     kill_when(&|| scanned("expand").unwrap_or(0) > 0);
     assert!(scanned("expand").is_some_and(|scanned| scanned < 4000), "killed too late");
-    kill_when(&|| reading_new() == Some(10));
+    kill_when(&|| read_percent() == Some(10));
     kill_when(&|| scanned("contract").unwrap_or(0) > 0);
     let output = demo(dir.path(), &["--items", "4000"]).output().unwrap();
-    let walked = document(&output);
-    end_adds_up(&walked, 4000);
-    assert!(said(&output).contains("2. backfill run: already done"), "{}", said(&output));
+    let report = document(&output);
+    assert_final_counts(&report, 4000);
+    assert!(stderr_text(&output).contains("2. backfill run: already done"), "{}", stderr_text(&output));
     let file = StateFile::open(&state).unwrap();
     let run = file.summary().unwrap().runs.into_iter().find(|run| run.phase == "expand").unwrap();
     assert!(run.lower_bound && run.sessions == 2, "{run:?}");
@@ -160,8 +160,8 @@ fn the_demo_leaves_other_folders_alone() {
     std::fs::write(dir.path().join("plan.toml"), "# mine").unwrap();
     for extra in [&["--dir", "."][..], &["--dir", ".", "--fresh"]] {
         let output = demo(dir.path(), extra).output().unwrap();
-        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-        assert!(said(&output).contains("not the demo's"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(3), "{}", stderr_text(&output));
+        assert!(stderr_text(&output).contains("not the demo's"), "{}", stderr_text(&output));
         let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(document["type"], "error", "{document:#}");
     }

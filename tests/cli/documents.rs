@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn with(bed: &Bed, args: &[&str], change: impl FnOnce(&mut std::process::Command)) -> tool::Ran {
-    let mut command = bed.command();
+fn run_with(harness: &Harness, args: &[&str], change: impl FnOnce(&mut std::process::Command)) -> tool::ToolOutput {
+    let mut command = harness.command();
     command.args(args);
     change(&mut command);
     tool::run(command)
@@ -13,7 +13,7 @@ fn with(bed: &Bed, args: &[&str], change: impl FnOnce(&mut std::process::Command
 #[test]
 fn the_schema_names_each_kind_of_error() {
     let schema: Json = serde_json::from_str(include_str!("../../docs/output.schema.json")).unwrap();
-    let source = include_str!("../../src/commands/shared/ending.rs");
+    let source = include_str!("../../src/commands/shared/command_result.rs");
     let named = source.lines().filter_map(|line| line.trim().strip_prefix("ErrorKind::")?.split_once(" => \""));
     let mut named: Vec<&str> =
         named.filter_map(|(_, rest)| rest.strip_suffix("\",")).filter(|name| !name.contains(' ')).collect();
@@ -31,9 +31,9 @@ fn the_schema_names_each_kind_of_error() {
 /// A command that fails before it begins writes one document with a kind, a message and a remedy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_is_also_a_document() {
-    let (bed, _, plan) = scene(3, "").await;
+    let (harness, _, plan) = setup(3, "").await;
     let plan = text(&plan);
-    std::fs::write(bed.dir().join("bad.toml"), "[migration]\nname = 3\n").unwrap();
+    std::fs::write(harness.dir().join("bad.toml"), "[migration]\nname = 3\n").unwrap();
     for (args, code, kind) in [
         (vec!["run"], 2, "usage"),
         (vec!["run", plan, "--no-such-option"], 2, "usage"),
@@ -44,36 +44,36 @@ async fn an_error_is_also_a_document() {
         (vec!["check", plan, "--endpoint-url", "http://127.0.0.1:1"], 3, "table"),
         (vec!["journal", plan, "--state", "no/such/state.db"], 3, "state_unusable"),
     ] {
-        let ran = tool(&bed, &[&args[..], &["--output", "json"]].concat()).exits(code);
+        let ran = tool(&harness, &[&args[..], &["--output", "json"]].concat()).exits(code);
         let document = ran.json();
         assert_eq!((&document["type"], &document["error"]["kind"]), (&json!("error"), &json!(kind)), "{document:#}");
     }
-    let joined = with(&bed, &["run", "--output=json"], |_| {}).exits(2).json();
+    let joined = run_with(&harness, &["run", "--output=json"], |_| {}).exits(2).json();
     assert_eq!(joined["error"]["kind"], "usage");
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 }
 
 /// `next` is a complete command line: it repeats the state, the endpoint and the region that the operator gave.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_command_repeats_the_options() {
-    let (bed, _, plan) = scene(3, "").await;
+    let (harness, _, plan) = setup(3, "").await;
     let options = ["--state", "my state.db", "--region", "eu-west-1", "--output", "json"];
-    let checked = tool(&bed, &[&["check", text(&plan)], &options[..]].concat()).exits(0).json();
+    let checked = tool(&harness, &[&["check", text(&plan)], &options[..]].concat()).exits(0).json();
     let next = checked["next"].as_str().unwrap();
     assert!(next.ends_with("--dry-run --state 'my state.db' --region eu-west-1"), "{next}");
-    let refused = tool(&bed, &[&["contract", text(&plan)], &options[..]].concat()).exits(3).json();
+    let refused = tool(&harness, &[&["contract", text(&plan)], &options[..]].concat()).exits(3).json();
     assert!(refused["next"].as_str().unwrap().contains("--state 'my state.db'"), "{refused:#}");
 }
 
 /// With `--log-format json`, each line on stderr is one JSON object.
 #[tokio::test(flavor = "multi_thread")]
 async fn stderr_contains_only_json_lines() {
-    let (bed, _, plan) = scene(3, "").await;
+    let (harness, _, plan) = setup(3, "").await;
     let plan = text(&plan);
     for args in
         [vec!["run", plan, "--yes"], vec!["status", plan], vec!["contract", plan], vec!["check", "missing.toml"]]
     {
-        let ran = tool(&bed, &[&args[..], &["--log-format", "json"]].concat());
+        let ran = tool(&harness, &[&args[..], &["--log-format", "json"]].concat());
         for line in ran.stderr.lines() {
             let line: Json = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"));
             assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
@@ -85,9 +85,9 @@ async fn stderr_contains_only_json_lines() {
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn a_stdout_that_cannot_be_written_is_an_error() {
-    let (bed, _, plan) = scene(3, "").await;
+    let (harness, _, plan) = setup(3, "").await;
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut command = bed.command();
+    let mut command = harness.command();
     let ran = command.args(["check", text(&plan)]).stdout(full()).output().unwrap();
     let stderr = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "{stderr}");
@@ -97,19 +97,19 @@ async fn a_stdout_that_cannot_be_written_is_an_error() {
 /// `-q` prints only warnings and errors. `--color` overrides NO_COLOR.
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_and_color_options_work() {
-    let (bed, _, plan) = scene(3, "").await;
+    let (harness, _, plan) = setup(3, "").await;
     let plan = text(&plan);
-    let ran = with(&bed, &["check", plan, "-q"], |_| {}).exits(0);
+    let ran = run_with(&harness, &["check", plan, "-q"], |_| {}).exits(0);
     assert_eq!(ran.stderr, "");
     assert!(ran.stdout.contains("Next: "), "{}", ran.stdout);
-    let refused = with(&bed, &["contract", plan, "--quiet"], |_| {}).exits(3);
+    let refused = run_with(&harness, &["contract", plan, "--quiet"], |_| {}).exits(3);
     assert!(refused.stderr.starts_with("error: "), "{}", refused.stderr);
-    let mut command = bed.command();
+    let mut command = harness.command();
     let colored = command.args(["check", "missing.toml", "--color", "always"]).output().unwrap();
     assert_eq!(colored.status.code(), Some(2));
-    std::fs::write(bed.dir().join("bad.toml"), "[migration]\nname = 3\n").unwrap();
+    std::fs::write(harness.dir().join("bad.toml"), "[migration]\nname = 3\n").unwrap();
     let stderr_of = |color: &str| {
-        let mut command = bed.command();
+        let mut command = harness.command();
         let ran = command.args(["check", "bad.toml", "--color", color]).env("NO_COLOR", "1").output().unwrap();
         String::from_utf8(ran.stderr).unwrap()
     };
@@ -124,21 +124,21 @@ async fn the_script_in_the_readme_carries_out_a_whole_migration() {
         eprintln!("SKIPPED: jq is not installed");
         return;
     }
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    let flags = bed.create_flag_table().await;
-    bed.load(&table, items(20)).await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    let flags = harness.create_flag_table().await;
+    harness.load(&table, items(20)).await;
     let cutover = format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1s\"\n");
-    bed.plan("plan", &table, "", &format!("{MOVE}{cutover}"));
+    harness.plan("plan", &table, "", &format!("{MOVE}{cutover}"));
     let readme = include_str!("../../README.md");
     let script = readme.split("```sh\nset -u\n").nth(1).unwrap().split("```").next().unwrap();
     // The soak of one second must be over before `contract`.
     let script = script.replace("case $step in", "if [ \"$step\" = contract ]; then sleep 2; fi\n    case $step in");
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_backfill")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let environment = bed.command();
+    let environment = harness.command();
     let mut shell = std::process::Command::new("sh");
-    shell.arg("-c").arg(format!("set -u\n{script}")).current_dir(bed.dir()).env_clear();
+    shell.arg("-c").arg(format!("set -u\n{script}")).current_dir(harness.dir()).env_clear();
     shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ran = tokio::task::block_in_place(|| shell.env("PATH", path).output()).unwrap();
     let said = String::from_utf8_lossy(&ran.stdout);
@@ -150,21 +150,21 @@ async fn the_script_in_the_readme_carries_out_a_whole_migration() {
 /// manual.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_commands_work() {
-    let (bed, table, plan) = scene(3, "").await;
+    let (harness, table, plan) = setup(3, "").await;
     let plan = text(&plan);
-    tool(&bed, &["run", plan, "--yes"]).exits(0);
+    tool(&harness, &["run", plan, "--yes"]).exits(0);
     for args in [["failures", "list", plan], ["failures", plan, "list"]] {
-        let ran = tool(&bed, &args).exits(0);
+        let ran = tool(&harness, &args).exits(0);
         assert!(ran.stdout.contains("0 open failures"), "{}", ran.stdout);
     }
-    let policy = tool(&bed, &["iam", plan, "--read-only", "--output", "json"]).exits(0).json();
+    let policy = tool(&harness, &["iam", plan, "--read-only", "--output", "json"]).exits(0).json();
     let resource = policy["policy"]["Statement"][0]["Resource"].as_str().unwrap();
     assert!(resource.ends_with(&format!("table/{table}")), "{resource}");
-    let bash = with(&bed, &["completions", "bash"], |_| {}).exits(0).stdout;
+    let bash = run_with(&harness, &["completions", "bash"], |_| {}).exits(0).stdout;
     assert!(bash.contains("_backfill()") && bash.contains("cutover"), "{bash:.300}");
-    let page = with(&bed, &["man"], |_| {}).exits(0).stdout;
+    let page = run_with(&harness, &["man"], |_| {}).exits(0).stdout;
     assert!(page.contains(".TH backfill 1"), "{page:.300}");
-    with(&bed, &["man", "--dir", "."], |_| {}).exits(0);
-    assert!(bed.dir().join("backfill-cutover.1").exists());
-    with(&bed, &["man", "--dir", "no-such-folder"], |_| {}).exits(2);
+    run_with(&harness, &["man", "--dir", "."], |_| {}).exits(0);
+    assert!(harness.dir().join("backfill-cutover.1").exists());
+    run_with(&harness, &["man", "--dir", "no-such-folder"], |_| {}).exits(2);
 }

@@ -6,17 +6,17 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Mutex;
 
-use super::preflight::{backups, say};
+use super::preflight::{answer_with, backups};
 use super::*;
 
-/// A command of the tool, with its endpoint configured in one of the ways in [`WAYS`].
-fn configured(bed: &Bed, url: &str, how: &str) -> Command {
-    let folder = bed.dir().join(".aws");
+/// A command of the tool, with its endpoint configured in one of the ways in [`CONFIGURATIONS`].
+fn configured(harness: &Harness, url: &str, configuration: &str) -> Command {
+    let folder = harness.dir().join(".aws");
     std::fs::create_dir_all(&folder).unwrap();
-    let mut command = bed.command();
-    let config = match how {
+    let mut command = harness.command();
+    let config = match configuration {
         "AWS_ENDPOINT_URL" | "AWS_ENDPOINT_URL_DYNAMODB" => {
-            command.env(how, url);
+            command.env(configuration, url);
             String::new()
         }
         "endpoint_url" => format!("[default]\nendpoint_url = {url}\n"),
@@ -26,18 +26,18 @@ fn configured(bed: &Bed, url: &str, how: &str) -> Command {
         ),
         other => panic!("{other}"),
     };
-    if how == "services" {
+    if configuration == "services" {
         command.env("AWS_PROFILE", "dev");
     }
     std::fs::write(folder.join("config"), config).unwrap();
     command
 }
 
-const WAYS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "endpoint_url", "services"];
+const CONFIGURATIONS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "endpoint_url", "services"];
 
 /// A plan without an endpoint.
-fn plan(bed: &Bed, table: &str, name: &str) -> String {
-    let path = bed.dir().join(format!("{name}.toml"));
+fn plan(harness: &Harness, table: &str, name: &str) -> String {
+    let path = harness.dir().join(format!("{name}.toml"));
     std::fs::write(&path, format!("[migration]\nname = \"{name}\"\n[table]\nname = \"{table}\"\n{MOVE}")).unwrap();
     text(&path).to_owned()
 }
@@ -46,21 +46,21 @@ fn plan(bed: &Bed, table: &str, name: &str) -> String {
 /// state of point-in-time recovery causes only a warning, even if it is unknown, disabled or not implemented.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_on_loopback_is_recognised() {
-    let (bed, table, _) = scene(10, "").await;
-    for how in WAYS {
+    let (harness, table, _) = setup(10, "").await;
+    for configuration in CONFIGURATIONS {
         for (host, answered) in [("127.0.0.1", ""), ("localhost", "disabled"), ("LocalHost", "501")] {
             match answered {
-                "disabled" => say(&bed, vec![("DescribeContinuousBackups", backups("DISABLED"))]),
-                "501" => answer(&bed, "DescribeContinuousBackups", 501, "", "<html>not implemented</html>"),
-                _ => bed.front().set_faults(None),
+                "disabled" => answer_with(&harness, vec![("DescribeContinuousBackups", backups("DISABLED"))]),
+                "501" => answer(&harness, "DescribeContinuousBackups", 501, "", "<html>not implemented</html>"),
+                _ => harness.proxy().set_faults(None),
             }
-            let mut command = configured(&bed, &bed.endpoint().replace("127.0.0.1", host), how);
-            let plan = plan(&bed, &table, &format!("{how}-{}", host.replace('.', "-")));
+            let mut command = configured(&harness, &harness.endpoint().replace("127.0.0.1", host), configuration);
+            let plan = plan(&harness, &table, &format!("{configuration}-{}", host.replace('.', "-")));
             command.args(["run", &plan, "--yes"]);
             let ran = tool::run(command);
-            let said = format!("{how} {host} {answered}: {}", ran.stderr);
+            let said = format!("{configuration} {host} {answered}: {}", ran.stderr);
             assert_eq!(ran.code, 0, "{said}");
-            assert!(ran.said().contains("warning      ") && ran.said().contains("local engine"), "{said}");
+            assert!(ran.messages().contains("warning      ") && ran.messages().contains("local engine"), "{said}");
         }
     }
 }
@@ -68,24 +68,28 @@ async fn an_engine_on_loopback_is_recognised() {
 /// The tool refuses the same engine under an address that does not look like loopback.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_other_than_loopback_is_not_a_local_engine() {
-    let (bed, table, _) = scene(10, "").await;
-    bed.front().reset_tally();
-    for how in WAYS {
-        let mut command = configured(&bed, &bed.endpoint().replace("127.0.0.1", "0.0.0.0"), how);
-        let plan = plan(&bed, &table, how);
+    let (harness, table, _) = setup(10, "").await;
+    harness.proxy().reset_tally();
+    for configuration in CONFIGURATIONS {
+        let mut command = configured(&harness, &harness.endpoint().replace("127.0.0.1", "0.0.0.0"), configuration);
+        let plan = plan(&harness, &table, configuration);
         command.args(["run", &plan, "--yes"]).env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
         command.env("AWS_SECRET_ACCESS_KEY", "S3CRET").env("AWS_REGION", "us-east-1");
         let ran = tool::run(command).exits(3);
-        assert!(ran.said().contains("counts as off") && ran.said().contains("--accept no-pitr"), "{}", ran.said());
+        assert!(
+            ran.messages().contains("counts as off") && ran.messages().contains("--accept no-pitr"),
+            "{}",
+            ran.messages()
+        );
     }
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 }
 
 /// For a local engine, the tool uses credentials only from the environment and from a profile that configures the
 /// endpoint of the engine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
-    let bed = Bed::embedded();
+    let harness = Harness::embedded();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap().to_string();
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
@@ -93,7 +97,7 @@ async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
         let seen = Arc::clone(&seen);
         move || server.incoming().for_each(|stream| seen.lock().unwrap().extend(access_key(stream.unwrap())))
     });
-    for (how, secrets, expected) in [
+    for (configuration, secrets, expected) in [
         ("AWS_ENDPOINT_URL", true, "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", true, "local"),
         ("endpoint_url", true, "AKIDPROFILE"),
@@ -101,15 +105,15 @@ async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
         ("services", true, "AKIDPROFILE"),
         ("services", false, "local"),
     ] {
-        let profile = if how == "services" { "dev" } else { "default" };
+        let profile = if configuration == "services" { "dev" } else { "default" };
         let keys = format!("[{profile}]\naws_access_key_id = AKIDPROFILE\naws_secret_access_key = S3CRET\n");
-        let mut command = configured(&bed, &format!("http://{address}"), how);
-        std::fs::write(bed.dir().join(".aws/credentials"), if secrets { keys } else { String::new() }).unwrap();
-        command.args(["check", &plan(&bed, "orders", how)]);
+        let mut command = configured(&harness, &format!("http://{address}"), configuration);
+        std::fs::write(harness.dir().join(".aws/credentials"), if secrets { keys } else { String::new() }).unwrap();
+        command.args(["check", &plan(&harness, "orders", configuration)]);
         let ran = tool::run(command).exits(3);
-        assert!(ran.stderr.contains("ResourceNotFoundException"), "{how} {secrets}: {}", ran.stderr);
+        assert!(ran.stderr.contains("ResourceNotFoundException"), "{configuration} {secrets}: {}", ran.stderr);
         let seen = std::mem::take(&mut *seen.lock().unwrap());
-        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [expected], "{how} {secrets}");
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [expected], "{configuration} {secrets}");
     }
 }
 

@@ -7,30 +7,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_sdk_dynamodb::types::{CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
 use backfill::internals::item::{Num, Projection, Value};
 
-use super::preflight::{findings, say};
+use super::preflight::{answer_with, findings};
 use super::*;
 use crate::harness::{definition, index, key_elements, projection};
 
 /// RUNBOOK: "`check` shows constants as the plan has them"
 #[tokio::test(flavor = "multi_thread")]
 async fn check_shows_constants_and_warns_about_templates() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, items(3)).await;
-    let set = |value: &str| bed.plan("plan", &table, "", &format!("[[change]]\nset = \"greeting\"\nvalue = {value}\n"));
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, items(3)).await;
+    let set =
+        |value: &str| harness.plan("plan", &table, "", &format!("[[change]]\nset = \"greeting\"\nvalue = {value}\n"));
     let plan = set("\"Hello ${name}\\u001B[2J\"");
-    let check = tool(&bed, &["check", text(&plan)]).exits(0).stdout;
+    let check = tool(&harness, &["check", text(&plan)]).exits(0).stdout;
     for part in [
         "set greeting to \"Hello ${name}\\u{1b}[2J\"",
         "warning      The constant of `greeting` looks like a template: \"Hello ${name}\\u{1b}[2J\" (constant-template)",
     ] {
         assert!(check.contains(part), "{part}: {check}");
     }
-    let run = tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    assert!(run.said().contains("looks like a template"), "{}", run.said());
+    let run = tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    assert!(run.messages().contains("looks like a template"), "{}", run.messages());
     let plan = set("7");
-    assert_eq!(findings(&bed, text(&plan), 0, &[]).get("constant-template"), None);
-    refused(&bed, 7, &["run", text(&plan), "--yes"]).in_one_paragraph().says(&[
+    assert_eq!(findings(&harness, text(&plan), 0, &[]).get("constant-template"), None);
+    refused(&harness, 7, &["run", text(&plan), "--yes"]).in_one_paragraph().says(&[
         "belongs to another plan",
         "set greeting to \"Hello ${name}\\u{1b}[2J\"",
         "set greeting to 7",
@@ -44,23 +45,23 @@ fn number(text: &str) -> Value {
 /// RUNBOOK: "a time to live in milliseconds, or as a string, expires nothing"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    let of = |n: usize| match n {
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    let ttl_value = |n: usize| match n {
         0..12 => number(&(1_900_000_000 + n).to_string()),
         12..15 => number("1900000000000"),
         _ => Value::S("2030-01-01T00:00:00Z".into()),
     };
-    bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("ttl", of(n))]))).await;
-    say(
-        &bed,
+    harness.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("ttl", ttl_value(n))]))).await;
+    answer_with(
+        &harness,
         vec![(
             "DescribeTimeToLive",
             json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "ENABLED", "AttributeName": "ttl" } }),
         )],
     );
-    let move_it = bed.plan("moves", &table, "", "[[change]]\nmove = \"ttl\"\nto = \"expires_at\"\n");
-    let ttl = |plan: &std::path::Path, options: &[&str]| findings(&bed, text(plan), 0, options)["ttl"].clone();
+    let move_it = harness.plan("moves", &table, "", "[[change]]\nmove = \"ttl\"\nto = \"expires_at\"\n");
+    let ttl = |plan: &std::path::Path, options: &[&str]| findings(&harness, text(plan), 0, options)["ttl"].clone();
     let said = |finding: &Json, parts: &[&str]| {
         let text = ["what", "why", "do"].map(|part| finding[part].as_str().unwrap()).join(" ");
         for part in parts {
@@ -83,7 +84,7 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     said(&ttl(&move_it, &[]), &["--sample", "milliseconds"]);
 
     let set = |value: &str| {
-        let path = bed.plan("sets", &table, "", &format!("[[change]]\nset = \"ttl\"\nvalue = {value}\n"));
+        let path = harness.plan("sets", &table, "", &format!("[[change]]\nset = \"ttl\"\nvalue = {value}\n"));
         ttl(&path, &[])
     };
     said(&set("1900000000000"), &["milliseconds", "never expire"]);
@@ -99,10 +100,10 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
 /// the writes to the index.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
-    let bed = Bed::embedded();
+    let harness = Harness::embedded();
     let by_customer = index("by-customer", &[("customer", "S"), ("placed", "S")], Projection::All, false);
     let by_status = index("by-status", &[("status", "S")], Projection::KeysOnly, false);
-    let table = bed.create_indexed_table(&[by_customer, by_status]).await;
+    let table = harness.create_indexed_table(&[by_customer, by_status]).await;
     let orders = (0..60).map(|n| {
         let value = |text: String| Value::S(text);
         item(
@@ -115,22 +116,22 @@ async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
             ],
         )
     });
-    bed.load(&table, orders).await;
+    harness.load(&table, orders).await;
     let changes = "[[change]]\nremove = \"customer\"\n[[change]]\nmove = \"status\"\nto = \"state\"\n";
-    let plan = bed.plan("drops", &table, "strategy = \"in-place\"", changes);
-    let check = tool(&bed, &["check", text(&plan)]).exits(0).stdout;
+    let plan = harness.plan("drops", &table, "strategy = \"in-place\"", changes);
+    let check = tool(&harness, &["check", text(&plan)]).exits(0).stdout;
     for part in [
         "`customer` is in the key of the global index `by-customer`",
         "`status` is in the key of the global index `by-status`",
     ] {
         assert!(check.contains(&format!("warning      {part}")), "{part}: {check}");
     }
-    let dry = tool(&bed, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
+    let dry = tool(&harness, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
     // Each removed entry costs one write.
     assert_eq!(dry["estimated_index_write_units"], json!({ "by-customer": 60.0, "by-status": 60.0 }), "{dry:#}");
-    bed.front().reset_tally();
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    assert_eq!(bed.front().tally().write_units(), dry["estimated_write_units"].as_f64().unwrap());
+    harness.proxy().reset_tally();
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    assert_eq!(harness.proxy().tally().write_units(), dry["estimated_write_units"].as_f64().unwrap());
 }
 
 /// Items of two client-side encryption libraries, and some plain items.
@@ -155,54 +156,55 @@ fn is_signed(item: &Item) -> bool {
 /// RUNBOOK: "Items that are signed or encrypted on the client break when they are edited"
 #[tokio::test(flavor = "multi_thread")]
 async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, signed(50)).await;
-    let plan = bed.plan("signed", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 10\n"));
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, signed(50)).await;
+    let plan = harness.plan("signed", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 10\n"));
     let plan = text(&plan);
-    let finding = &findings(&bed, plan, 3, &["--sample", "100%"])["client-encryption"];
+    let finding = &findings(&harness, plan, 3, &["--sample", "100%"])["client-encryption"];
     assert_eq!((&finding["severity"], &finding["accept"]), (&json!("refuses"), &json!("client-encryption")));
     assert!(finding["what"].as_str().unwrap().contains("40 of 50 items"), "{finding}");
-    findings(&bed, plan, 0, &["--sample", "100%", "--accept", "client-encryption"]);
-    let dry = tool(&bed, &["run", plan, "--dry-run", "--output", "json"]).exits(0).json();
+    findings(&harness, plan, 0, &["--sample", "100%", "--accept", "client-encryption"]);
+    let dry = tool(&harness, &["run", plan, "--dry-run", "--output", "json"]).exits(0).json();
     assert_eq!((&dry["would_change"], &dry["rejected"]), (&json!(10), &json!(40)), "{dry:#}");
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 
     // The run finds signed items on its first page, records them as failures, and stops. The next session resumes after
     // that page, and stops after the second page for the same reason.
     for pages in 1..=2 {
-        let ran = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(6).json();
+        let ran = tool(&harness, &["run", plan, "--yes", "--output", "json"]).exits(6).json();
         let stopped = ran["stopped"].as_str().unwrap();
         assert!(
             stopped.contains("signed or encrypted on the client") && stopped.contains("--accept client-encryption")
         );
         assert_eq!(ran["totals"]["counts"]["scanned"], 10 * pages, "{ran:#}");
-        let now = bed.dump(&table).await;
+        let now = harness.dump(&table).await;
         assert!(now.values().all(|item| !is_signed(item) || !item.contains_key("new")), "no signed item is edited");
     }
-    let listed = tool(&bed, &["failures", plan, "list", "--output", "json"]).exits(0).json();
+    let listed = tool(&harness, &["failures", plan, "list", "--output", "json"]).exits(0).json();
     let reasons: BTreeSet<&str> =
         listed["failures"].as_array().unwrap().iter().map(|failure| failure["reason"].as_str().unwrap()).collect();
     assert!(reasons.iter().all(|reason| reason.contains("signed or encrypted on the client")), "{reasons:?}");
-    tool(&bed, &["failures", plan, "retry"]).exits(4);
+    tool(&harness, &["failures", plan, "retry"]).exits(4);
 
     // After `--accept`, the run continues over all items. The acceptance applies to the failures and to all remaining
     // items of the run.
-    tool(&bed, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
-    let status = tool(&bed, &["status", plan]).exits(0).stdout;
+    tool(&harness, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
+    let status = tool(&harness, &["status", plan]).exits(0).stdout;
     assert!(status.contains("client-encryption"), "{status}");
-    tool(&bed, &["failures", plan, "retry"]).exits(0);
-    assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
-    tool(&bed, &["verify", plan, "--all"]).exits(0);
+    tool(&harness, &["failures", plan, "retry"]).exits(0);
+    assert!(harness.dump(&table).await.values().all(|item| item.contains_key("new")));
+    tool(&harness, &["verify", plan, "--all"]).exits(0);
     // A further pass is a new run, so it needs the acceptance again.
-    bed.load(&table, std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])))
+    harness
+        .load(&table, std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])))
         .await;
-    tool(&bed, &["run", plan, "--again", "--yes"]).exits(6);
-    tool(&bed, &["run", plan, "--again", "--yes", "--accept", "client-encryption"]).exits(4);
-    tool(&bed, &["failures", plan, "retry"]).exits(0);
+    tool(&harness, &["run", plan, "--again", "--yes"]).exits(6);
+    tool(&harness, &["run", plan, "--again", "--yes", "--accept", "client-encryption"]).exits(4);
+    tool(&harness, &["failures", plan, "retry"]).exits(0);
     // The way back needs no acceptance.
-    tool(&bed, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
-    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")));
+    tool(&harness, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
+    assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
 /// If the signed item is on the last page, the run records it as a failure and is then complete, so a later `run` does
@@ -211,43 +213,44 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
 #[tokio::test(flavor = "multi_thread")]
 async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() {
-    let bed = Bed::embedded();
+    let harness = Harness::embedded();
     for repairs in [false, true] {
-        let table = bed.create_table().await;
-        bed.load(&table, signed(5)).await;
+        let table = harness.create_table().await;
+        harness.load(&table, signed(5)).await;
         // The scan has one page, so the stopped run has read every item.
-        let plan = bed.plan(&format!("last-{repairs}"), &table, "", &format!("{MOVE}[scan]\nsegments = 1\n"));
+        let plan = harness.plan(&format!("last-{repairs}"), &table, "", &format!("{MOVE}[scan]\nsegments = 1\n"));
         let plan = text(&plan);
-        tool(&bed, &["run", plan, "--yes"]).exits(6);
-        tool(&bed, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
+        tool(&harness, &["run", plan, "--yes"]).exits(6);
+        tool(&harness, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
         let accepting = if repairs {
-            tool(&bed, &["verify", plan, "--all", "--repair", "--yes"]).exits(5);
+            tool(&harness, &["verify", plan, "--all", "--repair", "--yes"]).exits(5);
             vec!["verify", plan, "--all", "--repair", "--yes", "--accept", "client-encryption"]
         } else {
-            let retried = tool(&bed, &["failures", plan, "retry"]).exits(4).stdout;
+            let retried = tool(&harness, &["failures", plan, "retry"]).exits(4).stdout;
             let next = format!("Next: backfill failures retry {plan} --accept client-encryption");
             assert!(retried.contains("4 items are signed or encrypted") && retried.contains(&next), "{retried}");
-            let json = tool(&bed, &["failures", plan, "retry", "--output", "json"]).exits(4).json();
+            let json = tool(&harness, &["failures", plan, "retry", "--output", "json"]).exits(4).json();
             assert_eq!(json["signed_or_encrypted"], 4, "{json:#}");
             vec!["failures", plan, "retry", "--accept", "client-encryption"]
         };
-        let listed = tool(&bed, &["failures", plan, "list"]).exits(0).stdout;
+        let listed = tool(&harness, &["failures", plan, "list"]).exits(0).stdout;
         assert_eq!(listed.matches("--accept client-encryption").count(), 4, "{listed}");
-        assert!(bed.dump(&table).await.values().all(|item| !is_signed(item) || !item.contains_key("new")));
+        assert!(harness.dump(&table).await.values().all(|item| !is_signed(item) || !item.contains_key("new")));
 
-        tool(&bed, &accepting).exits(0);
-        assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
+        tool(&harness, &accepting).exits(0);
+        assert!(harness.dump(&table).await.values().all(|item| item.contains_key("new")));
         // The acceptance is recorded, and applies to the commands that follow.
-        let status = tool(&bed, &["status", plan]).exits(0).stdout;
+        let status = tool(&harness, &["status", plan]).exits(0).stdout;
         assert!(repairs || status.contains("accepted: client-encryption"), "{status}");
-        tool(&bed, &["failures", plan, "retry"]).exits(0);
-        tool(&bed, &["verify", plan, "--all"]).exits(0);
-        bed.load(
-            &table,
-            std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])),
-        )
-        .await;
-        tool(&bed, &["verify", plan, "--all", "--repair", "--yes"]).exits(0);
+        tool(&harness, &["failures", plan, "retry"]).exits(0);
+        tool(&harness, &["verify", plan, "--all"]).exits(0);
+        harness
+            .load(
+                &table,
+                std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])),
+            )
+            .await;
+        tool(&harness, &["verify", plan, "--all", "--repair", "--yes"]).exits(0);
     }
 }
 
@@ -255,42 +258,43 @@ async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() 
 /// RUNBOOK: "a new run (`--again`, `--restart`) needs it again"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, signed(50)).await;
-    let plan =
-        |limits: &str| bed.plan("anew", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 10\n{limits}"));
-    let edited = async || bed.dump(&table).await.values().filter(|i| is_signed(i) && i.contains_key("new")).count();
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, signed(50)).await;
+    let plan = |limits: &str| {
+        harness.plan("anew", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 10\n{limits}"))
+    };
+    let edited = async || harness.dump(&table).await.values().filter(|i| is_signed(i) && i.contains_key("new")).count();
     let limited = plan("[limits]\nmax_items = 10\n");
     let accepting = ["run", text(&limited), "--yes", "--accept", "client-encryption"];
-    tool(&bed, &accepting).exits(6);
+    tool(&harness, &accepting).exits(6);
     let before = edited().await;
     assert!((1..40).contains(&before), "{before} of 40");
     let plan = plan("");
     // Stop the command while it completes the baseline. After that, no command resumes the stopped run.
     let pages = Arc::new(AtomicUsize::new(0));
-    let asked = Arc::clone(&pages);
-    fault(&bed, move |request| {
+    let counter = Arc::clone(&pages);
+    inject_fault(&harness, move |request| {
         if request.operation != "Scan" {
             return Fault::Pass;
         }
-        asked.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(1, Ordering::Relaxed);
         Fault::Delay(Duration::from_millis(400))
     });
-    let mut command = bed.command();
+    let mut command = harness.command();
     command.args(["run", text(&plan), "--restart", "--yes"]);
-    let looking = Running::start(command);
+    let running = RunningTool::start(command);
     while pages.load(Ordering::Relaxed) < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    looking.signal(Signal::SIGTERM);
-    tokio::task::block_in_place(|| looking.end()).exits(130);
-    bed.front().set_faults(None);
-    for begins in [&[][..], &["--restart"]] {
-        tool(&bed, &[&["run", text(&plan), "--yes"], begins].concat()).exits(6);
-        assert_eq!(edited().await, before, "{begins:?}");
+    running.signal(Signal::SIGTERM);
+    tokio::task::block_in_place(|| running.end()).exits(130);
+    harness.proxy().set_faults(None);
+    for options in [&[][..], &["--restart"]] {
+        tool(&harness, &[&["run", text(&plan), "--yes"], options].concat()).exits(6);
+        assert_eq!(edited().await, before, "{options:?}");
     }
-    tool(&bed, &["run", text(&plan), "--restart", "--yes", "--accept", "client-encryption"]).exits(0);
+    tool(&harness, &["run", text(&plan), "--restart", "--yes", "--accept", "client-encryption"]).exits(0);
     assert_eq!(edited().await, 40);
 }
 
@@ -298,12 +302,12 @@ async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
 /// that, `run` refuses, but the commands of the way back do not.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_was_added_later_does_not_block_the_way_back() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, items(5)).await;
-    let before = bed.dump(&table).await;
-    let plan = bed.plan("later", &table, "", "[[change]]\nset = \"marker\"\nvalue = \"v1\"\n");
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, items(5)).await;
+    let before = harness.dump(&table).await;
+    let plan = harness.plan("later", &table, "", "[[change]]\nset = \"marker\"\nvalue = \"v1\"\n");
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
 
     let by_marker = index("by-marker", &[("marker", "N")], Projection::KeysOnly, false);
     let create = CreateGlobalSecondaryIndexAction::builder()
@@ -311,12 +315,13 @@ async fn an_index_that_was_added_later_does_not_block_the_way_back() {
         .set_key_schema(Some(key_elements(&by_marker.key)))
         .projection(projection(&by_marker));
     let update = GlobalSecondaryIndexUpdate::builder().create(create.build().unwrap()).build();
-    let request = bed.client().update_table().table_name(&table).attribute_definitions(definition(&by_marker.key[0]));
+    let request =
+        harness.client().update_table().table_name(&table).attribute_definitions(definition(&by_marker.key[0]));
     request.global_secondary_index_updates(update).send().await.unwrap();
 
-    let again = tool(&bed, &["run", text(&plan), "--again", "--yes"]).exits(2);
-    assert!(again.said().contains("DynamoDB would reject this change for every item"), "{}", again.said());
-    tool(&bed, &["rollback", text(&plan), "--dry-run"]).exits(0);
-    tool(&bed, &["rollback", text(&plan), "--yes"]).exits(0);
-    assert_eq!(bed.dump(&table).await, before);
+    let again = tool(&harness, &["run", text(&plan), "--again", "--yes"]).exits(2);
+    assert!(again.messages().contains("DynamoDB would reject this change for every item"), "{}", again.messages());
+    tool(&harness, &["rollback", text(&plan), "--dry-run"]).exits(0);
+    tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
+    assert_eq!(harness.dump(&table).await, before);
 }

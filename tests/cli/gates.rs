@@ -9,18 +9,18 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 const DUAL_WRITES: [&str; 3] = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
 
 /// The arguments of a `cutover` command. `step` contains the target stage and the confirmations that this stage needs.
-fn to<'a>(plan: &'a std::path::Path, step: &[&'a str]) -> Vec<&'a str> {
+fn cutover_args<'a>(plan: &'a std::path::Path, step: &[&'a str]) -> Vec<&'a str> {
     [&["cutover", text(plan), "--yes", "--to"], step].concat()
 }
 
 /// Overwrites the `new` attribute of every item with a different value.
-async fn overwrite(bed: &Bed, table: &str) {
-    let items: Vec<Item> = bed.dump(table).await.into_values().collect();
+async fn overwrite(harness: &Harness, table: &str) {
+    let items: Vec<Item> = harness.dump(table).await.into_values().collect();
     let with = |mut item: Item| {
         item.insert("new".to_owned(), Value::S("another".into()));
         item
     };
-    bed.load(table, items.into_iter().map(with)).await;
+    harness.load(table, items.into_iter().map(with)).await;
 }
 
 /// If a sample has defects, the table probably has more. This remains true after the defects in the sample are
@@ -29,41 +29,41 @@ async fn overwrite(bed: &Bed, table: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repaired_sample_does_not_open_a_gate() {
     let more = format!("[scan]\nsegments = 200\n{CUTOVER}accept_sample = true\n");
-    let (bed, table, plan) = scene(0, &more).await;
-    bed.load(&table, (0..400).map(|n| item(&format!("P#{n}"), "x", [("old", secret(n))]))).await;
-    tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    overwrite(&bed, &table).await;
+    let (harness, table, plan) = setup(0, &more).await;
+    harness.load(&table, (0..400).map(|n| item(&format!("P#{n}"), "x", [("old", secret(n))]))).await;
+    tool(&harness, &cutover_args(&plan, &DUAL_WRITES)).exits(0);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    overwrite(&harness, &table).await;
 
     let sample = ["verify", text(&plan), "--sample", "100", "--repair", "--yes", "--output", "json"];
-    let report = tool(&bed, &sample).exits(0).json();
+    let report = tool(&harness, &sample).exits(0).json();
     assert!(report["repaired"].as_u64().unwrap() > 0 && report["mismatches"] == 0, "{report}");
-    let differing = bed.dump(&table).await.values().filter(|item| item["old"] != item["new"]).count();
+    let differing = harness.dump(&table).await.values().filter(|item| item["old"] != item["new"]).count();
     assert!((1..400).contains(&differing), "{differing}");
-    let read_new = to(&plan, &["read-new", "--readers-moved"]);
+    let read_new = cutover_args(&plan, &["read-new", "--readers-moved"]);
     // The comparison before the repair is a sample too. The sample with more mismatches counts.
-    let refused = refused(&bed, 3, &read_new).says(&["a sampled verification found ", "--all --repair"]);
+    let refused = refused(&harness, 3, &read_new).says(&["a sampled verification found ", "--all --repair"]);
     let (_, found) = refused.text.split_once("verification found ").unwrap();
     let found: u64 = found.split_once(' ').unwrap().0.parse().unwrap();
     assert!(report["stale"].as_u64().unwrap() <= found && found < 400, "{found} and {report}");
-    tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
-    tool(&bed, &read_new).exits(0);
+    tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
+    tool(&harness, &read_new).exits(0);
 }
 
 /// If no expansion has begun, a change to new-only writes and back would remove every old value.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_were_never_expanded_survive_force_and_rollback() {
-    let (bed, table, _) = scene(20, "").await;
-    let flags = bed.create_table().await;
+    let (harness, table, _) = setup(20, "").await;
+    let flags = harness.create_table().await;
     let flag = format!("{CUTOVER}table = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"forced\" }}\n");
-    let plan = bed.plan("forced", &table, "", &format!("{MOVE}{flag}"));
-    let before = bed.dump(&table).await;
-    let forced = |step: &'static str| to(&plan, &[step, "--force", "in a hurry"]);
-    tool(&bed, &forced("dual-write")).exits(0);
-    refused(&bed, 3, &forced("read-new")).says(&["nothing has been expanded", "does not go past that", "run"]);
-    refused(&bed, 3, &forced("write-new"));
-    tool(&bed, &["rollback", text(&plan), "--yes"]).exits(0);
-    assert_eq!(bed.dump(&table).await, before);
+    let plan = harness.plan("forced", &table, "", &format!("{MOVE}{flag}"));
+    let before = harness.dump(&table).await;
+    let forced = |step: &'static str| cutover_args(&plan, &[step, "--force", "in a hurry"]);
+    tool(&harness, &forced("dual-write")).exits(0);
+    refused(&harness, 3, &forced("read-new")).says(&["nothing has been expanded", "does not go past that", "run"]);
+    refused(&harness, 3, &forced("write-new"));
+    tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
+    assert_eq!(harness.dump(&table).await, before);
 }
 
 /// Three kinds of changes cannot be copied back: one source with two targets, a source in a list, and a source that is
@@ -75,35 +75,41 @@ async fn write_new_warns_if_old_values_could_not_be_restored() {
         ("copy = \"list[0]\"\nto = \"new\"", "an element of a list"),
         ("copy = \"sk\"\nto = \"new\"", "a key attribute"),
     ] {
-        let bed = Bed::embedded();
-        let table = bed.create_table().await;
+        let harness = Harness::embedded();
+        let table = harness.create_table().await;
         let list = || Value::L(vec![secret(1)]);
-        bed.load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("old", secret(n)), ("list", list())]))).await;
-        let before = bed.dump(&table).await;
-        let plan = bed.plan("apart", &table, "", &format!("[[change]]\n{change}\n{CUTOVER}"));
-        tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
-        tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-        tool(&bed, &["verify", text(&plan), "--all"]).exits(0);
-        tool(&bed, &to(&plan, &["read-new", "--readers-moved"])).exits(0);
+        harness
+            .load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("old", secret(n)), ("list", list())])))
+            .await;
+        let before = harness.dump(&table).await;
+        let plan = harness.plan("apart", &table, "", &format!("[[change]]\n{change}\n{CUTOVER}"));
+        tool(&harness, &cutover_args(&plan, &DUAL_WRITES)).exits(0);
+        tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+        tool(&harness, &["verify", text(&plan), "--all"]).exits(0);
+        tool(&harness, &cutover_args(&plan, &["read-new", "--readers-moved"])).exits(0);
         let next = format!("Next: backfill cutover {} --to write-new --force REASON", text(&plan));
-        refused(&bed, 3, &to(&plan, &["write-new", "--old-writes-stopped"])).says(&["may not succeed", why, &next]);
+        refused(&harness, 3, &cutover_args(&plan, &["write-new", "--old-writes-stopped"])).says(&[
+            "may not succeed",
+            why,
+            &next,
+        ]);
         // As long as applications write both attributes, a rollback works.
-        tool(&bed, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
-        assert_eq!(bed.dump(&table).await, before, "{change}");
+        tool(&harness, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
+        assert_eq!(harness.dump(&table).await, before, "{change}");
     }
 }
 
 /// RUNBOOK: "The tool refuses a blank reason"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blank_reason_is_refused() {
-    let (bed, _, plan) = scene(0, CUTOVER).await;
+    let (harness, _, plan) = setup(0, CUTOVER).await;
     for blank in ["", "  ", "\u{200b}\u{feff}"] {
         for command in [&["cutover", "--to", "read-new"][..], &["cutover", "--back"], &["contract"], &["rollback"]] {
             let args = [command, &[text(&plan), "--force", blank]].concat();
-            refused(&bed, 2, &args).says(&["--force", "the reason is blank"]);
+            refused(&harness, 2, &args).says(&["--force", "the reason is blank"]);
         }
     }
-    assert!(!bed.dir().join(".backfill").exists(), "no file was created");
+    assert!(!harness.dir().join(".backfill").exists(), "no file was created");
 }
 
 /// If the table is empty, a verification compares nothing. Such a verification opens the gate only if the operator
@@ -111,32 +117,32 @@ async fn a_blank_reason_is_refused() {
 /// RUNBOOK: "A verification that compared no item proves nothing"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {
-    let (bed, _, plan) = scene(0, CUTOVER).await;
-    tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    tool(&bed, &["verify", text(&plan), "--all"]).exits(0);
-    let read_new = to(&plan, &["read-new", "--readers-moved"]);
-    refused(&bed, 3, &read_new).says(&["compared no item", "--accept empty-table", "Next: backfill cutover"]);
-    tool(&bed, &[&read_new[..], &["--accept", "empty-table"]].concat()).exits(0);
-    let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    let (harness, _, plan) = setup(0, CUTOVER).await;
+    tool(&harness, &cutover_args(&plan, &DUAL_WRITES)).exits(0);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    tool(&harness, &["verify", text(&plan), "--all"]).exits(0);
+    let read_new = cutover_args(&plan, &["read-new", "--readers-moved"]);
+    refused(&harness, 3, &read_new).says(&["compared no item", "--accept empty-table", "Next: backfill cutover"]);
+    tool(&harness, &[&read_new[..], &["--accept", "empty-table"]].concat()).exits(0);
+    let status = tool(&harness, &["status", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!(status["playbook"]["overrides"][0]["obstacle"], "empty_table", "{status:#}");
-    tool(&bed, &to(&plan, &["write-new", "--old-writes-stopped"])).exits(0);
+    tool(&harness, &cutover_args(&plan, &["write-new", "--old-writes-stopped"])).exits(0);
 
     // If the table was emptied after the run, the gate stays closed until a further pass has read the table.
-    let bed = Bed::embedded();
-    let table_of_two = bed.create_table().await;
-    bed.load(&table_of_two, items(2)).await;
-    let plan = bed.plan("emptied", &table_of_two, "", &format!("{MOVE}{CUTOVER}"));
-    tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    for found in bed.dump(&table_of_two).await.into_values() {
+    let harness = Harness::embedded();
+    let table_of_two = harness.create_table().await;
+    harness.load(&table_of_two, items(2)).await;
+    let plan = harness.plan("emptied", &table_of_two, "", &format!("{MOVE}{CUTOVER}"));
+    tool(&harness, &cutover_args(&plan, &DUAL_WRITES)).exits(0);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    for found in harness.dump(&table_of_two).await.into_values() {
         let key = crate::harness::to_sdk(crate::harness::key_of(&found).attributes());
-        bed.client().delete_item().table_name(&table_of_two).set_key(Some(key)).send().await.unwrap();
+        harness.client().delete_item().table_name(&table_of_two).set_key(Some(key)).send().await.unwrap();
     }
-    tool(&bed, &["verify", text(&plan), "--all"]).exits(0);
-    let read_new = [&to(&plan, &["read-new", "--readers-moved"])[..], &["--accept", "empty-table"]].concat();
-    refused(&bed, 3, &read_new).says(&["compared no item", "the run read 2 items", "run", "--again"]);
-    tool(&bed, &["run", text(&plan), "--again", "--yes"]).exits(0);
-    tool(&bed, &["verify", text(&plan), "--all"]).exits(0);
-    tool(&bed, &read_new).exits(0);
+    tool(&harness, &["verify", text(&plan), "--all"]).exits(0);
+    let read_new = [&cutover_args(&plan, &["read-new", "--readers-moved"])[..], &["--accept", "empty-table"]].concat();
+    refused(&harness, 3, &read_new).says(&["compared no item", "the run read 2 items", "run", "--again"]);
+    tool(&harness, &["run", text(&plan), "--again", "--yes"]).exits(0);
+    tool(&harness, &["verify", text(&plan), "--all"]).exits(0);
+    tool(&harness, &read_new).exits(0);
 }

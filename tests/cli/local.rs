@@ -14,7 +14,8 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use backfill::internals::item::{Item, Value, item_from_json};
 use backfill::internals::local::{
-    Content, Engine, EngineOptions, Fault, Front, FrontOptions, Local, LocalError, LocalOptions, Tally, sample,
+    Engine, EngineOptions, Fault, Local, LocalError, LocalOptions, Proxy, ProxyOptions, ProxyTally, SampleOrigin,
+    sample,
 };
 use serde_json::{Map, json};
 
@@ -36,7 +37,7 @@ fn local(items: u64, db: Option<&Path>) -> Local {
         db: db.map(Path::to_owned),
         items: Some(items),
         seed: SEED,
-        front: true,
+        proxy: true,
         ..LocalOptions::default()
     };
     Local::start(options).unwrap()
@@ -119,7 +120,7 @@ async fn parallel_scans_see_every_item_once_and_as_it_was_generated() {
 async fn a_table_created_over_http_is_indexed_for_parallel_scans() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("t.db");
-    let options = LocalOptions { db: Some(file.clone()), front: true, ..LocalOptions::default() };
+    let options = LocalOptions { db: Some(file.clone()), proxy: true, ..LocalOptions::default() };
     let local = Local::start(options).unwrap();
     create_table(&client(&local.endpoint()), "made-by-a-test").await;
 
@@ -149,9 +150,9 @@ async fn create_table(client: &Client, name: &str) {
 }
 
 /// Starts an engine with the empty sample table. The proxy injects the fault into the `nth` request of the operation.
-fn faulty(fault: Fault, operation: &'static str, nth: u64) -> Local {
+fn start_with_fault(fault: Fault, operation: &'static str, nth: u64) -> Local {
     let local = local(0, None);
-    local.front().unwrap().set_faults(Some(Arc::new(move |request| {
+    local.proxy().unwrap().set_faults(Some(Arc::new(move |request| {
         let hit = request.operation == operation && request.operation_sequence == nth;
         if hit { fault.clone() } else { Fault::Pass }
     })));
@@ -169,7 +170,7 @@ async fn exists(client: &Client, pk: &str) -> bool {
 
 #[tokio::test]
 async fn a_dropped_reply_leaves_the_write_applied() {
-    let local = faulty(Fault::DropReply, "PutItem", 1);
+    let local = start_with_fault(Fault::DropReply, "PutItem", 1);
     let client = client(&local.endpoint());
     put(&client, "a").send().await.unwrap();
     let error = put(&client, "b").send().await.unwrap_err();
@@ -177,7 +178,7 @@ async fn a_dropped_reply_leaves_the_write_applied() {
     assert!(exists(&client, "b").await, "the write was applied");
     put(&client, "c").send().await.unwrap();
 
-    let tally = local.front().unwrap().tally();
+    let tally = local.proxy().unwrap().tally();
     let puts = tally.operation("PutItem");
     assert_eq!((puts.requests, puts.ok, puts.dropped), (3, 3, 1));
     assert_eq!(puts.write_units, 3.0, "the dropped request consumed its unit");
@@ -185,18 +186,18 @@ async fn a_dropped_reply_leaves_the_write_applied() {
 
 #[tokio::test]
 async fn a_reset_request_is_not_applied() {
-    let local = faulty(Fault::Reset, "PutItem", 0);
+    let local = start_with_fault(Fault::Reset, "PutItem", 0);
     let client = client(&local.endpoint());
     let error = put(&client, "a").send().await.unwrap_err();
     assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
     assert!(!exists(&client, "a").await);
-    let puts = local.front().unwrap().tally().operation("PutItem");
+    let puts = local.proxy().unwrap().tally().operation("PutItem");
     assert_eq!((puts.requests, puts.ok, puts.reset), (1, 0, 1));
 }
 
 #[test]
 fn a_reset_is_a_reset_on_the_wire() {
-    let local = faulty(Fault::Reset, "PutItem", 0);
+    let local = start_with_fault(Fault::Reset, "PutItem", 0);
     let mut stream = TcpStream::connect(local.endpoint().strip_prefix("http://").unwrap()).unwrap();
     let request =
         "POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: DynamoDB_20120810.PutItem\r\ncontent-length: 2\r\n\r\n{}";
@@ -220,14 +221,14 @@ async fn the_sdk_recognises_an_injected_throttle() {
         ("ProvisionedThroughputExceededException", "ThrottlingReasons"),
         ("RequestLimitExceeded", "ThrottlingReasons"),
     ] {
-        let local = faulty(reply(error, member), "PutItem", 0);
+        let local = start_with_fault(reply(error, member), "PutItem", 0);
         let client = client(&local.endpoint());
         let seen = put(&client, "a").send().await.unwrap_err().into_service_error();
         assert_eq!((seen.code(), seen.message()), (Some(error), Some("slow down")));
         assert!(format!("{seen:?}").contains("TableWriteKeyRangeThroughputExceeded"), "{seen:?}");
         assert!(!exists(&client, "a").await);
 
-        let puts = local.front().unwrap().tally().operation("PutItem");
+        let puts = local.proxy().unwrap().tally().operation("PutItem");
         assert_eq!((puts.requests, puts.ok, puts.injected), (1, 0, 1));
         assert_eq!(puts.errors, BTreeMap::from([((400, error.to_owned()), 1)]));
     }
@@ -235,12 +236,12 @@ async fn the_sdk_recognises_an_injected_throttle() {
 
 #[tokio::test]
 async fn a_delay_delays_and_without_a_rule_nothing_is_faulted() {
-    let local = faulty(Fault::Delay(Duration::from_millis(150)), "PutItem", 0);
+    let local = start_with_fault(Fault::Delay(Duration::from_millis(150)), "PutItem", 0);
     let client = client(&local.endpoint());
     let began = Instant::now();
     put(&client, "a").send().await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(150));
-    local.front().unwrap().set_faults(None);
+    local.proxy().unwrap().set_faults(None);
     put(&client, "b").send().await.unwrap();
     assert!(exists(&client, "a").await);
 }
@@ -248,7 +249,7 @@ async fn a_delay_delays_and_without_a_rule_nothing_is_faulted() {
 #[tokio::test]
 async fn a_rule_sees_the_request() {
     let local = local(0, None);
-    local.front().unwrap().set_faults(Some(Arc::new(|request| {
+    local.proxy().unwrap().set_faults(Some(Arc::new(|request| {
         let hit = request.table() == Some(sample::TABLE) && request.body()["Item"]["pk"]["S"] == "bad";
         if hit { Fault::Reset } else { Fault::Pass }
     })));
@@ -261,12 +262,12 @@ async fn a_rule_sees_the_request() {
 async fn the_tally_is_exact_and_only_clients_that_ask_see_capacity() {
     let local = local(600, None);
     let client = client(&local.endpoint());
-    let front = local.front().unwrap();
-    front.reset_tally();
-    assert_eq!(front.tally(), Tally::default());
+    let proxy = local.proxy().unwrap();
+    proxy.reset_tally();
+    assert_eq!(proxy.tally(), ProxyTally::default());
 
-    let asked = put(&client, "a").return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.unwrap();
-    assert_eq!(asked.consumed_capacity.unwrap().capacity_units, Some(1.0));
+    let put_reply = put(&client, "a").return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.unwrap();
+    assert_eq!(put_reply.consumed_capacity.unwrap().capacity_units, Some(1.0));
     let large = put(&client, "b").item("v", s(&"x".repeat(3_000))).send().await.unwrap();
     assert_eq!(large.consumed_capacity, None, "the client did not ask for the consumed capacity");
     let refused = put(&client, "a").condition_expression("attribute_not_exists(pk)").send().await.unwrap_err();
@@ -286,7 +287,7 @@ async fn the_tally_is_exact_and_only_clients_that_ask_see_capacity() {
         counted_by_client += page.consumed_capacity.unwrap().capacity_units.unwrap();
     }
 
-    let tally = front.tally();
+    let tally = proxy.tally();
     let puts = tally.operation("PutItem");
     assert_eq!((puts.requests, puts.ok), (3, 2));
     assert_eq!(puts.errors, BTreeMap::from([((400, "ConditionalCheckFailedException".to_owned()), 1)]));
@@ -320,7 +321,7 @@ async fn every_request_of_many_clients_is_counted() {
         });
     }
     tasks.join_all().await;
-    let tally = local.front().unwrap().tally();
+    let tally = local.proxy().unwrap().tally();
     assert_eq!((tally.operation("PutItem").ok, tally.requests(), tally.write_units()), (800, 800, 800.0));
     assert_eq!(local.engine().count(sample::TABLE).unwrap(), Some(800));
 }
@@ -328,12 +329,12 @@ async fn every_request_of_many_clients_is_counted() {
 /// A request is applied and counted even if its client has disconnected, as on a real server.
 #[tokio::test]
 async fn a_request_is_counted_even_if_its_client_hangs_up() {
-    let local = faulty(Fault::Delay(Duration::from_millis(100)), "PutItem", 0);
+    let local = start_with_fault(Fault::Delay(Duration::from_millis(100)), "PutItem", 0);
     let client = client(&local.endpoint());
     let gone = tokio::time::timeout(Duration::from_millis(30), put(&client, "a").send()).await;
     assert!(gone.is_err());
     let began = Instant::now();
-    while local.front().unwrap().tally().operation("PutItem").ok == 0 {
+    while local.proxy().unwrap().tally().operation("PutItem").ok == 0 {
         assert!(began.elapsed() < Duration::from_secs(5), "the request was not counted");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -345,7 +346,7 @@ async fn a_restart_on_the_same_file_finds_the_items() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("shop.db");
     let first = local(500, Some(&file));
-    assert_eq!(first.table().unwrap().content, Content::Loaded);
+    assert_eq!(first.table().unwrap().origin, SampleOrigin::Loaded);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     put(&client(&first.endpoint()), "mine").send().await.unwrap();
     first.stop();
@@ -353,7 +354,7 @@ async fn a_restart_on_the_same_file_finds_the_items() {
     // The second start requests a different number of items, but the table keeps its existing items.
     let second = local(900, Some(&file));
     let table = second.table().unwrap();
-    assert_eq!((table.content, table.items), (Content::Existing, 501));
+    assert_eq!((table.origin, table.items), (SampleOrigin::Existing, 501));
     assert!(exists(&client(&second.endpoint()), "mine").await);
 }
 
@@ -381,15 +382,15 @@ fn a_killed_load_is_noticed_and_repeated() {
     assert!(left < ITEMS, "the kill came too late: {left} rows");
 
     // The restart does not specify the number of items, because this number is recorded in the database file.
-    let options = LocalOptions { db: Some(file.clone()), front: true, ..LocalOptions::default() };
+    let options = LocalOptions { db: Some(file.clone()), proxy: true, ..LocalOptions::default() };
     let again = Local::start(options).unwrap();
     let table = again.table().unwrap();
-    assert_eq!((table.content, table.items), (Content::LoadedAgain, ITEMS));
+    assert_eq!((table.origin, table.items), (SampleOrigin::Reloaded, ITEMS));
     assert_eq!(again.engine().count(sample::TABLE).unwrap(), Some(ITEMS));
     again.stop();
 
     let after = local(ITEMS, Some(&file));
-    assert_eq!(after.table().unwrap().content, Content::Existing);
+    assert_eq!(after.table().unwrap().origin, SampleOrigin::Existing);
 }
 
 const LOAD_INTO: &str = "BACKFILL_TEST_LOAD_INTO";
@@ -438,10 +439,10 @@ fn unusable_files_and_ports_are_refused_and_left_alone() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     assert!(matches!(start(&ours, port), Err(LocalError::PortTaken { port: p, .. }) if p == port));
-    let front = LocalOptions { port, front: true, items: Some(1), db: Some(ours), ..LocalOptions::default() };
-    assert!(matches!(Local::start(front), Err(LocalError::PortTaken { .. })));
-    let wrong = FrontOptions { upstream: "localhost:8000".into(), ..FrontOptions::default() };
-    assert!(matches!(Front::start(wrong), Err(LocalError::Upstream { .. })));
+    let proxy = LocalOptions { port, proxy: true, items: Some(1), db: Some(ours), ..LocalOptions::default() };
+    assert!(matches!(Local::start(proxy), Err(LocalError::PortTaken { .. })));
+    let wrong = ProxyOptions { upstream: "localhost:8000".into(), ..ProxyOptions::default() };
+    assert!(matches!(Proxy::start(wrong), Err(LocalError::Upstream { .. })));
 }
 
 /// This test runs only on Linux, because only there all of 127.0.0.0/8 is available without configuration.
@@ -449,7 +450,7 @@ fn unusable_files_and_ports_are_refused_and_left_alone() {
 #[test]
 fn local_listens_only_on_the_given_address() {
     let listen = Some("127.0.0.2".parse().unwrap());
-    let local = Local::start(LocalOptions { listen, front: true, ..LocalOptions::default() }).unwrap();
+    let local = Local::start(LocalOptions { listen, proxy: true, ..LocalOptions::default() }).unwrap();
     let address = local.endpoint().strip_prefix("http://").unwrap().to_owned();
     assert!(address.starts_with("127.0.0.2:"), "{address}");
     TcpStream::connect(&address).unwrap();
@@ -467,7 +468,7 @@ fn a_half_sent_request_does_not_delay_the_stop() {
         stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{\"half\":").unwrap();
         stream
     };
-    let _front = half(local.endpoint());
+    let _proxy = half(local.endpoint());
     let _engine = half(local.engine().endpoint());
     std::thread::sleep(Duration::from_millis(50));
     let began = Instant::now();
@@ -490,11 +491,11 @@ async fn local_can_be_dropped_inside_a_runtime() {
 #[tokio::test]
 async fn an_upstream_that_is_gone_is_a_server_error() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let options = FrontOptions { upstream: format!("http://127.0.0.1:{port}"), ..FrontOptions::default() };
-    let front = Front::start(options).unwrap();
-    let error = client(&front.endpoint()).list_tables().send().await.unwrap_err();
+    let options = ProxyOptions { upstream: format!("http://127.0.0.1:{port}"), ..ProxyOptions::default() };
+    let proxy = Proxy::start(options).unwrap();
+    let error = client(&proxy.endpoint()).list_tables().send().await.unwrap_err();
     assert_eq!(error.raw_response().unwrap().status().as_u16(), 503);
-    assert_eq!(front.tally().operation("ListTables").errors, BTreeMap::from([((503, "ServiceUnavailable".into()), 1)]));
+    assert_eq!(proxy.tally().operation("ListTables").errors, BTreeMap::from([((503, "ServiceUnavailable".into()), 1)]));
 }
 
 #[test]

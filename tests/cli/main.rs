@@ -6,7 +6,6 @@
 //! `error`.
 #![cfg(feature = "local")]
 
-mod back;
 mod commands;
 mod demo;
 mod documents;
@@ -16,26 +15,27 @@ mod gates;
 #[expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
 #[path = "../harness/mod.rs"]
 mod harness;
-mod life;
 mod local;
 mod local_capacity;
 mod plans;
+mod playbook;
 mod preflight;
-mod reach;
 mod refusals;
 mod repairs;
+mod rollback;
 mod runs;
 mod states;
+mod table_access;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backfill::internals::item::Item;
-use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::proxy::FaultRule;
 use backfill::internals::local::{Fault, RequestInfo};
-use harness::tool::{self, Running, item, secret, tool};
-use harness::{Bed, bytes_of};
+use harness::tool::{self, RunningTool, item, secret, tool};
+use harness::{Harness, bytes_of};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value as Json, json};
 
@@ -45,30 +45,30 @@ const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 const SLOWLY: &str = "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 20\n";
 
 /// The output of a refused command.
-struct Refused {
+struct RefusalOutput {
     text: String,
 }
 
 /// Runs the tool, and checks the properties that every refusal must have.
 #[track_caller]
-fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
-    let ran = tool(bed, &[args, &["--output", "json"]].concat()).exits(code);
+fn refused(harness: &Harness, code: i32, args: &[&str]) -> RefusalOutput {
+    let ran = tool(harness, &[args, &["--output", "json"]].concat()).exits(code);
     let document = ran.json();
     assert_eq!(document["type"], "error", "{document:#}");
-    let said = ran.said();
+    let said = ran.messages();
     let text = match said.find("error") {
         // The output may have a header, or the completed part of a check, before the error.
         Some(at) => said[at..].to_owned(),
         None => panic!("no error in: {said}"),
     };
     assert!(!text.contains("\n\n\n") && text.len() < 3_000, "{text}");
-    Refused { text }
+    RefusalOutput { text }
 }
 
-impl Refused {
+impl RefusalOutput {
     /// Asserts that the refusal contains all of these parts.
     #[track_caller]
-    fn says(self, parts: &[&str]) -> Refused {
+    fn says(self, parts: &[&str]) -> RefusalOutput {
         for part in parts {
             assert!(self.text.contains(part), "{part:?} is missing in: {}", self.text);
         }
@@ -77,7 +77,7 @@ impl Refused {
 
     /// Asserts that the refusal is one paragraph and says what was not done.
     #[track_caller]
-    fn in_one_paragraph(self) -> Refused {
+    fn in_one_paragraph(self) -> RefusalOutput {
         assert!(self.text.starts_with("error: "), "{}", self.text);
         assert!(!self.text.contains("\n\n"), "{}", self.text);
         let did_not = ["Nothing was", "nothing was", "was not", "were not", "is not stored"];
@@ -94,12 +94,12 @@ impl Refused {
 }
 
 /// Creates a bed with a table of `count` items that need [`MOVE`], and a plan for the table.
-async fn scene(count: usize, more: &str) -> (Bed, String, PathBuf) {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, items(count)).await;
-    let plan = bed.plan("plan", &table, "", &format!("{MOVE}{more}"));
-    (bed, table, plan)
+async fn setup(count: usize, more: &str) -> (Harness, String, PathBuf) {
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, items(count)).await;
+    let plan = harness.plan("plan", &table, "", &format!("{MOVE}{more}"));
+    (harness, table, plan)
 }
 
 fn items(count: usize) -> impl Iterator<Item = Item> {
@@ -110,13 +110,13 @@ fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn fault(bed: &Bed, rule: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
-    bed.front().set_faults(Some(Arc::new(rule) as FaultRule));
+fn inject_fault(harness: &Harness, rule: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
+    harness.proxy().set_faults(Some(Arc::new(rule) as FaultRule));
 }
 
 /// Answers every request of an operation with this error.
-fn answer(bed: &Bed, operation: &'static str, status: u16, error: &'static str, message: &'static str) {
-    fault(bed, move |request| {
+fn answer(harness: &Harness, operation: &'static str, status: u16, error: &'static str, message: &'static str) {
+    inject_fault(harness, move |request| {
         if request.operation != operation {
             return Fault::Pass;
         }
@@ -125,9 +125,9 @@ fn answer(bed: &Bed, operation: &'static str, status: u16, error: &'static str, 
 }
 
 /// Answers `DescribeTable` with this table.
-fn described(bed: &Bed, table: Json) {
+fn answer_describe_table(harness: &Harness, table: Json) {
     let extra = Map::from_iter([("Table".to_owned(), table)]);
-    fault(bed, move |request| {
+    inject_fault(harness, move |request| {
         if request.operation != "DescribeTable" {
             return Fault::Pass;
         }
@@ -147,8 +147,8 @@ fn description(name: &str, arn: &str, status: &str) -> Json {
 
 /// Asserts that no write was sent.
 #[track_caller]
-fn nothing_was_written(bed: &Bed) {
-    let tally = bed.front().tally();
+fn nothing_was_written(harness: &Harness) {
+    let tally = harness.proxy().tally();
     for write in ["UpdateItem", "PutItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems", "ExecuteStatement"] {
         assert_eq!(tally.operation(write).requests, 0, "{write}");
     }

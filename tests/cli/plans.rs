@@ -9,13 +9,13 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_plan_gets_all_its_errors_together() {
-    let bed = Bed::embedded();
-    let path = bed.dir().join("bad.toml");
+    let harness = Harness::embedded();
+    let path = harness.dir().join("bad.toml");
     let bad = "[migration]\nname = \"a b\"\n[table]\nname = \"orders\"\nregoin = \"eu-west-1\"\n[[change]]\nmove = \"email\"\n\
                to = \"email\"\n[capacity]\nwrite = -5\n";
     std::fs::write(&path, bad).unwrap();
     for command in [vec!["check", "bad.toml"], vec!["run", "bad.toml", "--yes"], vec!["status", "bad.toml"]] {
-        let refused = refused(&bed, 2, &command);
+        let refused = refused(&harness, 2, &command);
         // Each error shows its line number, the text of the line, a caret below the text, and a remedy.
         for (place, title) in [
             ("bad.toml:2:8", "name"),
@@ -31,55 +31,60 @@ async fn an_invalid_plan_gets_all_its_errors_together() {
             refused.text
         );
     }
-    assert_eq!(bed.front().tally().requests(), 0, "an invalid plan never reaches the table");
-    assert!(!bed.dir().join(".backfill").exists());
+    assert_eq!(harness.proxy().tally().requests(), 0, "an invalid plan never reaches the table");
+    assert!(!harness.dir().join(".backfill").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_plan_is_refused() {
-    let bed = Bed::embedded();
+    let harness = Harness::embedded();
     for command in [
         vec!["check", "none.toml"],
         vec!["run", "none.toml", "--yes"],
         vec!["status", "none.toml"],
         vec!["failures", "none.toml", "list"],
     ] {
-        refused(&bed, 2, &command).in_one_paragraph().says(&["none.toml", "No such file", "backfill init"]);
+        refused(&harness, 2, &command).in_one_paragraph().says(&["none.toml", "No such file", "backfill init"]);
     }
-    refused(&bed, 2, &["check", "."]).in_one_paragraph().says(&["directory"]);
-    std::fs::write(bed.dir().join("binary.toml"), [0xff, 0xfe, 0, 1]).unwrap();
-    refused(&bed, 2, &["check", "binary.toml"]).says(&["not a plan", "UTF-8"]);
-    std::fs::write(bed.dir().join("empty.toml"), "").unwrap();
-    refused(&bed, 2, &["check", "empty.toml"]).says(&["[migration]", "[table]"]);
+    refused(&harness, 2, &["check", "."]).in_one_paragraph().says(&["directory"]);
+    std::fs::write(harness.dir().join("binary.toml"), [0xff, 0xfe, 0, 1]).unwrap();
+    refused(&harness, 2, &["check", "binary.toml"]).says(&["not a plan", "UTF-8"]);
+    std::fs::write(harness.dir().join("empty.toml"), "").unwrap();
+    refused(&harness, 2, &["check", "empty.toml"]).says(&["[migration]", "[table]"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_does_not_fit_the_tables_key_is_refused() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    let other = bed.plan("other", &table, "", &format!("key = [\"id\"]\n{MOVE}"));
-    let written = bed.plan("written", &table, "", "[[change]]\nset = \"sk\"\nvalue = \"x\"\n");
-    let moved = bed.plan("moved", &table, "strategy = \"in-place\"", "[[change]]\nmove = \"pk\"\nto = \"id\"\n");
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    let other = harness.plan("other", &table, "", &format!("key = [\"id\"]\n{MOVE}"));
+    let written = harness.plan("written", &table, "", "[[change]]\nset = \"sk\"\nvalue = \"x\"\n");
+    let moved = harness.plan("moved", &table, "strategy = \"in-place\"", "[[change]]\nmove = \"pk\"\nto = \"id\"\n");
     for command in ["check", "run"] {
         let args = |plan| if command == "run" { vec![command, text(plan), "--yes"] } else { vec![command, text(plan)] };
-        refused(&bed, 2, &args(&other)).says(&["has a different key", "other.toml:", "^", "key = [\"pk\", \"sk\"]"]);
-        refused(&bed, 2, &args(&written)).says(&[
+        refused(&harness, 2, &args(&other)).says(&[
+            "has a different key",
+            "other.toml:",
+            "^",
+            "key = [\"pk\", \"sk\"]",
+        ]);
+        refused(&harness, 2, &args(&written)).says(&[
             "`sk` is a key attribute and cannot be written",
             "^",
             "choose another",
         ]);
-        refused(&bed, 2, &args(&moved)).says(&[
+        refused(&harness, 2, &args(&moved)).says(&[
             "`pk` is a key attribute and cannot be moved away",
             "^",
             "use `copy` instead",
         ]);
     }
-    nothing_was_written(&bed);
-    assert!(!bed.dir().join(".backfill").exists());
+    nothing_was_written(&harness);
+    assert!(!harness.dir().join(".backfill").exists());
 }
 
 /// A provisioned table (40 RCU/s, 20 WCU/s) with the global index `by-old` (8 WCU/s) and the local index `by-new`.
-pub(super) async fn provisioned_table(bed: &Bed) -> String {
+pub(super) async fn provisioned_table(harness: &Harness) -> String {
     let name = "provisioned".to_owned();
     let throughput = |read: i64, write: i64| {
         ProvisionedThroughput::builder().read_capacity_units(read).write_capacity_units(write).build().unwrap()
@@ -87,7 +92,7 @@ pub(super) async fn provisioned_table(bed: &Bed) -> String {
     let element =
         |attribute, role| KeySchemaElement::builder().attribute_name(attribute).key_type(role).build().unwrap();
     let keys_only = || Projection::builder().projection_type(ProjectionType::KeysOnly).build();
-    let mut request = bed.client().create_table().table_name(&name).provisioned_throughput(throughput(40, 20));
+    let mut request = harness.client().create_table().table_name(&name).provisioned_throughput(throughput(40, 20));
     for attribute in ["pk", "sk", "old", "new"] {
         let kind = ScalarAttributeType::S;
         request = request.attribute_definitions(
@@ -115,13 +120,13 @@ pub(super) async fn provisioned_table(bed: &Bed) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_above_the_tables_capacity_is_refused() {
-    let bed = Bed::embedded();
-    let table = provisioned_table(&bed).await;
+    let harness = Harness::embedded();
+    let table = provisioned_table(&harness).await;
     let capacity = "[capacity]\nwrite = 21\nread = 40\nper_key_range = { write = 500 }\n\
                     [capacity.index]\nby-old = 9\nby-new = 1\nby_old = \"50%\"\n";
-    let wrong = bed.plan("wrong", &table, "", &format!("{MOVE}{capacity}"));
+    let wrong = harness.plan("wrong", &table, "", &format!("{MOVE}{capacity}"));
     for args in [vec!["check", text(&wrong)], vec!["run", text(&wrong), "--yes"]] {
-        refused(&bed, 2, &args).says(&[
+        refused(&harness, 2, &args).says(&[
             "wrong.toml:11:9",
             "more than the 20 WCU/s that the table is provisioned with",
             "wrong.toml:13:27",
@@ -135,43 +140,43 @@ async fn a_budget_above_the_tables_capacity_is_refused() {
         ]);
     }
     // An on-demand table without a maximum, from an engine that reports no warm throughput.
-    let bare = bed.create_table().await;
-    let percent = bed.plan("percent", &bare, "", &format!("{MOVE}[capacity]\nwrite = \"40%\"\n"));
-    refused(&bed, 2, &["check", text(&percent)]).says(&[
+    let bare = harness.create_table().await;
+    let percent = harness.plan("percent", &bare, "", &format!("{MOVE}[capacity]\nwrite = \"40%\"\n"));
+    refused(&harness, 2, &["check", text(&percent)]).says(&[
         "percent.toml:11:9",
         "40% of",
         "^",
         "on demand",
         "state WCU/s",
     ]);
-    nothing_was_written(&bed);
-    assert!(!bed.dir().join(".backfill").exists());
+    nothing_was_written(&harness);
+    assert!(!harness.dir().join(".backfill").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_and_run_say_where_each_budget_comes_from() {
-    let bed = Bed::embedded();
-    let table = provisioned_table(&bed).await;
+    let harness = Harness::embedded();
+    let table = provisioned_table(&harness).await;
     let capacity = "[capacity]\nwrite = \"40%\"\nper_partition_key = { read = 5 }\n";
-    let plan = bed.plan("plan", &table, "", &format!("{MOVE}{capacity}"));
+    let plan = harness.plan("plan", &table, "", &format!("{MOVE}{capacity}"));
     let of_the_table = "8 WCU/s (from the plan: 40% of the 20 WCU/s that the table is provisioned with), \
                         10 RCU/s (default: a quarter of the 40 RCU/s that the table is provisioned with)";
     let of_the_index = "2 WCU/s (default: a quarter of the 8 WCU/s that index `by-old` is provisioned with)";
-    let checked = tool(&bed, &["check", text(&plan)]).exits(0).stdout;
+    let checked = tool(&harness, &["check", text(&plan)]).exits(0).stdout;
     for part in [of_the_table, of_the_index, "5 RCU/s (from the plan)", "by-new (local: uses the table's capacity)"] {
         assert!(checked.contains(part), "{part}: {checked}");
     }
-    let json = tool(&bed, &["check", text(&plan), "--output", "json"]).exits(0).json();
+    let json = tool(&harness, &["check", text(&plan), "--output", "json"]).exits(0).json();
     let budgets = json["budgets"].as_array().unwrap();
     assert_eq!((budgets.len(), &budgets[0]["units_per_second"]), (7, &json!(8.0)), "{json}");
     assert_eq!((&budgets[6]["index"], &budgets[6]["units_per_second"]), (&json!("by-old"), &json!(2.0)), "{json}");
-    let ran = tool(&bed, &["run", text(&plan), "--yes"]).exits(0).said();
+    let ran = tool(&harness, &["run", text(&plan), "--yes"]).exits(0).messages();
     assert!(ran.contains(of_the_table) && ran.contains(of_the_index), "{ran}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_usage_is_refused() {
-    let (bed, _, plan) = scene(3, "").await;
+    let (harness, _, plan) = setup(3, "").await;
     let plan = text(&plan);
     for (args, says) in [
         (vec!["run", plan, "--force"], "--force"),
@@ -184,20 +189,20 @@ async fn bad_usage_is_refused() {
         (vec!["failures", plan, "list", "--limit", "-1"], "-1"),
         (vec!["local", "--items", "0"], "0"),
     ] {
-        let mut command = bed.command();
+        let mut command = harness.command();
         command.args(&args);
         let ran = tool::run(command).exits(2);
         assert!(ran.stderr.contains(says) && ran.stderr.contains("--help"), "{args:?}: {}", ran.stderr);
         assert_eq!(ran.stdout, "");
     }
-    assert_eq!(bed.front().tally().requests(), bed.front().tally().operation("CreateTable").requests);
+    assert_eq!(harness.proxy().tally().requests(), harness.proxy().tally().operation("CreateTable").requests);
 }
 
 /// Checks the list of exit codes in `--help`.
 #[tokio::test(flavor = "multi_thread")]
 async fn help_documents_the_exit_codes() {
-    let bed = Bed::embedded();
-    let mut command = bed.command();
+    let harness = Harness::embedded();
+    let mut command = harness.command();
     command.arg("--help");
     let help = tool::run(command).exits(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     for code in [

@@ -6,8 +6,8 @@ use backfill::internals::item::Value;
 use super::*;
 
 /// Answers each of these operations with the given body.
-pub(super) fn say(bed: &Bed, answers: Vec<(&'static str, Json)>) {
-    fault(bed, move |request| {
+pub(super) fn answer_with(harness: &Harness, answers: Vec<(&'static str, Json)>) {
+    inject_fault(harness, move |request| {
         let answer = answers.iter().find(|(operation, _)| *operation == request.operation);
         answer.map_or(Fault::Pass, |(_, body)| Fault::Reply {
             status: 200,
@@ -35,8 +35,13 @@ fn with(mut description: Json, members: Json) -> Json {
 const ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
 
 /// The findings of `check`, by their id. Asserts that `refuses` matches the exit code.
-pub(super) fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> std::collections::BTreeMap<String, Json> {
-    let json = tool(bed, &[&["check", plan, "--output", "json"], options].concat()).exits(code).json();
+pub(super) fn findings(
+    harness: &Harness,
+    plan: &str,
+    code: i32,
+    options: &[&str],
+) -> std::collections::BTreeMap<String, Json> {
+    let json = tool(harness, &[&["check", plan, "--output", "json"], options].concat()).exits(code).json();
     assert_eq!(json["refuses"], json!(code == 3), "{json:#}");
     let list = json["findings"].as_array().unwrap();
     list.iter().map(|finding| (finding["id"].as_str().unwrap().to_owned(), finding.clone())).collect()
@@ -45,79 +50,83 @@ pub(super) fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> st
 /// RUNBOOK: "Without it `run` refuses, unless you pass `--accept no-pitr`, which is recorded with the run"
 #[tokio::test(flavor = "multi_thread")]
 async fn without_point_in_time_recovery_a_run_needs_acceptance() {
-    let (bed, _, plan) = scene(20, "[limits]\nmax_items = 5\n[scan]\nsegments = 1\npage_limit = 5\n").await;
+    let (harness, _, plan) = setup(20, "[limits]\nmax_items = 5\n[scan]\nsegments = 1\npage_limit = 5\n").await;
     let plan_text = text(&plan);
-    bed.elsewhere(&plan);
-    say(&bed, vec![("DescribeContinuousBackups", backups("DISABLED"))]);
+    harness.use_remote_endpoint(&plan);
+    answer_with(&harness, vec![("DescribeContinuousBackups", backups("DISABLED"))]);
     for args in [vec!["run", plan_text, "--yes"], vec!["run", plan_text, "--yes", "--accept", "multi-region"]] {
-        refused(&bed, 3, &args).in_one_paragraph().says(&[
+        refused(&harness, 3, &args).in_one_paragraph().says(&[
             "the preflight refuses this run",
             "Point-in-time recovery is off",
             "update-continuous-backups",
             "--accept no-pitr",
         ]);
     }
-    nothing_was_written(&bed);
-    assert!(!bed.dir().join(".backfill").exists(), "a refused run leaves no state behind");
-    assert_eq!(findings(&bed, plan_text, 3, &[])["pitr"]["accept"], "no-pitr");
-    assert_eq!(findings(&bed, plan_text, 0, &["--accept", "no-pitr"])["pitr"]["refuses"], false);
-    let human = tool(&bed, &["check", plan_text]).exits(3).stdout;
+    nothing_was_written(&harness);
+    assert!(!harness.dir().join(".backfill").exists(), "a refused run leaves no state behind");
+    assert_eq!(findings(&harness, plan_text, 3, &[])["pitr"]["accept"], "no-pitr");
+    assert_eq!(findings(&harness, plan_text, 0, &["--accept", "no-pitr"])["pitr"]["refuses"], false);
+    let human = tool(&harness, &["check", plan_text]).exits(3).stdout;
     for part in ["REFUSED      Point-in-time recovery is off (pitr)", "why:", "do:", "A run would be refused"] {
         assert!(human.contains(part), "{part}: {human}");
     }
     // A dry run reports the finding but does not refuse.
-    let dry = tool(&bed, &["run", plan_text, "--dry-run"]).exits(0);
-    assert!(dry.said().contains("REFUSED") && dry.stdout.contains("A run would be refused: pitr"), "{dry:?}");
-    nothing_was_written(&bed);
+    let dry = tool(&harness, &["run", plan_text, "--dry-run"]).exits(0);
+    assert!(dry.messages().contains("REFUSED") && dry.stdout.contains("A run would be refused: pitr"), "{dry:?}");
+    nothing_was_written(&harness);
 
-    let begun = tool(&bed, &["run", plan_text, "--yes", "--accept", "no-pitr"]).exits(6);
-    assert!(begun.said().contains("accepted     Point-in-time recovery is off"), "{}", begun.said());
-    let status = tool(&bed, &["status", plan_text]).exits(0).stdout;
+    let begun = tool(&harness, &["run", plan_text, "--yes", "--accept", "no-pitr"]).exits(6);
+    assert!(begun.messages().contains("accepted     Point-in-time recovery is off"), "{}", begun.messages());
+    let status = tool(&harness, &["status", plan_text]).exits(0).stdout;
     assert!(status.contains("accepted: no-pitr"), "{status}");
-    let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
+    let status = tool(&harness, &["status", plan_text, "--output", "json"]).exits(0).json();
     assert_eq!(status["state"]["current"]["accepted"], json!(["no-pitr"]));
     // The acceptance applies until the end of the run, but not to the next run.
     let unlimited = std::fs::read_to_string(&plan).unwrap().replace("max_items = 5\n", "");
     std::fs::write(&plan, unlimited).unwrap();
-    tool(&bed, &["run", plan_text]).exits(0);
+    tool(&harness, &["run", plan_text]).exits(0);
     // A complete run writes nothing, so it needs no point-in-time recovery.
-    tool(&bed, &["run", plan_text]).exits(0);
-    refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).says(&["--accept no-pitr"]);
-    refused(&bed, 3, &["run", plan_text, "--restart", "--yes"]).says(&["--accept no-pitr"]);
+    tool(&harness, &["run", plan_text]).exits(0);
+    refused(&harness, 3, &["run", plan_text, "--again", "--yes"]).says(&["--accept no-pitr"]);
+    refused(&harness, 3, &["run", plan_text, "--restart", "--yes"]).says(&["--accept no-pitr"]);
 
-    say(&bed, vec![("DescribeContinuousBackups", backups("ENABLED"))]);
-    let pitr = &findings(&bed, plan_text, 0, &[])["pitr"];
+    answer_with(&harness, vec![("DescribeContinuousBackups", backups("ENABLED"))]);
+    let pitr = &findings(&harness, plan_text, 0, &[])["pitr"];
     assert_eq!(pitr["severity"], "note", "{pitr}");
     assert!(pitr["what"].as_str().unwrap().contains("2023-11-14"), "{pitr}");
-    let again = tool(&bed, &["run", plan_text, "--again", "--yes", "--accept", "no-pitr"]).exits(0);
-    assert!(!again.said().contains("accepted"), "nothing had to be accepted: {}", again.said());
-    let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
+    let again = tool(&harness, &["run", plan_text, "--again", "--yes", "--accept", "no-pitr"]).exits(0);
+    assert!(!again.messages().contains("accepted"), "nothing had to be accepted: {}", again.messages());
+    let status = tool(&harness, &["status", plan_text, "--output", "json"]).exits(0).json();
     assert_eq!(status["state"]["current"]["accepted"], json!([]));
 }
 
 /// RUNBOOK: "For a local engine on loopback this is only a warning; anywhere else, unknown counts as off."
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_recovery_counts_as_off_except_on_a_local_engine() {
-    let (bed, table, plan) = scene(10, "").await;
+    let (harness, table, plan) = setup(10, "").await;
     let plan_text = text(&plan);
-    let unknown = &findings(&bed, plan_text, 0, &[])["pitr"];
+    let unknown = &findings(&harness, plan_text, 0, &[])["pitr"];
     assert_eq!(unknown["severity"], "warning", "{unknown}");
-    let ran = tool(&bed, &["run", plan_text, "--yes"]).exits(0);
-    assert!(ran.said().contains("warning      It is unknown whether point-in-time recovery is on"), "{}", ran.said());
+    let ran = tool(&harness, &["run", plan_text, "--yes"]).exits(0);
+    assert!(
+        ran.messages().contains("warning      It is unknown whether point-in-time recovery is on"),
+        "{}",
+        ran.messages()
+    );
 
     for (status, error) in [(400, "AccessDeniedException"), (400, "ValidationException")] {
-        answer(&bed, "DescribeContinuousBackups", status, error, "You may not dynamodb:DescribeContinuousBackups");
-        let denied = &findings(&bed, plan_text, 3, &[])["pitr"];
+        answer(&harness, "DescribeContinuousBackups", status, error, "You may not dynamodb:DescribeContinuousBackups");
+        let denied = &findings(&harness, plan_text, 3, &[])["pitr"];
         assert!(denied["what"].as_str().unwrap().contains("counts as off"), "{denied}");
     }
-    bed.front().set_faults(None);
+    harness.proxy().set_faults(None);
 
     // The second command uses the same engine under an address that does not look like loopback.
-    let elsewhere = bed.endpoint().replace("127.0.0.1", "0.0.0.0");
-    let other = bed.plan("other", &table, "", &format!("region = \"us-east-1\"\n{MOVE}"));
-    bed.front().reset_tally();
+    let elsewhere = harness.endpoint().replace("127.0.0.1", "0.0.0.0");
+    let other = harness.plan("other", &table, "", &format!("region = \"us-east-1\"\n{MOVE}"));
+    harness.proxy().reset_tally();
     let run = |options: &[&str]| {
-        let mut command = bed.command();
+        let mut command = harness.command();
         command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "S3CRET");
         command.args(["run", text(&other), "--endpoint-url", &elsewhere]).args(options);
         tool::run(command)
@@ -126,38 +135,38 @@ async fn unknown_recovery_counts_as_off_except_on_a_local_engine() {
     for part in ["counts as off", "does not support this request", "--accept no-pitr"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
     run(&["--yes", "--accept", "no-pitr"]).exits(0);
 }
 
 /// RUNBOOK: "`run` refuses a table with replicas in other regions, unless you pass `--accept multi-region`"
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_in_other_regions_need_acceptance() {
-    let (bed, table, plan) = scene(10, "").await;
+    let (harness, table, plan) = setup(10, "").await;
     let plan = text(&plan);
     let replicas = json!({ "Replicas": [{ "RegionName": "eu-west-1", "ReplicaStatus": "ACTIVE" }] });
-    say(&bed, vec![("DescribeTable", with(description(&table, ARN, "ACTIVE"), replicas))]);
-    refused(&bed, 3, &["run", plan, "--yes"]).in_one_paragraph().says(&[
+    answer_with(&harness, vec![("DescribeTable", with(description(&table, ARN, "ACTIVE"), replicas))]);
+    refused(&harness, 3, &["run", plan, "--yes"]).in_one_paragraph().says(&[
         "replicated to eu-west-1",
         "last writer wins",
         "in 2 regions",
         "--accept multi-region",
     ]);
-    nothing_was_written(&bed);
-    let json = tool(&bed, &["check", plan, "--output", "json", "--accept", "multi-region"]).exits(0).json();
+    nothing_was_written(&harness);
+    let json = tool(&harness, &["check", plan, "--output", "json", "--accept", "multi-region"]).exits(0).json();
     assert_eq!((&json["estimate"]["regions"], &json["accepted"]), (&json!(2), &json!(["multi-region"])));
-    tool(&bed, &["run", plan, "--yes", "--accept", "multi-region"]).exits(0);
-    let status = tool(&bed, &["status", plan]).exits(0).stdout;
+    tool(&harness, &["run", plan, "--yes", "--accept", "multi-region"]).exits(0);
+    let status = tool(&harness, &["status", plan]).exits(0).stdout;
     assert!(status.contains("accepted: multi-region"), "{status}");
     // `--accept` takes only values from a list.
-    let wrong = tool(&bed, &["run", plan, "--accept", "everything"]).exits(2);
+    let wrong = tool(&harness, &["run", plan, "--accept", "everything"]).exits(2);
     assert!(wrong.stderr.contains("no-pitr") && wrong.stderr.contains("multi-region"), "{}", wrong.stderr);
 }
 
 /// RUNBOOK: "`check` says how many records the run will put into the table's stream, and gives a filter"
 #[tokio::test(flavor = "multi_thread")]
 async fn check_reports_streams_expiry_and_indexes() {
-    let (bed, table, plan) = scene(10, "").await;
+    let (harness, table, plan) = setup(10, "").await;
     let plan = text(&plan);
     let index = json!({ "IndexName": "by-new", "IndexStatus": "ACTIVE", "Projection": { "ProjectionType": "KEYS_ONLY" },
                         "KeySchema": [{ "AttributeName": "new", "KeyType": "HASH" }] });
@@ -169,15 +178,15 @@ async fn check_reports_streams_expiry_and_indexes() {
         "TableClassSummary": { "TableClass": "STANDARD_INFREQUENT_ACCESS" },
     });
     let ttl = json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "ENABLED", "AttributeName": "new" } });
-    say(
-        &bed,
+    answer_with(
+        &harness,
         vec![
             ("DescribeTable", with(description(&table, ARN, "UPDATING"), members)),
             ("DescribeTimeToLive", ttl),
             ("DescribeContinuousBackups", backups("ENABLED")),
         ],
     );
-    let found = findings(&bed, plan, 0, &["--sample", "100%"]);
+    let found = findings(&harness, plan, 0, &["--sample", "100%"]);
     let severity = |id: &str| found.get(id).map(|finding| finding["severity"].as_str().unwrap().to_owned());
     for (id, expected) in [
         ("stream", "warning"),
@@ -200,58 +209,58 @@ async fn check_reports_streams_expiry_and_indexes() {
             json!({ "dynamodb": { "NewImage": { "new": { "S": [{ "exists": false }] } } } }),
         ]
     );
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 }
 
 /// RUNBOOK: "`check --sample 5%` reads part of the table and prints ranges with 95 % confidence"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sampled_check_reads_and_writes_nothing() {
-    let (bed, _, plan) = scene(2_000, "").await;
+    let (harness, _, plan) = setup(2_000, "").await;
     let plan = text(&plan);
-    let described = tool(&bed, &["check", plan, "--output", "json"]).exits(0).json();
+    let described = tool(&harness, &["check", plan, "--output", "json"]).exits(0).json();
     assert_eq!(described["estimate"]["basis"], "description");
     assert!(described["estimate"]["basis_text"].as_str().unwrap().contains("up to six hours old"), "{described:#}");
-    assert_eq!(bed.front().tally().operation("Scan").requests, 0);
+    assert_eq!(harness.proxy().tally().operation("Scan").requests, 0);
 
-    let sampled = tool(&bed, &["check", plan, "--sample", "20%", "--output", "json"]).exits(0).json();
+    let sampled = tool(&harness, &["check", plan, "--sample", "20%", "--output", "json"]).exits(0).json();
     let estimate = &sampled["estimate"];
     assert_eq!(estimate["basis"], "sample");
     assert_eq!(estimate["items"]["likely"], 2000.0);
     let changed = &estimate["would_change"];
     let figure = |name: &str| changed[name].as_f64().unwrap();
     assert!(figure("low") < 2000.0 && figure("high") == 2000.0, "{changed}");
-    let read = bed.front().tally().operation("Scan").requests;
-    let human = tool(&bed, &["check", plan, "--sample", "500"]).exits(0).stdout;
+    let read = harness.proxy().tally().operation("Scan").requests;
+    let human = tool(&harness, &["check", plan, "--sample", "500"]).exits(0).stdout;
     for part in ["drawn at random", "95 % confidence", "duration", "WCU"] {
         assert!(human.contains(part), "{part}: {human}");
     }
     assert!((20..=400).contains(&read), "{read} requests");
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
     // If the table's number of items is unknown, a sample that is given as a number of items cannot be converted to a
     // share.
-    let empty = bed.create_table().await;
-    let unknown = bed.plan("unknown", &empty, "", MOVE);
-    refused(&bed, 3, &["check", text(&unknown), "--sample", "500"]).says(&["Give the sample in percent"]);
+    let empty = harness.create_table().await;
+    let unknown = harness.plan("unknown", &empty, "", MOVE);
+    refused(&harness, 3, &["check", text(&unknown), "--sample", "500"]).says(&["Give the sample in percent"]);
     for wrong in [["check", plan, "--sample", "lots"], ["run", plan, "--sample", "5%"]] {
-        tool(&bed, &wrong).exits(2);
+        tool(&harness, &wrong).exits(2);
     }
 }
 
 /// RUNBOOK: "prints keys of some items of each kind"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let nested = "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n";
     let odd = (0..8).map(|n| item("ODD\u{1b}[31m", &n.to_string(), [("old", secret(n)), ("doc", secret("no map"))]));
     let large = Value::S(format!("{}{}", tool::SECRET, "v".repeat(250_000)));
     let large = std::iter::once(item("LARGE", &"k".repeat(500), [("old", large)]));
-    bed.load(&table, items(30).chain(odd).chain(large)).await;
-    let plan = bed.plan("plan", &table, "", nested);
+    harness.load(&table, items(30).chain(odd).chain(large)).await;
+    let plan = harness.plan("plan", &table, "", nested);
     let plan = text(&plan);
     for sample in [&[][..], &["--sample", "100%"]] {
         let args = [&["run", plan, "--dry-run"], sample].concat();
-        let json = tool(&bed, &[&args[..], &["--output", "json"]].concat()).exits(0).json();
+        let json = tool(&harness, &[&args[..], &["--output", "json"]].concat()).exits(0).json();
         let count = |name: &str| json[name].as_u64().unwrap();
         assert_eq!([count("would_change"), count("rejected"), count("would_exceed_400_kb")], [30, 8, 1], "{json:#}");
         let because = json["rejected_because"].as_array().unwrap();
@@ -263,7 +272,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         assert!(json["estimate"]["usd"]["low"].as_f64().unwrap() > 0.0, "{json:#}");
         assert!(json["estimate"]["seconds"]["high"].as_f64().unwrap() > 0.0, "{json:#}");
 
-        let human = tool(&bed, &args).exits(0).stdout;
+        let human = tool(&harness, &args).exits(0).stdout;
         for part in
             ["not computable", "such as pk=ODD\\u{1b}[31m sk=", "such as pk=LARGE", "…\n", "WCU", "cost", "duration"]
         {
@@ -272,24 +281,24 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         assert_eq!(sample.is_empty(), !human.contains("the whole table:"), "{human}");
     }
     // None of the requests to the server was a write.
-    let tally = bed.front().tally();
+    let tally = harness.proxy().tally();
     let sent: Vec<&str> = tally.operations.keys().map(String::as_str).filter(|name| *name != "CreateTable").collect();
     assert_eq!(sent, ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"]);
-    assert!(!bed.dir().join(".backfill").exists());
+    assert!(!harness.dir().join(".backfill").exists());
 }
 
 /// RUNBOOK: "`check plan.toml --finish-in 2h` prints the budgets that a run needs to end in that time, what prevents it, and the commands that raise and lower the table's capacity."
 #[tokio::test(flavor = "multi_thread")]
 async fn finish_in_names_budgets_obstacles_and_commands() {
-    let (bed, table, plan) = scene(20, "[scan]\nsegments = 4\n").await;
+    let (harness, table, plan) = setup(20, "[scan]\nsegments = 4\n").await;
     let plan = text(&plan);
     let provisioned = json!({
         "BillingModeSummary": { "BillingMode": "PROVISIONED" },
         "ProvisionedThroughput": { "ReadCapacityUnits": 4_000, "WriteCapacityUnits": 500, "NumberOfDecreasesToday": 0 },
         "ItemCount": 10_000_000, "TableSizeBytes": 5_000_000_000_u64,
     });
-    say(&bed, vec![("DescribeTable", with(description(&table, ARN, "ACTIVE"), provisioned))]);
-    let said = tool(&bed, &["check", plan, "--finish-in", "2h"]).exits(0).stdout;
+    answer_with(&harness, vec![("DescribeTable", with(description(&table, ARN, "ACTIVE"), provisioned))]);
+    let said = tool(&harness, &["check", plan, "--finish-in", "2h"]).exits(0).stdout;
     for part in [
         "finish in    2 h 0 min",
         "the budget is 125: too little",
@@ -303,15 +312,15 @@ async fn finish_in_names_budgets_obstacles_and_commands() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    let json = tool(&bed, &["check", plan, "--finish-in", "2h", "--output", "json"]).exits(0).json();
+    let json = tool(&harness, &["check", plan, "--finish-in", "2h", "--output", "json"]).exits(0).json();
     let finish = &json["finish_in"];
     assert_eq!((&finish["seconds"], &finish["possible"]), (&json!(7_200.0), &json!(true)), "{finish:#}");
     assert_eq!(finish["obstacles"][0]["id"], "provisioned", "{finish:#}");
     assert_eq!(json["estimate"]["decided_by"]["longest"], "the writes of one partition key", "{json:#}");
     // Without `--finish-in`, the output does not contain this section. The command refuses a value that is not a
     // duration.
-    assert_eq!(tool(&bed, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
-    let bad = tool(&bed, &["check", plan, "--finish-in", "soon"]).exits(2);
+    assert_eq!(tool(&harness, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
+    let bad = tool(&harness, &["check", plan, "--finish-in", "soon"]).exits(2);
     assert!(bad.stderr.contains("2h, 90m, 1d"), "{}", bad.stderr);
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 }

@@ -10,9 +10,9 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 const SINCE: &str = "--dual-writes-since 2026-01-01T00:00:00Z";
 
 /// Every file below a directory, with its content. Omits empty files that SQLite creates for a reader.
-fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(of).unwrap() {
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = path.to_string_lossy().into_owned();
         if path.is_dir() {
@@ -29,14 +29,14 @@ fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// The state of all files and tables.
-type Everything = (BTreeMap<PathBuf, Vec<u8>>, Vec<BTreeMap<String, Item>>);
+type SystemState = (BTreeMap<PathBuf, Vec<u8>>, Vec<BTreeMap<String, Item>>);
 
-async fn everything(bed: &Bed, tables: &[&String]) -> Everything {
+async fn system_state(harness: &Harness, tables: &[&String]) -> SystemState {
     let mut dumps = Vec::new();
     for table in tables {
-        dumps.push(bed.dump(table).await);
+        dumps.push(harness.dump(table).await);
     }
-    (files(bed.dir()), dumps)
+    (files(harness.dir()), dumps)
 }
 
 fn words<'a>(line: &'a str, plan: &'a str) -> Vec<&'a str> {
@@ -44,11 +44,11 @@ fn words<'a>(line: &'a str, plan: &'a str) -> Vec<&'a str> {
 }
 
 /// Checks that each of these commands is refused with its exit code and changes nothing.
-async fn all_refused(bed: &Bed, tables: &[&String], plan: &Path, refusals: &[(i32, &str)]) {
+async fn all_refused(harness: &Harness, tables: &[&String], plan: &Path, refusals: &[(i32, &str)]) {
     for (code, line) in refusals {
-        let before = everything(bed, tables).await;
-        refused(bed, *code, &words(line, text(plan)));
-        let after = everything(bed, tables).await;
+        let before = system_state(harness, tables).await;
+        refused(harness, *code, &words(line, text(plan)));
+        let after = system_state(harness, tables).await;
         let changed: Vec<_> = after.0.iter().filter(|(path, bytes)| before.0.get(*path) != Some(bytes)).collect();
         let changed: Vec<_> = changed.iter().map(|(path, _)| path).collect();
         assert!(changed.is_empty(), "`{line}` created or changed {changed:?}");
@@ -59,13 +59,13 @@ async fn all_refused(bed: &Bed, tables: &[&String], plan: &Path, refusals: &[(i3
 /// RUNBOOK: "A command out of order changes nothing"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
-    let (bed, table, plan) = scene(4, CUTOVER).await;
-    let give = |line: &str| tool(&bed, &words(line, text(&plan))).exits(0);
+    let (harness, table, plan) = setup(4, CUTOVER).await;
+    let run_command = |line: &str| tool(&harness, &words(line, text(&plan))).exits(0);
     let dual = format!("cutover PLAN --to dual-write {SINCE}");
     let far = format!("{dual} --state not/yet/there.db");
     let again = "run PLAN --again --yes --state not/yet/there.db";
     all_refused(
-        &bed,
+        &harness,
         &[&table],
         &plan,
         &[
@@ -83,10 +83,10 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         ],
     )
     .await;
-    give("run PLAN --yes");
+    run_command("run PLAN --yes");
     let since = format!("rollback PLAN {SINCE} --yes");
     all_refused(
-        &bed,
+        &harness,
         &[&table],
         &plan,
         &[
@@ -103,11 +103,11 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         ],
     )
     .await;
-    give(&format!("{dual} --yes"));
-    give("verify PLAN --all");
-    give("cutover PLAN --to read-new --readers-moved --yes");
+    run_command(&format!("{dual} --yes"));
+    run_command("verify PLAN --all");
+    run_command("cutover PLAN --to read-new --readers-moved --yes");
     all_refused(
-        &bed,
+        &harness,
         &[&table],
         &plan,
         &[
@@ -120,9 +120,9 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
     )
     .await;
     // The refused commands do not block the next step of the migration.
-    give("cutover PLAN --to write-new --old-writes-stopped --yes");
+    run_command("cutover PLAN --to write-new --old-writes-stopped --yes");
     all_refused(
-        &bed,
+        &harness,
         &[&table],
         &plan,
         &[(3, "rollback PLAN --yes"), (3, "contract PLAN"), (3, "cutover PLAN --back")],
@@ -132,14 +132,14 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_command_of_a_plan_with_a_flag_changes_nothing() {
-    let (bed, table, _) = scene(4, "").await;
-    let flags = bed.create_table().await;
+    let (harness, table, _) = setup(4, "").await;
+    let flags = harness.create_table().await;
     let flag = format!("{CUTOVER}table = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"x\" }}\n");
-    let plan = bed.plan("flagged", &table, "", &format!("{MOVE}{flag}"));
-    let give = |line: &str| tool(&bed, &words(line, text(&plan))).exits(0);
+    let plan = harness.plan("flagged", &table, "", &format!("{MOVE}{flag}"));
+    let run_command = |line: &str| tool(&harness, &words(line, text(&plan))).exits(0);
     let tables = [&table, &flags];
     all_refused(
-        &bed,
+        &harness,
         &tables,
         &plan,
         &[
@@ -154,9 +154,9 @@ async fn a_refused_command_of_a_plan_with_a_flag_changes_nothing() {
         ],
     )
     .await;
-    give("cutover PLAN --to dual-write --yes");
+    run_command("cutover PLAN --to dual-write --yes");
     all_refused(
-        &bed,
+        &harness,
         &tables,
         &plan,
         &[
@@ -174,10 +174,10 @@ async fn a_refused_command_of_a_plan_with_a_flag_changes_nothing() {
 /// RUNBOOK: "names every fact that is missing"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_command_of_a_plan_that_only_removes_changes_nothing() {
-    let (bed, table, _) = scene(4, "").await;
-    let plan = bed.plan("removes", &table, "", &format!("[[change]]\nremove = \"old\"\n{CUTOVER}"));
+    let (harness, table, _) = setup(4, "").await;
+    let plan = harness.plan("removes", &table, "", &format!("[[change]]\nremove = \"old\"\n{CUTOVER}"));
     all_refused(
-        &bed,
+        &harness,
         &[&table],
         &plan,
         &[
@@ -189,6 +189,6 @@ async fn a_refused_command_of_a_plan_that_only_removes_changes_nothing() {
         ],
     )
     .await;
-    let all = refused(&bed, 3, &["contract", text(&plan), "--yes"]);
+    let all = refused(&harness, 3, &["contract", text(&plan), "--yes"]);
     all.says(&["--readers-moved", "--old-writes-stopped", "Next: backfill contract"]);
 }

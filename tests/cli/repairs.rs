@@ -11,9 +11,9 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 const SET: &str = "[[change]]\nset = \"expires\"\nvalue = \"never\"\n";
 
 /// A table of 80 items. Every fourth item has its own value.
-async fn sessions() -> (Bed, String) {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+async fn sessions() -> (Harness, String) {
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let one = |n: usize| {
         let mut one = item(&format!("S#{n:03}"), "x", [("kept", secret(n))]);
         if n.is_multiple_of(4) {
@@ -21,13 +21,13 @@ async fn sessions() -> (Bed, String) {
         }
         one
     };
-    bed.load(&table, (0..80).map(one)).await;
-    (bed, table)
+    harness.load(&table, (0..80).map(one)).await;
+    (harness, table)
 }
 
 /// The next command that `status` names. `None` if nothing is left to do.
-fn next(bed: &Bed, plan: &std::path::Path) -> Option<String> {
-    let status = tool(bed, &["status", text(plan), "--output", "json"]).exits(0).json();
+fn next(harness: &Harness, plan: &std::path::Path) -> Option<String> {
+    let status = tool(harness, &["status", text(plan), "--output", "json"]).exits(0).json();
     Some(status["playbook"]["next"].as_str()?.replace(&format!(" {}", text(plan)), ""))
 }
 
@@ -35,40 +35,40 @@ fn next(bed: &Bed, plan: &std::path::Path) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_default_is_written_only_to_items_without_the_value() {
     for strategy in ["expand-contract", "in-place"] {
-        let (bed, table) = sessions().await;
-        let before = bed.dump(&table).await;
+        let (harness, table) = sessions().await;
+        let before = harness.dump(&table).await;
         let settings = format!("strategy = \"{strategy}\"\non_existing = \"skip\"");
-        let plan = bed.plan("defaults", &table, &settings, SET);
-        let dry = tool(&bed, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
+        let plan = harness.plan("defaults", &table, &settings, SET);
+        let dry = tool(&harness, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
         assert_eq!(
             (&dry["would_change"], &dry["skipped"], &dry["diverged"]),
             (&json!(60), &json!(20), &json!(0)),
             "{dry}"
         );
-        tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-        let of = |before: &Item| {
+        tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+        let with_default = |before: &Item| {
             let mut after = before.clone();
             after.entry("expires".to_owned()).or_insert_with(|| Value::S("never".into()));
             after
         };
-        let after = before.iter().map(|(key, one)| (key.clone(), of(one))).collect();
-        assert_eq!(bed.dump(&table).await, after, "{strategy}");
+        let after = before.iter().map(|(key, one)| (key.clone(), with_default(one))).collect();
+        assert_eq!(harness.dump(&table).await, after, "{strategy}");
         // A second pass, a verification and a repair find nothing to do.
-        let writes = bed.front().tally().operation("UpdateItem").requests;
-        assert_eq!((writes, next(&bed, &plan).as_deref()), (60, Some("backfill verify --all")), "{strategy}");
-        let report = tool(&bed, &["verify", text(&plan), "--all", "--output", "json"]).exits(0).json();
+        let writes = harness.proxy().tally().operation("UpdateItem").requests;
+        assert_eq!((writes, next(&harness, &plan).as_deref()), (60, Some("backfill verify --all")), "{strategy}");
+        let report = tool(&harness, &["verify", text(&plan), "--all", "--output", "json"]).exits(0).json();
         assert_eq!(
             (&report["matching"], &report["skipped"], &report["mismatches"]),
             (&json!(60), &json!(20), &json!(0))
         );
-        assert_eq!(next(&bed, &plan), None, "{strategy}: nothing is left to do");
-        tool(&bed, &["run", text(&plan), "--again", "--yes"]).exits(0);
-        tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
-        assert_eq!(bed.front().tally().operation("UpdateItem").requests, writes, "{strategy}");
+        assert_eq!(next(&harness, &plan), None, "{strategy}: nothing is left to do");
+        tool(&harness, &["run", text(&plan), "--again", "--yes"]).exits(0);
+        tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
+        assert_eq!(harness.proxy().tally().operation("UpdateItem").requests, writes, "{strategy}");
         let why = if strategy == "in-place" { "works in place" } else { "only sets constants" };
-        refused(&bed, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).says(&[why, "ends at verify"]);
-        tool(&bed, &["rollback", text(&plan), "--yes"]).exits(0);
-        assert_eq!(bed.dump(&table).await, before, "{strategy}");
+        refused(&harness, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).says(&[why, "ends at verify"]);
+        tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
+        assert_eq!(harness.dump(&table).await, before, "{strategy}");
     }
 }
 
@@ -77,26 +77,26 @@ async fn a_default_is_written_only_to_items_without_the_value() {
 /// RUNBOOK: "Without a terminal, pass `--yes`; otherwise the command refuses before it reads the table."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_what_it_overwrites_and_asks() {
-    let (bed, table) = sessions().await;
-    let plan = bed.plan("kept", &table, "", SET);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
-    let before = bed.dump(&table).await;
-    let due = next(&bed, &plan);
-    let scans = bed.front().tally().operation("Scan").requests;
+    let (harness, table) = sessions().await;
+    let plan = harness.plan("kept", &table, "", SET);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(5);
+    let before = harness.dump(&table).await;
+    let due = next(&harness, &plan);
+    let scans = harness.proxy().tally().operation("Scan").requests;
     // No verification exists, so the command would first have to read the table. The command does not read the table if
     // nobody can confirm the repair.
     for scope in ["--all", "--sample=4"] {
-        refused(&bed, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "nobody is here to confirm"]);
-        assert_eq!(bed.front().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
+        refused(&harness, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "nobody is here to confirm"]);
+        assert_eq!(harness.proxy().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
     }
-    assert_eq!((bed.dump(&table).await, next(&bed, &plan)), (before, due), "nothing was confirmed");
-    let ran = tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes", "--output", "json"]).exits(0);
+    assert_eq!((harness.dump(&table).await, next(&harness, &plan)), (before, due), "nothing was confirmed");
+    let ran = tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes", "--output", "json"]).exits(0);
     for part in ["comparing the table first", "stale", "20  overwrites values that differ in the new attribute"] {
-        assert!(ran.said().contains(part), "{part}: {}", ran.said());
+        assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
     }
     let report = ran.json();
     assert_eq!((&report["repaired"], &report["mismatches"]), (&json!(20), &json!(0)), "{report}");
-    assert_eq!(next(&bed, &plan), None);
+    assert_eq!(next(&harness, &plan), None);
 }
 
 /// A verification that compared new values with the correct old values says nothing about a repair that derives old
@@ -104,51 +104,55 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
 /// RUNBOOK: "that was made while the same side was the truth"
 #[tokio::test(flavor = "multi_thread")]
 async fn findings_for_the_other_side_do_not_describe_a_repair() {
-    let (bed, table, plan) = scene(10, CUTOVER).await;
+    let (harness, table, plan) = setup(10, CUTOVER).await;
     let to = ["cutover", text(&plan), "--yes", "--to"];
     let since = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
-    tool(&bed, &[&to[..], &since].concat()).exits(0);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    tool(&harness, &[&to[..], &since].concat()).exits(0);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
     let alone = |n: usize| item(&format!("alone-{n}"), "x", [("new", secret(n))]);
-    bed.load(&table, (0..3).map(alone)).await;
-    tool(&bed, &["verify", text(&plan), "--all"]).exits(5);
-    tool(&bed, &[&to[..], &["read-new", "--readers-moved", "--force", "the new ones are right"]].concat()).exits(0);
-    let ran = tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
-    let said = ran.said();
+    harness.load(&table, (0..3).map(alone)).await;
+    tool(&harness, &["verify", text(&plan), "--all"]).exits(5);
+    tool(&harness, &[&to[..], &["read-new", "--readers-moved", "--force", "the new ones are right"]].concat()).exits(0);
+    let ran = tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
+    let said = ran.messages();
     for part in
         ["comparing the table first", "3  fills values that are missing in either attribute, from the other one"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("3  leaves"), "{said}");
-    assert!(bed.dump(&table).await.values().all(|one| one.get("old") == one.get("new")));
+    assert!(harness.dump(&table).await.values().all(|one| one.get("old") == one.get("new")));
 }
 
 /// A new value without an old one may come from an application.
 /// RUNBOOK: "`--repair-remove` removes those values, too; they may be an application's own."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_removes_nothing_without_repair_remove() {
-    let (bed, table, plan) = scene(10, CUTOVER).await;
+    let (harness, table, plan) = setup(10, CUTOVER).await;
     let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
-    tool(&bed, &[&["cutover", text(&plan), "--yes", "--to", "dual-write"], &since[..]].concat()).exits(0);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    tool(&harness, &[&["cutover", text(&plan), "--yes", "--to", "dual-write"], &since[..]].concat()).exits(0);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
     let alone = item("alone", "x", [("new", secret("alone"))]);
-    bed.load(&table, [alone.clone()].into_iter()).await;
-    let before = bed.dump(&table).await;
-    tool(&bed, &["verify", text(&plan), "--all"]).exits(5);
+    harness.load(&table, [alone.clone()].into_iter()).await;
+    let before = harness.dump(&table).await;
+    tool(&harness, &["verify", text(&plan), "--all"]).exits(5);
     let repair = ["verify", text(&plan), "--all", "--repair", "--yes"];
-    let ran = tool(&bed, &repair).exits(5);
-    assert!(ran.said().contains("1  leaves values that nothing implies in the new attribute"), "{}", ran.said());
+    let ran = tool(&harness, &repair).exits(5);
+    assert!(
+        ran.messages().contains("1  leaves values that nothing implies in the new attribute"),
+        "{}",
+        ran.messages()
+    );
     for part in ["found 1, repaired 0, left 1", "--repair-remove removes them", "--repair-remove was not given"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
-    assert_eq!(bed.dump(&table).await, before);
+    assert_eq!(harness.dump(&table).await, before);
     // A second repair without `--repair-remove` would leave the value again, so `status` does not suggest a repair.
-    assert_eq!(next(&bed, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
-    tool(&bed, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
+    assert_eq!(next(&harness, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
+    tool(&harness, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
     let key = crate::harness::key_of(&alone).to_text();
-    assert!(!bed.dump(&table).await[&key].contains_key("new"));
-    let journal = tool(&bed, &["journal", text(&plan), "--output", "json"]).exits(0).json();
+    assert!(!harness.dump(&table).await[&key].contains_key("new"));
+    let journal = tool(&harness, &["journal", text(&plan), "--output", "json"]).exits(0).json();
     assert!(journal.to_string().contains("alone"), "{journal}");
 }
 
@@ -156,29 +160,29 @@ async fn a_repair_removes_nothing_without_repair_remove() {
 /// other, it would not send the second read before the first was answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_are_read_again_concurrently() {
-    const HELD: Duration = Duration::from_millis(500);
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    const REPLY_DELAY: Duration = Duration::from_millis(500);
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let items = |new: fn(usize) -> Value| {
         (0..64).map(move |n| item(&format!("P#{n}"), "x", [("old", secret(n)), ("new", new(n))]))
     };
-    bed.load(&table, items(|n| secret(format!("own {n}")))).await;
-    let plan = bed.plan("diverged", &table, "", MOVE);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
-    bed.load(&table, items(secret)).await;
-    let begun = Arc::new(Mutex::new(Vec::new()));
-    let asked = Arc::clone(&begun);
-    fault(&bed, move |request| {
+    harness.load(&table, items(|n| secret(format!("own {n}")))).await;
+    let plan = harness.plan("diverged", &table, "", MOVE);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(5);
+    harness.load(&table, items(secret)).await;
+    let read_times = Arc::new(Mutex::new(Vec::new()));
+    let recorder = Arc::clone(&read_times);
+    inject_fault(&harness, move |request| {
         if request.operation != "GetItem" {
             return Fault::Pass;
         }
-        asked.lock().unwrap().push(Instant::now());
-        Fault::Delay(HELD)
+        recorder.lock().unwrap().push(Instant::now());
+        Fault::Delay(REPLY_DELAY)
     });
-    let report = tool(&bed, &["verify", text(&plan), "--all", "--output", "json"]).exits(0).json();
+    let report = tool(&harness, &["verify", text(&plan), "--all", "--output", "json"]).exits(0).json();
     assert_eq!((&report["diverged_closed"], &report["mismatches"]), (&json!(64), &json!(0)), "{report}");
-    let begun = begun.lock().unwrap();
-    let before_an_answer = begun.iter().filter(|at| at.duration_since(begun[0]) < HELD).count();
-    assert_eq!(begun.len(), 64);
+    let read_times = read_times.lock().unwrap();
+    let before_an_answer = read_times.iter().filter(|at| at.duration_since(read_times[0]) < REPLY_DELAY).count();
+    assert_eq!(read_times.len(), 64);
     assert!(before_an_answer >= 4, "{before_an_answer} of 64 were read before the first answer");
 }

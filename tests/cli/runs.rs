@@ -5,47 +5,47 @@ use super::*;
 /// RUNBOOK: "It prints the account, the table ARN, the state file, and whether it starts or resumes. Then it asks".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_run_without_confirmation_is_refused() {
-    let (bed, table, plan) = scene(5, "").await;
-    let refusal = refused(&bed, 3, &["run", text(&plan)]);
+    let (harness, table, plan) = setup(5, "").await;
+    let refusal = refused(&harness, 3, &["run", text(&plan)]);
     refusal.in_one_paragraph().says(&["nobody is here to confirm", "not written", "--yes", "--dry-run"]);
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
     // No run has begun, so the plan may still change.
-    let changed = bed.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
-    tool(&bed, &["run", text(&changed), "--yes"]).exits(0);
+    let changed = harness.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
+    tool(&harness, &["run", text(&changed), "--yes"]).exits(0);
     // Resuming a run needs no confirmation, and a complete run has nothing to confirm.
-    tool(&bed, &["run", text(&changed)]).exits(0);
+    tool(&harness, &["run", text(&changed)]).exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_complete_run_allows_another_pass_and_a_restart() {
-    let (bed, table, plan) = scene(40, "[scan]\nsegments = 3\n").await;
+    let (harness, table, plan) = setup(40, "[scan]\nsegments = 3\n").await;
     let plan = text(&plan);
-    let again = refused(&bed, 3, &["run", plan, "--again", "--yes"]);
+    let again = refused(&harness, 3, &["run", plan, "--again", "--yes"]);
     again.in_one_paragraph().says(&["--again"]);
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 
-    let first = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(0).json();
+    let first = tool(&harness, &["run", plan, "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&first["run"]["id"], &first["totals"]["counts"]["applied"]), (&json!(1), &json!(40)));
-    bed.front().reset_tally();
-    let complete = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(0);
-    assert!(complete.said().contains("already complete"), "{}", complete.said());
-    assert!(complete.said().contains("--again"), "{}", complete.said());
+    harness.proxy().reset_tally();
+    let complete = tool(&harness, &["run", plan, "--yes", "--output", "json"]).exits(0);
+    assert!(complete.messages().contains("already complete"), "{}", complete.messages());
+    assert!(complete.messages().contains("--again"), "{}", complete.messages());
     assert_eq!(complete.json()["run"]["status"], "complete");
-    assert_eq!(bed.front().tally().operation("Scan").requests, 0);
-    let human = tool(&bed, &["run", plan]).exits(0);
+    assert_eq!(harness.proxy().tally().operation("Scan").requests, 0);
+    let human = tool(&harness, &["run", plan]).exits(0);
     assert!(human.stdout.contains("--again") && human.stdout.contains("40"), "{}", human.stdout);
 
     // After the first pass, a writer that knows only the old attribute inserts items.
-    bed.load(&table, (0..3).map(|n| item("late", &n.to_string(), [("old", secret(n))]))).await;
-    refused(&bed, 3, &["run", plan, "--again"]).in_one_paragraph().says(&["--yes"]);
-    let second = tool(&bed, &["run", plan, "--again", "--yes", "--output", "json"]).exits(0).json();
+    harness.load(&table, (0..3).map(|n| item("late", &n.to_string(), [("old", secret(n))]))).await;
+    refused(&harness, 3, &["run", plan, "--again"]).in_one_paragraph().says(&["--yes"]);
+    let second = tool(&harness, &["run", plan, "--again", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&second["run"]["id"], &second["run"]["pass"]), (&json!(2), &json!(2)));
     let counts = &second["totals"]["counts"];
     assert_eq!((&counts["applied"], &counts["already_applied"]), (&json!(3), &json!(40)));
 
-    let third = tool(&bed, &["run", plan, "--restart", "--yes", "--output", "json"]).exits(0).json();
+    let third = tool(&harness, &["run", plan, "--restart", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&third["run"]["id"], &third["totals"]["counts"]["already_applied"]), (&json!(3), &json!(43)));
-    let status = tool(&bed, &["status", plan, "--output", "json"]).exits(0).json();
+    let status = tool(&harness, &["status", plan, "--output", "json"]).exits(0).json();
     let runs: Vec<_> =
         status["state"]["runs"].as_array().unwrap().iter().map(|r| r["status"].as_str().unwrap()).collect();
     assert_eq!(runs, ["complete", "complete", "complete"]);
@@ -53,25 +53,25 @@ async fn a_complete_run_allows_another_pass_and_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
-    let (bed, table, plan) = scene(60, SLOWLY).await;
+    let (harness, table, plan) = setup(60, SLOWLY).await;
     let plan_text = text(&plan);
-    let mut command = bed.command();
+    let mut command = harness.command();
     command.args(["run", plan_text, "--yes", "--output", "json"]);
-    let first = Running::start(command);
-    while bed.front().tally().operation("UpdateItem").ok < 15 {
+    let first = RunningTool::start(command);
+    while harness.proxy().tally().operation("UpdateItem").ok < 15 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     first.signal(Signal::SIGINT);
     tokio::task::block_in_place(|| first.end()).exits(130);
-    let refusal = refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).in_one_paragraph();
+    let refusal = refused(&harness, 3, &["run", plan_text, "--again", "--yes"]).in_one_paragraph();
     refusal.says(&["--again", "after a complete one", "resume"]);
-    let quick = bed.plan("plan", &table, "", &format!("{MOVE}[scan]\nsegments = 3\n"));
-    let restarted = tool(&bed, &["run", text(&quick), "--restart", "--yes", "--output", "json"]).exits(0).json();
+    let quick = harness.plan("plan", &table, "", &format!("{MOVE}[scan]\nsegments = 3\n"));
+    let restarted = tool(&harness, &["run", text(&quick), "--restart", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&restarted["run"]["id"], &restarted["run"]["total_segments"]), (&json!(2), &json!(3)));
     let counts = &restarted["totals"]["counts"];
     assert_eq!(counts["scanned"], 60);
     assert!(counts["already_applied"].as_u64().unwrap() >= 15, "{counts}");
-    let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
+    let status = tool(&harness, &["status", plan_text, "--output", "json"]).exits(0).json();
     assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays in the list");
 }
 
@@ -81,36 +81,40 @@ async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
 async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let limits = "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n";
-        let (bed, table, plan) = scene(60, limits).await;
-        tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
+        let (harness, table, plan) = setup(60, limits).await;
+        tool(&harness, &["run", text(&plan), "--yes"]).exits(6);
         let said = std::fs::read_to_string(&plan).unwrap();
         std::fs::write(&plan, said.replace("max_items = 10", "max_items = 1000")).unwrap();
-        fault(&bed, |request| match request.operation.as_str() {
+        inject_fault(&harness, |request| match request.operation.as_str() {
             "Scan" => Fault::Delay(Duration::from_millis(100)),
             _ => Fault::Pass,
         });
-        bed.front().reset_tally();
-        let mut anew = bed.command();
-        anew.args(["run", text(&plan), "--yes", "--restart"]);
-        let running = Running::start(anew);
-        while bed.front().tally().operation("Scan").ok < 4 {
+        harness.proxy().reset_tally();
+        let mut restart = harness.command();
+        restart.args(["run", text(&plan), "--yes", "--restart"]);
+        let running = RunningTool::start(restart);
+        while harness.proxy().tally().operation("Scan").ok < 4 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         running.signal(signal);
         let ended = tokio::task::block_in_place(|| running.end());
         assert_eq!(ended.code, if signal == Signal::SIGTERM { 130 } else { -1 }, "{ended:?}");
         assert_eq!(
-            bed.front().tally().operation("UpdateItem").requests,
+            harness.proxy().tally().operation("UpdateItem").requests,
             0,
             "the completion of the baseline writes nothing"
         );
-        bed.front().set_faults(None);
-        let status = tool(&bed, &["status", text(&plan)]).exits(0).stdout;
+        harness.proxy().set_faults(None);
+        let status = tool(&harness, &["status", text(&plan)]).exits(0).stdout;
         assert!(status.contains("now only read and counted, not written"), "{status}");
-        let ran = tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-        let without = bed.dump(&table).await.values().filter(|item| !item.contains_key("new")).count();
+        let ran = tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+        let without = harness.dump(&table).await.values().filter(|item| !item.contains_key("new")).count();
         assert_eq!(without, 0, "of 60 items were not written, but the output is: {}", ran.stdout);
-        assert_eq!(bed.front().tally().operation("UpdateItem").ok, 50, "items that were written before need no write");
+        assert_eq!(
+            harness.proxy().tally().operation("UpdateItem").ok,
+            50,
+            "items that were written before need no write"
+        );
     }
 }
 
@@ -118,24 +122,24 @@ async fn an_interrupted_baseline_leaves_no_item_unwritten() {
 /// The output must not say that the run is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    let flags = bed.create_table().await;
-    bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", secret(0))]))).await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    let flags = harness.create_table().await;
+    harness.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", secret(0))]))).await;
     let flag =
         format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 40\n");
-    let plan = bed.plan("waits", &table, "", &format!("{MOVE}{flag}"));
-    let mut command = bed.command();
+    let plan = harness.plan("waits", &table, "", &format!("{MOVE}{flag}"));
+    let mut command = harness.command();
     command.args(["run", text(&plan), "--yes"]);
-    let running = Running::start(command);
+    let running = RunningTool::start(command);
     // The flag exists, but applications may not have seen it yet.
-    while bed.dump(&flags).await.is_empty() {
+    while harness.dump(&flags).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     running.signal(Signal::SIGTERM);
     let ran = tokio::task::block_in_place(|| running.end());
-    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")), "nothing was written");
+    assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("new")), "nothing was written");
     assert_eq!(ran.code, 130, "stdout {:?}, stderr {:?}", ran.stdout, ran.stderr);
 }
 
@@ -143,19 +147,19 @@ async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
 /// does not get a new limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_baseline_keeps_its_limit_over_all_sessions() {
-    let (bed, _, plan) = scene(
+    let (harness, _, plan) = setup(
         2_000,
         "[scan]\nsegments = 2\npage_limit = 10\n[prices]\nwrite_per_million = 1\nread_per_million = 1000000\n[limits]\n\
          max_cost_usd = 30\n",
     )
     .await;
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
-    let read = || bed.front().tally().read_units();
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(6);
+    let read = || harness.proxy().tally().read_units();
     let before = read();
     let mut spent = Vec::new();
     for args in [&["--restart", "--yes"][..], &["--yes"], &["--yes"], &["--yes"]] {
         let began = read();
-        let ran = tool(&bed, &[&["run", text(&plan)], args].concat());
+        let ran = tool(&harness, &[&["run", text(&plan)], args].concat());
         spent.push((ran.code, read() - began));
     }
     let all = read() - before;
@@ -166,38 +170,38 @@ async fn the_baseline_keeps_its_limit_over_all_sessions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_on_a_few_items_can_be_rolled_back() {
     let limits = "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n";
-    let (bed, table, plan) = scene(60, limits).await;
-    let before = bed.dump(&table).await;
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
-    tool(&bed, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
-    assert!(bed.dump(&table).await == before);
-    let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    let (harness, table, plan) = setup(60, limits).await;
+    let before = harness.dump(&table).await;
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(6);
+    tool(&harness, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
+    assert!(harness.dump(&table).await == before);
+    let status = tool(&harness, &["status", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!(status["playbook"]["phase"], "rolled back", "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_only_removes_needs_the_in_place_strategy() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, items(5)).await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, items(5)).await;
     let remove = "[[change]]\nremove = \"old\"\n";
-    let plan = bed.plan("remove", &table, "", remove);
+    let plan = harness.plan("remove", &table, "", remove);
     for args in [vec!["check", text(&plan)], vec!["run", text(&plan), "--yes"], vec!["run", text(&plan), "--dry-run"]] {
-        let refusal = refused(&bed, 3, &args).in_one_paragraph();
+        let refusal = refused(&harness, 3, &args).in_one_paragraph();
         refusal.says(&["only removes", "contract", "strategy = \"in-place\""]);
     }
-    nothing_was_written(&bed);
-    assert!(!bed.dir().join(".backfill").exists());
-    let plan = bed.plan("remove", &table, "strategy = \"in-place\"", remove);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old")));
+    nothing_was_written(&harness);
+    assert!(!harness.dir().join(".backfill").exists());
+    let plan = harness.plan("remove", &table, "strategy = \"in-place\"", remove);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("old")));
 }
 
 /// One item in a hundred has the attribute. The other items cause no write.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_items_with_the_attribute_are_written() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let one = |n: usize| {
         let mut one = item(&format!("P#{n:04}"), "x", []);
         if n.is_multiple_of(100) {
@@ -205,20 +209,20 @@ async fn only_items_with_the_attribute_are_written() {
         }
         one
     };
-    bed.load(&table, (0..1_000).map(one)).await;
-    let plan = bed.plan("sparse", &table, "", MOVE);
-    let ran = tool(&bed, &["run", text(&plan), "--yes", "--output", "json"]).exits(0).json();
+    harness.load(&table, (0..1_000).map(one)).await;
+    let plan = harness.plan("sparse", &table, "", MOVE);
+    let ran = tool(&harness, &["run", text(&plan), "--yes", "--output", "json"]).exits(0).json();
     let counts = &ran["totals"]["counts"];
     assert_eq!((&counts["applied"], &counts["nothing_to_do"]), (&json!(10), &json!(990)), "{counts}");
-    assert_eq!(bed.front().tally().operation("UpdateItem").requests, 10);
+    assert_eq!(harness.proxy().tally().operation("UpdateItem").requests, 10);
 }
 
 /// A run does what the dry run predicts, and the dry run sends no write.
 /// RUNBOOK: "says how many items would change, how many are done, how many diverge, and how many would grow past 400 KB".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_and_predicts_the_run() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let filler = "x".repeat(250 * 1024);
     let mixed = (0..70).map(|n| {
         let attributes = match n % 7 {
@@ -235,27 +239,27 @@ async fn a_dry_run_writes_nothing_and_predicts_the_run() {
         }
         item
     });
-    bed.load(&table, mixed).await;
-    let before = bed.dump(&table).await;
-    bed.front().reset_tally();
-    let plan = bed.plan("mixed", &table, "", "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n");
+    harness.load(&table, mixed).await;
+    let before = harness.dump(&table).await;
+    harness.proxy().reset_tally();
+    let plan = harness.plan("mixed", &table, "", "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n");
     let plan = text(&plan);
-    let dry = tool(&bed, &["run", plan, "--dry-run", "--output", "json"]).exits(0).json();
-    nothing_was_written(&bed);
+    let dry = tool(&harness, &["run", plan, "--dry-run", "--output", "json"]).exits(0).json();
+    nothing_was_written(&harness);
     assert_eq!(dry["complete"], true);
-    assert!(!bed.dir().join(".backfill").exists(), "a dry run leaves no state behind");
+    assert!(!harness.dir().join(".backfill").exists(), "a dry run leaves no state behind");
     let shapes = dry["shapes"].as_array().unwrap();
     assert!(!shapes.is_empty() && shapes.len() <= 10, "{shapes:?}");
-    let human = tool(&bed, &["run", plan, "--dry-run"]).exits(0);
+    let human = tool(&harness, &["run", plan, "--dry-run"]).exits(0);
     assert!(
         human.stdout.contains("nothing was written") && human.stdout.contains("{ doc: - } → { doc: M }"),
         "{}",
         human.stdout
     );
-    let after = bed.dump(&table).await;
+    let after = harness.dump(&table).await;
     assert!(before.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])), "a dry run changed something");
 
-    let run = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(4).json();
+    let run = tool(&harness, &["run", plan, "--yes", "--output", "json"]).exits(4).json();
     let counts = &run["totals"]["counts"];
     for (predicted, counted) in [
         ("scanned", "scanned"),

@@ -5,10 +5,10 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_file_of_another_plan_is_refused() {
-    let (bed, table, plan) = scene(5, "").await;
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    bed.front().reset_tally();
-    let changed = bed.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
+    let (harness, table, plan) = setup(5, "").await;
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    harness.proxy().reset_tally();
+    let changed = harness.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
     for args in [
         vec!["run", text(&changed), "--yes"],
         vec!["run", text(&changed), "--restart", "--yes"],
@@ -28,108 +28,115 @@ async fn a_state_file_of_another_plan_is_refused() {
         vec!["contract", text(&changed), "--dry-run"],
         vec!["rollback", text(&changed), "--dry-run"],
     ] {
-        let refused = refused(&bed, 7, &args).in_one_paragraph();
+        let refused = refused(&harness, 7, &args).in_one_paragraph();
         refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
     }
     // `status` only reads the file, so it works. The output of `status` says that the file belongs to a different plan.
-    let status = tool(&bed, &["status", text(&changed)]).exits(0);
+    let status = tool(&harness, &["status", text(&changed)]).exits(0);
     assert!(status.stdout.contains("another plan"), "{}", status.stdout);
-    assert_eq!(tool(&bed, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
-    nothing_was_written(&bed);
+    assert_eq!(tool(&harness, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
+    nothing_was_written(&harness);
     // Parts of the plan that do not change its meaning may be edited.
-    let same = bed.plan("plan", &table, "", &format!("# a note\n{MOVE}[capacity]\nwrite = 5\n[scan]\nactive = 2\n"));
-    tool(&bed, &["run", text(&same), "--yes"]).exits(0);
+    let same =
+        harness.plan("plan", &table, "", &format!("# a note\n{MOVE}[capacity]\nwrite = 5\n[scan]\nactive = 2\n"));
+    tool(&harness, &["run", text(&same), "--yes"]).exits(0);
 }
 
 /// Facts that the operator confirmed for one plan do not apply to a different plan. A different plan needs its own
 /// state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
-    let (bed, table, _) = scene(10, "").await;
-    let other = bed.dir().join("other.db");
+    let (harness, table, _) = setup(10, "").await;
+    let other = harness.dir().join("other.db");
     let other = ["--state", text(&other)];
     let remove = |path: &str| {
         let rest = format!("[[change]]\nremove = \"{path}\"\n[cutover]\nsoak = \"1h\"\n");
-        bed.plan("removes", &table, "", &rest)
+        harness.plan("removes", &table, "", &rest)
     };
     // As long as no fact is confirmed, the operator may correct the plan.
     let plan = remove("lgeacy");
     let contract = ["contract", text(&plan), "--yes"];
-    refused(&bed, 3, &contract).says(&["--readers-moved"]);
+    refused(&harness, 3, &contract).says(&["--readers-moved"]);
     remove("legacy");
     let stated = ["--readers-moved", "--old-writes-stopped"];
-    refused(&bed, 3, &[&contract[..], &stated].concat()).says(&["it soaks until"]);
+    refused(&harness, 3, &[&contract[..], &stated].concat()).says(&["it soaks until"]);
     remove("old");
-    refused(&bed, 7, &contract).in_one_paragraph().says(&["another plan", "remove legacy", "remove old", "--state"]);
-    refused(&bed, 3, &[&contract[..], &other].concat()).says(&["--readers-moved"]);
-    assert!(bed.dump(&table).await.values().all(|item| item.contains_key("old")));
+    refused(&harness, 7, &contract).in_one_paragraph().says(&[
+        "another plan",
+        "remove legacy",
+        "remove old",
+        "--state",
+    ]);
+    refused(&harness, 3, &[&contract[..], &other].concat()).says(&["--readers-moved"]);
+    assert!(harness.dump(&table).await.values().all(|item| item.contains_key("old")));
 
     let moves = |to: &str| {
         let cutover = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
-        bed.plan("moves", &table, "", &format!("[[change]]\nmove = \"old\"\nto = \"{to}\"\n{cutover}"))
+        harness.plan("moves", &table, "", &format!("[[change]]\nmove = \"old\"\nto = \"{to}\"\n{cutover}"))
     };
     let plan = moves("nwe");
     let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
-    tool(&bed, &[&["cutover", text(&plan), "--to", "dual-write", "--yes"], &since[..]].concat()).exits(0);
+    tool(&harness, &[&["cutover", text(&plan), "--to", "dual-write", "--yes"], &since[..]].concat()).exits(0);
     moves("new");
-    refused(&bed, 7, &["run", text(&plan), "--yes"]).in_one_paragraph().says(&["another plan", "--state"]);
-    let other = bed.dir().join("another.db");
+    refused(&harness, 7, &["run", text(&plan), "--yes"]).in_one_paragraph().says(&["another plan", "--state"]);
+    let other = harness.dir().join("another.db");
     let state = ["--state", text(&other)];
-    tool(&bed, &[&["run", text(&plan), "--yes"], &state[..]].concat()).exits(0);
-    tool(&bed, &[&["verify", text(&plan), "--all"], &state[..]].concat()).exits(0);
+    tool(&harness, &[&["run", text(&plan), "--yes"], &state[..]].concat()).exits(0);
+    tool(&harness, &[&["verify", text(&plan), "--all"], &state[..]].concat()).exits(0);
     // In this migration, no application has ever written `new`.
     let read_new = ["cutover", text(&plan), "--to", "read-new", "--yes", "--readers-moved"];
-    refused(&bed, 3, &[&read_new[..], &state].concat()).says(&["--to dual-write"]);
+    refused(&harness, 3, &[&read_new[..], &state].concat()).says(&["--to dual-write"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_table_or_another_table_is_refused() {
-    let (bed, table, plan) = scene(5, "").await;
+    let (harness, table, plan) = setup(5, "").await;
     let arn = "arn:aws:dynamodb:eu-west-1:111122223333:table/t";
     let with_id = |id: &str| {
         let mut table = description(&table, arn, "ACTIVE");
         table["TableId"] = id.into();
         table
     };
-    described(&bed, with_id("id-of-the-first"));
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    bed.front().reset_tally();
-    described(&bed, with_id("id-of-the-second"));
+    answer_describe_table(&harness, with_id("id-of-the-first"));
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    harness.proxy().reset_tally();
+    answer_describe_table(&harness, with_id("id-of-the-second"));
     let args = ["run", text(&plan), "--yes"];
-    refused(&bed, 7, &args).in_one_paragraph().says(&[
+    refused(&harness, 7, &args).in_one_paragraph().says(&[
         "deleted and recreated",
         "id-of-the-first",
         "id-of-the-second",
         "--state",
     ]);
-    refused(&bed, 7, &["cutover", text(&plan), "--to", "read-new", "--dry-run"]).says(&["deleted and recreated"]);
-    described(&bed, description(&table, "arn:aws:dynamodb:us-east-1:111122223333:table/t", "ACTIVE"));
-    refused(&bed, 7, &args).in_one_paragraph().says(&["another table", arn, "us-east-1", "region"]);
-    nothing_was_written(&bed);
+    refused(&harness, 7, &["cutover", text(&plan), "--to", "read-new", "--dry-run"]).says(&["deleted and recreated"]);
+    answer_describe_table(&harness, description(&table, "arn:aws:dynamodb:us-east-1:111122223333:table/t", "ACTIVE"));
+    refused(&harness, 7, &args).in_one_paragraph().says(&["another table", arn, "us-east-1", "region"]);
+    nothing_was_written(&harness);
 }
 
 /// The embedded engine gives a recreated table a new id, as DynamoDB does.
 /// RUNBOOK: "the plan's meaning changed, or the table was recreated".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_actually_recreated_is_refused() {
-    let (bed, table, plan) = scene(5, "").await;
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    bed.client().delete_table().table_name(&table).send().await.unwrap();
-    bed.local()
+    let (harness, table, plan) = setup(5, "").await;
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    harness.client().delete_table().table_name(&table).send().await.unwrap();
+    harness
+        .local()
         .unwrap()
         .engine()
         .create_table(&backfill::internals::local::sample::create_table_request(&table))
         .unwrap();
-    bed.front().reset_tally();
-    refused(&bed, 7, &["run", text(&plan), "--again", "--yes"]).in_one_paragraph().says(&["deleted and recreated"]);
+    harness.proxy().reset_tally();
+    refused(&harness, 7, &["run", text(&plan), "--again", "--yes"]).in_one_paragraph().says(&["deleted and recreated"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_or_foreign_state_file_is_refused() {
-    let (bed, _, plan) = scene(5, "").await;
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    bed.front().reset_tally();
-    let good = std::fs::read(bed.dir().join(".backfill/plan.db")).unwrap();
+    let (harness, _, plan) = setup(5, "").await;
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    harness.proxy().reset_tally();
+    let good = std::fs::read(harness.dir().join(".backfill/plan.db")).unwrap();
     let mut damaged = good.clone();
     let middle = damaged.len() / 2;
     damaged[middle..].fill(0x5a);
@@ -139,27 +146,32 @@ async fn a_damaged_or_foreign_state_file_is_refused() {
         ("damaged.db", damaged, "damaged"),
         ("empty.db", Vec::new(), "is empty"),
     ] {
-        let path = bed.dir().join(name);
+        let path = harness.dir().join(name);
         std::fs::write(&path, &bytes).unwrap();
         for args in [vec!["run", text(&plan), "--yes"], vec!["failures", text(&plan), "retry"]] {
             let args = [args, vec!["--state", name]].concat();
-            refused(&bed, 7, &args).in_one_paragraph().says(&[name, says, "Restore the file from a copy", "--state"]);
+            refused(&harness, 7, &args).in_one_paragraph().says(&[
+                name,
+                says,
+                "Restore the file from a copy",
+                "--state",
+            ]);
             assert_eq!(std::fs::read(&path).unwrap(), bytes, "{name} is left as it is");
         }
-        let ran = tool(&bed, &["status", text(&plan), "--state", name]);
+        let ran = tool(&harness, &["status", text(&plan), "--state", name]);
         assert!(matches!(ran.code, 0 | 7), "{ran:?}");
     }
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 }
 
 /// RUNBOOK: "the message names its pid and host".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_file_that_another_process_holds_is_refused() {
-    let (bed, _, plan) = scene(60, SLOWLY).await;
-    let mut command = bed.command();
+    let (harness, _, plan) = setup(60, SLOWLY).await;
+    let mut command = harness.command();
     command.args(["run", text(&plan), "--yes", "--output", "json"]);
-    let first = Running::start(command);
-    while bed.front().tally().operation("UpdateItem").ok < 3 {
+    let first = RunningTool::start(command);
+    while harness.proxy().tally().operation("UpdateItem").ok < 3 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let pid = first.pid().to_string();
@@ -168,15 +180,15 @@ async fn a_state_file_that_another_process_holds_is_refused() {
         vec!["run", text(&plan), "--restart", "--yes"],
         vec!["failures", text(&plan), "retry"],
     ] {
-        let refused = refused(&bed, 7, &args).in_one_paragraph();
+        let refused = refused(&harness, 7, &args).in_one_paragraph();
         refused.says(&["is in use by process", &pid, "on host", "`backfill status` works", "stop it"]);
     }
     // `status` works while a process owns the file, and its output identifies this process.
-    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    let status = tool(&harness, &["status", text(&plan)]).exits(0);
     assert!(status.stdout.contains(&format!("running: process {pid}")), "{}", status.stdout);
-    let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    let json = tool(&harness, &["status", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!(json["state"]["holder"]["pid"], first.pid());
-    tool(&bed, &["failures", text(&plan), "list"]).exits(0);
+    tool(&harness, &["failures", text(&plan), "list"]).exits(0);
     first.signal(Signal::SIGTERM);
     tokio::task::block_in_place(|| first.end()).exits(130);
 }
@@ -184,10 +196,10 @@ async fn a_state_file_that_another_process_holds_is_refused() {
 /// Root may create files almost anywhere, so this test uses paths where nobody can create a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_path_that_cannot_hold_a_file_is_refused() {
-    let (bed, _, plan) = scene(5, "").await;
-    std::fs::write(bed.dir().join("file"), "x").unwrap();
-    std::fs::create_dir(bed.dir().join("folder")).unwrap();
-    std::os::unix::fs::symlink("gone", bed.dir().join("link.db")).unwrap();
+    let (harness, _, plan) = setup(5, "").await;
+    std::fs::write(harness.dir().join("file"), "x").unwrap();
+    std::fs::create_dir(harness.dir().join("folder")).unwrap();
+    std::os::unix::fs::symlink("gone", harness.dir().join("link.db")).unwrap();
     for (state, says) in [
         ("file/state.db", "ot a directory"),
         ("/proc/nowhere/state.db", "/proc/nowhere"),
@@ -197,34 +209,34 @@ async fn a_state_path_that_cannot_hold_a_file_is_refused() {
         ("..", "directory"),
     ] {
         let args = ["run", text(&plan), "--yes", "--state", state];
-        refused(&bed, 3, &args).in_one_paragraph().says(&[says, "--state"]);
+        refused(&harness, 3, &args).in_one_paragraph().says(&[says, "--state"]);
     }
     // A dry run creates no file. If a dry run cannot read an existing file, it refuses.
     let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
     for state in ["file/state.db", "folder", "link.db"] {
         let dry = ["cutover", text(&plan), "--to", "dual-write", "--dry-run", "--state", state];
-        refused(&bed, 3, &[&dry[..], &since].concat()).says(&[state]);
+        refused(&harness, 3, &[&dry[..], &since].concat()).says(&[state]);
     }
-    nothing_was_written(&bed);
+    nothing_was_written(&harness);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_need_a_state_file_refuse_without_one() {
-    let (bed, _, plan) = scene(5, "").await;
+    let (harness, _, plan) = setup(5, "").await;
     for args in [vec!["status", text(&plan)], vec!["failures", text(&plan), "list"]] {
-        refused(&bed, 3, &args).in_one_paragraph().says(&[
+        refused(&harness, 3, &args).in_one_paragraph().says(&[
             "there is no state file",
             "no run of this plan has begun",
             "--state",
         ]);
     }
-    refused(&bed, 3, &["failures", text(&plan), "retry"]).says(&["nothing has failed", "Next: backfill run "]);
-    nothing_was_written(&bed);
+    refused(&harness, 3, &["failures", text(&plan), "retry"]).says(&["nothing has failed", "Next: backfill run "]);
+    nothing_was_written(&harness);
 }
 
 /// Makes the first row of a table in the state file unreadable.
-fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
-    let state = bed.dir().join(format!(".backfill/{migration}.db"));
+fn damage(harness: &Harness, migration: &str, table: &str, column: &str) {
+    let state = harness.dir().join(format!(".backfill/{migration}.db"));
     let connection = rusqlite::Connection::open(state).unwrap();
     // Drop the triggers, because real damage does not fire them, but this UPDATE would.
     let triggers: Vec<(String, String)> = connection
@@ -243,45 +255,45 @@ fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
 /// RUNBOOK: "A row that cannot be read is listed as unreadable and does not hide other rows"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_row_does_not_hide_other_rows() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let value = |text: &str| backfill::internals::item::Value::S(text.into());
     let of = |n: usize| match n {
         0..3 => item(&format!("P#{n}"), "x", [("old", value("a")), ("new", value("b"))]),
         3..6 => item(&format!("P#{n}"), "x", [("old", value(&"x".repeat(250_000)))]),
         _ => item(&format!("P#{n}"), "x", [("old", value("a")), ("legacy", value("c"))]),
     };
-    bed.load(&table, (0..9).map(of)).await;
-    let plan = bed.plan("lists", &table, "", MOVE);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(4);
-    let removes = bed.plan("removes", &table, "strategy = \"in-place\"", "[[change]]\nremove = \"legacy\"\n");
-    tool(&bed, &["run", text(&removes), "--yes"]).exits(0);
+    harness.load(&table, (0..9).map(of)).await;
+    let plan = harness.plan("lists", &table, "", MOVE);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(4);
+    let removes = harness.plan("removes", &table, "strategy = \"in-place\"", "[[change]]\nremove = \"legacy\"\n");
+    tool(&harness, &["run", text(&removes), "--yes"]).exits(0);
 
-    damage(&bed, "lists", "failures", "key");
-    damage(&bed, "lists", "diverged", "paths");
-    damage(&bed, "removes", "pre_images", "path");
-    let listed = tool(&bed, &["failures", text(&plan), "list"]).exits(0).stdout;
+    damage(&harness, "lists", "failures", "key");
+    damage(&harness, "lists", "diverged", "paths");
+    damage(&harness, "removes", "pre_images", "path");
+    let listed = tool(&harness, &["failures", text(&plan), "list"]).exits(0).stdout;
     let lines = |of: &str| listed.lines().filter(|line| line.starts_with(of)).count();
     assert_eq!((lines("rejected"), lines("diverged "), lines("unreadable")), (2, 2, 2), "{listed}");
     assert!(listed.contains("3 open failures, 3 diverged items"), "{listed}");
-    let json = tool(&bed, &["failures", text(&plan), "list", "--output", "json"]).exits(0).json();
+    let json = tool(&harness, &["failures", text(&plan), "list", "--output", "json"]).exits(0).json();
     for (list, member) in [("failures", "reason"), ("diverged", "paths")] {
         let rows = json[list].as_array().unwrap();
         let unreadable = rows.iter().filter(|row| row["readable"] == false && row["why"].is_string()).count();
         let others = rows.iter().filter(|row| row["key"].is_object() && !row[member].is_null()).count();
         assert_eq!((rows.len(), unreadable, others), (3, 1, 2), "{json:#}");
     }
-    let journal = tool(&bed, &["journal", text(&removes)]).exits(0).stdout;
+    let journal = tool(&harness, &["journal", text(&removes)]).exits(0).stdout;
     let readable = journal.lines().filter(|line| line.contains("legacy")).count();
     assert_eq!((journal.lines().count(), readable, journal.matches("(unreadable: ").count()), (3, 2, 1), "{journal}");
-    let page = tool(&bed, &["journal", text(&removes), "--limit", "1"]).exits(0).stdout;
+    let page = tool(&harness, &["journal", text(&removes), "--limit", "1"]).exits(0).stdout;
     assert!(
         page.contains("cannot be read") && page.contains("There are more values: list them with --after 1"),
         "{page}"
     );
 
     // Commands that use these lists still process the readable rows.
-    let retried = tool(&bed, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();
+    let retried = tool(&harness, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();
     assert_eq!(retried["counts"]["scanned"], 2, "{retried:#}");
-    tool(&bed, &["verify", text(&plan), "--all"]).exits(5);
+    tool(&harness, &["verify", text(&plan), "--all"]).exits(5);
 }

@@ -7,25 +7,25 @@ pub(crate) struct Deviation {
     /// The binary and path of the test.
     pub(crate) test: &'static str,
     /// Part of the failure message. A failure with a different message is reported.
-    pub(crate) says: &'static str,
+    pub(crate) message: &'static str,
     /// How the engine differs from DynamoDB.
-    pub(crate) because: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 const BY_REFERENCE: &str = "it compares lists and maps by reference, so two equal ones differ";
 
 const INDEXES_ARE_FREE: &str = "it charges nothing for the entries of an index that a write adds, moves or removes";
 
-const fn dynalite(test: &'static str, says: &'static str, because: &'static str) -> Deviation {
-    Deviation { engine: "dynalite", test, says, because }
+const fn dynalite(test: &'static str, message: &'static str, reason: &'static str) -> Deviation {
+    Deviation { engine: "dynalite", test, message, reason }
 }
 
 pub(crate) const DEVIATIONS: [Deviation; 8] = [
     Deviation {
         engine: "moto",
         test: "table::contract::probe::one_of_many_conditional_writers_wins",
-        says: "updates were accepted on the same condition",
-        because: "it checks a condition and writes in two steps, without a lock",
+        message: "updates were accepted on the same condition",
+        reason: "it checks a condition and writes in two steps, without a lock",
     },
     dynalite(
         "table::contract::capacity::writes_cost_what_the_server_reports",

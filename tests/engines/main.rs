@@ -65,38 +65,38 @@ fn the_engine_passes_all_tests_except_its_known_deviations() {
     for outcome in &outcomes {
         println!("{} {}", if outcome.failure.is_none() { "ok    " } else { "failed" }, outcome.test);
     }
-    let wrong = judge(&engine, &DEVIATIONS, &outcomes);
+    let wrong = compare_with_deviations(&engine, &DEVIATIONS, &outcomes);
     assert!(wrong.is_empty(), "{engine}:\n{}", wrong.join("\n"));
     let known = DEVIATIONS.iter().filter(|deviation| deviation.engine == engine);
-    known.for_each(|known| println!("{engine} does not pass {}: {}", known.test, known.because));
+    known.for_each(|known| println!("{engine} does not pass {}: {}", known.test, known.reason));
 }
 
 /// Compares the outcomes with the list of deviations. Returns all differences.
-fn judge(engine: &str, deviations: &[Deviation], outcomes: &[Outcome]) -> Vec<String> {
+fn compare_with_deviations(engine: &str, deviations: &[Deviation], outcomes: &[Outcome]) -> Vec<String> {
     let expected = |test: &str| deviations.iter().find(|known| known.engine == engine && known.test == test);
     let mut wrong: Vec<String> = outcomes
         .iter()
         .filter_map(|outcome| match (&outcome.failure, expected(&outcome.test)) {
             (None, None) => None,
-            (Some(said), Some(known)) if said.contains(known.says) => None,
-            (Some(said), Some(known)) => {
-                Some(format!("{} fails, but not as expected: no {:?} in:\n{said}", outcome.test, known.says))
+            (Some(output), Some(known)) if output.contains(known.message) => None,
+            (Some(output), Some(known)) => {
+                Some(format!("{} fails, but not as expected: no {:?} in:\n{output}", outcome.test, known.message))
             }
-            (Some(said), None) => Some(format!("{} fails:\n{said}", outcome.test)),
+            (Some(output), None) => Some(format!("{} fails:\n{output}", outcome.test)),
             (None, Some(_)) => Some(format!("{} passes now: remove its entry from the deviations", outcome.test)),
         })
         .collect();
     let ran = |test: &str| outcomes.iter().any(|outcome| outcome.test == test);
-    let unheard = deviations.iter().filter(|known| known.engine == engine && !ran(known.test));
-    wrong.extend(unheard.map(|known| format!("{} has an entry, but did not run", known.test)));
+    let not_run = deviations.iter().filter(|known| known.engine == engine && !ran(known.test));
+    wrong.extend(not_run.map(|known| format!("{} has an entry, but did not run", known.test)));
     wrong
 }
 
 #[test]
 fn differences_in_both_directions_are_found() {
-    let known = |test| Deviation { engine: "e", test, says: "as known", because: "of a reason" };
+    let known = |test| Deviation { engine: "e", test, message: "as known", reason: "of a reason" };
     let outcome = |test: &str, failure: Option<&str>| Outcome { test: test.into(), failure: failure.map(Into::into) };
-    let judged = |deviations: &[Deviation], outcomes: &[Outcome]| judge("e", deviations, outcomes);
+    let judged = |deviations: &[Deviation], outcomes: &[Outcome]| compare_with_deviations("e", deviations, outcomes);
     assert_eq!(judged(&[], &[outcome("a", None)]), [""; 0]);
     assert_eq!(judged(&[known("a")], &[outcome("a", Some("it fails as known."))]), [""; 0]);
     for (deviations, outcomes, part) in [

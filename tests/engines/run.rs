@@ -66,14 +66,14 @@ pub(crate) fn run(binaries: &BTreeMap<String, PathBuf>, suite: &Suite) -> Vec<Ou
     let outcomes = read(suite.binary, &text);
     let failed = outcomes.iter().any(|outcome| outcome.failure.is_some());
     assert!(!outcomes.is_empty(), "{suite:?} ran no test");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.success(), !failed, "{suite:?}: {}\n{text}\n{said}", output.status);
+    let test_output = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.success(), !failed, "{suite:?}: {}\n{text}\n{test_output}", output.status);
     outcomes
 }
 
 /// Parses the output of libtest.
 fn read(binary: &str, text: &str) -> Vec<Outcome> {
-    let said = |name: &str| {
+    let test_output = |name: &str| {
         let (_, after) = text.split_once(&format!("---- {name} stdout ----\n")).unwrap_or_default();
         let end = ["\n---- ", "\nfailures:\n"].iter().filter_map(|mark| after.find(mark)).min();
         after[..end.unwrap_or(after.len())].trim().to_owned()
@@ -82,7 +82,7 @@ fn read(binary: &str, text: &str) -> Vec<Outcome> {
         let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
         let failure = match result {
             "ok" => None,
-            "FAILED" => Some(said(name)),
+            "FAILED" => Some(test_output(name)),
             _ => return None,
         };
         Some(Outcome { test: format!("{binary}::{name}"), failure })

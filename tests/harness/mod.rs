@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::types::{
     WriteRequest,
 };
 use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
-use backfill::internals::local::{Front, FrontOptions, Local, LocalOptions};
+use backfill::internals::local::{Local, LocalOptions, Proxy, ProxyOptions};
 use tempfile::TempDir;
 
 /// The environment variable with the endpoint of the server to test on. Credentials and region also come from the
@@ -29,43 +29,44 @@ use tempfile::TempDir;
 const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 
 /// The operations that a run sends if it has nothing to write, in alphabetical order.
-pub const READ_ONLY: [&str; 4] = ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
+pub const READ_ONLY_OPERATIONS: [&str; 4] =
+    ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
 
 /// A server, a proxy in front of the server that counts requests and injects faults, and a directory for plans and
 /// state files.
-pub struct Bed {
+pub struct Harness {
     local: Option<Local>,
-    front: Option<Front>,
+    proxy: Option<Proxy>,
     client: Client,
     dir: TempDir,
 }
 
-impl Bed {
+impl Harness {
     /// Starts the embedded engine in memory, or uses the server whose address is in `BACKFILL_TEST_ENDPOINT`.
-    pub fn start() -> Bed {
+    pub fn start() -> Harness {
         match std::env::var(ENDPOINT) {
             Ok(upstream) => {
-                let front = Front::start(FrontOptions { upstream, ..FrontOptions::default() }).unwrap();
-                Bed::of(None, Some(front))
+                let proxy = Proxy::start(ProxyOptions { upstream, ..ProxyOptions::default() }).unwrap();
+                Harness::new(None, Some(proxy))
             }
-            Err(_) => Bed::embedded(),
+            Err(_) => Harness::embedded(),
         }
     }
 
     /// Starts the embedded engine in memory, regardless of the environment.
-    pub fn embedded() -> Bed {
-        Bed::of(Some(Local::start(LocalOptions { front: true, ..LocalOptions::default() }).unwrap()), None)
+    pub fn embedded() -> Harness {
+        Harness::new(Some(Local::start(LocalOptions { proxy: true, ..LocalOptions::default() }).unwrap()), None)
     }
 
-    fn of(local: Option<Local>, front: Option<Front>) -> Bed {
-        let layer = front.as_ref().or_else(|| local.as_ref().and_then(Local::front)).unwrap();
+    fn new(local: Option<Local>, proxy: Option<Proxy>) -> Harness {
+        let layer = proxy.as_ref().or_else(|| local.as_ref().and_then(Local::proxy)).unwrap();
         let client = client(&layer.endpoint());
-        Bed { client, local, front, dir: tempfile::tempdir().unwrap() }
+        Harness { client, local, proxy, dir: tempfile::tempdir().unwrap() }
     }
 
     /// The proxy in front of the server. The proxy counts requests and injects faults.
-    pub fn front(&self) -> &Front {
-        self.front.as_ref().or_else(|| self.local.as_ref().and_then(Local::front)).unwrap()
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().or_else(|| self.local.as_ref().and_then(Local::proxy)).unwrap()
     }
 
     /// The embedded engine; `None` if the tests run on another server.
@@ -74,22 +75,22 @@ impl Bed {
     }
 
     /// The address of the server itself. Requests to this address bypass the proxy, so they get no injected faults.
-    pub fn behind(&self) -> String {
+    pub fn server_endpoint(&self) -> String {
         self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
     }
 
     /// Returns `embedded` on the embedded engine, and `elsewhere` on any other server. Tests use this function for
     /// numbers of items, because some servers are a hundred times slower.
-    pub fn sized<T>(&self, embedded: T, elsewhere: T) -> T {
+    pub fn size_for_server<T>(&self, embedded: T, elsewhere: T) -> T {
         if self.local.is_some() { embedded } else { elsewhere }
     }
 
     /// Waits until a table that was just created is active. A table of the embedded engine is active immediately.
-    pub async fn active(&self, table: &str) {
+    pub async fn wait_until_active(&self, table: &str) {
         if self.local.is_some() {
             return;
         }
-        let server = client(&self.behind());
+        let server = client(&self.server_endpoint());
         for _ in 0..600 {
             let described = server.describe_table().table_name(table).send().await;
             let status = described.ok().and_then(|reply| reply.table?.table_status);
@@ -103,7 +104,7 @@ impl Bed {
 
     /// The endpoint to which the tool and the tests send their requests.
     pub fn endpoint(&self) -> String {
-        self.front().endpoint()
+        self.proxy().endpoint()
     }
 
     /// A client that sends its requests through the proxy and does not retry them.
@@ -136,11 +137,11 @@ impl Bed {
             .send()
             .await
             .unwrap();
-        self.active(&name).await;
+        self.wait_until_active(&name).await;
         name
     }
 
-    /// Creates a table like [`Bed::create_table`], with these indexes.
+    /// Creates a table like [`Harness::create_table`], with these indexes.
     pub async fn create_indexed_table(&self, indexes: &[IndexSchema]) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -161,7 +162,7 @@ impl Bed {
             .send()
             .await
             .unwrap();
-        self.active(&name).await;
+        self.wait_until_active(&name).await;
         name
     }
 
@@ -211,7 +212,7 @@ impl Bed {
 
     /// Changes the endpoint in a plan to an address that does not look like a loopback address, so that the tool does
     /// not treat the server as a local engine. Adds the region and the credentials that such a plan needs.
-    pub fn elsewhere(&self, plan: &Path) {
+    pub fn use_remote_endpoint(&self, plan: &Path) {
         let text = std::fs::read_to_string(plan).unwrap();
         let url = self.endpoint();
         let named = format!("endpoint_url = \"{url}\"");
@@ -225,7 +226,7 @@ impl Bed {
 
     /// A command that runs the real binary in the test's directory, with a clean environment.
     pub fn command(&self) -> Command {
-        Bed::binary(self.dir())
+        Harness::binary(self.dir())
     }
 
     /// A command that runs the real binary in this directory.
@@ -263,7 +264,7 @@ pub async fn dump(client: &Client, table: &str) -> BTreeMap<String, Item> {
     }
 }
 
-/// A client without retries. Its credentials and region are those of the tool in [`Bed::command`].
+/// A client without retries. Its credentials and region are those of the tool in [`Harness::command`].
 pub fn client(endpoint: &str) -> Client {
     let external = std::env::var_os(ENDPOINT).is_some();
     let setting = |name: &str, otherwise: &str| {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use backfill::internals::item::{Item, Num, Value};
 use serde_json::Value as Json;
 
-use super::Bed;
+use super::Harness;
 
 /// A text that is part of every attribute value that tests write, except keys. The tool must never print this text.
 pub(crate) const SECRET: &str = "S3CRET";
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The result of a finished run of the tool.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct ToolOutput {
     /// Exit code. -1 if a signal ended the process.
     pub(crate) code: i32,
     /// Everything on stdout.
@@ -51,15 +51,15 @@ pub(crate) fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value
 }
 
 /// Runs the tool in the bed's directory, with all log lines and with backtraces enabled.
-pub(crate) fn tool(bed: &Bed, args: &[&str]) -> Ran {
-    let mut command = bed.command();
+pub(crate) fn tool(harness: &Harness, args: &[&str]) -> ToolOutput {
+    let mut command = harness.command();
     command.args(args).arg("-vv");
     run(command)
 }
 
 /// Runs a command to its end.
-pub(crate) fn run(command: Command) -> Ran {
-    Running::start(command).end()
+pub(crate) fn run(command: Command) -> ToolOutput {
+    RunningTool::start(command).end()
 }
 
 /// The published schema of the JSON documents.
@@ -72,7 +72,7 @@ fn schema() -> &'static jsonschema::Validator {
 }
 
 /// A running tool.
-pub(crate) struct Running {
+pub(crate) struct RunningTool {
     child: Child,
     stdout: std::thread::JoinHandle<String>,
     stderr: std::thread::JoinHandle<String>,
@@ -80,9 +80,9 @@ pub(crate) struct Running {
     what: String,
 }
 
-impl Running {
+impl RunningTool {
     /// Starts a command.
-    pub(crate) fn start(mut command: Command) -> Running {
+    pub(crate) fn start(mut command: Command) -> RunningTool {
         command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let mut child = command.spawn().unwrap();
@@ -98,7 +98,7 @@ impl Running {
             err.read_to_end(&mut text).unwrap();
             String::from_utf8(text).unwrap()
         });
-        Running { child, stdout, stderr, began: Instant::now(), what }
+        RunningTool { child, stdout, stderr, began: Instant::now(), what }
     }
 
     /// The id of the process.
@@ -117,7 +117,7 @@ impl Running {
     }
 
     /// Waits for the end of the process, and checks the properties that all output must have.
-    pub(crate) fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> ToolOutput {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -131,18 +131,18 @@ impl Running {
         let took = self.began.elapsed();
         let stdout = self.stdout.join().unwrap();
         let stderr = self.stderr.join().unwrap();
-        let ran = Ran { code: status.code().unwrap_or(-1), stdout, stderr, took };
-        ran.holds();
+        let ran = ToolOutput { code: status.code().unwrap_or(-1), stdout, stderr, took };
+        ran.check_output();
         if self.what.contains(r#""--output", "json""#) && !self.what.contains(r#""--help""#) {
-            ran.is_one_document();
+            ran.check_document();
         }
         ran
     }
 }
 
-impl Ran {
+impl ToolOutput {
     /// Checks that the output contains no panic, backtrace, attribute value or control character.
-    fn holds(&self) {
+    fn check_output(&self) {
         for text in [&self.stdout, &self.stderr] {
             for never in ["panicked", "stack backtrace", "RUST_BACKTRACE", SECRET, SECRET_NUMBER] {
                 if let Some(at) = text.find(never) {
@@ -160,7 +160,7 @@ impl Ran {
 
     /// Checks that stdout is one document that follows docs/output.schema.json and contains the exit code of the
     /// process. A process that was killed by a signal may have written no document.
-    fn is_one_document(&self) {
+    fn check_document(&self) {
         if self.code == -1 && self.stdout.is_empty() {
             return;
         }
@@ -180,13 +180,13 @@ impl Ran {
 
     /// Asserts the exit code.
     #[track_caller]
-    pub(crate) fn exits(self, code: i32) -> Ran {
+    pub(crate) fn exits(self, code: i32) -> ToolOutput {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{:.20000}", self.stdout, self.stderr);
         self
     }
 
     /// The text on stderr for the operator, which is everything except the log lines.
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn messages(&self) -> String {
         let is_log = |line: &str| {
             let mut words = line.split_whitespace();
             words.next().is_some_and(|w| w.ends_with('Z') && w.contains('T'))

@@ -13,14 +13,14 @@ use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::plan::TableRef;
 
-use crate::app::{Application, Habit, Kind, NEW, OLD, pk};
-use crate::harness::Bed;
+use crate::app::{Application, Habit, NEW, OLD, OperationKind, pk};
+use crate::harness::Harness;
 use crate::scene::{MOVE, NAME, Scene, items};
 
 const CACHE: u32 = 1;
 
 /// Moves the flag, and copies and removes attributes, without the tool.
-struct Hand<'a> {
+struct ManualMigration<'a> {
     scene: &'a Scene,
     store: TableStore,
     flag: Flag,
@@ -28,21 +28,21 @@ struct Hand<'a> {
     waits: bool,
 }
 
-impl Hand<'_> {
-    async fn of(scene: &Scene, waits: bool) -> Hand<'_> {
+impl ManualMigration<'_> {
+    async fn start(scene: &Scene, waits: bool) -> ManualMigration<'_> {
         let reference = TableRef {
             name: scene.flags.clone(),
             key: None,
             region: Some(std::env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned())),
-            endpoint_url: Some(scene.bed.endpoint()),
+            endpoint_url: Some(scene.harness.endpoint()),
             profile: None,
             account: None,
         };
         let table: Arc<dyn Control> = Arc::new(DynamoTable::new(&connect(&reference).await.unwrap(), &scene.flags));
         let key = ItemKey::new(Item::from([("id".to_owned(), Value::S(NAME.to_owned()))]));
-        let store = TableStore::new(ControlItem::new(table, &scene.flags, key, "id"), clock::wall());
-        let flag = store.change(None, &Flag::first(CACHE, jiff::Timestamp::now()), &meta()).await.unwrap();
-        Hand { scene, store, flag, waits }
+        let store = TableStore::new(ControlItem::new(table, &scene.flags, key, "id"), clock::wall_clock());
+        let flag = store.change(None, &Flag::new(CACHE, jiff::Timestamp::now()), &meta()).await.unwrap();
+        ManualMigration { scene, store, flag, waits }
     }
 
     async fn move_flag(&mut self, change: FlagChange) {
@@ -70,7 +70,7 @@ impl Hand<'_> {
 
     async fn update_items(&self, update: &str, condition: &str) {
         for item in self.scene.dump().await.values() {
-            let request = self.scene.bed.client().update_item().table_name(&self.scene.table);
+            let request = self.scene.harness.client().update_item().table_name(&self.scene.table);
             let request = request.key("pk", AttributeValue::S(pk(item).to_owned()));
             let request = request.key("sk", AttributeValue::S("x".to_owned()));
             let names = [("#old".to_owned(), OLD.to_owned()), ("#new".to_owned(), NEW.to_owned())];
@@ -100,7 +100,7 @@ impl Hand<'_> {
                 FlagChange::Contract => self.remove_old().await,
                 _ => {}
             }
-            app.works(between).await;
+            app.wait_for_operations(between).await;
         }
     }
 }
@@ -110,20 +110,27 @@ fn meta() -> FlagMeta {
 }
 
 async fn scene(count: u64) -> Scene {
-    Scene::flagged(Bed::start(), items(count), "", MOVE).await
+    Scene::flagged(Harness::start(), items(count), "", MOVE).await
 }
 
 /// Runs a whole migration next to an application with this habit. Returns the wrong reads that the application found.
 async fn run_migration(habit: Habit) -> Vec<String> {
     let scene = scene(60).await;
-    let mut hand = Hand::of(&scene, true).await;
+    let mut manual = ManualMigration::start(&scene, true).await;
     let mut app = scene.application(habit).await;
-    app.works(100).await;
-    hand.migrate(&app, 150).await;
+    app.wait_for_operations(100).await;
+    manual.migrate(&app, 150).await;
     let figures = app.stop().await;
     println!("{habit:?}: {figures:?}, {} wrong reads", app.wrong().len());
     if habit == Habit::Obedient {
-        for kind in [Kind::Read, Kind::Write, Kind::Replace, Kind::Remove, Kind::Insert, Kind::Delete] {
+        for kind in [
+            OperationKind::Read,
+            OperationKind::Write,
+            OperationKind::Replace,
+            OperationKind::Remove,
+            OperationKind::Insert,
+            OperationKind::Delete,
+        ] {
             assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
         }
         scene.assert_nothing_lost(&app).await;
@@ -149,16 +156,16 @@ async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_fo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_that_moves_without_waiting_is_found() {
     let scene = scene(20).await;
-    let mut hand = Hand::of(&scene, false).await;
+    let mut manual = ManualMigration::start(&scene, false).await;
     let app = scene.application(Habit::Obedient).await;
     for _ in 0..10 {
-        hand.move_flag(FlagChange::DualWrite).await;
-        hand.copy_old_to_new().await;
-        hand.move_flag(FlagChange::ReadNew(100)).await;
-        app.works(100).await;
-        hand.move_flag(FlagChange::ReadOld { accept_stale: false }).await;
-        hand.move_flag(FlagChange::WriteOld).await;
-        app.works(50).await;
+        manual.move_flag(FlagChange::DualWrite).await;
+        manual.copy_old_to_new().await;
+        manual.move_flag(FlagChange::ReadNew(100)).await;
+        app.wait_for_operations(100).await;
+        manual.move_flag(FlagChange::ReadOld { accept_stale: false }).await;
+        manual.move_flag(FlagChange::WriteOld).await;
+        app.wait_for_operations(50).await;
         if !app.wrong().is_empty() {
             return;
         }
@@ -172,11 +179,11 @@ async fn a_flag_that_moves_without_waiting_is_found() {
 async fn the_loss_of_a_value_without_a_copy_is_found() {
     let scene = scene(20).await;
     let mut app = scene.application(Habit::Obedient).await;
-    app.works(50).await;
+    app.wait_for_operations(50).await;
     app.stop().await;
     scene.assert_nothing_lost(&app).await;
     let holder = scene.dump().await.into_values().find(|item| item.contains_key(OLD)).unwrap();
-    let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("REMOVE #old");
+    let request = scene.harness.client().update_item().table_name(&scene.table).update_expression("REMOVE #old");
     let request = request.key("pk", AttributeValue::S(pk(&holder).to_owned()));
     let request = request.key("sk", AttributeValue::S("x".to_owned()));
     request.expression_attribute_names("#old", OLD).send().await.unwrap();

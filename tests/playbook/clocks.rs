@@ -7,21 +7,21 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::item::{Num, Value};
 use backfill::internals::local::Fault;
-use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::proxy::FaultRule;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 
-use crate::harness::Bed;
-use crate::harness::tool::{Ran, Running};
+use crate::harness::Harness;
+use crate::harness::tool::{RunningTool, ToolOutput};
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
 /// The host that set the flag has a clock that is two days ahead. No command waits for two days.
 /// RUNBOOK: "If the clocks of two hosts differ, the tool says so. No wait gets longer or shorter"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wait_depends_on_another_hosts_clock() {
-    let scene = Scene::flagged(Bed::start(), items(20), "", &format!("{MOVE}{QUICKLY}")).await;
+    let scene = Scene::flagged(Harness::start(), items(20), "", &format!("{MOVE}{QUICKLY}")).await;
     for words in ["cutover --to dual-write --yes", "run --yes", "verify --all", "cutover --to read-new --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     // Writes the flag as if the host that is ahead had just changed it. This host has not seen the new version.
     let dated_ahead = || async {
@@ -35,18 +35,18 @@ async fn no_wait_depends_on_another_hosts_clock() {
             .await;
     };
     dated_ahead().await;
-    scene.done("cutover --back").await;
+    scene.run_ok("cutover --back").await;
     assert_eq!(scene.flag().await.read_percent, 0);
     dated_ahead().await;
-    let back = scene.done("cutover --back").await;
-    assert!(back.said().contains("the clocks of the hosts differ."), "{}", back.said());
+    let back = scene.run_ok("cutover --back").await;
+    assert!(back.messages().contains("the clocks of the hosts differ."), "{}", back.messages());
     assert!(back.took < Duration::from_secs(20), "{:?}", back.took);
     assert_eq!(scene.flag().await.write, backfill::internals::cutover::WriteTo::Old);
     dated_ahead().await;
-    let forward = scene.done("cutover --to dual-write --yes").await;
+    let forward = scene.run_ok("cutover --to dual-write --yes").await;
     assert!(forward.took < Duration::from_secs(20), "{:?}", forward.took);
-    scene.done("verify --all").await;
-    scene.done("cutover --to read-new --yes").await;
+    scene.run_ok("verify --all").await;
+    scene.run_ok("cutover --to read-new --yes").await;
 }
 
 /// Plan sections with which a run is so slow that the test can act during the run. But the run still stops quickly.
@@ -54,16 +54,16 @@ const SLOWLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2
 
 /// The number of write requests to the table.
 fn writes(scene: &Scene) -> u64 {
-    scene.bed.front().tally().operation("UpdateItem").requests
+    scene.harness.proxy().tally().operation("UpdateItem").requests
 }
 
 /// A scene with a run that has begun to write. The process of the run has these environment variables.
-pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
-    let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{SLOWLY}")).await;
-    scene.done("cutover --to dual-write --yes").await;
+pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, RunningTool) {
+    let scene = Scene::flagged(Harness::start(), items(300), "", &format!("{MOVE}{SLOWLY}")).await;
+    scene.run_ok("cutover --to dual-write --yes").await;
     let mut command = scene.command("run --yes");
     command.envs(environment.iter().copied());
-    let mut run = Running::start(command);
+    let mut run = RunningTool::start(command);
     let before = writes(&scene);
     while writes(&scene) < before + 20 {
         assert!(!run.has_ended(), "the run ended before it wrote");
@@ -72,17 +72,17 @@ pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
     (scene, run)
 }
 
-pub(crate) async fn end(run: Running) -> Ran {
+pub(crate) async fn end(run: RunningTool) -> ToolOutput {
     tokio::task::spawn_blocking(move || run.end()).await.unwrap()
 }
 
 /// The whole output of a run.
-fn said(ran: &Ran) -> String {
-    format!("{}{}", ran.stdout, ran.said())
+fn said(ran: &ToolOutput) -> String {
+    format!("{}{}", ran.stdout, ran.messages())
 }
 
 /// The number of writes in the next two seconds. The count begins when the writes in flight have arrived.
-async fn writes_from_now_on(scene: &Scene) -> u64 {
+async fn count_writes(scene: &Scene) -> u64 {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let before = writes(scene);
     tokio::time::sleep(Duration::from_millis(2_000)).await;
@@ -141,23 +141,23 @@ async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
         let (scene, run) = running(&environment).await;
         if taken {
             let lease = AttributeValue::S(format!("{NAME}#lease"));
-            let update = scene.bed.client().update_item().table_name(&scene.flags).key("id", lease);
+            let update = scene.harness.client().update_item().table_name(&scene.flags).key("id", lease);
             let update = update.update_expression("SET #owner = :other ADD fence :one");
             let update = update.expression_attribute_names("#owner", "owner");
             let update = update.expression_attribute_values(":other", AttributeValue::S("another host".into()));
             update.expression_attribute_values(":one", AttributeValue::N("1".into())).send().await.unwrap();
         }
         std::fs::write(&clock, "+3600").unwrap();
-        let written = writes_from_now_on(&scene).await;
+        let written = count_writes(&scene).await;
         let ran = end(run).await;
         if taken {
             assert_eq!(written, 0, "the run sent writes although another host has the lease");
-            assert_eq!(ran.code, 6, "{}", ran.said());
+            assert_eq!(ran.code, 6, "{}", ran.messages());
             assert!(said(&ran).contains("taken over by another host"), "{}", said(&ran));
         } else {
-            assert_eq!(ran.code, 0, "{}", ran.said());
+            assert_eq!(ran.code, 0, "{}", ran.messages());
             assert!(written > 0, "the run must continue immediately");
-            let items = scene.bed.dump(&scene.table).await;
+            let items = scene.harness.dump(&scene.table).await;
             let wrong = items.values().filter(|item| item.get("new") != item.get("old")).count();
             assert_eq!((items.len(), wrong), (300, 0), "no item may be missing or wrong");
         }
@@ -175,8 +175,8 @@ async fn late_reads_of_the_flag_do_not_end_a_run() {
                 if request.operation == "GetItem" { Fault::Delay(Duration::from_millis(1_300)) } else { Fault::Pass }
             },
         );
-    scene.bed.front().set_faults(Some(late));
+    scene.harness.proxy().set_faults(Some(late));
     tokio::time::sleep(Duration::from_secs(4)).await;
-    scene.bed.front().set_faults(None);
+    scene.harness.proxy().set_faults(None);
     end(run).await.exits(0);
 }

@@ -6,7 +6,7 @@ use backfill::internals::cutover::ReadFrom;
 use backfill::internals::item::{Item, Value};
 
 use crate::harness::tool::{item, secret};
-use crate::harness::{Bed, key_of, to_sdk};
+use crate::harness::{Harness, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
 
 const TO_NEW_ONLY: [&str; 5] = [
@@ -18,7 +18,7 @@ const TO_NEW_ONLY: [&str; 5] = [
 ];
 
 async fn put(scene: &Scene, item: &Item) {
-    let put = scene.bed.client().put_item().table_name(&scene.table);
+    let put = scene.harness.client().put_item().table_name(&scene.table);
     put.set_item(Some(to_sdk(item))).send().await.unwrap();
 }
 
@@ -38,14 +38,14 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
          copy = \"from\"\nto = \"two\"\n{QUICKLY}"
     );
     let old = |pk: &str| item(pk, "x", [("doc", doc(&[("old", secret("a"))])), ("from", secret("f"))]);
-    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1", "P#2", "P#3", "P#4"].map(old).into(), "", &plan).await;
+    let scene = Scene::flagged(Harness::start(), ["P#0", "P#1", "P#2", "P#3", "P#4"].map(old).into(), "", &plan).await;
     for words in &TO_NEW_ONLY[..4] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     // The plan copies one attribute twice. Applications may write different values to the copies.
-    let apart = scene.refused(TO_NEW_ONLY[4], "cutover --to write-new --force REASON").await;
-    assert!(apart.said().contains("`one` and `two` may differ"), "{}", apart.said());
-    scene.done(&format!("{} --force none-does", TO_NEW_ONLY[4])).await;
+    let apart = scene.run_refused(TO_NEW_ONLY[4], "cutover --to write-new --force REASON").await;
+    assert!(apart.messages().contains("`one` and `two` may differ"), "{}", apart.messages());
+    scene.run_ok(&format!("{} --force none-does", TO_NEW_ONLY[4])).await;
     let large = Value::S("x".repeat(250_000));
     let new = |pk: &str, doc: Value, new: Value, two: &str| {
         let copies = [("from", secret("f")), ("one", secret("f")), ("two", secret(two))];
@@ -67,11 +67,11 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
 
     // A second rollback has the same result as the first.
     for n in 0..2 {
-        let ran = scene.give("rollback --yes").await.exits(4);
+        let ran = scene.run_command("rollback --yes").await.exits(4);
         for part in ["is not complete", "failures", "by hand", "1 values that this run overwrote or removed"] {
             assert!(ran.stdout.contains(part) || n > 0, "{part}: {}", ran.stdout);
         }
-        let listed = scene.done("failures list").await.stdout;
+        let listed = scene.run_ok("failures list").await.stdout;
         for (pk, why) in [("P#1", "is of type S, not M"), ("P#2", "size"), ("P#3", "two has another value")] {
             let line = listed.lines().find(|line| line.contains(pk)).unwrap_or_else(|| panic!("no {pk} in {listed}"));
             assert!(line.contains(why), "{line}");
@@ -83,23 +83,23 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     }
     // `--force` covers only the failures that the tool has reported. The tool has not reported the item whose copies
     // differ.
-    let ran = scene.refused("rollback --yes --force of-no-use", "rollback").await;
+    let ran = scene.run_refused("rollback --yes --force of-no-use", "rollback").await;
     for part in ["3 items still differ", "when 2 were known", "P#3"] {
-        assert!(ran.said().contains(part), "{part}: {}", ran.said());
+        assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
     }
     assert_eq!(scene.flag().await.read, ReadFrom::New);
     put(&scene, &new("P#1", doc(&[]), secret("b"), "f")).await;
     put(&scene, &new("P#2", with_old(), secret("shorter"), "f")).await;
     for _ in 0..2 {
-        let ran = scene.refused("rollback --yes", "rollback").await;
+        let ran = scene.run_refused("rollback --yes", "rollback").await;
         for part in ["1 item still differs", "P#3", "by hand"] {
-            assert!(ran.said().contains(part), "{part}: {}", ran.said());
+            assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
         }
-        let listed = scene.done("failures list").await.stdout;
+        let listed = scene.run_ok("failures list").await.stdout;
         assert!(listed.contains("P#3") && !listed.contains("P#1") && !listed.contains("P#2"), "{listed}");
     }
     put(&scene, &new("P#3", with_old(), secret("b"), "f")).await;
-    scene.done("rollback --yes").await;
+    scene.run_ok("rollback --yes").await;
     let end = |pk: &str, value: &str| item(pk, "x", [("doc", doc(&[("old", secret(value))])), ("from", secret("f"))]);
     for (pk, value) in [("P#0", "a"), ("P#1", "b"), ("P#2", "shorter"), ("P#3", "b"), ("P#4", "b"), ("P#5", "a")] {
         let expected = end(pk, value);
@@ -114,19 +114,19 @@ async fn the_rollback_completes_without_unequal_items_when_forced() {
     let plan =
         format!("[[change]]\ncopy = \"from\"\nto = \"one\"\n[[change]]\ncopy = \"from\"\nto = \"two\"\n{QUICKLY}");
     let old = |pk: &str| item(pk, "x", [("from", secret("f"))]);
-    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1"].map(old).into(), "", &plan).await;
+    let scene = Scene::flagged(Harness::start(), ["P#0", "P#1"].map(old).into(), "", &plan).await;
     for words in &TO_NEW_ONLY[..4] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
-    scene.done("cutover --to write-new --yes --force copies-may-differ").await;
+    scene.run_ok("cutover --to write-new --yes --force copies-may-differ").await;
     let apart = item("P#1", "x", [("from", secret("f")), ("one", secret("b")), ("two", secret("c"))]);
     put(&scene, &apart).await;
-    let ran = scene.give("rollback --yes").await.exits(3);
+    let ran = scene.run_command("rollback --yes").await.exits(3);
     for part in ["1 item still differs", "P#1", "by hand", "--force REASON"] {
-        assert!(ran.said().contains(part), "{part}: {}", ran.said());
+        assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
     }
     assert_eq!(found(&scene, &apart).await, apart);
-    let ran = scene.done("rollback --yes --force copies-of-no-use").await;
+    let ran = scene.run_ok("rollback --yes --force copies-of-no-use").await;
     assert!(ran.stdout.contains("The rollback is complete"), "{}", ran.stdout);
     // Readers of the old attribute find its original value. The copied values are in the journal.
     for pk in ["P#0", "P#1"] {
@@ -134,24 +134,24 @@ async fn the_rollback_completes_without_unequal_items_when_forced() {
     }
     let rows = scene.journal("P#1").await;
     assert!(rows.contains(&secret("b")) && rows.contains(&secret("c")), "{rows:?}");
-    let listed = scene.done("failures list").await.stdout;
+    let listed = scene.run_ok("failures list").await.stdout;
     assert!(listed.contains("P#1"), "{listed}");
 }
 
 /// RUNBOOK: "lists its contents item by item; with `--show-values` it prints the values too"
 async fn assert_removed_values_are_listed(scene: &Scene) {
-    let listed = scene.done("journal").await.stdout;
+    let listed = scene.run_ok("journal").await.stdout;
     // During new-only writes these items had an old value that differed from the new one.
     for pk in ["P#2", "P#3", "P#4"] {
         let line = |line: &str| line.contains(pk) && line.contains("doc.old") && line.contains("old-equal-new");
         assert!(listed.lines().any(line), "{pk}: {listed}");
     }
     assert!(!listed.contains("P#0") && !listed.contains("visible"), "{listed}");
-    let json = scene.done("journal --limit 2 --output json").await.json();
+    let json = scene.run_ok("journal --limit 2 --output json").await.json();
     let rows = json["values"].as_array().unwrap();
     assert_eq!((rows.len(), rows[0].get("value"), &json["more"]), (2, None, &true.into()), "{json:#}");
     let run = json["values"][0]["run"].to_string();
-    assert!(scene.done(&format!("journal --run {run}")).await.stdout.contains("P#4"));
+    assert!(scene.run_ok(&format!("journal --run {run}")).await.stdout.contains("P#4"));
     // No other test prints values.
     let mut shown = scene.command("journal --show-values");
     let shown = tokio::task::spawn_blocking(move || shown.output()).await.unwrap().unwrap();
@@ -165,9 +165,9 @@ async fn assert_removed_values_are_listed(scene: &Scene) {
 async fn constants_that_applications_change_do_not_block_a_rollback() {
     let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");
     let old = |pk: &str| item(pk, "x", [("old", secret("a"))]);
-    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1"].map(old).into(), "", &plan).await;
+    let scene = Scene::flagged(Harness::start(), ["P#0", "P#1"].map(old).into(), "", &plan).await;
     for words in TO_NEW_ONLY {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     let changed = item("P#1", "x", [("old", secret("a")), ("new", secret("b")), ("marker", secret("c"))]);
     let inserted = item("P#2", "x", [("new", secret("b"))]);
@@ -175,11 +175,11 @@ async fn constants_that_applications_change_do_not_block_a_rollback() {
         put(&scene, item).await;
     }
     // The tool keeps and reports a value that a live writer has changed since.
-    let ran = scene.give("rollback --yes").await.exits(5);
+    let ran = scene.run_command("rollback --yes").await.exits(5);
     assert!(ran.stdout.contains("is complete"), "{}", ran.stdout);
     let flag = scene.flag().await;
     assert!(!flag.old_stale, "{flag:?}");
-    let listed = scene.done("failures list").await.stdout;
+    let listed = scene.run_ok("failures list").await.stdout;
     assert!(listed.contains("P#1") && !listed.contains("P#2"), "{listed}");
     assert_eq!(found(&scene, &old("P#0")).await, old("P#0"));
     assert_eq!(found(&scene, &inserted).await, item("P#2", "x", [("old", secret("b"))]));

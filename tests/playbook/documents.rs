@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, BillingMode};
 use backfill::internals::item::{Item, KeyAttribute, Value};
 
 use crate::harness::tool::secret;
-use crate::harness::{Bed, bytes_of, definition, from_sdk, key_elements};
+use crate::harness::{Harness, bytes_of, definition, from_sdk, key_elements};
 use crate::scene::{NAME, QUICKLY, Scene};
 
 /// The names of the key attributes of the table.
@@ -32,7 +32,7 @@ const MOVES: [(&[&str], &str, &str); 14] = [
 ];
 
 /// A path as a plan spells it, with each name in quotes.
-fn spelt(document: &[&str], name: &str) -> String {
+fn quoted_path(document: &[&str], name: &str) -> String {
     let quoted = |name: &&str| format!("\"{}\"", name.replace('"', "\"\""));
     let path: Vec<String> = document.iter().chain([&name]).map(quoted).collect();
     format!("'''{}'''", path.join("."))
@@ -40,7 +40,7 @@ fn spelt(document: &[&str], name: &str) -> String {
 
 fn plan() -> String {
     let change = |(document, old, new): &(&[&str], &str, &str)| {
-        format!("[[change]]\nmove = {}\nto = {}\n", spelt(document, old), spelt(document, new))
+        format!("[[change]]\nmove = {}\nto = {}\n", quoted_path(document, old), quoted_path(document, new))
     };
     MOVES.iter().map(change).collect()
 }
@@ -99,24 +99,24 @@ fn moved(mut item: Item, removes_old: bool) -> Item {
 
 /// Creates a scene. Returns it with the items of its table.
 async fn scene(strategy: &str) -> (Scene, BTreeMap<String, Item>) {
-    let bed = Bed::start();
+    let harness = Harness::start();
     let table = format!("documents_{}", fastrand::u32(..));
     let key = KEY.map(|name| KeyAttribute { name: name.into(), kind: "S".into() });
-    let create = bed.client().create_table().table_name(&table).billing_mode(BillingMode::PayPerRequest);
+    let create = harness.client().create_table().table_name(&table).billing_mode(BillingMode::PayPerRequest);
     let create = create.set_key_schema(Some(key_elements(&key)));
     create.set_attribute_definitions(Some(key.iter().map(definition).collect())).send().await.unwrap();
-    bed.active(&table).await;
-    bed.load(&table, items().into_iter()).await;
+    harness.wait_until_active(&table).await;
+    harness.load(&table, items().into_iter()).await;
     let rest = format!("{}{QUICKLY}[cutover]\nsoak = \"0s\"\n", plan());
-    let path = bed.plan(NAME, &table, strategy, &rest);
-    let scene = Scene { bed, table, flags: String::new(), plan: path };
+    let path = harness.plan(NAME, &table, strategy, &rest);
+    let scene = Scene { harness, table, flags: String::new(), plan: path };
     let before = items_of(&scene).await;
     assert_eq!(before.len(), 33);
     (scene, before)
 }
 
 async fn items_of(scene: &Scene) -> BTreeMap<String, Item> {
-    let page = scene.bed.client().scan().table_name(&scene.table).consistent_read(true).send().await.unwrap();
+    let page = scene.harness.client().scan().table_name(&scene.table).consistent_read(true).send().await.unwrap();
     let pk = |item: &HashMap<String, AttributeValue>| item[KEY[0]].as_s().unwrap().clone();
     page.items.unwrap().into_iter().map(|item| (pk(&item), from_sdk(item))).collect()
 }
@@ -135,13 +135,13 @@ fn all_moved(before: &BTreeMap<String, Item>, removes_old: bool) -> BTreeMap<Str
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_name_moves_in_place_and_back() {
     let (scene, before) = scene("strategy = \"in-place\"").await;
-    let dry = scene.done("run --dry-run --output json").await.json();
+    let dry = scene.run_ok("run --dry-run --output json").await.json();
     assert_eq!(dry["would_change"], 33, "{dry:#}");
-    let ran = scene.done("run --yes --output json").await.json();
+    let ran = scene.run_ok("run --yes --output json").await.json();
     assert_eq!(ran["totals"]["counts"]["applied"], 33, "{ran:#}");
     assert_are(&scene, all_moved(&before, true), "run").await;
-    scene.done("verify --all").await;
-    scene.done("rollback --yes").await;
+    scene.run_ok("verify --all").await;
+    scene.run_ok("rollback --yes").await;
     assert_are(&scene, before, "rollback").await;
 }
 
@@ -149,10 +149,10 @@ async fn every_name_moves_in_place_and_back() {
 async fn every_name_moves_back_and_through_contract() {
     let (scene, before) = scene("").await;
     for words in ["run --yes", "verify --all"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
         assert_are(&scene, all_moved(&before, false), words).await;
     }
-    scene.done("rollback --yes --readers-back --new-writes-stopped").await;
+    scene.run_ok("rollback --yes --readers-back --new-writes-stopped").await;
     assert_are(&scene, before.clone(), "rollback").await;
     for words in [
         "cutover --to dual-write --yes --dual-writes-since 2026-01-01T00:00:00Z",
@@ -163,7 +163,7 @@ async fn every_name_moves_back_and_through_contract() {
         "contract --yes",
     ] {
         // The first state file belongs to the migration that was rolled back, so use a second state file.
-        scene.done(&format!("{words} --state again.db")).await;
+        scene.run_ok(&format!("{words} --state again.db")).await;
     }
     assert_are(&scene, all_moved(&before, true), "contract").await;
 }

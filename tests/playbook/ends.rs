@@ -4,11 +4,11 @@
 use backfill::internals::state::sqlite::StateFile;
 use serde_json::Value as Json;
 
-use crate::harness::Bed;
+use crate::harness::Harness;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 async fn scene() -> Scene {
-    Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
+    Scene::flagged(Harness::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
 /// The recorded events of the migration in the state file.
@@ -19,7 +19,7 @@ fn history(scene: &Scene) -> Vec<Json> {
 
 /// Removes the last event of this kind and all later events from the state file, as if the process had died before it
 /// wrote that event.
-fn died_before(scene: &Scene, kind: &str, phase: &str) {
+fn forget_events_from(scene: &Scene, kind: &str, phase: &str) {
     let is = |event: &Json| event["type"] == kind && (phase.is_empty() || event["phase"] == phase);
     let at = history(scene).iter().rposition(is).unwrap_or_else(|| panic!("no {kind} {phase}"));
     let connection = rusqlite::Connection::open(scene.state_path()).unwrap();
@@ -34,92 +34,92 @@ fn begun(scene: &Scene, phase: &str) -> usize {
 /// `run --again` makes another pass, although the completion of the earlier pass was not recorded. `run` without
 /// `--again` only records the completion.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dying_before_the_end_of_expand_is_recorded() {
+async fn recovers_from_a_death_before_the_end_of_expand_is_recorded() {
     let scene = scene().await;
     for words in ["cutover --to dual-write --yes", "run --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
-    died_before(&scene, "phase_complete", "expand");
+    forget_events_from(&scene, "phase_complete", "expand");
     for words in ["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes", "contract --yes"] {
-        scene.refused(words, "run").await;
+        scene.run_refused(words, "run").await;
     }
-    let status = scene.done("status").await;
+    let status = scene.run_ok("status").await;
     assert!(status.stdout.contains("next: backfill run "), "{}", status.stdout);
-    let again = scene.done("run --again --yes").await;
-    assert!(again.stdout.contains("Run 2 is complete"), "{}{}", again.stdout, again.said());
+    let again = scene.run_ok("run --again --yes").await;
+    assert!(again.stdout.contains("Run 2 is complete"), "{}{}", again.stdout, again.messages());
     assert_eq!(begun(&scene, "expand"), 2);
 
-    died_before(&scene, "phase_complete", "expand");
-    let run = scene.done("run --yes").await;
-    assert!(run.said().contains("already complete"), "{}", run.said());
+    forget_events_from(&scene, "phase_complete", "expand");
+    let run = scene.run_ok("run --yes").await;
+    assert!(run.messages().contains("already complete"), "{}", run.messages());
     assert_eq!(
         (begun(&scene, "expand"), history(&scene).last().unwrap()["type"].as_str()),
         (2, Some("phase_complete"))
     );
 
-    died_before(&scene, "phase_complete", "expand");
-    scene.done("failures retry").await;
-    scene.done("run --restart --yes").await;
-    scene.done("verify --all").await;
+    forget_events_from(&scene, "phase_complete", "expand");
+    scene.run_ok("failures retry").await;
+    scene.run_ok("run --restart --yes").await;
+    scene.run_ok("verify --all").await;
 }
 
 /// A verification whose end is not recorded does not open the gate. The operator must run `verify` again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dying_before_the_end_of_verify_contract_or_old_from_new_is_recorded() {
+async fn recovers_from_a_death_before_the_end_of_another_phase_is_recorded() {
     let scene = scene().await;
     for words in ["cutover --to dual-write --yes", "run --yes", "verify --all"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
-    died_before(&scene, "verified", "");
-    scene.refused("cutover --to read-new --yes", "verify --all").await;
-    let verify = scene.done("verify --all").await;
+    forget_events_from(&scene, "verified", "");
+    scene.run_refused("cutover --to read-new --yes", "verify --all").await;
+    let verify = scene.run_ok("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
     for words in ["cutover --to read-new --yes", "cutover --to write-new --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
 
     // Go back from new-only writes and kill the command while it verifies. Remove the event that says the old values
     // were made equal to the new ones.
     scene.slow_pages(Some(std::time::Duration::from_millis(300)));
-    let running = crate::harness::tool::Running::start(scene.command("cutover --back"));
+    let running = crate::harness::tool::RunningTool::start(scene.command("cutover --back"));
     while !history(&scene).iter().any(|event| event["type"] == "phase_complete" && event["phase"] == "old_from_new") {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     running.signal(nix::sys::signal::Signal::SIGKILL);
     tokio::task::spawn_blocking(move || running.end()).await.unwrap();
     scene.slow_pages(None);
-    died_before(&scene, "phase_complete", "old_from_new");
-    scene.done("cutover --back").await;
+    forget_events_from(&scene, "phase_complete", "old_from_new");
+    scene.run_ok("cutover --back").await;
     assert_eq!(begun(&scene, "old_from_new"), 1, "the completion is only recorded");
 
     for words in ["cutover --to read-new --yes", "cutover --to write-new --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
-    scene.done("contract --yes").await;
-    died_before(&scene, "phase_complete", "contract");
+    scene.run_ok("contract --yes").await;
+    forget_events_from(&scene, "phase_complete", "contract");
     for words in ["cutover --back", "rollback --yes", "verify --all", "run --again --yes"] {
-        scene.refused(words, "contract").await;
+        scene.run_refused(words, "contract").await;
     }
-    let contract = scene.done("contract --yes").await;
+    let contract = scene.run_ok("contract --yes").await;
     assert!(contract.stdout.contains("complete"), "{}", contract.stdout);
     assert_eq!(begun(&scene, "contract"), 1);
-    scene.refused("rollback --yes", "status").await;
+    scene.run_refused("rollback --yes", "status").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dying_before_the_end_of_rollback_is_recorded() {
+async fn recovers_from_a_death_before_the_end_of_rollback_is_recorded() {
     let scene = scene().await;
     let before = scene.dump().await;
     for words in ["cutover --to dual-write --yes", "run --yes", "rollback --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
-    died_before(&scene, "phase_complete", "undo");
+    forget_events_from(&scene, "phase_complete", "undo");
     for words in ["run --yes", "verify --all", "cutover --to dual-write --yes", "contract --yes"] {
-        scene.refused(words, "rollback").await;
+        scene.run_refused(words, "rollback").await;
     }
-    scene.done("rollback --yes").await;
+    scene.run_ok("rollback --yes").await;
     assert_eq!(begun(&scene, "undo"), 1);
     assert_eq!(scene.dump().await, before);
-    scene.refused("run --yes", "run --state PATH").await;
+    scene.run_refused("run --yes", "run --state PATH").await;
 }

@@ -12,9 +12,9 @@ use std::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The item does not exist.
-    Gone,
+    NoItem,
     /// The item exists, but has no value.
-    Without,
+    NoValue,
     /// The item has this value. No two writes to an item write the same value.
     Value(u64),
 }
@@ -42,7 +42,7 @@ struct Write {
 
 impl History {
     /// The history of an item with this initial content. The values of later writes are larger numbers.
-    pub(crate) fn of(content: Content) -> History {
+    pub(crate) fn new(content: Content) -> History {
         let now = Instant::now();
         let first = Write { content, began: now, effective: Some(now), refused: false };
         let values = if let Content::Value(n) = content { n + 1 } else { 1 };
@@ -106,7 +106,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::Content::{Gone, Value, Without};
+    use super::Content::{NoItem, NoValue, Value};
     use super::*;
 
     fn write(history: &mut History, content: Content) {
@@ -121,27 +121,27 @@ mod tests {
 
     #[test]
     fn only_the_last_write_may_be_read() {
-        let mut history = History::of(Value(1));
+        let mut history = History::new(Value(1));
         read(&mut history, Value(1)).unwrap();
         write(&mut history, Value(3));
         read(&mut history, Value(3)).unwrap();
-        for stale in [Value(1), Without, Gone, Value(7)] {
+        for stale in [Value(1), NoValue, NoItem, Value(7)] {
             read(&mut history, stale).unwrap_err();
         }
-        write(&mut history, Without);
+        write(&mut history, NoValue);
         read(&mut history, Value(3)).unwrap_err();
-        read(&mut history, Without).unwrap();
-        write(&mut history, Gone);
-        read(&mut history, Without).unwrap_err();
-        read(&mut history, Gone).unwrap();
+        read(&mut history, NoValue).unwrap();
+        write(&mut history, NoItem);
+        read(&mut history, NoValue).unwrap_err();
+        read(&mut history, NoItem).unwrap();
         // The item has no value again, as earlier in the test.
-        write(&mut history, Without);
-        read(&mut history, Without).unwrap();
+        write(&mut history, NoValue);
+        read(&mut history, NoValue).unwrap();
     }
 
     #[test]
     fn overlapping_writes_may_take_effect_in_either_order() {
-        let mut history = History::of(Value(1));
+        let mut history = History::new(Value(1));
         let one = history.begin(Value(2));
         let other = history.begin(Value(3));
         for value in [Value(1), Value(3)] {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_read_that_began_before_a_write_may_miss_it() {
-        let mut history = History::of(Value(1));
+        let mut history = History::new(Value(1));
         let began = Instant::now();
         write(&mut history, Value(2));
         history.read(Value(1), began, Instant::now()).unwrap();
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_write_without_a_reply_may_take_effect_at_any_time_and_a_refused_one_never() {
-        let mut history = History::of(Value(1));
+        let mut history = History::new(Value(1));
         let _lost = history.begin(Value(2));
         let refused = history.begin(Value(3));
         history.refused(refused);

@@ -15,11 +15,11 @@ use backfill::internals::local::Fault;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
-use crate::app::{Habit, Kind, NEW, OLD, pk};
-use crate::harness::tool::{Running, secret};
-use crate::harness::{Bed, bytes_of, key_of, to_sdk, value_to_sdk};
+use crate::app::{Habit, NEW, OLD, OperationKind, pk};
+use crate::harness::tool::{RunningTool, secret};
+use crate::harness::{Harness, bytes_of, key_of, to_sdk, value_to_sdk};
 use crate::quiet::{EVERY_KIND, every_shape};
-use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
+use crate::scene::{MOVE, QUICKLY, Scene, items, seeded_rng};
 
 /// The maximum number of kills of each command.
 const KILLS: u32 = 4;
@@ -30,8 +30,8 @@ const PAGE: Duration = Duration::from_millis(250);
 /// Runs the whole migration next to a running application.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_migration_completes() {
-    let mut rng = seeded();
-    let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
+    let mut rng = seeded_rng();
+    let scene = Scene::flagged(Harness::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
     let mut app = scene.application(Habit::Obedient).await;
     scene.slow_pages(Some(PAGE));
     let mut killed = 0;
@@ -44,9 +44,9 @@ async fn a_killed_migration_completes() {
         "cutover --to write-new --yes",
         "contract --yes",
     ] {
-        let ran = scene.killed(words, KILLS, &mut rng, &app, &mut killed).await;
-        assert_eq!(ran.code, 0, "{words}: {:.6000}", ran.said());
-        app.works(50).await;
+        let ran = scene.run_with_kills(words, KILLS, &mut rng, &app, &mut killed).await;
+        assert_eq!(ran.code, 0, "{words}: {:.6000}", ran.messages());
+        app.wait_for_operations(50).await;
         app.assert_no_wrong_reads(words);
     }
     println!("  {killed} kills; {:?}", app.stop().await);
@@ -61,14 +61,14 @@ async fn a_killed_migration_completes() {
 /// application's last value in both attributes, and the items that the application deleted are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_run_loses_no_live_write() {
-    let mut rng = seeded();
-    let scene = Scene::flagged(Bed::start(), items(700), "", &format!("{MOVE}{QUICKLY}")).await;
+    let mut rng = seeded_rng();
+    let scene = Scene::flagged(Harness::start(), items(700), "", &format!("{MOVE}{QUICKLY}")).await;
     let mut app = scene.application(Habit::Obedient).await;
-    scene.done("cutover --to dual-write --yes").await;
-    scene.bed.front().reset_tally();
+    scene.run_ok("cutover --to dual-write --yes").await;
+    scene.harness.proxy().reset_tally();
     // The application does not send its requests through the proxy, so these faults do not affect it.
     let hints = app.hints();
-    scene.bed.front().set_faults(Some(Arc::new(move |request| {
+    scene.harness.proxy().set_faults(Some(Arc::new(move |request| {
         if request.operation != "UpdateItem" || request.operation_sequence.is_multiple_of(3) {
             return Fault::Pass;
         }
@@ -76,11 +76,11 @@ async fn a_killed_run_loses_no_live_write() {
         hints.lock().unwrap().extend(pk.map(str::to_owned));
         Fault::Delay(Duration::from_millis(request.operation_sequence % 100))
     })));
-    let updates = || scene.bed.front().tally().operation("UpdateItem");
-    let enough = scene.bed.sized(6, 2);
+    let updates = || scene.harness.proxy().tally().operation("UpdateItem");
+    let enough = scene.harness.size_for_server(6, 2);
     let mut killed = 0;
     while killed < enough {
-        let mut running = Running::start(scene.command("run --yes"));
+        let mut running = RunningTool::start(scene.command("run --yes"));
         let goal = updates().requests + rng.u64(1..60);
         while updates().requests < goal && !running.has_ended() {
             tokio::time::sleep(Duration::from_millis(3)).await;
@@ -88,21 +88,21 @@ async fn a_killed_run_loses_no_live_write() {
         running.signal(Signal::SIGKILL);
         let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
         if ran.code >= 0 {
-            assert_eq!(ran.code, 0, "{}", ran.said());
+            assert_eq!(ran.code, 0, "{}", ran.messages());
             break;
         }
         killed += 1;
         scene.assert_nothing_lost(&app).await;
         app.assert_no_wrong_reads("after a kill");
     }
-    scene.done("run --yes").await;
+    scene.run_ok("run --yes").await;
     let figures = app.stop().await;
     let updates = updates();
     let raced = updates.errors.get(&(400, "ConditionalCheckFailedException".to_owned())).copied().unwrap_or(0);
     println!("  {killed} kills; {} writes of the tool, {raced} found a changed item; {figures:?}", updates.requests);
     assert!(2 * killed >= enough, "too few kills: {killed}");
-    assert!(raced >= scene.bed.sized(10, 1), "too few races: {raced}");
-    for kind in [Kind::Write, Kind::Remove, Kind::Insert, Kind::Delete] {
+    assert!(raced >= scene.harness.size_for_server(10, 1), "too few races: {raced}");
+    for kind in [OperationKind::Write, OperationKind::Remove, OperationKind::Insert, OperationKind::Delete] {
         assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
     }
     app.assert_no_wrong_reads("in the end");
@@ -112,31 +112,31 @@ async fn a_killed_run_loses_no_live_write() {
 /// Moves readers back during dual writes, and later rolls back from new-only writes, next to a running application.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_commands_go_back_completely() {
-    let mut rng = seeded();
-    let scene = Scene::flagged(Bed::start(), items(200), "", &format!("{MOVE}{QUICKLY}")).await;
+    let mut rng = seeded_rng();
+    let scene = Scene::flagged(Harness::start(), items(200), "", &format!("{MOVE}{QUICKLY}")).await;
     let mut app = scene.application(Habit::Obedient).await;
     for words in ["cutover --to dual-write --yes", "run --yes", "verify --all", "cutover --to read-new --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     scene.slow_pages(Some(PAGE));
     let mut killed = 0;
-    let back = scene.killed("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
-    assert_eq!(back.code, 0, "{}", back.said());
+    let back = scene.run_with_kills("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
+    assert_eq!(back.code, 0, "{}", back.messages());
     // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. Only a rerun after
     // the command has completed may go back one more stage.
     let flag = scene.flag().await;
     assert_eq!(flag.read, ReadFrom::Old);
     println!("  {flag}");
     if flag.write == WriteTo::Old {
-        scene.done("cutover --to dual-write --yes").await;
-        assert!([0, 5].contains(&scene.give("verify --all --repair --yes").await.code));
+        scene.run_ok("cutover --to dual-write --yes").await;
+        assert!([0, 5].contains(&scene.run_command("verify --all --repair --yes").await.code));
     }
     for words in ["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
-    app.works(300).await;
-    let ran = scene.killed("rollback --yes", 3 * KILLS, &mut rng, &app, &mut killed).await;
-    assert_eq!(ran.code, 0, "{}", ran.said());
+    app.wait_for_operations(300).await;
+    let ran = scene.run_with_kills("rollback --yes", 3 * KILLS, &mut rng, &app, &mut killed).await;
+    assert_eq!(ran.code, 0, "{}", ran.messages());
     println!("  {killed} kills; {:?}", app.stop().await);
     // The first attempt at each of the two commands is always killed.
     assert!(killed >= 2, "only {killed} kills");
@@ -173,7 +173,7 @@ fn leaves_of(value: &Value) -> Vec<String> {
 /// Runs a plan with every kind of change on a quiet table: the commands `first`, and after them the commands `then`
 /// with and without kills. The executions with and without kills must give the same exit codes and tables.
 async fn assert_same_end(migration: &str, first: &[&str], then: &[&str]) {
-    let mut rng = seeded();
+    let mut rng = seeded_rng();
     let (steady, killed) =
         tokio::join!(outcomes(migration, first, then, None), outcomes(migration, first, then, Some(&mut rng)));
     for ((words, code, table), (_, steady_code, steady_table)) in killed.iter().zip(&steady) {
@@ -200,17 +200,17 @@ async fn outcomes(migration: &str, first: &[&str], then: &[&str], mut rng: Optio
     let shapes = every_shape(240);
     let rest = format!("{EVERY_KIND}{QUICKLY}");
     let scene = match (migration.contains("in-place"), confirms_facts(then)) {
-        (false, false) => Scene::flagged(Bed::start(), shapes, migration, &rest).await,
-        (true, _) => Scene::unflagged(Bed::start(), shapes, migration, &rest).await,
+        (false, false) => Scene::flagged(Harness::start(), shapes, migration, &rest).await,
+        (true, _) => Scene::unflagged(Harness::start(), shapes, migration, &rest).await,
         (_, true) => {
-            Scene::unflagged(Bed::start(), shapes, migration, &format!("{rest}[cutover]\nsoak = \"0s\"\n")).await
+            Scene::unflagged(Harness::start(), shapes, migration, &format!("{rest}[cutover]\nsoak = \"0s\"\n")).await
         }
     };
     let mut before = scene.dump().await;
     for words in first {
         match *words {
-            SOME_NEW => write_some_new(&scene, &mut before).await,
-            _ => drop(scene.give(words).await),
+            SOME_NEW => write_new_values(&scene, &mut before).await,
+            _ => drop(scene.run_command(words).await),
         }
     }
     scene.slow_pages(rng.is_some().then_some(PAGE));
@@ -228,7 +228,7 @@ async fn outcomes(migration: &str, first: &[&str], then: &[&str], mut rng: Optio
         }
         let ran = match ran {
             Some(ran) => ran,
-            None => scene.give(&with_current_time(words)).await,
+            None => scene.run_command(&with_current_time(words)).await,
         };
         every_value_has_a_copy(&scene, &before).await;
         let table = scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item)));
@@ -244,9 +244,10 @@ const SOME_NEW: &str = "(some new values)";
 
 /// Writes only the new attribute of some items. Also updates `items`, because an application may overwrite new values
 /// without keeping a copy.
-async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
+async fn write_new_values(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     for (n, item) in items.values_mut().enumerate().filter(|(n, _)| n % 3 == 0) {
-        let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #new = :new");
+        let request =
+            scene.harness.client().update_item().table_name(&scene.table).update_expression("SET #new = :new");
         let request = request.set_key(Some(to_sdk(key_of(item).attributes())));
         let later = secret(format!("later {n}"));
         let value = value_to_sdk(&later);
@@ -329,25 +330,25 @@ async fn a_killed_rollback_without_a_flag_gives_the_same_result() {
 /// succeeds, and each item succeeds exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_retry_settles_every_failure() {
-    let mut rng = seeded();
+    let mut rng = seeded_rng();
     let large = |n: u64, size: usize| {
         let mut one = crate::harness::tool::item(&format!("LARGE#{n}"), "x", []);
         one.insert(OLD.to_owned(), secret(format!("{n}-{}", "x".repeat(size))));
         one
     };
     let all = items(30).into_iter().chain((0..40).map(|n| large(n, 250 * 1024))).collect();
-    let scene = Scene::flagged(Bed::start(), all, "", &format!("{MOVE}{QUICKLY}")).await;
-    scene.done("cutover --to dual-write --yes").await;
-    assert_eq!(scene.give("run --yes").await.code, 4);
+    let scene = Scene::flagged(Harness::start(), all, "", &format!("{MOVE}{QUICKLY}")).await;
+    scene.run_ok("cutover --to dual-write --yes").await;
+    assert_eq!(scene.run_command("run --yes").await.code, 4);
     for n in 0..40 {
-        let put = scene.bed.client().put_item().table_name(&scene.table);
+        let put = scene.harness.client().put_item().table_name(&scene.table);
         put.set_item(Some(to_sdk(&large(n, 10)))).send().await.unwrap();
     }
     let before = scene.dump().await;
     // Each of the forty items takes two requests, one after the other.
     let updates = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&updates);
-    scene.bed.front().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
+    scene.harness.proxy().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
         "UpdateItem" => {
             seen.fetch_add(1, Relaxed);
             Fault::Delay(Duration::from_millis(50))
@@ -366,7 +367,7 @@ async fn a_killed_retry_settles_every_failure() {
             }
         };
         if let Some(ended) = scene.kill_when("failures retry", due).await {
-            assert_eq!(ended.code, 0, "{}", ended.said());
+            assert_eq!(ended.code, 0, "{}", ended.messages());
             break;
         }
         killed += 1;
@@ -376,7 +377,7 @@ async fn a_killed_retry_settles_every_failure() {
         assert!(settled.is_subset(&now), "{settled:?} {now:?}");
         settled = now;
     }
-    scene.done("failures retry").await;
+    scene.run_ok("failures retry").await;
     println!("  {killed} kills, {} resolved before the last kill", settled.len());
     assert!(killed > 0, "no kills");
     let end = scene.dump().await;
@@ -386,7 +387,7 @@ async fn a_killed_retry_settles_every_failure() {
         }
         assert_eq!(bytes_of(&end[&key]), bytes_of(&item), "{key}");
     }
-    scene.done("verify --all").await;
+    scene.run_ok("verify --all").await;
 }
 
 /// The keys of the items that have the new attribute.

@@ -5,23 +5,23 @@ use std::time::Duration;
 use backfill::internals::cutover::{ReadFrom, WriteTo};
 use backfill::internals::state::sqlite::StateFile;
 
-use crate::app::{Application, Habit, Kind, NEW, OLD, order};
+use crate::app::{Application, Habit, NEW, OLD, OperationKind, flag_state};
 use crate::example::Write;
-use crate::harness::Bed;
+use crate::harness::Harness;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 /// The number of operations that the application does between two commands.
 const BETWEEN: u64 = 150;
 
 async fn scene(count: u64) -> Scene {
-    Scene::flagged(Bed::start(), items(count), "", &format!("{MOVE}{QUICKLY}")).await
+    Scene::flagged(Harness::start(), items(count), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
 /// Runs these commands in order. Each command must succeed, and the application must not read a stale value.
 async fn run_all(scene: &Scene, app: &Application, commands: &[&str]) {
     for words in commands {
-        scene.done(words).await;
-        app.works(BETWEEN).await;
+        scene.run_ok(words).await;
+        app.wait_for_operations(BETWEEN).await;
         app.assert_no_wrong_reads(words);
     }
 }
@@ -44,7 +44,14 @@ async fn assert_ends_at(scene: &Scene, mut app: Application, name: &str) {
     println!("  {figures:?}");
     app.assert_no_wrong_reads("in the end");
     app.assert_only_at(&scene.dump().await, name);
-    for kind in [Kind::Read, Kind::Write, Kind::Replace, Kind::Remove, Kind::Insert, Kind::Delete] {
+    for kind in [
+        OperationKind::Read,
+        OperationKind::Write,
+        OperationKind::Replace,
+        OperationKind::Remove,
+        OperationKind::Insert,
+        OperationKind::Delete,
+    ] {
         assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
     }
 }
@@ -54,7 +61,7 @@ async fn assert_ends_at(scene: &Scene, mut app: Application, name: &str) {
 async fn the_whole_life() {
     let scene = scene(300).await;
     let app = scene.application(Habit::Obedient).await;
-    app.works(BETWEEN).await;
+    app.wait_for_operations(BETWEEN).await;
     // Slow pages give the application time for many operations during each phase.
     scene.slow_pages(Some(Duration::from_millis(150)));
     run_all(&scene, &app, &TO_READ_NEW).await;
@@ -71,7 +78,7 @@ async fn the_whole_life() {
 async fn back_during_dual_writes_and_during_a_run() {
     let scene = scene(200).await;
     let app = scene.application(Habit::Obedient).await;
-    app.works(BETWEEN).await;
+    app.wait_for_operations(BETWEEN).await;
     run_all(&scene, &app, &TO_READ_NEW).await;
     run_all(&scene, &app, &["cutover --back", "cutover --back"]).await;
     let flag = scene.flag().await;
@@ -81,7 +88,7 @@ async fn back_during_dual_writes_and_during_a_run() {
     // During a run, writers go back. The run has the state file and the lease, but `cutover --back` needs neither of
     // them.
     scene.slow_pages(Some(Duration::from_millis(400)));
-    let (run, back) = tokio::join!(scene.give("run --again --yes"), async {
+    let (run, back) = tokio::join!(scene.run_command("run --again --yes"), async {
         let began = || StateFile::open(&scene.state_path()).unwrap().summary().unwrap().holder.is_some();
         for _ in 0..200 {
             if began() {
@@ -90,18 +97,18 @@ async fn back_during_dual_writes_and_during_a_run() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(began(), "the run has not begun, or has already ended");
-        scene.done("cutover --back").await
+        scene.run_ok("cutover --back").await
     });
     scene.slow_pages(None);
-    assert!([0, 5].contains(&run.code), "{}", run.said());
-    assert!(back.said().contains("write = old"), "{}", back.said());
+    assert!([0, 5].contains(&run.code), "{}", run.messages());
+    assert!(back.messages().contains("write = old"), "{}", back.messages());
     app.assert_no_wrong_reads("back during a run");
-    app.works(BETWEEN).await;
+    app.wait_for_operations(BETWEEN).await;
 
     run_all(&scene, &app, &["cutover --to dual-write --yes"]).await;
-    assert_eq!(scene.give("run --again --yes").await.code, 5, "values written only to the old attribute differ");
-    assert_eq!(scene.give("verify --all").await.code, 5);
-    scene.refused("cutover --to read-new --yes", "verify --all --repair").await;
+    assert_eq!(scene.run_command("run --again --yes").await.code, 5, "values written only to the old attribute differ");
+    assert_eq!(scene.run_command("verify --all").await.code, 5);
+    scene.run_refused("cutover --to read-new --yes", "verify --all --repair").await;
     run_all(&scene, &app, &["verify --all --repair --yes", "verify --all", "cutover --to read-new --yes"]).await;
     run_all(&scene, &app, &TO_THE_END).await;
     assert_ends_at(&scene, app, NEW).await;
@@ -112,10 +119,10 @@ async fn back_during_dual_writes_and_during_a_run() {
 async fn a_rollback_after_new_only_writes() {
     let scene = scene(200).await;
     let app = scene.application(Habit::Obedient).await;
-    app.works(BETWEEN).await;
+    app.wait_for_operations(BETWEEN).await;
     run_all(&scene, &app, &TO_READ_NEW).await;
     run_all(&scene, &app, &["cutover --to write-new --yes"]).await;
-    app.works(4 * BETWEEN).await;
+    app.wait_for_operations(4 * BETWEEN).await;
     run_all(&scene, &app, &["rollback --yes"]).await;
     let flag = scene.flag().await;
     assert_eq!((flag.write, flag.read, flag.old_stale), (WriteTo::Old, ReadFrom::Old, false));
@@ -154,10 +161,10 @@ async fn values_that_change_before_dual_writes_are_repaired() {
     let scene = scene(200).await;
     let app = scene.application(Habit::Obedient).await;
     run_all(&scene, &app, &["run --yes"]).await;
-    app.works(4 * BETWEEN).await;
+    app.wait_for_operations(4 * BETWEEN).await;
     run_all(&scene, &app, &["cutover --to dual-write --yes"]).await;
-    assert_eq!(scene.give("verify --all").await.code, 5);
-    scene.refused("cutover --to read-new --yes", "verify --all --repair").await;
+    assert_eq!(scene.run_command("verify --all").await.code, 5);
+    scene.run_refused("cutover --to read-new --yes", "verify --all --repair").await;
     run_all(&scene, &app, &["verify --all --repair --yes", "verify --all", "cutover --to read-new --yes"]).await;
     run_all(&scene, &app, &TO_THE_END).await;
     assert_ends_at(&scene, app, NEW).await;
@@ -168,24 +175,28 @@ async fn values_that_change_before_dual_writes_are_repaired() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_life_without_a_flag() {
     let rest = format!("{MOVE}{QUICKLY}[cutover]\nsoak = \"1s\"\nmax_age = \"1h\"\n");
-    let scene = Scene::unflagged(Bed::start(), items(200), "", &rest).await;
-    let app = scene.application_by_hand(order(Write::Old, false)).await;
-    app.works(BETWEEN).await;
-    scene.refused("cutover --to dual-write --yes", "cutover --to dual-write --dual-writes-since TIME").await;
-    app.set_order(order(Write::Both, false)).await;
+    let scene = Scene::unflagged(Harness::start(), items(200), "", &rest).await;
+    let app = scene.manual_application(flag_state(Write::Old, false)).await;
+    app.wait_for_operations(BETWEEN).await;
+    scene.run_refused("cutover --to dual-write --yes", "cutover --to dual-write --dual-writes-since TIME").await;
+    app.set_flag(flag_state(Write::Both, false)).await;
     let since = jiff::Timestamp::now();
     run_all(&scene, &app, &[&format!("cutover --to dual-write --dual-writes-since {since} --yes"), "run --yes"]).await;
     run_all(&scene, &app, &["verify --all"]).await;
-    scene.give("cutover --to read-new --percent 10 --yes --readers-moved").await.exits(3);
-    let asked = scene.give("cutover --to read-new --yes").await.exits(3);
-    assert!(asked.said().contains(&scene.spelt("cutover --to read-new --readers-moved")), "{}", asked.said());
-    app.set_order(order(Write::Both, true)).await;
+    scene.run_command("cutover --to read-new --percent 10 --yes --readers-moved").await.exits(3);
+    let asked = scene.run_command("cutover --to read-new --yes").await.exits(3);
+    assert!(
+        asked.messages().contains(&scene.command_line("cutover --to read-new --readers-moved")),
+        "{}",
+        asked.messages()
+    );
+    app.set_flag(flag_state(Write::Both, true)).await;
     run_all(&scene, &app, &["cutover --to read-new --readers-moved --yes"]).await;
-    let asked = scene.give("cutover --to write-new --yes").await.exits(3);
-    assert!(asked.said().contains("--old-writes-stopped"), "{}", asked.said());
-    app.set_order(order(Write::New, true)).await;
+    let asked = scene.run_command("cutover --to write-new --yes").await.exits(3);
+    assert!(asked.messages().contains("--old-writes-stopped"), "{}", asked.messages());
+    app.set_flag(flag_state(Write::New, true)).await;
     run_all(&scene, &app, &["cutover --to write-new --old-writes-stopped --yes"]).await;
-    app.works(4 * BETWEEN).await;
+    app.wait_for_operations(4 * BETWEEN).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     run_all(&scene, &app, &["contract --yes"]).await;
     assert_ends_at(&scene, app, NEW).await;
@@ -196,30 +207,30 @@ async fn a_whole_life_without_a_flag() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_from_new_only_writes_without_a_flag() {
     let rest = format!("{MOVE}{QUICKLY}[cutover]\nsoak = \"1s\"\nmax_age = \"1h\"\n");
-    let scene = Scene::unflagged(Bed::start(), items(150), "", &rest).await;
-    let app = scene.application_by_hand(order(Write::Both, false)).await;
+    let scene = Scene::unflagged(Harness::start(), items(150), "", &rest).await;
+    let app = scene.manual_application(flag_state(Write::Both, false)).await;
     let since = jiff::Timestamp::now();
     run_all(&scene, &app, &[&format!("cutover --to dual-write --dual-writes-since {since} --yes"), "run --yes"]).await;
     run_all(&scene, &app, &["verify --all"]).await;
-    app.set_order(order(Write::Both, true)).await;
+    app.set_flag(flag_state(Write::Both, true)).await;
     run_all(&scene, &app, &["cutover --to read-new --readers-moved --yes"]).await;
-    app.set_order(order(Write::New, true)).await;
+    app.set_flag(flag_state(Write::New, true)).await;
     run_all(&scene, &app, &["cutover --to write-new --old-writes-stopped --yes"]).await;
-    app.works(2 * BETWEEN).await;
+    app.wait_for_operations(2 * BETWEEN).await;
 
     let asks = |option: &'static str, said: String| assert!(said.contains(option), "no {option} in: {said}");
-    asks("--dual-writes-since", scene.give("rollback --yes").await.exits(3).said());
-    let mut both = order(Write::Both, true);
+    asks("--dual-writes-since", scene.run_command("rollback --yes").await.exits(3).messages());
+    let mut both = flag_state(Write::Both, true);
     both.old_stale = true;
-    app.set_order(both).await;
+    app.set_flag(both).await;
     let since = jiff::Timestamp::now();
     // The rollback makes old values equal to new ones and verifies the result. After that, readers must go back.
     let words = format!("rollback --dual-writes-since {since} --yes");
-    asks("--readers-back", scene.give(&words).await.exits(3).said());
-    app.works(BETWEEN).await;
-    app.set_order(order(Write::Both, false)).await;
-    asks("--new-writes-stopped", scene.give("rollback --readers-back --yes").await.exits(3).said());
-    app.set_order(order(Write::Old, false)).await;
+    asks("--readers-back", scene.run_command(&words).await.exits(3).messages());
+    app.wait_for_operations(BETWEEN).await;
+    app.set_flag(flag_state(Write::Both, false)).await;
+    asks("--new-writes-stopped", scene.run_command("rollback --readers-back --yes").await.exits(3).messages());
+    app.set_flag(flag_state(Write::Old, false)).await;
     // A refused command records no confirmation, so this command passes both confirmations.
     run_all(&scene, &app, &["rollback --readers-back --new-writes-stopped --yes"]).await;
     assert_ends_at(&scene, app, OLD).await;
@@ -234,10 +245,10 @@ async fn cutover_back_now_reads_stale_values_and_records_that() {
     let mut app = scene.application(Habit::Obedient).await;
     run_all(&scene, &app, &TO_READ_NEW).await;
     run_all(&scene, &app, &["cutover --to write-new --yes"]).await;
-    app.works(4 * BETWEEN).await;
+    app.wait_for_operations(4 * BETWEEN).await;
     app.assert_no_wrong_reads("before `cutover --back --now`");
-    scene.done("cutover --back --now --yes").await;
-    app.works(4 * BETWEEN).await;
+    scene.run_ok("cutover --back --now --yes").await;
+    app.wait_for_operations(4 * BETWEEN).await;
     app.stop().await;
     assert!(!app.wrong().is_empty());
     let flag = scene.flag().await;

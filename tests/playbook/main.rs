@@ -8,7 +8,6 @@
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod app;
-mod astray;
 mod by_hand;
 mod clocks;
 mod corrected;
@@ -22,6 +21,7 @@ mod example;
 mod harness;
 mod history;
 mod hostile;
+mod incidents;
 mod killed_runs;
 mod kills;
 mod life;

@@ -38,14 +38,14 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use system::{Action, Mistake, System, Tool};
 
 /// A tool without mistakes, and an application that writes or deletes at most `writes` times.
-fn sound(writes: u8) -> Tool {
+fn correct_tool(writes: u8) -> Tool {
     Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3, controls: Arc::default() }
 }
 
 /// RUNBOOK: "no read returns a value that is older than the last write, at any step, in either direction"
 #[test]
 fn no_read_is_stale_and_no_value_is_lost() {
-    let checker = sound(2).checker().spawn_bfs().join();
+    let checker = correct_tool(2).checker().spawn_bfs().join();
     println!("{} states, depth {}", checker.unique_state_count(), checker.max_depth());
     checker.assert_properties();
     assert!(checker.unique_state_count() > 100_000, "{} states are too few", checker.unique_state_count());
@@ -56,7 +56,7 @@ fn no_read_is_stale_and_no_value_is_lost() {
 #[test]
 fn a_wait_by_the_flags_time_is_found() {
     let mistake = Some(Mistake::WaitByTheFlagsTime);
-    discovered_in(Tool { mistake, skew: -3, ..sound(1) }, system::FRESH);
+    assert_found_in(Tool { mistake, skew: -3, ..correct_tool(1) }, system::READS_ARE_FRESH);
 }
 
 /// An operator who forces every closed gate may let readers see stale values, but no value is lost. In this test, the
@@ -64,16 +64,16 @@ fn a_wait_by_the_flags_time_is_found() {
 /// takes too long here.
 #[test]
 fn force_loses_no_value() {
-    let checker = Tool { force: true, ..sound(0) }.checker().spawn_bfs().join();
+    let checker = Tool { force: true, ..correct_tool(0) }.checker().spawn_bfs().join();
     println!("{} states, depth {}", checker.unique_state_count(), checker.max_depth());
     checker.assert_properties();
 }
 
-fn discovered(mistake: Mistake, property: &'static str) {
-    discovered_in(Tool { mistake: Some(mistake), ..sound(1) }, property);
+fn assert_found(mistake: Mistake, property: &'static str) {
+    assert_found_in(Tool { mistake: Some(mistake), ..correct_tool(1) }, property);
 }
 
-fn discovered_in(model: Tool, property: &'static str) {
+fn assert_found_in(model: Tool, property: &'static str) {
     let mistake = model.mistake;
     let checker = model.checker().finish_when(HasDiscoveries::AllOf([property].into())).spawn_bfs().join();
     println!("{mistake:?}: {} states", checker.unique_state_count());
@@ -83,24 +83,24 @@ fn discovered_in(model: Tool, property: &'static str) {
 
 #[test]
 fn a_missing_cache_wait_is_found() {
-    discovered(Mistake::NoCacheWait, system::FRESH);
+    assert_found(Mistake::NoCacheWait, system::READS_ARE_FRESH);
 }
 
 #[test]
 fn a_removal_without_journal_is_found() {
-    discovered(Mistake::NoJournal, system::KEPT);
+    assert_found(Mistake::NoJournal, system::REMOVED_VALUES_HAVE_COPIES);
 }
 
 #[test]
 fn going_back_to_stale_values_is_found() {
-    discovered(Mistake::BackWhileStale, system::FRESH);
+    assert_found(Mistake::BackWhileStale, system::READS_ARE_FRESH);
 }
 
 /// Checks that the model finds the mistakes in two former rules.
 #[test]
-fn leaving_items_alone_that_had_no_old_value_is_found() {
-    discovered(Mistake::SkipPreexisting, system::FRESH);
-    discovered(Mistake::SkipPreexistingValue, system::FRESH);
+fn skipping_items_without_an_old_value_is_found() {
+    assert_found(Mistake::SkipPreexisting, system::READS_ARE_FRESH);
+    assert_found(Mistake::SkipPreexistingValue, system::READS_ARE_FRESH);
 }
 
 /// A plan may allow items to differ at the gate. After the gate, such an item may have only an old value, which was
@@ -108,10 +108,13 @@ fn leaving_items_alone_that_had_no_old_value_is_found() {
 /// pass that makes old values equal to new ones must not remove it.
 #[test]
 fn an_old_value_without_a_new_one_stays() {
-    let checker = Tool { max_mismatch: 1, ..sound(1) }.checker().spawn_bfs().join();
+    let checker = Tool { max_mismatch: 1, ..correct_tool(1) }.checker().spawn_bfs().join();
     println!("{} states, depth {}", checker.unique_state_count(), checker.max_depth());
     checker.assert_properties();
-    discovered_in(Tool { mistake: Some(Mistake::RemoveOldWithoutNew), max_mismatch: 1, ..sound(1) }, system::STAYS);
+    assert_found_in(
+        Tool { mistake: Some(Mistake::RemoveOldWithoutNew), max_mismatch: 1, ..correct_tool(1) },
+        system::ONLY_VALUE_STAYS,
+    );
 }
 
 /// From every state before `contracting`, an operator who only reruns `rollback` completes the rollback, without any
@@ -120,8 +123,8 @@ fn an_old_value_without_a_new_one_stays() {
 #[test]
 fn every_state_can_be_finished() {
     // Here the clock of the other host is behind. In the other tests it is ahead.
-    let model = Tool { skew: -3, ..sound(1) };
-    let graph = Graph::of(&model);
+    let model = Tool { skew: -3, ..correct_tool(1) };
+    let graph = Graph::explore(&model);
     println!("{} states", graph.states.len());
     for property in model.properties().iter().filter(|property| matches!(property.expectation, Expectation::Always)) {
         let broken = graph.states.iter().find(|state| !(property.condition)(&model, state));
@@ -144,7 +147,7 @@ impl Graph {
         clippy::mutable_key_type,
         reason = "a key is compared and hashed by its control's number, which never changes"
     )]
-    fn of(model: &Tool) -> Graph {
+    fn explore(model: &Tool) -> Graph {
         let mut graph = Graph { states: Vec::new(), edges: Vec::new() };
         let mut known: HashMap<System, usize> = HashMap::new();
         for state in model.init_states() {
@@ -204,8 +207,8 @@ impl Graph {
 /// for the normalised one.
 #[test]
 fn normalising_a_state_drops_nothing_that_matters() {
-    let model = sound(0);
-    let graph = Graph::of(&model);
+    let model = correct_tool(0);
+    let graph = Graph::explore(&model);
     let mut compared = 0;
     // Check only some of the edges. Checking all of them takes a minute and gives the same result.
     for (from, to, action) in graph.edges.iter().step_by(11) {

@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::item::{Item, Value};
 use backfill::internals::local::{Local, LocalOptions};
 
-use crate::harness::tool::{Ran, run};
-use crate::harness::{Bed, client, dump};
+use crate::harness::tool::{ToolOutput, run};
+use crate::harness::{Harness, client, dump};
 
 const OLD: &str = "email";
 const NEW: &str = "contact_email";
@@ -20,13 +20,13 @@ const STEPS: usize = 12;
 type Table = BTreeMap<String, Item>;
 
 /// A fixture: a server for a copy of its table, its state file and its plan.
-struct World {
+struct StoredMigration {
     dir: tempfile::TempDir,
     local: Local,
 }
 
-impl World {
-    async fn open(name: &str) -> World {
+impl StoredMigration {
+    async fn open(name: &str) -> StoredMigration {
         let dir = tempfile::tempdir().unwrap();
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1").join(name);
         for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -38,9 +38,10 @@ impl World {
         let plan = plan.replace("write = 5\n", "write = 200\n") + soak;
         std::fs::write(dir.path().join("plan.toml"), plan).unwrap();
         let db = Some(dir.path().join("table.db"));
-        let world = World { local: Local::start(LocalOptions { db, ..LocalOptions::default() }).unwrap(), dir };
-        world.drop_lease().await;
-        world
+        let migration =
+            StoredMigration { local: Local::start(LocalOptions { db, ..LocalOptions::default() }).unwrap(), dir };
+        migration.drop_lease().await;
+        migration
     }
 
     /// Removes the lease of a killed command. Otherwise the tool needs a minute to see that nobody renews the lease.
@@ -50,27 +51,27 @@ impl World {
         client.delete_item().table_name("flags").key("id", id).send().await.unwrap();
     }
 
-    async fn command(&self, words: &[String]) -> Ran {
-        let mut command = Bed::binary(self.dir.path());
+    async fn command(&self, words: &[String]) -> ToolOutput {
+        let mut command = Harness::binary(self.dir.path());
         command.args(words).args(["--endpoint-url", &self.local.endpoint()]);
         let ran = tokio::task::spawn_blocking(move || run(command)).await.unwrap();
         println!("  {}: {} after {:.1} s", words.join(" "), ran.code, ran.took.as_secs_f64());
         ran
     }
 
-    async fn give(&self, words: &str) -> Ran {
+    async fn run_command(&self, words: &str) -> ToolOutput {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
         self.command(&words).await
     }
 
     async fn status(&self) -> serde_json::Value {
-        let ran = self.give("status plan.toml --state state.db --output json").await.exits(0);
+        let ran = self.run_command("status plan.toml --state state.db --output json").await.exits(0);
         ran.json()["playbook"].clone()
     }
 
     /// Repeatedly runs the next command that `status` names, until `status` names none. Returns all commands that it
     /// ran.
-    async fn follows_next(&self) -> Vec<String> {
+    async fn follow_next(&self) -> Vec<String> {
         let mut followed = Vec::new();
         while let Some(next) = self.status().await["next"].as_str().map(str::to_owned) {
             // `command` adds the endpoint to every command.
@@ -126,10 +127,10 @@ async fn migrations_of_layout_1_continue_to_their_end() {
     for (name, seed, also) in
         [("write-new", 8, &[][..]), ("killed-run", 2, &[]), ("forced", 6, &[]), ("overridden", 9, &["billing_email"])]
     {
-        let world = World::open(name).await;
-        let followed = world.follows_next().await;
+        let migration = StoredMigration::open(name).await;
+        let followed = migration.follow_next().await;
         assert!(followed.last().is_some_and(|last| last.contains("contract")), "{name}: {followed:#?}");
-        assert_moved(name, &world.table().await, &sample(seed).await, also);
+        assert_moved(name, &migration.table().await, &sample(seed).await, also);
     }
 }
 
@@ -141,21 +142,22 @@ async fn migrations_of_layout_1_roll_back() {
         ("rolling-back", 4, "rollback plan.toml --state state.db --yes"),
         ("stated", 5, "rollback plan.toml --state state.db --yes --readers-back --new-writes-stopped"),
     ] {
-        let world = World::open(name).await;
+        let migration = StoredMigration::open(name).await;
         // The earlier version did not record which pairs were equal before the migration. Every output that would list
         // these items says that they were not recorded.
-        let foreseen = world.give("rollback plan.toml --dry-run --state state.db --output json").await.exits(0).json();
+        let foreseen =
+            migration.run_command("rollback plan.toml --dry-run --state state.db --output json").await.exits(0).json();
         assert_eq!(foreseen["not_as_before_unknown"], true, "{name}: {foreseen:#}");
         if name == "in-place" {
-            let ran = world.give(words).await.exits(0);
+            let ran = migration.run_command(words).await.exits(0);
             assert!(ran.stdout.contains("not as before: unknown"), "{name}: {}", ran.stdout);
         } else {
-            let ran = world.give(&format!("{words} --output json")).await.exits(0).json();
+            let ran = migration.run_command(&format!("{words} --output json")).await.exits(0).json();
             let last = ran["runs"].as_array().unwrap().last().unwrap();
             assert_eq!(last["not_as_before"]["unknown"], true, "{name}: {ran:#}");
         }
-        assert!(world.status().await["next"].is_null(), "{name}");
-        let mut after = world.table().await;
+        assert!(migration.status().await["next"].is_null(), "{name}");
+        let mut after = migration.table().await;
         let before = sample(seed).await;
         for (key, prior) in before.iter().filter(|_| name != "in-place") {
             let is = after.get_mut(key).unwrap();

@@ -8,7 +8,7 @@ use backfill::internals::item::{Num, Value};
 use backfill::internals::local::Fault;
 use serde_json::json;
 
-use crate::harness::Bed;
+use crate::harness::Harness;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 const DUAL_WRITE: &str = "cutover --to dual-write --yes";
@@ -16,7 +16,7 @@ const READ_NEW: &str = "cutover --to read-new --yes";
 const WRITE_NEW: &str = "cutover --to write-new --yes";
 
 async fn scene() -> Scene {
-    Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
+    Scene::flagged(Harness::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
 /// Checks that the tool refuses each of these commands, prints the next step, and changes nothing.
@@ -24,7 +24,7 @@ async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
     let before = scene.dump().await;
     for (words, next) in commands {
         println!("{state}:");
-        scene.refused(words, next).await;
+        scene.run_refused(words, next).await;
     }
     assert_eq!(scene.dump().await, before, "{state}");
 }
@@ -48,11 +48,11 @@ async fn every_command_out_of_order_names_the_next_step() {
     )
     .await;
     for words in ["contract --yes", "cutover --back", "run --again --yes"] {
-        let ran = scene.give(words).await.exits(3);
-        assert!(ran.said().contains("backfill ") || words.starts_with("run"), "{words}: {}", ran.said());
+        let ran = scene.run_command(words).await.exits(3);
+        assert!(ran.messages().contains("backfill ") || words.starts_with("run"), "{words}: {}", ran.messages());
     }
 
-    scene.done(DUAL_WRITE).await;
+    scene.run_ok(DUAL_WRITE).await;
     all_refused(
         &scene,
         "dual writes",
@@ -60,7 +60,7 @@ async fn every_command_out_of_order_names_the_next_step() {
     )
     .await;
 
-    scene.done("run --yes").await;
+    scene.run_ok("run --yes").await;
     all_refused(
         &scene,
         "expanded",
@@ -68,14 +68,14 @@ async fn every_command_out_of_order_names_the_next_step() {
     )
     .await;
     // A sampled verification opens no gate unless the plan accepts samples.
-    scene.done("verify --sample 5").await;
+    scene.run_ok("verify --sample 5").await;
     all_refused(&scene, "sampled", &[(READ_NEW, "verify --all")]).await;
 
-    scene.done("verify --all").await;
+    scene.run_ok("verify --all").await;
     let first = "cutover --to read-new --percent 10";
     all_refused(&scene, "verified", &[(WRITE_NEW, first), ("contract --yes", first)]).await;
 
-    scene.done("cutover --to read-new --percent 10 --yes").await;
+    scene.run_ok("cutover --to read-new --percent 10 --yes").await;
     let next = "cutover --to read-new";
     all_refused(
         &scene,
@@ -84,34 +84,34 @@ async fn every_command_out_of_order_names_the_next_step() {
     )
     .await;
 
-    scene.done(READ_NEW).await;
+    scene.run_ok(READ_NEW).await;
     let next = "cutover --to write-new";
     all_refused(&scene, "all readers", &[("contract --yes", next), (DUAL_WRITE, next), ("run --again --yes", next)])
         .await;
 
-    scene.done(WRITE_NEW).await;
+    scene.run_ok(WRITE_NEW).await;
     let next = "contract";
     all_refused(&scene, "new only", &[(DUAL_WRITE, next), (READ_NEW, next), ("run --again --yes", next)]).await;
 
     tokio::time::sleep(Duration::from_secs(1)).await;
-    scene.done("contract --yes").await;
+    scene.run_ok("contract --yes").await;
     for words in ["run --again --yes", READ_NEW, "cutover --back", "rollback --yes"] {
-        let ran = scene.refused(words, "status").await;
-        assert!(ran.said().contains("over"), "{words}: {}", ran.said());
+        let ran = scene.run_refused(words, "status").await;
+        assert!(ran.messages().contains("over"), "{words}: {}", ran.messages());
     }
-    scene.done("contract --yes").await;
+    scene.run_ok("contract --yes").await;
     // Verification checks the remaining items against the contract. These items have no second attribute from which a
     // repair could restore a value.
-    let verify = scene.done("verify --all").await;
+    let verify = scene.run_ok("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
-    scene.done("verify --sample 5").await;
-    scene.refused("verify --all --repair", "verify --all").await;
-    let back = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #o = :v");
+    scene.run_ok("verify --sample 5").await;
+    scene.run_refused("verify --all --repair", "verify --all").await;
+    let back = scene.harness.client().update_item().table_name(&scene.table).update_expression("SET #o = :v");
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let back = back.key("pk", text("P#0000")).key("sk", text("x")).expression_attribute_names("#o", "old");
     back.expression_attribute_values(":v", text("S3CRET-9")).send().await.unwrap();
-    scene.give("verify --all").await.exits(5);
-    scene.refused("rollback --yes", "status").await;
+    scene.run_command("verify --all").await.exits(5);
+    scene.run_refused("rollback --yes", "status").await;
 }
 
 /// After a rollback, no command continues the migration, and no new migration can begin with the same state file.
@@ -120,7 +120,7 @@ async fn no_command_continues_after_a_rollback() {
     let scene = scene().await;
     let before = scene.dump().await;
     for words in [DUAL_WRITE, "run --yes", "rollback --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     assert_eq!(scene.dump().await, before);
     let next = "run --state PATH";
@@ -134,23 +134,28 @@ async fn no_command_continues_after_a_rollback() {
         ("contract --yes", next),
     ];
     all_refused(&scene, "rolled back", &all).await;
-    scene.done("rollback --yes").await;
+    scene.run_ok("rollback --yes").await;
 }
 
 /// The migration of an in-place plan ends with verification, and can still be rolled back. `cutover` and `contract`
 /// refuse such a plan, and print this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_in_place_plan_has_no_cutover() {
-    let scene = Scene::unflagged(Bed::start(), items(30), "strategy = \"in-place\"", &format!("{MOVE}{QUICKLY}")).await;
+    let scene =
+        Scene::unflagged(Harness::start(), items(30), "strategy = \"in-place\"", &format!("{MOVE}{QUICKLY}")).await;
     let before = scene.dump().await;
     for words in ["run --yes", "verify --all"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     for words in [DUAL_WRITE, READ_NEW, WRITE_NEW, "cutover --back", "contract --yes"] {
-        let ran = scene.give(words).await.exits(3);
-        assert!(ran.said().contains("in place") && ran.said().contains("rollback"), "{words}: {}", ran.said());
+        let ran = scene.run_command(words).await.exits(3);
+        assert!(
+            ran.messages().contains("in place") && ran.messages().contains("rollback"),
+            "{words}: {}",
+            ran.messages()
+        );
     }
-    scene.done("rollback --yes").await;
+    scene.run_ok("rollback --yes").await;
     assert_eq!(scene.dump().await, before);
 }
 
@@ -158,11 +163,11 @@ async fn an_in_place_plan_has_no_cutover() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_that_only_removes_goes_to_contract() {
     let rest = format!("[[change]]\nremove = \"old\"\n{QUICKLY}[cutover]\nsoak = \"1s\"\n");
-    let scene = Scene::unflagged(Bed::start(), items(30), "", &rest).await;
+    let scene = Scene::unflagged(Harness::start(), items(30), "", &rest).await;
     let next = "contract --readers-moved --old-writes-stopped";
     all_refused(&scene, "only removes", &[(DUAL_WRITE, next), ("verify --all", next)]).await;
-    let run = scene.give("run --yes").await.exits(3);
-    assert!(run.said().contains("backfill contract"), "{}", run.said());
+    let run = scene.run_command("run --yes").await.exits(3);
+    assert!(run.messages().contains("backfill contract"), "{}", run.messages());
     // A refused command records no confirmation. If only one of the two is given, the next command must give it again.
     all_refused(
         &scene,
@@ -174,7 +179,7 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     let stated = "contract --yes --readers-moved --old-writes-stopped";
     all_refused(&scene, "not soaked", &[(stated, "contract"), ("contract --yes", "contract")]).await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    scene.done("contract --yes").await;
+    scene.run_ok("contract --yes").await;
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old") && item.contains_key("kept")));
     assert_eq!(scene.journal("P#0000").await.len(), 1);
 }
@@ -185,11 +190,11 @@ async fn contract_waits_for_the_soak() {
     let scene = scene().await;
     edit(&scene, "soak = \"1s\"", "soak = \"1h\"");
     for words in [DUAL_WRITE, "run --yes", "verify --all", READ_NEW, WRITE_NEW] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     let before = scene.dump().await;
-    let ran = scene.refused("contract --yes", "contract").await;
-    assert!(ran.said().contains("soaks until"), "{}", ran.said());
+    let ran = scene.run_refused("contract --yes", "contract").await;
+    assert!(ran.messages().contains("soaks until"), "{}", ran.messages());
     assert_eq!(scene.dump().await, before);
 }
 
@@ -198,48 +203,48 @@ async fn contract_waits_for_the_soak() {
 async fn only_a_valid_report_opens_the_gate() {
     let scene = scene().await;
     for words in [DUAL_WRITE, "run --yes"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
-    let said = |ran: crate::harness::tool::Ran| ran.said();
-    assert!(said(scene.refused(READ_NEW, "verify --all").await).contains("nothing has been verified"));
+    let said = |ran: crate::harness::tool::ToolOutput| ran.messages();
+    assert!(said(scene.run_refused(READ_NEW, "verify --all").await).contains("nothing has been verified"));
 
     edit(&scene, "max_age = \"1h\"", "max_age = \"1s\"");
-    scene.done("verify --all").await;
+    scene.run_ok("verify --all").await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert!(said(scene.refused(READ_NEW, "verify --all").await).contains("max_age"));
+    assert!(said(scene.run_refused(READ_NEW, "verify --all").await).contains("max_age"));
     edit(&scene, "max_age = \"1s\"", "max_age = \"1h\"");
 
     // An application writes only the new attribute of an item.
-    let put = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #n = :v");
+    let put = scene.harness.client().update_item().table_name(&scene.table).update_expression("SET #n = :v");
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let put = put.key("pk", text("P#0000")).key("sk", text("x")).expression_attribute_names("#n", "new");
     put.expression_attribute_values(":v", text("S3CRET-77")).send().await.unwrap();
-    scene.give("verify --all").await.exits(5);
-    assert!(said(scene.refused(READ_NEW, "verify --all --repair").await).contains("1 "));
+    scene.run_command("verify --all").await.exits(5);
+    assert!(said(scene.run_refused(READ_NEW, "verify --all --repair").await).contains("1 "));
     // Only `--force` with a reason passes the gate. The flag records the reason.
-    scene.done("cutover --to read-new --yes --force because").await;
+    scene.run_ok("cutover --to read-new --yes --force because").await;
     assert_eq!(scene.raw_flag().await.unwrap()["reason"], Value::S("because".into()));
     all_refused(&scene, "forced", &[(WRITE_NEW, "verify --all --repair")]).await;
-    scene.done("cutover --back").await;
+    scene.run_ok("cutover --back").await;
 
     // If the meaning of the plan has changed, the commands do not touch the migration of the old plan.
     edit(&scene, "to = \"new\"", "to = \"newer\"");
-    let ran = scene.give(READ_NEW).await;
-    assert!([3, 7].contains(&ran.code), "{}", ran.said());
-    assert!(ran.said().contains("--state") || ran.said().contains("another"), "{}", ran.said());
-    let back = scene.give("cutover --back").await.exits(3);
-    assert!(back.said().contains("another plan"), "{}", back.said());
+    let ran = scene.run_command(READ_NEW).await;
+    assert!([3, 7].contains(&ran.code), "{}", ran.messages());
+    assert!(ran.messages().contains("--state") || ran.messages().contains("another"), "{}", ran.messages());
+    let back = scene.run_command("cutover --back").await.exits(3);
+    assert!(back.messages().contains("another plan"), "{}", back.messages());
 }
 
 /// Bad input: no point-in-time recovery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_point_in_time_recovery_nothing_begins() {
     let scene = scene().await;
-    scene.bed.elsewhere(&scene.plan);
+    scene.harness.use_remote_endpoint(&scene.plan);
     let off = json!({ "ContinuousBackupsDescription": {
         "ContinuousBackupsStatus": "ENABLED",
         "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" } } });
-    scene.bed.front().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
+    scene.harness.proxy().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
         "DescribeContinuousBackups" => Fault::Reply {
             status: 200,
             error: "Made.Up".into(),
@@ -249,12 +254,12 @@ async fn without_point_in_time_recovery_nothing_begins() {
         _ => Fault::Pass,
     })));
     for words in ["run --yes", DUAL_WRITE] {
-        let ran = scene.give(words).await.exits(3);
-        assert!(ran.said().contains("--accept no-pitr"), "{words}: {}", ran.said());
+        let ran = scene.run_command(words).await.exits(3);
+        assert!(ran.messages().contains("--accept no-pitr"), "{words}: {}", ran.messages());
         assert_eq!(scene.raw_flag().await, None, "{words}");
     }
     for words in ["cutover --to dual-write --yes --accept no-pitr", "run --yes --accept no-pitr", "verify --all"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
 }
 
@@ -263,7 +268,7 @@ async fn without_point_in_time_recovery_nothing_begins() {
 async fn every_command_refuses_a_flag_that_somebody_else_changed() {
     let scene = scene().await;
     for words in [DUAL_WRITE, "run --yes", "verify --all"] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     let flag = scene.raw_flag().await.unwrap();
     let table = scene.dump().await;
@@ -279,9 +284,9 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
         scene.tamper(|item| drop(item.insert(name.to_owned(), value))).await;
         for words in [READ_NEW, "cutover --back", "run --again --yes", "contract --yes", "rollback --yes"] {
             let before = scene.raw_flag().await;
-            let ran = scene.give(words).await;
-            assert_eq!(ran.code, 3, "{what}: {words}: {}", ran.said());
-            assert!(ran.said().contains(says), "{what}: {words}: {}", ran.said());
+            let ran = scene.run_command(words).await;
+            assert_eq!(ran.code, 3, "{what}: {words}: {}", ran.messages());
+            assert!(ran.messages().contains(says), "{what}: {words}: {}", ran.messages());
             assert_eq!(scene.raw_flag().await, before, "{what}: {words}");
         }
         scene.tamper(|item| *item = flag.clone()).await;
@@ -290,20 +295,20 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
 
     // Another host moves the flag while a command waits. The command ends and does not change the flag again.
     let words = "cutover --to read-new --percent 10 --yes";
-    scene.done(words).await;
-    let (moving, ()) = tokio::join!(scene.give(READ_NEW), async {
+    scene.run_ok(words).await;
+    let (moving, ()) = tokio::join!(scene.run_command(READ_NEW), async {
         for _ in 0..400 {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let now = scene.raw_flag().await.unwrap();
             if now["read_percent"] == number("100") {
-                scene.done("cutover --back").await;
+                scene.run_ok("cutover --back").await;
                 return;
             }
         }
         panic!("the flag has not moved");
     });
     // The command had either completed before the other change, or it noticed that change.
-    assert!([0, 3].contains(&moving.code), "{}", moving.said());
+    assert!([0, 3].contains(&moving.code), "{}", moving.messages());
     assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "the command must not undo `--back`");
 }
 
@@ -311,12 +316,12 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
 /// host moves readers during a run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phase_stops_when_the_flag_moves() {
-    let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
+    let scene = Scene::flagged(Harness::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
     let number = |n: u64| Value::N(Num::parse(&n.to_string()).unwrap());
-    scene.done(DUAL_WRITE).await;
+    scene.run_ok(DUAL_WRITE).await;
     scene.slow_pages(Some(Duration::from_millis(600)));
     let version = scene.flag().await.version;
-    let (run, ()) = tokio::join!(scene.give("run --yes"), async {
+    let (run, ()) = tokio::join!(scene.run_command("run --yes"), async {
         tokio::time::sleep(Duration::from_millis(700)).await;
         let moved = |item: &mut backfill::internals::item::Item| {
             item.insert("read".to_owned(), Value::S("new".to_owned()));
@@ -326,19 +331,19 @@ async fn a_phase_stops_when_the_flag_moves() {
         };
         scene.tamper(moved).await;
     });
-    assert_eq!(run.code, 6, "{}", run.said());
-    assert!(format!("{}{}", run.stdout, run.said()).contains("flag"), "{run:?}");
+    assert_eq!(run.code, 6, "{}", run.messages());
+    assert!(format!("{}{}", run.stdout, run.messages()).contains("flag"), "{run:?}");
     scene.slow_pages(None);
-    scene.refused("run --yes", "cutover --back").await;
-    scene.done("cutover --back").await;
-    scene.done("run --yes").await;
+    scene.run_refused("run --yes", "cutover --back").await;
+    scene.run_ok("cutover --back").await;
+    scene.run_ok("run --yes").await;
 
     // `contract` also stops if another host has changed the flag.
     for words in ["verify --all", READ_NEW, WRITE_NEW] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     scene.slow_pages(Some(Duration::from_millis(600)));
-    let (contract, ()) = tokio::join!(scene.give("contract --yes"), async {
+    let (contract, ()) = tokio::join!(scene.run_command("contract --yes"), async {
         while !scene.flag().await.contracting {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -347,12 +352,12 @@ async fn a_phase_stops_when_the_flag_moves() {
         let version = scene.flag().await.version;
         scene.tamper(|item| drop(item.insert("version".to_owned(), number(version + 1)))).await;
     });
-    assert_eq!(contract.code, 6, "{}", contract.said());
+    assert_eq!(contract.code, 6, "{}", contract.messages());
     scene.slow_pages(None);
     let next = "contract";
     let all = [("cutover --back", next), ("rollback --yes", next), ("run --again --yes", next), (READ_NEW, next)];
     all_refused(&scene, "contracting", &all).await;
-    scene.done("contract --yes").await;
+    scene.run_ok("contract --yes").await;
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
@@ -361,14 +366,14 @@ async fn a_phase_stops_when_the_flag_moves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_with_a_flag_takes_no_confirmation_options() {
     let scene = scene().await;
-    scene.done(DUAL_WRITE).await;
+    scene.run_ok(DUAL_WRITE).await;
     for words in [
         "cutover --to read-new --yes --readers-moved",
         "cutover --to write-new --yes --old-writes-stopped",
         "contract --yes --old-writes-stopped",
         "rollback --yes --readers-back --new-writes-stopped",
     ] {
-        let ran = scene.give(words).await.exits(3);
-        assert!(ran.said().contains("for plans without a flag"), "{words}: {}", ran.said());
+        let ran = scene.run_command(words).await.exits(3);
+        assert!(ran.messages().contains("for plans without a flag"), "{words}: {}", ran.messages());
     }
 }

@@ -9,7 +9,7 @@ use backfill::internals::state::{Cursor, ListQuery};
 use serde_json::Value as Json;
 
 use crate::harness::tool::{item, secret};
-use crate::harness::{Bed, bytes_of, key_of, to_sdk};
+use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
 
 /// Every kind of change, with a nested source, a target whose parent map is missing, and a name that needs quotes.
@@ -91,10 +91,10 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     ] {
         let rest = format!("{EVERY_KIND}{QUICKLY}");
         let scene = match migration.contains("in-place") {
-            true => Scene::unflagged(Bed::start(), every_shape(300), migration, &rest).await,
-            false => Scene::flagged(Bed::start(), every_shape(300), migration, &rest).await,
+            true => Scene::unflagged(Harness::start(), every_shape(300), migration, &rest).await,
+            false => Scene::flagged(Harness::start(), every_shape(300), migration, &rest).await,
         };
-        there_and_back(&scene, migration, &["run --yes"]).await;
+        run_and_roll_back(&scene, migration, &["run --yes"]).await;
     }
 }
 
@@ -110,32 +110,32 @@ async fn a_rollback_during_dual_writes_restores_the_table() {
                 item.remove("new");
             }
         }
-        let scene = Scene::flagged(Bed::start(), items, migration, &format!("{EVERY_KIND}{QUICKLY}")).await;
-        there_and_back(&scene, migration, &["cutover --to dual-write --yes", "run --yes"]).await;
+        let scene = Scene::flagged(Harness::start(), items, migration, &format!("{EVERY_KIND}{QUICKLY}")).await;
+        run_and_roll_back(&scene, migration, &["cutover --to dual-write --yes", "run --yes"]).await;
     }
 }
 
 /// Runs these commands and then `rollback`.
-async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
+async fn run_and_roll_back(scene: &Scene, migration: &str, commands: &[&str]) {
     let before = bytes(scene).await;
     for words in commands {
-        let ran = scene.give(words).await;
+        let ran = scene.run_command(words).await;
         let diverged = words.starts_with("run") && !migration.contains("on_existing");
-        assert_eq!(ran.code, if diverged { 5 } else { 0 }, "{migration}: {words}: {}", ran.said());
+        assert_eq!(ran.code, if diverged { 5 } else { 0 }, "{migration}: {words}: {}", ran.messages());
     }
     let changed = bytes(scene).await.iter().filter(|(key, item)| before[*key] != **item).count();
     assert!(changed > 150, "{migration}: {changed}");
     let changed_table = bytes(scene).await;
-    let dry = scene.done("rollback --dry-run --output json").await.json();
+    let dry = scene.run_ok("rollback --dry-run --output json").await.json();
     assert_eq!(bytes(scene).await, changed_table, "{migration}: a dry run");
-    let ran = scene.done("rollback --yes --output json").await.json();
+    let ran = scene.run_ok("rollback --yes --output json").await.json();
     assert_as_predicted(&dry, &ran);
     let now = bytes(scene).await;
     let wrong: Vec<_> = before.iter().filter(|(key, item)| now.get(*key) != Some(item)).collect();
     let first = wrong.first().map(|(key, item)| (item, now.get(*key)));
     assert!(wrong.is_empty() && now.len() == before.len(), "{migration}: {} differ: {first:?}", wrong.len());
     // The rollback is complete, so the same command has nothing to do.
-    scene.done("rollback --yes").await;
+    scene.run_ok("rollback --yes").await;
     assert_eq!(bytes(scene).await, before);
 }
 
@@ -172,7 +172,7 @@ async fn contract_removes_exactly_what_it_may() {
         2 => one(n, &[("kept", "k")]),
         _ => one(n, &[("old", "x")]),
     };
-    let scene = Scene::flagged(Bed::start(), (0..200).map(first).collect(), "", &plan).await;
+    let scene = Scene::flagged(Harness::start(), (0..200).map(first).collect(), "", &plan).await;
     for words in [
         "cutover --to dual-write --yes",
         "run --yes",
@@ -180,20 +180,20 @@ async fn contract_removes_exactly_what_it_may() {
         "cutover --to read-new --yes",
         "cutover --to write-new --yes",
     ] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     // Some items get only a new value. A writer that ignores the flag adds items with only an old value.
     let later = (3..200).step_by(8).map(|n| one(n, &[("old", "x"), ("new", "later")]));
     let old_alone = (200..210).map(|n| one(n, &[("old", "late")]));
     for item in later.chain(old_alone) {
-        let put = scene.bed.client().put_item().table_name(&scene.table);
+        let put = scene.harness.client().put_item().table_name(&scene.table);
         put.set_item(Some(to_sdk(&item))).send().await.unwrap();
     }
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let before = bytes(&scene).await;
-    let dry = scene.done("contract --dry-run --output json").await.json();
+    let dry = scene.run_ok("contract --dry-run --output json").await.json();
     assert_eq!(bytes(&scene).await, before, "a dry run");
-    let ran = scene.give("contract --yes --output json").await.exits(5).json();
+    let ran = scene.run_command("contract --yes --output json").await.exits(5).json();
     assert_as_predicted(&dry, &ran);
     let after = scene.dump().await;
     for n in 0..210 {

@@ -11,14 +11,14 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::cutover::{Flag, schema};
 use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::local::Fault;
-use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::proxy::FaultRule;
 use backfill::internals::state::sqlite::StateFile;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
-use crate::app::{Application, Habit, NEW, OLD, Orders, number, pk, value};
-use crate::harness::tool::{Ran, Running, SECRET, item};
-use crate::harness::{Bed, from_sdk, to_sdk};
+use crate::app::{Application, FlagSource, Habit, NEW, OLD, number, pk, value};
+use crate::harness::tool::{RunningTool, SECRET, ToolOutput, item};
+use crate::harness::{Harness, from_sdk, to_sdk};
 use crate::history::Content;
 
 /// The change that most scenarios make.
@@ -35,7 +35,7 @@ pub(crate) const NAME: &str = "rename";
 const INSTANCES: u64 = 4;
 
 pub(crate) struct Scene {
-    pub(crate) bed: Bed,
+    pub(crate) harness: Harness,
     pub(crate) table: String,
     /// The name of the flag table. Empty if the plan has no flag.
     pub(crate) flags: String,
@@ -62,66 +62,66 @@ pub(crate) fn cutover(flags: &str) -> String {
 
 impl Scene {
     /// A scene with a flag. `rest` is the text of the plan after the `[table]` section.
-    pub(crate) async fn flagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
-        let flags = bed.create_flag_table().await;
+    pub(crate) async fn flagged(harness: Harness, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
+        let flags = harness.create_flag_table().await;
         let rest = format!("{rest}{}", cutover(&flags));
-        Scene { flags, ..Scene::unflagged(bed, items, migration, &rest).await }
+        Scene { flags, ..Scene::unflagged(harness, items, migration, &rest).await }
     }
 
     /// A scene without a flag. `rest` is the text of the plan after the `[table]` section.
-    pub(crate) async fn unflagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
-        let table = bed.create_table().await;
-        bed.load(&table, items.into_iter()).await;
-        let plan = bed.plan(NAME, &table, migration, rest);
-        Scene { bed, table, flags: String::new(), plan }
+    pub(crate) async fn unflagged(harness: Harness, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
+        let table = harness.create_table().await;
+        harness.load(&table, items.into_iter()).await;
+        let plan = harness.plan(NAME, &table, migration, rest);
+        Scene { harness, table, flags: String::new(), plan }
     }
 
     /// Starts an application on this table that obeys the plan's flag.
     pub(crate) async fn application(&self, habit: Habit) -> Application {
-        let orders = Orders::Flag { table: self.flags.clone(), key: NAME.to_owned() };
-        Application::start(&self.bed, &self.table, orders, habit, INSTANCES).await
+        let flag_source = FlagSource::Flag { table: self.flags.clone(), key: NAME.to_owned() };
+        Application::start(&self.harness, &self.table, flag_source, habit, INSTANCES).await
     }
 
     /// Starts an application on this table that obeys the flag that the test sets directly.
-    pub(crate) async fn application_by_hand(&self, first: crate::example::Flag) -> Application {
-        let orders = Orders::Hand(Arc::new(tokio::sync::RwLock::new(first)));
-        Application::start(&self.bed, &self.table, orders, Habit::Obedient, INSTANCES).await
+    pub(crate) async fn manual_application(&self, first: crate::example::Flag) -> Application {
+        let flag_source = FlagSource::Manual(Arc::new(tokio::sync::RwLock::new(first)));
+        Application::start(&self.harness, &self.table, flag_source, Habit::Obedient, INSTANCES).await
     }
 
     /// Creates a command. `words` does not contain the path of the plan, which is inserted as the second word.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut words = words.split_whitespace();
-        let mut command = self.bed.command();
+        let mut command = self.harness.command();
         command.args(words.next()).arg(&self.plan).args(words).arg("-vv");
         command
     }
 
     /// Runs a command and waits until it ends, while everything else continues.
-    pub(crate) async fn give(&self, words: &str) -> Ran {
+    pub(crate) async fn run_command(&self, words: &str) -> ToolOutput {
         let command = self.command(words);
         let began = Instant::now();
-        let ran = tokio::task::spawn_blocking(move || Running::start(command).end()).await.unwrap();
+        let ran = tokio::task::spawn_blocking(move || RunningTool::start(command).end()).await.unwrap();
         println!("  {words}: {} after {:.1} s", ran.code, began.elapsed().as_secs_f64());
         ran
     }
 
     /// Runs a command that must succeed.
     #[track_caller]
-    pub(crate) fn done(&self, words: &str) -> impl Future<Output = Ran> {
+    pub(crate) fn run_ok(&self, words: &str) -> impl Future<Output = ToolOutput> {
         let place = std::panic::Location::caller();
         async move {
-            let ran = self.give(words).await;
-            assert_eq!(ran.code, 0, "{place}: {words}: {}{:.6000}", ran.stdout, ran.said());
+            let ran = self.run_command(words).await;
+            assert_eq!(ran.code, 0, "{place}: {words}: {}{:.6000}", ran.stdout, ran.messages());
             ran
         }
     }
 
     /// Runs a command that is out of order. The command must not change the flag, and must print the next step.
-    pub(crate) async fn refused(&self, words: &str, next: &str) -> Ran {
+    pub(crate) async fn run_refused(&self, words: &str, next: &str) -> ToolOutput {
         let before = self.raw_flag().await;
-        let ran = self.give(words).await;
-        let said = ran.said();
-        let next = self.spelt(next);
+        let ran = self.run_command(words).await;
+        let said = ran.messages();
+        let next = self.command_line(next);
         assert_eq!(ran.code, 3, "{words}: {}{said:.6000}", ran.stdout);
         assert!(said.contains(&next), "{words}: no `{next}` in: {said}");
         assert_eq!(self.raw_flag().await, before, "{words} was refused");
@@ -133,11 +133,11 @@ impl Scene {
         let rule = |each| -> FaultRule {
             Arc::new(move |request| if request.operation == "Scan" { Fault::Delay(each) } else { Fault::Pass })
         };
-        self.bed.front().set_faults(each.map(rule));
+        self.harness.proxy().set_faults(each.map(rule));
     }
 
     /// The text of a command as the tool prints it.
-    pub(crate) fn spelt(&self, words: &str) -> String {
+    pub(crate) fn command_line(&self, words: &str) -> String {
         let (command, rest) = words.split_once(' ').unwrap_or((words, ""));
         format!("backfill {command} {} {rest}", self.plan.display()).trim_end().to_owned()
     }
@@ -147,7 +147,8 @@ impl Scene {
         if self.flags.is_empty() {
             return None;
         }
-        let get = self.bed.client().get_item().table_name(&self.flags).key("id", AttributeValue::S(NAME.to_owned()));
+        let get =
+            self.harness.client().get_item().table_name(&self.flags).key("id", AttributeValue::S(NAME.to_owned()));
         get.consistent_read(true).send().await.unwrap().item.map(from_sdk)
     }
 
@@ -160,29 +161,29 @@ impl Scene {
     pub(crate) async fn tamper(&self, change: impl FnOnce(&mut Item)) {
         let mut item = self.raw_flag().await.unwrap();
         change(&mut item);
-        let put = self.bed.client().put_item().table_name(&self.flags);
+        let put = self.harness.client().put_item().table_name(&self.flags);
         put.set_item(Some(to_sdk(&item))).send().await.unwrap();
     }
 
     pub(crate) fn state_path(&self) -> PathBuf {
-        self.bed.dir().join(".backfill").join(format!("{NAME}.db"))
+        self.harness.dir().join(".backfill").join(format!("{NAME}.db"))
     }
 
     /// Every item of the table.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Item> {
-        self.bed.dump(&self.table).await
+        self.harness.dump(&self.table).await
     }
 
     /// Runs a command and kills it at a random moment, `kills` times, and finally lets it end. At every kill, each
     /// value that the application wrote last must be in its item or in the journal.
-    pub(crate) async fn killed(
+    pub(crate) async fn run_with_kills(
         &self,
         words: &str,
         kills: u32,
         rng: &mut Rng,
         app: &Application,
         killed: &mut u32,
-    ) -> Ran {
+    ) -> ToolOutput {
         for attempt in 0..kills {
             if let Some(ended) = self.kill_once(words, attempt, rng).await {
                 return ended;
@@ -191,15 +192,15 @@ impl Scene {
             self.assert_nothing_lost(app).await;
             app.assert_no_wrong_reads(words);
         }
-        self.give(words).await
+        self.run_command(words).await
     }
 
     /// Runs a command and kills it. Returns its result if it ended before the kill. The first attempt is killed at one
     /// of the first requests, which every command sends, so some kills do not depend on the speed of the machine. The
     /// other attempts are killed at a random moment.
-    pub(crate) async fn kill_once(&self, words: &str, attempt: u32, rng: &mut Rng) -> Option<Ran> {
+    pub(crate) async fn kill_once(&self, words: &str, attempt: u32, rng: &mut Rng) -> Option<ToolOutput> {
         if attempt == 0 {
-            let requests = || self.bed.front().tally().requests();
+            let requests = || self.harness.proxy().tally().requests();
             let goal = requests() + rng.u64(1..=3);
             let until = Instant::now() + Duration::from_secs(20);
             let due = async {
@@ -217,8 +218,8 @@ impl Scene {
     }
 
     /// Runs a command and kills it when `due` completes. Returns its result if it ended before the kill.
-    pub(crate) async fn kill_when(&self, words: &str, due: impl Future<Output = ()>) -> Option<Ran> {
-        let running = Running::start(self.command(words));
+    pub(crate) async fn kill_when(&self, words: &str, due: impl Future<Output = ()>) -> Option<ToolOutput> {
+        let running = RunningTool::start(self.command(words));
         let began = Instant::now();
         due.await;
         running.signal(Signal::SIGKILL);
@@ -242,7 +243,7 @@ impl Scene {
             let at = |name| item.and_then(|item| item.get(name)).and_then(number);
             let copies = [at(OLD), at(NEW)];
             let kept = |content: &Content| match content {
-                Content::Gone | Content::Without => true,
+                Content::NoItem | Content::NoValue => true,
                 Content::Value(n) => copies.contains(&Some(*n)),
             };
             if possible.iter().any(kept) {
@@ -272,7 +273,7 @@ impl Scene {
 }
 
 /// The random generator that decides when to kill.
-pub(crate) fn seeded() -> Rng {
+pub(crate) fn seeded_rng() -> Rng {
     let seed = std::env::var("BACKFILL_TEST_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("BACKFILL_TEST_SEED={seed}");

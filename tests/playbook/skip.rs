@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use backfill::internals::item::{Item, Value};
 use backfill::internals::local::Fault;
-use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::proxy::FaultRule;
 use serde_json::Value as Json;
 
 use crate::harness::tool::{item, secret};
-use crate::harness::{Bed, bytes_of, key_of, to_sdk};
+use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
 
 const SKIP: &str = "on_existing = \"skip\"";
@@ -64,11 +64,11 @@ fn counts(json: &Json) -> &Json {
 /// RUNBOOK: "With `on_existing = "skip"` a value that is already at the target counts as done"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_existing_value_counts_as_done_in_every_phase() {
-    let scene = Scene::flagged(Bed::start(), items(100), SKIP, &plan()).await;
+    let scene = Scene::flagged(Harness::start(), items(100), SKIP, &plan()).await;
     let before = scene.dump().await;
-    let dry = scene.done("run --dry-run --output json").await.json();
-    scene.done("cutover --to dual-write --yes").await;
-    let ran = scene.done("run --yes --output json").await.json();
+    let dry = scene.run_ok("run --dry-run --output json").await.json();
+    scene.run_ok("cutover --to dual-write --yes").await;
+    let ran = scene.run_ok("run --yes --output json").await.json();
     for (predicted, counted) in [("would_change", "applied"), ("skipped", "skipped"), ("diverged", "diverged")] {
         assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
     }
@@ -77,25 +77,25 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
     assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
     let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
     assert_eq!(bytes(&scene.dump().await), bytes(&after));
-    let status = scene.done("status --output json").await.json();
+    let status = scene.run_ok("status --output json").await.json();
     assert_eq!(status["state"]["current"]["totals"]["counts"]["skipped"], 15, "{status:#}");
 
     // Verification finds no mismatch and repair finds nothing to do, whichever attribute readers use.
     for steps in [vec![], vec!["cutover --to read-new --percent 50 --yes"], vec!["cutover --to read-new --yes"]] {
         for words in steps {
-            scene.done(words).await;
+            scene.run_ok(words).await;
         }
         for words in ["verify --all --output json", "verify --all --repair --yes --output json"] {
-            let report = scene.done(words).await.json();
+            let report = scene.run_ok(words).await.json();
             let found = ["missing", "stale", "unexpected", "repaired", "mismatches"].map(|name| &report[name]);
             assert_eq!(found, [0; 5].map(Json::from).each_ref(), "{words}: {report:#}");
             assert!(report["skipped"].as_u64() >= Some(20), "{words}: {report:#}");
         }
         assert_eq!(bytes(&scene.dump().await), bytes(&after));
     }
-    scene.done("cutover --to write-new --yes").await;
+    scene.run_ok("cutover --to write-new --yes").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let contracted = scene.done("contract --yes --output json").await.json();
+    let contracted = scene.run_ok("contract --yes --output json").await.json();
     assert_eq!(counts(&contracted["runs"][0])["skipped"], 20, "{contracted:#}");
     for (key, one) in scene.dump().await {
         let mut expected = after[&key].clone();
@@ -104,7 +104,7 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
         }
         assert_eq!(bytes_of(&one), bytes_of(&expected), "a skipped item must keep its old value");
     }
-    let report = scene.done("verify --all --output json").await.json();
+    let report = scene.run_ok("verify --all --output json").await.json();
     assert_eq!(report["mismatches"], 0, "{report:#}");
 }
 
@@ -112,7 +112,7 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
 /// item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_from_new_only_writes_restores_skipped_items() {
-    let scene = Scene::flagged(Bed::start(), items(60), SKIP, &plan()).await;
+    let scene = Scene::flagged(Harness::start(), items(60), SKIP, &plan()).await;
     let before = scene.dump().await;
     for words in [
         "cutover --to dual-write --yes",
@@ -121,14 +121,14 @@ async fn a_rollback_from_new_only_writes_restores_skipped_items() {
         "cutover --to read-new --yes",
         "cutover --to write-new --yes",
     ] {
-        scene.done(words).await;
+        scene.run_ok(words).await;
     }
     // An application writes only the new attribute of one skipped item. After the rollback, readers must find that
     // value.
     let mut written = before.values().find(|one| one.contains_key("old") && one.contains_key("new")).unwrap().clone();
     written.insert("new".to_owned(), secret("later"));
-    scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&written))).send().await.unwrap();
-    scene.done("rollback --yes").await;
+    scene.harness.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&written))).send().await.unwrap();
+    scene.run_ok("rollback --yes").await;
     for (key, one) in scene.dump().await {
         let mut expected = before[&key].clone();
         match (expected.contains_key("old"), expected.get("new").cloned()) {
@@ -152,7 +152,7 @@ async fn a_rollback_from_new_only_writes_restores_skipped_items() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_that_appears_between_read_and_write_is_skipped() {
     let one = item("P#1", "x", [("old", secret("old"))]);
-    let scene = Scene::flagged(Bed::start(), vec![one.clone()], SKIP, &format!("{MOVE}{QUICKLY}")).await;
+    let scene = Scene::flagged(Harness::start(), vec![one.clone()], SKIP, &format!("{MOVE}{QUICKLY}")).await;
     let met = Arc::new(AtomicBool::new(false));
     let met_too = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&met);
@@ -162,25 +162,25 @@ async fn a_value_that_appears_between_read_and_write_is_skipped() {
         }
         Fault::Pass
     });
-    scene.bed.front().set_faults(Some(rule));
+    scene.harness.proxy().set_faults(Some(rule));
     let mut theirs = one.clone();
     theirs.insert("new".to_owned(), secret("theirs"));
     let put = async {
         while !met.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let put = scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&theirs)));
+        let put = scene.harness.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&theirs)));
         put.send().await.unwrap();
         met_too.store(true, Ordering::SeqCst);
     };
-    let (ran, ()) = tokio::join!(scene.done("run --yes --output json"), put);
-    scene.bed.front().set_faults(None);
+    let (ran, ()) = tokio::join!(scene.run_ok("run --yes --output json"), put);
+    scene.harness.proxy().set_faults(None);
     assert!(met_too.load(Ordering::SeqCst));
     assert_eq!(counts(&ran.json())["skipped"], 1, "{}", ran.stdout);
-    scene.done("cutover --to dual-write --yes").await;
-    let report = scene.done("verify --all --repair --yes --output json").await.json();
+    scene.run_ok("cutover --to dual-write --yes").await;
+    let report = scene.run_ok("verify --all --repair --yes --output json").await.json();
     assert_eq!((&report["skipped"], &report["repaired"]), (&1.into(), &0.into()), "{report:#}");
-    scene.done("rollback --yes").await;
+    scene.run_ok("rollback --yes").await;
     assert_eq!(bytes_of(&scene.dump().await[&key_of(&one).to_text()]), bytes_of(&theirs));
 }
 
@@ -188,17 +188,18 @@ async fn a_value_that_appears_between_read_and_write_is_skipped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_copy_is_not_skipped() {
     let one = |n: usize| item(&format!("P#{n}"), "x", [("old", secret(n))]);
-    let scene = Scene::flagged(Bed::start(), (0..6).map(one).collect(), SKIP, &format!("{MOVE}{QUICKLY}")).await;
-    scene.done("run --yes").await;
-    let put = |item: Item| scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&item))).send();
+    let scene = Scene::flagged(Harness::start(), (0..6).map(one).collect(), SKIP, &format!("{MOVE}{QUICKLY}")).await;
+    scene.run_ok("run --yes").await;
+    let put =
+        |item: Item| scene.harness.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&item))).send();
     // Before dual writes, an application changes only the old value of one item, and only the new value of a second
     // item.
     put(item("P#1", "x", [("old", secret("later")), ("new", secret(1))])).await.unwrap();
     put(item("P#2", "x", [("old", secret(2)), ("new", secret("theirs"))])).await.unwrap();
-    scene.done("cutover --to dual-write --yes").await;
-    let report = scene.give("verify --all --output json").await.exits(5).json();
+    scene.run_ok("cutover --to dual-write --yes").await;
+    let report = scene.run_command("verify --all --output json").await.exits(5).json();
     assert_eq!((&report["stale"], &report["skipped"]), (&2.into(), &0.into()), "{report:#}");
-    let report = scene.give("verify --all --repair --yes --output json").await.exits(5).json();
+    let report = scene.run_command("verify --all --repair --yes --output json").await.exits(5).json();
     assert_eq!((&report["repaired"], &report["mismatches"]), (&1.into(), &1.into()), "{report:#}");
     let left = report["examples"].as_array().unwrap().iter().find(|example| example["repaired"] == false).unwrap();
     assert_eq!(left["key"]["pk"]["S"], "P#2", "{report:#}");

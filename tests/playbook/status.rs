@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backfill::internals::local::Fault;
-use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::proxy::FaultRule;
 use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 
@@ -12,7 +12,7 @@ use crate::clocks::{end, running};
 use crate::scene::Scene;
 
 async fn json(scene: &Scene, words: &str) -> Json {
-    scene.done(&format!("{words} --output json")).await.json()
+    scene.run_ok(&format!("{words} --output json")).await.json()
 }
 
 fn write_of(status: &Json) -> &str {
@@ -24,7 +24,7 @@ fn write_of(status: &Json) -> &str {
 async fn status_shows_the_current_flag() {
     let (scene, run) = running(&[]).await;
     // The run owns the state file, so the state of the flag cannot be recorded.
-    scene.done("cutover --back").await;
+    scene.run_ok("cutover --back").await;
     let now = json(&scene, "status").await;
     let offline = json(&scene, "status --offline").await;
     assert_eq!((write_of(&now), &now["playbook"]["flag_may_be_stale"]), ("old", &Json::Null), "{now:#}");
@@ -33,8 +33,8 @@ async fn status_shows_the_current_flag() {
     run.signal(Signal::SIGTERM);
     end(run).await;
     // No process owns the state file now, so the state of the flag is recorded.
-    scene.done("cutover --to dual-write --yes").await;
-    scene.done("cutover --back").await;
+    scene.run_ok("cutover --to dual-write --yes").await;
+    scene.run_ok("cutover --back").await;
     assert_eq!(write_of(&json(&scene, "status --offline").await), "old");
 
     let hangs: FaultRule =
@@ -43,10 +43,10 @@ async fn status_shows_the_current_flag() {
                 if request.operation == "GetItem" { Fault::Delay(Duration::from_secs(20)) } else { Fault::Pass }
             },
         );
-    scene.bed.front().set_faults(Some(hangs));
+    scene.harness.proxy().set_faults(Some(hangs));
     let began = Instant::now();
-    let status = scene.done("status").await;
-    scene.bed.front().set_faults(None);
+    let status = scene.run_ok("status").await;
+    scene.harness.proxy().set_faults(None);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(status.stdout.contains("may be stale: it could not be read within 2 s"), "{}", status.stdout);
 }
@@ -54,12 +54,12 @@ async fn status_shows_the_current_flag() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_distinguishes_a_running_process_from_a_stopped_one() {
     let (scene, run) = running(&[]).await;
-    let status = scene.done("status").await.stdout;
+    let status = scene.run_ok("status").await.stdout;
     let pid = run.pid();
     assert!(status.contains(&format!("running: process {pid} on host ")), "{status}");
     assert!(status.contains(" s)") && status.contains("  rate "), "{status}");
     run.signal(Signal::SIGSTOP);
-    let status = scene.done("status").await.stdout;
+    let status = scene.run_ok("status").await.stdout;
     assert!(status.contains("stopped by a signal") && status.contains(&format!("kill -CONT {pid}")), "{status}");
     let found = json(&scene, "status").await;
     assert_eq!((&found["process"]["state"], &found["process"]["pid"]), (&"stopped".into(), &pid.into()), "{found:#}");

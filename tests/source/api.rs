@@ -92,10 +92,10 @@ impl<'a> Visit<'a> for Named {
 fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
     for item in items {
         match item {
-            Item::Use(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+            Item::Use(item) if is_public(&item.vis) && !is_behind_feature(&item.attrs) => {
                 found.extend(leaves(&item.tree, Vec::new()).into_iter().map(|(path, _)| (at.to_owned(), path)));
             }
-            Item::Mod(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+            Item::Mod(item) if is_public(&item.vis) && !is_behind_feature(&item.attrs) => {
                 let inside = item.content.as_ref().map_or(&[][..], |(_, items)| items);
                 exports(inside, &format!("{at}::{}", item.ident), found);
             }
@@ -121,14 +121,14 @@ fn only_internals_is_hidden() {
 fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)>) {
     for item in items {
         match item {
-            Item::Use(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+            Item::Use(item) if is_public(&item.vis) && !is_behind_feature(&item.attrs) => {
                 for (path, name) in leaves(&item.tree, Vec::new()) {
                     let kind = kind_of(&["crate".to_owned()], &path)
                         .unwrap_or_else(|| panic!("{} of src/lib.rs leads nowhere", path.join("::")));
                     found.insert((format!("{at}::{name}"), kind));
                 }
             }
-            Item::Mod(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+            Item::Mod(item) if is_public(&item.vis) && !is_behind_feature(&item.attrs) => {
                 let at = format!("{at}::{}", item.ident);
                 let (_, items) =
                     item.content.as_ref().unwrap_or_else(|| panic!("`{at}` is public, but not defined in src/lib.rs"));
@@ -173,7 +173,8 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
             }
         }
     }
-    let is_it = |item: &Item| defined(item).is_some_and(|(defined, _)| defined == *name) || made_by_a_macro(item, name);
+    let is_it =
+        |item: &Item| defined(item).is_some_and(|(defined, _)| defined == *name) || is_macro_generated(item, name);
     match parse(&file_of(&module)?).items.into_iter().find(is_it) {
         Some(item) => Some(item),
         None => find(&module, &used(&module, name)?),
@@ -181,7 +182,7 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
 }
 
 /// Whether this item is a macro call that defines a struct with this name.
-fn made_by_a_macro(item: &Item, name: &str) -> bool {
+fn is_macro_generated(item: &Item, name: &str) -> bool {
     let Item::Macro(item) = item else { return false };
     let names = item.mac.tokens.clone().into_iter();
     item.ident.is_none() && names.into_iter().any(|token| token.to_string() == name)
@@ -237,7 +238,7 @@ fn is_public(vis: &Visibility) -> bool {
 }
 
 /// Whether the item depends on a feature. The API contains only items that always exist.
-fn is_of_a_feature(attrs: &[Attribute]) -> bool {
+fn is_behind_feature(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| attr.path().is_ident("cfg"))
 }
 

@@ -19,17 +19,17 @@ use std::process::Command;
 
 use graph::Graph;
 use names::{Name, SourceFile, module_of};
-use rules::{At, EXCEPTIONS, LAYERS, LONGEST, RULES, Rule};
+use rules::{EXCEPTIONS, LAYERS, LONGEST, RULES, Rule, RuleScope};
 
 impl Rule {
-    fn holds_in(&self, file: &str) -> bool {
-        match self.at {
-            At::In(rooms) => rooms.iter().any(|room| is_in(file, room)),
-            At::OnlyIn(rooms) => !rooms.iter().any(|room| is_in(file, room)),
+    fn applies_to_file(&self, file: &str) -> bool {
+        match self.scope {
+            RuleScope::In(rooms) => rooms.iter().any(|room| is_in(file, room)),
+            RuleScope::OnlyIn(rooms) => !rooms.iter().any(|room| is_in(file, room)),
         }
     }
 
-    fn is_about(&self, path: &str) -> bool {
+    fn forbids(&self, path: &str) -> bool {
         self.names.iter().any(|name| {
             let crate_name = path.split("::").next().unwrap_or(path);
             match (name.strip_suffix('*'), path.strip_suffix("::*")) {
@@ -59,18 +59,18 @@ fn violations(files: &BTreeMap<String, String>, dev_dependencies: &BTreeSet<Stri
             (name.test || test_file)
                 && name.path.split("::").next().is_some_and(|first| dev_dependencies.contains(first))
         };
-        for rule in RULES.iter().filter(|rule| rule.holds_in(file)) {
-            for name in source.names.iter().filter(|name| rule.is_about(&name.path) && !allowed(name)) {
+        for rule in RULES.iter().filter(|rule| rule.applies_to_file(file)) {
+            for name in source.names.iter().filter(|name| rule.forbids(&name.path) && !allowed(name)) {
                 wrong.push(format!(
                     "src/{file}:{}: `{}`: {}. Way out: {}.",
-                    name.line, name.path, rule.says, rule.way_out
+                    name.line, name.path, rule.message, rule.remedy
                 ));
             }
         }
-        for (room, longest, way_out) in LONGEST.iter().filter(|(room, _, _)| is_in(file, room)) {
+        for (room, longest, remedy) in LONGEST.iter().filter(|(room, _, _)| is_in(file, room)) {
             if source.lines > *longest {
                 wrong.push(format!(
-                    "src/{file}:{}: {} lines, but a file of `{room}` may have at most {longest}. Way out: {way_out}.",
+                    "src/{file}:{}: {} lines, but a file of `{room}` may have at most {longest}. Way out: {remedy}.",
                     longest + 1,
                     source.lines
                 ));
@@ -146,8 +146,8 @@ fn is_type_in(graph: &Graph, path: &str) -> bool {
 #[test]
 fn every_rule_is_about_modules_that_exist() {
     let graph = graph_of(&source_files());
-    let rooms = RULES.iter().flat_map(|rule| match rule.at {
-        At::In(rooms) | At::OnlyIn(rooms) => rooms,
+    let rooms = RULES.iter().flat_map(|rule| match rule.scope {
+        RuleScope::In(rooms) | RuleScope::OnlyIn(rooms) => rooms,
     });
     let named = RULES.iter().flat_map(|rule| rule.names).filter_map(|name| name.strip_prefix("crate::"));
     let missing: BTreeSet<String> = rooms
@@ -206,11 +206,11 @@ fn the_source_follows_the_rules() {
 #[test]
 fn every_violation_of_a_rule_is_found() {
     for rule in RULES {
-        let file = match rule.at {
-            At::In(rooms) => format!("{}.rs", rooms[0]),
-            At::OnlyIn(_) => "engine/scan/worker.rs".to_owned(),
+        let file = match rule.scope {
+            RuleScope::In(rooms) => format!("{}.rs", rooms[0]),
+            RuleScope::OnlyIn(_) => "engine/scan/worker.rs".to_owned(),
         };
-        assert!(rule.holds_in(&file));
+        assert!(rule.applies_to_file(&file));
         for name in rule.names {
             let text = format!("//! Room.\n\nfn offender() {{\n    {};\n}}\n", use_of(name));
             let found = check(&file, &text);
@@ -218,11 +218,11 @@ fn every_violation_of_a_rule_is_found() {
             assert!(
                 found
                     .iter()
-                    .any(|line| line.starts_with(&here) && line.contains(rule.says) && line.contains(rule.way_out)),
+                    .any(|line| line.starts_with(&here) && line.contains(rule.message) && line.contains(rule.remedy)),
                 "`{name}` in {file} breaks the rule that {}, but the test found: {found:?}",
-                rule.says
+                rule.message
             );
-            if let At::OnlyIn(rooms) = rule.at {
+            if let RuleScope::OnlyIn(rooms) = rule.scope {
                 for room in rooms {
                     assert_eq!(check(&format!("{room}.rs"), &text), Vec::<String>::new(), "{room} may name `{name}`");
                     assert_eq!(check(&format!("{room}/inner.rs"), &text), Vec::<String>::new());

@@ -1,12 +1,17 @@
 //! Checks the documents for operators: every page is in the book, every link and anchor exists, every plan loads, and
 //! every command line parses.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod commands;
+mod markdown;
 
-use backfill::internals::plan::{least_policy, load, template};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use backfill::internals::plan::{least_privilege_policy, load, template};
 use serde_json::Value as Json;
+
+use self::commands::{Line, command_lines, wrong_command};
+use self::markdown::{anchors, blocks, code_spans, links};
 
 /// Documents outside docs/ whose links are checked.
 const TOP: [&str; 4] = ["README.md", "RUNBOOK.md", "CONTRIBUTING.md", "SECURITY.md"];
@@ -27,21 +32,6 @@ const REQUIRED: [(&str, &str); 3] = [
 /// The first line of the capacity model in the README. The model is not a plan; `tests/cli/local_capacity/command.rs`
 /// loads it.
 const CAPACITY_MODEL: &str = "table = \"shop\"";
-
-/// Commands that need a plan file. Without the file they fail before they do anything.
-const WITH_PLAN: [&str; 10] =
-    ["check", "run", "verify", "cutover", "contract", "rollback", "status", "failures", "journal", "iam"];
-
-/// Commands of the feature `local`.
-const LOCAL: [&str; 2] = ["demo", "local"];
-
-/// Words after which a shell expects a command. `step` is a function of an example script, and `--rm` precedes the
-/// image in `docker run` and `docker compose run`.
-const BEFORE_A_COMMAND: [&str; 14] =
-    ["&&", "||", ";", "|", "!", "if", "then", "do", "else", "while", "until", "nohup", "step", "--rm"];
-
-/// Words that end a command.
-const AFTER_A_COMMAND: [&str; 13] = ["&&", "||", ";", "|", "&", ">", ">>", "<", "2>", "2>&1", "then", "do", "{"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -73,109 +63,6 @@ fn manuals() -> Vec<PathBuf> {
     ["README.md", "RUNBOOK.md"].iter().map(PathBuf::from).chain(pages).collect()
 }
 
-/// A fenced block of a document.
-#[derive(Debug)]
-struct Block {
-    language: String,
-    /// The number of its first line in the document, from 1.
-    line: usize,
-    text: String,
-}
-
-/// The fenced blocks of a document, and the document in which empty lines replace these blocks.
-fn blocks(document: &str) -> (Vec<Block>, String) {
-    let mut found = Vec::new();
-    let mut rest = String::new();
-    let mut open: Option<(usize, Block)> = None;
-    for (number, line) in document.lines().enumerate() {
-        let indent = line.len() - line.trim_start().len();
-        let fence = line.trim_start().strip_prefix("```");
-        match (open.take(), fence) {
-            (None, None) => rest.push_str(line),
-            (None, Some(language)) => {
-                let language = language.trim().to_owned();
-                open = Some((indent, Block { language, line: number + 2, text: String::new() }));
-            }
-            (Some((_, block)), Some(_)) => found.push(block),
-            (Some((outer, mut block)), None) => {
-                block.text.push_str(&line[outer.min(indent)..]);
-                block.text.push('\n');
-                open = Some((outer, block));
-            }
-        }
-        rest.push('\n');
-    }
-    assert!(open.is_none(), "a block never ends: {open:?}");
-    (found, rest)
-}
-
-/// Splits text into its code spans and the text around them. A span does not cross an empty line.
-fn code_spans(text: &str) -> (Vec<String>, String) {
-    let mut spans = Vec::new();
-    let mut rest = String::new();
-    for paragraph in text.split("\n\n") {
-        let mut left = paragraph;
-        while let Some(at) = left.find('`') {
-            let (before, after) = left.split_at(at);
-            rest.push_str(before);
-            let ticks = after.len() - after.trim_start_matches('`').len();
-            let inside = &after[ticks..];
-            match end_of_span(inside, ticks) {
-                Some(end) => {
-                    spans.push(inside[..end].split_whitespace().collect::<Vec<_>>().join(" "));
-                    left = &inside[end + ticks..];
-                }
-                None => left = inside,
-            }
-        }
-        rest.push_str(left);
-        rest.push_str("\n\n");
-    }
-    (spans, rest)
-}
-
-/// The position of the next sequence of exactly this number of backticks.
-fn end_of_span(text: &str, ticks: usize) -> Option<usize> {
-    let mut at = 0;
-    while let Some(found) = text[at..].find('`') {
-        let begin = at + found;
-        let run = text[begin..].len() - text[begin..].trim_start_matches('`').len();
-        if run == ticks {
-            return Some(begin);
-        }
-        at = begin + run;
-    }
-    None
-}
-
-/// The targets of all links in a document: `[text](target)` and `[name]: target`.
-fn links(document: &str) -> Vec<String> {
-    let (_, rest) = blocks(document);
-    let (_, rest) = code_spans(&rest);
-    let inline = rest.split("](").skip(1).filter_map(|after| after.split_once(')')).map(|(target, _)| target);
-    let named = rest.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ").map(|(_, target)| target));
-    inline.chain(named).map(|target| target.trim().to_owned()).collect()
-}
-
-/// The anchors of a document's headings, as GitHub and mdBook generate them.
-fn anchors(document: &str) -> BTreeSet<String> {
-    let (_, rest) = blocks(document);
-    let mut made: HashMap<String, usize> = HashMap::new();
-    let headings = rest.lines().filter_map(|line| {
-        let text = line.trim_start_matches('#');
-        (text.len() < line.len()).then(|| text.strip_prefix(' ')).flatten()
-    });
-    headings
-        .map(|heading| {
-            let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(*c, ' ' | '-' | '_'));
-            let anchor: String = kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
-            let count = made.entry(anchor.clone()).or_default();
-            *count += 1;
-            if *count == 1 { anchor } else { format!("{anchor}-{}", *count - 1) }
-        })
-        .collect()
-}
-
 /// If the target of a link does not exist, returns the reason. Checks only links inside the project.
 fn broken(document: &Path, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
@@ -192,7 +79,7 @@ fn broken(document: &Path, target: &str) -> Option<String> {
 }
 
 /// Completes a part of a plan with the sections that it omits.
-fn completed(part: &str) -> String {
+fn complete_plan(part: &str) -> String {
     let has = |header: &str| part.lines().any(|line| line.trim() == header);
     let missing = REQUIRED.iter().filter(|required| !has(required.0)).map(|required| required.1);
     missing.chain([part]).collect()
@@ -200,114 +87,8 @@ fn completed(part: &str) -> String {
 
 /// If a block does not load as a plan, returns the reason.
 fn wrong_plan(label: &str, text: &str) -> Option<String> {
-    let plan = if text.starts_with(PART) { completed(text) } else { text.to_owned() };
+    let plan = if text.starts_with(PART) { complete_plan(text) } else { text.to_owned() };
     load(label, &plan).err().map(|errors| errors.to_string())
-}
-
-/// A command line in a document.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Line {
-    /// The words after `backfill`.
-    words: Vec<String>,
-    /// Whether the command line is complete. A code span in a sentence may omit arguments.
-    is_whole: bool,
-}
-
-/// The command lines of `backfill` in a document.
-fn command_lines(document: &str) -> Vec<Line> {
-    let (blocks, rest) = blocks(document);
-    let (spans, _) = code_spans(&rest);
-    let mut found = Vec::new();
-    for block in &blocks {
-        let text = block.text.replace("\\\n", " ");
-        for line in text.lines() {
-            let words = match block.language.as_str() {
-                "console" => line.strip_prefix("$ ").map_or_else(Vec::new, in_a_shell),
-                "sh" | "bash" => in_a_shell(line),
-                "ini" => line.strip_prefix("ExecStart=/usr/local/bin/").map_or_else(Vec::new, in_a_shell),
-                "json" | "yaml" => in_a_manifest(line),
-                _ => Vec::new(),
-            };
-            found.extend(words.into_iter().map(|words| Line { words, is_whole: true }));
-        }
-    }
-    for span in spans.iter().filter(|span| span.starts_with("backfill ")) {
-        // Brackets mark optional words.
-        let words = in_a_shell(&span.replace(['[', ']'], ""));
-        found.extend(words.into_iter().map(|words| Line { words, is_whole: false }));
-    }
-    found
-}
-
-/// The command lines of `backfill` in a line of a shell. If the line is only a part of a shell command, the result is
-/// empty.
-fn in_a_shell(line: &str) -> Vec<Vec<String>> {
-    let Some(words) = shlex::split(line) else { return Vec::new() };
-    let begins = |at: usize| {
-        words[at] == "backfill"
-            && (at == 0 || words[at - 1].ends_with(';') || BEFORE_A_COMMAND.contains(&words[at - 1].as_str()))
-    };
-    (0..words.len())
-        .filter(|at| begins(*at))
-        .map(|at| {
-            let mut command = Vec::new();
-            for word in &words[at + 1..] {
-                if AFTER_A_COMMAND.contains(&word.as_str()) {
-                    break;
-                }
-                let bare = word.trim_end_matches(';');
-                command.push(bare.to_owned());
-                if bare.len() < word.len() {
-                    break;
-                }
-            }
-            command
-        })
-        .collect()
-}
-
-/// The arguments of a container in a manifest: `args: ["run", …]` or `"command": ["run", …]`.
-fn in_a_manifest(line: &str) -> Vec<Vec<String>> {
-    let line = line.trim().trim_end_matches(',');
-    let array = line.strip_prefix("args: ").or_else(|| line.strip_prefix("\"command\": "));
-    array.and_then(|array| serde_json::from_str(array).ok()).into_iter().collect()
-}
-
-/// Runs the tool in an empty folder, without input on stdin.
-fn tool(words: &[String], more: &[&str]) -> (bool, String, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
-    command.current_dir(folder.path()).args(words).args(more).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{words:?} left a file behind");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
-}
-
-/// If a command line does not parse, returns the reason. Does not carry out the command.
-fn wrong_command(line: &Line) -> Option<String> {
-    let command = line.words.first()?.as_str();
-    if command == "help" || (LOCAL.contains(&command) && !cfg!(feature = "local")) {
-        return None;
-    }
-    // The parser reads words in order. If a command, option or value before --help is unknown, the parser reports an
-    // error. Otherwise the parser prints the help and ends.
-    let (parses, _, said) = tool(&line.words, &["--help"]);
-    if !parses {
-        return Some(said);
-    }
-    if !line.is_whole || !WITH_PLAN.contains(&command) {
-        return None;
-    }
-    // Missing and contradictory arguments are reported only without --help. The folder has no plan, so the tool ends
-    // when it tries to read the plan.
-    let is_plan = |word: &String| word.ends_with(".toml");
-    let words: Vec<String> =
-        line.words.iter().map(|word| if is_plan(word) { "plan.toml".to_owned() } else { word.clone() }).collect();
-    let more: &[&str] = if words.iter().any(|word| word == "--output") { &[] } else { &["--output", "json"] };
-    let (_, document, said) = tool(&words, more);
-    let kind = serde_json::from_str(&document).map_or(Json::Null, |json: Json| json["error"]["kind"].clone());
-    (kind != "plan").then(|| format!("error.kind is {kind}, not \"plan\": {said}"))
 }
 
 #[test]
@@ -399,6 +180,47 @@ fn code_words(page: &str) -> BTreeSet<String> {
     words.map(str::to_owned).collect()
 }
 
+/// The source files below a folder.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension() {
+            _ if path.is_dir() && !path.ends_with("target") => sources(&path, found),
+            Some(extension) if extension == "rs" => found.push(path),
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// The words of a text that contain an underscore. In code, these are names of functions, fields, modules and constants.
+fn long_names(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.trim_matches('_').contains('_'))
+}
+
+/// The pages for contributors name functions and tests. This test fails if a page still has the old name after a rename.
+#[test]
+fn every_name_on_the_pages_for_contributors_exists() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches", "examples"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let sources: Vec<String> = files.iter().map(|path| read(path)).collect();
+    let known: BTreeSet<&str> = sources.iter().flat_map(|source| long_names(source)).collect();
+    assert!(known.len() > 3_000, "{} names", known.len());
+    let internals = pages().into_iter().filter(|page| page.starts_with("internals/") || page == "architecture.md");
+    let internals = internals.map(|page| Path::new("docs").join(page));
+    let mut unknown = Vec::new();
+    for document in internals.chain([PathBuf::from("tests/RELIABILITY.md")]) {
+        let (_, rest) = blocks(&read(&root().join(&document)));
+        for span in code_spans(&rest).0 {
+            let names = long_names(&span).filter(|name| !known.contains(name));
+            unknown.extend(names.map(|name| format!("{}: {name}", document.display())));
+        }
+    }
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
 /// The template of a plan contains every field, most of them in comments.
 #[test]
 fn the_plan_page_names_every_field() {
@@ -420,7 +242,7 @@ fn the_plan_page_names_every_field() {
 fn the_json_page_names_every_type_and_kind() {
     let schema: Json = serde_json::from_str(&read(&root().join("docs/output.schema.json"))).unwrap();
     let types = schema["properties"]["type"]["enum"].as_array().unwrap();
-    let source = read(&root().join("src/commands/shared/ending.rs"));
+    let source = read(&root().join("src/commands/shared/command_result.rs"));
     let kinds = source.lines().filter_map(|line| line.trim().strip_prefix("ErrorKind::")?.split_once(" => \""));
     let kinds: Vec<&str> =
         kinds.filter_map(|(_, name)| name.strip_suffix("\",")).filter(|name| !name.contains(' ')).collect();
@@ -444,7 +266,7 @@ fn the_permissions_page_shows_the_policy() {
     let first = |language: &str| &blocks.iter().find(|block| block.language == language).unwrap().text;
     let plan = load("permissions.md", first("toml")).unwrap_or_else(|errors| panic!("{errors}")).plan;
     let shown: Json = serde_json::from_str(first("json")).unwrap();
-    assert_eq!(shown, least_policy(&plan, false));
+    assert_eq!(shown, least_privilege_policy(&plan, false));
 }
 
 /// The checks above find planted mistakes.

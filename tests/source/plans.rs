@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use backfill::internals::change::{self, Change, OnExisting};
 use backfill::internals::dynamodb::{Features, IndexDescription, TableDescription};
 use backfill::internals::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
-use backfill::internals::plan::{Loaded, PlanErrors, load, load_bytes};
+use backfill::internals::plan::{LoadedPlan, PlanErrors, load, load_bytes};
 use backfill::internals::preflight::check_plan;
 use proptest::prelude::*;
 
@@ -58,7 +58,7 @@ fn shop() -> TableDescription {
 }
 
 /// Loads a plan and checks it against the table `shop`.
-fn load_for_shop(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
+fn load_for_shop(label: &str, bytes: &[u8]) -> Result<LoadedPlan, PlanErrors> {
     let loaded = load_bytes(label, bytes)?;
     check_plan(&loaded, &shop())?;
     Ok(loaded)

@@ -1,91 +1,91 @@
 //! Stores that break one promise each. The suite must detect every one of these stores.
 //!
-//! A [`Broken`] store forwards every request to the SQLite store, except for the requests of the broken promise.
+//! A [`DefectiveStore`] store forwards every request to the SQLite store, except for the requests of the broken promise.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use backfill::internals::change::{ItemHistory, Leftover, Lookup};
+use backfill::internals::change::{HistoryLookup, ItemHistory, Leftover};
 use backfill::internals::cost::UnitPrices;
 use backfill::internals::passes::verify::{Verdict, VerdictCounts};
 use backfill::internals::state::{
-    BaselinePage, Checkpoints, DivergedRecord, EventRecord, Events, FailureRecord, History, KeptFact, Listed, Mismatch,
-    NewVerification, OpenWork, PreImageId, PreImageRecord, Reservation, RunRecord, Runs, SegmentState, SegmentTotals,
-    Session, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoredReport, Unreadable, VerificationRecord,
-    Verifications, VerifiedPages,
+    AffectedItems, BaselinePage, Checkpoints, DivergedRecord, EventRecord, Events, FailureRecord, History, Mismatch,
+    NewVerification, OpenWork, PreImageId, PreImageRecord, Reservation, RunRecord, RunSession, Runs, SegmentState,
+    SegmentTotals, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoredFact, StoredReport, UnreadableRow,
+    VerificationRecord, Verifications, VerifiedPages,
 };
 
 use super::*;
 
 /// The promise that a store breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Break {
+enum Defect {
     /// No promise is broken: the store behaves like the inner store.
     Nothing,
     /// A commit forgets the failures of its pages.
-    FailuresAreForgotten,
+    ForgottenFailures,
     /// Pre-images become durable only together with the next pre-images, and not before the call returns.
-    PreImagesAreLate,
+    LatePreImages,
     /// The store accepts commits of earlier sessions.
-    EpochsAreIgnored,
+    IgnoredEpochs,
     /// The store accepts calls of earlier sessions that change the recorded history.
-    HistoryIsNotFenced,
+    UnfencedHistory,
     /// The store lets earlier sessions accept findings, and resolve failures and diverged items.
-    ResolutionsAreNotFenced,
+    UnfencedResolutions,
     /// A reserved slice is not stored.
-    SlicesAreNotStored,
+    UnstoredSlices,
 }
 
 #[tokio::test]
 async fn a_store_that_only_forwards_requests_keeps_every_promise() {
-    assert_eq!(broken_promises(Break::Nothing).await, BTreeSet::new());
+    assert_eq!(broken_promises(Defect::Nothing).await, BTreeSet::new());
 }
 
 #[tokio::test]
 async fn a_commit_that_forgets_failures_is_found() {
-    let found = broken_promises(Break::FailuresAreForgotten).await;
+    let found = broken_promises(Defect::ForgottenFailures).await;
     assert!(found.contains("a_commit_is_durable_with_its_failures_and_diverged_items"), "{found:?}");
 }
 
 #[tokio::test]
 async fn pre_images_that_are_not_durable_when_the_call_returns_are_found() {
-    let found = broken_promises(Break::PreImagesAreLate).await;
+    let found = broken_promises(Defect::LatePreImages).await;
     assert!(found.contains("pre_images_are_durable_when_the_call_returns"), "{found:?}");
 }
 
 #[tokio::test]
 async fn a_slice_that_is_used_before_it_is_durable_is_found() {
-    let found = broken_promises(Break::SlicesAreNotStored).await;
+    let found = broken_promises(Defect::UnstoredSlices).await;
     assert!(found.contains("a_slice_counts_as_spent_after_a_crash"), "{found:?}");
 }
 
 #[tokio::test]
 async fn a_store_that_takes_commits_of_earlier_sessions_is_found() {
-    let found = broken_promises(Break::EpochsAreIgnored).await;
+    let found = broken_promises(Defect::IgnoredEpochs).await;
     assert_eq!(found, BTreeSet::from(["a_commit_of_an_earlier_session_is_refused_and_changes_nothing"]));
 }
 
 #[tokio::test]
 async fn a_store_that_takes_history_of_earlier_sessions_is_found() {
-    let found = broken_promises(Break::HistoryIsNotFenced).await;
+    let found = broken_promises(Defect::UnfencedHistory).await;
     assert_eq!(found, BTreeSet::from(["an_earlier_session_records_no_history"]));
 }
 
 #[tokio::test]
 async fn a_store_that_lets_earlier_sessions_resolve_is_found() {
-    let found = broken_promises(Break::ResolutionsAreNotFenced).await;
+    let found = broken_promises(Defect::UnfencedResolutions).await;
     assert_eq!(found, BTreeSet::from(["an_earlier_session_neither_accepts_nor_resolves"]));
 }
 
 /// The promises that a store with this defect breaks.
-async fn broken_promises(breaks: Break) -> BTreeSet<&'static str> {
+async fn broken_promises(defect: Defect) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     for (name, promise) in PROMISES {
-        let kept = tokio::spawn(async move {
-            promise(&mut Breaking { breaks, sqlite: Sqlite::new() }).await;
+        let result = tokio::spawn(async move {
+            promise(&mut DefectiveFixture { defect, sqlite: SqliteFixture::new() }).await;
         });
-        if kept.await.is_err() {
+        if result.await.is_err() {
             broken.insert(*name);
         }
     }
@@ -93,18 +93,18 @@ async fn broken_promises(breaks: Break) -> BTreeSet<&'static str> {
 }
 
 /// Opens broken stores.
-struct Breaking {
-    breaks: Break,
-    sqlite: Sqlite,
+struct DefectiveFixture {
+    defect: Defect,
+    sqlite: SqliteFixture,
 }
 
-impl Breaking {
+impl DefectiveFixture {
     fn wrap(&self, inner: State) -> State {
-        State::new(Broken { inner, breaks: self.breaks, late: Mutex::default() })
+        State::new(DefectiveStore { inner, defect: self.defect, postponed: Mutex::default() })
     }
 }
 
-impl Stored for Breaking {
+impl StoreFixture for DefectiveFixture {
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError> {
         self.sqlite.open_as(identity).map(|inner| self.wrap(inner))
     }
@@ -116,19 +116,19 @@ impl Stored for Breaking {
 }
 
 /// Pre-images that the store writes only together with the next pre-images. Each group has its session.
-type Postponed = Vec<(SessionId, Vec<PreImageRow>)>;
+type PostponedPreImages = Vec<(SessionId, Vec<PreImageRow>)>;
 
-struct Broken {
+struct DefectiveStore {
     inner: State,
-    breaks: Break,
+    defect: Defect,
     /// Pre-images that are not stored yet.
-    late: Mutex<Postponed>,
+    postponed: Mutex<PostponedPreImages>,
 }
 
-impl Broken {
+impl DefectiveStore {
     /// If the store breaks this promise, returns the newest session of the run. Otherwise returns `session`.
-    async fn as_newest(&self, breaks: Break, session: SessionId) -> Result<SessionId, StoreError> {
-        if self.breaks != breaks {
+    async fn as_newest(&self, defect: Defect, session: SessionId) -> Result<SessionId, StoreError> {
+        if self.defect != defect {
             return Ok(session);
         }
         let newest = self.inner.current_run(phase::EXPAND).await?.map(|run| run.session());
@@ -137,9 +137,9 @@ impl Broken {
 
     /// Postpones these pre-images and invents their ids. Returns these ids, and the pre-images that an earlier call
     /// postponed.
-    fn postpone(&self, session: SessionId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, Postponed) {
+    fn postpone(&self, session: SessionId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, PostponedPreImages) {
         let ids = (1..).take(rows.len()).map(PreImageId::from_number).collect();
-        let before = std::mem::replace(&mut *self.late.lock().unwrap(), vec![(session, rows)]);
+        let before = std::mem::replace(&mut *self.postponed.lock().unwrap(), vec![(session, rows)]);
         (ids, before)
     }
 }
@@ -158,7 +158,7 @@ fn without_failures(mut commit: Commit) -> Commit {
 macro_rules! port {
     ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
         #[async_trait]
-        impl $port for Broken {
+        impl $port for DefectiveStore {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 self.inner.$name($($argument),*).await
             })*
@@ -170,20 +170,20 @@ macro_rules! port {
 port! {
     Runs: {
         fn current_run(phase: &str) -> Option<RunRecord>;
-        fn begin(how: Begin, new: NewRun) -> Session;
+        fn begin(mode: BeginMode, new: NewRun) -> RunSession;
         fn end_session(session: SessionId, status: RunStatus, reason: Option<String>, abandoned_pages: u64) -> RunRecord;
         fn accepted(run: RunId) -> Vec<String>;
         fn open_work(run: Option<RunId>) -> OpenWork;
-        fn open_work_of(phase: &str) -> OpenWork;
+        fn open_work_of_phase(phase: &str) -> OpenWork;
         fn is_proven(phase: &str) -> bool;
         fn failures(query: ListQuery) -> Vec<FailureRecord>;
-        fn failures_of(phase: &str, after: Cursor, limit: u32) -> Vec<Result<FailureRecord, Unreadable>>;
+        fn failures_of_phase(phase: &str, after: Cursor, limit: u32) -> Vec<Result<FailureRecord, UnreadableRow>>;
         fn diverged(query: ListQuery) -> Vec<DivergedRecord>;
-        fn listed_diverged(query: ListQuery) -> Vec<Result<DivergedRecord, Unreadable>>;
+        fn list_diverged(query: ListQuery) -> Vec<Result<DivergedRecord, UnreadableRow>>;
     }
 
     async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError> {
-        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        let session = self.as_newest(Defect::UnfencedResolutions, session).await?;
         self.inner.accept(session, findings).await
     }
 
@@ -195,12 +195,12 @@ port! {
         outcome: Outcome,
         diverged: Vec<Path>,
     ) -> Result<bool, StoreError> {
-        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        let session = self.as_newest(Defect::UnfencedResolutions, session).await?;
         self.inner.resolve_failure(session, run, key, outcome, diverged).await
     }
 
     async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError> {
-        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        let session = self.as_newest(Defect::UnfencedResolutions, session).await?;
         self.inner.update_failure(session, run, failure).await
     }
 
@@ -209,7 +209,7 @@ port! {
         session: SessionId,
         items: Vec<(ItemKey, &'static str)>,
     ) -> Result<u64, StoreError> {
-        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        let session = self.as_newest(Defect::UnfencedResolutions, session).await?;
         self.inner.close_diverged(session, items).await
     }
 }
@@ -221,32 +221,32 @@ port! {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        match self.breaks {
-            Break::FailuresAreForgotten => self.inner.commit(without_failures(commit)).await,
-            Break::EpochsAreIgnored => {
-                let session = self.as_newest(Break::EpochsAreIgnored, commit.session).await?;
+        match self.defect {
+            Defect::ForgottenFailures => self.inner.commit(without_failures(commit)).await,
+            Defect::IgnoredEpochs => {
+                let session = self.as_newest(Defect::IgnoredEpochs, commit.session).await?;
                 self.inner.commit(Commit { session, ..commit }).await
             }
-            Break::Nothing
-            | Break::PreImagesAreLate
-            | Break::HistoryIsNotFenced
-            | Break::ResolutionsAreNotFenced
-            | Break::SlicesAreNotStored => self.inner.commit(commit).await,
+            Defect::Nothing
+            | Defect::LatePreImages
+            | Defect::UnfencedHistory
+            | Defect::UnfencedResolutions
+            | Defect::UnstoredSlices => self.inner.commit(commit).await,
         }
     }
 }
 
 port! {
     History: {
-        fn history_of(keys: Vec<ItemKey>, lookup: Lookup) -> Vec<ItemHistory>;
+        fn history_of(keys: Vec<ItemKey>, lookup: HistoryLookup) -> Vec<ItemHistory>;
         fn pre_images(key: ItemKey, path: Option<Path>) -> Vec<PreImageRecord>;
-        fn journaled(run: RunId) -> u64;
-        fn leftovers(run: RunId, leftover: Leftover, limit: u32) -> Listed;
-        fn under_way(run: RunId, segment: u32) -> HashSet<Digest>;
+        fn pre_image_count(run: RunId) -> u64;
+        fn leftovers(run: RunId, leftover: Leftover, limit: u32) -> AffectedItems;
+        fn items_under_way(run: RunId, segment: u32) -> HashSet<Digest>;
         fn is_first_pass(run: RunId) -> bool;
         fn preexisting(keys: Vec<ItemKey>) -> Vec<ItemHistory>;
         fn baseline_complete() -> bool;
-        fn no_way_back() -> Option<u64>;
+        fn unrestorable_targets() -> Option<u64>;
         fn preexisting_count() -> u64;
     }
 
@@ -255,24 +255,24 @@ port! {
         session: SessionId,
         rows: Vec<PreImageRow>,
     ) -> Result<Vec<PreImageId>, StoreError> {
-        if self.breaks == Break::PreImagesAreLate {
+        if self.defect == Defect::LatePreImages {
             let (ids, before) = self.postpone(session, rows);
             for (session, rows) in before {
                 self.inner.append_pre_images(session, rows).await?;
             }
             return Ok(ids);
         }
-        let session = self.as_newest(Break::HistoryIsNotFenced, session).await?;
+        let session = self.as_newest(Defect::UnfencedHistory, session).await?;
         self.inner.append_pre_images(session, rows).await
     }
 
     async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError> {
-        let session = self.as_newest(Break::HistoryIsNotFenced, session).await?;
+        let session = self.as_newest(Defect::UnfencedHistory, session).await?;
         self.inner.mark_refused(session, ids).await
     }
 
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
-        let session = self.as_newest(Break::HistoryIsNotFenced, page.session).await?;
+        let session = self.as_newest(Defect::UnfencedHistory, page.session).await?;
         self.inner.record_baseline(BaselinePage { session, ..page }).await
     }
 }
@@ -285,7 +285,7 @@ port! {
     }
 
     async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
-        if self.breaks == Break::SlicesAreNotStored {
+        if self.defect == Defect::UnstoredSlices {
             return Ok(());
         }
         self.inner.reserve(session, reservation).await
@@ -294,7 +294,7 @@ port! {
 
 port! {
     Verifications: {
-        fn begin_verification(new: NewVerification, anew: bool) -> VerificationRecord;
+        fn begin_verification(new: NewVerification, force_new: bool) -> VerificationRecord;
         fn commit_verified(pages: VerifiedPages) -> ();
         fn segment_verdicts(run: RunId) -> Vec<(u32, VerdictCounts)>;
         fn mismatches(run: RunId, verdict: Verdict, limit: u32) -> Vec<Mismatch>;
@@ -309,14 +309,14 @@ port! {
     Events: {
         fn append_event(event: String) -> EventRecord;
         fn events() -> Vec<EventRecord>;
-        fn forget_unbegun() -> bool;
-        fn kept(fact: KeptFact) -> Option<String>;
-        fn keep(fact: KeptFact, value: String) -> ();
+        fn clear_unless_begun() -> bool;
+        fn fact(fact: StoredFact) -> Option<String>;
+        fn set_fact(fact: StoredFact, value: String) -> ();
     }
 }
 
 #[async_trait]
-impl StateStore for Broken {
+impl StateStore for DefectiveStore {
     fn now(&self) -> String {
         self.inner.now()
     }

@@ -4,11 +4,11 @@ use backfill::internals::state::{PreImageId, SegmentStatus, TransitionError};
 
 use super::*;
 
-pub(super) async fn a_commit_is_durable_with_its_failures_and_diverged_items(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+pub(super) async fn a_commit_is_durable_with_its_failures_and_diverged_items(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 2).await;
     store.commit(page_with_work(run, 1, "f", "d")).await.unwrap();
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     let segments = store.segments_after(run, None, 9).await.unwrap();
     let (segment, state) = &segments[0];
     assert_eq!((segments.len(), *segment, &state.status, state.pages), (1, 1, &SegmentStatus::Done, 1));
@@ -20,9 +20,9 @@ pub(super) async fn a_commit_is_durable_with_its_failures_and_diverged_items(sto
     assert_eq!((diverged.len(), &diverged[0].key, &diverged[0].paths), (1, &key("d"), &vec![path("postcode")]));
 }
 
-pub(super) async fn a_commit_that_is_refused_stores_nothing(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+pub(super) async fn a_commit_that_is_refused_stores_nothing(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 2).await;
     let whole = page_with_work(run, 0, "f", "d");
     assert_refused(store.commit(Commit { failures: vec![], ..whole.clone() }).await);
     assert_refused(store.commit(Commit { diverged: vec![], ..whole.clone() }).await);
@@ -32,9 +32,9 @@ pub(super) async fn a_commit_that_is_refused_stores_nothing(stored: &mut dyn Sto
     assert!(store.failures(ALL).await.unwrap().is_empty() && store.diverged(ALL).await.unwrap().is_empty());
 }
 
-pub(super) async fn progress_never_moves_backwards(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+pub(super) async fn progress_never_moves_backwards(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 2).await;
     let page = |first, next| commit(run, 0, pages(first, next, &[Outcome::Applied]));
     let refused = |answer| assert!(matches!(answer, Err(StoreError::Transition(_))), "{answer:?}");
     refused(store.commit(page(2, Some("b"))).await);
@@ -44,32 +44,32 @@ pub(super) async fn progress_never_moves_backwards(stored: &mut dyn Stored) {
     store.commit(page(2, None)).await.unwrap();
     let done = store.commit(page(3, None)).await;
     assert!(matches!(done, Err(StoreError::Transition(TransitionError::AlreadyDone))), "{done:?}");
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     assert_eq!(store.segments_after(run, None, 9).await.unwrap()[0].1.pages, 2);
 }
 
-pub(super) async fn a_commit_of_an_earlier_session_is_refused_and_changes_nothing(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+pub(super) async fn a_commit_of_an_earlier_session_is_refused_and_changes_nothing(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 2).await;
     store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
     let refused = store.append_pre_images(session_of(run, 1), vec![pre_image("p", "1")]).await.unwrap();
     let late = Commit { refused, ..page_with_work(run, 1, "f", "d") };
-    let store = stored.crash(store);
-    begin(&store, Begin::ResumeOrNew, 2).await;
+    let store = fixture.crash(store);
+    begin(&store, BeginMode::ResumeOrNew, 2).await;
     let before = (store.current_run(phase::EXPAND).await.unwrap(), store.totals(run).await.unwrap());
     assert_fenced(store.commit(late.clone()).await);
     assert_refused(store.commit(Commit { session: session_of(run, 3), ..late.clone() }).await);
     assert_eq!((store.current_run(phase::EXPAND).await.unwrap(), store.totals(run).await.unwrap()), before);
     assert!(store.failures(ALL).await.unwrap().is_empty() && store.diverged(ALL).await.unwrap().is_empty());
-    assert_eq!(store.journaled(run).await.unwrap(), 1, "a fenced commit must not mark the pre-image as refused");
+    assert_eq!(store.pre_image_count(run).await.unwrap(), 1, "a fenced commit must not mark the pre-image as refused");
     store.commit(Commit { session: session_of(run, 2), ..late.clone() }).await.unwrap();
     store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
     assert_fenced(store.commit(late).await);
 }
 
-pub(super) async fn a_commit_needs_an_open_session_and_a_segment_of_the_run(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+pub(super) async fn a_commit_needs_an_open_session_and_a_segment_of_the_run(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 2).await;
     let page = |run, segment| commit(run, segment, pages(1, Some("a"), &[Outcome::Applied]));
     assert_refused(store.commit(page(run, 2)).await);
     store.commit(page(RunId::from_number(99), 0)).await.unwrap_err();
@@ -78,9 +78,9 @@ pub(super) async fn a_commit_needs_an_open_session_and_a_segment_of_the_run(stor
     assert!(store.segments_after(run, None, 9).await.unwrap().is_empty());
 }
 
-pub(super) async fn a_refused_pre_image_that_is_unknown_fails_the_whole_commit(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn a_refused_pre_image_that_is_unknown_fails_the_whole_commit(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let refused = vec![PreImageId::from_number(99)];
     let unknown = store.commit(Commit { refused, ..page_with_work(run, 0, "f", "d") }).await;
     assert!(matches!(unknown, Err(StoreError::Corrupt(_))), "{unknown:?}");
@@ -89,9 +89,9 @@ pub(super) async fn a_refused_pre_image_that_is_unknown_fails_the_whole_commit(s
     );
 }
 
-pub(super) async fn segments_are_read_in_order_and_in_pieces(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 9).await;
+pub(super) async fn segments_are_read_in_order_and_in_pieces(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 9).await;
     for segment in [7, 0, 3] {
         store.commit(commit(run, segment, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
     }
@@ -100,13 +100,13 @@ pub(super) async fn segments_are_read_in_order_and_in_pieces(stored: &mut dyn St
     assert_eq!(numbers(store.segments_after(run, Some(3), 2).await.unwrap()), [7]);
     assert!(store.segments_after(run, Some(7), 2).await.unwrap().is_empty());
     let mut shown = Vec::new();
-    store.each_segment(run, &mut |segment, state| shown.push((segment, state.pages))).await.unwrap();
+    store.for_each_segment(run, &mut |segment, state| shown.push((segment, state.pages))).await.unwrap();
     assert_eq!(shown, [(0, 1), (3, 1), (7, 1)]);
 }
 
-pub(super) async fn totals_are_the_sum_of_the_segments(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 4).await;
+pub(super) async fn totals_are_the_sum_of_the_segments(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await;
     assert_eq!(store.totals(run).await.unwrap().pending, 4);
     store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
     store.commit(commit(run, 0, pages(2, Some("b"), &[Outcome::Gone]))).await.unwrap();
@@ -118,9 +118,9 @@ pub(super) async fn totals_are_the_sum_of_the_segments(stored: &mut dyn Stored) 
     assert!(totals.last_commit_at.is_some());
 }
 
-pub(super) async fn unclear_items_make_the_counts_a_lower_bound(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn unclear_items_make_the_counts_a_lower_bound(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let mut page = commit(run, 0, pages(1, None, &[Outcome::AlreadyApplied]));
     let SegmentEvent::PagesDone { counts, .. } = &mut page.event;
     counts.unclear = 1;

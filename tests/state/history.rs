@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use backfill::internals::change::{Lookup, PriorValue};
+use backfill::internals::change::{HistoryLookup, PriorValue};
 use backfill::internals::state::{BaselinePage, PreImageId};
 
 use super::*;
@@ -12,7 +12,7 @@ fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> Baseli
     let mut page = BaselinePage::empty(session_of(run, 1), 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();
     page.preexisting =
-        existed.iter().map(|name| (key(name), vec![(path("postcode"), Digest::of(&text("before")))])).collect();
+        existed.iter().map(|name| (key(name), vec![(path("postcode"), Digest::from_value(&text("before")))])).collect();
     page
 }
 
@@ -25,30 +25,30 @@ async fn existed(store: &State, name: &str) -> bool {
     store.preexisting(vec![key(name)]).await.unwrap()[0].is_preexisting(&path("postcode"))
 }
 
-pub(super) async fn pre_images_are_durable_when_the_call_returns(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn pre_images_are_durable_when_the_call_returns(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let rows = vec![pre_image("a", "1"), pre_image("b", "2")];
     let ids = store.append_pre_images(session_of(run, 1), rows).await.unwrap();
     assert!(ids.len() == 2 && ids[0] < ids[1], "{ids:?}");
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     let found = store.pre_images(key("b"), None).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].id, found[0].run, &found[0].path), (ids[1], run, &path("zip")));
     assert_eq!(found[0].value, Some(text("2")));
-    assert_eq!(store.journaled(run).await.unwrap(), 2);
-    let records = store.history_of(vec![key("none"), key("a")], Lookup::ToDecide).await.unwrap();
+    assert_eq!(store.pre_image_count(run).await.unwrap(), 2);
+    let records = store.history_of(vec![key("none"), key("a")], HistoryLookup::ForDecision).await.unwrap();
     assert!(records.len() == 2 && records[0] != records[1], "the records must be in the order of the keys");
     store.append_pre_images(session_of(RunId::from_number(99), 1), vec![pre_image("a", "1")]).await.unwrap_err();
 }
 
-pub(super) async fn pre_images_of_an_item_come_newest_first(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn pre_images_of_an_item_come_newest_first(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     for value in ["1", "2"] {
         store.append_pre_images(session_of(run, 1), vec![pre_image("a", value)]).await.unwrap();
     }
-    let city = PreImageRow { pre: PreImage::of(&path("city"), &text("c")), ..pre_image("a", "") };
+    let city = PreImageRow { pre: PreImage::with_value(&path("city"), &text("c")), ..pre_image("a", "") };
     let nothing =
         PreImageRow { pre: PreImage { prior: PriorValue::Nothing, ..pre_image("a", "").pre }, ..pre_image("a", "") };
     store.append_pre_images(session_of(run, 1), vec![city, nothing]).await.unwrap();
@@ -57,75 +57,79 @@ pub(super) async fn pre_images_of_an_item_come_newest_first(stored: &mut dyn Sto
     };
     assert_eq!(values(store.pre_images(key("a"), None).await.unwrap()), [text("c"), text("2"), text("1")]);
     assert_eq!(values(store.pre_images(key("a"), Some(path("zip"))).await.unwrap()), [text("2"), text("1")]);
-    assert_eq!(store.journaled(run).await.unwrap(), 3, "only destroyed values must count");
+    assert_eq!(store.pre_image_count(run).await.unwrap(), 3, "only destroyed values must count");
 }
 
-pub(super) async fn a_refused_pre_image_is_not_restored(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn a_refused_pre_image_is_not_restored(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let rows = ["a", "b", "c"].map(|name| pre_image(name, "1")).to_vec();
     let ids = store.append_pre_images(session_of(run, 1), rows).await.unwrap();
     store.mark_refused(session_of(run, 1), vec![ids[0]]).await.unwrap();
     let event = pages(1, None, &[Outcome::AlreadyApplied]);
     store.commit(Commit { refused: vec![ids[1]], ..commit(run, 0, event) }).await.unwrap();
-    let store = stored.crash(store);
-    assert_eq!(store.journaled(run).await.unwrap(), 1);
+    let store = fixture.crash(store);
+    assert_eq!(store.pre_image_count(run).await.unwrap(), 1);
     for (name, expected) in [("a", 0), ("b", 0), ("c", 1)] {
         assert_eq!(store.pre_images(key(name), None).await.unwrap().len(), expected, "{name}");
     }
 }
 
-pub(super) async fn either_all_marks_of_refusal_are_stored_or_none(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn either_all_marks_of_refusal_are_stored_or_none(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let ids = store.append_pre_images(session_of(run, 1), vec![pre_image("a", "1")]).await.unwrap();
     let answer = store.mark_refused(session_of(run, 1), vec![ids[0], PreImageId::from_number(99)]).await;
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
-    assert_eq!(store.journaled(run).await.unwrap(), 1);
+    assert_eq!(store.pre_image_count(run).await.unwrap(), 1);
 }
 
-pub(super) async fn an_earlier_session_records_no_history(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn an_earlier_session_records_no_history(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let first = session_of(run, 1);
     let second = session_of(run, 2);
     let ids = store.append_pre_images(first, vec![pre_image("a", "1")]).await.unwrap();
-    let store = stored.crash(store);
-    begin(&store, Begin::ResumeOrNew, 1).await;
+    let store = fixture.crash(store);
+    begin(&store, BeginMode::ResumeOrNew, 1).await;
     assert_fenced(store.append_pre_images(first, vec![pre_image("b", "2")]).await);
     assert_fenced(store.append_pre_images(first, vec![]).await);
     assert_fenced(store.mark_refused(first, ids.clone()).await);
     assert_fenced(store.record_baseline(page(run, 1, &["new"], &["old"])).await);
     assert_refused(store.append_pre_images(session_of(run, 3), vec![pre_image("b", "2")]).await);
-    assert_eq!(store.journaled(run).await.unwrap(), 1);
-    assert!(!existed(&store, "old").await && store.under_way(run, 0).await.unwrap().is_empty());
+    assert_eq!(store.pre_image_count(run).await.unwrap(), 1);
+    assert!(!existed(&store, "old").await && store.items_under_way(run, 0).await.unwrap().is_empty());
     store.append_pre_images(second, vec![pre_image("b", "2")]).await.unwrap();
     store.record_baseline(BaselinePage { session: second, ..page(run, 1, &["new"], &["old"]) }).await.unwrap();
     store.mark_refused(second, ids).await.unwrap();
-    assert_eq!(store.journaled(run).await.unwrap(), 1, "the newest session may mark pre-images of an earlier session");
+    assert_eq!(
+        store.pre_image_count(run).await.unwrap(),
+        1,
+        "the newest session may mark pre-images of an earlier session"
+    );
     store.end_session(second, RunStatus::Stopped, None, 0).await.unwrap();
     assert_fenced(store.append_pre_images(first, vec![pre_image("c", "3")]).await);
     store.append_pre_images(second, vec![pre_image("c", "3")]).await.unwrap();
 }
 
-pub(super) async fn a_baseline_needs_an_open_session(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn a_baseline_needs_an_open_session(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.record_baseline(page(RunId::from_number(99), 1, &["new"], &["old"])).await.unwrap_err();
     store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     assert_refused(store.record_baseline(page(run, 1, &["new"], &["old"])).await);
-    assert!(!existed(&store, "old").await && store.under_way(run, 0).await.unwrap().is_empty());
+    assert!(!existed(&store, "old").await && store.items_under_way(run, 0).await.unwrap().is_empty());
 }
 
-pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn the_baseline_is_durable_when_the_call_returns(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &["new"], &["old"])).await.unwrap();
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     assert!(existed(&store, "old").await && !existed(&store, "new").await);
     assert_eq!(store.preexisting_count().await.unwrap(), 1);
-    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["new"]));
-    assert!(store.under_way(run, 1).await.unwrap().is_empty());
+    assert_eq!(store.items_under_way(run, 0).await.unwrap(), digests(&["new"]));
+    assert!(store.items_under_way(run, 1).await.unwrap().is_empty());
     let records = store.preexisting(vec![key("old")]).await.unwrap();
     assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
     assert!(
@@ -134,86 +138,86 @@ pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut d
     );
 }
 
-pub(super) async fn the_first_record_of_an_item_stays(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn the_first_record_of_an_item_stays(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
     let mut later = BaselinePage::empty(session_of(run, 1), 0, 2);
-    later.preexisting = vec![(key("a"), vec![(path("postcode"), Digest::of(&text("after")))])];
+    later.preexisting = vec![(key("a"), vec![(path("postcode"), Digest::from_value(&text("after")))])];
     store.record_baseline(later).await.unwrap();
     let records = store.preexisting(vec![key("a")]).await.unwrap();
     assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
     assert_eq!(store.preexisting_count().await.unwrap(), 1);
 }
 
-pub(super) async fn committing_a_page_forgets_its_items_under_way(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn committing_a_page_forgets_its_items_under_way(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &["a"], &[])).await.unwrap();
     store.record_baseline(page(run, 2, &["b"], &[])).await.unwrap();
     store.commit(commit(run, 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
-    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["b"]));
+    assert_eq!(store.items_under_way(run, 0).await.unwrap(), digests(&["b"]));
     store.commit(commit(run, 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
-    assert!(store.under_way(run, 0).await.unwrap().is_empty());
+    assert!(store.items_under_way(run, 0).await.unwrap().is_empty());
 }
 
-pub(super) async fn items_under_way_of_a_killed_session_stay_until_their_segment_ends(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn items_under_way_of_a_killed_session_stay_until_their_segment_ends(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &["a"], &[])).await.unwrap();
-    let store = stored.crash(store);
-    begin(&store, Begin::ResumeOrNew, 1).await;
+    let store = fixture.crash(store);
+    begin(&store, BeginMode::ResumeOrNew, 1).await;
     let second = session_of(run, 2);
     store.record_baseline(BaselinePage { session: second, ..page(run, 1, &["b"], &[]) }).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(
-        store.under_way(run, 0).await.unwrap(),
+        store.items_under_way(run, 0).await.unwrap(),
         digests(&["a"]),
         "the next session may split the segment into different pages"
     );
     store.commit(commit_in(session_of(run, 2), 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
-    assert!(store.under_way(run, 0).await.unwrap().is_empty());
+    assert!(store.items_under_way(run, 0).await.unwrap().is_empty());
 }
 
-pub(super) async fn the_first_pass_is_the_first_to_meet_every_item(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let first = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn the_first_pass_is_the_first_to_read_every_item(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let first = begin(&store, BeginMode::ResumeOrNew, 1).await;
     assert!(store.is_first_pass(first).await.unwrap() && !store.baseline_complete().await.unwrap());
     store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
-    let anew = begin(&store, Begin::Restart, 1).await;
-    assert!(store.is_first_pass(anew).await.unwrap(), "the earlier run has not read every item");
-    store.commit(commit(anew, 0, pages(1, None, &[]))).await.unwrap();
+    let next_run = begin(&store, BeginMode::Restart, 1).await;
+    assert!(store.is_first_pass(next_run).await.unwrap(), "the earlier run has not read every item");
+    store.commit(commit(next_run, 0, pages(1, None, &[]))).await.unwrap();
     assert!(store.baseline_complete().await.unwrap(), "all segments are done");
-    store.end_session(session_of(anew, 1), RunStatus::Complete, None, 0).await.unwrap();
-    let again = begin(&store, Begin::Again, 1).await;
+    store.end_session(session_of(next_run, 1), RunStatus::Complete, None, 0).await.unwrap();
+    let again = begin(&store, BeginMode::Again, 1).await;
     assert!(!store.is_first_pass(again).await.unwrap() && store.baseline_complete().await.unwrap());
 }
 
-pub(super) async fn a_complete_rollback_ends_the_recorded_history(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+pub(super) async fn a_complete_rollback_ends_the_recorded_history(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
     store.append_pre_images(session_of(run, 1), vec![pre_image("b", "1")]).await.unwrap();
     store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
-    complete(&store, Begin::ResumeOrNew, phase::ROLLBACK, &[Outcome::Applied]).await;
+    complete(&store, BeginMode::ResumeOrNew, phase::ROLLBACK, &[Outcome::Applied]).await;
     assert!(existed(&store, "a").await, "a second pass of the rollback needs the same records");
-    let expansion = begin(&store, Begin::Restart, 1).await;
+    let expansion = begin(&store, BeginMode::Restart, 1).await;
     assert!(!existed(&store, "a").await && store.is_first_pass(expansion).await.unwrap());
     assert_eq!(store.preexisting_count().await.unwrap(), 0);
-    let records = store.history_of(vec![key("b"), key("none")], Lookup::ToDecide).await.unwrap();
+    let records = store.history_of(vec![key("b"), key("none")], HistoryLookup::ForDecision).await.unwrap();
     assert_eq!(records[0], records[1], "the new expansion must begin without records");
     store.record_baseline(page(expansion, 1, &[], &["a"])).await.unwrap();
     assert!(existed(&store, "a").await, "the new expansion records it again");
 }
 
-pub(super) async fn restarting_the_first_pass_makes_a_rollback_unsure(stored: &mut dyn Stored) {
-    let store = stored.open();
-    let first = begin(&store, Begin::ResumeOrNew, 2).await;
+pub(super) async fn restarting_the_first_pass_makes_a_rollback_unsure(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let first = begin(&store, BeginMode::ResumeOrNew, 2).await;
     store.commit(commit(first, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
-    assert_eq!(store.no_way_back().await.unwrap(), None);
-    let anew = begin(&store, Begin::Restart, 1).await;
-    store.record_baseline(page(anew, 1, &[], &["a", "b"])).await.unwrap();
-    assert_eq!(store.no_way_back().await.unwrap(), Some(2), "the first run may have written these targets");
+    assert_eq!(store.unrestorable_targets().await.unwrap(), None);
+    let next_run = begin(&store, BeginMode::Restart, 1).await;
+    store.record_baseline(page(next_run, 1, &[], &["a", "b"])).await.unwrap();
+    assert_eq!(store.unrestorable_targets().await.unwrap(), Some(2), "the first run may have written these targets");
 }

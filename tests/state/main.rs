@@ -1,5 +1,5 @@
 //! The conformance suite of stores. Each promise of the port traits in `src/state/` is one function, which runs with
-//! every implementation. To add a new store, add it to [`conformance`] with its [`Stored`].
+//! every implementation. To add a new store, add it to [`conformance`] with its [`StoreFixture`].
 //!
 //! `broken.rs` checks that the suite fails for stores that break a promise.
 
@@ -21,13 +21,13 @@ use backfill::internals::change::{Digest, Outcome, PreImage};
 use backfill::internals::item::{ItemKey, Path, Position, Value};
 use backfill::internals::state::memory::MemoryState;
 use backfill::internals::state::{
-    self, Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, ListQuery, NewRun, PreImageRow, RunId,
+    self, BeginMode, Commit, Counts, Cursor, DivergedItem, Failure, Identity, ListQuery, NewRun, PreImageRow, RunId,
     RunStatus, SegmentEvent, SessionId, State, StoreError, phase,
 };
 use futures::future::BoxFuture;
 
 /// The stored state of one implementation, which can be opened several times.
-trait Stored: Send {
+trait StoreFixture: Send {
     /// Opens the state for this plan and table.
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError>;
 
@@ -41,7 +41,7 @@ trait Stored: Send {
 }
 
 /// A test of one promise. The test panics if the store breaks the promise.
-type Promise = for<'a> fn(&'a mut dyn Stored) -> BoxFuture<'a, ()>;
+type Promise = for<'a> fn(&'a mut dyn StoreFixture) -> BoxFuture<'a, ()>;
 
 macro_rules! conformance {
     ($($port:ident::$promise:ident),+ $(,)?) => {
@@ -51,14 +51,14 @@ macro_rules! conformance {
         mod sqlite {
             $(#[tokio::test]
             async fn $promise() {
-                super::$port::$promise(&mut super::Sqlite::new()).await;
+                super::$port::$promise(&mut super::SqliteFixture::new()).await;
             })+
         }
 
         mod memory {
             $(#[tokio::test]
             async fn $promise() {
-                super::$port::$promise(&mut super::Memory::new()).await;
+                super::$port::$promise(&mut super::MemoryFixture::new()).await;
             })+
         }
     };
@@ -107,7 +107,7 @@ conformance! {
     history::the_first_record_of_an_item_stays,
     history::committing_a_page_forgets_its_items_under_way,
     history::items_under_way_of_a_killed_session_stay_until_their_segment_ends,
-    history::the_first_pass_is_the_first_to_meet_every_item,
+    history::the_first_pass_is_the_first_to_read_every_item,
     history::a_complete_rollback_ends_the_recorded_history,
     history::restarting_the_first_pass_makes_a_rollback_unsure,
     spend::nothing_is_reserved_before_the_spend_has_begun,
@@ -131,23 +131,23 @@ conformance! {
 }
 
 /// The SQLite store.
-struct Sqlite {
+struct SqliteFixture {
     dir: tempfile::TempDir,
     /// The number of processes that have died.
-    deaths: u32,
+    crashes: u32,
 }
 
-impl Sqlite {
-    fn new() -> Sqlite {
-        Sqlite { dir: tempfile::tempdir().unwrap(), deaths: 0 }
+impl SqliteFixture {
+    fn new() -> SqliteFixture {
+        SqliteFixture { dir: tempfile::tempdir().unwrap(), crashes: 0 }
     }
 
     fn folder(&self) -> PathBuf {
-        self.dir.path().join(self.deaths.to_string())
+        self.dir.path().join(self.crashes.to_string())
     }
 }
 
-impl Stored for Sqlite {
+impl StoreFixture for SqliteFixture {
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError> {
         state::open(&self.folder().join("s.db"), identity, || "2026-01-01T00:00:00Z".to_owned())
     }
@@ -155,7 +155,7 @@ impl Stored for Sqlite {
     /// Copies the files while their owner is alive. A killed process would leave the same files.
     fn crash(&mut self, owned: State) -> State {
         let from = self.folder();
-        self.deaths += 1;
+        self.crashes += 1;
         fs::create_dir(self.folder()).unwrap();
         for file in fs::read_dir(from).unwrap() {
             let file = file.unwrap();
@@ -169,15 +169,15 @@ impl Stored for Sqlite {
 }
 
 /// The in-memory state of the deterministic world.
-struct Memory(MemoryState);
+struct MemoryFixture(MemoryState);
 
-impl Memory {
-    fn new() -> Memory {
-        Memory(MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
+impl MemoryFixture {
+    fn new() -> MemoryFixture {
+        MemoryFixture(MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
     }
 }
 
-impl Stored for Memory {
+impl StoreFixture for MemoryFixture {
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError> {
         self.0 = self.0.open_as(identity)?;
         Ok(State::new(self.0.clone()))
@@ -210,13 +210,13 @@ fn run_of(phase: &str, total_segments: u32) -> NewRun {
     NewRun { phase: phase.to_owned(), total_segments, tool_version: "0.1.0".to_owned(), table_items_estimate: Some(9) }
 }
 
-async fn begin(store: &State, how: Begin, total_segments: u32) -> RunId {
-    store.begin(how, new_run(total_segments)).await.unwrap().run.id
+async fn begin(store: &State, mode: BeginMode, total_segments: u32) -> RunId {
+    store.begin(mode, new_run(total_segments)).await.unwrap().run.id
 }
 
 /// Completes a run of one segment, with these outcomes.
-async fn complete(store: &State, how: Begin, phase: &str, outcomes: &[Outcome]) -> RunId {
-    let run = store.begin(how, run_of(phase, 1)).await.unwrap().run.id;
+async fn complete(store: &State, mode: BeginMode, phase: &str, outcomes: &[Outcome]) -> RunId {
+    let run = store.begin(mode, run_of(phase, 1)).await.unwrap().run.id;
     store.commit(commit(run, 0, pages(1, None, outcomes))).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     run
@@ -235,7 +235,7 @@ fn path(name: &str) -> Path {
 }
 
 fn digest(name: &str) -> Digest {
-    Digest::of_text(&key(name).to_text())
+    Digest::from_text(&key(name).to_text())
 }
 
 /// The event that completes page number `first` of a segment. The items of the page have these outcomes. The segment
@@ -274,7 +274,7 @@ fn failure(name: &str, reason: &str) -> Failure {
 }
 
 fn pre_image(name: &str, value: &str) -> PreImageRow {
-    PreImageRow { key: key(name), pre: PreImage::of(&path("zip"), &text(value)) }
+    PreImageRow { key: key(name), pre: PreImage::with_value(&path("zip"), &text(value)) }
 }
 
 #[track_caller]

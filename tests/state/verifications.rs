@@ -1,21 +1,22 @@
 //! Tests the promises of the trait `Verifications`.
 
-use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
-use backfill::internals::state::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
+use backfill::internals::passes::verify::{TableStage, Truth, TruthByKey, Verdict, VerdictCounts};
+use backfill::internals::state::{Mismatch, NewVerification, SampleDraw, VerificationParameters, VerifiedPages};
 
 use super::*;
 
-const FULL: Asked = Asked {
-    stage: Stage::Expanded,
-    truths: Truths::All(Truth::Old),
+const FULL: VerificationParameters = VerificationParameters {
+    stage: TableStage::Expanded,
+    truths: TruthByKey::All(Truth::Old),
     repair: false,
     flag_version: Some(3),
-    wanted: None,
+    sample_clusters: None,
 };
 
-fn verification(asked: Asked, segments: u32) -> NewVerification {
-    let drawn = asked.wanted.map(|_| Drawn { seed: u64::MAX >> 1, run_segments: 4, large: vec![1, 3] });
-    NewVerification { asked, drawn, due: segments, run: new_run(segments) }
+fn verification(parameters: VerificationParameters, segments: u32) -> NewVerification {
+    let drawn =
+        parameters.sample_clusters.map(|_| SampleDraw { seed: u64::MAX >> 1, run_segments: 4, large: vec![1, 3] });
+    NewVerification { parameters, drawn, segments_to_read: segments, run: new_run(segments) }
 }
 
 /// One page with a matching and a stale item.
@@ -37,40 +38,42 @@ fn page(run: RunId, segment: u32, first: u64, next: Option<&str>) -> VerifiedPag
     }
 }
 
-pub(super) async fn a_verification_is_resumed_only_by_the_same_request(stored: &mut dyn Stored) {
-    let store = stored.open();
+pub(super) async fn a_verification_is_resumed_only_by_the_same_request(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
     assert_eq!(store.newest_verification().await.unwrap(), None);
-    let sampled = Asked { wanted: Some(5), ..FULL };
-    for drawn in [None, Some(Drawn { seed: 1 << 63, run_segments: 4, large: vec![] })] {
+    let sampled = VerificationParameters { sample_clusters: Some(5), ..FULL };
+    for drawn in [None, Some(SampleDraw { seed: 1 << 63, run_segments: 4, large: vec![] })] {
         let new = NewVerification { drawn, ..verification(sampled.clone(), 2) };
         assert_refused(store.begin_verification(new, false).await);
     }
     let first = store.begin_verification(verification(FULL, 2), false).await.unwrap();
-    assert!(!first.resumed && first.run.phase == phase::VERIFY && first.asked == FULL);
+    assert!(!first.resumed && first.run.phase == phase::VERIFY && first.parameters == FULL);
     assert_refused(store.begin_verification(verification(FULL, 2), false).await);
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     let again = store.begin_verification(verification(FULL, 9), false).await.unwrap();
     assert!(again.resumed);
-    assert_eq!((again.run.id, again.run.total_segments, again.due), (first.run.id, 2, 2));
+    assert_eq!((again.run.id, again.run.total_segments, again.segments_to_read), (first.run.id, 2, 2));
     let stopped = store.stop_verification(again.run.session(), Some("a signal".to_owned()), 0).await.unwrap();
     assert_eq!(stopped.status, RunStatus::Stopped);
     let mut newest = again.run.id;
-    for (asked, anew) in [(Asked { repair: true, ..FULL }, false), (sampled.clone(), false), (sampled.clone(), true)] {
-        let other = store.begin_verification(verification(asked.clone(), 2), anew).await.unwrap();
-        assert!(!other.resumed && other.run.id > newest && other.asked == asked);
-        assert_eq!(other.drawn.is_some(), asked.wanted.is_some());
+    for (parameters, force_new) in
+        [(VerificationParameters { repair: true, ..FULL }, false), (sampled.clone(), false), (sampled.clone(), true)]
+    {
+        let other = store.begin_verification(verification(parameters.clone(), 2), force_new).await.unwrap();
+        assert!(!other.resumed && other.run.id > newest && other.parameters == parameters);
+        assert_eq!(other.drawn.is_some(), parameters.sample_clusters.is_some());
         newest = other.run.id;
         store.stop_verification(session_of(newest, 1), None, 0).await.unwrap();
     }
     assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, newest);
 }
 
-pub(super) async fn verified_pages_are_durable_with_their_mismatches(stored: &mut dyn Stored) {
-    let store = stored.open();
+pub(super) async fn verified_pages_are_durable_with_their_mismatches(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
     let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
     store.commit_verified(page(run, 1, 1, Some("a"))).await.unwrap();
     store.commit_verified(page(run, 1, 2, None)).await.unwrap();
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     let counts = VerdictCounts { matching: 2, stale: 2, ..VerdictCounts::default() };
     assert_eq!(store.segment_verdicts(run).await.unwrap(), [(1, counts)]);
     let found = store.mismatches(run, Verdict::Stale, 9).await.unwrap();
@@ -80,14 +83,14 @@ pub(super) async fn verified_pages_are_durable_with_their_mismatches(stored: &mu
     assert!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().is_empty());
 }
 
-pub(super) async fn verified_pages_that_do_not_add_up_store_nothing(stored: &mut dyn Stored) {
-    let store = stored.open();
+pub(super) async fn verified_pages_that_do_not_add_up_store_nothing(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
     let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
     let whole = page(run, 0, 1, None);
     assert_refused(store.commit_verified(VerifiedPages { mismatches: vec![], ..whole.clone() }).await);
     assert_refused(store.commit_verified(VerifiedPages { verdicts: VerdictCounts::default(), ..whole.clone() }).await);
     assert_refused(store.commit_verified(VerifiedPages { segment: 2, ..whole }).await);
-    let expand = begin(&store, Begin::ResumeOrNew, 1).await;
+    let expand = begin(&store, BeginMode::ResumeOrNew, 1).await;
     assert_refused(store.commit_verified(page(expand, 0, 1, None)).await);
     let out_of_order = store.commit_verified(page(run, 0, 2, None)).await;
     assert!(matches!(out_of_order, Err(StoreError::Transition(_))), "{out_of_order:?}");
@@ -95,10 +98,10 @@ pub(super) async fn verified_pages_that_do_not_add_up_store_nothing(stored: &mut
     assert!(store.mismatches(run, Verdict::Stale, 9).await.unwrap().is_empty());
 }
 
-pub(super) async fn an_earlier_session_commits_and_ends_nothing(stored: &mut dyn Stored) {
-    let store = stored.open();
+pub(super) async fn an_earlier_session_commits_and_ends_nothing(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
     let run = store.begin_verification(verification(FULL, 1), false).await.unwrap().run.id;
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     assert!(store.begin_verification(verification(FULL, 1), false).await.unwrap().resumed);
     assert_fenced(store.commit_verified(page(run, 0, 1, None)).await);
     assert!(store.segment_verdicts(run).await.unwrap().is_empty());
@@ -111,8 +114,8 @@ pub(super) async fn an_earlier_session_commits_and_ends_nothing(stored: &mut dyn
     assert_eq!(finish(newest).await.unwrap().abandoned_pages, 0);
 }
 
-pub(super) async fn a_verification_ends_with_a_report_once_all_due_segments_are_done(stored: &mut dyn Stored) {
-    let store = stored.open();
+pub(super) async fn a_verification_ends_with_a_report_once_all_due_segments_are_done(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
     let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
     let finish =
         || store.finish_verification(session_of(run, 1), "then".to_owned(), "{}".to_owned(), "hash".to_owned());
@@ -121,14 +124,14 @@ pub(super) async fn a_verification_ends_with_a_report_once_all_due_segments_are_
     assert_eq!(store.latest_report().await.unwrap(), None);
     store.commit_verified(page(run, 1, 1, None)).await.unwrap();
     assert_eq!(finish().await.unwrap().status, RunStatus::Complete);
-    let store = stored.crash(store);
+    let store = fixture.crash(store);
     let report = store.latest_report().await.unwrap().unwrap();
-    assert_eq!((report.run, report.asked), (run, FULL));
+    assert_eq!((report.run, report.parameters), (run, FULL));
     assert_eq!((report.ended_at.as_str(), report.json.as_str(), report.hash.as_str()), ("then", "{}", "hash"));
 }
 
-pub(super) async fn reports_come_newest_first(stored: &mut dyn Stored) {
-    let store = stored.open();
+pub(super) async fn reports_come_newest_first(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
     let mut runs = Vec::new();
     for number in 0..3 {
         let run = store.begin_verification(verification(FULL, 1), false).await.unwrap().run.id;

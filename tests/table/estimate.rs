@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::harness::{Bed, index};
-use crate::spend::whole_run::{CAPACITY, EXPAND, Figures, ITEMS, WITHIN, figures, three_indexes, tool};
+use crate::harness::{Harness, index};
+use crate::spend::whole_run::{CAPACITY, EXPAND, ITEMS, RunFigures, WITHIN, figures, three_indexes, tool};
 use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, describe};
@@ -21,9 +21,9 @@ use backfill::internals::telemetry;
 use serde_json::Value as Json;
 
 /// Runs the changes, and compares the predicted, the estimated and the counted units.
-async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
+async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> RunFigures {
     let figures = figures(indexes, migration, changes, exit).await;
-    let Figures { predicted, estimated, consumed, assumed, counted, .. } = figures;
+    let RunFigures { predicted, estimated, consumed, assumed, counted, .. } = figures;
     println!(
         "dry run {predicted} WCU, estimated {estimated}, consumed {consumed} (assumed {assumed}); the server counted \
          {counted} (off by {:.3} %)",
@@ -86,12 +86,12 @@ to = "tag"
 /// tool counts the units that follow from the size of the item. A throttled request consumes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreported_consumption_is_assumed_and_counted_separately() {
-    let bed = Bed::embedded();
+    let harness = Harness::embedded();
     let by_type = index("by-type", &[("type", "S")], Projection::All, false);
-    let table = bed.create_indexed_table(&[by_type]).await;
-    bed.load(&table, sample::items(3, 600)).await;
-    let plan = bed.plan("lost", &table, "", &format!("{EXPAND}{CAPACITY}"));
-    let dry = tool(&bed, &plan, &["--dry-run"], 0);
+    let table = harness.create_indexed_table(&[by_type]).await;
+    harness.load(&table, sample::items(3, 600)).await;
+    let plan = harness.plan("lost", &table, "", &format!("{EXPAND}{CAPACITY}"));
+    let dry = tool(&harness, &plan, &["--dry-run"], 0);
     let seen = Mutex::new(HashSet::new());
     let rule = move |request: &RequestInfo| {
         // Only the reply to a first attempt is lost, so that exactly one failed condition follows each lost reply.
@@ -109,10 +109,10 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
             _ => Fault::Pass,
         }
     };
-    bed.front().set_faults(Some(Arc::new(rule)));
-    let run = tool(&bed, &plan, &["--yes"], 5);
+    harness.proxy().set_faults(Some(Arc::new(rule)));
+    let run = tool(&harness, &plan, &["--yes"], 5);
     let counts = &run["totals"]["counts"];
-    let updates = bed.front().tally().operation("UpdateItem");
+    let updates = harness.proxy().tally().operation("UpdateItem");
     assert!(updates.dropped > 30 && updates.injected > 30, "{updates:?}");
     let already = |counts: &Json| counts["already_applied"].as_u64().unwrap();
     assert!(
@@ -127,7 +127,7 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     // The estimate that is compared with the consumption covers only answered requests.
     assert_eq!(figure("estimated_write_units"), consumed);
     assert_eq!(run["run"]["lower_bound"], true, "writes with lost replies count as already applied");
-    let human = bed.command().arg("run").arg(&plan).output().unwrap();
+    let human = harness.command().arg("run").arg(&plan).output().unwrap();
     let human = String::from_utf8(human.stdout).unwrap();
     let number = |units: f64| telemetry::number(units as u64);
     for line in [
@@ -141,7 +141,7 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
 }
 
 /// Items that together have every outcome.
-fn of_every_kind() -> impl Iterator<Item = Item> {
+fn items_of_every_kind() -> impl Iterator<Item = Item> {
     let large = "v".repeat(250_000);
     (0..400).map(move |n| {
         let text = |text: &str| Value::S(text.to_owned());
@@ -166,15 +166,15 @@ fn of_every_kind() -> impl Iterator<Item = Item> {
 /// RUNBOOK: "A run does what the dry run predicts, item for item, if nobody writes meanwhile"
 #[tokio::test(flavor = "multi_thread")]
 async fn every_count_of_a_dry_run_equals_that_of_the_run() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, of_every_kind()).await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, items_of_every_kind()).await;
     let changes = "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n";
-    let plan = bed.plan("counts", &table, "", &format!("{changes}{CAPACITY}"));
-    let dry = tool(&bed, &plan, &["--dry-run"], 0);
-    let sampled = tool(&bed, &plan, &["--dry-run", "--sample", "100%"], 0);
-    bed.front().reset_tally();
-    let run = tool(&bed, &plan, &["--yes"], 4);
+    let plan = harness.plan("counts", &table, "", &format!("{changes}{CAPACITY}"));
+    let dry = tool(&harness, &plan, &["--dry-run"], 0);
+    let sampled = tool(&harness, &plan, &["--dry-run", "--sample", "100%"], 0);
+    harness.proxy().reset_tally();
+    let run = tool(&harness, &plan, &["--yes"], 4);
     let counts = &run["totals"]["counts"];
     for predicted in [&dry, &sampled] {
         let of = |name: &str| predicted[name].as_u64().unwrap();
@@ -193,7 +193,7 @@ async fn every_count_of_a_dry_run_equals_that_of_the_run() {
             assert!(items > 0 || ["gone", "conflict"].contains(&outcome), "the table must have items of every kind");
         }
         let units = predicted["estimated_write_units"].as_f64().unwrap();
-        let counted = bed.front().tally().write_units();
+        let counted = harness.proxy().tally().write_units();
         assert!((units / counted - 1.0).abs() < WITHIN, "predicted {units} WCU, but the server counted {counted}");
         assert_eq!(predicted["estimate"]["write_units"]["low"].as_f64(), Some(units));
     }
@@ -203,26 +203,26 @@ async fn every_count_of_a_dry_run_equals_that_of_the_run() {
 /// does not depend on luck. The tests of the intervals check that 95 of 100 intervals include the true value.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ranges_of_a_sample_include_the_whole_table() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    bed.load(&table, sample::items(5, ITEMS)).await;
-    let path = bed.plan("sampled", &table, "", &format!("{EXPAND}{CAPACITY}"));
-    let whole = tool(&bed, &path, &["--dry-run"], 0);
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    harness.load(&table, sample::items(5, ITEMS)).await;
+    let path = harness.plan("sampled", &table, "", &format!("{EXPAND}{CAPACITY}"));
+    let whole = tool(&harness, &path, &["--dry-run"], 0);
     let plan = backfill::internals::plan::load("p", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
-    let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let description = describe(tables.source_metadata.as_ref(), Duration::from_secs(5)).await.unwrap();
     let changes = run_changes(&plan, &description).unwrap();
     let budgets = resolve(&plan.capacity, &description).unwrap();
     let job = Job::new(plan, changes, tables, description, &budgets.budgets);
     let mut held = 0;
     for seed in 0..5 {
-        bed.front().reset_tally();
+        harness.proxy().reset_tally();
         let sampled = preflight::sample(&job, SampleSize::Percent(40.0), seed).await.unwrap();
-        let estimate = preflight::estimate_of_sample(&job, &sampled);
-        let share = sampled.seen.scanned as f64 / ITEMS as f64;
+        let estimate = preflight::estimate_from_sample(&job, &sampled);
+        let share = sampled.totals.scanned as f64 / ITEMS as f64;
         assert!((0.1..0.9).contains(&share), "{share}");
         assert!(
-            bed.front().tally().read_units() < whole["read_units"].as_f64().unwrap(),
+            harness.proxy().tally().read_units() < whole["read_units"].as_f64().unwrap(),
             "a sample costs less than the whole table"
         );
         assert_eq!(estimate.items.likely, Some(ITEMS as f64), "the embedded engine's count is never stale");

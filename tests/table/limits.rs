@@ -7,25 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::tool::{self, Ran};
+use crate::harness::tool::{self, ToolOutput};
 use crate::spend::limited::{MAX_WCU, SLICE, Scene};
 use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, StopReason, WorkWindow, describe};
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::{Budget, Budgets};
-use backfill::internals::state::{Begin, Identity, NewRun};
+use backfill::internals::state::{BeginMode, Identity, NewRun};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use nix::sys::signal::Signal;
 
-fn stopped(ran: &Ran) -> String {
+fn stopped(ran: &ToolOutput) -> String {
     ran.json()["stopped"].as_str().unwrap().to_owned()
 }
 
 /// RUNBOOK: "no sequence of kills spends more than the limit and one slice".
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_do_not_exceed_max_wcu() {
-    let scene = Scene::of(2_000, &format!("max_wcu = {MAX_WCU}")).await;
+    let scene = Scene::new(2_000, &format!("max_wcu = {MAX_WCU}")).await;
     scene.kill_ten_times();
     let dead = scene.status().spend.state;
     assert!(dead.lost.write > 0.0 && dead.lost.write <= 10.0 * SLICE, "{dead:?}");
@@ -64,31 +64,34 @@ async fn ten_kills_do_not_exceed_max_wcu() {
 /// apply from zero.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_wastes_nothing() {
-    let scene = Scene::of(600, "max_wcu = 400\n[capacity]\nwrite = 100").await;
+    let scene = Scene::new(600, "max_wcu = 400\n[capacity]\nwrite = 100").await;
     for _ in 0..3 {
         let running = scene.start();
-        scene.until_written(40);
+        scene.wait_for_writes(40);
         running.signal(Signal::SIGTERM);
         let ran = tokio::task::block_in_place(|| running.end()).exits(130);
-        let tally = scene.bed.front().tally();
+        let tally = scene.harness.proxy().tally();
         let known = scene.status().spend.state;
         assert_eq!((known.spent.write, known.lost.write), (tally.write_units(), 0.0), "{ran:?}");
         assert_eq!(ran.json()["spend"]["write_units"], tally.write_units());
     }
     scene.limit("max_wcu = 400");
     scene.run().exits(6);
-    assert_eq!(scene.bed.front().tally().write_units(), 400.0);
-    let mut again = scene.bed.command();
+    assert_eq!(scene.harness.proxy().tally().write_units(), 400.0);
+    let mut again = scene.harness.command();
     again.arg("run").arg(&scene.plan).args(["--restart", "--yes", "--output", "json"]);
     let ran = tokio::task::block_in_place(|| tool::run(again)).exits(0);
-    assert_eq!((scene.bed.front().tally().write_units(), &ran.json()["spend"]["write_units"]), (600.0, &200.0.into()));
+    assert_eq!(
+        (scene.harness.proxy().tally().write_units(), &ran.json()["spend"]["write_units"]),
+        (600.0, &200.0.into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn max_items_is_exact_over_sessions_and_segments() {
-    let scene = Scene::of(500, "max_items = 137\n[capacity]\nwrite = 200").await;
+    let scene = Scene::new(500, "max_items = 137\n[capacity]\nwrite = 200").await;
     let running = scene.start();
-    scene.until_written(50);
+    scene.wait_for_writes(50);
     running.signal(Signal::SIGKILL);
     tokio::task::block_in_place(|| running.end());
     for limit in [137, 138, 250] {
@@ -111,9 +114,9 @@ async fn max_items_is_exact_over_sessions_and_segments() {
 /// RUNBOOK: "After a run that was stopped, `--restart` first reads what that run has not read".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_begins_a_new_run_after_one_that_reached_max_items() {
-    let scene = Scene::of(500, "max_items = 137").await;
+    let scene = Scene::new(500, "max_items = 137").await;
     scene.run().exits(6);
-    let mut anew = scene.bed.command();
+    let mut anew = scene.harness.command();
     anew.arg("run").arg(&scene.plan).args(["--restart", "--yes", "--output", "json"]);
     let ran = tokio::task::block_in_place(|| tool::run(anew)).exits(6);
     assert!(stopped(&ran).starts_with("137 items have been scanned"), "{ran:?}");
@@ -139,9 +142,9 @@ async fn max_items_stops_a_run_with_deferred_items() {
 #[tokio::test(flavor = "multi_thread")]
 async fn max_cost_counts_reads_and_writes() {
     let prices = "[prices]\nwrite_per_million = 2000000\nread_per_million = 500000";
-    let scene = Scene::of(400, &format!("max_cost_usd = 300\n{prices}")).await;
+    let scene = Scene::new(400, &format!("max_cost_usd = 300\n{prices}")).await;
     let dollars = || {
-        let tally = scene.bed.front().tally();
+        let tally = scene.harness.proxy().tally();
         tally.write_units() * 2.0 + tally.read_units() * 0.5
     };
     let ran = scene.run().exits(6);
@@ -159,7 +162,7 @@ async fn max_cost_counts_reads_and_writes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_a_deadline_stopped_can_be_resumed() {
-    let scene = Scene::of(300, "deadline = 2026-01-01T00:00:00Z").await;
+    let scene = Scene::new(300, "deadline = 2026-01-01T00:00:00Z").await;
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("[limits] deadline = 2026-01-01T00:00:00Z"), "{ran:?}");
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (0, 0));
@@ -177,7 +180,7 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     let opens = Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC) + 2.hours();
     let closes = &opens + 1.hours();
     let window = format!("{}-{} UTC", opens.strftime("%H:%M"), closes.strftime("%H:%M"));
-    let scene = Scene::of(50, &format!("window = \"{window}\"")).await;
+    let scene = Scene::new(50, &format!("window = \"{window}\"")).await;
     // The first signal comes after 11 seconds, because the first progress line appears after ten seconds.
     for (signal, seconds) in [(Signal::SIGTERM, 11), (Signal::SIGINT, 1)] {
         let running = scene.start();
@@ -199,11 +202,11 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
 /// in flight when the window closes, and starts again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_continues_by_itself_when_the_window_opens() {
-    let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
+    let scene = Scene::new(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     let plan = backfill::internals::plan::load("plan", &text).unwrap().plan;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table)));
-    let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let description = describe(tables.source_metadata.as_ref(), Duration::from_secs(5)).await.unwrap();
     let changes = run_changes(&plan, &description).unwrap();
     let identity = Identity {
         migration: plan.name.clone(),
@@ -213,11 +216,11 @@ async fn a_run_continues_by_itself_when_the_window_opens() {
         meaning: plan.meaning(),
     };
     let store =
-        backfill::internals::state::open(&scene.bed.dir().join("s.db"), &identity, backfill::internals::clock::now)
+        backfill::internals::state::open(&scene.harness.dir().join("s.db"), &identity, backfill::internals::clock::now)
             .unwrap();
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
-    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let session = store.begin(BeginMode::ResumeOrNew, new).await.unwrap();
 
     let hours = Arc::new(AtomicI64::new(0));
     let noon: Timestamp = "2026-01-10T11:00:00Z".parse().unwrap();
@@ -240,7 +243,7 @@ async fn a_run_continues_by_itself_when_the_window_opens() {
     assert!(job.work_window.waiting().unwrap().starts_with("waiting for the window until 22:00 Europe/Paris (in 10 h"));
 
     hours.store(12, Ordering::SeqCst);
-    tokio::task::block_in_place(|| scene.until_written(100));
+    tokio::task::block_in_place(|| scene.wait_for_writes(100));
     hours.store(24, Ordering::SeqCst);
     // Requests that were sent before the window closed still get their answers. Afterwards the tool sends no request.
     tokio::time::sleep(Duration::from_secs(1)).await;

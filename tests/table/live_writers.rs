@@ -3,32 +3,33 @@
 //!
 //! The rules that check each kind of writer are in `live/oracle.rs`.
 
-use crate::harness::Bed;
-use crate::live::{self, Figures, Kind, Scenario, Shape};
+use crate::harness::Harness;
+use crate::live::{self, LiveFigures, OperationKind, Scenario, Shape};
 
 /// Plays a plan with three seeds. With one of the seeds, the target is inside a document that many items do not have.
 async fn campaign(strategy: &'static str, on_existing: &'static str) {
-    let mut figures = Figures::default();
+    let mut figures = LiveFigures::default();
     for (seed, shape) in [(1, Shape::Top), (2, Shape::Nested), (3, Shape::Top)] {
-        let bed = Bed::start();
+        let harness = Harness::start();
         let scenario =
             Scenario { strategy, on_existing, shape, documents: true, seed, items: 1200, writers: 6, write_rate: 250 };
-        figures.add(live::play(&bed, scenario).await);
+        figures.add(live::play(&harness, scenario).await);
     }
-    figures.tell(&format!("{strategy}, {on_existing}"));
+    figures.print(&format!("{strategy}, {on_existing}"));
     // A campaign without collisions proves nothing.
     assert!(figures.operations.values().sum::<u64>() > 2_000, "too few live operations");
     assert!(figures.races > 100, "too few races: {}", figures.races);
     let keep = on_existing == "keep";
-    for kind in Kind::ALL {
+    for kind in OperationKind::ALL {
         assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
         // The tool cannot change a deleted item. If the plan keeps existing values, most items that operations of these
         // kinds write are diverged.
-        let rare = kind == Kind::Delete || keep && matches!(kind, Kind::UpdateNew | Kind::PutNew | Kind::UpdateMarker);
+        let rare = kind == OperationKind::Delete
+            || keep && matches!(kind, OperationKind::UpdateNew | OperationKind::PutNew | OperationKind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);
         assert!(followed > 0 || rare, "no write of the tool followed {kind:?}");
     }
-    assert_eq!(figures.transitions.get(&Kind::Delete), None);
+    assert_eq!(figures.transitions.get(&OperationKind::Delete), None);
     assert_eq!(figures.diverged > 50, keep);
     assert_eq!(figures.pre_images > 50, !keep);
 }

@@ -4,7 +4,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::Bed;
+use crate::harness::Harness;
 use backfill::internals::item::{Item, Value};
 
 /// The memory limit of a run in KB. A run needs much less memory. An earlier version reserved memory for the square of
@@ -75,19 +75,19 @@ impl Resident {
 /// small that their pages are full. The number is also small because the time that the embedded engine takes for a page
 /// is proportional to the size of the table.
 async fn memory_of_a_run(count: u64) -> Resident {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
-    let local = bed.local().unwrap();
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    let local = harness.local().unwrap();
     tokio::task::block_in_place(|| local.engine().load(&table, items(count))).unwrap();
     let changes = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
-    let plan = bed.plan("memory", &table, "", &format!("{changes}[scan]\nsegments = 16\n{BUDGET}"));
+    let plan = harness.plan("memory", &table, "", &format!("{changes}[scan]\nsegments = 16\n{BUDGET}"));
     let began = Instant::now();
-    let mut command = bed.command();
+    let mut command = harness.command();
     command.arg("run").arg(&plan).arg("--yes").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let resident = Resident::watch(&mut child);
     assert!(child.wait().unwrap().success());
-    assert_eq!(bed.front().tally().operation("UpdateItem").ok, count / 5);
+    assert_eq!(harness.proxy().tally().operation("UpdateItem").ok, count / 5);
     println!("{count} items: {} KB at most, in {:.1} s", resident.peak, began.elapsed().as_secs_f64());
     resident
 }

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::harness::{Bed, bytes_of};
-use backfill::internals::local::{Tally, sample};
+use crate::harness::{Harness, bytes_of};
+use backfill::internals::local::{ProxyTally, sample};
 use backfill::internals::state::sqlite::StateFile;
 
 const ITEMS: u64 = 2_000;
@@ -29,41 +29,41 @@ per_partition_key = { write = 20000, read = 20000 }
 "#;
 
 /// Runs the tool to its end and returns the counts of the server for this run.
-fn run(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Tally {
-    bed.front().reset_tally();
-    let output = bed.command().arg("run").arg(plan).arg("--yes").args(options).output().unwrap();
+fn run(harness: &Harness, plan: &Path, options: &[&str], exit: i32) -> ProxyTally {
+    harness.proxy().reset_tally();
+    let output = harness.command().arg("run").arg(plan).arg("--yes").args(options).output().unwrap();
     assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
-    bed.front().tally()
+    harness.proxy().tally()
 }
 
-fn assert_read_only(what: &str, tally: &Tally) {
+fn assert_read_only(what: &str, tally: &ProxyTally) {
     println!("{what}: {} WCU, {:.1} RCU", tally.write_units(), tally.read_units());
     // The test checks requests as well as units, because a request with a failed condition reports no units.
-    assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY, "{what}");
+    assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY_OPERATIONS, "{what}");
     assert!(tally.write_units() == 0.0, "{what}");
     assert!(tally.read_units() > 0.0, "{what}: the table was read");
 }
 
 async fn second_runs_write_nothing(name: &str, migration: &str, exit: i32) {
-    let bed = Bed::start();
-    let table = bed.create_table().await;
-    bed.load(&table, sample::items(5, ITEMS)).await;
-    let plan = bed.plan(name, &table, migration, CHANGES);
-    let first = run(&bed, &plan, &[], exit);
+    let harness = Harness::start();
+    let table = harness.create_table().await;
+    harness.load(&table, sample::items(5, ITEMS)).await;
+    let plan = harness.plan(name, &table, migration, CHANGES);
+    let first = run(&harness, &plan, &[], exit);
     assert!(first.operation("UpdateItem").ok > ITEMS * 9 / 10 && first.write_units() > 0.0);
-    let done = bed.dump(&table).await;
+    let done = harness.dump(&table).await;
 
-    assert_read_only("another pass", &run(&bed, &plan, &["--again"], exit));
-    assert_read_only("a fresh state file", &run(&bed, &plan, &["--state", "other.db"], exit));
-    let again = run(&bed, &plan, &["--restart", "--state", "other.db"], exit);
+    assert_read_only("another pass", &run(&harness, &plan, &["--again"], exit));
+    assert_read_only("a fresh state file", &run(&harness, &plan, &["--state", "other.db"], exit));
+    let again = run(&harness, &plan, &["--restart", "--state", "other.db"], exit);
     assert_read_only("from the beginning", &again);
 
-    let now = bed.dump(&table).await;
+    let now = harness.dump(&table).await;
     assert_eq!(now.len(), done.len());
     for (key, item) in &done {
         assert_eq!(bytes_of(&now[key]), bytes_of(item));
     }
-    let totals = StateFile::open(&bed.dir().join("other.db")).unwrap().summary().unwrap().current.unwrap().totals;
+    let totals = StateFile::open(&harness.dir().join("other.db")).unwrap().summary().unwrap().current.unwrap().totals;
     assert_eq!((totals.counts.scanned, totals.counts.outcomes[0]), (ITEMS, 0), "nothing was applied");
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::harness::tool::{SECRET, item, secret};
-use crate::harness::{Bed, bytes_of, key_of};
+use crate::harness::{Harness, bytes_of, key_of};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::change::{Digest, ItemHistory, Outcome};
@@ -19,14 +19,14 @@ use backfill::internals::engine::{Job, StopReason, describe};
 use backfill::internals::item::{Item, ItemKey, Path, Value};
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::passes::verify::{
-    Before, Stage, Truth, Truths, Verdict, Verified, VerifyInput, VerifyReport, begin, verify,
+    HistoryReader, TableStage, Truth, TruthByKey, Verdict, VerificationResult, VerifyInput, VerifyReport, begin, verify,
 };
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::{Budget, Budgets};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{
-    Asked, Begin, Commit, Counts, Cursor, DivergedItem, Identity, ListQuery, NewRun, RunStatus, SegmentEvent, State,
-    StoreError, VerificationRecord,
+    BeginMode, Commit, Counts, Cursor, DivergedItem, Identity, ListQuery, NewRun, RunStatus, SegmentEvent, State,
+    StoreError, VerificationParameters, VerificationRecord,
 };
 use tokio::sync::mpsc;
 
@@ -35,40 +35,45 @@ const PLANTED: usize = 200;
 
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-const ALL: Asked =
-    Asked { stage: Stage::Expanded, truths: Truths::All(Truth::Old), repair: false, flag_version: None, wanted: None };
+const ALL: VerificationParameters = VerificationParameters {
+    stage: TableStage::Expanded,
+    truths: TruthByKey::All(Truth::Old),
+    repair: false,
+    flag_version: None,
+    sample_clusters: None,
+};
 
 /// The kind of defect of an item, if any. Each kind has the same number of items, evenly distributed over the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Planted {
+enum PlantedDefect {
     Nothing,
     Missing,
     Stale,
     Unexpected,
     /// The item has a new value from before the migration, and no old value. This is not a defect.
-    ThereBefore,
+    Preexisting,
     /// The item has neither attribute, so the plan does not change it. This is not a defect.
     Neither,
 }
 
 /// The kind of defect of the `n`-th of `items` items.
-fn planted(n: usize, items: usize) -> Planted {
+fn planted(n: usize, items: usize) -> PlantedDefect {
     let every = items / PLANTED;
     match n % every {
-        1 => Planted::Missing,
-        2 => Planted::Stale,
-        3 => Planted::Unexpected,
-        4 => Planted::ThereBefore,
-        5 => Planted::Neither,
-        _ => Planted::Nothing,
+        1 => PlantedDefect::Missing,
+        2 => PlantedDefect::Stale,
+        3 => PlantedDefect::Unexpected,
+        4 => PlantedDefect::Preexisting,
+        5 => PlantedDefect::Neither,
+        _ => PlantedDefect::Nothing,
     }
 }
 
-fn verdict_of(planted: Planted) -> Option<Verdict> {
+fn verdict_of(planted: PlantedDefect) -> Option<Verdict> {
     match planted {
-        Planted::Missing => Some(Verdict::Missing),
-        Planted::Stale => Some(Verdict::Stale),
-        Planted::Unexpected => Some(Verdict::Unexpected),
+        PlantedDefect::Missing => Some(Verdict::Missing),
+        PlantedDefect::Stale => Some(Verdict::Stale),
+        PlantedDefect::Unexpected => Some(Verdict::Unexpected),
         _ => None,
     }
 }
@@ -77,12 +82,12 @@ fn planted_item(n: usize, items: usize) -> Item {
     let mut planted_item = item(&format!("P#{}", n / 2), &format!("S#{n:06}"), [("kept", secret(n))]);
     let mut put = |name: &str, value: Value| drop(planted_item.insert(name.to_owned(), value));
     let what = planted(n, items);
-    if !matches!(what, Planted::Unexpected | Planted::ThereBefore | Planted::Neither) {
+    if !matches!(what, PlantedDefect::Unexpected | PlantedDefect::Preexisting | PlantedDefect::Neither) {
         put("old", secret(n));
     }
     match what {
-        Planted::Missing | Planted::Neither => {}
-        Planted::Stale => put("new", secret(format!("stale-{n}"))),
+        PlantedDefect::Missing | PlantedDefect::Neither => {}
+        PlantedDefect::Stale => put("new", secret(format!("stale-{n}"))),
         _ => put("new", secret(n)),
     }
     planted_item
@@ -90,19 +95,19 @@ fn planted_item(n: usize, items: usize) -> Item {
 
 /// A table, a plan, and the records that the journal of a run would contain.
 struct Scene {
-    bed: Bed,
+    harness: Harness,
     table: String,
     state: PathBuf,
     plan: PathBuf,
     /// Items with their planted defect, by the text of their key.
-    items: BTreeMap<String, (Item, Planted)>,
+    items: BTreeMap<String, (Item, PlantedDefect)>,
 }
 
 /// Items whose new attribute existed before the migration.
-struct Known(BTreeSet<String>);
+struct PreexistingKeys(BTreeSet<String>);
 
 #[async_trait::async_trait]
-impl Before for Known {
+impl HistoryReader for PreexistingKeys {
     async fn records(&self, keys: &[ItemKey], _: bool) -> Result<Vec<ItemHistory>, StoreError> {
         let target = || (Path::attribute("new"), Digest([0; 8]));
         let of = |key: &ItemKey| ItemHistory::new(self.0.contains(&key.to_text()).then(target), []);
@@ -111,29 +116,29 @@ impl Before for Known {
 }
 
 impl Scene {
-    async fn of(count: usize, scan: &str) -> Scene {
-        let bed = Bed::embedded();
-        let table = bed.create_table().await;
-        bed.load(&table, (0..count).map(|n| planted_item(n, count))).await;
+    async fn new(count: usize, scan: &str) -> Scene {
+        let harness = Harness::embedded();
+        let table = harness.create_table().await;
+        harness.load(&table, (0..count).map(|n| planted_item(n, count))).await;
         let with_key = |n| (planted_item(n, count), planted(n, count));
         let items = (0..count).map(with_key).map(|(item, what)| (key_of(&item).to_text(), (item, what))).collect();
-        let plan = bed.plan("verify", &table, "", &format!("{MOVE}[scan]\n{scan}\n"));
-        let state = bed.dir().join("verify.db");
-        Scene { bed, table, state, plan, items }
+        let plan = harness.plan("verify", &table, "", &format!("{MOVE}[scan]\n{scan}\n"));
+        let state = harness.dir().join("verify.db");
+        Scene { harness, table, state, plan, items }
     }
 
-    fn keys(&self, what: Planted) -> BTreeSet<String> {
+    fn keys(&self, what: PlantedDefect) -> BTreeSet<String> {
         self.items.iter().filter(|(_, (_, planted))| *planted == what).map(|(key, _)| key.clone()).collect()
     }
 
-    fn before(&self) -> Arc<dyn Before> {
-        Arc::new(Known(self.keys(Planted::ThereBefore)))
+    fn before(&self) -> Arc<dyn HistoryReader> {
+        Arc::new(PreexistingKeys(self.keys(PlantedDefect::Preexisting)))
     }
 
     async fn job(&self) -> Job {
         let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&self.plan).unwrap()).unwrap().plan;
         let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &self.table)));
-        let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
+        let description = describe(tables.source_metadata.as_ref(), Duration::from_secs(5)).await.unwrap();
         let changes = run_changes(&plan, &description).unwrap();
         let all = Budget { write: 20_000.0, read: 80_000.0 };
         let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
@@ -141,22 +146,22 @@ impl Scene {
     }
 
     fn store(&self, job: &Job) -> State {
-        let identity = Identity::of(&job.plan, &job.description);
+        let identity = Identity::from_plan(&job.plan, &job.description);
         backfill::internals::state::open(&self.state, &identity, backfill::internals::clock::now).unwrap()
     }
 
     /// Runs one session of a verification to its end.
-    async fn verify(&self, asked: Asked, seed: u64) -> (VerificationRecord, Verified) {
+    async fn verify(&self, parameters: VerificationParameters, seed: u64) -> (VerificationRecord, VerificationResult) {
         let job = self.job().await;
         let store = self.store(&job);
-        let record = begin(&job, &store, asked, false, seed).await.unwrap();
+        let record = begin(&job, &store, parameters, false, seed).await.unwrap();
         let verified = verify(&job, &store, &record, input(self.before())).await.unwrap();
         store.close().await.unwrap();
         (record, verified)
     }
 
     /// Keys of the recorded mismatches, by verdict.
-    fn recorded(&self, verified: &Verified, verdict: Verdict) -> BTreeSet<String> {
+    fn recorded(&self, verified: &VerificationResult, verdict: Verdict) -> BTreeSet<String> {
         let found = StateFile::open(&self.state).unwrap().mismatches(verified.run.id, verdict, u32::MAX).unwrap();
         let keys: BTreeSet<String> = found.iter().map(|found| found.key.to_text()).collect();
         assert_eq!(keys.len(), found.len(), "an item is listed twice");
@@ -165,18 +170,18 @@ impl Scene {
 }
 
 /// The input of a verification whose repair may remove values that the plan does not imply.
-fn input(before: Arc<dyn Before>) -> VerifyInput {
-    VerifyInput { before, removes: true }
+fn input(before: Arc<dyn HistoryReader>) -> VerifyInput {
+    VerifyInput { history: before, removes: true }
 }
 
-fn report(verified: &Verified) -> &VerifyReport {
+fn report(verified: &VerificationResult) -> &VerifyReport {
     assert_eq!((&verified.stopped, verified.run.status), (&None, RunStatus::Complete));
     &verified.report.as_ref().unwrap().0
 }
 
 /// Checks that the stored report equals the returned report, is stored with the correct hash, and contains no attribute
 /// values.
-fn is_stored(scene: &Scene, verified: &Verified) {
+fn assert_stored(scene: &Scene, verified: &VerificationResult) {
     let (report, hash) = verified.report.as_ref().unwrap();
     let stored = StateFile::open(&scene.state).unwrap().reports(1).unwrap().remove(0);
     assert_eq!(VerifyReport::from_canonical(&stored.json).unwrap(), *report);
@@ -193,15 +198,15 @@ fn is_stored(scene: &Scene, verified: &Verified) {
 /// RUNBOOK: "finds every item that differs"
 #[tokio::test(flavor = "multi_thread")]
 async fn all_finds_every_planted_defect_and_nothing_else() {
-    let scene = Scene::of(40_000, "segments = 16").await;
-    scene.bed.front().reset_tally();
+    let scene = Scene::new(40_000, "segments = 16").await;
+    scene.harness.proxy().reset_tally();
     let (_, verified) = scene.verify(ALL, 1).await;
-    let tally = scene.bed.front().tally();
+    let tally = scene.harness.proxy().tally();
     let found = report(&verified);
     assert_eq!((found.compared, found.matching), (40_000, 40_000 - 3 * PLANTED as u64));
     assert_eq!([found.missing, found.stale, found.unexpected], [PLANTED as u64; 3]);
     assert_eq!((found.raced, found.mismatches, found.repaired), (0, 3 * PLANTED as u64, 0));
-    for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
+    for kind in [PlantedDefect::Missing, PlantedDefect::Stale, PlantedDefect::Unexpected] {
         assert_eq!(scene.recorded(&verified, verdict_of(kind).unwrap()), scene.keys(kind), "{kind:?}");
     }
     // The report has all 16 segments.
@@ -209,7 +214,7 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     assert_eq!(found.segments.iter().map(|s| s.compared).sum::<u64>(), 40_000);
     assert_eq!(found.segments.iter().map(|s| s.missing + s.stale + s.unexpected).sum::<u64>(), 3 * PLANTED as u64);
     assert_eq!(found.examples.len(), 30);
-    is_stored(&scene, &verified);
+    assert_stored(&scene, &verified);
     // Verification writes nothing, and reads every suspect a second time.
     assert_eq!((tally.write_units(), tally.operation("UpdateItem").requests), (0.0, 0));
     assert_eq!(tally.operation("GetItem").requests, 3 * PLANTED as u64);
@@ -222,17 +227,17 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
 
 /// Checks that a sample of the same table costs half as much per item, and that its findings are correct.
 async fn sampled(scene: &Scene, units_of_all: f64) {
-    scene.bed.front().reset_tally();
-    let (record, verified) = scene.verify(Asked { wanted: Some(600), ..ALL }, 7).await;
-    let tally = scene.bed.front().tally();
+    scene.harness.proxy().reset_tally();
+    let (record, verified) = scene.verify(VerificationParameters { sample_clusters: Some(600), ..ALL }, 7).await;
+    let tally = scene.harness.proxy().tally();
     let found = report(&verified);
     let sample = found.sample.as_ref().unwrap();
-    assert_eq!((record.due, sample.drawn, sample.clusters), (600, 600, 4_992));
+    assert_eq!((record.segments_to_read, sample.drawn, sample.clusters), (600, 600, 4_992));
     let mismatches = found.missing + found.stale + found.unexpected;
     assert!(mismatches > 30 && u64::from(sample.differing) <= mismatches, "{found:?}");
     // Each suspect was read a second time before it counted. Preexisting new values were not among the suspects.
     assert_eq!(tally.operation("GetItem").requests, mismatches);
-    for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
+    for kind in [PlantedDefect::Missing, PlantedDefect::Stale, PlantedDefect::Unexpected] {
         assert!(scene.recorded(&verified, verdict_of(kind).unwrap()).is_subset(&scene.keys(kind)), "{kind:?}");
     }
     // The engine distinguishes 4,096 ranges of the hash. Many of the 4,992 clusters are therefore empty, and the report
@@ -242,29 +247,29 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     let share = found.compared as f64 / 40_000.0;
     assert!(scanned < units_of_all * share * 0.5 + 600.0 * 0.5, "{scanned} units for a share of {share}");
     assert_eq!(tally.write_units(), 0.0);
-    is_stored(scene, &verified);
+    assert_stored(scene, &verified);
 }
 
 /// Repairs a quiet table. Checks that every defect is gone, that overwritten values are recorded, and that nothing else
 /// changes.
 async fn repaired(scene: &Scene) {
-    let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 2).await;
+    let (_, verified) = scene.verify(VerificationParameters { repair: true, ..ALL }, 2).await;
     let found = report(&verified);
     assert_eq!((found.repaired, found.mismatches), (3 * PLANTED as u64, 0));
-    is_stored(scene, &verified);
-    let now = scene.bed.dump(&scene.table).await;
+    assert_stored(scene, &verified);
+    let now = scene.harness.dump(&scene.table).await;
     assert_eq!(now.len(), scene.items.len());
     let job = scene.job().await;
     let store = scene.store(&job);
     for (key, (before, what)) in &scene.items {
         let mut expected = before.clone();
         match what {
-            Planted::Missing | Planted::Stale => drop(expected.insert("new".into(), before["old"].clone())),
-            Planted::Unexpected => drop(expected.remove("new")),
+            PlantedDefect::Missing | PlantedDefect::Stale => drop(expected.insert("new".into(), before["old"].clone())),
+            PlantedDefect::Unexpected => drop(expected.remove("new")),
             _ => {}
         }
         assert_eq!(bytes_of(&now[key]), bytes_of(&expected), "{key}");
-        if matches!(what, Planted::Stale | Planted::Unexpected) {
+        if matches!(what, PlantedDefect::Stale | PlantedDefect::Unexpected) {
             let journal = store.pre_images(ItemKey::from_text(key).unwrap(), None).await.unwrap();
             assert_eq!(journal.len(), 1, "{key}");
             assert_eq!(
@@ -275,9 +280,9 @@ async fn repaired(scene: &Scene) {
     }
     assert_eq!(StateFile::open(&scene.state).unwrap().summary().unwrap().pre_images, 2 * PLANTED as u64);
     store.close().await.unwrap();
-    scene.bed.front().reset_tally();
+    scene.harness.proxy().reset_tally();
     let (_, verified) = scene.verify(ALL, 3).await;
-    assert_eq!((report(&verified).mismatches, scene.bed.front().tally().operation("GetItem").requests), (0, 0));
+    assert_eq!((report(&verified).mismatches, scene.harness.proxy().tally().operation("GetItem").requests), (0, 0));
 }
 
 /// If a suspect is equal or gone at the second read, the first read happened between two writes of a live writer. This
@@ -285,13 +290,17 @@ async fn repaired(scene: &Scene) {
 /// RUNBOOK: "the tool reads the item again, because a race is not a mismatch"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_is_not_a_mismatch() {
-    for asked in [ALL, Asked { wanted: Some(u32::MAX), ..ALL }, Asked { repair: true, ..ALL }] {
-        let scene = Scene::of(2_000, "segments = 4").await;
-        let missing = scene.keys(Planted::Missing);
-        let stale = scene.keys(Planted::Stale);
+    for parameters in [
+        ALL,
+        VerificationParameters { sample_clusters: Some(u32::MAX), ..ALL },
+        VerificationParameters { repair: true, ..ALL },
+    ] {
+        let scene = Scene::new(2_000, "segments = 4").await;
+        let missing = scene.keys(PlantedDefect::Missing);
+        let stale = scene.keys(PlantedDefect::Stale);
         let to_fix = missing.clone();
         let to_delete = stale.clone();
-        let writer = behind(&scene);
+        let writer = start_writer(&scene);
         // Just before the second read of an item, its writer changes the item. This write bypasses the proxy and
         // finishes before the read is forwarded.
         let rule = move |request: &RequestInfo| {
@@ -307,30 +316,30 @@ async fn a_race_is_not_a_mismatch() {
             }
             Fault::Pass
         };
-        scene.bed.front().set_faults(Some(Arc::new(rule)));
-        let (_, verified) = scene.verify(asked, 1).await;
-        scene.bed.front().set_faults(None);
+        scene.harness.proxy().set_faults(Some(Arc::new(rule)));
+        let (_, verified) = scene.verify(parameters, 1).await;
+        scene.harness.proxy().set_faults(None);
         let found = report(&verified);
         assert_eq!((found.raced, found.missing, found.stale), (2 * PLANTED as u64, 0, 0), "{found:?}");
         assert_eq!((found.compared, found.unexpected), (2_000, PLANTED as u64));
-        assert_eq!(scene.recorded(&verified, Verdict::Unexpected), scene.keys(Planted::Unexpected));
-        is_stored(&scene, &verified);
+        assert_eq!(scene.recorded(&verified, Verdict::Unexpected), scene.keys(PlantedDefect::Unexpected));
+        assert_stored(&scene, &verified);
     }
 }
 
 /// Starts a writer that bypasses the proxy. For each key that it receives, the writer deletes the item or writes both
 /// attributes, and confirms the change.
-fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
-    let (sender, mut told) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
-    let endpoint = scene.bed.local().unwrap().engine().endpoint();
+fn start_writer(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
+    let (sender, mut requests) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
+    let endpoint = scene.harness.local().unwrap().engine().endpoint();
     let table = scene.table.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let client = crate::harness::client(&endpoint);
-            while let Some((key, deletes, done)) = told.recv().await {
-                // The number selects the change in `disturb`: 0 deletes the item, 4 writes both attributes.
-                disturb(&client, &table, &key, if deletes { 0 } else { 4 }).await;
+            while let Some((key, deletes, done)) = requests.recv().await {
+                // The number selects the change in `write_live`: 0 deletes the item, 4 writes both attributes.
+                write_live(&client, &table, &key, if deletes { 0 } else { 4 }).await;
                 done.send(()).unwrap();
             }
         });
@@ -340,7 +349,7 @@ fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mps
 
 /// The last change by live writers to each item.
 #[derive(Debug, Clone, PartialEq)]
-enum Last {
+enum LastWrite {
     /// Both attributes were written, in one write.
     Both(String),
     /// Only the old attribute was written.
@@ -353,7 +362,7 @@ enum Last {
 
 /// Makes the next change to an item. Most changes come from a writer that obeys `write = both`, and some from a writer
 /// that does not know the new attribute.
-async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
+async fn write_live(client: &Client, table: &str, key: &ItemKey, n: u64) -> LastWrite {
     let key: HashMap<String, AttributeValue> = crate::harness::to_sdk(key.attributes());
     let update = || client.update_item().table_name(table).set_key(Some(key.clone()));
     let text = format!("{SECRET}-written-{n}");
@@ -361,7 +370,7 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
     match n % 8 {
         0 => {
             client.delete_item().table_name(table).set_key(Some(key)).send().await.unwrap();
-            Last::Deleted
+            LastWrite::Deleted
         }
         1 => {
             update()
@@ -371,7 +380,7 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
                 .send()
                 .await
                 .unwrap();
-            Last::Removed
+            LastWrite::Removed
         }
         2 | 3 => {
             update()
@@ -381,7 +390,7 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
                 .send()
                 .await
                 .unwrap();
-            Last::Old(text)
+            LastWrite::Old(text)
         }
         _ => {
             update()
@@ -392,7 +401,7 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
                 .send()
                 .await
                 .unwrap();
-            Last::Both(text)
+            LastWrite::Both(text)
         }
     }
 }
@@ -402,7 +411,7 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
 /// RUNBOOK: "is safe with live writers and loses none of their updates. The journal keeps every value that it overwrites"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_does_not_lose_updates_of_live_writers() {
-    let scene = Scene::of(4_000, "segments = 4\npage_limit = 100").await;
+    let scene = Scene::new(4_000, "segments = 4\npage_limit = 100").await;
     let (hint, mut hints) = mpsc::unbounded_channel::<ItemKey>();
     let written = Arc::new(AtomicU64::new(0));
     let seen = Mutex::new(BTreeSet::new());
@@ -421,9 +430,9 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
         let _ = hint.send(key);
         Fault::Delay(Duration::from_millis(100 + 40 * queued))
     };
-    scene.bed.front().set_faults(Some(Arc::new(hold)));
+    scene.harness.proxy().set_faults(Some(Arc::new(hold)));
     let writer = {
-        let client = scene.bed.client().clone();
+        let client = scene.harness.client().clone();
         let table = scene.table.clone();
         let done = Arc::clone(&written);
         let others: Vec<String> = scene.items.keys().cloned().collect();
@@ -439,8 +448,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
                     Ok(None) => return log,
                     Err(_) => (ItemKey::from_text(&others[random.usize(..others.len())]).unwrap(), false),
                 };
-                if log.get(&key.to_text()) != Some(&Last::Deleted) {
-                    let last = disturb(&client, &table, &key, n).await;
+                if log.get(&key.to_text()) != Some(&LastWrite::Deleted) {
+                    let last = write_live(&client, &table, &key, n).await;
                     log.insert(key.to_text(), last);
                     n += 1;
                 }
@@ -448,11 +457,11 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
             }
         })
     };
-    let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 2).await;
-    let tally = scene.bed.front().tally();
+    let (_, verified) = scene.verify(VerificationParameters { repair: true, ..ALL }, 2).await;
+    let tally = scene.harness.proxy().tally();
     // The fault rule owns the sender. Removing the rule ends the writer.
-    scene.bed.front().set_faults(None);
-    let log: BTreeMap<String, Last> = writer.await.unwrap();
+    scene.harness.proxy().set_faults(None);
+    let log: BTreeMap<String, LastWrite> = writer.await.unwrap();
     let failed =
         tally.operation("UpdateItem").errors.get(&(400, "ConditionalCheckFailedException".to_owned())).copied();
     let found = report(&verified);
@@ -466,8 +475,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     );
     assert!(failed.unwrap_or(0) > 100, "too few races");
     // Each mismatch was repaired, or a live writer made it equal. Only preexisting new values remain.
-    let left = left_alone(&scene, &verified);
-    assert!(left.is_subset(&scene.keys(Planted::ThereBefore)), "{left:?}");
+    let left = unrepaired_keys(&scene, &verified);
+    assert!(left.is_subset(&scene.keys(PlantedDefect::Preexisting)), "{left:?}");
     assert_eq!(found.mismatches, left.len() as u64);
 
     let check = |now: &BTreeMap<String, Item>, finished: bool| {
@@ -475,28 +484,28 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
             let text = |name: &str| now.get(key).and_then(|item| item.get(name));
             let value = |text: &str| Value::S(text.to_owned());
             match log.get(key) {
-                Some(Last::Deleted) => {
+                Some(LastWrite::Deleted) => {
                     assert!(!now.contains_key(key), "{key} was deleted by its writer, but exists again")
                 }
-                Some(Last::Removed) => {
+                Some(LastWrite::Removed) => {
                     assert_eq!(
                         (text("old"), text("new")),
                         (None, None),
                         "the writer of {key} removed both values, but one exists again"
                     )
                 }
-                Some(Last::Both(last)) => {
+                Some(LastWrite::Both(last)) => {
                     assert_eq!((text("old"), text("new")), (Some(&value(last)), Some(&value(last))), "{key}");
                 }
-                Some(Last::Old(last)) => {
+                Some(LastWrite::Old(last)) => {
                     assert_eq!(text("old"), Some(&value(last)), "{key}");
-                    let was_there = *what == Planted::ThereBefore;
-                    assert!(!finished || was_there || text("new") == Some(&value(last)), "{key}");
+                    let was_preexisting = *what == PlantedDefect::Preexisting;
+                    assert!(!finished || was_preexisting || text("new") == Some(&value(last)), "{key}");
                 }
                 None => {
                     let new = match what {
-                        Planted::Unexpected | Planted::Neither => None,
-                        Planted::ThereBefore => before.get("new"),
+                        PlantedDefect::Unexpected | PlantedDefect::Neither => None,
+                        PlantedDefect::Preexisting => before.get("new"),
                         _ => before.get("old"),
                     };
                     assert_eq!((text("old"), text("new")), (before.get("old"), new), "{key}");
@@ -504,18 +513,18 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
             }
         }
     };
-    check(&scene.bed.dump(&scene.table).await, false);
+    check(&scene.harness.dump(&scene.table).await, false);
     // One writer does not know the new attribute. The next repair corrects the items that this writer changed behind
     // the scan position.
-    let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 3).await;
-    let left = left_alone(&scene, &verified).len() as u64;
-    check(&scene.bed.dump(&scene.table).await, true);
+    let (_, verified) = scene.verify(VerificationParameters { repair: true, ..ALL }, 3).await;
+    let left = unrepaired_keys(&scene, &verified).len() as u64;
+    check(&scene.harness.dump(&scene.table).await, true);
     let (_, verified) = scene.verify(ALL, 4).await;
     assert_eq!(report(&verified).mismatches, left, "the repair must leave only preexisting values unchanged");
 }
 
 /// The keys of the items that a repair left unchanged. Checks that there is a reason for each of these items.
-fn left_alone(scene: &Scene, verified: &Verified) -> BTreeSet<String> {
+fn unrepaired_keys(scene: &Scene, verified: &VerificationResult) -> BTreeSet<String> {
     let file = StateFile::open(&scene.state).unwrap();
     let found =
         Verdict::MISMATCHES.map(|verdict| file.mismatches(verified.run.id, verdict, u32::MAX).unwrap()).concat();
@@ -527,15 +536,19 @@ fn left_alone(scene: &Scene, verified: &Verified) -> BTreeSet<String> {
 /// done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verification_resumes_where_it_stopped() {
-    for asked in [ALL, Asked { repair: true, ..ALL }, Asked { wanted: Some(150), ..ALL }] {
-        let scene = Scene::of(4_000, "segments = 4\npage_limit = 50").await;
+    for parameters in [
+        ALL,
+        VerificationParameters { repair: true, ..ALL },
+        VerificationParameters { sample_clusters: Some(150), ..ALL },
+    ] {
+        let scene = Scene::new(4_000, "segments = 4\npage_limit = 50").await;
         let mut sessions = 0;
         let mut ids = BTreeSet::new();
         let mut reads = 0;
         let (record, verified) = loop {
             let job = Arc::new(scene.job().await);
             let store = scene.store(&job);
-            let record = begin(&job, &store, asked.clone(), false, sessions).await.unwrap();
+            let record = begin(&job, &store, parameters.clone(), false, sessions).await.unwrap();
             assert_eq!(record.resumed, sessions > 0);
             ids.insert(record.run.id);
             sessions += 1;
@@ -553,8 +566,8 @@ async fn a_verification_resumes_where_it_stopped() {
                 }
                 Fault::Pass
             };
-            scene.bed.front().reset_tally();
-            scene.bed.front().set_faults(Some(Arc::new(rule)));
+            scene.harness.proxy().reset_tally();
+            scene.harness.proxy().set_faults(Some(Arc::new(rule)));
             let mut session = {
                 let job = Arc::clone(&job);
                 let store = store.clone();
@@ -571,8 +584,8 @@ async fn a_verification_resumes_where_it_stopped() {
                     session.await
                 }
             };
-            scene.bed.front().set_faults(None);
-            reads += scene.bed.front().tally().operation("Scan").requests;
+            scene.harness.proxy().set_faults(None);
+            reads += scene.harness.proxy().tally().operation("Scan").requests;
             store.close().await.unwrap();
             if let Ok(ended) = ended {
                 let ended = ended.unwrap();
@@ -584,24 +597,24 @@ async fn a_verification_resumes_where_it_stopped() {
             assert!(sessions < 30, "the verification makes no progress");
         };
         let found = report(&verified);
-        println!("{asked:?}: {sessions} sessions, {reads} pages read");
+        println!("{parameters:?}: {sessions} sessions, {reads} pages read");
         assert!(sessions > 3 && ids.len() == 1, "{sessions} sessions of {ids:?}");
         assert_eq!(found.run, record.run.id.number());
         let mismatches = found.missing + found.stale + found.unexpected;
-        if asked.wanted.is_some() {
+        if parameters.sample_clusters.is_some() {
             assert_eq!(found.sample.as_ref().unwrap().drawn, 150);
-        } else if asked.repair {
+        } else if parameters.repair {
             // If a killed session repaired an item but did not commit the page, the item now matches.
             assert!(mismatches <= 3 * PLANTED as u64 && found.mismatches == 0, "{found:?}");
             assert_eq!(found.compared, 4_000);
         } else {
             assert_eq!((found.compared, [found.missing, found.stale, found.unexpected]), (4_000, [PLANTED as u64; 3]));
         }
-        is_stored(&scene, &verified);
+        assert_stored(&scene, &verified);
         // A different request, or a request after the end, begins a new verification.
         let job = scene.job().await;
         let store = scene.store(&job);
-        assert!(!begin(&job, &store, asked, false, 1).await.unwrap().resumed);
+        assert!(!begin(&job, &store, parameters, false, 1).await.unwrap().resumed);
     }
 }
 
@@ -610,16 +623,16 @@ async fn a_verification_resumes_where_it_stopped() {
 /// RUNBOOK: "no failure and no diverged item is open"
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_that_are_now_equal_are_closed() {
-    let scene = Scene::of(2_000, "segments = 4").await;
-    let of = |what: Planted| scene.keys(what).into_iter().next().unwrap();
-    let equal = of(Planted::Neither);
-    let stale = of(Planted::Stale);
+    let scene = Scene::new(2_000, "segments = 4").await;
+    let of = |what: PlantedDefect| scene.keys(what).into_iter().next().unwrap();
+    let equal = of(PlantedDefect::Neither);
+    let stale = of(PlantedDefect::Stale);
     let gone = key_of(&item("P#gone", "S#0", [])).to_text();
     let job = scene.job().await;
     let store = scene.store(&job);
     let new =
         NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
-    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap().run.session();
+    let session = store.begin(BeginMode::ResumeOrNew, new).await.unwrap().run.session();
     let mut counts = Counts::default();
     (0..3).for_each(|_| counts.count(Outcome::Diverged));
     let diverged = [&equal, &stale, &gone]
@@ -635,11 +648,11 @@ async fn diverged_items_that_are_now_equal_are_closed() {
         let rows = StateFile::open(&scene.state).unwrap().diverged(query).unwrap();
         rows.into_iter().map(|row| row.key.to_text()).collect::<Vec<_>>()
     };
-    let (_, verified) = scene.verify(Asked { wanted: Some(50), ..ALL }, 1).await;
+    let (_, verified) = scene.verify(VerificationParameters { sample_clusters: Some(50), ..ALL }, 1).await;
     assert_eq!((report(&verified).diverged_closed, open().len()), (0, 3), "a sample closes none");
     let (_, verified) = scene.verify(ALL, 1).await;
     assert_eq!((report(&verified).diverged_closed, open()), (2, vec![stale]));
-    let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 1).await;
+    let (_, verified) = scene.verify(VerificationParameters { repair: true, ..ALL }, 1).await;
     assert_eq!((report(&verified).diverged_closed, open()), (1, vec![]));
     let rows = StateFile::open(&scene.state).unwrap().diverged(ListQuery {
         run: None,
@@ -655,25 +668,26 @@ async fn diverged_items_that_are_now_equal_are_closed() {
 /// random sample of the clusters.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_collections_are_read_in_full() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     let value = |n: usize, wrong: bool| if wrong { secret(format!("other-{n}")) } else { secret(n) };
     let of = |pk: String, n: usize, wrong: bool| {
         item(&pk, &format!("S#{n:06}"), [("old", secret(n)), ("new", value(n, wrong))])
     };
     let giant = (0..6_000).map(|n| of("GIANT".into(), n, n == 5_999));
-    bed.load(&table, giant.chain((0..4_000).map(|n| of(format!("P#{n}"), n, false)))).await;
-    let plan = bed.plan("verify", &table, "", &format!("{MOVE}[scan]\nsegments = 32\n"));
-    let state = bed.dir().join("verify.db");
-    let scene = Scene { bed, table, state, plan, items: BTreeMap::new() };
+    harness.load(&table, giant.chain((0..4_000).map(|n| of(format!("P#{n}"), n, false)))).await;
+    let plan = harness.plan("verify", &table, "", &format!("{MOVE}[scan]\nsegments = 32\n"));
+    let state = harness.dir().join("verify.db");
+    let scene = Scene { harness, table, state, plan, items: BTreeMap::new() };
     let job = scene.job().await;
     let store = scene.store(&job);
     let new =
         NewRun { phase: "expand".into(), total_segments: 32, tool_version: "t".into(), table_items_estimate: None };
-    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let session = store.begin(BeginMode::ResumeOrNew, new).await.unwrap();
     job.work(&store, &session).await.unwrap();
     let job = scene.job().await;
-    let record = begin(&job, &store, Asked { wanted: Some(20), ..ALL }, false, 3).await.unwrap();
+    let record =
+        begin(&job, &store, VerificationParameters { sample_clusters: Some(20), ..ALL }, false, 3).await.unwrap();
     assert_eq!(record.drawn.as_ref().unwrap().large.len(), 1, "{record:?}");
     let verified = verify(&job, &store, &record, input(Arc::new(store.clone()))).await.unwrap();
     let sample = report(&verified).sample.as_ref().unwrap();

@@ -19,7 +19,7 @@ pub(crate) struct Application {
     pub(crate) keys: Vec<ItemKey>,
     pub(crate) flag: Arc<MemoryFlag>,
     /// The time after which the application rereads the flag.
-    pub(crate) caches: Duration,
+    pub(crate) cache_time: Duration,
     /// The flag that the application read last, and the time of this read.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) in_place: bool,
@@ -38,7 +38,7 @@ impl Application {
 
     /// The attributes that the application writes now.
     fn write_to(&mut self) -> WriteTo {
-        let fresh = self.cached.filter(|(_, at)| at.elapsed() < self.caches);
+        let fresh = self.cached.filter(|(_, at)| at.elapsed() < self.cache_time);
         let (write, at) = fresh.unwrap_or_else(|| (self.flag.write_to(), Instant::now()));
         self.cached = Some((write, at));
         write

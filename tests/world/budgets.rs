@@ -2,14 +2,14 @@
 //! compare the requests with the plan's budgets.
 //!
 //! At the start of each pass, a bucket is full. A full bucket has the units of a tenth of a second, but at least one
-//! unit. Some time may pass between taking a permit and sending its request ([`World::held`]). So in every window of a
-//! pass, the tool sends at most rate × (window + held) + burst units, for the table, each index and each partition key.
+//! unit. Some time may pass between taking a permit and sending its request ([`World::permit_age`]). So in every window of a
+//! pass, the tool sends at most rate × (window + permit_age) + burst units, for the table, each index and each partition key.
 //! The tool slows down throttled scopes, and the bound allows slower rates.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backfill::internals::dynamodb::memory::{Author, Charge, Charged};
+use backfill::internals::dynamodb::memory::{Author, Charge, ChargedUnits};
 
 use super::plan::Rates;
 use super::scene::World;
@@ -27,10 +27,10 @@ enum Scope {
 
 /// The maximum time between the last permit of a write and the request of the write. The last permit is the permit of
 /// the table. After this permit, the tool records the pre-images.
-const TO_RECORD: Duration = Duration::from_millis(5);
+const RECORDING_TIME: Duration = Duration::from_millis(5);
 
 /// The index of a pass in the list of all passes.
-type Pass = usize;
+type PassIndex = usize;
 
 struct Bucket {
     rate: f64,
@@ -41,9 +41,9 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Creates a full bucket. `held` is the maximum time between taking a permit and sending its request.
-    fn new(rate: f64, held: Duration) -> Bucket {
-        let burst = (rate * 0.1).max(1.0) + rate * held.as_secs_f64();
+    /// Creates a full bucket. `permit_age` is the maximum time between taking a permit and sending its request.
+    fn new(rate: f64, permit_age: Duration) -> Bucket {
+        let burst = (rate * 0.1).max(1.0) + rate * permit_age.as_secs_f64();
         Bucket { rate, burst, missing: 0.0, at: Duration::ZERO }
     }
 
@@ -65,7 +65,7 @@ impl World {
         let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());
         self.checked.set((changes, checked + charges.len()));
         charges.sort_by_key(|charge| charge.sent);
-        let mut buckets: BTreeMap<(Pass, Scope), Bucket> = BTreeMap::new();
+        let mut buckets: BTreeMap<(PassIndex, Scope), Bucket> = BTreeMap::new();
         for charge in &charges {
             let Some(pass) = self.pass_of(charge) else {
                 self.violation(format!("{during}: a request outside every pass, at {:?}", charge.sent));
@@ -73,8 +73,8 @@ impl World {
             };
             for (scope, units) in units_of(charge) {
                 let rate = rate_of(&self.rates, &scope);
-                let held = self.held(&scope);
-                let bucket = buckets.entry((pass, scope.clone())).or_insert_with(|| Bucket::new(rate, held));
+                let permit_age = self.permit_age(&scope);
+                let bucket = buckets.entry((pass, scope.clone())).or_insert_with(|| Bucket::new(rate, permit_age));
                 if !bucket.take(charge.sent, units) {
                     let at = charge.sent;
                     self.violation(format!("{during}: {units} units beyond the budget of {scope:?}, at {at:?}"));
@@ -86,17 +86,17 @@ impl World {
     /// The maximum time between taking a permit and sending its request. The tool takes permits from the narrowest
     /// scope to the widest. So a request keeps its permits of the key or the index while it waits for the permit of the
     /// table. At most one write of each other item is ahead of this request.
-    fn held(&self, scope: &Scope) -> Duration {
+    fn permit_age(&self, scope: &Scope) -> Duration {
         match scope {
-            Scope::Table => TO_RECORD,
+            Scope::Table => RECORDING_TIME,
             Scope::Index | Scope::PartitionKey(_) => {
-                TO_RECORD + Duration::from_secs_f64(self.seed_items.len() as f64 / self.rates.table)
+                RECORDING_TIME + Duration::from_secs_f64(self.seed_items.len() as f64 / self.rates.table)
             }
         }
     }
 
     /// The newest pass of the request's process that had begun when the request was sent.
-    fn pass_of(&self, charge: &Charge) -> Option<Pass> {
+    fn pass_of(&self, charge: &Charge) -> Option<PassIndex> {
         self.passes
             .iter()
             .rposition(|(process, began)| Author::Tool(*process) == charge.author && *began <= charge.sent)
@@ -106,7 +106,7 @@ impl World {
 /// The units of a write, by scope. The cost of a page is known only when the page arrives, so reads have no exact
 /// bound.
 fn units_of(charge: &Charge) -> Vec<(Scope, f64)> {
-    let Charged::Write(key, consumed) = &charge.consumed else { return Vec::new() };
+    let ChargedUnits::Write(key, consumed) = &charge.consumed else { return Vec::new() };
     let partition = Scope::PartitionKey(format!("{:?}", key.attributes().get("pk")));
     let indexes = consumed.indexes.iter().map(|(_, units)| (Scope::Index, *units));
     [(Scope::Table, consumed.table), (partition, consumed.table)].into_iter().chain(indexes).collect()

@@ -10,14 +10,14 @@ use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId,
 
 use super::plan;
 use super::scene::World;
-use super::verdicts::{KnownItem, of_move, verdicts};
+use super::verdicts::{KnownItem, move_verdicts, verdicts};
 
 /// A query for all rows of every run.
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
 
 /// The attributes that the tool may change. `old` and `new` are listed with each other, because the plan moves values
 /// between them.
-const OURS: [(&str, Option<&str>); 5] =
+const TOOL_ATTRIBUTES: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 
 /// A version of an item that a process of the tool wrote.
@@ -68,7 +68,7 @@ impl World {
     async fn check_change(&self, key: &ItemKey, before: &Item, after: &Item, at: &str) {
         let names = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
         for name in names {
-            let Some((_, other)) = OURS.iter().find(|(ours, _)| ours == name) else {
+            let Some((_, other)) = TOOL_ATTRIBUTES.iter().find(|(ours, _)| ours == name) else {
                 self.violation(format!("{at}: {name} belongs to the application"));
                 continue;
             };
@@ -106,7 +106,7 @@ impl World {
             let best = match before {
                 Some(_) => verdicts(&self.plan, &known).0,
                 None if plan::in_place(&self.plan) => continue,
-                None => of_move(&self.plan, &known).0,
+                None => move_verdicts(&self.plan, &known).0,
             };
             if best.is_mismatch() && !listed.contains(&&key) {
                 self.violation(format!("{key} was missed: {best:?}"));
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// The items of the seed that the application never changed, as they are now.
-    fn left_alone(&self) -> impl Iterator<Item = (ItemKey, Item)> {
+    fn untouched_items(&self) -> impl Iterator<Item = (ItemKey, Item)> {
         self.items().into_iter().filter_map(|(key, item, before)| before.map(|_| (key, item)))
     }
 
@@ -147,7 +147,7 @@ impl World {
                 self.violation(format!("{name}: the counts do not add up: {totals:?}"));
             }
         }
-        let units = self.seen.lock().unwrap().units;
+        let units = self.wire_log.lock().unwrap().units;
         if counted > units + 0.001 {
             self.violation(format!("the runs count {counted} write units, more than the table consumed: {units}"));
         }
@@ -187,7 +187,7 @@ impl World {
     /// Call this function after a contract. Checks that no item of the seed that the application never changed still
     /// has its old attribute together with the new one.
     pub(crate) fn check_contracted(&self) {
-        for (key, item) in self.left_alone() {
+        for (key, item) in self.untouched_items() {
             if item.contains_key("old") && item.get("old") == item.get("new") {
                 self.violation(format!("{key} still has its old attribute"));
             }
@@ -198,7 +198,7 @@ impl World {
     /// before the migration.
     pub(crate) async fn check_restored(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
-        for (key, item) in self.left_alone() {
+        for (key, item) in self.untouched_items() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
             // While applications write both attributes, an equal pair counts as written by applications.
             let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");

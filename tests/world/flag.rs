@@ -34,11 +34,11 @@ impl FlagStore for MemoryFlag {
         Ok(next.clone())
     }
 
-    fn lead(&self) -> Duration {
+    fn propagation_delay(&self) -> Duration {
         Duration::ZERO
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "the flag of the world".into()
     }
 }

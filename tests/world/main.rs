@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use backfill::internals::dynamodb::memory::Fault;
-use scene::{Played, play, play_traced};
-use wire::Planted;
+use backfill::internals::dynamodb::memory::SimulatedFault;
+use scene::{SeedResult, play, play_traced};
+use wire::PlantedBug;
 
 /// The number of seeds that `cargo test` plays.
 const SEEDS: u64 = 120;
@@ -40,7 +40,7 @@ fn number(name: &str) -> Option<u64> {
 /// The result of playing a range of seeds.
 #[derive(Default)]
 struct Campaign {
-    fired: BTreeMap<Fault, u64>,
+    fired: BTreeMap<SimulatedFault, u64>,
     /// The violations of each failed seed.
     failed: BTreeMap<u64, String>,
     kills: u64,
@@ -65,18 +65,18 @@ impl Campaign {
         };
         thread::scope(|scope| {
             let parts: Vec<_> = (0..threads).map(|_| scope.spawn(part)).collect();
-            parts.into_iter().map(|part| part.join().unwrap()).fold(Campaign::default(), Campaign::and)
+            parts.into_iter().map(|part| part.join().unwrap()).fold(Campaign::default(), Campaign::merge)
         })
     }
 
-    fn count(&mut self, seed: u64, played: Played) {
-        let Played { violations, fired, kills, writes, .. } = played;
+    fn count(&mut self, seed: u64, result: SeedResult) {
+        let SeedResult { violations, fired, kills, writes, .. } = result;
         fired.into_iter().for_each(|(fault, times)| *self.fired.entry(fault).or_insert(0) += times);
         (self.kills, self.writes) = (self.kills + kills, self.writes + writes);
         self.failed.extend((!violations.is_empty()).then(|| (seed, violations.join("; "))));
     }
 
-    fn and(mut self, other: Campaign) -> Campaign {
+    fn merge(mut self, other: Campaign) -> Campaign {
         other.fired.into_iter().for_each(|(fault, times)| *self.fired.entry(fault).or_insert(0) += times);
         self.failed.extend(other.failed);
         Campaign { kills: self.kills + other.kills, writes: self.writes + other.writes, ..self }
@@ -97,7 +97,8 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     println!("faults that made a difference: {fired:?}");
     let failed: Vec<String> = failed.into_iter().map(|(seed, why)| format!("seed {seed}: {why}")).collect();
     assert!(failed.is_empty(), "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
-    let missing: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).collect();
+    let missing: Vec<SimulatedFault> =
+        SimulatedFault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).collect();
     assert!(missing.is_empty() && kills > 0, "never fired: {missing:?}, {kills} kills");
 }
 
@@ -120,30 +121,30 @@ fn first_difference(one: &str, other: &str) -> String {
 
 #[test]
 fn a_premature_checkpoint_is_found() {
-    is_found(Planted::EarlyCheckpoint, "was missed");
+    is_found(PlantedBug::EarlyCheckpoint, "was missed");
 }
 
 #[test]
 fn a_write_without_attribute_exists_is_found() {
-    is_found(Planted::NoExistenceCheck, "is recreated");
+    is_found(PlantedBug::NoExistenceCheck, "is recreated");
 }
 
 #[test]
 fn a_doubly_reconciled_consumption_is_found() {
-    is_found(Planted::ReconciledTwice, "more than the table consumed");
+    is_found(PlantedBug::ReconciledTwice, "more than the table consumed");
 }
 
 #[test]
 fn a_write_without_permits_is_found() {
-    is_found(Planted::SentTwice, "beyond the budget");
+    is_found(PlantedBug::SentTwice, "beyond the budget");
 }
 
 #[test]
 fn caches_older_than_the_plan_allows_are_found() {
-    is_found(Planted::OldCaches, "was missed");
+    is_found(PlantedBug::OldCaches, "was missed");
 }
 
-fn is_found(planted: Planted, by: &str) {
+fn is_found(planted: PlantedBug, by: &str) {
     let found = (1..=SEEDS_OF_A_BUG).find(|seed| play(*seed, Some(planted)).violations.iter().any(|v| v.contains(by)));
     println!("{planted:?}: found by seed {found:?}");
     assert!(found.is_some(), "{planted:?} was not found in {SEEDS_OF_A_BUG} seeds");
@@ -153,7 +154,7 @@ fn is_found(planted: Planted, by: &str) {
 #[test]
 fn one_seed() {
     let Some(seed) = number("BACKFILL_TEST_WORLD_SEED") else { return };
-    let played = play_traced(seed);
-    println!("{}\n{:#?}", played.trace, played.violations);
-    assert!(played.violations.is_empty());
+    let result = play_traced(seed);
+    println!("{}\n{:#?}", result.trace, result.violations);
+    assert!(result.violations.is_empty());
 }

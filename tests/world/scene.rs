@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use backfill::internals::clock::{BootTime, Moment};
 use backfill::internals::cutover::FlagStore;
-use backfill::internals::dynamodb::memory::{Author, Fault, FaultPlan, MemoryTable};
+use backfill::internals::dynamodb::memory::{Author, FaultPlan, MemoryTable, SimulatedFault};
 use backfill::internals::dynamodb::{TableDescription, Tables};
 use backfill::internals::item::{Item, ItemKey};
 use backfill::internals::machine::{Machine, Random};
-use backfill::internals::migration::{Advance, Driver, DriverError, OperatorInput, Stage};
+use backfill::internals::migration::{Advance, Driver, DriverError, DriverSetup, OperatorInput};
 use backfill::internals::plan::Plan;
-use backfill::internals::playbook::{Goal, Scope, Target};
+use backfill::internals::playbook::{CutoverTarget, Goal, VerifyScope};
 use backfill::internals::ratelimit::{Budgets, resolve};
 use backfill::internals::state::State;
 use backfill::internals::state::memory::MemoryState;
@@ -25,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::application::Application;
 use super::flag::MemoryFlag;
 use super::plan::{self, Rates};
-use super::wire::{Planted, Seen, Wire};
+use super::wire::{PlantedBug, Wire, WireLog};
 
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
 
@@ -36,40 +36,40 @@ const STALE: Duration = Duration::from_secs(5);
 const KILLS: u32 = 4;
 
 /// How long applications obey a flag that they have read: `max_cache_seconds` of the plan.
-const CACHES: Duration = Duration::from_secs(1);
+const CACHE_TIME: Duration = Duration::from_secs(1);
 
 /// The maximum number of attempts of one command, including killed and stopped ones.
 const ATTEMPTS: u32 = 30;
 
 /// The result of playing one seed.
-pub(crate) struct Played {
+pub(crate) struct SeedResult {
     /// All events, as text. Empty unless the caller requests a trace.
     pub(crate) trace: String,
     /// Descriptions of events that must never happen.
     pub(crate) violations: Vec<String>,
     /// Number of faults that changed the outcome of a request, by kind.
-    pub(crate) fired: BTreeMap<Fault, u64>,
+    pub(crate) fired: BTreeMap<SimulatedFault, u64>,
     pub(crate) kills: u64,
     /// Number of write requests of the tool.
     pub(crate) writes: u64,
 }
 
 /// Plays a seed. This takes milliseconds.
-pub(crate) fn play(seed: u64, planted: Option<Planted>) -> Played {
+pub(crate) fn play(seed: u64, planted: Option<PlantedBug>) -> SeedResult {
     play_with(seed, planted, None)
 }
 
 /// Plays a seed with a trace of everything that happens.
-pub(crate) fn play_traced(seed: u64) -> Played {
+pub(crate) fn play_traced(seed: u64) -> SeedResult {
     play_with(seed, None, Some(String::new()))
 }
 
-fn play_with(seed: u64, planted: Option<Planted>, trace: Option<String>) -> Played {
+fn play_with(seed: u64, planted: Option<PlantedBug>, trace: Option<String>) -> SeedResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut world = World::new(seed, planted, trace);
-        world.live().await;
-        world.played().await
+        world.play_migration().await;
+        world.into_result().await
     })
 }
 
@@ -92,10 +92,10 @@ pub(crate) struct World {
     pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
-    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) wire_log: Arc<Mutex<WireLog>>,
     began: Instant,
     random: Random,
-    planted: Option<Planted>,
+    planted: Option<PlantedBug>,
     process: u32,
     /// The process of each pass, and when the pass began.
     pub(crate) passes: Vec<(u32, Duration)>,
@@ -104,37 +104,38 @@ pub(crate) struct World {
     kills: u64,
     /// A kind of fault that rarely changes the outcome. This kind is more frequent in this seed, so that it is tested
     /// often enough.
-    favours: Option<Fault>,
+    preferred: Option<SimulatedFault>,
 }
 
 impl World {
-    fn new(seed: u64, planted: Option<Planted>, trace: Option<String>) -> World {
+    fn new(seed: u64, planted: Option<PlantedBug>, trace: Option<String>) -> World {
         let mut rng = Rng::with_seed(seed);
         let began = Instant::now();
         let description = plan::description();
         let (plan, rates) = plan::plan(&mut rng);
         let share = [0.0, 0.05, 0.15, 0.3][rng.usize(..4)];
-        let faults = faults(share, favoured(seed));
+        let faults = faults(share, preferred_fault(seed));
         let table = MemoryTable::new(description.clone(), LATENCY, faults, rng.u64(..));
         let items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, &mut rng)).collect();
         let keys: Vec<ItemKey> = items.iter().map(plan::key_of).collect();
         for (key, item) in keys.iter().zip(&items) {
             table.change(key, Author::Seed, |_| Some(item.clone()));
         }
-        let takes = Mutex::new(Rng::with_seed(rng.u64(..)));
+        let call_durations = Mutex::new(Rng::with_seed(rng.u64(..)));
         let state = MemoryState::new(Arc::new(move || wall(began).to_string()));
-        let state = state.taking(Arc::new(move || Duration::from_micros(takes.lock().unwrap().u64(50..1_500))));
+        let state =
+            state.with_latency(Arc::new(move || Duration::from_micros(call_durations.lock().unwrap().u64(50..1_500))));
         World {
             budgets: resolve(&plan.capacity, &description).unwrap_or_else(|errors| panic!("{errors:?}")).budgets,
             random: Random::with_seed(rng.u64(..)),
             flag: MemoryFlag::new(),
-            seen: Arc::new(Mutex::new(Seen { trace, ..Seen::default() })),
+            wire_log: Arc::new(Mutex::new(WireLog { trace, ..WireLog::default() })),
             rates,
             process: 0,
             passes: Vec::new(),
             applications: Vec::new(),
             kills: 0,
-            favours: favoured(seed),
+            preferred: preferred_fault(seed),
             rng,
             plan,
             description,
@@ -149,12 +150,12 @@ impl World {
     }
 
     /// Plays the whole life of the migration.
-    async fn live(&mut self) {
+    async fn play_migration(&mut self) {
         let run = |again| Goal::Run { again };
-        let verify = Goal::Verify { scope: Scope::Full, repair: false };
+        let verify = Goal::Verify { scope: VerifyScope::Full, repair: false };
         if !plan::in_place(&self.plan) {
             let changes = [0, 40, 200][self.rng.usize(..3)];
-            self.command(Goal::CutoverTo(Target::DualWrite), changes).await;
+            self.command(Goal::CutoverTo(CutoverTarget::DualWrite), changes).await;
         }
         let changes = [0, 20, 60][self.rng.usize(..3)];
         let complete = self.command(run(false), changes).await;
@@ -176,7 +177,7 @@ impl World {
         }
         self.command(verify, 0).await;
         let matching = self.check_verdict().await;
-        self.table.set_faults(faults(0.1, self.favours));
+        self.table.set_faults(faults(0.1, self.preferred));
         let changes = [0, 20][self.rng.usize(..2)];
         if matching && !plan::in_place(&self.plan) && self.rng.bool() {
             return self.contract(changes).await;
@@ -192,7 +193,7 @@ impl World {
 
     /// Moves readers and writers to the new attribute, and removes the old one.
     async fn contract(&mut self, changes: u32) {
-        for goal in [Goal::CutoverTo(Target::ReadNew(100)), Goal::CutoverTo(Target::WriteNew)] {
+        for goal in [Goal::CutoverTo(CutoverTarget::ReadNew(100)), Goal::CutoverTo(CutoverTarget::WriteNew)] {
             let changes = [0, 40][self.rng.usize(..2)];
             if !self.command(goal, changes).await {
                 return self.violation(format!("{goal:?} does not complete"));
@@ -217,9 +218,9 @@ impl World {
         let mut killed = 0;
         let mut complete = false;
         for _ in 0..ATTEMPTS {
-            let lives = if killed < may_kill { self.rng.u64(1..2_000) } else { u64::MAX / 1_000_000 };
+            let lifetime_ms = if killed < may_kill { self.rng.u64(1..2_000) } else { u64::MAX / 1_000_000 };
             self.process += 1;
-            match timeout(Duration::from_millis(lives), self.attempt(goal)).await {
+            match timeout(Duration::from_millis(lifetime_ms), self.attempt(goal)).await {
                 Ok(Ok(AttemptEnd::Done)) => {
                     complete = true;
                     break;
@@ -260,7 +261,7 @@ impl World {
             table: self.table.clone(),
             keys: self.keys.clone(),
             flag: Arc::clone(&self.flag),
-            caches: if self.planted == Some(Planted::OldCaches) { CACHES * 30 } else { CACHES },
+            cache_time: if self.planted == Some(PlantedBug::OldCaches) { CACHE_TIME * 30 } else { CACHE_TIME },
             cached: None,
             in_place: plan::in_place(&self.plan),
             rng: Rng::with_seed(self.rng.u64(..)),
@@ -275,22 +276,22 @@ impl World {
         let wire = Wire {
             connection: self.table.connect(self.process),
             process: self.process,
-            state: self.state.clone().at_once(),
+            state: self.state.clone().without_latency(),
             planted: self.planted,
             began,
-            seen: Arc::clone(&self.seen),
+            wire_log: Arc::clone(&self.wire_log),
         };
-        let stage = Stage {
+        let setup = DriverSetup {
             plan: self.plan.clone(),
             tables: Tables::one(Arc::new(wire)),
             description: self.description.clone(),
-            described: Instant::now(),
+            described_at: Instant::now(),
             budgets: self.budgets.clone(),
         };
         let flags = (!plan::in_place(&self.plan)).then(|| Arc::clone(&self.flag) as Arc<dyn FlagStore>);
         let input = OperatorInput { actor: "the world".into(), ..OperatorInput::default() };
         let clock = Arc::new(move || wall(began));
-        let mut driver = Driver::open(stage, State::new(self.state.clone()), flags, clock, input).await?;
+        let mut driver = Driver::open(setup, State::new(self.state.clone()), flags, clock, input).await?;
         driver.machine = Machine {
             moments: Arc::new(move || Moment { monotonic: Instant::now(), wall: wall(began) }),
             boot: Arc::new(move || Some(BootTime { boot: "the world".into(), since: began.elapsed() })),
@@ -304,9 +305,9 @@ impl World {
                 Advance::Confirm => driver.confirm(),
                 Advance::Recorded | Advance::Changed(_) => {}
                 Advance::Wait(wait) => drop(driver.wait(wait.left).await),
-                Advance::Sweep(phase) => {
+                Advance::RunPass(phase) => {
                     self.passes.push((self.process, self.began.elapsed()));
-                    let swept = driver.sweep(phase, false).await?;
+                    let swept = driver.run_pass(phase, false).await?;
                     if let Some(why) = &swept.stopped {
                         return Ok(AttemptEnd::Stopped(why.to_string()));
                     }
@@ -319,41 +320,41 @@ impl World {
     }
 
     fn writes(&self) -> u64 {
-        self.seen.lock().unwrap().writes
+        self.wire_log.lock().unwrap().writes
     }
 
     fn note(&self, what: &str) {
-        if let Some(trace) = &mut self.seen.lock().unwrap().trace {
+        if let Some(trace) = &mut self.wire_log.lock().unwrap().trace {
             *trace += &format!("{:?} {what}\n", self.began.elapsed());
         }
     }
 
     pub(crate) fn violation(&self, what: impl Into<String>) {
-        self.seen.lock().unwrap().violations.push(what.into());
+        self.wire_log.lock().unwrap().violations.push(what.into());
     }
 
-    async fn played(self) -> Played {
-        let Seen { trace, violations, writes, .. } = std::mem::take(&mut *self.seen.lock().unwrap());
+    async fn into_result(self) -> SeedResult {
+        let WireLog { trace, violations, writes, .. } = std::mem::take(&mut *self.wire_log.lock().unwrap());
         let ending = || self.table.history(|history| format!("{history:#?}\n")) + &self.state.dump();
         let trace = trace.map_or_else(String::new, |trace| trace + &ending());
-        Played { trace, violations, fired: self.table.fired(), kills: self.kills, writes }
+        SeedResult { trace, violations, fired: self.table.fired(), kills: self.kills, writes }
     }
 }
 
 /// Every third seed favours one of the two kinds of fault that rarely change the outcome, so that even a few seeds have
 /// many of these faults.
-fn favoured(seed: u64) -> Option<Fault> {
+fn preferred_fault(seed: u64) -> Option<SimulatedFault> {
     match seed % 6 {
-        0 => Some(Fault::NoImage),
-        3 => Some(Fault::StaleRead),
+        0 => Some(SimulatedFault::NoImage),
+        3 => Some(SimulatedFault::StaleRead),
         _ => None,
     }
 }
 
 /// A fault plan for this share of the requests. If a kind is favoured, faults are frequent.
-fn faults(share: f64, favours: Option<Fault>) -> FaultPlan {
-    let share = if favours.is_some() { 0.3 } else { share };
-    FaultPlan { share, late: Duration::from_secs(3), stale: STALE, favours }
+fn faults(share: f64, preferred: Option<SimulatedFault>) -> FaultPlan {
+    let share = if preferred.is_some() { 0.3 } else { share };
+    FaultPlan { share, late: Duration::from_secs(3), stale: STALE, preferred }
 }
 
 /// The wall clock of the world.

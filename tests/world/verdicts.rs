@@ -19,23 +19,28 @@ pub(crate) struct KnownItem<'a> {
 /// The best and the worst correct verdict on an item. The two verdicts differ only if it is unknown which values
 /// existed before the migration.
 pub(crate) fn verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
-    let all = plan.changes.iter().map(|change| of_change(plan, change, known));
+    let all = plan.changes.iter().map(|change| change_verdicts(plan, change, known));
     all.fold((Verdict::Matching, Verdict::Matching), |(best, worst), (b, w)| (best.max(b), worst.max(w)))
 }
 
 /// The best and the worst correct verdict on the move, without the other changes of the plan.
-pub(crate) fn of_move(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
+pub(crate) fn move_verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let is_move = |change: &&Change| matches!(change, Change::Move { .. });
-    plan.changes.iter().find(is_move).map_or((Verdict::Matching, Verdict::Matching), |it| of_change(plan, it, known))
+    plan.changes
+        .iter()
+        .find(is_move)
+        .map_or((Verdict::Matching, Verdict::Matching), |it| change_verdicts(plan, it, known))
 }
 
-fn of_change(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verdict, Verdict) {
+fn change_verdicts(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let certain = |verdict| (verdict, verdict);
     let in_place = plan.strategy == Strategy::InPlace;
     match change {
-        Change::Move { from, to, on_existing } if in_place => certain(moved(known.item, from, to, *on_existing)),
+        Change::Move { from, to, on_existing } if in_place => {
+            certain(in_place_move_verdict(known.item, from, to, *on_existing))
+        }
         Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
-            pair(known, from, to, (*on_existing, in_place))
+            pair_verdicts(known, from, to, (*on_existing, in_place))
         }
         Change::Set { to, value, on_existing } => certain(match to.get(known.item) {
             Some(there) if there == value => Verdict::Matching,
@@ -50,7 +55,7 @@ fn of_change(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verdict, V
 }
 
 /// The verdict on an in-place move, which removes the old attribute.
-fn moved(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdict {
+fn in_place_move_verdict(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdict {
     match (from.get(item), to.get(item)) {
         (None, _) => Verdict::Matching,
         (Some(_), None) => Verdict::Missing,
@@ -61,7 +66,7 @@ fn moved(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdic
 }
 
 /// The best and the worst correct verdict on a pair of attributes that both stay.
-fn pair(
+fn pair_verdicts(
     known: &KnownItem<'_>,
     from: &Path,
     to: &Path,

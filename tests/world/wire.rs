@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use backfill::internals::change::{Condition, GuardedWrite, Outcome, PriorValue};
-use backfill::internals::dynamodb::memory::Connection;
+use backfill::internals::dynamodb::memory::MemoryConnection;
 use backfill::internals::dynamodb::{
-    Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
+    Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
 };
 use backfill::internals::item::ItemKey;
 use backfill::internals::state::memory::MemoryState;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 /// A planted bug of the tool. The simulation must find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Planted {
+pub(crate) enum PlantedBug {
     /// A page is committed before its items are written.
     EarlyCheckpoint,
     /// Writes lack the condition that the item exists.
@@ -32,7 +32,7 @@ pub(crate) enum Planted {
 
 /// The records of the connection.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct WireLog {
     /// All events, as text. `None` if the trace is not requested, because writing a trace takes most of the time of a
     /// seed.
     pub(crate) trace: Option<String>,
@@ -45,24 +45,24 @@ pub(crate) struct Seen {
 
 /// The table as one process uses it, over a recorded connection.
 pub(crate) struct Wire {
-    pub(crate) connection: Connection,
+    pub(crate) connection: MemoryConnection,
     pub(crate) process: u32,
     /// The state of this process. Calls on this handle take no virtual time.
     pub(crate) state: MemoryState,
-    pub(crate) planted: Option<Planted>,
+    pub(crate) planted: Option<PlantedBug>,
     pub(crate) began: Instant,
-    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) wire_log: Arc<Mutex<WireLog>>,
 }
 
 impl Wire {
     fn note(&self, what: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.seen.lock().unwrap().trace {
+        if let Some(trace) = &mut self.wire_log.lock().unwrap().trace {
             *trace += &format!("{:?} process {}: {}\n", self.began.elapsed(), self.process, what());
         }
     }
 
     fn violation(&self, what: String) {
-        self.seen.lock().unwrap().violations.push(what);
+        self.wire_log.lock().unwrap().violations.push(what);
     }
 
     /// Checks that every value that a write destroys is durable and readable before the write is sent.
@@ -109,7 +109,7 @@ impl Source for Wire {
         self.note(|| format!("{request:?}"));
         let page = self.connection.read_page(request).await;
         self.note(|| format!("{page:?}"));
-        if let (Some(Planted::EarlyCheckpoint), Ok(page), false) = (self.planted, &page, request.keys_only) {
+        if let (Some(PlantedBug::EarlyCheckpoint), Ok(page), false) = (self.planted, &page, request.keys_only) {
             self.commit_early(request, page).await;
         }
         page
@@ -122,21 +122,21 @@ impl Sink for Wire {
         let mut replies = Vec::new();
         for write in chunk {
             self.check_journal(write).await;
-            self.seen.lock().unwrap().writes += 1;
+            self.wire_log.lock().unwrap().writes += 1;
             self.note(|| format!("{write:?}"));
             let mut write = GuardedWrite::clone(write);
-            if self.planted == Some(Planted::NoExistenceCheck) {
+            if self.planted == Some(PlantedBug::NoExistenceCheck) {
                 write.conditions.retain(|condition| !matches!(condition, Condition::ItemExists(_)));
             }
             let mut sent = self.connection.write(&[&write]).await;
             self.note(|| format!("{sent:?}"));
-            if self.planted == Some(Planted::SentTwice) {
+            if self.planted == Some(PlantedBug::SentTwice) {
                 sent = self.connection.write(&[&write]).await;
             }
             for reply in &mut sent {
                 let Ok(WriteReply::Applied { consumed: Some(consumed) }) = reply else { continue };
-                self.seen.lock().unwrap().units += consumed.total();
-                if self.planted == Some(Planted::ReconciledTwice) {
+                self.wire_log.lock().unwrap().units += consumed.total();
+                if self.planted == Some(PlantedBug::ReconciledTwice) {
                     consumed.table *= 2.0;
                 }
             }
@@ -149,7 +149,7 @@ impl Sink for Wire {
         1
     }
 
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
         let got = self.connection.get(key).await;
         self.note(|| format!("get {key:?}: {got:?}"));
         got

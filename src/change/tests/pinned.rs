@@ -1,7 +1,7 @@
 //! Tests the pinned form of a guarded write against the copying form, on the in-memory table.
 
 use super::*;
-use crate::dynamodb::memory::rules::{Effect, effect};
+use crate::dynamodb::memory::rules::{WriteEffect, effect};
 
 /// The sources that a write copies, with the value that the write contains for each source.
 fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
@@ -36,11 +36,11 @@ proptest! {
     #[test]
     fn a_pinned_write_has_the_same_effect_or_none(
         plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
-        in_place in any::<bool>(), back in any::<bool>(), on_existing in any_answer(),
+        in_place in any::<bool>(), back in any::<bool>(), on_existing in any_on_existing(),
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
         let decision = if back {
-            Changes::for_old_from_new(&answering(&plan, on_existing), strategy, key(), Vec::new()).decide(&image)
+            Changes::for_old_from_new(&all_with_on_existing(&plan, on_existing), strategy, key(), Vec::new()).decide(&image)
         } else {
             decide(&plan, strategy, on_existing, &image)
         };
@@ -52,7 +52,7 @@ proptest! {
             prop_assert_eq!(sources(&pinned), []);
             prop_assert!(matches!(pinned.conditions[0], Condition::ItemExists(_)));
             let on = |write: &GuardedWrite, image: &Item| effect(write, Some(image), &key(), &[]);
-            prop_assert!(matches!(on(&write, &image), Effect::Applied(_)));
+            prop_assert!(matches!(on(&write, &image), WriteEffect::Applied(_)));
             prop_assert_eq!(on(&pinned, &image), on(&write, &image));
             let mut edited = image.clone();
             for (name, value) in edits {
@@ -66,12 +66,12 @@ proptest! {
                 let copying = on(&write, &raced);
                 let effect = on(&pinned, &raced);
                 if changed {
-                    prop_assert_eq!(effect, Effect::ConditionFailed, "a source changed");
+                    prop_assert_eq!(effect, WriteEffect::ConditionFailed, "a source changed");
                 } else {
                     prop_assert_eq!(effect, copying);
                 }
             }
-            prop_assert_eq!(effect(&pinned, None, &key(), &[]), Effect::ConditionFailed);
+            prop_assert_eq!(effect(&pinned, None, &key(), &[]), WriteEffect::ConditionFailed);
         }
     }
 }

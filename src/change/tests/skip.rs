@@ -22,7 +22,7 @@ fn an_existing_value_counts_as_done() {
     // An equal value is not skipped: an in-place move removes the old value.
     let equal = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "1"}});
     assert_eq!(decide(&[mv("a", "b")], ExpandContract, Skip, &item(equal.clone())), Decision::AlreadyApplied);
-    assert_eq!(written(&[mv("a", "b")], InPlace, Skip, &equal), json!({"pk": {"S": "1"}, "b": {"S": "1"}}));
+    assert_eq!(decide_and_apply(&[mv("a", "b")], InPlace, Skip, &equal), json!({"pk": {"S": "1"}, "b": {"S": "1"}}));
     // If the copy of a value was skipped, the value is not removed.
     let plan = [copy("a", "b"), remove("a")];
     assert_eq!(decide(&plan, InPlace, Skip, &item(image)), Decision::Skipped(vec![path("b")]));
@@ -33,7 +33,7 @@ fn an_existing_value_counts_as_done() {
 fn a_value_that_appears_meanwhile_counts_as_done() {
     for change in [mv("a", "b"), copy("a", "b"), set("b", json!({"S": "1"}))] {
         let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
-        let plan = answering(&[change], Skip);
+        let plan = all_with_on_existing(&[change], Skip);
         let changes = Changes::for_expand(&plan, ExpandContract, key(), Vec::new());
         let Decision::Write(write) = changes.decide(&image) else { panic!() };
         let mut raced = image.clone();
@@ -54,8 +54,9 @@ fn a_change_that_skips_writes_only_the_recorded_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
     for (change, strategy) in [(mv("a", "b"), ExpandContract), (copy("a", "b"), InPlace), (mv("a", "b"), InPlace)] {
         let Decision::Write(write) = decide(&[change], strategy, Skip, &image) else { panic!() };
-        let wrote = write.pre_images.iter().find(|pre| pre.path == path("b")).and_then(|pre| pre.wrote);
-        assert_eq!(wrote, Some(Digest::of(&Value::S("1".into()))));
+        let written_digest =
+            write.pre_images.iter().find(|pre| pre.path == path("b")).and_then(|pre| pre.written_digest);
+        assert_eq!(written_digest, Some(Digest::from_value(&Value::S("1".into()))));
         let mut changed = image.clone();
         changed.insert("a".into(), Value::S("2".into()));
         assert_eq!(update(&write, Some(&changed)), None);

@@ -16,7 +16,7 @@ fn contract_removes_copied_values() {
     let Decision::Write(write) = decide(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "later"}})) else {
         panic!()
     };
-    assert_eq!(write.pre_images, [PreImage::of(&path("a"), &Value::S("x".into()))]);
+    assert_eq!(write.pre_images, [PreImage::with_value(&path("a"), &Value::S("x".into()))]);
     assert!(write.conditions.contains(&Condition::Equals(path("b"), Value::S("later".into()))));
     let old_alone = decide(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
     assert_eq!(old_alone, Decision::Diverged(vec![path("a")]), "an old value without a new one is kept");
@@ -31,7 +31,7 @@ fn contract_runs_removes_and_records_the_values() {
     let contract = Changes::for_contract(&plan, ExpandContract, key(), Vec::new());
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "later"}, "c": {"S": "y"}}));
     let Decision::Write(write) = contract.decide(&image) else { panic!() };
-    let x = |path: &str, value: &str| PreImage::of(&super::tests::path(path), &Value::S(value.into()));
+    let x = |path: &str, value: &str| PreImage::with_value(&super::tests::path(path), &Value::S(value.into()));
     assert_eq!(write.pre_images, [x("a", "x"), x("c", "y")]);
     assert_eq!(text(&check(&write, &image)), text(&item(json!({"pk": {"S": "1"}, "b": {"S": "later"}}))));
     let uncopied = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
@@ -43,23 +43,23 @@ fn contract_runs_removes_and_records_the_values() {
 fn a_rollback_after_new_only_writes_copies_them_to_the_old_attribute() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
     let after = |new: Option<&str>, also: Option<&str>| {
-        let mut story = Story::new(&moves(), ExpandContract, Keep, &image);
-        story.run(false);
-        story.edit([("b".to_owned(), new.map(|s| Value::S(s.into())))].into());
-        story.edit(also.map(|name| (name.to_owned(), None)).into_iter().collect());
-        let Decision::Write(write) = story.apply(&story.old_equal_new()) else { panic!() };
+        let mut scenario = Scenario::new(&moves(), ExpandContract, Keep, &image);
+        scenario.run(false);
+        scenario.edit([("b".to_owned(), new.map(|s| Value::S(s.into())))].into());
+        scenario.edit(also.map(|name| (name.to_owned(), None)).into_iter().collect());
+        let Decision::Write(write) = scenario.apply(&scenario.old_from_new()) else { panic!() };
         let journaled: Vec<PreImage> = write.pre_images;
-        (story, journaled)
+        (scenario, journaled)
     };
-    let x = PreImage::of(&path("a"), &Value::S("x".into()));
-    let (mut story, journaled) = after(Some("new"), None);
+    let x = PreImage::with_value(&path("a"), &Value::S("x".into()));
+    let (mut scenario, journaled) = after(Some("new"), None);
     assert_eq!(journaled, std::slice::from_ref(&x));
-    assert_eq!(story.undo(), story_write(&story));
-    assert_eq!(text(&story.image), text(&item(json!({"pk": {"S": "1"}, "a": {"S": "new"}}))));
+    assert_eq!(scenario.undo(), last_undo_decision(&scenario));
+    assert_eq!(text(&scenario.image), text(&item(json!({"pk": {"S": "1"}, "a": {"S": "new"}}))));
     // If an application has replaced the whole item, the item has no old attribute any more.
-    let (story, journaled) = after(Some("new"), Some("a"));
+    let (scenario, journaled) = after(Some("new"), Some("a"));
     assert!(journaled.is_empty());
-    assert_eq!(story.image["a"], Value::S("new".into()));
+    assert_eq!(scenario.image["a"], Value::S("new".into()));
 }
 
 /// If no pass has created a new value, the old path has the only value. This value stays, and the other changes of the
@@ -69,21 +69,21 @@ fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     let plan = [mv("a", "b"), copy("c", "d")];
     for plan in [&plan[..1], &plan[..]] {
         let alone = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
-        let mut story = Story::new(plan, ExpandContract, Keep, &alone);
+        let mut scenario = Scenario::new(plan, ExpandContract, Keep, &alone);
         assert_eq!(
-            story.apply(&story.old_equal_new()),
+            scenario.apply(&scenario.old_from_new()),
             Decision::Diverged(vec![path("a")]),
             "the old value is reported"
         );
-        assert_eq!((story.undo(), text(&story.image)), (Decision::NothingToDo, text(&alone)));
+        assert_eq!((scenario.undo(), text(&scenario.image)), (Decision::NothingToDo, text(&alone)));
     }
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "y"}, "d": {"S": "later"}}));
-    let mut story = Story::new(&plan, ExpandContract, Keep, &image);
-    assert!(matches!(story.apply(&story.old_equal_new()), Decision::Write(_)));
-    assert_eq!((&story.image["a"], &story.image["c"]), (&Value::S("x".into()), &Value::S("later".into())));
+    let mut scenario = Scenario::new(&plan, ExpandContract, Keep, &image);
+    assert!(matches!(scenario.apply(&scenario.old_from_new()), Decision::Write(_)));
+    assert_eq!((&scenario.image["a"], &scenario.image["c"]), (&Value::S("x".into()), &Value::S("later".into())));
     let list = item(json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}}));
-    let mut story = Story::new(&[copy("l[0]", "b")], ExpandContract, Keep, &list);
-    assert_eq!(story.apply(&story.old_equal_new()), Decision::Diverged(vec![path("l[0]")]));
+    let mut scenario = Scenario::new(&[copy("l[0]", "b")], ExpandContract, Keep, &list);
+    assert_eq!(scenario.apply(&scenario.old_from_new()), Decision::Diverged(vec![path("l[0]")]));
 }
 
 /// If the shape of the item no longer allows the tool to restore a value, somebody has changed the item since the run.
@@ -93,12 +93,12 @@ fn a_value_that_cannot_be_restored_is_reported() {
     let shapes = [json!({"S": "text"}), json!({"L": []})];
     for plan in [vec![remove("d.x")], vec![mv("d.x", "b")]] {
         for shape in &shapes {
-            let mut story = Story::new(&plan, InPlace, Keep, &doc);
-            story.run(false);
-            story.edit([("d".to_owned(), Some(Value::from_json(shape).unwrap()))].into());
-            let before = text(&story.image);
-            assert_eq!(story.undo(), Decision::Diverged(vec![path("d.x")]), "{plan:?}");
-            assert_eq!(text(&story.image), before);
+            let mut scenario = Scenario::new(&plan, InPlace, Keep, &doc);
+            scenario.run(false);
+            scenario.edit([("d".to_owned(), Some(Value::from_json(shape).unwrap()))].into());
+            let before = text(&scenario.image);
+            assert_eq!(scenario.undo(), Decision::Diverged(vec![path("d.x")]), "{plan:?}");
+            assert_eq!(text(&scenario.image), before);
         }
     }
 }
@@ -109,24 +109,26 @@ fn a_value_that_cannot_be_restored_is_reported() {
 #[test]
 fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "was there"}}));
-    let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-    story.run(false);
-    let mut both = story.clone();
+    let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
+    scenario.run(false);
+    let mut both = scenario.clone();
     let s = |text: &str| Some(Value::S(text.into()));
     both.edit([("a".to_owned(), s("y")), ("b".to_owned(), s("y"))].into());
     let before = text(&both.image);
     assert_eq!(both.undo(), Decision::Diverged(vec![path("b")]));
     assert_eq!(text(&both.image), before);
     // The result is the same if the live writer changes the item after the decision and before the write.
-    let Decision::Write(write) = story.rollback().decide_with(&story.image, &story.record()) else { panic!() };
+    let Decision::Write(write) = scenario.rollback().decide_with(&scenario.image, &scenario.history()) else {
+        panic!()
+    };
     assert_eq!(update(&write, Some(&both.image)), None);
-    story.undo();
-    assert_eq!(text(&story.image), text(&image));
+    scenario.undo();
+    assert_eq!(text(&scenario.image), text(&image));
 }
 
 /// Computes the last undo decision of a story again, so that a test can compare both decisions.
-fn story_write(story: &Story) -> Decision {
-    let mut before = story.clone();
+fn last_undo_decision(scenario: &Scenario) -> Decision {
+    let mut before = scenario.clone();
     let new = before.image["a"].clone();
     before.image.insert("b".into(), new);
     before.undo()
@@ -139,32 +141,32 @@ fn preexisting_new_values_stay() {
         (json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}}), "unequal"),
         (json!({"pk": {"S": "1"}, "b": {"S": "y"}}), "new alone"),
     ] {
-        let mut story = Story::new(&moves(), ExpandContract, Keep, &item(image.clone()));
-        story.run(false);
-        story.run(false);
-        assert_eq!(story.apply(&story.rollback()), Decision::NothingToDo, "{undone}");
-        assert_eq!(text(&story.image), text(&item(image)));
+        let mut scenario = Scenario::new(&moves(), ExpandContract, Keep, &item(image.clone()));
+        scenario.run(false);
+        scenario.run(false);
+        assert_eq!(scenario.apply(&scenario.rollback()), Decision::NothingToDo, "{undone}");
+        assert_eq!(text(&scenario.image), text(&item(image)));
     }
     // While applications write both attributes, an equal pair counts as written by the applications.
     let changes = Changes::for_expand(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     let baseline = Baseline { pairs: vec![(path("b"), BaselinePair::Equal)], ..Baseline::default() };
     assert_eq!(
-        changes.clone().beside_dual_writes(true).baseline(&pair),
+        changes.clone().with_dual_writes(true).baseline(&pair),
         baseline,
         "the target is in a pair, and is not preexisting"
     );
-    assert_eq!(changes.baseline(&pair).preexisting, [(path("b"), Digest::of(&Value::S("x".into())))]);
+    assert_eq!(changes.baseline(&pair).preexisting, [(path("b"), Digest::from_value(&Value::S("x".into())))]);
     // After new-only writes, the new value may differ from the old value. The first phase of the rollback makes the
     // pair equal, with or without an old value.
     let alone = item(json!({"pk": {"S": "1"}, "b": {"S": "x"}}));
     for (image, new) in [(&pair, "new"), (&alone, "new"), (&alone, "x")] {
-        let mut story = Story::new(&moves(), ExpandContract, Keep, image);
-        story.run(false);
-        story.edit([("b".to_owned(), Some(Value::S(new.into())))].into());
-        assert!(matches!(story.apply(&story.old_equal_new()), Decision::Write(_)));
-        assert_eq!(story.image["a"], Value::S(new.into()));
-        assert_eq!(story.undo(), Decision::NothingToDo, "the new value stays");
+        let mut scenario = Scenario::new(&moves(), ExpandContract, Keep, image);
+        scenario.run(false);
+        scenario.edit([("b".to_owned(), Some(Value::S(new.into())))].into());
+        assert!(matches!(scenario.apply(&scenario.old_from_new()), Decision::Write(_)));
+        assert_eq!(scenario.image["a"], Value::S(new.into()));
+        assert_eq!(scenario.undo(), Decision::NothingToDo, "the new value stays");
     }
 }
 
@@ -178,12 +180,12 @@ fn a_value_that_a_live_writer_changed_since_stays_and_is_reported() {
         (vec![remove("c")], InPlace, "c"),
         (vec![mv("a", "b")], InPlace, "a"),
     ] {
-        let mut story = Story::new(&plan, strategy, Overwrite, &image);
-        story.run(false);
-        story.edit([(name.to_owned(), s("live"))].into());
-        let before = text(&story.image);
-        assert!(matches!(story.undo(), Decision::Diverged(_)), "{plan:?}");
-        assert_eq!(text(&story.image), before);
+        let mut scenario = Scenario::new(&plan, strategy, Overwrite, &image);
+        scenario.run(false);
+        scenario.edit([(name.to_owned(), s("live"))].into());
+        let before = text(&scenario.image);
+        assert!(matches!(scenario.undo(), Decision::Diverged(_)), "{plan:?}");
+        assert_eq!(text(&scenario.image), before);
     }
 }
 
@@ -191,12 +193,12 @@ fn a_value_that_a_live_writer_changed_since_stays_and_is_reported() {
 fn a_created_map_is_removed_unless_it_has_other_members() {
     let plan = [mv("a", "b.x.y"), copy("c", "b.z")];
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "c": {"S": "w"}}));
-    let mut story = Story::new(&plan, ExpandContract, Keep, &image);
-    story.run(false);
-    let mut live = story.clone();
-    let Decision::Write(write) = story.undo() else { panic!() };
+    let mut scenario = Scenario::new(&plan, ExpandContract, Keep, &image);
+    scenario.run(false);
+    let mut live = scenario.clone();
+    let Decision::Write(write) = scenario.undo() else { panic!() };
     assert_eq!(write.actions, [Action::Remove { path: path("b") }]);
-    assert_eq!(text(&story.image), text(&image));
+    assert_eq!(text(&scenario.image), text(&image));
     // A live writer has added a member to the created map.
     assert!(path("b.x.live").set(&mut live.image, Value::Null));
     live.undo();
@@ -205,10 +207,10 @@ fn a_created_map_is_removed_unless_it_has_other_members() {
     assert_eq!(text(&live.image), text(&item(left)));
     // A preexisting map stays, even if it is empty.
     let with_map = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"M": {"x": {"M": {}}}}}));
-    let mut story = Story::new(&plan, ExpandContract, Keep, &with_map);
-    story.run(false);
-    story.undo();
-    assert_eq!(text(&story.image), text(&with_map));
+    let mut scenario = Scenario::new(&plan, ExpandContract, Keep, &with_map);
+    scenario.run(false);
+    scenario.undo();
+    assert_eq!(text(&scenario.image), text(&with_map));
     assert!(
         matches!(decide(&plan, ExpandContract, Keep, &with_map), Decision::Write(write) if write.pre_images.is_empty())
     );

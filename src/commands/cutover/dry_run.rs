@@ -6,7 +6,7 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::cli::Global;
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::output;
 use backfill::internals::figure::count;
@@ -25,12 +25,12 @@ pub(super) async fn dry_run(
     options: &StepOptions,
 ) -> anyhow::Result<Exit> {
     let outcome = Box::pin(migration.cutover_dry_run(step, options)).await?;
-    let listed = outcome.new_alone();
+    let listed = outcome.new_only_items();
     let next = outcome.next();
-    let ending = Ending::done().next(next.to_owned());
-    output::result(
+    let command_result = CommandResult::done().next(next.to_owned());
+    output::write_result(
         global,
-        &ending,
+        &command_result,
         || {
             let new_alone = listed.map(|listed| {
                 let key = |(key, path): &(ItemKey, Path)| {

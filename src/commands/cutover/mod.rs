@@ -5,7 +5,7 @@ mod dry_run;
 use serde_json::json;
 
 use crate::cli::{CutoverArgs, CutoverStep, Global};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::cutover::Flag;
@@ -13,10 +13,10 @@ use backfill::internals::migration::CutoverStep as Step;
 
 /// Moves the flag.
 pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
-    let decide = args.decide();
+    let step_args = args.step_args();
     let step = step_of(&args);
-    let migration = terminal::open(global, &args.plan, decide.yes)?;
-    let options = terminal::step_options(&decide);
+    let migration = terminal::open(global, &args.plan, step_args.yes)?;
+    let options = terminal::step_options(&step_args);
     if args.dry_run {
         return dry_run::dry_run(global, &migration, step, &options).await;
     }
@@ -24,7 +24,7 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     if let Some(reason) = outcome.stopped() {
         output::warn(&format!("stopped: {reason}"));
     }
-    report(global, &Ending::of(Exit::Done, outcome.stopped()), outcome.flag())
+    report(global, &CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped()), outcome.flag())
 }
 
 fn step_of(args: &CutoverArgs) -> Step {
@@ -36,7 +36,7 @@ fn step_of(args: &CutoverArgs) -> Step {
     }
 }
 
-fn report(global: &Global, ending: &Ending, flag: Option<&Flag>) -> anyhow::Result<Exit> {
+fn report(global: &Global, command_result: &CommandResult, flag: Option<&Flag>) -> anyhow::Result<Exit> {
     let json = || {
         let flag = flag.map(|flag| {
             json!({ "version": flag.version, "write": flag.write.as_str(), "read": flag.read.as_str(),
@@ -44,7 +44,7 @@ fn report(global: &Global, ending: &Ending, flag: Option<&Flag>) -> anyhow::Resu
         });
         json!({ "type": "cutover", "flag": flag })
     };
-    output::result(global, ending, json, |out| match flag {
+    output::write_result(global, command_result, json, |out| match flag {
         Some(flag) => std::io::Write::write_fmt(out, format_args!("The flag is at {flag}.\n")),
         None => std::io::Write::write_all(out, b"There is no flag.\n"),
     })

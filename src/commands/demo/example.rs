@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Value as Json, json};
 
 use backfill::internals::item::{Item, ItemKey, Value};
-use backfill::internals::local::sample::{self, Email};
+use backfill::internals::local::sample::{self, EmailClass};
 use backfill::internals::migration::Driver;
 
 /// The key of the item.
@@ -16,8 +16,9 @@ impl Example {
     /// Chooses the first item of the sample table that has only the old attribute, with a string. Returns `None` if a
     /// very small table has no such item.
     pub(crate) fn choose(driver: &Driver, seed: u64, items: u64) -> Option<Example> {
-        let fits = |item: &Item| matches!(item.get(sample::OLD), Some(Value::S(_)));
-        let row = sample::rows(seed, items).find(|(item, email)| *email == Email::Plain && fits(item))?;
+        let fits = |item: &Item| matches!(item.get(sample::OLD_ATTRIBUTE), Some(Value::S(_)));
+        let row =
+            sample::classified_items(seed, items).find(|(item, email)| *email == EmailClass::Plain && fits(item))?;
         driver.description.key.key_of(&row.0).map(Example)
     }
 
@@ -27,7 +28,7 @@ impl Example {
         let got = driver.tables.sink.get(&self.0).await.context("cannot read the item that the demo shows")?;
         let item = got.item.unwrap_or_default();
         let mut text = String::new();
-        for name in ["pk", "sk", sample::OLD, sample::NEW] {
+        for name in ["pk", "sk", sample::OLD_ATTRIBUTE, sample::NEW_ATTRIBUTE] {
             if let Some(Value::S(value)) = item.get(name) {
                 // A write to memory cannot fail.
                 let _ = write!(text, "{}{name}: {value:?}", if text.is_empty() { "{ " } else { ", " });
@@ -38,6 +39,6 @@ impl Example {
             Some(Value::S(value)) => json!(value),
             Some(_) | None => Json::Null,
         };
-        Ok((text, json!({ "old": value(sample::OLD), "new": value(sample::NEW) })))
+        Ok((text, json!({ "old": value(sample::OLD_ATTRIBUTE), "new": value(sample::NEW_ATTRIBUTE) })))
     }
 }

@@ -7,15 +7,15 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use crate::commands::shared::exit::{Exit, Refusal};
-use backfill::internals::clock::wall;
+use backfill::internals::clock::wall_clock;
 use backfill::internals::local::{Local, LocalOptions};
-use backfill::internals::migration::known;
+use backfill::internals::migration::snapshot;
 use backfill::internals::plan::load;
-use backfill::internals::playbook::Way;
+use backfill::internals::playbook::PhaseStatus;
 use backfill::internals::state;
 
 /// The files that a demo creates in addition to its plan.
-const MADE: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];
+const DEMO_FILES: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];
 
 /// The name of the flag table in the plan.
 const FLAGS: &str = "flags";
@@ -47,7 +47,7 @@ async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     match std::fs::read_to_string(plan_file) {
         Ok(text) if text != plan => return refuse("has a plan.toml that is not the demo's"),
         // A demo writes its plan before these files. If these files exist without a plan, they do not belong to a demo.
-        Err(_) if MADE.iter().any(|name| dir.join(name).exists()) => {
+        Err(_) if DEMO_FILES.iter().any(|name| dir.join(name).exists()) => {
             return refuse("has files that are not the demo's");
         }
         _ if !state.exists() => return Ok(false),
@@ -56,12 +56,12 @@ async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     let file = state::read(&state)?;
     let ours = load("the demo's plan", plan)?.plan;
     let summary = file.summary().await?;
-    match known(file.as_ref(), &summary, &ours, wall()(), None).await?.state.contract {
+    match snapshot(file.as_ref(), &summary, &ours, wall_clock()(), None).await?.state.contract {
         _ if summary.identity.fingerprint != ours.fingerprint().as_str() => {
             refuse("has a state.db that is not the demo's")
         }
         _ if summary.holder.is_some() => refuse("is in use by a running demo"),
-        contract => Ok(contract == Way::Complete),
+        contract => Ok(contract == PhaseStatus::Complete),
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn serve(options: LocalOptions) -> anyhow::Result<Local> {
 
 /// Removes the files that an earlier demo created, and no other file.
 fn clear(dir: &Path) -> std::io::Result<()> {
-    for name in MADE {
+    for name in DEMO_FILES {
         match std::fs::remove_file(dir.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -3,8 +3,8 @@
 
 mod example;
 mod folder;
-mod parts;
-mod words;
+mod messages;
+mod steps;
 
 use std::path::Path;
 
@@ -12,14 +12,16 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::{DemoArgs, Global};
 use crate::commands::demo::example::Example;
-use crate::commands::demo::parts::{PARTS, Part, parts_behind};
-use crate::commands::demo::words::{come_to, tell_next, tell_table, wait_for_soak};
-use crate::commands::shared::ending::Ending;
+use crate::commands::demo::messages::{describe_table, report_result, suggest_next, wait_for_soak};
+use crate::commands::demo::steps::{DemoStep, STEPS, completed_steps};
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::engine::Stopper;
 use backfill::internals::local::LocalOptions;
-use backfill::internals::migration::{OperatorInput, Order, Session, Target, command_line, read_plan, state_path};
+use backfill::internals::migration::{
+    CommandRequest, MigrationTarget, OperatorInput, Session, command_line, read_plan, state_path,
+};
 use backfill::internals::playbook::Goal;
 use backfill::internals::preflight::check_plan;
 
@@ -45,36 +47,36 @@ pub(crate) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     let plan = dir.join("plan.toml");
     folder::prepare(&dir, PLAN, fresh).await?;
     output::stderr("The demo serves DynamoDB's API on loopback, with sample data. It touches no AWS account.");
-    let front = items >= LONG_PAGES_FROM;
-    let options = LocalOptions { db: Some(db), items: Some(items), seed: SEED, front, ..LocalOptions::default() };
+    let proxy = items >= LONG_PAGES_FROM;
+    let options = LocalOptions { db: Some(db), items: Some(items), seed: SEED, proxy, ..LocalOptions::default() };
     let served = tokio::task::spawn_blocking(move || folder::serve(options)).await??;
-    tell_table(&served, SEED);
+    describe_table(&served, SEED);
     let mut global = global.clone();
     global.endpoint_url = Some(served.endpoint());
     global.state = Some(dir.join("state.db"));
-    let walked = Box::pin(walk(&global, &plan, items)).await;
+    let walked = Box::pin(run_steps(&global, &plan, items)).await;
     tokio::task::spawn_blocking(move || served.stop()).await?;
     let (exit, steps) = walked?;
-    tell_next(exit, &dir);
+    suggest_next(exit, &dir);
     let json = || json!({ "type": "demo", "steps": steps });
-    output::result(&global, &Ending::at(exit), json, |_| Ok(()))
+    output::write_result(&global, &CommandResult::from_exit(exit), json, |_| Ok(()))
 }
 
 /// Carries out the remaining steps of the demo in order. Returns their results as JSON.
-async fn walk(global: &Global, plan: &Path, items: u64) -> anyhow::Result<(Exit, Vec<Json>)> {
+async fn run_steps(global: &Global, plan: &Path, items: u64) -> anyhow::Result<(Exit, Vec<Json>)> {
     let mut steps = Vec::new();
-    for (n, part) in PARTS.iter().enumerate() {
+    for (n, step) in STEPS.iter().enumerate() {
         let mut session = Box::pin(open(global, plan)).await?;
-        if n < parts_behind(&session.driver).await? {
-            output::stderr(&format!("{}. backfill {}: already done", n + 1, part.command));
+        if n < completed_steps(&session.driver).await? {
+            output::stderr(&format!("{}. backfill {}: already done", n + 1, step.command));
             session.close().await?;
             continue;
         }
-        output::stderr(&format!("\n{}. backfill {}\n   {}", n + 1, part.command, part.why));
-        let taken = take_showing(part, &mut session, items).await;
+        output::stderr(&format!("\n{}. backfill {}\n   {}", n + 1, step.command, step.why));
+        let taken = carry_out_showing_item(step, &mut session, items).await;
         session.close().await?;
         let (stopped, result, item) = taken?;
-        steps.push(json!({ "step": n + 1, "command": part.command, "why": part.why, "result": result, "item": item }));
+        steps.push(json!({ "step": n + 1, "command": step.command, "why": step.why, "result": result, "item": item }));
         if let Some(exit) = stopped {
             return Ok((exit, steps));
         }
@@ -89,22 +91,26 @@ async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     let state = state_path(&options, &loaded.plan);
     let names = (plan.to_owned(), command_line(plan, &options));
     let observer = options.observer;
-    let target = Box::pin(Target::open(loaded, names, state, check_plan, None, observer.as_ref())).await?;
-    let input = OperatorInput::of(&options.actor, &[]);
+    let target = Box::pin(MigrationTarget::open(loaded, names, state, check_plan, None, observer.as_ref())).await?;
+    let input = OperatorInput::new(&options.actor, &[]);
     Ok(Box::pin(Session::open(target, input, observer, Stopper::default())).await?)
 }
 
 /// Carries out one step of the demo. If the step changes items, shows an item before and after it. Returns the values of
-/// [`take`], and the item as JSON.
-async fn take_showing(part: &Part, session: &mut Session, items: u64) -> anyhow::Result<(Option<Exit>, Json, Json)> {
-    let example = part.shows_item.then(|| Example::choose(&session.driver, SEED, items)).flatten();
+/// [`carry_out`], and the item as JSON.
+async fn carry_out_showing_item(
+    step: &DemoStep,
+    session: &mut Session,
+    items: u64,
+) -> anyhow::Result<(Option<Exit>, Json, Json)> {
+    let example = step.shows_item.then(|| Example::choose(&session.driver, SEED, items)).flatten();
     let Some(example) = example else {
-        let (stopped, result) = take(part, session).await?;
+        let (stopped, result) = carry_out(step, session).await?;
         return Ok((stopped, result, Json::Null));
     };
     let (text, before) = example.read(&session.driver).await?;
     output::stderr(&format!("   before: {text}"));
-    let (stopped, result) = take(part, session).await?;
+    let (stopped, result) = carry_out(step, session).await?;
     let (text, after) = example.read(&session.driver).await?;
     output::stderr(&format!("   after:  {text}"));
     Ok((stopped, result, json!({ "before": before, "after": after })))
@@ -112,16 +118,16 @@ async fn take_showing(part: &Part, session: &mut Session, items: u64) -> anyhow:
 
 /// Carries out one step of the demo. Returns two values: the exit code if the demo stopped during this step, and the
 /// result of the step as JSON.
-async fn take(part: &Part, session: &mut Session) -> anyhow::Result<(Option<Exit>, Json)> {
-    if part.goal == Goal::Contract && !wait_for_soak(&session.driver).await? {
-        return Ok((session.driver.stop.reason().map(Exit::of_stop), Json::Null));
+async fn carry_out(step: &DemoStep, session: &mut Session) -> anyhow::Result<(Option<Exit>, Json)> {
+    if step.goal == Goal::Contract && !wait_for_soak(&session.driver).await? {
+        return Ok((session.driver.stop.reason().map(Exit::from_stop), Json::Null));
     }
-    match Box::pin(session.pursue(Order::of(part.goal, &[], ""))).await {
+    match Box::pin(session.run_request(CommandRequest::new(step.goal, &[], ""))).await {
         Ok((passes, stopped)) => {
-            let result = come_to(&passes, session.driver.flag().await?.as_ref());
-            Ok((stopped.as_ref().map(Exit::of_stop), result))
+            let result = report_result(&passes, session.driver.flag().await?.as_ref());
+            Ok((stopped.as_ref().map(Exit::from_stop), result))
         }
-        Err(refused) if part.refused => {
+        Err(refused) if step.refused => {
             output::stderr(&format!("   refused: {refused}"));
             Ok((None, json!({ "refused": refused.to_string() })))
         }

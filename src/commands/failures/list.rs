@@ -6,28 +6,28 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::cli::Global;
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::figure::count;
-use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
+use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, UnreadableRow};
 
 /// The rows of a list. A record that cannot be read is an error in the list.
-type Rows<T> = Vec<Result<T, Unreadable>>;
+type Rows<T> = Vec<Result<T, UnreadableRow>>;
 
 /// Lists open failures and diverged items.
 pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, plan, false)?;
     let state = state::read(migration.state_path())?;
     let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit };
-    let failures = state.listed_failures(query).await?;
-    let diverged = state.listed_diverged(query).await?;
+    let failures = state.list_failures(query).await?;
+    let diverged = state.list_diverged(query).await?;
     let summary = state.summary().await?;
     let failed = summary.open_failures;
     let unequal = summary.open_diverged;
-    output::result(
+    output::write_result(
         global,
-        &Ending::done(),
+        &CommandResult::done(),
         || {
             json!({ "type": "failures", "open_failures": failed, "open_diverged": unequal,
                     "failures": rows_json(&failures), "diverged": rows_json(&diverged) })
@@ -60,7 +60,7 @@ fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Row
 }
 
 fn rows_json<T: serde::Serialize>(rows: &Rows<T>) -> Vec<Json> {
-    let json = |row: &Result<T, Unreadable>| match row {
+    let json = |row: &Result<T, UnreadableRow>| match row {
         Ok(record) => serde_json::to_value(record).unwrap_or_default(),
         Err(row) => json!({ "id": row.id, "readable": false, "why": row.why }),
     };

@@ -9,13 +9,13 @@ use serde_json::json;
 
 use crate::cli::{FailuresAction, FailuresArgs, Global};
 use crate::commands::failures::list::list;
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::figure::count;
-use backfill::internals::passes::Retried;
-use backfill::internals::preflight::Accept;
+use backfill::internals::passes::RetryResult;
+use backfill::internals::preflight::Acceptance;
 use backfill::internals::telemetry::{counts_json, write_counts};
 
 /// Lists or retries failures.
@@ -26,15 +26,15 @@ pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Res
     }
 }
 
-async fn retry(global: &Global, plan: &Path, accept: Vec<Accept>) -> anyhow::Result<Exit> {
+async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow::Result<Exit> {
     let outcome = Box::pin(terminal::open(global, plan, false)?.retry_failures(&accept)).await?;
-    let Retried { counts, encrypted } = outcome.retried();
+    let RetryResult { counts, encrypted } = outcome.retried();
     let encrypted = *encrypted;
     let stopped = outcome.stopped();
-    let ending = Ending::of(Exit::of_run(outcome.open(), stopped), stopped);
-    output::result(
+    let command_result = CommandResult::from_exit_or_stop(Exit::from_run(outcome.open(), stopped), stopped);
+    output::write_result(
         global,
-        &ending,
+        &command_result,
         || {
             json!({ "type": "failures_retry", "counts": counts_json(counts), "signed_or_encrypted": encrypted,
                     "stopped": stopped.map(ToString::to_string) })
@@ -57,6 +57,6 @@ fn write_encrypted(out: &mut Vec<u8>, items: u64, commands: &CommandLine) -> IoR
          them. If the signature covers nothing that the plan changes:\n\
          Next: {}",
         count(items, "item is", "items are"),
-        commands.spell("failures retry --accept client-encryption")
+        commands.render("failures retry --accept client-encryption")
     )
 }

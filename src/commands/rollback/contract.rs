@@ -5,15 +5,15 @@ use crate::commands::rollback::report;
 use crate::commands::run::dry_run::dry_run;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::terminal;
-use backfill::internals::migration::DryRunOf;
+use backfill::internals::migration::DryRunPhase;
 
 /// Starts to remove the old attribute, or resumes the removal.
 pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {
-    if args.on.dry_run {
-        return dry_run(global, &args.on.plan, DryRunOf::Contract, None, args.go.accept).await;
+    if args.phase.dry_run {
+        return dry_run(global, &args.phase.plan, DryRunPhase::Contract, None, args.confirm.accept).await;
     }
-    let decide = args.decide();
-    let migration = terminal::open(global, &args.on.plan, decide.yes)?;
-    let outcome = Box::pin(migration.contract(&terminal::step_options(&decide))).await?;
-    report(global, &outcome, "contract", &args.on.plan)
+    let step_args = args.step_args();
+    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
+    let outcome = Box::pin(migration.contract(&terminal::step_options(&step_args))).await?;
+    report(global, &outcome, "contract", &args.phase.plan)
 }

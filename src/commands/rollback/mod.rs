@@ -9,35 +9,36 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::{Global, RollbackArgs};
 use crate::commands::run::dry_run::dry_run;
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::migration::{DryRunOf, PassOutcome, WorkedPass};
-use backfill::internals::telemetry::{NotAsBefore, number};
+use backfill::internals::migration::{DryRunPhase, PassOutcome, PassSummary};
+use backfill::internals::telemetry::{UnrestoredItems, number};
 
 /// Starts or resumes a rollback.
 pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
-    if args.on.dry_run {
-        return dry_run(global, &args.on.plan, DryRunOf::Rollback, None, args.go.accept).await;
+    if args.phase.dry_run {
+        return dry_run(global, &args.phase.plan, DryRunPhase::Rollback, None, args.confirm.accept).await;
     }
-    let decide = args.decide();
-    let migration = terminal::open(global, &args.on.plan, decide.yes)?;
-    let outcome = Box::pin(migration.rollback(&terminal::step_options(&decide))).await?;
-    report(global, &outcome, "rollback", &args.on.plan)
+    let step_args = args.step_args();
+    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
+    let outcome = Box::pin(migration.rollback(&terminal::step_options(&step_args))).await?;
+    report(global, &outcome, "rollback", &args.phase.plan)
 }
 
 /// Prints the result of a command that makes one or more passes over the table.
 pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan: &Path) -> anyhow::Result<Exit> {
     let stopped = outcome.stopped();
-    let of_last = || outcome.passes().last().map_or(Exit::Done, |pass| Exit::of_run(pass.ended.open, None));
-    let exit = stopped.map_or_else(of_last, Exit::of_stop);
+    let last_exit = || outcome.passes().last().map_or(Exit::Done, |pass| Exit::from_run(pass.ended.open, None));
+    let exit = stopped.map_or_else(last_exit, Exit::from_stop);
     let commands = terminal::commands(global, plan);
     let is_over = stopped.is_none() && !outcome.unfinished();
-    let ending = Ending::of(exit, stopped).next((!is_over).then(|| commands.spell(command)));
+    let command_result =
+        CommandResult::from_exit_or_stop(exit, stopped).next((!is_over).then(|| commands.render(command)));
     let or_leave = if command == "contract" { "" } else { " (or leave them as they are with --force REASON)" };
-    output::result(
+    output::write_result(
         global,
-        &ending,
+        &command_result,
         || {
             let runs: Vec<Json> = outcome.passes().iter().map(|pass| run_json(outcome, pass, exit)).collect();
             json!({ "type": command, "runs": runs, "stopped": stopped.map(ToString::to_string), "exit_code": exit as u8 })
@@ -53,7 +54,7 @@ pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan
                         out,
                         "The journal has {} values that this run overwrote or removed: {}",
                         number(pass.journaled),
-                        commands.spell(&format!("journal --run {}", pass.ended.run.id))
+                        commands.render(&format!("journal --run {}", pass.ended.run.id))
                     )?;
                 }
             }
@@ -62,12 +63,12 @@ pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan
                     out,
                     "The {command} is not complete: items failed. `{}` lists them with the reasons. Fix them by hand{or_leave}, \
                      then run the same command again.\nNext: {}",
-                    commands.spell("failures list"),
-                    commands.spell(command)
+                    commands.render("failures list"),
+                    commands.render(command)
                 ),
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
-                    writeln!(out, "Stopped: {reason}.\nNext: {}", commands.spell(command))
+                    writeln!(out, "Stopped: {reason}.\nNext: {}", commands.render(command))
                 }
             }
         },
@@ -75,11 +76,11 @@ pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan
 }
 
 /// One pass as JSON.
-fn run_json(outcome: &PassOutcome, pass: &WorkedPass, exit: Exit) -> Json {
+fn run_json(outcome: &PassOutcome, pass: &PassSummary, exit: Exit) -> Json {
     let mut json = outcome.report(pass).to_json(exit as u8);
     if let Some(map) = json.as_object_mut() {
         map.insert("journaled".into(), pass.journaled.into());
-        map.insert("not_as_before".into(), pass.not_as_before.as_ref().map_or(Json::Null, NotAsBefore::to_json));
+        map.insert("not_as_before".into(), pass.not_as_before.as_ref().map_or(Json::Null, UnrestoredItems::to_json));
     }
     json
 }

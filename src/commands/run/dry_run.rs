@@ -4,20 +4,20 @@
 use std::path::Path;
 
 use crate::cli::Global;
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::migration::{DryRunOf, DryRunOptions};
-use backfill::internals::preflight::{Accept, SampleSize};
+use backfill::internals::migration::{DryRunOptions, DryRunPhase};
+use backfill::internals::preflight::{Acceptance, SampleSize};
 
 /// Counts the changes that the command would make, and reports the preflight findings. A dry run is not refused because
 /// of findings.
 pub(crate) async fn dry_run(
     global: &Global,
     plan: &Path,
-    of: DryRunOf,
+    of: DryRunPhase,
     sample: Option<SampleSize>,
-    accept: Vec<Accept>,
+    accept: Vec<Acceptance>,
 ) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, plan, false)?;
     let mut options = DryRunOptions::default();
@@ -26,6 +26,6 @@ pub(crate) async fn dry_run(
     options.accept = accept;
     let outcome = Box::pin(migration.dry_run(&options)).await?;
     let report = outcome.report();
-    let ending = Ending::of(Exit::Done, outcome.stopped()).next(report.next.to_owned());
-    output::result(global, &ending, || report.to_json(), |out| report.write(out))
+    let command_result = CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped()).next(report.next.to_owned());
+    output::write_result(global, &command_result, || report.to_json(), |out| report.write(out))
 }

@@ -5,20 +5,20 @@ pub(crate) mod dry_run;
 use serde_json::json;
 
 use crate::cli::{Global, RunArgs};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::engine::StopReason;
-use backfill::internals::migration::{DryRunOf, RunOptions};
+use backfill::internals::migration::{DryRunPhase, RunOptions};
 
-const COMPLETE: &str = "this run is already complete: nothing was written. Start another pass with --again";
+const ALREADY_COMPLETE: &str = "this run is already complete: nothing was written. Start another pass with --again";
 
-const NOT_BEGUN: &str = "stopped before the run began; nothing was written. This is the previous run:";
+const STOPPED_BEFORE_RUN: &str = "stopped before the run began; nothing was written. This is the previous run:";
 
 /// Runs the expand phase of a plan from its current position to its end.
 pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
-        return dry_run::dry_run(global, &args.plan, DryRunOf::Run, args.sample, args.accept).await;
+        return dry_run::dry_run(global, &args.plan, DryRunPhase::Run, args.sample, args.accept).await;
     }
     let migration = terminal::open(global, &args.plan, args.yes)?;
     let mut options = RunOptions::default();
@@ -28,37 +28,37 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
     let mut words = "run".to_owned();
     words += if options.again { " --again" } else { "" };
     words += if options.restart { " --restart" } else { "" };
-    words += &terminal::accepted(&options.accept);
+    words += &terminal::accept_options(&options.accept);
     let commands = terminal::commands(global, &args.plan);
     let outcome = Box::pin(migration.run(&options)).await?;
     let Some(report) = outcome.report() else {
-        return ended(global, &commands.spell(&words), outcome.stopped());
+        return report_without_run(global, &commands.render(&words), outcome.stopped());
     };
     match outcome.stopped() {
         _ if outcome.worked() => {}
-        None => output::stderr(COMPLETE),
-        Some(_) => output::warn(NOT_BEGUN),
+        None => output::stderr(ALREADY_COMPLETE),
+        Some(_) => output::warn(STOPPED_BEFORE_RUN),
     }
     // If the command was stopped, the stop determines the exit code. This holds even if the stop came before the run
     // began or after the run ended.
-    let exit = Exit::of_run(report.open, report.stopped);
+    let exit = Exit::from_run(report.open, report.stopped);
     let next = match report.stopped {
         // A run that has begun resumes without the command's options. A run that has not begun needs the same options
         // again.
         Some(_) if outcome.worked() => Some(report.next()),
-        Some(_) => Some(commands.spell(&words)),
-        None if report.open.failures > 0 => Some(commands.spell("failures retry")),
-        None if report.open.diverged > 0 => Some(commands.spell("verify --all")),
+        Some(_) => Some(commands.render(&words)),
+        None if report.open.failures > 0 => Some(commands.render("failures retry")),
+        None if report.open.diverged > 0 => Some(commands.render("verify --all")),
         None => None,
     };
-    let ending = Ending::of(exit, report.stopped).next(next);
-    output::result(global, &ending, || report.to_json(exit as u8), |out| report.write(out))
+    let command_result = CommandResult::from_exit_or_stop(exit, report.stopped).next(next);
+    output::write_result(global, &command_result, || report.to_json(exit as u8), |out| report.write(out))
 }
 
 /// The command did no work on the run.
-fn ended(global: &Global, next: &str, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
+fn report_without_run(global: &Global, next: &str, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
     match stopped {
-        Some(reason) => output::stopped(global, reason, next),
-        None => output::result(global, &Ending::done(), || json!({ "type": "stopped" }), |_| Ok(())),
+        Some(reason) => output::report_stop(global, reason, next),
+        None => output::write_result(global, &CommandResult::done(), || json!({ "type": "stopped" }), |_| Ok(())),
     }
 }

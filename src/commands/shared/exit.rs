@@ -38,7 +38,7 @@ impl From<Exit> for ExitCode {
 
 impl Exit {
     /// The exit code of a run that stopped for this reason.
-    pub(crate) fn of_stop(reason: &StopReason) -> Exit {
+    pub(crate) fn from_stop(reason: &StopReason) -> Exit {
         match reason {
             StopReason::Interrupted => Exit::Interrupted,
             StopReason::Internal(_) => Exit::Unexpected,
@@ -62,29 +62,31 @@ impl Exit {
 
     /// The exit code of a run that ended with these numbers of open failures and diverged items. A stop takes
     /// precedence over failures and diverged items.
-    pub(crate) fn of_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
+    pub(crate) fn from_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
         match stopped {
-            Some(reason) => Exit::of_stop(reason),
+            Some(reason) => Exit::from_stop(reason),
             None if open.failures > 0 => Exit::Failures,
             None if open.diverged > 0 => Exit::Mismatch,
             None => Exit::Done,
         }
     }
 
-    pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
+    pub(crate) fn from_error(error: &anyhow::Error) -> Exit {
         if let Some(Refusal { exit, .. }) = error.downcast_ref() {
             return *exit;
         }
         match error.downcast_ref::<MigrationError>() {
-            Some(error) => Exit::of_migration(error),
-            None => error.downcast_ref::<StoreError>().map_or(Exit::Unexpected, Exit::of_store),
+            Some(error) => Exit::from_migration_error(error),
+            None => error.downcast_ref::<StoreError>().map_or(Exit::Unexpected, Exit::from_store_error),
         }
     }
 
-    fn of_migration(error: &MigrationError) -> Exit {
+    fn from_migration_error(error: &MigrationError) -> Exit {
         match error {
             MigrationError::PlanFile { .. } | MigrationError::Plan(_) => Exit::Usage,
-            MigrationError::State(store) | MigrationError::Driver(DriverError::Store(store)) => Exit::of_store(store),
+            MigrationError::State(store) | MigrationError::Driver(DriverError::Store(store)) => {
+                Exit::from_store_error(store)
+            }
             MigrationError::StateChanged(_)
             | MigrationError::Lease(LeaseError::Held { .. } | LeaseError::Foreign { .. }) => Exit::State,
             MigrationError::Preflight(_)
@@ -106,7 +108,7 @@ impl Exit {
         }
     }
 
-    fn of_store(error: &StoreError) -> Exit {
+    fn from_store_error(error: &StoreError) -> Exit {
         match error {
             StoreError::Locked(_) | StoreError::Foreign(_) | StoreError::Corrupt(_) => Exit::State,
             StoreError::Refused(_) | StoreError::Io(_) => Exit::Refused,

@@ -32,37 +32,37 @@ pub(crate) fn init(global: &Global) {
         LogFormat::Json => escaped_json,
     };
     let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar(escape)).with_target(false);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(ProgressBarWriter(escape)).with_target(false);
     // Tests may start logging twice. The second start changes nothing.
     let _ = match global.log_format {
         LogFormat::Text => {
-            builder.with_ansi(global.color.on_stderr()).finish().with(filter_fn(shows_no_values)).try_init()
+            builder.with_ansi(global.color.on_stderr()).finish().with(filter_fn(is_free_of_values)).try_init()
         }
-        LogFormat::Json => builder.json().finish().with(filter_fn(shows_no_values)).try_init(),
+        LogFormat::Json => builder.json().finish().with(filter_fn(is_free_of_values)).try_init(),
     };
 }
 
 /// Whether a log line can be shown without leaking attribute values. At levels below `info`, the AWS SDK and the HTTP
 /// stack print requests and replies, which contain attribute values. So at these levels only the tool's own lines are
 /// shown. The options and `BACKFILL_LOG` cannot change this rule.
-fn shows_no_values(of: &Metadata<'_>) -> bool {
-    *of.level() <= Level::INFO || of.target() == "backfill" || of.target().starts_with("backfill::")
+fn is_free_of_values(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || metadata.target() == "backfill" || metadata.target().starts_with("backfill::")
 }
 
 /// Writes log lines without breaking the progress bar.
-struct BesideTheBar(fn(&str) -> String);
+struct ProgressBarWriter(fn(&str) -> String);
 
-impl<'a> MakeWriter<'a> for BesideTheBar {
-    type Writer = Line;
+impl<'a> MakeWriter<'a> for ProgressBarWriter {
+    type Writer = LogLine;
 
-    fn make_writer(&'a self) -> Line {
-        Line(Vec::new(), self.0)
+    fn make_writer(&'a self) -> LogLine {
+        LogLine(Vec::new(), self.0)
     }
 }
 
-struct Line(Vec<u8>, fn(&str) -> String);
+struct LogLine(Vec<u8>, fn(&str) -> String);
 
-impl Write for Line {
+impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -73,7 +73,7 @@ impl Write for Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for LogLine {
     fn drop(&mut self) {
         backfill::internals::telemetry::display::suspend(|| {
             let line = (self.1)(&String::from_utf8_lossy(&self.0));

@@ -1,6 +1,6 @@
 //! The code that several commands use: exit codes, output, signals, and the questions to the operator on the terminal.
 
-pub(crate) mod ending;
+pub(crate) mod command_result;
 pub(crate) mod exit;
 pub(crate) mod logging;
 pub(crate) mod output;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Color, Global, LogFormat, Output};
-use crate::commands::shared::ending::{Ending, plan_errors};
+use crate::commands::shared::command_result::{CommandResult, plan_errors};
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::wrap::wrap;
 use backfill::internals::clock::now;
@@ -42,9 +42,9 @@ pub(crate) fn set_options(global: &Global) {
 /// # Errors
 ///
 /// Fails if stdout cannot be written, for example because the disk is full. A closed pipe is not an error.
-pub(crate) fn result(
+pub(crate) fn write_result(
     global: &Global,
-    ending: &Ending,
+    command_result: &CommandResult,
     json: impl FnOnce() -> Json,
     human: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
 ) -> anyhow::Result<Exit> {
@@ -55,22 +55,22 @@ pub(crate) fn result(
             human(&mut bytes).unwrap_or_default();
             write_stdout(&for_stdout(&escaped_lines(&String::from_utf8_lossy(&bytes)).to_string()))
         }
-        Output::Json => write_document(ending, json()),
+        Output::Json => write_document(command_result, json()),
     }
     .map_err(|error| {
-        let code = ending.exit as u8;
+        let code = command_result.exit as u8;
         anyhow::anyhow!(
             "the result could not be written to stdout: {error}. The command itself had ended, with exit code {code}"
         )
     })?;
-    Ok(ending.exit)
+    Ok(command_result.exit)
 }
 
-fn write_document(ending: &Ending, document: Json) -> std::io::Result<()> {
+fn write_document(command_result: &CommandResult, document: Json) -> std::io::Result<()> {
     if IS_WRITTEN.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    write_stdout(&escaped_json(&format!("{:#}\n", ending.document(document))))
+    write_stdout(&escaped_json(&format!("{:#}\n", command_result.document(document))))
 }
 
 /// The text as it is shown on stdout: wrapped if stdout is a terminal.
@@ -142,24 +142,24 @@ fn write_stderr(text: &str) {
 }
 
 /// Reports that a command stopped early without any other result. Returns the exit code.
-pub(crate) fn stopped(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
-    let ending = Ending::stopped(reason).next(next.to_owned());
+pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
+    let command_result = CommandResult::stopped(reason).next(next.to_owned());
     warn(&format!("stopped: {reason}\nNext: {next}"));
-    result(global, &ending, || json!({ "type": "stopped" }), |_| Ok(()))
+    write_result(global, &command_result, || json!({ "type": "stopped" }), |_| Ok(()))
 }
 
 /// Reports that the operator interrupted a second time. The process ends right after this report.
-pub(crate) fn interrupted() {
+pub(crate) fn report_interruption() {
     warn("stopped immediately. Nothing is lost: uncommitted work is repeated on resume");
     if let Some(options) = OPTIONS.get() {
-        report_document(options.output, &Ending::at(Exit::Interrupted));
+        report_document(options.output, &CommandResult::from_exit(Exit::Interrupted));
     }
 }
 
 /// Reports on stderr why a command failed or was refused. With `--output json`, also writes the JSON document. Returns
 /// the exit code.
 pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) -> Exit {
-    let ending = Ending::failed(error);
+    let command_result = CommandResult::failed(error);
     match plan_errors(error) {
         // The text of a plan error is already escaped where it quotes the plan, and contains its own color codes.
         Some(plan) => {
@@ -170,14 +170,14 @@ pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) 
             remark("ERROR", &text, &for_stderr(&escaped_lines(&text).to_string()));
         }
     }
-    report_document(output, &ending);
-    ending.exit
+    report_document(output, &command_result);
+    command_result.exit
 }
 
 /// Writes the JSON document of an error, unless the process has already written a document.
-pub(crate) fn report_document(output: Output, ending: &Ending) {
+pub(crate) fn report_document(output: Output, command_result: &CommandResult) {
     if output == Output::Json {
         // A failed write here is ignored, because the error is already on stderr and in the exit code.
-        let _ = write_document(ending, json!({ "type": "error" }));
+        let _ = write_document(command_result, json!({ "type": "error" }));
     }
 }

@@ -16,12 +16,12 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
     tokio::spawn(async move {
         let mut is_stopping = false;
         loop {
-            let insists = tokio::select! {
+            let is_second_signal = tokio::select! {
                 _ = interrupt.recv() => is_stopping,
                 _ = terminate.recv() => is_stopping,
                 // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not
                 // mean that the process must exit immediately.
-                () = received(hangup.as_mut()) => {
+                () = wait_for(hangup.as_mut()) => {
                     if is_stopping {
                         continue;
                     }
@@ -29,8 +29,8 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
                 }
             };
             is_stopping = true;
-            if insists {
-                crate::commands::shared::output::interrupted();
+            if is_second_signal {
+                crate::commands::shared::output::report_interruption();
                 // The process can exit without cleaning up, because every commit is atomic, and the operating system
                 // releases the lock of the state file.
                 std::process::exit(Exit::Interrupted as i32);
@@ -45,7 +45,7 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
 }
 
 /// Waits until the signal arrives. If this process does not listen for the signal, this function never returns.
-async fn received(signal: Option<&mut Signal>) {
+async fn wait_for(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cli::{Decide, Global, LogFormat};
+use crate::cli::{Global, LogFormat, StepArgs};
 use crate::commands::shared::{output, signals};
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::engine::Stopper;
@@ -13,7 +13,7 @@ use backfill::internals::migration::{
     Answer, Migration, MigrationError, Notice, Observer, Options, Question, StepOptions, command_line,
 };
 use backfill::internals::playbook::Fact;
-use backfill::internals::preflight::{Accept, Severity};
+use backfill::internals::preflight::{Acceptance, Severity};
 
 /// Prints notices, and asks questions unless `--yes` was given.
 pub(crate) struct Terminal {
@@ -71,7 +71,7 @@ fn is_important(notice: &Notice<'_>) -> bool {
         | Notice::RunHeader(_)
         | Notice::RepairPreview(_)
         | Notice::Mismatches(_)
-        | Notice::NotAsBefore(_)
+        | Notice::UnrestoredItems(_)
         | Notice::FlagNotRecorded(_) => true,
         Notice::Finding { finding, .. } => finding.severity != Severity::Note,
         Notice::PassBegins(_)
@@ -104,7 +104,7 @@ pub(crate) fn commands(global: &Global, plan: &Path) -> CommandLine {
 }
 
 /// The `--accept` options of a command, as they are typed.
-pub(crate) fn accepted(findings: &[Accept]) -> String {
+pub(crate) fn accept_options(findings: &[Acceptance]) -> String {
     findings.iter().map(|finding| format!(" --accept {}", finding.name())).collect()
 }
 
@@ -114,18 +114,19 @@ pub(crate) fn open(global: &Global, plan: &Path, yes: bool) -> Result<Migration,
 }
 
 /// Converts the operator's input into the options of a step.
-pub(crate) fn step_options(decide: &Decide) -> StepOptions {
-    let mut facts = Vec::from_iter(decide.dual.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
+pub(crate) fn step_options(step_args: &StepArgs) -> StepOptions {
+    let mut facts =
+        Vec::from_iter(step_args.dual_writes.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
     let stated = [
-        (decide.forward.readers_moved, Fact::ReadersMoved),
-        (decide.forward.old_writes_stopped, Fact::OldWritesStopped),
-        (decide.backward.readers_back, Fact::ReadersBack),
-        (decide.backward.new_writes_stopped, Fact::NewWritesStopped),
+        (step_args.forward.readers_moved, Fact::ReadersMoved),
+        (step_args.forward.old_writes_stopped, Fact::OldWritesStopped),
+        (step_args.backward.readers_back, Fact::ReadersBack),
+        (step_args.backward.new_writes_stopped, Fact::NewWritesStopped),
     ];
     facts.extend(stated.into_iter().filter(|(stated, _)| *stated).map(|(_, fact)| fact));
     let mut options = StepOptions::default();
-    options.force.clone_from(&decide.force);
+    options.force.clone_from(&step_args.force);
     options.facts = facts;
-    options.accept.clone_from(&decide.accept);
+    options.accept.clone_from(&step_args.accept);
     options
 }

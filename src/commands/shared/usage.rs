@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::cli::{LogFormat, Output};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::output::{report_document, usage_error};
 
 /// Prints the message of the command line parser, and returns the exit code. An error is escaped because it quotes the
@@ -13,10 +13,10 @@ pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = 
     if usage.use_stderr() {
         let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
         let text = usage.render().to_string();
-        let is_json = asks_for(&words, "--log-format");
+        let is_json = requests_json(&words, "--log-format");
         usage_error(&text, if is_json { LogFormat::Json } else { LogFormat::Text });
-        let output = if asks_for(&words, "--output") { Output::Json } else { Output::Human };
-        report_document(output, &Ending::usage(text.trim_end().to_owned()));
+        let output = if requests_json(&words, "--output") { Output::Json } else { Output::Human };
+        report_document(output, &CommandResult::usage(text.trim_end().to_owned()));
     } else {
         // A closed pipe is not an error.
         let _ = usage.print();
@@ -25,7 +25,7 @@ pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = 
 }
 
 /// Whether an option asks for JSON, on a command line that cannot be parsed.
-fn asks_for(words: &[String], option: &str) -> bool {
+fn requests_json(words: &[String], option: &str) -> bool {
     let joined = format!("{option}=json");
     words.contains(&joined) || words.windows(2).any(|pair| pair == [option, "json"])
 }

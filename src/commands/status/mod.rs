@@ -8,11 +8,11 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::cli::{Global, StatusArgs};
-use crate::commands::shared::ending::Ending;
+use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::StatusOptions;
-use backfill::internals::telemetry::{KeptBudgets, Worker};
+use backfill::internals::telemetry::{StoredBudgets, Worker};
 use standing::{next, standing_json, write_standing};
 use text::write_status;
 
@@ -23,24 +23,24 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     options.offline = args.offline;
     let outcome = Box::pin(migration.status(&options)).await?;
     let summary = outcome.summary();
-    let known = outcome.known();
+    let snapshot = outcome.snapshot();
     let worker = outcome.worker();
     let budgets = outcome.budgets();
     let fingerprint = outcome.fingerprint();
-    let same_plan = outcome.is_of_this_plan();
+    let same_plan = outcome.matches_plan();
     let commands = terminal::commands(global, &args.plan);
-    let ending = Ending::done().next(next(&known.standing, &commands));
-    output::result(
+    let command_result = CommandResult::done().next(next(&snapshot.status, &commands));
+    output::write_result(
         global,
-        &ending,
+        &command_result,
         || {
             json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
-                    "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(KeptBudgets::to_json), "playbook": standing_json(known, &commands) })
+                    "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json), "playbook": standing_json(snapshot, &commands) })
         },
         |out| {
             write_status(out, summary, worker.as_ref(), &migration.plan().limits)?;
             budgets.iter().try_for_each(|budgets| budgets.write(out))?;
-            write_standing(out, known, &commands)?;
+            write_standing(out, snapshot, &commands)?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed: this state belongs to another plan.")?;
             }

@@ -7,23 +7,23 @@ use serde_json::{Value as Json, json};
 use backfill::internals::clock::to_text;
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::figure::count;
-use backfill::internals::migration::Known;
-use backfill::internals::playbook::{Override, Stage, Standing};
+use backfill::internals::migration::MigrationSnapshot;
+use backfill::internals::playbook::{MigrationStage, MigrationStatus, Override};
 
 /// Writes the text form.
-pub(crate) fn write_standing(out: &mut Vec<u8>, known: &Known, commands: &CommandLine) -> Result<()> {
-    let Known { state, seen, may_be_stale, standing } = known;
-    writeln!(out, "phase: {}", standing.stage.name())?;
-    if let Some(seen) = seen {
-        let at = to_text(seen.at);
-        let who = &seen.meta.actor;
+pub(crate) fn write_standing(out: &mut Vec<u8>, snapshot: &MigrationSnapshot, commands: &CommandLine) -> Result<()> {
+    let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
+    writeln!(out, "phase: {}", status.stage.name())?;
+    if let Some(flag_record) = flag_record {
+        let at = to_text(flag_record.at);
+        let who = &flag_record.meta.actor;
         match may_be_stale {
-            None => writeln!(out, "flag: {} (changed by {who})", seen.flag)?,
+            None => writeln!(out, "flag: {} (changed by {who})", flag_record.flag)?,
             Some(why) => {
-                writeln!(out, "flag, last seen at {at}: {} (changed by {who}); may be stale: {why}", seen.flag)?
+                writeln!(out, "flag, last seen at {at}: {} (changed by {who}); may be stale: {why}", flag_record.flag)?
             }
         }
-    } else if let Some(stated) = &state.stated {
+    } else if let Some(stated) = &state.stated_flag {
         writeln!(out, "stated: write = {}, read = {}", stated.write.as_str(), stated.read.as_str())?;
     }
     if let Some(reason) = &state.forced_reads {
@@ -37,30 +37,31 @@ pub(crate) fn write_standing(out: &mut Vec<u8>, known: &Known, commands: &Comman
         let mismatches = count(report.mismatches, "mismatch", "mismatches");
         writeln!(out, "last full verification: {mismatches}, ended {ended}, report {}", report.hash)?;
     }
-    match (next(standing, commands), standing.not_before) {
+    match (next(status, commands), status.not_before) {
         (Some(next), Some(until)) => writeln!(out, "next, not before {}: {next}", to_text(until)),
         (Some(next), None) => writeln!(out, "next: {next}"),
-        (None, _) if standing.stage == Stage::Verify => writeln!(out, "next: nothing; rollback stays open"),
+        (None, _) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback stays open"),
         (None, _) => writeln!(out, "next: nothing; this file is the record"),
     }
 }
 
 /// The JSON form.
-pub(crate) fn standing_json(known: &Known, commands: &CommandLine) -> Json {
-    let Known { state, seen, may_be_stale, standing } = known;
+pub(crate) fn standing_json(snapshot: &MigrationSnapshot, commands: &CommandLine) -> Json {
+    let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
     let report = state.full.as_ref().map(|report| {
         json!({ "began_at": report.span.began.to_string(), "ended_at": report.span.ended.to_string(),
                 "mismatches": report.mismatches, "hash": report.hash })
     });
-    let stated = state.stated.as_ref().map(|flag| json!({ "write": flag.write.as_str(), "read": flag.read.as_str() }));
-    json!({ "phase": standing.stage.name(), "flag_seen": seen.as_ref().map(|seen| seen.to_json()),
-            "flag_may_be_stale": seen.as_ref().and(may_be_stale.as_ref()), "stated": stated,
+    let stated =
+        state.stated_flag.as_ref().map(|flag| json!({ "write": flag.write.as_str(), "read": flag.read.as_str() }));
+    json!({ "phase": status.stage.name(), "flag_seen": flag_record.as_ref().map(|flag_record| flag_record.to_json()),
+            "flag_may_be_stale": flag_record.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
-            "overrides": state.overrides, "next": next(standing, commands),
-            "not_before": standing.not_before.map(|until| until.to_string()) })
+            "overrides": state.overrides, "next": next(status, commands),
+            "not_before": status.not_before.map(|until| until.to_string()) })
 }
 
 /// The next step, as the command that the operator can type.
-pub(crate) fn next(standing: &Standing, commands: &CommandLine) -> Option<String> {
-    standing.next.as_ref().map(|next| next.spell(commands))
+pub(crate) fn next(status: &MigrationStatus, commands: &CommandLine) -> Option<String> {
+    status.next.as_ref().map(|next| next.render(commands))
 }

@@ -3,19 +3,19 @@
 use std::io::Write as _;
 
 use backfill::internals::figure::{count, number};
-use backfill::internals::plan::Limits;
+use backfill::internals::plan::PlanLimits;
 use backfill::internals::state::StateSummary;
 use backfill::internals::state::phase::EXPAND;
 use backfill::internals::telemetry::{Worker, write_counts, write_spend};
 
-const LOOKED_THROUGH: &str = "ended; the pages that it had not read are now only read and counted, not written";
+const ENDED_READ_ONLY: &str = "ended; the pages that it had not read are now only read and counted, not written";
 
 /// Writes the text form.
 pub(crate) fn write_status(
     out: &mut Vec<u8>,
     state: &StateSummary,
     worker: Option<&Worker<'_>>,
-    limits: &Limits,
+    limits: &PlanLimits,
 ) -> std::io::Result<()> {
     writeln!(out, "migration {} on {}", state.identity.migration, state.identity.table_arn)?;
     writeln!(out, "  {}", state.identity.meaning)?;
@@ -24,10 +24,10 @@ pub(crate) fn write_status(
     };
     let run = &current.run;
     let standing = match (worker, current.died) {
-        (_, died) if run.looked_through && (died || !run.open_session) => LOOKED_THROUGH.to_owned(),
+        (_, died) if run.looked_through && (died || !run.open_session) => ENDED_READ_ONLY.to_owned(),
         (_, true) if run.phase == EXPAND => "its process died; `run` resumes it".to_owned(),
         (_, true) => "its process died; the next step resumes it".to_owned(),
-        (Some(worker), _) if run.open_session => worker.words(),
+        (Some(worker), _) if run.open_session => worker.description(),
         _ => run.status.name().to_owned(),
     };
     writeln!(

@@ -14,7 +14,7 @@ fn at(second: i64) -> Timestamp {
 
 /// Makes these changes, each as early as possible, and returns the resulting flag.
 fn after(changes: &[FlagChange]) -> Flag {
-    changes.iter().fold(Flag::first(CACHE, at(0)), |flag, change| {
+    changes.iter().fold(Flag::new(CACHE, at(0)), |flag, change| {
         flag.next(*change, flag.settled_at(), Duration::ZERO)
             .unwrap_or_else(|error| panic!("{change:?} at {flag}: {error}"))
     })
@@ -46,11 +46,11 @@ fn these_states_are_reached_and_no_others() {
     // has accepted stale reads.
     expected.extend([(WriteTo::Both, New, 100, true, false), (WriteTo::Both, Old, 0, true, false)]);
 
-    let first = Flag::first(CACHE, at(0));
+    let first = Flag::new(CACHE, at(0));
     let mut found = HashSet::from([state(&first)]);
     let mut open = vec![first];
     while let Some(flag) = open.pop() {
-        assert_eq!(flag.impossible(), None, "{flag:?}");
+        assert_eq!(flag.broken_rule(), None, "{flag:?}");
         for change in changes() {
             if let Ok(next) = flag.next(change, flag.settled_at(), Duration::ZERO)
                 && found.insert(state(&next))
@@ -63,7 +63,7 @@ fn these_states_are_reached_and_no_others() {
 }
 
 #[test]
-fn the_way_forward_and_the_times_it_leaves() {
+fn forward_changes_record_their_times() {
     let both = after(&FORWARD[..1]);
     assert_eq!((both.version, both.dual_since, both.new_since), (2, Some(at(60)), None));
     let new = after(&FORWARD);
@@ -116,7 +116,7 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     }
     // If the change would still be refused after the wait, it is refused immediately.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
-    assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::Already(_))));
+    assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::AlreadyInState(_))));
     // Readers go back immediately if old values are fresh and applications write both attributes under every state that
     // they may obey.
     let back = FlagChange::ReadOld { accept_stale: false };
@@ -158,21 +158,21 @@ fn refusals_say_what_to_do() {
 }
 
 #[test]
-fn a_change_that_took_longer_carries_the_later_time() {
-    let flag = after(&FORWARD[..1]).made_at(at(63));
+fn a_slow_change_records_the_later_time() {
+    let flag = after(&FORWARD[..1]).with_changed_at(at(63));
     assert_eq!((flag.changed_at, flag.dual_since), (at(63), Some(at(63))));
-    let read = flag.next(FlagChange::ReadNew(100), at(200), Duration::ZERO).unwrap().made_at(at(205));
+    let read = flag.next(FlagChange::ReadNew(100), at(200), Duration::ZERO).unwrap().with_changed_at(at(205));
     assert_eq!(
         (read.changed_at, read.dual_since),
         (at(205), Some(at(63))),
         "the recorded time of an earlier change must not change"
     );
-    let new = read.next(FlagChange::WriteNew, at(300), Duration::ZERO).unwrap().made_at(at(301));
+    let new = read.next(FlagChange::WriteNew, at(300), Duration::ZERO).unwrap().with_changed_at(at(301));
     assert_eq!((new.new_since, new.dual_since), (Some(at(301)), Some(at(63))));
 }
 
 #[test]
-fn it_is_shown_in_one_line() {
+fn a_flag_is_displayed_on_one_line() {
     assert_eq!(after(&[]).to_string(), "version 1: write = old, read = old");
     assert_eq!(after(&FORWARD).to_string(), "version 4: write = new, read = new at 100 %, old values may be stale");
 }
@@ -198,14 +198,14 @@ proptest! {
     fn nothing_forbidden_is_reachable(
         steps in proptest::collection::vec((change(), 0_i64..200), 0..40), cache in 0_u32..=150,
     ) {
-        let mut flag = Flag::first(cache, at(0));
+        let mut flag = Flag::new(cache, at(0));
         let mut now = 0;
         for (change, pause) in steps {
             now += pause;
             let settled = flag.settled_at();
             let left = Duration::try_from(settled.duration_since(at(now))).unwrap_or_default();
             let Ok(next) = flag.next(change, at(now), left) else { continue };
-            prop_assert_eq!(next.impossible(), None);
+            prop_assert_eq!(next.broken_rule(), None);
             prop_assert_eq!(next.read_percent == 0, next.read == ReadFrom::Old);
             prop_assert!(next.read == ReadFrom::Old || next.write != WriteTo::Old);
             prop_assert!(next.write != WriteTo::New || next.read_percent == 100);

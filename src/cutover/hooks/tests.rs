@@ -19,7 +19,7 @@ fn store(get: &str, set: &str, timeout: Duration) -> (TempDir, HookStore) {
         vec!["/bin/sh".to_owned(), path.to_str().unwrap().to_owned(), "an $argument; of its own".to_owned()]
     };
     let hooks = FlagHooks { get: script("get", get), set: script("set", set), timeout };
-    (dir, HookStore::new(hooks, clock::wall()))
+    (dir, HookStore::new(hooks, clock::wall_clock()))
 }
 
 const GET: &str = "test -e flag && cat flag; true";
@@ -33,7 +33,7 @@ fn meta() -> FlagMeta {
 }
 
 fn first() -> Flag {
-    Flag::first(1, jiff::Timestamp::UNIX_EPOCH)
+    Flag::new(1, jiff::Timestamp::UNIX_EPOCH)
 }
 
 fn both(flag: &Flag) -> Flag {
@@ -70,7 +70,7 @@ async fn a_flag_that_somebody_else_changed_is_left_alone() {
 /// If `set` fails twice although it took effect, the output of `get` decides. The stored time is then that of the last
 /// `set`.
 #[tokio::test]
-async fn after_a_failed_set_get_decides() {
+async fn after_a_failed_set_the_output_of_get_decides() {
     let fails_twice = format!("{SET}; test $(wc -l <log) -ge 3");
     let (dir, mut store) = store(GET, &fails_twice, LONG);
     let flag = store.change(None, &first(), &meta()).await.unwrap();

@@ -7,7 +7,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::dynamodb::TableError;
-use crate::dynamodb::control::fake::{FakeTable, Fault};
+use crate::dynamodb::control::fake::{FakeTable, PutFault};
 use crate::item::Item;
 
 const DURATION: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ async fn a_renewed_lease_is_refused_and_a_released_one_is_not() {
     let first = acquire(&table, "a").await.unwrap();
     let began = Instant::now();
     let refused = acquire(&table, "b").await.unwrap_err();
-    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
+    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_raw() == "a"), "{refused}");
     assert!(
         began.elapsed() <= DURATION / 2,
         "the refusal must come before the whole duration is over: {:?}",
@@ -63,7 +63,7 @@ async fn a_lease_that_is_not_renewed_is_taken_over() {
 /// If several processes want the lease, exactly one of them gets it.
 /// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
 #[tokio::test(start_paused = true)]
-async fn one_of_many_gets_it() {
+async fn only_one_of_many_processes_gets_the_lease() {
     let table = FakeTable::new();
     for round in 1..4 {
         let wanted = (0..8).map(|n| {
@@ -88,7 +88,7 @@ async fn a_holder_that_cannot_renew_stops_before_others_may_begin() {
         async move { Lease::acquire(table.item("lease"), "b", None, DURATION, |_, _| ()).await }
     });
     // Only the holder cannot reach the table: its requests are lost.
-    table.then(std::iter::repeat_n(Fault::LoseRequest, 40));
+    table.inject(std::iter::repeat_n(PutFault::LoseRequest, 40));
     let began = Instant::now();
     let lost = first.lost().await;
     assert!(matches!(&lost, LeaseLost::NotRenewed { .. }), "{lost}");
@@ -104,7 +104,7 @@ async fn lost_replies_do_not_lose_the_lease() {
     let table = FakeTable::new();
     let lease = acquire(&table, "a").await.unwrap();
     for _ in 0..20 {
-        table.then([Fault::LoseReply, Fault::Throttle, Fault::LoseReply]);
+        table.inject([PutFault::LoseReply, PutFault::Throttle, PutFault::LoseReply]);
         sleep(DURATION / 3).await;
     }
     assert!(!is_lost(&lease));
@@ -129,7 +129,7 @@ async fn the_loss_names_the_new_holder() {
         let taken = LeaseRecord { owner: "b\u{1b}".into(), fence: 2, counter: 0, duration: DURATION, released: false };
         item.extend(to_item(&taken));
     });
-    assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b\u{1b}".into() });
+    assert_eq!(lease.lost().await, LeaseLost::Taken { new_owner: "b\u{1b}".into() });
     assert!(lease.lost().await.to_string().contains("taken over by b\\u{1b}:"));
     lease.release().await;
     assert_eq!(
@@ -157,7 +157,7 @@ proptest! {
     /// A process may take the lease only if the lease is absent or released, or if its counter did not change for the
     /// whole duration.
     #[test]
-    fn it_is_free_only_if_it_did_not_move_for_its_duration(
+    fn a_lease_is_free_only_if_its_counter_did_not_change_for_its_duration(
         looks in proptest::collection::vec((0_u64..40, 0_u8..2, 0_u64..2, 0_u64..2), 1..30),
     ) {
         let mut watch = LeaseWatch::default();
@@ -167,13 +167,13 @@ proptest! {
             now += pause;
             let seen = record(owner, fence, counter, false);
             let still = history.iter().rev().take_while(|(_, before)| *before == seen).last().map_or(now, |(since, _)| *since);
-            if watch.look(Some(&seen), Duration::from_secs(now)) == Standing::Free {
+            if watch.observe(Some(&seen), Duration::from_secs(now)) == LeaseState::Free {
                 prop_assert!(now - still >= DURATION.as_secs(), "the counter changed {} s ago", now - still);
             }
             history.push((now, seen));
         }
-        prop_assert_eq!(watch.look(None, Duration::from_secs(now)), Standing::Free);
-        prop_assert_eq!(watch.look(Some(&record(0, 9, 9, true)), Duration::from_secs(now)), Standing::Free);
+        prop_assert_eq!(watch.observe(None, Duration::from_secs(now)), LeaseState::Free);
+        prop_assert_eq!(watch.observe(Some(&record(0, 9, 9, true)), Duration::from_secs(now)), LeaseState::Free);
     }
 }
 
@@ -187,8 +187,8 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     assert!(validity.is_fresh());
     advance(20 * DURATION).await;
     assert!(!validity.is_fresh(), "no request may be sent before the lease is renewed");
-    validity.fresh().await;
-    assert!(!is_lost(&lease) && validity.holds() > 0);
+    validity.wait_until_fresh().await;
+    assert!(!is_lost(&lease) && validity.expirations() > 0);
     assert_eq!(lease.fence(), 1);
     // If another process took over the lease during the sleep, this process must not send any request again.
     table.edit("lease", |item| {
@@ -196,8 +196,8 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
         item.extend(to_item(&taken));
     });
     advance(20 * DURATION).await;
-    assert!(timeout(DURATION, validity.fresh()).await.is_err());
-    assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b".into() });
+    assert!(timeout(DURATION, validity.wait_until_fresh()).await.is_err());
+    assert_eq!(lease.lost().await, LeaseLost::Taken { new_owner: "b".into() });
 }
 
 /// While the machine sleeps, the monotonic clock and every timer stop. Only the wall clock reveals the sleep.
@@ -206,20 +206,20 @@ async fn a_sleep_that_no_timer_notices_is_noticed_before_the_next_request() {
     use std::sync::atomic::{AtomicI64, Ordering};
     let table = FakeTable::new();
     let slept = Arc::new(AtomicI64::new(0));
-    let moments: Moments = {
+    let moments: MomentClock = {
         let slept = Arc::clone(&slept);
         Arc::new(move || {
             let wall = jiff::Timestamp::from_second(slept.load(Ordering::Relaxed)).unwrap();
             Moment { monotonic: Instant::now(), wall }
         })
     };
-    let lease = Lease::acquire_by(moments, table.item("lease"), "a", None, DURATION, |_, _| ()).await.unwrap();
+    let lease = Lease::acquire_with_clock(moments, table.item("lease"), "a", None, DURATION, |_, _| ()).await.unwrap();
     let validity = lease.validity();
     let puts = table.puts();
     slept.store(3_600, Ordering::Relaxed);
     assert!(!validity.is_fresh());
     let began = Instant::now();
-    validity.fresh().await;
+    validity.wait_until_fresh().await;
     assert!(began.elapsed() < Duration::from_secs(1), "the lease must be renewed immediately: {:?}", began.elapsed());
     assert_eq!(table.puts(), puts + 1);
     assert!(!is_lost(&lease));
@@ -230,11 +230,11 @@ async fn a_sleep_that_no_timer_notices_is_noticed_before_the_next_request() {
 async fn waiting_for_a_lease_is_announced() {
     let table = FakeTable::new();
     drop(acquire(&table, "a").await.unwrap());
-    let told = std::sync::Mutex::new(Vec::new());
-    let waits = |owner: &OutsideText, within: Duration| told.lock().unwrap().push((owner.to_string(), within));
-    let lease = Lease::acquire(table.item("lease"), "b", None, DURATION, waits).await.unwrap();
-    assert_eq!(*told.lock().unwrap(), [("a".to_owned(), DURATION)]);
+    let announced = std::sync::Mutex::new(Vec::new());
+    let on_wait = |owner: &UntrustedText, within: Duration| announced.lock().unwrap().push((owner.to_string(), within));
+    let lease = Lease::acquire(table.item("lease"), "b", None, DURATION, on_wait).await.unwrap();
+    assert_eq!(*announced.lock().unwrap(), [("a".to_owned(), DURATION)]);
     lease.release().await;
-    told.lock().unwrap().clear();
+    announced.lock().unwrap().clear();
     Lease::acquire(table.item("lease"), "c", None, DURATION, |_, _| panic!("the lease is free")).await.unwrap();
 }

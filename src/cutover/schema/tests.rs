@@ -23,7 +23,7 @@ fn whole_flag() -> Flag {
     let step = |flag: Flag, change| flag.next(change, flag.settled_at(), Duration::ZERO).unwrap();
     [FlagChange::DualWrite, FlagChange::ReadNew(100), FlagChange::WriteNew, FlagChange::Contract]
         .into_iter()
-        .fold(Flag::first(60, start), step)
+        .fold(Flag::new(60, start), step)
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn every_attribute_is_published_with_its_type() {
     for field in &FIELDS {
         // The attribute `writer` is missing here, because the store adds it later.
         if field.name != "writer" {
-            assert_eq!(item[field.name].type_name(), field.kind.attribute(), "{}", field.name);
+            assert_eq!(item[field.name].type_name(), field.field_type.attribute(), "{}", field.name);
         }
     }
     assert_eq!(item.len(), FIELDS.len() - 1);
@@ -46,7 +46,7 @@ fn a_flag_reads_back_and_other_attributes_are_ignored() {
     item.insert("version".into(), Value::N(Num::parse("5.0").unwrap()));
     assert_eq!(from_item(&item), Ok((whole_flag(), meta())));
     let plain = FlagMeta { report: None, reason: None, ..meta() };
-    let first = Flag::first(1, "2026-12-01T06:00:00Z".parse().unwrap());
+    let first = Flag::new(1, "2026-12-01T06:00:00Z".parse().unwrap());
     assert_eq!(from_item(&to_item(&first, &plain)), Ok((first, plain)));
 }
 
@@ -66,7 +66,9 @@ fn an_item_that_breaks_the_schema_is_refused() {
             let mut item = to_item(&whole_flag(), &meta());
             let fits = match &wrong {
                 None => !field.required,
-                Some(value) => value.type_name() == field.kind.attribute() && matches!(field.kind, Kind::Text),
+                Some(value) => {
+                    value.type_name() == field.field_type.attribute() && matches!(field.field_type, FieldType::Text)
+                }
             };
             match wrong {
                 Some(value) => item.insert(field.name.into(), value),
@@ -96,7 +98,7 @@ proptest! {
     #[test]
     fn every_reachable_flag_reads_back(changes in proptest::collection::vec(0_usize..8, 0..12), percent in 1_u8..=100, nanos in 0_i32..1_000_000_000) {
         let start = Timestamp::new(1_800_000_000, nanos).unwrap();
-        let mut flag = Flag::first(60, start);
+        let mut flag = Flag::new(60, start);
         for change in changes {
             let change = [
                 FlagChange::DualWrite, FlagChange::ReadNew(percent), FlagChange::ReadNew(100), FlagChange::WriteNew,

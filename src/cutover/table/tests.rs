@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::*;
-use crate::cutover::{FlagChange, ReadFrom, SchemaError, WriteTo, check_plan};
-use crate::dynamodb::control::fake::{FakeTable, Fault};
+use crate::cutover::{FlagChange, ReadFrom, SchemaError, WriteTo, check_flag_plan};
+use crate::dynamodb::control::fake::{FakeTable, PutFault};
 
 /// A clock that follows the virtual time.
 fn clock() -> Clock {
@@ -26,7 +26,7 @@ fn store(table: &Arc<FakeTable>, clock: &Clock) -> TableStore {
 
 /// Creates the flag and changes it once.
 async fn both(store: &TableStore, clock: &Clock) -> Flag {
-    let first = store.change(None, &Flag::first(60, clock()), &meta()).await.unwrap();
+    let first = store.change(None, &Flag::new(60, clock()), &meta()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(61)).await;
     let next = first.next(FlagChange::DualWrite, clock(), Duration::ZERO).unwrap();
     store.change(Some(&first), &next, &meta()).await.unwrap()
@@ -51,23 +51,23 @@ async fn a_read_returns_what_was_changed() {
 async fn the_times_of_a_change_are_never_too_early() {
     let second = Duration::from_secs;
     for faults in [
-        vec![Fault::Slow(second(2))],
-        vec![Fault::Slow(second(4)), Fault::Slow(second(20))],
-        vec![Fault::Slow(second(4)), Fault::Slow(second(20)), Fault::Slow(second(30))],
-        vec![Fault::LoseReply; 8],
+        vec![PutFault::Slow(second(2))],
+        vec![PutFault::Slow(second(4)), PutFault::Slow(second(20))],
+        vec![PutFault::Slow(second(4)), PutFault::Slow(second(20)), PutFault::Slow(second(30))],
+        vec![PutFault::LoseReply; 8],
     ] {
         let table = FakeTable::new();
         let clock = clock();
         let store = store(&table, &clock);
         let flag = both(&store, &clock).await;
         tokio::time::sleep(second(100)).await;
-        table.then(faults.clone());
+        table.inject(faults.clone());
         let next = flag.next(FlagChange::ReadNew(5), clock(), Duration::ZERO).unwrap();
         let meta = meta();
         let mut latest = clock();
         let mut change = store.change(Some(&flag), &next, &meta);
         // This process may die at any moment. A process that reads the flag after that must wait long enough.
-        let kept = loop {
+        let stored = loop {
             let ended = tokio::time::timeout(Duration::from_millis(100), &mut change).await;
             let seen = store.read().await.unwrap().unwrap().0;
             if seen.version == 2 {
@@ -77,12 +77,12 @@ async fn the_times_of_a_change_are_never_too_early() {
                 seen.version == 2 || seen.changed_at >= latest,
                 "{faults:?}: {seen:?}, but the flag had the earlier state until {latest}"
             );
-            if let Ok(kept) = ended {
-                break kept.unwrap();
+            if let Ok(stored) = ended {
+                break stored.unwrap();
             }
         };
-        assert_eq!(store.read().await.unwrap().unwrap().0, kept);
-        assert_eq!((kept.version, kept.dual_since), (3, flag.dual_since));
+        assert_eq!(store.read().await.unwrap().unwrap().0, stored);
+        assert_eq!((stored.version, stored.dual_since), (3, flag.dual_since));
     }
 }
 
@@ -103,7 +103,7 @@ async fn the_refusal_shows_the_flag_before_and_after_somebody_elses_change() {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(store.read().await.unwrap().unwrap().0, theirs);
-    let created = store.change(None, &Flag::first(60, clock()), &meta()).await.unwrap_err();
+    let created = store.change(None, &Flag::new(60, clock()), &meta()).await.unwrap_err();
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
@@ -128,10 +128,10 @@ async fn a_state_that_was_edited_by_hand_is_noticed() {
 async fn the_lease_is_beside_the_flag() {
     let table: Arc<dyn Control> = FakeTable::new();
     let names = |(flag, lease): (ControlItem, ControlItem)| (flag.name().to_owned(), lease.name().to_owned());
-    let found = names(items(Arc::clone(&table), "ops", &FlagKey::Partition("x".into())).await.unwrap());
+    let found = names(flag_and_lease_items(Arc::clone(&table), "ops", &FlagKey::Partition("x".into())).await.unwrap());
     assert_eq!(found, ("item id=x of table ops".into(), "item id=x#lease of table ops".into()));
     let key = FlagKey::Attributes(vec![("pk".into(), "F".into()), ("a".into(), "x".into())]);
-    let found = names(items(table, "ops", &key).await.unwrap());
+    let found = names(flag_and_lease_items(table, "ops", &key).await.unwrap());
     assert_eq!(found, ("item a=x pk=F of table ops".into(), "item a=x#lease pk=F of table ops".into()));
 }
 
@@ -156,7 +156,7 @@ fn a_flag_of_another_plan_is_foreign() {
             .unwrap()
             .plan;
     let own = FlagMeta { plan: plan.fingerprint().to_string().into(), ..meta() };
-    assert!(check_plan("the flag", &own, &plan.fingerprint()).is_ok());
-    let foreign = check_plan("the flag", &meta(), &plan.fingerprint()).unwrap_err().to_string();
+    assert!(check_flag_plan("the flag", &own, &plan.fingerprint()).is_ok());
+    let foreign = check_flag_plan("the flag", &meta(), &plan.fingerprint()).unwrap_err().to_string();
     assert!(foreign.contains("ffffffffffff;") && foreign.contains("`key`"), "{foreign}");
 }

@@ -9,7 +9,7 @@ use crate::item::KeyAttribute;
 
 /// The fault to inject into the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum PutFault {
     /// The write is applied, and the reply is lost.
     LoseReply,
     /// The write is not applied, and the client gets no reply.
@@ -23,7 +23,7 @@ pub(crate) enum Fault {
 #[derive(Default)]
 pub(crate) struct FakeTable {
     items: Mutex<BTreeMap<String, Item>>,
-    faults: Mutex<VecDeque<Fault>>,
+    faults: Mutex<VecDeque<PutFault>>,
     /// If set, every request fails with this error.
     pub(crate) down: Mutex<Option<TableError>>,
     puts: Mutex<u32>,
@@ -39,7 +39,7 @@ impl FakeTable {
         ControlItem::new(self.clone(), "ops", key, "id")
     }
 
-    pub(crate) fn then(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn inject(&self, faults: impl IntoIterator<Item = PutFault>) {
         self.faults.lock().unwrap().extend(faults);
     }
 
@@ -57,14 +57,14 @@ impl FakeTable {
         edit(items.values_mut().find(|item| item["id"] == Value::S(key.to_owned())).unwrap());
     }
 
-    fn apply(&self, item: &Item, expected: &Expected) -> PutReply {
+    fn apply(&self, item: &Item, expected: &PutCondition) -> PutReply {
         let mut items = self.items.lock().unwrap();
         let key = ItemKey::new([("id".to_owned(), item["id"].clone())].into()).to_text();
-        let there = items.get(&key);
+        let current = items.get(&key);
         let holds = match expected {
-            Expected::Absent { partition } => there.is_none_or(|item| !item.contains_key(partition)),
-            Expected::These(attributes) => {
-                there.is_some_and(|item| attributes.iter().all(|(name, value)| item.get(name) == Some(value)))
+            PutCondition::Absent { partition } => current.is_none_or(|item| !item.contains_key(partition)),
+            PutCondition::Attributes(attributes) => {
+                current.is_some_and(|item| attributes.iter().all(|(name, value)| item.get(name) == Some(value)))
             }
         };
         if !holds {
@@ -88,7 +88,7 @@ impl Control for FakeTable {
         Ok(self.items.lock().unwrap().get(&key.to_text()).cloned())
     }
 
-    async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError> {
+    async fn put(&self, item: &Item, expected: &PutCondition) -> Result<PutReply, TableError> {
         *self.puts.lock().unwrap() += 1;
         if let Some(error) = self.down.lock().unwrap().clone() {
             return Err(error);
@@ -96,13 +96,13 @@ impl Control for FakeTable {
         let lost = || TableError::Transient { message: "the request timed out".into(), ambiguous: true };
         let fault = self.faults.lock().unwrap().pop_front();
         match fault {
-            Some(Fault::LoseReply) => {
+            Some(PutFault::LoseReply) => {
                 self.apply(item, expected);
                 Err(lost())
             }
-            Some(Fault::LoseRequest) => Err(lost()),
-            Some(Fault::Throttle) => Err(TableError::Throttled { reasons: Vec::new(), message: "slow down".into() }),
-            Some(Fault::Slow(delay)) => {
+            Some(PutFault::LoseRequest) => Err(lost()),
+            Some(PutFault::Throttle) => Err(TableError::Throttled { reasons: Vec::new(), message: "slow down".into() }),
+            Some(PutFault::Slow(delay)) => {
                 sleep(delay).await;
                 Ok(self.apply(item, expected))
             }

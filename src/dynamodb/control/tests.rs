@@ -1,7 +1,7 @@
 //! Tests control items with a table in memory that evaluates conditions as DynamoDB does, and that loses requests and
 //! replies.
 
-use super::fake::{FakeTable, Fault};
+use super::fake::{FakeTable, PutFault};
 use super::*;
 
 fn version(n: u32) -> Item {
@@ -30,7 +30,7 @@ async fn a_write_happens_only_if_the_item_is_as_expected() {
 /// not report it as a write of somebody else.
 #[tokio::test(start_paused = true)]
 async fn lost_requests_and_replies_do_no_harm() {
-    use Fault::{LoseReply, LoseRequest, Throttle};
+    use PutFault::{LoseReply, LoseRequest, Throttle};
     for faults in [
         vec![LoseReply],
         vec![LoseRequest],
@@ -40,7 +40,7 @@ async fn lost_requests_and_replies_do_no_harm() {
         let table = FakeTable::new();
         let item = table.item("a");
         item.put(version(1), None).await.unwrap();
-        table.then(faults.clone());
+        table.inject(faults.clone());
         let written =
             item.put(version(2), Some(&version(1))).await.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
         assert_eq!(item.get().await, Ok(Some(written)));
@@ -55,7 +55,7 @@ async fn a_writer_that_builds_on_a_lost_write_is_noticed() {
     let table = FakeTable::new();
     let item = table.item("a");
     item.put(version(1), None).await.unwrap();
-    table.then([Fault::LoseReply]);
+    table.inject([PutFault::LoseReply]);
     let ours = tokio::spawn({
         let item = item.clone();
         async move { item.put(version(2), Some(&version(1))).await }

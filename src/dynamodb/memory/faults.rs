@@ -7,7 +7,7 @@ use crate::machine::Rng;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Fault {
+pub enum SimulatedFault {
     /// DynamoDB throttles the request.
     Throttle,
     /// The reply is a 5xx error, and the table has not carried out the request.
@@ -45,30 +45,36 @@ pub(super) enum Request {
     Write,
 }
 
-impl Fault {
+impl SimulatedFault {
     /// Every kind of fault.
-    pub const ALL: [Fault; 11] = [
-        Fault::Throttle,
-        Fault::ServerError,
-        Fault::LostRequest,
-        Fault::LostReply,
-        Fault::LateRequest,
-        Fault::UnusableReply,
-        Fault::NoImage,
-        Fault::StaleRead,
-        Fault::ShortPage,
-        Fault::EmptyPage,
-        Fault::Slow,
+    pub const ALL: [SimulatedFault; 11] = [
+        SimulatedFault::Throttle,
+        SimulatedFault::ServerError,
+        SimulatedFault::LostRequest,
+        SimulatedFault::LostReply,
+        SimulatedFault::LateRequest,
+        SimulatedFault::UnusableReply,
+        SimulatedFault::NoImage,
+        SimulatedFault::StaleRead,
+        SimulatedFault::ShortPage,
+        SimulatedFault::EmptyPage,
+        SimulatedFault::Slow,
     ];
 
     /// Whether this fault can be injected into a request of this kind.
-    fn happens_to(self, request: Request) -> bool {
+    fn applies_to(self, request: Request) -> bool {
         match self {
-            Fault::Throttle | Fault::ServerError | Fault::LostRequest | Fault::LostReply | Fault::UnusableReply => true,
-            Fault::Slow => true,
-            Fault::LateRequest | Fault::NoImage => request == Request::Write,
-            Fault::StaleRead => request == Request::Scan,
-            Fault::ShortPage | Fault::EmptyPage => matches!(request, Request::Scan | Request::StrongScan),
+            SimulatedFault::Throttle
+            | SimulatedFault::ServerError
+            | SimulatedFault::LostRequest
+            | SimulatedFault::LostReply
+            | SimulatedFault::UnusableReply => true,
+            SimulatedFault::Slow => true,
+            SimulatedFault::LateRequest | SimulatedFault::NoImage => request == Request::Write,
+            SimulatedFault::StaleRead => request == Request::Scan,
+            SimulatedFault::ShortPage | SimulatedFault::EmptyPage => {
+                matches!(request, Request::Scan | Request::StrongScan)
+            }
         }
     }
 }
@@ -84,50 +90,51 @@ pub struct FaultPlan {
     pub stale: Duration,
     /// If set, all requests into which this fault can be injected get this fault and no other one. Set this field to
     /// test a fault that rarely changes the outcome.
-    pub favours: Option<Fault>,
+    pub preferred: Option<SimulatedFault>,
 }
 
 impl FaultPlan {
     /// A plan without faults.
-    pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO, favours: None };
+    pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO, preferred: None };
 }
 
 /// Draws faults, and counts those that took effect.
 #[derive(Debug)]
-pub(super) struct Faults {
+pub(super) struct FaultInjector {
     pub(super) plan: FaultPlan,
     pub(super) rng: Rng,
-    fired: BTreeMap<Fault, u64>,
+    fired: BTreeMap<SimulatedFault, u64>,
 }
 
-impl Faults {
-    pub(super) fn new(plan: FaultPlan, seed: u64) -> Faults {
-        Faults { plan, rng: Rng::with_seed(seed), fired: BTreeMap::new() }
+impl FaultInjector {
+    pub(super) fn new(plan: FaultPlan, seed: u64) -> FaultInjector {
+        FaultInjector { plan, rng: Rng::with_seed(seed), fired: BTreeMap::new() }
     }
 
     /// Draws the fault of the next request.
-    pub(super) fn draw(&mut self, request: Request) -> Option<Fault> {
+    pub(super) fn draw(&mut self, request: Request) -> Option<SimulatedFault> {
         if self.rng.f64() >= self.plan.share {
             return None;
         }
-        if let Some(fault) = self.plan.favours.filter(|fault| fault.happens_to(request)) {
+        if let Some(fault) = self.plan.preferred.filter(|fault| fault.applies_to(request)) {
             return Some(fault);
         }
-        let possible: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| fault.happens_to(request)).collect();
+        let possible: Vec<SimulatedFault> =
+            SimulatedFault::ALL.into_iter().filter(|fault| fault.applies_to(request)).collect();
         self.rng.choice(possible)
     }
 
     /// A random duration up to `most`.
-    pub(super) fn within(&mut self, most: Duration) -> Duration {
+    pub(super) fn random_duration(&mut self, most: Duration) -> Duration {
         most.mul_f64(self.rng.f64())
     }
 
     /// Counts a fault that took effect.
-    pub(super) fn fired(&mut self, fault: Fault) {
+    pub(super) fn fired(&mut self, fault: SimulatedFault) {
         *self.fired.entry(fault).or_default() += 1;
     }
 
-    pub(super) fn counts(&self) -> BTreeMap<Fault, u64> {
+    pub(super) fn counts(&self) -> BTreeMap<SimulatedFault, u64> {
         self.fired.clone()
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::dynamodb::Consumed;
+use crate::dynamodb::WriteConsumption;
 use crate::item::{Item, ItemKey, Units};
 
 /// The author of a version of an item.
@@ -39,30 +39,30 @@ pub struct Charge {
     /// The sender of the request.
     pub author: Author,
     /// The capacity that the request consumed.
-    pub consumed: Charged,
+    pub consumed: ChargedUnits,
 }
 
 /// The capacity that a request consumed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Charged {
+pub enum ChargedUnits {
     /// Read units of the table, for a page or for an item.
     Read(Units),
     /// Write units of the table and its indexes, for a write to this item. A write with a failed condition consumes
     /// units, too.
-    Write(ItemKey, Consumed),
+    Write(ItemKey, WriteConsumption),
 }
 
 /// The position of an item in scan order. Items are ordered by the hash of the partition key, then by the partition
 /// key, then by the sort key. A segment is a range in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct ScanPosition {
     pub(super) hash: u64,
     key: String,
 }
 
-impl Place {
-    pub(super) fn of(key: &ItemKey, partition: &str) -> Place {
-        Place { hash: key.partition_hash(partition).number(), key: key.to_text() }
+impl ScanPosition {
+    pub(super) fn new(key: &ItemKey, partition: &str) -> ScanPosition {
+        ScanPosition { hash: key.partition_hash(partition).number(), key: key.to_text() }
     }
 
     /// The segment that contains this position, if the table is divided into `total` segments.
@@ -73,24 +73,24 @@ impl Place {
 
 /// All versions of all items, and all requests.
 #[derive(Debug, Default)]
-pub struct History {
-    items: BTreeMap<Place, (ItemKey, Vec<Version>)>,
+pub struct TableHistory {
+    items: BTreeMap<ScanPosition, (ItemKey, Vec<Version>)>,
     changes: u64,
     charges: Vec<Charge>,
 }
 
-impl History {
+impl TableHistory {
     /// The current item.
-    pub(super) fn now(&self, place: &Place) -> Option<&Item> {
+    pub(super) fn current(&self, place: &ScanPosition) -> Option<&Item> {
         self.items.get(place)?.1.last()?.item.as_ref()
     }
 
     /// The item as it was at the time `at`.
-    fn then(versions: &[Version], at: Duration) -> Option<&Item> {
+    fn as_of(versions: &[Version], at: Duration) -> Option<&Item> {
         versions.iter().rev().find(|version| version.at <= at)?.item.as_ref()
     }
 
-    pub(super) fn put(&mut self, place: Place, key: &ItemKey, at: Duration, author: Author, item: Option<Item>) {
+    pub(super) fn put(&mut self, place: ScanPosition, key: &ItemKey, at: Duration, author: Author, item: Option<Item>) {
         let version = Version { at, number: self.changes, author, item };
         self.changes += 1;
         self.items.entry(place).or_insert_with(|| (key.clone(), Vec::new())).1.push(version);
@@ -101,14 +101,14 @@ impl History {
         &self,
         segment: u32,
         total: u32,
-        after: Option<&Place>,
+        after: Option<&ScanPosition>,
         at: Duration,
     ) -> impl Iterator<Item = (&ItemKey, &Item)> {
-        let behind = move |place: &Place| after.is_none_or(|after| place > after);
+        let behind = move |place: &ScanPosition| after.is_none_or(|after| place > after);
         self.items
             .iter()
             .filter(move |(place, _)| place.segment(total) == segment && behind(place))
-            .filter_map(move |(_, (key, versions))| Some((key, History::then(versions, at)?)))
+            .filter_map(move |(_, (key, versions))| Some((key, TableHistory::as_of(versions, at)?)))
     }
 
     /// Whether any item of this segment has changed after the time `since`.
@@ -129,7 +129,7 @@ impl History {
         self.all().filter_map(|(key, versions)| Some((key, versions.last()?.item.as_ref()?)))
     }
 
-    pub(super) fn charge(&mut self, sent: Duration, author: Author, consumed: Charged) {
+    pub(super) fn charge(&mut self, sent: Duration, author: Author, consumed: ChargedUnits) {
         self.charges.push(Charge { sent, author, consumed });
     }
 

@@ -17,17 +17,17 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-pub use faults::{Fault, FaultPlan};
-pub use history::{Author, Charge, Charged, History, Version};
+pub use faults::{FaultPlan, SimulatedFault};
+pub use history::{Author, Charge, ChargedUnits, TableHistory, Version};
 
 use super::{
-    Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, ThrottlingReason, WriteReply,
+    Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, ThrottlingReason, WriteReply,
 };
 use crate::change::GuardedWrite;
 use crate::item::{IndexSchema, Item, ItemKey, Position, item_bytes, read_units};
-use faults::{Faults, Request};
-use history::Place;
-use rules::Effect;
+use faults::{FaultInjector, Request};
+use history::ScanPosition;
+use rules::WriteEffect;
 
 /// A page of a scan ends when it has read this number of bytes (API reference, "Scan").
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -35,7 +35,7 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// The duration of a slow reply. This time is longer than the timeout of any request.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// A table with several users. Each process of the tool has a [`Connection`], and the application changes items with
+/// A table with several users. Each process of the tool has a [`MemoryConnection`], and the application changes items with
 /// [`MemoryTable::change`].
 #[derive(Debug, Clone)]
 pub struct MemoryTable {
@@ -49,8 +49,8 @@ pub struct MemoryTable {
 
 #[derive(Debug)]
 struct Inner {
-    history: History,
-    faults: Faults,
+    history: TableHistory,
+    faults: FaultInjector,
 }
 
 impl MemoryTable {
@@ -61,7 +61,7 @@ impl MemoryTable {
         plan: FaultPlan,
         seed: u64,
     ) -> MemoryTable {
-        let inner = Inner { history: History::default(), faults: Faults::new(plan, seed) };
+        let inner = Inner { history: TableHistory::default(), faults: FaultInjector::new(plan, seed) };
         MemoryTable {
             inner: Arc::new(Mutex::new(inner)),
             indexes: description.indexes.iter().map(|index| index.schema.clone()).collect(),
@@ -72,8 +72,8 @@ impl MemoryTable {
     }
 
     /// Returns the connection of one process of the tool to the table.
-    pub fn connect(&self, process: u32) -> Connection {
-        Connection { table: self.clone(), author: Author::Tool(process) }
+    pub fn connect(&self, process: u32) -> MemoryConnection {
+        MemoryConnection { table: self.clone(), author: Author::Tool(process) }
     }
 
     /// Replaces an item immediately with the result of `change`. In the argument and the result, `None` stands for a
@@ -86,7 +86,7 @@ impl MemoryTable {
     ) -> Option<Item> {
         let place = self.place(key);
         let mut inner = self.inner();
-        let before = inner.history.now(&place).cloned();
+        let before = inner.history.current(&place).cloned();
         let after = change(before.as_ref());
         if after != before {
             inner.history.put(place, key, self.began.elapsed(), author, after);
@@ -95,12 +95,12 @@ impl MemoryTable {
     }
 
     /// Calls `look` with the history up to now.
-    pub fn history<T>(&self, look: impl FnOnce(&History) -> T) -> T {
+    pub fn history<T>(&self, look: impl FnOnce(&TableHistory) -> T) -> T {
         look(&self.inner().history)
     }
 
     /// Number of times that each kind of fault took effect.
-    pub fn fired(&self) -> BTreeMap<Fault, u64> {
+    pub fn fired(&self) -> BTreeMap<SimulatedFault, u64> {
         self.inner().faults.counts()
     }
 
@@ -109,8 +109,8 @@ impl MemoryTable {
         self.inner().faults.plan = plan;
     }
 
-    fn place(&self, key: &ItemKey) -> Place {
-        Place::of(key, &self.description.key.partition.name)
+    fn place(&self, key: &ItemKey) -> ScanPosition {
+        ScanPosition::new(key, &self.description.key.partition.name)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -118,9 +118,9 @@ impl MemoryTable {
     }
 
     /// Waits for half of a round trip: until a request has reached the table, or until a reply has reached the client.
-    async fn travel(&self) {
+    async fn half_round_trip(&self) {
         let (least, most) = self.latency;
-        let more = self.inner().faults.within(most - least);
+        let more = self.inner().faults.random_duration(most - least);
         sleep((least + more) / 2).await;
     }
 
@@ -129,52 +129,52 @@ impl MemoryTable {
         &self,
         request: Request,
         operation: &'static str,
-        at_table: impl FnOnce(&MemoryTable, Option<Fault>) -> Result<T, TableError> + Send + 'static,
+        at_table: impl FnOnce(&MemoryTable, Option<SimulatedFault>) -> Result<T, TableError> + Send + 'static,
     ) -> Result<T, TableError> {
         let fault = self.inner().faults.draw(request);
         let (reply, answer) = oneshot::channel();
         let table = self.clone();
         tokio::spawn(async move {
-            table.travel().await;
+            table.half_round_trip().await;
             if let Some(fault) = fault
-                && let Some(error) = table.refused(fault)
+                && let Some(error) = table.injected_error(fault)
             {
-                table.travel().await;
+                table.half_round_trip().await;
                 return drop(reply.send(Err(error)));
             }
-            if fault == Some(Fault::LateRequest) {
+            if fault == Some(SimulatedFault::LateRequest) {
                 let late = {
                     let mut inner = table.inner();
                     let most = inner.faults.plan.late;
-                    inner.faults.within(most)
+                    inner.faults.random_duration(most)
                 };
                 drop(reply.send(Err(timed_out())));
                 sleep(late).await;
-                table.inner().faults.fired(Fault::LateRequest);
+                table.inner().faults.fired(SimulatedFault::LateRequest);
                 return drop(at_table(&table, fault));
             }
             let result = at_table(&table, fault);
-            table.travel().await;
+            table.half_round_trip().await;
             let result = match fault {
-                Some(Fault::LostReply) => table.noted(Fault::LostReply, Err(timed_out())),
-                Some(Fault::UnusableReply) => {
+                Some(SimulatedFault::LostReply) => table.count_fault(SimulatedFault::LostReply, Err(timed_out())),
+                Some(SimulatedFault::UnusableReply) => {
                     let error = TableError::UnusableReply { operation, flaw: "it is incomplete" };
-                    table.noted(Fault::UnusableReply, Err(error))
+                    table.count_fault(SimulatedFault::UnusableReply, Err(error))
                 }
-                Some(Fault::Slow) => {
-                    table.inner().faults.fired(Fault::Slow);
+                Some(SimulatedFault::Slow) => {
+                    table.inner().faults.fired(SimulatedFault::Slow);
                     sleep(SLOW).await;
                     result
                 }
                 Some(
-                    Fault::Throttle
-                    | Fault::ServerError
-                    | Fault::LostRequest
-                    | Fault::LateRequest
-                    | Fault::NoImage
-                    | Fault::StaleRead
-                    | Fault::ShortPage
-                    | Fault::EmptyPage,
+                    SimulatedFault::Throttle
+                    | SimulatedFault::ServerError
+                    | SimulatedFault::LostRequest
+                    | SimulatedFault::LateRequest
+                    | SimulatedFault::NoImage
+                    | SimulatedFault::StaleRead
+                    | SimulatedFault::ShortPage
+                    | SimulatedFault::EmptyPage,
                 )
                 | None => result,
             };
@@ -183,52 +183,54 @@ impl MemoryTable {
         answer.await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    fn noted<T>(&self, fault: Fault, result: T) -> T {
+    fn count_fault<T>(&self, fault: SimulatedFault, result: T) -> T {
         self.inner().faults.fired(fault);
         result
     }
 
     /// The error that the table returns instead of carrying out the request. `None` if the table carries out the
     /// request in spite of this fault.
-    fn refused(&self, fault: Fault) -> Option<TableError> {
+    fn injected_error(&self, fault: SimulatedFault) -> Option<TableError> {
         let error = match fault {
-            Fault::Throttle => TableError::Throttled {
+            SimulatedFault::Throttle => TableError::Throttled {
                 reasons: vec![ThrottlingReason {
                     reason: "TableWriteKeyRangeThroughputExceeded".into(),
                     resource: self.description.arn.clone(),
                 }],
                 message: "Throughput exceeds the current capacity of your table or index".into(),
             },
-            Fault::ServerError => TableError::Transient { message: "InternalServerError".into(), ambiguous: true },
-            Fault::LostRequest => timed_out(),
-            Fault::LostReply
-            | Fault::LateRequest
-            | Fault::UnusableReply
-            | Fault::NoImage
-            | Fault::StaleRead
-            | Fault::ShortPage
-            | Fault::EmptyPage
-            | Fault::Slow => return None,
+            SimulatedFault::ServerError => {
+                TableError::Transient { message: "InternalServerError".into(), ambiguous: true }
+            }
+            SimulatedFault::LostRequest => timed_out(),
+            SimulatedFault::LostReply
+            | SimulatedFault::LateRequest
+            | SimulatedFault::UnusableReply
+            | SimulatedFault::NoImage
+            | SimulatedFault::StaleRead
+            | SimulatedFault::ShortPage
+            | SimulatedFault::EmptyPage
+            | SimulatedFault::Slow => return None,
         };
-        Some(self.noted(fault, error))
+        Some(self.count_fault(fault, error))
     }
 
-    fn page(&self, request: &PageRequest, sender: Sender, fault: Option<Fault>) -> Page {
+    fn page(&self, request: &PageRequest, sender: Sender, fault: Option<SimulatedFault>) -> Page {
         let mut guard = self.inner();
         let Inner { history, faults } = &mut *guard;
         let now = self.began.elapsed();
         let segment = request.segment;
         let total = request.total_segments;
         let at = match fault {
-            Some(Fault::StaleRead) => now.saturating_sub(faults.within(faults.plan.stale)),
+            Some(SimulatedFault::StaleRead) => now.saturating_sub(faults.random_duration(faults.plan.stale)),
             _ => now,
         };
         if history.has_changed(segment, total, at) {
-            faults.fired(Fault::StaleRead);
+            faults.fired(SimulatedFault::StaleRead);
         }
         let after = request.start.as_ref().map(|Position::Key(key)| self.place(key));
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
-        let short = if fault == Some(Fault::ShortPage) { faults.rng.usize(1..=5) } else { limit };
+        let short = if fault == Some(SimulatedFault::ShortPage) { faults.rng.usize(1..=5) } else { limit };
         let mut items = Vec::new();
         let mut last = None;
         let mut bytes = 0;
@@ -242,47 +244,52 @@ impl MemoryTable {
             items.push(if request.keys_only { key.attributes().clone() } else { item.clone() });
             last = Some(key.clone());
         }
-        if fault == Some(Fault::ShortPage) && next.is_some() && items.len() < limit {
-            faults.fired(Fault::ShortPage);
+        if fault == Some(SimulatedFault::ShortPage) && next.is_some() && items.len() < limit {
+            faults.fired(SimulatedFault::ShortPage);
         }
         // A page may say that another page follows although there are no more items (API reference, "Scan").
-        if fault == Some(Fault::EmptyPage) && next.is_none() && last.is_some() {
-            faults.fired(Fault::EmptyPage);
+        if fault == Some(SimulatedFault::EmptyPage) && next.is_none() && last.is_some() {
+            faults.fired(SimulatedFault::EmptyPage);
             next = last;
         }
         let units = read_units(bytes, request.consistent);
-        history.charge(sender.sent, sender.author, Charged::Read(units));
+        history.charge(sender.sent, sender.author, ChargedUnits::Read(units));
         Page { items, next: next.map(Position::Key), units: Some(units) }
     }
 
-    fn read(&self, key: &ItemKey, sender: Sender) -> Got {
+    fn read(&self, key: &ItemKey, sender: Sender) -> GetReply {
         let place = self.place(key);
         let mut inner = self.inner();
-        let item = inner.history.now(&place).cloned();
+        let item = inner.history.current(&place).cloned();
         let units = read_units(item.as_ref().map_or(0, item_bytes), true);
-        inner.history.charge(sender.sent, sender.author, Charged::Read(units));
-        Got { item, units: Some(units) }
+        inner.history.charge(sender.sent, sender.author, ChargedUnits::Read(units));
+        GetReply { item, units: Some(units) }
     }
 
-    fn write(&self, write: &GuardedWrite, sender: Sender, fault: Option<Fault>) -> Result<WriteReply, TableError> {
+    fn write(
+        &self,
+        write: &GuardedWrite,
+        sender: Sender,
+        fault: Option<SimulatedFault>,
+    ) -> Result<WriteReply, TableError> {
         let place = self.place(&write.key);
         let mut guard = self.inner();
         let Inner { history, faults } = &mut *guard;
-        let before = history.now(&place).cloned();
+        let before = history.current(&place).cloned();
         let key = &self.description.key;
         let (after, applied) = match rules::effect(write, before.as_ref(), key, &self.indexes) {
-            Effect::Applied(after) => (Some(after), true),
-            Effect::ConditionFailed => (before.clone(), false),
-            Effect::Rejected(why) => return Err(TableError::Rejected { message: why.to_owned() }),
+            WriteEffect::Applied(after) => (Some(after), true),
+            WriteEffect::ConditionFailed => (before.clone(), false),
+            WriteEffect::Rejected(why) => return Err(TableError::Rejected { message: why.to_owned() }),
         };
         let consumed = rules::consumed(before.as_ref(), after.as_ref(), key, &self.indexes);
-        history.charge(sender.sent, sender.author, Charged::Write(write.key.clone(), consumed.clone()));
+        history.charge(sender.sent, sender.author, ChargedUnits::Write(write.key.clone(), consumed.clone()));
         if applied {
             history.put(place, &write.key, self.began.elapsed(), sender.author, after);
             return Ok(WriteReply::Applied { consumed: Some(consumed) });
         }
-        if fault == Some(Fault::NoImage) && before.is_some() {
-            faults.fired(Fault::NoImage);
+        if fault == Some(SimulatedFault::NoImage) && before.is_some() {
+            faults.fired(SimulatedFault::NoImage);
             return Ok(WriteReply::ConditionFailed { image: None });
         }
         Ok(WriteReply::ConditionFailed { image: before })
@@ -302,27 +309,27 @@ struct Sender {
 
 /// The connection of one process of the tool to the table.
 #[derive(Debug, Clone)]
-pub struct Connection {
+pub struct MemoryConnection {
     table: MemoryTable,
     author: Author,
 }
 
-impl Connection {
+impl MemoryConnection {
     fn sender(&self) -> Sender {
         Sender { author: self.author, sent: self.table.began.elapsed() }
     }
 }
 
 #[async_trait]
-impl Describe for Connection {
+impl Describe for MemoryConnection {
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        self.table.travel().await;
+        self.table.half_round_trip().await;
         Ok(TableDescription::clone(&self.table.description))
     }
 }
 
 #[async_trait]
-impl Source for Connection {
+impl Source for MemoryConnection {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
         let request = request.clone();
@@ -332,7 +339,7 @@ impl Source for Connection {
 }
 
 #[async_trait]
-impl Sink for Connection {
+impl Sink for MemoryConnection {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         let mut replies = Vec::with_capacity(chunk.len());
         for write in chunk {
@@ -349,7 +356,7 @@ impl Sink for Connection {
         1
     }
 
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
         let key = key.clone();
         let sender = self.sender();
         self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key, sender))).await

@@ -9,13 +9,13 @@
 //! This module does not use the functions that plan writes, so that tests can check those functions against it.
 
 use crate::change::{Action, Condition, GuardedWrite, index_key_fault};
-use crate::dynamodb::Consumed;
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, MAX_LEVELS, Path, Projection, Step, Units, Value};
+use crate::dynamodb::WriteConsumption;
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, MAX_LEVELS, Path, PathStep, Projection, Units, Value};
 use crate::item::{item_bytes, write_units};
 
 /// The effect of a write on an item.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
+pub enum WriteEffect {
     /// The write is applied. The value is the new item.
     Applied(Item),
     /// A condition is not true.
@@ -25,37 +25,37 @@ pub enum Effect {
 }
 
 /// The effect of `write` on an item. `image` is the current item, or `None` if there is none.
-pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Effect {
+pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> WriteEffect {
     let nothing = Item::new();
     let before = image.unwrap_or(&nothing);
-    if !write.conditions.iter().all(|condition| holds(condition, before)) {
-        return Effect::ConditionFailed;
+    if !write.conditions.iter().all(|condition| is_met(condition, before)) {
+        return WriteEffect::ConditionFailed;
     }
     let mut after = image.cloned().unwrap_or_else(|| write.key.attributes().clone());
     for action in &write.actions {
-        if let Err(why) = act(action, before, &mut after, key) {
-            return Effect::Rejected(why);
+        if let Err(why) = apply_action(action, before, &mut after, key) {
+            return WriteEffect::Rejected(why);
         }
     }
-    match refusal(before, &after, indexes) {
-        Some(why) => Effect::Rejected(why),
-        None => Effect::Applied(after),
+    match rejection_reason(before, &after, indexes) {
+        Some(why) => WriteEffect::Rejected(why),
+        None => WriteEffect::Applied(after),
     }
 }
 
-fn holds(condition: &Condition, item: &Item) -> bool {
+fn is_met(condition: &Condition, item: &Item) -> bool {
     match condition {
         Condition::ItemExists(name) => item.contains_key(name),
         Condition::Exists(path) => path.get(item).is_some(),
         Condition::Missing(path) => path.get(item).is_none(),
         Condition::IsMap(path) => matches!(path.get(item), Some(Value::M(_))),
         Condition::Equals(path, value) => path.get(item) == Some(value),
-        Condition::Same(a, b) => a.get(item).is_some_and(|value| b.get(item) == Some(value)),
+        Condition::PathsEqual(a, b) => a.get(item).is_some_and(|value| b.get(item) == Some(value)),
     }
 }
 
 /// Carries out one action of a write. Operands are read from `before`, which is the item before the whole write.
-fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Result<(), &'static str> {
+fn apply_action(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Result<(), &'static str> {
     let (to, value) = match action {
         Action::SetFrom { to, from, .. } => {
             let value =
@@ -68,46 +68,46 @@ fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Res
     if key.names().any(|name| name == to.root()) {
         return Err("An attribute of the key cannot be updated");
     }
-    let place = container(to, after).ok_or("The document path of the update is invalid for the item")?;
-    match (place, value) {
-        (Place::Member(map, name), Some(value)) => drop(map.insert(name.to_owned(), value.clone())),
-        (Place::Member(map, name), None) => drop(map.remove(name)),
-        (Place::Element(list, at), Some(value)) if at < list.len() => list[at] = value.clone(),
-        (Place::Element(list, _), Some(value)) => list.push(value.clone()),
-        (Place::Element(list, at), None) if at < list.len() => drop(list.remove(at)),
-        (Place::Element(..), None) => {}
+    let slot = find_slot(to, after).ok_or("The document path of the update is invalid for the item")?;
+    match (slot, value) {
+        (ValueSlot::Member(map, name), Some(value)) => drop(map.insert(name.to_owned(), value.clone())),
+        (ValueSlot::Member(map, name), None) => drop(map.remove(name)),
+        (ValueSlot::Element(list, at), Some(value)) if at < list.len() => list[at] = value.clone(),
+        (ValueSlot::Element(list, _), Some(value)) => list.push(value.clone()),
+        (ValueSlot::Element(list, at), None) if at < list.len() => drop(list.remove(at)),
+        (ValueSlot::Element(..), None) => {}
     }
     Ok(())
 }
 
 /// The location of a value: a member of a map, or an element of a list.
-enum Place<'a> {
+enum ValueSlot<'a> {
     Member(&'a mut Item, &'a str),
     Element(&'a mut Vec<Value>, usize),
 }
 
 /// The location to which a path leads in an item. `None` if a map or list on the path is missing or has a different
 /// type.
-fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
-    let Some(parent) = path.parent() else { return Some(Place::Member(item, path.root())) };
+fn find_slot<'a>(path: &'a Path, item: &'a mut Item) -> Option<ValueSlot<'a>> {
+    let Some(parent) = path.parent() else { return Some(ValueSlot::Member(item, path.root())) };
     let mut value = item.get_mut(parent.root())?;
     for step in &path.steps()[1..path.steps().len() - 1] {
         value = match (step, value) {
-            (Step::Name(name), Value::M(map)) => map.get_mut(name)?,
-            (Step::Index(at), Value::L(list)) => list.get_mut(*at)?,
-            (Step::Name(_) | Step::Index(_), _) => return None,
+            (PathStep::Name(name), Value::M(map)) => map.get_mut(name)?,
+            (PathStep::Index(at), Value::L(list)) => list.get_mut(*at)?,
+            (PathStep::Name(_) | PathStep::Index(_), _) => return None,
         };
     }
     match (path.steps().last()?, value) {
-        (Step::Name(name), Value::M(map)) => Some(Place::Member(map, name)),
-        (Step::Index(at), Value::L(list)) => Some(Place::Element(list, *at)),
-        (Step::Name(_) | Step::Index(_), _) => None,
+        (PathStep::Name(name), Value::M(map)) => Some(ValueSlot::Member(map, name)),
+        (PathStep::Index(at), Value::L(list)) => Some(ValueSlot::Element(list, *at)),
+        (PathStep::Name(_) | PathStep::Index(_), _) => None,
     }
 }
 
 /// The reason why DynamoDB rejects the item that results from an update. `None` if it accepts the item. Only changed
 /// attributes are checked against the keys of indexes.
-fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
+fn rejection_reason(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
     let bytes = item_bytes(after);
     if bytes > MAX_ITEM_BYTES && bytes > item_bytes(before) {
         return Some("Item size to update has exceeded the maximum allowed size");
@@ -123,9 +123,14 @@ fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'sta
 /// The write capacity that a write consumes. If its condition failed, `before` and `after` are the same image.
 ///
 /// Source: developer guide, "Provisioned throughput" and "Provisioned throughput considerations" of global indexes.
-pub fn consumed(before: Option<&Item>, after: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Consumed {
+pub fn consumed(
+    before: Option<&Item>,
+    after: Option<&Item>,
+    key: &KeySchema,
+    indexes: &[IndexSchema],
+) -> WriteConsumption {
     let bytes = |item: Option<&Item>| item.map_or(0, item_bytes);
-    let mut consumed = Consumed { table: write_units(bytes(before), bytes(after)), indexes: Vec::new() };
+    let mut consumed = WriteConsumption { table: write_units(bytes(before), bytes(after)), indexes: Vec::new() };
     for index in indexes {
         let [old, new] = [before, after].map(|item| item.and_then(|item| entry(item, key, index)));
         let units = entry_units(old.as_ref(), new.as_ref(), index);
@@ -144,12 +149,12 @@ fn entry(item: &Item, key: &KeySchema, index: &IndexSchema) -> Option<Item> {
     if !keys.iter().all(|name| item.contains_key(*name)) {
         return None;
     }
-    let held = |name: &str| match &index.projection {
+    let projected = |name: &str| match &index.projection {
         Projection::All => true,
         Projection::KeysOnly => false,
-        Projection::Include(names) => names.iter().any(|held| held == name),
+        Projection::Include(names) => names.iter().any(|projected| projected == name),
     };
-    let entry = item.iter().filter(|(name, _)| keys.contains(&name.as_str()) || held(name));
+    let entry = item.iter().filter(|(name, _)| keys.contains(&name.as_str()) || projected(name));
     Some(entry.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 

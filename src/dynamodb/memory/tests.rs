@@ -9,8 +9,8 @@ use crate::item::{Path, Value, item_from_json};
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
 
 fn table(share: f64, seed: u64) -> MemoryTable {
-    let plan = FaultPlan { share, late: Duration::from_secs(5), stale: Duration::from_secs(2), favours: None };
-    let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, seed);
+    let plan = FaultPlan { share, late: Duration::from_secs(5), stale: Duration::from_secs(2), preferred: None };
+    let table = MemoryTable::new(TableDescription::for_tests(), LATENCY, plan, seed);
     for n in 0..200 {
         let item = item(n);
         let key = table.description.key.key_of(&item).unwrap();
@@ -25,7 +25,7 @@ fn item(n: u32) -> Item {
 
 /// Creates a write that sets `new` if the item exists and has no attribute `new`.
 fn write(n: u32) -> GuardedWrite {
-    let key = TableDescription::of_a_test().key.key_of(&item(n)).unwrap();
+    let key = TableDescription::for_tests().key.key_of(&item(n)).unwrap();
     let new = Path::attribute("new");
     GuardedWrite {
         key,
@@ -39,7 +39,7 @@ fn write(n: u32) -> GuardedWrite {
 }
 
 /// Reads a whole segment. Each page is retried until it arrives.
-async fn segment(connection: &Connection, segment: u32, total_segments: u32) -> Vec<Item> {
+async fn segment(connection: &MemoryConnection, segment: u32, total_segments: u32) -> Vec<Item> {
     let mut items = Vec::new();
     let mut start = None;
     loop {
@@ -71,7 +71,10 @@ async fn every_item_is_in_one_page_of_one_segment_despite_faults() {
         assert_eq!((seen.len(), keys.len()), (200, 200), "{total} segments");
     }
     let fired = table.fired();
-    assert!(fired.contains_key(&Fault::ShortPage) && fired.contains_key(&Fault::EmptyPage), "{fired:?}");
+    assert!(
+        fired.contains_key(&SimulatedFault::ShortPage) && fired.contains_key(&SimulatedFault::EmptyPage),
+        "{fired:?}"
+    );
 }
 
 /// The same seed gives the same history: versions, times and faults.
@@ -101,7 +104,7 @@ async fn requests_of_a_killed_process_arrive_all_the_same() {
     let connection = table.connect(3);
     let killed = tokio::time::timeout(Duration::from_millis(1), async { connection.write(&[&write(5)]).await }).await;
     assert!(killed.is_err());
-    assert_eq!(table.history(History::changes), 200);
+    assert_eq!(table.history(TableHistory::changes), 200);
     sleep(Duration::from_secs(1)).await;
     let last = table
         .history(|history| history.all().flat_map(|(_, versions)| versions.last().cloned()).max_by_key(|v| v.number));
@@ -118,7 +121,7 @@ async fn replies_say_what_happened() {
     for n in 0..200 {
         let reply = connection.write(&[&write(n)]).await.remove(0);
         sleep(Duration::from_secs(10)).await;
-        let got = table.inner().history.now(&table.place(&write(n).key)).unwrap().clone();
+        let got = table.inner().history.current(&table.place(&write(n).key)).unwrap().clone();
         let applied = got.contains_key("new");
         match reply {
             Ok(WriteReply::Applied { consumed }) => assert!(applied && consumed.unwrap().total() == 1.0),
@@ -127,23 +130,24 @@ async fn replies_say_what_happened() {
             Err(_) => assert!(!applied),
         }
         let again = rules::effect(&write(n), Some(&got), &table.description.key, &[]);
-        assert_eq!(again == Effect::ConditionFailed, applied);
+        assert_eq!(again == WriteEffect::ConditionFailed, applied);
     }
     assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
     // The table charges each request that it carried out exactly once, and charges no other request.
-    let refused = [Fault::Throttle, Fault::ServerError, Fault::LostRequest].map(|fault| table.fired()[&fault]);
+    let refused = [SimulatedFault::Throttle, SimulatedFault::ServerError, SimulatedFault::LostRequest]
+        .map(|fault| table.fired()[&fault]);
     assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());
     let gone = write(1000);
-    assert_eq!(rules::effect(&gone, None, &table.description.key, &[]), Effect::ConditionFailed);
+    assert_eq!(rules::effect(&gone, None, &table.description.key, &[]), WriteEffect::ConditionFailed);
     // Without the condition that the item exists, an update recreates a deleted item.
     let unguarded = GuardedWrite { conditions: Vec::new(), ..gone };
-    assert!(matches!(rules::effect(&unguarded, None, &table.description.key, &[]), Effect::Applied(_)));
+    assert!(matches!(rules::effect(&unguarded, None, &table.description.key, &[]), WriteEffect::Applied(_)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_read_shows_an_older_state_and_a_strong_one_never_does() {
-    let plan = FaultPlan { share: 1.0, late: Duration::ZERO, stale: Duration::from_secs(2), favours: None };
-    let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, 5);
+    let plan = FaultPlan { share: 1.0, late: Duration::ZERO, stale: Duration::from_secs(2), preferred: None };
+    let table = MemoryTable::new(TableDescription::for_tests(), LATENCY, plan, 5);
     let key = write(0).key;
     let connection = table.connect(1);
     let request = |consistent| PageRequest {
@@ -171,5 +175,5 @@ async fn a_stale_read_shows_an_older_state_and_a_strong_one_never_does() {
         }
     }
     assert!(stale > 5, "{stale}");
-    assert!(table.fired()[&Fault::StaleRead] >= u64::from(stale));
+    assert!(table.fired()[&SimulatedFault::StaleRead] >= u64::from(stale));
 }

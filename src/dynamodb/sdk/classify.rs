@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::reply::Flaw;
-use super::sent::never_left;
+use super::sent::was_never_sent;
 use super::skew::{Skew, skew};
 use crate::dynamodb::{FatalKind, TableError, ThrottlingReason};
 use crate::outside;
@@ -64,7 +64,7 @@ where
             call.unusable(find::<Flaw>(error).map_or("it did not arrive whole", |Flaw(what)| *what))
         }
         SdkError::TimeoutError(_) => transient("the request timed out", true),
-        SdkError::DispatchFailure(_) if never_left(error) => {
+        SdkError::DispatchFailure(_) if was_never_sent(error) => {
             transient(&format!("the connection could not be opened ({})", root_cause(error)), false)
         }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
@@ -87,7 +87,7 @@ where
 
 /// Whether the request could succeed with new credentials, because DynamoDB refused the current credentials or no
 /// credentials were found.
-pub(super) fn asks_for_other_credentials<E>(error: &SdkError<E, HttpResponse>) -> bool
+pub(super) fn is_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -247,9 +247,9 @@ fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let said = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ");
-        if said != "other" && !text.contains(&said) {
-            text = if text.is_empty() { said } else { format!("{text}: {said}") };
+        let message = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ");
+        if message != "other" && !text.contains(&message) {
+            text = if text.is_empty() { message } else { format!("{text}: {message}") };
         }
         cause = error.source();
     }

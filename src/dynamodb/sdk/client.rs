@@ -16,11 +16,11 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::service_config::ServiceConfigKey;
 use tokio::time::Instant;
 
-use super::classify::{Call, asks_for_other_credentials, classify};
+use super::classify::{Call, classify, is_credentials_error};
 use super::describe::describe;
 use super::reply::ReplyCheck;
-use super::sent::SentCheck;
-use crate::dynamodb::patience::ask;
+use super::sent::SendCheck;
+use crate::dynamodb::retry::retry_request;
 use crate::dynamodb::{TableDescription, TableError};
 use crate::machine::Random;
 use crate::plan::{TableRef, is_loopback};
@@ -37,16 +37,16 @@ struct Inner {
     /// credentials.
     replies: SharedInterceptor,
     current: RwLock<Generation>,
-    renewal: tokio::sync::Mutex<Option<Unrenewed>>,
+    renewal: tokio::sync::Mutex<Option<FailedRenewal>>,
     /// Whether DynamoDB has accepted a request. If so, the credentials were valid at that time.
-    was_answered: AtomicBool,
+    has_succeeded: AtomicBool,
     /// The table that was described first. Renewed credentials must reach the same table.
-    described: OnceLock<Described>,
+    described: OnceLock<TableIdentity>,
 }
 
 /// A table's name, ARN and id, as its description stated them.
 #[derive(Debug)]
-struct Described {
+struct TableIdentity {
     name: String,
     arn: String,
     id: Option<String>,
@@ -54,7 +54,7 @@ struct Described {
 
 /// A failed attempt to renew the credentials.
 #[derive(Debug, Clone, Copy)]
-struct Unrenewed {
+struct FailedRenewal {
     /// The generation whose credentials were refused.
     generation: u64,
     ended: Instant,
@@ -85,8 +85,8 @@ impl Connection {
         let Generation { number, client } = self.current();
         let sent = request(client).await;
         match &sent {
-            Ok(_) => self.0.was_answered.store(true, Ordering::Relaxed),
-            Err(error) if asks_for_other_credentials(error) && self.renew(number).await => {
+            Ok(_) => self.0.has_succeeded.store(true, Ordering::Relaxed),
+            Err(error) if is_credentials_error(error) && self.renew(number).await => {
                 // Box this future: the branch is rare, and without the box it would make every caller's future larger.
                 return Box::pin(request(self.current().client)).await;
             }
@@ -104,24 +104,24 @@ impl Connection {
     /// the same time, only one of them reloads the credentials. If reloading fails, all of these requests fail.
     /// Otherwise each of them would reload the credentials again.
     async fn renew(&self, refused: u64) -> bool {
-        if !self.0.was_answered.load(Ordering::Relaxed) {
+        if !self.0.has_succeeded.load(Ordering::Relaxed) {
             return false;
         }
         let mut unrenewed = self.0.renewal.lock().await;
         if self.current().number > refused {
             return true;
         }
-        if unrenewed.is_some_and(|last| last.generation == refused && last.ended.elapsed() < UNRENEWED_FOR) {
+        if unrenewed.is_some_and(|last| last.generation == refused && last.ended.elapsed() < RENEWAL_COOLDOWN) {
             return false;
         }
-        let renewed = self.load_anew().await;
-        *unrenewed = (!renewed).then(|| Unrenewed { generation: refused, ended: Instant::now() });
+        let renewed = self.reload_credentials().await;
+        *unrenewed = (!renewed).then(|| FailedRenewal { generation: refused, ended: Instant::now() });
         renewed
     }
 
     /// Loads the credentials again. If the new credentials reach the same table, uses them from now on and returns
     /// true.
-    async fn load_anew(&self) -> bool {
+    async fn reload_credentials(&self) -> bool {
         let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
         let Ok((client, _)) = built else { return false };
         if !Box::pin(self.reaches_the_same_table(&client)).await {
@@ -136,8 +136,8 @@ impl Connection {
     /// Stores the description of the table with this name, because [`Connection::send`] accepts renewed credentials
     /// only if they reach the same table. Only the first description is stored. The description may come from a
     /// different connection with the same `[table]`.
-    pub fn was_described(&self, name: &str, table: &TableDescription) {
-        let described = || Described { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
+    pub fn remember_table(&self, name: &str, table: &TableDescription) {
+        let described = || TableIdentity { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
         self.0.described.get_or_init(described);
     }
 
@@ -145,14 +145,14 @@ impl Connection {
     /// lead to a different region, in which a table with the same name is a different table. Before any table was
     /// described, no new credentials are accepted.
     async fn reaches_the_same_table(&self, client: &Client) -> bool {
-        let Some(Described { name, arn, id }) = self.0.described.get() else {
+        let Some(TableIdentity { name, arn, id }) = self.0.described.get() else {
             tracing::error!(
                 "the renewed credentials are not used: it is unknown whether they belong to the same account"
             );
             return false;
         };
-        let random = Random::of_system();
-        let described = ask(RENEWAL_PATIENCE, &random, || async {
+        let random = Random::from_entropy();
+        let described = retry_request(RENEWAL_PATIENCE, &random, || async {
             let reply = client.describe_table().table_name(name).send().await;
             reply.map_err(|error| classify(&error, Call::DescribeTable))
         });
@@ -181,7 +181,7 @@ impl Connection {
 
 /// After a failed renewal, the credentials are not reloaded again for this time. All requests that are in flight during
 /// a failed renewal are refused within this time.
-const UNRENEWED_FOR: Duration = Duration::from_secs(5);
+const RENEWAL_COOLDOWN: Duration = Duration::from_secs(5);
 
 /// The time for which a DescribeTable call with renewed credentials is retried. If the call does not succeed in this
 /// time, the renewed credentials are not used.
@@ -208,7 +208,7 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
         replies,
         current: RwLock::new(Generation { number: 0, client }),
         renewal: tokio::sync::Mutex::default(),
-        was_answered: AtomicBool::default(),
+        has_succeeded: AtomicBool::default(),
         described: OnceLock::new(),
     })))
 }
@@ -226,7 +226,7 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
     let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
-        .interceptor(SentCheck);
+        .interceptor(SendCheck);
     config.push_interceptor(replies);
     // The client must use the same endpoint from which `on_loopback` was determined.
     config.set_endpoint_url(endpoint.clone());
@@ -279,14 +279,14 @@ async fn load(table: &TableRef) -> SdkConfig {
 /// `endpoint_url`. The SDK itself chooses among them and decides when to ignore them, in the same way as when it builds
 /// a client.
 fn endpoint(shared: &SdkConfig) -> Option<String> {
-    let for_all = shared.endpoint_url().map(str::to_owned);
+    let general_endpoint = shared.endpoint_url().map(str::to_owned);
     if shared.get_origin("endpoint_url").is_client_config() {
-        return for_all;
+        return general_endpoint;
     }
     let key =
         ServiceConfigKey::builder().service_id("DynamoDB").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-    let for_dynamodb = key.ok().and_then(|key| shared.service_config()?.load_config(key));
-    for_dynamodb.or(for_all)
+    let dynamodb_endpoint = key.ok().and_then(|key| shared.service_config()?.load_config(key));
+    dynamodb_endpoint.or(general_endpoint)
 }
 
 /// Credentials for a local engine: made-up ones, or those of a profile. `None` means that the normally configured
@@ -298,15 +298,15 @@ fn local_credentials(table: &TableRef, endpoint: Option<&str>) -> Option<SharedC
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         return None;
     }
-    let made_up = Credentials::new("local", "local", None, None, "loopback endpoint");
-    let by_environment = || {
+    let dummy_credentials = Credentials::new("local", "local", None, None, "loopback endpoint");
+    let is_set_by_environment = || {
         let named = |name| std::env::var(name).is_ok_and(|url| Some(url.as_str()) == endpoint);
         named("AWS_ENDPOINT_URL_DYNAMODB") || named("AWS_ENDPOINT_URL")
     };
-    if table.endpoint_url.is_some() || by_environment() {
-        return Some(SharedCredentialsProvider::new(made_up));
+    if table.endpoint_url.is_some() || is_set_by_environment() {
+        return Some(SharedCredentialsProvider::new(dummy_credentials));
     }
     let profile = ProfileFileCredentialsProvider::builder().build();
-    let chain = CredentialsProviderChain::first_try("profile", profile).or_else("made up", made_up);
+    let chain = CredentialsProviderChain::first_try("profile", profile).or_else("made up", dummy_credentials);
     Some(SharedCredentialsProvider::new(chain))
 }

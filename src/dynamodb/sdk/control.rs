@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use super::classify::{Call, classify};
 use super::values::{from_sdk_item, to_sdk, to_sdk_item};
 use super::{DynamoTable, some_unless_empty};
-use crate::dynamodb::control::{Control, Expected, PutReply};
+use crate::dynamodb::control::{Control, PutCondition, PutReply};
 use crate::dynamodb::{Describe, TableError};
 use crate::item::{Item, ItemKey, KeySchema};
 
@@ -24,7 +24,7 @@ impl Control for DynamoTable {
         self.get_item(key).await?.item.map(from_sdk_item).transpose()
     }
 
-    async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError> {
+    async fn put(&self, item: &Item, expected: &PutCondition) -> Result<PutReply, TableError> {
         let (condition, names, values) = condition(expected);
         let sent = self
             .connection
@@ -56,12 +56,12 @@ fn condition_failed(error: &SdkError<PutItemError>) -> bool {
 }
 
 /// The condition expression, and the names and values of its placeholders.
-fn condition(expected: &Expected) -> (String, HashMap<String, String>, Item) {
+fn condition(expected: &PutCondition) -> (String, HashMap<String, String>, Item) {
     match expected {
-        Expected::Absent { partition } => {
+        PutCondition::Absent { partition } => {
             ("attribute_not_exists(#k)".to_owned(), HashMap::from([("#k".to_owned(), partition.clone())]), Item::new())
         }
-        Expected::These(attributes) => {
+        PutCondition::Attributes(attributes) => {
             let terms: Vec<String> = (0..attributes.len()).map(|i| format!("#c{i} = :c{i}")).collect();
             let names = attributes.keys().enumerate().map(|(i, name)| (format!("#c{i}"), name.clone())).collect();
             let values = attributes.values().enumerate().map(|(i, value)| (format!(":c{i}"), value.clone())).collect();

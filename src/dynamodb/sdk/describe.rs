@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{
     TableDescription as SdkDescription,
 };
 
-use super::surroundings::features;
+use super::table_features::features;
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 

@@ -9,7 +9,7 @@ mod describe;
 mod reply;
 mod sent;
 mod skew;
-mod surroundings;
+mod table_features;
 mod values;
 
 use std::collections::HashMap;
@@ -26,7 +26,8 @@ use aws_sdk_dynamodb::types::{
 pub use client::{Connection, connect};
 
 use super::{
-    Consumed, Describe, Got, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError, WriteReply,
+    Describe, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError, WriteConsumption,
+    WriteReply,
 };
 use crate::change::{GuardedWrite, render};
 use crate::item::{ItemKey, KeySchema, Position, Units};
@@ -102,7 +103,7 @@ impl Describe for DynamoTable {
         // This is safe, because the module `reply` has already checked the reply.
         let table = table.ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))?;
         self.key.get_or_init(|| table.key.clone());
-        self.connection.was_described(&self.name, &table);
+        self.connection.remember_table(&self.name, &table);
         Ok(table)
     }
 
@@ -110,14 +111,14 @@ impl Describe for DynamoTable {
         let reply =
             self.connection.send(|client| client.describe_continuous_backups().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeContinuousBackups))?;
-        let described = reply.continuous_backups_description().map(surroundings::recovery);
+        let described = reply.continuous_backups_description().map(table_features::recovery);
         described.ok_or_else(|| unusable_reply("DescribeContinuousBackups described no backups"))
     }
 
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
         let reply = self.connection.send(|client| client.describe_time_to_live().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTimeToLive))?;
-        Ok(reply.time_to_live_description().and_then(surroundings::time_to_live))
+        Ok(reply.time_to_live_description().and_then(table_features::time_to_live))
     }
 }
 
@@ -167,10 +168,10 @@ impl Sink for DynamoTable {
         1
     }
 
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
         let reply = self.get_item(key).await?;
         let units = units(reply.consumed_capacity());
-        Ok(Got { item: reply.item.map(from_sdk_item).transpose()?, units })
+        Ok(GetReply { item: reply.item.map(from_sdk_item).transpose()?, units })
     }
 }
 
@@ -195,7 +196,7 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
 
 /// The capacity that a write consumed, by table and index. Some engines state a total but do not divide it among the
 /// table and its indexes, or divide only a part of it. The remaining units count for the table.
-fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
+fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<WriteConsumption> {
     let total = units(consumed)?;
     let consumed = consumed?;
     let arm = |capacity: &Capacity| capacity.capacity_units().or(capacity.write_capacity_units()).unwrap_or(0.0);
@@ -207,7 +208,7 @@ fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
     let mut indexes = arms(consumed.global_secondary_indexes());
     indexes.sort_by(|a, b| a.0.cmp(&b.0));
     let table = consumed.table().map_or(0.0, arm) + sum(&arms(consumed.local_secondary_indexes()));
-    Some(Consumed { table: table.max(total - sum(&indexes)), indexes })
+    Some(WriteConsumption { table: table.max(total - sum(&indexes)), indexes })
 }
 
 fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {
@@ -231,7 +232,7 @@ mod tests {
         let total = |units| ConsumedCapacity::builder().table_name("t").capacity_units(units);
         let named = |table, indexes: &[(&str, f64)]| {
             let indexes = indexes.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect();
-            Some(Consumed { table, indexes })
+            Some(WriteConsumption { table, indexes })
         };
         let whole = total(9.0)
             .table(capacity(2.0))

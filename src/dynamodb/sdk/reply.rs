@@ -35,23 +35,23 @@ pub(super) struct Flaw(pub(super) &'static str);
 
 /// Number of times that a missing item is requested again if the endpoint has never stated capacity. For such an
 /// endpoint, the reply for a missing item looks the same as an empty reply.
-const ABSENT_ASKED_AGAIN: u32 = 2;
+const EMPTY_REPLY_RETRIES: u32 = 2;
 
 /// Checks every reply of a connection.
 #[derive(Debug, Default)]
 pub(super) struct ReplyCheck {
     /// Whether a reply to any operation has stated capacity.
     stated: AtomicBool,
-    scans: Stated,
-    gets: Stated,
-    updates: Stated,
-    puts: Stated,
+    scans: CapacityReporting,
+    gets: CapacityReporting,
+    updates: CapacityReporting,
+    puts: CapacityReporting,
     absent: AtomicU32,
 }
 
 /// Knowledge about the replies to one operation.
 #[derive(Debug, Default)]
-struct Stated {
+struct CapacityReporting {
     /// Whether at least one reply has stated capacity.
     always: AtomicBool,
     /// Whether at least one reply was certainly complete but did not state capacity.
@@ -118,7 +118,7 @@ impl ReplyCheck {
         self.capacity(&self.gets, got.consumed_capacity(), got.item.is_some())?;
         let proven = got.item.is_some() || got.consumed_capacity().is_some();
         let known = self.gets.never.load(Ordering::Relaxed);
-        if !proven && !known && self.absent.fetch_add(1, Ordering::Relaxed) < ABSENT_ASKED_AGAIN {
+        if !proven && !known && self.absent.fetch_add(1, Ordering::Relaxed) < EMPTY_REPLY_RETRIES {
             return Err(Flaw("it is empty"));
         }
         Ok(())
@@ -127,7 +127,7 @@ impl ReplyCheck {
     /// Requires `ConsumedCapacity` in a reply, if the endpoint has stated it before. `whole` says that other parts of
     /// the reply prove that the reply is complete. Only a complete reply can prove that an engine never states capacity
     /// for an operation.
-    fn capacity(&self, of: &Stated, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
+    fn capacity(&self, of: &CapacityReporting, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
         const MISSING: Flaw = Flaw("it has no ConsumedCapacity, which the endpoint stated before");
         if stated.is_some_and(|stated| stated.capacity_units().is_some()) {
             self.stated.store(true, Ordering::Relaxed);
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn an_engine_without_capacity_is_learnt_from_whole_replies() {
         let check = ReplyCheck::default();
-        for _ in 0..ABSENT_ASKED_AGAIN {
+        for _ in 0..EMPTY_REPLY_RETRIES {
             assert_eq!(check.get(&get(None, None)), Err(Flaw("it is empty")));
         }
         assert_eq!(check.get(&get(None, None)), Ok(()), "it stays empty: the item does not exist");

@@ -10,15 +10,15 @@ use hyper_util::client::legacy;
 /// The error of an attempt that timed out before its request was sent, because fetching the credentials took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the credentials did not arrive in time")]
-pub(super) struct NotSent;
+pub(super) struct UnsentRequest;
 
 /// Detects attempts that timed out before they sent anything.
 #[derive(Debug)]
-pub(super) struct SentCheck;
+pub(super) struct SendCheck;
 
-impl Intercept for SentCheck {
+impl Intercept for SendCheck {
     fn name(&self) -> &'static str {
-        "SentCheck"
+        "SendCheck"
     }
 
     fn modify_before_attempt_completion(
@@ -30,7 +30,7 @@ impl Intercept for SentCheck {
         // The SDK removes the request from the context when it passes the request to the connector.
         let not_sent = context.request().is_some();
         match context.output_or_error() {
-            Some(Err(error)) if not_sent && error.is_timeout_error() => Err(NotSent.into()),
+            Some(Err(error)) if not_sent && error.is_timeout_error() => Err(UnsentRequest.into()),
             _ => Ok(()),
         }
     }
@@ -38,10 +38,10 @@ impl Intercept for SentCheck {
 
 /// Whether the request certainly never left this host. Either no connection was opened (refused, unknown name, no
 /// answer to the handshake, no file descriptor left), or the attempt ended before anything was sent.
-pub(super) fn never_left(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<NotSent>() || error.downcast_ref().is_some_and(legacy::Error::is_connect) {
+        if error.is::<UnsentRequest>() || error.downcast_ref().is_some_and(legacy::Error::is_connect) {
             return true;
         }
         cause = error.source();

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 /// Clocks that differ by less than this number of seconds count as equal. DynamoDB allows a difference of at least five
 /// minutes. So if DynamoDB reports that a signature is expired although the clocks agree, the request was sent long
 /// after it was signed. For example, the machine may have slept in between.
-const AGREE_SECS: i64 = 180;
+const TOLERATED_SKEW_SECS: i64 = 180;
 
 /// The cause of a refused signature.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,23 +28,23 @@ pub(super) fn skew(code: &str, message: &str, date: Option<&str>, now: SystemTim
     if !is_about_time {
         return None;
     }
-    let there = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
-    let Some(there) = there else {
+    let server_time = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+    let Some(server_time) = server_time else {
         return Some(Skew::Differs("DynamoDB says that the clock of this host differs from its own".to_owned()));
     };
-    let here = DateTime::from(now);
-    let ahead = here.secs() - there.secs();
-    if ahead.abs() < AGREE_SECS {
+    let host_time = DateTime::from(now);
+    let ahead = host_time.secs() - server_time.secs();
+    if ahead.abs() < TOLERATED_SKEW_SECS {
         return Some(Skew::Late);
     }
     let minutes = ahead.abs() / 60;
     let seconds = ahead.abs() % 60;
-    let way = if ahead > 0 { "ahead of" } else { "behind" };
+    let direction = if ahead > 0 { "ahead of" } else { "behind" };
     let text = |time: DateTime| DateTime::from_secs(time.secs()).fmt(DateTimeFormat::DateTime).unwrap_or_default();
-    let here = text(here);
-    let there = text(there);
+    let host_time = text(host_time);
+    let server_time = text(server_time);
     Some(Skew::Differs(format!(
-        "the clock of this host is {minutes} min {seconds} s {way} DynamoDB's: here it is {here}, there {there}"
+        "the clock of this host is {minutes} min {seconds} s {direction} DynamoDB's: here it is {host_time}, there {server_time}"
     )))
 }
 
@@ -67,8 +67,8 @@ mod tests {
         assert!(behind.contains("60 min 0 s behind DynamoDB's: here it is 2025-12-31T23:00:00Z"), "{behind}");
         let Some(Skew::Differs(ahead)) = expired(600) else { panic!("ten minutes ahead") };
         assert!(ahead.contains("ahead of DynamoDB's") && ahead.contains("there 2026-01-01T00:00:00Z"), "{ahead}");
-        assert_eq!(expired(AGREE_SECS - 1), Some(Skew::Late));
-        assert_eq!(expired(1 - AGREE_SECS), Some(Skew::Late));
+        assert_eq!(expired(TOLERATED_SKEW_SECS - 1), Some(Skew::Late));
+        assert_eq!(expired(1 - TOLERATED_SKEW_SECS), Some(Skew::Late));
         let undated = skew("RequestTimeTooSkewed", "", None, at(0));
         assert!(matches!(undated, Some(Skew::Differs(text)) if text.contains("differs from its own")));
         assert_eq!(skew("InvalidSignatureException", "The signature does not match", Some(DATE), at(900)), None);

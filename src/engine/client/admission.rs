@@ -29,7 +29,7 @@ pub(crate) struct Admission {
 /// A period in which requests were let through without interruption. Permits are valid only in the period in which they
 /// were acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Passage {
+pub(crate) struct SendingPeriod {
     opening: Opening,
     holds: u64,
 }
@@ -37,14 +37,14 @@ pub(crate) struct Passage {
 impl Requests {
     /// Takes the units of a write's partition key if they are available now. Returns false and takes nothing if the
     /// write would have to wait for the units, or if items of the key are already waiting.
-    pub(crate) fn try_key(&self, write: &GuardedWrite) -> bool {
+    pub(crate) fn try_acquire_key(&self, write: &GuardedWrite) -> bool {
         !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
     }
 
     /// Takes the units of a write's partition key, even if items of the key are waiting. The caller must have the turn
     /// of the key.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
-        self.scopes.try_key(Access::Write, self.hash_of(write), write.cost.table)
+        self.scopes.try_acquire_key(Access::Write, self.hash_of(write), write.cost.table)
     }
 
     /// The lock that decides which task may process the set-aside items of this partition key.
@@ -56,10 +56,10 @@ impl Requests {
     /// is dropped, no units are taken.
     pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
         let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
-        self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
+        self.stop.unless_stopping(self.scopes.acquire_keys(Access::Write, &wanted)).await
     }
 
-    /// Waits until these writes may be sent. First acquires units of the partition keys, unless `held` says that the
+    /// Waits until these writes may be sent. First acquires units of the partition keys, unless `has_key_units` says that the
     /// caller already has them. Then acquires units of the key range and of the indexes, then a slot, and finally units
     /// of the table. If the run stops in the meantime, gives up and sends nothing.
     ///
@@ -67,20 +67,20 @@ impl Requests {
     /// function then acquires them again. Otherwise all waiting requests would be sent in one burst as soon as requests
     /// may be sent again. The function does not give the old permits back. The buckets have refilled in the meantime,
     /// and each unit that is given back to a full bucket would let an additional request go immediately.
-    pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
+    pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], has_key_units: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass = !self.work_window.is_closed() && self.validities.iter().all(Validity::is_fresh);
-        let mut held = held && may_pass;
+        let mut has_key_units = has_key_units && may_pass;
         loop {
-            let opening = self.pass().await?;
-            if !std::mem::take(&mut held) {
+            let opening = self.wait_until_open().await?;
+            if !std::mem::take(&mut has_key_units) {
                 self.admit_keys(chunk).await?;
             }
             for write in chunk {
-                self.stop.unless_stopping(self.scopes.narrow_write(&self.range, &write.cost)).await?;
+                self.stop.unless_stopping(self.scopes.acquire_narrow_write(&self.range, &write.cost)).await?;
             }
             let _turn = match self.lane() {
-                Lane::Shared => Some(self.stop.unless_stopping(self.behind_large.lock()).await?),
+                Lane::Shared => Some(self.stop.unless_stopping(self.shared_lane_turn.lock()).await?),
                 Lane::Large => None,
             };
             let budget = self.scopes.table(Access::Write).budget();
@@ -89,7 +89,7 @@ impl Requests {
             drop(without_slot);
             // Check this before taking the table's units. If the chunk has to start over, it must not have taken units
             // of the table, because they would be lost.
-            if self.pass().await? != opening {
+            if self.wait_until_open().await? != opening {
                 continue;
             }
             // The allowance may have to reserve a slice before it grants anything. So do not take units of the table
@@ -97,26 +97,26 @@ impl Requests {
             let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
             let units = chunk.iter().map(|write| write.cost.table).sum();
             self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
-            if self.pass().await? == opening {
+            if self.wait_until_open().await? == opening {
                 return Ok(Admission { grant, _slot: slot, waited: since.elapsed() });
             }
         }
     }
 
     /// Waits until the work window is open and the lease and the flag are confirmed.
-    pub(crate) async fn pass(&self) -> Result<Passage, Stopped> {
+    pub(crate) async fn wait_until_open(&self) -> Result<SendingPeriod, Stopped> {
         let all = async {
-            let mut opening = self.work_window.pass().await;
+            let mut opening = self.work_window.wait_until_open().await;
             let mut holds = 0;
             for validity in self.validities.iter() {
                 if !validity.is_fresh() {
                     let _waiting = self.progress.confirming();
-                    validity.fresh().await;
-                    opening = self.work_window.pass().await;
+                    validity.wait_until_fresh().await;
+                    opening = self.work_window.wait_until_open().await;
                 }
-                holds += validity.holds();
+                holds += validity.expirations();
             }
-            Passage { opening, holds }
+            SendingPeriod { opening, holds }
         };
         self.stop.unless_stopping(all).await
     }

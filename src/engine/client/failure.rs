@@ -30,14 +30,14 @@ impl Attempts {
     }
 
     /// The time for which the request has been failing. Excludes the time in which it waited for our own permits.
-    pub(crate) fn failing(&self) -> Duration {
+    pub(crate) fn failing_time(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(self.waited))
     }
 }
 
 impl Requests {
     /// Applies the effects of a failed request: a throttle slows a scope down, and an unusable reply is counted.
-    pub(crate) fn note(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
+    pub(crate) fn handle_failure(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
         match error {
             TableError::Throttled { reasons, .. } => self.scopes.throttled(access, &self.range, key, reasons),
             TableError::UnusableReply { operation, flaw } => self.progress.reply_unusable(operation, flaw),
@@ -58,8 +58,8 @@ impl Requests {
         }
         attempts.since.get_or_insert_with(Instant::now);
         attempts.failed += 1;
-        if attempts.failing() >= self.retry.give_up_after {
-            let after = format!("{} s", attempts.failing().as_secs());
+        if attempts.failing_time() >= self.retry.give_up_after {
+            let after = format!("{} s", attempts.failing_time().as_secs());
             self.stop.stop(StopReason::GaveUp { after, message: error.to_string() });
             return Err(Stopped);
         }

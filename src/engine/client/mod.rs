@@ -21,9 +21,9 @@ pub use lane::Lane;
 
 use crate::change::{GuardedWrite, WriteCost};
 use crate::cutover::Validity;
-use crate::dynamodb::patience::ask;
+use crate::dynamodb::retry::retry_request;
 use crate::dynamodb::{
-    Consumed, Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
+    Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteConsumption, WriteReply,
 };
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::table_watch::TableWatch;
@@ -39,7 +39,7 @@ use failure::cost_of_failure;
 use slots::Slots;
 
 /// The bounds on the requests of a job.
-pub struct Bounds {
+pub struct RequestLimits {
     /// The capacity that the requests may use per second.
     pub scopes: Arc<Scopes>,
     /// The capacity that the requests may use in total.
@@ -79,7 +79,7 @@ pub struct Requests {
     /// A request in a shared lane holds this lock while it waits for a slot and for units of the table. So only one
     /// such request waits at a time, and large lanes never wait behind a queue of them. Shared lanes get the capacity
     /// that the large lanes leave. The run does not take longer because of that.
-    behind_large: Arc<Mutex<()>>,
+    shared_lane_turn: Arc<Mutex<()>>,
     /// Whether the segment of these requests is in a large lane.
     large: Arc<AtomicBool>,
     /// Whether DynamoDB has accepted a write. A write is accepted if DynamoDB applied it or evaluated its condition.
@@ -89,7 +89,7 @@ pub struct Requests {
 /// The capacity that requests consumed, and the estimates that were made before the requests were sent. The consumed
 /// capacity comes from the replies, or is assumed if a reply does not state it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Spent {
+pub(crate) struct RequestSpend {
     pub(crate) read: Units,
     pub(crate) write: Units,
     /// Write units that are assumed for requests whose reply states no consumption.
@@ -105,11 +105,11 @@ impl Requests {
         source: Arc<dyn Source>,
         sink: Arc<dyn Sink>,
         description: &TableDescription,
-        bounds: Bounds,
+        request_limits: RequestLimits,
         stop: Stopper,
         progress: Arc<Progress>,
     ) -> Requests {
-        let Bounds { scopes, allowance, work_window, retry, connections, random } = bounds;
+        let RequestLimits { scopes, allowance, work_window, retry, connections, random } = request_limits;
         let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget(), connections));
         let partition_key = description.key.partition.name.as_str().into();
         let range = scopes.key_range();
@@ -129,19 +129,19 @@ impl Requests {
             table_watch: None,
             validities: Arc::default(),
             slots,
-            behind_large: Arc::default(),
+            shared_lane_turn: Arc::default(),
             large: Arc::default(),
             accepted: Arc::default(),
         }
     }
 
     /// Sets the budget for reads from the sink, for a job whose source and sink are different tables.
-    pub(crate) fn reading_sink_within(self, sink_reads: Option<Arc<Bucket>>) -> Requests {
+    pub(crate) fn with_sink_reads(self, sink_reads: Option<Arc<Bucket>>) -> Requests {
         Requests { sink_reads, ..self }
     }
 
     /// The same requests for a job whose budgets follow the table's description.
-    pub(crate) fn following(self, table_watch: Option<Arc<TableWatch>>) -> Requests {
+    pub(crate) fn with_table_watch(self, table_watch: Option<Arc<TableWatch>>) -> Requests {
         Requests { table_watch, ..self }
     }
 
@@ -153,15 +153,15 @@ impl Requests {
     /// Watches the clock and the table for as long as the returned handles live. These watches can stop the run and
     /// change its budgets.
     pub(crate) async fn watch(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
-        let of_table = match &self.table_watch {
+        let table_watcher = match &self.table_watch {
             Some(watch) => Some(watch.watch(&self.stop).await),
             None => None,
         };
-        [self.work_window.watch(&self.stop), of_table]
+        [self.work_window.watch(&self.stop), table_watcher]
     }
 
     /// The same requests, but sent only while all of `validities` are valid.
-    pub fn while_valid(self, validities: &[Validity]) -> Requests {
+    pub fn with_validities(self, validities: &[Validity]) -> Requests {
         Requests { validities: validities.into(), ..self }
     }
 
@@ -194,7 +194,7 @@ impl Requests {
 
     /// Whether DynamoDB has accepted a write of this job in any segment. Such a write proves that the plan is not wrong
     /// for every item.
-    pub(crate) fn have_been_accepted(&self) -> bool {
+    pub(crate) fn has_accepted_write(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
     }
 
@@ -219,7 +219,7 @@ impl Requests {
         // start position is charged only for its own share of the page.
         let key = request.start.as_ref().map(|Position::Key(key)| key.partition_hash(&self.partition_key));
         let share = |page: &Page| {
-            let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::of) == key;
+            let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::from_value) == key;
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
         let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
@@ -228,9 +228,9 @@ impl Requests {
 
     /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read waits for
     /// the budgets of both, because the budgets of the narrower scopes are known only for the source.
-    pub(crate) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
+    pub(crate) async fn get(&self, key: &ItemKey) -> Result<GetReply, Stopped> {
         let hash = key.partition_hash(&self.partition_key);
-        let consumed = |got: &Got| got.units.map(|units| (units, units));
+        let consumed = |got: &GetReply| got.units.map(|units| (units, units));
         let sink = self.sink_reads.as_deref();
         self.read(Some(hash), read_units(4096, true), sink, || self.sink.get(key), consumed).await
     }
@@ -246,30 +246,30 @@ impl Requests {
         let mut attempts = Attempts::default();
         loop {
             let since = Instant::now();
-            let opening = self.pass().await?;
+            let opening = self.wait_until_open().await?;
             let mut grant = self.allowance.read(estimate, &self.stop).await?;
             self.stop.unless_stopping(self.read_permits(key, estimate, sink)).await?;
-            let closed_meanwhile = self.pass().await? != opening;
+            let closed_meanwhile = self.wait_until_open().await? != opening;
             attempts.waited(since.elapsed());
             if closed_meanwhile {
                 // Acquire the permits again, because they are not valid any more (see [`Requests::admit`]).
                 continue;
             }
             grant.send();
-            let sent = send().await;
-            let (units, of_key) = match &sent {
+            let result = send().await;
+            let (units, of_key) = match &result {
                 Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
                 Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
             };
-            if !matches!(sent, Err(TableError::Throttled { .. })) {
-                self.scopes.settle_read(&self.range, key, estimate, units, of_key);
-                sink.iter().for_each(|sink| sink.settle(estimate, units));
+            if !matches!(result, Err(TableError::Throttled { .. })) {
+                self.scopes.reconcile_read(&self.range, key, estimate, units, of_key);
+                sink.iter().for_each(|sink| sink.reconcile(estimate, units));
             }
-            grant.settle(Spend { write: 0.0, read: units });
-            match sent {
+            grant.reconcile(Spend { write: 0.0, read: units });
+            match result {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
-                    self.note_read(key, sink, &error);
+                    self.handle_read_failure(key, sink, &error);
                     self.after_failure(&error, &mut attempts).await?;
                 }
             }
@@ -285,11 +285,11 @@ impl Requests {
 
     /// Lets the scopes learn from a failed read. If the sink is a different table, a throttle of the sink says nothing
     /// about the source.
-    fn note_read(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
+    fn handle_read_failure(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
         if let (TableError::Throttled { .. }, Some(sink)) = (error, sink) {
             sink.throttled();
         } else {
-            self.note(Access::Read, key, error);
+            self.handle_failure(Access::Read, key, error);
         }
     }
 
@@ -303,14 +303,14 @@ impl Requests {
         &self,
         admission: Admission,
         chunk: &[&GuardedWrite],
-    ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
+    ) -> (Vec<Result<WriteReply, TableError>>, RequestSpend) {
         let Admission { mut grant, _slot, .. } = admission;
         grant.send();
         let replies = self.sink.write(chunk).await;
         if replies.iter().any(Result::is_ok) {
             self.accepted.store(true, Ordering::Relaxed);
         }
-        let mut spent = Spent::default();
+        let mut spent = RequestSpend::default();
         for (write, reply) in chunk.iter().zip(&replies) {
             let key = self.hash_of(write);
             let consumed = match reply {
@@ -318,7 +318,7 @@ impl Requests {
                     spent.write += consumed.total();
                     // Only consumption that a reply states is compared with the estimate.
                     spent.estimated_write += write.cost.total();
-                    self.by_place(consumed)
+                    self.to_write_cost(consumed)
                 }
                 Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
                 // DynamoDB charges a failed condition by the item's current size, but at least one unit. DynamoDB
@@ -328,7 +328,7 @@ impl Requests {
                     WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
                 }
                 Err(error) => {
-                    self.note(Access::Write, Some(key), error);
+                    self.handle_failure(Access::Write, Some(key), error);
                     if error.is_ambiguous() { write.cost.clone() } else { WriteCost::default() }
                 }
             };
@@ -336,17 +336,17 @@ impl Requests {
                 spent.assumed_write += consumed.total();
             }
             if !matches!(reply, Err(TableError::Throttled { .. })) {
-                self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
+                self.scopes.reconcile_write(&self.range, key, &write.cost, &consumed);
             }
         }
-        grant.settle(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
+        grant.reconcile(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
         (replies, spent)
     }
 
     /// Converts the consumption in a reply: replaces the name of each index by its position in the list of known
     /// indexes.
-    fn by_place(&self, consumed: &Consumed) -> WriteCost {
-        let place = |name: &String| self.scopes.index_place(name);
+    fn to_write_cost(&self, consumed: &WriteConsumption) -> WriteCost {
+        let place = |name: &String| self.scopes.index_position(name);
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
         WriteCost { table: consumed.table, indexes }
     }
@@ -355,7 +355,7 @@ impl Requests {
 /// Describes the table before a job exists, with retries for up to `patience`. A job takes the jitter of its retries
 /// from its own source of randomness. This function creates a new random sequence instead.
 pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
-    ask(patience, &Random::of_system(), || table.describe()).await
+    retry_request(patience, &Random::from_entropy(), || table.describe()).await
 }
 
 #[cfg(test)]

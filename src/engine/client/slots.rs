@@ -9,15 +9,15 @@ use crate::item::Units;
 
 /// The assumed duration of a write in seconds. The number of slots is chosen so that writes of one unit with this
 /// duration use up the budget. DynamoDB usually takes far less time.
-const SECONDS_A_WRITE: f64 = 0.05;
+const SECONDS_PER_WRITE: f64 = 0.05;
 
 /// The smallest number of slots, for any budget. This number is enough for 1,280 WCU/s. With fewer slots, one slow
 /// reply would delay more of the other writes.
-const LEAST: usize = 64;
+const MIN_SLOTS: usize = 64;
 
 /// The largest number of slots. This number is enough for 10,240 WCU/s, or for five times that rate if a write takes 10
 /// ms. Over HTTP/1.1 each slot needs a connection. So if the process may open only a few files, there are fewer slots.
-const MOST: usize = 512;
+const MAX_SLOTS: usize = 512;
 
 /// Slots for writes in flight. There are enough slots to use up the table's budget.
 ///
@@ -32,9 +32,9 @@ const MOST: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
-    made: AtomicUsize,
+    created: AtomicUsize,
     /// The largest number of slots, for any budget.
-    most: usize,
+    max_slots: usize,
 }
 
 impl Slots {
@@ -42,26 +42,26 @@ impl Slots {
     /// open. Over HTTP/1.1 each write in flight needs a connection. Half of the connections are for writes, the other
     /// half for scans and single reads.
     pub(crate) fn new(budget: Units, connections: usize) -> Slots {
-        let most = (connections / 2).max(1);
-        let made = slots_for(budget).min(most);
-        Slots { free: Arc::new(Semaphore::new(made)), made: AtomicUsize::new(made), most }
+        let max_slots = (connections / 2).max(1);
+        let created = slots_for(budget).min(max_slots);
+        Slots { free: Arc::new(Semaphore::new(created)), created: AtomicUsize::new(created), max_slots }
     }
 
     /// Waits for a slot. Adds slots if the budget is larger than ever before. If the budget becomes smaller, the number
     /// of slots does not change, because the rate limits the writes anyway. `None` would mean that the semaphore is
     /// closed, which never happens.
     pub(crate) async fn take(&self, budget: Units) -> Option<OwnedSemaphorePermit> {
-        let wanted = slots_for(budget).min(self.most);
-        let made = self.made.fetch_max(wanted, Ordering::Relaxed);
-        if wanted > made {
-            self.free.add_permits(wanted - made);
+        let wanted = slots_for(budget).min(self.max_slots);
+        let created = self.created.fetch_max(wanted, Ordering::Relaxed);
+        if wanted > created {
+            self.free.add_permits(wanted - created);
         }
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 }
 
 fn slots_for(budget: Units) -> usize {
-    ((budget * SECONDS_A_WRITE).ceil() as usize).clamp(LEAST, MOST)
+    ((budget * SECONDS_PER_WRITE).ceil() as usize).clamp(MIN_SLOTS, MAX_SLOTS)
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
                     let _slot = slots.take(table.budget()).await.unwrap();
                     table.acquire(1.0).await;
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    table.settle(1.0, 1.0);
+                    table.reconcile(1.0, 1.0);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             });

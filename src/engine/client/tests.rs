@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::cost::UnitPrices;
 use crate::machine::Random;
-use crate::plan::{Limits, Prices, Window};
+use crate::plan::{PlanLimits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
 
 /// The window closes ten seconds after the start and opens again twenty minutes later. Every bucket fills while the
@@ -21,35 +21,35 @@ const RATE: Units = 10.0;
 const WIDE: Units = 1_000.0;
 
 /// A table that notes when each request arrived.
-struct Noting {
+struct RecordingTable {
     began: Instant,
-    asked: std::sync::Mutex<Vec<Duration>>,
+    request_times: std::sync::Mutex<Vec<Duration>>,
 }
 
-impl Noting {
-    async fn note(&self) {
-        self.asked.lock().unwrap().push(self.began.elapsed());
+impl RecordingTable {
+    async fn record(&self) {
+        self.request_times.lock().unwrap().push(self.began.elapsed());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
     fn between(&self, from: Duration, to: Duration) -> usize {
-        self.asked.lock().unwrap().iter().filter(|at| (from..to).contains(*at)).count()
+        self.request_times.lock().unwrap().iter().filter(|at| (from..to).contains(*at)).count()
     }
 }
 
 #[async_trait]
-impl Source for Noting {
+impl Source for RecordingTable {
     async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
-        self.note().await;
+        self.record().await;
         Ok(Page { items: Vec::new(), next: None, units: Some(1.0) })
     }
 }
 
 #[async_trait]
-impl Sink for Noting {
+impl Sink for RecordingTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-        self.note().await;
-        let consumed = |write: &&GuardedWrite| Some(Consumed { table: write.cost.table, indexes: Vec::new() });
+        self.record().await;
+        let consumed = |write: &&GuardedWrite| Some(WriteConsumption { table: write.cost.table, indexes: Vec::new() });
         chunk.iter().map(|write| Ok(WriteReply::Applied { consumed: consumed(write) })).collect()
     }
 
@@ -57,27 +57,28 @@ impl Sink for Noting {
         1
     }
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, _: &ItemKey) -> Result<GetReply, TableError> {
         unreachable!("the test has no failed conditions")
     }
 }
 
 /// Creates requests within these budgets. The window is closed from 06:00 to 06:20. The clock starts ten seconds before
 /// 06:00.
-fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
+fn with_closing_window([table, range, key]: [Units; 3]) -> (Requests, Arc<RecordingTable>) {
     let began = Instant::now();
     let now = "2026-01-10T05:59:50Z".parse::<Timestamp>().unwrap();
     let clock = move || now + SignedDuration::try_from(began.elapsed()).unwrap();
     let opens = "06:20".parse().unwrap();
     let closes = "06:00".parse().unwrap();
     let window = Some(Window { opens, closes, zone: jiff::tz::TimeZone::UTC });
-    let limits = Limits { max_failures: 0, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window };
+    let limits =
+        PlanLimits { max_failures: 0, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window };
     let both = |units| Budget { write: units, read: units };
     let budgets =
         Budgets { table: both(table), per_key_range: both(range), per_partition_key: both(key), indexes: Vec::new() };
-    let description = TableDescription::of_a_test();
-    let prices = UnitPrices::of(&description, &Prices::default());
-    let bounds = Bounds {
+    let description = TableDescription::for_tests();
+    let prices = UnitPrices::for_table(&description, &Prices::default());
+    let request_limits = RequestLimits {
         scopes: Scopes::new(&budgets, &[], Feedback::default()),
         allowance: Allowance::new(&limits, budgets.table, prices),
         work_window: WorkWindow::new(&limits, Arc::new(clock)),
@@ -89,19 +90,19 @@ fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
         connections: usize::MAX,
         random: Random::with_seed(1),
     };
-    let table = Arc::new(Noting { began, asked: std::sync::Mutex::default() });
+    let table = Arc::new(RecordingTable { began, request_times: std::sync::Mutex::default() });
     let requests =
-        Requests::new(table.clone(), table.clone(), &description, bounds, Stopper::default(), Arc::default());
+        Requests::new(table.clone(), table.clone(), &description, request_limits, Stopper::default(), Arc::default());
     (requests, table)
 }
 
 fn write() -> GuardedWrite {
-    GuardedWrite::of_a_test("p")
+    GuardedWrite::for_test("p")
 }
 
 /// Asserts that no request arrived while the window was closed. Also asserts that requests arrived at their rate before
 /// the window closed and after it opened.
-fn hold(table: &Noting, all: usize) {
+fn assert_steady_rate(table: &RecordingTable, all: usize) {
     let second = Duration::from_secs(1);
     let rate = RATE as usize;
     let before = table.between(Duration::ZERO, CLOSES);
@@ -112,7 +113,7 @@ fn hold(table: &Noting, all: usize) {
         let since = table.between(OPENS, OPENS + second * seconds as u32);
         assert!((seconds * rate - 1..=seconds * rate + 2).contains(&since), "{since} requests in {seconds} s");
     }
-    assert_eq!(table.asked.lock().unwrap().len(), all);
+    assert_eq!(table.request_times.lock().unwrap().len(), all);
     // All requests are done in time, so no capacity was lost.
     assert!(table.began.elapsed() < OPENS + second * (all / rate) as u32, "{:?}", table.began.elapsed());
 }
@@ -128,7 +129,7 @@ async fn writes_that_waited_for_the_window_do_not_burst_when_it_opens() {
         ([WIDE, WIDE, RATE], Lane::Shared),
         ([WIDE, WIDE, RATE], Lane::Large),
     ] {
-        let (requests, table) = at_night(budgets);
+        let (requests, table) = with_closing_window(budgets);
         requests.move_to(lane);
         let writes = (0..300).map(|number| {
             let requests = requests.clone();
@@ -136,22 +137,22 @@ async fn writes_that_waited_for_the_window_do_not_burst_when_it_opens() {
                 let write = write();
                 // Half of the writes have the units of their partition key before they are admitted, like items that
                 // are set aside.
-                let held = number % 2 == 0;
-                if held {
+                let has_key_units = number % 2 == 0;
+                if has_key_units {
                     requests.admit_keys(&[&write]).await.unwrap();
                 }
-                let admission = requests.admit(&[&write], held).await.unwrap();
+                let admission = requests.admit(&[&write], has_key_units).await.unwrap();
                 requests.write(admission, &[&write]).await;
             })
         });
         futures::future::join_all(writes).await.into_iter().for_each(Result::unwrap);
-        hold(&table, 300);
+        assert_steady_rate(&table, 300);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn reads_that_waited_for_the_window_do_not_burst_when_it_opens() {
-    let (requests, table) = at_night([RATE, WIDE, WIDE]);
+    let (requests, table) = with_closing_window([RATE, WIDE, WIDE]);
     let reads = (0..300).map(|_| {
         let requests = requests.clone();
         tokio::spawn(async move {
@@ -167,18 +168,18 @@ async fn reads_that_waited_for_the_window_do_not_burst_when_it_opens() {
         })
     });
     futures::future::join_all(reads).await.into_iter().for_each(Result::unwrap);
-    hold(&table, 300);
+    assert_steady_rate(&table, 300);
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_our_own_permits_does_not_count_as_failing() {
     let mut attempts = Attempts::default();
     attempts.waited(Duration::from_secs(3600));
-    assert_eq!(attempts.failing(), Duration::ZERO);
+    assert_eq!(attempts.failing_time(), Duration::ZERO);
     attempts.since = Some(Instant::now());
     tokio::time::advance(Duration::from_secs(100)).await;
     attempts.waited(Duration::from_secs(90));
-    assert_eq!(attempts.failing(), Duration::from_secs(10));
+    assert_eq!(attempts.failing_time(), Duration::from_secs(10));
 }
 
 /// Nothing is sent if the last confirmation of the lease or the flag is too old. After a new confirmation, requests
@@ -186,20 +187,23 @@ async fn waiting_for_our_own_permits_does_not_count_as_failing() {
 /// partition key before the call of `admit`.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
-    for (budgets, held) in [([RATE, WIDE, WIDE], false), ([WIDE, WIDE, RATE], false), ([WIDE, WIDE, RATE], true)] {
-        let (requests, table) = at_night(budgets);
+    for (budgets, has_key_units) in
+        [([RATE, WIDE, WIDE], false), ([WIDE, WIDE, RATE], false), ([WIDE, WIDE, RATE], true)]
+    {
+        let (requests, table) = with_closing_window(budgets);
         let wall = Timestamp::UNIX_EPOCH;
-        let moments: crate::clock::Moments = Arc::new(move || crate::clock::Moment { monotonic: Instant::now(), wall });
+        let moments: crate::clock::MomentClock =
+            Arc::new(move || crate::clock::Moment { monotonic: Instant::now(), wall });
         let validity = Validity::new(Duration::from_secs(2), moments(), moments);
-        let requests = requests.while_valid(std::slice::from_ref(&validity));
+        let requests = requests.with_validities(std::slice::from_ref(&validity));
         let writes = (0..60).map(|_| {
             let requests = requests.clone();
             tokio::spawn(async move {
                 let write = write();
-                if held {
+                if has_key_units {
                     requests.admit_keys(&[&write]).await.unwrap();
                 }
-                let admission = requests.admit(&[&write], held).await.unwrap();
+                let admission = requests.admit(&[&write], has_key_units).await.unwrap();
                 requests.write(admission, &[&write]).await;
             })
         });
@@ -221,7 +225,7 @@ async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
             let rate = RATE as usize * seconds as usize;
             // Units of the partition key that were taken before the wait are lost.
             let least = if budgets[0] == RATE { rate - 1 } else { 0 };
-            assert!((least..=rate + 3).contains(&since), "{since} requests in {seconds} s, held: {held}");
+            assert!((least..=rate + 3).contains(&since), "{since} requests in {seconds} s, held: {has_key_units}");
         }
     }
 }

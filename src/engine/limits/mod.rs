@@ -2,13 +2,13 @@
 //! the number of segments and lanes.
 
 pub(crate) mod allowance;
-pub(crate) mod kept_budgets;
 pub(crate) mod segments;
+pub(crate) mod stored_budgets;
 pub(crate) mod table_watch;
 pub(crate) mod window;
 
 pub use allowance::{Allowance, slice};
-pub use kept_budgets::{Followed, KeptBudgets};
 pub use segments::{SegmentChoice, auto_segments};
-pub use table_watch::{LOOK_EVERY, TableWatch};
+pub use stored_budgets::{CurrentBudgets, StoredBudgets};
+pub use table_watch::{DESCRIBE_INTERVAL, TableWatch};
 pub use window::WorkWindow;

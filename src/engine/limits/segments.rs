@@ -8,31 +8,31 @@ use crate::ratelimit::Budgets;
 
 /// The number of items of an ordinary segment, which is about one page. The survey reads the first page of each segment
 /// early. In segments of this size, the first page shows whether the segment contains a large item collection.
-const ITEMS: u64 = 250;
+const ITEMS_PER_SEGMENT: u64 = 250;
 
 /// If items are large, this is the number of bytes of an ordinary segment: half of the largest page (1 MB).
-const BYTES: u64 = 512 * 1024;
+const BYTES_PER_SEGMENT: u64 = 512 * 1024;
 
 /// The smallest number of segments, so that even a small table is read in parallel.
-const LEAST_SEGMENTS: u32 = 16;
+const MIN_SEGMENTS: u32 = 16;
 
 /// The largest number of segments. Even an empty segment costs a request of at least half a read unit, and a row in the
 /// state file. With this number of segments, a run costs at least 32,768 read units. (DynamoDB accepts a million. With
 /// more than 4,096 segments, some local engines, like dynalite 4, return items twice. The duplicates cost additional
 /// reads but do no harm.)
-const MOST_SEGMENTS: u32 = 65_536;
+const MAX_SEGMENTS: u32 = 65_536;
 
 /// The smallest number of segments that are worked on at the same time. This minimum spreads even a small budget over
 /// the key space.
-const LEAST_ACTIVE: u32 = 16;
+const MIN_ACTIVE: u32 = 16;
 
 /// The largest number of segments that are worked on at the same time. Each of them has two pages in memory.
-const MOST_ACTIVE: u32 = 256;
+const MAX_ACTIVE: u32 = 256;
 
 /// The number of lanes for each partition of the table. Lanes are spread over the partitions so evenly that two
 /// partitions differ by at most one lane. With this number of lanes, such a difference is only a small part of a
 /// partition's load.
-const PER_PARTITION: f64 = 4.0;
+const LANES_PER_PARTITION: f64 = 4.0;
 
 /// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer guide,
 /// "Partition key design").
@@ -45,13 +45,13 @@ const PAGES_BYTES: u64 = 128 << 20;
 
 /// A segment with fewer items than this is not worth a request. A large number of lanes does not make segments smaller
 /// than this.
-const LEAST_ITEMS: u64 = 25;
+const MIN_ITEMS: u64 = 25;
 
 /// The smallest number of lanes for large segments. A table with one large item collection usually has several.
-const LEAST_LARGE: u32 = 4;
+const MIN_LARGE: u32 = 4;
 
 /// The largest number of lanes for large segments, for any budget. Each of them keeps many requests outstanding.
-const MOST_LARGE: u32 = 64;
+const MAX_LARGE: u32 = 64;
 
 /// The number of segments and lanes of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct SegmentChoice {
     /// The number of additional lanes, which are only for segments that are known to be large.
     pub large: u32,
     /// The reasons for these numbers, for the output of `check`.
-    pub because: String,
+    pub reason: String,
 }
 
 impl SegmentChoice {
@@ -75,13 +75,13 @@ impl SegmentChoice {
     /// Reduces the number of lanes if the process may not open enough connections. A segment can read its next page and
     /// single items of the current page at the same time, and there are two kinds of lanes.
     pub(crate) fn within(self, connections: usize) -> SegmentChoice {
-        let most = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
-        SegmentChoice { active: self.active.min(most), large: self.large.min(most), ..self }
+        let largest = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
+        SegmentChoice { active: self.active.min(largest), large: self.large.min(largest), ..self }
     }
 }
 
 /// A number of segments or lanes, and the reason for it.
-type Need = (u32, String);
+type ReasonedCount = (u32, String);
 
 /// Chooses how to divide a table within these budgets. Numbers in the plan take precedence.
 pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Budgets) -> SegmentChoice {
@@ -95,58 +95,58 @@ pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Bud
     };
     let (active, why_active) = match scan.active {
         Some(stated) => (stated, "at a time: from the plan".to_owned()),
-        None => (lanes.0.max(LEAST_ACTIVE), format!("at a time: {}", lanes.1)),
+        None => (lanes.0.max(MIN_ACTIVE), format!("at a time: {}", lanes.1)),
     };
     let large = large(budgets);
-    let because = format!("{why_segments}; {why_active}; plus up to {large} with large item collections");
-    SegmentChoice { segments, active: active.min(segments.max(1)), large, because }
+    let reason = format!("{why_segments}; {why_active}; plus up to {large} with large item collections");
+    SegmentChoice { segments, active: active.min(segments.max(1)), large, reason }
 }
 
 /// The number of segments of the table, which is large enough for `active` lanes.
-fn segments(table: &TableDescription, active: u32) -> Need {
+fn segments(table: &TableDescription, active: u32) -> ReasonedCount {
     let items = table.item_count;
     let bytes = table.size_bytes;
-    let by_size = (whole(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
+    let by_size = (saturating_u32(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
     // The lanes must not make the segments of a small table too small to be worth a request. If the table's size is
     // unknown, this bound does not apply.
-    let worth = if items == 0 { u32::MAX } else { whole(items / LEAST_ITEMS) };
+    let worth = if items == 0 { u32::MAX } else { saturating_u32(items / MIN_ITEMS) };
     let by_lanes = (active.saturating_mul(2).min(worth), format!("twice the {active} that the budget keeps busy"));
-    let least = (LEAST_SEGMENTS, "the minimum".to_owned());
+    let least = (MIN_SEGMENTS, "the minimum".to_owned());
     let mut needs = vec![least, by_size, by_lanes];
     if table.key.sort.is_some() {
         let mean = bytes.checked_div(items).unwrap_or(0).max(1);
-        let each = ITEMS.min(BYTES / mean).max(1);
+        let each = ITEMS_PER_SEGMENT.min(BYTES_PER_SEGMENT / mean).max(1);
         let why = format!(
             "about {each} of {} items in each, so that a segment's first page shows a large item collection",
             number(items)
         );
-        needs.push((whole(items.div_ceil(each)), why));
+        needs.push((saturating_u32(items.div_ceil(each)), why));
     }
-    let (segments, why) = most(needs);
-    if segments <= MOST_SEGMENTS {
+    let (segments, why) = largest(needs);
+    if segments <= MAX_SEGMENTS {
         return (segments, why);
     }
-    let cap = number(MOST_SEGMENTS.into());
-    (MOST_SEGMENTS, format!("no more than {cap}, as each costs at least half a read unit and a row of state ({why})"))
+    let cap = number(MAX_SEGMENTS.into());
+    (MAX_SEGMENTS, format!("no more than {cap}, as each costs at least half a read unit and a row of state ({why})"))
 }
 
 /// The number of lanes that the budget needs, before the minimum applies.
-fn lanes(table: &TableDescription, budgets: &Budgets) -> Need {
+fn lanes(table: &TableDescription, budgets: &Budgets) -> ReasonedCount {
     let write = budgets.table.write;
     let range = budgets.per_key_range.write;
     let by_caps = (
-        whole_units(2.0 * (write / range).ceil()).min(MOST_ACTIVE),
+        truncated_u32(2.0 * (write / range).ceil()).min(MAX_ACTIVE),
         format!("twice the number that uses up {write} WCU/s at {range} WCU/s each"),
     );
     let partitions = (table.size_bytes as f64 / PARTITION_BYTES).max(write / PARTITION_WRITES).ceil().max(1.0);
-    let page = table.size_bytes.checked_div(table.item_count).map_or(0, |mean| (mean * ITEMS).min(1 << 20));
-    let fit = whole((PAGES_BYTES / 2).checked_div(page).unwrap_or(u64::from(MOST_ACTIVE)));
+    let page = table.size_bytes.checked_div(table.item_count).map_or(0, |mean| (mean * ITEMS_PER_SEGMENT).min(1 << 20));
+    let fit = saturating_u32((PAGES_BYTES / 2).checked_div(page).unwrap_or(u64::from(MAX_ACTIVE)));
     let by_partitions = (
-        whole_units(PER_PARTITION * partitions).min(MOST_ACTIVE).min(fit),
-        format!("{PER_PARTITION} for each of about {partitions} partitions"),
+        truncated_u32(LANES_PER_PARTITION * partitions).min(MAX_ACTIVE).min(fit),
+        format!("{LANES_PER_PARTITION} for each of about {partitions} partitions"),
     );
-    let (lanes, why) = most(vec![by_caps, by_partitions]);
-    let why = if lanes < LEAST_ACTIVE { format!("the minimum ({why} would be {lanes})") } else { why };
+    let (lanes, why) = largest(vec![by_caps, by_partitions]);
+    let why = if lanes < MIN_ACTIVE { format!("the minimum ({why} would be {lanes})") } else { why };
     (lanes, why)
 }
 
@@ -154,21 +154,21 @@ fn lanes(table: &TableDescription, budgets: &Budgets) -> Need {
 /// partition key.
 fn large(budgets: &Budgets) -> u32 {
     let one = budgets.per_partition_key.write.min(budgets.per_key_range.write).min(PARTITION_WRITES);
-    whole_units((budgets.table.write / one).ceil()).clamp(LEAST_LARGE, MOST_LARGE)
+    truncated_u32((budgets.table.write / one).ceil()).clamp(MIN_LARGE, MAX_LARGE)
 }
 
 /// The need with the largest number. If several needs have this number, the first of them.
-fn most(needs: Vec<Need>) -> Need {
-    needs.into_iter().reduce(|most, need| if need.0 > most.0 { need } else { most }).unwrap_or_default()
+fn largest(needs: Vec<ReasonedCount>) -> ReasonedCount {
+    needs.into_iter().reduce(|largest, need| if need.0 > largest.0 { need } else { largest }).unwrap_or_default()
 }
 
-fn whole(n: u64) -> u32 {
+fn saturating_u32(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Converts a number, and limits it to the range of `u32`. NaN becomes 0. The callers compute NaN as 0 ÷ 0 if a budget
 /// of zero pauses the run.
-fn whole_units(n: f64) -> u32 {
+fn truncated_u32(n: f64) -> u32 {
     n as u32
 }
 
@@ -180,7 +180,7 @@ mod tests {
     const OPEN: ScanOptions = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
 
     fn table(items: u64, bytes: u64) -> TableDescription {
-        TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::of_a_test() }
+        TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::for_tests() }
     }
 
     fn budgets(write: f64) -> Budgets {
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn there_are_no_more_lanes_than_connections_allow() {
-        let choice = SegmentChoice { segments: 512, active: 64, large: 8, because: String::new() };
+        let choice = SegmentChoice { segments: 512, active: 64, large: 8, reason: String::new() };
         let lanes = |connections| {
             let within = choice.clone().within(connections);
             (within.segments, within.active, within.large)
@@ -240,7 +240,7 @@ mod tests {
             [(0, 0.5, 16), (1, 1_000.0, 16), (1, 4_000.0, 32), (200, 1_000.0, 88), (2_000, 1_000.0, 256), (1, 1e6, 256)]
         {
             let chosen = choose(gib << 20, gib << 30, write);
-            assert_eq!(chosen.active.max(16), active, "{gib} GiB, {write} WCU/s: {}", chosen.because);
+            assert_eq!(chosen.active.max(16), active, "{gib} GiB, {write} WCU/s: {}", chosen.reason);
             assert!(chosen.segments >= 16);
         }
         // The budgets of the key ranges never limit a run below the table's budget.
@@ -289,16 +289,16 @@ mod tests {
     }
 
     #[test]
-    fn the_reasons_given_are_those_that_decided() {
-        let because = choose(1_000_000, 1_000_000 << 10, 1_000.0).because;
+    fn the_reason_names_the_deciding_rule() {
+        let reason = choose(1_000_000, 1_000_000 << 10, 1_000.0).reason;
         assert_eq!(
-            because,
+            reason,
             "segments: about 250 of 1,000,000 items in each, so that a segment's first page shows a large item \
              collection; at a time: the minimum (twice the number that uses up 1000 WCU/s at 250 WCU/s each would be 8); \
              plus up to 4 with large item collections"
         );
-        let because = choose(1_000_000_000, 1 << 40, 1_000.0).because;
-        assert!(because.contains("no more than 65,536, as each costs at least half a read unit"), "{because}");
-        assert!(because.contains("at a time: 4 for each of about 110 partitions"), "{because}");
+        let reason = choose(1_000_000_000, 1 << 40, 1_000.0).reason;
+        assert!(reason.contains("no more than 65,536, as each costs at least half a read unit"), "{reason}");
+        assert!(reason.contains("at a time: 4 for each of about 110 partitions"), "{reason}");
     }
 }

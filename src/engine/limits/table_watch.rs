@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::kept_budgets::{Followed, KeptBudgets};
 use super::segments::{SegmentChoice, auto_segments};
+use super::stored_budgets::{CurrentBudgets, StoredBudgets};
 use crate::backoff::Backoff;
 use crate::change::Indexes;
 use crate::clock;
@@ -30,15 +30,15 @@ use crate::item::Units;
 use crate::machine::Machine;
 use crate::plan::{Access, Capacity, ScanOptions};
 use crate::ratelimit::{
-    Bucket, Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes, WITHOUT_DESCRIPTION,
-    sink_reads,
+    Bucket, Budget, BudgetTracker, Budgets, RAISE_STEPS, ResolvedBudgets, STALE_DESCRIPTION_FACTOR, Scope, ScopeBudget,
+    Scopes, sink_reads,
 };
-use crate::state::{Events, KeptFact, RunId, StoreError};
+use crate::state::{Events, RunId, StoreError, StoredFact};
 
 /// The interval between two descriptions of the table. Auto scaling raises capacity after two minutes of high use and
 /// lowers it after fifteen (developer guide, "DynamoDB metrics and dimensions"), so more frequent descriptions would
 /// show hardly any additional changes. Until the next description, throttles slow the run down if a budget is too high.
-pub const LOOK_EVERY: Duration = Duration::from_secs(120);
+pub const DESCRIBE_INTERVAL: Duration = Duration::from_secs(120);
 
 /// The interval is divided into this number of equal parts. In each part, a raise takes one step. So a raise of a
 /// budget ends well before the next description.
@@ -46,15 +46,15 @@ const TICKS: u32 = 2 * RAISE_STEPS;
 
 /// After this number of failed attempts in a row, the budgets that follow the table are halved. By then there has been
 /// no description for six minutes, and auto scaling may have removed capacity.
-const FAILED_LOOKS: u32 = 3;
+const FAILURES_BEFORE_HALVING: u32 = 3;
 
 /// An attempt with all its retries may take up to the interval divided by this number.
-const PATIENCE: u32 = 4;
+const TIMEOUT_DIVISOR: u32 = 4;
 
 /// The longest time for which an urgent job waits for an overdue description. An overdue description is read before the
 /// first request of a pass, because the table may have been replaced. DynamoDB usually answers within this time. If
 /// DescribeTable is throttled or hangs, the job is delayed by no more than this time.
-const URGENT_FIRST_LOOK: Duration = Duration::from_secs(2);
+const URGENT_DESCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The table to watch, and everything that depends on its description.
 pub(crate) struct WatchedTable {
@@ -85,21 +85,21 @@ pub struct TableWatch {
     scopes: Arc<Scopes>,
     sink_reads: Option<Arc<Bucket>>,
     indexes: Indexes,
-    every: Duration,
-    /// Whether the job waits only [`URGENT_FIRST_LOOK`] for an overdue description.
+    interval: Duration,
+    /// Whether the job waits only [`URGENT_DESCRIBE_TIMEOUT`] for an overdue description.
     urgent: bool,
     /// The clocks of the job, and the source of the jitter in the backoff.
     machine: Machine,
-    state: Mutex<State>,
-    told: watch::Sender<Followed>,
+    state: Mutex<WatchState>,
+    published: watch::Sender<CurrentBudgets>,
     /// The task that stores the budgets in the state file.
-    keeper: Mutex<Option<AbortOnDropHandle<()>>>,
+    storing_task: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 /// The last description of the table, and the budgets that follow from it.
-struct State {
+struct WatchState {
     description: TableDescription,
-    following: Following,
+    tracker: BudgetTracker,
     /// The time of the next description.
     due: Instant,
     /// Number of failed attempts since the last description.
@@ -108,96 +108,104 @@ struct State {
 
 impl TableWatch {
     /// Creates a watch that starts with these budgets and with a description that was read at `described`.
-    pub(crate) fn new(of: WatchedTable, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
+    pub(crate) fn new(
+        of: WatchedTable,
+        resolved: &ResolvedBudgets,
+        described: Instant,
+        interval: Duration,
+    ) -> Arc<TableWatch> {
         let WatchedTable { table, description, scopes, sink_reads, indexes, capacity, scan, urgent, machine } = of;
-        let following = Following::new(capacity, resolved);
-        let due = described + every;
+        let tracker = BudgetTracker::new(capacity, resolved);
+        let due = described + interval;
         Arc::new(TableWatch {
             table,
             scan,
             scopes,
             sink_reads,
             indexes,
-            every,
+            interval,
             urgent,
             machine,
-            state: Mutex::new(State { description, following, due, failed: 0 }),
-            told: watch::Sender::new(Followed { scopes: resolved.scopes.clone(), ..Followed::default() }),
-            keeper: Mutex::default(),
+            state: Mutex::new(WatchState { description, tracker, due, failed: 0 }),
+            published: watch::Sender::new(CurrentBudgets {
+                scopes: resolved.scopes.clone(),
+                ..CurrentBudgets::default()
+            }),
+            storing_task: Mutex::default(),
         })
     }
 
     /// The current budgets. The receiver is notified when a budget changes.
-    pub fn followed(&self) -> watch::Receiver<Followed> {
-        self.told.subscribe()
+    pub fn current_budgets(&self) -> watch::Receiver<CurrentBudgets> {
+        self.published.subscribe()
     }
 
     /// From now on, stores the budgets of a run in its state file, so that `status` can show them. When this function
     /// returns, the current budgets are durable.
-    pub(crate) async fn keep_in(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
-        let mut followed = self.followed();
+    pub(crate) async fn start_storing(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
+        let mut current_budgets = self.current_budgets();
         let machine = self.machine.clone();
-        let text = move |now: &Followed| {
-            KeptBudgets::new(run, clock::to_text(machine.now()), now.clone()).to_json().to_string()
+        let text = move |now: &CurrentBudgets| {
+            StoredBudgets::new(run, clock::to_text(machine.now()), now.clone()).to_json().to_string()
         };
-        let now = text(&followed.borrow_and_update());
-        events.keep(KeptFact::Budgets, now).await?;
-        let keeping = tokio::spawn(async move {
-            while followed.changed().await.is_ok() {
-                let now = text(&followed.borrow_and_update());
-                if let Err(error) = events.keep(KeptFact::Budgets, now).await {
+        let now = text(&current_budgets.borrow_and_update());
+        events.set_fact(StoredFact::Budgets, now).await?;
+        let storing = tokio::spawn(async move {
+            while current_budgets.changed().await.is_ok() {
+                let now = text(&current_budgets.borrow_and_update());
+                if let Err(error) = events.set_fact(StoredFact::Budgets, now).await {
                     // If the store fails, the next commit fails too and stops the run. So a warning is enough here.
                     tracing::warn!("the budgets could not be stored for `status`: {error}");
                 }
             }
         });
-        *self.keeper() = Some(AbortOnDropHandle::new(keeping));
+        *self.storing_task() = Some(AbortOnDropHandle::new(storing));
         Ok(())
     }
 
     /// Stops storing the budgets.
-    pub(crate) fn keep_no_longer(&self) {
-        self.keeper().take();
+    pub(crate) fn stop_storing(&self) {
+        self.storing_task().take();
     }
 
     /// The number of segments and lanes that a new run would use for this table now. If the budgets have risen, more
     /// lanes than at the beginning of the run are useful.
     pub(crate) fn lanes(&self) -> SegmentChoice {
         let state = self.state();
-        auto_segments(&self.scan, &state.description, &budgets(&state.following)).within(host::connections())
+        auto_segments(&self.scan, &state.description, &budgets(&state.tracker)).within(host::max_connections())
     }
 
     /// Describes the table repeatedly until the handle is dropped. If a description is overdue, for example after a
     /// long wait between two passes, it is read before this function returns. An urgent job waits only briefly for it.
     pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
-        let waits = if self.urgent { URGENT_FIRST_LOOK } else { Duration::MAX };
+        let waits = if self.urgent { URGENT_DESCRIBE_TIMEOUT } else { Duration::MAX };
         // If the description does not arrive in time, the task below requests it again. The job sends its own requests
         // meanwhile.
-        let _ = timeout(waits, self.look_if_due(stop)).await;
+        let _ = timeout(waits, self.describe_if_due(stop)).await;
         let me = Arc::clone(self);
         let stop = stop.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
-            me.look_if_due(&stop).await;
+            me.describe_if_due(&stop).await;
             while !stop.is_stopping() {
-                tokio::time::sleep(me.every / TICKS).await;
-                if me.state().following.raise() {
+                tokio::time::sleep(me.interval / TICKS).await;
+                if me.state().tracker.raise() {
                     me.apply();
                 }
-                me.look_if_due(&stop).await;
+                me.describe_if_due(&stop).await;
             }
         }))
     }
 
-    async fn look_if_due(&self, stop: &Stopper) {
+    async fn describe_if_due(&self, stop: &Stopper) {
         if Instant::now() < self.state().due {
             return;
         }
         // DescribeTable changes nothing, so a call can be given up without waiting for its answer.
         let Ok(described) = stop.unless_stopping(self.describe()).await else { return };
-        self.state().due = Instant::now() + self.every;
+        self.state().due = Instant::now() + self.interval;
         match described {
             Ok(now) => {
-                let why = replaced(&self.state().description, &now);
+                let why = replacement_reason(&self.state().description, &now);
                 match why {
                     Some(why) => stop.stop(StopReason::TableChanged(why)),
                     None => self.follow(now),
@@ -206,24 +214,24 @@ impl TableWatch {
             Err(TableError::Fatal { kind: kind @ FatalKind::TableMissing, message }) => {
                 stop.stop(StopReason::Fatal { kind, message });
             }
-            Err(error) => self.go_without(&error),
+            Err(error) => self.handle_failed_description(&error),
         }
     }
 
     /// Describes the table. Retries temporary errors for a quarter of the interval.
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        let ends = Instant::now() + self.every / PATIENCE;
-        let backoff = Backoff { base: self.every / 100, cap: self.every / 10 };
+        let deadline = Instant::now() + self.interval / TIMEOUT_DIVISOR;
+        let backoff = Backoff { base: self.interval / 100, cap: self.interval / 10 };
         let mut failed = 0;
         loop {
-            let attempt = tokio::time::timeout_at(ends, self.table.describe()).await;
+            let attempt = tokio::time::timeout_at(deadline, self.table.describe()).await;
             let message = || "DescribeTable was not answered in time".to_owned();
             let described =
                 attempt.unwrap_or_else(|_| Err(TableError::Transient { message: message(), ambiguous: false }));
             failed += 1;
             let again = Instant::now() + backoff.wait(failed, self.machine.random.fraction());
             match described {
-                Err(error) if error.directive() == Directive::Retry && again < ends => {
+                Err(error) if error.directive() == Directive::Retry && again < deadline => {
                     tokio::time::sleep_until(again).await;
                 }
                 answer => return answer,
@@ -237,7 +245,7 @@ impl TableWatch {
             tracing::info!("the table was described again after {} failed attempts", state.failed);
         }
         state.failed = 0;
-        for budget in state.following.follow(&now) {
+        for budget in state.tracker.follow(&now) {
             tracing::info!("the budget of the {} follows the table: {budget}", of(&budget));
         }
         warn_of_replicas(&state.description, &now);
@@ -254,19 +262,19 @@ impl TableWatch {
         gone.iter().for_each(|name| tracing::info!("index {name} is gone: the cost of writes no longer includes it"));
     }
 
-    fn go_without(&self, error: &TableError) {
+    fn handle_failed_description(&self, error: &TableError) {
         let mut state = self.state();
         state.failed += 1;
         tracing::warn!(
             "the table could not be described (attempts failed in a row: {}), so no budget rises: {error}",
             state.failed
         );
-        if state.failed == FAILED_LOOKS {
-            state.following.slow_down();
-            self.lower_sink_reads(sink_reads(&state.description).map(|units| units * WITHOUT_DESCRIPTION));
+        if state.failed == FAILURES_BEFORE_HALVING {
+            state.tracker.slow_down();
+            self.lower_sink_reads(sink_reads(&state.description).map(|units| units * STALE_DESCRIPTION_FACTOR));
             tracing::warn!("budgets that follow the table are halved until it can be described again");
         } else {
-            state.following.hold();
+            state.tracker.stop_raises();
         }
         drop(state);
         self.apply();
@@ -283,12 +291,15 @@ impl TableWatch {
     /// Applies the budgets, and notifies receivers if they have changed.
     fn apply(&self) {
         let state = self.state();
-        let scopes = state.following.now().cloned().collect::<Vec<_>>();
-        let failed_looks = state.failed;
-        self.told.send_if_modified(|told| {
+        let scopes = state.tracker.now().cloned().collect::<Vec<_>>();
+        let failed_descriptions = state.failed;
+        self.published.send_if_modified(|published| {
             let mut changed = false;
             for budget in &scopes {
-                let before = told.scopes.iter().find(|told| told.scope == budget.scope && told.access == budget.access);
+                let before = published
+                    .scopes
+                    .iter()
+                    .find(|published| published.scope == budget.scope && published.access == budget.access);
                 // Do not set a budget that has not changed. Otherwise a rate that is recovering from a throttle would
                 // start over.
                 if before.is_none_or(|before| before.units != budget.units) {
@@ -296,28 +307,28 @@ impl TableWatch {
                     changed = true;
                 }
             }
-            let modified = changed || told.failed_looks != failed_looks;
-            let changes = told.changes + u64::from(changed);
-            *told = Followed { scopes, changes, failed_looks };
+            let modified = changed || published.failed_descriptions != failed_descriptions;
+            let changes = published.changes + u64::from(changed);
+            *published = CurrentBudgets { scopes, changes, failed_descriptions };
             modified
         });
     }
 
-    fn keeper(&self) -> MutexGuard<'_, Option<AbortOnDropHandle<()>>> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    fn storing_task(&self) -> MutexGuard<'_, Option<AbortOnDropHandle<()>>> {
+        self.storing_task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WatchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The reason why a run must not continue on this table. `None` if it may continue.
-fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String> {
-    one_replaced(before, now).or_else(|| one_replaced(before.written(), now.written()))
+fn replacement_reason(before: &TableDescription, now: &TableDescription) -> Option<String> {
+    table_replacement_reason(before, now).or_else(|| table_replacement_reason(before.written(), now.written()))
 }
 
-fn one_replaced(before: &TableDescription, now: &TableDescription) -> Option<String> {
+fn table_replacement_reason(before: &TableDescription, now: &TableDescription) -> Option<String> {
     let arn = &now.arn;
     if !matches!(now.status.as_str(), "ACTIVE" | "UPDATING") {
         return Some(format!("table {arn} is {}, neither ACTIVE nor UPDATING", now.status));
@@ -355,9 +366,9 @@ fn of(budget: &ScopeBudget) -> String {
 }
 
 /// Converts the current budgets to [`Budgets`]. Indexes are left out, because they do not affect the number of lanes.
-fn budgets(following: &Following) -> Budgets {
+fn budgets(tracker: &BudgetTracker) -> Budgets {
     let of = |scope: &Scope, access| {
-        let found = following.now().find(|budget| budget.scope == *scope && budget.access == access);
+        let found = tracker.now().find(|budget| budget.scope == *scope && budget.access == access);
         found.map_or(0.0, |budget| budget.units)
     };
     let both = |scope: Scope| -> Budget {

@@ -13,11 +13,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::clock::{self, Clock};
 use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
-use crate::plan::{Limits, Window};
+use crate::plan::{PlanLimits, Window};
 
 /// The interval at which every wait checks the wall clock. A request may notice the opening of the window, or the
 /// deadline, with a delay of up to this interval.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The daily hours in which a run may work, and its deadline. Requests may be sent while the window is open.
 pub struct WorkWindow {
@@ -26,11 +26,11 @@ pub struct WorkWindow {
     clock: Clock,
     /// The cached state of the window, and the period in which this state is valid. Without the cache, each request
     /// would have to calculate the time of day.
-    known: Mutex<Option<Known>>,
+    period: Mutex<Option<WindowPeriod>>,
 }
 
 #[derive(Clone, Copy)]
-struct Known {
+struct WindowPeriod {
     from: Timestamp,
     until: Option<Timestamp>,
     open: bool,
@@ -44,17 +44,17 @@ pub struct Opening(u64);
 
 impl WorkWindow {
     /// The work window and the deadline of these limits.
-    pub fn new(limits: &Limits, clock: Clock) -> Arc<WorkWindow> {
-        let Limits { window, deadline, .. } = limits;
-        Arc::new(WorkWindow { window: window.clone(), deadline: *deadline, clock, known: Mutex::default() })
+    pub fn new(limits: &PlanLimits, clock: Clock) -> Arc<WorkWindow> {
+        let PlanLimits { window, deadline, .. } = limits;
+        Arc::new(WorkWindow { window: window.clone(), deadline: *deadline, clock, period: Mutex::default() })
     }
 
     /// Waits until the window is open, and returns the current opening. The future can be dropped at any point.
-    pub async fn pass(&self) -> Opening {
+    pub async fn wait_until_open(&self) -> Opening {
         loop {
-            match self.look_up() {
-                Some((known, left)) if !known.open => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
-                open => return open.map_or_else(Opening::default, |(known, _)| known.opening),
+            match self.current_period() {
+                Some((period, left)) if !period.open => tokio::time::sleep(left.min(CHECK_INTERVAL)).await,
+                open => return open.map_or_else(Opening::default, |(period, _)| period.opening),
             }
         }
     }
@@ -89,10 +89,10 @@ impl WorkWindow {
         }
         let me = Arc::clone(self);
         let stop = stop.clone();
-        Some(AbortOnDropHandle::new(tokio::spawn(async move { me.look(&stop).await })))
+        Some(AbortOnDropHandle::new(tokio::spawn(async move { me.watch_clock(&stop).await })))
     }
 
-    async fn look(&self, stop: &Stopper) {
+    async fn watch_clock(&self, stop: &Stopper) {
         let mut was_open = true;
         loop {
             if let Some(reason) = self.past_deadline() {
@@ -105,44 +105,44 @@ impl WorkWindow {
                 _ => {}
             }
             was_open = waiting.is_none();
-            let left = self.deadline.map_or(LOOK_AGAIN, |deadline| until(deadline, (self.clock)()));
-            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            let left = self.deadline.map_or(CHECK_INTERVAL, |deadline| until(deadline, (self.clock)()));
+            tokio::time::sleep(left.min(CHECK_INTERVAL)).await;
         }
     }
 
     /// The time at which the window opens, and how long it stays closed. `None` if the window is open.
     fn closed(&self) -> Option<(Option<Timestamp>, Duration)> {
-        let (known, left) = self.look_up().filter(|(known, _)| !known.open)?;
-        Some((known.until, left))
+        let (period, left) = self.current_period().filter(|(period, _)| !period.open)?;
+        Some((period.until, left))
     }
 
     /// The state of the window, and how long this state lasts. `None` if there is no window.
-    fn look_up(&self) -> Option<(Known, Duration)> {
+    fn current_period(&self) -> Option<(WindowPeriod, Duration)> {
         let window = self.window.as_ref()?;
         let now = (self.clock)();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |known: &Known| known.from <= now && known.until.is_none_or(|until| now < until);
-        let current = match *known {
+        let mut period = self.period.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |period: &WindowPeriod| period.from <= now && period.until.is_none_or(|until| now < until);
+        let current = match *period {
             Some(current) if holds(&current) => current,
             before => {
                 let open = window.is_open(now);
                 // If the window has closed and opened again, this is a new opening, even if nobody checked while the
                 // window was closed.
-                let Opening(number) = before.map(|known| known.opening).unwrap_or_default();
+                let Opening(number) = before.map(|period| period.opening).unwrap_or_default();
                 let opening = Opening(number + u64::from(open));
-                Known { from: now, until: window.next_change(now), open, opening }
+                WindowPeriod { from: now, until: window.next_change(now), open, opening }
             }
         };
-        *known = Some(current);
+        *period = Some(current);
         // If the window never changes, let the caller check again after a while.
-        Some((current, current.until.map_or(LOOK_AGAIN, |change| until(change, now))))
+        Some((current, current.until.map_or(CHECK_INTERVAL, |change| until(change, now))))
     }
 }
 
 /// The duration from `now` to `then`. The result is at least a millisecond, so that a waiting loop does not spin.
 fn until(then: Timestamp, now: Timestamp) -> Duration {
     let left = then.duration_since(now).max(SignedDuration::from_millis(1));
-    Duration::try_from(left).unwrap_or(LOOK_AGAIN)
+    Duration::try_from(left).unwrap_or(CHECK_INTERVAL)
 }
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
         (Arc::new(clock), jump)
     }
 
-    fn limits(window: Option<(&str, &str)>, deadline: Option<&str>) -> Limits {
+    fn limits(window: Option<(&str, &str)>, deadline: Option<&str>) -> PlanLimits {
         let zone = || TimeZoneDatabase::bundled().get("Europe/Paris").unwrap();
         let window = window.map(|(opens, closes)| Window {
             opens: opens.parse().unwrap(),
@@ -176,7 +176,7 @@ mod tests {
             zone: zone(),
         });
         let deadline = deadline.map(|text| text.parse().unwrap());
-        Limits { max_failures: 0, max_wcu: None, max_cost_usd: None, max_items: None, deadline, window }
+        PlanLimits { max_failures: 0, max_wcu: None, max_cost_usd: None, max_items: None, deadline, window }
     }
 
     #[tokio::test(start_paused = true)]
@@ -188,39 +188,43 @@ mod tests {
             Some("waiting for the window until 22:00 Europe/Paris (in 3 h 0 min)")
         );
         let start = Instant::now();
-        work_window.pass().await;
+        work_window.wait_until_open().await;
         assert!((start.elapsed().as_secs_f64() - 3.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
         assert_eq!(work_window.waiting(), None);
         let start = Instant::now();
-        let first = work_window.pass().await;
+        let first = work_window.wait_until_open().await;
         tokio::time::sleep(Duration::from_secs(3600)).await;
-        assert_eq!((work_window.pass().await, start.elapsed()), (first, Duration::from_secs(3600)), "the same opening");
+        assert_eq!(
+            (work_window.wait_until_open().await, start.elapsed()),
+            (first, Duration::from_secs(3600)),
+            "the same opening"
+        );
         // When the window closes again, requests wait again.
         tokio::time::sleep(Duration::from_secs(7 * 3600)).await;
-        let second = work_window.pass().await;
+        let second = work_window.wait_until_open().await;
         assert_ne!(second, first);
         assert!((start.elapsed().as_secs_f64() - 24.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
         // A new opening is noticed even if nobody checked while the window was closed.
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         let start = Instant::now();
-        assert_ne!(work_window.pass().await, second);
+        assert_ne!(work_window.wait_until_open().await, second);
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_set_is_noticed_within_seconds() {
+    async fn a_clock_change_is_noticed_within_seconds() {
         let (clock, jump) = clock_at("2026-01-10T18:00:00Z");
         let work_window = WorkWindow::new(&limits(Some(("22:00", "06:00")), None), clock);
         let waiter = tokio::spawn({
             let work_window = Arc::clone(&work_window);
-            async move { work_window.pass().await }
+            async move { work_window.wait_until_open().await }
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!waiter.is_finished());
         jump.store(4 * 3600, Ordering::SeqCst);
         let start = Instant::now();
         waiter.await.unwrap();
-        assert!(start.elapsed() <= LOOK_AGAIN, "{:?}", start.elapsed());
+        assert!(start.elapsed() <= CHECK_INTERVAL, "{:?}", start.elapsed());
         // When the clock is set back, the window is closed again.
         jump.store(0, Ordering::SeqCst);
         assert!(work_window.waiting().is_some());
@@ -246,12 +250,12 @@ mod tests {
         jump.store(0, Ordering::SeqCst);
         let start = Instant::now();
         stop.stopping().await;
-        assert!(start.elapsed() <= LOOK_AGAIN, "{:?}", start.elapsed());
+        assert!(start.elapsed() <= CHECK_INTERVAL, "{:?}", start.elapsed());
     }
 
     #[test]
     fn without_limits_nothing_waits() {
-        let work_window = WorkWindow::new(&limits(None, None), clock::wall());
+        let work_window = WorkWindow::new(&limits(None, None), clock::wall_clock());
         assert_eq!((work_window.waiting(), work_window.past_deadline()), (None, None));
         assert!(work_window.watch(&Stopper::default()).is_none());
     }

@@ -5,7 +5,7 @@ use crate::item::Item;
 
 /// A page with fewer items than this says nothing about collections, because a few items may share a partition key by
 /// chance.
-pub(crate) const LEAST_TELLING: usize = 8;
+pub(crate) const MIN_CONCLUSIVE_ITEMS: usize = 8;
 
 /// Classifies a segment by its first page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum FirstPage {
     /// The segment ends with this page.
     Ends,
     /// The segment continues after this page.
-    GoesOn,
+    Continues,
     /// The segment continues inside an item collection that fills at least half of the page. The page has twice as many
     /// items as an ordinary segment. So at most one ordinary segment's number of items precedes the collection. A
     /// collection that fills less than half of the page needs no large lane, because it is written in about a second at
@@ -23,19 +23,19 @@ pub enum FirstPage {
 
 impl FirstPage {
     /// Classifies the segment of `page`. The page must begin at the start of the segment.
-    pub fn of(page: &Page, partition_key: &str) -> FirstPage {
+    pub fn from_page(page: &Page, partition_key: &str) -> FirstPage {
         if page.next.is_none() {
             return FirstPage::Ends;
         }
         let last = page.items.last().and_then(|item| item.get(partition_key));
         let same = page.items.iter().rev().take_while(|item| item.get(partition_key) == last).count();
-        let fills = page.items.len() >= LEAST_TELLING && 2 * same >= page.items.len();
-        if fills { FirstPage::InCollection } else { FirstPage::GoesOn }
+        let fills = page.items.len() >= MIN_CONCLUSIVE_ITEMS && 2 * same >= page.items.len();
+        if fills { FirstPage::InCollection } else { FirstPage::Continues }
     }
 }
 
 /// Whether all items of a page belong to one item collection. Returns false if there are too few items to tell.
 pub(crate) fn is_one_collection(items: &[Item], partition_key: &str) -> bool {
     let first = items.first().and_then(|item| item.get(partition_key));
-    items.len() >= LEAST_TELLING && items.iter().all(|item| item.get(partition_key) == first)
+    items.len() >= MIN_CONCLUSIVE_ITEMS && items.iter().all(|item| item.get(partition_key) == first)
 }

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::client::Requests;
-use crate::engine::limits::allowance::PageLeave;
+use crate::engine::limits::allowance::ItemGrant;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome;
 use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
-use crate::engine::write::writer::{PartialOutcome, Rest};
+use crate::engine::write::writer::{PartialOutcome, RemainingWork};
 use crate::item::Item;
 
 /// The approximate limit for the size of the items that a segment has set aside, in bytes. If this size is exceeded,
@@ -17,7 +17,7 @@ use crate::item::Item;
 /// key. This limit and the number of active segments together bound the memory. The limit does not include the writes
 /// that a large lane has in flight at the end of a page. [`MAX_OPEN_PAGES`] bounds these writes: they belong to at most
 /// this number of pages of at most 1 MB.
-const MAX_ASIDE_BYTES: usize = 1 << 20;
+const MAX_SET_ASIDE_BYTES: usize = 1 << 20;
 
 /// The largest number of pages that wait until their set-aside items are processed. After a kill, at most these pages,
 /// the page being written and the page being fetched have to be repeated.
@@ -36,9 +36,9 @@ struct OpenPage<O> {
     pages: Pages<O>,
     items: u64,
     /// The permission to scan the items of this page.
-    leave: PageLeave,
+    item_grant: ItemGrant,
     /// Size in bytes of the items of this page that are set aside.
-    aside: usize,
+    set_aside_bytes: usize,
     /// The task that processes the set-aside items. `None` if no items are set aside, or if the task has ended.
     rest: Option<AbortOnDropHandle<Result<O, Stopped>>>,
     /// Whether some items of this page were given up because the run is stopping.
@@ -51,7 +51,7 @@ impl<O: PageOutcome> OpenPage<O> {
     }
 
     /// Waits until every item is processed or given up. The future can be dropped and the function called again.
-    async fn processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
+    async fn wait_until_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         if let Some(rest) = &mut self.rest {
             let ended = rest.await;
             self.rest = None;
@@ -79,7 +79,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         &mut self,
         mut pages: Pages<P::Outcome>,
         items: Vec<Item>,
-        leave: PageLeave,
+        item_grant: ItemGrant,
         requests: &Requests,
     ) -> Result<(), Stopped> {
         let count = items.len() as u64;
@@ -87,10 +87,10 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         let page = PageItems { segment: pages.segment, number: pages.first, items };
         let PartialOutcome { outcome, rest } = self.pass.process(page, requests).await.inspect_err(abandoned)?;
         pages.outcome.merge(outcome);
-        let aside = rest.as_ref().map_or(0, |rest| rest.bytes);
-        let rest = rest.map(|Rest { outcome, .. }| AbortOnDropHandle::new(tokio::spawn(outcome)));
-        self.bytes += aside;
-        self.pages.push_back(OpenPage { pages, items: count, leave, aside, rest, given_up: false });
+        let set_aside_bytes = rest.as_ref().map_or(0, |rest| rest.bytes);
+        let rest = rest.map(|RemainingWork { outcome, .. }| AbortOnDropHandle::new(tokio::spawn(outcome)));
+        self.bytes += set_aside_bytes;
+        self.pages.push_back(OpenPage { pages, items: count, item_grant, set_aside_bytes, rest, given_up: false });
         while self.pages.front().is_some_and(OpenPage::is_processed) || self.is_full() {
             self.commit_first(requests).await?;
         }
@@ -99,9 +99,9 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
 
     /// Waits until the first page is processed. If there is no page, waits forever. The future can be dropped at any
     /// point.
-    pub(crate) async fn first_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
+    pub(crate) async fn wait_for_first_page(&mut self, requests: &Requests) -> Result<(), Stopped> {
         match self.pages.front_mut() {
-            Some(first) => first.processed(requests).await,
+            Some(first) => first.wait_until_processed(requests).await,
             None => std::future::pending().await,
         }
     }
@@ -120,7 +120,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
             // Ignore the result: this page cannot be committed, because an earlier page was not committed.
-            let _ = page.processed(requests).await;
+            let _ = page.wait_until_processed(requests).await;
             requests.progress().page_abandoned();
             self.pass.abandon(page.pages.outcome).await;
         }
@@ -129,9 +129,11 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
     /// Waits for the first page to be processed, and commits it.
     pub(crate) async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
         let Some(first) = self.pages.front_mut() else { return Ok(()) };
-        let processed = first.processed(requests).await;
-        let Some(OpenPage { pages, items, leave, aside, .. }) = self.pages.pop_front() else { return Ok(()) };
-        self.bytes -= aside;
+        let processed = first.wait_until_processed(requests).await;
+        let Some(OpenPage { pages, items, item_grant, set_aside_bytes, .. }) = self.pages.pop_front() else {
+            return Ok(());
+        };
+        self.bytes -= set_aside_bytes;
         // The segment counts as broken until this page is committed.
         self.broken = true;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
@@ -145,13 +147,13 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
             return Err(Stopped).inspect_err(abandoned);
         }
         self.pass.commit(pages).await.inspect_err(abandoned)?;
-        leave.done();
+        item_grant.commit();
         self.broken = false;
         Ok(())
     }
 
     fn is_full(&self) -> bool {
-        self.bytes > MAX_ASIDE_BYTES || self.pages.len() > MAX_OPEN_PAGES
+        self.bytes > MAX_SET_ASIDE_BYTES || self.pages.len() > MAX_OPEN_PAGES
     }
 }
 

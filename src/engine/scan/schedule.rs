@@ -33,8 +33,8 @@ use crate::state::{SegmentState, SegmentStatus};
 /// - **Errors** stop the run, which can be resumed. A caller must not treat an error as the end of the work.
 /// - **Dropped calls.** If the future of a call is dropped, either no lease exists, or the lease ends by itself.
 ///
-/// Everything except the leases is advisory. If a first page is never reported to [`Scheduler::learn`], it is read
-/// again or not at all. If there are several machines, [`Scheduler::next_unknown`] divides the survey among them, and
+/// Everything except the leases is advisory. If a first page is never reported to [`Scheduler::record_first_page`], it is read
+/// again or not at all. If there are several machines, [`Scheduler::next_unsurveyed`] divides the survey among them, and
 /// all machines benefit from the pages that one of them has surveyed.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
@@ -44,15 +44,15 @@ pub trait Scheduler: Send + Sync {
 
     /// Gives a lease back, because its holder no longer works on the unit. If the unit is not done, it is leased again.
     /// If a lease is dropped instead, it ends by itself: after some time, or when the process ends.
-    async fn left(&self, lease: WorkLease) -> Result<(), SchedulerError>;
+    async fn release(&self, lease: WorkLease) -> Result<(), SchedulerError>;
 
     /// Returns a unit about which nothing is known yet, so that its first page can be read early. `None` if no such
     /// unit is left. Returns each unit once, and does not lease the unit.
-    async fn next_unknown(&self) -> Result<Option<u32>, SchedulerError>;
+    async fn next_unsurveyed(&self) -> Result<Option<u32>, SchedulerError>;
 
     /// Records the classification of a unit by its first page. This has no effect if the unit has been leased
     /// meanwhile.
-    async fn learn(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError>;
+    async fn record_first_page(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError>;
 }
 
 /// The right of one holder to work on one unit. The type is not `Clone`, because a unit has only one holder.
@@ -75,10 +75,10 @@ pub struct SchedulerError(pub String);
 
 /// A begun segment counts as large if its number of scanned items is at least this multiple of the average of all
 /// finished segments.
-const LARGE: u64 = 4;
+const LARGE_FACTOR: u64 = 4;
 
 /// A segment with fewer scanned items than this never counts as large, because these items are written in seconds.
-const LEAST_LARGE: u64 = 1_000;
+const MIN_LARGE_ITEMS: u64 = 1_000;
 
 /// The scheduler of one process, which owns the state of its run. This scheduler answers immediately and never fails.
 /// An unfinished unit is leased again in the run's next session. Shared lanes get segments in this order: begun
@@ -90,19 +90,19 @@ pub struct LocalScheduler(Mutex<Queue>);
 /// The knowledge about a waiting segment. The type takes only one byte, because a run may have a million segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Known {
+enum SegmentKnowledge {
     /// Nothing is known about the segment.
-    Nothing,
+    Unknown,
     /// Nothing is known yet, but the segment's first page is being read.
-    Asked,
+    BeingRead,
     /// The segment ends with its first page.
     Ends,
     /// The segment continues after its first page.
-    GoesOn,
+    Continues,
     /// The segment continues inside an item collection.
     Large,
     /// The segment is not waiting any more: it is handed out, begun or done.
-    Out,
+    NotWaiting,
 }
 
 #[derive(Debug)]
@@ -113,16 +113,16 @@ struct Queue {
     begun: BTreeMap<(Reverse<u64>, u32), SegmentState>,
     /// The total number of items in finished segments, and the number of these segments.
     done: (u64, u64),
-    order: Order,
-    active: Active,
-    known: Vec<Known>,
-    /// For each [`Known`] value, the class of segments with that value.
-    classes: [Class; 6],
+    order: BitReversedOrder,
+    active: ActiveSegments,
+    knowledge: Vec<SegmentKnowledge>,
+    /// For each [`SegmentKnowledge`] value, the class of segments with that value.
+    classes: [KnowledgeClass; 6],
 }
 
-/// The segments with the same [`Known`] value.
+/// The segments with the same [`SegmentKnowledge`] value.
 #[derive(Debug, Clone, Copy, Default)]
-struct Class {
+struct KnowledgeClass {
     members: u32,
     /// A lower bound for the positions of all members in the bit-reversed order.
     from: u32,
@@ -130,7 +130,7 @@ struct Class {
 
 /// The number of active segments in each part of the hash space: its halves, its quarters, and so on.
 #[derive(Debug)]
-struct Active {
+struct ActiveSegments {
     total: u32,
     /// The number of active segments in each of the two halves, then in each of the four quarters, and so on. Part `n`
     /// of the `2^level` parts is at index `2^level - 2 + n`.
@@ -144,11 +144,11 @@ const LEVELS: u32 = 6;
 /// The number of waiting segments from which the next segment is chosen. In bit-reversed order, this number of segments
 /// includes four segments of each part. So even after some of them have been handed out, every part still has
 /// candidates.
-const LOOKED_AT: usize = 4 << LEVELS;
+const MAX_CANDIDATES: usize = 4 << LEVELS;
 
-impl Active {
-    fn of(total: u32) -> Active {
-        Active { total, parts: vec![0; (1 << (LEVELS + 1)) - 2] }
+impl ActiveSegments {
+    fn new(total: u32) -> ActiveSegments {
+        ActiveSegments { total, parts: vec![0; (1 << (LEVELS + 1)) - 2] }
     }
 
     /// The index of the part that contains a segment, after `level` halvings.
@@ -173,11 +173,11 @@ impl Active {
     /// Chooses the candidate with the fewest active neighbours. Keeps the candidates in the half of the hash space with
     /// the fewest active segments, then those in the quarter with the fewest, and so on. If several candidates are
     /// left, returns the first of them.
-    fn loneliest(&self, mut segments: Vec<u32>) -> Option<u32> {
+    fn least_crowded(&self, mut segments: Vec<u32>) -> Option<u32> {
         for level in 1..=LEVELS {
-            let beside = |segment: &u32| self.parts[self.part(*segment, level)];
-            let fewest = segments.iter().map(beside).min()?;
-            segments.retain(|segment| beside(segment) == fewest);
+            let active_nearby = |segment: &u32| self.parts[self.part(*segment, level)];
+            let fewest = segments.iter().map(active_nearby).min()?;
+            segments.retain(|segment| active_nearby(segment) == fewest);
             if segments.len() == 1 {
                 break;
             }
@@ -188,14 +188,14 @@ impl Active {
 
 /// `0..total` in bit-reversed order over the next power of two. Skips numbers that are not less than `total`.
 #[derive(Debug, Clone, Copy)]
-struct Order {
+struct BitReversedOrder {
     total: u32,
     bits: u32,
 }
 
-impl Order {
-    fn of(total: u32) -> Order {
-        Order { total, bits: total.max(1).next_power_of_two().trailing_zeros() }
+impl BitReversedOrder {
+    fn new(total: u32) -> BitReversedOrder {
+        BitReversedOrder { total, bits: total.max(1).next_power_of_two().trailing_zeros() }
     }
 
     fn places(self) -> u32 {
@@ -216,16 +216,16 @@ impl Order {
 impl LocalScheduler {
     /// Creates a scheduler for a run of `total` segments, none of which has begun. DynamoDB allows a million segments.
     pub fn new(total: u32) -> LocalScheduler {
-        let known = vec![Known::Nothing; usize::try_from(total).unwrap_or(usize::MAX)];
-        let mut classes = [Class::default(); 6];
-        classes[Known::Nothing as usize].members = total;
+        let knowledge = vec![SegmentKnowledge::Unknown; usize::try_from(total).unwrap_or(usize::MAX)];
+        let mut classes = [KnowledgeClass::default(); 6];
+        classes[SegmentKnowledge::Unknown as usize].members = total;
         LocalScheduler(Mutex::new(Queue {
             epoch: 0,
             begun: BTreeMap::new(),
             done: (0, 0),
-            order: Order::of(total),
-            active: Active::of(total),
-            known,
+            order: BitReversedOrder::new(total),
+            active: ActiveSegments::new(total),
+            knowledge,
             classes,
         }))
     }
@@ -237,12 +237,12 @@ impl LocalScheduler {
     }
 
     /// Adds the stored state of a segment. Call it before any segment is handed out.
-    pub fn note(&mut self, segment: u32, state: SegmentState) {
+    pub fn restore(&mut self, segment: u32, state: SegmentState) {
         let queue = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if segment >= queue.order.total || state.status == SegmentStatus::Pending {
             return;
         }
-        queue.mark(segment, Known::Out);
+        queue.mark(segment, SegmentKnowledge::NotWaiting);
         if state.status == SegmentStatus::Done {
             queue.done = (queue.done.0 + state.counts.scanned, queue.done.1 + 1);
         } else {
@@ -250,7 +250,7 @@ impl LocalScheduler {
         }
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Queue) -> T) -> T {
+    fn with_queue<T>(&self, f: impl FnOnce(&mut Queue) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -258,40 +258,48 @@ impl LocalScheduler {
 #[async_trait]
 impl Scheduler for LocalScheduler {
     async fn next(&self, lane: Lane) -> Result<Option<WorkLease>, SchedulerError> {
-        Ok(self.with(|queue| {
+        Ok(self.with_queue(|queue| {
             let (unit, state) = match lane {
-                Lane::Large => queue.begun(queue.large()).or_else(|| queue.fresh(&[Known::Large])),
-                Lane::Shared => queue
-                    .begun(0)
-                    .or_else(|| queue.fresh(&[Known::Large, Known::GoesOn, Known::Nothing, Known::Asked, Known::Ends])),
+                Lane::Large => {
+                    queue.begun(queue.large_threshold()).or_else(|| queue.take_fresh(&[SegmentKnowledge::Large]))
+                }
+                Lane::Shared => queue.begun(0).or_else(|| {
+                    queue.take_fresh(&[
+                        SegmentKnowledge::Large,
+                        SegmentKnowledge::Continues,
+                        SegmentKnowledge::Unknown,
+                        SegmentKnowledge::BeingRead,
+                        SegmentKnowledge::Ends,
+                    ])
+                }),
             }?;
             queue.active.add(unit);
             Some(WorkLease { unit, state, epoch: queue.epoch })
         }))
     }
 
-    async fn left(&self, lease: WorkLease) -> Result<(), SchedulerError> {
-        self.with(|queue| queue.active.remove(lease.unit));
+    async fn release(&self, lease: WorkLease) -> Result<(), SchedulerError> {
+        self.with_queue(|queue| queue.active.remove(lease.unit));
         Ok(())
     }
 
-    async fn next_unknown(&self) -> Result<Option<u32>, SchedulerError> {
-        Ok(self.with(|queue| {
-            let segment = queue.first(Known::Nothing)?;
-            queue.mark(segment, Known::Asked);
+    async fn next_unsurveyed(&self) -> Result<Option<u32>, SchedulerError> {
+        Ok(self.with_queue(|queue| {
+            let segment = queue.first(SegmentKnowledge::Unknown)?;
+            queue.mark(segment, SegmentKnowledge::BeingRead);
             Some(segment)
         }))
     }
 
-    async fn learn(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError> {
-        self.with(|queue| {
-            if queue.known.get(unit as usize) == Some(&Known::Asked) {
-                let known = match first_page {
-                    FirstPage::Ends => Known::Ends,
-                    FirstPage::GoesOn => Known::GoesOn,
-                    FirstPage::InCollection => Known::Large,
+    async fn record_first_page(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError> {
+        self.with_queue(|queue| {
+            if queue.knowledge.get(unit as usize) == Some(&SegmentKnowledge::BeingRead) {
+                let knowledge = match first_page {
+                    FirstPage::Ends => SegmentKnowledge::Ends,
+                    FirstPage::Continues => SegmentKnowledge::Continues,
+                    FirstPage::InCollection => SegmentKnowledge::Large,
                 };
-                queue.mark(unit, known);
+                queue.mark(unit, knowledge);
             }
         });
         Ok(())
@@ -307,47 +315,47 @@ impl Queue {
     }
 
     /// Takes a fresh segment from the first of these classes that is not empty.
-    fn fresh(&mut self, classes: &[Known]) -> Option<(u32, SegmentState)> {
-        let segment = classes.iter().find_map(|known| self.loneliest(*known))?;
-        self.mark(segment, Known::Out);
+    fn take_fresh(&mut self, classes: &[SegmentKnowledge]) -> Option<(u32, SegmentState)> {
+        let segment = classes.iter().find_map(|knowledge| self.least_crowded(*knowledge))?;
+        self.mark(segment, SegmentKnowledge::NotWaiting);
         Some((segment, SegmentState::default()))
     }
 
     /// A begun segment with at least this number of scanned items counts as large. If no segment is finished, no
     /// segment counts as large.
-    fn large(&self) -> u64 {
+    fn large_threshold(&self) -> u64 {
         let mean = self.done.0.checked_div(self.done.1);
-        mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE).max(LEAST_LARGE))
+        mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE_FACTOR).max(MIN_LARGE_ITEMS))
     }
 
     /// The first segment of a class, in bit-reversed order. The search stays fast during the whole run. Each search
     /// continues where the last one ended, and segments are surveyed nearly in this order.
-    fn first(&mut self, known: Known) -> Option<u32> {
-        let Class { members, from } = self.classes[known as usize];
-        let is_one = |segment: &u32| self.known[*segment as usize] == known;
+    fn first(&mut self, knowledge: SegmentKnowledge) -> Option<u32> {
+        let KnowledgeClass { members, from } = self.classes[knowledge as usize];
+        let is_one = |segment: &u32| self.knowledge[*segment as usize] == knowledge;
         let found = |place: u32| self.order.at(place).filter(is_one).map(|segment| (place, segment));
         let (place, segment) = (from..self.order.places()).take_while(|_| members > 0).find_map(found)?;
-        self.classes[known as usize].from = place;
+        self.classes[knowledge as usize].from = place;
         Some(segment)
     }
 
     /// The segment of a class to work on next. Considers the first segments of the class in bit-reversed order, and
     /// returns the segment with the fewest active neighbours. As long as no segment ends, this is simply the first
     /// segment in the order.
-    fn loneliest(&mut self, known: Known) -> Option<u32> {
-        self.first(known)?;
-        let Class { members, from } = self.classes[known as usize];
+    fn least_crowded(&mut self, knowledge: SegmentKnowledge) -> Option<u32> {
+        self.first(knowledge)?;
+        let KnowledgeClass { members, from } = self.classes[knowledge as usize];
         let waiting = (from..self.order.places())
             .filter_map(|place| self.order.at(place))
-            .filter(|segment| self.known[*segment as usize] == known);
-        self.active.loneliest(waiting.take(LOOKED_AT.min(members as usize)).collect())
+            .filter(|segment| self.knowledge[*segment as usize] == knowledge);
+        self.active.least_crowded(waiting.take(MAX_CANDIDATES.min(members as usize)).collect())
     }
 
-    fn mark(&mut self, segment: u32, known: Known) {
-        let before = std::mem::replace(&mut self.known[segment as usize], known);
+    fn mark(&mut self, segment: u32, knowledge: SegmentKnowledge) {
+        let before = std::mem::replace(&mut self.knowledge[segment as usize], knowledge);
         self.classes[before as usize].members -= 1;
         let place = self.order.reverse(segment);
-        let class = &mut self.classes[known as usize];
+        let class = &mut self.classes[knowledge as usize];
         class.from = if class.members == 0 { place } else { class.from.min(place) };
         class.members += 1;
     }

@@ -23,10 +23,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::dynamodb::{Page, PageRequest, TableDescription};
 use crate::engine::client::Requests;
-use crate::engine::scan::answered;
-use crate::engine::scan::first_page::{FirstPage, LEAST_TELLING};
+use crate::engine::scan::await_scheduler;
+use crate::engine::scan::first_page::{FirstPage, MIN_CONCLUSIVE_ITEMS};
 use crate::engine::scan::lanes::Lanes;
-use crate::engine::scan::reading::{PageSize, Reading};
+use crate::engine::scan::read_settings::{PageSize, ReadSettings};
 use crate::engine::scan::schedule::Scheduler;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::plan::ScanOptions;
@@ -34,19 +34,19 @@ use crate::ratelimit::Budget;
 
 /// The number of surveyed pages in flight. If a page takes 15 ms, a survey of 4,096 segments takes 15 s. If sixteen
 /// lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
-const IN_FLIGHT: usize = 4;
+const MAX_SURVEY_READS: usize = 4;
 
 /// The smallest item limit of a surveyed page. A first page that a pass reads is never larger.
-const LEAST_ITEMS: u64 = 250;
+const MIN_ITEMS: u64 = 250;
 
 /// The largest item limit of a surveyed page. With items of 1 KB, DynamoDB ends the page there.
-const MOST_ITEMS: u64 = 1_000;
+const MAX_ITEMS: u64 = 1_000;
 
 /// The item limit of a surveyed page. The limit is twice the number of items of an ordinary segment, so that an
 /// ordinary segment ends with this page. `None` if a survey cannot help. This is the case without a sort key, because
 /// every collection is then one item. It is also the case if the pages would be too small to show a collection.
 /// Finally, if the read budget limits the run, additional reads would only make the run longer.
-pub fn surveyed_items(
+pub fn survey_item_limit(
     table: &TableDescription,
     scan: &ScanOptions,
     total_segments: u32,
@@ -54,7 +54,7 @@ pub fn surveyed_items(
 ) -> Option<u32> {
     table.key.sort.as_ref()?;
     let ordinary = table.item_count / u64::from(total_segments.max(1));
-    let mut limit = (2 * ordinary).clamp(LEAST_ITEMS, MOST_ITEMS) as f64;
+    let mut limit = (2 * ordinary).clamp(MIN_ITEMS, MAX_ITEMS) as f64;
     if let Some(bytes) = table.size_bytes.checked_div(table.item_count).filter(|bytes| *bytes > 0) {
         let reads = bytes as f64 / 4096.0 * if scan.consistent { 1.0 } else { 0.5 };
         let writes = bytes.div_ceil(1024) as f64;
@@ -66,43 +66,43 @@ pub fn surveyed_items(
         limit = limit.min(budget.read / reads);
     }
     let limit = limit.min(scan.page_limit.map_or(f64::MAX, f64::from)) as u32;
-    (limit as usize >= LEAST_TELLING).then_some(limit)
+    (limit as usize >= MIN_CONCLUSIVE_ITEMS).then_some(limit)
 }
 
 /// The future that reads the first page of a segment. The future returns the segment and the page. The outer error is a
 /// panic of the task.
-type Read = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
+type FirstPageRead = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
 
 /// A survey in progress. Dropping the survey abandons its reads, which does no harm.
 pub(crate) struct Survey<'a> {
-    reading: Arc<Reading>,
+    read_settings: Arc<ReadSettings>,
     /// The item limit of a page. `None` if there is nothing more to survey.
     limit: Option<u32>,
     scheduler: &'a dyn Scheduler,
     requests: &'a Requests,
     lanes: &'a Lanes,
-    reads: FuturesUnordered<Read>,
+    reads: FuturesUnordered<FirstPageRead>,
 }
 
 impl<'a> Survey<'a> {
-    /// Creates a survey of the segments that [`Scheduler::next_unknown`] returns.
+    /// Creates a survey of the segments that [`Scheduler::next_unsurveyed`] returns.
     pub(crate) fn new(
-        reading: Arc<Reading>,
+        read_settings: Arc<ReadSettings>,
         scheduler: &'a dyn Scheduler,
         requests: &'a Requests,
         lanes: &'a Lanes,
     ) -> Survey<'a> {
-        let limit = reading.survey;
-        Survey { reading, limit, scheduler, requests, lanes, reads: FuturesUnordered::new() }
+        let limit = read_settings.survey;
+        Survey { read_settings, limit, scheduler, requests, lanes, reads: FuturesUnordered::new() }
     }
 
     /// Reads the first page of one more segment and reports it to the scheduler. Returns false when the survey is over.
     /// If the future is dropped, nothing is lost, and the next call continues.
-    pub(crate) async fn learn(&mut self) -> bool {
-        while self.reads.len() < IN_FLIGHT
+    pub(crate) async fn read_next(&mut self) -> bool {
+        while self.reads.len() < MAX_SURVEY_READS
             && let Some(limit) = self.limit
         {
-            match answered(self.requests.stop(), self.scheduler.next_unknown()).await {
+            match await_scheduler(self.requests.stop(), self.scheduler.next_unsurveyed()).await {
                 Ok(Some(segment)) => self.reads.push(self.read(segment, limit)),
                 Ok(None) => self.limit = None,
                 Err(Stopped) => return false,
@@ -112,8 +112,10 @@ impl<'a> Survey<'a> {
         match read {
             Ok(Ok(page)) => {
                 self.lanes.surveyed(page.units.unwrap_or(0.0));
-                let learnt = self.scheduler.learn(segment, FirstPage::of(&page, &self.reading.partition_key));
-                answered(self.requests.stop(), learnt).await.is_ok()
+                let recorded = self
+                    .scheduler
+                    .record_first_page(segment, FirstPage::from_page(&page, &self.read_settings.partition_key));
+                await_scheduler(self.requests.stop(), recorded).await.is_ok()
             }
             Ok(Err(Stopped)) => false,
             Err(panic) => {
@@ -124,17 +126,17 @@ impl<'a> Survey<'a> {
     }
 
     /// Reads a first page in a separate task, so that waiting and parsing do not block the scan.
-    fn read(&self, segment: u32, limit: u32) -> Read {
+    fn read(&self, segment: u32, limit: u32) -> FirstPageRead {
         let request = PageRequest {
             segment,
-            total_segments: self.reading.total_segments,
+            total_segments: self.read_settings.total_segments,
             start: None,
             limit: Some(limit),
-            consistent: self.reading.consistent,
+            consistent: self.read_settings.consistent,
             keys_only: true,
         };
         let requests = self.requests.in_segment();
-        let estimate = PageSize::first(&self.reading, &requests).estimate(limit);
+        let estimate = PageSize::first(&self.read_settings, &requests).estimate(limit);
         let read = AbortOnDropHandle::new(tokio::spawn(async move {
             let stop = requests.stop().clone();
             stop.unless_stopping(requests.read_page(&request, estimate)).await?

@@ -7,10 +7,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::dynamodb::{Page, PageRequest};
 use crate::engine::client::Requests;
-use crate::engine::limits::allowance::PageLeave;
-use crate::engine::scan::lanes::Seat;
+use crate::engine::limits::allowance::ItemGrant;
+use crate::engine::scan::lanes::LaneGuard;
 use crate::engine::scan::open_pages::OpenPages;
-use crate::engine::scan::reading::{PageSize, Reading};
+use crate::engine::scan::read_settings::{PageSize, ReadSettings};
 use crate::engine::scan::schedule::WorkLease;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
@@ -24,10 +24,10 @@ use crate::state::SegmentStatus;
 /// until they are processed. Pages are committed in order (`open_pages.rs`).
 pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
     lease: &WorkLease,
-    reading: Arc<Reading>,
+    read_settings: Arc<ReadSettings>,
     requests: Requests,
     pass: Arc<P>,
-    seat: Seat,
+    lane_guard: LaneGuard,
 ) -> Result<(), Stopped> {
     let start = match &lease.state.status {
         SegmentStatus::Pending => None,
@@ -35,7 +35,7 @@ pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
         SegmentStatus::Done => return Ok(()),
     };
     let mut open = OpenPages::new(pass.as_ref());
-    let worked = work_pages(lease, start, &reading, &requests, &seat, &mut open).await;
+    let worked = work_pages(lease, start, &read_settings, &requests, &lane_guard, &mut open).await;
     let worked = match worked {
         Ok(()) => open.finish(&requests).await,
         stopped => stopped,
@@ -49,37 +49,37 @@ pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
 async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     lease: &WorkLease,
     start: Option<Position>,
-    reading: &Reading,
+    read_settings: &ReadSettings,
     requests: &Requests,
-    seat: &Seat,
+    lane_guard: &LaneGuard,
     open: &mut OpenPages<'_, P>,
 ) -> Result<(), Stopped> {
     let segment = lease.unit;
     let epoch = lease.epoch;
     let mut number = lease.state.pages;
-    let mut size = PageSize::first(reading, requests);
-    let mut fetching = Fetch::start(segment, start, size, reading, requests);
+    let mut size = PageSize::first(read_settings, requests);
+    let mut fetching = Fetch::start(segment, start, size, read_settings, requests);
     loop {
         let mut page = std::pin::pin!(fetching.page(requests));
-        let (page, leave) = loop {
+        let (page, item_grant) = loop {
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
                 // Commit immediately. If `[limits] max_items` is set, the fetch of the next page may wait until this
                 // page gives back items.
-                _ = open.first_processed(requests) => open.commit_first(requests).await?,
+                _ = open.wait_for_first_page(requests) => open.commit_first(requests).await?,
             }
         };
         number += 1;
         size.learn_cost(&page);
-        seat.look_at(&page, reading);
-        requests.move_to(seat.lane());
+        lane_guard.promote_if_large(&page, read_settings);
+        requests.move_to(lane_guard.lane());
         let next = page.next.clone();
-        let following = next.clone().map(|next| Fetch::start(segment, Some(next), size, reading, requests));
+        let following = next.clone().map(|next| Fetch::start(segment, Some(next), size, read_settings, requests));
         let since = Instant::now();
         let mut pages = Pages { segment, epoch, first: number, pages: 1, next, outcome: P::Outcome::default() };
-        pages.outcome.counts_mut().read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
-        open.process(pages, page.items, leave, requests).await?;
+        pages.outcome.counts_mut().read_units = page.units.unwrap_or(0.0) + lane_guard.take_surveyed();
+        open.process(pages, page.items, item_grant, requests).await?;
         size.learn_pace(since.elapsed());
         match following {
             Some(fetch) => fetching = fetch,
@@ -89,25 +89,31 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
 }
 
 /// A page that is being fetched. Dropping this value abandons the read, which does no harm.
-struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
+struct Fetch(AbortOnDropHandle<Result<(Page, ItemGrant), Stopped>>);
 
 impl Fetch {
-    fn start(segment: u32, start: Option<Position>, size: PageSize, reading: &Reading, requests: &Requests) -> Fetch {
-        let limit = size.limit(reading, requests);
-        let total_segments = reading.total_segments;
-        let consistent = reading.consistent;
+    fn start(
+        segment: u32,
+        start: Option<Position>,
+        size: PageSize,
+        read_settings: &ReadSettings,
+        requests: &Requests,
+    ) -> Fetch {
+        let limit = size.limit(read_settings, requests);
+        let total_segments = read_settings.total_segments;
+        let consistent = read_settings.consistent;
         let requests = requests.clone();
         Fetch(AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut leave = requests.allowance().items(limit, requests.stop()).await?;
-            let limit = Some(leave.items());
+            let mut item_grant = requests.allowance().items(limit, requests.stop()).await?;
+            let limit = Some(item_grant.items());
             let request = PageRequest { segment, total_segments, start, limit, consistent, keys_only: false };
-            let page = requests.read_page(&request, size.estimate(leave.items())).await?;
-            leave.had(page.items.len());
-            Ok((page, leave))
+            let page = requests.read_page(&request, size.estimate(item_grant.items())).await?;
+            item_grant.record_used(page.items.len());
+            Ok((page, item_grant))
         })))
     }
 
-    async fn page(self, requests: &Requests) -> Result<(Page, PageLeave), Stopped> {
+    async fn page(self, requests: &Requests) -> Result<(Page, ItemGrant), Stopped> {
         match requests.stop().unless_stopping(self.0).await? {
             Ok(fetched) => fetched,
             Err(panic) => {

@@ -9,4 +9,4 @@ pub(crate) mod writer;
 pub use outcome::PageOutcome;
 pub use page::{CommitPage, PageItems, Pages, ProcessPage};
 pub use write_pages::WritePages;
-pub use writer::{ItemOutcomes, PartialOutcome, Rest, Writer};
+pub use writer::{ItemOutcomes, PartialOutcome, RemainingWork, Writer};

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::engine::client::Requests;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
-use crate::engine::write::probation::{Probation, Ruling};
+use crate::engine::write::probation::{CommitDecision, Probation};
 use crate::engine::write::writer::{ItemOutcomes, PartialOutcome, Writer};
 use crate::state::{Checkpoints, Commit, RunId, SegmentEvent, SessionId};
 
@@ -42,8 +42,8 @@ impl WritePages {
 
     /// Commits the pages that the probation still holds back, if that is allowed. Call it when all workers have ended.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
-        let (held, may_commit) = self.probation.finish(every_segment_ended, self.requests.have_been_accepted());
-        for pages in held {
+        let (held_pages, may_commit) = self.probation.finish(every_segment_ended, self.requests.has_accepted_write());
+        for pages in held_pages {
             if may_commit {
                 self.make_durable(pages).await?;
             } else {
@@ -66,7 +66,7 @@ impl WritePages {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
         }
-        self.requests.progress().committed(&progress, pages, ends);
+        self.requests.progress().record_commit(&progress, pages, ends);
         if encrypted > 0 {
             self.requests.stop().stop(StopReason::ClientEncryption);
         }
@@ -94,14 +94,14 @@ impl CommitPage<ItemOutcomes> for WritePages {
     }
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
-        match self.probation.submit(pages, self.requests.have_been_accepted()) {
-            Ruling::Commit(pages) => self.make_durable(*pages).await,
-            Ruling::Held => Ok(()),
-            Ruling::Gap(why) => {
+        match self.probation.submit(pages, self.requests.has_accepted_write()) {
+            CommitDecision::Commit(pages) => self.make_durable(*pages).await,
+            CommitDecision::Hold => Ok(()),
+            CommitDecision::Gap(why) => {
                 self.requests.stop().stop(StopReason::Internal(why));
                 Err(Stopped)
             }
-            Ruling::AllFailing { refused, reason } => {
+            CommitDecision::AllFailing { refused, reason } => {
                 self.requests.stop().stop(StopReason::AllFailing { refused, reason });
                 Err(Stopped)
             }

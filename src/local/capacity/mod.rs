@@ -24,17 +24,17 @@
 //! The model does not include three effects of DynamoDB: throttling of an on-demand table beyond twice its previous
 //! peak, auto scaling, and delayed index writes.
 
-mod figures;
+mod balance;
 mod model;
 mod partitions;
 mod reason;
 mod spec;
-mod tank;
+mod stats;
 
-pub use figures::{Figures, PartitionFigures};
 pub use model::Model;
-pub use reason::{Kind, Limit, PerKind, Reason, Resource, Throttled};
+pub use reason::{Limit, ReadWrite, Reason, RequestKind, Resource, Throttle};
 pub use spec::{BurstSpec, IndexSpec, Maximum, ModelSpec, PartitionSpec, SpecError, Storm, Throughput};
+pub use stats::{ModelStats, PartitionStats};
 
 pub use crate::dynamodb::ThrottlingReason;
 
@@ -44,7 +44,7 @@ use crate::item::Units;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
     /// Whether the request reads or writes.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// The position in the key-hash space, from 0 to 1. For a read of an index, the position in the index's own space.
     pub position: f64,
     /// The hash of the partition key. It distinguishes a hot key from a hot range.
@@ -56,12 +56,12 @@ pub struct Demand {
 impl Demand {
     /// A read of the table.
     pub fn read(position: f64, key: u64) -> Demand {
-        Demand { kind: Kind::Read, position, key, index: None }
+        Demand { kind: RequestKind::Read, position, key, index: None }
     }
 
     /// A write to the table.
     pub fn write(position: f64, key: u64) -> Demand {
-        Demand { kind: Kind::Write, position, key, index: None }
+        Demand { kind: RequestKind::Write, position, key, index: None }
     }
 }
 
@@ -83,7 +83,7 @@ impl ConsumedUnits {
 
 /// A part of the service that has its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum LimitScope {
     /// The account.
     Account,
     /// The table.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::figures::{Figures, PartitionFigures};
+use super::balance::Balance;
 use super::partitions::Partitions;
-use super::reason::{Kind, Limit, PerKind, Reason, Resource, Throttled, exception};
+use super::reason::{Limit, ReadWrite, Reason, RequestKind, Resource, Throttle, exception};
 use super::spec::{Maximum, ModelSpec, Throughput};
-use super::tank::Tank;
-use super::{ConsumedUnits, Demand, Scope};
+use super::stats::{ModelStats, PartitionStats};
+use super::{ConsumedUnits, Demand, LimitScope};
 use crate::dynamodb::ThrottlingReason;
 use crate::item::Units;
 use crate::machine::Rng;
@@ -17,29 +17,29 @@ use crate::machine::Rng;
 pub struct Model {
     spec: ModelSpec,
     arn: String,
-    account: PerKind<Option<Tank>>,
-    table: PerKind<Option<Tank>>,
+    account: ReadWrite<Option<Balance>>,
+    table: ReadWrite<Option<Balance>>,
     partitions: Partitions,
     indexes: Vec<Index>,
     random: Rng,
-    figures: Figures,
+    stats: ModelStats,
 }
 
 #[derive(Debug)]
 struct Index {
-    limit: PerKind<Option<Tank>>,
+    limit: ReadWrite<Option<Balance>>,
     partitions: Option<Partitions>,
 }
 
 /// A limit that a request reached. If the limit belongs to an index, the second value is the number of that index.
-type Reached = (Reason, Option<usize>);
+type ReachedLimit = (Reason, Option<usize>);
 
 impl Model {
     /// Creates the model of the table in the spec, at time zero.
     pub fn new(spec: ModelSpec) -> Model {
         let scale = spec.scale;
-        let part = |units: Units| units * scale;
-        let each = PerKind { read: part(spec.partitions.read), write: part(spec.partitions.write) };
+        let scaled = |units: Units| units * scale;
+        let each = ReadWrite { read: scaled(spec.partitions.read), write: scaled(spec.partitions.write) };
         let split_after = Duration::try_from_secs_f64(spec.partitions.split_after_seconds).ok();
         let burst = match spec.provisioned {
             Some(_) => (spec.burst.seconds * spec.burst.available).max(1.0),
@@ -47,16 +47,21 @@ impl Model {
         };
         // At the start, the balance is at least the capacity of one second, even if the table was busy before.
         let initial = if burst > 1.0 { (burst * spec.burst.initial).max(1.0) } else { 1.0 };
-        let tank = |rate: Units| Tank::new(part(rate), part(rate) * burst, part(rate) * initial);
-        let limit =
-            |read: Option<Units>, write: Option<Units>| PerKind { read: read.map(tank), write: write.map(tank) };
+        let balance = |rate: Units| Balance::new(scaled(rate), scaled(rate) * burst, scaled(rate) * initial);
+        let limit = |read: Option<Units>, write: Option<Units>| ReadWrite {
+            read: read.map(balance),
+            write: write.map(balance),
+        };
         let table = match (spec.provisioned, spec.on_demand) {
             (Some(Throughput { read, write }), _) => limit(Some(read), Some(write)),
             (None, Some(Maximum { read, write })) => limit(read, write),
             (None, None) => limit(None, None),
         };
-        let second = |rate: Units| Tank::new(part(rate), part(rate), part(rate));
-        let account = PerKind { read: spec.account.read.map(second), write: spec.account.write.map(second) };
+        let one_second_balance = |rate: Units| Balance::new(scaled(rate), scaled(rate), scaled(rate));
+        let account = ReadWrite {
+            read: spec.account.read.map(one_second_balance),
+            write: spec.account.write.map(one_second_balance),
+        };
         let indexes = spec.indexes.iter().map(|index| Index {
             limit: limit(index.read, index.write),
             partitions: index.partitions.map(|count| Partitions::new(count, each, split_after)),
@@ -68,7 +73,7 @@ impl Model {
             partitions: Partitions::new(spec.partition_count(), each, split_after),
             indexes: indexes.collect(),
             random: Rng::with_seed(spec.seed),
-            figures: Figures { indexes: vec![PerKind::default(); spec.indexes.len()], ..Figures::default() },
+            stats: ModelStats { indexes: vec![ReadWrite::default(); spec.indexes.len()], ..ModelStats::default() },
             spec,
         }
     }
@@ -80,33 +85,33 @@ impl Model {
 
     /// Decides whether DynamoDB would execute this request. It would if every scope that the request touches has
     /// capacity left. This function does not reduce the capacity.
-    pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttled> {
+    pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttle> {
         self.admit_all(now, std::slice::from_ref(demand))
     }
 
     /// Decides whether DynamoDB would execute a request for several items. All items are read, or all are written. The
     /// model decides for the request as a whole, and counts it as one request. DynamoDB itself may serve only a part of
     /// a batch.
-    pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttled> {
+    pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttle> {
         let Some(first) = demands.first() else { return Ok(()) };
-        let mut reached = Vec::new();
+        let mut reached_limits = Vec::new();
         if let Some(storm) = self.storm(now, first) {
-            self.figures.storms += 1;
-            reached.push(storm);
+            self.stats.storms += 1;
+            reached_limits.push(storm);
         } else {
             for demand in demands {
-                self.reached(now, demand, &mut reached);
+                self.reached_limits(now, demand, &mut reached_limits);
             }
         }
-        if reached.is_empty() {
-            *self.figures.admitted.of_mut(first.kind) += 1;
+        if reached_limits.is_empty() {
+            *self.stats.admitted.get_mut(first.kind) += 1;
             return Ok(());
         }
-        *self.figures.throttled.of_mut(first.kind) += 1;
-        for (reason, _) in &reached {
-            *self.figures.reasons.entry(*reason).or_default() += 1;
+        *self.stats.throttled.get_mut(first.kind) += 1;
+        for (reason, _) in &reached_limits {
+            *self.stats.reasons.entry(*reason).or_default() += 1;
         }
-        Err(self.throttled(&reached))
+        Err(self.throttled(&reached_limits))
     }
 
     /// Subtracts the capacity that an admitted request consumed. If a request touches several positions, call this
@@ -131,16 +136,16 @@ impl Model {
 
     /// The sustained rate that the scope would allow if it were the only scope with a limit, in capacity units per
     /// second. Infinite if the scope has no limit.
-    pub fn allows(&self, scope: Scope, kind: Kind) -> Units {
-        let rate = |tank: &PerKind<Option<Tank>>| tank.of(kind).as_ref().map(Tank::rate);
+    pub fn allowed_rate(&self, scope: LimitScope, kind: RequestKind) -> Units {
+        let rate = |balance: &ReadWrite<Option<Balance>>| balance.get(kind).as_ref().map(Balance::rate);
         let limit = match scope {
-            Scope::Account => rate(&self.account),
-            Scope::Table => rate(&self.table),
-            Scope::Partition => Some(*self.partitions.limit().of(kind)),
-            Scope::Index(at) => self.indexes.get(at).and_then(|index| rate(&index.limit)),
-            Scope::IndexPartition(at) => {
+            LimitScope::Account => rate(&self.account),
+            LimitScope::Table => rate(&self.table),
+            LimitScope::Partition => Some(*self.partitions.limit().get(kind)),
+            LimitScope::Index(at) => self.indexes.get(at).and_then(|index| rate(&index.limit)),
+            LimitScope::IndexPartition(at) => {
                 let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
-                partitions.map(|partitions| *partitions.limit().of(kind))
+                partitions.map(|partitions| *partitions.limit().get(kind))
             }
         };
         limit.unwrap_or(Units::INFINITY)
@@ -148,14 +153,14 @@ impl Model {
 
     /// The current balance of the account, the table or an index in capacity units, including burst credit. Infinite if
     /// the scope has no limit.
-    pub fn left(&mut self, now: Duration, scope: Scope, kind: Kind) -> Units {
-        let tank = match scope {
-            Scope::Account => self.account.of_mut(kind).as_mut(),
-            Scope::Table => self.table.of_mut(kind).as_mut(),
-            Scope::Index(at) => self.indexes.get_mut(at).and_then(|index| index.limit.of_mut(kind).as_mut()),
-            Scope::Partition | Scope::IndexPartition(_) => None,
+    pub fn balance(&mut self, now: Duration, scope: LimitScope, kind: RequestKind) -> Units {
+        let balance = match scope {
+            LimitScope::Account => self.account.get_mut(kind).as_mut(),
+            LimitScope::Table => self.table.get_mut(kind).as_mut(),
+            LimitScope::Index(at) => self.indexes.get_mut(at).and_then(|index| index.limit.get_mut(kind).as_mut()),
+            LimitScope::Partition | LimitScope::IndexPartition(_) => None,
         };
-        tank.map_or(Units::INFINITY, |tank| tank.level(now))
+        balance.map_or(Units::INFINITY, |balance| balance.level(now))
     }
 
     /// The spec of this model.
@@ -169,44 +174,44 @@ impl Model {
     }
 
     /// The counts since the start.
-    pub fn figures(&self) -> &Figures {
-        &self.figures
+    pub fn stats(&self) -> &ModelStats {
+        &self.stats
     }
 
     /// The table's current partitions, in the order of their ranges.
-    pub fn partitions(&self) -> Vec<PartitionFigures> {
-        self.partitions.figures()
+    pub fn partitions(&self) -> Vec<PartitionStats> {
+        self.partitions.stats()
     }
 
     /// The partitions that no longer exist because they were split.
-    pub fn ended_partitions(&self) -> &[PartitionFigures] {
+    pub fn split_partitions(&self) -> &[PartitionStats] {
         self.partitions.ended()
     }
 
     /// The current partitions of an index. The list is empty if the spec gives the index no partitions.
-    pub fn index_partitions(&self, at: usize) -> Vec<PartitionFigures> {
+    pub fn index_partitions(&self, at: usize) -> Vec<PartitionStats> {
         let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
-        partitions.map(Partitions::figures).unwrap_or_default()
+        partitions.map(Partitions::stats).unwrap_or_default()
     }
 
-    /// Adds every limit that blocks the demand to `reached`, from narrow to wide. Each limit is added only once.
-    fn reached(&mut self, now: Duration, demand: &Demand, reached: &mut Vec<Reached>) {
+    /// Adds every limit that blocks the demand to `reached_limits`, from narrow to wide. Each limit is added only once.
+    fn reached_limits(&mut self, now: Duration, demand: &Demand, reached_limits: &mut Vec<ReachedLimit>) {
         let kind = demand.kind;
         let own = self.spec.own_limit();
         let mut add = |resource, limit, index| {
             let limit = (Reason { resource, kind, limit }, index);
-            if !reached.contains(&limit) {
-                reached.push(limit);
+            if !reached_limits.contains(&limit) {
+                reached_limits.push(limit);
             }
         };
         if demand.index.is_none() && !self.partitions.admit(now, kind, demand.position, demand.key) {
             add(Resource::Table, Limit::KeyRange, None);
         }
         for (at, index) in self.indexes.iter_mut().enumerate() {
-            if kind == Kind::Read && demand.index != Some(at) {
+            if kind == RequestKind::Read && demand.index != Some(at) {
                 continue;
             }
-            let position = place(demand, at);
+            let position = index_position(demand, at);
             if index.partitions.as_mut().is_some_and(|parts| !parts.admit(now, kind, position, demand.key)) {
                 add(Resource::Index, Limit::KeyRange, Some(at));
             }
@@ -223,7 +228,7 @@ impl Model {
         }
     }
 
-    fn storm(&mut self, now: Duration, demand: &Demand) -> Option<Reached> {
+    fn storm(&mut self, now: Duration, demand: &Demand) -> Option<ReachedLimit> {
         let now = now.as_secs_f64();
         let on = |storm: &&super::Storm| storm.reason.kind == demand.kind && (storm.from..storm.to).contains(&now);
         let storm = self.spec.storms.iter().find(on)?;
@@ -231,40 +236,40 @@ impl Model {
         (self.random.f64() < storm.fraction).then_some((storm.reason, at))
     }
 
-    fn throttled(&self, reached: &[Reached]) -> Throttled {
+    fn throttled(&self, reached_limits: &[ReachedLimit]) -> Throttle {
         let provisioned = self.spec.provisioned.is_some();
-        let (error, message) = reached.first().map_or(("", ""), |(reason, _)| exception(*reason, provisioned));
-        let named = |(reason, index): &Reached| ThrottlingReason {
+        let (error, message) = reached_limits.first().map_or(("", ""), |(reason, _)| exception(*reason, provisioned));
+        let named = |(reason, index): &ReachedLimit| ThrottlingReason {
             reason: reason.to_string(),
             resource: match index.and_then(|at| self.spec.indexes.get(at)) {
                 Some(index) => format!("{}/index/{}", self.arn, index.name),
                 None => self.arn.clone(),
             },
         };
-        let reasons = if self.spec.reasons { reached.iter().map(named).collect() } else { Vec::new() };
-        Throttled { error, message, reasons }
+        let reasons = if self.spec.reasons { reached_limits.iter().map(named).collect() } else { Vec::new() };
+        Throttle { error, message, reasons }
     }
 
-    fn charge_table(&mut self, now: Duration, kind: Kind, units: Units) {
+    fn charge_table(&mut self, now: Duration, kind: RequestKind, units: Units) {
         take(&mut self.table, now, kind, units);
         take(&mut self.account, now, kind, units);
-        *self.figures.table.of_mut(kind) += units;
+        *self.stats.table.get_mut(kind) += units;
     }
 
     fn charge_index(&mut self, now: Duration, demand: &Demand, at: usize, units: Units) {
         let Some(index) = self.indexes.get_mut(at) else { return };
         take(&mut index.limit, now, demand.kind, units);
         if let Some(partitions) = &mut index.partitions {
-            partitions.charge(now, demand.kind, place(demand, at), units);
+            partitions.charge(now, demand.kind, index_position(demand, at), units);
         }
         take(&mut self.account, now, demand.kind, units);
-        *self.figures.indexes[at].of_mut(demand.kind) += units;
+        *self.stats.indexes[at].get_mut(demand.kind) += units;
     }
 }
 
 /// The position of the request's entries in the index. If the request reads the index, the request states the position.
 /// For other requests the position is arbitrary, but it is always the same for one partition key.
-fn place(demand: &Demand, index: usize) -> f64 {
+fn index_position(demand: &Demand, index: usize) -> f64 {
     if demand.index == Some(index) {
         return demand.position;
     }
@@ -275,12 +280,12 @@ fn place(demand: &Demand, index: usize) -> f64 {
     (mixed ^ (mixed >> 31)) as f64 / 2_f64.powi(64)
 }
 
-fn is_empty(tanks: &mut PerKind<Option<Tank>>, now: Duration, kind: Kind) -> bool {
-    tanks.of_mut(kind).as_mut().is_some_and(|tank| tank.level(now) <= 0.0)
+fn is_empty(balances: &mut ReadWrite<Option<Balance>>, now: Duration, kind: RequestKind) -> bool {
+    balances.get_mut(kind).as_mut().is_some_and(|balance| balance.level(now) <= 0.0)
 }
 
-fn take(tanks: &mut PerKind<Option<Tank>>, now: Duration, kind: Kind, units: Units) {
-    if let Some(tank) = tanks.of_mut(kind) {
-        tank.take(now, units);
+fn take(balances: &mut ReadWrite<Option<Balance>>, now: Duration, kind: RequestKind, units: Units) {
+    if let Some(balance) = balances.get_mut(kind) {
+        balance.take(now, units);
     }
 }

@@ -3,33 +3,33 @@
 
 use std::time::Duration;
 
-use super::figures::PartitionFigures;
-use super::reason::{Kind, PerKind};
-use super::tank::Tank;
+use super::balance::Balance;
+use super::reason::{ReadWrite, RequestKind};
+use super::stats::PartitionStats;
 use crate::item::Units;
 
 /// The longest time between two throttles that belong to the same hot period. This value is an assumption, like the
 /// split delay, because DynamoDB publishes neither of the two.
-const HEAT_LASTS: Duration = Duration::from_secs(60);
+const MAX_HEAT_GAP: Duration = Duration::from_secs(60);
 
 /// The minimum width of a partition, as a share of the key-hash space. A partition of this width is not split, because
 /// a split would not reduce its load enough. The minimum width also limits the number of partitions.
-const NARROWEST: f64 = 1.0 / 65_536.0;
+const MIN_WIDTH: f64 = 1.0 / 65_536.0;
 
 /// The partitions of a table or an index, in the order of their ranges, without gaps.
 #[derive(Debug)]
 pub(super) struct Partitions {
     now: Vec<Partition>,
-    ended: Vec<PartitionFigures>,
-    limit: PerKind<Units>,
+    ended: Vec<PartitionStats>,
+    limit: ReadWrite<Units>,
     split_after: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Partition {
-    tanks: PerKind<Tank>,
+    balances: ReadWrite<Balance>,
     heat: Option<Heat>,
-    figures: PartitionFigures,
+    stats: PartitionStats,
 }
 
 /// A hot period, in which a partition keeps throttling.
@@ -45,53 +45,53 @@ struct Heat {
 impl Partitions {
     /// Creates `count` partitions with equal ranges. Each partition has these limits in units per second, and starts
     /// with the capacity of one second.
-    pub(super) fn new(count: u32, limit: PerKind<Units>, split_after: Option<Duration>) -> Partitions {
+    pub(super) fn new(count: u32, limit: ReadWrite<Units>, split_after: Option<Duration>) -> Partitions {
         let count = count.max(1);
         let edge = |i: u32| f64::from(i) / f64::from(count);
-        let full = |rate| Tank::new(rate, rate, rate);
-        let tanks = PerKind { read: full(limit.read), write: full(limit.write) };
+        let full = |rate| Balance::new(rate, rate, rate);
+        let balances = ReadWrite { read: full(limit.read), write: full(limit.write) };
         let make =
-            |i| Partition { tanks, heat: None, figures: PartitionFigures::new(edge(i), edge(i + 1), Duration::ZERO) };
+            |i| Partition { balances, heat: None, stats: PartitionStats::new(edge(i), edge(i + 1), Duration::ZERO) };
         Partitions { now: (0..count).map(make).collect(), ended: Vec::new(), limit, split_after }
     }
 
     /// The limit of each partition, in units per second.
-    pub(super) fn limit(&self) -> PerKind<Units> {
+    pub(super) fn limit(&self) -> ReadWrite<Units> {
         self.limit
     }
 
     /// Whether the partition at this position has capacity left. If it has none, records a throttle, after which the
     /// partition may be split.
-    pub(super) fn admit(&mut self, now: Duration, kind: Kind, position: f64, key: u64) -> bool {
+    pub(super) fn admit(&mut self, now: Duration, kind: RequestKind, position: f64, key: u64) -> bool {
         let at = self.find(position);
         let partition = &mut self.now[at];
-        if partition.tanks.of_mut(kind).level(now) > 0.0 {
+        if partition.balances.get_mut(kind).level(now) > 0.0 {
             return true;
         }
-        *partition.figures.throttled.of_mut(kind) += 1;
-        if self.split_after.is_some_and(|after| partition.is_hot(now, key, after)) {
+        *partition.stats.throttled.get_mut(kind) += 1;
+        if self.split_after.is_some_and(|after| partition.record_throttle(now, key, after)) {
             self.split(at, now);
         }
         false
     }
 
     /// Subtracts units from the balance of the partition at this position.
-    pub(super) fn charge(&mut self, now: Duration, kind: Kind, position: f64, units: Units) {
+    pub(super) fn charge(&mut self, now: Duration, kind: RequestKind, position: f64, units: Units) {
         let at = self.find(position);
         let partition = &mut self.now[at];
-        partition.tanks.of_mut(kind).take(now, units);
-        *partition.figures.served.of_mut(kind) += units;
+        partition.balances.get_mut(kind).take(now, units);
+        *partition.stats.served.get_mut(kind) += units;
     }
 
     /// Subtracts units from the balances of the partitions in a range. The share of each partition is proportional to
     /// the part of the range that it covers.
-    pub(super) fn charge_range(&mut self, now: Duration, kind: Kind, from: f64, to: f64, units: Units) {
+    pub(super) fn charge_range(&mut self, now: Duration, kind: RequestKind, from: f64, to: f64, units: Units) {
         let width = to - from;
         if width <= 0.0 {
             return self.charge(now, kind, from, units);
         }
         for at in self.find(from)..self.now.len() {
-            let PartitionFigures { from: begins, to: ends, .. } = self.now[at].figures;
+            let PartitionStats { from: begins, to: ends, .. } = self.now[at].stats;
             let part = ends.min(to) - begins.max(from);
             if part <= 0.0 {
                 break;
@@ -101,29 +101,29 @@ impl Partitions {
     }
 
     /// The current partitions.
-    pub(super) fn figures(&self) -> Vec<PartitionFigures> {
-        self.now.iter().map(|partition| partition.figures.clone()).collect()
+    pub(super) fn stats(&self) -> Vec<PartitionStats> {
+        self.now.iter().map(|partition| partition.stats.clone()).collect()
     }
 
     /// The partitions that were split.
-    pub(super) fn ended(&self) -> &[PartitionFigures] {
+    pub(super) fn ended(&self) -> &[PartitionStats] {
         &self.ended
     }
 
     /// The partition at a position. It always exists, because the first partition starts at 0. A position outside 0..1
     /// belongs to the nearest partition.
     fn find(&self, position: f64) -> usize {
-        self.now.partition_point(|partition| partition.figures.from <= position).saturating_sub(1)
+        self.now.partition_point(|partition| partition.stats.from <= position).saturating_sub(1)
     }
 
     fn split(&mut self, at: usize, now: Duration) {
         let hot = &mut self.now[at];
-        let from = hot.figures.from;
-        let to = hot.figures.to;
+        let from = hot.stats.from;
+        let to = hot.stats.to;
         let middle = f64::midpoint(from, to);
-        let tanks = PerKind { read: hot.tanks.read.half(now), write: hot.tanks.write.half(now) };
-        let half = |from, to| Partition { tanks, heat: None, figures: PartitionFigures::new(from, to, now) };
-        let mut ended = hot.figures.clone();
+        let balances = ReadWrite { read: hot.balances.read.half(now), write: hot.balances.write.half(now) };
+        let half = |from, to| Partition { balances, heat: None, stats: PartitionStats::new(from, to, now) };
+        let mut ended = hot.stats.clone();
         ended.until = Some(now);
         self.ended.push(ended);
         self.now.splice(at..=at, [half(from, middle), half(middle, to)]);
@@ -132,15 +132,15 @@ impl Partitions {
 
 impl Partition {
     /// Records a throttle. Returns true if the partition has been throttling long enough for DynamoDB to split it.
-    fn is_hot(&mut self, now: Duration, key: u64, after: Duration) -> bool {
+    fn record_throttle(&mut self, now: Duration, key: u64, after: Duration) -> bool {
         let heat = match self.heat {
-            Some(heat) if now.saturating_sub(heat.last) <= HEAT_LASTS => {
+            Some(heat) if now.saturating_sub(heat.last) <= MAX_HEAT_GAP => {
                 Heat { last: now, key: heat.key.filter(|known| *known == key), ..heat }
             }
             _ => Heat { since: now, last: now, key: Some(key) },
         };
         self.heat = Some(heat);
-        let wide = self.figures.to - self.figures.from > NARROWEST;
+        let wide = self.stats.to - self.stats.from > MIN_WIDTH;
         wide && heat.key.is_none() && now.saturating_sub(heat.since) >= after
     }
 }

@@ -12,7 +12,7 @@ use crate::dynamodb::ThrottlingReason;
 
 /// Whether a request reads or writes. Reads and writes have separate capacities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum RequestKind {
     /// Read capacity.
     Read,
     /// Write capacity.
@@ -21,27 +21,27 @@ pub enum Kind {
 
 /// A pair of values: one for reads and one for writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PerKind<T> {
+pub struct ReadWrite<T> {
     /// The value for reads.
     pub read: T,
     /// The value for writes.
     pub write: T,
 }
 
-impl<T> PerKind<T> {
+impl<T> ReadWrite<T> {
     /// The value for this kind.
-    pub fn of(&self, kind: Kind) -> &T {
+    pub fn get(&self, kind: RequestKind) -> &T {
         match kind {
-            Kind::Read => &self.read,
-            Kind::Write => &self.write,
+            RequestKind::Read => &self.read,
+            RequestKind::Write => &self.write,
         }
     }
 
     /// The value for this kind, mutable.
-    pub fn of_mut(&mut self, kind: Kind) -> &mut T {
+    pub fn get_mut(&mut self, kind: RequestKind) -> &mut T {
         match kind {
-            Kind::Read => &mut self.read,
-            Kind::Write => &mut self.write,
+            RequestKind::Read => &mut self.read,
+            RequestKind::Write => &mut self.write,
         }
     }
 }
@@ -76,13 +76,13 @@ pub struct Reason {
     /// The resource that has the limit.
     pub resource: Resource,
     /// Whether the limit is for reads or writes.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// The limit that was reached.
     pub limit: Limit,
 }
 
 const RESOURCES: [(Resource, &str); 2] = [(Resource::Table, "Table"), (Resource::Index, "Index")];
-const KINDS: [(Kind, &str); 2] = [(Kind::Read, "Read"), (Kind::Write, "Write")];
+const CHANGE_CASES: [(RequestKind, &str); 2] = [(RequestKind::Read, "Read"), (RequestKind::Write, "Write")];
 const LIMITS: [(Limit, &str); 4] = [
     (Limit::Provisioned, "ProvisionedThroughputExceeded"),
     (Limit::Account, "AccountLimitExceeded"),
@@ -93,7 +93,7 @@ const LIMITS: [(Limit, &str); 4] = [
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(text_of(&RESOURCES, self.resource))?;
-        f.write_str(text_of(&KINDS, self.kind))?;
+        f.write_str(text_of(&CHANGE_CASES, self.kind))?;
         f.write_str(text_of(&LIMITS, self.limit))
     }
 }
@@ -107,7 +107,7 @@ impl FromStr for Reason {
 
     fn from_str(text: &str) -> Result<Reason, String> {
         let parts = strip(&RESOURCES, text).and_then(|(resource, rest)| {
-            let (kind, rest) = strip(&KINDS, rest)?;
+            let (kind, rest) = strip(&CHANGE_CASES, rest)?;
             let (limit, rest) = strip(&LIMITS, rest)?;
             rest.is_empty().then_some(Reason { resource, kind, limit })
         });
@@ -135,7 +135,7 @@ fn strip<'a, T: Copy>(texts: &[(T, &str)], text: &'a str) -> Option<(T, &'a str)
 
 /// A throttled request. DynamoDB answers it with HTTP 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Throttled {
+pub struct Throttle {
     /// The exception's short name.
     pub error: &'static str,
     /// The exception's message.
@@ -146,15 +146,15 @@ pub struct Throttled {
 }
 
 /// The exception for provisioned limits.
-const PROVISIONED: &str = "ProvisionedThroughputExceededException";
+const PROVISIONED_EXCEPTION: &str = "ProvisionedThroughputExceededException";
 
 /// The exception for all limits that are not provisioned limits.
-const OTHER: &str = "ThrottlingException";
+const THROTTLING_EXCEPTION: &str = "ThrottlingException";
 
-impl Throttled {
+impl Throttle {
     /// The name of the JSON member with the reasons. The two exceptions spell this name differently.
     pub fn reasons_member(&self) -> &'static str {
-        if self.error == OTHER { "throttlingReasons" } else { "ThrottlingReasons" }
+        if self.error == THROTTLING_EXCEPTION { "throttlingReasons" } else { "ThrottlingReasons" }
     }
 }
 
@@ -165,23 +165,28 @@ impl Throttled {
 pub(super) fn exception(reason: Reason, provisioned_table: bool) -> (&'static str, &'static str) {
     match (reason.limit, reason.resource) {
         (Limit::Provisioned, Resource::Table) => (
-            PROVISIONED,
+            PROVISIONED_EXCEPTION,
             "The level of configured provisioned throughput for the table was exceeded. Consider increasing your \
              provisioning level with the UpdateTable API.",
         ),
         (Limit::Provisioned, Resource::Index) => (
-            PROVISIONED,
+            PROVISIONED_EXCEPTION,
             "The level of configured provisioned throughput for one or more global secondary indexes of the table was \
              exceeded. Consider increasing your provisioning level for the under-provisioned global secondary indexes \
              with the UpdateTable API.",
         ),
         (Limit::KeyRange, Resource::Table) if provisioned_table => {
-            (PROVISIONED, "The throughput of a key range of the table was exceeded.")
+            (PROVISIONED_EXCEPTION, "The throughput of a key range of the table was exceeded.")
         }
-        (Limit::KeyRange, _) => (OTHER, "The throughput of a key range of the table or index was exceeded."),
-        (Limit::Account, _) => (OTHER, "Throughput exceeds the current throughput limit for your account."),
-        (Limit::MaxOnDemand, _) => {
-            (OTHER, "Throughput exceeds the maximum OnDemandThroughput configured on the table or index.")
+        (Limit::KeyRange, _) => {
+            (THROTTLING_EXCEPTION, "The throughput of a key range of the table or index was exceeded.")
         }
+        (Limit::Account, _) => {
+            (THROTTLING_EXCEPTION, "Throughput exceeds the current throughput limit for your account.")
+        }
+        (Limit::MaxOnDemand, _) => (
+            THROTTLING_EXCEPTION,
+            "Throughput exceeds the maximum OnDemandThroughput configured on the table or index.",
+        ),
     }
 }

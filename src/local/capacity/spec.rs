@@ -9,7 +9,7 @@ use crate::local::traffic::TrafficSpec;
 
 /// Number of partitions of a new on-demand table: enough for the 4,000 writes and 12,000 reads per second that such a
 /// table serves (developer guide, "Pre-warming on-demand capacity").
-const NEW_ON_DEMAND: u32 = 4;
+const NEW_ON_DEMAND_PARTITIONS: u32 = 4;
 
 /// A table's capacity. If both `provisioned` and `on_demand` are absent, the table is on demand and has only the limits
 /// of its partitions.
@@ -240,7 +240,7 @@ impl ModelSpec {
                 // The cast cannot overflow: the value is clamped.
                 (read / self.partitions.read + write / self.partitions.write).ceil().clamp(1.0, f64::from(MOST)) as u32
             }
-            None => NEW_ON_DEMAND,
+            None => NEW_ON_DEMAND_PARTITIONS,
         })
     }
 }
@@ -252,7 +252,7 @@ fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, Model, Scope};
+    use super::super::{LimitScope, Model, RequestKind};
     use super::*;
 
     #[test]
@@ -284,10 +284,10 @@ mod tests {
         assert_eq!((spec.table.as_str(), spec.partition_count(), spec.advertise), ("orders", 4, true));
         assert_eq!(spec.traffic.as_ref().map(|t| (t.writes_per_second, t.keys)), Some((3.0, 1_000)));
         let model = Model::new(spec);
-        assert_eq!(model.allows(Scope::Table, Kind::Write), 20.0);
-        assert_eq!(model.allows(Scope::Partition, Kind::Read), 30.0);
-        assert_eq!(model.allows(Scope::Index(0), Kind::Write), 5.0);
-        assert_eq!(model.allows(Scope::Index(0), Kind::Read), f64::INFINITY);
+        assert_eq!(model.allowed_rate(LimitScope::Table, RequestKind::Write), 20.0);
+        assert_eq!(model.allowed_rate(LimitScope::Partition, RequestKind::Read), 30.0);
+        assert_eq!(model.allowed_rate(LimitScope::Index(0), RequestKind::Write), 5.0);
+        assert_eq!(model.allowed_rate(LimitScope::Index(0), RequestKind::Read), f64::INFINITY);
         assert_eq!(ModelSpec::from_toml("").unwrap(), ModelSpec::default());
     }
 

@@ -13,7 +13,7 @@ fn provisioned(read: f64, write: f64) -> ModelSpec {
 
 /// Sends `per_second` requests per second to the model, for `seconds` seconds. The function `demand` returns the demand
 /// of each request. Returns the number of served units.
-fn drive(
+fn offer_load(
     model: &mut Model,
     from: f64,
     seconds: f64,
@@ -35,12 +35,12 @@ fn drive(
 }
 
 /// Returns the position of request `i`. The positions are evenly spread.
-fn even(i: u64) -> f64 {
+fn spread_position(i: u64) -> f64 {
     (i as f64 * 0.618_033_988_749_895).fract()
 }
 
-fn even_write(i: u64) -> Demand {
-    Demand::write(even(i), i)
+fn spread_write(i: u64) -> Demand {
+    Demand::write(spread_position(i), i)
 }
 
 proptest! {
@@ -64,13 +64,13 @@ proptest! {
         spec.burst = BurstSpec { seconds: burst, ..BurstSpec::default() };
         spec.partitions = PartitionSpec { count: Some(count), write: partition, split_after_seconds: f64::INFINITY, ..spec.partitions };
         let mut model = Model::new(spec);
-        let limit = |scope| model.allows(scope, Kind::Write);
-        let of_partitions = f64::from(count) * limit(Scope::Partition);
-        let allowed = limit(Scope::Table).min(limit(Scope::Account)).min(of_partitions);
+        let limit = |scope| model.allowed_rate(scope, RequestKind::Write);
+        let of_partitions = f64::from(count) * limit(LimitScope::Partition);
+        let allowed = limit(LimitScope::Table).min(limit(LimitScope::Account)).min(of_partitions);
 
         let seconds = 80.0;
         let offered = 3.0 * of_partitions / units;
-        let served = drive(&mut model, 0.0, seconds, offered, &ConsumedUnits::table(units), even_write);
+        let served = offer_load(&mut model, 0.0, seconds, offered, &ConsumedUnits::table(units), spread_write);
 
         let credit = (limit_or_zero(table, scale) * burst.max(1.0))
             .max(account.map_or(0.0, |account| account * scale))
@@ -78,8 +78,8 @@ proptest! {
         prop_assert!(served <= allowed * seconds + credit + f64::from(count) * units, "{served} of {allowed}/s");
         prop_assert!(served >= allowed * seconds * 0.98 - units, "{served} of {allowed}/s");
         for partition in model.partitions() {
-            let most = partition_most(&model, seconds, units);
-            prop_assert!(*partition.served.of(Kind::Write) <= most);
+            let most = max_partition_units(&model, seconds, units);
+            prop_assert!(*partition.served.get(RequestKind::Write) <= most);
         }
     }
 
@@ -93,21 +93,21 @@ proptest! {
         spec.storms = vec![Storm { from: 5.0, to: 10.0, fraction: 0.3, reason: "TableReadAccountLimitExceeded".parse().unwrap(), index: None }];
         let mut model = Model::new(spec);
         let mut random = Rng::with_seed(seed);
-        let mut table = PerKind::<f64>::default();
+        let mut table = ReadWrite::<f64>::default();
         let mut index = 0.0;
-        let mut asked = PerKind::<u64>::default();
+        let mut requested = ReadWrite::<u64>::default();
         for i in 0..6_000_u64 {
             let now = Duration::from_millis(10 * i);
             let position = random.f64() * narrow;
             let key = random.u64(..);
             let demand = if random.bool() { Demand::read(position, key) } else { Demand::write(position, key) };
-            *asked.of_mut(demand.kind) += 1;
+            *requested.get_mut(demand.kind) += 1;
             if model.admit(now, &demand).is_err() {
                 continue;
             }
             let units = random.f64() * 3.0;
-            *table.of_mut(demand.kind) += units;
-            if demand.kind == Kind::Write {
+            *table.get_mut(demand.kind) += units;
+            if demand.kind == RequestKind::Write {
                 model.charge(now, &demand, &ConsumedUnits { table: units, indexes: vec![(0, 0.5)] });
                 index += 0.5;
             } else {
@@ -117,15 +117,15 @@ proptest! {
         let parts = model.partitions();
         prop_assert!(parts.windows(2).all(|two| two[0].to == two[1].from));
         prop_assert_eq!((parts[0].from, parts[parts.len() - 1].to), (0.0, 1.0));
-        let figures = model.figures();
-        for kind in [Kind::Read, Kind::Write] {
-            let of_parts: f64 = parts.iter().chain(model.ended_partitions()).map(|part| part.served.of(kind)).sum();
-            prop_assert!((of_parts - table.of(kind)).abs() < 1e-6, "{of_parts} {table:?}");
-            prop_assert!((figures.table.of(kind) - table.of(kind)).abs() < 1e-6);
-            prop_assert_eq!(figures.admitted.of(kind) + figures.throttled.of(kind), *asked.of(kind));
+        let stats = model.stats();
+        for kind in [RequestKind::Read, RequestKind::Write] {
+            let of_parts: f64 = parts.iter().chain(model.split_partitions()).map(|part| part.served.get(kind)).sum();
+            prop_assert!((of_parts - table.get(kind)).abs() < 1e-6, "{of_parts} {table:?}");
+            prop_assert!((stats.table.get(kind) - table.get(kind)).abs() < 1e-6);
+            prop_assert_eq!(stats.admitted.get(kind) + stats.throttled.get(kind), *requested.get(kind));
         }
         let of_index: f64 = model.index_partitions(0).iter().map(|part| part.served.write).sum();
-        prop_assert!((of_index - index).abs() < 1e-6 && (figures.indexes[0].write - index).abs() < 1e-6);
+        prop_assert!((of_index - index).abs() < 1e-6 && (stats.indexes[0].write - index).abs() < 1e-6);
     }
 }
 
@@ -133,8 +133,8 @@ fn limit_or_zero(limit: Option<f64>, scale: f64) -> f64 {
     limit.unwrap_or(0.0) * scale
 }
 
-fn partition_most(model: &Model, seconds: f64, units: f64) -> f64 {
-    model.allows(Scope::Partition, Kind::Write) * (seconds + 1.0) + units
+fn max_partition_units(model: &Model, seconds: f64, units: f64) -> f64 {
+    model.allowed_rate(LimitScope::Partition, RequestKind::Write) * (seconds + 1.0) + units
 }
 
 #[test]
@@ -145,16 +145,16 @@ fn burst_credit_is_spent_and_refills_while_capacity_is_unused() {
     let mut model = Model::new(spec);
     let one = ConsumedUnits::table(1.0);
     // The demand exceeds the refill rate by 1,000 units per second, so it uses up the credit of 300 s × 100 units.
-    let served = drive(&mut model, 0.0, 60.0, 1_100.0, &one, even_write);
+    let served = offer_load(&mut model, 0.0, 60.0, 1_100.0, &one, spread_write);
     assert!((served - (30_000.0 + 60.0 * 100.0)).abs() <= 2.0, "{served}");
     // The credit is used up, so the model serves only the refill rate.
-    let served = drive(&mut model, 60.0, 20.0, 1_000.0, &one, even_write);
+    let served = offer_load(&mut model, 60.0, 20.0, 1_000.0, &one, spread_write);
     assert!((served - 2_000.0).abs() <= 2.0, "{served}");
     // In 50 idle seconds, the balance grows by 5,000 units. In an idle week, it grows to the maximum of 30,000 units.
-    let served = drive(&mut model, 130.0, 20.0, 1_000.0, &one, even_write);
+    let served = offer_load(&mut model, 130.0, 20.0, 1_000.0, &one, spread_write);
     assert!((served - (5_000.0 + 2_000.0)).abs() <= 2.0, "{served}");
     let week = Duration::from_secs(7 * 86_400);
-    assert_eq!(model.left(week, Scope::Table, Kind::Write), 30_000.0);
+    assert_eq!(model.balance(week, LimitScope::Table, RequestKind::Write), 30_000.0);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn burst_credit_is_best_effort_and_may_begin_empty() {
     let with = |available, initial| {
         let mut spec = provisioned(10.0, 100.0);
         spec.burst = BurstSpec { seconds: 300.0, available, initial };
-        Model::new(spec).left(Duration::ZERO, Scope::Table, Kind::Write)
+        Model::new(spec).balance(Duration::ZERO, LimitScope::Table, RequestKind::Write)
     };
     assert_eq!((with(1.0, 1.0), with(0.5, 1.0), with(1.0, 0.1)), (30_000.0, 15_000.0, 3_000.0));
     // The capacity of the current second is always available.
@@ -175,13 +175,13 @@ fn burst_credit_never_raises_the_limit_of_a_partition() {
     spec.partitions.count = Some(4);
     spec.burst = BurstSpec::default();
     let mut model = Model::new(spec);
-    let served = drive(&mut model, 0.0, 30.0, 3_000.0, &ConsumedUnits::table(1.0), |i| Demand::write(0.1, i));
+    let served = offer_load(&mut model, 0.0, 30.0, 3_000.0, &ConsumedUnits::table(1.0), |i| Demand::write(0.1, i));
     assert!(
         (served - 31_000.0).abs() <= 2.0,
         "one second of stored capacity plus thirty seconds of refill are expected: {served}"
     );
     assert_eq!(
-        model.figures().reasons.keys().map(ToString::to_string).collect::<Vec<_>>(),
+        model.stats().reasons.keys().map(ToString::to_string).collect::<Vec<_>>(),
         ["TableWriteKeyRangeThroughputExceeded"]
     );
 }
@@ -197,7 +197,7 @@ fn a_large_request_is_paid_off_before_the_next() {
     assert!(model.admit(at(5.41), &scan).is_ok());
     // If the clock goes backwards, the balance does not refill.
     assert!(model.admit(at(1.0), &Demand::read(0.0, 0)).is_ok());
-    assert!(model.left(at(1.0), Scope::Table, Kind::Read) < 2.0);
+    assert!(model.balance(at(1.0), LimitScope::Table, RequestKind::Read) < 2.0);
 }
 
 #[test]
@@ -219,14 +219,14 @@ fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
     ];
     let mut model = Model::new(spec);
     let both = ConsumedUnits { table: 1.0, indexes: vec![(0, 1.0), (1, 1.0)] };
-    let served = drive(&mut model, 0.0, 100.0, 500.0, &both, even_write);
+    let served = offer_load(&mut model, 0.0, 100.0, 500.0, &both, spread_write);
     assert!((served - 50.0 * 101.0).abs() <= 2.0, "{served}");
     // The index throttles even a write that does not touch it.
     let now = Duration::from_secs_f64(99.999);
-    while model.admit(now, &even_write(1)).is_ok() {
-        model.charge(now, &even_write(1), &both);
+    while model.admit(now, &spread_write(1)).is_ok() {
+        model.charge(now, &spread_write(1), &both);
     }
-    let refused = model.admit(now, &even_write(1)).unwrap_err();
+    let refused = model.admit(now, &spread_write(1)).unwrap_err();
     assert_eq!(refused.error, "ProvisionedThroughputExceededException");
     assert_eq!(
         refused.reasons,
@@ -251,25 +251,25 @@ fn a_partition_that_stays_hot_is_split_if_that_helps() {
     };
     let one = ConsumedUnits::table(1.0);
     let mut many_keys = Model::new(spec());
-    drive(&mut many_keys, 0.0, 599.0, 30.0, &one, even_write);
+    offer_load(&mut many_keys, 0.0, 599.0, 30.0, &one, spread_write);
     assert_eq!(many_keys.partitions().len(), 1);
-    drive(&mut many_keys, 599.0, 5.0, 30.0, &one, even_write);
+    offer_load(&mut many_keys, 599.0, 5.0, 30.0, &one, spread_write);
     assert_eq!(many_keys.partitions().len(), 2);
-    let ended = &many_keys.ended_partitions()[0];
+    let ended = &many_keys.split_partitions()[0];
     assert!(ended.until.unwrap() >= Duration::from_secs(600), "{ended:?}");
-    let served = drive(&mut many_keys, 604.0, 100.0, 30.0, &one, even_write);
+    let served = offer_load(&mut many_keys, 604.0, 100.0, 30.0, &one, spread_write);
     assert!((served - 2_000.0).abs() <= 20.0, "two partitions must serve twice as much: {served}");
 
     let mut one_key = Model::new(spec());
-    let served = drive(&mut one_key, 0.0, 2_000.0, 30.0, &one, |_| Demand::write(0.3, 7));
+    let served = offer_load(&mut one_key, 0.0, 2_000.0, 30.0, &one, |_| Demand::write(0.3, 7));
     assert_eq!(one_key.partitions().len(), 1, "a partition with a single hot key must not be split");
     assert!((served - 20_010.0).abs() <= 2.0, "{served}");
 
-    let mut now_and_then = Model::new(spec());
+    let mut intermittent = Model::new(spec());
     for minute in 0..20 {
-        drive(&mut now_and_then, f64::from(minute) * 100.0, 5.0, 30.0, &one, even_write);
+        offer_load(&mut intermittent, f64::from(minute) * 100.0, 5.0, 30.0, &one, spread_write);
     }
-    assert_eq!(now_and_then.partitions().len(), 1, "a partition must not be split after short hot periods");
+    assert_eq!(intermittent.partitions().len(), 1, "a partition must not be split after short hot periods");
 }
 
 #[test]
@@ -279,21 +279,21 @@ fn a_storm_throttles_its_share_and_nothing_outside() {
     spec.storms = vec![Storm { from: 10.0, to: 20.0, fraction: 0.25, reason, index: None }];
     let mut model = Model::new(spec.clone());
     let one = ConsumedUnits::table(1.0);
-    assert_eq!(drive(&mut model, 0.0, 10.0, 100.0, &one, even_write), 1_000.0);
-    let served = drive(&mut model, 10.0, 10.0, 100.0, &one, even_write);
+    assert_eq!(offer_load(&mut model, 0.0, 10.0, 100.0, &one, spread_write), 1_000.0);
+    let served = offer_load(&mut model, 10.0, 10.0, 100.0, &one, spread_write);
     assert!((700.0..800.0).contains(&served), "{served}");
     assert_eq!(
-        drive(&mut model, 10.0, 10.0, 100.0, &one, |i| Demand::read(even(i), i)),
+        offer_load(&mut model, 10.0, 10.0, 100.0, &one, |i| Demand::read(spread_position(i), i)),
         1_000.0,
         "the storm must throttle only writes"
     );
-    assert_eq!(drive(&mut model, 20.0, 10.0, 100.0, &one, even_write), 1_000.0);
-    let figures = model.figures();
-    assert_eq!((figures.storms, figures.reasons[&reason]), (figures.throttled.write, 1_000 - served as u64));
+    assert_eq!(offer_load(&mut model, 20.0, 10.0, 100.0, &one, spread_write), 1_000.0);
+    let stats = model.stats();
+    assert_eq!((stats.storms, stats.reasons[&reason]), (stats.throttled.write, 1_000 - served as u64));
 
     let mut again = Model::new(spec);
-    drive(&mut again, 0.0, 10.0, 100.0, &one, even_write);
-    assert_eq!(drive(&mut again, 10.0, 10.0, 100.0, &one, even_write), served, "equal seeds, equal storms");
+    offer_load(&mut again, 0.0, 10.0, 100.0, &one, spread_write);
+    assert_eq!(offer_load(&mut again, 10.0, 10.0, 100.0, &one, spread_write), served, "equal seeds, equal storms");
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn all_limits_that_were_reached_are_named_narrow_to_wide() {
             ("TableWriteAccountLimitExceeded", table),
         ]
     );
-    assert_eq!(model.figures().throttled.write, 1, "one request, five reasons");
+    assert_eq!(model.stats().throttled.write, 1, "one request, five reasons");
 
     let mut silent = Model::new(ModelSpec { reasons: false, ..spec });
     silent.charge(now, &write, &ConsumedUnits::table(5_000.0));
@@ -333,11 +333,11 @@ fn all_limits_that_were_reached_are_named_narrow_to_wide() {
 fn on_demand_has_other_errors_and_no_burst() {
     let mut spec = ModelSpec::default();
     assert_eq!(Model::new(spec.clone()).partitions().len(), 4);
-    assert_eq!(Model::new(spec.clone()).allows(Scope::Table, Kind::Write), f64::INFINITY);
+    assert_eq!(Model::new(spec.clone()).allowed_rate(LimitScope::Table, RequestKind::Write), f64::INFINITY);
     spec.on_demand = Some(Maximum { read: None, write: Some(500.0) });
     let mut model = Model::new(spec);
     let one = ConsumedUnits::table(1.0);
-    let served = drive(&mut model, 0.0, 20.0, 2_000.0, &one, even_write);
+    let served = offer_load(&mut model, 0.0, 20.0, 2_000.0, &one, spread_write);
     assert!((served - 500.0 * 21.0).abs() <= 2.0, "{served}");
     let empty = |model: &mut Model, demand: Demand| {
         let now = Duration::from_secs(30);
@@ -357,10 +357,10 @@ fn on_demand_has_other_errors_and_no_burst() {
 }
 
 #[test]
-fn the_sixteen_reasons_read_back() {
+fn the_sixteen_reasons_round_trip() {
     let mut seen = std::collections::BTreeSet::new();
     for resource in [Resource::Table, Resource::Index] {
-        for kind in [Kind::Read, Kind::Write] {
+        for kind in [RequestKind::Read, RequestKind::Write] {
             for limit in [Limit::Provisioned, Limit::Account, Limit::KeyRange, Limit::MaxOnDemand] {
                 let reason = Reason { resource, kind, limit };
                 assert_eq!(reason.to_string().parse(), Ok(reason));

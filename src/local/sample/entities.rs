@@ -84,7 +84,7 @@ pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
 }
 
 fn profile(customer: u64, rng: &mut Rng) -> Item {
-    let mut item = keyed("profile", format!("CUSTOMER#{customer}"), "PROFILE".to_owned());
+    let mut item = new_item("profile", format!("CUSTOMER#{customer}"), "PROFILE".to_owned());
     put(&mut item, "name", text(format!("{} {}", name(rng), name(rng))));
     put(&mut item, "middle_name", text(""));
     put(&mut item, "phone", if rng.bool() { Value::Null } else { text(format!("+49 30 {}", rng.u32(..))) });
@@ -95,16 +95,16 @@ fn profile(customer: u64, rng: &mut Rng) -> Item {
     put(&mut item, "points", Value::N(num(rng.i32(..).to_string())));
     let language = [("ui", text("de-AT")), ("mail-list", Value::Null), ("зума", Value::Bool(false))];
     let seen = Value::Ss(vec!["intro".into(), "año nuevo".into()]);
-    let preferences = [("language", map(language)), ("seen", seen), ("size.eu", whole(rng.u8(36..48)))];
+    let preferences = [("language", map(language)), ("seen", seen), ("size.eu", integer(rng.u8(36..48)))];
     put(&mut item, "preferences", map(preferences));
-    put(&mut item, "address", postal(rng));
+    put(&mut item, "address", postal_address(rng));
     put(&mut item, "about", text(prose(rng.usize(..600), rng)));
     item
 }
 
 fn address(customer: &str, number: u64, rng: &mut Rng) -> Item {
-    let mut item = keyed("address", customer.to_owned(), format!("ADDRESS#{number}"));
-    put(&mut item, "address", postal(rng));
+    let mut item = new_item("address", customer.to_owned(), format!("ADDRESS#{number}"));
+    put(&mut item, "address", postal_address(rng));
     put(&mut item, "label", text(["home", "work", "", "grand-mère"][rng.usize(..4)]));
     put(&mut item, "default", Value::Bool(rng.bool()));
     item
@@ -112,25 +112,25 @@ fn address(customer: &str, number: u64, rng: &mut Rng) -> Item {
 
 fn order(customer: &str, number: u64, rng: &mut Rng) -> Item {
     let sort = if number.is_multiple_of(16) { format!("BESTELLUNG#é {number}") } else { format!("ORDER#{number}") };
-    let mut item = keyed("order", customer.to_owned(), sort);
-    let lines: Vec<_> = (0..1 + skewed(64, rng)).map(|_| line(rng)).collect();
+    let mut item = new_item("order", customer.to_owned(), sort);
+    let lines: Vec<_> = (0..1 + skewed(64, rng)).map(|_| order_line(rng)).collect();
     put(&mut item, "total", Value::N(num(format!("{}.{:02}", rng.u32(1..5_000), rng.u8(..100)))));
     put(&mut item, "lines", Value::L(lines));
-    put(&mut item, "placed_at", number_at(number, rng));
+    put(&mut item, "placed_at", timestamp(number, rng));
     put(&mut item, "status", text(["paid", "shipped", "delivered", "returned"][rng.usize(..4)]));
     put(&mut item, "shipped", if rng.bool() { Value::Null } else { text("DHL 00340434161094021501") });
-    put(&mut item, "ship to", postal(rng));
+    put(&mut item, "ship to", postal_address(rng));
     if rng.u8(..3) == 0 {
         put(&mut item, "coupons", Value::Ss(vec![COUPONS[0].into(), COUPONS[1 + rng.usize(..3)].into()]));
     }
     item
 }
 
-fn line(rng: &mut Rng) -> Value {
+fn order_line(rng: &mut Rng) -> Value {
     map([
         ("sku", text(format!("SKU-{:08}", rng.u32(..100_000_000)))),
         ("title", text(prose(rng.usize(10..60), rng))),
-        ("qty", whole(rng.u8(1..9))),
+        ("qty", integer(rng.u8(1..9))),
         ("price", Value::N(num(format!("{}.{}0", rng.u16(1..900), rng.u8(..10))))),
         ("gift", Value::Bool(rng.u8(..5) == 0)),
         ("note", if rng.bool() { text("") } else { Value::Null }),
@@ -138,21 +138,21 @@ fn line(rng: &mut Rng) -> Value {
 }
 
 fn event(customer: &str, number: u64, rng: &mut Rng) -> Item {
-    let mut item = keyed("event", customer.to_owned(), format!("EVENT#{number:012}"));
-    put(&mut item, "at", number_at(number, rng));
+    let mut item = new_item("event", customer.to_owned(), format!("EVENT#{number:012}"));
+    put(&mut item, "at", timestamp(number, rng));
     put(&mut item, "name", text(["page.view", "cart-add", "search", "pay#3ds"][rng.usize(..4)]));
     put(&mut item, "ip", Value::B(binary(4, rng)));
     put(&mut item, "spans", Value::Bs(vec![binary(8, rng), binary(9, rng)]));
-    let nested = Value::L(vec![whole(rng.u16(..)), Value::Null, Value::Ns(vec![num("1"), num("-2.5")])]);
+    let nested = Value::L(vec![integer(rng.u16(..)), Value::Null, Value::Ns(vec![num("1"), num("-2.5")])]);
     let blobs = Value::Bs(vec![binary(3, rng), binary(4, rng)]);
     put(&mut item, "payload", map([("q", text("größe 42")), ("path", nested), ("cookies", blobs)]));
     item
 }
 
 fn session(customer: &str, number: u64, rng: &mut Rng) -> Item {
-    let mut item = keyed("session", customer.to_owned(), format!("SESSION#{number:x}"));
+    let mut item = new_item("session", customer.to_owned(), format!("SESSION#{number:x}"));
     put(&mut item, "token", Value::B(binary(32, rng)));
-    put(&mut item, "expires", number_at(number + 86_400, rng));
+    put(&mut item, "expires", timestamp(number + 86_400, rng));
     put(&mut item, "x-forwarded.for", Value::L(vec![text("203.0.113.9"), Value::B(binary(16, rng))]));
     put(&mut item, "user agent", text("Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"));
     item
@@ -160,10 +160,10 @@ fn session(customer: &str, number: u64, rng: &mut Rng) -> Item {
 
 fn product(number: u64, rng: &mut Rng) -> Item {
     let key = if number.is_multiple_of(20) { format!("PRODUCT#{number}-ñ") } else { format!("PRODUCT#{number}") };
-    let mut item = keyed("product", key, "DETAIL".to_owned());
+    let mut item = new_item("product", key, "DETAIL".to_owned());
     put(&mut item, "price", Value::N(num("1.10")));
     put(&mut item, "ratings", Value::Ns(vec![num("1"), num("4.5"), num("-0.5")]));
-    put(&mut item, "dimensions", Value::L(vec![whole(rng.u8(1..)), whole(rng.u8(1..)), Value::N(num("0.001"))]));
+    put(&mut item, "dimensions", Value::L(vec![integer(rng.u8(1..)), integer(rng.u8(1..)), Value::N(num("0.001"))]));
     put(&mut item, "title", text(prose(rng.usize(20..80), rng)));
     put(&mut item, "description", text(prose(rng.usize(100..900), rng)));
     put(&mut item, "variants", Value::Bs((0..3).map(|i| binary(16 + i, rng)).collect()));
@@ -172,8 +172,8 @@ fn product(number: u64, rng: &mut Rng) -> Item {
 }
 
 fn review(customer: &str, number: u64, rng: &mut Rng) -> Item {
-    let mut item = keyed("review", customer.to_owned(), format!("REVIEW#{number}"));
-    put(&mut item, "stars", whole(rng.u8(1..6)));
+    let mut item = new_item("review", customer.to_owned(), format!("REVIEW#{number}"));
+    put(&mut item, "stars", integer(rng.u8(1..6)));
     put(&mut item, "text", text(prose(80 + skewed(9_000, rng), rng)));
     put(&mut item, "helpful", Value::Ns(vec![num(rng.u32(..).to_string()), num("0.5")]));
     put(&mut item, "verified", Value::Bool(rng.bool()));
@@ -182,7 +182,7 @@ fn review(customer: &str, number: u64, rng: &mut Rng) -> Item {
 
 /// Generates a ledger entry. Its numbers are at the limits of DynamoDB's precision and range.
 fn ledger(customer: &str, number: u64, rng: &mut Rng) -> Item {
-    let mut item = keyed("ledger", customer.to_owned(), format!("LEDGER#{number}"));
+    let mut item = new_item("ledger", customer.to_owned(), format!("LEDGER#{number}"));
     put(&mut item, "balance", Value::N(num("99999999999999999999999999999999999999")));
     put(&mut item, "debt", Value::N(num(format!("-{}{:018}{:018}", rng.u8(10..99), rng.u32(..), rng.u32(..)))));
     put(&mut item, "epsilon", Value::N(num("1E-130")));
@@ -199,7 +199,7 @@ fn ledger(customer: &str, number: u64, rng: &mut Rng) -> Item {
     item
 }
 
-fn postal(rng: &mut Rng) -> Value {
+fn postal_address(rng: &mut Rng) -> Value {
     let geo = map([
         ("lat", Value::N(num(format!("-{}.{:06}", rng.u8(..90), rng.u32(1..1_000_000))))),
         ("lon", Value::N(num(format!("{}.{:06}", rng.u8(..180), rng.u32(1..1_000_000))))),
@@ -212,7 +212,7 @@ fn postal(rng: &mut Rng) -> Value {
     ])
 }
 
-fn keyed(kind: &str, pk: String, sk: String) -> Item {
+fn new_item(kind: &str, pk: String, sk: String) -> Item {
     [("pk".to_owned(), Value::S(pk)), ("sk".to_owned(), Value::S(sk)), ("type".to_owned(), text(kind))].into()
 }
 
@@ -228,11 +228,11 @@ fn text(text: impl Into<String>) -> Value {
     Value::S(text.into())
 }
 
-fn whole(n: impl ToString) -> Value {
+fn integer(n: impl ToString) -> Value {
     Value::N(num(n.to_string()))
 }
 
-fn number_at(number: u64, rng: &mut Rng) -> Value {
+fn timestamp(number: u64, rng: &mut Rng) -> Value {
     Value::N(num((EPOCH + number * 1_000 + rng.u64(..1_000)).to_string()))
 }
 

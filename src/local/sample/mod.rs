@@ -3,7 +3,7 @@
 //!
 //! Items come in groups of eight, one group per customer: profile, address, orders, events, sessions, reviews and a
 //! ledger. Some items of a group are products instead. One customer has a fifth of all items. The table has values of
-//! every DynamoDB type. Item sizes range from 200 bytes to 20 KB. [`rows`] states the expected class of each item;
+//! every DynamoDB type. Item sizes range from 200 bytes to 20 KB. [`classified_items`] states the expected class of each item;
 //! tests check a migration of `email` to `contact_email` against it.
 
 mod entities;
@@ -20,17 +20,17 @@ pub const TABLE: &str = "shop";
 pub const LARGEST_CUSTOMER: &str = "CUSTOMER#0";
 
 /// The attribute that `migrations-examples/rename-attribute.toml` moves.
-pub const OLD: &str = "email";
+pub const OLD_ATTRIBUTE: &str = "email";
 
-/// The attribute to which that plan moves [`OLD`].
-pub const NEW: &str = "contact_email";
+/// The attribute to which that plan moves [`OLD_ATTRIBUTE`].
+pub const NEW_ATTRIBUTE: &str = "contact_email";
 
 /// The minimum size of an item in bytes. Smaller items are padded.
 const MIN_BYTES: usize = 200;
 
-/// The class of an item in the migration of [`OLD`] to [`NEW`].
+/// The class of an item in the migration of [`OLD_ATTRIBUTE`] to [`NEW_ATTRIBUTE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Email {
+pub enum EmailClass {
     /// The item has only the old attribute: 84 of 100 items. In one of twenty such items, the value is not a string.
     Plain,
     /// The item has neither attribute: 10 of 100 items.
@@ -45,40 +45,40 @@ pub enum Email {
 
 /// The number of items of a sample table in each class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// Number of items of the class [`Email::Plain`].
+pub struct ExpectedCounts {
+    /// Number of items of the class [`EmailClass::Plain`].
     pub plain: u64,
-    /// Number of items of the class [`Email::Absent`].
+    /// Number of items of the class [`EmailClass::Absent`].
     pub absent: u64,
-    /// Number of items of the class [`Email::AlreadyBoth`].
+    /// Number of items of the class [`EmailClass::AlreadyBoth`].
     pub already_both: u64,
-    /// Number of items of the class [`Email::OnlyNew`].
+    /// Number of items of the class [`EmailClass::OnlyNew`].
     pub only_new: u64,
-    /// Number of items of the class [`Email::Diverged`].
+    /// Number of items of the class [`EmailClass::Diverged`].
     pub diverged: u64,
 }
 
 /// The items of the sample table. Equal arguments give equal items. With a larger `count`, the table starts with the
 /// same items and continues with further items.
 pub fn items(seed: u64, count: u64) -> impl Iterator<Item = Item> {
-    rows(seed, count).map(|(item, _)| item)
+    classified_items(seed, count).map(|(item, _)| item)
 }
 
 /// Returns the items. Each item comes with its class.
-pub fn rows(seed: u64, count: u64) -> impl Iterator<Item = (Item, Email)> {
-    (0..count).map(move |number| row(seed, number))
+pub fn classified_items(seed: u64, count: u64) -> impl Iterator<Item = (Item, EmailClass)> {
+    (0..count).map(move |number| classified_item(seed, number))
 }
 
 /// The number of items in each class, without generating the items.
-pub fn expected(seed: u64, count: u64) -> Expected {
-    let mut sum = Expected::default();
+pub fn expected_counts(seed: u64, count: u64) -> ExpectedCounts {
+    let mut sum = ExpectedCounts::default();
     for number in 0..count {
         *match draw_email(number, &mut item_rng(seed, number)) {
-            Email::Plain => &mut sum.plain,
-            Email::Absent => &mut sum.absent,
-            Email::AlreadyBoth => &mut sum.already_both,
-            Email::OnlyNew => &mut sum.only_new,
-            Email::Diverged => &mut sum.diverged,
+            EmailClass::Plain => &mut sum.plain,
+            EmailClass::Absent => &mut sum.absent,
+            EmailClass::AlreadyBoth => &mut sum.already_both,
+            EmailClass::OnlyNew => &mut sum.only_new,
+            EmailClass::Diverged => &mut sum.diverged,
         } += 1;
     }
     sum
@@ -103,9 +103,9 @@ fn item_rng(seed: u64, number: u64) -> Rng {
     Rng::with_seed(mixer.u64(..) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
-fn row(seed: u64, number: u64) -> (Item, Email) {
+fn classified_item(seed: u64, number: u64) -> (Item, EmailClass) {
     let mut rng = item_rng(seed, number);
-    // The class is the first random value of an item. So `expected` can count the classes without generating any other
+    // The class is the first random value of an item. So `expected_counts` can count the classes without generating any other
     // value.
     let email = draw_email(number, &mut rng);
     let mut item = entities::entity(number, &mut rng);
@@ -114,41 +114,41 @@ fn row(seed: u64, number: u64) -> (Item, Email) {
     (item, email)
 }
 
-fn draw_email(number: u64, rng: &mut Rng) -> Email {
+fn draw_email(number: u64, rng: &mut Rng) -> EmailClass {
     match (number, rng.u8(..100)) {
         // Even a small table has an item of each class.
-        (1, _) => Email::Absent,
-        (2, _) => Email::AlreadyBoth,
-        (3, _) => Email::OnlyNew,
-        (4, _) => Email::Diverged,
-        (0 | 5, _) => Email::Plain,
-        (_, 0..84) => Email::Plain,
-        (_, 84..94) => Email::Absent,
-        (_, 94..97) => Email::AlreadyBoth,
-        (_, 97..99) => Email::OnlyNew,
-        (_, _) => Email::Diverged,
+        (1, _) => EmailClass::Absent,
+        (2, _) => EmailClass::AlreadyBoth,
+        (3, _) => EmailClass::OnlyNew,
+        (4, _) => EmailClass::Diverged,
+        (0 | 5, _) => EmailClass::Plain,
+        (_, 0..84) => EmailClass::Plain,
+        (_, 84..94) => EmailClass::Absent,
+        (_, 94..97) => EmailClass::AlreadyBoth,
+        (_, 97..99) => EmailClass::OnlyNew,
+        (_, _) => EmailClass::Diverged,
     }
 }
 
-fn put_email(item: &mut Item, email: Email, number: u64, rng: &mut Rng) {
+fn put_email(item: &mut Item, email: EmailClass, number: u64, rng: &mut Rng) {
     let address = address(number, rng);
     match email {
-        Email::Absent => {}
-        Email::Plain => {
-            item.insert(OLD.into(), address);
+        EmailClass::Absent => {}
+        EmailClass::Plain => {
+            item.insert(OLD_ATTRIBUTE.into(), address);
         }
-        Email::AlreadyBoth => {
-            item.insert(OLD.into(), address.clone());
-            item.insert(NEW.into(), address);
+        EmailClass::AlreadyBoth => {
+            item.insert(OLD_ATTRIBUTE.into(), address.clone());
+            item.insert(NEW_ATTRIBUTE.into(), address);
         }
-        Email::OnlyNew => {
-            item.insert(NEW.into(), address);
+        EmailClass::OnlyNew => {
+            item.insert(NEW_ATTRIBUTE.into(), address);
         }
-        Email::Diverged => {
-            item.insert(OLD.into(), address);
+        EmailClass::Diverged => {
+            item.insert(OLD_ATTRIBUTE.into(), address);
             // This value differs from every generated value, because generated values use different domains or are not
             // strings.
-            item.insert(NEW.into(), Value::S(format!("changed.{number}@example.net")));
+            item.insert(NEW_ATTRIBUTE.into(), Value::S(format!("changed.{number}@example.net")));
         }
     }
 }
@@ -170,7 +170,7 @@ fn address(number: u64, rng: &mut Rng) -> Value {
 }
 
 fn pad(item: &mut Item, rng: &mut Rng) {
-    if at_least(item) >= MIN_BYTES {
+    if min_size(item) >= MIN_BYTES {
         return;
     }
     let size = item_bytes(item);
@@ -181,7 +181,7 @@ fn pad(item: &mut Item, rng: &mut Rng) {
 
 /// The number of bytes of the item's texts, which is a lower bound of the item's size. For most items, this bound
 /// already shows that the item is large enough.
-fn at_least(item: &Item) -> usize {
+fn min_size(item: &Item) -> usize {
     let text = |value: &Value| if let Value::S(s) = value { s.len() } else { 0 };
     item.iter().map(|(name, value)| name.len() + text(value)).sum()
 }
@@ -209,20 +209,20 @@ mod tests {
     #[test]
     fn proportions_are_as_stated() {
         const COUNT: u64 = 20_000;
-        let mut email: BTreeMap<Email, f64> = BTreeMap::new();
+        let mut email: BTreeMap<EmailClass, f64> = BTreeMap::new();
         let mut largest = 0.0;
         let mut bytes = 0;
         let mut smallest = usize::MAX;
         let mut widest = 0;
         let mut odd = 0.0;
-        for (item, state) in rows(42, COUNT) {
+        for (item, state) in classified_items(42, COUNT) {
             *email.entry(state).or_default() += 1.0;
             let size = item_bytes(&item);
             bytes += size;
             smallest = smallest.min(size);
             widest = widest.max(size);
             largest += f64::from(u8::from(matches!(&item["pk"], Value::S(pk) if pk == LARGEST_CUSTOMER)));
-            odd += f64::from(u8::from(item.get(OLD).is_some_and(|v| v.type_name() != "S")));
+            odd += f64::from(u8::from(item.get(OLD_ATTRIBUTE).is_some_and(|v| v.type_name() != "S")));
         }
         let percent = |n: f64| n * 100.0 / COUNT as f64;
         let close = |what: &str, n: f64, to: f64| {
@@ -231,11 +231,11 @@ mod tests {
         close("largest customer", largest, 20.0);
         close("not a string", odd, 4.4);
         for (state, to) in [
-            (Email::Plain, 84.0),
-            (Email::Absent, 10.0),
-            (Email::AlreadyBoth, 3.0),
-            (Email::OnlyNew, 2.0),
-            (Email::Diverged, 1.0),
+            (EmailClass::Plain, 84.0),
+            (EmailClass::Absent, 10.0),
+            (EmailClass::AlreadyBoth, 3.0),
+            (EmailClass::OnlyNew, 2.0),
+            (EmailClass::Diverged, 1.0),
         ] {
             close(&format!("{state:?}"), email[&state], to);
         }
@@ -247,24 +247,24 @@ mod tests {
 
     #[test]
     fn stated_classes_match_the_items() {
-        let mut counted = Expected::default();
-        for (item, state) in rows(3, 3_000) {
-            let (sum, truth) = match (item.get(OLD), item.get(NEW)) {
-                (Some(_), None) => (&mut counted.plain, Email::Plain),
-                (None, None) => (&mut counted.absent, Email::Absent),
-                (Some(a), Some(b)) if a == b => (&mut counted.already_both, Email::AlreadyBoth),
-                (Some(_), Some(_)) => (&mut counted.diverged, Email::Diverged),
-                (None, Some(_)) => (&mut counted.only_new, Email::OnlyNew),
+        let mut counted = ExpectedCounts::default();
+        for (item, state) in classified_items(3, 3_000) {
+            let (sum, truth) = match (item.get(OLD_ATTRIBUTE), item.get(NEW_ATTRIBUTE)) {
+                (Some(_), None) => (&mut counted.plain, EmailClass::Plain),
+                (None, None) => (&mut counted.absent, EmailClass::Absent),
+                (Some(a), Some(b)) if a == b => (&mut counted.already_both, EmailClass::AlreadyBoth),
+                (Some(_), Some(_)) => (&mut counted.diverged, EmailClass::Diverged),
+                (None, Some(_)) => (&mut counted.only_new, EmailClass::OnlyNew),
             };
             assert_eq!(state, truth);
             *sum += 1;
         }
-        assert_eq!(expected(3, 3_000), counted);
+        assert_eq!(expected_counts(3, 3_000), counted);
     }
 
     #[test]
     fn a_small_table_has_every_type_every_state_and_the_awkward_values() {
-        let table: Vec<_> = rows(11, 64).collect();
+        let table: Vec<_> = classified_items(11, 64).collect();
         let mut types = BTreeSet::new();
         let mut text = String::new();
         for (item, _) in &table {

@@ -43,7 +43,7 @@ impl Operation {
 
 /// A request and its time since the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub struct ScheduledRequest {
     /// The time at which the request is sent, counted from the start.
     pub at: Duration,
     /// The request.
@@ -54,9 +54,9 @@ pub struct Due {
 /// rates are 0. Writes are evenly spaced, and so are reads. Half of the writes are updates.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    writes: Beat,
-    reads: Beat,
-    keys: Keys,
+    writes: RequestTimes,
+    reads: RequestTimes,
+    keys: KeyDistribution,
     item_bytes: usize,
     random: Rng,
 }
@@ -65,9 +65,9 @@ impl Schedule {
     /// Equal specs make equal schedules.
     pub fn new(spec: &TrafficSpec) -> Schedule {
         Schedule {
-            writes: Beat { per_second: spec.writes_per_second, next: 0 },
-            reads: Beat { per_second: spec.reads_per_second, next: 0 },
-            keys: Keys::new(spec.keys, spec.skew),
+            writes: RequestTimes { per_second: spec.writes_per_second, next: 0 },
+            reads: RequestTimes { per_second: spec.reads_per_second, next: 0 },
+            keys: KeyDistribution::new(spec.keys, spec.skew),
             item_bytes: spec.item_bytes,
             random: Rng::with_seed(spec.seed),
         }
@@ -75,36 +75,36 @@ impl Schedule {
 }
 
 impl Iterator for Schedule {
-    type Item = Due;
+    type Item = ScheduledRequest;
 
-    fn next(&mut self) -> Option<Due> {
+    fn next(&mut self) -> Option<ScheduledRequest> {
         let write_first = match (self.writes.at(), self.reads.at()) {
             (Some(write), Some(read)) => write <= read,
             (write, None) => write.is_some(),
             (None, Some(_)) => false,
         };
-        let beat = if write_first { &mut self.writes } else { &mut self.reads };
-        let at = beat.at()?;
-        beat.next += 1;
+        let times = if write_first { &mut self.writes } else { &mut self.reads };
+        let at = times.at()?;
+        times.next += 1;
         let kind = match write_first {
             false => OperationKind::Get,
             true if self.random.bool() => OperationKind::Put,
             true => OperationKind::Update,
         };
         let key = self.keys.pick(&mut self.random);
-        Some(Due { at, operation: Operation { kind, key, item_bytes: self.item_bytes } })
+        Some(ScheduledRequest { at, operation: Operation { kind, key, item_bytes: self.item_bytes } })
     }
 }
 
 /// The evenly spaced times of one stream of requests. Each time is computed from the number of earlier requests, so
 /// rounding errors do not accumulate over days.
 #[derive(Debug, Clone, Copy)]
-struct Beat {
+struct RequestTimes {
     per_second: f64,
     next: u64,
 }
 
-impl Beat {
+impl RequestTimes {
     /// The time of the next request. The time is in the middle of the request's interval. Otherwise every stream would
     /// start with a request at time 0.
     fn at(&self) -> Option<Duration> {
@@ -117,17 +117,17 @@ impl Beat {
 
 /// Chooses the key of a request.
 #[derive(Debug, Clone)]
-struct Keys {
+struct KeyDistribution {
     count: u64,
     /// Cumulative weights of a Zipf distribution; empty if all keys are equally likely.
     cumulated: Vec<f64>,
 }
 
-impl Keys {
-    fn new(count: u64, skew: f64) -> Keys {
+impl KeyDistribution {
+    fn new(count: u64, skew: f64) -> KeyDistribution {
         let count = count.max(1);
         if skew <= 0.0 {
-            return Keys { count, cumulated: Vec::new() };
+            return KeyDistribution { count, cumulated: Vec::new() };
         }
         let mut sum = 0.0;
         let weight = |rank: u64| (rank as f64).powf(-skew);
@@ -135,7 +135,7 @@ impl Keys {
             sum += weight(rank);
             sum
         });
-        Keys { count, cumulated: cumulated.collect() }
+        KeyDistribution { count, cumulated: cumulated.collect() }
     }
 
     fn pick(&self, random: &mut Rng) -> u64 {
@@ -143,7 +143,7 @@ impl Keys {
             None => random.u64(0..self.count),
             Some(sum) => {
                 let drawn = random.f64() * sum;
-                self.cumulated.partition_point(|upto| *upto <= drawn).min(self.cumulated.len() - 1) as u64
+                self.cumulated.partition_point(|upper_bound| *upper_bound <= drawn).min(self.cumulated.len() - 1) as u64
             }
         }
     }

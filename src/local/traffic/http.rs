@@ -13,16 +13,16 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value as Json, json};
 
 use super::generate::{Operation, OperationKind};
-use super::{Application, Suffered, TrafficSpec};
+use super::{Application, RequestFailure, TrafficSpec};
 
 /// The maximum time to wait for a reply. A request without a reply in this time is counted as failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The attribute that pads an item to its size. Updates also set this attribute.
 const PAYLOAD: &str = "app_payload";
 
 /// An application that sends its requests to an endpoint.
-pub struct Http {
+pub struct HttpApplication {
     client: Client<HttpConnector, Full<Bytes>>,
     endpoint: String,
     table: String,
@@ -64,13 +64,13 @@ impl TrafficError {
     }
 }
 
-impl Http {
+impl HttpApplication {
     /// Connects to an endpoint such as `http://127.0.0.1:8000`, and reads the table's key schema.
-    pub async fn connect(endpoint: &str, table: &str) -> Result<Http, TrafficError> {
+    pub async fn connect(endpoint: &str, table: &str) -> Result<HttpApplication, TrafficError> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let mut http = Http {
+        let mut http = HttpApplication {
             client,
             endpoint: endpoint.to_owned(),
             table: table.to_owned(),
@@ -78,13 +78,14 @@ impl Http {
             sort: None,
         };
         let described = http.call("DescribeTable", &json!({ "TableName": table })).await;
-        let described = described.map_err(|why| TrafficError::Table { table: table.to_owned(), why: text(&why) })?;
-        http.learn_keys(&described["Table"]).ok_or_else(|| TrafficError::Key { table: table.to_owned() })?;
+        let described =
+            described.map_err(|why| TrafficError::Table { table: table.to_owned(), why: failure_text(&why) })?;
+        http.read_key_schema(&described["Table"]).ok_or_else(|| TrafficError::Key { table: table.to_owned() })?;
         Ok(http)
     }
 
     /// Reads the key schema. `None` if the partition key is not a string.
-    fn learn_keys(&mut self, table: &Json) -> Option<()> {
+    fn read_key_schema(&mut self, table: &Json) -> Option<()> {
         let kind_of = |name: &str| {
             let defined = table["AttributeDefinitions"].as_array()?.iter().find(|d| d["AttributeName"] == name)?;
             defined["AttributeType"].as_str()
@@ -107,12 +108,12 @@ impl Http {
         std::iter::once(partition).chain(self.sort.clone()).collect()
     }
 
-    async fn call(&self, operation: &str, body: &Json) -> Result<Json, Suffered> {
-        let failed = |why: &str| Suffered::Failed(why.to_owned());
+    async fn call(&self, operation: &str, body: &Json) -> Result<Json, RequestFailure> {
+        let failed = |why: &str| RequestFailure::Failed(why.to_owned());
         let request = Request::post(&self.endpoint)
             .header("content-type", "application/x-amz-json-1.0")
             .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
-            .header("authorization", UNSIGNED)
+            .header("authorization", DUMMY_SIGNATURE)
             .header("x-amz-date", "20260101T000000Z")
             .body(Full::new(Bytes::from(body.to_string())))
             .map_err(|_| failed("no valid endpoint"))?;
@@ -121,19 +122,19 @@ impl Http {
             let status = reply.status();
             let body = reply.into_body().collect().await.map_err(|_| failed("no whole reply"))?.to_bytes();
             let body: Json = serde_json::from_slice(&body).unwrap_or_default();
-            if status.is_success() { Ok(body) } else { Err(suffered(status.as_u16(), &body)) }
+            if status.is_success() { Ok(body) } else { Err(request_failure(status.as_u16(), &body)) }
         };
-        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(failed("no reply in time")))
+        tokio::time::timeout(REPLY_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(failed("no reply in time")))
     }
 }
 
 /// A dummy signature. Some engines require the header, but the supported engines do not check its content.
-const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
+const DUMMY_SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
                         SignedHeaders=host;x-amz-date;x-amz-target, Signature=0";
 
 #[async_trait]
-impl Application for Http {
-    async fn send(&self, operation: &Operation) -> Result<(), Suffered> {
+impl Application for HttpApplication {
+    async fn send(&self, operation: &Operation) -> Result<(), RequestFailure> {
         let mut key = self.key(operation);
         let table = &self.table;
         let (name, body) = match operation.kind {
@@ -160,19 +161,19 @@ impl Application for Http {
     }
 }
 
-fn suffered(status: u16, body: &Json) -> Suffered {
+fn request_failure(status: u16, body: &Json) -> RequestFailure {
     let name = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or_default();
     if !matches!(name, "ProvisionedThroughputExceededException" | "ThrottlingException" | "RequestLimitExceeded") {
-        return Suffered::Failed(if name.is_empty() { format!("HTTP {status}") } else { name.to_owned() });
+        return RequestFailure::Failed(if name.is_empty() { format!("HTTP {status}") } else { name.to_owned() });
     }
     let list = body.get("ThrottlingReasons").or_else(|| body.get("throttlingReasons")).and_then(Json::as_array);
     let reason = |entry: &Json| Some(entry["reason"].as_str()?.to_owned());
-    Suffered::Throttled(list.map(|list| list.iter().filter_map(reason).collect()).unwrap_or_default())
+    RequestFailure::Throttled(list.map(|list| list.iter().filter_map(reason).collect()).unwrap_or_default())
 }
 
-fn text(why: &Suffered) -> String {
+fn failure_text(why: &RequestFailure) -> String {
     match why {
-        Suffered::Throttled(_) => "it is throttled".to_owned(),
-        Suffered::Failed(why) => why.clone(),
+        RequestFailure::Throttled(_) => "it is throttled".to_owned(),
+        RequestFailure::Failed(why) => why.clone(),
     }
 }

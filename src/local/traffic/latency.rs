@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 /// Number of buckets for each doubling of the latency. With 16 buckets, a quantile is at most 4.5 % too high.
-const TO_A_DOUBLING: f64 = 16.0;
+const BUCKETS_PER_DOUBLING: f64 = 16.0;
 
 /// The buckets cover 1 µs to about 18 minutes. A longer latency is counted in the last bucket.
 const BUCKETS: usize = 30 * 16;
 
 /// A histogram of latencies whose buckets grow with the latency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Latency {
+pub struct LatencyHistogram {
     counts: Vec<u64>,
     max: Duration,
 }
 
-impl Latency {
-    pub(super) fn add(&mut self, took: Duration) {
+impl LatencyHistogram {
+    pub(super) fn add(&mut self, latency: Duration) {
         self.counts.resize(BUCKETS, 0);
-        let micros = (took.as_secs_f64() * 1e6).max(1.0);
-        let bucket = (micros.log2() * TO_A_DOUBLING) as usize;
+        let micros = (latency.as_secs_f64() * 1e6).max(1.0);
+        let bucket = (micros.log2() * BUCKETS_PER_DOUBLING) as usize;
         self.counts[bucket.min(BUCKETS - 1)] += 1;
-        self.max = self.max.max(took);
+        self.max = self.max.max(latency);
     }
 
     /// Number of recorded latencies.
@@ -43,7 +43,8 @@ impl Latency {
             seen += count;
             seen >= wanted
         });
-        let upto = |bucket: usize| Duration::from_secs_f64(((bucket + 1) as f64 / TO_A_DOUBLING).exp2() / 1e6);
-        found.map_or(Duration::ZERO, |bucket| upto(bucket).min(self.max))
+        let upper_bound =
+            |bucket: usize| Duration::from_secs_f64(((bucket + 1) as f64 / BUCKETS_PER_DOUBLING).exp2() / 1e6);
+        found.map_or(Duration::ZERO, |bucket| upper_bound(bucket).min(self.max))
     }
 }

@@ -6,13 +6,13 @@
 //! would send fewer requests to a slow table and hide the problem.
 //!
 //! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests. The application
-//! [`Http`] sends them to an endpoint. A simulation has its own application and uses tokio's paused clock.
+//! [`HttpApplication`] sends them to an endpoint. A simulation has its own application and uses tokio's paused clock.
 
 mod generate;
 mod http;
 mod latency;
-mod narrate;
 mod report;
+mod runner;
 mod spec;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,31 +23,31 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use generate::{Due, Operation, OperationKind, Schedule};
-pub use http::{Http, TrafficError};
-pub use latency::Latency;
-pub use narrate::narrate;
-pub use report::{Lot, Second, TrafficReport};
+pub use generate::{Operation, OperationKind, Schedule, ScheduledRequest};
+pub use http::{HttpApplication, TrafficError};
+pub use latency::LatencyHistogram;
+pub use report::{RequestCounts, SecondCounts, TrafficReport};
+pub use runner::run_with_reports;
 pub use spec::TrafficSpec;
 
 /// The maximum number of requests in flight. A request beyond this limit is not sent, and is reported as not sent. With
 /// this number of unanswered requests, the table is practically down. A real application would have run out of
 /// connections much earlier.
-const MOST_UNDER_WAY: usize = 2_000;
+const MAX_IN_FLIGHT: usize = 2_000;
 
 /// The maximum time to wait at the end for requests in flight.
-const LAST_REPLIES: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends the application's requests.
 #[async_trait]
 pub trait Application: Send + Sync + 'static {
     /// Sends one request once. There are no retries, because retries would hide throttles and errors.
-    async fn send(&self, operation: &Operation) -> Result<(), Suffered>;
+    async fn send(&self, operation: &Operation) -> Result<(), RequestFailure>;
 }
 
 /// A request that was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Suffered {
+pub enum RequestFailure {
     /// DynamoDB throttled the request. The list contains the reasons in the error; it is empty if the error has no
     /// reasons.
     Throttled(Vec<String>),
@@ -71,43 +71,43 @@ impl Traffic {
 
     /// The report on the requests so far.
     pub fn report(&self) -> TrafficReport {
-        locked(&self.report).clone()
+        lock_report(&self.report).clone()
     }
 
     /// Sends requests on schedule until `stop` is cancelled. After that, waits for the last replies, in bounded time.
     pub async fn run(&self, application: Arc<dyn Application>, stop: CancellationToken) {
         let began = Instant::now();
-        let mut under_way = JoinSet::new();
-        for due in Schedule::new(&self.spec) {
+        let mut in_flight = JoinSet::new();
+        for scheduled in Schedule::new(&self.spec) {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep_until(began + due.at) => {}
+                () = tokio::time::sleep_until(began + scheduled.at) => {}
             }
-            while under_way.try_join_next().is_some() {}
-            let second = due.at.as_secs();
-            if under_way.len() >= MOST_UNDER_WAY {
-                locked(&self.report).note_not_sent(second, due.operation.kind);
+            while in_flight.try_join_next().is_some() {}
+            let second = scheduled.at.as_secs();
+            if in_flight.len() >= MAX_IN_FLIGHT {
+                lock_report(&self.report).record_not_sent(second, scheduled.operation.kind);
                 continue;
             }
-            locked(&self.report).note_sent(second, due.operation.kind);
+            lock_report(&self.report).record_sent(second, scheduled.operation.kind);
             let application = Arc::clone(&application);
             let report = Arc::clone(&self.report);
-            under_way.spawn(async move {
+            in_flight.spawn(async move {
                 let sent = Instant::now();
-                let outcome = application.send(&due.operation).await;
-                locked(&report).note_answer(second, due.operation.kind, outcome, sent.elapsed());
+                let outcome = application.send(&scheduled.operation).await;
+                lock_report(&report).record_reply(second, scheduled.operation.kind, outcome, sent.elapsed());
             });
         }
         // Even without requests to send, the application runs until it is stopped.
         stop.cancelled().await;
-        let last = async { while under_way.join_next().await.is_some() {} };
-        tokio::time::timeout(LAST_REPLIES, last).await.ok();
+        let last = async { while in_flight.join_next().await.is_some() {} };
+        tokio::time::timeout(DRAIN_TIMEOUT, last).await.ok();
     }
 }
 
 /// Locks the report. The counts stay usable after a panic of a thread that had the lock.
-fn locked(report: &Mutex<TrafficReport>) -> MutexGuard<'_, TrafficReport> {
+fn lock_report(report: &Mutex<TrafficReport>) -> MutexGuard<'_, TrafficReport> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use super::latency::Latency;
-use super::{OperationKind, Suffered};
+use super::latency::LatencyHistogram;
+use super::{OperationKind, RequestFailure};
 
 /// The maximum number of seconds in the series. The limit of one day bounds the memory of a server that runs for weeks.
-const SERIES: usize = 86_400;
+const MAX_SECONDS: usize = 86_400;
 
 /// The name that replaces the reason if a throttle has no reason.
 const NO_REASON: &str = "no reason given";
@@ -17,16 +17,16 @@ const NO_REASON: &str = "no reason given";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrafficReport {
     /// The counts of reads.
-    pub reads: Lot,
+    pub reads: RequestCounts,
     /// The counts of writes.
-    pub writes: Lot,
+    pub writes: RequestCounts,
     /// The counts for each second. A request belongs to the second for which it was scheduled.
-    pub seconds: VecDeque<Second>,
+    pub seconds: VecDeque<SecondCounts>,
 }
 
 /// Counts of requests by result.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Lot {
+pub struct RequestCounts {
     /// Number of requests that were sent.
     pub sent: u64,
     /// Number of requests that were not sent because too many requests were in flight.
@@ -40,12 +40,12 @@ pub struct Lot {
     /// Number of other failures for each error.
     pub errors: BTreeMap<String, u64>,
     /// Latencies of the served requests.
-    pub latency: Latency,
+    pub latency: LatencyHistogram,
 }
 
 /// Counts of the requests that were scheduled for one second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Second {
+pub struct SecondCounts {
     /// The number of the second, counted from the start.
     pub second: u64,
     /// Number of requests that were sent.
@@ -76,68 +76,68 @@ impl TrafficReport {
 
     /// Number of reads and writes that failed in another way or were not sent.
     pub fn failed(&self) -> u64 {
-        [&self.reads, &self.writes].iter().map(|lot| lot.not_sent + lot.errors.values().sum::<u64>()).sum()
+        [&self.reads, &self.writes].iter().map(|counts| counts.not_sent + counts.errors.values().sum::<u64>()).sum()
     }
 
-    pub(super) fn note_sent(&mut self, second: u64, kind: OperationKind) {
-        self.lot(kind).sent += 1;
+    pub(super) fn record_sent(&mut self, second: u64, kind: OperationKind) {
+        self.counts(kind).sent += 1;
         self.second(second, |s| s.sent += 1);
     }
 
-    pub(super) fn note_not_sent(&mut self, second: u64, kind: OperationKind) {
-        self.lot(kind).not_sent += 1;
+    pub(super) fn record_not_sent(&mut self, second: u64, kind: OperationKind) {
+        self.counts(kind).not_sent += 1;
         self.second(second, |s| s.failed += 1);
     }
 
-    pub(super) fn note_answer(
+    pub(super) fn record_reply(
         &mut self,
         second: u64,
         kind: OperationKind,
-        outcome: Result<(), Suffered>,
-        took: Duration,
+        outcome: Result<(), RequestFailure>,
+        latency: Duration,
     ) {
-        let lot = self.lot(kind);
+        let counts = self.counts(kind);
         match outcome {
             Ok(()) => {
-                lot.served += 1;
-                lot.latency.add(took);
+                counts.served += 1;
+                counts.latency.add(latency);
                 self.second(second, |s| s.served += 1);
             }
-            Err(Suffered::Throttled(mut reasons)) => {
-                lot.throttled += 1;
+            Err(RequestFailure::Throttled(mut reasons)) => {
+                counts.throttled += 1;
                 if reasons.is_empty() {
                     reasons.push(NO_REASON.to_owned());
                 }
                 for reason in reasons {
-                    *lot.reasons.entry(reason).or_default() += 1;
+                    *counts.reasons.entry(reason).or_default() += 1;
                 }
                 self.second(second, |s| s.throttled += 1);
             }
-            Err(Suffered::Failed(what)) => {
-                *lot.errors.entry(what).or_default() += 1;
+            Err(RequestFailure::Failed(what)) => {
+                *counts.errors.entry(what).or_default() += 1;
                 self.second(second, |s| s.failed += 1);
             }
         }
     }
 
-    fn lot(&mut self, kind: OperationKind) -> &mut Lot {
+    fn counts(&mut self, kind: OperationKind) -> &mut RequestCounts {
         if kind.writes() { &mut self.writes } else { &mut self.reads }
     }
 
-    /// Applies `note` to the entry of this second. Requests are scheduled in order, but their replies may be late. So
+    /// Applies `update` to the entry of this second. Requests are scheduled in order, but their replies may be late. So
     /// the second may be anywhere in the series, or before the start of the series.
-    fn second(&mut self, second: u64, note: impl FnOnce(&mut Second)) {
+    fn second(&mut self, second: u64, update: impl FnOnce(&mut SecondCounts)) {
         let next = self.seconds.back().map_or(second, |last| last.second + 1);
         for second in next..=second {
-            self.seconds.push_back(Second { second, ..Second::default() });
+            self.seconds.push_back(SecondCounts { second, ..SecondCounts::default() });
         }
-        while self.seconds.len() > SERIES {
+        while self.seconds.len() > MAX_SECONDS {
             self.seconds.pop_front();
         }
         let first = self.seconds.front().map_or(0, |first| first.second);
         let at = second.checked_sub(first).and_then(|at| usize::try_from(at).ok());
         if let Some(entry) = at.and_then(|at| self.seconds.get_mut(at)) {
-            note(entry);
+            update(entry);
         }
     }
 }
@@ -150,7 +150,7 @@ impl fmt::Display for TrafficReport {
     }
 }
 
-impl fmt::Display for Lot {
+impl fmt::Display for RequestCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} sent, {} served, {} throttled", self.sent, self.served, self.throttled)?;
         for (reason, count) in &self.reasons {
@@ -162,7 +162,7 @@ impl fmt::Display for Lot {
         if self.not_sent > 0 {
             write!(f, ", {} not sent: too many requests in flight", self.not_sent)?;
         }
-        let millis = |took: Duration| took.as_secs_f64() * 1e3;
+        let millis = |latency: Duration| latency.as_secs_f64() * 1e3;
         let [p50, p99] = [0.5, 0.99].map(|share| millis(self.latency.quantile(share)));
         write!(f, "; p50 {p50:.1} ms, p99 {p99:.1} ms, max {:.1} ms", millis(self.latency.max()))
     }

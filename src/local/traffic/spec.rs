@@ -13,7 +13,7 @@ const MOST_KEYS: u64 = 1_000_000;
 const FASTEST: f64 = 100_000.0;
 
 /// The number of bytes of an item without its payload. These bytes are the keys and the attribute names.
-const BESIDE_PAYLOAD: usize = 100;
+const OVERHEAD_BYTES: usize = 100;
 
 /// An application's load on one table. It uses its own partition keys, which all start with `app#`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -57,7 +57,7 @@ impl Default for TrafficSpec {
 impl TrafficSpec {
     /// Number of bytes of the attribute that pads an item.
     pub(super) fn payload_bytes(item_bytes: usize) -> usize {
-        item_bytes.saturating_sub(BESIDE_PAYLOAD)
+        item_bytes.saturating_sub(OVERHEAD_BYTES)
     }
 }
 
@@ -79,7 +79,7 @@ fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 
 fn item_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
     match usize::deserialize(from)? {
-        bytes if bytes <= MAX_ITEM_BYTES - BESIDE_PAYLOAD => Ok(bytes),
-        _ => Err(D::Error::custom(format!("it must be at most {}", MAX_ITEM_BYTES - BESIDE_PAYLOAD))),
+        bytes if bytes <= MAX_ITEM_BYTES - OVERHEAD_BYTES => Ok(bytes),
+        _ => Err(D::Error::custom(format!("it must be at most {}", MAX_ITEM_BYTES - OVERHEAD_BYTES))),
     }
 }

@@ -2,55 +2,55 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::local::capacity::{ConsumedUnits, Demand, Kind, Model, ModelSpec, Throughput};
+use crate::local::capacity::{ConsumedUnits, Demand, Model, ModelSpec, RequestKind, Throughput};
 
 /// A simulated table without data, in virtual time. Only the capacity model decides whether a request succeeds. Every
 /// reply takes the configured time.
-struct Modelled {
+struct SimulatedTable {
     model: Mutex<Model>,
     began: Instant,
-    takes: Duration,
-    under_way: AtomicU64,
-    most_under_way: AtomicU64,
+    reply_time: Duration,
+    in_flight: AtomicU64,
+    max_in_flight: AtomicU64,
 }
 
-impl Modelled {
-    fn new(write: f64, takes: Duration) -> Modelled {
+impl SimulatedTable {
+    fn new(write: f64, reply_time: Duration) -> SimulatedTable {
         let mut spec = ModelSpec { provisioned: Some(Throughput { read: 1_000.0, write }), ..ModelSpec::default() };
         spec.burst.seconds = 0.0;
-        Modelled {
+        SimulatedTable {
             model: Mutex::new(Model::new(spec)),
             began: Instant::now(),
-            takes,
-            under_way: AtomicU64::default(),
-            most_under_way: AtomicU64::default(),
+            reply_time,
+            in_flight: AtomicU64::default(),
+            max_in_flight: AtomicU64::default(),
         }
     }
 }
 
 #[async_trait]
-impl Application for Modelled {
-    async fn send(&self, operation: &Operation) -> Result<(), Suffered> {
+impl Application for SimulatedTable {
+    async fn send(&self, operation: &Operation) -> Result<(), RequestFailure> {
         let now = self.began.elapsed();
         let position = operation.key as f64 / 1_000.0;
         let demand = match operation.kind.writes() {
             true => Demand::write(position, operation.key),
             false => Demand::read(position, operation.key),
         };
-        let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
-        tokio::time::sleep(self.takes).await;
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.max_in_flight.fetch_max(in_flight, Ordering::Relaxed);
+        tokio::time::sleep(self.reply_time).await;
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let mut model = self.model.lock().unwrap();
         model
             .admit(now, &demand)
-            .map_err(|t| Suffered::Throttled(t.reasons.into_iter().map(|r| r.reason).collect()))?;
+            .map_err(|t| RequestFailure::Throttled(t.reasons.into_iter().map(|r| r.reason).collect()))?;
         model.charge(now, &demand, &ConsumedUnits::table(1.0));
         Ok(())
     }
 }
 
-async fn run(spec: TrafficSpec, application: Arc<Modelled>, seconds: u64) -> TrafficReport {
+async fn run(spec: TrafficSpec, application: Arc<SimulatedTable>, seconds: u64) -> TrafficReport {
     let traffic = Traffic::new(spec);
     let stop = CancellationToken::new();
     let stopper = stop.clone();
@@ -64,7 +64,7 @@ async fn run(spec: TrafficSpec, application: Arc<Modelled>, seconds: u64) -> Tra
 #[tokio::test(start_paused = true)]
 async fn the_application_reports_every_throttle_of_the_table() {
     let spec = TrafficSpec { writes_per_second: 100.0, reads_per_second: 20.0, ..TrafficSpec::default() };
-    let table = Arc::new(Modelled::new(40.0, Duration::from_millis(5)));
+    let table = Arc::new(SimulatedTable::new(40.0, Duration::from_millis(5)));
     let report = run(spec, Arc::clone(&table), 60).await;
     assert_eq!((report.writes.sent, report.reads.sent), (6_000, 1_200));
     assert_eq!((report.reads.served, report.reads.throttled, report.failed()), (1_200, 0, 0));
@@ -74,7 +74,7 @@ async fn the_application_reports_every_throttle_of_the_table() {
     let reason = "TableWriteProvisionedThroughputExceeded".to_owned();
     assert_eq!(report.writes.reasons, BTreeMap::from([(reason, report.writes.throttled)]));
     let model = table.model.lock().unwrap();
-    assert_eq!(*model.figures().throttled.of(Kind::Write), report.writes.throttled);
+    assert_eq!(*model.stats().throttled.get(RequestKind::Write), report.writes.throttled);
 
     assert_eq!(report.seconds.len(), 60);
     assert!(report.seconds.iter().all(|second| second.sent == 120 && second.served + second.throttled == 120));
@@ -86,40 +86,44 @@ async fn the_application_reports_every_throttle_of_the_table() {
 #[tokio::test(start_paused = true)]
 async fn a_large_table_throttles_no_request() {
     let spec = TrafficSpec { writes_per_second: 100.0, reads_per_second: 100.0, skew: 1.1, ..TrafficSpec::default() };
-    let report = run(spec, Arc::new(Modelled::new(500.0, Duration::ZERO)), 30).await;
+    let report = run(spec, Arc::new(SimulatedTable::new(500.0, Duration::ZERO)), 30).await;
     assert_eq!((report.sent(), report.served(), report.throttled(), report.failed()), (6_000, 6_000, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn slow_replies_do_not_slow_the_load_but_their_number_is_bounded() {
     let spec = TrafficSpec { writes_per_second: 100.0, reads_per_second: 0.0, ..TrafficSpec::default() };
-    let slow = Arc::new(Modelled::new(1_000.0, Duration::from_secs(5)));
+    let slow = Arc::new(SimulatedTable::new(1_000.0, Duration::from_secs(5)));
     let report = run(spec.clone(), Arc::clone(&slow), 10).await;
     assert_eq!(
         (report.writes.sent, report.writes.served),
         (1_000, 1_000),
         "at the end, the application must wait for the requests in flight"
     );
-    assert!((495..=501).contains(&slow.most_under_way.load(Ordering::Relaxed)));
+    assert!((495..=501).contains(&slow.max_in_flight.load(Ordering::Relaxed)));
     assert_eq!(report.writes.latency.max(), Duration::from_secs(5));
 
-    let dead = Arc::new(Modelled::new(1_000.0, Duration::from_secs(1_000)));
+    let dead = Arc::new(SimulatedTable::new(1_000.0, Duration::from_secs(1_000)));
     let report = run(spec, Arc::clone(&dead), 30).await;
-    assert_eq!((report.writes.sent, report.writes.not_sent), (MOST_UNDER_WAY as u64, 1_000));
+    assert_eq!((report.writes.sent, report.writes.not_sent), (MAX_IN_FLIGHT as u64, 1_000));
     assert_eq!((report.writes.served, report.failed()), (0, 1_000));
 }
 
 #[test]
 fn a_schedule_is_a_function_of_its_spec() {
     let spec = TrafficSpec { writes_per_second: 7.0, reads_per_second: 3.0, keys: 50, ..TrafficSpec::default() };
-    let first: Vec<Due> = Schedule::new(&spec).take(1_000).collect();
+    let first: Vec<ScheduledRequest> = Schedule::new(&spec).take(1_000).collect();
     assert_eq!(first, Schedule::new(&spec).take(1_000).collect::<Vec<_>>());
-    assert!(first.is_sorted_by_key(|due| due.at));
-    assert_eq!(first.iter().filter(|due| due.operation.kind.writes()).count(), 700);
+    assert!(first.is_sorted_by_key(|scheduled| scheduled.at));
+    assert_eq!(first.iter().filter(|scheduled| scheduled.operation.kind.writes()).count(), 700);
     assert!((99..=100).contains(&first[999].at.as_secs()));
-    let puts = first.iter().filter(|due| due.operation.kind == OperationKind::Put).count();
+    let puts = first.iter().filter(|scheduled| scheduled.operation.kind == OperationKind::Put).count();
     assert!((280..420).contains(&puts), "about half of the writes must be puts: {puts}");
-    assert!(first.iter().all(|due| due.operation.partition_key().starts_with("app#") && due.operation.key < 50));
+    assert!(
+        first
+            .iter()
+            .all(|scheduled| scheduled.operation.partition_key().starts_with("app#") && scheduled.operation.key < 50)
+    );
     let other = TrafficSpec { seed: 2, ..spec };
     assert_ne!(first, Schedule::new(&other).take(1_000).collect::<Vec<_>>());
     let nothing = TrafficSpec { writes_per_second: 0.0, reads_per_second: 0.0, ..TrafficSpec::default() };
@@ -128,18 +132,18 @@ fn a_schedule_is_a_function_of_its_spec() {
 
 #[test]
 fn skew_makes_a_hot_key() {
-    let of_key_0 = |skew| {
+    let requests_for_key_0 = |skew| {
         let spec = TrafficSpec { keys: 1_000, skew, ..TrafficSpec::default() };
-        Schedule::new(&spec).take(20_000).filter(|due| due.operation.key == 0).count()
+        Schedule::new(&spec).take(20_000).filter(|scheduled| scheduled.operation.key == 0).count()
     };
-    assert!(of_key_0(0.0) < 60);
+    assert!(requests_for_key_0(0.0) < 60);
     // The weight of key 0 is 1, and the sum of rank^-1.1 over 1,000 ranks is 5.57.
-    assert!((3_300..3_900).contains(&of_key_0(1.1)), "{}", of_key_0(1.1));
+    assert!((3_300..3_900).contains(&requests_for_key_0(1.1)), "{}", requests_for_key_0(1.1));
 }
 
 #[test]
 fn quantiles_are_a_little_too_high_and_never_too_low() {
-    let mut latency = Latency::default();
+    let mut latency = LatencyHistogram::default();
     assert_eq!((latency.quantile(0.5), latency.max()), (Duration::ZERO, Duration::ZERO));
     for millis in 1..=1_000 {
         latency.add(Duration::from_millis(millis));

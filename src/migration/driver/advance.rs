@@ -2,9 +2,9 @@
 
 use super::Driver;
 use crate::cutover::Flag;
-use crate::migration::begun::limits;
+use crate::migration::history::limits;
 use crate::migration::{DriverError, Wait};
-use crate::playbook::{Goal, Phase, Step, World, one_way, step};
+use crate::playbook::{Goal, Phase, Step, StepContext, one_way, step};
 use crate::state::phase::EXPAND;
 use crate::state::{OpenWork, StoreError};
 /// The result of one step.
@@ -20,8 +20,8 @@ pub enum Advance {
     Changed(Box<Flag>),
     /// For this duration, applications may still obey the flag's previous value: call [`Driver::wait`].
     Wait(Wait),
-    /// A pass of this phase must run: call [`Driver::sweep`].
-    Sweep(Phase),
+    /// A pass of this phase must run: call [`Driver::run_pass`].
+    RunPass(Phase),
     /// The command has reached its goal.
     Done,
 }
@@ -29,67 +29,67 @@ pub enum Advance {
 impl Driver {
     /// Takes the next step towards this goal, or returns what the caller must do first.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
-        self.goes_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
-        let seen = self.look().await?;
-        let flag = seen.as_ref().map(|(flag, _)| flag.clone());
-        let gone = if flag.is_none() { Some(self.last_seen().await?) } else { None };
-        let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
-        let no_way_back = self.store.no_way_back().await?;
+        self.is_way_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
+        let observed = self.observe_flag().await?;
+        let flag = observed.as_ref().map(|(flag, _)| flag.clone());
+        let missing_flag = if flag.is_none() { Some(self.last_known_flag().await?) } else { None };
+        let OpenWork { failures, diverged } = self.store.open_work_of_phase(EXPAND).await?;
+        let unrestorable_targets = self.store.unrestorable_targets().await?;
         let one_way = one_way(&self.plan.changes, &self.description.key);
         let fingerprint = self.plan.fingerprint();
-        let world = World {
+        let context = StepContext {
             kind: self.kind(),
             plan: fingerprint.as_str(),
             flag: flag.as_ref(),
-            left: self.watched.left(),
+            left: self.tracker.left(),
             failures,
             unfinished: 0,
             diverged,
             limits: limits(&self.plan),
-            no_way_back,
+            unrestorable_targets,
             one_way: one_way.as_deref(),
             facts: &self.input.facts,
             force: self.input.force.as_deref(),
             accept_empty: self.input.accept_empty,
             confirmed: self.confirmed,
-            swept: &self.swept,
+            completed: &self.completed,
             first: self.first,
-            gone: gone.as_ref(),
+            missing_flag: missing_flag.as_ref(),
         };
-        let next = step(&self.state, &world, goal, (self.clock)())?;
-        if let Some((flag, meta)) = &seen {
-            self.keep_seen(flag, meta).await?;
+        let next = step(&self.state, &context, goal, (self.clock)())?;
+        if let Some((flag, meta)) = &observed {
+            self.store_flag_record(flag, meta).await?;
         }
         match next {
             Step::Preflight => Ok(Advance::Preflight),
             Step::Confirm => Ok(Advance::Confirm),
-            Step::Wait(left) => Ok(Advance::Wait(Wait::of(left, flag.as_ref(), (self.clock)()))),
-            Step::Sweep(phase) => Ok(Advance::Sweep(phase)),
+            Step::Wait(left) => Ok(Advance::Wait(Wait::new(left, flag.as_ref(), (self.clock)()))),
+            Step::RunPass(phase) => Ok(Advance::RunPass(phase)),
             Step::Done => Ok(Advance::Done),
-            Step::Record(what) => {
-                self.record(what).await?;
+            Step::Record(body) => {
+                self.record(body).await?;
                 Ok(Advance::Recorded)
             }
             Step::Change(change) => {
                 let Some((flags, flag)) = self.flags.as_ref().zip(flag) else {
                     return Err(StoreError::Corrupt("a flag that does not exist was to be changed".into()).into());
                 };
-                let next = flag.next(change, (self.clock)(), self.watched.left())?;
+                let next = flag.next(change, (self.clock)(), self.tracker.left())?;
                 let meta = self.meta();
-                let kept = flags.change(Some(&flag), &next, &meta).await?;
-                self.made(&kept, &meta).await?;
-                Ok(Advance::Changed(Box::new(kept)))
+                let stored = flags.change(Some(&flag), &next, &meta).await?;
+                self.record_flag_change(&stored, &meta).await?;
+                Ok(Advance::Changed(Box::new(stored)))
             }
-            Step::Renew(flag) => {
+            Step::RecreateFlag(flag) => {
                 let Some(flags) = &self.flags else {
                     return Err(
                         StoreError::Corrupt("a flag that the plan does not name was to be created".into()).into()
                     );
                 };
                 let meta = self.meta();
-                let kept = flags.change(None, &flag, &meta).await?;
-                self.made(&kept, &meta).await?;
-                Ok(Advance::Changed(Box::new(kept)))
+                let stored = flags.change(None, &flag, &meta).await?;
+                self.record_flag_change(&stored, &meta).await?;
+                Ok(Advance::Changed(Box::new(stored)))
             }
         }
     }

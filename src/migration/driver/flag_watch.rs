@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::clock::{Moment, Moments};
+use crate::clock::{Moment, MomentClock};
 use crate::cutover::{Flag, FlagStore, Validity};
 use crate::engine::{StopReason, Stopper};
-use crate::migration::begun::read;
+use crate::migration::history::read;
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
@@ -37,9 +37,9 @@ pub(super) struct FlagWatch {
 impl FlagWatch {
     /// Starts the watch. The watch stops the phase if the flag changes, or if reads of the flag have failed or been
     /// late for too long. Requests may be sent only while the last read of the flag is younger than the cache time.
-    /// `asked` is the moment before the phase first read the flag. Dropping the handle ends the watch.
-    pub(super) fn begin(self, asked: Moment, moments: Moments) -> (Validity, AbortOnDropHandle<()>) {
-        let validity = Validity::new(self.cache(), asked, moments);
+    /// `requested_at` is the moment before the phase first read the flag. Dropping the handle ends the watch.
+    pub(super) fn begin(self, requested_at: Moment, moments: MomentClock) -> (Validity, AbortOnDropHandle<()>) {
+        let validity = Validity::new(self.cache(), requested_at, moments);
         (validity.clone(), AbortOnDropHandle::new(tokio::spawn(async move { self.watch(&validity).await })))
     }
 
@@ -53,15 +53,15 @@ impl FlagWatch {
                 () = sleep(pause) => {}
                 // A request cannot be sent, because the last read of the flag is too old. This happens, for example,
                 // after the machine slept.
-                () = validity.wanted() => {}
+                () = validity.confirmation_needed() => {}
             }
-            let asked = validity.now();
+            let requested_at = validity.now();
             let why = match timeout(limit, read(self.flags.as_ref(), &self.plan)).await {
                 Ok(Ok(Some((flag, _)))) => {
-                    if let Some(why) = moved(self.phase, &self.began, &flag) {
+                    if let Some(why) = flag_change_reason(self.phase, &self.began, &flag) {
                         return self.stop.stop(StopReason::FlagMoved(why));
                     }
-                    validity.confirm(asked);
+                    validity.confirm(requested_at);
                     if validity.is_fresh() {
                         pause = self.cache() / 3;
                         unread = Duration::ZERO;
@@ -69,14 +69,14 @@ impl FlagWatch {
                     }
                     // This answer took longer than the cache time, so it is already too old. If every answer is too
                     // late, the phase must stop, as it would without any answer.
-                    let took = validity.now().monotonic - asked.monotonic;
+                    let took = validity.now().monotonic - requested_at.monotonic;
                     format!(
                         "an answer took {:.1} s, and applications obey it for {} s",
                         took.as_secs_f64(),
                         self.cache().as_secs()
                     )
                 }
-                Ok(Ok(None)) => return self.stop.stop(StopReason::FlagMoved(gone(&self.began))),
+                Ok(Ok(None)) => return self.stop.stop(StopReason::FlagMoved(flag_removal_reason(&self.began))),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
@@ -96,13 +96,13 @@ impl FlagWatch {
 }
 
 /// Explains that the flag was removed.
-pub(super) fn gone(began: &Flag) -> String {
+pub(super) fn flag_removal_reason(began: &Flag) -> String {
     format!("it was [{began}] and is gone")
 }
 
 /// The reason why a phase must stop after the flag has changed from the first state to the second one. `None` if the
 /// phase may continue.
-pub(super) fn moved(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
+pub(super) fn flag_change_reason(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
     let from_to = |why: &str| format!("it was [{began}] and is now [{now}]{why}");
     match phase {
         Phase::Expand | Phase::Retry => may_expand(now).err().map(|refused| from_to(&format!(": {refused}"))),
@@ -148,11 +148,11 @@ mod tests {
             panic!("the watch must not change the flag")
         }
 
-        fn lead(&self) -> Duration {
+        fn propagation_delay(&self) -> Duration {
             Duration::ZERO
         }
 
-        fn place(&self) -> String {
+        fn location(&self) -> String {
             "the flag".into()
         }
     }
@@ -161,31 +161,34 @@ mod tests {
     const CACHE: Duration = Duration::from_secs(2);
 
     fn flag(version: u64) -> Flag {
-        Flag { version, ..Flag::first(2, jiff::Timestamp::UNIX_EPOCH) }
+        Flag { version, ..Flag::new(2, jiff::Timestamp::UNIX_EPOCH) }
     }
 
     /// Starts a watch whose wall clock jumps by this number of seconds.
-    fn watch_by(jump: Arc<AtomicI64>, reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
+    fn watch_with_clock_jump(
+        jump: Arc<AtomicI64>,
+        reads: Vec<(u64, Option<Flag>)>,
+    ) -> (Stopper, Validity, AbortOnDropHandle<()>) {
         let plan = load("p", PLAN).unwrap().plan;
-        let plan_of = plan.fingerprint().as_str().into();
-        let meta = FlagMeta { plan: plan_of, report: None, actor: "jo@laptop".into(), reason: None };
+        let fingerprint = plan.fingerprint().as_str().into();
+        let meta = FlagMeta { plan: fingerprint, report: None, actor: "jo@laptop".into(), reason: None };
         let flags = Arc::new(Script { reads: Mutex::new(reads), meta });
         let stop = Stopper::default();
         let watch = FlagWatch { flags, plan, phase: Phase::Contract, began: flag(7), stop: stop.clone() };
         let wall = move || jiff::Timestamp::UNIX_EPOCH + SignedDuration::from_secs(jump.load(Ordering::Relaxed));
-        let moments: Moments = Arc::new(move || Moment { monotonic: Instant::now(), wall: wall() });
+        let moments: MomentClock = Arc::new(move || Moment { monotonic: Instant::now(), wall: wall() });
         let (validity, handle) = watch.begin(moments(), moments);
         (stop, validity, handle)
     }
 
     fn watch(reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
-        watch_by(Arc::default(), reads)
+        watch_with_clock_jump(Arc::default(), reads)
     }
 
     /// Starts a task that waits until it may send a request, as a worker does.
     fn waiter(validity: &Validity) -> AbortOnDropHandle<()> {
         let validity = validity.clone();
-        AbortOnDropHandle::new(tokio::spawn(async move { validity.fresh().await }))
+        AbortOnDropHandle::new(tokio::spawn(async move { validity.wait_until_fresh().await }))
     }
 
     /// RUNBOOK: *the flag could not be read in time for …*: the flag's table does not answer, or answers too late, for 30 s
@@ -200,10 +203,10 @@ mod tests {
         let took = began.elapsed();
         assert!(took > CACHE + PATIENCE && took < CACHE + PATIENCE + 2 * ATTEMPT, "{took:?}");
         assert!(!waiting.is_finished());
-        let said = stop.reason().unwrap().to_string();
+        let message = stop.reason().unwrap().to_string();
         let expected =
             "the flag could not be read in time for 33 s: an answer took 3.0 s, and applications obey it for 2 s";
-        assert!(said.starts_with(expected), "{said}");
+        assert!(message.starts_with(expected), "{message}");
     }
 
     /// The phase continues if some answers are in time, even if other answers are late.
@@ -225,13 +228,13 @@ mod tests {
     /// The phase measures the time for which the flag was unreadable. This time does not include a sleep of the machine
     /// or a jump of the wall clock. The message reports only the time that was spent on attempts.
     #[tokio::test(start_paused = true)]
-    async fn a_sleep_of_the_machine_is_no_time_in_which_the_flag_was_unreadable() {
+    async fn machine_sleep_does_not_count_as_unreadable_time() {
         let hung = |n| vec![(100, Some(flag(7))); n];
         let well = || vec![(0, Some(flag(7))); 2];
         // The machine goes to sleep before an attempt that fails, or during that attempt.
         for slept_at in [1.9, 4.0] {
             let jump = Arc::new(AtomicI64::new(0));
-            let (stop, validity, _watch) = watch_by(Arc::clone(&jump), [well(), hung(1), well()].concat());
+            let (stop, validity, _watch) = watch_with_clock_jump(Arc::clone(&jump), [well(), hung(1), well()].concat());
             sleep(Duration::from_secs_f64(slept_at)).await;
             jump.store(3_600, Ordering::Relaxed);
             let _waiting = waiter(&validity);
@@ -239,7 +242,7 @@ mod tests {
             assert!(!stop.is_stopping() && validity.is_fresh(), "{slept_at}: {:?}", stop.reason());
         }
         let jump = Arc::new(AtomicI64::new(0));
-        let (stop, _, _watch) = watch_by(Arc::clone(&jump), [well(), hung(9)].concat());
+        let (stop, _, _watch) = watch_with_clock_jump(Arc::clone(&jump), [well(), hung(9)].concat());
         sleep(Duration::from_secs(10)).await;
         jump.store(3_600, Ordering::Relaxed);
         stop.stopping().await;
@@ -254,8 +257,8 @@ mod tests {
         sleep(Duration::from_secs(3)).await;
         assert!(!validity.is_fresh() && !stop.is_stopping());
         let began = Instant::now();
-        validity.fresh().await;
-        assert!(validity.is_fresh() && validity.holds() > 0 && began.elapsed() < Duration::from_secs(8));
+        validity.wait_until_fresh().await;
+        assert!(validity.is_fresh() && validity.expirations() > 0 && began.elapsed() < Duration::from_secs(8));
         sleep(Duration::from_secs(600)).await;
         assert!(validity.is_fresh() && !stop.is_stopping(), "{:?}", stop.reason());
     }
@@ -266,8 +269,11 @@ mod tests {
     async fn a_moved_flag_and_an_unreadable_flag_give_different_messages() {
         let (stop, _, _watch) = watch(vec![(0, Some(flag(7))), (0, Some(flag(8)))]);
         stop.stopping().await;
-        let said = stop.reason().unwrap().to_string();
-        assert!(said.contains("moved") && said.contains("[version 7:") && said.contains("[version 8:"), "{said}");
+        let message = stop.reason().unwrap().to_string();
+        assert!(
+            message.contains("moved") && message.contains("[version 7:") && message.contains("[version 8:"),
+            "{message}"
+        );
 
         let (stop, _, _watch) = watch(vec![(0, None)]);
         stop.stopping().await;
@@ -276,8 +282,8 @@ mod tests {
         let began = Instant::now();
         let (stop, _, _watch) = watch(vec![(100_000, None)]);
         stop.stopping().await;
-        let said = stop.reason().unwrap().to_string();
-        assert!(said.contains("could not be read in time for") && !said.contains("moved"), "{said}");
+        let message = stop.reason().unwrap().to_string();
+        assert!(message.contains("could not be read in time for") && !message.contains("moved"), "{message}");
         assert!(began.elapsed() > PATIENCE && began.elapsed() < PATIENCE + 3 * ATTEMPT, "{:?}", began.elapsed());
     }
 }

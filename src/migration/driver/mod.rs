@@ -4,31 +4,31 @@ mod advance;
 mod flag_watch;
 mod pass;
 mod progress;
+mod recorded_flag;
 mod retry;
-mod seen;
 mod verify;
 mod work;
 
 pub use advance::Advance;
-pub use pass::{Begins, PassEnd, PassResult};
-use seen::SeenFlag;
+pub use pass::{PassEnd, PassResult, PassStart};
+use recorded_flag::RecordedFlag;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::begun::{kind_of, note_begun, other_flag, read, replay};
-use super::{DriverError, Observer, OperatorInput, Silent, Watched};
+use super::history::{migration_kind, note_phase_start, other_flag, read, replay};
+use super::{DriverError, FlagTracker, Observer, OperatorInput, Silent};
 use crate::clock::Clock;
 use crate::cutover::{Flag, FlagMeta, FlagStore, Validity};
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Stopper;
 use crate::machine::Machine;
 use crate::plan::Plan;
-use crate::playbook::{Event, Kind, Mark, Phase, State, What};
+use crate::playbook::{Event, EventBody, Mark, MigrationState, Phase, PlanKind};
 use crate::ratelimit::Budgets;
-use crate::state::{self, KeptFact, RunId, StoreError};
+use crate::state::{self, RunId, StoreError, StoredFact};
 /// Carries out a migration. This value owns the plan, the tables, the state file and the flag.
 pub struct Driver {
     /// The plan.
@@ -38,7 +38,7 @@ pub struct Driver {
     /// The table's description.
     pub description: TableDescription,
     /// The time at which the description was read.
-    pub described: Instant,
+    pub described_at: Instant,
     /// The capacity that the phases may use.
     pub budgets: Budgets,
     /// The state file.
@@ -56,24 +56,24 @@ pub struct Driver {
     clock: Clock,
     input: OperatorInput,
     confirmed: bool,
-    state: State,
+    state: MigrationState,
     /// The passes that this process has completed.
-    swept: Vec<Phase>,
+    completed: Vec<Phase>,
     /// The version of the flag when this process first read it.
     first: Option<u64>,
     /// For each phase, the newest run that existed when the phase last began. Every newer run started after that
     /// beginning.
-    begun: Vec<(Phase, RunId)>,
+    phase_starts: Vec<(Phase, RunId)>,
     /// Whether the current command is part of the way back. No limit of the plan blocks the way back.
-    goes_back: bool,
+    is_way_back: bool,
     /// The state of the flag that was last recorded in the state file.
-    seen: Option<Box<SeenFlag>>,
+    recorded_flag: Option<Box<RecordedFlag>>,
     /// The time for which applications may still obey an earlier state of the flag.
-    watched: Watched,
+    tracker: FlagTracker,
 }
 
 /// The parts of a [`Driver`] that do not depend on the state file or the flag.
-pub struct Stage {
+pub struct DriverSetup {
     /// The plan.
     pub plan: Plan,
     /// The tables that the migration reads and writes.
@@ -81,7 +81,7 @@ pub struct Stage {
     /// The table's description.
     pub description: TableDescription,
     /// The time at which the description was read.
-    pub described: Instant,
+    pub described_at: Instant,
     /// The capacity that the phases may use.
     pub budgets: Budgets,
 }
@@ -90,32 +90,32 @@ impl Driver {
     /// Opens the migration of a state file. If only a preflight is recorded and the plan now names another flag, or no
     /// flag, the recorded preflight is deleted. Nothing else is changed.
     pub async fn open(
-        stage: Stage,
+        setup: DriverSetup,
         store: state::State,
         flags: Option<Arc<dyn FlagStore>>,
         clock: Clock,
         input: OperatorInput,
     ) -> Result<Driver, DriverError> {
-        let Stage { plan, tables, description, described, budgets } = stage;
-        let (mut state, mut begun) = replay(&store).await?;
-        let other = other_flag(store.kept(KeptFact::FlagPlace).await?, &plan);
-        let another_way = state.kind().is_some_and(|before| before != kind_of(&plan, &state));
-        if (other.is_some() || another_way) && store.forget_unbegun().await? {
-            state = State::default();
-            begun = Vec::new();
+        let DriverSetup { plan, tables, description, described_at, budgets } = setup;
+        let (mut state, mut phase_starts) = replay(&store).await?;
+        let other = other_flag(store.fact(StoredFact::FlagLocation).await?, &plan);
+        let kind_differs = state.kind().is_some_and(|before| before != migration_kind(&plan, &state));
+        if (other.is_some() || kind_differs) && store.clear_unless_begun().await? {
+            state = MigrationState::default();
+            phase_starts = Vec::new();
         } else if let Some(other) = other {
             return Err(other);
         }
-        let flags = flags.filter(|_| kind_of(&plan, &state) == Kind::Flagged);
+        let flags = flags.filter(|_| migration_kind(&plan, &state) == PlanKind::Flagged);
         Ok(Driver {
             plan,
             tables,
             description,
-            described,
+            described_at,
             budgets,
             store,
             stop: Stopper::default(),
-            machine: Machine::this(),
+            machine: Machine::system(),
             lease: None,
             observer: Arc::new(Silent),
             flags,
@@ -123,34 +123,34 @@ impl Driver {
             input,
             confirmed: false,
             state,
-            swept: Vec::new(),
+            completed: Vec::new(),
             first: None,
-            begun,
-            goes_back: false,
-            seen: None,
-            watched: Watched::default(),
+            phase_starts,
+            is_way_back: false,
+            recorded_flag: None,
+            tracker: FlagTracker::default(),
         })
     }
 
     /// The recorded state of the migration.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &MigrationState {
         &self.state
     }
 
     /// Whether a repair removes values that the plan does not imply.
-    pub fn repairs_by_removing(&self) -> bool {
+    pub fn repair_removes(&self) -> bool {
         self.input.repair_remove
     }
 
-    fn kind(&self) -> Kind {
-        kind_of(&self.plan, &self.state)
+    fn kind(&self) -> PlanKind {
+        migration_kind(&self.plan, &self.state)
     }
 
     /// The current flag that applications read or, for a plan without a flag, the virtual flag from the stated facts.
     pub async fn flag(&self) -> Result<Option<Flag>, DriverError> {
         match &self.flags {
             Some(flags) => Ok(read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag)),
-            None => Ok(self.state.stated.clone()),
+            None => Ok(self.state.stated_flag.clone()),
         }
     }
 
@@ -159,16 +159,16 @@ impl Driver {
     pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), DriverError> {
         if let Some(flags) = &self.flags {
             if let Some(place) = &self.plan.cutover.flag {
-                self.store.keep(KeptFact::FlagPlace, place.to_string()).await?;
+                self.store.set_fact(StoredFact::FlagLocation, place.to_string()).await?;
             }
             if read(flags.as_ref(), &self.plan).await?.is_none() {
-                let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
+                let first = Flag::new(self.plan.cutover.max_cache_seconds, (self.clock)());
                 let meta = self.meta();
                 let kept = flags.change(None, &first, &meta).await?;
-                self.made(&kept, &meta).await?;
+                self.record_flag_change(&kept, &meta).await?;
             }
         }
-        self.record(What::PreflightAccepted { kind: self.kind(), accepted }).await
+        self.record(EventBody::PreflightAccepted { kind: self.kind(), accepted }).await
     }
 
     /// Records in memory that the operator confirmed this command.
@@ -185,21 +185,21 @@ impl Driver {
         }
     }
 
-    async fn record(&mut self, what: What) -> Result<(), DriverError> {
+    async fn record(&mut self, body: EventBody) -> Result<(), DriverError> {
         // An event never has an earlier time than the event before it, even if the clock was set back.
         let at = (self.clock)().max(self.state.latest);
         let event = Event {
             at,
             actor: self.input.actor.clone(),
-            flag: self.seen.as_ref().map(|seen| Mark::of(&seen.flag)),
-            what,
+            flag: self.recorded_flag.as_ref().map(|recorded_flag| Mark::from_flag(&recorded_flag.flag)),
+            body,
         };
         // Refuse an event that cannot follow the current state, before the event is appended.
         let next = self.state.next(&event)?;
         let text = serde_json::to_string(&event)
             .map_err(|e| StoreError::Corrupt(format!("an event cannot be serialized: {e}")))?;
         let record = self.store.append_event(text).await?;
-        note_begun(&mut self.begun, &event, record.behind);
+        note_phase_start(&mut self.phase_starts, &event, record.newest_run);
         self.state = next;
         Ok(())
     }

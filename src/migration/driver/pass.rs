@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use super::Driver;
-use super::flag_watch::{FlagWatch, gone, moved};
+use super::flag_watch::{FlagWatch, flag_change_reason, flag_removal_reason};
 use crate::cutover::{Flag, WriteTo};
-use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
-use crate::migration::{DriverError, job_of};
-use crate::passes::Retried;
-use crate::passes::verify::Verified;
-use crate::plan::{Limits, Plan};
-use crate::playbook::{Phase, What};
-use crate::preflight::Accept;
+use crate::engine::{DESCRIBE_INTERVAL, Job, SessionResult, StopReason};
+use crate::migration::{DriverError, job_for_phase};
+use crate::passes::RetryResult;
+use crate::passes::verify::VerificationResult;
+use crate::plan::{Plan, PlanLimits};
+use crate::playbook::{EventBody, Phase};
+use crate::preflight::Acceptance;
 use crate::state::{RunId, RunRecord, RunStatus, phase};
 
 /// Whether a phase needs a new run.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Begins {
+pub enum PassStart {
     /// The run is new.
     New,
     /// The run resumes from its checkpoints.
@@ -42,48 +42,50 @@ pub struct PassEnd {
 #[derive(Debug)]
 pub enum PassResult {
     /// The result of a pass that writes.
-    Worked(Box<Ended>),
+    Worked(Box<SessionResult>),
     /// The result of a verification.
-    Verified(Box<Verified>),
+    Verified(Box<VerificationResult>),
     /// The result of retrying the failures.
-    Retried(Retried),
+    Retried(RetryResult),
 }
 
 impl Driver {
     /// Decides from the recorded runs how the run of this phase begins.
-    pub async fn begins(&self, phase: Phase) -> Result<Begins, DriverError> {
-        let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
+    pub async fn pass_start(&self, phase: Phase) -> Result<PassStart, DriverError> {
+        let behind =
+            self.phase_starts.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
         let current = match run_name(phase) {
             Some(name) => self.store.current_run(name).await?,
             None => None,
         };
         Ok(match current.filter(|run| run.id > behind) {
-            Some(run) if run.status == RunStatus::Complete => Begins::Ended(Box::new(run)),
-            Some(run) if run.can_be_resumed() => Begins::Resumes(Box::new(run)),
-            _ => Begins::New,
+            Some(run) if run.status == RunStatus::Complete => PassStart::Ended(Box::new(run)),
+            Some(run) if run.can_be_resumed() => PassStart::Resumes(Box::new(run)),
+            _ => PassStart::New,
         })
     }
 
     /// The job of a phase.
     pub fn job(&self, phase: Phase) -> Result<Job, DriverError> {
-        let lifted = self.goes_back.then(|| Plan { limits: Limits::none(), ..self.plan.clone() });
-        let plan = lifted.as_ref().unwrap_or(&self.plan);
-        let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?.on(self.machine.clone());
+        let unlimited = self.is_way_back.then(|| Plan { limits: PlanLimits::none(), ..self.plan.clone() });
+        let plan = unlimited.as_ref().unwrap_or(&self.plan);
+        let mut job = job_for_phase(phase, plan, &self.tables, &self.description, &self.budgets)?
+            .with_machine(self.machine.clone());
         job.stop = self.stop.clone();
         // On the way back, a pass waits only briefly for a description of the table.
-        job.urgent = self.goes_back;
+        job.urgent = self.is_way_back;
         // A process may run two phases a week apart, so the job reads the table's description again if the last
         // description is too old.
-        job.watch_table(self.described, LOOK_EVERY);
+        job.watch_table(self.described_at, DESCRIBE_INTERVAL);
         job.validities.extend(self.lease.clone());
         Ok(job)
     }
 
     /// Carries out the pass of this phase, or resumes its run. The end of the phase is recorded if the pass completed
     /// and no failure keeps the phase open. If `restart` is set, an expand pass starts from the beginning.
-    pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
+    pub async fn run_pass(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
-        let asked = moments();
+        let requested_at = moments();
         let flag = self.flag().await?;
         let mut job = self.job(phase)?;
         let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
@@ -91,16 +93,16 @@ impl Driver {
             let plan = self.plan.clone();
             let began = flag.clone();
             let stop = self.stop.clone();
-            FlagWatch { flags, plan, phase, began, stop }.begin(asked, moments)
+            FlagWatch { flags, plan, phase, began, stop }.begin(requested_at, moments)
         });
         let (validity, _watch) = watched.unzip();
         job.validities.extend(validity);
         if self.edits_encrypted(phase, restart).await? {
-            job.edit_encrypted();
+            job.allow_encrypted_edits();
         }
-        let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
-        let dual = dual || (phase == Phase::Undo && self.state.dual_written);
-        job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual));
+        let dual_writes = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
+        let dual_writes = dual_writes || (phase == Phase::Undo && self.state.dual_written);
+        job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));
         match phase {
             Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,
             Phase::Retry => Box::pin(self.retry(&job, flag)).await,
@@ -116,47 +118,48 @@ impl Driver {
     /// acceptance is also recorded with the newest expand run.
     async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
         let run = self.store.current_run(phase::EXPAND).await?;
-        let of_before = phase != Phase::Expand || (!restart && matches!(self.begins(phase).await?, Begins::Resumes(_)));
-        let of_run = match run.filter(|_| of_before) {
+        let uses_recorded_run =
+            phase != Phase::Expand || (!restart && matches!(self.pass_start(phase).await?, PassStart::Resumes(_)));
+        let accepted_in_run = match run.filter(|_| uses_recorded_run) {
             Some(run) => self.store.accepted(run.id).await?,
             None => Vec::new(),
         };
-        let name = Accept::ClientEncryption.name();
-        Ok(self.input.accepted.iter().chain(&of_run).any(|accepted| accepted == name))
+        let name = Acceptance::ClientEncryption.name();
+        Ok(self.input.accepted.iter().chain(&accepted_in_run).any(|accepted| accepted == name))
     }
 
     /// Records the end of a phase after this process has carried out the pass.
-    pub(super) async fn end(
+    pub(super) async fn complete_phase(
         &mut self,
         phase: Phase,
         flag: Option<Flag>,
-        what: What,
+        body: EventBody,
     ) -> Result<Option<StopReason>, DriverError> {
-        let stopped = self.put_end(phase, flag, what).await?;
+        let stopped = self.record_end(phase, flag, body).await?;
         if stopped.is_none() {
-            self.swept.push(phase);
+            self.completed.push(phase);
         }
         Ok(stopped)
     }
 
     /// Records the end of a phase. If the flag changed during the last pages of the pass, returns the stop reason and
     /// records nothing.
-    pub(super) async fn put_end(
+    pub(super) async fn record_end(
         &mut self,
         phase: Phase,
         flag: Option<Flag>,
-        what: What,
+        body: EventBody,
     ) -> Result<Option<StopReason>, DriverError> {
         if let (Some(_), Some(began)) = (&self.flags, flag) {
             let why = match self.flag().await? {
-                Some(now) => moved(phase, &began, &now),
-                None => Some(gone(&began)),
+                Some(now) => flag_change_reason(phase, &began, &now),
+                None => Some(flag_removal_reason(&began)),
             };
             if let Some(why) = why {
                 return Ok(Some(StopReason::FlagMoved(why)));
             }
         }
-        self.record(what).await?;
+        self.record(body).await?;
         Ok(None)
     }
 }

@@ -8,30 +8,32 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Driver;
 use crate::clock::Clock;
 use crate::engine::Job;
-use crate::migration::{Figures, Observer};
-use crate::state::{self, KeptFact, SegmentTotals};
-use crate::telemetry::display::{Line, Watched};
-use crate::telemetry::{KEPT_EVERY, KeptPace, Pace};
+use crate::migration::{Observer, ProgressUpdate};
+use crate::state::{self, SegmentTotals, StoredFact};
+use crate::telemetry::display::{ProgressLine, ProgressSources};
+use crate::telemetry::{PACE_RECORD_INTERVAL, PaceRecord, ProgressMeter};
+
 impl Driver {
-    pub(super) fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Shown {
-        let watched = || job.watched(total_segments, before);
-        let kept = keep_pace(self.store.clone(), watched(), self.machine.wall(), Arc::clone(&self.observer));
-        Shown { _kept: kept, line: self.show(watched()) }
+    pub(super) fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> PassProgress {
+        let sources = || job.progress_sources(total_segments, before);
+        let recorder =
+            spawn_pace_recorder(self.store.clone(), sources(), self.machine.wall(), Arc::clone(&self.observer));
+        PassProgress { _recorder: recorder, line: self.show(sources()) }
     }
 
     /// Shows the progress line, if the observer wants it.
-    pub(super) fn show(&self, watched: Watched) -> Option<Line> {
-        self.observer.shows_progress_line().then(|| Line::show(watched))
+    pub(super) fn show(&self, sources: ProgressSources) -> Option<ProgressLine> {
+        self.observer.shows_progress_line().then(|| ProgressLine::show(sources))
     }
 }
 
 /// The display of a running pass: a progress line, and the pace in the state file.
-pub(super) struct Shown {
-    line: Option<Line>,
-    _kept: AbortOnDropHandle<()>,
+pub(super) struct PassProgress {
+    line: Option<ProgressLine>,
+    _recorder: AbortOnDropHandle<()>,
 }
 
-impl Shown {
+impl PassProgress {
     pub(super) async fn clear(self) {
         if let Some(line) = self.line {
             line.clear().await;
@@ -40,26 +42,31 @@ impl Shown {
 }
 
 /// Stores the pace of a pass in the state file for `status`, and reports to the observer, until the handle is dropped.
-fn keep_pace(store: state::State, watched: Watched, wall: Clock, observer: Arc<dyn Observer>) -> AbortOnDropHandle<()> {
+fn spawn_pace_recorder(
+    store: state::State,
+    sources: ProgressSources,
+    wall: Clock,
+    observer: Arc<dyn Observer>,
+) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let start = Instant::now();
-        let mut tick = tokio::time::interval(KEPT_EVERY);
-        let mut pace = Pace::new(watched.items_before, watched.item_estimate);
+        let mut tick = tokio::time::interval(PACE_RECORD_INTERVAL);
+        let mut pace = ProgressMeter::new(sources.items_before, sources.item_estimate);
         loop {
             tick.tick().await;
-            let now = watched.progress.snapshot();
+            let now = sources.progress.snapshot();
             pace.note(start.elapsed(), now.counts.scanned, now.counts.spend().write);
-            observer.progress(&Figures {
-                items: watched.items_before + now.counts.scanned,
-                item_estimate: watched.item_estimate,
-                segments_done: watched.segments_before + now.segments_done,
-                total_segments: watched.total_segments,
+            observer.progress(&ProgressUpdate {
+                items: sources.items_before + now.counts.scanned,
+                item_estimate: sources.item_estimate,
+                segments_done: sources.segments_before + now.segments_done,
+                total_segments: sources.total_segments,
                 throttled: now.throttled,
             });
-            let kept = KeptPace::of(&pace, wall());
+            let record = PaceRecord::new(&pace, wall());
             // Ignore the error: if the state file fails, the next commit stops the pass. The pass does not need a
             // recorded pace.
-            let _ = store.keep(KeptFact::Pace, kept.to_json().to_string()).await;
+            let _ = store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
         }
     }))
 }

@@ -5,9 +5,9 @@ use super::pass::{PassEnd, PassResult};
 use crate::cutover::Flag;
 use crate::engine::Job;
 use crate::migration::DriverError;
-use crate::playbook::{Phase, What};
+use crate::playbook::{EventBody, Phase};
 use crate::state::{StoreError, phase};
-use crate::telemetry::display::Watched;
+use crate::telemetry::display::ProgressSources;
 impl Driver {
     pub(super) async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<PassEnd, DriverError> {
         let phase = Phase::Retry;
@@ -17,8 +17,8 @@ impl Driver {
             );
         };
         self.store.accept(run.session(), self.input.accepted.clone()).await?;
-        let due = self.store.open_work_of(&run.phase).await?.failures;
-        let line = self.show(Watched { item_estimate: due, ..job.watched(0, None) });
+        let due = self.store.open_work_of_phase(&run.phase).await?.failures;
+        let line = self.show(ProgressSources { item_estimate: due, ..job.progress_sources(0, None) });
         let retried = job.retry_failures(&self.store, &run).await;
         if let Some(line) = line {
             line.clear().await;
@@ -26,7 +26,7 @@ impl Driver {
         let retried = retried?;
         let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {
-            stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned: None }).await?;
+            stopped = self.complete_phase(phase, flag, EventBody::PhaseComplete { phase, scanned: None }).await?;
         }
         Ok(PassEnd { phase, result: Some(PassResult::Retried(retried)), stopped, unfinished: false })
     }

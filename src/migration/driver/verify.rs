@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Driver;
-use super::pass::{Begins, PassEnd, PassResult};
+use super::pass::{PassEnd, PassResult, PassStart};
 use crate::cutover::Flag;
 use crate::engine::Job;
 use crate::migration::DriverError;
-use crate::passes::verify::{Stage, Truth, Truths, VerifyInput, begin, verify};
-use crate::playbook::{Kind, Phase, Scope, Way, What};
-use crate::state::{Asked, phase};
+use crate::passes::verify::{TableStage, Truth, TruthByKey, VerifyInput, begin, verify};
+use crate::playbook::{EventBody, Phase, PhaseStatus, PlanKind, VerifyScope};
+use crate::state::{VerificationParameters, phase};
 /// Default number of clusters in a sample. If none of these clusters differs, at most 0.075 % of all clusters differ,
 /// with 95 % confidence.
 const DEFAULT_SAMPLE: u32 = 4_000;
@@ -18,29 +18,29 @@ impl Driver {
     pub(super) async fn verify(
         &mut self,
         job: &Job,
-        scope: Scope,
+        scope: VerifyScope,
         repair: bool,
         flag: Option<Flag>,
     ) -> Result<PassEnd, DriverError> {
         let phase = Phase::Verify { scope, repair };
-        let (stage, truths) = self.held_against(flag.as_ref());
-        let asked = Asked {
+        let (stage, truths) = self.basis_under(flag.as_ref());
+        let request = VerificationParameters {
             stage,
             truths,
             repair,
-            flag_version: flag.as_ref().filter(|_| self.kind() == Kind::Flagged).map(|flag| flag.version),
-            wanted: match scope {
-                Scope::Full => None,
-                Scope::Sampled => Some(self.input.sample.unwrap_or(DEFAULT_SAMPLE)),
+            flag_version: flag.as_ref().filter(|_| self.kind() == PlanKind::Flagged).map(|flag| flag.version),
+            sample_clusters: match scope {
+                VerifyScope::Full => None,
+                VerifyScope::Sampled => Some(self.input.sample.unwrap_or(DEFAULT_SAMPLE)),
             },
         };
         if repair && let Some(run) = self.store.current_run(phase::EXPAND).await? {
             self.store.accept(run.session(), self.input.accepted.clone()).await?;
         }
-        let anew = !matches!(self.begins(phase).await?, Begins::Resumes(_));
-        let record = begin(job, &self.store, asked, anew, self.machine.random.number()).await?;
+        let restart = !matches!(self.pass_start(phase).await?, PassStart::Resumes(_));
+        let record = begin(job, &self.store, request, restart, self.machine.random.number()).await?;
         let line = self.line(job, record.run.total_segments, None);
-        let input = VerifyInput { before: Arc::new(self.store.clone()), removes: self.input.repair_remove };
+        let input = VerifyInput { history: Arc::new(self.store.clone()), removes: self.input.repair_remove };
         let verified = verify(job, &self.store, &record, input).await;
         line.clear().await;
         let verified = verified?;
@@ -48,24 +48,25 @@ impl Driver {
         if let (None, Some((report, hash))) = (&stopped, &verified.report) {
             let plan = report.fingerprint.clone();
             let mismatches = match scope {
-                Scope::Full => report.mismatches,
-                Scope::Sampled => report.found(),
+                VerifyScope::Full => report.mismatches,
+                VerifyScope::Sampled => report.mismatches_found(),
             };
             let hash = hash.clone();
             let compared = Some(report.compared);
-            let what = What::Verified { scope, repair, mismatches, plan, hash, compared };
-            stopped = self.end(phase, flag, what).await?;
+            let body = EventBody::Verified { scope, repair, mismatches, plan, hash, compared };
+            stopped = self.complete_phase(phase, flag, body).await?;
         }
         Ok(PassEnd { phase, result: Some(PassResult::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
     /// Returns the stage and the truths that a verification would use if it began now.
-    pub async fn verifies_by(&self) -> Result<(Stage, Truths), DriverError> {
-        Ok(self.held_against(self.flag().await?.as_ref()))
+    pub async fn verification_basis(&self) -> Result<(TableStage, TruthByKey), DriverError> {
+        Ok(self.basis_under(self.flag().await?.as_ref()))
     }
 
-    fn held_against(&self, flag: Option<&Flag>) -> (Stage, Truths) {
-        let stage = if self.state.contract == Way::Ahead { Stage::Expanded } else { Stage::Contracted };
-        (stage, flag.map_or(Truths::All(Truth::Old), Truths::of))
+    fn basis_under(&self, flag: Option<&Flag>) -> (TableStage, TruthByKey) {
+        let stage =
+            if self.state.contract == PhaseStatus::NotBegun { TableStage::Expanded } else { TableStage::Contracted };
+        (stage, flag.map_or(TruthByKey::All(Truth::Old), TruthByKey::from_flag))
     }
 }

@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use crate::change::BaselinePair;
-use crate::clock::wall;
+use crate::clock::wall_clock;
 use crate::cutover::{self, Flag};
 use crate::migration::back::StepBack;
-use crate::migration::target::Target;
+use crate::migration::target::MigrationTarget;
 use crate::migration::{
-    CutoverDryRunOutcome, CutoverOutcome, CutoverStep, Migration, MigrationError, OperatorInput, Order, StepOptions,
-    preview, read,
+    CommandRequest, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, Migration, MigrationError, OperatorInput,
+    StepOptions, preview, read,
 };
-use crate::playbook::{Next, back_needs_state};
-use crate::preflight::{Fits, check_plan, check_way_back};
+use crate::playbook::{NextCommand, back_needs_state};
+use crate::preflight::{PlanCheck, check_plan, check_rollback_plan};
 use crate::state;
 
 /// The maximum number of items that a report lists. The report also gives the number of all items.
-const NAMED: u32 = 1_000;
+const MAX_LISTED: u32 = 1_000;
 
 impl Migration {
     /// Moves the cutover flag one step forward or back. When this function returns, every application obeys the
@@ -49,12 +49,12 @@ impl Migration {
             return Ok(CutoverOutcome { flag: Some(moved), stopped: None });
         }
         let reason = now.then(|| "stale reads were accepted by --now".to_owned());
-        let input = OperatorInput { reason, ..OperatorInput::of_step(&self.actor, options) };
-        let fits: Fits = if back { check_way_back } else { check_plan };
-        let target = Box::pin(self.target(fits)).await?;
+        let input = OperatorInput { reason, ..OperatorInput::from_step_options(&self.actor, options) };
+        let plan_check: PlanCheck = if back { check_rollback_plan } else { check_plan };
+        let target = Box::pin(self.target(plan_check)).await?;
         let question = if back { String::new() } else { question(&target, step).await? };
-        let order = Order::of(step.goal(), &options.accept, question);
-        let (session, _, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let request = CommandRequest::new(step.goal(), &options.accept, question);
+        let (session, _, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         let flag = session.driver.flag().await?;
         session.close().await?;
         Ok(CutoverOutcome { flag, stopped })
@@ -64,7 +64,7 @@ impl Migration {
     /// `None`.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
         let plan = self.plan();
-        let Some(opened) = cutover::open(plan, wall(), None).await? else { return Ok(None) };
+        let Some(opened) = cutover::open(plan, wall_clock(), None).await? else { return Ok(None) };
         let Some((flag, _)) = read(opened.flag.as_ref(), plan).await? else { return Ok(None) };
         if back_needs_state(&flag) {
             return Ok(None);
@@ -76,7 +76,7 @@ impl Migration {
             actor: &self.actor,
             observer: self.observer.as_ref(),
         };
-        Ok(Some(back.take(opened.flag.as_ref(), flag).await?))
+        Ok(Some(back.run(opened.flag.as_ref(), flag).await?))
     }
 
     /// Checks every precondition of a step forward, and counts the items that had only the new attribute before the
@@ -103,21 +103,21 @@ impl Migration {
         options: &StepOptions,
     ) -> Result<CutoverDryRunOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
-        let Target { plan, description, state, .. } = &target;
+        let MigrationTarget { plan, description, state, .. } = &target;
         let opened = target.open_flag().await?;
         let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
-        let input = OperatorInput::of_step(&self.actor, options);
+        let input = OperatorInput::from_step_options(&self.actor, options);
         let goal = step.goal();
-        let previewed = Box::pin(preview(state, plan, description, flags, &input, goal, wall()())).await;
-        if previewed.map_err(|error| MigrationError::of_driver(error, &self.commands))?.is_none() {
+        let previewed = Box::pin(preview(state, plan, description, flags, &input, goal, wall_clock()())).await;
+        if previewed.map_err(|error| MigrationError::from_driver(error, &self.commands))?.is_none() {
             return Err(unreadable(state));
         }
-        let new_alone = if state::is_absent(state).await {
+        let new_only_items = if state::is_absent(state).await {
             None
         } else {
-            state::read(state)?.baseline_pairs(BaselinePair::NewAlone, NAMED).await?
+            state::read(state)?.baseline_pairs(BaselinePair::NewAlone, MAX_LISTED).await?
         };
-        Ok(CutoverDryRunOutcome { new_alone, next: Next::from(goal).spell(&self.commands) })
+        Ok(CutoverDryRunOutcome { new_only_items, next: NextCommand::from(goal).render(&self.commands) })
     }
 }
 
@@ -130,8 +130,8 @@ fn unreadable(state: &Path) -> MigrationError {
 }
 
 /// The question that is asked before a step. It shows the table, its account, and the flag before and after the step.
-async fn question(target: &Target, step: CutoverStep) -> Result<String, MigrationError> {
-    let Target { plan, description, state, .. } = target;
+async fn question(target: &MigrationTarget, step: CutoverStep) -> Result<String, MigrationError> {
+    let MigrationTarget { plan, description, state, .. } = target;
     let from = match target.open_flag().await? {
         Some(opened) => match read(opened.flag.as_ref(), plan).await? {
             Some((flag, _)) => format!("the cutover flag from {flag}"),

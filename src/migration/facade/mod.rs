@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::options::command_line;
-use super::target::{Target, read_plan, read_text, state_path};
-use super::{MigrationError, Observer, OperatorInput, Options, Order, PassEnd, Session};
+use super::target::{MigrationTarget, read_plan, read_text, state_path};
+use super::{CommandRequest, MigrationError, Observer, OperatorInput, Options, PassEnd, Session};
 use crate::command_line::CommandLine;
 use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
-use crate::plan::{Loaded, Plan};
-use crate::preflight::Fits;
+use crate::plan::{LoadedPlan, Plan};
+use crate::preflight::PlanCheck;
 /// A plan and the location of its state. Each method is a command of the playbook.
 ///
 /// A command opens the table and the state file, does its work, and closes both again. Everything that a command
@@ -42,7 +42,7 @@ pub struct Migration {
     pub(super) path: PathBuf,
     pub(super) commands: CommandLine,
     pub(super) state: PathBuf,
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedPlan,
     pub(super) actor: String,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) stop: Stopper,
@@ -68,7 +68,7 @@ impl Migration {
     pub fn open(plan: impl AsRef<Path>, options: Options) -> Result<Migration, MigrationError> {
         let path = plan.as_ref().to_owned();
         let loaded = read_plan(&path, &options)?;
-        Ok(Migration::of(path, loaded, options))
+        Ok(Migration::from_loaded(path, loaded, options))
     }
 
     /// Reads a plan from text. Errors and reports refer to it as `name`.
@@ -100,10 +100,10 @@ impl Migration {
     /// ```
     pub fn from_text(name: &str, plan: &str, options: Options) -> Result<Migration, MigrationError> {
         let loaded = read_text(name, plan, &options)?;
-        Ok(Migration::of(PathBuf::from(name), loaded, options))
+        Ok(Migration::from_loaded(PathBuf::from(name), loaded, options))
     }
 
-    fn of(path: PathBuf, loaded: Loaded, options: Options) -> Migration {
+    fn from_loaded(path: PathBuf, loaded: LoadedPlan, options: Options) -> Migration {
         let state = state_path(&options, &loaded.plan);
         let commands = command_line(&path, &options);
         let Options { actor, observer, .. } = options;
@@ -164,12 +164,12 @@ impl Migration {
     }
 
     /// Connects to the table and checks the plan against it.
-    async fn target(&self, fits: Fits) -> Result<Target, MigrationError> {
-        Target::open(
+    async fn target(&self, plan_check: PlanCheck) -> Result<MigrationTarget, MigrationError> {
+        MigrationTarget::open(
             self.loaded.clone(),
             (self.path.clone(), self.commands.clone()),
             self.state.clone(),
-            fits,
+            plan_check,
             self.tables.clone(),
             self.observer.as_ref(),
         )
@@ -179,14 +179,14 @@ impl Migration {
     /// Opens a session and takes the playbook's steps until the goal is reached or the session is stopped.
     async fn carry_out(
         &self,
-        target: Target,
+        target: MigrationTarget,
         input: OperatorInput,
-        mut order: Order,
+        mut request: CommandRequest,
     ) -> Result<(Session, Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let observer = Arc::clone(&self.observer);
         let stop = self.stop.clone();
-        let mut session = Box::pin(Session::prepared(target, input, &mut order, observer, stop)).await?;
-        match Box::pin(session.pursue(order)).await {
+        let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop)).await?;
+        match Box::pin(session.run_request(request)).await {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
                 // Report the first error instead of a later error from closing the session. A lease that cannot be

@@ -1,11 +1,12 @@
 //! The commands `contract` and `rollback`.
 
-use crate::migration::target::Target;
+use crate::migration::target::MigrationTarget;
 use crate::migration::{
-    Migration, MigrationError, OperatorInput, Order, PassOutcome, PassResult, StepOptions, WorkedPass, not_as_before,
+    CommandRequest, Migration, MigrationError, OperatorInput, PassOutcome, PassResult, PassSummary, StepOptions,
+    not_as_before,
 };
 use crate::playbook::Goal;
-use crate::preflight::{check_begun_plan, check_way_back};
+use crate::preflight::{check_begun_plan, check_rollback_plan};
 impl Migration {
     /// Removes the old attribute, or resumes its removal. Nothing can undo the removal.
     ///
@@ -44,30 +45,30 @@ impl Migration {
     /// # }
     /// ```
     pub async fn rollback(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
-        let target = Box::pin(self.target(check_way_back)).await?;
-        not_as_before::tell(&target, self.observer.as_ref()).await;
+        let target = Box::pin(self.target(check_rollback_plan)).await?;
+        not_as_before::notify(&target, self.observer.as_ref()).await;
         let question = format!("Undo the migration on {} now?", target.description.arn);
         Box::pin(self.passes(target, Goal::Rollback, question, options)).await
     }
 
     async fn passes(
         &self,
-        target: Target,
+        target: MigrationTarget,
         goal: Goal,
         question: String,
         options: &StepOptions,
     ) -> Result<PassOutcome, MigrationError> {
-        let order = Order::of(goal, &options.accept, question);
-        let input = OperatorInput::of_step(&self.actor, options);
-        let (session, ends, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let request = CommandRequest::new(goal, &options.accept, question);
+        let input = OperatorInput::from_step_options(&self.actor, options);
+        let (session, ends, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         let unfinished = ends.iter().any(|end| end.unfinished);
         let mut passes = Vec::new();
         for end in ends {
             if let Some(PassResult::Worked(ended)) = end.result {
                 let store = &session.driver.store;
-                let not_as_before = not_as_before::left_by(store, &ended.run).await?;
-                passes.push(WorkedPass {
-                    journaled: store.journaled(ended.run.id).await?,
+                let not_as_before = not_as_before::leftovers_of_run(store, &ended.run).await?;
+                passes.push(PassSummary {
+                    journaled: store.pre_image_count(ended.run.id).await?,
                     ended: *ended,
                     not_as_before,
                 });

@@ -2,13 +2,13 @@
 
 use crate::migration::outcome::recorded_run;
 use crate::migration::preflight::{is_complete, recorded};
-use crate::migration::target::Target;
+use crate::migration::target::MigrationTarget;
 use crate::migration::{
-    Migration, MigrationError, OperatorInput, Order, PassResult, Read, RetryOutcome, RunOptions, RunOutcome,
-    hold_preflight,
+    CommandRequest, ItemsRead, Migration, MigrationError, OperatorInput, PassResult, RetryOutcome, RunOptions,
+    RunOutcome, run_preflight,
 };
 use crate::playbook::Goal;
-use crate::preflight::{Accept, check_begun_plan, check_plan};
+use crate::preflight::{Acceptance, check_begun_plan, check_plan};
 use crate::state::phase::EXPAND;
 impl Migration {
     /// Runs the plan's expand phase, or resumes it from its checkpoints.
@@ -33,16 +33,17 @@ impl Migration {
     pub async fn run(&self, options: &RunOptions) -> Result<RunOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
         // The preflight runs before the state file is created, so a refused run creates nothing.
-        let accepted = self.hold(options, &target).await?;
+        let accepted = self.check_findings(options, &target).await?;
         if options.again && !recorded(&target, EXPAND).await.is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {
             return Err(MigrationError::NoCompletePass);
         }
         let goal = Goal::Run { again: options.again || options.restart };
         let question = format!("Write to {} now?", target.description.arn);
-        let order = Order { restart: options.restart, ..Order::of(goal, &options.accept, question) };
-        let order = Order { held: Some(accepted.clone()), ..order };
-        let input = OperatorInput { accepted, ..OperatorInput::of(&self.actor, &options.accept) };
-        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let request =
+            CommandRequest { restart: options.restart, ..CommandRequest::new(goal, &options.accept, question) };
+        let request = CommandRequest { accepted_findings: Some(accepted.clone()), ..request };
+        let input = OperatorInput { accepted, ..OperatorInput::new(&self.actor, &options.accept) };
+        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         let ended = passes.into_iter().rev().find_map(|end| match end.result {
             Some(PassResult::Worked(ended)) => Some(*ended),
             Some(PassResult::Verified(_) | PassResult::Retried(_)) | None => None,
@@ -58,7 +59,11 @@ impl Migration {
 
     /// Runs the preflight of a new or resumed run, and returns the accepted findings. Skips the preflight if the run is
     /// complete and nothing will be written.
-    async fn hold(&self, options: &RunOptions, target: &Target) -> Result<Vec<String>, MigrationError> {
+    async fn check_findings(
+        &self,
+        options: &RunOptions,
+        target: &MigrationTarget,
+    ) -> Result<Vec<String>, MigrationError> {
         let job = target.job()?;
         let recorded = recorded(target, EXPAND).await.filter(|_| !options.restart);
         if recorded.as_ref().is_some_and(|(run, _)| is_complete(run)) && !options.again {
@@ -67,10 +72,10 @@ impl Migration {
         let mut accepted = options.accept.clone();
         accepted
             .extend(recorded.filter(|(run, _)| run.can_be_resumed()).into_iter().flat_map(|(_, accepted)| accepted));
-        let found = hold_preflight(target, &job, Read::Nothing, accepted).await;
-        found.hold()?;
-        found.tell(self.observer.as_ref());
-        Ok(found.to_record())
+        let report = run_preflight(target, &job, ItemsRead::Nothing, accepted).await;
+        report.check_findings()?;
+        report.notify(self.observer.as_ref());
+        Ok(report.accepted_names())
     }
 
     /// Retries the items that failed in `run`.
@@ -88,11 +93,11 @@ impl Migration {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn retry_failures(&self, accept: &[Accept]) -> Result<RetryOutcome, MigrationError> {
+    pub async fn retry_failures(&self, accept: &[Acceptance]) -> Result<RetryOutcome, MigrationError> {
         let target = Box::pin(self.target(check_begun_plan)).await?;
-        let order = Order::of(Goal::FailuresRetry, accept, "");
-        let input = OperatorInput::of(&self.actor, accept);
-        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let request = CommandRequest::new(Goal::FailuresRetry, accept, "");
+        let input = OperatorInput::new(&self.actor, accept);
+        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         let retried = passes.into_iter().find_map(|end| match end.result {
             Some(PassResult::Retried(retried)) => Some(retried),
             Some(PassResult::Worked(_) | PassResult::Verified(_)) | None => None,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::clock::wall;
-use crate::migration::{Migration, MigrationError, Seen, StatusOptions, StatusOutcome, known, read_now};
+use crate::clock::wall_clock;
+use crate::migration::{FlagRecord, Migration, MigrationError, StatusOptions, StatusOutcome, read_flag_now, snapshot};
 use crate::state;
-use crate::telemetry::{KeptBudgets, KeptPace};
+use crate::telemetry::{PaceRecord, StoredBudgets};
 /// The maximum time for which `status` tries to read the flag.
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
 
@@ -22,7 +22,7 @@ impl Migration {
     /// ```no_run
     /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
     /// let outcome = migration.status(&backfill::StatusOptions::default()).await?;
-    /// println!("phase {}", outcome.known().standing.stage.name());
+    /// println!("phase {}", outcome.snapshot().status.stage.name());
     /// # Ok(())
     /// # }
     /// ```
@@ -30,18 +30,26 @@ impl Migration {
         let plan = self.plan();
         let file = state::read(&self.state)?;
         let summary = file.summary().await?;
-        let read = match Seen::of(file.as_ref()).await.is_some() && !options.offline {
-            true => Some(Box::pin(read_now(plan, wall(), FLAG_LIMIT)).await),
+        let read = match FlagRecord::from_file(file.as_ref()).await.is_some() && !options.offline {
+            true => Some(Box::pin(read_flag_now(plan, wall_clock(), FLAG_LIMIT)).await),
             false => None,
         };
-        let known = known(file.as_ref(), &summary, plan, wall()(), read).await?;
+        let snapshot = snapshot(file.as_ref(), &summary, plan, wall_clock()(), read).await?;
         let here = crate::host::name();
         let suspended = summary
             .holder
             .as_ref()
             .is_some_and(|holder| holder.host == Some(here.into()) && holder.pid.is_some_and(crate::host::is_stopped));
-        let pace = KeptPace::in_file(file.as_ref(), summary.holder.as_ref()).await;
-        let budgets = KeptBudgets::of(file.as_ref(), summary.current.as_ref().map(|current| &current.run)).await?;
-        Ok(StatusOutcome { summary, fingerprint: plan.fingerprint(), known, budgets, pace, suspended, now: wall()() })
+        let pace = PaceRecord::from_file(file.as_ref(), summary.holder.as_ref()).await;
+        let budgets = StoredBudgets::load(file.as_ref(), summary.current.as_ref().map(|current| &current.run)).await?;
+        Ok(StatusOutcome {
+            summary,
+            fingerprint: plan.fingerprint(),
+            snapshot,
+            budgets,
+            pace,
+            suspended,
+            now: wall_clock()(),
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! The command `verify`, with and without a repair.
 
 use crate::migration::{
-    Migration, MigrationError, OperatorInput, Order, PassEnd, PassResult, VerifyOptions, VerifyOutcome,
+    CommandRequest, Migration, MigrationError, OperatorInput, PassEnd, PassResult, VerifyOptions, VerifyOutcome,
 };
-use crate::playbook::{Goal, Scope};
+use crate::playbook::{Goal, VerifyScope};
 use crate::preflight::check_begun_plan;
 /// Maximum number of clusters in a sample.
 const MAX_CLUSTERS: u32 = 1_000_000;
@@ -29,14 +29,14 @@ impl Migration {
     /// ```
     pub async fn verify(&self, options: &VerifyOptions) -> Result<VerifyOutcome, MigrationError> {
         let VerifyOptions { sample, repair, repair_remove, accept } = options;
-        let scope = if sample.is_some() { Scope::Sampled } else { Scope::Full };
+        let scope = if sample.is_some() { VerifyScope::Sampled } else { VerifyScope::Full };
         let target = Box::pin(self.target(check_begun_plan)).await?;
-        let of = OperatorInput::of(&self.actor, accept);
+        let base = OperatorInput::new(&self.actor, accept);
         let sample = sample.map(|clusters| clusters.clamp(1, MAX_CLUSTERS));
-        let input = OperatorInput { sample, repair_remove: *repair_remove, ..of };
+        let input = OperatorInput { sample, repair_remove: *repair_remove, ..base };
         let question = format!("Repair items of {} now?", target.description.arn);
-        let order = Order::of(Goal::Verify { scope, repair: *repair }, accept, question);
-        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let request = CommandRequest::new(Goal::Verify { scope, repair: *repair }, accept, question);
+        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         session.close().await?;
         // Return the recorded result, even if a stop was requested after the result was recorded.
         Ok(match passes.into_iter().next_back() {

@@ -1,8 +1,8 @@
 //! Records the baseline: the state of an item before the migration writes it for the first time.
 
-pub(crate) mod first_look;
-mod look_through;
-mod record_first;
+mod baseline_pass;
+mod completion;
+pub(crate) mod recorder;
 
-pub use first_look::FirstLook;
-pub(crate) use record_first::RecordFirst;
+pub(crate) use baseline_pass::BaselinePass;
+pub use recorder::BaselineRecorder;

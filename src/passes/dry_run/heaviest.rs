@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use crate::item::{PartitionHash, Units};
 
 /// Number of partition keys to keep. If there are more, the keys with the smallest loads are forgotten. At most about
-/// 1/`KEPT` of the table's load is forgotten for any key. A key that affects the duration of a run has a larger load.
-const KEPT: usize = 4_096;
+/// 1/`MAX_KEYS` of the table's load is forgotten for any key. A key that affects the duration of a run has a larger load.
+const MAX_KEYS: usize = 4_096;
 
 /// The load of one partition key's items.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Load {
+pub struct KeyUsage {
     /// Write capacity units that the items need in the table.
     pub write: Units,
     /// Size of the items in bytes, which determines the cost of reading them.
@@ -20,62 +20,62 @@ pub struct Load {
 
 /// The partition keys with the largest loads. Only the hashes of the keys are stored.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Heaviest {
-    keys: HashMap<PartitionHash, Load>,
+pub struct HeaviestKeys {
+    keys: HashMap<PartitionHash, KeyUsage>,
     /// Upper bound for the forgotten load of a single key.
-    forgotten: Load,
+    dropped: KeyUsage,
 }
 
-impl Heaviest {
+impl HeaviestKeys {
     /// Adds the load of an item.
-    pub(crate) fn add(&mut self, key: PartitionHash, load: Load) {
-        self.keys.entry(key).or_default().add(load);
-        self.forget();
+    pub(crate) fn add(&mut self, key: PartitionHash, usage: KeyUsage) {
+        self.keys.entry(key).or_default().add(usage);
+        self.drop_lightest();
     }
 
-    /// Adds the loads of a different `Heaviest`.
-    pub(crate) fn merge(&mut self, other: Heaviest) {
-        for (key, load) in other.keys {
-            self.keys.entry(key).or_default().add(load);
+    /// Adds the loads of a different `HeaviestKeys`.
+    pub(crate) fn merge(&mut self, other: HeaviestKeys) {
+        for (key, usage) in other.keys {
+            self.keys.entry(key).or_default().add(usage);
         }
-        self.forgotten.add(other.forgotten);
-        self.forget();
+        self.dropped.add(other.dropped);
+        self.drop_lightest();
     }
 
     /// Lower bound for the largest load of a single key. The write load and the read load may come from two different
     /// keys.
-    pub fn least(&self) -> Load {
-        self.keys.values().fold(Load::default(), |most, load| most.max(*load))
+    pub fn lower_bound(&self) -> KeyUsage {
+        self.keys.values().fold(KeyUsage::default(), |most, usage| most.max(*usage))
     }
 
     /// Upper bound for the largest load of a single key.
-    pub fn most(&self) -> Load {
-        let mut most = self.least();
-        most.add(self.forgotten);
+    pub fn upper_bound(&self) -> KeyUsage {
+        let mut most = self.lower_bound();
+        most.add(self.dropped);
         most
     }
 
     /// If there are at least twice as many keys as should be kept, forgets half of them.
-    fn forget(&mut self) {
-        if self.keys.len() < 2 * KEPT {
+    fn drop_lightest(&mut self) {
+        if self.keys.len() < 2 * MAX_KEYS {
             return;
         }
-        let mut by_weight: Vec<(PartitionHash, Load)> = self.keys.drain().collect();
+        let mut by_weight: Vec<(PartitionHash, KeyUsage)> = self.keys.drain().collect();
         by_weight.sort_by(|(_, a), (_, b)| b.weight().total_cmp(&a.weight()));
-        let lightest = by_weight.drain(KEPT..).fold(Load::default(), |most, (_, load)| most.max(load));
-        self.forgotten.add(lightest);
+        let lightest = by_weight.drain(MAX_KEYS..).fold(KeyUsage::default(), |most, (_, usage)| most.max(usage));
+        self.dropped.add(lightest);
         self.keys = by_weight.into_iter().collect();
     }
 }
 
-impl Load {
-    fn add(&mut self, other: Load) {
+impl KeyUsage {
+    fn add(&mut self, other: KeyUsage) {
         self.write += other.write;
         self.bytes += other.bytes;
     }
 
-    fn max(self, other: Load) -> Load {
-        Load { write: self.write.max(other.write), bytes: self.bytes.max(other.bytes) }
+    fn max(self, other: KeyUsage) -> KeyUsage {
+        KeyUsage { write: self.write.max(other.write), bytes: self.bytes.max(other.bytes) }
     }
 
     /// The time that a partition needs for this load, measured in the time for one write unit. A partition serves three
@@ -94,25 +94,25 @@ mod tests {
     use crate::machine::Rng;
 
     fn key(n: u32) -> PartitionHash {
-        PartitionHash::of(&Value::S(n.to_string()))
+        PartitionHash::from_value(&Value::S(n.to_string()))
     }
 
     /// Tests an item collection of 5,000 units. The items of the collection are spread over many pages, among the items
     /// of a hundred thousand other keys.
     #[test]
     fn a_heavy_key_is_found_among_many_others() {
-        let mut whole = Heaviest::default();
+        let mut whole = HeaviestKeys::default();
         for page in 0..100_u32 {
-            let mut found = Heaviest::default();
-            (0..1_000).for_each(|n| found.add(key(1 + page * 1_000 + n), Load { write: 1.0, bytes: 100.0 }));
-            found.add(key(0), Load { write: 50.0, bytes: 5_000.0 });
+            let mut found = HeaviestKeys::default();
+            (0..1_000).for_each(|n| found.add(key(1 + page * 1_000 + n), KeyUsage { write: 1.0, bytes: 100.0 }));
+            found.add(key(0), KeyUsage { write: 50.0, bytes: 5_000.0 });
             whole.merge(found);
         }
-        let least = whole.least();
-        let most = whole.most();
-        assert_eq!(least, Load { write: 5_000.0, bytes: 500_000.0 });
+        let least = whole.lower_bound();
+        let most = whole.upper_bound();
+        assert_eq!(least, KeyUsage { write: 5_000.0, bytes: 500_000.0 });
         assert!(most.write < 5_030.0, "{most:?}: no more than a part in 4,096 of the others is uncertain");
-        assert!(whole.keys.len() <= 2 * KEPT);
+        assert!(whole.keys.len() <= 2 * MAX_KEYS);
     }
 
     proptest! {
@@ -124,17 +124,17 @@ mod tests {
             seed in any::<u64>(), keys in 1_u32..40_000, items in 1_u32..60_000,
         ) {
             let mut random = Rng::with_seed(seed);
-            let mut found = Heaviest::default();
+            let mut found = HeaviestKeys::default();
             let mut truth = HashMap::<u32, f64>::new();
             for _ in 0..items {
                 // The distribution is skewed: low numbers are drawn more often.
                 let n = (f64::from(keys) * random.f64().powi(3)) as u32;
                 let write = f64::from(random.u32(1..5));
-                found.add(key(n), Load { write, bytes: write });
+                found.add(key(n), KeyUsage { write, bytes: write });
                 *truth.entry(n).or_default() += write;
             }
             let truth = truth.into_values().fold(0.0, f64::max);
-            prop_assert!(found.least().write <= truth && truth <= found.most().write, "{truth}: {:?} {:?}", found.least(), found.most());
+            prop_assert!(found.lower_bound().write <= truth && truth <= found.upper_bound().write, "{truth}: {:?} {:?}", found.lower_bound(), found.upper_bound());
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::heaviest::{Heaviest, Load};
+use super::heaviest::{HeaviestKeys, KeyUsage};
 use crate::change::{Action, Changes, Decision, GuardedWrite, ItemHistory, Leftover, Outcome, PreImage};
-use crate::item::{Item, ItemKey, PartitionHash, Path, Times, Units, Value, client_encryption, item_bytes};
-use crate::state::only_if_kept;
+use crate::item::{ExpiryCounts, Item, ItemKey, PartitionHash, Path, Units, Value, encryption_marker, item_bytes};
+use crate::state::reject_if_unreadable;
 
 /// Number of distinct shapes to list. Other shapes are not listed.
 const MAX_SHAPES: usize = 10;
@@ -14,10 +14,10 @@ const MAX_SHAPES: usize = 10;
 const MAX_EXAMPLES: usize = 5;
 
 /// Number of distinct reasons to keep. A reason names paths of the plan, and a plan has few paths. Further reasons
-/// count as [`OTHER`].
+/// count as [`OTHER_REASONS`].
 const MAX_REASONS: usize = 20;
 
-const OTHER: &str = "other reasons";
+const OTHER_REASONS: &str = "other reasons";
 
 /// The predicted outcomes of a run, as counted by a dry run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,28 +49,28 @@ pub struct Prediction {
     /// omitted.
     pub index_write_units: BTreeMap<String, Units>,
     /// The loads of single partition keys, if a partition key can have several items.
-    pub heaviest: Heaviest,
+    pub heaviest: HeaviestKeys,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,
     /// The most frequent kinds of change, without attribute values. There are at most ten.
     pub shapes: Vec<Shape>,
     /// The reasons why items are rejected, without attribute values. There are at most twenty-one reasons.
-    pub reasons: BTreeMap<String, Group>,
+    pub reasons: BTreeMap<String, ItemGroup>,
     /// Items that a rollback would not restore exactly, by reason.
-    pub leftovers: BTreeMap<Leftover, Group>,
+    pub leftovers: BTreeMap<Leftover, ItemGroup>,
     /// Example keys of each class, at most five per class.
-    pub examples: BTreeMap<Class, Vec<ItemKey>>,
+    pub examples: BTreeMap<PredictedOutcome, Vec<ItemKey>>,
     /// The types of the values at each written path.
     pub types: BTreeMap<Path, BTreeSet<&'static str>>,
     /// Number of values at each written path that look like times.
-    pub times: BTreeMap<Path, Times>,
+    pub times: BTreeMap<Path, ExpiryCounts>,
     /// Number of items that need a write although they are signed or encrypted on the client.
     pub encrypted: u64,
 }
 
 /// The predicted result for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub enum PredictedOutcome {
     /// The item would be written.
     WouldChange,
     /// All targets already have the values that the plan implies.
@@ -89,7 +89,7 @@ pub enum Class {
 
 /// The items with the same reason.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Group {
+pub struct ItemGroup {
     /// Number of items.
     pub items: u64,
     /// Example keys of these items, at most five.
@@ -107,101 +107,101 @@ pub struct Shape {
     pub items: u64,
 }
 
-impl Class {
+impl PredictedOutcome {
     /// Every class, in the order that reports list them.
-    pub const ALL: [Class; 7] = [
-        Class::WouldChange,
-        Class::AlreadyApplied,
-        Class::NothingToDo,
-        Class::Skipped,
-        Class::Diverged,
-        Class::WouldExceed,
-        Class::Rejected,
+    pub const ALL: [PredictedOutcome; 7] = [
+        PredictedOutcome::WouldChange,
+        PredictedOutcome::AlreadyApplied,
+        PredictedOutcome::NothingToDo,
+        PredictedOutcome::Skipped,
+        PredictedOutcome::Diverged,
+        PredictedOutcome::WouldExceed,
+        PredictedOutcome::Rejected,
     ];
 
     /// The name of the class in JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Class::WouldChange => "would_change",
-            Class::AlreadyApplied => "already_applied",
-            Class::NothingToDo => "nothing_to_do",
-            Class::Skipped => "skipped",
-            Class::Diverged => "diverged",
-            Class::WouldExceed => "would_exceed_400_kb",
-            Class::Rejected => "rejected",
+            PredictedOutcome::WouldChange => "would_change",
+            PredictedOutcome::AlreadyApplied => "already_applied",
+            PredictedOutcome::NothingToDo => "nothing_to_do",
+            PredictedOutcome::Skipped => "skipped",
+            PredictedOutcome::Diverged => "diverged",
+            PredictedOutcome::WouldExceed => "would_exceed_400_kb",
+            PredictedOutcome::Rejected => "rejected",
         }
     }
 
     /// The outcome that a run would have for an item of this class, if no other writer changes the item.
     pub fn outcome(self) -> Outcome {
         match self {
-            Class::WouldChange => Outcome::Applied,
-            Class::AlreadyApplied => Outcome::AlreadyApplied,
-            Class::NothingToDo => Outcome::NothingToDo,
-            Class::Skipped => Outcome::Skipped,
-            Class::Diverged => Outcome::Diverged,
-            Class::WouldExceed | Class::Rejected => Outcome::Rejected,
+            PredictedOutcome::WouldChange => Outcome::Applied,
+            PredictedOutcome::AlreadyApplied => Outcome::AlreadyApplied,
+            PredictedOutcome::NothingToDo => Outcome::NothingToDo,
+            PredictedOutcome::Skipped => Outcome::Skipped,
+            PredictedOutcome::Diverged => Outcome::Diverged,
+            PredictedOutcome::WouldExceed | PredictedOutcome::Rejected => Outcome::Rejected,
         }
     }
 }
 
 impl Prediction {
     /// Number of items of a class.
-    pub fn of(&self, class: Class) -> u64 {
+    pub fn of(&self, class: PredictedOutcome) -> u64 {
         match class {
-            Class::WouldChange => self.would_change,
-            Class::AlreadyApplied => self.already_applied,
-            Class::NothingToDo => self.nothing_to_do,
-            Class::Skipped => self.skipped,
-            Class::Diverged => self.diverged,
-            Class::WouldExceed => self.would_exceed,
-            Class::Rejected => self.rejected,
+            PredictedOutcome::WouldChange => self.would_change,
+            PredictedOutcome::AlreadyApplied => self.already_applied,
+            PredictedOutcome::NothingToDo => self.nothing_to_do,
+            PredictedOutcome::Skipped => self.skipped,
+            PredictedOutcome::Diverged => self.diverged,
+            PredictedOutcome::WouldExceed => self.would_exceed,
+            PredictedOutcome::Rejected => self.rejected,
         }
     }
 
     /// Counts one item. `record` is the recorded history of the item.
-    pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> Class {
+    pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> PredictedOutcome {
         self.scanned += 1;
         let bytes = item_bytes(item);
         self.bytes += bytes as u64;
-        let mut load = Load { write: 0.0, bytes: bytes as f64 };
-        let decision = only_if_kept(changes.decide_with(item, record));
+        let mut usage = KeyUsage { write: 0.0, bytes: bytes as f64 };
+        let decision = reject_if_unreadable(changes.decide_with(item, record));
         if matches!(decision, Decision::Write(_) | Decision::Refused(..)) {
-            self.encrypted += u64::from(client_encryption(item).is_some());
+            self.encrypted += u64::from(encryption_marker(item).is_some());
         }
         let class = match decision {
-            Decision::NothingToDo => Class::NothingToDo,
-            Decision::AlreadyApplied => Class::AlreadyApplied,
-            Decision::Skipped(_) => Class::Skipped,
-            Decision::Diverged(_) => Class::Diverged,
+            Decision::NothingToDo => PredictedOutcome::NothingToDo,
+            Decision::AlreadyApplied => PredictedOutcome::AlreadyApplied,
+            Decision::Skipped(_) => PredictedOutcome::Skipped,
+            Decision::Diverged(_) => PredictedOutcome::Diverged,
             Decision::Rejected(why) => {
                 let key = changes.key().key_of(item);
-                self.keep_reason(why, Group { items: 1, examples: key.into_iter().collect() });
-                Class::Rejected
+                self.add_reason(why, ItemGroup { items: 1, examples: key.into_iter().collect() });
+                PredictedOutcome::Rejected
             }
-            Decision::Refused(_, rule) if rule.is_item_size() => Class::WouldExceed,
+            Decision::Refused(_, rule) if rule.is_item_size() => PredictedOutcome::WouldExceed,
             Decision::Refused(write, rule) => {
-                self.keep_reason(rule.to_string(), Group { items: 1, examples: vec![write.key] });
-                Class::Rejected
+                self.add_reason(rule.to_string(), ItemGroup { items: 1, examples: vec![write.key] });
+                PredictedOutcome::Rejected
             }
             Decision::Write(write) => {
                 self.write_units += write.cost.total();
-                load.write = write.cost.table;
+                usage.write = write.cost.table;
                 for (place, units) in &write.cost.indexes {
                     self.add_to_index(&changes.indexes().schemas()[*place].name, *units);
                 }
-                for leftover in write.pre_images.iter().filter_map(PreImage::leaves).collect::<BTreeSet<_>>() {
-                    self.keep_leftover(leftover, Group { items: 1, examples: vec![write.key.clone()] });
+                for leftover in write.pre_images.iter().filter_map(PreImage::leftover).collect::<BTreeSet<_>>() {
+                    self.add_leftover(leftover, ItemGroup { items: 1, examples: vec![write.key.clone()] });
                 }
-                self.keep_types(item, &write);
-                self.keep_shape(shape(item, &write));
-                Class::WouldChange
+                self.add_types(item, &write);
+                self.add_shape(shape(item, &write));
+                PredictedOutcome::WouldChange
             }
         };
         if changes.key().sort.is_some()
             && let Some(key) = item.get(&changes.key().partition.name)
         {
-            self.heaviest.add(PartitionHash::of(key), load);
+            self.heaviest.add(PartitionHash::from_value(key), usage);
         }
         *self.count(class) += 1;
         let kept = self.examples.entry(class).or_default();
@@ -216,18 +216,18 @@ impl Prediction {
         self.scanned += other.scanned;
         self.bytes += other.bytes;
         self.pages += other.pages;
-        for class in Class::ALL {
+        for class in PredictedOutcome::ALL {
             *self.count(class) += other.of(class);
         }
         self.write_units += other.write_units;
         self.read_units += other.read_units;
         self.heaviest.merge(other.heaviest);
         other.index_write_units.iter().for_each(|(name, units)| self.add_to_index(name, *units));
-        other.shapes.into_iter().for_each(|shape| self.keep_shape(shape));
-        other.reasons.into_iter().for_each(|(why, group)| self.keep_reason(why, group));
-        other.leftovers.into_iter().for_each(|(leftover, group)| self.keep_leftover(leftover, group));
+        other.shapes.into_iter().for_each(|shape| self.add_shape(shape));
+        other.reasons.into_iter().for_each(|(why, group)| self.add_reason(why, group));
+        other.leftovers.into_iter().for_each(|(leftover, group)| self.add_leftover(leftover, group));
         for (class, keys) in other.examples {
-            keep(self.examples.entry(class).or_default(), keys);
+            add_examples(self.examples.entry(class).or_default(), keys);
         }
         for (path, types) in other.types {
             self.types.entry(path).or_default().extend(types);
@@ -244,15 +244,15 @@ impl Prediction {
         self
     }
 
-    fn count(&mut self, class: Class) -> &mut u64 {
+    fn count(&mut self, class: PredictedOutcome) -> &mut u64 {
         match class {
-            Class::WouldChange => &mut self.would_change,
-            Class::AlreadyApplied => &mut self.already_applied,
-            Class::NothingToDo => &mut self.nothing_to_do,
-            Class::Skipped => &mut self.skipped,
-            Class::Diverged => &mut self.diverged,
-            Class::WouldExceed => &mut self.would_exceed,
-            Class::Rejected => &mut self.rejected,
+            PredictedOutcome::WouldChange => &mut self.would_change,
+            PredictedOutcome::AlreadyApplied => &mut self.already_applied,
+            PredictedOutcome::NothingToDo => &mut self.nothing_to_do,
+            PredictedOutcome::Skipped => &mut self.skipped,
+            PredictedOutcome::Diverged => &mut self.diverged,
+            PredictedOutcome::WouldExceed => &mut self.would_exceed,
+            PredictedOutcome::Rejected => &mut self.rejected,
         }
     }
 
@@ -260,20 +260,20 @@ impl Prediction {
         *self.index_write_units.entry(name.to_owned()).or_default() += units;
     }
 
-    fn keep_reason(&mut self, why: String, group: Group) {
+    fn add_reason(&mut self, why: String, group: ItemGroup) {
         let full = self.reasons.len() >= MAX_REASONS && !self.reasons.contains_key(&why);
-        let kept = self.reasons.entry(if full { OTHER.to_owned() } else { why }).or_default();
+        let kept = self.reasons.entry(if full { OTHER_REASONS.to_owned() } else { why }).or_default();
         kept.items += group.items;
-        keep(&mut kept.examples, group.examples);
+        add_examples(&mut kept.examples, group.examples);
     }
 
-    fn keep_leftover(&mut self, leftover: Leftover, group: Group) {
+    fn add_leftover(&mut self, leftover: Leftover, group: ItemGroup) {
         let kept = self.leftovers.entry(leftover).or_default();
         kept.items += group.items;
-        keep(&mut kept.examples, group.examples);
+        add_examples(&mut kept.examples, group.examples);
     }
 
-    fn keep_types(&mut self, item: &Item, write: &GuardedWrite) {
+    fn add_types(&mut self, item: &Item, write: &GuardedWrite) {
         for action in &write.actions {
             let (path, value) = match action {
                 Action::SetFrom { to, from, .. } => (to, from.get(item)),
@@ -293,7 +293,7 @@ impl Prediction {
         }
     }
 
-    fn keep_shape(&mut self, shape: Shape) {
+    fn add_shape(&mut self, shape: Shape) {
         let known = self.shapes.iter().position(|s| s.before == shape.before && s.after == shape.after);
         match known {
             Some(known) => self.shapes[known].items += shape.items,
@@ -303,7 +303,7 @@ impl Prediction {
     }
 }
 
-fn keep(kept: &mut Vec<ItemKey>, more: Vec<ItemKey>) {
+fn add_examples(kept: &mut Vec<ItemKey>, more: Vec<ItemKey>) {
     let room = MAX_EXAMPLES.saturating_sub(kept.len());
     kept.extend(more.into_iter().take(room));
 }
@@ -346,7 +346,7 @@ mod tests {
     fn changes() -> Changes {
         let path = |text: &str| text.parse::<Path>().unwrap();
         let plan = [Change::Move { from: path("old"), to: path("doc.new"), on_existing: OnExisting::Keep }];
-        let key = TableDescription::of_a_test().key;
+        let key = TableDescription::for_tests().key;
         Changes::for_expand(&plan, Strategy::ExpandContract, key, Vec::new())
     }
 
@@ -373,7 +373,7 @@ mod tests {
             page.add(&item(n, &[("old", s(&"v".repeat(250_000)))]), &changes(), &none);
             whole.merge(page);
         }
-        let counts = Class::ALL.map(|class| whole.of(class));
+        let counts = PredictedOutcome::ALL.map(|class| whole.of(class));
         assert_eq!((counts, whole.scanned), ([40, 0, 40, 0, 0, 40, 40], 160));
         assert!(whole.examples.values().all(|keys| keys.len() == 5), "{:?}", whole.examples);
         let [(why, group)] = &whole.reasons.iter().collect::<Vec<_>>()[..] else { panic!("{:?}", whole.reasons) };
@@ -386,9 +386,9 @@ mod tests {
     fn reasons_beyond_the_bound_are_counted_together() {
         let mut all = Prediction::default();
         for n in 0..50 {
-            all.keep_reason(format!("reason {n}"), Group { items: 2, examples: Vec::new() });
+            all.add_reason(format!("reason {n}"), ItemGroup { items: 2, examples: Vec::new() });
         }
         assert_eq!(all.reasons.len(), MAX_REASONS + 1);
-        assert_eq!(all.reasons[OTHER].items, 60);
+        assert_eq!(all.reasons[OTHER_REASONS].items, 60);
     }
 }

@@ -13,7 +13,7 @@ pub const CONFIDENCE: f64 = 0.95;
 
 /// A relative tolerance. Rounding must not make a bound too small, so a probability this close to 5 % counts as 5 %.
 /// With a million clusters, the rounding error of the logarithms below is a hundredth of the tolerance.
-const SLACK: f64 = 1e-6;
+const ROUNDING_TOLERANCE: f64 = 1e-6;
 
 /// The upper bound, with 95 % confidence, of the number of differing clusters among `population` clusters. `drawn`
 /// clusters were drawn, and `differing` of them differ.
@@ -24,7 +24,8 @@ pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     let differing = differing.min(drawn);
     // Drawn clusters without a difference certainly do not differ. All other clusters may differ.
     let most = population - (drawn - differing);
-    let is_likely = |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - SLACK);
+    let is_likely =
+        |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - ROUNDING_TOLERANCE);
     // `P(X ≤ k)` becomes smaller if more clusters differ, so bisection finds the largest likely number.
     let mut likely = differing;
     let mut unlikely = most + 1;
@@ -71,12 +72,12 @@ fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
 
 /// The logarithm of the number of ways to choose `k` from `n`.
 fn choose(n: f64, k: f64) -> f64 {
-    factorial(n) - factorial(k) - factorial(n - k)
+    ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
 }
 
 /// The logarithm of `n!`. Calculates small factorials exactly. For larger `n`, uses Stirling's series, whose first
 /// omitted term is below 1e-13.
-fn factorial(n: f64) -> f64 {
+fn ln_factorial(n: f64) -> f64 {
     if n < 20.0 {
         return (2..=n as u32).map(f64::from).product::<f64>().ln();
     }
@@ -155,7 +156,7 @@ fn share_at_most(n: u32, k: u32) -> f64 {
             sum += term;
             i -= 1.0;
         }
-        (first + sum.ln()).exp() >= (1.0 - CONFIDENCE) * (1.0 - SLACK)
+        (first + sum.ln()).exp() >= (1.0 - CONFIDENCE) * (1.0 - ROUNDING_TOLERANCE)
     };
     let mut likely = k / n;
     let mut unlikely = 1.0;
@@ -273,7 +274,7 @@ mod tests {
         let mut sum = 0.0;
         for n in 1..5_000_u32 {
             sum += f64::from(n).ln();
-            let error = (factorial(f64::from(n)) - sum).abs();
+            let error = (ln_factorial(f64::from(n)) - sum).abs();
             assert!(error < 1e-9, "{n}: {error}");
         }
     }

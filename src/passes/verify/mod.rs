@@ -12,12 +12,12 @@ mod repair_preview;
 mod report;
 mod sample;
 
-pub use crate::cutover::{Truth, Truths};
-pub use crate::state::{Stage, Verdict, VerdictCounts};
+pub use crate::cutover::{Truth, TruthByKey};
+pub use crate::state::{TableStage, Verdict, VerdictCounts};
 pub use bound::{CONFIDENCE, Clusters, percent_text, upper_bound};
 pub use compare::{Comparison, Parity};
-pub use pass::{Before, Verified, VerifyInput, begin, verify};
+pub use pass::{HistoryReader, VerificationResult, VerifyInput, begin, verify};
 pub use repair::Repair;
 pub use repair_preview::RepairPreview;
 pub use report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
-pub use sample::{Sample, large_segments, split};
+pub use sample::{Sample, large_segments, total_clusters};

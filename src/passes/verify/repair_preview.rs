@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 
 use super::report::VerifyReport;
 use crate::change::Strategy;
-use crate::cutover::{Truth, Truths};
+use crate::cutover::{Truth, TruthByKey};
 use crate::telemetry::number;
 
 /// The inputs of a repair, other than the items.
@@ -14,13 +14,13 @@ pub struct RepairPreview {
     /// The plan's strategy.
     pub strategy: Strategy,
     /// The truth that the report's verification used.
-    pub truths: Truths,
+    pub truths: TruthByKey,
     /// Whether the repair removes values that nothing implies.
     pub removes: bool,
 }
 
 /// The affected attribute, for each kind of mismatch.
-struct Sides {
+struct AffectedAttributes {
     missing: &'static str,
     stale: &'static str,
     unexpected: &'static str,
@@ -32,7 +32,7 @@ impl RepairPreview {
     pub fn write(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         let of = if report.is_full() { "every item" } else { "a sample" };
         writeln!(out, "Based on the verification of {of} that ended {}, this repair:", report.ended_at)?;
-        let Sides { missing, stale, unexpected } = self.sides();
+        let AffectedAttributes { missing, stale, unexpected } = self.sides();
         let unexpected = if self.removes {
             format!("removes values that nothing implies {unexpected}; the journal keeps them")
         } else {
@@ -55,23 +55,29 @@ impl RepairPreview {
         }
     }
 
-    fn sides(&self) -> Sides {
+    fn sides(&self) -> AffectedAttributes {
         let new = "in the new attribute";
         let old = "in the old attribute";
         match (self.truths, self.strategy) {
-            (Truths::All(Truth::Old), Strategy::ExpandContract) => Sides { missing: new, stale: new, unexpected: new },
-            // An unexpected value is in the old attribute. The write that set the new attribute should have removed it.
-            (Truths::All(Truth::Old), Strategy::InPlace) => Sides { missing: new, stale: new, unexpected: old },
-            (Truths::All(Truth::NewThenOld), _) => {
-                Sides { missing: "in either attribute, from the other one", stale: old, unexpected: new }
+            (TruthByKey::All(Truth::Old), Strategy::ExpandContract) => {
+                AffectedAttributes { missing: new, stale: new, unexpected: new }
             }
-            (Truths::All(Truth::New), _) => Sides {
+            // An unexpected value is in the old attribute. The write that set the new attribute should have removed it.
+            (TruthByKey::All(Truth::Old), Strategy::InPlace) => {
+                AffectedAttributes { missing: new, stale: new, unexpected: old }
+            }
+            (TruthByKey::All(Truth::NewThenOld), _) => {
+                AffectedAttributes { missing: "in either attribute, from the other one", stale: old, unexpected: new }
+            }
+            (TruthByKey::All(Truth::New), _) => AffectedAttributes {
                 missing: "in the old attribute, and leaves an old value without a new one",
                 stale: old,
                 unexpected: new,
             },
-            (Truths::All(Truth::NewOnTheWayBack), _) => Sides { missing: old, stale: old, unexpected: new },
-            (Truths::Percent(_), _) => Sides {
+            (TruthByKey::All(Truth::NewDuringRollback), _) => {
+                AffectedAttributes { missing: old, stale: old, unexpected: new }
+            }
+            (TruthByKey::Percent(_), _) => AffectedAttributes {
                 missing: "in either attribute, from the other one",
                 stale: "in the old attribute of keys that are read at the new one, in the new attribute of the others",
                 unexpected: new,
@@ -98,16 +104,16 @@ mod tests {
                 line.split_once(&format!("{n}  ")).unwrap().1.to_owned()
             })
         };
-        let way = Strategy::ExpandContract;
-        let [fills, overwrites, leaves] = lines(Truth::Old.into(), way, false);
+        let strategy = Strategy::ExpandContract;
+        let [fills, overwrites, leaves] = lines(Truth::Old.into(), strategy, false);
         assert_eq!(fills, "fills values that are missing in the new attribute");
         assert_eq!(overwrites, "overwrites values that differ in the new attribute; the journal keeps them");
         assert!(leaves.starts_with("leaves values that nothing implies in the new attribute (--repair-remove"));
-        for truth in [Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
-            let [_, overwrites, _] = lines(truth.into(), way, false);
+        for truth in [Truth::NewThenOld, Truth::New, Truth::NewDuringRollback] {
+            let [_, overwrites, _] = lines(truth.into(), strategy, false);
             assert_eq!(overwrites, "overwrites values that differ in the old attribute; the journal keeps them");
         }
-        let [fills, overwrites, _] = lines(Truths::Percent(10), way, false);
+        let [fills, overwrites, _] = lines(TruthByKey::Percent(10), strategy, false);
         assert!(fills.contains("in either attribute"), "{fills}");
         assert!(overwrites.contains("in the old attribute of keys that are read at the new one"), "{overwrites}");
         let [.., removes] = lines(Truth::Old.into(), Strategy::InPlace, true);

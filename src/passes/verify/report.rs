@@ -141,7 +141,7 @@ impl VerifyReport {
     }
 
     /// Number of mismatching items that were found, repaired or not.
-    pub fn found(&self) -> u64 {
+    pub fn mismatches_found(&self) -> u64 {
         self.missing + self.stale + self.unexpected
     }
 
@@ -196,7 +196,7 @@ impl VerifyReport {
             )?;
         }
         if self.repair {
-            let found = number(self.found());
+            let found = number(self.mismatches_found());
             let repaired = number(self.repaired);
             let left = number(self.mismatches);
             writeln!(out, "  found {found}, repaired {repaired}, left {left}")?;
@@ -220,7 +220,7 @@ impl VerifyReport {
         self.write_examples(out)?;
         match self.mismatches {
             0 if self.is_full() => writeln!(out, "Parity holds."),
-            0 if self.found() > 0 => writeln!(
+            0 if self.mismatches_found() > 0 => writeln!(
                 out,
                 "No mismatch is left in the sample. Items outside the sample are unchanged: verify --all --repair finds the rest."
             ),

@@ -14,19 +14,19 @@ use std::ops::Range;
 const CLUSTER_ITEMS: u64 = 8;
 
 /// DynamoDB's limit on `TotalSegments` (developer guide, "Scan").
-const MOST_SEGMENTS: u32 = 1_000_000;
+const MAX_CLUSTERS: u32 = 1_000_000;
 
 /// A segment of a run counts as large if its number of items is at least this multiple of the average.
-const LARGE: u64 = 4;
+const LARGE_FACTOR: u64 = 4;
 
 /// A segment with fewer items than this never counts as large, because these items are read in seconds.
-const LEAST_LARGE: u64 = 1_000;
+const MIN_LARGE_ITEMS: u64 = 1_000;
 
 /// The number of clusters for a table with `items` items, if the run had `segments` segments. The result is a multiple
 /// of `segments`, so that each segment of the run is a range of clusters. The result is at most 1,000,000.
-pub fn split(items: u64, segments: u32) -> u32 {
-    let segments = segments.clamp(1, MOST_SEGMENTS);
-    let wanted = u32::try_from(items / CLUSTER_ITEMS).unwrap_or(u32::MAX).clamp(segments, MOST_SEGMENTS);
+pub fn total_clusters(items: u64, segments: u32) -> u32 {
+    let segments = segments.clamp(1, MAX_CLUSTERS);
+    let wanted = u32::try_from(items / CLUSTER_ITEMS).unwrap_or(u32::MAX).clamp(segments, MAX_CLUSTERS);
     wanted / segments * segments
 }
 
@@ -34,7 +34,7 @@ pub fn split(items: u64, segments: u32) -> u32 {
 /// lists the finished segments of a run with their item counts.
 pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
     let items: u64 = done.iter().map(|(_, items)| items).sum();
-    let large = (items / u64::max(done.len() as u64, 1)).saturating_mul(LARGE).max(LEAST_LARGE);
+    let large = (items / u64::max(done.len() as u64, 1)).saturating_mul(LARGE_FACTOR).max(MIN_LARGE_ITEMS);
     done.iter().filter(|(_, items)| *items >= large).map(|(segment, _)| *segment).collect()
 }
 
@@ -42,7 +42,7 @@ pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Number of clusters of the table, used as `TotalSegments`.
-    pub split: u32,
+    pub total_clusters: u32,
     /// Clusters drawn at random from those outside `large`.
     pub drawn: BTreeSet<u32>,
     /// Clusters of the stratum that is read in full.
@@ -51,17 +51,18 @@ pub struct Sample {
 
 impl Sample {
     /// Draws `wanted` clusters, or all clusters if there are fewer. `large` has the large segments of a run that has
-    /// `segments` segments in total. `split` is a multiple of `segments`. Every version of the tool draws the same
+    /// `segments` segments in total. `total_clusters` is a multiple of `segments`. Every version of the tool draws the same
     /// clusters from the same seed, so a resumed verification continues with the same clusters.
-    pub fn draw(split: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
-        let width = split / segments.max(1);
+    pub fn draw(total_clusters: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
+        let width = total_clusters / segments.max(1);
         let mut sorted: Vec<u32> = large.iter().copied().filter(|segment| *segment < segments).collect();
         sorted.sort_unstable();
         sorted.dedup();
         let large: Vec<Range<u32>> = sorted.into_iter().map(|segment| segment * width..(segment + 1) * width).collect();
-        let others = split - width * u32::try_from(large.len()).unwrap_or(u32::MAX);
-        let drawn = choose(others, wanted.min(others), seed).into_iter().map(|n| behind(n, &large)).collect();
-        Sample { split, drawn, large }
+        let others = total_clusters - width * u32::try_from(large.len()).unwrap_or(u32::MAX);
+        let drawn =
+            draw_distinct(others, wanted.min(others), seed).into_iter().map(|n| skip_large(n, &large)).collect();
+        Sample { total_clusters, drawn, large }
     }
 
     /// Number of clusters in the stratum that is read in full.
@@ -82,14 +83,14 @@ impl Sample {
 }
 
 /// The `n`-th cluster outside these ranges, which must be in order.
-fn behind(n: u32, large: &[Range<u32>]) -> u32 {
+fn skip_large(n: u32, large: &[Range<u32>]) -> u32 {
     large.iter().fold(n, |n, range| if n >= range.start { n + (range.end - range.start) } else { n })
 }
 
 /// Draws `wanted` different numbers below `below`. All sets of numbers are equally likely. R. W. Floyd's algorithm
 /// needs no memory for numbers that are not drawn.
-fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
-    let mut random = Random(seed);
+fn draw_distinct(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
+    let mut random = SplitMix64(seed);
     let mut chosen = BTreeSet::new();
     for last in below - wanted..below {
         let drawn = random.up_to(last);
@@ -103,9 +104,9 @@ fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
 /// The random number generator SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number
 /// generators", 2014). The generator is implemented here, because later versions of the tool must draw the same
 /// clusters from a stored seed.
-struct Random(u64);
+struct SplitMix64(u64);
 
-impl Random {
+impl SplitMix64 {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -137,10 +138,10 @@ mod tests {
     use super::super::bound::{Clusters, upper_bound};
     use super::super::compare::Parity;
     use super::*;
-    use crate::change::{Change, ItemHistory, OnExisting, Strategy as Way};
+    use crate::change::{Change, ItemHistory, OnExisting, Strategy as PlanStrategy};
     use crate::cutover::Truth;
     use crate::item::{Item, PartitionHash, Value};
-    use crate::state::Stage;
+    use crate::state::TableStage;
 
     proptest! {
         #[test]
@@ -149,9 +150,9 @@ mod tests {
             wanted in 0_u32..3_000, seed in any::<u64>(),
         ) {
             let sample = Sample::draw(segments * width, segments, &large, wanted, seed);
-            let others = sample.split - sample.large_clusters();
+            let others = sample.total_clusters - sample.large_clusters();
             prop_assert_eq!(sample.drawn.len(), wanted.min(others) as usize);
-            prop_assert!(sample.drawn.iter().all(|cluster| *cluster < sample.split && !sample.is_large(*cluster)));
+            prop_assert!(sample.drawn.iter().all(|cluster| *cluster < sample.total_clusters && !sample.is_large(*cluster)));
             prop_assert_eq!(sample.clusters().count(), sample.drawn.len() + sample.large_clusters() as usize);
             for segment in large.iter().filter(|segment| **segment < segments) {
                 prop_assert!((segment * width..(segment + 1) * width).all(|cluster| sample.is_large(cluster)));
@@ -164,23 +165,23 @@ mod tests {
         let drawn = Sample::draw(1_000_000, 64, &[], 5, 7).drawn;
         assert_eq!(drawn, Sample::draw(1_000_000, 64, &[], 5, 7).drawn);
         assert_ne!(drawn, Sample::draw(1_000_000, 64, &[], 5, 8).drawn);
-        assert_eq!(Random(1_234_567).next(), 6_457_827_717_110_365_317, "the generator's published first number");
+        assert_eq!(SplitMix64(1_234_567).next(), 6_457_827_717_110_365_317, "the generator's published first number");
     }
 
     #[test]
     fn every_cluster_is_drawn_as_often_as_any_other() {
         let mut drawn = [0_u32; 50];
-        (0..10_000).for_each(|seed| choose(50, 5, seed).into_iter().for_each(|n| drawn[n as usize] += 1));
+        (0..10_000).for_each(|seed| draw_distinct(50, 5, seed).into_iter().for_each(|n| drawn[n as usize] += 1));
         // The expected count is 1,000, with a standard deviation of 30.
         assert!(drawn.iter().all(|n| (850..1_150).contains(n)), "{drawn:?}");
     }
 
     #[test]
     fn a_cluster_holds_a_few_items_and_a_segment_holds_whole_clusters() {
-        assert_eq!(split(40_000, 16), 4_992);
-        assert_eq!(split(5_000_000_000, 4_096), 999_424);
-        assert_eq!(split(0, 64), 64);
-        assert_eq!(split(10, 4_000_000_000), 1_000_000);
+        assert_eq!(total_clusters(40_000, 16), 4_992);
+        assert_eq!(total_clusters(5_000_000_000, 4_096), 999_424);
+        assert_eq!(total_clusters(0, 64), 64);
+        assert_eq!(total_clusters(10, 4_000_000_000), 1_000_000);
     }
 
     #[test]
@@ -197,11 +198,11 @@ mod tests {
     const SEGMENTS: u32 = 16;
 
     /// Creates a table as a list of items for each cluster. A hash of the key determines the cluster, as in DynamoDB.
-    fn table(split: u32, is_corrupt: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Vec<Item>> {
+    fn table(total_clusters: u32, is_corrupt: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Vec<Item>> {
         let mut clusters: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
         for n in 0..ITEMS {
             let pk = Value::S(format!("ITEM#{n}"));
-            let cluster = PartitionHash::of(&pk).shard(split as usize) as u32;
+            let cluster = PartitionHash::from_value(&pk).shard(total_clusters as usize) as u32;
             let new = if is_corrupt(n, cluster) { "other" } else { "value" };
             let text = |text: &str| Value::S(text.to_owned());
             let item = [("pk".to_owned(), pk), ("old".to_owned(), text("value")), ("new".to_owned(), text(new))];
@@ -233,20 +234,20 @@ mod tests {
     /// Runs 400 sampled verifications of a table in which `is_corrupt` selects the wrong items. The stated bound must
     /// be correct in at least 93 % of them, and it must never be more than twice the exact bound.
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
-        let split = split(ITEMS.into(), SEGMENTS);
-        let clusters = table(split, is_corrupt);
+        let total_clusters = total_clusters(ITEMS.into(), SEGMENTS);
+        let clusters = table(total_clusters, is_corrupt);
         let from = "old".parse().unwrap();
         let to = "new".parse().unwrap();
         let change = Change::Move { from, to, on_existing: OnExisting::Keep };
-        let parity = Parity::new(&[change], Way::ExpandContract, Stage::Expanded, Truth::Old);
-        let differing: BTreeSet<u32> = (0..split).filter(|n| differs(&parity, clusters.get(n))).collect();
+        let parity = Parity::new(&[change], PlanStrategy::ExpandContract, TableStage::Expanded, Truth::Old);
+        let differing: BTreeSet<u32> = (0..total_clusters).filter(|n| differs(&parity, clusters.get(n))).collect();
         assert!(!differing.is_empty(), "{what}");
-        let truth = differing.len() as f64 / f64::from(split) * 100.0;
-        let mut held = 0;
+        let truth = differing.len() as f64 / f64::from(total_clusters) * 100.0;
+        let mut covered = 0;
         let mut exact = BTreeMap::new();
         for seed in 0..400 {
-            let sample = Sample::draw(split, SEGMENTS, large, 400, seed);
-            let mut found = Clusters { all: split, large: sample.large_clusters(), ..Clusters::default() };
+            let sample = Sample::draw(total_clusters, SEGMENTS, large, 400, seed);
+            let mut found = Clusters { all: total_clusters, large: sample.large_clusters(), ..Clusters::default() };
             for cluster in sample.clusters() {
                 let wrong = u32::from(differing.contains(&cluster));
                 if sample.is_large(cluster) {
@@ -262,11 +263,11 @@ mod tests {
             let exact =
                 *exact.entry(found.differing).or_insert_with(|| exact_bound(others, found.drawn, found.differing));
             assert_eq!(upper_bound(others, found.drawn, found.differing), exact, "{what}");
-            let exact = f64::from(exact + found.large_differing) / f64::from(split) * 100.0;
+            let exact = f64::from(exact + found.large_differing) / f64::from(total_clusters) * 100.0;
             assert!(stated >= exact && stated <= 2.0 * exact, "{what}: {stated} is stated, {exact} is exact");
-            held += u32::from(truth <= stated);
+            covered += u32::from(truth <= stated);
         }
-        assert!(held * 100 >= 400 * 93, "{what}: the bound held in {held} of 400");
+        assert!(covered * 100 >= 400 * 93, "{what}: the bound held in {covered} of 400");
     }
 
     #[test]
@@ -274,7 +275,7 @@ mod tests {
         bounds_hold("200 items, spread", &[], |n, _| n % 200 == 0);
         bounds_hold("5 items, spread", &[], |n, _| n % 8_000 == 0);
         bounds_hold("6,000 items, spread", &[], |n, _| n % 7 == 0);
-        let width = split(ITEMS.into(), SEGMENTS) / SEGMENTS;
+        let width = total_clusters(ITEMS.into(), SEGMENTS) / SEGMENTS;
         bounds_hold("all in one segment of the run", &[], |_, cluster| cluster / width == 5);
         bounds_hold("200 items of one segment of the run", &[], |n, cluster| cluster / width == 5 && n % 12 == 0);
         bounds_hold("all in one cluster", &[], |_, cluster| cluster == 77);

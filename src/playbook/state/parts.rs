@@ -3,22 +3,22 @@
 use jiff::Timestamp;
 
 use crate::cutover::FlagChange;
-use crate::playbook::{Kind, Mark, Phase};
+use crate::playbook::{Mark, Phase, PlanKind};
 
 /// An accepted preflight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Preflight {
+pub struct AcceptedPreflight {
     /// The time at which the preflight was accepted.
     pub at: Timestamp,
     /// The kind of the plan at that time.
-    pub kind: Kind,
+    pub kind: PlanKind,
     /// The names of the findings that the operator accepted.
     pub accepted: Vec<String>,
 }
 
 /// The progress of expand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Expand {
+pub enum ExpandStatus {
     /// No pass has begun.
     #[default]
     NotBegun,
@@ -36,37 +36,37 @@ pub enum Expand {
 
 /// A phase that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Open {
+pub struct OpenPhase {
     /// The phase.
     pub phase: Phase,
     /// The time at which the phase first began. A resume does not change this time.
     pub began: Timestamp,
     /// The state of the flag when the phase began; `None` if it was not recorded.
-    pub under: Option<Mark>,
+    pub flag_mark: Option<Mark>,
 }
 
 /// The time range of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
+pub struct PhaseSpan {
     /// The time at which the phase first began.
     pub began: Timestamp,
     /// The time at which it ended.
     pub ended: Timestamp,
     /// The state of the flag when the phase began; `None` if it was not recorded.
-    pub under: Option<Mark>,
+    pub flag_mark: Option<Mark>,
 }
 
 /// The result of a verification that completed its comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Report {
+pub struct ReportSummary {
     /// The time range of the verification.
-    pub span: Span,
+    pub span: PhaseSpan,
     /// Number of items that differ.
     pub mismatches: u64,
     /// Number of items that were compared, if known.
     pub compared: Option<u64>,
     /// Whether the verification also repaired mismatches. For the number of mismatches in this case, see
-    /// [`What::Verified`](crate::playbook::What::Verified).
+    /// [`EventBody::Verified`](crate::playbook::EventBody::Verified).
     pub repair: bool,
     /// Fingerprint of the plan.
     pub plan: String,
@@ -76,7 +76,7 @@ pub struct Report {
 
 /// A change of the flag that a command is about to make.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Intended {
+pub struct IntendedChange {
     /// The intended change.
     pub change: FlagChange,
     /// The flag's version before the change.
@@ -87,10 +87,10 @@ pub struct Intended {
 
 /// The progress of a one-way phase: contract or rollback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum PhaseStatus {
     /// The phase has not begun.
     #[default]
-    Ahead,
+    NotBegun,
     /// The phase has begun and is not complete.
     Begun,
     /// The phase is complete.

@@ -5,41 +5,45 @@ use super::*;
 /// RUNBOOK: "A refusal names every unmet precondition at once"
 #[test]
 fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN]);
-    desk.mismatches = 5;
-    desk.done(VERIFY);
-    desk.no_way_back = Some(7);
-    desk.diverged = 2;
+    let mut sim = SimulatedMigration::new(PlanKind::Flagged);
+    sim.all(&[DUAL, RUN]);
+    sim.mismatches = 5;
+    sim.run(VERIFY);
+    sim.unrestorable_targets = Some(7);
+    sim.diverged = 2;
     for (goal, not_yet) in [(READ, "failed"), (WRITE, "copies")] {
-        let refused = desk.give(goal).unwrap_err();
+        let refused = sim.try_run(goal).unwrap_err();
         for part in ["2 items have diverged", "5 mismatches", "a rollback could not", "items already had the new"] {
             assert!(refused.why.contains(part) && !refused.why.contains(not_yet), "{part}: {refused}");
         }
-        assert_eq!(refused.next, Next::from(REPAIR), "a refusal must suggest a repair before it suggests `--force`");
+        assert_eq!(
+            refused.next,
+            NextCommand::from(REPAIR),
+            "a refusal must suggest a repair before it suggests `--force`"
+        );
         if goal == READ {
             // The reason covers every obstacle, and is recorded for each of them.
-            desk.force = Some("a copy, for a test");
-            assert_eq!(desk.ask(READ, false), Ok(Step::Confirm));
-            desk.done(READ);
-            assert_eq!(desk.state.forced_reads, desk.force.map(str::to_owned));
-            let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
+            sim.force = Some("a copy, for a test");
+            assert_eq!(sim.next_step(READ, false), Ok(Step::Confirm));
+            sim.run(READ);
+            assert_eq!(sim.state.forced_reads, sim.force.map(str::to_owned));
+            let obstacles: Vec<Obstacle> = sim.state.overrides.iter().map(|given| given.obstacle).collect();
             assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 7 }]);
             // Now the obstacle has one more item, which no refusal has reported.
-            desk.force = None;
-            desk.no_way_back = Some(8);
+            sim.force = None;
+            sim.unrestorable_targets = Some(8);
         }
     }
-    desk.diverged = 0;
-    desk.mismatches = 0;
-    desk.all(&[REPAIR]);
-    desk.one_way = Some("copies may differ");
-    let refused = desk.give(WRITE).unwrap_err();
+    sim.diverged = 0;
+    sim.mismatches = 0;
+    sim.all(&[REPAIR]);
+    sim.one_way = Some("copies may differ");
+    let refused = sim.try_run(WRITE).unwrap_err();
     assert!(refused.why.contains("8 items already") && refused.why.contains("copies may differ"), "{refused}");
-    assert_eq!(refused.next, Next::from(WRITE).with("--force REASON"));
-    desk.force = Some("a copy, for a test");
-    desk.done(WRITE);
-    let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
+    assert_eq!(refused.next, NextCommand::from(WRITE).with("--force REASON"));
+    sim.force = Some("a copy, for a test");
+    sim.run(WRITE);
+    let obstacles: Vec<Obstacle> = sim.state.overrides.iter().map(|given| given.obstacle).collect();
     assert_eq!(
         obstacles,
         [Obstacle::UnsureTargets { items: 8 }, Obstacle::OneWay],
@@ -52,27 +56,27 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
 #[test]
 fn a_reason_given_for_one_item_covers_no_other_items() {
     for goal in [Goal::Rollback, BACK] {
-        let mut desk = Desk::new(Kind::Flagged);
-        desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-        desk.mismatches = 1;
-        let refused = desk.give(goal).unwrap_err();
+        let mut sim = SimulatedMigration::new(PlanKind::Flagged);
+        sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+        sim.mismatches = 1;
+        let refused = sim.try_run(goal).unwrap_err();
         assert!(refused.why.contains("1 item still differs"), "{refused}");
         // The operator looks at that item and accepts it. The next verification finds more items, which no refusal has
         // reported.
-        desk.mismatches = 5_000;
-        desk.force = Some("P#7 has grown, and nobody reads it");
-        desk.begin();
-        assert_eq!(desk.ask(goal, false), Ok(Step::Confirm));
-        let refused = desk.give(goal).unwrap_err();
+        sim.mismatches = 5_000;
+        sim.force = Some("P#7 has grown, and nobody reads it");
+        sim.begin();
+        assert_eq!(sim.next_step(goal, false), Ok(Step::Confirm));
+        let refused = sim.try_run(goal).unwrap_err();
         assert!(
             refused.why.contains("5,000 items still differ") && refused.why.contains("when 1 were known"),
             "{refused}"
         );
-        assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
+        assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::New);
         // The last refusal reported all these items, so the reason now covers them.
-        desk.done(goal);
-        assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
-        assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
+        sim.run(goal);
+        assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::Old);
+        assert_eq!(MigrationState::replay(&sim.events), Ok(sim.state.clone()));
     }
 }
 
@@ -80,79 +84,83 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
 #[test]
 fn a_reason_given_for_failed_items_covers_no_diverged_items() {
     for (mismatches, ends) in [(1, true), (2, false)] {
-        let mut desk = Desk::new(Kind::Flagged);
-        desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-        desk.force = Some("P#7 has grown");
-        desk.mismatches = mismatches;
+        let mut sim = SimulatedMigration::new(PlanKind::Flagged);
+        sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+        sim.force = Some("P#7 has grown");
+        sim.mismatches = mismatches;
         // The earlier pass ended with one failure; the command records this override for it.
         let obstacle = Obstacle::ItemsFailed { items: 1 };
         let reason = "P#7 has grown".to_owned();
-        desk.append(What::Overridden(Override { obstacle, reason }));
-        assert_eq!(desk.give(Goal::Rollback).is_ok(), ends, "{mismatches}");
+        sim.append(EventBody::Overridden(Override { obstacle, reason }));
+        assert_eq!(sim.try_run(Goal::Rollback).is_ok(), ends, "{mismatches}");
         // By now, a refusal has reported every item. If a pass fails for one of these items again, the override is
         // still valid.
-        desk.done(Goal::Rollback);
+        sim.run(Goal::Rollback);
     }
 }
 
 /// A command with `--force` may be killed at any point. When the command resumes, its recorded reason is still valid.
 #[test]
 fn a_reason_outlives_the_command_that_was_killed() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-    desk.mismatches = 3;
-    assert!(desk.give(Goal::Rollback).is_err());
-    desk.force = Some("they are tests of ours");
+    let mut sim = SimulatedMigration::new(PlanKind::Flagged);
+    sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    sim.mismatches = 3;
+    assert!(sim.try_run(Goal::Rollback).is_err());
+    sim.force = Some("they are tests of ours");
     for _ in 0..2 {
-        desk.begin();
-        let Step::Record(what) = desk.ask(Goal::Rollback, true).unwrap() else { panic!("nothing to record") };
-        desk.append(what);
+        sim.begin();
+        let Step::Record(body) = sim.next_step(Goal::Rollback, true).unwrap() else { panic!("nothing to record") };
+        sim.append(body);
     }
-    assert_eq!((desk.state.left, desk.state.full.as_ref()), (3, None), "the command was killed during its pass");
-    desk.done(Goal::Rollback);
+    assert_eq!(
+        (sim.state.accepted_unequal, sim.state.full.as_ref()),
+        (3, None),
+        "the command was killed during its pass"
+    );
+    sim.run(Goal::Rollback);
     // If a later verification finds fewer unequal items, the reason covers only the lower number.
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    let mut sim = SimulatedMigration::new(PlanKind::Flagged);
+    sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     for (mismatches, force) in [(3, None), (5, Some("tests of ours")), (1, None)] {
-        desk.mismatches = mismatches;
-        desk.force = force;
-        assert!(desk.give(BACK).is_err());
+        sim.mismatches = mismatches;
+        sim.force = force;
+        assert!(sim.try_run(BACK).is_err());
     }
-    assert_eq!(desk.state.left, 1);
+    assert_eq!(sim.state.accepted_unequal, 1);
     // The list of overrides does not grow, even if the command runs several times.
     for _ in 0..3 {
         for (mismatches, force) in [(3, None), (5, Some("tests of ours"))] {
-            desk.mismatches = mismatches;
-            desk.force = force;
-            assert!(desk.give(BACK).is_err());
+            sim.mismatches = mismatches;
+            sim.force = force;
+            assert!(sim.try_run(BACK).is_err());
         }
     }
-    assert_eq!(desk.state.overrides.len(), 1);
+    assert_eq!(sim.state.overrides.len(), 1);
     // After the next new-only writes, no item may stay unequal without a new reason.
-    desk.mismatches = 0;
-    desk.all(&[BACK, READ, WRITE]);
-    assert_eq!(desk.state.left, 0);
+    sim.mismatches = 0;
+    sim.all(&[BACK, READ, WRITE]);
+    assert_eq!(sim.state.accepted_unequal, 0);
 }
 
 /// A reason given to begin a rollback does not cover unequal items.
 #[test]
 fn a_reason_given_to_begin_a_rollback_covers_no_stale_values() {
     for known in [false, true] {
-        let mut desk = Desk::new(Kind::Flagged);
-        desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-        desk.mismatches = 5_000;
+        let mut sim = SimulatedMigration::new(PlanKind::Flagged);
+        sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+        sim.mismatches = 5_000;
         // The result is the same if a refusal has already reported the unequal items.
         if known {
-            assert!(desk.give(BACK).unwrap_err().why.contains("5,000 items still differ"));
+            assert!(sim.try_run(BACK).unwrap_err().why.contains("5,000 items still differ"));
         }
-        desk.no_way_back = Some(7);
-        let refused = desk.give(Goal::Rollback).unwrap_err();
-        assert!(!refused.why.contains("differ") && refused.next.words() == "rollback --force REASON", "{refused}");
-        desk.force = Some("some new attributes may stay");
-        let refused = desk.give(Goal::Rollback).unwrap_err();
+        sim.unrestorable_targets = Some(7);
+        let refused = sim.try_run(Goal::Rollback).unwrap_err();
+        assert!(!refused.why.contains("differ") && refused.next.as_str() == "rollback --force REASON", "{refused}");
+        sim.force = Some("some new attributes may stay");
+        let refused = sim.try_run(Goal::Rollback).unwrap_err();
         assert!(refused.why.contains("5,000 items still differ"), "{refused}");
-        assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
-        desk.force = Some("nobody reads those");
-        desk.done(Goal::Rollback);
+        assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::New);
+        sim.force = Some("nobody reads those");
+        sim.run(Goal::Rollback);
     }
 }

@@ -66,12 +66,12 @@ const SENTENCES: &[(&str, Option<u64>, Obstacle)] = &[
 #[test]
 fn sentences_stored_before_ids_still_count() {
     for (why, items, obstacle) in SENTENCES {
-        let What::Overridden(read) = stored(why, *items).what else { panic!("{why}") };
+        let EventBody::Overridden(read) = stored(why, *items).body else { panic!("{why}") };
         assert_eq!((read.obstacle, read.reason.as_str()), (*obstacle, "r"), "{why}");
     }
     // A message that this version does not know overrides nothing, but the state file stays readable.
     for (why, items) in [("a sentence of another version", None), ("9 items are odd", Some(9))] {
-        let What::Overridden(read) = stored(why, items).what else { panic!("{why}") };
+        let EventBody::Overridden(read) = stored(why, items).body else { panic!("{why}") };
         assert_eq!(read.obstacle, Obstacle::Unrecognized { items: items.unwrap_or(0) });
         assert!(!read.obstacle.covers(read.obstacle));
     }
@@ -81,30 +81,30 @@ fn sentences_stored_before_ids_still_count() {
 #[test]
 fn a_reworded_message_does_not_ask_for_a_reason_again() {
     for (why, _, obstacle) in SENTENCES {
-        let mut desk = Desk::new(Kind::Flagged);
+        let mut sim = SimulatedMigration::new(PlanKind::Flagged);
         let goal = match obstacle {
             Obstacle::FlagRemoved { version } => {
-                desk.all(&[DUAL, RUN]);
-                desk.gone = desk.flag.take().map(|flag| Flag { version: *version, ..flag });
+                sim.all(&[DUAL, RUN]);
+                sim.missing_flag = sim.flag.take().map(|flag| Flag { version: *version, ..flag });
                 BACK
             }
             Obstacle::UnsureTargets { items } => {
-                desk.all(&[DUAL, RUN, VERIFY]);
-                desk.no_way_back = Some(*items);
+                sim.all(&[DUAL, RUN, VERIFY]);
+                sim.unrestorable_targets = Some(*items);
                 READ
             }
             Obstacle::OneWay => {
-                desk.all(&[DUAL, RUN, VERIFY, READ]);
-                desk.one_way = Some("in other words");
+                sim.all(&[DUAL, RUN, VERIFY, READ]);
+                sim.one_way = Some("in other words");
                 WRITE
             }
             Obstacle::ForeignContract => {
-                desk.done(DUAL);
-                let mut other = Desk::new(Kind::Flagged);
+                sim.run(DUAL);
+                let mut other = SimulatedMigration::new(PlanKind::Flagged);
                 other.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-                desk.now = other.now + 2 * SOAK;
-                desk.flag = other.flag;
-                desk.flag = desk
+                sim.now = other.now + 2 * SOAK;
+                sim.flag = other.flag;
+                sim.flag = sim
                     .flag
                     .map(|flag| flag.next(FlagChange::Contract, time(other.now + SOAK), Duration::ZERO).unwrap());
                 Goal::Contract
@@ -114,13 +114,13 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
             | Obstacle::EmptyTable
             | Obstacle::Unrecognized { .. } => continue,
         };
-        let asks = |desk: &Desk| match desk.ask(goal, true) {
-            Err(refused) => refused.next.words().ends_with("--force REASON"),
-            Ok(step) => matches!(step, Step::Record(What::Overridden(_))),
+        let asks = |sim: &SimulatedMigration| match sim.next_step(goal, true) {
+            Err(refused) => refused.next.as_str().ends_with("--force REASON"),
+            Ok(step) => matches!(step, Step::Record(EventBody::Overridden(_))),
         };
-        assert!(asks(&desk), "{obstacle:?} must block: {:?}", desk.ask(goal, true));
-        desk.append(stored(why, None).what);
-        assert!(!asks(&desk), "{why}: {:?}", desk.ask(goal, true));
+        assert!(asks(&sim), "{obstacle:?} must block: {:?}", sim.next_step(goal, true));
+        sim.append(stored(why, None).body);
+        assert!(!asks(&sim), "{why}: {:?}", sim.next_step(goal, true));
     }
 }
 

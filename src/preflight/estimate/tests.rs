@@ -6,7 +6,7 @@ use crate::plan::Prices;
 use crate::ratelimit::{Budget, Budgets};
 
 fn table(items: u64, bytes: u64) -> TableDescription {
-    TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::of_a_test() }
+    TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::for_tests() }
 }
 
 fn budgets(write: f64, read: f64) -> Budgets {
@@ -14,17 +14,17 @@ fn budgets(write: f64, read: f64) -> Budgets {
     Budgets { table: Budget { write, read }, per_key_range: narrow, per_partition_key: narrow, indexes: Vec::new() }
 }
 
-fn setting<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> Setting<'a> {
-    let prices = UnitPrices::of(table, &Prices::default());
-    Setting { table, budgets, prices, segments: 16, lanes: 16, page_items: (25, 250), consistent: false }
+fn input<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> EstimateInput<'a> {
+    let prices = UnitPrices::for_table(table, &Prices::default());
+    EstimateInput { table, budgets, prices, segments: 16, lanes: 16, page_items: (25, 250), consistent: false }
 }
 
-fn copies() -> Touched {
-    Touched { written: vec!["new".parse().unwrap()], removed: Vec::new(), removed_later: Vec::new() }
+fn copies() -> TouchedPaths {
+    TouchedPaths { written: vec!["new".parse().unwrap()], removed: Vec::new(), removed_later: Vec::new() }
 }
 
-fn counted(items: f64, write: f64) -> Counted {
-    Counted {
+fn counted(items: f64, write: f64) -> TableTotals {
+    TableTotals {
         items: Range::exactly(items),
         unaccounted: 0.0,
         bytes: Range::exactly(items * 1_024.0),
@@ -45,7 +45,7 @@ fn no_key() -> KeyLoad {
 fn a_description_bounds_the_cost_of_all_writes() {
     let table = table(12_000_000, 12_000_000 * 1_000);
     let budgets = budgets(1_000.0, 2_000.0);
-    let found = Estimate::of_description(&copies(), &setting(&table, &budgets));
+    let found = Estimate::from_description(&copies(), &input(&table, &budgets));
     assert_eq!((found.write_units.low, found.write_units.high), (12e6, 12e6 + 12e9 / 1_024.0));
     assert!((found.dollars.low - 7.5 - found.read_units.low * 0.125 / 1e6).abs() < 1e-9, "{found:?}");
     let (low, high) = found.pace.duration.unwrap();
@@ -57,7 +57,7 @@ fn a_description_bounds_the_cost_of_all_writes() {
     assert!(text.contains("Sizes of single keys are unknown; --sample 5% reads a part"), "{text}");
     let mut without_sort_key = table.clone();
     without_sort_key.key.sort = None;
-    let each = Estimate::of_description(&copies(), &setting(&without_sort_key, &budgets)).pace.duration.unwrap().1;
+    let each = Estimate::from_description(&copies(), &input(&without_sort_key, &budgets)).pace.duration.unwrap().1;
     assert!(each > low * 3 && each < low * 5, "{each:?}: without a sort key, each key has one item");
     assert!(found.basis_text().contains("up to six hours old"));
     assert_eq!(found.changed, Range::between(0.0, 12e6));
@@ -67,9 +67,9 @@ fn a_description_bounds_the_cost_of_all_writes() {
 fn each_region_pays_for_each_write() {
     let mut table = table(1_000, 1_024_000);
     let budgets = budgets(1_000.0, 2_000.0);
-    let alone = Estimate::of(Basis::Whole, counted(1_000.0, 1e6), &setting(&table, &budgets));
+    let alone = Estimate::new(Basis::Whole, counted(1_000.0, 1e6), &input(&table, &budgets));
     table.features.replicas = vec!["us-east-1".into()];
-    let both = Estimate::of(Basis::Whole, counted(1_000.0, 1e6), &setting(&table, &budgets));
+    let both = Estimate::new(Basis::Whole, counted(1_000.0, 1e6), &input(&table, &budgets));
     assert!((both.dollars.low - alone.dollars.low - 0.625).abs() < 1e-9, "{both:?}");
     assert_eq!((alone.regions, both.regions), (1, 2));
     assert_eq!(both.write_units, alone.write_units, "the units are those of one region");
@@ -87,7 +87,7 @@ fn the_slowest_budget_decides_how_long_it_takes() {
     let took = |budgets: &Budgets, index: f64| {
         let mut counted = counted(1_000.0, 1_000.0);
         counted.index_write.insert("i".into(), Range::exactly(index));
-        Estimate::of(Basis::Whole, counted, &setting(&table, budgets)).pace.duration.map(|(low, _)| low.as_secs())
+        Estimate::new(Basis::Whole, counted, &input(&table, budgets)).pace.duration.map(|(low, _)| low.as_secs())
     };
     let with_index = |units: f64| Budgets { indexes: vec![Some(units)], ..budgets(100.0, 1e6) };
     assert_eq!(took(&with_index(1e6), 500.0), Some(10), "the table's writes");
@@ -103,18 +103,18 @@ fn lines_show_ranges_and_their_basis() {
     let text = |estimate: &Estimate| {
         estimate.lines().into_iter().map(|(label, text)| format!("{label}={text}")).collect::<Vec<_>>().join("\n")
     };
-    let exact = text(&Estimate::of(Basis::Whole, counted(1_000.0, 2_000.0), &setting(&table, &budgets)));
+    let exact = text(&Estimate::new(Basis::Whole, counted(1_000.0, 2_000.0), &input(&table, &budgets)));
     for part in ["items=1,000\n", "writes=2,000 WCU", "duration=20 s to 40 s", "list price of us-east-1"] {
         assert!(exact.contains(part), "{part}: {exact}");
     }
-    let mut tally = Tally::new(100, FIGURES, 0);
+    let mut tally = SampleTally::new(100, FIGURE_COUNT, 0);
     (0..50).for_each(|n| {
-        let mut figures = vec![0.0; FIGURES];
+        let mut figures = vec![0.0; FIGURE_COUNT];
         figures[Figure::Items as usize] = f64::from(10 + n % 3);
         tally.add(&figures);
     });
-    let sampled = Counted::of_sample(&tally, &[], no_key());
-    let estimate = Estimate::of(Basis::Sample(50, 100, false), sampled, &setting(&table, &budgets));
+    let sampled = TableTotals::from_sample(&tally, &[], no_key());
+    let estimate = Estimate::new(Basis::Sample(50, 100, false), sampled, &input(&table, &budgets));
     let ranges = text(&estimate);
     assert!(ranges.contains("items=about 1,098 ("), "{ranges}");
     assert!(estimate.basis_text().contains("50 of 100 clusters"), "{}", estimate.basis_text());
@@ -134,7 +134,7 @@ fn one_partition_key_may_decide_the_duration() {
         };
         let mut counted = counted(10_000.0, 10_000.0);
         counted.key = KeyLoad { write: Range::exactly(load), bytes: Range::exactly(0.0) };
-        Estimate::of(Basis::Whole, counted, &Setting { lanes: 16, ..setting(&table, &budgets) })
+        Estimate::new(Basis::Whole, counted, &EstimateInput { lanes: 16, ..input(&table, &budgets) })
     };
     for (key, range, load, seconds, what) in [
         (250.0, 1_000.0, 7_000.0, 28, "the writes of one partition key: 7,000 WCU at 250 WCU/s"),
@@ -150,6 +150,6 @@ fn one_partition_key_may_decide_the_duration() {
             text.contains(&format!("decided by {what}, with the whole budget or half of it used")),
             "{what}: {text}"
         );
-        assert!(estimate.to_json()["decided_by"]["shortest"].as_str().is_some_and(|told| what.starts_with(told)));
+        assert!(estimate.to_json()["decided_by"]["shortest"].as_str().is_some_and(|shown| what.starts_with(shown)));
     }
 }

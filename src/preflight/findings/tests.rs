@@ -2,26 +2,26 @@ use super::super::finding::{Severity, refusal};
 use std::collections::BTreeMap;
 
 use super::super::estimate::Estimate;
-use super::super::setting::Setting;
+use super::super::estimate_input::EstimateInput;
 use super::*;
 use crate::cost::UnitPrices;
 use crate::dynamodb::{IndexDescription, StreamView, TableDescription};
-use crate::item::{IndexSchema, KeyAttribute, Path, Projection, Times};
+use crate::item::{ExpiryCounts, IndexSchema, KeyAttribute, Path, Projection};
 use crate::plan::{Plan, load};
 use crate::ratelimit::resolve;
 
 /// A remote table with a thousand items, deletion protection and point-in-time recovery. All findings about this table
 /// are notes.
-fn calm() -> Facts {
+fn quiet_facts() -> TableFacts {
     let mut table = TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/t".into(),
         item_count: 1_000,
         size_bytes: 1_024_000,
-        ..TableDescription::of_a_test()
+        ..TableDescription::for_tests()
     };
     table.features.deletion_protection = Some(true);
     let recovery = Recovery { enabled: true, earliest: Some("2026-11-01T00:00:00Z".into()), days: Some(35) };
-    Facts { table, loopback: false, recovery: Fact::Known(recovery), time_to_live: Fact::Known(None) }
+    TableFacts { table, loopback: false, recovery: FactLookup::Known(recovery), time_to_live: FactLookup::Known(None) }
 }
 
 fn plan(migration: &str, changes: &str) -> Plan {
@@ -33,49 +33,54 @@ fn rename() -> Plan {
     plan("", "[[change]]\nmove = \"old\"\nto = \"new\"\n")
 }
 
-fn estimate(facts: &Facts, plan: &Plan) -> Estimate {
+fn estimate(facts: &TableFacts, plan: &Plan) -> Estimate {
     let budgets = resolve(&plan.capacity, &facts.table).unwrap().budgets;
-    let setting = Setting {
+    let input = EstimateInput {
         table: &facts.table,
         budgets: &budgets,
-        prices: UnitPrices::of(&facts.table, &plan.prices),
+        prices: UnitPrices::for_table(&facts.table, &plan.prices),
         lanes: 16,
         segments: 16,
         page_items: (25, 250),
         consistent: false,
     };
-    Estimate::of_description(&Touched::by(plan), &setting)
+    Estimate::from_description(&TouchedPaths::from_plan(plan), &input)
 }
 
-fn made(facts: &Facts, plan: &Plan) -> Vec<Finding> {
-    seen(facts, plan, (0, 0), &BTreeMap::new())
+fn findings_of(facts: &TableFacts, plan: &Plan) -> Vec<Finding> {
+    findings_with(facts, plan, (0, 0), &BTreeMap::new())
 }
 
 /// The current time in these tests.
 const NOW: f64 = 1_800_000_000.0;
 
-fn seen(facts: &Facts, plan: &Plan, signed: (u64, u64), times: &BTreeMap<Path, Times>) -> Vec<Finding> {
+fn findings_with(
+    facts: &TableFacts,
+    plan: &Plan,
+    signed: (u64, u64),
+    times: &BTreeMap<Path, ExpiryCounts>,
+) -> Vec<Finding> {
     let estimate = estimate(facts, plan);
     let types = BTreeMap::new();
-    findings(&Known { facts, plan, estimate: &estimate, types: &types, times, signed, now: NOW })
+    findings(&FindingInput { facts, plan, estimate: &estimate, types: &types, times, signed, now: NOW })
 }
 
 /// The finding with this id, which must exist exactly once.
-fn one(found: &[Finding], id: &str) -> Finding {
+fn finding_with_id(found: &[Finding], id: &str) -> Finding {
     let of_name: Vec<&Finding> = found.iter().filter(|finding| finding.id == id).collect();
     assert_eq!(of_name.len(), 1, "{id}: {found:#?}");
     assert!(!of_name[0].what.is_empty() && !of_name[0].why.is_empty(), "{:?}", of_name[0]);
-    assert!(of_name[0].severity == Severity::Note || !of_name[0].act.is_empty(), "{:?}", of_name[0]);
+    assert!(of_name[0].severity == Severity::Note || !of_name[0].action.is_empty(), "{:?}", of_name[0]);
     of_name[0].clone()
 }
 
-fn weight(facts: &Facts, id: &str) -> Option<Severity> {
-    made(facts, &rename()).iter().find(|finding| finding.id == id).map(|finding| finding.severity)
+fn severity_of(facts: &TableFacts, id: &str) -> Option<Severity> {
+    findings_of(facts, &rename()).iter().find(|finding| finding.id == id).map(|finding| finding.severity)
 }
 
 #[test]
 fn a_calm_table_gets_notes_only() {
-    let found = made(&calm(), &rename());
+    let found = findings_of(&quiet_facts(), &rename());
     assert!(found.iter().all(|finding| finding.severity == Note), "{found:#?}");
     let ids: Vec<&str> = found.iter().map(|finding| finding.id).collect();
     assert_eq!(ids, ["pitr", "item-size", "capacity"]);
@@ -86,68 +91,71 @@ fn a_calm_table_gets_notes_only() {
 /// tool only warns if recovery is off or not supported.
 #[test]
 fn missing_recovery_refuses_except_on_a_local_engine() {
-    let off = || Fact::Known(Recovery { enabled: false, earliest: None, days: None });
-    type Case = (fn() -> Fact<Recovery>, [Severity; 2]);
+    let off = || FactLookup::Known(Recovery { enabled: false, earliest: None, days: None });
+    type Case = (fn() -> FactLookup<Recovery>, [Severity; 2]);
     let cases: [Case; 4] = [
-        (|| Fact::Known(Recovery { enabled: false, earliest: None, days: None }), [Refuses, Warning]),
-        (|| Fact::Denied("not authorised".into()), [Refuses, Refuses]),
-        (|| Fact::Failed("timed out".into()), [Refuses, Refuses]),
-        (|| Fact::NotSupported, [Refuses, Warning]),
+        (|| FactLookup::Known(Recovery { enabled: false, earliest: None, days: None }), [Refusal, Warning]),
+        (|| FactLookup::Denied("not authorised".into()), [Refusal, Refusal]),
+        (|| FactLookup::Failed("timed out".into()), [Refusal, Refusal]),
+        (|| FactLookup::NotSupported, [Refusal, Warning]),
     ];
     for (recovery, severities) in cases {
         for (loopback, severity) in [false, true].into_iter().zip(severities) {
-            let facts = Facts { recovery: recovery(), loopback, ..calm() };
-            let finding = one(&made(&facts, &rename()), "pitr");
+            let facts = TableFacts { recovery: recovery(), loopback, ..quiet_facts() };
+            let finding = finding_with_id(&findings_of(&facts, &rename()), "pitr");
             assert_eq!(finding.severity, severity, "{finding:?}");
-            let accept = (severity == Refuses).then_some(Accept::NoPitr);
+            let accept = (severity == Refusal).then_some(Acceptance::NoPitr);
             assert_eq!(finding.accept, accept);
         }
     }
-    let facts = Facts { recovery: off(), ..calm() };
-    let found = made(&facts, &rename());
-    let text = refusal(&found, &[Accept::MultiRegion]).unwrap();
+    let facts = TableFacts { recovery: off(), ..quiet_facts() };
+    let found = findings_of(&facts, &rename());
+    let text = refusal(&found, &[Acceptance::MultiRegion]).unwrap();
     for part in ["Point-in-time recovery is off", "update-continuous-backups --table-name t", "--accept no-pitr"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(refusal(&found, &[Accept::NoPitr]), None);
-    let denied = Facts { recovery: Fact::Denied("no".into()), ..calm() };
-    assert!(one(&made(&denied, &rename()), "pitr").act.contains("dynamodb:DescribeContinuousBackups"));
+    assert_eq!(refusal(&found, &[Acceptance::NoPitr]), None);
+    let denied = TableFacts { recovery: FactLookup::Denied("no".into()), ..quiet_facts() };
+    assert!(
+        finding_with_id(&findings_of(&denied, &rename()), "pitr").action.contains("dynamodb:DescribeContinuousBackups")
+    );
 }
 
 #[test]
 fn replicas_refuse_and_multiply_the_cost() {
-    let mut facts = calm();
+    let mut facts = quiet_facts();
     facts.table.features.replicas = vec!["us-east-1".into(), "us-west-2".into()];
-    let found = made(&facts, &rename());
-    let finding = one(&found, "multi-region");
-    assert_eq!((finding.severity, finding.accept), (Refuses, Some(Accept::MultiRegion)));
+    let found = findings_of(&facts, &rename());
+    let finding = finding_with_id(&found, "multi-region");
+    assert_eq!((finding.severity, finding.accept), (Refusal, Some(Acceptance::MultiRegion)));
     for part in ["last writer wins", "in 3 regions", "3,000 to 6,000 WCU"] {
         assert!(finding.why.contains(part), "{part}: {}", finding.why);
     }
-    assert_eq!(refusal(&found, &[Accept::MultiRegion]), None);
+    assert_eq!(refusal(&found, &[Acceptance::MultiRegion]), None);
     facts.table.features.strong_across_regions = true;
-    let finding = one(&made(&facts, &rename()), "multi-region");
-    assert!(finding.severity == Refuses && !finding.why.contains("last writer wins"), "{finding:?}");
+    let finding = finding_with_id(&findings_of(&facts, &rename()), "multi-region");
+    assert!(finding.severity == Refusal && !finding.why.contains("last writer wins"), "{finding:?}");
 }
 
 #[test]
 fn a_stream_finding_gives_the_number_of_records_and_a_filter() {
-    let mut facts = calm();
+    let mut facts = quiet_facts();
     facts.table.features.stream = Some(StreamView::NewAndOld);
-    let finding = one(&made(&facts, &rename()), "stream");
+    let finding = finding_with_id(&findings_of(&facts, &rename()), "stream");
     assert_eq!(finding.severity, Warning);
     assert!(finding.what.contains("each item that it changes: 0 to 1,000"), "{}", finding.what);
     let attached = finding.attached.unwrap();
     assert_eq!(attached["Filters"].as_array().unwrap().len(), 3, "{attached}");
     facts.table.features.stream = Some(StreamView::Keys);
-    let finding = one(&made(&facts, &rename()), "stream");
-    assert!(finding.attached.is_none() && finding.act.contains("no event filter"), "{finding:?}");
-    assert_eq!(weight(&calm(), "stream"), None);
+    let finding = finding_with_id(&findings_of(&facts, &rename()), "stream");
+    assert!(finding.attached.is_none() && finding.action.contains("no event filter"), "{finding:?}");
+    assert_eq!(severity_of(&quiet_facts(), "stream"), None);
 }
 
 #[test]
 fn time_to_live_matters_if_the_plan_touches_it() {
-    let with = |attribute: &str| Facts { time_to_live: Fact::Known(Some(attribute.into())), ..calm() };
+    let with =
+        |attribute: &str| TableFacts { time_to_live: FactLookup::Known(Some(attribute.into())), ..quiet_facts() };
     let in_place = plan("strategy = \"in-place\"", "[[change]]\nmove = \"old\"\nto = \"new\"\n");
     for (attribute, plan, severity, says) in [
         ("expires", rename(), Note, "does not touch"),
@@ -155,22 +163,22 @@ fn time_to_live_matters_if_the_plan_touches_it() {
         ("old", rename(), Warning, "After `contract`"),
         ("old", in_place, Warning, "never expires"),
     ] {
-        let finding = one(&made(&with(attribute), &plan), "ttl");
+        let finding = finding_with_id(&findings_of(&with(attribute), &plan), "ttl");
         assert_eq!(finding.severity, severity, "{finding:?}");
         assert!(finding.text().contains(says), "{finding:?}");
     }
     for (loopback, severity) in [(true, Note), (false, Warning)] {
-        let facts = Facts { time_to_live: Fact::NotSupported, loopback, ..calm() };
-        assert_eq!(weight(&facts, "ttl"), Some(severity));
+        let facts = TableFacts { time_to_live: FactLookup::NotSupported, loopback, ..quiet_facts() };
+        assert_eq!(severity_of(&facts, "ttl"), Some(severity));
     }
-    assert_eq!(weight(&calm(), "ttl"), None, "no item of this table expires");
+    assert_eq!(severity_of(&quiet_facts(), "ttl"), None, "no item of this table expires");
 }
 
 #[test]
 fn a_constant_that_looks_like_a_template_causes_a_warning() {
     let of = |value: &str| {
         let plan = plan("", &format!("[[change]]\nset = \"full_name\"\nvalue = {value}\n"));
-        made(&calm(), &plan).into_iter().find(|finding| finding.id == "constant-template")
+        findings_of(&quiet_facts(), &plan).into_iter().find(|finding| finding.id == "constant-template")
     };
     for value in [
         "\"${first} ${last}\"",
@@ -195,9 +203,9 @@ fn a_constant_that_looks_like_a_template_causes_a_warning() {
 
 #[test]
 fn the_unit_of_a_time_to_live_is_noticed() {
-    let facts = Facts { time_to_live: Fact::Known(Some("ttl".into())), ..calm() };
-    let text = |changes: &str, times: &BTreeMap<Path, Times>| {
-        one(&seen(&facts, &plan("", changes), (0, 0), times), "ttl").text()
+    let facts = TableFacts { time_to_live: FactLookup::Known(Some("ttl".into())), ..quiet_facts() };
+    let text = |changes: &str, times: &BTreeMap<Path, ExpiryCounts>| {
+        finding_with_id(&findings_with(&facts, &plan("", changes), (0, 0), times), "ttl").text()
     };
     let none = BTreeMap::new();
     for (value, says) in [
@@ -211,7 +219,7 @@ fn the_unit_of_a_time_to_live_is_noticed() {
         assert!(text.contains(says), "{value}: {text}");
     }
     let read = |path: &str, milliseconds: u64, not_numbers: u64| {
-        BTreeMap::from([(path.parse().unwrap(), Times { values: 9, milliseconds, not_numbers })])
+        BTreeMap::from([(path.parse().unwrap(), ExpiryCounts { values: 9, milliseconds, not_numbers })])
     };
     for (changes, at) in [
         ("[[change]]\nmove = \"ttl\"\nto = \"expires_at\"\n", "expires_at"),
@@ -231,13 +239,13 @@ fn the_unit_of_a_time_to_live_is_noticed() {
 #[test]
 fn items_signed_on_the_client_refuse_if_any_were_read() {
     let none = BTreeMap::new();
-    assert!(made(&calm(), &rename()).iter().all(|finding| finding.id != "client-encryption"));
-    let found = seen(&calm(), &rename(), (1_000, 3), &none);
-    let finding = one(&found, "client-encryption");
-    assert_eq!((finding.severity, finding.accept), (Refuses, Some(Accept::ClientEncryption)));
+    assert!(findings_of(&quiet_facts(), &rename()).iter().all(|finding| finding.id != "client-encryption"));
+    let found = findings_with(&quiet_facts(), &rename(), (1_000, 3), &none);
+    let finding = finding_with_id(&found, "client-encryption");
+    assert_eq!((finding.severity, finding.accept), (Refusal, Some(Acceptance::ClientEncryption)));
     assert!(finding.what.contains("3 of 1,000 items"), "{finding:?}");
     assert!(refusal(&found, &[]).unwrap().contains("--accept client-encryption"));
-    assert_eq!(refusal(&found, &[Accept::ClientEncryption]), None);
+    assert_eq!(refusal(&found, &[Acceptance::ClientEncryption]), None);
 }
 
 fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDescription {
@@ -248,7 +256,7 @@ fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDes
 
 #[test]
 fn an_index_is_touched_through_its_key_or_its_projection() {
-    let mut facts = calm();
+    let mut facts = quiet_facts();
     let names = |names: &[&str]| Projection::Include(names.iter().map(|name| (*name).to_owned()).collect());
     facts.table.indexes = vec![
         index("by-new", "new", Projection::KeysOnly, false),
@@ -257,33 +265,33 @@ fn an_index_is_touched_through_its_key_or_its_projection() {
         index("with-new", "x", names(&["new"]), true),
         index("aside", "x", names(&["y"]), false),
     ];
-    let found = made(&facts, &rename());
+    let found = findings_of(&facts, &rename());
     let of: Vec<(&str, Severity)> =
         found.iter().filter(|f| f.id.starts_with("index")).map(|f| (f.id, f.severity)).collect();
     let expected =
         [("index-key", Warning), ("index-key-later", Warning), ("index-projection", Note), ("index-projection", Note)];
     assert_eq!(of, expected);
-    let key = one(&found, "index-key");
+    let key = finding_with_id(&found, "index-key");
     assert!(key.what.contains("`new`") && key.what.contains("`by-new`"), "{key:?}");
     assert!(key.why.contains("0 to 4,000 WCU"), "one entry is removed and one is added: {}", key.why);
-    assert!(one(&found, "index-key-later").what.contains("`by-old`"));
+    assert!(finding_with_id(&found, "index-key-later").what.contains("`by-old`"));
     assert!(!found.iter().any(|finding| finding.what.contains("aside")));
 }
 
 #[test]
 fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
     let with = |bytes: u64| {
-        let mut facts = calm();
+        let mut facts = quiet_facts();
         facts.table.size_bytes = bytes * facts.table.item_count;
         facts
     };
-    assert_eq!(weight(&with(100_000), "item-size"), Some(Note));
-    assert_eq!(weight(&with(250_000), "item-size"), Some(Warning));
+    assert_eq!(severity_of(&with(100_000), "item-size"), Some(Note));
+    assert_eq!(severity_of(&with(250_000), "item-size"), Some(Warning));
     let removes = plan("strategy = \"in-place\"", "[[change]]\nremove = \"old\"\n");
-    assert!(made(&with(250_000), &removes).iter().all(|finding| finding.id != "item-size"), "no item grows");
+    assert!(findings_of(&with(250_000), &removes).iter().all(|finding| finding.id != "item-size"), "no item grows");
     // If items were read, the severity depends on their sizes.
     let facts = with(250_000);
-    let seen = |exceeding: Range| {
+    let findings_with = |exceeding: Range| {
         let estimate =
             Estimate { exceeding: Some(exceeding), basis: Basis::Sample(40, 80, true), ..estimate(&facts, &rename()) };
         let types = BTreeMap::new();
@@ -291,34 +299,41 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
         let facts = &facts;
         let plan = &rename();
         let signed = (0, 0);
-        let found =
-            findings(&Known { facts, plan, estimate: &estimate, types: &types, times: &times, signed, now: NOW });
+        let found = findings(&FindingInput {
+            facts,
+            plan,
+            estimate: &estimate,
+            types: &types,
+            times: &times,
+            signed,
+            now: NOW,
+        });
         found.into_iter().find(|finding| finding.id == "item-size").map(|finding| finding.severity)
     };
-    assert_eq!(seen(Range::exactly(0.0)), None);
-    assert_eq!(seen(Range { low: 0.0, likely: Some(0.0), high: 12.0 }), Some(Note));
-    assert_eq!(seen(Range { low: 3.0, likely: Some(6.0), high: 12.0 }), Some(Warning));
+    assert_eq!(findings_with(Range::exactly(0.0)), None);
+    assert_eq!(findings_with(Range { low: 0.0, likely: Some(0.0), high: 12.0 }), Some(Note));
+    assert_eq!(findings_with(Range { low: 3.0, likely: Some(6.0), high: 12.0 }), Some(Warning));
 }
 
 #[test]
 fn other_facts_of_the_table_cause_findings() {
-    let mut facts = calm();
+    let mut facts = quiet_facts();
     facts.table.status = "UPDATING".into();
     facts.table.provisioned = Some((500.0, 400.0));
     facts.table.warm = Some((12_000.0, 4_000.0));
     facts.table.features.class = TableClass::InfrequentAccess;
     facts.table.features.deletion_protection = Some(false);
-    let found = made(&facts, &rename());
-    assert_eq!(one(&found, "status").severity, Warning);
-    let capacity = one(&found, "capacity").what;
+    let found = findings_of(&facts, &rename());
+    assert_eq!(finding_with_id(&found, "status").severity, Warning);
+    let capacity = finding_with_id(&found, "capacity").what;
     assert!(capacity.contains("400 WCU/s and 500 RCU/s") && capacity.contains("warm for 4000 WCU/s"), "{capacity}");
-    assert!(one(&found, "auto-scaling").act.contains("describe-scalable-targets"));
-    assert_eq!(one(&found, "deletion-protection").severity, Note);
-    assert!(one(&found, "table-class").why.contains("a quarter more"));
+    assert!(finding_with_id(&found, "auto-scaling").action.contains("describe-scalable-targets"));
+    assert_eq!(finding_with_id(&found, "deletion-protection").severity, Note);
+    assert!(finding_with_id(&found, "table-class").why.contains("a quarter more"));
     facts.table.provisioned = None;
     facts.table.on_demand_max = (None, Some(700.0));
-    let found = made(&facts, &rename());
-    assert!(one(&found, "capacity").what.contains("its own maxima: 700 WCU/s and no RCU/s"));
+    let found = findings_of(&facts, &rename());
+    assert!(finding_with_id(&found, "capacity").what.contains("its own maxima: 700 WCU/s and no RCU/s"));
     assert!(
         found.iter().all(|finding| finding.id != "auto-scaling"),
         "auto scaling does not apply to an on-demand table"

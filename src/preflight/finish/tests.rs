@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{Counted, KeyLoad, Range, Setting};
+use super::super::{EstimateInput, KeyLoad, Range, TableTotals};
 use super::*;
 use crate::cost::UnitPrices;
 use crate::dynamodb::IndexDescription;
@@ -23,7 +23,7 @@ fn table(provisioned: Option<(f64, f64)>) -> TableDescription {
         item_count: 1_000_000,
         size_bytes: 1_000_000_000,
         provisioned,
-        ..TableDescription::of_a_test()
+        ..TableDescription::for_tests()
     }
 }
 
@@ -43,10 +43,11 @@ fn lanes(budgets: &Budgets) -> u32 {
 
 /// An estimate with this number of write units for the table, for one partition key and for the index.
 fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f64; 3]) -> Estimate {
-    let prices = UnitPrices::of(table, &Prices::default());
+    let prices = UnitPrices::for_table(table, &Prices::default());
     let lanes = lanes(budgets);
-    let setting = Setting { table, budgets, prices, segments: 4_000, lanes, page_items: (25, 250), consistent: false };
-    let counted = Counted {
+    let input =
+        EstimateInput { table, budgets, prices, segments: 4_000, lanes, page_items: (25, 250), consistent: false };
+    let counted = TableTotals {
         items: Range::exactly(write),
         unaccounted: 0.0,
         bytes: Range::exactly(write * 1_000.0),
@@ -56,26 +57,26 @@ fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f
         index_write: [("by-new".to_owned(), Range::exactly(index))].into_iter().filter(|_| index > 0.0).collect(),
         key: KeyLoad { write: Range::exactly(key), bytes: Range::exactly(key * 1_000.0) },
     };
-    Estimate::of(Basis::Whole, counted, &setting)
+    Estimate::new(Basis::Whole, counted, &input)
 }
 
-fn finish(within: &str, plan: &Plan, table: &TableDescription, units: [f64; 3]) -> Finish {
+fn finish(within: &str, plan: &Plan, table: &TableDescription, units: [f64; 3]) -> FinishRequirements {
     let budgets = resolve(&plan.capacity, table).unwrap().budgets;
-    Finish::of(within.parse().unwrap(), &estimate(table, &budgets, units), plan, table, &budgets, lanes)
+    FinishRequirements::of(within.parse().unwrap(), &estimate(table, &budgets, units), plan, table, &budgets, lanes)
 }
 
-fn text(finish: &Finish) -> String {
+fn text(finish: &FinishRequirements) -> String {
     let mut text = Vec::new();
     finish.write(&mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 
-fn ids(finish: &Finish) -> Vec<&'static str> {
+fn ids(finish: &FinishRequirements) -> Vec<&'static str> {
     finish.obstacles.iter().map(|obstacle| obstacle.id).collect()
 }
 
 #[test]
-fn times_are_read() {
+fn finish_times_are_parsed() {
     for (text, seconds) in [("2h", 7_200), ("90m", 5_400), ("1d", 86_400), ("1 day 6h", 108_000)] {
         assert_eq!(text.parse(), Ok(FinishIn(Duration::from_secs(seconds))), "{text}");
     }
@@ -90,7 +91,7 @@ fn a_provisioned_table_is_raised_by_the_need_and_lowered_to_its_old_capacity() {
     let table = indexed(table(Some((2_000.0, 400.0))), 100.0);
     let found = finish("1000s", &plan(""), &table, [1e6, 0.0, 5e5]);
     assert_eq!(ids(&found), ["provisioned", "provisioned"]);
-    let said = text(&found);
+    let shown = text(&found);
     for part in [
         "the table's writes: 1,000,000 WCU, so 1,052.5 WCU/s are needed; the budget is 100: too little",
         "prevented    the table is provisioned with 400 WCU/s, and 1,052.5 are needed: raise it first (provisioned)",
@@ -105,7 +106,7 @@ fn a_provisioned_table_is_raised_by_the_need_and_lowered_to_its_old_capacity() {
         "aws application-autoscaling describe-scalable-targets",
         "at most four times a day",
     ] {
-        assert!(said.contains(part), "{part}\n{said}");
+        assert!(shown.contains(part), "{part}\n{shown}");
     }
     let json = found.to_json();
     assert_eq!((json["possible"].as_bool(), json["seconds"].as_f64()), (Some(true), Some(1_000.0)));
@@ -122,13 +123,13 @@ fn a_sufficient_table_needs_no_command() {
 fn no_capacity_speeds_up_a_single_partition_key_beyond_its_limit() {
     let found = finish("1h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
     assert!(!found.is_possible());
-    let said = text(&found);
+    let shown = text(&found);
     let least = "one partition key needs 7,200,000 WCU, and DynamoDB serves at most 1,000 WCU/s for one: that takes at least 2 \
          h 0 min";
-    assert!(said.contains(&format!("impossible   {least} (partition_key)")), "{said}");
+    assert!(shown.contains(&format!("impossible   {least} (partition_key)")), "{shown}");
     assert!(
-        !said.contains("aws ") && !said.contains("[capacity]"),
-        "commands that do not help are not suggested: {said}"
+        !shown.contains("aws ") && !shown.contains("[capacity]"),
+        "commands that do not help are not suggested: {shown}"
     );
     // With four hours, the run can end in time, but only if the budgets of the partition key and of its segment are
     // larger than the defaults.
@@ -146,14 +147,14 @@ fn on_demand_has_maxima_and_warm_throughput() {
     limited.warm = Some((20_000.0, 5_000.0));
     let found = finish("1000s", &plan(""), &limited, [8e6, 0.0, 0.0]);
     assert_eq!(ids(&found), ["on_demand_maximum", "warm_throughput"]);
-    let said = text(&found);
+    let shown = text(&found);
     for part in [
         "--on-demand-throughput MaxWriteRequestUnits=10422\n",
         "--on-demand-throughput MaxWriteRequestUnits=2000\n",
         "--warm-throughput ReadUnitsPerSecond=20000,WriteUnitsPerSecond=13422",
         "cannot be lowered. ",
     ] {
-        assert!(said.contains(part), "{part}\n{said}");
+        assert!(shown.contains(part), "{part}\n{shown}");
     }
     let quota = finish("10s", &plan(""), &table(None), [8e6, 0.0, 0.0]);
     assert!(ids(&quota).contains(&"quota"), "{:?}", ids(&quota));
@@ -178,12 +179,12 @@ fn every_limit_that_ends_a_run_is_named() {
     };
     let found = of("max_wcu = 1000\nmax_cost_usd = 0.63\nmax_items = 999999");
     assert_eq!(ids(&found), ["max_wcu", "max_cost_usd", "max_items"]);
-    let said = text(&found);
+    let shown = text(&found);
     for part in [
         "prevented    [limits] max_cost_usd = 0.63 stops the run before it ends: it costs at least $0.64, by the on-demand list price",
         "prevented    [limits] max_items = 999,999 stops the run before it ends: the table has at least 1,000,000 items",
     ] {
-        assert!(said.contains(part), "{part}\n{said}");
+        assert!(shown.contains(part), "{part}\n{shown}");
     }
     assert_eq!(ids(&of("max_wcu = 1000000\nmax_cost_usd = 0.7\nmax_items = 1000000")), Vec::<&str>::new());
 }

@@ -29,26 +29,26 @@ const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
 const BURST_SECONDS: f64 = 0.1;
 
 /// The smallest number of tokens in a burst: one write unit.
-const LEAST_BURST: f64 = 2.0;
+const MIN_BURST: f64 = 2.0;
 
 /// The largest number of tokens in a burst. governor and its state support this number at any speed.
-const MOST_BURST: f64 = 1e6;
+const MAX_BURST: f64 = 1e6;
 
 /// The governor limiter and its burst. governor cannot change a quota, so a different burst needs a new limiter with
 /// the same state.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    governor: RateLimiter<NotKeyed, Since, SpeedClock, NoOpMiddleware<Duration>>,
+    governor: RateLimiter<NotKeyed, LimiterState, SpeedClock, NoOpMiddleware<Duration>>,
     burst: NonZeroU32,
-    tat: Tat,
+    tat: ArrivalTime,
     clock: SpeedClock,
 }
 
 impl Limiter {
     /// Creates a limiter with this burst. If `tat` is new, the whole burst is available immediately.
-    pub(super) fn new(burst: NonZeroU32, tat: Tat, clock: SpeedClock) -> Limiter {
-        let since = Since { tat: tat.clone(), start: nanos(clock.now()) };
-        Limiter { governor: RateLimiter::new(quota(burst), since, clock.clone()), burst, tat, clock }
+    pub(super) fn new(burst: NonZeroU32, tat: ArrivalTime, clock: SpeedClock) -> Limiter {
+        let state = LimiterState { tat: tat.clone(), start: nanos(clock.now()) };
+        Limiter { governor: RateLimiter::new(quota(burst), state, clock.clone()), burst, tat, clock }
     }
 
     /// Changes the burst. If the burst becomes larger, the additional tokens have to arrive first. If the burst becomes
@@ -73,7 +73,7 @@ impl Limiter {
             Err(_) => return Err(TOKEN_TIME),
         }
         if tokens > u64::from(first) {
-            self.tat.debt(tokens - u64::from(first), self.clock.now());
+            self.tat.add_debt(tokens - u64::from(first), self.clock.now());
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Limiter {
 
 /// The burst for a budget, in tokens. A burst is the budget of a tenth of a second.
 pub(in crate::ratelimit) fn burst_tokens(units_per_second: Units) -> NonZeroU32 {
-    let tokens = (units_per_second * TOKENS_PER_UNIT * BURST_SECONDS).clamp(LEAST_BURST, MOST_BURST);
+    let tokens = (units_per_second * TOKENS_PER_UNIT * BURST_SECONDS).clamp(MIN_BURST, MAX_BURST);
     NonZeroU32::new(tokens as u32).unwrap_or(NonZeroU32::MIN)
 }
 
@@ -106,24 +106,24 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
 /// clock. governor uses this time to decide whether a request may pass. We store it ourselves, so that debt and refunds
 /// can change it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tat(Arc<AtomicU64>);
+pub(super) struct ArrivalTime(Arc<AtomicU64>);
 
-impl Tat {
-    pub(super) fn debt(&self, tokens: u64, now: Duration) {
+impl ArrivalTime {
+    pub(super) fn add_debt(&self, tokens: u64, now: Duration) {
         let now = nanos(now);
-        self.update(|tat| tat.max(now).saturating_add(time_of(tokens)));
+        self.update(|tat| tat.max(now).saturating_add(token_nanos(tokens)));
     }
 
     pub(super) fn refund(&self, tokens: u64) {
-        self.update(|tat| tat.saturating_sub(time_of(tokens)));
+        self.update(|tat| tat.saturating_sub(token_nanos(tokens)));
     }
 
     /// A bucket with burst `b` contains `b` tokens, minus the tokens that arrive between now and the theoretical
     /// arrival time. So if `b` changes, the arrival time moves by the same number of tokens. The bucket then keeps its
     /// tokens, but at most the new burst.
     fn change_burst(&self, from: NonZeroU32, to: NonZeroU32, now: Duration) {
-        let from = time_of(from.get().into());
-        let to = time_of(to.get().into());
+        let from = token_nanos(from.get().into());
+        let to = token_nanos(to.get().into());
         let now = nanos(now);
         self.update(|tat| tat.max(now).saturating_add(to).saturating_sub(from).max(now));
     }
@@ -134,19 +134,19 @@ impl Tat {
     }
 }
 
-fn time_of(tokens: u64) -> u64 {
+fn token_nanos(tokens: u64) -> u64 {
     tokens.saturating_mul(nanos(TOKEN_TIME))
 }
 
 /// Converts the state for a limiter that was created at `start`, because governor counts time from the creation of a
 /// limiter. An arrival time before `start` means a full bucket, and so does its converted value, zero.
 #[derive(Debug)]
-struct Since {
-    tat: Tat,
+struct LimiterState {
+    tat: ArrivalTime,
     start: u64,
 }
 
-impl StateStore for Since {
+impl StateStore for LimiterState {
     type Key = NotKeyed;
 
     fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, f: F) -> Result<T, E>

@@ -8,7 +8,7 @@ fn bucket(units_per_second: Units) -> Arc<Bucket> {
 
 async fn take(bucket: &Bucket, units: Units) {
     bucket.acquire(units).await;
-    bucket.settle(units, units);
+    bucket.reconcile(units, units);
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,13 +40,13 @@ async fn the_rate_is_kept_and_can_be_changed_while_a_request_waits() {
 async fn debt_delays_and_a_refund_restores() {
     let bucket = bucket(100.0);
     bucket.acquire(1.0).await;
-    bucket.settle(1.0, 201.0);
+    bucket.reconcile(1.0, 201.0);
     let start = Instant::now();
     take(&bucket, 1.0).await;
     assert!((1.8..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 
     bucket.acquire(500.0).await;
-    bucket.settle(500.0, 0.5);
+    bucket.reconcile(500.0, 0.5);
     let start = Instant::now();
     take(&bucket, 1.0).await;
     assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
@@ -92,7 +92,7 @@ async fn a_refund_wakes_a_waiter() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!((bucket.waiting(), waiter.is_finished()), (1, false));
     let start = Instant::now();
-    bucket.settle(400.0, 1.0);
+    bucket.reconcile(400.0, 1.0);
     waiter.await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -120,7 +120,7 @@ async fn a_raised_budget_is_used_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lowered_budget_applies_immediately_and_makes_no_debt_of_what_was_taken() {
+async fn a_lowered_budget_applies_immediately_and_creates_no_debt() {
     let bucket = bucket(10_000.0);
     units_in(&bucket, 1).await;
     bucket.set_budget(10.0);
@@ -141,7 +141,7 @@ async fn a_lowered_budget_applies_immediately_and_makes_no_debt_of_what_was_take
 async fn debt_stays_when_the_budget_changes() {
     let bucket = bucket(1_000.0);
     bucket.acquire(1.0).await;
-    bucket.settle(1.0, 2_101.0);
+    bucket.reconcile(1.0, 2_101.0);
     for (budget, seconds) in [(100.0, 10.0), (10.0, 10.0), (1_000.0, 0.9)] {
         bucket.set_budget(budget);
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;

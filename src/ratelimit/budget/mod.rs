@@ -1,8 +1,8 @@
 //! Calculates the budget of each scope, and the reason for it, from the plan's `[capacity]` and the table's
 //! description. Pure.
 
-mod follow;
-mod throughput;
+mod resource_capacity;
+mod tracker;
 
 #[cfg(test)]
 mod tests;
@@ -14,28 +14,28 @@ use serde_json::{Value as Json, json};
 use super::{Budget, Budgets};
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
-use crate::plan::{Access, BudgetError, Capacity, CapacityField, Rate, ScopeCapacity};
-pub use follow::{Following, RAISE_STEPS, WITHOUT_DESCRIPTION};
-use throughput::{Found, Throughput, per_second};
+use crate::plan::{Access, BudgetError, Capacity, CapacityField, CapacityRate, ScopeCapacity};
+use resource_capacity::{BudgetResult, ResourceCapacity, rate_text};
+pub use tracker::{BudgetTracker, RAISE_STEPS, STALE_DESCRIPTION_FACTOR};
 
 /// The default budget of a job on an on-demand table. This budget is a quarter of the writes that a new on-demand table
 /// sustains, and a sixth of the reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and 12,000 reads
 /// per second).
-const ON_DEMAND: Budget = Budget { write: 1_000.0, read: 2_000.0 };
+const ON_DEMAND_DEFAULT: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
 /// The default budget of a key range or a partition key. This budget is a quarter of what one partition serves
 /// (developer guide, "Partition key design": 1,000 writes and 3,000 reads per second).
-const NARROW: Budget = Budget { write: 250.0, read: 750.0 };
+const NARROW_DEFAULT: Budget = Budget { write: 250.0, read: 750.0 };
 
 /// The budgets of a job, with the reason for each.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Resolved {
+pub struct ResolvedBudgets {
     /// The budgets in the form that the token buckets need.
     pub budgets: Budgets,
     /// All budgets in the form that reports need: widest scope first, writes before reads.
     pub scopes: Vec<ScopeBudget>,
     /// One line for each budget that differs from the plan's value ([`resolve_within`]).
-    pub cut: Vec<String>,
+    pub reductions: Vec<String>,
 }
 
 /// One budget of one scope.
@@ -78,7 +78,7 @@ impl fmt::Display for Scope {
 /// `1000 WCU/s (default on demand)`
 impl fmt::Display for ScopeBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", per_second(self.units, self.access), self.basis)
+        write!(f, "{} ({})", rate_text(self.units, self.access), self.basis)
     }
 }
 
@@ -115,7 +115,7 @@ impl ScopeBudget {
     }
 }
 
-impl Resolved {
+impl ResolvedBudgets {
     /// The label of each scope, and the text with its budgets.
     pub fn lines(&self) -> impl Iterator<Item = (String, String)> {
         lines(&self.scopes)
@@ -131,74 +131,78 @@ pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
 }
 
 /// Calculates the budgets of a job on this table. Fails with all errors in the budgets that the plan states.
-pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved, Vec<BudgetError>> {
-    let mut sheet = Sheet::default();
-    let budgets = sheet.fill(capacity, table);
-    sheet.unknown_indexes(capacity, table);
-    if sheet.errors.is_empty() { Ok(sheet.resolved(budgets)) } else { Err(sheet.errors) }
+pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<ResolvedBudgets, Vec<BudgetError>> {
+    let mut builder = BudgetBuilder::default();
+    let budgets = builder.add_budgets(capacity, table);
+    builder.add_unknown_index_errors(capacity, table);
+    if builder.errors.is_empty() { Ok(builder.resolved(budgets)) } else { Err(builder.errors) }
 }
 
 /// Calculates the budgets for commands that must not be refused, in particular `rollback`. If a stated budget exceeds
 /// the table's capacity, it is lowered to that capacity. A budget for a missing index is ignored.
-pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved {
-    let mut sheet = Sheet { before: Some(&[]), ..Sheet::default() };
-    let budgets = sheet.fill(capacity, table);
-    sheet.unknown_indexes(capacity, table);
-    sheet.resolved(budgets)
+pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> ResolvedBudgets {
+    let mut builder = BudgetBuilder { before: Some(&[]), ..BudgetBuilder::default() };
+    let budgets = builder.add_budgets(capacity, table);
+    builder.add_unknown_index_errors(capacity, table);
+    builder.resolved(budgets)
 }
 
 /// The budget for reads of single items from the sink, in capacity units per second. `None` if source and sink are the
 /// same table. The budget is the default for reads of the sink, because the plan's read budget is for the source.
 pub fn sink_reads(table: &TableDescription) -> Option<Units> {
     let sink = table.sink.as_deref()?;
-    Some(Throughput::of_table(sink, Access::Read).default(ON_DEMAND.read).0)
+    Some(ResourceCapacity::from_table(sink, Access::Read).default(ON_DEMAND_DEFAULT.read).0)
 }
 
 /// The budgets of a running job for the current description of its table. A budget that exceeds the table's capacity is
 /// lowered to that capacity and never refused. `before` has the job's budgets until now.
 fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
-    let mut sheet = Sheet { before: Some(before), ..Sheet::default() };
-    sheet.fill(capacity, table);
-    sheet.scopes
+    let mut builder = BudgetBuilder { before: Some(before), ..BudgetBuilder::default() };
+    builder.add_budgets(capacity, table);
+    builder.scopes
 }
 
 /// Collects the budgets and errors, scope by scope.
 #[derive(Default)]
-struct Sheet<'a> {
+struct BudgetBuilder<'a> {
     scopes: Vec<ScopeBudget>,
     errors: Vec<BudgetError>,
     /// The job's budgets until now. If set, a budget that exceeds the capacity is lowered. If `None`, it is an error.
     before: Option<&'a [ScopeBudget]>,
     /// Budgets that were lowered to the capacity.
-    cut: Vec<(Scope, Access)>,
+    reductions: Vec<(Scope, Access)>,
 }
 
-impl Sheet<'_> {
-    fn resolved(self, budgets: Budgets) -> Resolved {
-        let is_cut = |budget: &&ScopeBudget| self.cut.contains(&(budget.scope.clone(), budget.access));
-        let cut = self.scopes.iter().filter(is_cut);
-        let cut = cut.map(|budget| format!("budget   cut to what the table has: {}: {budget}", budget.scope));
+impl BudgetBuilder<'_> {
+    fn resolved(self, budgets: Budgets) -> ResolvedBudgets {
+        let is_cut = |budget: &&ScopeBudget| self.reductions.contains(&(budget.scope.clone(), budget.access));
+        let reductions = self.scopes.iter().filter(is_cut);
+        let reductions =
+            reductions.map(|budget| format!("budget   cut to what the table has: {}: {budget}", budget.scope));
         let left_out = self.errors.iter().map(|error| format!("budget   left out: {}", error.title));
-        Resolved { budgets, cut: cut.chain(left_out).collect(), scopes: self.scopes }
+        ResolvedBudgets { budgets, reductions: reductions.chain(left_out).collect(), scopes: self.scopes }
     }
 
     /// Calculates and adds every budget, widest scope first.
-    fn fill(&mut self, capacity: &Capacity, table: &TableDescription) -> Budgets {
-        let mut whole = |access, stated: Option<Rate>, on_demand| {
-            let has = Throughput::of_table(table, access);
+    fn add_budgets(&mut self, capacity: &Capacity, table: &TableDescription) -> Budgets {
+        let mut whole = |access, stated: Option<CapacityRate>, on_demand| {
+            let resource = ResourceCapacity::from_table(table, access);
             let found = match stated {
-                Some(rate) => self.stated(&has, rate, CapacityField::Table(access), (&Scope::Table, access), on_demand),
-                None => Ok(has.default(on_demand)),
+                Some(rate) => {
+                    self.stated(&resource, rate, CapacityField::Table(access), (&Scope::Table, access), on_demand)
+                }
+                None => Ok(resource.default(on_demand)),
             };
-            self.enter(Scope::Table, access, found)
+            self.add_budget(Scope::Table, access, found)
         };
-        let write = whole(Access::Write, capacity.write, ON_DEMAND.write);
-        let read = whole(Access::Read, capacity.read, ON_DEMAND.read);
+        let write = whole(Access::Write, capacity.write, ON_DEMAND_DEFAULT.write);
+        let read = whole(Access::Read, capacity.read, ON_DEMAND_DEFAULT.read);
         // If the table's own budget is wrong, no budget is used. The budgets of the narrower scopes are still checked,
         // so that all errors are reported.
         let table_budget = Budget { write, read };
-        let per_key_range = self.narrow(Scope::KeyRange, capacity.per_key_range, table_budget, table);
-        let per_partition_key = self.narrow(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
+        let per_key_range = self.add_narrow_budgets(Scope::KeyRange, capacity.per_key_range, table_budget, table);
+        let per_partition_key =
+            self.add_narrow_budgets(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
         let indexes = table.indexes.iter().map(|index| self.index(index, capacity)).collect();
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
@@ -207,24 +211,24 @@ impl Sheet<'_> {
     /// an error.
     fn stated(
         &mut self,
-        has: &Throughput,
-        rate: Rate,
+        resource: &ResourceCapacity,
+        rate: CapacityRate,
         field: CapacityField,
         (scope, access): (&Scope, Access),
         on_demand: Units,
-    ) -> Found {
-        let stated = has.stated(rate, field);
+    ) -> BudgetResult {
+        let stated = resource.stated(rate, field);
         let Some(before) = self.before else { return stated };
         if stated.is_err() {
-            self.cut.push((scope.clone(), access));
+            self.reductions.push((scope.clone(), access));
         }
         let before = before.iter().find(|budget| budget.scope == *scope && budget.access == access);
-        Ok(has.running(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
+        Ok(resource.capped(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
     }
 
     /// Adds one budget or its error. After an error, returns infinity, so that this budget does not limit the budgets
     /// of narrower scopes.
-    fn enter(&mut self, scope: Scope, access: Access, found: Found) -> Units {
+    fn add_budget(&mut self, scope: Scope, access: Access, found: BudgetResult) -> Units {
         match found {
             Ok((units, basis)) => {
                 self.scopes.push(ScopeBudget { scope, access, units, basis });
@@ -238,14 +242,20 @@ impl Sheet<'_> {
     }
 
     /// Adds the budgets of key ranges or of partition keys. These budgets never exceed the budgets of the whole table.
-    fn narrow(&mut self, scope: Scope, stated: ScopeCapacity, whole: Budget, table: &TableDescription) -> Budget {
+    fn add_narrow_budgets(
+        &mut self,
+        scope: Scope,
+        stated: ScopeCapacity,
+        whole: Budget,
+        table: &TableDescription,
+    ) -> Budget {
         let field = if scope == Scope::KeyRange { CapacityField::KeyRange } else { CapacityField::PartitionKey };
         let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
             let found = match stated {
                 Some(units) => {
-                    let has = Throughput::of_table(table, access);
-                    let rate = Rate::Units(units);
-                    self.stated(&has, rate, field(access), (&scope, access), Units::INFINITY)
+                    let resource = ResourceCapacity::from_table(table, access);
+                    let rate = CapacityRate::Units(units);
+                    self.stated(&resource, rate, field(access), (&scope, access), Units::INFINITY)
                 }
                 None => Ok((default, "default: a quarter of a partition".to_owned())),
             };
@@ -256,11 +266,11 @@ impl Sheet<'_> {
                     (units, basis)
                 }
             });
-            self.enter(scope.clone(), access, within)
+            self.add_budget(scope.clone(), access, within)
         };
         Budget {
-            write: one(Access::Write, stated.write, NARROW.write, whole.write),
-            read: one(Access::Read, stated.read, NARROW.read, whole.read),
+            write: one(Access::Write, stated.write, NARROW_DEFAULT.write, whole.write),
+            read: one(Access::Read, stated.read, NARROW_DEFAULT.read, whole.read),
         }
     }
 
@@ -268,10 +278,10 @@ impl Sheet<'_> {
     /// capacity.
     fn index(&mut self, index: &IndexDescription, capacity: &Capacity) -> Option<Units> {
         let name = &index.schema.name;
-        let place = capacity.indexes.iter().position(|(stated, _)| stated == name);
+        let position = capacity.indexes.iter().position(|(stated, _)| stated == name);
         if index.schema.local {
-            self.errors.extend(place.map(|place| BudgetError {
-                field: CapacityField::IndexName(place),
+            self.errors.extend(position.map(|position| BudgetError {
+                field: CapacityField::IndexName(position),
                 title: format!("the local index `{name}` has no capacity of its own"),
                 label: "a local secondary index".into(),
                 help: vec!["leave it out: writes to it are paid from the table's budget, `write`".into()],
@@ -279,23 +289,23 @@ impl Sheet<'_> {
             return None;
         }
         let scope = Scope::Index(name.clone());
-        let has = Throughput::of_index(index);
-        let found = match place {
-            Some(place) => {
-                let rate = capacity.indexes[place].1;
-                let field = CapacityField::Index(place);
-                self.stated(&has, rate, field, (&scope, Access::Write), ON_DEMAND.write)
+        let resource = ResourceCapacity::from_index(index);
+        let found = match position {
+            Some(position) => {
+                let rate = capacity.indexes[position].1;
+                let field = CapacityField::Index(position);
+                self.stated(&resource, rate, field, (&scope, Access::Write), ON_DEMAND_DEFAULT.write)
             }
-            None => Ok(has.default(ON_DEMAND.write)),
+            None => Ok(resource.default(ON_DEMAND_DEFAULT.write)),
         };
-        Some(self.enter(scope, Access::Write, found))
+        Some(self.add_budget(scope, Access::Write, found))
     }
 
     /// Adds an error for each name in `[capacity.index]` that is not the name of an index.
-    fn unknown_indexes(&mut self, capacity: &Capacity, table: &TableDescription) {
+    fn add_unknown_index_errors(&mut self, capacity: &Capacity, table: &TableDescription) {
         let global: Vec<String> =
             table.indexes.iter().filter(|i| !i.schema.local).map(|i| format!("{:?}", i.schema.name)).collect();
-        for (place, (name, _)) in capacity.indexes.iter().enumerate() {
+        for (position, (name, _)) in capacity.indexes.iter().enumerate() {
             if table.indexes.iter().any(|index| index.schema.name == *name) {
                 continue;
             }
@@ -304,7 +314,7 @@ impl Sheet<'_> {
                 names => format!("its global indexes: {}", names.join(", ")),
             };
             self.errors.push(BudgetError {
-                field: CapacityField::IndexName(place),
+                field: CapacityField::IndexName(position),
                 title: format!("table `{}` has no index `{name}`", table.name),
                 label: "no index of this name".into(),
                 help: vec![help],

@@ -3,7 +3,7 @@ use crate::item::{IndexSchema, Projection};
 use crate::plan::CapacityField::{Index, IndexName, KeyRange, PartitionKey, Table};
 
 fn table() -> TableDescription {
-    TableDescription::of_a_test()
+    TableDescription::for_tests()
 }
 
 fn index(name: &str) -> IndexDescription {
@@ -17,19 +17,19 @@ fn index(name: &str) -> IndexDescription {
     IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
 }
 
-fn resolved(capacity: &Capacity, table: &TableDescription) -> Resolved {
+fn resolved(capacity: &Capacity, table: &TableDescription) -> ResolvedBudgets {
     resolve(capacity, table).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 /// The write and the read budget of the table with this `[capacity]`, as text.
-fn of_table(capacity: &Capacity, table: &TableDescription) -> [String; 2] {
+fn table_budgets(capacity: &Capacity, table: &TableDescription) -> [String; 2] {
     let scopes = resolved(capacity, table).scopes;
     assert!(scopes[..2].iter().all(|scope| scope.scope == Scope::Table));
     [scopes[0].to_string(), scopes[1].to_string()]
 }
 
 fn percent(percent: f64) -> Capacity {
-    let rate = Some(Rate::Percent(percent));
+    let rate = Some(CapacityRate::Percent(percent));
     Capacity { write: rate, read: rate, ..Capacity::default() }
 }
 
@@ -38,7 +38,7 @@ fn fields(capacity: &Capacity, table: &TableDescription) -> Vec<CapacityField> {
 }
 
 #[test]
-fn the_default_is_harmless_whatever_is_short() {
+fn the_default_budget_is_a_quarter_of_the_known_capacity() {
     let provisioned = |read, write| TableDescription { provisioned: Some((read, write)), ..table() };
     let limited = |read, write| TableDescription { on_demand_max: (read, write), warm: Some((9.0, 9.0)), ..table() };
     for (table, words) in [
@@ -72,24 +72,24 @@ fn the_default_is_harmless_whatever_is_short() {
             ],
         ),
     ] {
-        assert_eq!(of_table(&Capacity::default(), &table), words);
+        assert_eq!(table_budgets(&Capacity::default(), &table), words);
     }
 }
 
 /// If no budget may be refused, each budget that exceeds the capacity is lowered and listed. All other budgets stay the
 /// same.
 #[test]
-fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
+fn budgets_that_must_not_be_refused_are_lowered_to_the_tables_capacity() {
     let mut small = TableDescription { provisioned: Some((40.0, 20.0)), ..table() };
     small.indexes = vec![IndexDescription { provisioned: Some((40.0, 8.0)), ..index("by-a") }, index("local")];
-    let units = |units| Some(Rate::Units(units));
+    let units = |units| Some(CapacityRate::Units(units));
     let capacity = Capacity {
         write: units(21.0),
         read: units(7.0),
         per_key_range: ScopeCapacity { write: Some(500.0), read: None },
         per_partition_key: ScopeCapacity { write: Some(3.0), read: None },
         indexes: [("by-a", 9.0), ("local", 1.0), ("by-gone", 1.0)]
-            .map(|(name, rate)| (name.to_owned(), Rate::Units(rate)))
+            .map(|(name, rate)| (name.to_owned(), CapacityRate::Units(rate)))
             .into(),
     };
     assert_eq!(fields(&capacity, &small).len(), 5);
@@ -97,7 +97,7 @@ fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
     assert_eq!(within.budgets.table, Budget { write: 20.0, read: 7.0 });
     assert_eq!((within.budgets.per_key_range.write, within.budgets.per_partition_key.write), (20.0, 3.0));
     assert_eq!(within.budgets.indexes, [Some(8.0), None]);
-    let cut: Vec<&str> = within.cut.iter().map(|line| line.split(" (").next().unwrap()).collect();
+    let reductions: Vec<&str> = within.reductions.iter().map(|line| line.split(" (").next().unwrap()).collect();
     let expected = [
         "budget   cut to what the table has: table: 20 WCU/s",
         "budget   cut to what the table has: key range: 20 WCU/s",
@@ -105,11 +105,11 @@ fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
         "budget   left out: the local index `local` has no capacity of its own",
         "budget   left out: table `t` has no index `by-gone`",
     ];
-    assert_eq!(cut, expected);
+    assert_eq!(reductions, expected);
     // A percentage of an unknown capacity becomes the default budget.
     let share = resolve_within(&percent(40.0), &table());
-    assert_eq!(share.budgets.table, ON_DEMAND);
-    assert_eq!(share.cut.len(), 2, "{:?}", share.cut);
+    assert_eq!(share.budgets.table, ON_DEMAND_DEFAULT);
+    assert_eq!(share.reductions.len(), 2, "{:?}", share.reductions);
     // Budgets that would not be refused stay the same.
     for capacity in [Capacity::default(), Capacity { write: units(20.0), ..percent(40.0) }] {
         assert_eq!(resolve_within(&capacity, &small), resolved(&capacity, &small));
@@ -117,10 +117,10 @@ fn budgets_that_must_not_be_refused_are_cut_to_what_the_table_has() {
 }
 
 #[test]
-fn a_stated_budget_is_valid_up_to_what_the_table_has() {
+fn a_stated_budget_is_valid_up_to_the_tables_capacity() {
     let stated = |write, read| Capacity {
-        write: Some(Rate::Units(write)),
-        read: Some(Rate::Units(read)),
+        write: Some(CapacityRate::Units(write)),
+        read: Some(CapacityRate::Units(read)),
         ..Capacity::default()
     };
     let from_the_plan = ["200 WCU/s (from the plan)", "0.1 RCU/s (from the plan)"];
@@ -129,7 +129,7 @@ fn a_stated_budget_is_valid_up_to_what_the_table_has() {
     // Warm throughput does not limit a stated budget.
     let warm = TableDescription { warm: Some((1.0, 1.0)), ..table() };
     for table in [table(), provisioned.clone(), limited.clone(), warm] {
-        assert_eq!(of_table(&stated(200.0, 0.1), &table), from_the_plan);
+        assert_eq!(table_budgets(&stated(200.0, 0.1), &table), from_the_plan);
     }
     assert_eq!(fields(&stated(200.1, 1.1), &provisioned), [Table(Access::Write), Table(Access::Read)]);
     assert_eq!(fields(&stated(200.1, 1e6), &limited), [Table(Access::Write)]);
@@ -139,7 +139,7 @@ fn a_stated_budget_is_valid_up_to_what_the_table_has() {
 }
 
 #[test]
-fn a_percentage_refers_to_what_the_table_has() {
+fn a_percentage_refers_to_the_tables_capacity() {
     let all = TableDescription {
         provisioned: Some((100.0, 1_000.0)),
         on_demand_max: (Some(200.0), Some(2_000.0)),
@@ -155,9 +155,9 @@ fn a_percentage_refers_to_what_the_table_has() {
         (&warm, "280 WCU/s (from the plan: 7% of the 4000 WCU/s that the table is warm for)"),
         (&half, "280 WCU/s (from the plan: 7% of the 4000 WCU/s that the table is warm for)"),
     ] {
-        assert_eq!(of_table(&percent(7.0), table)[0], write);
+        assert_eq!(table_budgets(&percent(7.0), table)[0], write);
     }
-    assert!(of_table(&percent(7.0), &half)[1].contains("on-demand maximum"));
+    assert!(table_budgets(&percent(7.0), &half)[1].contains("on-demand maximum"));
     assert_eq!(resolved(&percent(100.0), &all).budgets.table, Budget { write: 1_000.0, read: 100.0 });
     // The capacity of this on-demand table is unknown: it has no maximum and does not report its warm throughput.
     assert_eq!(fields(&percent(7.0), &table()), [Table(Access::Write), Table(Access::Read)]);
@@ -173,7 +173,7 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     };
     let default = Budget { write: 250.0, read: 750.0 };
     assert_eq!(narrow(&Capacity::default(), &table()), (default, default));
-    let small = Capacity { write: Some(Rate::Units(100.0)), ..Capacity::default() };
+    let small = Capacity { write: Some(CapacityRate::Units(100.0)), ..Capacity::default() };
     let within = Budget { write: 100.0, read: 750.0 };
     assert_eq!(narrow(&small, &table()), (within, within));
     let lines: Vec<_> = resolved(&small, &table()).lines().collect();
@@ -182,7 +182,7 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     assert_eq!(lines[1], ("key range".to_owned(), words.to_owned()));
 
     let stated = Capacity {
-        write: Some(Rate::Units(900.0)),
+        write: Some(CapacityRate::Units(900.0)),
         per_key_range: ScopeCapacity { write: Some(800.0), read: None },
         per_partition_key: ScopeCapacity { write: Some(901.0), read: Some(2.0) },
         ..Capacity::default()
@@ -205,7 +205,7 @@ fn each_global_index_has_its_own_budget() {
     let warm = IndexDescription { warm: Some((1.0, 4_000.0)), ..index("warm") };
     let table =
         TableDescription { indexes: vec![provisioned, index("local"), limited, warm, index("bare")], ..table() };
-    let budgets = |stated: &[(&str, Rate)]| {
+    let budgets = |stated: &[(&str, CapacityRate)]| {
         let indexes = stated.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect();
         resolve(&Capacity { indexes, ..Capacity::default() }, &table)
     };
@@ -222,15 +222,16 @@ fn each_global_index_has_its_own_budget() {
         ]
     );
 
-    let share = Rate::Percent(25.0);
-    let found = budgets(&[("warm", share), ("limited", share), ("provisioned", share), ("bare", Rate::Units(3.0))]);
+    let share = CapacityRate::Percent(25.0);
+    let found =
+        budgets(&[("warm", share), ("limited", share), ("provisioned", share), ("bare", CapacityRate::Units(3.0))]);
     assert_eq!(found.unwrap().budgets.indexes, [Some(100.0), None, Some(20.0), Some(1_000.0), Some(3.0)]);
 
     let wrong = [
-        ("limited", Rate::Units(80.5)),
+        ("limited", CapacityRate::Units(80.5)),
         ("bare", share),
-        ("provisioned", Rate::Units(401.0)),
-        ("local", Rate::Units(1.0)),
+        ("provisioned", CapacityRate::Units(401.0)),
+        ("local", CapacityRate::Units(1.0)),
         ("other", share),
     ];
     let errors = budgets(&wrong).unwrap_err();
@@ -242,16 +243,16 @@ fn each_global_index_has_its_own_budget() {
 
 #[test]
 fn an_index_budget_without_indexes_gets_a_clear_error() {
-    let capacity = Capacity { indexes: vec![("gone".into(), Rate::Units(1.0))], ..Capacity::default() };
+    let capacity = Capacity { indexes: vec![("gone".into(), CapacityRate::Units(1.0))], ..Capacity::default() };
     let errors = resolve(&capacity, &table()).unwrap_err();
     assert_eq!((errors.len(), errors[0].field), (1, IndexName(0)));
     assert!(errors[0].help[0].contains("the table has no global index"), "{errors:?}");
 }
 
 #[test]
-fn figures_are_printed_for_people() {
+fn rates_are_rounded_for_display() {
     for (units, text) in [(1_000.0, "1000 WCU/s"), (49.2 + 1e-12, "49.2 WCU/s"), (0.000_1, "0.0001 WCU/s")] {
-        assert_eq!(per_second(units, Access::Write), text);
+        assert_eq!(rate_text(units, Access::Write), text);
     }
 }
 

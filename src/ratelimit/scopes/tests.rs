@@ -6,7 +6,7 @@ use super::*;
 use crate::item::Value;
 
 fn key(n: u64) -> PartitionHash {
-    PartitionHash::of(&Value::S(n.to_string()))
+    PartitionHash::from_value(&Value::S(n.to_string()))
 }
 
 fn budgets(table: Units, narrow: Units, indexes: &[Option<Units>]) -> Budgets {
@@ -24,10 +24,10 @@ fn scopes(budgets: &Budgets) -> Arc<Scopes> {
 }
 
 async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &WriteCost) {
-    scopes.keys(Access::Write, &[(key, cost.table)]).await;
-    scopes.narrow_write(range, cost).await;
+    scopes.acquire_keys(Access::Write, &[(key, cost.table)]).await;
+    scopes.acquire_narrow_write(range, cost).await;
     scopes.table(Access::Write).acquire(cost.table).await;
-    scopes.settle_write(range, key, cost, cost);
+    scopes.reconcile_write(range, key, cost, cost);
 }
 
 /// Starts `at_once` tasks that write continuously. Returns the counter of completed writes.
@@ -54,7 +54,7 @@ fn counted(done: &std::sync::atomic::AtomicU64) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_waits_for_a_hot_key_or_a_short_index_holds_nothing_of_the_table() {
+async fn a_request_that_waits_for_a_key_or_an_index_holds_no_tokens_of_the_table() {
     let mut hot = budgets(1_000.0, 1_000.0, &[None, Some(50.0)]);
     hot.per_partition_key.write = 10.0;
     let scopes = scopes(&hot);
@@ -79,16 +79,16 @@ async fn unused_units_are_given_back_to_every_scope() {
     let none = WriteCost::default();
     let start = Instant::now();
     for _ in 0..5 {
-        scopes.keys(Access::Write, &[(key(1), 100.0)]).await;
-        scopes.narrow_write(&range, &large).await;
+        scopes.acquire_keys(Access::Write, &[(key(1), 100.0)]).await;
+        scopes.acquire_narrow_write(&range, &large).await;
         scopes.table(Access::Write).acquire(100.0).await;
-        scopes.settle_write(&range, key(1), &large, &none);
+        scopes.reconcile_write(&range, key(1), &large, &none);
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     // If a write consumed units of an index that the estimate did not include, the index is charged too.
-    scopes.settle_write(&range, key(1), &none, &WriteCost { table: 0.0, indexes: vec![(1, 20.0)] });
+    scopes.reconcile_write(&range, key(1), &none, &WriteCost { table: 0.0, indexes: vec![(1, 20.0)] });
     let start = Instant::now();
-    scopes.narrow_write(&range, &WriteCost { table: 1.0, indexes: vec![(1, 1.0)] }).await;
+    scopes.acquire_narrow_write(&range, &WriteCost { table: 1.0, indexes: vec![(1, 1.0)] }).await;
     assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
@@ -126,7 +126,7 @@ async fn a_throttle_slows_the_scope_that_its_reason_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_counts_as_set_aside_while_somebody_has_its_turn() {
+async fn a_key_counts_as_set_aside_while_a_task_holds_its_turn() {
     let scopes = scopes(&budgets(10.0, 10.0, &[None, None]));
     let range = scopes.key_range();
     assert!(!range.is_set_aside(key(1)));
@@ -139,17 +139,17 @@ async fn a_key_counts_as_set_aside_while_somebody_has_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_are_given_up_midway_keep_nothing() {
+async fn a_cancelled_wait_for_keys_returns_its_units() {
     let scopes = scopes(&budgets(10.0, 10.0, &[None, None]));
     // The first two keys have units available. The third key is in debt.
-    scopes.keys(Access::Write, &[(key(3), 1_000.0)]).await;
+    scopes.acquire_keys(Access::Write, &[(key(3), 1_000.0)]).await;
     let wanted = [(key(1), 1_000.0), (key(2), 1.0), (key(3), 1.0)];
-    let gave_up = tokio::time::timeout(Duration::from_secs(1), scopes.keys(Access::Write, &wanted)).await;
+    let gave_up = tokio::time::timeout(Duration::from_secs(1), scopes.acquire_keys(Access::Write, &wanted)).await;
     assert!(gave_up.is_err());
-    assert!(scopes.try_key(Access::Write, key(1), 1.0) && scopes.try_key(Access::Write, key(2), 1.0));
+    assert!(scopes.try_acquire_key(Access::Write, key(1), 1.0) && scopes.try_acquire_key(Access::Write, key(2), 1.0));
 
-    scopes.keys(Access::Write, &wanted[..2]).await;
-    assert!(!scopes.try_key(Access::Write, key(1), 1.0), "a call that returns keeps the units that it took");
+    scopes.acquire_keys(Access::Write, &wanted[..2]).await;
+    assert!(!scopes.try_acquire_key(Access::Write, key(1), 1.0), "a call that returns keeps the units that it took");
 }
 
 /// The change also applies to a key range in progress, a key range that begins later, a known index and a new index.
@@ -171,8 +171,8 @@ async fn a_budget_change_reaches_every_scope() {
     let rates = [active, scopes.key_range()].map(|range| (range.rate(Access::Write), range.rate(Access::Read)));
     assert_eq!(rates, [(40.0, 1_000.0); 2]);
     assert_eq!((scopes.per_key_range(Access::Write), scopes.table(Access::Write).budget()), (40.0, 80.0));
-    assert!(scopes.try_key(Access::Write, key(1), 2.0) && !scopes.try_key(Access::Write, key(1), 1.0));
-    let places = ["local", "by-email", "by-new", "other"].map(|name| scopes.index_place(name));
+    assert!(scopes.try_acquire_key(Access::Write, key(1), 2.0) && !scopes.try_acquire_key(Access::Write, key(1), 1.0));
+    let places = ["local", "by-email", "by-new", "other"].map(|name| scopes.index_position(name));
     assert_eq!(places, [Some(0), Some(1), Some(2), None]);
     let budgets: Vec<_> = scopes.status().into_iter().filter(|s| s.is_index).map(|s| (s.name, s.budget)).collect();
     assert_eq!(budgets, [("by-email".to_owned(), 10.0), ("by-new".to_owned(), 5.0)]);

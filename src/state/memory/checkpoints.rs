@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::super::{
     Checkpoints, Commit, Counts, RunId, SegmentEvent, SegmentState, SegmentStatus, SegmentTotals, StoreError, rules,
 };
-use super::{MemoryState, Tables};
+use super::{MemoryState, StateTables};
 
 #[async_trait]
 impl Checkpoints for MemoryState {
@@ -20,8 +20,8 @@ impl Checkpoints for MemoryState {
         limit: u32,
     ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
         self.call(|tables, _| {
-            let behind = tables.segments_of(run).filter(|(segment, _)| after.is_none_or(|after| *segment > after));
-            Ok(behind.take(limit as usize).map(|(segment, state)| (segment, state.clone())).collect())
+            let remaining = tables.segments_of(run).filter(|(segment, _)| after.is_none_or(|after| *segment > after));
+            Ok(remaining.take(limit as usize).map(|(segment, state)| (segment, state.clone())).collect())
         })
         .await
     }
@@ -31,13 +31,13 @@ impl Checkpoints for MemoryState {
     }
 }
 
-impl Tables {
+impl StateTables {
     fn commit(&mut self, commit: &Commit, now: &str) -> Result<(), StoreError> {
         let run = self.run(commit.session.run)?.clone();
         rules::check_commit(&run, commit)?;
         let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
         self.check_pre_images(&commit.refused)?;
-        self.move_segment(run.id, commit.segment, &commit.event, now)?;
+        self.advance_segment(run.id, commit.segment, &commit.event, now)?;
         self.run_mut(run.id)?.lower_bound |= counts.unclear > 0;
         for failure in &commit.failures {
             self.put_failure(run.id, commit.segment, failure, now);
@@ -47,7 +47,7 @@ impl Tables {
         }
         let last = first + pages - 1;
         let segment_ends = next.is_none();
-        self.under_way.retain(|page| {
+        self.pages_under_way.retain(|page| {
             let of_segment = page.run == run.id && page.segment == commit.segment;
             !(of_segment && (segment_ends || (page.session == run.sessions && page.page <= last)))
         });
@@ -57,7 +57,7 @@ impl Tables {
 
     /// Applies an event to a segment. The number of unclear items is not stored for each segment. If this number is not
     /// 0, the counts of the run are marked as a lower bound.
-    pub(super) fn move_segment(
+    pub(super) fn advance_segment(
         &mut self,
         run: RunId,
         segment: u32,

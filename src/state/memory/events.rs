@@ -2,15 +2,15 @@
 
 use async_trait::async_trait;
 
-use super::super::{EventRecord, Events, KeptFact, RunId, StoreError, rules};
-use super::{MemoryState, Tables};
+use super::super::{EventRecord, Events, RunId, StoreError, StoredFact, rules};
+use super::{MemoryState, StateTables};
 
 #[async_trait]
 impl Events for MemoryState {
     async fn append_event(&self, event: String) -> Result<EventRecord, StoreError> {
         self.call(|tables, _| {
-            let behind = tables.runs.last().map_or(RunId::NONE, |run| run.id);
-            let record = EventRecord { event, behind };
+            let newest_run = tables.runs.last().map_or(RunId::NONE, |run| run.id);
+            let record = EventRecord { event, newest_run };
             tables.events.push(record.clone());
             Ok(record)
         })
@@ -21,32 +21,32 @@ impl Events for MemoryState {
         self.call(|tables, _| Ok(tables.events.clone())).await
     }
 
-    async fn forget_unbegun(&self) -> Result<bool, StoreError> {
-        self.call(|tables, _| Ok(tables.forget_unbegun())).await
+    async fn clear_unless_begun(&self) -> Result<bool, StoreError> {
+        self.call(|tables, _| Ok(tables.clear_unless_begun())).await
     }
 
-    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
-        self.call(|tables, _| Ok(tables.kept.get(fact.name()).cloned())).await
+    async fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError> {
+        self.call(|tables, _| Ok(tables.facts.get(fact.name()).cloned())).await
     }
 
-    async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError> {
+    async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError> {
         self.call(|tables, _| {
-            tables.kept.insert(fact.name(), value);
+            tables.facts.insert(fact.name(), value);
             Ok(())
         })
         .await
     }
 }
 
-impl Tables {
+impl StateTables {
     /// If the migration has not begun, deletes its events, and its facts except the owner of the lease. Returns false
     /// if the migration has begun.
-    pub(super) fn forget_unbegun(&mut self) -> bool {
+    pub(super) fn clear_unless_begun(&mut self) -> bool {
         if self.has_begun() {
             return false;
         }
         self.events.clear();
-        self.kept.retain(|name, _| *name == KeptFact::LeaseOwner.name());
+        self.facts.retain(|name, _| *name == StoredFact::LeaseOwner.name());
         true
     }
 

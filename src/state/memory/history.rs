@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use async_trait::async_trait;
 
 use super::super::{
-    BaselinePage, Filled, History, Listed, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus,
-    SessionId, StoreError, phase, rules,
+    AffectedItems, BaselinePage, FilledTargets, History, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus,
+    SegmentStatus, SessionId, StoreError, phase, rules,
 };
-use super::{ByItem, JournalRow, MemoryState, PageUnderWay, Tables, name_of};
-use crate::change::{BaselinePair, By, Digest, ItemHistory, Leftover, Lookup, Outcome, PreImage, PriorValue};
+use super::{ByItem, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
+use crate::change::{
+    BaselinePair, Digest, HistoryLookup, ItemHistory, Leftover, Outcome, PreImage, PreImageOrigin, PriorValue,
+};
 use crate::item::{ItemKey, Path};
 
 #[async_trait]
@@ -36,11 +38,11 @@ impl History for MemoryState {
         .await
     }
 
-    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
+    async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError> {
         self.call(|tables, _| {
             let of = |key: &ItemKey| match lookup {
-                Lookup::ToDecide => tables.history_of(key),
-                Lookup::ToReport => ItemHistory::new(tables.targets_before(&key.to_text()), []),
+                HistoryLookup::ForDecision => tables.history_of(key),
+                HistoryLookup::ForReport => ItemHistory::new(tables.preexisting_targets(&key.to_text()), []),
             };
             Ok(keys.iter().map(of).collect())
         })
@@ -50,7 +52,7 @@ impl History for MemoryState {
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
         self.call(|tables, _| {
             let key = key.to_text();
-            let rows = tables.journal_of(&key);
+            let rows = tables.item_journal(&key);
             let rows = rows.filter(|(_, row)| path.as_ref().is_none_or(|path| row.pre.path == *path));
             let record = |(id, row): (PreImageId, &JournalRow)| match &row.pre.prior {
                 PriorValue::Value(value) => Some(PreImageRecord {
@@ -61,14 +63,14 @@ impl History for MemoryState {
                     value: Some(value.clone()),
                     at: row.at.clone(),
                 }),
-                PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => None,
+                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => None,
             };
             Ok(rows.filter_map(record).collect())
         })
         .await
     }
 
-    async fn journaled(&self, run: RunId) -> Result<u64, StoreError> {
+    async fn pre_image_count(&self, run: RunId) -> Result<u64, StoreError> {
         self.call(|tables, _| {
             let destroys =
                 |row: &&JournalRow| row.run == run && !row.refused && matches!(row.pre.prior, PriorValue::Value(_));
@@ -77,16 +79,17 @@ impl History for MemoryState {
         .await
     }
 
-    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
+    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
         self.call(|tables, _| {
             tables.run(run)?;
-            let left = |prior: &PriorValue, wrote: Option<Digest>| match prior {
-                PriorValue::Left(Leftover::Unknown) => leftover == Leftover::Unknown,
-                PriorValue::Left(Leftover::NewRemoved | Leftover::OldMade) => leftover != Leftover::Unknown,
-                PriorValue::Same => wrote.is_some() == (leftover == Leftover::Unknown),
+            let left = |prior: &PriorValue, written_digest: Option<Digest>| match prior {
+                PriorValue::Leftover(Leftover::Unknown) => leftover == Leftover::Unknown,
+                PriorValue::Leftover(Leftover::NewRemoved | Leftover::OldCreated) => leftover != Leftover::Unknown,
+                PriorValue::SameAsSource => written_digest.is_some() == (leftover == Leftover::Unknown),
                 PriorValue::Value(_) | PriorValue::Nothing => false,
             };
-            let is_left = |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.wrote);
+            let is_left =
+                |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.written_digest);
             let mut seen = BTreeSet::new();
             let rows = tables.journal.iter().filter(is_left);
             // Count each path of an item once. If a write was planned again, or sent again after a kill, the journal
@@ -96,7 +99,11 @@ impl History for MemoryState {
                 .map(|row| (row.key.clone(), row.pre.path.clone()))
                 .collect();
             let count = first.iter().map(|(key, _)| key.to_text()).collect::<BTreeSet<_>>().len() as u64;
-            Ok(Listed { count, first: first.into_iter().take(limit as usize).collect(), unrecorded: false })
+            Ok(AffectedItems {
+                count,
+                first: first.into_iter().take(limit as usize).collect(),
+                pairs_unrecorded: false,
+            })
         })
         .await
     }
@@ -105,47 +112,47 @@ impl History for MemoryState {
         self.call(|tables, _| tables.record_baseline(page)).await
     }
 
-    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
+    async fn items_under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
         self.call(|tables, _| {
-            let pages = tables.under_way.iter().filter(|page| page.run == run && page.segment == segment);
+            let pages = tables.pages_under_way.iter().filter(|page| page.run == run && page.segment == segment);
             Ok(pages.flat_map(|page| page.items.iter().copied()).collect())
         })
         .await
     }
 
     async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {
-        self.call(|tables, _| Ok(!tables.all_met_before(run))).await
+        self.call(|tables, _| Ok(!tables.is_baseline_complete_before(run))).await
     }
 
     async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
-        self.history_of(keys, Lookup::ToReport).await
+        self.history_of(keys, HistoryLookup::ForReport).await
     }
 
     async fn baseline_complete(&self) -> Result<bool, StoreError> {
-        self.call(|tables, _| Ok(tables.all_met_before(RunId::from_number(i64::MAX)))).await
+        self.call(|tables, _| Ok(tables.is_baseline_complete_before(RunId::from_number(i64::MAX)))).await
     }
 
-    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
-        self.call(|tables, _| Ok(tables.no_way_back())).await
+    async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
+        self.call(|tables, _| Ok(tables.unrestorable_targets())).await
     }
 
     async fn preexisting_count(&self) -> Result<u64, StoreError> {
-        self.call(|tables, _| Ok(tables.preexisting_behind(tables.last_rollback()))).await
+        self.call(|tables, _| Ok(tables.preexisting_after(tables.last_rollback()))).await
     }
 }
 
-impl Tables {
+impl StateTables {
     fn append(&mut self, run: RunId, PreImageRow { key, pre }: PreImageRow, now: &str) -> PreImageId {
-        let place = self.journal.len();
-        self.journal_of.entry(key.to_text()).or_default().push(place);
+        let index = self.journal.len();
+        self.item_journal.entry(key.to_text()).or_default().push(index);
         self.journal.push(JournalRow { run, key, pre, at: now.to_owned(), refused: false });
-        name_of(place)
+        pre_image_id(index)
     }
 
     /// The journal rows of an item, newest first, without the rows of refused writes.
-    fn journal_of<'a>(&'a self, key: &str) -> impl Iterator<Item = (PreImageId, &'a JournalRow)> {
-        let places = self.journal_of.get(key).map(Vec::as_slice).unwrap_or_default();
-        let rows = places.iter().rev().map(|place| (name_of(*place), &self.journal[*place]));
+    fn item_journal<'a>(&'a self, key: &str) -> impl Iterator<Item = (PreImageId, &'a JournalRow)> {
+        let indexes = self.item_journal.get(key).map(Vec::as_slice).unwrap_or_default();
+        let rows = indexes.iter().rev().map(|index| (pre_image_id(*index), &self.journal[*index]));
         rows.filter(|(_, row)| !row.refused)
     }
 
@@ -155,21 +162,22 @@ impl Tables {
         let since = self.last_rollback();
         let text = key.to_text();
         let by = |run: RunId| match self.run(run).ok()?.phase.as_str() {
-            phase::EXPAND => Some(By::Run),
-            phase::VERIFY => Some(By::Repair),
+            phase::EXPAND => Some(PreImageOrigin::Run),
+            phase::VERIFY => Some(PreImageOrigin::Repair),
             _ => None,
         };
-        let rows = self.journal_of(&text).filter(|(_, row)| row.run > since);
-        let journal: Vec<(By, PreImage)> = rows.filter_map(|(_, row)| Some((by(row.run)?, row.pre.clone()))).collect();
-        let pairs = of_key(&self.pairs, &text).filter(|(_, (run, _))| *run > since);
+        let rows = self.item_journal(&text).filter(|(_, row)| row.run > since);
+        let journal: Vec<(PreImageOrigin, PreImage)> =
+            rows.filter_map(|(_, row)| Some((by(row.run)?, row.pre.clone()))).collect();
+        let pairs = entries_of_item(&self.pairs, &text).filter(|(_, (run, _))| *run > since);
         let equal = pairs.filter(|(_, (_, kind))| *kind == BaselinePair::Equal).map(|(path, _)| path.clone());
-        let record = ItemHistory::new(self.targets_before(&text), journal).with_equal(equal);
-        if self.all_met_before(RunId::from_number(i64::MAX)) { record } else { record.without_baseline() }
+        let record = ItemHistory::new(self.preexisting_targets(&text), journal).with_equal_targets(equal);
+        if self.is_baseline_complete_before(RunId::from_number(i64::MAX)) { record } else { record.without_baseline() }
     }
 
-    fn targets_before(&self, key: &str) -> Vec<(Path, Digest)> {
+    fn preexisting_targets(&self, key: &str) -> Vec<(Path, Digest)> {
         let since = self.last_rollback();
-        let targets = of_key(&self.preexisting, key).filter(|(_, (run, _))| *run > since);
+        let targets = entries_of_item(&self.preexisting, key).filter(|(_, (run, _))| *run > since);
         targets.map(|(path, (_, digest))| (path.clone(), *digest)).collect()
     }
 
@@ -183,7 +191,7 @@ impl Tables {
                 record(&mut self.preexisting, key.to_text(), path, (run.id, digest), since);
             }
         }
-        for Filled { key, targets, refused } in page.filled {
+        for FilledTargets { key, targets, refused } in page.filled {
             let key = key.to_text();
             for (path, digest) in targets {
                 if !self.may_have_written(&key, &path, digest, &refused, since) {
@@ -198,16 +206,22 @@ impl Tables {
         }
         if !page.may_write.is_empty() {
             let items = page.may_write;
-            self.under_way.push(PageUnderWay { run: run.id, segment, session: run.sessions, page: number, items });
+            self.pages_under_way.push(PageUnderWay {
+                run: run.id,
+                segment,
+                session: run.sessions,
+                page: number,
+                items,
+            });
         }
         Ok(())
     }
 
     /// Whether a write of this expansion may have stored a value with this digest at a path.
     fn may_have_written(&self, key: &str, path: &Path, value: Digest, refused: &[PreImageId], since: RunId) -> bool {
-        self.journal_of(key).any(|(id, row)| {
+        self.item_journal(key).any(|(id, row)| {
             let of_path = row.pre.path == *path && row.run > since;
-            of_path && !refused.contains(&id) && row.pre.wrote == Some(value)
+            of_path && !refused.contains(&id) && row.pre.written_digest == Some(value)
         })
     }
 
@@ -215,14 +229,14 @@ impl Tables {
     /// obsolete.
     fn last_rollback(&self) -> RunId {
         let Some(expansion) = self.current_run(phase::EXPAND).map(|run| run.id) else { return RunId::NONE };
-        let undone = self.of_phase(phase::ROLLBACK).filter(|run| run.status == RunStatus::Complete);
-        undone.map(|run| run.id).filter(|id| *id < expansion).max().unwrap_or(RunId::NONE)
+        let rollbacks = self.runs_of_phase(phase::ROLLBACK).filter(|run| run.status == RunStatus::Complete);
+        rollbacks.map(|run| run.id).filter(|id| *id < expansion).max().unwrap_or(RunId::NONE)
     }
 
     /// Whether an earlier pass of this expansion read every item of the table.
-    fn all_met_before(&self, before: RunId) -> bool {
+    fn is_baseline_complete_before(&self, before: RunId) -> bool {
         let since = self.last_rollback();
-        let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
+        let mut passes = self.runs_of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
         passes.any(|run| run.status == RunStatus::Complete || self.done(run.id) == run.total_segments)
     }
 
@@ -230,26 +244,26 @@ impl Tables {
         self.segments_of(run).filter(|(_, state)| state.status == SegmentStatus::Done).count() as u32
     }
 
-    fn no_way_back(&self) -> Option<u64> {
+    fn unrestorable_targets(&self) -> Option<u64> {
         let since = self.last_rollback();
         let complete = |before: RunId| {
-            let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
+            let mut passes = self.runs_of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
             passes.any(|run| run.status == RunStatus::Complete)
         };
         let has_written = |run: RunId| {
             self.segments_of(run).any(|(_, state)| state.counts.of(Outcome::Applied) > 0)
-                || self.under_way.iter().any(|page| page.run == run)
+                || self.pages_under_way.iter().any(|page| page.run == run)
         };
-        let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since);
+        let mut passes = self.runs_of_phase(phase::EXPAND).filter(|run| run.id > since);
         let one = passes.find(|run| {
             let superseded = run.status == RunStatus::Superseded && !complete(run.id);
             superseded && run.total_segments > self.done(run.id) && has_written(run.id)
         })?;
-        let unsure = self.preexisting_behind(one.id);
-        (unsure > 0).then_some(unsure)
+        let unrestorable = self.preexisting_after(one.id);
+        (unrestorable > 0).then_some(unrestorable)
     }
 
-    fn preexisting_behind(&self, run: RunId) -> u64 {
+    fn preexisting_after(&self, run: RunId) -> u64 {
         self.preexisting.values().flat_map(BTreeMap::values).filter(|(of, _)| *of > run).count() as u64
     }
 }
@@ -257,12 +271,12 @@ impl Tables {
 /// Records a pass's finding at a path of an item. Keeps an existing record, unless that record is from before the last
 /// rollback.
 fn record<T>(known: &mut ByItem<T>, key: String, path: Path, found: (RunId, T), since: RunId) {
-    let of_item = known.entry(key).or_default();
-    if of_item.get(&path).is_none_or(|(run, _)| *run <= since) {
-        of_item.insert(path, found);
+    let entries = known.entry(key).or_default();
+    if entries.get(&path).is_none_or(|(run, _)| *run <= since) {
+        entries.insert(path, found);
     }
 }
 
-fn of_key<'a, T>(known: &'a ByItem<T>, key: &str) -> impl Iterator<Item = (&'a Path, &'a (RunId, T))> {
+fn entries_of_item<'a, T>(known: &'a ByItem<T>, key: &str) -> impl Iterator<Item = (&'a Path, &'a (RunId, T))> {
     known.get(key).into_iter().flatten()
 }

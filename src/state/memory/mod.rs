@@ -18,8 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Asked, DivergedRecord, Drawn, EventRecord, FailureRecord, Identity, Mismatch, PreImageId, RunId, RunRecord,
-    RunStatus, SegmentState, SpendState, StateStore, StoreError, VerdictCounts, rules,
+    DivergedRecord, EventRecord, FailureRecord, Identity, Mismatch, PreImageId, RunId, RunRecord, RunStatus,
+    SampleDraw, SegmentState, SpendState, StateStore, StoreError, VerdictCounts, VerificationParameters, rules,
 };
 use crate::change::{BaselinePair, Digest, PreImage};
 use crate::cost::UnitPrices;
@@ -29,25 +29,25 @@ use crate::item::{ItemKey, Path};
 type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 
 /// Returns the current time as it is stored.
-pub type StoredTime = Arc<dyn Fn() -> String + Send + Sync>;
+pub type TimeSource = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Returns the time that the next request or the next reply takes to arrive.
-pub type Takes = Arc<dyn Fn() -> Duration + Send + Sync>;
+pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// One process's handle on the state of a migration.
 #[derive(Clone)]
 pub struct MemoryState {
-    tables: Arc<Mutex<Tables>>,
+    tables: Arc<Mutex<StateTables>>,
     /// The number of the owner to which this handle belongs. Only the newest owner can use the state.
     owner: u64,
-    time: StoredTime,
+    time: TimeSource,
     /// Returns the time that a request or a reply takes to arrive; `None` if they take no time.
-    takes: Option<Takes>,
+    latency: Option<Latency>,
 }
 
 /// The stored tables. All of them are ordered, so that equal calls return equal results.
 #[derive(Debug, Clone, Default)]
-struct Tables {
+struct StateTables {
     owner: u64,
     identity: Option<Identity>,
     runs: Vec<RunRecord>,
@@ -58,12 +58,12 @@ struct Tables {
     diverged: Vec<DivergedRecord>,
     journal: Vec<JournalRow>,
     /// The indexes of each item's rows in `journal`, by the text of the item key.
-    journal_of: BTreeMap<String, Vec<usize>>,
+    item_journal: BTreeMap<String, Vec<usize>>,
     /// The digests of preexisting targets.
     preexisting: ByItem<Digest>,
     /// The pairs of an old and a new attribute that the first pass recorded.
     pairs: ByItem<BaselinePair>,
-    under_way: Vec<PageUnderWay>,
+    pages_under_way: Vec<PageUnderWay>,
     spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
     /// The sessions that have called `begin_spend` since the state was opened.
     spending: BTreeSet<(RunId, u64)>,
@@ -71,7 +71,7 @@ struct Tables {
     verdicts: BTreeMap<(RunId, u32), VerdictCounts>,
     mismatches: BTreeMap<RunId, Vec<Mismatch>>,
     events: Vec<EventRecord>,
-    kept: BTreeMap<&'static str, String>,
+    facts: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug, Clone)]
@@ -95,28 +95,28 @@ struct PageUnderWay {
 
 #[derive(Debug, Clone)]
 struct Verification {
-    asked: Asked,
-    drawn: Option<Drawn>,
-    due: u32,
+    parameters: VerificationParameters,
+    drawn: Option<SampleDraw>,
+    segments_to_read: u32,
     /// The report of the verification, and the hash of the report.
     report: Option<(String, String)>,
 }
 
 impl MemoryState {
     /// Creates an empty state. `time` returns the current time as it is stored.
-    pub fn new(time: StoredTime) -> MemoryState {
-        MemoryState { tables: Arc::default(), owner: 0, time, takes: None }
+    pub fn new(time: TimeSource) -> MemoryState {
+        MemoryState { tables: Arc::default(), owner: 0, time, latency: None }
     }
 
     /// Returns a handle on the same state whose calls take time before and after they take effect. If a process is
     /// killed during a call, it does not know whether the call took effect.
-    pub fn taking(self, takes: Takes) -> MemoryState {
-        MemoryState { takes: Some(takes), ..self }
+    pub fn with_latency(self, latency: Latency) -> MemoryState {
+        MemoryState { latency: Some(latency), ..self }
     }
 
     /// Returns a handle on the same state whose calls take no time. Use it in a test that only observes the state.
-    pub fn at_once(self) -> MemoryState {
-        MemoryState { takes: None, ..self }
+    pub fn without_latency(self) -> MemoryState {
+        MemoryState { latency: None, ..self }
     }
 
     /// Kills the owner. Returns the handle of the next owner. The state then has all durable data, open sessions count
@@ -131,7 +131,7 @@ impl MemoryState {
             run.lower_bound = true;
             run.stop_reason = Some(rules::KILLED.to_owned());
         }
-        tables.note_lost_slices();
+        tables.count_lost_slices_as_spent();
         tables.spending.clear();
         MemoryState { owner: tables.owner, ..self.clone() }
     }
@@ -146,7 +146,8 @@ impl MemoryState {
     pub fn open_as(&self, identity: &Identity) -> Result<MemoryState, StoreError> {
         {
             let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-            if tables.identity.as_ref().is_some_and(|theirs| !theirs.is_of(identity)) && !tables.forget_unbegun() {
+            if tables.identity.as_ref().is_some_and(|theirs| !theirs.matches(identity)) && !tables.clear_unless_begun()
+            {
                 return Err(StoreError::Foreign("the state belongs to another plan or table".to_owned()));
             }
             tables.identity = Some(identity.clone());
@@ -162,22 +163,22 @@ impl MemoryState {
     /// Carries out one call, if this handle is still the owner. A failed call changes nothing.
     async fn call<T: Send>(
         &self,
-        call: impl FnOnce(&mut Tables, &str) -> Result<T, StoreError> + Send,
+        call: impl FnOnce(&mut StateTables, &str) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
-        self.travel().await;
-        let result = self.carry_out(call);
-        self.travel().await;
+        self.simulate_latency().await;
+        let result = self.apply(call);
+        self.simulate_latency().await;
         result
     }
 
     /// Waits for the time that a request or a reply takes to arrive.
-    async fn travel(&self) {
-        if let Some(takes) = &self.takes {
-            tokio::time::sleep(takes()).await;
+    async fn simulate_latency(&self) {
+        if let Some(latency) = &self.latency {
+            tokio::time::sleep(latency()).await;
         }
     }
 
-    fn carry_out<T>(&self, call: impl FnOnce(&mut Tables, &str) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn apply<T>(&self, call: impl FnOnce(&mut StateTables, &str) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if tables.owner != self.owner {
             return Err(StoreError::Broken("another process owns the state now".to_owned()));
@@ -200,7 +201,7 @@ impl StateStore for MemoryState {
     }
 }
 
-impl Tables {
+impl StateTables {
     fn run(&self, id: RunId) -> Result<&RunRecord, StoreError> {
         let found = self.runs.iter().find(|run| run.id == id);
         found.ok_or_else(|| StoreError::Corrupt(format!("there is no run {id}")))
@@ -215,7 +216,7 @@ impl Tables {
         self.runs.iter().rev().find(|run| run.phase == phase)
     }
 
-    fn of_phase<'a>(&'a self, phase: &'a str) -> impl Iterator<Item = &'a RunRecord> {
+    fn runs_of_phase<'a>(&'a self, phase: &'a str) -> impl Iterator<Item = &'a RunRecord> {
         self.runs.iter().filter(move |run| run.phase == phase)
     }
 
@@ -226,26 +227,26 @@ impl Tables {
 
     /// Whether all of these pre-images are stored.
     fn check_pre_images(&self, ids: &[PreImageId]) -> Result<(), StoreError> {
-        let known = |id: &PreImageId| place_of(*id).is_some_and(|place| place < self.journal.len());
+        let known = |id: &PreImageId| journal_index(*id).is_some_and(|index| index < self.journal.len());
         match ids.iter().find(|id| !known(id)) {
             Some(id) => Err(StoreError::Corrupt(format!("there is no pre-image {id}"))),
             None => Ok(()),
         }
     }
 
-    /// Marks pre-images as refused. Call [`Tables::check_pre_images`] before.
+    /// Marks pre-images as refused. Call [`StateTables::check_pre_images`] before.
     fn mark_refused(&mut self, ids: &[PreImageId]) {
-        for place in ids.iter().filter_map(|id| place_of(*id)) {
-            self.journal[place].refused = true;
+        for index in ids.iter().filter_map(|id| journal_index(*id)) {
+            self.journal[index].refused = true;
         }
     }
 }
 
 /// The index of a pre-image in the journal. The ids of pre-images start at 1.
-fn place_of(id: PreImageId) -> Option<usize> {
+fn journal_index(id: PreImageId) -> Option<usize> {
     usize::try_from(id.number() - 1).ok()
 }
 
-fn name_of(place: usize) -> PreImageId {
-    PreImageId::from_number(place as i64 + 1)
+fn pre_image_id(index: usize) -> PreImageId {
+    PreImageId::from_number(index as i64 + 1)
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::super::rules::{self, Beginning};
+use super::super::rules::{self, BeginDecision};
 use super::super::{
-    Begin, Cursor, DivergedItem, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RowStatus, RunId,
-    RunRecord, RunStatus, Runs, Session, SessionId, Spend, StoreError, Unreadable,
+    BeginMode, Cursor, DivergedItem, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RowStatus,
+    RunId, RunRecord, RunSession, RunStatus, Runs, SessionId, Spend, StoreError, UnreadableRow,
 };
-use super::{MemoryState, Tables};
+use super::{MemoryState, StateTables};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
@@ -19,7 +19,7 @@ impl Runs for MemoryState {
         self.call(|tables, _| Ok(tables.current_run(phase).cloned())).await
     }
 
-    async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError> {
+    async fn begin(&self, how: BeginMode, new: NewRun) -> Result<RunSession, StoreError> {
         self.call(|tables, now| tables.begin(how, &new, now)).await
     }
 
@@ -54,9 +54,9 @@ impl Runs for MemoryState {
         self.call(|tables, _| Ok(tables.open_work(|of| run.is_none_or(|run| run == of)))).await
     }
 
-    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+    async fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError> {
         self.call(|tables, _| {
-            let runs: BTreeSet<RunId> = tables.of_phase(phase).map(|run| run.id).collect();
+            let runs: BTreeSet<RunId> = tables.runs_of_phase(phase).map(|run| run.id).collect();
             Ok(tables.open_work(|of| runs.contains(&of)))
         })
         .await
@@ -69,7 +69,7 @@ impl Runs for MemoryState {
                 run.status == RunStatus::Complete
                     || counts.any(|c| c.of(Outcome::Applied) > 0 || c.of(Outcome::AlreadyApplied) >= 100)
             };
-            Ok(tables.of_phase(phase).any(proves))
+            Ok(tables.runs_of_phase(phase).any(proves))
         })
         .await
     }
@@ -82,17 +82,17 @@ impl Runs for MemoryState {
         .await
     }
 
-    async fn failures_of(
+    async fn failures_of_phase(
         &self,
         phase: &str,
         after: Cursor,
         limit: u32,
-    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
+    ) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StoreError> {
         self.call(|tables, _| {
-            let runs: BTreeSet<RunId> = tables.of_phase(phase).map(|run| run.id).collect();
-            let is_due =
+            let runs: BTreeSet<RunId> = tables.runs_of_phase(phase).map(|run| run.id).collect();
+            let is_open_in_phase =
                 |row: &&FailureRecord| row.id > after && runs.contains(&row.run) && row.status == RowStatus::Open;
-            Ok(tables.failures.iter().filter(is_due).take(limit as usize).cloned().map(Ok).collect())
+            Ok(tables.failures.iter().filter(is_open_in_phase).take(limit as usize).cloned().map(Ok).collect())
         })
         .await
     }
@@ -105,7 +105,7 @@ impl Runs for MemoryState {
         .await
     }
 
-    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
+    async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError> {
         Ok(self.diverged(query).await?.into_iter().map(Ok).collect())
     }
 
@@ -167,29 +167,29 @@ impl Runs for MemoryState {
     }
 }
 
-impl Tables {
-    fn begin(&mut self, how: Begin, new: &NewRun, now: &str) -> Result<Session, StoreError> {
+impl StateTables {
+    fn begin(&mut self, how: BeginMode, new: &NewRun, now: &str) -> Result<RunSession, StoreError> {
         let current = self.current_run(&new.phase).cloned();
         let beginning = rules::begin(how, current.as_ref())?;
         match (beginning, current) {
-            (Beginning::Resume, Some(run)) => self.resume(run.id),
-            (Beginning::Look, Some(run)) => {
+            (BeginDecision::Resume, Some(run)) => self.resume(run.id),
+            (BeginDecision::ReadOnly, Some(run)) => {
                 if !run.looked_through {
                     let spent = self.spend_record(run.id)?.state.spent;
                     let stored = self.run_mut(run.id)?;
                     stored.looked_through = true;
-                    stored.look_from = spent;
+                    stored.spend_before_read_only = spent;
                 }
                 self.resume(run.id)
             }
-            (Beginning::New { pass, supersedes }, current) => {
+            (BeginDecision::New { pass, supersedes }, current) => {
                 rules::check_new_run(new)?;
                 if let Some(run) = current.filter(|_| supersedes) {
                     self.supersede(run.id, rules::SUPERSEDED_BY_RESTART)?;
                 }
                 self.insert_run(new, pass, now)
             }
-            (Beginning::Resume | Beginning::Look, None) => {
+            (BeginDecision::Resume | BeginDecision::ReadOnly, None) => {
                 Err(StoreError::Corrupt("a run to resume is gone".to_owned()))
             }
         }
@@ -203,17 +203,17 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn resume(&mut self, id: RunId) -> Result<Session, StoreError> {
+    pub(super) fn resume(&mut self, id: RunId) -> Result<RunSession, StoreError> {
         let run = self.run_mut(id)?;
         run.status = run.status.next(RunStatus::Running)?;
         run.open_session = true;
         run.sessions += 1;
         run.ended_at = None;
         run.stop_reason = None;
-        Ok(Session { run: run.clone(), resumed: true })
+        Ok(RunSession { run: run.clone(), resumed: true })
     }
 
-    pub(super) fn insert_run(&mut self, new: &NewRun, pass: u32, now: &str) -> Result<Session, StoreError> {
+    pub(super) fn insert_run(&mut self, new: &NewRun, pass: u32, now: &str) -> Result<RunSession, StoreError> {
         rules::check_new_run(new)?;
         let run = RunRecord {
             id: RunId::from_number(self.runs.len() as i64 + 1),
@@ -231,10 +231,10 @@ impl Tables {
             table_items_estimate: new.table_items_estimate,
             tool_version: new.tool_version.clone(),
             looked_through: false,
-            look_from: Spend::default(),
+            spend_before_read_only: Spend::default(),
         };
         self.runs.push(run.clone());
-        Ok(Session { run, resumed: false })
+        Ok(RunSession { run, resumed: false })
     }
 
     pub(super) fn end_session(
@@ -264,7 +264,8 @@ impl Tables {
     /// Resolves the open work of earlier runs of the phase. A complete run has read every item again and recorded every
     /// remaining failure or diverged item itself.
     fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
-        let earlier: BTreeSet<RunId> = self.of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();
+        let earlier: BTreeSet<RunId> =
+            self.runs_of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();
         for row in self.failures.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {
             row.status = RowStatus::Resolved;
             row.resolved_as = Some(rules::LATER_PASS.to_owned());
@@ -286,8 +287,9 @@ impl Tables {
     }
 
     fn open_failure(&mut self, run: RunId, key: &ItemKey) -> Option<&mut FailureRecord> {
-        let is_it = |row: &&mut FailureRecord| row.run == run && row.key == *key && row.status == RowStatus::Open;
-        self.failures.iter_mut().find(is_it)
+        let is_open_failure =
+            |row: &&mut FailureRecord| row.run == run && row.key == *key && row.status == RowStatus::Open;
+        self.failures.iter_mut().find(is_open_failure)
     }
 
     pub(super) fn put_failure(&mut self, run: RunId, segment: u32, failure: &Failure, now: &str) {

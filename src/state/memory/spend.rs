@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::super::{Reservation, RunId, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StoreError, rules};
-use super::{MemoryState, Tables};
+use super::{MemoryState, StateTables};
 use crate::cost::{PriceBasis, UnitPrices};
 
 #[async_trait]
@@ -18,7 +18,7 @@ impl SpendLedger for MemoryState {
             rules::check_epoch(tables.run(run)?, session)?;
             let counted = tables.counted(run)?;
             let stored = tables.spend.get(&run).map(|(state, _)| *state).unwrap_or_default();
-            let state = stored.begun(counted);
+            let state = stored.at_session_start(counted);
             tables.spend.insert(run, (state, prices));
             tables.spending.insert((run, session.epoch));
             Ok(state)
@@ -56,7 +56,7 @@ impl SpendLedger for MemoryState {
     }
 }
 
-impl Tables {
+impl StateTables {
     /// The capacity that the committed pages of a run consumed, according to their counts.
     fn counted(&self, run: RunId) -> Result<Spend, StoreError> {
         Ok(self.totals(run)?.counts.spend())
@@ -65,20 +65,20 @@ impl Tables {
     pub(super) fn spend_record(&self, run: RunId) -> Result<SpendRecord, StoreError> {
         let counted = self.counted(run)?;
         let Some((stored, prices)) = self.spend.get(&run) else {
-            return Ok(SpendRecord { state: SpendState::of_pages(counted), prices: None });
+            return Ok(SpendRecord { state: SpendState::from_pages(counted), prices: None });
         };
-        Ok(SpendRecord { state: stored.live(counted), prices: Some(*prices) })
+        Ok(SpendRecord { state: stored.current(counted), prices: Some(*prices) })
     }
 
     /// Counts open slices as spent. Call it when no process owns the state, so that every open slice belongs to a dead
     /// process.
-    pub(super) fn note_lost_slices(&mut self) {
+    pub(super) fn count_lost_slices_as_spent(&mut self) {
         let open = |state: &SpendState| state.slice.write > 0.0 || state.slice.read > 0.0;
         let runs: Vec<RunId> = self.spend.iter().filter(|(_, (state, _))| open(state)).map(|(run, _)| *run).collect();
         for run in runs {
             let counted = self.counted(run).unwrap_or_default();
             if let Some((state, _)) = self.spend.get_mut(&run) {
-                *state = state.died(counted);
+                *state = state.after_death(counted);
             }
         }
     }

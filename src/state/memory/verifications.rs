@@ -2,17 +2,21 @@
 
 use async_trait::async_trait;
 
-use super::super::rules::{self, Beginning};
+use super::super::rules::{self, BeginDecision};
 use super::super::{
     MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, RunStatus, SessionId, StoreError,
     StoredReport, Verdict, VerdictCounts, VerificationRecord, Verifications, VerifiedPages, phase,
 };
-use super::{MemoryState, Tables, Verification};
+use super::{MemoryState, StateTables, Verification};
 
 #[async_trait]
 impl Verifications for MemoryState {
-    async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError> {
-        self.call(|tables, now| tables.begin_verification(&new, anew, now)).await
+    async fn begin_verification(
+        &self,
+        new: NewVerification,
+        force_new: bool,
+    ) -> Result<VerificationRecord, StoreError> {
+        self.call(|tables, now| tables.begin_verification(&new, force_new, now)).await
     }
 
     async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError> {
@@ -61,7 +65,7 @@ impl Verifications for MemoryState {
                 let run = tables.run(*id).ok()?;
                 Some(StoredReport {
                     run: *id,
-                    asked: stored.asked.clone(),
+                    parameters: stored.parameters.clone(),
                     began_at: run.started_at.clone(),
                     ended_at: run.ended_at.clone()?,
                     json,
@@ -82,39 +86,43 @@ impl Verifications for MemoryState {
     }
 }
 
-impl Tables {
+impl StateTables {
     fn begin_verification(
         &mut self,
         new: &NewVerification,
-        anew: bool,
+        force_new: bool,
         now: &str,
     ) -> Result<VerificationRecord, StoreError> {
         let current = self.current_run(phase::VERIFY).cloned();
         let stored = current.as_ref().and_then(|run| self.verifications.get(&run.id)).cloned();
-        let asked = stored.as_ref().map(|stored| &stored.asked);
-        let beginning = rules::begin_verification(new, anew, current.as_ref(), asked)?;
+        let parameters = stored.as_ref().map(|stored| &stored.parameters);
+        let beginning = rules::begin_verification(new, force_new, current.as_ref(), parameters)?;
         match (beginning, current, stored) {
-            (Beginning::Resume, Some(run), Some(stored)) => Ok(stored.record(self.resume(run.id)?.run, true)),
-            (Beginning::New { pass, supersedes }, current, _) => {
+            (BeginDecision::Resume, Some(run), Some(stored)) => Ok(stored.record(self.resume(run.id)?.run, true)),
+            (BeginDecision::New { pass, supersedes }, current, _) => {
                 let run = NewRun { phase: phase::VERIFY.to_owned(), ..new.run.clone() };
                 let run = self.insert_run(&run, pass, now)?.run;
                 if let Some(before) = current.filter(|_| supersedes) {
                     self.supersede(before.id, rules::SUPERSEDED_BY_VERIFICATION)?;
                 }
-                self.forget_old_ones();
-                let stored =
-                    Verification { asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, report: None };
+                self.delete_old_details();
+                let stored = Verification {
+                    parameters: new.parameters.clone(),
+                    drawn: new.drawn.clone(),
+                    segments_to_read: new.segments_to_read,
+                    report: None,
+                };
                 self.verifications.insert(run.id, stored.clone());
                 Ok(stored.record(run, false))
             }
-            (Beginning::Resume | Beginning::Look, ..) => {
+            (BeginDecision::Resume | BeginDecision::ReadOnly, ..) => {
                 Err(StoreError::Corrupt("a verification to resume is gone".to_owned()))
             }
         }
     }
 
     /// Deletes the counts and mismatches of verifications older than the newest complete one.
-    fn forget_old_ones(&mut self) {
+    fn delete_old_details(&mut self) {
         let complete = self.verifications.iter().rev().find(|(_, stored)| stored.report.is_some());
         let Some(newest) = complete.map(|(run, _)| *run) else { return };
         self.verdicts.retain(|(run, _), _| *run >= newest);
@@ -126,13 +134,13 @@ impl Tables {
         rules::check_verified(self.run(run)?, pages)?;
         let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
         self.check_pre_images(&pages.refused)?;
-        self.move_segment(run, *segment, &pages.event, now)?;
+        self.advance_segment(run, *segment, &pages.event, now)?;
         self.verdicts.entry((run, *segment)).or_default().add(verdicts);
-        let kept = self.mismatches.entry(run).or_default();
+        let stored = self.mismatches.entry(run).or_default();
         for mismatch in mismatches {
-            let of_verdict = kept.iter().filter(|known| known.verdict == mismatch.verdict).count();
+            let of_verdict = stored.iter().filter(|known| known.verdict == mismatch.verdict).count();
             if of_verdict < MAX_MISMATCHES as usize {
-                kept.push(mismatch.clone());
+                stored.push(mismatch.clone());
             }
         }
         self.mark_refused(&pages.refused);
@@ -152,7 +160,7 @@ impl Tables {
         let Some(stored) = self.verifications.get_mut(&id) else {
             return Err(StoreError::Corrupt(format!("verification {id} has no parameters")));
         };
-        let status = rules::finish_verification(&run, session, stored.due, done)?;
+        let status = rules::finish_verification(&run, session, stored.segments_to_read, done)?;
         stored.report = Some((json, hash));
         let run = self.run_mut(id)?;
         run.status = status;
@@ -165,7 +173,7 @@ impl Tables {
 
 impl Verification {
     fn record(&self, run: RunRecord, resumed: bool) -> VerificationRecord {
-        let Verification { asked, drawn, due, .. } = self.clone();
-        VerificationRecord { run, asked, drawn, due, resumed }
+        let Verification { parameters, drawn, segments_to_read, .. } = self.clone();
+        VerificationRecord { run, parameters, drawn, segments_to_read, resumed }
     }
 }

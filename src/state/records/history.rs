@@ -30,14 +30,14 @@ impl PreImageRecord {
 
 /// A list of items that may be incomplete: the total number of items, and the first ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listed {
+pub struct AffectedItems {
     /// The number of items.
     pub count: u64,
     /// The first items, each with one affected path. An item with two affected paths appears twice.
     pub first: Vec<(ItemKey, Path)>,
     /// Whether there may be more items than `count`, because the first pass ran with an earlier version of this
     /// program, which did not record pairs.
-    pub unrecorded: bool,
+    pub pairs_unrecorded: bool,
 }
 
 /// A pre-image to append to the journal: the value that a write is about to change.
@@ -66,7 +66,7 @@ pub struct BaselinePage {
     /// Digests of the keys of items that the session may write.
     pub may_write: Vec<Digest>,
     /// Items with targets that were filled after the pass had first read the item.
-    pub filled: Vec<Filled>,
+    pub filled: Vec<FilledTargets>,
 }
 
 /// The targets of one item that were filled after the pass first read the item, and whose values differ from their
@@ -74,7 +74,7 @@ pub struct BaselinePage {
 /// target. Otherwise a live writer filled the target, and the target counts as preexisting. Only changes with
 /// `on_existing = "skip"` need this record. The journal has the digest of every value that such a change writes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Filled {
+pub struct FilledTargets {
     /// The key of the item.
     pub key: ItemKey,
     /// The filled targets, with digests of their values.

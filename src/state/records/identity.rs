@@ -22,7 +22,7 @@ pub struct Identity {
 
 impl Identity {
     /// The identity of a plan on a table.
-    pub fn of(plan: &Plan, table: &TableDescription) -> Identity {
+    pub fn from_plan(plan: &Plan, table: &TableDescription) -> Identity {
         let both = |source: &str, sink: &str| format!("{source} to {sink}");
         let (table_arn, table_id) = match &table.sink {
             None => (table.arn.clone(), table.id.clone()),
@@ -41,7 +41,7 @@ impl Identity {
     }
 
     /// Whether both identities have the same plan and the same table.
-    pub fn is_of(&self, ours: &Identity) -> bool {
+    pub fn matches(&self, ours: &Identity) -> bool {
         let recreated = matches!((&self.table_id, &ours.table_id), (Some(theirs), Some(ours)) if theirs != ours);
         self.fingerprint == ours.fingerprint && self.table_arn == ours.table_arn && !recreated
     }

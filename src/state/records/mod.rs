@@ -10,12 +10,13 @@ mod verification;
 mod work;
 
 pub use commit::{Commit, DivergedItem, Failure};
-pub use event::{EventRecord, KeptFact};
-pub use history::{BaselinePage, Filled, Listed, PreImageRecord, PreImageRow};
+pub use event::{EventRecord, StoredFact};
+pub use history::{AffectedItems, BaselinePage, FilledTargets, PreImageRecord, PreImageRow};
 pub use identity::Identity;
-pub use run::{Begin, Holder, NewRun, RunProgress, RunRecord, SegmentTotals, Session, StateSummary};
+pub use run::{BeginMode, LockHolder, NewRun, RunProgress, RunRecord, RunSession, SegmentTotals, StateSummary};
 pub use spend::SpendRecord;
 pub use verification::{
-    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewVerification, StoredReport, VerificationRecord, VerifiedPages,
+    MAX_MISMATCHES, Mismatch, NewVerification, SampleDraw, StoredReport, VerificationParameters, VerificationRecord,
+    VerifiedPages,
 };
-pub use work::{DivergedRecord, FailureRecord, ListQuery, OpenWork, RowStatus, Unreadable};
+pub use work::{DivergedRecord, FailureRecord, ListQuery, OpenWork, RowStatus, UnreadableRow};

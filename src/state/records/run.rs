@@ -9,18 +9,18 @@ use serde::{Serialize, Serializer};
 use super::super::{Counts, RunId, RunStatus, SessionId, Spend};
 use super::{Identity, SpendRecord};
 use crate::change::Outcome;
-use crate::outside::OutsideText;
+use crate::outside::UntrustedText;
 
 /// The ways to begin a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
+pub enum BeginMode {
     /// Resume the unfinished run of the phase, or begin its first one. Refused if the last run is complete.
     ResumeOrNew,
     /// Begin a new run. An unfinished run is superseded, and stays recorded.
     Restart,
     /// Resume the unfinished run of the phase to read its remaining pages without writing (a look). Afterwards, the
     /// run's checkpoints no longer prove that a page was written. So the run can be resumed only by a further look.
-    Look,
+    ReadOnly,
     /// Begin an additional pass (`--again`), or resume it. Refused unless the last run is complete or is itself an
     /// additional pass.
     Again,
@@ -41,7 +41,7 @@ pub struct NewRun {
 
 /// A run whose session has begun.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Session {
+pub struct RunSession {
     /// The stored run, now with status `Running`.
     pub run: RunRecord,
     /// Whether the run continues from checkpoints. If the value is false, the run is new.
@@ -82,11 +82,11 @@ pub struct RunRecord {
     pub table_items_estimate: Option<u64>,
     /// Version of the program that created the run.
     pub tool_version: String,
-    /// Whether a look has read pages of the run without writing them ([`Begin::Look`]).
+    /// Whether a look has read pages of the run without writing them ([`BeginMode::ReadOnly`]).
     pub looked_through: bool,
-    /// The spend of the run when a look began ([`Begin::Look`]). Zero if no look has begun.
+    /// The spend of the run when a look began ([`BeginMode::ReadOnly`]). Zero if no look has begun.
     #[serde(skip)]
-    pub look_from: Spend,
+    pub spend_before_read_only: Spend,
 }
 
 impl RunRecord {
@@ -163,28 +163,28 @@ pub struct StateSummary {
     /// Number of recorded pre-images, without those of refused writes.
     pub pre_images: u64,
     /// The process that currently owns the file; `None` if no process owns the file.
-    pub holder: Option<Holder>,
+    pub holder: Option<LockHolder>,
 }
 
 /// The process that owns a state file according to its lock file. A field is `None` if it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Holder {
+pub struct LockHolder {
     /// Process id.
     pub pid: Option<u32>,
     /// Host name.
-    pub host: Option<OutsideText>,
+    pub host: Option<UntrustedText>,
     /// The time at which the process took the lock.
-    pub since: Option<OutsideText>,
+    pub since: Option<UntrustedText>,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
             Some(pid) => write!(f, "process {pid}")?,
             None => f.write_str("an unnamed process")?,
         }
-        let known = |text: &Option<OutsideText>| text.clone().unwrap_or_else(|| "(unknown)".into());
-        write!(f, " on host {}, since {}", known(&self.host), known(&self.since))
+        let or_unknown = |text: &Option<UntrustedText>| text.clone().unwrap_or_else(|| "(unknown)".into());
+        write!(f, " on host {}, since {}", or_unknown(&self.host), or_unknown(&self.since))
     }
 }
 fn status_name<S: Serializer>(status: &RunStatus, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,9 +2,9 @@
 
 use super::super::{PreImageId, RunId, SegmentEvent, SessionId};
 use super::{NewRun, RunRecord};
-use crate::cutover::Truths;
+use crate::cutover::TruthByKey;
 use crate::item::{ItemKey, Path};
-use crate::state::{Stage, Verdict, VerdictCounts};
+use crate::state::{TableStage, Verdict, VerdictCounts};
 
 /// The maximum number of mismatching items that are stored for each verdict. The stored items take a few megabytes and
 /// are enough to investigate. The counts include all mismatches.
@@ -12,22 +12,22 @@ pub const MAX_MISMATCHES: u32 = 10_000;
 
 /// The parameters of a verification. A stopped verification is resumed only if the new parameters are equal to its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct VerificationParameters {
     /// The stage of the migration.
-    pub stage: Stage,
+    pub stage: TableStage,
     /// Whether old or new attributes are the side from which the other side is derived.
-    pub truths: Truths,
+    pub truths: TruthByKey,
     /// Whether mismatching items are repaired.
     pub repair: bool,
     /// Version of the cutover flag that determined `stage` and `truths`; `None` without a flag.
     pub flag_version: Option<u64>,
     /// Number of clusters in the sample; `None` if the whole table is read.
-    pub wanted: Option<u32>,
+    pub sample_clusters: Option<u32>,
 }
 
 /// The inputs from which the clusters of a sample are drawn. With the same inputs, the same clusters are drawn again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drawn {
+pub struct SampleDraw {
     /// The seed of the random draw, below 2^63.
     pub seed: u64,
     /// Number of segments of the run whose item counts identified the large segments.
@@ -40,11 +40,11 @@ pub struct Drawn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVerification {
     /// The parameters of the verification.
-    pub asked: Asked,
+    pub parameters: VerificationParameters,
     /// The inputs from which the clusters of the sample are drawn; `None` if the whole table is read.
-    pub drawn: Option<Drawn>,
+    pub drawn: Option<SampleDraw>,
     /// Number of segments that the verification reads.
-    pub due: u32,
+    pub segments_to_read: u32,
     /// The parameters of the run. Its phase is [`VERIFY`](super::super::phase::VERIFY).
     pub run: NewRun,
 }
@@ -55,11 +55,11 @@ pub struct VerificationRecord {
     /// The run of the verification.
     pub run: RunRecord,
     /// The parameters of the verification.
-    pub asked: Asked,
+    pub parameters: VerificationParameters,
     /// The inputs from which the clusters of the sample are drawn; `None` if the whole table is read.
-    pub drawn: Option<Drawn>,
+    pub drawn: Option<SampleDraw>,
     /// Number of segments that the verification reads.
-    pub due: u32,
+    pub segments_to_read: u32,
     /// Whether the verification continues from checkpoints.
     pub resumed: bool,
 }
@@ -102,7 +102,7 @@ pub struct StoredReport {
     /// The run of the verification.
     pub run: RunId,
     /// The parameters of the verification.
-    pub asked: Asked,
+    pub parameters: VerificationParameters,
     /// The time at which the run was created. All reads happened after this time.
     pub began_at: String,
     /// The time at which the verification was complete.

@@ -18,7 +18,7 @@ pub enum RowStatus {
 
 /// A row of a list that cannot be read. The other rows of the list can still be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct UnreadableRow {
     /// The position of the record in its list, for [`ListQuery::after`].
     pub id: Cursor,
     /// The reason why the row cannot be read, without the stored contents.

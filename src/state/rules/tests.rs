@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cutover::{Truth, Truths};
+use crate::cutover::{Truth, TruthByKey};
 use crate::item::ItemKey;
 use crate::state::{
-    Counts, DivergedItem, Drawn, Failure, Mismatch, RunId, SegmentEvent, Spend, Stage, Verdict, VerdictCounts,
+    Counts, DivergedItem, Failure, Mismatch, RunId, SampleDraw, SegmentEvent, Spend, TableStage, Verdict, VerdictCounts,
 };
 
-const HOWS: [Begin; 4] = [Begin::ResumeOrNew, Begin::Restart, Begin::Look, Begin::Again];
+const MODES: [BeginMode; 4] = [BeginMode::ResumeOrNew, BeginMode::Restart, BeginMode::ReadOnly, BeginMode::Again];
 const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Stopped, RunStatus::Complete, RunStatus::Superseded];
 
 fn run(status: RunStatus, open_session: bool) -> RunRecord {
@@ -29,7 +29,7 @@ fn run(status: RunStatus, open_session: bool) -> RunRecord {
         table_items_estimate: None,
         tool_version: String::new(),
         looked_through: false,
-        look_from: Spend::default(),
+        spend_before_read_only: Spend::default(),
     }
 }
 
@@ -59,14 +59,14 @@ fn is_refused<T>(answer: Result<T, StoreError>) -> bool {
 
 #[test]
 fn a_phase_has_at_most_one_unfinished_run_and_a_run_one_open_session() {
-    for (how, run) in HOWS.into_iter().flat_map(|how| runs().into_iter().map(move |run| (how, run))) {
-        let context = format!("{how:?} behind {run:?}");
-        match begin(how, Some(&run)) {
-            Ok(Beginning::Resume) => assert!(!run.open_session && run.can_be_resumed(), "{context}"),
-            Ok(Beginning::Look) => {
-                assert!(how == Begin::Look && !run.open_session && run.is_unfinished(), "{context}");
+    for (mode, run) in MODES.into_iter().flat_map(|mode| runs().into_iter().map(move |run| (mode, run))) {
+        let context = format!("{mode:?} behind {run:?}");
+        match begin(mode, Some(&run)) {
+            Ok(BeginDecision::Resume) => assert!(!run.open_session && run.can_be_resumed(), "{context}"),
+            Ok(BeginDecision::ReadOnly) => {
+                assert!(mode == BeginMode::ReadOnly && !run.open_session && run.is_unfinished(), "{context}");
             }
-            Ok(Beginning::New { pass, supersedes }) => {
+            Ok(BeginDecision::New { pass, supersedes }) => {
                 assert!(!run.open_session && pass >= 1, "{context}");
                 assert_eq!(supersedes, run.is_unfinished(), "{context}");
             }
@@ -78,52 +78,58 @@ fn a_phase_has_at_most_one_unfinished_run_and_a_run_one_open_session() {
 #[test]
 fn a_run_after_a_look_is_never_resumed_for_writing() {
     for run in runs().into_iter().filter(|run| run.looked_through) {
-        for how in [Begin::ResumeOrNew, Begin::Restart, Begin::Again] {
-            assert!(!matches!(begin(how, Some(&run)), Ok(Beginning::Resume)), "{how:?} behind {run:?}");
+        for mode in [BeginMode::ResumeOrNew, BeginMode::Restart, BeginMode::Again] {
+            assert!(!matches!(begin(mode, Some(&run)), Ok(BeginDecision::Resume)), "{mode:?} behind {run:?}");
         }
     }
 }
 
 #[test]
 fn the_first_session_of_a_phase_begins_its_first_pass() {
-    for how in [Begin::ResumeOrNew, Begin::Restart] {
-        assert_eq!(begin(how, None).unwrap(), Beginning::New { pass: 1, supersedes: false });
+    for mode in [BeginMode::ResumeOrNew, BeginMode::Restart] {
+        assert_eq!(begin(mode, None).unwrap(), BeginDecision::New { pass: 1, supersedes: false });
     }
-    assert!(is_refused(begin(Begin::Look, None)) && is_refused(begin(Begin::Again, None)));
+    assert!(is_refused(begin(BeginMode::ReadOnly, None)) && is_refused(begin(BeginMode::Again, None)));
 }
 
-fn verification(wanted: Option<u32>, drawn: Option<Drawn>) -> NewVerification {
-    let asked =
-        Asked { stage: Stage::Expanded, truths: Truths::All(Truth::Old), repair: false, flag_version: None, wanted };
+fn verification(sample_clusters: Option<u32>, drawn: Option<SampleDraw>) -> NewVerification {
+    let parameters = VerificationParameters {
+        stage: TableStage::Expanded,
+        truths: TruthByKey::All(Truth::Old),
+        repair: false,
+        flag_version: None,
+        sample_clusters,
+    };
     let run = NewRun {
         phase: phase::VERIFY.to_owned(),
         total_segments: 4,
         tool_version: String::new(),
         table_items_estimate: None,
     };
-    NewVerification { asked, drawn, due: 4, run }
+    NewVerification { parameters, drawn, segments_to_read: 4, run }
 }
 
 #[test]
 fn a_verification_resumes_only_a_readable_one_with_the_same_parameters() {
     let new = verification(None, None);
-    let other = Asked { repair: true, ..verification(None, None).asked };
+    let other = VerificationParameters { repair: true, ..verification(None, None).parameters };
     for run in runs() {
-        for (anew, asked) in [(false, Some(&new.asked)), (true, Some(&new.asked)), (false, Some(&other)), (false, None)]
+        for (force_new, parameters) in
+            [(false, Some(&new.parameters)), (true, Some(&new.parameters)), (false, Some(&other)), (false, None)]
         {
-            let context = format!("{anew} {asked:?} behind {run:?}");
-            match begin_verification(&new, anew, Some(&run), asked) {
-                Ok(Beginning::Resume) => {
+            let context = format!("{force_new} {parameters:?} behind {run:?}");
+            match begin_verification(&new, force_new, Some(&run), parameters) {
+                Ok(BeginDecision::Resume) => {
                     assert!(
-                        !anew && asked == Some(&new.asked) && run.is_unfinished() && !run.open_session,
+                        !force_new && parameters == Some(&new.parameters) && run.is_unfinished() && !run.open_session,
                         "{context}"
                     );
                 }
-                Ok(Beginning::New { pass, supersedes }) => {
+                Ok(BeginDecision::New { pass, supersedes }) => {
                     assert_eq!((pass, supersedes), (run.pass + 1, run.is_unfinished()), "{context}");
                     assert!(!run.open_session, "{context}");
                 }
-                Ok(Beginning::Look) => panic!("a verification never begins a look: {context}"),
+                Ok(BeginDecision::ReadOnly) => panic!("a verification never begins a look: {context}"),
                 Err(error) => assert!(run.open_session && matches!(error, StoreError::Refused(_)), "{context}"),
             }
         }
@@ -131,12 +137,12 @@ fn a_verification_resumes_only_a_readable_one_with_the_same_parameters() {
 }
 
 #[test]
-fn a_sample_comes_with_its_draw() {
-    let drawn = |seed| Some(Drawn { seed, run_segments: 4, large: Vec::new() });
-    let begins = |wanted, drawn| begin_verification(&verification(wanted, drawn), false, None, None);
+fn a_sample_requires_its_draw() {
+    let drawn = |seed| Some(SampleDraw { seed, run_segments: 4, large: Vec::new() });
+    let begins = |sample_clusters, drawn| begin_verification(&verification(sample_clusters, drawn), false, None, None);
     assert!(begins(None, None).is_ok() && begins(Some(5), drawn(u64::MAX >> 1)).is_ok());
-    for (wanted, drawn) in [(Some(5), None), (None, drawn(1)), (Some(5), drawn(1 << 63))] {
-        assert!(is_refused(begins(wanted, drawn)));
+    for (sample_clusters, drawn) in [(Some(5), None), (None, drawn(1)), (Some(5), drawn(1 << 63))] {
+        assert!(is_refused(begins(sample_clusters, drawn)));
     }
 }
 
@@ -251,20 +257,20 @@ proptest! {
         let mut counted = Spend::default();
         for (step, used, slice) in steps {
             counted += units(used);
-            let before = state.known(counted);
+            let before = state.known_spend(counted);
             let bound = before.max(state.spent + state.slice);
             state = match step {
                 0 => {
                     let reservation = Reservation { spent: before, slice: units(slice) };
                     reserve(&run, run.session(), Some(state), true, reservation).unwrap()
                 }
-                1 => state.begun(counted),
+                1 => state.at_session_start(counted),
                 2 => settle(&run, run.session(), Some(state), before, counted).unwrap(),
-                _ => state.died(counted),
+                _ => state.after_death(counted),
             };
-            let known = state.known(counted);
+            let known = state.known_spend(counted);
             prop_assert!(known.write >= counted.write && known.write <= bound.write, "{known:?} of {bound:?}");
-            prop_assert_eq!(state.live(counted).spent, known);
+            prop_assert_eq!(state.current(counted).spent, known);
         }
     }
 }
@@ -341,7 +347,7 @@ fn a_failure_is_recorded_and_resolved_by_outcomes_that_fit() {
 
 #[test]
 fn a_migration_has_begun_with_its_first_run_or_its_first_decision() {
-    let event = |text: &str| EventRecord { event: text.to_owned(), behind: RunId::NONE };
+    let event = |text: &str| EventRecord { event: text.to_owned(), newest_run: RunId::NONE };
     let before = [event(r#"{"type":"preflight_accepted"}"#), event(r#"{"type":"phase_begun","phase":"expand"}"#)];
     assert!(!has_begun(false, &[]) && !has_begun(false, &before) && has_begun(true, &before));
     for text in [r#"{"type":"phase_begun","phase":"contract"}"#, r#"{"type":"cutover"}"#, "no JSON"] {

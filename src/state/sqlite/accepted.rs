@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::super::{RunId, SessionId, rules};
 use super::checksum::ACCEPTED;
-use super::error::Failed;
+use super::error::StateFileError;
 use super::read;
 
 /// Records findings that the operator accepts for the session's run. Earlier records stay unchanged.
@@ -13,7 +13,7 @@ pub(super) fn record(
     session: SessionId,
     findings: &[String],
     now: &str,
-) -> Result<(), Failed> {
+) -> Result<(), StateFileError> {
     let run = session.run;
     rules::check_epoch(&read::run(connection, run)?, session)?;
     let damaged = format!("DELETE FROM accepted WHERE run = ?1 AND finding = ?2 AND sum IS NOT {ACCEPTED}");
@@ -28,7 +28,7 @@ pub(super) fn record(
 }
 
 /// The accepted findings of a run, in alphabetical order. Ignores damaged records.
-pub(super) fn of(connection: &Connection, run: RunId) -> Result<Vec<String>, Failed> {
+pub(super) fn findings_of_run(connection: &Connection, run: RunId) -> Result<Vec<String>, StateFileError> {
     let sql = format!("SELECT finding FROM accepted WHERE run = ?1 AND sum IS {ACCEPTED} ORDER BY finding");
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map([run.0], |row| row.get(0))?;

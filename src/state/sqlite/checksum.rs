@@ -21,11 +21,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest as _, Sha256};
 
-use super::error::Failed;
-use super::progress::{Progress, Rows};
+use super::error::StateFileError;
+use super::progress::{ProgressReporter, RowCounter};
 
 /// The small tables whose rows concern the whole file, each with the SQL expression of a row's checksum.
-const SMALL: [(&str, &str); 4] = [
+const SMALL_TABLES: [(&str, &str); 4] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
         "runs",
@@ -39,7 +39,7 @@ const SMALL: [(&str, &str); 4] = [
 
 /// The tables whose rows concern the whole file and whose size grows with the number of segments, each with the SQL
 /// expression of a row's checksum.
-const LARGE: [(&str, &str); 2] =
+const LARGE_TABLES: [(&str, &str); 2] =
     [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
 
 /// The checksum of a segment's row.
@@ -72,18 +72,18 @@ pub(super) const SEGMENT_VERDICTS: &str =
 pub(super) const PRE_IMAGE: &str = "item_checksum(key, run, path, kind, value, wrote, at, refused)";
 
 /// The checksum of a row of `there_before`: a target that existed before the migration.
-pub(super) const THERE_BEFORE: &str = "item_checksum(key, path, run, value)";
+pub(super) const PREEXISTING: &str = "item_checksum(key, path, run, value)";
 
 /// The maximum number of damaged item rows in one table. If a table has more, the whole file counts as damaged.
-const MOST_DAMAGED: usize = 1_000;
+const MAX_DAMAGED_ROWS: usize = 1_000;
 
 /// Registers the SQL functions that the triggers of the layout and the queries in this file call. Each call for a row
 /// of an item increments `rows`.
-pub(super) fn register(connection: &Connection, rows: &Rows) -> rusqlite::Result<()> {
+pub(super) fn register(connection: &Connection, rows: &RowCounter) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection
         .create_scalar_function("checksum", -1, flags, |row| Ok(i64::from_be_bytes(digest(row, 0..row.len()))))?;
-    let rows = Rows::clone(rows);
+    let rows = RowCounter::clone(rows);
     connection.create_scalar_function("item_checksum", -1, flags, move |row| {
         rows.fetch_add(1, Ordering::Relaxed);
         let [a, b, c, d, ..] = digest(row, 0..1);
@@ -115,8 +115,8 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
 }
 
 /// Refuses a file if a row that concerns the whole file is damaged. Checks the large tables only if `small` is set.
-pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), Failed> {
-    for (table, sum) in SMALL.iter().chain(LARGE.iter().filter(|_| small)) {
+pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), StateFileError> {
+    for (table, sum) in SMALL_TABLES.iter().chain(LARGE_TABLES.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
         if connection.query_row(&sql, [], |row| row.get(0))? {
             return Err(damaged(&format!("a row of its table `{table}` has a wrong checksum")));
@@ -131,22 +131,23 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
 }
 
 /// Checks all rows on which a rollback depends. This happens once for each connection, before the first item.
-pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
+pub(super) fn audit(connection: &Connection) -> Result<(), StateFileError> {
     let done = "SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful'";
     if connection.query_row(done, [], |_| Ok(())).optional()?.is_some() {
         return Ok(());
     }
-    let rows = Rows::default();
-    refuse_broken(connection, &rows)?;
+    let rows = RowCounter::default();
+    check_structure(connection, &rows)?;
     register(connection, &rows)?;
-    let _tells = Progress::tell("verifying the checksums of the state file", &rows, Some(item_rows(connection)?));
+    let _progress =
+        ProgressReporter::start("verifying the checksums of the state file", &rows, Some(item_rows(connection)?));
     refuse_damaged(connection, true)?;
-    note_doubtful(connection)
+    record_doubtful_items(connection)
 }
 
 /// Runs SQLite's full check, and refuses a file whose structure is damaged.
-fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
-    let _tells = Progress::tell("checking the structure of the state file", rows, None);
+fn check_structure(connection: &Connection, rows: &RowCounter) -> Result<(), StateFileError> {
+    let _progress = ProgressReporter::start("checking the structure of the state file", rows, None);
     let found: String = connection.query_row("PRAGMA main.integrity_check(1)", [], |row| row.get(0))?;
     if found == "ok" {
         return Ok(());
@@ -155,13 +156,13 @@ fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
 }
 
 /// Checks the rows of items, and stores the keys of items whose records cannot be trusted.
-fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
+fn record_doubtful_items(connection: &Connection) -> Result<(), StateFileError> {
     connection
         .execute_batch("CREATE TEMP TABLE damaged (key, sum); CREATE TEMP TABLE doubtful (half INTEGER PRIMARY KEY)")?;
-    for (table, sum) in [("pre_images", PRE_IMAGE), ("there_before", THERE_BEFORE)] {
+    for (table, sum) in [("pre_images", PRE_IMAGE), ("there_before", PREEXISTING)] {
         let sql = format!("INSERT INTO damaged SELECT key, sum FROM {table} WHERE sum IS NOT {sum} LIMIT ?1");
-        if connection.execute(&sql, [MOST_DAMAGED + 1])? > MOST_DAMAGED {
-            return Err(damaged(&format!("more than {MOST_DAMAGED} item records have wrong checksums")));
+        if connection.execute(&sql, [MAX_DAMAGED_ROWS + 1])? > MAX_DAMAGED_ROWS {
+            return Err(damaged(&format!("more than {MAX_DAMAGED_ROWS} item records have wrong checksums")));
         }
     }
     // The flipped bit may be in the row or in the checksum. So trust neither the item with the key in the row nor the
@@ -173,7 +174,7 @@ fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
 }
 
 /// The number of rows of items in a file of layout 2. Does not read these rows.
-fn item_rows(connection: &Connection) -> Result<u64, Failed> {
+fn item_rows(connection: &Connection) -> Result<u64, StateFileError> {
     // Rows of the journal are never removed.
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + \
                (SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2)";
@@ -181,25 +182,25 @@ fn item_rows(connection: &Connection) -> Result<u64, Failed> {
 }
 
 /// The number of rows of items in a file of layout 1, which the migration to layout 2 gives a checksum.
-pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, Failed> {
+pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, StateFileError> {
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + (SELECT count(*) FROM there_before)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// Whether the record of this item is damaged. Call [`audit`] before.
-pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, Failed> {
+pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, StateFileError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM temp.doubtful WHERE half = item_checksum(?1) >> 32)";
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
 }
 
 /// Refuses a row with a wrong checksum. The column `at` says whether the checksum matches.
-pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), Failed> {
-    if row.get(at)? { Ok(()) } else { Err(Failed::Row("one of its rows has a wrong checksum".to_owned())) }
+pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), StateFileError> {
+    if row.get(at)? { Ok(()) } else { Err(StateFileError::Row("one of its rows has a wrong checksum".to_owned())) }
 }
 
-/// Creates the error about a damaged file. [`Failed::explain`] adds the file's name.
-fn damaged(what: &str) -> Failed {
-    Failed::Damaged(what.to_owned())
+/// Creates the error about a damaged file. [`StateFileError::explain`] adds the file's name.
+fn damaged(what: &str) -> StateFileError {
+    StateFileError::Damaged(what.to_owned())
 }
 
 #[cfg(test)]
@@ -221,13 +222,13 @@ mod tests {
         std::fs::copy(fixture, &path).unwrap();
         let connection = connect(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
         let counted = |of: u64, work: &dyn Fn(&Connection)| {
-            let rows = Rows::default();
+            let rows = RowCounter::default();
             register(&connection, &rows).unwrap();
             work(&connection);
             assert!(of > 0);
             assert_eq!(rows.load(Ordering::Relaxed), of);
         };
         counted(rows_to_migrate(&connection).unwrap(), &|connection| migrate(connection, MIGRATIONS).unwrap());
-        counted(item_rows(&connection).unwrap(), &|connection| note_doubtful(connection).unwrap());
+        counted(item_rows(&connection).unwrap(), &|connection| record_doubtful_items(connection).unwrap());
     }
 }

@@ -9,7 +9,7 @@ use super::super::{StoreError, TransitionError};
 
 /// The reason why work inside a transaction failed.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum StateFileError {
     /// SQLite failed.
     Sql(rusqlite::Error),
     /// A stored row contradicts itself or a different row. The text describes the problem.
@@ -20,57 +20,61 @@ pub(super) enum Failed {
     Store(StoreError),
 }
 
-impl Failed {
+impl StateFileError {
     /// Whether the file, the disk or SQLite caused the error. If so, the process must store nothing more. All other
     /// errors concern only one request.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
-            Failed::Sql(error) => error.sqlite_error_code().is_some_and(|c| c != ErrorCode::ConstraintViolation),
-            Failed::Row(_) | Failed::Damaged(_) | Failed::Store(_) => false,
+            StateFileError::Sql(error) => {
+                error.sqlite_error_code().is_some_and(|c| c != ErrorCode::ConstraintViolation)
+            }
+            StateFileError::Row(_) | StateFileError::Damaged(_) | StateFileError::Store(_) => false,
         }
     }
 
     /// The reason why one row cannot be read, if this error concerns only that row.
-    pub(super) fn of_a_row(self) -> Result<String, Failed> {
+    pub(super) fn into_row_reason(self) -> Result<String, StateFileError> {
         match self {
-            Failed::Row(what) => Ok(what),
+            StateFileError::Row(what) => Ok(what),
             // A conversion failed. The error's text may quote the stored value, which can be private data.
-            Failed::Sql(error) if error.sqlite_error_code().is_none() => Ok("a column has an invalid value".to_owned()),
-            Failed::Sql(_) | Failed::Damaged(_) | Failed::Store(_) => Err(self),
+            StateFileError::Sql(error) if error.sqlite_error_code().is_none() => {
+                Ok("a column has an invalid value".to_owned())
+            }
+            StateFileError::Sql(_) | StateFileError::Damaged(_) | StateFileError::Store(_) => Err(self),
         }
     }
 
     /// Creates the error for the operator. `doing` is the text after "while" in the message.
     pub(super) fn explain(self, path: &Path, doing: &str) -> StoreError {
         match self {
-            Failed::Store(error) => error,
-            Failed::Row(what) => contradiction(path, &what),
-            Failed::Damaged(what) => damaged_file(path, &what),
-            Failed::Sql(error) => explain_sql(&error, path, doing),
+            StateFileError::Store(error) => error,
+            StateFileError::Row(what) => contradiction_error(path, &what),
+            StateFileError::Damaged(what) => damaged_file_error(path, &what),
+            StateFileError::Sql(error) => explain_sql(&error, path, doing),
         }
     }
 }
 
-impl From<rusqlite::Error> for Failed {
-    fn from(error: rusqlite::Error) -> Failed {
-        Failed::Sql(error)
+impl From<rusqlite::Error> for StateFileError {
+    fn from(error: rusqlite::Error) -> StateFileError {
+        StateFileError::Sql(error)
     }
 }
 
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Failed {
-        Failed::Store(error)
+impl From<StoreError> for StateFileError {
+    fn from(error: StoreError) -> StateFileError {
+        StateFileError::Store(error)
     }
 }
 
-impl From<TransitionError> for Failed {
-    fn from(error: TransitionError) -> Failed {
-        Failed::Store(error.into())
+impl From<TransitionError> for StateFileError {
+    fn from(error: TransitionError) -> StateFileError {
+        StateFileError::Store(error.into())
     }
 }
 
 /// The end of every error about an unusable file: the state of the file, and the possible next steps of the operator.
-pub(super) const WAY_OUT: &str = "Nothing was written to it or to the table. Restore the file from a copy. Or start a new \
+pub(super) const REMEDY: &str = "Nothing was written to it or to the table. Restore the file from a copy. Or start a new \
      migration state: move the file away (together with its -wal file), or name another file with --state. A new run is safe, \
      because it recognises items that are already changed, but it does not know the start keys, failures or pre-images of the \
      old one";
@@ -92,7 +96,7 @@ pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreErro
     ))
 }
 
-pub(super) fn contradiction(path: &Path, what: &str) -> StoreError {
+pub(super) fn contradiction_error(path: &Path, what: &str) -> StoreError {
     StoreError::Corrupt(format!(
         "the state file {} contradicts itself: {what}. The request was not carried out. Restore the file from a copy, or \
          start over with --restart (or another --state): items that are already changed are recognised.",
@@ -100,39 +104,41 @@ pub(super) fn contradiction(path: &Path, what: &str) -> StoreError {
     ))
 }
 
-fn damaged_file(path: &Path, what: &str) -> StoreError {
-    StoreError::Corrupt(format!("the state file {} is damaged: {what}. {WAY_OUT}.", path.display()))
+fn damaged_file_error(path: &Path, what: &str) -> StoreError {
+    StoreError::Corrupt(format!("the state file {} is damaged: {what}. {REMEDY}.", path.display()))
 }
 
 fn explain_sql(error: &rusqlite::Error, path: &Path, doing: &str) -> StoreError {
     let file = path.display();
     let Some(code) = error.sqlite_error_code() else {
         // A conversion failed. The error's text may quote the stored value, which can be private data.
-        return contradiction(path, &format!("while {doing}, a column had an invalid value"));
+        return contradiction_error(path, &format!("while {doing}, a column had an invalid value"));
     };
-    let said = match error {
+    let sqlite_message = match error {
         rusqlite::Error::SqliteFailure(inner, Some(text)) => format!("{text} (SQLite code {})", inner.extended_code),
         other => other.to_string(),
     };
     match code {
         ErrorCode::NotADatabase => {
-            StoreError::Corrupt(format!("{file} is not a state file: SQLite says \"{said}\". {WAY_OUT}."))
+            StoreError::Corrupt(format!("{file} is not a state file: SQLite says \"{sqlite_message}\". {REMEDY}."))
         }
         ErrorCode::DatabaseCorrupt => StoreError::Corrupt(format!(
-            "the state file {file} is damaged or truncated: while {doing}, SQLite said \"{said}\". {WAY_OUT}."
+            "the state file {file} is damaged or truncated: while {doing}, SQLite said \"{sqlite_message}\". {REMEDY}."
         )),
-        ErrorCode::ConstraintViolation | ErrorCode::Unknown => contradiction(path, &format!("while {doing}: {said}")),
+        ErrorCode::ConstraintViolation | ErrorCode::Unknown => {
+            contradiction_error(path, &format!("while {doing}: {sqlite_message}"))
+        }
         ErrorCode::DiskFull => StoreError::Io(format!(
-            "the disk is full: while {doing}, the state file {file} could not grow ({said}). The current change was not \
+            "the disk is full: while {doing}, the state file {file} could not grow ({sqlite_message}). The current change was not \
              stored, and this process stores nothing more. Free some space and run the same command again: it resumes from \
              the last checkpoint."
         )),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Io(format!(
-            "another program holds the state file {file}: while {doing}, SQLite said \"{said}\". The current change was not \
+            "another program holds the state file {file}: while {doing}, SQLite said \"{sqlite_message}\". The current change was not \
              stored. Close that program (a database browser, a backup) and run the same command again."
         )),
         _ => StoreError::Io(format!(
-            "the state file {file} could not be used: while {doing}, SQLite said \"{said}\". The current change was not \
+            "the state file {file} could not be used: while {doing}, SQLite said \"{sqlite_message}\". The current change was not \
              stored, and this process stores nothing more. Check the disk, the directory and their permissions, then run the \
              same command again: it resumes from the last checkpoint."
         )),

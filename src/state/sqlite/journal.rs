@@ -24,9 +24,9 @@
 //!
 //! Later passes record nothing: the first pass has read every item that existed before the migration, and items
 //! inserted later did not exist before. Likewise, a new run (`--restart`) records nothing after a complete run, and
-//! nothing after a stopped run whose remaining items were read by a look (`passes/baseline/look_through.rs`). After any
+//! nothing after a stopped run whose remaining items were read by a look (`passes/baseline/completion.rs`). After any
 //! other run, it is unknown which items were read. So the new run records the existing targets, although the superseded
-//! run may have written some of them. A rollback then keeps some attributes that it should remove ([`no_way_back`]
+//! run may have written some of them. A rollback then keeps some attributes that it should remove ([`unrestorable_targets`]
 //! counts them). Without these records, a rollback would remove attributes that it must keep.
 //!
 //! A rollback of a stopped first pass begins with a look. If no pass has begun, but applications have written both
@@ -39,7 +39,7 @@
 //! it equals the old attribute, or after it has recorded the value.
 //!
 //! With `on_existing = "skip"`, a target that a live writer fills counts as preexisting, because its value counts as
-//! done ([`Filled`](super::super::Filled)). But the migration itself may have filled the target. This happens if the
+//! done ([`FilledTargets`](super::super::FilledTargets)). But the migration itself may have filled the target. This happens if the
 //! reply to a write was lost, or if the server applied a write of a killed process only after the next process had read
 //! the item. Before each of these writes was sent, its pre-image was recorded, with the digest of the new value. So a
 //! value with this digest comes from the migration, unless the write is known to be refused.
@@ -50,17 +50,17 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::packed::{pack, unpack};
 use super::super::{
-    BaselinePage, ListQuery, PreImageId, PreImageRecord, PreImageRow, RunId, RunRecord, SessionId, Unreadable, phase,
-    rules,
+    BaselinePage, ListQuery, PreImageId, PreImageRecord, PreImageRow, RunId, RunRecord, SessionId, UnreadableRow,
+    phase, rules,
 };
-use super::checksum::{self, PRE_IMAGE, THERE_BEFORE};
-use super::error::Failed;
-use super::read::{self, collect, collect_listed, key_from, parse_path};
-use crate::change::{By, Digest, ItemHistory, Leftover, Lookup, PreImage, PriorValue};
+use super::checksum::{self, PRE_IMAGE, PREEXISTING};
+use super::error::StateFileError;
+use super::read::{self, collect, collect_rows, key_from, parse_path};
+use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, PreImage, PreImageOrigin, PriorValue};
 use crate::item::{ItemKey, Path, Value};
 
 /// The phase under which the pre-images of repairs are recorded.
-const REPAIRS: &str = phase::VERIFY;
+const REPAIR_PHASE: &str = phase::VERIFY;
 
 /// A rollback or a step back stores this text instead of a digest if it is unknown whether the item has its state from
 /// before the migration.
@@ -72,7 +72,7 @@ pub(super) fn append_pre_images(
     session: SessionId,
     rows: &[PreImageRow],
     now: &str,
-) -> Result<Vec<PreImageId>, Failed> {
+) -> Result<Vec<PreImageId>, StateFileError> {
     let run = session.run;
     rules::check_epoch(&read::run(connection, run)?, session)?;
     let mut statement = connection.prepare_cached(
@@ -84,32 +84,44 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.prior {
                 PriorValue::Value(value) => ("value", Some(pack(value))),
                 PriorValue::Nothing => ("nothing", None),
-                // Only rollbacks and steps back record `Left`. These rows are only counted and listed, and
-                // `leftovers.rs` distinguishes them from rows of `Same`.
-                PriorValue::Same | PriorValue::Left(_) => ("same", None),
+                // Only rollbacks and steps back record `Leftover`. These rows are only counted and listed, and
+                // `leftovers.rs` distinguishes them from rows of `SameAsSource`.
+                PriorValue::SameAsSource | PriorValue::Leftover(_) => ("same", None),
             };
-            let is_unknown = pre.prior == PriorValue::Left(Leftover::Unknown);
-            let wrote = if is_unknown { Some(UNKNOWN) } else { pre.wrote.map(|digest| digest.0) };
-            let id = statement.insert(params![run.0, key.to_text(), pre.path.to_string(), kind, value, wrote, now])?;
+            let is_unknown = pre.prior == PriorValue::Leftover(Leftover::Unknown);
+            let written_digest = if is_unknown { Some(UNKNOWN) } else { pre.written_digest.map(|digest| digest.0) };
+            let id = statement.insert(params![
+                run.0,
+                key.to_text(),
+                pre.path.to_string(),
+                kind,
+                value,
+                written_digest,
+                now
+            ])?;
             Ok(PreImageId(id))
         })
         .collect()
 }
 
 /// Marks pre-images whose write was refused, if this session is still the newest one of its run.
-pub(super) fn mark_refused_in(connection: &Connection, session: SessionId, ids: &[PreImageId]) -> Result<(), Failed> {
+pub(super) fn mark_refused_by_session(
+    connection: &Connection,
+    session: SessionId,
+    ids: &[PreImageId],
+) -> Result<(), StateFileError> {
     rules::check_epoch(&read::run(connection, session.run)?, session)?;
     mark_refused(connection, ids)
 }
 
 /// Marks pre-images whose write was refused. The caller has checked the session.
-pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Result<(), Failed> {
+pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Result<(), StateFileError> {
     let sql = "UPDATE pre_images SET refused = 1, sum = item_checksum(key, run, path, kind, value, wrote, at, 1) \
          WHERE id = ?1";
     for id in ids {
         let changed = connection.prepare_cached(sql)?.execute([id.0])?;
         if changed != 1 {
-            return Err(Failed::Row(format!("there is no pre-image {}", id.0)));
+            return Err(StateFileError::Row(format!("there is no pre-image {}", id.0)));
         }
     }
     Ok(())
@@ -120,7 +132,7 @@ pub(super) fn pre_images(
     connection: &Connection,
     key: &ItemKey,
     path: Option<&Path>,
-) -> Result<Vec<PreImageRecord>, Failed> {
+) -> Result<Vec<PreImageRecord>, StateFileError> {
     let sql = "SELECT id, run, key, path, value, at FROM pre_images \
          WHERE key = ?1 AND refused = 0 AND kind = 'value' AND (?2 IS NULL OR path = ?2) ORDER BY id DESC";
     collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], record_from)
@@ -130,14 +142,14 @@ pub(super) fn pre_images(
 pub(super) fn list(
     connection: &Connection,
     query: ListQuery,
-) -> Result<Vec<Result<PreImageRecord, Unreadable>>, Failed> {
+) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StateFileError> {
     let sql = "SELECT id, run, key, path, value, at FROM pre_images \
          WHERE id > ?1 AND refused = 0 AND kind = 'value' AND (?2 IS NULL OR run = ?2) ORDER BY id LIMIT ?3";
-    collect_listed(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
+    collect_rows(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
 }
 
 /// The number of pre-images of one run or of all runs. Does not count pre-images of refused writes.
-pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, Failed> {
+pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, StateFileError> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 1 AND (?1 IS NULL OR run = ?1)";
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
@@ -147,23 +159,23 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
-    lookup: Lookup,
-) -> Result<Vec<ItemHistory>, Failed> {
+    lookup: HistoryLookup,
+) -> Result<Vec<ItemHistory>, StateFileError> {
     match lookup {
-        Lookup::ToDecide => proven_history(connection, keys),
-        Lookup::ToReport => Ok(readable_history(connection, keys)),
+        HistoryLookup::ForDecision => proven_history(connection, keys),
+        HistoryLookup::ForReport => Ok(readable_history(connection, keys)),
     }
 }
 
 /// Returns the history of these items. The first call on a connection checks all checksums of the file.
-fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
+fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, StateFileError> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
     let baseline_complete = baseline_complete(connection)?;
     let of = |key: &ItemKey| match item_history(connection, key, since) {
         Ok(record) => Ok(if baseline_complete { record } else { record.without_baseline() }),
         // An unreadable record must not affect other items.
-        Err(failed) => failed.of_a_row().map(ItemHistory::unreadable),
+        Err(failed) => failed.into_row_reason().map(ItemHistory::unreadable),
     };
     keys.iter().map(of).collect()
 }
@@ -173,51 +185,51 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
-        Ok(ItemHistory::new(targets_before(connection, &key.to_text(), since)?, []))
+        Ok(ItemHistory::new(preexisting_targets(connection, &key.to_text(), since)?, []))
     };
-    let unreadable = |failed: Failed| {
-        ItemHistory::unreadable(failed.of_a_row().unwrap_or_else(|_| "the state file is damaged".to_owned()))
+    let unreadable = |failed: StateFileError| {
+        ItemHistory::unreadable(failed.into_row_reason().unwrap_or_else(|_| "the state file is damaged".to_owned()))
     };
     keys.iter().map(|key| of(key).unwrap_or_else(unreadable)).collect()
 }
 
-fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<ItemHistory, Failed> {
+fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<ItemHistory, StateFileError> {
     let key = key.to_text();
     if checksum::is_doubtful(connection, &key)? {
         return Err(damaged_row());
     }
-    let before = targets_before(connection, &key, since)?;
+    let before = preexisting_targets(connection, &key, since)?;
     let rows = format!(
         "SELECT id, path, kind, value, wrote, (SELECT phase FROM runs WHERE runs.id = run) AS phase, sum IS {PRE_IMAGE} \
          FROM pre_images WHERE key = ?1 AND refused = 0 AND phase IN (?2, ?3) AND run > ?4 ORDER BY id DESC"
     );
-    let journal = collect(connection, &rows, params![key, phase::EXPAND, REPAIRS, since], |row| {
-        holds(row, 6)?;
-        let by = if row.get::<_, String>(5)? == REPAIRS { By::Repair } else { By::Run };
+    let journal = collect(connection, &rows, params![key, phase::EXPAND, REPAIR_PHASE, since], |row| {
+        check_row_checksum(row, 6)?;
+        let by = if row.get::<_, String>(5)? == REPAIR_PHASE { PreImageOrigin::Repair } else { PreImageOrigin::Run };
         Ok((by, pre_image_from(row)?))
     })?;
     let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
     let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
     // Ignore damaged pairs, because pairs are only used in reports.
-    Ok(ItemHistory::new(before, journal).with_equal(equal.iter().filter_map(|path| parse_path(path).ok())))
+    Ok(ItemHistory::new(before, journal).with_equal_targets(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
 /// Refuses a row with a wrong checksum. The column `at` says whether the checksum matches.
-fn holds(row: &Row<'_>, at: usize) -> Result<(), Failed> {
+fn check_row_checksum(row: &Row<'_>, at: usize) -> Result<(), StateFileError> {
     if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
 }
 
-fn damaged_row() -> Failed {
-    Failed::Row("one of its rows has a wrong checksum".to_owned())
+fn damaged_row() -> StateFileError {
+    StateFileError::Row("one of its rows has a wrong checksum".to_owned())
 }
 
 /// Whether a pass has read every item, so that the baseline of every item is known.
-pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, Failed> {
-    all_met_before(connection, i64::MAX)
+pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, StateFileError> {
+    is_baseline_complete_before(connection, i64::MAX)
 }
 
 /// Whether a pass before this run has read every item.
-fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
+fn is_baseline_complete_before(connection: &Connection, run: i64) -> Result<bool, StateFileError> {
     // The first term of the query is cheap. The second term is needed only for a stopped pass whose remaining items
     // were read by a look.
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND status = 'complete') \
@@ -232,7 +244,7 @@ fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
 ///
 /// There is only one cause: a first pass wrote items, did not complete and was restarted. The second pass then found
 /// new attributes that the first pass may have written.
-pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed> {
+pub(super) fn unrestorable_targets(connection: &Connection) -> Result<Option<u64>, StateFileError> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
          AND NOT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete' AND id > ?2 AND id < one.id) \
@@ -240,42 +252,42 @@ pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed
          AND (EXISTS (SELECT 1 FROM segments WHERE run = one.id AND applied > 0) \
          OR EXISTS (SELECT 1 FROM pages_under_way WHERE run = one.id)))";
     let since = last_rollback(connection)?;
-    let unsure: u64 = connection.query_row(sql, params![phase::EXPAND, since], |row| row.get(0))?;
-    Ok((unsure > 0).then_some(unsure))
+    let unrestorable: u64 = connection.query_row(sql, params![phase::EXPAND, since], |row| row.get(0))?;
+    Ok((unrestorable > 0).then_some(unrestorable))
 }
 
 /// The preexisting targets of these items, in the order of the keys. An unreadable record affects only its own item.
-pub(super) fn preexisting(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
+pub(super) fn preexisting(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, StateFileError> {
     let since = last_rollback(connection)?;
-    let of = |key: &ItemKey| match targets_before(connection, &key.to_text(), since) {
+    let of = |key: &ItemKey| match preexisting_targets(connection, &key.to_text(), since) {
         Ok(targets) => Ok(ItemHistory::new(targets, [])),
-        Err(failed) => failed.of_a_row().map(ItemHistory::unreadable),
+        Err(failed) => failed.into_row_reason().map(ItemHistory::unreadable),
     };
     keys.iter().map(of).collect()
 }
 
-fn targets_before(connection: &Connection, key: &str, since: i64) -> Result<Vec<(Path, Digest)>, Failed> {
-    let sql = format!("SELECT path, value, sum IS {THERE_BEFORE} FROM there_before WHERE key = ?1 AND run > ?2");
+fn preexisting_targets(connection: &Connection, key: &str, since: i64) -> Result<Vec<(Path, Digest)>, StateFileError> {
+    let sql = format!("SELECT path, value, sum IS {PREEXISTING} FROM there_before WHERE key = ?1 AND run > ?2");
     collect(connection, &sql, params![key, since], |row| {
-        holds(row, 2)?;
+        check_row_checksum(row, 2)?;
         Ok((parse_path(&row.get::<_, String>(0)?)?, Digest(row.get(1)?)))
     })
 }
 
 /// The number of preexisting targets.
-pub(super) fn preexisting_count(connection: &Connection) -> Result<u64, Failed> {
+pub(super) fn preexisting_count(connection: &Connection) -> Result<u64, StateFileError> {
     let since = last_rollback(connection)?;
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > ?1";
     Ok(connection.query_row(sql, [since], |row| row.get(0))?)
 }
 
 /// Whether no pass before this run has read every item of the table.
-pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool, Failed> {
-    Ok(!all_met_before(connection, run.0)?)
+pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool, StateFileError> {
+    Ok(!is_baseline_complete_before(connection, run.0)?)
 }
 
 /// Records the baseline of a page's items.
-pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> Result<(), Failed> {
+pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> Result<(), StateFileError> {
     let run = read::run(connection, page.session.run)?;
     rules::check_session(&run, page.session)?;
     let since = last_rollback(connection)?;
@@ -326,33 +338,37 @@ fn may_have_written(
     (path, value): (&Path, Digest),
     refused: &[PreImageId],
     since: i64,
-) -> Result<bool, Failed> {
+) -> Result<bool, StateFileError> {
     let sql = format!(
         "SELECT id, wrote, sum IS {PRE_IMAGE} FROM pre_images WHERE key = ?1 AND path = ?2 AND refused = 0 AND run > ?3"
     );
     let rows = collect(connection, &sql, params![key, path.to_string(), since], |row| {
         let id = PreImageId(row.get(0)?);
-        let wrote = row.get::<_, Option<[u8; 8]>>(1)?;
-        Ok(!refused.contains(&id) && (wrote == Some(value.0) || !row.get::<_, bool>(2)?))
+        let written_digest = row.get::<_, Option<[u8; 8]>>(1)?;
+        Ok(!refused.contains(&id) && (written_digest == Some(value.0) || !row.get::<_, bool>(2)?))
     })?;
     Ok(rows.contains(&true))
 }
 
 /// Digests of the items of a segment that the run may have written in uncommitted pages.
-pub(super) fn under_way(connection: &Connection, run: RunId, segment: u32) -> Result<HashSet<Digest>, Failed> {
+pub(super) fn items_under_way(
+    connection: &Connection,
+    run: RunId,
+    segment: u32,
+) -> Result<HashSet<Digest>, StateFileError> {
     let sql = "SELECT items FROM pages_under_way WHERE run = ?1 AND segment = ?2";
     let pages = collect(connection, sql, params![run.0, segment], |row| Ok(row.get::<_, Vec<u8>>(0)?))?;
     Ok(pages.iter().flat_map(|items| items.as_chunks().0).map(|bytes| Digest(*bytes)).collect())
 }
 
 /// Deletes the digests of pages that are committed now.
-pub(super) fn forget_pages(
+pub(super) fn delete_pages_under_way(
     connection: &Connection,
     run: &RunRecord,
     segment: u32,
     last: u64,
     segment_ends: bool,
-) -> Result<(), Failed> {
+) -> Result<(), StateFileError> {
     connection
         .prepare_cached(
             "DELETE FROM pages_under_way WHERE run = ?1 AND segment = ?2 AND (?5 OR (session = ?3 AND page <= ?4))",
@@ -363,13 +379,13 @@ pub(super) fn forget_pages(
 
 /// The last run that undid an expansion before the current one, or 0. Records of that run and of earlier runs are
 /// obsolete. A later pass of the same rollback still uses the same records as its first pass.
-pub(super) fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
+pub(super) fn last_rollback(connection: &Connection) -> Result<i64, StateFileError> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";
     Ok(connection.prepare_cached(sql)?.query_row([phase::ROLLBACK, phase::EXPAND], |row| row.get(0))?)
 }
 
-fn record_from(row: &Row<'_>) -> Result<PreImageRecord, Failed> {
+fn record_from(row: &Row<'_>) -> Result<PreImageRecord, StateFileError> {
     let id: i64 = row.get(0)?;
     Ok(PreImageRecord {
         id: PreImageId(id),
@@ -381,19 +397,19 @@ fn record_from(row: &Row<'_>) -> Result<PreImageRecord, Failed> {
     })
 }
 
-fn pre_image_from(row: &Row<'_>) -> Result<PreImage, Failed> {
+fn pre_image_from(row: &Row<'_>) -> Result<PreImage, StateFileError> {
     let id: i64 = row.get(0)?;
     let prior = match row.get::<_, String>(2)?.as_str() {
         "value" => PriorValue::Value(value_from(row, 3, id)?),
         "nothing" => PriorValue::Nothing,
-        "same" => PriorValue::Same,
-        _ => return Err(Failed::Row(format!("pre-image {id} has an unknown kind"))),
+        "same" => PriorValue::SameAsSource,
+        _ => return Err(StateFileError::Row(format!("pre-image {id} has an unknown kind"))),
     };
-    let wrote = row.get::<_, Option<[u8; 8]>>(4)?.map(Digest);
-    Ok(PreImage { path: parse_path(&row.get::<_, String>(1)?)?, prior, wrote })
+    let written_digest = row.get::<_, Option<[u8; 8]>>(4)?.map(Digest);
+    Ok(PreImage { path: parse_path(&row.get::<_, String>(1)?)?, prior, written_digest })
 }
 
-fn value_from(row: &Row<'_>, at: usize, id: i64) -> Result<Value, Failed> {
+fn value_from(row: &Row<'_>, at: usize, id: i64) -> Result<Value, StateFileError> {
     let stored: Vec<u8> = row.get(at)?;
-    unpack(&stored).ok_or_else(|| Failed::Row(format!("the value of pre-image {id} cannot be read")))
+    unpack(&stored).ok_or_else(|| StateFileError::Row(format!("the value of pre-image {id} cannot be read")))
 }

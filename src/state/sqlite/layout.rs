@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::super::StoreError;
-use super::error::Failed;
+use super::error::StateFileError;
 
 /// The number in the header of a SQLite file that identifies state files of this program (`BFL1`).
 pub(super) const APPLICATION_ID: i32 = 0x4246_4C31;
@@ -25,16 +25,16 @@ pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize)
     let read = |pragma: &str| -> Result<i32, StoreError> {
         connection
             .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
-            .map_err(|e| Failed::from(e).explain(path, "reading its header"))
+            .map_err(|e| StateFileError::from(e).explain(path, "reading its header"))
     };
     if read("application_id")? != APPLICATION_ID {
-        return Err(of_another_program(path));
+        return Err(foreign_program_error(path));
     }
-    known_version(read("user_version")?, path, newest)
+    check_known_version(read("user_version")?, path, newest)
 }
 
 /// Returns the version of the layout, or an error if this program does not know it.
-pub(super) fn known_version(version: i32, path: &Path, newest: usize) -> Result<usize, StoreError> {
+pub(super) fn check_known_version(version: i32, path: &Path, newest: usize) -> Result<usize, StoreError> {
     match usize::try_from(version) {
         Ok(version) if (1..=newest).contains(&version) => Ok(version),
         _ => Err(StoreError::Foreign(format!(
@@ -45,7 +45,7 @@ pub(super) fn known_version(version: i32, path: &Path, newest: usize) -> Result<
     }
 }
 
-pub(super) fn of_another_program(path: &Path) -> StoreError {
+pub(super) fn foreign_program_error(path: &Path) -> StoreError {
     StoreError::Foreign(format!(
         "{} is a SQLite database of another program, not a state file. It was not changed, and nothing was read from or \
          written to the table; name another file with --state.",
@@ -55,7 +55,7 @@ pub(super) fn of_another_program(path: &Path) -> StoreError {
 
 /// Migrates a file to the newest of these layouts, inside the caller's transaction. If the process is killed before the
 /// commit, the file keeps its old layout.
-pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<(), Failed> {
+pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<(), StateFileError> {
     let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     for step in migrations.iter().skip(version) {
         connection.execute_batch(step)?;
@@ -67,7 +67,7 @@ pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<()
 }
 
 /// Creates the views with which a read-only connection can use a file of this version like the newest layout.
-pub(super) fn show_as_newest(connection: &Connection, version: usize) -> Result<(), Failed> {
+pub(super) fn create_compatibility_views(connection: &Connection, version: usize) -> Result<(), StateFileError> {
     match VIEWS.get(version - 1) {
         Some(views) => Ok(connection.execute_batch(views)?),
         None => Ok(()),
@@ -81,7 +81,7 @@ mod tests {
     use super::super::{StateFile, read};
     use super::*;
 
-    fn later() -> Vec<&'static str> {
+    fn newer_migrations() -> Vec<&'static str> {
         [MIGRATIONS, &["ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE extra (a)"]].concat()
     }
 
@@ -95,12 +95,12 @@ mod tests {
         let owned = open_owned(&dir.path().join("s.db"), &identity(), NOW).unwrap();
         let connection = &owned.connection;
         assert_eq!(version(connection), 2);
-        migrate(connection, &later()).unwrap();
+        migrate(connection, &newer_migrations()).unwrap();
         assert_eq!(version(connection), 3);
         connection.execute("INSERT INTO extra VALUES (1)", []).unwrap();
         assert_eq!(read::read_identity(connection).unwrap(), (identity(), NOW.to_owned()));
         // Migrating a second time changes nothing.
-        migrate(connection, &later()).unwrap();
+        migrate(connection, &newer_migrations()).unwrap();
         assert_eq!(connection.query_row("SELECT count(*) FROM extra", [], |r| r.get::<_, i64>(0)).unwrap(), 1);
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let dir = scratch();
         let path = dir.path().join("s.db");
         std::fs::copy(fixture, &path).unwrap();
-        let killed_now = |name: &str| {
+        let copy_as_if_killed = |name: &str| {
             let copy = dir.path().join(name);
             for suffix in ["", "-wal"] {
                 let from = super::super::siblings::sibling(&path, suffix);
@@ -135,22 +135,22 @@ mod tests {
         let mut connection = super::super::open::connect(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
         // The cache is tiny, so that most uncommitted pages are in the log and not in memory.
         connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1").unwrap();
-        let (layout, pre_images, runs) = killed_now("before");
+        let (layout, pre_images, runs) = copy_as_if_killed("before");
         assert!(layout == 1 && pre_images > 0);
         for n in 1..=MIGRATIONS[1].matches(';').count() {
             let transaction = connection.transaction().unwrap();
-            let so_far: Vec<&str> = MIGRATIONS[1].split_inclusive(';').take(n).collect();
+            let statements: Vec<&str> = MIGRATIONS[1].split_inclusive(';').take(n).collect();
             // Ignore errors: splitting at semicolons also cuts inside triggers, and such a part is invalid.
-            let _ = transaction.execute_batch(&so_far.concat());
+            let _ = transaction.execute_batch(&statements.concat());
             if n % 16 == 0 {
-                assert_eq!(killed_now(&format!("{n}")), (1, pre_images, runs.clone()), "after {n} statements");
+                assert_eq!(copy_as_if_killed(&format!("{n}")), (1, pre_images, runs.clone()), "after {n} statements");
             }
         }
         let transaction = connection.transaction().unwrap();
         migrate(&transaction, MIGRATIONS).unwrap();
-        assert_eq!(killed_now("not committed"), (1, pre_images, runs.clone()));
+        assert_eq!(copy_as_if_killed("not committed"), (1, pre_images, runs.clone()));
         transaction.commit().unwrap();
-        assert_eq!(killed_now("committed"), (2, pre_images, runs));
+        assert_eq!(copy_as_if_killed("committed"), (2, pre_images, runs));
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         let dir = scratch();
         let path = dir.path().join("s.db");
         let owned = open_owned(&path, &identity(), NOW).unwrap();
-        migrate(&owned.connection, &later()).unwrap();
+        migrate(&owned.connection, &newer_migrations()).unwrap();
         drop(owned);
         // The first round opens the file with the log of a killed process. The second round opens the file after it was
         // closed.

@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, Params, Row, params};
 
-use super::super::{Listed, RunId, StoreError, phase};
-use super::error::Failed;
+use super::super::{AffectedItems, RunId, StoreError, phase};
+use super::error::StateFileError;
 use super::read::{collect_readable, key_from, parse_path};
 use super::state_file::StateFile;
 use crate::change::{BaselinePair, Leftover};
@@ -13,59 +13,62 @@ use crate::item::{ItemKey, Path};
 impl StateFile {
     /// The pairs of this kind that the first pass found: their total number, and up to `limit` of them. `None` if the
     /// first pass ran with an earlier version of this program, which did not record pairs.
-    pub fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError> {
-        self.read(
-            |connection| {
-                if unrecorded(connection)? { Ok(None) } else { baseline_pairs(connection, kind, limit).map(Some) }
-            },
-        )
+    pub fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<AffectedItems>, StoreError> {
+        self.read(|connection| {
+            if pairs_unrecorded(connection)? { Ok(None) } else { baseline_pairs(connection, kind, limit).map(Some) }
+        })
     }
 
     /// Whether the first pass ran with an earlier version of this program, which did not record pairs.
     pub fn pairs_unrecorded(&self) -> Result<bool, StoreError> {
-        self.read(unrecorded)
+        self.read(pairs_unrecorded)
     }
 }
 
-fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
+fn pairs_unrecorded(connection: &Connection) -> Result<bool, StateFileError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM kept WHERE name = 'pairs_unknown') \
                OR (SELECT user_version < 2 FROM pragma_user_version)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
+pub(super) fn leftovers(
+    connection: &Connection,
+    run: RunId,
+    leftover: Leftover,
+    limit: u32,
+) -> Result<AffectedItems, StateFileError> {
     // A rollback or a step back writes rows of kind `same` only for items that it did not restore (`change/undo.rs`).
-    let known = match leftover {
-        Leftover::NewRemoved | Leftover::OldMade => "wrote IS NULL",
+    let condition = match leftover {
+        Leftover::NewRemoved | Leftover::OldCreated => "wrote IS NULL",
         Leftover::Unknown => "wrote IS NOT NULL",
     };
     // Select each path of an item once. If a write was planned again, or sent again after a kill, the journal has one
     // row for each attempt.
     let rows = format!(
         "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
-         AND {known} GROUP BY key, path)"
+         AND {condition} GROUP BY key, path)"
     );
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
-    let first = named(connection, &sql, params![run.0, limit])?;
+    let first = item_paths(connection, &sql, params![run.0, limit])?;
     // Only the leftovers of a rollback depend on pairs. Those of a step back are complete, because every version of
     // this program recorded the old attributes that a step back created.
-    let by_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
-    Ok(Listed { count, first, unrecorded: by_pairs && unrecorded(connection)? })
+    let depends_on_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
+    Ok(AffectedItems { count, first, pairs_unrecorded: depends_on_pairs && pairs_unrecorded(connection)? })
 }
 
-fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Result<Listed, Failed> {
+fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Result<AffectedItems, StateFileError> {
     let since = super::journal::last_rollback(connection)?;
     let rows = "FROM met_pairs WHERE kind = ?1 AND run > ?2";
     let sql = format!("SELECT count(DISTINCT key) {rows}");
     let count = connection.query_row(&sql, params![kind.name(), since], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY key, path LIMIT ?3");
-    let first = named(connection, &sql, params![kind.name(), since, limit])?;
-    Ok(Listed { count, first, unrecorded: false })
+    let first = item_paths(connection, &sql, params![kind.name(), since, limit])?;
+    Ok(AffectedItems { count, first, pairs_unrecorded: false })
 }
 
 /// The keys and paths of the selected rows. Omits unreadable rows, which the total number includes.
-fn named(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, Failed> {
+fn item_paths(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, StateFileError> {
     let read = |row: &Row<'_>| Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?));
     collect_readable(connection, sql, params, read)
 }

@@ -8,12 +8,12 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use super::super::{Holder, StoreError};
+use super::super::{LockHolder, StoreError};
 use super::error::io_error;
-use super::siblings::{neighbour, open_regular, sibling};
+use super::siblings::{foreign_sibling_error, open_regular, sibling};
 use crate::host;
 use crate::locked::LockedFile;
-use crate::outside::OutsideText;
+use crate::outside::UntrustedText;
 
 /// The lock on a state file. The process has the lock until this value is dropped. The OS releases it when the process
 /// ends, even after a kill.
@@ -23,21 +23,21 @@ pub(super) struct Lock {
     /// The offset of the last line in the lock file. This line has the number of commits.
     commits_at: u64,
     /// The number of commits that the previous owner left in the lock file. `None` if it left no such line.
-    left: Option<Committed>,
+    recorded_commits: Option<CommitCount>,
     closed: bool,
 }
 
 /// The number of commits in a state file. The owner writes this number to the lock file after each commit. The owner
 /// does not sync the lock file, because written data survives a kill of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Committed {
+pub(super) struct CommitCount {
     /// The identifier of the state file, a random number that is also written into the lock file.
     pub(super) mark: i64,
     /// The number of commits in the state file.
     pub(super) commits: i64,
 }
 
-impl Committed {
+impl CommitCount {
     /// The line in the lock file. The line has a constant length, so a new line overwrites the old line completely.
     fn line(self) -> String {
         format!("commits={:020}/{:020}\n", self.mark, self.commits)
@@ -46,69 +46,69 @@ impl Committed {
 
 /// After this number of failed attempts, a lock counts as held. The second value is the time between two attempts.
 /// Several attempts are needed, because a reader takes the lock for a moment to determine the holder.
-const TRIES: u32 = 10;
-const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+const MAX_ATTEMPTS: u32 = 10;
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// The fields of a lock file, one per line.
 const FIELDS: [&str; 4] = ["pid", "host", "since", "commits"];
 
 /// Every lock file of this program is shorter than this, because it has three short fields and a host name of at most
 /// 253 characters (RFC 1035). A longer file is refused.
-const MOST_BYTES: u64 = 4096;
+const MAX_LOCK_FILE_BYTES: u64 = 4096;
 
 impl Lock {
     /// Takes the lock of a state file. If a process has the lock, fails with an error that names this process.
-    pub(super) fn take(state: &Path, now: &str) -> Result<Lock, StoreError> {
+    pub(super) fn acquire(state: &Path, now: &str) -> Result<Lock, StoreError> {
         let path = lock_path(state);
         let file = open_or_create(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidInput => neighbour(state, &path),
+            io::ErrorKind::InvalidInput => foreign_sibling_error(state, &path),
             _ => io_error(&path, "create the lock file", &e),
         })?;
         let mut file = lock(file, state, &path)?;
-        if !is_ours(&mut file).map_err(|e| io_error(&path, "read the lock file", &e))? {
-            return Err(neighbour(state, &path));
+        if !is_lock_file(&mut file).map_err(|e| io_error(&path, "read the lock file", &e))? {
+            return Err(foreign_sibling_error(state, &path));
         }
-        let left = read_committed(&mut file);
+        let recorded_commits = read_commit_count(&mut file);
         let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
         let commits_at = text.len() as u64;
         // Keep the number of commits that the previous owner left. If this process refuses the state file, the next
         // process still needs this number.
-        text.extend(left.map(Committed::line));
+        text.extend(recorded_commits.map(CommitCount::line));
         rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
-        Ok(Lock { file, commits_at, left, closed: false })
+        Ok(Lock { file, commits_at, recorded_commits, closed: false })
     }
 
     /// The number of commits that the previous owner left; `None` if it closed the file properly.
-    pub(super) fn left(&self) -> Option<Committed> {
-        self.left
+    pub(super) fn recorded_commits(&self) -> Option<CommitCount> {
+        self.recorded_commits
     }
 
     /// Writes the current number of commits to the lock file. Ignores a failed write, because it loses no commit: the
     /// lock file then has an older number.
-    pub(super) fn note(&mut self, committed: Committed) {
-        let line = committed.line();
+    pub(super) fn write_commit_count(&mut self, commit_count: CommitCount) {
+        let line = commit_count.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
     }
 
     /// Writes the number of commits to the lock file before a session begins, and syncs the file, so that the number
     /// survives a power cut.
-    pub(super) fn note_durably(&mut self, committed: Committed) {
-        self.note(committed);
+    pub(super) fn write_commit_count_durably(&mut self, commit_count: CommitCount) {
+        self.write_commit_count(commit_count);
         let _ = self.file.sync_all();
     }
 
     /// Clears the lock file on drop, because the state file was closed properly.
-    pub(super) fn closed(mut self) {
+    pub(super) fn mark_closed(mut self) {
         self.closed = true;
     }
 
     /// The number of commits that the last holder of the lock wrote, for a reader of the state file.
-    pub(super) fn last_committed(state: &Path) -> Option<Committed> {
-        read_committed(&mut open_regular(&lock_path(state), false).ok()?)
+    pub(super) fn last_commit_count(state: &Path) -> Option<CommitCount> {
+        read_commit_count(&mut open_regular(&lock_path(state), false).ok()?)
     }
 
     /// The holder of the lock of a state file. `None` if no process holds it, or if the lock file cannot be read.
-    pub(super) fn holder(state: &Path) -> Option<Holder> {
+    pub(super) fn holder(state: &Path) -> Option<LockHolder> {
         let mut file = open_regular(&lock_path(state), false).ok()?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Some(read_holder(&mut file)),
@@ -133,20 +133,20 @@ impl Drop for Lock {
 
 /// Locks the open lock file. If a process has the lock, fails with an error that names this process.
 fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreError> {
-    let mut tried = 0;
+    let mut attempts = 0;
     loop {
-        tried += 1;
-        file = match LockedFile::take(file) {
+        attempts += 1;
+        file = match LockedFile::lock(file) {
             Ok(locked) => return Ok(locked),
-            Err((TryLockError::WouldBlock, file)) if tried < TRIES => file,
-            Err((TryLockError::WouldBlock, mut file)) => return Err(in_use(state, &read_holder(&mut file))),
+            Err((TryLockError::WouldBlock, file)) if attempts < MAX_ATTEMPTS => file,
+            Err((TryLockError::WouldBlock, mut file)) => return Err(locked_error(state, &read_holder(&mut file))),
             Err((TryLockError::Error(e), _)) => return Err(io_error(path, "lock", &e)),
         };
-        thread::sleep(BETWEEN_TRIES);
+        thread::sleep(RETRY_DELAY);
     }
 }
 
-fn in_use(state: &Path, holder: &Holder) -> StoreError {
+fn locked_error(state: &Path, holder: &LockHolder) -> StoreError {
     StoreError::Locked(format!(
         "the state file {} is in use by {holder}. Nothing was read from or written to the table. Wait for that \
          process, or stop it (SIGTERM stops it cleanly). `backfill status` works in the meantime. If that is another host, \
@@ -173,24 +173,24 @@ fn lock_path(state: &Path) -> PathBuf {
 fn open_or_create(path: &Path) -> io::Result<File> {
     match open_private(OpenOptions::new().read(true).write(true).create_new(true), path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_regular(path, true),
-        made => made,
+        created => created,
     }
 }
 
-/// Whether the locked file is one of our lock files: empty, or written by [`Lock::take`], possibly by a killed process.
-fn is_ours(file: &mut File) -> io::Result<bool> {
+/// Whether the locked file is one of our lock files: empty, or written by [`Lock::acquire`], possibly by a killed process.
+fn is_lock_file(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.rewind()?;
-    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_LOCK_FILE_BYTES).read_to_end(&mut bytes)?;
     let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(false) };
     // If a process died before it wrote the last line, the line is missing. A power cut leaves zeros at the end.
     let mut lines = text.trim_end_matches('\0').lines().peekable();
     let fields = FIELDS.iter().all(|field| {
         let Some(line) = lines.next() else { return true };
-        let begins = format!("{field}=");
-        line.starts_with(&begins) || (lines.peek().is_none() && begins.starts_with(line))
+        let prefix = format!("{field}=");
+        line.starts_with(&prefix) || (lines.peek().is_none() && prefix.starts_with(line))
     });
-    Ok(fields && lines.next().is_none() && (bytes.len() as u64) < MOST_BYTES)
+    Ok(fields && lines.next().is_none() && (bytes.len() as u64) < MAX_LOCK_FILE_BYTES)
 }
 
 /// Overwrites the whole file in one write, so that a killed process leaves either the old text or the new one.
@@ -204,16 +204,16 @@ fn rewrite(file: &mut File, text: String) -> io::Result<()> {
     file.set_len(length as u64)
 }
 
-fn read_committed(file: &mut File) -> Option<Committed> {
+fn read_commit_count(file: &mut File) -> Option<CommitCount> {
     let text = read_text(file);
     let (mark, commits) = field(&text, "commits")?.split_once('/')?;
-    Some(Committed { mark: mark.parse().ok()?, commits: commits.parse().ok()? })
+    Some(CommitCount { mark: mark.parse().ok()?, commits: commits.parse().ok()? })
 }
 
 fn read_text(file: &mut File) -> String {
     let mut text = String::new();
     // If the lock file cannot be read, the holder is unknown, but the lock is still held.
-    let _ = file.rewind().and_then(|()| file.take(MOST_BYTES).read_to_string(&mut text));
+    let _ = file.rewind().and_then(|()| file.take(MAX_LOCK_FILE_BYTES).read_to_string(&mut text));
     text
 }
 
@@ -221,11 +221,11 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn read_holder(file: &mut File) -> Holder {
+fn read_holder(file: &mut File) -> LockHolder {
     let text = read_text(file);
-    let outside = |name: &str| field(&text, name).map(OutsideText::from);
+    let outside = |name: &str| field(&text, name).map(UntrustedText::from);
     let pid = field(&text, "pid").and_then(|pid| pid.parse().ok());
-    Holder { pid, host: outside("host"), since: outside("since") }
+    LockHolder { pid, host: outside("host"), since: outside("since") }
 }
 
 #[cfg(test)]
@@ -244,11 +244,11 @@ mod tests {
         let theirs = dir.path().join("Gemfile");
         std::fs::write(dir.path().join("Gemfile.lock"), "GEM\n  specs:\n").unwrap();
         while_processes_start(|| {
-            let lock = Lock::take(&ours, NOW).unwrap();
+            let lock = Lock::acquire(&ours, NOW).unwrap();
             assert_eq!(Lock::holder(&ours).unwrap().pid, Some(process::id()));
             drop(lock);
             assert_eq!(Lock::holder(&ours), None, "after the release");
-            assert!(matches!(Lock::take(&theirs, NOW), Err(StoreError::Foreign(_))));
+            assert!(matches!(Lock::acquire(&theirs, NOW), Err(StoreError::Foreign(_))));
             assert_eq!(Lock::holder(&theirs), None, "after the refusal");
         });
     }

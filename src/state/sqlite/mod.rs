@@ -1,6 +1,6 @@
 //! Stores the state of one migration on one table in a SQLite file.
 //!
-//! [`Store`] owns the file. The store has a lock, and one connection on one thread. Other processes read the file
+//! [`SqliteStore`] owns the file. The store has a lock, and one connection on one thread. Other processes read the file
 //! through [`StateFile`], whether or not its owner is running.
 
 mod accepted;
@@ -32,7 +32,7 @@ use std::path::Path as FilePath;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use open::is_absent;
-pub use reader::Reader;
+pub use reader::SqliteReader;
 pub use state_file::StateFile;
 
 use super::{Identity, SessionId, StoreError};
@@ -47,18 +47,18 @@ use thread::StoreThread;
 /// Clones share the file. Dropping the last clone, or [`StateStore::close`](super::StateStore::close), finishes pending
 /// requests, closes the file and releases the lock.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct SqliteStore {
     thread: Arc<StoreThread>,
     clock: fn() -> String,
     /// The sessions that have called `begin_spend` since the file was opened.
     spending: Arc<Mutex<HashSet<SessionId>>>,
 }
 
-impl Store {
+impl SqliteStore {
     /// Takes the lock of the file, and opens or creates the file; see [`super::open`].
-    pub fn open(path: &FilePath, identity: &Identity, clock: fn() -> String) -> Result<Store, StoreError> {
+    pub fn open(path: &FilePath, identity: &Identity, clock: fn() -> String) -> Result<SqliteStore, StoreError> {
         let owned = open::open_owned(path, identity, &clock())?;
-        Ok(Store { thread: Arc::new(StoreThread::start(owned)?), clock, spending: Arc::default() })
+        Ok(SqliteStore { thread: Arc::new(StoreThread::start(owned)?), clock, spending: Arc::default() })
     }
 
     fn spending(&self) -> MutexGuard<'_, HashSet<SessionId>> {

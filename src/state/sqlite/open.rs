@@ -10,12 +10,12 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::super::{Identity, StoreError};
-use super::error::{Failed, io_error};
+use super::error::{StateFileError, io_error};
 use super::layout::{APPLICATION_ID, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
-use super::lock::{Committed, Lock, open_private};
-use super::owned::{Owned, committed};
-use super::progress::{Progress, Rows};
-use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibling};
+use super::lock::{CommitCount, Lock, open_private};
+use super::owned::{OwnedFile, commit_count};
+use super::progress::{ProgressReporter, RowCounter};
+use super::siblings::{has_log, refuse_foreign_file, refuse_foreign_siblings, sibling};
 use super::{checksum, events, read, spend, write};
 use crate::machine::Random;
 
@@ -24,55 +24,55 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Files up to this size are checked page by page when they are opened. Larger files would take seconds, and SQLite
 /// detects a truncated file anyway.
-const CHECKED_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_FULLY_CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Whether nothing exists at this path, neither a file nor a link.
 pub(in crate::state) async fn is_absent(path: &Path) -> bool {
-    let looked = tokio::fs::symlink_metadata(path).await;
-    looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    let metadata = tokio::fs::symlink_metadata(path).await;
+    metadata.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Takes the lock, creates the file if necessary, migrates it to the newest layout and checks its identity. If the
 /// file's migration has not begun, the file gets this identity, and events of a different identity are deleted. A
 /// refused file stays unchanged, including its layout.
-pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
+pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<OwnedFile, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
         // Check the file before taking the lock, so that no lock file is created beside a foreign file.
-        refuse_what_is_not_ours(&path)?;
+        refuse_foreign_file(&path)?;
     } else {
         refuse_log_without_file(&path)?;
     }
-    refuse_neighbours(&path)?;
-    let mut lock = Lock::take(&path, now)?;
+    refuse_foreign_siblings(&path)?;
+    let mut lock = Lock::acquire(&path, now)?;
     if !path.exists() {
         create(&path, identity, now)?;
     }
     let mut connection =
         connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|failed| failed.explain(&path, "opening it"))?;
     let version = check_version(&connection, &path, LAYOUT_VERSION)?;
-    let opening = |failed: Failed| failed.explain(&path, "opening it");
-    let small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= CHECKED_BYTES);
-    refuse_damaged(&connection, &path, version, small, || lock.left()).map_err(opening)?;
-    let _tells = tell_of_migration(&connection, version).map_err(opening)?;
-    become_ours(&mut connection, &path, identity, now)?;
+    let opening = |failed: StateFileError| failed.explain(&path, "opening it");
+    let small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= MAX_FULLY_CHECKED_BYTES);
+    refuse_damaged(&connection, &path, version, small, || lock.recorded_commits()).map_err(opening)?;
+    let _progress = report_migration(&connection, version).map_err(opening)?;
+    claim_file(&mut connection, &path, identity, now)?;
     prepare(&mut connection, &mut lock, &path).map_err(opening)?;
-    Ok(Owned { connection, lock, path })
+    Ok(OwnedFile { connection, lock, path })
 }
 
 /// Refuses a file in two cases: pages or rows that concern the whole file are damaged, or its log is missing or
-/// incomplete. `left` returns the number of commits that the last owner left.
+/// incomplete. `recorded_commits` returns the number of commits that the last owner left.
 pub(super) fn refuse_damaged(
     connection: &Connection,
     path: &Path,
     version: usize,
     small: bool,
-    left: impl Fn() -> Option<Committed>,
-) -> Result<(), Failed> {
+    recorded_commits: impl Fn() -> Option<CommitCount>,
+) -> Result<(), StateFileError> {
     if small {
         let found: String = connection.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))?;
         if found != "ok" {
-            return Err(Failed::Damaged(format!("SQLite's check says \"{}\"", found.escape_debug())));
+            return Err(StateFileError::Damaged(format!("SQLite's check says \"{}\"", found.escape_debug())));
         }
     }
     if version < LAYOUT_VERSION {
@@ -80,8 +80,8 @@ pub(super) fn refuse_damaged(
         return Ok(());
     }
     checksum::refuse_damaged(connection, small)?;
-    if lost_commits(connection, path, left)? {
-        return Err(Failed::Damaged(format!(
+    if has_lost_commits(connection, path, recorded_commits)? {
+        return Err(StateFileError::Damaged(format!(
             "it was not closed properly, and its log {}, which has the latest changes, is missing, empty or truncated. \
              Restore the log beside the file",
             sibling(path, "-wal").display()
@@ -93,16 +93,22 @@ pub(super) fn refuse_damaged(
 /// Whether commits are missing in a file that was not closed properly. A file without a log may still have all commits,
 /// if a different program has moved the log into the file. This function checks twice, because a process may open or
 /// close the file during the check.
-fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<Committed>) -> Result<bool, Failed> {
+fn has_lost_commits(
+    connection: &Connection,
+    path: &Path,
+    recorded_commits: impl Fn() -> Option<CommitCount>,
+) -> Result<bool, StateFileError> {
     for _ in 0..2 {
         // Read the lock file before the state file, because the owner updates the lock file after a commit.
-        let left = left();
+        let recorded_commits = recorded_commits();
         let (in_use, mark, commits): (bool, i64, i64) =
             connection.query_row("SELECT in_use, mark, commits FROM file", [], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
-        let all_there = left.filter(|left| left.mark == mark).map(|left| left.commits <= commits);
-        if !in_use || all_there.unwrap_or_else(|| has_log(path)) {
+        let has_all_commits = recorded_commits
+            .filter(|recorded_commits| recorded_commits.mark == mark)
+            .map(|recorded_commits| recorded_commits.commits <= commits);
+        if !in_use || has_all_commits.unwrap_or_else(|| has_log(path)) {
             return Ok(false);
         }
     }
@@ -111,48 +117,48 @@ fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<
 
 /// If the file has an older layout, starts to report the number of rows that already have a checksum. The report ends
 /// when the result is dropped.
-fn tell_of_migration(connection: &Connection, version: usize) -> Result<Option<Progress>, Failed> {
+fn report_migration(connection: &Connection, version: usize) -> Result<Option<ProgressReporter>, StateFileError> {
     if version == LAYOUT_VERSION {
         return Ok(None);
     }
-    let rows = Rows::default();
-    let of = checksum::rows_to_migrate(connection)?;
+    let rows = RowCounter::default();
+    let total = checksum::rows_to_migrate(connection)?;
     checksum::register(connection, &rows)?;
-    Ok(Some(Progress::tell("bringing the state file to the layout of this version", &rows, Some(of))))
+    Ok(Some(ProgressReporter::start("bringing the state file to the layout of this version", &rows, Some(total))))
 }
 
 /// Migrates the file to the newest layout and checks its identity, in one transaction. If the file is refused or the
 /// process dies, nothing has changed.
-fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
-    let explain = |doing: &'static str| move |failed: Failed| failed.explain(path, doing);
+fn claim_file(connection: &mut Connection, path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
+    let explain = |doing: &'static str| move |failed: StateFileError| failed.explain(path, doing);
     let failed = explain("bringing it to this version's layout");
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(error.into()))?;
     migrate(&transaction, MIGRATIONS).map_err(&failed)?;
     let begun = events::has_begun(&transaction).map_err(explain("reading its runs"))?;
     let checked = check_identity(&transaction, path, identity);
-    let of_another = !begun && matches!(checked, Err(StoreError::Foreign(_)));
-    if !of_another {
+    let belongs_to_another = !begun && matches!(checked, Err(StoreError::Foreign(_)));
+    if !belongs_to_another {
         checked?;
     }
     if !begun {
         // The file's migration has not begun, because an earlier process created the file but did nothing else. For
         // example, the operator did not confirm.
-        begin_anew(&transaction, identity, now, of_another).map_err(explain("writing its identity"))?;
+        reset_identity(&transaction, identity, now, belongs_to_another).map_err(explain("writing its identity"))?;
     }
     transaction.commit().map_err(|error| failed(error.into()))
 }
 
 /// Opens a connection with our timeout and functions. Opening changes nothing in the file and keeps an existing log.
-/// Only [`Owned::close`] moves the log into the file.
-pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failed> {
+/// Only [`OwnedFile::close`] moves the log into the file.
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StateFileError> {
     let had_log = has_log(path);
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)?;
     connection.pragma_update(None, "temp_store", "memory")?;
-    checksum::register(&connection, &Rows::default())?;
+    checksum::register(&connection, &RowCounter::default())?;
     Ok(connection)
 }
 
@@ -166,10 +172,10 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
              written to the table. Restore the plan to resume. To start with the changed plan, give it another \
              [migration] name or another --state; the old file keeps its failures and pre-images.",
             theirs.migration,
-            short(&theirs.fingerprint),
+            short_fingerprint(&theirs.fingerprint),
             theirs.meaning,
             ours.migration,
-            short(&ours.fingerprint),
+            short_fingerprint(&ours.fingerprint),
             ours.meaning
         )));
     }
@@ -192,7 +198,7 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
 }
 
 /// A prefix of a fingerprint, which is long enough to distinguish it from other fingerprints.
-fn short(fingerprint: &str) -> &str {
+fn short_fingerprint(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
@@ -247,17 +253,17 @@ fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
 /// Creates a complete state file under a temporary name and then renames it. So a partial file never has the final
 /// name, and a file of this name that a different program creates in the meantime is not overwritten.
 fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
-    let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::of_system().number() >> 32));
+    let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::from_entropy().number() >> 32));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
         .map_err(|e| io_error(path, "create the state file", &e))?;
-    let made = fill(&new, identity, now)
+    let created = initialize(&new, identity, now)
         .map_err(|failed| failed.explain(&new, "creating it"))
         .and_then(|()| name(&new, path).map_err(|e| io_error(path, "create the state file", &e)));
-    if made.is_err() {
+    if created.is_err() {
         // This process has created the file, so it may remove it. If this fails, a small file remains.
         let _ = fs::remove_file(&new);
     }
-    made?;
+    created?;
     match path.parent() {
         Some(parent) => File::open(parent)
             .and_then(|directory| directory.sync_all())
@@ -276,7 +282,7 @@ fn name(new: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
+fn initialize(new: &Path, identity: &Identity, now: &str) -> Result<(), StateFileError> {
     let mut connection = connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     let transaction = connection.transaction()?;
@@ -289,15 +295,20 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     connection.close().map_err(|(_, e)| e.into())
 }
 
-/// Assigns the file to this identity. If the file belonged to a different identity (`of_another`), deletes its events.
-fn begin_anew(connection: &Connection, identity: &Identity, now: &str, of_another: bool) -> Result<(), Failed> {
-    if of_another {
+/// Assigns the file to this identity. If the file belonged to a different identity (`belongs_to_another`), deletes its events.
+fn reset_identity(
+    connection: &Connection,
+    identity: &Identity,
+    now: &str,
+    belongs_to_another: bool,
+) -> Result<(), StateFileError> {
+    if belongs_to_another {
         events::forget(connection)?;
     }
     write_identity(connection, identity, now)
 }
 
-fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Result<(), Failed> {
+fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Result<(), StateFileError> {
     connection.execute(
         "INSERT OR REPLACE INTO identity (id, migration, fingerprint, meaning, table_arn, table_id, created_at) \
          VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
@@ -307,10 +318,10 @@ fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Re
 }
 
 /// Configures the connection for writing, marks the file as in use, and records killed sessions.
-fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<(), Failed> {
+fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<(), StateFileError> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Failed::Store(StoreError::Io(format!(
+        return Err(StateFileError::Store(StoreError::Io(format!(
             "the file system of {} cannot share memory between processes (a network disk?), but the state file needs this. \
              Nothing was done. Name a file on a local disk with --state.",
             path.display()
@@ -327,15 +338,15 @@ fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Write the number of commits to the lock file before the next commit. If the process is killed after this line and
     // a different program moves the log into the file, this number shows that the file has every commit.
-    lock.note_durably(committed(connection)?);
+    lock.write_commit_count_durably(commit_count(connection)?);
     // Increment the number of commits, so that the session has a log even after a killed session. SQLite would not
     // write an unchanged row.
     connection.execute("UPDATE file SET in_use = 1, commits = commits + 1", [])?;
     // Move `in_use` into the file itself. If a reader blocks this checkpoint, the value stays in the log and would be
     // lost with the log.
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-    write::note_killed_sessions(connection)?;
-    spend::note_lost_slices(connection)
+    write::close_killed_sessions(connection)?;
+    spend::count_lost_slices_as_spent(connection)
 }
 
 #[cfg(test)]

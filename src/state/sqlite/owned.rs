@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row};
 
-use super::error::Failed;
-use super::lock::{Committed, Lock};
+use super::error::StateFileError;
+use super::lock::{CommitCount, Lock};
 
 /// An open state file that this process owns.
-pub(super) struct Owned {
+pub(super) struct OwnedFile {
     pub(super) connection: Connection,
     pub(super) lock: Lock,
     pub(super) path: PathBuf,
 }
 
-impl Owned {
+impl OwnedFile {
     /// Marks the file as not in use, moves the log into the file, closes the file, and then releases the lock.
     pub(super) fn close(self) {
-        let Owned { connection, lock, .. } = self;
+        let OwnedFile { connection, lock, .. } = self;
         let marked = connection.execute("UPDATE file SET in_use = 0", []);
         // Ignore a failure: the log already has everything durably, and it stays if a reader blocks the checkpoint or
         // the disk is full.
@@ -31,22 +31,22 @@ impl Owned {
         // Close the connection before the lock is released, even after an error.
         drop(connection);
         if closed {
-            lock.closed();
+            lock.mark_closed();
         }
     }
 }
 
 /// Adds one to the number of commits and returns the new number. Call this function inside the transaction that will be
 /// committed.
-pub(super) fn count_commit(connection: &Connection) -> Result<Committed, Failed> {
+pub(super) fn increment_commit_count(connection: &Connection) -> Result<CommitCount, StateFileError> {
     let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
-    Ok(connection.prepare_cached(sql)?.query_row([], committed_from)?)
+    Ok(connection.prepare_cached(sql)?.query_row([], commit_count_from)?)
 }
 
-pub(super) fn committed(connection: &Connection) -> Result<Committed, Failed> {
-    Ok(connection.query_row("SELECT mark, commits FROM file", [], committed_from)?)
+pub(super) fn commit_count(connection: &Connection) -> Result<CommitCount, StateFileError> {
+    Ok(connection.query_row("SELECT mark, commits FROM file", [], commit_count_from)?)
 }
 
-fn committed_from(row: &Row<'_>) -> rusqlite::Result<Committed> {
-    Ok(Committed { mark: row.get(0)?, commits: row.get(1)? })
+fn commit_count_from(row: &Row<'_>) -> rusqlite::Result<CommitCount> {
+    Ok(CommitCount { mark: row.get(0)?, commits: row.get(1)? })
 }

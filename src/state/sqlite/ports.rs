@@ -5,28 +5,28 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::super::{
-    BaselinePage, Begin, Checkpoints, Commit, Cursor, DivergedRecord, EventRecord, Events, Failure, FailureRecord,
-    History, KeptFact, ListQuery, Listed, Mismatch, NewRun, NewVerification, OpenWork, PreImageId, PreImageRecord,
-    PreImageRow, Reservation, RunId, RunRecord, RunStatus, Runs, SegmentState, SegmentTotals, Session, SessionId,
-    Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredReport, Unreadable, VerificationRecord,
-    Verifications, VerifiedPages,
+    AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DivergedRecord, EventRecord, Events, Failure,
+    FailureRecord, History, ListQuery, Mismatch, NewRun, NewVerification, OpenWork, PreImageId, PreImageRecord,
+    PreImageRow, Reservation, RunId, RunRecord, RunSession, RunStatus, Runs, SegmentState, SegmentTotals, SessionId,
+    Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredFact, StoredReport, UnreadableRow,
+    VerificationRecord, Verifications, VerifiedPages,
 };
-use super::{Store, accepted, events, journal, leftovers, read, spend, verify, write};
-use crate::change::{Digest, ItemHistory, Leftover, Lookup, Outcome};
+use super::{SqliteStore, accepted, events, journal, leftovers, read, spend, verify, write};
+use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, Outcome};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
 use crate::state::{Verdict, VerdictCounts};
 
 #[async_trait]
-impl Runs for Store {
+impl Runs for SqliteStore {
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError> {
         let phase = phase.to_owned();
         self.thread.run(move |c| read::current_run(c, &phase)).await
     }
 
-    async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError> {
+    async fn begin(&self, mode: BeginMode, new: NewRun) -> Result<RunSession, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| write::begin(c, how, &new, &now)).await
+        self.thread.run(move |c| write::begin(c, mode, &new, &now)).await
     }
 
     async fn end_session(
@@ -46,16 +46,16 @@ impl Runs for Store {
     }
 
     async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError> {
-        self.thread.run(move |c| accepted::of(c, run)).await
+        self.thread.run(move |c| accepted::findings_of_run(c, run)).await
     }
 
     async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError> {
         self.thread.run(move |c| read::open_work(c, run)).await
     }
 
-    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+    async fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError> {
         let phase = phase.to_owned();
-        self.thread.run(move |c| read::open_work_of(c, &phase)).await
+        self.thread.run(move |c| read::open_work_of_phase(c, &phase)).await
     }
 
     async fn is_proven(&self, phase: &str) -> Result<bool, StoreError> {
@@ -64,24 +64,24 @@ impl Runs for Store {
     }
 
     async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
-        self.thread.run(move |c| read::all(read::failures(c, query)?)).await
+        self.thread.run(move |c| read::require_readable(read::failures(c, query)?)).await
     }
 
-    async fn failures_of(
+    async fn failures_of_phase(
         &self,
         phase: &str,
         after: Cursor,
         limit: u32,
-    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
+    ) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StoreError> {
         let phase = phase.to_owned();
-        self.thread.run(move |c| read::failures_of(c, &phase, after, limit)).await
+        self.thread.run(move |c| read::failures_of_phase(c, &phase, after, limit)).await
     }
 
     async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
-        self.thread.run(move |c| read::all(read::diverged(c, query)?)).await
+        self.thread.run(move |c| read::require_readable(read::diverged(c, query)?)).await
     }
 
-    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
+    async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError> {
         self.thread.run(move |c| read::diverged(c, query)).await
     }
 
@@ -109,7 +109,7 @@ impl Runs for Store {
 }
 
 #[async_trait]
-impl Checkpoints for Store {
+impl Checkpoints for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         let now = (self.clock)();
         self.thread.run(move |c| write::commit(c, &commit, &now)).await
@@ -130,7 +130,7 @@ impl Checkpoints for Store {
 }
 
 #[async_trait]
-impl History for Store {
+impl History for SqliteStore {
     async fn append_pre_images(
         &self,
         session: SessionId,
@@ -141,10 +141,10 @@ impl History for Store {
     }
 
     async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError> {
-        self.thread.run(move |c| journal::mark_refused_in(c, session, &ids)).await
+        self.thread.run(move |c| journal::mark_refused_by_session(c, session, &ids)).await
     }
 
-    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
+    async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError> {
         self.thread.run(move |c| journal::history_of(c, &keys, lookup)).await
     }
 
@@ -152,11 +152,11 @@ impl History for Store {
         self.thread.run(move |c| journal::pre_images(c, &key, path.as_ref())).await
     }
 
-    async fn journaled(&self, run: RunId) -> Result<u64, StoreError> {
+    async fn pre_image_count(&self, run: RunId) -> Result<u64, StoreError> {
         self.thread.run(move |c| journal::pre_image_count(c, Some(run))).await
     }
 
-    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
+    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
         self.thread.run(move |c| leftovers::leftovers(c, run, leftover, limit)).await
     }
 
@@ -164,8 +164,8 @@ impl History for Store {
         self.thread.run(move |c| journal::record_baseline(c, &page)).await
     }
 
-    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
-        self.thread.run(move |c| journal::under_way(c, run, segment)).await
+    async fn items_under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
+        self.thread.run(move |c| journal::items_under_way(c, run, segment)).await
     }
 
     async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {
@@ -180,8 +180,8 @@ impl History for Store {
         self.thread.run(journal::baseline_complete).await
     }
 
-    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
-        self.thread.run(journal::no_way_back).await
+    async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
+        self.thread.run(journal::unrestorable_targets).await
     }
 
     async fn preexisting_count(&self) -> Result<u64, StoreError> {
@@ -190,7 +190,7 @@ impl History for Store {
 }
 
 #[async_trait]
-impl SpendLedger for Store {
+impl SpendLedger for SqliteStore {
     async fn spend(&self, run: RunId) -> Result<SpendRecord, StoreError> {
         self.thread.run(move |c| spend::record(c, &read::run(c, run)?, false)).await
     }
@@ -212,10 +212,14 @@ impl SpendLedger for Store {
 }
 
 #[async_trait]
-impl Verifications for Store {
-    async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError> {
+impl Verifications for SqliteStore {
+    async fn begin_verification(
+        &self,
+        new: NewVerification,
+        force_new: bool,
+    ) -> Result<VerificationRecord, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| verify::begin(c, &new, anew, &now)).await
+        self.thread.run(move |c| verify::begin(c, &new, force_new, &now)).await
     }
 
     async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError> {
@@ -263,7 +267,7 @@ impl Verifications for Store {
 }
 
 #[async_trait]
-impl Events for Store {
+impl Events for SqliteStore {
     async fn append_event(&self, event: String) -> Result<EventRecord, StoreError> {
         self.thread.run(move |c| events::append(c, event)).await
     }
@@ -272,21 +276,21 @@ impl Events for Store {
         self.thread.run(events::events).await
     }
 
-    async fn forget_unbegun(&self) -> Result<bool, StoreError> {
-        self.thread.run(events::forget_unbegun).await
+    async fn clear_unless_begun(&self) -> Result<bool, StoreError> {
+        self.thread.run(events::clear_unless_begun).await
     }
 
-    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
-        self.thread.run(move |c| events::kept(c, fact)).await
+    async fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError> {
+        self.thread.run(move |c| events::fact(c, fact)).await
     }
 
-    async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError> {
-        self.thread.run(move |c| events::keep(c, fact, &value)).await
+    async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError> {
+        self.thread.run(move |c| events::set_fact(c, fact, &value)).await
     }
 }
 
 #[async_trait]
-impl StateStore for Store {
+impl StateStore for SqliteStore {
     fn now(&self) -> String {
         (self.clock)()
     }

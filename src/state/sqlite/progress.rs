@@ -10,50 +10,50 @@ use std::time::{Duration, Instant};
 use crate::figure::{count, number};
 
 /// An operation that takes less than this time reports nothing.
-const QUIET: Duration = Duration::from_secs(2);
+const FIRST_DELAY: Duration = Duration::from_secs(2);
 
 /// The time between two reported lines.
-const EVERY: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The number of processed rows. The operation increments this number, and [`Progress`] reads it.
-pub(super) type Rows = Arc<AtomicU64>;
+/// The number of processed rows. The operation increments this number, and [`ProgressReporter`] reads it.
+pub(super) type RowCounter = Arc<AtomicU64>;
 
 /// Logs the progress of one operation until this value is dropped. Uses a separate thread, because a single SQLite
 /// statement may take most of the time.
-pub(super) struct Progress {
-    ends: Option<mpsc::Sender<()>>,
+pub(super) struct ProgressReporter {
+    stop_sender: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Progress {
-    /// Starts to report the progress of an operation on `of` rows. If `of` is `None`, the reports show only the elapsed
+impl ProgressReporter {
+    /// Starts to report the progress of an operation on `total` rows. If `total` is `None`, the reports show only the elapsed
     /// time.
-    pub(super) fn tell(what: &'static str, rows: &Rows, of: Option<u64>) -> Progress {
-        Progress::tell_to(what, rows, of, (QUIET, EVERY), |line| tracing::info!("{line}"))
+    pub(super) fn start(what: &'static str, rows: &RowCounter, total: Option<u64>) -> ProgressReporter {
+        ProgressReporter::start_with(what, rows, total, (FIRST_DELAY, INTERVAL), |line| tracing::info!("{line}"))
     }
 
-    fn tell_to(
+    fn start_with(
         what: &'static str,
-        rows: &Rows,
-        of: Option<u64>,
-        (quiet, every): (Duration, Duration),
-        say: impl Fn(String) + Send + 'static,
-    ) -> Progress {
-        let (ends, ended) = mpsc::channel();
+        rows: &RowCounter,
+        total: Option<u64>,
+        (first_delay, interval): (Duration, Duration),
+        report: impl Fn(String) + Send + 'static,
+    ) -> ProgressReporter {
+        let (stop_sender, stopped) = mpsc::channel();
         let rows = Arc::clone(rows);
         let began = Instant::now();
-        let tell = move || {
-            let mut wait = quiet;
-            while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                wait = every;
-                say(match of {
-                    // The number of processed rows can exceed `of`, because `of` was counted beforehand and a row may
+        let report_until_stopped = move || {
+            let mut wait = first_delay;
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                wait = interval;
+                report(match total {
+                    // The number of processed rows can exceed `total`, because `total` was counted beforehand and a row may
                     // be read twice.
-                    Some(of) => {
+                    Some(total) => {
                         format!(
                             "{what}: {} of {}",
-                            number(rows.load(Ordering::Relaxed).min(of)),
-                            count(of, "row", "rows")
+                            number(rows.load(Ordering::Relaxed).min(total)),
+                            count(total, "row", "rows")
                         )
                     }
                     None => format!("{what}: {} s so far", began.elapsed().as_secs()),
@@ -61,14 +61,14 @@ impl Progress {
             }
         };
         // If the thread cannot start, the operation continues without reports.
-        let thread = thread::Builder::new().name("state-progress".to_owned()).spawn(tell).ok();
-        Progress { ends: Some(ends), thread }
+        let thread = thread::Builder::new().name("state-progress".to_owned()).spawn(report_until_stopped).ok();
+        ProgressReporter { stop_sender: Some(stop_sender), thread }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressReporter {
     fn drop(&mut self) {
-        self.ends = None;
+        self.stop_sender = None;
         // Waits for the thread, so that it reports no line after the end of the work.
         let _ = self.thread.take().map(JoinHandle::join);
     }
@@ -83,34 +83,39 @@ mod tests {
 
     #[test]
     fn long_work_reports_finished_rows() {
-        let rows = Rows::default();
+        let rows = RowCounter::default();
         rows.store(1_200, Ordering::Relaxed);
-        let (lines, said) = mpsc::channel();
-        let progress =
-            Progress::tell_to("counting", &rows, Some(3_000), (SOON, SOON), move |line| drop(lines.send(line)));
-        assert_eq!(said.recv().unwrap(), "counting: 1,200 of 3,000 rows");
+        let (sender, receiver) = mpsc::channel();
+        let progress = ProgressReporter::start_with("counting", &rows, Some(3_000), (SOON, SOON), move |line| {
+            drop(sender.send(line))
+        });
+        assert_eq!(receiver.recv().unwrap(), "counting: 1,200 of 3,000 rows");
         rows.store(3_001, Ordering::Relaxed);
-        assert!(said.iter().any(|line| line == "counting: 3,000 of 3,000 rows"), "never more rows than announced");
+        assert!(receiver.iter().any(|line| line == "counting: 3,000 of 3,000 rows"), "never more rows than announced");
         drop(progress);
         // The thread has ended, and its end of the channel is closed.
-        assert!(said.iter().all(|line| line == "counting: 3,000 of 3,000 rows"));
+        assert!(receiver.iter().all(|line| line == "counting: 3,000 of 3,000 rows"));
     }
 
     #[test]
     fn work_is_reported_after_the_quiet_time_and_then_at_intervals() {
-        let (lines, said) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let progress =
-            Progress::tell_to("looking", &Rows::default(), None, (SOON, NEVER), move |line| drop(lines.send(line)));
-        assert!(said.recv().unwrap().starts_with("looking: "));
-        assert!(said.recv_timeout(Duration::from_millis(50)).is_err());
+            ProgressReporter::start_with("looking", &RowCounter::default(), None, (SOON, NEVER), move |line| {
+                drop(sender.send(line))
+            });
+        assert!(receiver.recv().unwrap().starts_with("looking: "));
+        assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err());
         drop(progress);
-        assert!(said.recv().is_err(), "no line follows the end of the work");
+        assert!(receiver.recv().is_err(), "no line follows the end of the work");
     }
 
     #[test]
     fn short_work_reports_nothing() {
-        let (lines, said) = mpsc::channel();
-        drop(Progress::tell_to("looking", &Rows::default(), None, (NEVER, SOON), move |line| drop(lines.send(line))));
-        assert!(said.recv().is_err());
+        let (sender, receiver) = mpsc::channel();
+        drop(ProgressReporter::start_with("looking", &RowCounter::default(), None, (NEVER, SOON), move |line| {
+            drop(sender.send(line))
+        }));
+        assert!(receiver.recv().is_err());
     }
 }

@@ -5,15 +5,15 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{
     Counts, Cursor, DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunId, RunRecord,
-    RunStatus, SegmentEvent, SegmentState, SegmentTotals, Spend, Unreadable,
+    RunStatus, SegmentEvent, SegmentState, SegmentTotals, Spend, UnreadableRow,
 };
 use super::checksum::{DIVERGED as DIVERGED_SUM, FAILURE as FAILURE_SUM, SEGMENT as SEGMENT_SUM, refuse_damaged_row};
-use super::error::Failed;
+use super::error::StateFileError;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
 /// The identity of the file, and its time of creation.
-pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), Failed> {
+pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), StateFileError> {
     let sql = "SELECT migration, fingerprint, table_arn, table_id, meaning, created_at FROM identity";
     let found = connection
         .query_row(sql, [], |row| {
@@ -27,7 +27,7 @@ pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String
             Ok((identity, row.get(5)?))
         })
         .optional()?;
-    found.ok_or_else(|| Failed::Row("it does not name its plan and table".to_owned()))
+    found.ok_or_else(|| StateFileError::Row("it does not name its plan and table".to_owned()))
 }
 
 const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, ended_at, sessions, open_session, \
@@ -35,29 +35,29 @@ const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, e
      look_write_units, look_read_units FROM runs";
 
 /// All runs, oldest first.
-pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, Failed> {
+pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, StateFileError> {
     collect(connection, &format!("{RUN} ORDER BY id"), [], run_from)
 }
 
 /// Whether a run has ever begun.
-pub(super) fn has_runs(connection: &Connection) -> Result<bool, Failed> {
+pub(super) fn has_runs(connection: &Connection) -> Result<bool, StateFileError> {
     Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0))?)
 }
 
 /// The newest run of a phase.
-pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option<RunRecord>, Failed> {
+pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option<RunRecord>, StateFileError> {
     let found = collect(connection, &format!("{RUN} WHERE phase = ?1 ORDER BY id DESC LIMIT 1"), [phase], run_from)?;
     Ok(found.into_iter().next())
 }
 
 /// The run with this id.
-pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
+pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, StateFileError> {
     let found = collect(connection, &format!("{RUN} WHERE id = ?1"), [id.0], run_from)?;
-    found.into_iter().next().ok_or_else(|| Failed::Row(format!("there is no run {}", id.0)))
+    found.into_iter().next().ok_or_else(|| StateFileError::Row(format!("there is no run {}", id.0)))
 }
 
 /// The state of a segment. A segment without a row is pending.
-pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Result<SegmentState, Failed> {
+pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Result<SegmentState, StateFileError> {
     let mut statement =
         connection.prepare_cached(&format!("{SEGMENT}{SEGMENT_SUM} FROM segments WHERE run = ?1 AND segment = ?2"))?;
     let mut rows = statement.query(params![run.0, segment])?;
@@ -73,13 +73,13 @@ pub(super) fn segments_after(
     run: RunId,
     after: Option<u32>,
     limit: u32,
-) -> Result<Vec<(u32, SegmentState)>, Failed> {
+) -> Result<Vec<(u32, SegmentState)>, StateFileError> {
     let sql = format!("{SEGMENT}{SEGMENT_SUM} FROM segments WHERE run = ?1 AND segment > ?2 ORDER BY segment LIMIT ?3");
     collect(connection, &sql, params![run.0, after.map_or(-1, i64::from), limit], segment_from)
 }
 
 /// The totals over a run's segments: the number of segments in each status, and the sum of their counts.
-pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<SegmentTotals, Failed> {
+pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<SegmentTotals, StateFileError> {
     let sql = "SELECT count(*) FILTER (WHERE status = 'scanning'), count(*) FILTER (WHERE status = 'done'), \
          coalesce(sum(pages), 0), max(updated_at), coalesce(max(segment), 0), \
          coalesce(sum(scanned), 0), coalesce(sum(applied), 0), coalesce(sum(already_applied), 0), \
@@ -89,12 +89,12 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
          FROM segments WHERE run = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([run.id.0])?;
-    let row = rows.next()?.ok_or_else(|| Failed::Row("its segments do not add up".to_owned()))?;
+    let row = rows.next()?.ok_or_else(|| StateFileError::Row("its segments do not add up".to_owned()))?;
     let scanning: u32 = row.get(0)?;
     let done: u32 = row.get(1)?;
     let last: u32 = row.get(4)?;
     let Some(pending) = run.total_segments.checked_sub(scanning + done).filter(|_| last < run.total_segments) else {
-        return Err(Failed::Row(format!("run {} has segments beyond its {}", run.id.0, run.total_segments)));
+        return Err(StateFileError::Row(format!("run {} has segments beyond its {}", run.id.0, run.total_segments)));
     };
     let counts = counts_from(row, 5)?;
     Ok(SegmentTotals { pending, scanning, done, pages: row.get(2)?, counts, last_commit_at: row.get(3)? })
@@ -107,25 +107,25 @@ const FAILURE: &str =
 pub(super) fn failures(
     connection: &Connection,
     query: ListQuery,
-) -> Result<Vec<Result<FailureRecord, Unreadable>>, Failed> {
+) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StateFileError> {
     list(connection, query, &format!("{FAILURE} {FAILURE_SUM} FROM failures"), failure_from)
 }
 
 /// The open failures of all runs of a phase after this cursor, oldest first.
-pub(super) fn failures_of(
+pub(super) fn failures_of_phase(
     connection: &Connection,
     phase: &str,
     after: Cursor,
     limit: u32,
-) -> Result<Vec<Result<FailureRecord, Unreadable>>, Failed> {
+) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StateFileError> {
     let sql = format!(
         "{FAILURE} {FAILURE_SUM} FROM failures WHERE id > ?1 AND run IN (SELECT id FROM runs WHERE phase = ?2) \
          AND status = 'open' ORDER BY id LIMIT ?3"
     );
-    collect_listed(connection, &sql, params![after.0, phase, limit], failure_from)
+    collect_rows(connection, &sql, params![after.0, phase, limit], failure_from)
 }
 
-fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
+fn failure_from(row: &Row<'_>) -> Result<FailureRecord, StateFileError> {
     refuse_damaged_row(row, 11)?;
     Ok(FailureRecord {
         id: Cursor(row.get(0)?),
@@ -146,7 +146,7 @@ fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
 pub(super) fn diverged(
     connection: &Connection,
     query: ListQuery,
-) -> Result<Vec<Result<DivergedRecord, Unreadable>>, Failed> {
+) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StateFileError> {
     let sql = format!(
         "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, paths, sum IS {DIVERGED_SUM} FROM diverged"
     );
@@ -167,23 +167,28 @@ pub(super) fn diverged(
 }
 
 /// The number of items with an open failure, and of open diverged items.
-pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<OpenWork, Failed> {
+pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<OpenWork, StateFileError> {
     open_work_where(connection, "?1 IS NULL OR run = ?1", params![run.map(|run| run.0)])
 }
 
 /// Like [`open_work`], for all runs of a phase.
-pub(super) fn open_work_of(connection: &Connection, phase: &str) -> Result<OpenWork, Failed> {
+pub(super) fn open_work_of_phase(connection: &Connection, phase: &str) -> Result<OpenWork, StateFileError> {
     open_work_where(connection, "run IN (SELECT id FROM runs WHERE phase = ?1)", params![phase])
 }
 
 /// For one run, the tallies have the numbers of items. For several runs, the rows must be read, because an item that
 /// several runs left open must be counted once.
-fn open_work_where(connection: &Connection, runs: &str, params: &[&dyn rusqlite::ToSql]) -> Result<OpenWork, Failed> {
-    let count = |what: u8, table: &str| -> Result<u64, Failed> {
+fn open_work_where(
+    connection: &Connection,
+    runs: &str,
+    params: &[&dyn rusqlite::ToSql],
+) -> Result<OpenWork, StateFileError> {
+    let count = |what: u8, table: &str| -> Result<u64, StateFileError> {
         let tally =
             format!("SELECT count(*), coalesce(sum(n), 0) FROM tallies WHERE what = {what} AND n > 0 AND ({runs})");
-        let (of_runs, open): (u32, u64) = connection.query_row(&tally, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        if of_runs <= 1 {
+        let (runs_with_open_work, open): (u32, u64) =
+            connection.query_row(&tally, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if runs_with_open_work <= 1 {
             return Ok(open);
         }
         let sql = format!("SELECT count(DISTINCT key) FROM {table} WHERE status = 'open' AND ({runs})");
@@ -192,7 +197,7 @@ fn open_work_where(connection: &Connection, runs: &str, params: &[&dyn rusqlite:
     Ok(OpenWork { failures: count(3, "failures")?, diverged: count(4, "diverged")? })
 }
 
-pub(super) fn is_proven(connection: &Connection, phase: &str) -> Result<bool, Failed> {
+pub(super) fn is_proven(connection: &Connection, phase: &str) -> Result<bool, StateFileError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM segments JOIN runs ON runs.id = run \
                WHERE phase = ?1 AND (applied > 0 OR already_applied >= 100)) \
                OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete')";
@@ -205,25 +210,28 @@ const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applie
 
 /// Reads a stored segment as the result of one event from the default state, so that [`SegmentState::next`] rejects an
 /// impossible state.
-fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
+fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), StateFileError> {
     let segment: u32 = row.get(0)?;
     if !row.get::<_, bool>(17)? {
-        return Err(Failed::Damaged(format!("the row of segment {segment} has a wrong checksum")));
+        return Err(StateFileError::Damaged(format!("the row of segment {segment} has a wrong checksum")));
     }
     let status: String = row.get(1)?;
     let start_key = row.get::<_, Option<String>>(2)?;
     let next = match (status.as_str(), start_key) {
         ("scanning", Some(_)) => Some(Position::Key(key_from(row, 2)?)),
         ("done", None) => None,
-        _ => return Err(Failed::Row(format!("the status of segment {segment} does not fit its start key"))),
+        _ => return Err(StateFileError::Row(format!("the status of segment {segment} does not fit its start key"))),
     };
     let event = SegmentEvent::PagesDone { first: 1, pages: row.get(3)?, next, counts: counts_from(row, 4)? };
     let state = SegmentState::default().next(&event);
-    Ok((segment, state.map_err(|e| Failed::Row(format!("the stored state of segment {segment} is impossible: {e}")))?))
+    Ok((
+        segment,
+        state.map_err(|e| StateFileError::Row(format!("the stored state of segment {segment} is impossible: {e}")))?,
+    ))
 }
 
 /// Reads counts from thirteen columns, beginning at the column `at`.
-fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
+fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, StateFileError> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
         *outcome = row.get(at + 1 + i)?;
@@ -235,10 +243,11 @@ fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
     Ok(counts)
 }
 
-fn run_from(row: &Row<'_>) -> Result<RunRecord, Failed> {
+fn run_from(row: &Row<'_>) -> Result<RunRecord, StateFileError> {
     let id = RunId(row.get(0)?);
     let status: String = row.get(4)?;
-    let status = RunStatus::from_name(&status).ok_or_else(|| Failed::Row(format!("run {} has no status", id.0)))?;
+    let status =
+        RunStatus::from_name(&status).ok_or_else(|| StateFileError::Row(format!("run {} has no status", id.0)))?;
     Ok(RunRecord {
         id,
         phase: row.get(1)?,
@@ -255,7 +264,7 @@ fn run_from(row: &Row<'_>) -> Result<RunRecord, Failed> {
         table_items_estimate: row.get(12)?,
         tool_version: row.get(13)?,
         looked_through: row.get(14)?,
-        look_from: Spend { write: row.get(15)?, read: row.get(16)? },
+        spend_before_read_only: Spend { write: row.get(15)?, read: row.get(16)? },
     })
 }
 
@@ -263,30 +272,30 @@ fn list<T>(
     connection: &Connection,
     query: ListQuery,
     select: &str,
-    from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
-) -> Result<Vec<Result<T, Unreadable>>, Failed> {
+    from: impl FnMut(&Row<'_>) -> Result<T, StateFileError>,
+) -> Result<Vec<Result<T, UnreadableRow>>, StateFileError> {
     let sql = format!(
         "{select} WHERE id > ?1 AND (?2 IS NULL OR run = ?2) AND (NOT ?3 OR status = 'open') ORDER BY id LIMIT ?4"
     );
-    collect_listed(connection, &sql, params![query.after.0, query.run.map(|r| r.0), query.open_only, query.limit], from)
+    collect_rows(connection, &sql, params![query.after.0, query.run.map(|r| r.0), query.open_only, query.limit], from)
 }
 
 /// The rows of a list. Fails if a row cannot be read.
-pub(super) fn all<T>(rows: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Failed> {
-    rows.into_iter().collect::<Result<_, _>>().map_err(|unreadable| Failed::Row(unreadable.why))
+pub(super) fn require_readable<T>(rows: Vec<Result<T, UnreadableRow>>) -> Result<Vec<T>, StateFileError> {
+    rows.into_iter().collect::<Result<_, _>>().map_err(|unreadable| StateFileError::Row(unreadable.why))
 }
 
 /// The rows of a list. The first column of a row is its position in the list. An unreadable row does not hide other
 /// rows.
-pub(super) fn collect_listed<T>(
+pub(super) fn collect_rows<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
-    mut from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
-) -> Result<Vec<Result<T, Unreadable>>, Failed> {
+    mut from: impl FnMut(&Row<'_>) -> Result<T, StateFileError>,
+) -> Result<Vec<Result<T, UnreadableRow>>, StateFileError> {
     collect(connection, sql, params, |row| match from(row) {
         Ok(found) => Ok(Ok(found)),
-        Err(failed) => Ok(Err(Unreadable { id: Cursor(row.get(0)?), why: failed.of_a_row()? })),
+        Err(failed) => Ok(Err(UnreadableRow { id: Cursor(row.get(0)?), why: failed.into_row_reason()? })),
     })
 }
 
@@ -294,8 +303,8 @@ pub(super) fn collect<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
-    mut from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
-) -> Result<Vec<T>, Failed> {
+    mut from: impl FnMut(&Row<'_>) -> Result<T, StateFileError>,
+) -> Result<Vec<T>, StateFileError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
@@ -310,49 +319,49 @@ pub(super) fn collect_readable<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
-    mut from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
-) -> Result<Vec<T>, Failed> {
+    mut from: impl FnMut(&Row<'_>) -> Result<T, StateFileError>,
+) -> Result<Vec<T>, StateFileError> {
     let rows = collect(connection, sql, params, |row| match from(row) {
         Ok(found) => Ok(Some(found)),
-        Err(failed) => failed.of_a_row().map(|_| None),
+        Err(failed) => failed.into_row_reason().map(|_| None),
     })?;
     Ok(rows.into_iter().flatten().collect())
 }
 
 // The messages below never quote an unreadable value, because the value can be private data.
 
-pub(super) fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, Failed> {
+pub(super) fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, StateFileError> {
     let text: String = row.get(at)?;
-    ItemKey::from_text(&text).map_err(|_| Failed::Row("a key in it cannot be read".to_owned()))
+    ItemKey::from_text(&text).map_err(|_| StateFileError::Row("a key in it cannot be read".to_owned()))
 }
 
-pub(super) fn paths_from(row: &Row<'_>, at: usize) -> Result<Vec<Path>, Failed> {
+pub(super) fn paths_from(row: &Row<'_>, at: usize) -> Result<Vec<Path>, StateFileError> {
     let text: String = row.get(at)?;
-    let paths: Vec<String> =
-        serde_json::from_str(&text).map_err(|_| Failed::Row("a list of paths in it cannot be read".to_owned()))?;
+    let paths: Vec<String> = serde_json::from_str(&text)
+        .map_err(|_| StateFileError::Row("a list of paths in it cannot be read".to_owned()))?;
     paths.iter().map(|p| parse_path(p)).collect()
 }
 
-pub(super) fn parse_path(text: &str) -> Result<Path, Failed> {
-    text.parse().map_err(|_| Failed::Row("a path in it cannot be read".to_owned()))
+pub(super) fn parse_path(text: &str) -> Result<Path, StateFileError> {
+    text.parse().map_err(|_| StateFileError::Row("a path in it cannot be read".to_owned()))
 }
 
-fn row_status(row: &Row<'_>, at: usize) -> Result<RowStatus, Failed> {
+fn row_status(row: &Row<'_>, at: usize) -> Result<RowStatus, StateFileError> {
     match row.get::<_, String>(at)?.as_str() {
         "open" => Ok(RowStatus::Open),
         "resolved" => Ok(RowStatus::Resolved),
-        _ => Err(Failed::Row("a record in it has no status".to_owned())),
+        _ => Err(StateFileError::Row("a record in it has no status".to_owned())),
     }
 }
 
-fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, Failed> {
+fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, StateFileError> {
     let name: String = row.get(at)?;
     let found = Outcome::ALL.into_iter().find(|o| o.name() == name);
-    found.ok_or_else(|| Failed::Row("a failure in it has no outcome".to_owned()))
+    found.ok_or_else(|| StateFileError::Row("a failure in it has no outcome".to_owned()))
 }
 
 /// Checks whether the file can be read at all. This check is cheap. This check must be the first access to the file.
-pub(super) fn touch(connection: &Connection) -> Result<(), Failed> {
+pub(super) fn check_readable(connection: &Connection) -> Result<(), StateFileError> {
     connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
     Ok(())
 }

@@ -6,30 +6,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::super::{
-    DivergedRecord, EventRecord, FailureRecord, Identity, KeptFact, ListQuery, Listed, OpenWork, PreImageRecord,
-    Records, RunRecord, StateReader, StateSummary, StoreError, Unreadable,
+    AffectedItems, DivergedRecord, EventRecord, FailureRecord, HistoryReader, Identity, ListQuery, OpenWork,
+    PreImageRecord, RunRecord, StateReader, StateSummary, StoreError, StoredFact, UnreadableRow,
 };
 use super::StateFile;
 use super::journal::history_of;
-use crate::change::{BaselinePair, ItemHistory, Lookup};
+use crate::change::{BaselinePair, HistoryLookup, ItemHistory};
 use crate::item::ItemKey;
 
 /// A state file for several callers, which read it one after the other.
 ///
 /// These methods block their async worker. This is acceptable, because commands read little, and only before and after
-/// their main work. But a dry run reads the history of every page, so [`Records::of`] reads on a separate blocking
+/// their main work. But a dry run reads the history of every page, so [`HistoryReader::read_history`] reads on a separate blocking
 /// thread.
 #[derive(Debug)]
-pub struct Reader(Arc<Mutex<StateFile>>);
+pub struct SqliteReader(Arc<Mutex<StateFile>>);
 
-impl Reader {
+impl SqliteReader {
     /// Opens a state file as [`StateFile::open`] does.
-    pub fn open(path: &Path) -> Result<Reader, StoreError> {
-        StateFile::open(path).map(Reader::new)
+    pub fn open(path: &Path) -> Result<SqliteReader, StoreError> {
+        StateFile::open(path).map(SqliteReader::new)
     }
 
-    fn new(file: StateFile) -> Reader {
-        Reader(Arc::new(Mutex::new(file)))
+    fn new(file: StateFile) -> SqliteReader {
+        SqliteReader(Arc::new(Mutex::new(file)))
     }
 
     fn file(&self) -> MutexGuard<'_, StateFile> {
@@ -40,14 +40,14 @@ impl Reader {
 impl StateFile {
     /// Read-only access to the recorded history of items, for a dry run of a rollback. A different process may own the
     /// file.
-    pub fn into_records(self) -> Arc<dyn Records> {
-        Arc::new(Reader::new(self))
+    pub fn into_history_reader(self) -> Arc<dyn HistoryReader> {
+        Arc::new(SqliteReader::new(self))
     }
 }
 
 #[async_trait]
-impl Records for Reader {
-    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
+impl HistoryReader for SqliteReader {
+    async fn read_history(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError> {
         let file = Arc::clone(&self.0);
         let read = move || {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ impl Records for Reader {
 }
 
 #[async_trait]
-impl StateReader for Reader {
+impl StateReader for SqliteReader {
     async fn summary(&self) -> Result<StateSummary, StoreError> {
         self.file().summary()
     }
@@ -68,8 +68,8 @@ impl StateReader for Reader {
         self.file().identity()
     }
 
-    async fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
-        self.file().check_is_of(ours)
+    async fn check_identity(&self, ours: &Identity) -> Result<(), StoreError> {
+        self.file().check_identity(ours)
     }
 
     async fn has_begun(&self) -> Result<bool, StoreError> {
@@ -80,35 +80,35 @@ impl StateReader for Reader {
         self.file().events()
     }
 
-    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
-        self.file().kept(fact)
+    async fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError> {
+        self.file().fact(fact)
     }
 
     async fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError> {
         self.file().current_run(phase)
     }
 
-    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
-        self.file().open_work_of(phase)
+    async fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        self.file().open_work_of_phase(phase)
     }
 
-    async fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
-        self.file().listed_failures(query)
+    async fn list_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StoreError> {
+        self.file().list_failures(query)
     }
 
-    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
-        self.file().listed_diverged(query)
+    async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError> {
+        self.file().list_diverged(query)
     }
 
-    async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
+    async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError> {
         self.file().journal(query)
     }
 
-    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
-        self.file().no_way_back()
+    async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
+        self.file().unrestorable_targets()
     }
 
-    async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError> {
+    async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<AffectedItems>, StoreError> {
         self.file().baseline_pairs(kind, limit)
     }
 

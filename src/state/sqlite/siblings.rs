@@ -10,21 +10,21 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
-use super::error::{WAY_OUT, io_error};
-use super::layout::{APPLICATION_ID, LAYOUT_VERSION, known_version, of_another_program};
+use super::error::{REMEDY, io_error};
+use super::layout::{APPLICATION_ID, LAYOUT_VERSION, check_known_version, foreign_program_error};
 
 /// The first bytes of SQLite's files (sqlite.org, "Database File Format").
-const DATABASE: &[u8] = b"SQLite format 3\0";
-const LOGS: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
-const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+const DATABASE_MAGIC: &[u8] = b"SQLite format 3\0";
+const LOG_MAGICS: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// The version of a log's index, in the byte order of the machine.
-const LOG_INDEX: u32 = 3_007_000;
+const LOG_INDEX_VERSION: u32 = 3_007_000;
 
 /// The size of a database header, and the offsets of two numbers in the header that this program sets.
-const HEADER: usize = 100;
-const USER_VERSION: usize = 60;
-const ID: usize = 68;
+const HEADER_BYTES: usize = 100;
+const USER_VERSION_OFFSET: usize = 60;
+const APPLICATION_ID_OFFSET: usize = 68;
 
 /// The sibling of a state file with this suffix.
 pub(super) fn sibling(state: &Path, suffix: &str) -> PathBuf {
@@ -39,7 +39,7 @@ pub(super) fn has_log(state: &Path) -> bool {
 }
 
 /// Refuses a file that does not belong to this program or that SQLite would misread. Does not change the file.
-pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
+pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), StoreError> {
     let file = path.display();
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
@@ -63,30 +63,32 @@ pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
     }
     if meta.len() == 0 {
         return Err(StoreError::Corrupt(format!(
-            "the state file {file} is empty: it was truncated, or another program created it. {WAY_OUT}."
+            "the state file {file} is empty: it was truncated, or another program created it. {REMEDY}."
         )));
     }
-    let header = beginning(path, HEADER).map_err(|e| io_error(path, "read the state file", &e))?;
-    if !header.starts_with(DATABASE) || header.len() < HEADER {
+    let header = read_start(path, HEADER_BYTES).map_err(|e| io_error(path, "read the state file", &e))?;
+    if !header.starts_with(DATABASE_MAGIC) || header.len() < HEADER_BYTES {
         return Err(StoreError::Corrupt(format!(
-            "{file} is not a state file: it is not a SQLite database, or was truncated. {WAY_OUT}."
+            "{file} is not a state file: it is not a SQLite database, or was truncated. {REMEDY}."
         )));
     }
     let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    if number(ID) != APPLICATION_ID {
-        return Err(of_another_program(path));
+    if number(APPLICATION_ID_OFFSET) != APPLICATION_ID {
+        return Err(foreign_program_error(path));
     }
     if has_log(path) {
         // Do not check the version here: the header may be older than the log, so the version is read later with
         // SQLite.
         return Ok(());
     }
-    known_version(number(USER_VERSION), path, LAYOUT_VERSION).map(|_| ())
+    check_known_version(number(USER_VERSION_OFFSET), path, LAYOUT_VERSION).map(|_| ())
 }
 
 /// Refuses a state file if SQLite would overwrite or remove a foreign file beside it.
-pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
-    for (suffix, is_ours) in [("-wal", is_log as fn(&[u8]) -> bool), ("-shm", is_log_index), ("-journal", is_journal)] {
+pub(super) fn refuse_foreign_siblings(state: &Path) -> Result<(), StoreError> {
+    for (suffix, is_expected) in
+        [("-wal", is_log as fn(&[u8]) -> bool), ("-shm", is_log_index), ("-journal", is_journal)]
+    {
         let path = sibling(state, suffix);
         let meta = match fs::symlink_metadata(&path) {
             Ok(meta) => meta,
@@ -94,21 +96,21 @@ pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
             Err(e) => return Err(io_error(&path, "look at", &e)),
         };
         let ours = meta.is_file()
-            && match beginning(&path, 8) {
-                Ok(begins) => is_ours(&begins),
+            && match read_start(&path, 8) {
+                Ok(start) => is_expected(&start),
                 // The owner removed the file during the check.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => true,
                 Err(e) => return Err(io_error(&path, "read", &e)),
             };
         if !ours {
-            return Err(neighbour(state, &path));
+            return Err(foreign_sibling_error(state, &path));
         }
     }
     Ok(())
 }
 
 /// Creates the error about a foreign file with the name of a sibling.
-pub(super) fn neighbour(state: &Path, path: &Path) -> StoreError {
+pub(super) fn foreign_sibling_error(state: &Path, path: &Path) -> StoreError {
     StoreError::Foreign(format!(
         "{} is not a file of backfill, but the state file {} would need this name. Nothing was changed, and nothing was read \
          from or written to the table. Name another file with --state.",
@@ -119,14 +121,14 @@ pub(super) fn neighbour(state: &Path, path: &Path) -> StoreError {
 
 /// Opens an existing regular file for reading and, if `write`, for writing. Does not follow a link.
 pub(super) fn open_regular(path: &Path, write: bool) -> io::Result<File> {
-    let seen = fs::symlink_metadata(path)?;
+    let metadata = fs::symlink_metadata(path)?;
     let other = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-    if !seen.is_file() {
+    if !metadata.is_file() {
         return Err(other());
     }
     let file = OpenOptions::new().read(true).write(write).open(path)?;
     // Check again, because a different program may have replaced the file between the two calls.
-    if is_same(&seen, &file.metadata()?) { Ok(file) } else { Err(other()) }
+    if is_same(&metadata, &file.metadata()?) { Ok(file) } else { Err(other()) }
 }
 
 #[cfg(unix)]
@@ -140,31 +142,31 @@ fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
 }
 
-fn beginning(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+fn read_start(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
     let mut read = Vec::with_capacity(bytes);
     File::open(path)?.take(bytes as u64).read_to_end(&mut read)?;
     Ok(read)
 }
 
 /// Whether the file is empty or has only zeros. After a power cut, an unsynced file may have this content.
-fn is_blank(begins: &[u8]) -> bool {
-    begins.iter().all(|byte| *byte == 0)
+fn is_blank(start: &[u8]) -> bool {
+    start.iter().all(|byte| *byte == 0)
 }
 
-fn is_log(begins: &[u8]) -> bool {
-    is_blank(begins) || LOGS.iter().any(|magic| begins.starts_with(magic))
+fn is_log(start: &[u8]) -> bool {
+    is_blank(start) || LOG_MAGICS.iter().any(|magic| start.starts_with(magic))
 }
 
 /// Whether this is the index of a log. The first process that opens a state file truncates the index to three bytes and
 /// then rebuilds it. After a kill between these two steps, the index has three bytes.
-fn is_log_index(begins: &[u8]) -> bool {
-    let version = LOG_INDEX.to_ne_bytes();
-    let begins = begins.get(..version.len()).unwrap_or(begins);
-    is_blank(begins) || begins == version || begins == &version[..3]
+fn is_log_index(start: &[u8]) -> bool {
+    let version = LOG_INDEX_VERSION.to_ne_bytes();
+    let start = start.get(..version.len()).unwrap_or(start);
+    is_blank(start) || start == version || start == &version[..3]
 }
 
 /// Whether this is a rollback journal. SQLite first writes zeros at the start of the journal. After it has synced the
 /// journal, it replaces the zeros by the magic number.
-fn is_journal(begins: &[u8]) -> bool {
-    is_blank(begins) || begins.starts_with(&JOURNAL)
+fn is_journal(start: &[u8]) -> bool {
+    is_blank(start) || start.starts_with(&JOURNAL_MAGIC)
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{Reservation, RunId, RunRecord, SessionId, Spend, SpendRecord, SpendState, rules};
-use super::error::Failed;
+use super::error::StateFileError;
 use super::read;
 use crate::cost::{PriceBasis, UnitPrices};
 
@@ -11,22 +11,26 @@ const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, wr
      read_lost, write_per_million, read_per_million, price_basis FROM spend WHERE run = ?1";
 
 /// The current spend of a run. If `died` is set, includes the open slice, which the next owner will count as spent.
-pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, Failed> {
+pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, StateFileError> {
     let counted = read::totals(connection, run)?.counts.spend();
     let Some((stored, prices)) = row(connection, run.id)? else {
-        return Ok(SpendRecord { state: SpendState::of_pages(counted), prices: None });
+        return Ok(SpendRecord { state: SpendState::from_pages(counted), prices: None });
     };
-    let state = if died { stored.died(counted) } else { stored.live(counted) };
+    let state = if died { stored.after_death(counted) } else { stored.current(counted) };
     Ok(SpendRecord { state, prices: Some(prices) })
 }
 
 /// Starts to record the spend of a session at these prices. Returns the current spend of the run.
-pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPrices) -> Result<SpendState, Failed> {
+pub(super) fn begin(
+    connection: &Connection,
+    session: SessionId,
+    prices: UnitPrices,
+) -> Result<SpendState, StateFileError> {
     let id = session.run;
     let run = read::run(connection, id)?;
     rules::check_epoch(&run, session)?;
     let counted = read::totals(connection, &run)?.counts.spend();
-    let state = row(connection, id)?.map(|(state, _)| state).unwrap_or_default().begun(counted);
+    let state = row(connection, id)?.map(|(state, _)| state).unwrap_or_default().at_session_start(counted);
     put(connection, id, &state)?;
     connection.execute(
         "UPDATE spend SET write_per_million = ?2, read_per_million = ?3, price_basis = ?4 WHERE run = ?1",
@@ -41,14 +45,14 @@ pub(super) fn reserve(
     session: SessionId,
     begun: bool,
     reservation: Reservation,
-) -> Result<(), Failed> {
+) -> Result<(), StateFileError> {
     let run = read::run(connection, session.run)?;
     let stored = row(connection, run.id)?.map(|(state, _)| state);
     put(connection, run.id, &rules::reserve(&run, session, stored, begun, reservation)?)
 }
 
 /// Closes the open slice. Afterwards, only the used capacity counts as spent.
-pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, Failed> {
+pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, StateFileError> {
     let id = session.run;
     let run = read::run(connection, id)?;
     let counted = read::totals(connection, &run)?.counts.spend();
@@ -58,7 +62,7 @@ pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) 
 }
 
 /// Counts open slices as spent. Call it before any session begins, so that every open slice belongs to a dead process.
-pub(super) fn note_lost_slices(connection: &Connection) -> Result<(), Failed> {
+pub(super) fn count_lost_slices_as_spent(connection: &Connection) -> Result<(), StateFileError> {
     let open: Vec<i64> = connection
         .prepare("SELECT run FROM spend WHERE write_slice > 0 OR read_slice > 0")?
         .query_map([], |row| row.get(0))?
@@ -66,20 +70,20 @@ pub(super) fn note_lost_slices(connection: &Connection) -> Result<(), Failed> {
     for id in open.into_iter().map(RunId) {
         let counted = read::totals(connection, &read::run(connection, id)?)?.counts.spend();
         if let Some((stored, _)) = row(connection, id)? {
-            put(connection, id, &stored.died(counted))?;
+            put(connection, id, &stored.after_death(counted))?;
         }
     }
     Ok(())
 }
 
-fn row(connection: &Connection, id: RunId) -> Result<Option<(SpendState, UnitPrices)>, Failed> {
+fn row(connection: &Connection, id: RunId) -> Result<Option<(SpendState, UnitPrices)>, StateFileError> {
     let mut statement = connection.prepare_cached(SPEND)?;
     let found = statement.query_row([id.0], |row| Ok((state_from(row)?, prices_from(row)?))).optional()?;
     let Some((state, prices)) = found else { return Ok(None) };
-    let prices = prices.ok_or_else(|| Failed::Row(format!("the prices of run {} cannot be read", id.0)))?;
+    let prices = prices.ok_or_else(|| StateFileError::Row(format!("the prices of run {} cannot be read", id.0)))?;
     let figures = [state.spent, state.slice, state.uncounted, state.lost];
     if figures.iter().any(|spend| !(spend.write >= 0.0 && spend.read >= 0.0)) {
-        return Err(Failed::Row(format!("what run {} has spent is below zero", id.0)));
+        return Err(StateFileError::Row(format!("what run {} has spent is below zero", id.0)));
     }
     Ok(Some((state, prices)))
 }
@@ -97,7 +101,7 @@ fn prices_from(row: &Row<'_>) -> rusqlite::Result<Option<UnitPrices>> {
 }
 
 /// Stores the spend of a run. Does not change the prices, which are 0 until they are set.
-fn put(connection: &Connection, id: RunId, state: &SpendState) -> Result<(), Failed> {
+fn put(connection: &Connection, id: RunId, state: &SpendState) -> Result<(), StateFileError> {
     let SpendState { spent, slice, uncounted, lost } = state;
     connection
         .prepare_cached(

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::{
-    DivergedRecord, EventRecord, FailureRecord, Identity, KeptFact, ListQuery, OpenWork, PreImageRecord, RunId,
-    RunProgress, RunRecord, SegmentState, StateSummary, StoreError, Unreadable,
+    DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, RunId, RunProgress,
+    RunRecord, SegmentState, StateSummary, StoreError, StoredFact, UnreadableRow,
 };
-use super::error::{Failed, io_error};
+use super::error::{StateFileError, io_error};
 use super::lock::Lock;
 use super::{accepted, events, journal, layout, open, read, siblings, spend};
 
@@ -27,22 +27,22 @@ impl StateFile {
     /// belongs to a different program, or to a newer version of this program. Returns [`StoreError::Corrupt`] if it is
     /// damaged.
     pub fn open(path: &Path) -> Result<StateFile, StoreError> {
-        siblings::refuse_what_is_not_ours(path)?;
+        siblings::refuse_foreign_file(path)?;
         // Resolves links, because the lock file is beside the real file.
         let path = &std::fs::canonicalize(path).map_err(|e| io_error(path, "look at the state file", &e))?;
-        siblings::refuse_neighbours(path)?;
-        let opening = |failed: Failed| failed.explain(path, "opening it");
+        siblings::refuse_foreign_siblings(path)?;
+        let opening = |failed: StateFileError| failed.explain(path, "opening it");
         let connection = open_for_reading(path).map_err(opening)?;
         let version = layout::check_version(&connection, path, layout::LAYOUT_VERSION)?;
-        layout::show_as_newest(&connection, version).map_err(opening)?;
-        open::refuse_damaged(&connection, path, version, false, || Lock::last_committed(path)).map_err(opening)?;
+        layout::create_compatibility_views(&connection, version).map_err(opening)?;
+        open::refuse_damaged(&connection, path, version, false, || Lock::last_commit_count(path)).map_err(opening)?;
         let version = u32::try_from(version).unwrap_or(u32::MAX);
         Ok(StateFile { connection, path: path.to_owned(), version })
     }
 
     /// Refuses a file of a different plan or table, as an owner does when it opens the file. Accepts a file whose
     /// migration has not begun, because any plan may still use such a file.
-    pub fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
+    pub fn check_identity(&self, ours: &Identity) -> Result<(), StoreError> {
         if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
@@ -55,14 +55,14 @@ impl StateFile {
             let current = match runs.last() {
                 None => None,
                 Some(run) => {
-                    let nobody = holder.is_none() && Lock::holder(&self.path).is_none();
+                    let has_no_holder = holder.is_none() && Lock::holder(&self.path).is_none();
                     Some(RunProgress {
                         totals: read::totals(connection, run)?,
-                        spend: spend::record(connection, run, nobody)?,
-                        accepted: accepted::of(connection, run.id)?,
+                        spend: spend::record(connection, run, has_no_holder)?,
+                        accepted: accepted::findings_of_run(connection, run.id)?,
                         // Read the holder before and after the transaction. A process that starts or ends in between
                         // must not be reported as dead.
-                        died: run.open_session && nobody,
+                        died: run.open_session && has_no_holder,
                         run: run.clone(),
                     })
                 }
@@ -87,43 +87,43 @@ impl StateFile {
     pub fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError> {
         self.read(|connection| {
             let Some(run) = read::current_run(connection, phase)? else { return Ok(None) };
-            let accepted = accepted::of(connection, run.id)?;
+            let accepted = accepted::findings_of_run(connection, run.id)?;
             Ok(Some((run, accepted)))
         })
     }
 
     /// Failures, oldest first. Fails if a record cannot be read.
     pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
-        self.read(|connection| read::all(read::failures(connection, query)?))
+        self.read(|connection| read::require_readable(read::failures(connection, query)?))
     }
 
     /// Failures, oldest first. An unreadable record does not hide other records.
-    pub fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
+    pub fn list_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StoreError> {
         self.read(|connection| read::failures(connection, query))
     }
 
     /// Pre-images, oldest first. Omits pre-images of refused writes. An unreadable record does not hide other records.
-    pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
+    pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError> {
         self.read(|connection| journal::list(connection, query))
     }
 
     /// The number of items with an open failure, and of open diverged items, in all runs of a phase.
-    pub fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
-        self.read(|connection| read::open_work_of(connection, phase))
+    pub fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        self.read(|connection| read::open_work_of_phase(connection, phase))
     }
 
-    /// See [`Store::no_way_back`](super::super::History::no_way_back).
-    pub fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
-        self.read(journal::no_way_back)
+    /// See [`History::unrestorable_targets`](super::super::History::unrestorable_targets).
+    pub fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
+        self.read(journal::unrestorable_targets)
     }
 
     /// Diverged items, oldest first. Fails if a record cannot be read.
     pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
-        self.read(|connection| read::all(read::diverged(connection, query)?))
+        self.read(|connection| read::require_readable(read::diverged(connection, query)?))
     }
 
     /// Diverged items, oldest first. An unreadable record does not hide other records.
-    pub fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
+    pub fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError> {
         self.read(|connection| read::diverged(connection, query))
     }
 
@@ -153,35 +153,35 @@ impl StateFile {
     }
 
     /// Returns a stored fact; `None` if it was never stored.
-    pub fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
-        self.read(|connection| events::kept(connection, fact))
+    pub fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError> {
+        self.read(|connection| events::fact(connection, fact))
     }
 
     /// Reads in one transaction, so that all results belong to the same moment. Commits the transaction at the end,
     /// because a rollback would drop the temporary table that [`journal::history_of`] keeps for later calls.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StateFileError>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
-        read().map_err(|failed: Failed| failed.explain(&self.path, "reading it"))
+        read().map_err(|failed: StateFileError| failed.explain(&self.path, "reading it"))
     }
 }
 
 /// Opens a file for reading. If a file uses a write-ahead log, SQLite needs additional files beside it, even for a
 /// reader. If the reader has no permission to create these files and no log exists, the file itself contains
 /// everything. In this case, the file is opened as immutable.
-fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
-    let open = |path: &Path, flags| -> Result<Connection, Failed> {
+fn open_for_reading(path: &Path) -> Result<Connection, StateFileError> {
+    let open = |path: &Path, flags| -> Result<Connection, StateFileError> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;
-        read::touch(&connection)?;
+        read::check_readable(&connection)?;
         Ok(connection)
     };
     let opened = open(path, OpenFlags::empty());
-    if let Err(Failed::Sql(error)) = &opened
-        && may_not_make_files(error)
+    if let Err(StateFileError::Sql(error)) = &opened
+        && cannot_create_files(error)
         && !siblings::has_log(path)
     {
         return open(Path::new(&immutable_uri(path)), OpenFlags::SQLITE_OPEN_URI);
@@ -189,7 +189,7 @@ fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
     opened
 }
 
-fn may_not_make_files(error: &rusqlite::Error) -> bool {
+fn cannot_create_files(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
@@ -209,7 +209,7 @@ fn immutable_uri(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Lookup;
+    use crate::change::HistoryLookup;
     use crate::state::sqlite::tests::{identity, scratch};
 
     /// A dry run of a rollback reads the history of every page. If each read checked the whole file, the total time
@@ -220,7 +220,11 @@ mod tests {
         let path = dir.path().join("s.db");
         open::open_owned(&path, &identity(), open::NOW).unwrap().close();
         let file = StateFile::open(&path).unwrap();
-        assert!(file.read(|connection| journal::history_of(connection, &[], Lookup::ToDecide)).unwrap().is_empty());
+        assert!(
+            file.read(|connection| journal::history_of(connection, &[], HistoryLookup::ForDecision))
+                .unwrap()
+                .is_empty()
+        );
         let found = "SELECT EXISTS (SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful')";
         let kept = file.read(|connection| Ok(connection.query_row(found, [], |row| row.get::<_, bool>(0))?));
         assert!(kept.unwrap(), "the result of the check is kept for the next page");

@@ -4,10 +4,10 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::change::{Digest, Lookup, Outcome, PreImage};
+use crate::change::{Digest, HistoryLookup, Outcome, PreImage};
 use crate::item::{ItemKey, Path, Position, Value};
 use crate::state::{
-    BaselinePage, Begin, Checkpoints, Commit, Counts, Events, History, NewRun, PreImageId, PreImageRow, RunId,
+    BaselinePage, BeginMode, Checkpoints, Commit, Counts, Events, History, NewRun, PreImageId, PreImageRow, RunId,
     RunStatus, Runs, SegmentEvent, SessionId,
 };
 
@@ -25,18 +25,18 @@ pub(super) fn identity() -> Identity {
     }
 }
 
-fn open(path: &FilePath) -> Store {
-    Store::open(path, &identity(), || "2026-01-01T00:00:00Z".to_owned()).unwrap()
+fn open(path: &FilePath) -> SqliteStore {
+    SqliteStore::open(path, &identity(), || "2026-01-01T00:00:00Z".to_owned()).unwrap()
 }
 
-async fn begin(store: &Store) -> RunId {
+async fn begin(store: &SqliteStore) -> RunId {
     let new = NewRun {
         phase: "expand".to_owned(),
         total_segments: 1000,
         tool_version: "1".to_owned(),
         table_items_estimate: None,
     };
-    store.begin(Begin::ResumeOrNew, new).await.unwrap().run.id
+    store.begin(BeginMode::ResumeOrNew, new).await.unwrap().run.id
 }
 
 fn page(run: RunId, segment: u32, first: u64) -> Commit {
@@ -48,11 +48,11 @@ fn page(run: RunId, segment: u32, first: u64) -> Commit {
 }
 
 /// Keeps the thread busy until the sender is dropped. All requests that are sent before this moment become one group.
-async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
+async fn block_thread(store: &SqliteStore) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
     let (release, released) = mpsc::channel::<()>();
     let (running, runs) = tokio::sync::oneshot::channel();
     let store = store.clone();
-    let held = tokio::spawn(async move {
+    let blocked = tokio::spawn(async move {
         let work = move |_: &rusqlite::Connection| {
             let _ = running.send(());
             let _ = released.recv();
@@ -61,21 +61,21 @@ async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Resul
         store.thread.run(work).await
     });
     runs.await.unwrap();
-    (release, held)
+    (release, blocked)
 }
 
-type Work = Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::Failed> + Send>;
+type Work = Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::StateFileError> + Send>;
 
 /// Sends all of these requests in order while the thread is busy. Returns their results.
-async fn as_one_group(store: &Store, work: Vec<Work>) -> Vec<Result<(), StoreError>> {
-    let (release, held) = hold(store).await;
-    let asked = futures::future::join_all(work.into_iter().map(|w| store.thread.run(w)));
-    let mut asked = std::pin::pin!(asked);
+async fn run_as_one_group(store: &SqliteStore, work: Vec<Work>) -> Vec<Result<(), StoreError>> {
+    let (release, blocked) = block_thread(store).await;
+    let requests = futures::future::join_all(work.into_iter().map(|w| store.thread.run(w)));
+    let mut requests = std::pin::pin!(requests);
     // After one poll of each future, all requests are in the queue of the thread.
-    assert!(futures::poll!(&mut asked).is_pending());
+    assert!(futures::poll!(&mut requests).is_pending());
     drop(release);
-    held.await.unwrap().unwrap();
-    asked.await
+    blocked.await.unwrap().unwrap();
+    requests.await
 }
 
 fn commit_of(commit: Commit) -> Work {
@@ -87,18 +87,18 @@ async fn a_refused_request_does_not_affect_the_rest_of_its_group() {
     let dir = scratch();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store).await;
-    let out_of_turn = commit_of(page(run, 1, 2));
+    let out_of_order = commit_of(page(run, 1, 2));
     // This request fails after it has written the row of its segment. This row must be undone.
     let mut bad_ids = page(run, 2, 1);
     bad_ids.refused = vec![PreImageId(77)];
     let work = vec![
         commit_of(page(run, 0, 1)),
-        out_of_turn,
+        out_of_order,
         commit_of(bad_ids),
         commit_of(page(run, 0, 2)),
         commit_of(page(run, 3, 1)),
     ];
-    let answers = as_one_group(&store, work).await;
+    let answers = run_as_one_group(&store, work).await;
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true, true], "{answers:?}");
     assert!(matches!(answers[1], Err(StoreError::Transition(_))));
     assert!(matches!(answers[2], Err(StoreError::Corrupt(_))));
@@ -117,13 +117,14 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     let run = begin(&store).await;
     store.commit(page(run, 5, 1)).await.unwrap();
     // A deferred foreign key is checked by the COMMIT, so the statement succeeds, but the COMMIT fails.
-    let fails_late = Box::new(|c: &rusqlite::Connection| {
+    let fails_at_commit = Box::new(|c: &rusqlite::Connection| {
         c.execute_batch(
             "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, kind, at) VALUES (99, '', '', 'same', '')",
         )?;
         Ok(())
     });
-    let answers = as_one_group(&store, vec![commit_of(page(run, 0, 1)), fails_late, commit_of(page(run, 1, 1))]).await;
+    let answers =
+        run_as_one_group(&store, vec![commit_of(page(run, 0, 1)), fails_at_commit, commit_of(page(run, 1, 1))]).await;
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
     assert!(store.commit(page(run, 2, 1)).await.is_err());
     assert!(store.append_pre_images(SessionId { run, epoch: 1 }, vec![]).await.is_err());
@@ -159,7 +160,7 @@ async fn a_full_disk_ends_all_storing_and_loses_no_acknowledged_commit() {
             Err(e) => error = Some(e),
         }
         let key = ItemKey::new([("pk".to_owned(), Value::S("x".repeat(500)))].into());
-        let pre = PreImage::of(&Path::attribute("a"), &Value::S("secret".repeat(100)));
+        let pre = PreImage::with_value(&Path::attribute("a"), &Value::S("secret".repeat(100)));
         let row = PreImageRow { key, pre };
         error = error.or(store.append_pre_images(SessionId { run, epoch: 1 }, vec![row]).await.err());
     }
@@ -242,7 +243,7 @@ async fn counts_are_stored_in_the_columns_of_their_outcomes() {
 async fn a_damaged_baseline_record_fails_only_its_own_item() {
     let key = |name: &str| ItemKey::new([("pk".to_owned(), Value::S(name.to_owned()))].into());
     let target = Path::attribute("new");
-    let value = Digest::of(&Value::S("x".to_owned()));
+    let value = Digest::from_value(&Value::S("x".to_owned()));
     for tamper in ["path = 'a[x'", "path = 'other'", "value = x'0000000000000000'"] {
         let dir = scratch();
         let store = open(&dir.path().join("s.db"));
@@ -257,7 +258,7 @@ async fn a_damaged_baseline_record_fails_only_its_own_item() {
         );
         store.thread.run(move |c| Ok(c.execute_batch(&sql)?)).await.unwrap();
         let records = store.preexisting(vec![key("damaged"), key("fine")]).await.unwrap();
-        assert!(records[0].why_unreadable().is_some(), "{tamper}");
+        assert!(records[0].unreadable_reason().is_some(), "{tamper}");
         assert!(records[1].is_preexisting_value(&target, &Value::S("x".to_owned())), "{tamper}");
     }
 }
@@ -269,11 +270,11 @@ async fn a_lookup_for_a_report_never_fails() {
     let store = open(&dir.path().join("s.db"));
     begin(&store).await;
     let keys = || vec![ItemKey::new([("pk".to_owned(), Value::S("x".to_owned()))].into()); 2];
-    let found = store.history_of(keys(), Lookup::ToReport).await.unwrap();
-    assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_none()), "{found:?}");
+    let found = store.history_of(keys(), HistoryLookup::ForReport).await.unwrap();
+    assert!(found.len() == 2 && found.iter().all(|record| record.unreadable_reason().is_none()), "{found:?}");
     store.thread.run(|c| Ok(c.execute_batch("DROP TABLE there_before")?)).await.unwrap();
-    let found = store.history_of(keys(), Lookup::ToReport).await.unwrap();
-    assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_some()), "{found:?}");
+    let found = store.history_of(keys(), HistoryLookup::ForReport).await.unwrap();
+    assert!(found.len() == 2 && found.iter().all(|record| record.unreadable_reason().is_some()), "{found:?}");
     store.events().await.expect("the store still works");
-    store.history_of(keys(), Lookup::ToDecide).await.unwrap_err();
+    store.history_of(keys(), HistoryLookup::ForDecision).await.unwrap_err();
 }

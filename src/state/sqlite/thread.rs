@@ -9,16 +9,16 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::StoreError;
-use super::error::{Failed, io_error};
-use super::owned::{Owned, count_commit};
+use super::error::{StateFileError, io_error};
+use super::owned::{OwnedFile, increment_commit_count};
 
 /// The maximum number of requests that wait for the thread. During a commit, the queue has room for one request of
 /// every active segment. If the queue is full, callers wait, so the scan runs at the speed of the disk.
-const QUEUE: usize = 256;
+const QUEUE_CAPACITY: usize = 256;
 
 /// The maximum number of requests in one transaction. This number equals the size of the queue, so that no request
 /// waits for more than two commits.
-const GROUP: usize = QUEUE;
+const MAX_GROUP_SIZE: usize = QUEUE_CAPACITY;
 
 /// The handle of the thread. Dropping the handle finishes pending requests, closes the file and releases the lock.
 #[derive(Debug)]
@@ -29,37 +29,37 @@ pub(super) struct StoreThread {
 }
 
 enum Message {
-    Job(Box<dyn Job>),
+    Request(Box<dyn Request>),
     Close(oneshot::Sender<()>),
 }
 
 /// One request. The thread carries out the request inside the transaction of its group, and returns the result after
 /// the transaction has succeeded or failed.
-trait Job: Send {
-    fn apply(&mut self, connection: &Connection) -> Result<(), Failed>;
-    fn answer(self: Box<Self>, fate: Result<(), StoreError>);
+trait Request: Send {
+    fn apply(&mut self, connection: &Connection) -> Result<(), StateFileError>;
+    fn answer(self: Box<Self>, result: Result<(), StoreError>);
 }
 
-struct Call<T, F> {
+struct QueuedRequest<T, F> {
     work: Option<F>,
     value: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Job for Call<T, F>
+impl<T, F> Request for QueuedRequest<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, Failed> + Send,
+    F: FnOnce(&Connection) -> Result<T, StateFileError> + Send,
 {
-    fn apply(&mut self, connection: &Connection) -> Result<(), Failed> {
+    fn apply(&mut self, connection: &Connection) -> Result<(), StateFileError> {
         if let Some(work) = self.work.take() {
             self.value = Some(work(connection)?);
         }
         Ok(())
     }
 
-    fn answer(self: Box<Self>, fate: Result<(), StoreError>) {
-        let answer = match (fate, self.value) {
+    fn answer(self: Box<Self>, result: Result<(), StoreError>) {
+        let answer = match (result, self.value) {
             (Ok(()), Some(value)) => Ok(value),
             (Ok(()), None) => Err(StoreError::Io("a request to the state file was never carried out".to_owned())),
             (Err(error), _) => Err(error),
@@ -70,10 +70,10 @@ where
 }
 
 impl StoreThread {
-    pub(super) fn start(owned: Owned) -> Result<StoreThread, StoreError> {
-        let (sender, receiver) = mpsc::channel(QUEUE);
+    pub(super) fn start(owned: OwnedFile) -> Result<StoreThread, StoreError> {
+        let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let path = owned.path.clone();
-        let writer = Writer { owned, poison: None };
+        let writer = StoreWriter { owned, fatal_error: None };
         let thread = thread::Builder::new()
             .name("checkpoints".to_owned())
             .spawn(move || writer.serve(receiver))
@@ -86,26 +86,26 @@ impl StoreThread {
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StateFileError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Job(Box::new(Call { work: Some(work), value: None, reply }))).await?;
-        answer.await.map_err(|_| self.gone())?
+        self.send(Message::Request(Box::new(QueuedRequest { work: Some(work), value: None, reply }))).await?;
+        answer.await.map_err(|_| self.closed_error())?
     }
 
     /// Finishes pending requests, then closes the file and releases the lock.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Close(reply)).await?;
-        answer.await.map_err(|_| self.gone())
+        answer.await.map_err(|_| self.closed_error())
     }
 
     async fn send(&self, message: Message) -> Result<(), StoreError> {
-        let sender = self.sender.as_ref().ok_or_else(|| self.gone())?;
-        sender.send(message).await.map_err(|_| self.gone())
+        let sender = self.sender.as_ref().ok_or_else(|| self.closed_error())?;
+        sender.send(message).await.map_err(|_| self.closed_error())
     }
 
-    fn gone(&self) -> StoreError {
+    fn closed_error(&self) -> StoreError {
         StoreError::Io(format!(
             "the state file {} is closed. The current change may not be stored. Run the same command again: it resumes from \
              the last checkpoint.",
@@ -124,13 +124,13 @@ impl Drop for StoreThread {
     }
 }
 
-struct Writer {
-    owned: Owned,
+struct StoreWriter {
+    owned: OwnedFile,
     /// The first error after which storing is unsafe. After such an error, every request fails.
-    poison: Option<StoreError>,
+    fatal_error: Option<StoreError>,
 }
 
-impl Writer {
+impl StoreWriter {
     fn serve(mut self, mut receiver: mpsc::Receiver<Message>) {
         let mut closing = None;
         while closing.is_none() {
@@ -139,10 +139,10 @@ impl Writer {
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
-                    Message::Job(job) => group.push(job),
+                    Message::Request(request) => group.push(request),
                     Message::Close(reply) => closing = Some(reply),
                 }
-                next = if closing.is_none() && group.len() < GROUP { receiver.try_recv().ok() } else { None };
+                next = if closing.is_none() && group.len() < MAX_GROUP_SIZE { receiver.try_recv().ok() } else { None };
             }
             self.commit_group(group);
         }
@@ -157,49 +157,51 @@ impl Writer {
     /// Carries out all requests in one transaction and returns a result for each of them. If a request is refused, only
     /// its own changes are undone. If the file fails, the changes of all requests are undone and nothing more is
     /// stored, because SQLite's memory and the disk may now differ.
-    fn commit_group(&mut self, mut group: Vec<Box<dyn Job>>) {
-        if self.poison.is_none() {
+    fn commit_group(&mut self, mut group: Vec<Box<dyn Request>>) {
+        if self.fatal_error.is_none() {
             match self.apply_group(&mut group) {
-                Ok(fates) => return group.into_iter().zip(fates).for_each(|(job, fate)| job.answer(fate)),
-                Err(failed) => self.stop_storing(failed),
+                Ok(results) => {
+                    return group.into_iter().zip(results).for_each(|(request, result)| request.answer(result));
+                }
+                Err(failed) => self.fail_permanently(failed),
             }
         }
-        for job in group {
-            job.answer(Err(if let Some(StoreError::Corrupt(why)) = &self.poison {
+        for request in group {
+            request.answer(Err(if let Some(StoreError::Corrupt(why)) = &self.fatal_error {
                 StoreError::Corrupt(why.clone())
             } else {
-                StoreError::Broken(self.poison.as_ref().map(StoreError::to_string).unwrap_or_default())
+                StoreError::Broken(self.fatal_error.as_ref().map(StoreError::to_string).unwrap_or_default())
             }));
         }
     }
 
-    fn apply_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
-        let Owned { connection, lock, path } = &mut self.owned;
-        let mut fates = Vec::with_capacity(group.len());
+    fn apply_group(&mut self, group: &mut [Box<dyn Request>]) -> Result<Vec<Result<(), StoreError>>, StateFileError> {
+        let OwnedFile { connection, lock, path } = &mut self.owned;
+        let mut results = Vec::with_capacity(group.len());
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let changes = connection.total_changes();
-        for job in group {
+        for request in group {
             connection.execute_batch("SAVEPOINT request")?;
-            match job.apply(connection) {
-                Ok(()) => fates.push(Ok(())),
+            match request.apply(connection) {
+                Ok(()) => results.push(Ok(())),
                 Err(failed) if failed.is_fatal() => return Err(failed),
                 Err(failed) => {
                     connection.execute_batch("ROLLBACK TO request")?;
-                    fates.push(Err(failed.explain(path, "storing progress")));
+                    results.push(Err(failed.explain(path, "storing progress")));
                 }
             }
             connection.execute_batch("RELEASE request")?;
         }
         // If no request changed anything, there is nothing to sync.
         let changed = connection.total_changes() != changes;
-        let committed = if changed { Some(count_commit(connection)?) } else { None };
+        let commit_count = if changed { Some(increment_commit_count(connection)?) } else { None };
         connection.execute_batch("COMMIT")?;
-        committed.into_iter().for_each(|committed| lock.note(committed));
-        Ok(fates)
+        commit_count.into_iter().for_each(|commit_count| lock.write_commit_count(commit_count));
+        Ok(results)
     }
 
-    fn stop_storing(&mut self, failed: Failed) {
-        self.poison = Some(failed.explain(&self.owned.path, "storing progress"));
+    fn fail_permanently(&mut self, failed: StateFileError) {
+        self.fatal_error = Some(failed.explain(&self.owned.path, "storing progress"));
         // Ignore an error: SQLite may already have rolled back, and closing the file rolls back in any case.
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }
@@ -207,7 +209,7 @@ impl Writer {
     /// Closes the file and releases the lock. After a failure of the file, leaves its log unchanged for the next
     /// process.
     fn finish(self) {
-        if self.poison.is_none() {
+        if self.fatal_error.is_none() {
             self.owned.close();
         }
     }

@@ -3,18 +3,18 @@
 use rusqlite::{Connection, Row, params};
 
 use super::super::phase::VERIFY;
-use super::super::rules::{self, Beginning};
+use super::super::rules::{self, BeginDecision};
 use super::super::{
-    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, SessionId, StoreError,
-    StoredReport, VerificationRecord, VerifiedPages,
+    MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, SampleDraw, SessionId, StoreError,
+    StoredReport, VerificationParameters, VerificationRecord, VerifiedPages,
 };
 use super::checksum::{SEGMENT_VERDICTS, VERIFICATION, refuse_damaged_row};
-use super::error::Failed;
+use super::error::StateFileError;
 use super::state_file::StateFile;
 use super::{journal, read, write};
-use crate::cutover::Truths;
+use crate::cutover::TruthByKey;
 use crate::item::ItemKey;
-use crate::state::{Stage, Verdict, VerdictCounts};
+use crate::state::{TableStage, Verdict, VerdictCounts};
 
 impl StateFile {
     /// The newest verification, whether or not it is complete.
@@ -36,46 +36,59 @@ impl StateFile {
 pub(super) fn begin(
     connection: &Connection,
     new: &NewVerification,
-    anew: bool,
+    force_new: bool,
     now: &str,
-) -> Result<VerificationRecord, Failed> {
+) -> Result<VerificationRecord, StateFileError> {
     let current = read::current_run(connection, VERIFY)?;
     let stored = match &current {
-        Some(run) if run.is_unfinished() && !anew => resumable(connection, run)?,
+        Some(run) if run.is_unfinished() && !force_new => resumable(connection, run)?,
         Some(_) | None => None,
     };
-    let asked = stored.as_ref().map(|stored| &stored.asked);
-    let beginning = rules::begin_verification(new, anew, current.as_ref(), asked)?;
+    let parameters = stored.as_ref().map(|stored| &stored.parameters);
+    let beginning = rules::begin_verification(new, force_new, current.as_ref(), parameters)?;
     match (beginning, current, stored) {
-        (Beginning::Resume, Some(run), Some(stored)) => {
+        (BeginDecision::Resume, Some(run), Some(stored)) => {
             let run = write::resume(connection, &run)?.run;
             Ok(VerificationRecord { run, resumed: true, ..stored })
         }
-        (Beginning::New { pass, supersedes }, current, _) => {
+        (BeginDecision::New { pass, supersedes }, current, _) => {
             if let Some(run) = current.filter(|_| supersedes) {
                 write::supersede(connection, run.id, rules::SUPERSEDED_BY_VERIFICATION)?;
             }
-            forget_old_ones(connection)?;
+            delete_old_details(connection)?;
             insert(connection, new, pass, now)
         }
-        (Beginning::Resume | Beginning::Look, ..) => Err(Failed::Row("a verification to resume is gone".to_owned())),
+        (BeginDecision::Resume | BeginDecision::ReadOnly, ..) => {
+            Err(StateFileError::Row("a verification to resume is gone".to_owned()))
+        }
     }
 }
 
 /// The verification of this run; `None` if its record or its counts cannot be read.
-fn resumable(connection: &Connection, run: &RunRecord) -> Result<Option<VerificationRecord>, Failed> {
-    let whole = counts_are_whole(connection, run.id)?;
-    if whole { verification(connection, run.clone()) } else { Ok(None) }
+fn resumable(connection: &Connection, run: &RunRecord) -> Result<Option<VerificationRecord>, StateFileError> {
+    let is_intact = are_counts_intact(connection, run.id)?;
+    if is_intact { verification(connection, run.clone()) } else { Ok(None) }
 }
 
-fn insert(connection: &Connection, new: &NewVerification, pass: u32, now: &str) -> Result<VerificationRecord, Failed> {
+fn insert(
+    connection: &Connection,
+    new: &NewVerification,
+    pass: u32,
+    now: &str,
+) -> Result<VerificationRecord, StateFileError> {
     let run = write::insert_run(connection, &NewRun { phase: VERIFY.to_owned(), ..new.run.clone() }, pass, now)?.run;
     put(connection, run.id, new)?;
-    Ok(VerificationRecord { run, asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, resumed: false })
+    Ok(VerificationRecord {
+        run,
+        parameters: new.parameters.clone(),
+        drawn: new.drawn.clone(),
+        segments_to_read: new.segments_to_read,
+        resumed: false,
+    })
 }
 
 /// Deletes the counts and mismatches of verifications older than the newest complete one. All reports are kept.
-fn forget_old_ones(connection: &Connection) -> Result<(), Failed> {
+fn delete_old_details(connection: &Connection) -> Result<(), StateFileError> {
     for table in ["segment_verdicts", "mismatches"] {
         let sql = format!(
             "DELETE FROM {table} WHERE run < (SELECT coalesce(max(run), 0) FROM verifications WHERE report IS NOT NULL)"
@@ -85,8 +98,8 @@ fn forget_old_ones(connection: &Connection) -> Result<(), Failed> {
     Ok(())
 }
 
-fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(), Failed> {
-    let Asked { stage, truths, repair, flag_version, wanted } = &new.asked;
+fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(), StateFileError> {
+    let VerificationParameters { stage, truths, repair, flag_version, sample_clusters } = &new.parameters;
     let drawn = new.drawn.as_ref();
     connection.execute(
         "INSERT INTO verifications (run, stage, truth, repair, flag_version, due, wanted, seed, run_segments, large) \
@@ -97,8 +110,8 @@ fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(),
             truths.name(),
             repair,
             flag_version,
-            new.due,
-            wanted,
+            new.segments_to_read,
+            sample_clusters,
             drawn.map(|drawn| drawn.seed),
             drawn.map(|drawn| drawn.run_segments),
             drawn.map(|drawn| serde_json::Value::from(drawn.large.clone()).to_string()),
@@ -109,7 +122,7 @@ fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(),
 
 /// The stored verification. `None` if its record is damaged. A damaged verification cannot be resumed and proves
 /// nothing.
-fn verification(connection: &Connection, run: RunRecord) -> Result<Option<VerificationRecord>, Failed> {
+fn verification(connection: &Connection, run: RunRecord) -> Result<Option<VerificationRecord>, StateFileError> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, due, seed, run_segments, large FROM verifications \
          WHERE run = ?1 AND sum IS {VERIFICATION}"
@@ -121,27 +134,33 @@ fn verification(connection: &Connection, run: RunRecord) -> Result<Option<Verifi
         None => None,
         Some(seed) => {
             let large = serde_json::from_str(&row.get::<_, String>(8)?);
-            let large = large.map_err(|_| Failed::Row("a list of segments in it cannot be read".to_owned()))?;
-            Some(Drawn { seed, run_segments: row.get(7)?, large })
+            let large = large.map_err(|_| StateFileError::Row("a list of segments in it cannot be read".to_owned()))?;
+            Some(SampleDraw { seed, run_segments: row.get(7)?, large })
         }
     };
-    Ok(Some(VerificationRecord { asked: asked_from(row, 0)?, drawn, due: row.get(5)?, run, resumed: false }))
+    Ok(Some(VerificationRecord {
+        parameters: parameters_from(row, 0)?,
+        drawn,
+        segments_to_read: row.get(5)?,
+        run,
+        resumed: false,
+    }))
 }
 
-fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
+fn parameters_from(row: &Row<'_>, at: usize) -> Result<VerificationParameters, StateFileError> {
     let stage: String = row.get(at)?;
     let truth: String = row.get(at + 1)?;
-    let unknown = || Failed::Row("a verification in it has unknown parameters".to_owned());
-    Ok(Asked {
-        stage: Stage::from_name(&stage).ok_or_else(unknown)?,
-        truths: Truths::from_name(&truth).ok_or_else(unknown)?,
+    let unknown = || StateFileError::Row("a verification in it has unknown parameters".to_owned());
+    Ok(VerificationParameters {
+        stage: TableStage::from_name(&stage).ok_or_else(unknown)?,
+        truths: TruthByKey::from_name(&truth).ok_or_else(unknown)?,
         repair: row.get(at + 2)?,
         flag_version: row.get(at + 3)?,
-        wanted: row.get(at + 4)?,
+        sample_clusters: row.get(at + 4)?,
     })
 }
 
-pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(), Failed> {
+pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(), StateFileError> {
     let run = pages.session.run;
     rules::check_verified(&read::run(connection, run)?, pages)?;
     let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
@@ -154,7 +173,12 @@ pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) 
     journal::mark_refused(connection, &pages.refused)
 }
 
-fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &VerdictCounts) -> Result<(), Failed> {
+fn add_verdicts(
+    connection: &Connection,
+    run: RunId,
+    segment: u32,
+    verdicts: &VerdictCounts,
+) -> Result<(), StateFileError> {
     // The number of skipped items is not stored here, because the outcomes of the segment have it.
     let VerdictCounts { matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
     connection
@@ -177,7 +201,7 @@ fn put_mismatch(
     segment: u32,
     mismatch: &Mismatch,
     now: &str,
-) -> Result<(), Failed> {
+) -> Result<(), StateFileError> {
     let Mismatch { key, verdict, paths, repaired, why } = mismatch;
     let last: u32 = connection
         .prepare_cached("SELECT coalesce(max(n), 0) FROM mismatches WHERE run = ?1 AND verdict = ?2")?
@@ -196,13 +220,16 @@ fn put_mismatch(
 }
 
 /// Whether the stored counts of all segments of a verification are undamaged.
-fn counts_are_whole(connection: &Connection, run: RunId) -> Result<bool, Failed> {
+fn are_counts_intact(connection: &Connection, run: RunId) -> Result<bool, StateFileError> {
     let sql =
         format!("SELECT NOT EXISTS (SELECT 1 FROM segment_verdicts WHERE run = ?1 AND sum IS NOT {SEGMENT_VERDICTS})");
     Ok(connection.query_row(&sql, [run.0], |row| row.get(0))?)
 }
 
-pub(super) fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, Failed> {
+pub(super) fn segment_verdicts(
+    connection: &Connection,
+    run: RunId,
+) -> Result<Vec<(u32, VerdictCounts)>, StateFileError> {
     let sql = format!(
         "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact \
          FROM (SELECT *, sum IS {SEGMENT_VERDICTS} AS intact FROM segment_verdicts WHERE run = ?1) \
@@ -228,7 +255,7 @@ pub(super) fn mismatches(
     run: RunId,
     verdict: Verdict,
     limit: u32,
-) -> Result<Vec<Mismatch>, Failed> {
+) -> Result<Vec<Mismatch>, StateFileError> {
     let sql = "SELECT key, paths, repaired, why FROM mismatches WHERE run = ?1 AND verdict = ?2 ORDER BY n LIMIT ?3";
     read::collect_readable(connection, sql, params![run.0, verdict.name(), limit], |row| {
         Ok(Mismatch {
@@ -246,14 +273,14 @@ pub(super) fn close_diverged(
     session: SessionId,
     items: &[(ItemKey, &str)],
     now: &str,
-) -> Result<u64, Failed> {
+) -> Result<u64, StateFileError> {
     rules::check_epoch(&read::run(connection, session.run)?, session)?;
     let sql =
         "UPDATE diverged SET status = 'resolved', resolved_as = ?2, last_at = ?3 WHERE key = ?1 AND status = 'open'";
     let mut statement = connection.prepare_cached(sql)?;
     let mut closed = 0;
-    for (key, how) in items {
-        closed += u64::from(statement.execute(params![key.to_text(), how, now])? > 0);
+    for (key, resolution) in items {
+        closed += u64::from(statement.execute(params![key.to_text(), resolution, now])? > 0);
     }
     Ok(closed)
 }
@@ -264,13 +291,14 @@ pub(super) fn finish(
     ended_at: &str,
     json: &str,
     hash: &str,
-) -> Result<RunRecord, Failed> {
+) -> Result<RunRecord, StateFileError> {
     let id = session.run;
     let run = read::run(connection, id)?;
     let Some(stored) = verification(connection, run.clone())? else {
-        return Err(Failed::Row(format!("verification {} has no readable parameters", run.id.0)));
+        return Err(StateFileError::Row(format!("verification {} has no readable parameters", run.id.0)));
     };
-    let status = rules::finish_verification(&run, session, stored.due, read::totals(connection, &run)?.done)?;
+    let status =
+        rules::finish_verification(&run, session, stored.segments_to_read, read::totals(connection, &run)?.done)?;
     connection
         .execute("UPDATE verifications SET report = ?2, report_hash = ?3 WHERE run = ?1", params![id.0, json, hash])?;
     connection.execute(
@@ -281,7 +309,7 @@ pub(super) fn finish(
 }
 
 /// Undamaged reports, newest first.
-pub(super) fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Failed> {
+pub(super) fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, StateFileError> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, run, started_at, ended_at, report, report_hash \
          FROM (SELECT * FROM verifications WHERE report IS NOT NULL AND sum IS {VERIFICATION}) \
@@ -290,7 +318,7 @@ pub(super) fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredR
     read::collect(connection, &sql, [limit], |row| {
         Ok(StoredReport {
             run: RunId(row.get(5)?),
-            asked: asked_from(row, 0)?,
+            parameters: parameters_from(row, 0)?,
             began_at: row.get(6)?,
             ended_at: row.get(7)?,
             json: row.get(8)?,
@@ -299,7 +327,7 @@ pub(super) fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredR
     })
 }
 
-pub(super) fn newest(connection: &Connection) -> Result<Option<VerificationRecord>, Failed> {
+pub(super) fn newest(connection: &Connection) -> Result<Option<VerificationRecord>, StateFileError> {
     let run: Option<i64> = connection.query_row("SELECT max(run) FROM verifications", [], |row| row.get(0))?;
     match run {
         Some(run) => verification(connection, read::run(connection, RunId(run))?),

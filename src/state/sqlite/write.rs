@@ -3,12 +3,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::rules::{self, Beginning};
+use super::super::rules::{self, BeginDecision};
 use super::super::{
-    Begin, Commit, DivergedItem, Failure, NewRun, RunId, RunRecord, RunStatus, SegmentEvent, SegmentState,
-    SegmentStatus, Session, SessionId, Spend,
+    BeginMode, Commit, DivergedItem, Failure, NewRun, RunId, RunRecord, RunSession, RunStatus, SegmentEvent,
+    SegmentState, SegmentStatus, SessionId, Spend,
 };
-use super::error::Failed;
+use super::error::StateFileError;
 use super::{journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
@@ -16,7 +16,7 @@ use crate::item::{ItemKey, Path, Position};
 /// Closes sessions of killed processes. Call it before any session begins, so that every open session belongs to a
 /// killed process. The runs of these sessions can be resumed. The number of applied items of these runs becomes a lower
 /// bound.
-pub(super) fn note_killed_sessions(connection: &Connection) -> Result<(), Failed> {
+pub(super) fn close_killed_sessions(connection: &Connection) -> Result<(), StateFileError> {
     connection.execute(
         "UPDATE runs SET status = ?1, open_session = 0, lower_bound = 1, stop_reason = ?2 WHERE open_session = 1",
         params![RunStatus::Stopped.name(), rules::KILLED],
@@ -25,12 +25,17 @@ pub(super) fn note_killed_sessions(connection: &Connection) -> Result<(), Failed
 }
 
 /// Begins a session of the phase's run, or of a new run.
-pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str) -> Result<Session, Failed> {
+pub(super) fn begin(
+    connection: &Connection,
+    mode: BeginMode,
+    new: &NewRun,
+    now: &str,
+) -> Result<RunSession, StateFileError> {
     let current = read::current_run(connection, &new.phase)?;
-    let beginning = rules::begin(how, current.as_ref())?;
+    let beginning = rules::begin(mode, current.as_ref())?;
     match (beginning, current) {
-        (Beginning::Resume, Some(run)) => resume(connection, &run),
-        (Beginning::Look, Some(run)) => {
+        (BeginDecision::Resume, Some(run)) => resume(connection, &run),
+        (BeginDecision::ReadOnly, Some(run)) => {
             if !run.looked_through {
                 let Spend { write, read } = spend::record(connection, &run, false)?.state.spent;
                 connection.execute(
@@ -40,18 +45,20 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
             }
             resume(connection, &run)
         }
-        (Beginning::New { pass, supersedes }, current) => {
+        (BeginDecision::New { pass, supersedes }, current) => {
             if let Some(run) = current.filter(|_| supersedes) {
                 supersede(connection, run.id, rules::SUPERSEDED_BY_RESTART)?;
             }
             insert_run(connection, new, pass, now)
         }
-        (Beginning::Resume | Beginning::Look, None) => Err(Failed::Row("a run to resume is gone".to_owned())),
+        (BeginDecision::Resume | BeginDecision::ReadOnly, None) => {
+            Err(StateFileError::Row("a run to resume is gone".to_owned()))
+        }
     }
 }
 
 /// Marks a run as superseded, with this stop reason.
-pub(super) fn supersede(connection: &Connection, id: RunId, reason: &str) -> Result<(), Failed> {
+pub(super) fn supersede(connection: &Connection, id: RunId, reason: &str) -> Result<(), StateFileError> {
     connection.execute(
         "UPDATE runs SET status = ?2, stop_reason = ?3 WHERE id = ?1",
         params![id.0, RunStatus::Superseded.name(), reason],
@@ -59,17 +66,22 @@ pub(super) fn supersede(connection: &Connection, id: RunId, reason: &str) -> Res
     Ok(())
 }
 
-pub(super) fn resume(connection: &Connection, run: &RunRecord) -> Result<Session, Failed> {
+pub(super) fn resume(connection: &Connection, run: &RunRecord) -> Result<RunSession, StateFileError> {
     run.status.next(RunStatus::Running)?;
     connection.execute(
         "UPDATE runs SET status = ?2, open_session = 1, sessions = sessions + 1, ended_at = NULL, stop_reason = NULL \
          WHERE id = ?1",
         params![run.id.0, RunStatus::Running.name()],
     )?;
-    Ok(Session { run: read::run(connection, run.id)?, resumed: true })
+    Ok(RunSession { run: read::run(connection, run.id)?, resumed: true })
 }
 
-pub(super) fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: &str) -> Result<Session, Failed> {
+pub(super) fn insert_run(
+    connection: &Connection,
+    new: &NewRun,
+    pass: u32,
+    now: &str,
+) -> Result<RunSession, StateFileError> {
     rules::check_new_run(new)?;
     connection.execute(
         "INSERT INTO runs (phase, pass, total_segments, status, started_at, sessions, open_session, \
@@ -84,7 +96,7 @@ pub(super) fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: 
             new.tool_version
         ],
     )?;
-    Ok(Session { run: read::run(connection, RunId(connection.last_insert_rowid()))?, resumed: false })
+    Ok(RunSession { run: read::run(connection, RunId(connection.last_insert_rowid()))?, resumed: false })
 }
 
 /// Ends the open session. A complete run resolves the open work of earlier runs of its phase. It has read every item
@@ -96,7 +108,7 @@ pub(super) fn end_session(
     reason: Option<&str>,
     abandoned_pages: u64,
     now: &str,
-) -> Result<RunRecord, Failed> {
+) -> Result<RunRecord, StateFileError> {
     let id = session.run;
     let run = read::run(connection, id)?;
     let done = if to == RunStatus::Complete { read::totals(connection, &run)?.done } else { 0 };
@@ -119,7 +131,7 @@ pub(super) fn end_session(
 }
 
 /// Commits the progress of a segment together with its failures, diverged items and refused pre-images.
-pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Result<(), Failed> {
+pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Result<(), StateFileError> {
     let run = read::run(connection, commit.session.run)?;
     rules::check_commit(&run, commit)?;
     let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
@@ -134,7 +146,7 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Res
     for item in &commit.diverged {
         put_diverged(connection, run.id, commit.segment, item, now)?;
     }
-    journal::forget_pages(connection, &run, commit.segment, first + pages - 1, next.is_none())?;
+    journal::delete_pages_under_way(connection, &run, commit.segment, first + pages - 1, next.is_none())?;
     journal::mark_refused(connection, &commit.refused)
 }
 
@@ -144,9 +156,9 @@ pub(super) fn put_segment(
     segment: u32,
     state: &SegmentState,
     now: &str,
-) -> Result<(), Failed> {
+) -> Result<(), StateFileError> {
     let (status, start_key) = match &state.status {
-        SegmentStatus::Pending => return Err(Failed::Row("a commit left its segment pending".to_owned())),
+        SegmentStatus::Pending => return Err(StateFileError::Row("a commit left its segment pending".to_owned())),
         SegmentStatus::Scanning(Position::Key(key)) => ("scanning", Some(key.to_text())),
         SegmentStatus::Done => ("done", None),
     };
@@ -184,7 +196,13 @@ pub(super) fn put_segment(
     Ok(())
 }
 
-fn put_failure(connection: &Connection, run: RunId, segment: u32, failure: &Failure, now: &str) -> Result<(), Failed> {
+fn put_failure(
+    connection: &Connection,
+    run: RunId,
+    segment: u32,
+    failure: &Failure,
+    now: &str,
+) -> Result<(), StateFileError> {
     connection
         .prepare_cached(
             "INSERT INTO failures (run, key, segment, outcome, reason, attempts, first_at, last_at, status) \
@@ -202,7 +220,7 @@ fn put_diverged(
     segment: u32,
     item: &DivergedItem,
     now: &str,
-) -> Result<(), Failed> {
+) -> Result<(), StateFileError> {
     let paths = paths_text(&item.paths);
     connection
         .prepare_cached(
@@ -230,7 +248,7 @@ pub(super) fn resolve_failure(
     outcome: Outcome,
     diverged: Vec<Path>,
     now: &str,
-) -> Result<bool, Failed> {
+) -> Result<bool, StateFileError> {
     rules::check_epoch(&read::run(connection, session.run)?, session)?;
     rules::check_resolution(outcome, &diverged)?;
     let segment: Option<u32> = connection
@@ -254,7 +272,7 @@ pub(super) fn update_failure(
     run: RunId,
     failure: &Failure,
     now: &str,
-) -> Result<bool, Failed> {
+) -> Result<bool, StateFileError> {
     rules::check_epoch(&read::run(connection, session.run)?, session)?;
     rules::check_failure(failure.outcome)?;
     let changed = connection.execute(

@@ -7,23 +7,23 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::local::capacity::ModelSpec;
 
 use crate::harness::tool;
-use crate::harness::{Bed, client};
+use crate::harness::{Harness, client};
 
 #[test]
 fn a_bad_model_is_refused_with_a_line_number() {
-    let bed = Bed::embedded();
-    let file = bed.dir().join("model.toml");
+    let harness = Harness::embedded();
+    let file = harness.dir().join("model.toml");
     for (text, wanted) in [
         ("scale = 1\nprovisioned = { read = 1, write = 0 }", vec!["model.toml", "line 2", "more than 0"]),
         ("speed = 3", vec!["line 1", "unknown field `speed`"]),
         ("provisioned = { read = 1, write = 1 }\non_demand = {}", vec!["not both"]),
     ] {
         std::fs::write(&file, text).unwrap();
-        let ran = tool::tool(&bed, &["local", "--port", "0", "--capacity", "model.toml"]);
+        let ran = tool::tool(&harness, &["local", "--port", "0", "--capacity", "model.toml"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
         assert!(wanted.iter().all(|part| ran.stderr.contains(part)), "{wanted:?}\n{}", ran.stderr);
     }
-    let ran = tool::tool(&bed, &["local", "--port", "0", "--capacity", "nowhere.toml"]);
+    let ran = tool::tool(&harness, &["local", "--port", "0", "--capacity", "nowhere.toml"]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("nowhere.toml"), "{}", ran.stderr);
 }
@@ -42,13 +42,13 @@ fn the_readme_shows_a_model_that_loads() {
 /// `local --capacity` throttles, runs the application, and prints its results at the end.
 #[test]
 fn the_command_serves_the_model_and_its_application() {
-    let bed = Bed::embedded();
+    let harness = Harness::embedded();
     let model = "provisioned = { read = 1000, write = 5 }\n[burst]\nseconds = 0\n[traffic]\nwrites_per_second = 200\n";
-    std::fs::write(bed.dir().join("model.toml"), model).unwrap();
-    let mut command = bed.command();
+    std::fs::write(harness.dir().join("model.toml"), model).unwrap();
+    let mut command = harness.command();
     command.args(["local", "--port", "0", "--items", "10", "--capacity", "model.toml"]);
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut server = Served(child);
+    let mut server = ServerProcess(child);
     let child = &mut server.0;
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let endpoint = lines.find_map(|line| line.unwrap().split("API on ").nth(1).map(str::to_owned)).unwrap();
@@ -58,17 +58,17 @@ fn the_command_serves_the_model_and_its_application() {
     // application's items exist, some writes have been throttled.
     runtime.block_on(async {
         let client = client(&endpoint);
-        let patience = async {
+        let throttled_writes = async {
             loop {
                 let page = client.scan().table_name("shop").send().await.unwrap();
-                let is_its = |pk: &AttributeValue| pk.as_s().is_ok_and(|pk| pk.starts_with("app#"));
-                if page.items().iter().filter(|item| is_its(&item["pk"])).count() >= 8 {
+                let is_application_key = |pk: &AttributeValue| pk.as_s().is_ok_and(|pk| pk.starts_with("app#"));
+                if page.items().iter().filter(|item| is_application_key(&item["pk"])).count() >= 8 {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), patience).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), throttled_writes).await.unwrap();
         client.scan().table_name("nowhere").send().await.unwrap_err();
     });
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
@@ -84,9 +84,9 @@ fn the_command_serves_the_model_and_its_application() {
 }
 
 /// A server process that never outlives its test.
-struct Served(std::process::Child);
+struct ServerProcess(std::process::Child);
 
-impl Drop for Served {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // If the test succeeded, the process has already ended.
         self.0.kill().ok();

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use backfill::ports::dynamodb::{
-    Action, Condition, Consumed, Describe, Got, GuardedWrite, Item, ItemKey, KeyAttribute, KeySchema, Page,
+    Action, Condition, WriteConsumption, Describe, GetReply, GuardedWrite, Item, ItemKey, KeyAttribute, KeySchema, Page,
     PageRequest, Position, Recovery, Sink, Source, TableDescription, TableError, WriteReply,
 };
 use backfill::{
-    Answer, Figures, Migration, MigrationError, Notice, Observer, Question, RunOptions, StepOptions, Value,
+    Answer, ProgressUpdate, Migration, MigrationError, Notice, Observer, Question, RunOptions, StepOptions, Value,
     VerifyOptions,
 };
 
@@ -91,8 +91,8 @@ impl Sink for MemoryTable {
         1
     }
 
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
-        Ok(Got { item: self.locked().get(&key.to_text()).cloned(), units: Some(1.0) })
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
+        Ok(GetReply { item: self.locked().get(&key.to_text()).cloned(), units: Some(1.0) })
     }
 }
 
@@ -108,7 +108,7 @@ impl MemoryTable {
         }
         let mut after = before.clone();
         for action in &write.actions {
-            let done = match (action, action.value_on(before)) {
+            let done = match (action, action.written_value(before)) {
                 (Action::SetFrom { to, .. } | Action::SetValue { to, .. }, Some(value)) => {
                     to.set(&mut after, value.clone())
                 }
@@ -123,7 +123,7 @@ impl MemoryTable {
             }
         }
         items.insert(key, after);
-        Ok(WriteReply::Applied { consumed: Some(Consumed { table: 1.0, indexes: Vec::new() }) })
+        Ok(WriteReply::Applied { consumed: Some(WriteConsumption { table: 1.0, indexes: Vec::new() }) })
     }
 }
 
@@ -134,7 +134,7 @@ fn holds(condition: &Condition, item: &Item) -> bool {
         Condition::Missing(path) => path.get(item).is_none(),
         Condition::IsMap(path) => matches!(path.get(item), Some(Value::M(_))),
         Condition::Equals(path, value) => path.get(item) == Some(value),
-        Condition::Same(one, other) => one.get(item).is_some_and(|value| other.get(item) == Some(value)),
+        Condition::PathsEqual(one, other) => one.get(item).is_some_and(|value| other.get(item) == Some(value)),
     }
 }
 
@@ -160,7 +160,7 @@ impl Observer for Watcher {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice.to_string());
     }
 
-    fn progress(&self, figures: &Figures) {
+    fn progress(&self, figures: &ProgressUpdate) {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         *items = figures.items.max(*items);
     }

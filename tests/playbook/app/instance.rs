@@ -13,7 +13,7 @@ use backfill::internals::item::Value;
 use fastrand::Rng;
 use tokio::sync::OwnedRwLockReadGuard;
 
-use super::{HOT, Habit, Kind, NEW, OLD, Orders, Shared, content_of, value};
+use super::{FlagSource, HOT, Habit, NEW, OLD, OperationKind, Shared, content_of, value};
 use crate::example::{Cached, Fields, Flag, Key, Unknown, Update, Write, bucket, parse, read, remove, write};
 use crate::harness::tool::SECRET;
 use crate::harness::{from_sdk, value_from_sdk, value_to_sdk};
@@ -28,7 +28,7 @@ pub(super) struct Instance {
 }
 
 /// The flag that a request must obey, and the time limit of the request.
-struct Order {
+struct CurrentFlag {
     flag: Flag,
     limit: Duration,
     /// If a test sets the flag, this is the lock on the flag. The lock is held until the request ends, so the test
@@ -38,7 +38,7 @@ struct Order {
 
 /// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum RequestOutcome {
     Done,
     Refused,
     Lost,
@@ -59,46 +59,46 @@ impl Instance {
             let any = || self.shared.keys[if self.rng.u8(0..3) == 0 { quiet % HOT } else { quiet }].clone();
             let key = hinted.unwrap_or_else(any);
             let kind = match n {
-                0..=49 => Kind::Read,
+                0..=49 => OperationKind::Read,
                 // The application only reads some items, so that it also reads old values that it has never changed.
-                _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => Kind::Read,
-                50..=69 => Kind::Write,
-                70..=79 => Kind::Replace,
-                80..=86 => Kind::Remove,
-                87..=94 => Kind::Insert,
-                _ => Kind::Delete,
+                _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => OperationKind::Read,
+                50..=69 => OperationKind::Write,
+                70..=79 => OperationKind::Replace,
+                80..=86 => OperationKind::Remove,
+                87..=94 => OperationKind::Insert,
+                _ => OperationKind::Delete,
             };
             let done = match kind {
-                Kind::Read => self.read(&key).await.map(drop),
-                Kind::Write => self.write(&key, None).await,
-                Kind::Replace => self.replace(&key).await,
-                Kind::Remove => self.remove(&key).await,
-                Kind::Insert => self.insert(&key).await,
+                OperationKind::Read => self.read(&key).await.map(drop),
+                OperationKind::Write => self.write(&key, None).await,
+                OperationKind::Replace => self.replace(&key).await,
+                OperationKind::Remove => self.remove(&key).await,
+                OperationKind::Insert => self.insert(&key).await,
                 _ => self.delete(&key).await,
             };
-            self.count(if done.is_ok() { kind } else { Kind::Unknown });
+            self.count(if done.is_ok() { kind } else { OperationKind::Unknown });
         }
     }
 
     /// Reads a value. Returns the value and the name of the attribute that has it.
     async fn read(&mut self, key: &str) -> Result<Option<(u64, &'static str)>, Unknown> {
-        let order = self.order().await?;
+        let current_flag = self.current_flag().await?;
         let began = Instant::now();
         let request = self.shared.client.get_item().table_name(&self.shared.table).set_key(Some(key_of(key)));
-        let reply = tokio::time::timeout(order.limit, request.consistent_read(true).send()).await;
+        let reply = tokio::time::timeout(current_flag.limit, request.consistent_read(true).send()).await;
         let ended = Instant::now();
         let Ok(Ok(reply)) = reply else {
-            self.count(Kind::Lost);
+            self.count(OperationKind::Lost);
             return Ok(None);
         };
         let item = reply.item.unwrap_or_default();
-        let found = read(&order.flag, bucket(Key::S(key)), &item, OLD, NEW);
+        let found = read(&current_flag.flag, bucket(Key::S(key)), &item, OLD, NEW);
         let content = match (item.is_empty(), found) {
-            (true, _) => Content::Gone,
+            (true, _) => Content::NoItem,
             (_, found) => content_of(found.cloned().map(value_from_sdk).as_ref()),
         };
-        self.check(key, content, began, ended, &order.flag);
-        let reads_new = order.flag.read_new && bucket(Key::S(key)) < order.flag.read_percent;
+        self.check(key, content, began, ended, &current_flag.flag);
+        let reads_new = current_flag.flag.read_new && bucket(Key::S(key)) < current_flag.flag.read_percent;
         let name = if reads_new && item.contains_key(NEW) { NEW } else { OLD };
         Ok(if let Content::Value(n) = content { Some((n, name)) } else { None })
     }
@@ -106,31 +106,31 @@ impl Instance {
     /// Writes a value. If `seen` contains a value and an attribute, the write requires that the attribute still has the
     /// value.
     async fn write(&mut self, key: &str, seen: Option<(u64, &'static str)>) -> Result<(), Unknown> {
-        let order = self.order().await?;
+        let current_flag = self.current_flag().await?;
         let (content, id) = self.with(key, |history| {
             let content = history.fresh();
             (content, history.begin(content))
         });
         let Content::Value(n) = content else { unreachable!() };
         let began = Instant::now();
-        let update = write(&order.flag, OLD, NEW, value_to_sdk(&value(n)));
-        let end = self.update(key, update, seen, order.limit).await;
+        let update = write(&current_flag.flag, OLD, NEW, value_to_sdk(&value(n)));
+        let end = self.update(key, update, seen, current_flag.limit).await;
         let ended = Instant::now();
         match end {
-            End::Done => {
+            RequestOutcome::Done => {
                 self.with(key, |history| history.done(id, ended));
                 // The condition was true, so no other write changed the value between the read and this write.
                 if let Some((seen, _)) = seen {
                     self.check_replaced(key, seen, began, ended);
                 }
             }
-            End::Refused => {
+            RequestOutcome::Refused => {
                 self.with(key, |history| history.refused(id));
                 if seen.is_none() {
-                    self.check(key, Content::Gone, began, ended, &order.flag);
+                    self.check(key, Content::NoItem, began, ended, &current_flag.flag);
                 }
             }
-            End::Lost => {}
+            RequestOutcome::Lost => {}
         }
         Ok(())
     }
@@ -143,30 +143,30 @@ impl Instance {
     }
 
     async fn remove(&mut self, key: &str) -> Result<(), Unknown> {
-        let order = self.order().await?;
+        let current_flag = self.current_flag().await?;
         let mut update = remove(OLD, NEW);
         if self.shared.habit == Habit::RemovesOneName {
-            update.expression = if order.flag.write == Write::New { "REMOVE #new" } else { "REMOVE #old" };
-            update.names.remove(if order.flag.write == Write::New { "#old" } else { "#new" });
+            update.expression = if current_flag.flag.write == Write::New { "REMOVE #new" } else { "REMOVE #old" };
+            update.names.remove(if current_flag.flag.write == Write::New { "#old" } else { "#new" });
         }
-        let id = self.with(key, |history| history.begin(Content::Without));
+        let id = self.with(key, |history| history.begin(Content::NoValue));
         let began = Instant::now();
-        let end = self.update(key, update, None, order.limit).await;
+        let end = self.update(key, update, None, current_flag.limit).await;
         let ended = Instant::now();
         match end {
-            End::Done => self.with(key, |history| history.done(id, ended)),
-            End::Refused => {
+            RequestOutcome::Done => self.with(key, |history| history.done(id, ended)),
+            RequestOutcome::Refused => {
                 self.with(key, |history| history.refused(id));
-                self.check(key, Content::Gone, began, ended, &order.flag);
+                self.check(key, Content::NoItem, began, ended, &current_flag.flag);
             }
-            End::Lost => {}
+            RequestOutcome::Lost => {}
         }
         Ok(())
     }
 
     /// Puts an item that does not exist. The new item gets the attributes that a write sets.
     async fn insert(&mut self, key: &str) -> Result<(), Unknown> {
-        let order = self.order().await?;
+        let current_flag = self.current_flag().await?;
         let (content, id) = self.with(key, |history| {
             let content = history.fresh();
             (content, history.begin(content))
@@ -174,28 +174,28 @@ impl Instance {
         let Content::Value(n) = content else { unreachable!() };
         let mut item = key_of(key);
         item.insert("kept".to_owned(), AttributeValue::S(format!("{SECRET} of {key}")));
-        for name in write(&order.flag, OLD, NEW, ()).names.into_values() {
+        for name in write(&current_flag.flag, OLD, NEW, ()).names.into_values() {
             item.insert(name, value_to_sdk(&value(n)));
         }
         let request = self.shared.client.put_item().table_name(&self.shared.table).set_item(Some(item));
         let request = request.condition_expression("attribute_not_exists(pk)");
-        let end = self.ended(tokio::time::timeout(order.limit, request.send()).await);
+        let end = self.outcome(tokio::time::timeout(current_flag.limit, request.send()).await);
         let ended = Instant::now();
         self.with(key, |history| match end {
-            End::Done => history.done(id, ended),
-            End::Refused => history.refused(id),
-            End::Lost => {}
+            RequestOutcome::Done => history.done(id, ended),
+            RequestOutcome::Refused => history.refused(id),
+            RequestOutcome::Lost => {}
         });
         Ok(())
     }
 
     async fn delete(&mut self, key: &str) -> Result<(), Unknown> {
-        let order = self.order().await?;
-        let id = self.with(key, |history| history.begin(Content::Gone));
+        let current_flag = self.current_flag().await?;
+        let id = self.with(key, |history| history.begin(Content::NoItem));
         let request = self.shared.client.delete_item().table_name(&self.shared.table).set_key(Some(key_of(key)));
-        let end = self.ended(tokio::time::timeout(order.limit, request.send()).await);
+        let end = self.outcome(tokio::time::timeout(current_flag.limit, request.send()).await);
         let ended = Instant::now();
-        if end == End::Done {
+        if end == RequestOutcome::Done {
             self.with(key, |history| history.done(id, ended));
         }
         Ok(())
@@ -207,7 +207,7 @@ impl Instance {
         update: Update<AttributeValue>,
         seen: Option<(u64, &'static str)>,
         limit: Duration,
-    ) -> End {
+    ) -> RequestOutcome {
         let mut request = self.shared.client.update_item().table_name(&self.shared.table).set_key(Some(key_of(key)));
         let mut names = update.names;
         let mut values = update.values;
@@ -220,31 +220,31 @@ impl Instance {
         request = request.update_expression(update.expression).condition_expression(condition);
         request = request.set_expression_attribute_names(Some(names));
         request = request.set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()));
-        self.ended(tokio::time::timeout(limit, request.send()).await)
+        self.outcome(tokio::time::timeout(limit, request.send()).await)
     }
 
-    fn ended<T, E: ProvideErrorMetadata, R>(
+    fn outcome<T, E: ProvideErrorMetadata, R>(
         &self,
         reply: Result<Result<T, SdkError<E, R>>, tokio::time::error::Elapsed>,
-    ) -> End {
+    ) -> RequestOutcome {
         match reply {
-            Ok(Ok(_)) => End::Done,
-            Ok(Err(error)) if error.code() == Some("ConditionalCheckFailedException") => End::Refused,
+            Ok(Ok(_)) => RequestOutcome::Done,
+            Ok(Err(error)) if error.code() == Some("ConditionalCheckFailedException") => RequestOutcome::Refused,
             Ok(Err(_)) | Err(_) => {
-                self.count(Kind::Lost);
-                End::Lost
+                self.count(OperationKind::Lost);
+                RequestOutcome::Lost
             }
         }
     }
 
     /// The flag that the next request must obey.
-    async fn order(&mut self) -> Result<Order, Unknown> {
-        let (table, key) = match &self.shared.orders {
-            Orders::Hand(hand) => {
-                let held = Arc::clone(hand).read_owned().await;
-                return Ok(Order { flag: held.clone(), limit: Duration::from_secs(10), _held: Some(held) });
+    async fn current_flag(&mut self) -> Result<CurrentFlag, Unknown> {
+        let (table, key) = match &self.shared.flag_source {
+            FlagSource::Manual(manual) => {
+                let held = Arc::clone(manual).read_owned().await;
+                return Ok(CurrentFlag { flag: held.clone(), limit: Duration::from_secs(10), _held: Some(held) });
             }
-            Orders::Flag { table, key } => (table, key),
+            FlagSource::Flag { table, key } => (table, key),
         };
         if self.shared.habit == Habit::NeverRereadsFlag && self.number == 0 && self.first.is_none() {
             self.first = Some(fetch(&self.shared.client, table, key).await?);
@@ -257,7 +257,7 @@ impl Instance {
                 tokio::task::block_in_place(|| self.cached.current(Instant::now, look))?
             }
         };
-        Ok(Order { limit: flag.max_cache / 3, flag, _held: None })
+        Ok(CurrentFlag { limit: flag.max_cache / 3, flag, _held: None })
     }
 
     fn with<T>(&self, key: &str, work: impl FnOnce(&mut History) -> T) -> T {
@@ -280,7 +280,7 @@ impl Instance {
         }
     }
 
-    fn count(&self, kind: Kind) {
+    fn count(&self, kind: OperationKind) {
         *self.shared.figures.lock().unwrap().entry(kind).or_default() += 1;
     }
 }

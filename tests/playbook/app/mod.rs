@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::example::{Flag, Write};
 use crate::harness::tool::SECRET;
-use crate::harness::{Bed, client};
+use crate::harness::{Harness, client};
 use crate::history::{Content, History};
 use instance::Instance;
 
@@ -30,7 +30,7 @@ const HOT: usize = 12;
 
 /// The operation that an instance did with an item, or the reason why it did none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum OperationKind {
     /// The instance read a value.
     Read,
     /// The instance wrote a value.
@@ -62,11 +62,11 @@ pub(crate) enum Habit {
 }
 
 /// The source of the flag that the instances obey.
-pub(crate) enum Orders {
+pub(crate) enum FlagSource {
     /// The flag is the item of this table whose `id` is `key`.
     Flag { table: String, key: String },
     /// The test itself sets the flag, for all instances at the same time.
-    Hand(Arc<RwLock<Flag>>),
+    Manual(Arc<RwLock<Flag>>),
 }
 
 /// A running application.
@@ -78,12 +78,12 @@ pub(crate) struct Application {
 struct Shared {
     client: Client,
     table: String,
-    orders: Orders,
+    flag_source: FlagSource,
     habit: Habit,
     keys: Vec<String>,
     histories: Mutex<BTreeMap<String, History>>,
     wrong: Mutex<Vec<String>>,
-    figures: Mutex<BTreeMap<Kind, u64>>,
+    figures: Mutex<BTreeMap<OperationKind, u64>>,
     /// The keys that the application writes before all others.
     hints: Hints,
     stop: AtomicBool,
@@ -104,7 +104,7 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
 }
 
 /// The flag that a test gives the application directly, for a migration without a flag.
-pub(crate) fn order(write: Write, read_new: bool) -> Flag {
+pub(crate) fn flag_state(write: Write, read_new: bool) -> Flag {
     let read_percent = if read_new { 100 } else { 0 };
     Flag { write, read_new, read_percent, old_stale: write == Write::New, max_cache: Duration::from_secs(30) }
 }
@@ -113,19 +113,25 @@ impl Application {
     /// Starts the application on the current items of a table and on some keys that do not exist yet. At the start, the
     /// value of an item is the value of its old attribute. For one in five partition keys, the application only reads
     /// items and never writes them.
-    pub(crate) async fn start(bed: &Bed, table: &str, orders: Orders, habit: Habit, instances: u64) -> Application {
+    pub(crate) async fn start(
+        harness: &Harness,
+        table: &str,
+        flag_source: FlagSource,
+        habit: Habit,
+        instances: u64,
+    ) -> Application {
         let mut histories: BTreeMap<String, History> = BTreeMap::new();
-        for item in bed.dump(table).await.into_values() {
-            let content = item.get(OLD).map_or(Content::Without, |v| Content::Value(number(v).unwrap()));
-            histories.insert(pk(&item).to_owned(), History::of(content));
+        for item in harness.dump(table).await.into_values() {
+            let content = item.get(OLD).map_or(Content::NoValue, |v| Content::Value(number(v).unwrap()));
+            histories.insert(pk(&item).to_owned(), History::new(content));
         }
         for n in 0..histories.len() / 10 {
-            histories.insert(format!("NEW#{n}"), History::of(Content::Gone));
+            histories.insert(format!("NEW#{n}"), History::new(Content::NoItem));
         }
         let shared = Arc::new(Shared {
-            client: client(&bed.behind()),
+            client: client(&harness.server_endpoint()),
             table: table.to_owned(),
-            orders,
+            flag_source,
             habit,
             keys: histories.keys().cloned().collect(),
             histories: Mutex::new(histories),
@@ -142,7 +148,7 @@ impl Application {
     }
 
     /// Waits until the application has done `more` operations. Every instance continues to work during this time.
-    pub(crate) async fn works(&self, more: u64) {
+    pub(crate) async fn wait_for_operations(&self, more: u64) {
         let goal = self.operations() + more;
         for _ in 0..6_000 {
             if self.operations() >= goal {
@@ -156,15 +162,19 @@ impl Application {
     /// The number of answered requests.
     pub(crate) fn operations(&self) -> u64 {
         let figures = self.shared.figures.lock().unwrap();
-        figures.iter().filter(|(kind, _)| !matches!(kind, Kind::Unknown | Kind::Lost)).map(|(_, n)| n).sum()
+        figures
+            .iter()
+            .filter(|(kind, _)| !matches!(kind, OperationKind::Unknown | OperationKind::Lost))
+            .map(|(_, n)| n)
+            .sum()
     }
 
     /// Sets the flag for all instances. When this function returns, no request that obeys an older flag is in flight.
-    pub(crate) async fn set_order(&self, order: Flag) {
-        let Orders::Hand(hand) = &self.shared.orders else {
+    pub(crate) async fn set_flag(&self, flag_state: Flag) {
+        let FlagSource::Manual(manual) = &self.shared.flag_source else {
             panic!("the instances read the flag from a table, so a test cannot set it directly")
         };
-        *hand.write().await = order;
+        *manual.write().await = flag_state;
     }
 
     /// The list of keys that the application writes before all others. A test may append keys.
@@ -191,7 +201,7 @@ impl Application {
     }
 
     /// Stops the application. Returns the number of operations by kind.
-    pub(crate) async fn stop(&mut self) -> BTreeMap<Kind, u64> {
+    pub(crate) async fn stop(&mut self) -> BTreeMap<OperationKind, u64> {
         self.shared.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.instances.join_next().await {
             ended.unwrap();
@@ -217,7 +227,7 @@ impl Application {
         let mut histories = self.shared.histories.lock().unwrap();
         for (key, history) in histories.iter_mut() {
             let item = by_pk.get(key.as_str());
-            let content = item.map_or(Content::Gone, |item| content_of(item.get(at)));
+            let content = item.map_or(Content::NoItem, |item| content_of(item.get(at)));
             history.read(content, now, Instant::now()).unwrap_or_else(|wrong| panic!("{key}: {wrong}"));
             if let Some(item) = item {
                 check(key, item);
@@ -235,5 +245,5 @@ pub(crate) fn pk(item: &Item) -> &str {
 }
 
 fn content_of(found: Option<&Value>) -> Content {
-    found.map_or(Content::Without, |found| Content::Value(number(found).unwrap()))
+    found.map_or(Content::NoValue, |found| Content::Value(number(found).unwrap()))
 }

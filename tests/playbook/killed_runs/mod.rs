@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, bytes_of, key_of};
+use crate::harness::{Harness, bytes_of, key_of};
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, ItemKey, Value};
-use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::proxy::FaultRule;
 use backfill::internals::local::{Fault, sample};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{Counts, Cursor, ListQuery, RunStatus};
@@ -54,7 +54,7 @@ const ALL: ListQuery = ListQuery { run: None, open_only: true, after: Cursor::ST
 
 /// A sample table, a plan for it, and the expected result.
 struct Migration {
-    bed: Bed,
+    harness: Harness,
     table: String,
     plan: PathBuf,
     state: PathBuf,
@@ -65,7 +65,7 @@ struct Migration {
 
 impl Migration {
     async fn new(
-        bed: Bed,
+        harness: Harness,
         count: u64,
         seed: u64,
         head: &str,
@@ -73,33 +73,33 @@ impl Migration {
         after: fn(&Item) -> After,
         keys: (&str, usize),
     ) -> Migration {
-        let table = bed.create_table().await;
+        let table = harness.create_table().await;
         // An in-place write compares the values that it overwrites or removes, but not every engine can compare
         // documents.
-        let any = bed.local().is_some();
+        let any = harness.local().is_some();
         let document = |item: &Item, name| matches!(item.get(name), Some(Value::M(_) | Value::L(_)));
         let plain = |item: &Item| !document(item, "email") && !document(item, "contact_email");
         let items = sample::items(seed, 2 * count).filter(|item| any || plain(item)).take(count as usize);
-        assert_eq!(bed.load(&table, items).await, count);
-        let before = bed.dump(&table).await;
+        assert_eq!(harness.load(&table, items).await, count);
+        let before = harness.dump(&table).await;
         assert_eq!(before.len() as u64, count);
-        let plan = bed.plan("killed", &table, head, &format!("{changes}{SCAN}{}", keys.0));
-        let state = bed.dir().join("state.db");
+        let plan = harness.plan("killed", &table, head, &format!("{changes}{SCAN}{}", keys.0));
+        let state = harness.dir().join("state.db");
         let items = before.into_iter().map(|(key, item)| (key, (item.clone(), after(&item)))).collect();
-        bed.front().reset_tally();
-        Migration { bed, table, plan, state, items, pages: Pages::with_open(keys.1) }
+        harness.proxy().reset_tally();
+        Migration { harness, table, plan, state, items, pages: Pages::with_open(keys.1) }
     }
 
     fn start(&self) -> Child {
-        let log = File::options().append(true).create(true).open(self.bed.dir().join("log")).unwrap();
-        let mut command = self.bed.command();
+        let log = File::options().append(true).create(true).open(self.harness.dir().join("log")).unwrap();
+        let mut command = self.harness.command();
         command.arg("run").arg(&self.plan).arg("--yes").arg("--state").arg(&self.state);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
     /// The number of update requests that have reached the server.
     fn updates(&self) -> u64 {
-        self.bed.front().tally().operation("UpdateItem").requests
+        self.harness.proxy().tally().operation("UpdateItem").requests
     }
 
     /// Waits until `more` further updates have reached the server. Returns false if the process ends before that.
@@ -117,7 +117,7 @@ impl Migration {
     /// Checks the pages of a session that has ended, and returns their counts.
     fn account(&mut self) -> SessionPages {
         self.settle(&["Scan"]);
-        let scans = self.bed.front().tally().scans;
+        let scans = self.harness.proxy().tally().scans;
         self.pages.session_ended(&scans, &self.state)
     }
 
@@ -127,7 +127,7 @@ impl Migration {
         let mut last = 0;
         while quiet < 8 {
             sleep(Duration::from_millis(3));
-            let tally = self.bed.front().tally();
+            let tally = self.harness.proxy().tally();
             let open = operations.iter().any(|name| {
                 let of = tally.operation(name);
                 of.requests != of.ok + of.errors.values().sum::<u64>()
@@ -167,7 +167,7 @@ impl Migration {
     /// Checks that every item is as the plan implies, byte for byte, in every attribute.
     async fn check_items(&self) {
         self.settle(&["Scan", "UpdateItem"]);
-        let mut now = self.bed.dump(&self.table).await;
+        let mut now = self.harness.dump(&self.table).await;
         for (key, (before, after)) in &self.items {
             let found = now.remove(key).unwrap_or_else(|| panic!("{key} is missing"));
             let found = bytes_of(&found);
@@ -195,7 +195,7 @@ impl Migration {
         assert_eq!(done, of(Outcome::Applied) + of(Outcome::AlreadyApplied));
         assert!(counts.of(Outcome::Applied) <= of(Outcome::Applied), "the count of applied items is a lower bound");
         assert_eq!(
-            self.bed.front().tally().operation("UpdateItem").ok,
+            self.harness.proxy().tally().operation("UpdateItem").ok,
             of(Outcome::Applied),
             "each item is written exactly once"
         );
@@ -238,9 +238,9 @@ impl Migration {
 
     /// Checks that a further pass sends no write request and consumes no write unit.
     fn check_second_pass(&self) {
-        self.bed.front().reset_tally();
+        self.harness.proxy().reset_tally();
         let output = self
-            .bed
+            .harness
             .command()
             .arg("run")
             .arg(&self.plan)
@@ -248,16 +248,16 @@ impl Migration {
             .arg(&self.state)
             .output()
             .unwrap();
-        let tally = self.bed.front().tally();
+        let tally = self.harness.proxy().tally();
         println!("  second pass: {} WCU, {} requests, {}", tally.write_units(), tally.requests(), output.status);
-        assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY);
+        assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY_OPERATIONS);
         assert!(tally.write_units() == 0.0);
     }
 }
 
 /// One update in two hundred arrives late, so some updates of a killed process are applied after the next process has
 /// begun.
-fn some_updates_late() -> FaultRule {
+fn delay_some_updates() -> FaultRule {
     Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence % 200 == 3 => Fault::Delay(Duration::from_millis(150)),
         _ => Fault::Pass,
@@ -283,19 +283,19 @@ fn log_of(dir: &Path) -> String {
 /// RUNBOOK: "the state file holds everything that was committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_at_random_moments_gives_the_same_result() {
-    let bed = Bed::start();
+    let harness = Harness::start();
     // Five in six items need a write. With at most `updates` updates in each session, there are more than `enough`
     // kills.
-    let (items, updates, enough) = bed.sized((20_000, 700, 20), (700, 150, 3));
+    let (items, updates, enough) = harness.size_for_server((20_000, 700, 20), (700, 150, 3));
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(bed, items, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
-    migration.bed.front().set_faults(Some(some_updates_late()));
+    let mut migration = Migration::new(harness, items, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    migration.harness.proxy().set_faults(Some(delay_some_updates()));
     let began = Instant::now();
     let (kills, status) = migration.run_under_kills(updates, &mut rng);
     println!("  {kills} kills in {:.1} s", began.elapsed().as_secs_f64());
     assert!(kills >= enough, "only {kills} kills");
     migration.check_items().await;
-    assert_eq!(status.code(), Some(5), "some items diverge; {}", log_of(migration.bed.dir()));
+    assert_eq!(status.code(), Some(5), "some items diverge; {}", log_of(migration.harness.dir()));
     let counts = migration.check_counts();
     println!("  {:?} of {:?}", counts.outcomes, Outcome::ALL);
     migration.check_second_pass();
@@ -306,17 +306,17 @@ async fn a_run_killed_at_random_moments_gives_the_same_result() {
 /// RUNBOOK: "has the only copy of overwritten and removed values".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_in_place_run_records_every_destroyed_value() {
-    let bed = Bed::start();
-    let (items, updates, enough) = bed.sized((5_000, 500, 8), (400, 150, 2));
+    let harness = Harness::start();
+    let (items, updates, enough) = harness.size_for_server((5_000, 500, 8), (400, 150, 2));
     let mut rng = Rng::with_seed(seed());
     let head = "strategy = \"in-place\"\non_existing = \"overwrite\"";
     let mut migration =
-        Migration::new(bed, items, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_AT_MOST)).await;
-    migration.bed.front().set_faults(Some(some_updates_late()));
+        Migration::new(harness, items, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_AT_MOST)).await;
+    migration.harness.proxy().set_faults(Some(delay_some_updates()));
     let (kills, status) = migration.run_under_kills(updates, &mut rng);
     assert!(kills >= enough, "only {kills} kills");
     migration.check_items().await;
-    assert_eq!(status.code(), Some(0), "{}", log_of(migration.bed.dir()));
+    assert_eq!(status.code(), Some(0), "{}", log_of(migration.harness.dir()));
     migration.check_counts();
     let (destroyed, recorded) = migration.check_pre_images().await;
     println!("  {kills} kills; {destroyed} values destroyed, {recorded} pre-images");
@@ -329,22 +329,23 @@ async fn a_killed_in_place_run_records_every_destroyed_value() {
 async fn a_terminated_run_drains_and_resumes() {
     const ITEMS: u64 = 3_000;
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    let mut migration =
+        Migration::new(Harness::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     // Requests are delayed, so that some are in flight when the signal arrives.
     let slow: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" => Fault::Delay(Duration::from_millis(60)),
         _ => Fault::Pass,
     });
-    migration.bed.front().set_faults(Some(slow));
+    migration.harness.proxy().set_faults(Some(slow));
     for time in 1..=3 {
         let mut child = migration.start();
-        assert!(migration.wait_for_updates(&mut child, rng.u64(100..500)), "{}", log_of(migration.bed.dir()));
+        assert!(migration.wait_for_updates(&mut child, rng.u64(100..500)), "{}", log_of(migration.harness.dir()));
         signal(&child, [Signal::SIGTERM, Signal::SIGINT][time % 2]);
         let began = Instant::now();
         let status = child.wait().unwrap();
         let took = began.elapsed();
-        let update = migration.bed.front().tally().operation("UpdateItem");
-        assert_eq!(status.code(), Some(130), "{}", log_of(migration.bed.dir()));
+        let update = migration.harness.proxy().tally().operation("UpdateItem");
+        assert_eq!(status.code(), Some(130), "{}", log_of(migration.harness.dir()));
         assert!(took < Duration::from_secs(5), "draining requests of 60 ms took {took:?}");
         assert_eq!(update.requests, update.ok, "a request was in flight when the process ended");
         let session_pages = migration.account();
@@ -353,13 +354,13 @@ async fn a_terminated_run_drains_and_resumes() {
         assert_eq!((run.status, run.open_session), (RunStatus::Stopped, false));
         assert!(run.stop_reason.unwrap().contains("interrupted"));
     }
-    migration.bed.front().set_faults(None);
+    migration.harness.proxy().set_faults(None);
     let mut child = migration.start();
     let status = child.wait().unwrap();
     let session_pages = migration.account();
     println!("  resumed; {} pages read again", session_pages.read_again);
     migration.check_items().await;
-    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
+    assert_eq!(status.code(), Some(5), "{}", log_of(migration.harness.dir()));
     migration.check_counts();
 }
 
@@ -369,14 +370,15 @@ async fn a_terminated_run_drains_and_resumes() {
 async fn a_second_signal_stops_immediately_without_loss() {
     const ITEMS: u64 = 2_000;
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    let mut migration =
+        Migration::new(Harness::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     let stuck: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence > 300 => Fault::Delay(Duration::from_secs(3)),
         _ => Fault::Pass,
     });
-    migration.bed.front().set_faults(Some(stuck));
+    migration.harness.proxy().set_faults(Some(stuck));
     let mut child = migration.start();
-    assert!(migration.wait_for_updates(&mut child, 320), "{}", log_of(migration.bed.dir()));
+    assert!(migration.wait_for_updates(&mut child, 320), "{}", log_of(migration.harness.dir()));
     signal(&child, Signal::SIGTERM);
     sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "the process must wait for the requests in flight");
@@ -384,15 +386,15 @@ async fn a_second_signal_stops_immediately_without_loss() {
     signal(&child, Signal::SIGTERM);
     let status = child.wait().unwrap();
     let took = began.elapsed();
-    assert_eq!(status.code(), Some(130), "{}", log_of(migration.bed.dir()));
+    assert_eq!(status.code(), Some(130), "{}", log_of(migration.harness.dir()));
     assert!(took < Duration::from_secs(1), "the immediate stop took {took:?}");
     let session_pages = migration.account();
     println!("  stopped in {took:?}: {}", session_pages.line(ACTIVE));
     // Requests that were in flight arrive while the run continues.
-    migration.bed.front().set_faults(None);
+    migration.harness.proxy().set_faults(None);
     let status = migration.start().wait().unwrap();
     migration.account();
     migration.check_items().await;
-    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
+    assert_eq!(status.code(), Some(5), "{}", log_of(migration.harness.dir()));
     migration.check_counts();
 }

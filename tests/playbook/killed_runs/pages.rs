@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use backfill::internals::item::Position;
-use backfill::internals::local::front::ScanPage;
+use backfill::internals::local::proxy::ScanPage;
 use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
 

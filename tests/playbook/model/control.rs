@@ -10,10 +10,12 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use backfill::internals::cutover::{Flag, FlagChange};
-use backfill::internals::playbook::{BackTo, Event, Expand, Goal, Mark, Phase, Span, State, What};
+use backfill::internals::playbook::{
+    BackTarget, Event, EventBody, ExpandStatus, Goal, Mark, MigrationState, Phase, PhaseSpan,
+};
 
-use super::sweep::At;
-use super::system::{GOALS, Mistake, OTHER, Tool, time};
+use super::sweep::ModelPhase;
+use super::system::{GOALS, Mistake, OTHER_HOST, Tool, time};
 
 /// The part of a state that does not depend on the item.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,10 +28,10 @@ pub(super) struct Control {
     pub(super) by_other: bool,
     /// When each host first read the flag's current state; `None` if the host has not read this state.
     pub(super) first_seen: [Option<i64>; 2],
-    pub(super) state: State,
+    pub(super) state: MigrationState,
     /// The durable progress: whether the expand pass is done, and whether the pass of the other open phase is done.
     pub(super) expanded: bool,
-    pub(super) swept: bool,
+    pub(super) pass_done: bool,
     /// Whether the open verification found a mismatch.
     pub(super) dirty: bool,
     pub(super) failed: bool,
@@ -47,11 +49,11 @@ pub(super) enum Transition {
     /// One step of the command with this goal.
     Step(Goal),
     /// A phase has finished the item. The boolean is `true` if the item differs.
-    Commit(At, bool),
+    Commit(ModelPhase, bool),
     /// A phase has recorded the item as a failure.
-    GiveUp(At),
+    GiveUp(ModelPhase),
     /// `cutover --back` in another process.
-    Back(BackTo),
+    Back(BackTarget),
 }
 
 /// The control after a transition.
@@ -126,8 +128,8 @@ impl Transition {
     fn number(self) -> usize {
         match self {
             Transition::Tick => 0,
-            Transition::Back(BackTo::OldReads) => 1,
-            Transition::Back(BackTo::OldWrites) => 2,
+            Transition::Back(BackTarget::OldReads) => 1,
+            Transition::Back(BackTarget::OldWrites) => 2,
             Transition::Commit(phase, differs) => 3 + phase as usize * 3 + usize::from(differs),
             Transition::GiveUp(phase) => 3 + phase as usize * 3 + 2,
             Transition::Step(goal) => {
@@ -165,15 +167,15 @@ impl Tool {
 }
 
 impl Control {
-    pub(super) fn first() -> Control {
+    pub(super) fn initial() -> Control {
         Control {
             now: 1,
-            flag: Flag::first(1, time(0)),
+            flag: Flag::new(1, time(0)),
             by_other: false,
             first_seen: [None; 2],
-            state: State::default(),
+            state: MigrationState::default(),
             expanded: false,
-            swept: false,
+            pass_done: false,
             dirty: false,
             failed: false,
             diverged: false,
@@ -199,36 +201,36 @@ impl Control {
 
     /// Records a flag that a host has changed.
     pub(super) fn record_flag(&mut self, flag: Flag, host: usize) {
-        (self.flag, self.by_other) = (flag, host == OTHER);
+        (self.flag, self.by_other) = (flag, host == OTHER_HOST);
         self.first_seen = [None; 2];
         self.first_seen[host] = Some(self.now);
     }
 
-    pub(super) fn append(&mut self, what: What) {
-        let event = Event { at: time(self.now), actor: String::new(), flag: Some(Mark::of(&self.flag)), what };
+    pub(super) fn append(&mut self, body: EventBody) {
+        let event = Event { at: time(self.now), actor: String::new(), flag: Some(Mark::from_flag(&self.flag)), body };
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
     }
 
-    fn commit(&mut self, phase: At, differs: bool) {
+    fn commit(&mut self, phase: ModelPhase, differs: bool) {
         match phase {
-            At::Expand => {
+            ModelPhase::Expand => {
                 (self.expanded, self.diverged) = (true, differs);
                 self.failed = false;
             }
-            At::Retry => (self.swept, self.failed, self.diverged) = (true, false, differs),
-            At::Verify | At::Repair => {
-                (self.swept, self.dirty) = (true, differs);
+            ModelPhase::Retry => (self.pass_done, self.failed, self.diverged) = (true, false, differs),
+            ModelPhase::Verify | ModelPhase::Repair => {
+                (self.pass_done, self.dirty) = (true, differs);
                 self.diverged &= differs;
             }
-            At::OldFromNew | At::Undo | At::Contract => self.swept = true,
+            ModelPhase::OldFromNew | ModelPhase::Undo | ModelPhase::Contract => self.pass_done = true,
         }
     }
 
-    fn give_up(&mut self, phase: At) -> Option<()> {
+    fn give_up(&mut self, phase: ModelPhase) -> Option<()> {
         match phase {
-            At::Expand => (self.expanded, self.failed) = (true, true),
-            At::OldFromNew => self.swept = true,
-            At::Repair => (self.swept, self.dirty) = (true, true),
+            ModelPhase::Expand => (self.expanded, self.failed) = (true, true),
+            ModelPhase::OldFromNew => self.pass_done = true,
+            ModelPhase::Repair => (self.pass_done, self.dirty) = (true, true),
             _ => return None,
         }
         Some(())
@@ -254,17 +256,18 @@ impl Control {
         let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
         if let Some(open) = &mut state.open {
             open.began = time(7);
-            open.under = match open.phase {
-                Phase::OldFromNew | Phase::Undo => open.under.map(since_change),
-                Phase::Verify { .. } => open.under.map(since_dual),
+            open.flag_mark = match open.phase {
+                Phase::OldFromNew | Phase::Undo => open.flag_mark.map(since_change),
+                Phase::Verify { .. } => open.flag_mark.map(since_dual),
                 Phase::Expand | Phase::Retry | Phase::Contract => None,
             };
         }
         if let Some(report) = &mut state.full {
-            report.span = Span { began: time(7), ended: time(7), under: report.span.under.map(since_dual) };
+            report.span =
+                PhaseSpan { began: time(7), ended: time(7), flag_mark: report.span.flag_mark.map(since_dual) };
         }
-        if let Some(span) = &mut state.restored {
-            *span = Span { began: time(6), ended: time(6), under: span.under.map(since_change) };
+        if let Some(span) = &mut state.old_from_new {
+            *span = PhaseSpan { began: time(6), ended: time(6), flag_mark: span.flag_mark.map(since_change) };
         }
         for sight in self.first_seen.iter_mut().flatten() {
             *sight = if self.now > *sight { 5 } else { 20 };
@@ -276,8 +279,8 @@ impl Control {
             preflight.at = time(0);
         }
         match &mut state.expand {
-            Expand::NotBegun => {}
-            Expand::Open { began: at } | Expand::Complete { ended: at } => *at = time(0),
+            ExpandStatus::NotBegun => {}
+            ExpandStatus::Open { began: at } | ExpandStatus::Complete { ended: at } => *at = time(0),
         }
         self.flag.version = 10;
         if let Some(intended) = &mut state.intended {
@@ -291,11 +294,11 @@ impl Control {
         }
         // The rules use this field only while an earlier command continues. In this model, each step may belong to a
         // new command.
-        state.seen = None;
+        state.flag_seen = None;
         // In this model, no clock is set back.
         state.latest = time(0);
         if state.open.is_none() {
-            (self.swept, self.dirty) = (false, false);
+            (self.pass_done, self.dirty) = (false, false);
         }
     }
 }

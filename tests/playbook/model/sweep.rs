@@ -1,7 +1,7 @@
 //! The work of a phase on one item: the phase reads the item, decides by the image, journals the values that its write
 //! destroys, and writes under a condition.
 
-use backfill::internals::playbook::{Phase, Scope};
+use backfill::internals::playbook::{Phase, VerifyScope};
 
 /// A value of an attribute. At the start, the old attribute of the item has the value `0`.
 pub(super) type Value = u8;
@@ -18,8 +18,8 @@ pub(super) struct Item {
 
 /// An item that a phase has read but not finished. A kill removes it, together with a request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct UnderWay {
-    pub(super) phase: At,
+pub(super) struct PassInProgress {
+    pub(super) phase: ModelPhase,
     pub(super) image: Item,
     /// Whether readers of this key used its new attribute when the page began.
     pub(super) reads_new: bool,
@@ -31,7 +31,7 @@ pub(super) struct UnderWay {
 
 /// The phases that treat an item differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum At {
+pub(super) enum ModelPhase {
     Expand,
     Retry,
     Verify,
@@ -41,17 +41,19 @@ pub(super) enum At {
     Contract,
 }
 
-impl From<Phase> for At {
-    fn from(phase: Phase) -> At {
+impl From<Phase> for ModelPhase {
+    fn from(phase: Phase) -> ModelPhase {
         match phase {
-            Phase::Expand => At::Expand,
-            Phase::Retry => At::Retry,
-            Phase::Verify { scope: Scope::Full, repair: false } => At::Verify,
-            Phase::Verify { scope: Scope::Full, repair: true } => At::Repair,
-            Phase::Verify { scope: Scope::Sampled, .. } => panic!("the model has only one item, so it does not sample"),
-            Phase::OldFromNew => At::OldFromNew,
-            Phase::Undo => At::Undo,
-            Phase::Contract => At::Contract,
+            Phase::Expand => ModelPhase::Expand,
+            Phase::Retry => ModelPhase::Retry,
+            Phase::Verify { scope: VerifyScope::Full, repair: false } => ModelPhase::Verify,
+            Phase::Verify { scope: VerifyScope::Full, repair: true } => ModelPhase::Repair,
+            Phase::Verify { scope: VerifyScope::Sampled, .. } => {
+                panic!("the model has only one item, so it does not sample")
+            }
+            Phase::OldFromNew => ModelPhase::OldFromNew,
+            Phase::Undo => ModelPhase::Undo,
+            Phase::Contract => ModelPhase::Contract,
         }
     }
 }
@@ -91,34 +93,34 @@ pub(super) fn counts_as_preexisting(image: Item, dual_writes: bool) -> bool {
     image.new.is_some() && !(dual_writes && image.old == image.new)
 }
 
-pub(super) fn decide(phase: At, image: Item, known: Knowledge) -> Decision {
+pub(super) fn decide(phase: ModelPhase, image: Item, known: Knowledge) -> Decision {
     let Item { old, new } = image;
     match phase {
-        At::Expand | At::Retry => match (old, new) {
+        ModelPhase::Expand | ModelPhase::Retry => match (old, new) {
             (Some(_), None) => Decision::Copy,
             (Some(old), Some(new)) if old != new => Decision::Differs,
             _ => Decision::Nothing,
         },
-        At::Verify if differs(image, known) => Decision::Differs,
-        At::Repair if differs(image, known) => match repaired(image, known) {
+        ModelPhase::Verify if differs(image, known) => Decision::Differs,
+        ModelPhase::Repair if differs(image, known) => match repaired(image, known) {
             Some(repaired) => Decision::Swap(repaired),
             None => Decision::Differs,
         },
-        At::Verify | At::Repair => Decision::Nothing,
-        At::OldFromNew if old == new => Decision::Nothing,
-        At::OldFromNew if known.skip_preexisting && old.is_none() && known.preexisting == Some(true) => {
+        ModelPhase::Verify | ModelPhase::Repair => Decision::Nothing,
+        ModelPhase::OldFromNew if old == new => Decision::Nothing,
+        ModelPhase::OldFromNew if known.skip_preexisting && old.is_none() && known.preexisting == Some(true) => {
             Decision::Nothing
         }
-        At::OldFromNew if new.is_none() && !known.removes_old_without_new => Decision::Differs,
-        At::OldFromNew => Decision::Swap(Item { old: new, new }),
-        At::Undo => match (new, known.preexisting) {
+        ModelPhase::OldFromNew if new.is_none() && !known.removes_old_without_new => Decision::Differs,
+        ModelPhase::OldFromNew => Decision::Swap(Item { old: new, new }),
+        ModelPhase::Undo => match (new, known.preexisting) {
             (None, _) | (_, Some(true)) => Decision::Nothing,
             (_, None) if old == new && known.dual_written => Decision::RemoveEqual { old: false },
             (_, None) => Decision::Nothing,
             (_, Some(false)) if old == new => Decision::RemoveEqual { old: false },
             (_, Some(false)) => Decision::Swap(Item { old, new: None }),
         },
-        At::Contract => match (old, new) {
+        ModelPhase::Contract => match (old, new) {
             (None, _) => Decision::Nothing,
             (_, None) => Decision::Differs,
             _ if old == new => Decision::RemoveEqual { old: true },

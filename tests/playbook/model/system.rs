@@ -3,40 +3,40 @@
 use std::sync::Arc;
 
 use backfill::internals::cutover::{Flag, WriteTo};
-use backfill::internals::playbook::{BackTo, Goal, Scope, Target, Way};
+use backfill::internals::playbook::{BackTarget, CutoverTarget, Goal, PhaseStatus, VerifyScope};
 use jiff::Timestamp;
 use stateright::{Model, Property};
 
 use super::control::{Control, ControlRef, Controls, Transition};
-use super::sweep::{FOREIGN, Item, UnderWay, Value, values};
+use super::sweep::{FOREIGN, Item, PassInProgress, Value, values};
 
-pub(super) const FRESH: &str = "every read returns the application's last write";
-pub(super) const KEPT: &str = "every value that the tool removes has a copy";
-pub(super) const WHOLE: &str = "the application's last write is in the item";
-pub(super) const STAYS: &str = "making old values equal to new ones never removes an item's only value";
-pub(super) const BACK: &str = "after a rollback, an item that nobody wrote has its old value";
-pub(super) const POSSIBLE: &str = "the flag is always in a possible state";
+pub(super) const READS_ARE_FRESH: &str = "every read returns the application's last write";
+pub(super) const REMOVED_VALUES_HAVE_COPIES: &str = "every value that the tool removes has a copy";
+pub(super) const LAST_WRITE_IS_STORED: &str = "the application's last write is in the item";
+pub(super) const ONLY_VALUE_STAYS: &str = "making old values equal to new ones never removes an item's only value";
+pub(super) const ROLLBACK_RESTORES: &str = "after a rollback, an item that nobody wrote has its old value";
+pub(super) const FLAG_IS_POSSIBLE: &str = "the flag is always in a possible state";
 
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
 pub(super) const CONTRACT: Goal = Goal::Contract;
 
 /// The numbers of the two hosts: the host with the state file, and a second host without a state file.
-pub(super) const HOME: usize = 0;
-pub(super) const OTHER: usize = 1;
+pub(super) const HOME_HOST: usize = 0;
+pub(super) const OTHER_HOST: usize = 1;
 
 /// The goals of all commands.
 pub(super) const GOALS: [Goal; 13] = [
     Goal::Run { again: false },
     Goal::Run { again: true },
     Goal::FailuresRetry,
-    Goal::Verify { scope: Scope::Full, repair: false },
-    Goal::Verify { scope: Scope::Full, repair: true },
-    Goal::CutoverTo(Target::DualWrite),
-    Goal::CutoverTo(Target::ReadNew(50)),
-    Goal::CutoverTo(Target::ReadNew(100)),
-    Goal::CutoverTo(Target::WriteNew),
-    Goal::Back { to: BackTo::OldReads, now: false },
-    Goal::Back { to: BackTo::OldReads, now: true },
+    Goal::Verify { scope: VerifyScope::Full, repair: false },
+    Goal::Verify { scope: VerifyScope::Full, repair: true },
+    Goal::CutoverTo(CutoverTarget::DualWrite),
+    Goal::CutoverTo(CutoverTarget::ReadNew(50)),
+    Goal::CutoverTo(CutoverTarget::ReadNew(100)),
+    Goal::CutoverTo(CutoverTarget::WriteNew),
+    Goal::Back { to: BackTarget::OldReads, now: false },
+    Goal::Back { to: BackTarget::OldReads, now: true },
     Goal::Contract,
     Goal::Rollback,
 ];
@@ -89,7 +89,7 @@ pub(super) struct System {
     pub(super) last: Option<Option<Value>>,
     pub(super) writes_left: u8,
     pub(super) preexisting: Option<bool>,
-    pub(super) under_way: Option<UnderWay>,
+    pub(super) in_progress: Option<PassInProgress>,
     /// The flag that each instance obeys.
     pub(super) instances: [View; 2],
     /// Whether a value without a copy was removed.
@@ -123,7 +123,7 @@ pub(super) enum Action {
     /// The process dies.
     Kill,
     /// Another process runs `cutover --back`.
-    Back(BackTo),
+    Back(BackTarget),
 }
 
 impl Action {
@@ -142,7 +142,7 @@ pub(super) fn time(seconds: i64) -> Timestamp {
 }
 
 impl View {
-    fn of(flag: &Flag) -> View {
+    fn from_flag(flag: &Flag) -> View {
         View { write: flag.write, percent: flag.read_percent }
     }
 
@@ -167,7 +167,7 @@ impl View {
 impl System {
     /// Whether the end of this goal must be reachable from this state.
     pub(super) fn applies_to(&self, goal: Goal) -> bool {
-        (goal == CONTRACT) == (self.control.flag.contracting || self.control.state.contract != Way::Ahead)
+        (goal == CONTRACT) == (self.control.flag.contracting || self.control.state.contract != PhaseStatus::NotBegun)
     }
 
     fn is_fresh(&self) -> bool {
@@ -175,11 +175,11 @@ impl System {
             Some(last) => read == last,
             None => read == self.first.old || (self.first.old.is_none() && read == self.first.new),
         };
-        let views = self.instances.into_iter().chain([View::of(&self.control.flag)]);
+        let views = self.instances.into_iter().chain([View::from_flag(&self.control.flag)]);
         views.flat_map(|view| view.reads(self.item)).all(right)
     }
 
-    fn is_whole(&self) -> bool {
+    fn has_last_write(&self) -> bool {
         match self.last {
             Some(Some(last)) => values(self.item) & (1 << last) != 0,
             Some(None) => self.item == Item { old: None, new: None },
@@ -190,16 +190,16 @@ impl System {
 
     /// Whether a complete rollback has restored the old value. An item that had no old value may get an old value. If
     /// the gate was forced, a preexisting new value may replace an old value.
-    fn is_back(&self) -> bool {
-        let asked =
+    fn is_rolled_back(&self) -> bool {
+        let must_hold =
             self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.control.forced);
-        !asked || self.control.state.rollback != Way::Complete || self.item.old == self.first.old
+        !must_hold || self.control.state.rollback != PhaseStatus::Complete || self.item.old == self.first.old
     }
 }
 
 impl Tool {
     fn first(&self, item: Item) -> System {
-        let control = self.controls.intern(Control::first());
+        let control = self.controls.intern(Control::initial());
         self.normal(System {
             control,
             item,
@@ -207,8 +207,8 @@ impl Tool {
             last: None,
             writes_left: self.writes,
             preexisting: None,
-            under_way: None,
-            instances: [View::of(&control.flag); 2],
+            in_progress: None,
+            instances: [View::from_flag(&control.flag); 2],
             lost: false,
             emptied: false,
         })
@@ -220,9 +220,9 @@ impl Tool {
         match action {
             Action::Tick => {
                 system.control = self.transition(system.control, Transition::Tick)?.control;
-                system.instances = [View::of(&system.control.flag); 2];
+                system.instances = [View::from_flag(&system.control.flag); 2];
             }
-            Action::Refresh(at) => system.instances[at] = View::of(&system.control.flag),
+            Action::Refresh(at) => system.instances[at] = View::from_flag(&system.control.flag),
             Action::Write(at, value) => {
                 system.item = system.instances[at].write(system.item, value);
                 system.last = Some(value);
@@ -237,7 +237,7 @@ impl Tool {
             }
             Action::Item => self.item(&mut system)?,
             Action::GiveUp => self.give_up(&mut system)?,
-            Action::Kill => system.under_way = None,
+            Action::Kill => system.in_progress = None,
             Action::Back(to) => system.control = self.transition(system.control, Transition::Back(to))?.control,
         }
         Some(system)
@@ -279,11 +279,11 @@ impl Model for Tool {
                 actions.extend([None, Some(0), Some(1)].map(|value| Action::Write(at, value)));
             }
         }
-        actions.extend([Action::Back(BackTo::OldReads), Action::Back(BackTo::OldWrites)]);
-        if system.under_way.is_some() {
+        actions.extend([Action::Back(BackTarget::OldReads), Action::Back(BackTarget::OldWrites)]);
+        if system.in_progress.is_some() {
             actions.extend([Action::Item, Action::GiveUp, Action::Kill]);
         } else {
-            let part = Goal::CutoverTo(Target::ReadNew(50));
+            let part = Goal::CutoverTo(CutoverTarget::ReadNew(50));
             actions.extend(GOALS.into_iter().filter(|goal| !self.force || *goal != part).map(Action::Step));
         }
     }
@@ -295,21 +295,21 @@ impl Model for Tool {
 
     fn properties(&self) -> Vec<Property<Tool>> {
         vec![
-            Property::always(FRESH, |tool: &Tool, system: &System| {
+            Property::always(READS_ARE_FRESH, |tool: &Tool, system: &System| {
                 tool.max_mismatch > 0 || system.control.accepted || system.control.forced || system.is_fresh()
             }),
-            Property::always(KEPT, |_, system: &System| !system.lost),
-            Property::always(WHOLE, |tool: &Tool, system: &System| {
-                tool.max_mismatch > 0 || system.control.forced || system.is_whole()
+            Property::always(REMOVED_VALUES_HAVE_COPIES, |_, system: &System| !system.lost),
+            Property::always(LAST_WRITE_IS_STORED, |tool: &Tool, system: &System| {
+                tool.max_mismatch > 0 || system.control.forced || system.has_last_write()
             }),
-            Property::always(STAYS, |_, system: &System| !system.emptied),
-            Property::always(BACK, |_, system: &System| system.is_back()),
-            Property::always(POSSIBLE, |_, system: &System| system.control.flag.impossible().is_none()),
+            Property::always(ONLY_VALUE_STAYS, |_, system: &System| !system.emptied),
+            Property::always(ROLLBACK_RESTORES, |_, system: &System| system.is_rolled_back()),
+            Property::always(FLAG_IS_POSSIBLE, |_, system: &System| system.control.flag.broken_rule().is_none()),
             Property::sometimes("a migration contracts", |_, system: &System| {
-                system.control.state.contract == Way::Complete
+                system.control.state.contract == PhaseStatus::Complete
             }),
             Property::sometimes("a migration is rolled back", |_, system: &System| {
-                system.control.state.rollback == Way::Complete
+                system.control.state.rollback == PhaseStatus::Complete
             }),
         ]
     }

@@ -4,14 +4,16 @@
 //! Two writes count as equal if they change every possible item in the same way and journal the same values.
 
 use backfill::internals::change::{
-    Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, ItemHistory, OnExisting,
-    PreImage, PriorValue, Strategy,
+    Action, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, ItemHistory, OnExisting, PreImage,
+    PreImageOrigin, PriorValue, Strategy,
 };
 use backfill::internals::cutover::{Flag, ReadFrom, WriteTo, bucket};
 use backfill::internals::item::{self, KeyAttribute, KeySchema, Num, Path};
-use backfill::internals::passes::verify::{Parity, Repair, Stage, Truths};
+use backfill::internals::passes::verify::{Parity, Repair, TableStage, TruthByKey};
 
-use super::sweep::{At, Decision, Item, Knowledge, Value, counts_as_preexisting, decide, destroyed, values, write};
+use super::sweep::{
+    Decision, Item, Knowledge, ModelPhase, Value, counts_as_preexisting, decide, destroyed, values, write,
+};
 use super::system::time;
 
 /// The possible contents of an attribute: no value, the values of the application, and one more value that may appear
@@ -36,12 +38,20 @@ struct Case {
 fn the_tool_decides_as_the_model_does() {
     let mut compared = 0;
     let mut restored = 0;
-    let phases = [At::Expand, At::Retry, At::Verify, At::Repair, At::OldFromNew, At::Undo, At::Contract];
+    let phases = [
+        ModelPhase::Expand,
+        ModelPhase::Retry,
+        ModelPhase::Verify,
+        ModelPhase::Repair,
+        ModelPhase::OldFromNew,
+        ModelPhase::Undo,
+        ModelPhase::Contract,
+    ];
     for (phase, case) in phases.into_iter().flat_map(|phase| cases(phase).map(move |case| (phase, case))) {
         let model = decide(phase, case.image, case.known);
         let tool = case.decided(phase);
         let what = format!("{phase:?}, {case:?}: {model:?}, {tool:?}");
-        if phase == At::Undo && !case.overwritten.is_empty() {
+        if phase == ModelPhase::Undo && !case.overwritten.is_empty() {
             // If a repair has overwritten a preexisting value, the model does not change the item, but the tool
             // restores the value.
             assert_eq!(model, Decision::Nothing, "{what}");
@@ -59,8 +69,8 @@ fn the_tool_decides_as_the_model_does() {
 #[test]
 fn a_repair_keeps_what_readers_read() {
     let mut written = 0;
-    for case in cases(At::Repair).filter(|case| !case.known.old_stale) {
-        let Decided::Write(write) = case.decided(At::Repair) else { continue };
+    for case in cases(ModelPhase::Repair).filter(|case| !case.known.old_stale) {
+        let Decided::Write(write) = case.decided(ModelPhase::Repair) else { continue };
         let read = |item: Item| if case.known.reads_new { item.new.or(item.old) } else { item.old };
         let after = update(&write, case.image).expect("a write must succeed on the image for which it was planned");
         assert_eq!(read(after), read(case.image), "{case:?}");
@@ -73,43 +83,48 @@ fn a_repair_keeps_what_readers_read() {
 #[test]
 fn the_tool_records_the_baseline_as_the_model_does() {
     for (image, dual) in images(&VALUES).flat_map(|image| [(image, false), (image, true)]) {
-        let baseline = for_expand().beside_dual_writes(dual).baseline(&real(image));
+        let baseline = for_expand().with_dual_writes(dual).baseline(&to_real(image));
         assert_eq!(!baseline.preexisting.is_empty(), counts_as_preexisting(image, dual), "{image:?} {dual}");
     }
 }
 
 impl Case {
     /// The decision of the tool.
-    fn decided(&self, phase: At) -> Decided {
-        let image = real(self.image);
-        let plan = [mv()];
-        let truths = Truths::of(&self.flag);
+    fn decided(&self, phase: ModelPhase) -> Decided {
+        let image = to_real(self.image);
+        let plan = [move_change()];
+        let truths = TruthByKey::from_flag(&self.flag);
         let way = Strategy::ExpandContract;
         match phase {
-            At::Expand | At::Retry => for_expand().decide(&image),
-            At::Verify => {
-                let found = Parity::by_key(&plan, way, Stage::Expanded, truths, "pk").compare(&image, &self.record);
+            ModelPhase::Expand | ModelPhase::Retry => for_expand().decide(&image),
+            ModelPhase::Verify => {
+                let found =
+                    Parity::with_truths(&plan, way, TableStage::Expanded, truths, "pk").compare(&image, &self.record);
                 match found.verdict.is_mismatch() {
                     true => Decided::Diverged(found.paths.into_iter().map(|(path, _)| path).collect()),
                     false => Decided::AlreadyApplied,
                 }
             }
-            At::Repair => Repair::new(&plan, way, truths, key(), Vec::new()).removing().decide(&image, &self.record),
-            At::OldFromNew => {
+            ModelPhase::Repair => {
+                Repair::new(&plan, way, truths, key(), Vec::new()).with_removals().decide(&image, &self.record)
+            }
+            ModelPhase::OldFromNew => {
                 Changes::for_old_from_new(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
             }
-            At::Undo => Changes::for_undo(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
-            At::Contract => Changes::for_contract(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
+            ModelPhase::Undo => Changes::for_undo(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
+            ModelPhase::Contract => {
+                Changes::for_contract(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
+            }
         }
     }
 
-    fn is_same(&self, phase: At, model: Decision, tool: &Decided) -> bool {
+    fn is_same(&self, phase: ModelPhase, model: Decision, tool: &Decided) -> bool {
         match (model, tool) {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
             // If no pass has read an item, the tool reports the item as diverged. The model has no decision for
             // diverged items. The tool and the model leave the item unchanged.
-            (Decision::Nothing, Decided::Diverged(_)) => phase == At::Undo && self.known.preexisting.is_none(),
+            (Decision::Nothing, Decided::Diverged(_)) => phase == ModelPhase::Undo && self.known.preexisting.is_none(),
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
                 journaled(made) == destroyed(model, self.image)
@@ -135,7 +150,7 @@ impl Case {
 }
 
 /// All cases that a phase may have to handle.
-fn cases(phase: At) -> impl Iterator<Item = Case> {
+fn cases(phase: ModelPhase) -> impl Iterator<Item = Case> {
     let flags = flags().into_iter().flat_map(|flag| [false, true].map(|dual_written| (flag.clone(), dual_written)));
     let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
     flags.flat_map(|flag| images(&VALUES[..3]).map(move |image| (flag.clone(), image))).flat_map(
@@ -158,26 +173,27 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
 
 /// For each possible history of an item: the fact that the model knows, the records that the tool has, and the new
 /// values that repairs have overwritten.
-fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
+fn records(phase: ModelPhase, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
     let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
     // A rollback after a stopped pass records the baseline of items that the pass has not read. So an item lacks a
     // baseline only if dual writes have begun.
-    let looked = ItemHistory::new(for_expand().beside_dual_writes(dual_written).baseline(&real(image)).preexisting, []);
+    let with_baseline =
+        ItemHistory::new(for_expand().with_dual_writes(dual_written).baseline(&to_real(image)).preexisting, []);
     let mut all = match (phase, dual_written) {
-        (At::Undo, true) => vec![without_baseline, (None, looked, Vec::new())],
-        (At::Undo, false) => vec![(None, looked, Vec::new())],
+        (ModelPhase::Undo, true) => vec![without_baseline, (None, with_baseline, Vec::new())],
+        (ModelPhase::Undo, false) => vec![(None, with_baseline, Vec::new())],
         _ => vec![without_baseline],
     };
     for first in [None, Some(0), Some(1)] {
-        let before = || first.map(|value| (path("new"), Digest::of(&number(value))));
+        let before = || first.map(|value| (path("new"), Digest::from_value(&number(value))));
         all.push((Some(first.is_some()), ItemHistory::new(before(), []), Vec::new()));
         for (found, wrote) in [(0, Some(1)), (1, Some(0)), (0, None), (1, None)] {
             // This history has two repairs. The first one found this new value and replaced or removed it. The second
             // one changed the old value.
-            let repair = PreImage::of(&path("new"), &number(found));
-            let repair = wrote.map_or(repair.clone(), |wrote| repair.wrote(&number(wrote)));
-            let of_old = PreImage::of(&path("old"), &number(found)).wrote(&number(1 - found));
-            let rows = [(By::Repair, of_old), (By::Repair, repair)];
+            let repair = PreImage::with_value(&path("new"), &number(found));
+            let repair = wrote.map_or(repair.clone(), |wrote| repair.with_written_value(&number(wrote)));
+            let of_old = PreImage::with_value(&path("old"), &number(found)).with_written_value(&number(1 - found));
+            let rows = [(PreImageOrigin::Repair, of_old), (PreImageOrigin::Repair, repair)];
             let overwritten = first.map(|_| found).into_iter().collect();
             all.push((Some(first.is_some()), ItemHistory::new(before(), rows), overwritten));
         }
@@ -198,12 +214,12 @@ fn flags() -> Vec<Flag> {
             for old_stale in [false, true] {
                 let dual_since = (write != WriteTo::Old).then(|| time(1));
                 let new_since = (write == WriteTo::New).then(|| time(1));
-                let first = Flag::first(1, time(0));
+                let first = Flag::new(1, time(0));
                 all.push(Flag { write, read, read_percent, old_stale, dual_since, new_since, ..first });
             }
         }
     }
-    all.retain(|flag| flag.impossible().is_none());
+    all.retain(|flag| flag.broken_rule().is_none());
     assert!(all.len() > 4);
     all
 }
@@ -220,7 +236,7 @@ fn number(value: Value) -> item::Value {
     item::Value::N(Num::parse(&value.to_string()).unwrap())
 }
 
-fn mv() -> Change {
+fn move_change() -> Change {
     Change::Move { from: path("old"), to: path("new"), on_existing: OnExisting::Keep }
 }
 
@@ -229,16 +245,16 @@ fn key() -> KeySchema {
 }
 
 fn for_expand() -> Changes {
-    Changes::for_expand(&[mv()], Strategy::ExpandContract, key(), Vec::new())
+    Changes::for_expand(&[move_change()], Strategy::ExpandContract, key(), Vec::new())
 }
 
-fn real(image: Item) -> item::Item {
+fn to_real(image: Item) -> item::Item {
     let named = [("old", image.old), ("new", image.new)];
     let values = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?))));
     values.chain([("pk".to_owned(), item::Value::S(KEY.into()))]).collect()
 }
 
-fn abstracted(image: &item::Item) -> Item {
+fn to_model(image: &item::Item) -> Item {
     let of = |name: &str| {
         let found = image.get(name)?;
         Some(
@@ -255,15 +271,15 @@ fn abstracted(image: &item::Item) -> Item {
 /// The values that a write journals, as a set.
 fn journaled(write: &GuardedWrite) -> u8 {
     let value_of = |pre: &PreImage| match &pre.prior {
-        PriorValue::Value(value) => abstracted(&[(pre.path.root().to_owned(), value.clone())].into()),
-        PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => Item { old: None, new: None },
+        PriorValue::Value(value) => to_model(&[(pre.path.root().to_owned(), value.clone())].into()),
+        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => Item { old: None, new: None },
     };
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
 }
 
 /// Applies a guarded write to an item. Returns the new item, or `None` if the condition of the write fails.
 fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
-    let image = real(item);
+    let image = to_real(item);
     assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()), "a write must not recreate a deleted item");
     let holds = write.conditions.iter().all(|condition| match condition {
         Condition::ItemExists(name) => image.contains_key(name),
@@ -271,7 +287,7 @@ fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
         Condition::Missing(path) => path.get(&image).is_none(),
         Condition::IsMap(path) => matches!(path.get(&image), Some(item::Value::M(_))),
         Condition::Equals(path, value) => path.get(&image) == Some(value),
-        Condition::Same(a, b) => a.get(&image).is_some() && a.get(&image) == b.get(&image),
+        Condition::PathsEqual(a, b) => a.get(&image).is_some() && a.get(&image) == b.get(&image),
     });
     let mut after = image.clone();
     for action in write.actions.iter().take_while(|_| holds) {
@@ -281,5 +297,5 @@ fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
             Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
         }
     }
-    holds.then(|| abstracted(&after))
+    holds.then(|| to_model(&after))
 }

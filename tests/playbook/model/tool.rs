@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use backfill::internals::cutover::{Flag, FlagChange, WriteTo};
-use backfill::internals::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
+use backfill::internals::playbook::{
+    BackTarget, EventBody, Goal, Limits, Phase, PlanKind, Step, StepContext, step, step_back,
+};
 use jiff::Timestamp;
 
 use super::control::{Control, Transition};
 use super::sweep::{
-    At, Decision, FOREIGN, Knowledge, UnderWay, counts_as_preexisting, decide, destroyed, values, write,
+    Decision, FOREIGN, Knowledge, ModelPhase, PassInProgress, counts_as_preexisting, decide, destroyed, values, write,
 };
-use super::system::{HOME, Mistake, OTHER, System, Tool, time};
+use super::system::{HOME_HOST, Mistake, OTHER_HOST, System, Tool, time};
 
 impl Tool {
     /// The time that a host still waits before it changes the flag again.
@@ -27,16 +29,16 @@ impl Tool {
 
     /// The time on a host's clock.
     fn clock(&self, control: &Control, host: usize) -> Timestamp {
-        time(control.now + if host == OTHER { self.skew } else { 0 })
+        time(control.now + if host == OTHER_HOST { self.skew } else { 0 })
     }
 
-    fn ask(&self, control: &Control, goal: Goal) -> Option<Step> {
+    fn next_step(&self, control: &Control, goal: Goal) -> Option<Step> {
         let flag = &control.flag;
-        let world = World {
-            kind: Kind::Flagged,
+        let context = StepContext {
+            kind: PlanKind::Flagged,
             plan: "p",
             flag: Some(flag),
-            left: self.left(control, HOME),
+            left: self.left(control, HOME_HOST),
             failures: u64::from(control.failed),
             unfinished: 0,
             diverged: u64::from(control.diverged),
@@ -46,18 +48,18 @@ impl Tool {
                 accept_sample: false,
                 soak: Duration::from_secs(1),
             },
-            no_way_back: None,
+            unrestorable_targets: None,
             one_way: None,
             facts: &[],
             force: self.force.then_some("because"),
             accept_empty: false,
             confirmed: true,
             // Every step belongs to a new command, which has not done a pass yet.
-            swept: &[],
+            completed: &[],
             first: Some(flag.version),
-            gone: None,
+            missing_flag: None,
         };
-        let step = step(&control.state, &world, goal, self.clock(control, HOME)).ok();
+        let step = step(&control.state, &context, goal, self.clock(control, HOME_HOST)).ok();
         if let Some(Step::Wait(left)) = step {
             self.assert_bounded(left);
         }
@@ -66,16 +68,16 @@ impl Tool {
 
     /// Whether this goal is reached.
     pub(super) fn has_ended(&self, system: &System, goal: Goal) -> bool {
-        system.under_way.is_none() && self.ask(&system.control, goal) == Some(Step::Done)
+        system.in_progress.is_none() && self.next_step(&system.control, goal) == Some(Step::Done)
     }
 
     fn change(&self, control: &mut Control, change: FlagChange) {
-        let left = self.left(control, HOME);
+        let left = self.left(control, HOME_HOST);
         let flag = control
             .flag
-            .next(change, self.clock(control, HOME), left)
+            .next(change, self.clock(control, HOME_HOST), left)
             .expect("the playbook names only possible changes");
-        control.record_flag(flag, HOME);
+        control.record_flag(flag, HOME_HOST);
         match change {
             FlagChange::ReadOld { accept_stale: true } => control.accepted = true,
             FlagChange::OldIsFresh => control.accepted = false,
@@ -85,25 +87,25 @@ impl Tool {
 
     /// Makes one step of the command with this goal. If the step reads the item, returns the phase that reads it.
     pub(super) fn step(&self, control: &mut Control, goal: Goal) -> Option<Option<Phase>> {
-        if control.read_flag(HOME) {
+        if control.read_flag(HOME_HOST) {
             return Some(None);
         }
-        match self.ask(control, goal)? {
+        match self.next_step(control, goal)? {
             Step::Preflight => {
-                control.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
+                control.append(EventBody::PreflightAccepted { kind: PlanKind::Flagged, accepted: Vec::new() });
             }
-            Step::Record(what) => {
-                match &what {
-                    What::PhaseBegun { phase: Phase::Expand } => control.expanded = false,
-                    What::PhaseBegun { .. } => (control.swept, control.dirty) = (false, false),
-                    What::FlagIntended { forced: Some(_), .. } => control.forced = true,
+            Step::Record(body) => {
+                match &body {
+                    EventBody::PhaseBegun { phase: Phase::Expand } => control.expanded = false,
+                    EventBody::PhaseBegun { .. } => (control.pass_done, control.dirty) = (false, false),
+                    EventBody::FlagIntended { forced: Some(_), .. } => control.forced = true,
                     _ => {}
                 }
-                control.append(what);
+                control.append(body);
             }
             Step::Change(change) => self.change(control, change),
-            Step::Renew(_) => panic!("the flag exists"),
-            Step::Sweep(phase) => return Some(Tool::sweep(control, phase)),
+            Step::RecreateFlag(_) => panic!("the flag exists"),
+            Step::RunPass(phase) => return Some(Tool::sweep(control, phase)),
             Step::Confirm => panic!("every step is confirmed"),
             Step::Wait(_) | Step::Done => return None,
         }
@@ -113,10 +115,10 @@ impl Tool {
     /// Does one step of a pass: records that the pass has read all items, or returns the phase, which then reads the
     /// item.
     fn sweep(control: &mut Control, phase: Phase) -> Option<Phase> {
-        let done = if phase == Phase::Expand { control.expanded } else { control.swept };
+        let done = if phase == Phase::Expand { control.expanded } else { control.pass_done };
         if done {
             control.append(match phase {
-                Phase::Verify { scope, repair } => What::Verified {
+                Phase::Verify { scope, repair } => EventBody::Verified {
                     scope,
                     repair,
                     mismatches: u64::from(control.dirty),
@@ -124,7 +126,7 @@ impl Tool {
                     hash: String::new(),
                     compared: Some(1),
                 },
-                _ => What::PhaseComplete { phase, scanned: Some(1) },
+                _ => EventBody::PhaseComplete { phase, scanned: Some(1) },
             });
             return None;
         }
@@ -137,15 +139,16 @@ impl Tool {
         if phase == Phase::Expand && system.preexisting.is_none() {
             system.preexisting = Some(counts_as_preexisting(image, system.control.flag.write == WriteTo::Both));
         }
-        let phase = At::from(phase);
+        let phase = ModelPhase::from(phase);
         // While only some of the keys have moved, this key counts as not moved.
         let reads_new = system.control.flag.read_percent == 100;
-        let writes_both = matches!(phase, At::Verify | At::Repair) && system.control.flag.write == WriteTo::Both;
-        system.under_way = Some(UnderWay { phase, image, reads_new, writes_both, journaled: false });
+        let writes_both =
+            matches!(phase, ModelPhase::Verify | ModelPhase::Repair) && system.control.flag.write == WriteTo::Both;
+        system.in_progress = Some(PassInProgress { phase, image, reads_new, writes_both, journaled: false });
     }
 
     pub(super) fn item(&self, system: &mut System) -> Option<()> {
-        let mut at = system.under_way?;
+        let mut at = system.in_progress?;
         let known = Knowledge {
             preexisting: system.preexisting,
             reads_new: at.reads_new,
@@ -161,54 +164,54 @@ impl Tool {
         };
         let decision = decide(at.phase, at.image, known);
         let destroyed = destroyed(decision, at.image);
-        let removes = matches!(at.phase, At::OldFromNew | At::Undo | At::Contract);
+        let removes = matches!(at.phase, ModelPhase::OldFromNew | ModelPhase::Undo | ModelPhase::Contract);
         if destroyed != 0 && !at.journaled && !(removes && self.mistake == Some(Mistake::NoJournal)) {
             at.journaled = true;
-            system.under_way = Some(at);
+            system.in_progress = Some(at);
             return Some(());
         }
         let Some(after) = write(decision, system.item, at.image) else {
             // The condition failed, and the error contains the current image.
-            system.under_way = Some(UnderWay { image: system.item, journaled: false, ..at });
+            system.in_progress = Some(PassInProgress { image: system.item, journaled: false, ..at });
             return Some(());
         };
         let journaled = if at.journaled { destroyed } else { 0 };
         system.lost |= values(system.item) & !(values(after) | journaled) != 0;
-        system.emptied |= at.phase == At::OldFromNew && values(system.item) != 0 && values(after) == 0;
+        system.emptied |= at.phase == ModelPhase::OldFromNew && values(system.item) != 0 && values(after) == 0;
         system.item = after;
         self.finish(system, Transition::Commit(at.phase, decision == Decision::Differs))
     }
 
     pub(super) fn give_up(&self, system: &mut System) -> Option<()> {
-        let at = system.under_way?;
+        let at = system.in_progress?;
         self.finish(system, Transition::GiveUp(at.phase))
     }
 
     /// Ends the work on the item.
     fn finish(&self, system: &mut System, transition: Transition) -> Option<()> {
         system.control = self.transition(system.control, transition)?.control;
-        system.under_way = None;
+        system.in_progress = None;
         Some(())
     }
 
     /// `cutover --back` in a process without a state file.
-    pub(super) fn back(&self, control: &mut Control, to: BackTo) -> Option<()> {
+    pub(super) fn back(&self, control: &mut Control, to: BackTarget) -> Option<()> {
         let stale = control.flag.old_stale;
         let mut flag = control.flag.clone();
         if self.mistake == Some(Mistake::BackWhileStale) {
             flag.old_stale = false;
         }
-        let now = self.clock(control, OTHER);
-        let left = self.left(control, OTHER);
+        let now = self.clock(control, OTHER_HOST);
+        let left = self.left(control, OTHER_HOST);
         match step_back(&flag, to, now, left) {
             Ok(Step::Change(change)) => {
                 let flag = flag.next(change, now, left).unwrap();
-                control.record_flag(Flag { old_stale: stale, ..flag }, OTHER);
+                control.record_flag(Flag { old_stale: stale, ..flag }, OTHER_HOST);
                 Some(())
             }
             Ok(Step::Wait(left)) => {
                 self.assert_bounded(left);
-                control.read_flag(OTHER).then_some(())
+                control.read_flag(OTHER_HOST).then_some(())
             }
             _ => None,
         }

@@ -4,16 +4,16 @@
 /// `dynamodb/sdk/`; `state/mod` is that one file.
 pub(crate) struct Rule {
     /// The text of the rule, which a violation quotes.
-    pub(crate) says: &'static str,
+    pub(crate) message: &'static str,
     /// The rooms to which the rule applies.
-    pub(crate) at: At,
+    pub(crate) scope: RuleScope,
     /// The forbidden paths. A path includes everything below it. `aws_*` is every crate whose name starts with `aws_`.
     pub(crate) names: &'static [&'static str],
     /// The allowed alternative to a forbidden path.
-    pub(crate) way_out: &'static str,
+    pub(crate) remedy: &'static str,
 }
 
-pub(crate) enum At {
+pub(crate) enum RuleScope {
     /// The rule applies to these rooms.
     In(&'static [&'static str]),
     /// The paths are allowed only in these rooms. The rule applies to all other rooms.
@@ -80,26 +80,26 @@ pub(crate) const VIRTUAL: &[&str] = &["local/capacity", "local/traffic/generate"
 
 pub(crate) const RULES: &[Rule] = &[
     Rule {
-        says: "a pure room does not know the async runtime",
-        at: At::In(PURE),
+        message: "a pure room does not know the async runtime",
+        scope: RuleScope::In(PURE),
         names: &["tokio", "tokio_util"],
-        way_out: "return a description of the work; `engine` waits and spawns tasks",
+        remedy: "return a description of the work; `engine` waits and spawns tasks",
     },
     Rule {
-        says: "a pure room does not know the AWS SDK",
-        at: At::In(PURE),
+        message: "a pure room does not know the AWS SDK",
+        scope: RuleScope::In(PURE),
         names: &["aws_*", "crate::dynamodb::sdk"],
-        way_out: "use the types of `item` and `change`; `dynamodb/sdk` translates them",
+        remedy: "use the types of `item` and `change`; `dynamodb/sdk` translates them",
     },
     Rule {
-        says: "a pure room does not know SQLite",
-        at: At::In(PURE),
+        message: "a pure room does not know SQLite",
+        scope: RuleScope::In(PURE),
         names: &["rusqlite"],
-        way_out: "use the port traits of `state`, which `state/sqlite` implements",
+        remedy: "use the port traits of `state`, which `state/sqlite` implements",
     },
     Rule {
-        says: "a pure room reads no clock",
-        at: At::In(PURE),
+        message: "a pure room reads no clock",
+        scope: RuleScope::In(PURE),
         names: &[
             "crate::clock",
             "std::time::Instant",
@@ -107,84 +107,84 @@ pub(crate) const RULES: &[Rule] = &[
             "jiff::Timestamp::now",
             "jiff::Zoned::now",
         ],
-        way_out: "take the time as an argument",
+        remedy: "take the time as an argument",
     },
     Rule {
-        says: "a pure room does not look at the environment",
-        at: At::In(PURE),
+        message: "a pure room does not look at the environment",
+        scope: RuleScope::In(PURE),
         names: &["std::env", "jiff::tz::db", "jiff::tz::TimeZone::get", "jiff::tz::TimeZone::system"],
-        way_out: "take the value as an argument; `commands` reads the environment, and jiff's bundled database has the time zones",
+        remedy: "take the value as an argument; `commands` reads the environment, and jiff's bundled database has the time zones",
     },
     Rule {
-        says: "a pure room does not depend on an impure one",
-        at: At::In(PURE),
+        message: "a pure room does not depend on an impure one",
+        scope: RuleScope::In(PURE),
         names: &["crate::engine", "crate::local", "crate::telemetry", "crate::cli", "crate::commands"],
-        way_out: "reverse the dependency: the other room calls this one",
+        remedy: "reverse the dependency: the other room calls this one",
     },
     Rule {
-        says: "the capacity model and the traffic's schedule use the time that they receive",
-        at: At::In(VIRTUAL),
+        message: "the capacity model and the traffic's schedule use the time that they receive",
+        scope: RuleScope::In(VIRTUAL),
         names: &["tokio::net", "tokio::spawn", "hyper", "crate::clock", "std::time::Instant", "std::time::SystemTime"],
-        way_out: "take the time as an argument; `local/front` and `local/traffic/http` supply the real time",
+        remedy: "take the time as an argument; `local/proxy` and `local/traffic/http` supply the real time",
     },
     Rule {
-        says: "only the SDK adapter names the AWS SDK",
-        at: At::OnlyIn(&["dynamodb/sdk"]),
+        message: "only the SDK adapter names the AWS SDK",
+        scope: RuleScope::OnlyIn(&["dynamodb/sdk"]),
         names: &["aws_*"],
-        way_out: "go through the port traits of `dynamodb`",
+        remedy: "go through the port traits of `dynamodb`",
     },
     Rule {
-        says: "nothing outside `state` names a concrete store",
-        at: At::OnlyIn(&["state/mod", "state/memory", "state/sqlite"]),
+        message: "nothing outside `state` names a concrete store",
+        scope: RuleScope::OnlyIn(&["state/mod", "state/memory", "state/sqlite"]),
         names: &[
             "crate::state::memory::MemoryState",
-            "crate::state::sqlite::Reader",
+            "crate::state::sqlite::SqliteReader",
             "crate::state::sqlite::StateFile",
-            "crate::state::sqlite::Store",
+            "crate::state::sqlite::SqliteStore",
         ],
-        way_out: "take a `State`, a `StateReader` or the necessary port trait; `state::open` and `state::read` open the state",
+        remedy: "take a `State`, a `StateReader` or the necessary port trait; `state::open` and `state::read` open the state",
     },
     Rule {
-        says: "only the store, and the index of the embedded engine's own file, name SQLite",
-        at: At::OnlyIn(&["state/sqlite", "local/beneath"]),
+        message: "only the store, and the index of the embedded engine's own file, name SQLite",
+        scope: RuleScope::OnlyIn(&["state/sqlite", "local/sqlite"]),
         names: &["rusqlite"],
-        way_out: "go through the port traits of `state`, or add a method to one of these traits",
+        remedy: "go through the port traits of `state`, or add a method to one of these traits",
     },
     Rule {
-        says: "only `ratelimit` names governor",
-        at: At::OnlyIn(&["ratelimit"]),
+        message: "only `ratelimit` names governor",
+        scope: RuleScope::OnlyIn(&["ratelimit"]),
         names: &["governor"],
-        way_out: "ask `ratelimit` for a permit",
+        remedy: "ask `ratelimit` for a permit",
     },
     Rule {
-        says: "only `machine` names the source of randomness",
-        at: At::OnlyIn(&["machine"]),
+        message: "only `machine` names the source of randomness",
+        scope: RuleScope::OnlyIn(&["machine"]),
         names: &["fastrand"],
-        way_out: "draw from the `Random` of the `Machine`, or create a `machine::Rng` from a seed, so that a run can be replayed",
+        remedy: "draw from the `Random` of the `Machine`, or create a `machine::Rng` from a seed, so that a run can be replayed",
     },
     Rule {
-        says: "only `local` names the embedded engine",
-        at: At::OnlyIn(&["local"]),
+        message: "only `local` names the embedded engine",
+        scope: RuleScope::OnlyIn(&["local"]),
         names: &["dynoxide"],
-        way_out: "start it through `local`, and use its endpoint",
+        remedy: "start it through `local`, and use its endpoint",
     },
     Rule {
-        says: "only `main`, `cli` and `commands` parse arguments",
-        at: At::OnlyIn(COMMAND_LINE),
+        message: "only `main`, `cli` and `commands` parse arguments",
+        scope: RuleScope::OnlyIn(COMMAND_LINE),
         names: &["clap"],
-        way_out: "define a type in the module; `commands` fills it from `cli`",
+        remedy: "define a type in the module; `commands` fills it from `cli`",
     },
     Rule {
-        says: "only `main`, `cli` and `commands` use untyped errors",
-        at: At::OnlyIn(COMMAND_LINE),
+        message: "only `main`, `cli` and `commands` use untyped errors",
+        scope: RuleScope::OnlyIn(COMMAND_LINE),
         names: &["anyhow"],
-        way_out: "return a typed error (`thiserror`)",
+        remedy: "return a typed error (`thiserror`)",
     },
     Rule {
-        says: "only `main`, `cli` and `commands` write to stdout",
-        at: At::OnlyIn(COMMAND_LINE),
+        message: "only `main`, `cli` and `commands` write to stdout",
+        scope: RuleScope::OnlyIn(COMMAND_LINE),
         names: &["println!", "print!", "std::println!", "std::print!", "std::io::stdout", "std::io::Stdout"],
-        way_out: "write to an `impl Write` that the caller passes",
+        remedy: "write to an `impl Write` that the caller passes",
     },
 ];
 

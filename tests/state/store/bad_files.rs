@@ -3,7 +3,7 @@
 use super::*;
 
 /// Checks that an error says what happened, what was not done and what to do.
-fn says(error: &StoreError, words: &[&str]) {
+fn assert_mentions(error: &StoreError, words: &[&str]) {
     let text = error.to_string();
     for word in words.iter().chain(&["--state"]) {
         assert!(text.contains(word), "{word:?} is missing in: {text}");
@@ -19,7 +19,7 @@ async fn a_file_without_a_run_can_be_used_for_another_plan() {
     let other = Identity { fingerprint: "bbbbbbbbbbbbbbbbbbbb".to_owned(), ..identity() };
     let store = backfill::internals::state::open(&path, &other, clock).unwrap();
     assert_eq!(summary(&path).identity, other);
-    begin(&store, Begin::ResumeOrNew, 1).await;
+    begin(&store, BeginMode::ResumeOrNew, 1).await;
     drop(store);
     assert!(
         matches!(refusal(&path, &identity()), StoreError::Foreign(_)),
@@ -39,24 +39,26 @@ async fn a_preflight_does_not_bind_a_file_to_its_plan() {
     for event in events {
         store.append_event(event.to_owned()).await.unwrap();
     }
-    for fact in [KeptFact::FlagPlace, KeptFact::FlagSeen, KeptFact::LeaseOwner] {
-        store.keep(fact, "x".to_owned()).await.unwrap();
+    for fact in [StoredFact::FlagLocation, StoredFact::LastFlag, StoredFact::LeaseOwner] {
+        store.set_fact(fact, "x".to_owned()).await.unwrap();
     }
     store.close().await.unwrap();
     assert_eq!(open(&path).events().await.unwrap().len(), 2, "the same plan must keep its events");
 
     let store = backfill::internals::state::open(&path, &other, clock).unwrap();
     assert_eq!(store.events().await.unwrap(), []);
-    for (fact, left) in [(KeptFact::FlagPlace, None), (KeptFact::FlagSeen, None), (KeptFact::LeaseOwner, Some("x"))] {
-        assert_eq!(store.kept(fact).await.unwrap().as_deref(), left, "{fact:?}");
+    for (fact, left) in
+        [(StoredFact::FlagLocation, None), (StoredFact::LastFlag, None), (StoredFact::LeaseOwner, Some("x"))]
+    {
+        assert_eq!(store.fact(fact).await.unwrap().as_deref(), left, "{fact:?}");
     }
     store.append_event(events[0].to_owned()).await.unwrap();
-    assert!(store.forget_unbegun().await.unwrap() && store.events().await.unwrap().is_empty());
+    assert!(store.clear_unless_begun().await.unwrap() && store.events().await.unwrap().is_empty());
     for event in [r#"{"type":"phase_begun","phase":"contract"}"#, r#"{"type":"fact_stated"}"#, "of a later version"] {
         let path = dir.path().join("begun.db");
         let store = open(&path);
         store.append_event(event.to_owned()).await.unwrap();
-        assert!(!store.forget_unbegun().await.unwrap() && store.events().await.unwrap().len() == 1, "{event}");
+        assert!(!store.clear_unless_begun().await.unwrap() && store.events().await.unwrap().len() == 1, "{event}");
         store.close().await.unwrap();
         assert!(matches!(refusal(&path, &other), StoreError::Foreign(_)), "{event}");
         fs::remove_file(&path).unwrap();
@@ -67,26 +69,26 @@ async fn a_preflight_does_not_bind_a_file_to_its_plan() {
 async fn a_file_of_another_plan_or_table_is_refused_with_the_difference() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    begin(&open(&path), Begin::ResumeOrNew, 1).await;
+    begin(&open(&path), BeginMode::ResumeOrNew, 1).await;
     let mut other = identity();
     other.fingerprint = "bbbbbbbbbbbbbbbbbbbb".to_owned();
     other.meaning = "move zip to zipcode".to_owned();
     let error = refusal(&path, &other);
     assert!(matches!(error, StoreError::Foreign(_)));
     let both = ["aaaaaaaaaaaa (move zip to postcode)", "bbbbbbbbbbbb (move zip to zipcode)", "another plan"];
-    says(&error, &both);
+    assert_mentions(&error, &both);
 
     let mut other = identity();
     other.table_arn = "arn:aws:dynamodb:eu-west-1:444455556666:table/orders".to_owned();
     let error = refusal(&path, &other);
     assert!(matches!(error, StoreError::Foreign(_)));
-    says(&error, &["another table", "111122223333", "444455556666"]);
+    assert_mentions(&error, &["another table", "111122223333", "444455556666"]);
 
     let mut other = identity();
     other.table_id = Some("id-2".to_owned());
     let error = refusal(&path, &other);
     assert!(matches!(error, StoreError::Foreign(_)));
-    says(&error, &["deleted and recreated", "id-1", "id-2"]);
+    assert_mentions(&error, &["deleted and recreated", "id-1", "id-2"]);
 
     // This identity has no table id, because some engines report none. The words of its plan differ, but the meaning is
     // the same.
@@ -116,7 +118,7 @@ fn an_incomplete_file_is_refused_and_not_changed() {
         let reader = StateFile::open(&path).and_then(|f| f.summary()).unwrap_err();
         for error in [owner, reader] {
             assert!(matches!(error, StoreError::Corrupt(_)), "{name}: {error:?}");
-            says(&error, &[name]);
+            assert_mentions(&error, &[name]);
         }
         assert_eq!(fs::read(&path).unwrap(), bytes, "{name}");
     }
@@ -139,12 +141,12 @@ fn a_place_that_cannot_hold_a_file_is_named() {
     ] {
         let error = refusal(&path, &identity());
         assert!(matches!(error, StoreError::Io(_)), "{path:?}: {error:?}");
-        says(&error, &[words]);
+        assert_mentions(&error, &[words]);
     }
     assert!(!at("folder.lock").exists(), "the tool must not create a file at a refused path");
     let error = StateFile::open(&at("none.db")).unwrap_err();
     assert!(matches!(error, StoreError::Io(_)));
-    says(&error, &["there is no state file"]);
+    assert_mentions(&error, &["there is no state file"]);
     assert!(!at("none.db").exists());
 }
 

@@ -13,42 +13,46 @@ const ITEMS: u32 = 48;
 
 /// All records on which a rollback depends.
 #[derive(Debug, PartialEq)]
-struct Decisive {
+struct RollbackInputs {
     items: Vec<ItemHistory>,
     segments: Vec<(u32, SegmentState)>,
     run: Option<RunRecord>,
     events: Vec<EventRecord>,
-    under_way: usize,
+    items_under_way: usize,
     open_failures: u64,
 }
 
-async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
+async fn read_rollback_inputs(path: &Path) -> Result<RollbackInputs, StoreError> {
     let store = backfill::internals::state::open(path, &identity(), clock)?;
     let run = store.current_run(phase::EXPAND).await?;
     let id = run.as_ref().map_or(RunId::from_number(1), |run| run.id);
-    Ok(Decisive {
-        items: store.history_of((0..ITEMS).map(key).collect(), Lookup::ToDecide).await?,
+    Ok(RollbackInputs {
+        items: store.history_of((0..ITEMS).map(key).collect(), HistoryLookup::ForDecision).await?,
         segments: store.segments_after(id, None, u32::MAX).await?,
         events: store.events().await?,
-        under_way: store.under_way(id, 7).await?.len(),
+        items_under_way: store.items_under_way(id, 7).await?.len(),
         open_failures: store.open_work(Some(id)).await?.failures,
         run,
     })
 }
 
 /// Stores an expansion that has overwritten values, found preexisting values, and left failures.
-async fn expanded(path: &Path) {
+async fn create_expanded_file(path: &Path) {
     let store = open(path);
     store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();
-    let run = begin(&store, Begin::ResumeOrNew, 8).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 8).await.run.id;
     for n in 0..ITEMS {
         let value = Value::S(format!("what item {n} had before the run wrote it"));
-        let row = PreImageRow { key: key(n), pre: PreImage::of(&attribute("old"), &value).wrote(&Value::Null) };
+        let row = PreImageRow {
+            key: key(n),
+            pre: PreImage::with_value(&attribute("old"), &value).with_written_value(&Value::Null),
+        };
         let ids = store.append_pre_images(session_of(run, 1), vec![row.clone(), row]).await.unwrap();
         store.mark_refused(session_of(run, 1), ids[..usize::from(n % 2 == 0)].to_vec()).await.unwrap();
-        let there = (n % 3 == 0).then(|| (key(n), vec![(attribute("new"), Digest::of(&Value::Null))]));
-        let may_write = vec![Digest::of_text(&key(n).to_text())];
-        let preexisting = Vec::from_iter(there);
+        let preexisting_target =
+            (n % 3 == 0).then(|| (key(n), vec![(attribute("new"), Digest::from_value(&Value::Null))]));
+        let may_write = vec![Digest::from_text(&key(n).to_text())];
+        let preexisting = Vec::from_iter(preexisting_target);
         let page = BaselinePage { preexisting, may_write, ..BaselinePage::empty(session_of(run, 1), 7, u64::from(n)) };
         store.record_baseline(page).await.unwrap();
     }
@@ -69,9 +73,9 @@ async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     let flips = std::env::var(FLIPS).map_or(120, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole.db");
-    expanded(&whole).await;
+    create_expanded_file(&whole).await;
     let bytes = fs::read(&whole).unwrap();
-    let expected = decisive(&whole).await.unwrap();
+    let expected = read_rollback_inputs(&whole).await.unwrap();
     let mut refused = 0;
     let mut unreadable = 0;
     let mut wrong = Vec::new();
@@ -83,7 +87,7 @@ async fn a_flipped_bit_never_changes_what_a_rollback_does() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << bit;
         fs::write(&path, flipped).unwrap();
-        match decisive(&path).await {
+        match read_rollback_inputs(&path).await {
             Err(_) => refused += 1,
             Ok(mut found) => {
                 for (item, whole) in found.items.iter_mut().zip(&expected.items) {
@@ -106,7 +110,7 @@ async fn a_flipped_bit_never_changes_what_a_rollback_does() {
 }
 
 fn is_unreadable(record: &ItemHistory) -> bool {
-    record.why_unreadable().is_some()
+    record.unreadable_reason().is_some()
 }
 
 /// A killed process leaves its log next to the file. Without the log, the file is outdated, and opening it fails with a
@@ -117,9 +121,9 @@ fn an_unclosed_file_without_its_log_is_refused() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let store = open(Path::new(&path));
-            let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+            let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
             store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
-            tell("stored");
+            print_line("stored");
             std::future::pending::<()>().await;
         });
     }
@@ -181,7 +185,7 @@ async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
     let copy = dir.path().join("copy.db");
     let lock = |path: &Path| format!("{}.lock", path.display());
     let store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     fs::copy(lock(&path), lock(&copy)).unwrap();
     // The process commits a second page between the two copies.

@@ -4,35 +4,35 @@ use super::*;
 
 /// One step of a random history.
 #[derive(Debug, Clone)]
-enum Step {
+enum StoreStep {
     Pages { segment: u32, skew: u64, pages: u64, outcomes: Vec<Outcome>, ends: bool, forget_failures: bool },
     PreImage { item: u8, refuse: bool },
     Reopen,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = StoreStep> {
     let outcomes = proptest::collection::vec(proptest::sample::select(&Outcome::ALL[..]), 0..5);
     prop_oneof![
         8 => (0_u32..5, prop_oneof![8 => Just(1_u64), 1 => Just(0), 1 => Just(2)], prop_oneof![1 => Just(0_u64), 9 => 1_u64..4],
               outcomes, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
-            .prop_map(|(segment, skew, pages, outcomes, ends, forget_failures)| Step::Pages {
+            .prop_map(|(segment, skew, pages, outcomes, ends, forget_failures)| StoreStep::Pages {
                 segment, skew, pages, outcomes, ends, forget_failures
             }),
-        2 => (0_u8..3, any::<bool>()).prop_map(|(item, refuse)| Step::PreImage { item, refuse }),
-        1 => Just(Step::Reopen),
+        2 => (0_u8..3, any::<bool>()).prop_map(|(item, refuse)| StoreStep::PreImage { item, refuse }),
+        1 => Just(StoreStep::Reopen),
     ]
 }
 
 /// The expected contents of the file.
 #[derive(Default)]
-struct Model {
+struct StoreModel {
     segments: BTreeMap<u32, SegmentState>,
     failures: Vec<Failure>,
     diverged: Vec<DivergedItem>,
     pre_images: Vec<(u8, u64, bool)>,
 }
 
-async fn agree(store: &State, run: RunId, model: &Model) -> Result<(), TestCaseError> {
+async fn check_agreement(store: &State, run: RunId, model: &StoreModel) -> Result<(), TestCaseError> {
     prop_assert_eq!(
         &store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().collect::<BTreeMap<_, _>>(),
         &model.segments
@@ -57,16 +57,16 @@ async fn agree(store: &State, run: RunId, model: &Model) -> Result<(), TestCaseE
     Ok(())
 }
 
-async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn run_steps(steps: Vec<StoreStep>) -> Result<(), TestCaseError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let mut store = open(&path);
-    let mut session = begin(&store, Begin::ResumeOrNew, 4).await.run.session();
+    let mut session = begin(&store, BeginMode::ResumeOrNew, 4).await.run.session();
     let run = session.run;
-    let mut model = Model::default();
+    let mut model = StoreModel::default();
     for (n, step) in steps.into_iter().enumerate() {
         match step {
-            Step::Pages { segment, skew, pages: count, outcomes, ends, forget_failures } => {
+            StoreStep::Pages { segment, skew, pages: count, outcomes, ends, forget_failures } => {
                 let state = model.segments.get(&segment).cloned().unwrap_or_default();
                 let event = pages(state.pages + skew, count, (!ends).then(|| key(format!("start {n}"))), &outcomes);
                 let mut commit = commit_in(session, segment, event.clone());
@@ -96,26 +96,29 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     ),
                 }
             }
-            Step::PreImage { item, refuse } => {
+            StoreStep::PreImage { item, refuse } => {
                 let value = Value::N(n.to_string().parse().unwrap());
-                let row = PreImageRow { key: key(item), pre: PreImage::of(&attribute("a.b"), &value) };
+                let row = PreImageRow { key: key(item), pre: PreImage::with_value(&attribute("a.b"), &value) };
                 let ids = store.append_pre_images(session, vec![row]).await.unwrap();
                 if refuse {
                     store.mark_refused(session, ids).await.unwrap();
                 }
                 model.pre_images.push((item, n as u64, refuse));
             }
-            Step::Reopen => {
-                agree(&store, run, &model).await?;
+            StoreStep::Reopen => {
+                check_agreement(&store, run, &model).await?;
                 drop(store);
                 store = open(&path);
-                let begun = begin(&store, Begin::ResumeOrNew, 99).await;
-                prop_assert_eq!((begun.run.id, begun.run.total_segments, begun.resumed), (run, 4, true));
-                session = begun.run.session();
+                let session_begun = begin(&store, BeginMode::ResumeOrNew, 99).await;
+                prop_assert_eq!(
+                    (session_begun.run.id, session_begun.run.total_segments, session_begun.resumed),
+                    (run, 4, true)
+                );
+                session = session_begun.run.session();
             }
         }
     }
-    agree(&store, run, &model).await
+    check_agreement(&store, run, &model).await
 }
 
 proptest! {
@@ -125,7 +128,7 @@ proptest! {
     /// events that were answered with `Ok`. All other events have no effect.
     #[test]
     fn the_file_holds_exactly_the_acknowledged_events(steps in proptest::collection::vec(step(), 1..40)) {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(live(steps))?;
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run_steps(steps))?;
     }
 }
 
@@ -133,7 +136,7 @@ proptest! {
 async fn no_part_of_a_refused_commit_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = begin(&store, Begin::ResumeOrNew, 2).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 2).await.run.id;
     let mut early = commit(run, 0, pages(2, 1, None, &[Outcome::Rejected]));
     early.failures = vec![failure("a", Outcome::Rejected, "too large")];
     let error = store.commit(early).await.unwrap_err();
@@ -154,12 +157,12 @@ async fn a_group_that_only_reads_commits_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     let files = || ["s.db-wal", "s.db.lock"].map(|name| fs::read(dir.path().join(name)).unwrap());
     let before = files();
     for _ in 0..3 {
         store.current_run("expand").await.unwrap();
-        store.history_of(vec![key(1)], Lookup::ToDecide).await.unwrap();
+        store.history_of(vec![key(1)], HistoryLookup::ForDecision).await.unwrap();
         assert!(store.commit(commit(RunId::from_number(9), 0, pages(1, 1, None, &[]))).await.is_err());
     }
     assert!(files() == before, "a read or a refused request was committed");
@@ -187,17 +190,17 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
     for n in 0..kills {
         let mut child = child("durable::a_killed_process_loses_nothing_that_was_acknowledged", &path);
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (teller, told) = mpsc::channel();
-        let reader = thread::spawn(move || lines.for_each(|line| teller.send(line.unwrap()).unwrap()));
+        let (sender, received) = mpsc::channel();
+        let reader = thread::spawn(move || lines.for_each(|line| sender.send(line.unwrap()).unwrap()));
         // Three of four processes are killed while they commit. The others are killed at any time, for example while
         // they create or open the file.
-        let first = (n % 4 > 0).then(|| told.recv_timeout(Duration::from_secs(60)).unwrap());
+        let first = (n % 4 > 0).then(|| received.recv_timeout(Duration::from_secs(60)).unwrap());
         thread::sleep(Duration::from_millis(fastrand::u64(..50)));
         child.kill().unwrap();
         child.wait().unwrap();
         reader.join().unwrap();
         kills_at_work += u64::from(first.is_some());
-        for line in first.into_iter().chain(told) {
+        for line in first.into_iter().chain(received) {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["page", segment, page] => _ = stored.insert(segment.parse().unwrap(), page.parse().unwrap()),
                 ["pre-image"] => pre_images += 1,
@@ -206,7 +209,7 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
         }
         match path.exists() {
             true => {
-                kills::opens_after(&path, kills::TOUCHES[usize::try_from(n).unwrap() % 3]);
+                kills::check_opens_after(&path, kills::DISTURBANCES[usize::try_from(n).unwrap() % 3]);
                 check_after_kill(&path, &mut stored, pre_images);
             }
             false => assert_eq!(pre_images, 0),
@@ -224,7 +227,7 @@ fn commit_for_ever(path: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = open(path);
-        let session = begin(&store, Begin::ResumeOrNew, 4).await.run.session();
+        let session = begin(&store, BeginMode::ResumeOrNew, 4).await.run.session();
         let run = session.run;
         let done: BTreeMap<_, _> =
             store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
@@ -235,15 +238,15 @@ fn commit_for_ever(path: &Path) {
                 loop {
                     page += 1;
                     let name = format!("{segment}/{page}");
-                    let pre = PreImage::of(&attribute("a"), &Value::S(name.clone()));
+                    let pre = PreImage::with_value(&attribute("a"), &Value::S(name.clone()));
                     let row = PreImageRow { key: key(&name), pre };
                     store.append_pre_images(session, vec![row]).await.unwrap();
-                    tell("pre-image");
+                    print_line("pre-image");
                     let outcomes = [Outcome::Applied, Outcome::Rejected, Outcome::NothingToDo];
                     let mut commit = commit_in(session, segment, pages(page, 1, Some(key(&name)), &outcomes));
                     commit.failures = vec![failure(&name, Outcome::Rejected, "why")];
                     store.commit(commit).await.unwrap();
-                    tell(&format!("page {segment} {page}"));
+                    print_line(&format!("page {segment} {page}"));
                 }
             }
         }))

@@ -4,22 +4,24 @@
 use std::collections::HashSet;
 
 use backfill::internals::change::{
-    By, Changes, Decision, Digest, GuardedWrite, ItemHistory, Lookup, PreImage, PriorValue, Strategy,
+    Changes, Decision, Digest, GuardedWrite, HistoryLookup, ItemHistory, PreImage, PreImageOrigin, PriorValue, Strategy,
 };
 use backfill::internals::item::{Item, KeyAttribute, KeySchema};
-use backfill::internals::state::{BaselinePage, Filled, phase};
+use backfill::internals::state::{BaselinePage, FilledTargets, phase};
 
 use super::*;
 
 fn baseline_page(run: RunId, number: u64, items: &[(&str, bool)]) -> BaselinePage {
-    let there = items.iter().filter(|(_, there)| *there);
+    let preexisting = items.iter().filter(|(_, preexisting)| *preexisting);
     BaselinePage {
         session: session_of(run, 1),
         segment: 0,
         number,
-        preexisting: there.map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))])).collect(),
+        preexisting: preexisting
+            .map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))]))
+            .collect(),
         pairs: Vec::new(),
-        may_write: items.iter().filter(|(_, there)| !there).map(|(name, _)| digest(name)).collect(),
+        may_write: items.iter().filter(|(_, preexisting)| !preexisting).map(|(name, _)| digest(name)).collect(),
         filled: Vec::new(),
     }
 }
@@ -29,7 +31,7 @@ fn key_named(name: &str) -> ItemKey {
 }
 
 fn digest(name: &str) -> Digest {
-    Digest::of_text(&key_named(name).to_text())
+    Digest::from_text(&key_named(name).to_text())
 }
 
 fn digests(names: &[&str]) -> HashSet<Digest> {
@@ -48,22 +50,24 @@ async fn are_preexisting(store: &State, names: &[&str]) -> Vec<bool> {
 async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     let value = |text: &str| Value::S(text.to_owned());
     let row = |name: &str| PreImageRow {
         key: key_named(name),
-        pre: PreImage::nothing(&attribute("new")).wrote(&value("ours")),
+        pre: PreImage::without_value(&attribute("new")).with_written_value(&value("ours")),
     };
     let names = ["ours", "theirs", "refused", "being refused", "never written", "of another path"];
     let ids =
         store.append_pre_images(session_of(run, 1), names[..4].iter().map(|name| row(name)).collect()).await.unwrap();
-    let elsewhere =
-        PreImageRow { pre: PreImage::nothing(&attribute("other")).wrote(&value("ours")), ..row("of another path") };
+    let elsewhere = PreImageRow {
+        pre: PreImage::without_value(&attribute("other")).with_written_value(&value("ours")),
+        ..row("of another path")
+    };
     store.append_pre_images(session_of(run, 1), vec![elsewhere]).await.unwrap();
     store.mark_refused(session_of(run, 1), vec![ids[2]]).await.unwrap();
-    let filled = names.map(|name| Filled {
+    let filled = names.map(|name| FilledTargets {
         key: key_named(name),
-        targets: vec![(attribute("new"), Digest::of(&value(if name == "theirs" { "theirs" } else { "ours" })))],
+        targets: vec![(attribute("new"), Digest::from_value(&value(if name == "theirs" { "theirs" } else { "ours" })))],
         refused: vec![ids[3]],
     });
     store
@@ -80,26 +84,30 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     store.record_baseline(baseline_page(run, 1, &[("a", false), ("b", true)])).await.unwrap();
     store.record_baseline(baseline_page(run, 2, &[("c", false)])).await.unwrap();
     store.record_baseline(baseline_page(run, 3, &[("d", false), ("e", true)])).await.unwrap();
-    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["a", "c", "d"]));
-    assert!(store.under_way(run, 1).await.unwrap().is_empty());
+    assert_eq!(store.items_under_way(run, 0).await.unwrap(), digests(&["a", "c", "d"]));
+    assert!(store.items_under_way(run, 1).await.unwrap().is_empty());
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();
-    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]));
+    assert_eq!(store.items_under_way(run, 0).await.unwrap(), digests(&["c", "d"]));
     drop(store);
 
     // The next session splits the remaining items into other pages: its second page ends in the middle of the former
     // third page.
     let store = open(&path);
-    assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
+    assert_eq!(begin(&store, BeginMode::ResumeOrNew, 1).await.run.id, run);
     let page = BaselinePage { session: session_of(run, 2), ..baseline_page(run, 2, &[("f", false)]) };
     store.record_baseline(page).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(2, 1, Some(key(2)), &[Outcome::Applied]))).await.unwrap();
-    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]), "the items of the dead session must stay");
+    assert_eq!(
+        store.items_under_way(run, 0).await.unwrap(),
+        digests(&["c", "d"]),
+        "the items of the dead session must stay"
+    );
     store.commit(commit_in(session_of(run, 2), 0, pages(3, 1, None, &[Outcome::Applied]))).await.unwrap();
-    assert!(store.under_way(run, 0).await.unwrap().is_empty());
+    assert!(store.items_under_way(run, 0).await.unwrap().is_empty());
     assert_eq!(are_preexisting(&store, &["a", "b", "e", "f"]).await, [false, true, true, false]);
     assert_eq!(store.preexisting_count().await.unwrap(), 2);
 }
@@ -109,23 +117,23 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
 async fn the_first_pass_ends_when_a_run_completes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let whole = async |how: Begin, phase: &str| {
+    let whole = async |mode: BeginMode, phase: &str| {
         let new = NewRun { phase: phase.to_owned(), ..new_run(1) };
-        let run = store.begin(how, new).await.unwrap().run.id;
+        let run = store.begin(mode, new).await.unwrap().run.id;
         let first = store.is_first_pass(run).await.unwrap();
         store.record_baseline(baseline_page(run, 1, &[("a", phase == phase::EXPAND)])).await.unwrap();
         store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
         store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
         first
     };
-    assert!(whole(Begin::ResumeOrNew, phase::EXPAND).await);
-    assert!(!whole(Begin::Again, phase::EXPAND).await && !whole(Begin::Restart, phase::EXPAND).await);
+    assert!(whole(BeginMode::ResumeOrNew, phase::EXPAND).await);
+    assert!(!whole(BeginMode::Again, phase::EXPAND).await && !whole(BeginMode::Restart, phase::EXPAND).await);
     // After the rollback, a second pass of the same rollback still uses the records, but the next expansion does not.
-    whole(Begin::ResumeOrNew, phase::ROLLBACK).await;
+    whole(BeginMode::ResumeOrNew, phase::ROLLBACK).await;
     assert_eq!(are_preexisting(&store, &["a"]).await, [true]);
-    let anew = store.begin(Begin::Again, new_run(1)).await.unwrap().run.id;
+    let next_run = store.begin(BeginMode::Again, new_run(1)).await.unwrap().run.id;
     assert_eq!(are_preexisting(&store, &["a"]).await, [false]);
-    assert!(store.is_first_pass(anew).await.unwrap());
+    assert!(store.is_first_pass(next_run).await.unwrap());
 }
 
 /// A rollback gets journal rows of every kind, newest first. The rollback gets only rows of the expansion, and no rows
@@ -134,15 +142,19 @@ async fn the_first_pass_ends_when_a_run_completes() {
 async fn a_rollback_reads_what_the_expansion_has_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     let s = |text: &str| Value::S(text.to_owned());
     let a = attribute("a");
     let rows = [
-        PreImage::of(&a, &s("first")).wrote(&s("x")),
-        PreImage { path: attribute("b"), prior: PriorValue::Same, wrote: Some(Digest::of(&s("y"))) },
-        PreImage::nothing(&attribute("c.d")),
-        PreImage::of(&a, &s("refused")),
-        PreImage::of(&a, &s(&"long ".repeat(1_000))),
+        PreImage::with_value(&a, &s("first")).with_written_value(&s("x")),
+        PreImage {
+            path: attribute("b"),
+            prior: PriorValue::SameAsSource,
+            written_digest: Some(Digest::from_value(&s("y"))),
+        },
+        PreImage::without_value(&attribute("c.d")),
+        PreImage::with_value(&a, &s("refused")),
+        PreImage::with_value(&a, &s(&"long ".repeat(1_000))),
     ];
     let row = |pre: &PreImage| PreImageRow { key: key(1), pre: pre.clone() };
     let ids = store.append_pre_images(session_of(run, 1), rows.iter().map(row).collect()).await.unwrap();
@@ -155,36 +167,37 @@ async fn a_rollback_reads_what_the_expansion_has_recorded() {
         .await
         .unwrap();
     store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
-    let rollback = store.begin(Begin::ResumeOrNew, NewRun { phase: phase::ROLLBACK.to_owned(), ..new_run(1) }).await;
-    let own = vec![row(&PreImage::of(&a, &s("of the rollback")))];
+    let rollback =
+        store.begin(BeginMode::ResumeOrNew, NewRun { phase: phase::ROLLBACK.to_owned(), ..new_run(1) }).await;
+    let own = vec![row(&PreImage::with_value(&a, &s("of the rollback")))];
     store.append_pre_images(rollback.unwrap().run.session(), own).await.unwrap();
 
-    let repairs = store.begin(Begin::ResumeOrNew, NewRun { phase: phase::VERIFY.to_owned(), ..new_run(1) }).await;
-    let repair = PreImage::of(&a, &s("found by a repair")).wrote(&s("z"));
+    let repairs = store.begin(BeginMode::ResumeOrNew, NewRun { phase: phase::VERIFY.to_owned(), ..new_run(1) }).await;
+    let repair = PreImage::with_value(&a, &s("found by a repair")).with_written_value(&s("z"));
     store.append_pre_images(repairs.unwrap().run.session(), vec![row(&repair)]).await.unwrap();
 
-    let by_run = [4, 2, 1, 0].map(|i: usize| (By::Run, rows[i].clone()));
-    let rows = [(By::Repair, repair)].into_iter().chain(by_run);
+    let by_run = [4, 2, 1, 0].map(|i: usize| (PreImageOrigin::Run, rows[i].clone()));
+    let rows = [(PreImageOrigin::Repair, repair)].into_iter().chain(by_run);
     let expected = ItemHistory::new([(attribute("b"), digest("y"))], rows);
     let keys = vec![key(2), key(1)];
     let without_baseline = [ItemHistory::default().without_baseline(), expected.clone().without_baseline()];
     assert_eq!(
-        store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
+        store.history_of(keys.clone(), HistoryLookup::ForDecision).await.unwrap(),
         without_baseline,
         "the pass has not read every item, so the baseline is incomplete"
     );
-    store.begin(Begin::ResumeOrNew, new_run(1)).await.unwrap();
+    store.begin(BeginMode::ResumeOrNew, new_run(1)).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
-    let recalled = [ItemHistory::default(), expected];
+    let expected_histories = [ItemHistory::default(), expected];
     assert_eq!(
-        store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
-        recalled,
+        store.history_of(keys.clone(), HistoryLookup::ForDecision).await.unwrap(),
+        expected_histories,
         "the pass has read every item, even though it did not end cleanly"
     );
     // A process that only reads the file gets the same records.
-    let records = StateFile::open(&dir.path().join("s.db")).unwrap().into_records();
-    assert_eq!(records.of(keys, Lookup::ToDecide).await.unwrap(), recalled);
+    let records = StateFile::open(&dir.path().join("s.db")).unwrap().into_history_reader();
+    assert_eq!(records.read_history(keys, HistoryLookup::ForDecision).await.unwrap(), expected_histories);
 }
 
 /// A run that starts over before every item was read cannot distinguish preexisting targets from targets that the first
@@ -196,24 +209,24 @@ async fn an_unsure_rollback_is_reported() {
     {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir.path().join("s.db"));
-        let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+        let first = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
         store.record_baseline(baseline_page(first, 1, &[("a", false), ("b", true)])).await.unwrap();
         store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[outcome]))).await.unwrap();
         if look {
             store.commit(commit(first, 0, pages(2, 1, None, &[Outcome::NothingToDo]))).await.unwrap();
         }
         store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
-        assert_eq!(store.no_way_back().await.unwrap(), None, "a rollback itself reads the remaining items");
-        let anew = begin(&store, Begin::Restart, 1).await.run.id;
-        assert_eq!(store.is_first_pass(anew).await.unwrap(), !look);
+        assert_eq!(store.unrestorable_targets().await.unwrap(), None, "a rollback itself reads the remaining items");
+        let next_run = begin(&store, BeginMode::Restart, 1).await.run.id;
+        assert_eq!(store.is_first_pass(next_run).await.unwrap(), !look);
         if !look {
-            store.record_baseline(baseline_page(anew, 1, &[("b", true)])).await.unwrap();
-            assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had read this item, too");
-            store.record_baseline(baseline_page(anew, 2, &[("a", true)])).await.unwrap();
+            store.record_baseline(baseline_page(next_run, 1, &[("b", true)])).await.unwrap();
+            assert_eq!(store.unrestorable_targets().await.unwrap(), None, "the first run had read this item, too");
+            store.record_baseline(baseline_page(next_run, 2, &[("a", true)])).await.unwrap();
         }
-        let unsure = store.no_way_back().await.unwrap();
+        let unsure = store.unrestorable_targets().await.unwrap();
         assert_eq!(unsure, lost.then_some(1));
-        assert_eq!(StateFile::open(&dir.path().join("s.db")).unwrap().no_way_back().unwrap(), unsure);
+        assert_eq!(StateFile::open(&dir.path().join("s.db")).unwrap().unrestorable_targets().unwrap(), unsure);
     }
 }
 
@@ -242,7 +255,7 @@ async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let store = open(&path);
-        let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+        let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
         store.clone().close().await.unwrap();
         let empty = fs::metadata(&path).unwrap().len();
         let store = {
@@ -253,7 +266,7 @@ async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {
             let rows = write.pre_images.iter().map(|pre| PreImageRow { key: write.key.clone(), pre: pre.clone() });
             rows.collect::<Vec<_>>()
         };
-        assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
+        assert_eq!(begin(&store, BeginMode::ResumeOrNew, 1).await.run.id, run);
         store.append_pre_images(session_of(run, 2), writes.iter().flat_map(rows).collect()).await.unwrap();
         store.close().await.unwrap();
         let taken = fs::metadata(&path).unwrap().len() - empty;

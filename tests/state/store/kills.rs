@@ -9,7 +9,7 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Copies the state file and its siblings as they are now. A process that is killed now would leave the same files.
-fn killed_now(path: &Path, to: &Path) {
+fn copy_as_if_killed(path: &Path, to: &Path) {
     for suffix in FILES {
         let _ = fs::remove_file(sibling(to, suffix));
         if let Ok(bytes) = fs::read(sibling(path, suffix)) {
@@ -19,7 +19,7 @@ fn killed_now(path: &Path, to: &Path) {
 }
 
 /// Opens and closes the file as another program would. This moves the log into the file.
-fn another_program(path: &Path) {
+fn open_with_another_program(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.query_row("SELECT count(*) FROM runs", [], |_| Ok(())).unwrap();
     drop(connection);
@@ -27,18 +27,18 @@ fn another_program(path: &Path) {
 }
 
 /// The ways in which the files may change after a kill.
-pub(super) const TOUCHES: [fn(&Path); 3] = [|_| {}, another_program, power_cut];
+pub(super) const DISTURBANCES: [fn(&Path); 3] = [|_| {}, open_with_another_program, simulate_power_cut];
 
-fn opens_after_every_touch(path: &Path) {
-    TOUCHES.into_iter().for_each(|touch| opens_after(path, touch));
+fn check_opens_after_every_disturbance(path: &Path) {
+    DISTURBANCES.into_iter().for_each(|disturb| check_opens_after(path, disturb));
 }
 
-/// Copies the files as a kill at this moment would leave them, changes the copy with `touch`, and opens it.
-pub(super) fn opens_after(path: &Path, touch: fn(&Path)) {
+/// Copies the files as a kill at this moment would leave them, changes the copy with `disturb`, and opens it.
+pub(super) fn check_opens_after(path: &Path, disturb: fn(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("s.db");
-    killed_now(path, &copy);
-    touch(&copy);
+    copy_as_if_killed(path, &copy);
+    disturb(&copy);
     summary(&copy);
     drop(open(&copy));
     summary(&copy);
@@ -46,7 +46,7 @@ pub(super) fn opens_after(path: &Path, touch: fn(&Path)) {
 
 /// Simulates a power cut, which may destroy data that was not synced: the index of the log, and the contents of the
 /// lock file.
-fn power_cut(path: &Path) {
+fn simulate_power_cut(path: &Path) {
     for suffix in [".lock", "-shm"] {
         if let Ok(meta) = fs::metadata(sibling(path, suffix)) {
             fs::write(sibling(path, suffix), vec![0; usize::try_from(meta.len()).unwrap()]).unwrap();
@@ -59,27 +59,27 @@ async fn a_file_opens_after_its_session_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    opens_after_every_touch(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
-    opens_after_every_touch(&path);
+    check_opens_after_every_disturbance(&path);
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
+    check_opens_after_every_disturbance(&path);
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
-    opens_after_every_touch(&path);
+    check_opens_after_every_disturbance(&path);
     let killed = dir.path().join("killed.db");
-    killed_now(&path, &killed);
+    copy_as_if_killed(&path, &killed);
     // Simulate a second kill immediately after the file is opened, and a third kill after a different program has
     // opened the file.
     let again = open(&killed);
-    opens_after_every_touch(&killed);
+    check_opens_after_every_disturbance(&killed);
     let twice = dir.path().join("twice.db");
-    killed_now(&killed, &twice);
-    another_program(&twice);
+    copy_as_if_killed(&killed, &twice);
+    open_with_another_program(&twice);
     let third = open(&twice);
-    opens_after_every_touch(&twice);
+    check_opens_after_every_disturbance(&twice);
     for store in [third, again, store] {
         store.close().await.unwrap();
     }
     for path in [&path, &killed, &twice] {
-        opens_after_every_touch(path);
+        check_opens_after_every_disturbance(path);
         assert_eq!(summary(path).current.unwrap().totals.done, 1);
     }
 }
@@ -90,7 +90,7 @@ async fn half_written_files_do_not_prevent_opening() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     let lock = fs::read(sibling(&path, ".lock")).unwrap();
     let index = fs::read(sibling(&path, "-shm")).unwrap();
@@ -109,7 +109,7 @@ async fn half_written_files_do_not_prevent_opening() {
     points.extend((0..=lock.len()).step_by(9).map(|n| ("the lock file is cut", ".lock", lock[..n].to_vec())));
     let copy = dir.path().join("copy.db");
     for (point, suffix, bytes) in points {
-        killed_now(&path, &copy);
+        copy_as_if_killed(&path, &copy);
         fs::write(sibling(&copy, suffix), &bytes).unwrap();
         let read = StateFile::open(&copy).and_then(|file| file.summary());
         assert_eq!(read.unwrap_or_else(|e| panic!("{point}: {e}")).current.unwrap().totals.done, 1, "{point}");

@@ -28,10 +28,10 @@ async fn contents(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>,
     let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();
     let keys: Vec<ItemKey> = file.journal(ALL).unwrap().into_iter().map(|row| row.unwrap().key).collect();
-    let lists = format!("{:?} {:?} {:?}", file.failures(ALL), file.diverged(ALL), file.no_way_back());
+    let lists = format!("{:?} {:?} {:?}", file.failures(ALL), file.diverged(ALL), file.unrestorable_targets());
     let events =
-        format!("{:?} {:?} {:?}", file.events(), file.reports(9).map(|r| r.len()), file.open_work_of("expand"));
-    let items = file.into_records().of(keys.clone(), Lookup::ToDecide).await.unwrap();
+        format!("{:?} {:?} {:?}", file.events(), file.reports(9).map(|r| r.len()), file.open_work_of_phase("expand"));
+    let items = file.into_history_reader().read_history(keys.clone(), HistoryLookup::ForDecision).await.unwrap();
     (summary, keys, items, lists + &events)
 }
 
@@ -45,7 +45,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
         let (old, keys, items, lists) = contents(&path).await;
         assert_eq!(old.layout_version, 1, "{fixture:?}");
         assert_eq!(fs::read(&path).unwrap(), before, "a reader must not change the file: {fixture:?}");
-        assert!(items.iter().all(|item| item.why_unreadable().is_none()), "{fixture:?}");
+        assert!(items.iter().all(|item| item.unreadable_reason().is_none()), "{fixture:?}");
         journaled += keys.len();
 
         // The store refuses to open the file for a different plan, and does not change the layout of the file.
@@ -73,9 +73,9 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
 fn a_killed_layout_migration_is_complete_or_has_not_happened() {
     if let Some(path) = std::env::var_os(CHILD) {
         let identity = summary(Path::new(&path)).identity;
-        tell("ready");
+        print_line("ready");
         let _owned = backfill::internals::state::open(Path::new(&path), &identity, clock).unwrap();
-        return tell("migrated");
+        return print_line("migrated");
     }
     let fixture = fixtures().into_iter().find(|path| path.ends_with("in-place")).unwrap();
     let mut layouts = Vec::new();

@@ -23,13 +23,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use backfill::internals::change::{Leftover, Lookup, Outcome, PreImage};
+use backfill::internals::change::{HistoryLookup, Leftover, Outcome, PreImage};
 use backfill::internals::item::{ItemKey, Path as AttributePath, Position, Value};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{
-    Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, KeptFact, ListQuery, NewRun, PreImageId,
-    PreImageRow, RowStatus, RunId, RunStatus, SegmentEvent, SegmentState, Session, SessionId, State, StateSummary,
-    StoreError, TransitionError,
+    BeginMode, Commit, Counts, Cursor, DivergedItem, Failure, Identity, ListQuery, NewRun, PreImageId, PreImageRow,
+    RowStatus, RunId, RunSession, RunStatus, SegmentEvent, SegmentState, SessionId, State, StateSummary, StoreError,
+    StoredFact, TransitionError,
 };
 use proptest::prelude::*;
 
@@ -67,8 +67,8 @@ fn new_run(total_segments: u32) -> NewRun {
     }
 }
 
-async fn begin(store: &State, how: Begin, total_segments: u32) -> Session {
-    store.begin(how, new_run(total_segments)).await.unwrap()
+async fn begin(store: &State, mode: BeginMode, total_segments: u32) -> RunSession {
+    store.begin(mode, new_run(total_segments)).await.unwrap()
 }
 
 fn key(name: impl ToString) -> ItemKey {
@@ -123,6 +123,6 @@ fn child(test: &str, state: &Path) -> Child {
         .unwrap()
 }
 
-fn tell(line: &str) {
+fn print_line(line: &str) {
     std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
 }

@@ -8,8 +8,8 @@ fn a_second_process_is_refused_with_the_name_of_the_owner() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let store = open(Path::new(&path));
-            begin(&store, Begin::ResumeOrNew, 4).await;
-            tell("held");
+            begin(&store, BeginMode::ResumeOrNew, 4).await;
+            print_line("held");
             std::future::pending::<()>().await;
         });
     }
@@ -80,7 +80,7 @@ async fn a_clean_close_leaves_one_file_and_a_free_lock() {
     };
     let store = open(&path);
     let clone = store.clone();
-    begin(&store, Begin::ResumeOrNew, 4).await;
+    begin(&store, BeginMode::ResumeOrNew, 4).await;
     assert_eq!(names(), ["s.db", "s.db-shm", "s.db-wal", "s.db.lock"]);
     store.close().await.unwrap();
     assert_eq!(names(), ["s.db", "s.db.lock"]);
@@ -98,7 +98,7 @@ async fn only_this_user_can_access_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a/b/s.db");
     let store = open(&path);
-    begin(&store, Begin::ResumeOrNew, 4).await;
+    begin(&store, BeginMode::ResumeOrNew, 4).await;
     let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
     for file in ["s.db", "s.db-wal", "s.db-shm", "s.db.lock"] {
         assert_eq!(mode(&path.with_file_name(file)), 0o600, "{file}");
@@ -114,7 +114,7 @@ async fn a_reader_sees_a_live_run_and_needs_no_write_permission() {
     let path = dir.path().join("s.db");
     let store = open(&path);
     assert_eq!(summary(&path).current, None);
-    let run = begin(&store, Begin::ResumeOrNew, 1_000_000).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1_000_000).await.run.id;
     let mut last = commit(run, 999_999, pages(1, 3, None, &[Outcome::Applied, Outcome::Diverged]));
     last.diverged = vec![DivergedItem { key: key("d"), paths: vec![attribute("zip"), attribute("e-mail")] }];
     store.commit(last).await.unwrap();

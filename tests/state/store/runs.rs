@@ -7,18 +7,18 @@ async fn a_run_is_resumed_ended_and_followed_by_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let refused = async |how| match store.begin(how, new_run(2)).await {
+    let refused = async |mode| match store.begin(mode, new_run(2)).await {
         Err(StoreError::Refused(why)) => why,
         other => panic!("{other:?}"),
     };
     assert_eq!(store.current_run("expand").await.unwrap(), None);
-    assert!(refused(Begin::Again).await.contains("complete"));
-    assert!(matches!(store.begin(Begin::ResumeOrNew, new_run(0)).await, Err(StoreError::Refused(_))));
+    assert!(refused(BeginMode::Again).await.contains("complete"));
+    assert!(matches!(store.begin(BeginMode::ResumeOrNew, new_run(0)).await, Err(StoreError::Refused(_))));
 
-    let first = begin(&store, Begin::ResumeOrNew, 2).await;
+    let first = begin(&store, BeginMode::ResumeOrNew, 2).await;
     assert!(!first.resumed && first.run.pass == 1 && first.run.sessions == 1 && !first.run.lower_bound);
     let run = first.run.id;
-    assert!(refused(Begin::ResumeOrNew).await.contains("already open"));
+    assert!(refused(BeginMode::ResumeOrNew).await.contains("already open"));
     let complete = store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await;
     assert!(matches!(complete, Err(StoreError::Refused(_))), "no segment is done: {complete:?}");
     let stopped =
@@ -29,24 +29,24 @@ async fn a_run_is_resumed_ended_and_followed_by_another() {
     assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
 
     // A resumed run keeps its segments. Abandoned pages make its counts a lower bound.
-    let resumed = begin(&store, Begin::ResumeOrNew, 64).await;
+    let resumed = begin(&store, BeginMode::ResumeOrNew, 64).await;
     assert!(resumed.resumed && resumed.run.total_segments == 2 && resumed.run.sessions == 2);
     assert!(store.end_session(session_of(run, 2), RunStatus::Stopped, None, 3).await.unwrap().lower_bound);
 
     // A restart keeps the record of the run that it replaces.
-    let restarted = begin(&store, Begin::Restart, 3).await.run;
+    let restarted = begin(&store, BeginMode::Restart, 3).await.run;
     assert!(restarted.id != run && restarted.pass == 1 && restarted.total_segments == 3);
     assert!(store.segments_after(restarted.id, None, u32::MAX).await.unwrap().is_empty());
     for segment in 0..3 {
         store.commit(commit(restarted.id, segment, pages(1, 1, None, &[]))).await.unwrap();
     }
     store.end_session(session_of(restarted.id, 1), RunStatus::Complete, None, 0).await.unwrap();
-    assert!(refused(Begin::ResumeOrNew).await.contains("--again"));
+    assert!(refused(BeginMode::ResumeOrNew).await.contains("--again"));
 
-    let again = begin(&store, Begin::Again, 5).await.run;
+    let again = begin(&store, BeginMode::Again, 5).await.run;
     assert_eq!((again.pass, again.total_segments), (2, 5));
     store.end_session(session_of(again.id, 1), RunStatus::Stopped, None, 0).await.unwrap();
-    let resumed = begin(&store, Begin::Again, 5).await;
+    let resumed = begin(&store, BeginMode::Again, 5).await;
     assert!(resumed.resumed && resumed.run.id == again.id, "the command that began a pass must resume it");
     let restarted = begin_after_stop(&store, resumed.run.session()).await;
     assert_eq!(restarted.run.pass, 2);
@@ -56,16 +56,16 @@ async fn a_run_is_resumed_ended_and_followed_by_another() {
     assert_eq!(statuses, [(1, Superseded), (1, Complete), (2, Superseded), (2, Running)]);
 }
 
-async fn begin_after_stop(store: &State, session: SessionId) -> Session {
+async fn begin_after_stop(store: &State, session: SessionId) -> RunSession {
     store.end_session(session, RunStatus::Stopped, None, 0).await.unwrap();
-    begin(store, Begin::Restart, 5).await
+    begin(store, BeginMode::Restart, 5).await
 }
 
 #[tokio::test]
 async fn failures_are_retried_resolved_and_superseded_by_a_later_pass() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     let mut done = commit(run, 0, pages(1, 1, None, &[Outcome::Conflict; 4]));
     done.failures = (0..4).map(|n| failure(n, Outcome::Conflict, "it changed under every attempt")).collect();
     store.commit(done).await.unwrap();
@@ -104,7 +104,7 @@ async fn failures_are_retried_resolved_and_superseded_by_a_later_pass() {
     assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("applied"));
 
     // A later pass reads every item again.
-    let again = begin(&store, Begin::Again, 1).await.run.id;
+    let again = begin(&store, BeginMode::Again, 1).await.run.id;
     let mut done = commit(again, 0, pages(1, 1, None, &[Outcome::Rejected]));
     done.failures = vec![failure(2, Outcome::Rejected, "too large")];
     store.commit(done).await.unwrap();
@@ -119,20 +119,20 @@ async fn failures_are_retried_resolved_and_superseded_by_a_later_pass() {
 async fn pre_images_keep_every_type_and_the_newest_comes_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     let json = serde_json::json!({"M": {
         "n": {"N": "99999999999999999999999999999999999998"}, "b": {"B": "AP8="}, "e": {"S": ""}, "z": {"NULL": true},
         "s": {"SS": ["a", "ключ"]}, "l": {"L": [{"BOOL": false}, {"NS": ["1.5", "2"]}]}
     }});
     let values = [Value::from_json(&json).unwrap(), Value::S("second".into()), Value::S("refused".into())];
     let path: AttributePath = "doc.\"odd name\"[0].x".parse().unwrap();
-    let row = |value: &Value| PreImageRow { key: key(1), pre: PreImage::of(&path, value) };
+    let row = |value: &Value| PreImageRow { key: key(1), pre: PreImage::with_value(&path, value) };
     let ids = store.append_pre_images(session_of(run, 1), values.iter().map(row).collect()).await.unwrap();
     let mut last = commit(run, 0, pages(1, 1, None, &[Outcome::Applied]));
     last.refused = vec![ids[2]];
     store.commit(last).await.unwrap();
-    for asked in [Some(path.clone()), None] {
-        let found = store.pre_images(key(1), asked).await.unwrap();
+    for path_filter in [Some(path.clone()), None] {
+        let found = store.pre_images(key(1), path_filter).await.unwrap();
         assert_eq!(found.iter().map(|p| p.id).collect::<Vec<_>>(), [ids[1], ids[0]]);
         assert_eq!(found[1].value.as_ref().unwrap().to_json(), json);
         assert_eq!(found[1].path, path);

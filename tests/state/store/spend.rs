@@ -22,7 +22,7 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     assert_eq!(store.begin_spend(session_of(run, 1), PRICES).await.unwrap(), SpendState::default());
     store.reserve(session_of(run, 1), slice(spend(0.0, 0.0), spend(10.0, 20.0))).await.unwrap();
     store.reserve(session_of(run, 1), slice(spend(7.0, 3.0), spend(10.0, 20.0))).await.unwrap();
@@ -40,7 +40,7 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
     assert_eq!((dead.state.spent, dead.state.slice), (spend(17.0, 23.0), spend(0.0, 0.0)));
 
     let store = open(&path);
-    begin(&store, Begin::ResumeOrNew, 4).await;
+    begin(&store, BeginMode::ResumeOrNew, 4).await;
     let known = store.begin_spend(session_of(run, 2), PRICES).await.unwrap();
     assert_eq!((known.spent, known.lost), (spend(17.0, 23.0), spend(10.0, 20.0)));
     assert_eq!(store.spend(run).await.unwrap().dollars(), Some(PRICES.dollars(spend(17.0, 23.0))));
@@ -53,8 +53,8 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
     assert_eq!((ended.spent, ended.lost), (spend(18.0, 24.0), spend(10.0, 20.0)));
     // Each run has its own spend.
     let store = open(&path);
-    let anew = begin(&store, Begin::Restart, 4).await.run.id;
-    assert_eq!(store.begin_spend(session_of(anew, 1), PRICES).await.unwrap().spent, Spend::default());
+    let next_run = begin(&store, BeginMode::Restart, 4).await.run.id;
+    assert_eq!(store.begin_spend(session_of(next_run, 1), PRICES).await.unwrap().spent, Spend::default());
     assert_eq!(store.spend(run).await.unwrap().state.spent, spend(18.0, 24.0));
 }
 
@@ -65,7 +65,7 @@ async fn without_reservations_the_committed_counts_are_the_spend() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     store.begin_spend(session_of(run, 1), PRICES).await.unwrap();
     store.settle_spend(session_of(run, 1), spend(5.0, 1.0)).await.unwrap();
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied; 3]))).await.unwrap();
@@ -78,7 +78,7 @@ async fn without_reservations_the_committed_counts_are_the_spend() {
 async fn nothing_is_reserved_before_the_spend_is_begun() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     let error = store.reserve(session_of(run, 1), slice(spend(0.0, 0.0), spend(1.0, 0.0))).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     assert_eq!(store.spend(run).await.unwrap().prices, None);

@@ -33,17 +33,18 @@ fn large_shapes() -> Vec<(&'static str, Value)> {
 async fn everything_that_dynamodb_can_hold_reads_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     let shapes = large_shapes();
     for (n, (shape, value)) in shapes.iter().enumerate() {
         assert!(attribute_bytes("old", value) <= MAX_ITEM_BYTES, "{shape}");
-        let row = PreImageRow { key: key(n), pre: PreImage::of(&attribute("old"), value) };
+        let row = PreImageRow { key: key(n), pre: PreImage::with_value(&attribute("old"), value) };
         store.append_pre_images(session_of(run, 1), vec![row]).await.unwrap();
     }
     for (n, (shape, value)) in shapes.iter().enumerate() {
-        let found = store.history_of(vec![key(n)], Lookup::ToDecide).await;
+        let found = store.history_of(vec![key(n)], HistoryLookup::ForDecision).await;
         let found = found.unwrap_or_else(|error| panic!("{shape}: {error}"));
-        let expected = (backfill::internals::change::By::Run, PreImage::of(&attribute("old"), value));
+        let expected =
+            (backfill::internals::change::PreImageOrigin::Run, PreImage::with_value(&attribute("old"), value));
         assert_eq!(
             found,
             [backfill::internals::change::ItemHistory::new([], [expected]).without_baseline()],

@@ -1,22 +1,25 @@
 //! Tests of verifications: how they begin, are resumed, superseded and finished, and that their counts add up.
 
 use backfill::internals::change::{BaselinePair, PriorValue};
-use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
-use backfill::internals::state::{Asked, BaselinePage, Drawn, Mismatch, NewVerification, VerifiedPages, phase};
+use backfill::internals::passes::verify::{TableStage, Truth, TruthByKey, Verdict, VerdictCounts};
+use backfill::internals::state::{
+    BaselinePage, Mismatch, NewVerification, SampleDraw, VerificationParameters, VerifiedPages, phase,
+};
 
 use super::*;
 
-const FULL: Asked = Asked {
-    stage: Stage::Expanded,
-    truths: Truths::All(Truth::Old),
+const FULL: VerificationParameters = VerificationParameters {
+    stage: TableStage::Expanded,
+    truths: TruthByKey::All(Truth::Old),
     repair: false,
     flag_version: Some(3),
-    wanted: None,
+    sample_clusters: None,
 };
 
-fn asks(asked: Asked, total_segments: u32, due: u32) -> NewVerification {
-    let drawn = asked.wanted.map(|_| Drawn { seed: u64::MAX >> 1, run_segments: 4, large: vec![1, 3] });
-    NewVerification { asked, drawn, due, run: new_run(total_segments) }
+fn new_verification(parameters: VerificationParameters, total_segments: u32, segments_to_read: u32) -> NewVerification {
+    let drawn =
+        parameters.sample_clusters.map(|_| SampleDraw { seed: u64::MAX >> 1, run_segments: 4, large: vec![1, 3] });
+    NewVerification { parameters, drawn, segments_to_read, run: new_run(total_segments) }
 }
 
 /// A page of items with these verdicts. Each mismatch is recorded.
@@ -49,17 +52,19 @@ async fn only_the_same_request_resumes_a_verification() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let first = store.begin_verification(asks(FULL, 2, 2), false).await.unwrap();
-    assert!(!first.resumed && first.run.phase == "verify" && first.asked == FULL);
-    let open_session = store.begin_verification(asks(FULL, 2, 2), false).await;
+    let first = store.begin_verification(new_verification(FULL, 2, 2), false).await.unwrap();
+    assert!(!first.resumed && first.run.phase == "verify" && first.parameters == FULL);
+    let open_session = store.begin_verification(new_verification(FULL, 2, 2), false).await;
     assert!(matches!(open_session, Err(StoreError::Refused(_))), "{open_session:?}");
     store.commit_verified(verified(first.run.id, 0, 1, false, &[Verdict::Matching, Verdict::Stale])).await.unwrap();
     drop(store);
 
     // After the kill, the committed verdicts stay, and the number of segments is unchanged.
     let store = open(&path);
-    let again = store.begin_verification(asks(FULL, 64, 64), false).await.unwrap();
-    assert!(again.resumed && again.run.id == first.run.id && (again.run.total_segments, again.due) == (2, 2));
+    let again = store.begin_verification(new_verification(FULL, 64, 64), false).await.unwrap();
+    assert!(
+        again.resumed && again.run.id == first.run.id && (again.run.total_segments, again.segments_to_read) == (2, 2)
+    );
     let pages = verified(again.run.id, 0, 2, true, &[Verdict::Stale]);
     store.commit_verified(VerifiedPages { session: again.run.session(), ..pages }).await.unwrap();
     let counts = VerdictCounts { matching: 1, stale: 2, ..VerdictCounts::default() };
@@ -67,21 +72,24 @@ async fn only_the_same_request_resumes_a_verification() {
     store.stop_verification(again.run.session(), None, 1).await.unwrap();
 
     // A request with different parameters begins a new verification. A request with the same parameters begins a new
-    // one only with `anew`.
-    let sampled = Asked { wanted: Some(5), ..FULL };
-    for (asked, anew) in [
-        (Asked { flag_version: Some(4), ..FULL }, false),
-        (Asked { truths: Truths::All(Truth::New), ..FULL }, false),
-        (Asked { repair: true, ..FULL }, false),
+    // one only with `force_new`.
+    let sampled = VerificationParameters { sample_clusters: Some(5), ..FULL };
+    for (parameters, force_new) in [
+        (VerificationParameters { flag_version: Some(4), ..FULL }, false),
+        (VerificationParameters { truths: TruthByKey::All(Truth::New), ..FULL }, false),
+        (VerificationParameters { repair: true, ..FULL }, false),
         (sampled.clone(), false),
         (sampled.clone(), true),
     ] {
-        let new = store.begin_verification(asks(asked.clone(), 8, 5), anew).await.unwrap();
-        assert!(!new.resumed, "{asked:?}");
+        let new = store.begin_verification(new_verification(parameters.clone(), 8, 5), force_new).await.unwrap();
+        assert!(!new.resumed, "{parameters:?}");
         store.stop_verification(session_of(new.run.id, 1), None, 0).await.unwrap();
     }
-    let last = store.begin_verification(asks(sampled.clone(), 9, 9), false).await.unwrap();
-    assert_eq!((last.asked, last.drawn, last.due), (sampled.clone(), asks(sampled, 8, 5).drawn, 5));
+    let last = store.begin_verification(new_verification(sampled.clone(), 9, 9), false).await.unwrap();
+    assert_eq!(
+        (last.parameters, last.drawn, last.segments_to_read),
+        (sampled.clone(), new_verification(sampled, 8, 5).drawn, 5)
+    );
     let superseded = summary(&path).runs.iter().filter(|run| run.status == RunStatus::Superseded).count();
     assert_eq!(superseded, 5);
     assert!(!store.is_proven(phase::EXPAND).await.unwrap(), "no run has written anything");
@@ -92,7 +100,7 @@ async fn only_consistent_pages_are_stored() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let run = store.begin_verification(asks(FULL, 4, 1), false).await.unwrap().run.id;
+    let run = store.begin_verification(new_verification(FULL, 4, 1), false).await.unwrap().run.id;
     let good = verified(run, 0, 1, true, &[Verdict::Missing, Verdict::Matching]);
     let mut bad = vec![good.clone(), good.clone(), good.clone(), good.clone()];
     bad[0].verdicts.matching += 1;
@@ -113,15 +121,15 @@ async fn only_consistent_pages_are_stored() {
     assert_eq!(store.latest_report().await.unwrap(), None);
     assert_eq!(finish().await.unwrap().status, RunStatus::Complete);
     let report = store.latest_report().await.unwrap().unwrap();
-    assert_eq!((report.json.as_str(), report.hash.as_str(), &report.asked), ("{}", "hash", &FULL));
+    assert_eq!((report.json.as_str(), report.hash.as_str(), &report.parameters), ("{}", "hash", &FULL));
     assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), 1);
     assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, run);
 
     // When the next verification begins, the mismatches of this complete verification are kept. When the verification
     // after that begins, only the report is kept.
-    for kept in [1, 0] {
-        let next = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
-        assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), kept);
+    for expected_count in [1, 0] {
+        let next = store.begin_verification(new_verification(FULL, 1, 1), false).await.unwrap().run.id;
+        assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), expected_count);
         store.commit_verified(verified(next, 0, 1, true, &[])).await.unwrap();
         store.finish_verification(session_of(next, 1), clock(), "{}".into(), "later".into()).await.unwrap();
     }
@@ -132,7 +140,7 @@ async fn only_consistent_pages_are_stored() {
 async fn the_list_of_mismatches_is_bounded_and_the_counts_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
-    let run = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
+    let run = store.begin_verification(new_verification(FULL, 1, 1), false).await.unwrap().run.id;
     let many = vec![Verdict::Stale; 4_000];
     for page in 1..=3 {
         store.commit_verified(verified(run, 0, page, page == 3, &many)).await.unwrap();
@@ -147,7 +155,7 @@ async fn an_unreadable_key_hides_no_other_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     let items = || (0..3).map(key);
     let pairs = items().map(|key| (key, vec![(attribute("new"), BaselinePair::Equal)])).collect();
     let (preexisting, may_write, filled) = Default::default();
@@ -163,11 +171,13 @@ async fn an_unreadable_key_hides_no_other_key() {
         })
         .await
         .unwrap();
-    let left =
-        |key| PreImageRow { key, pre: PreImage { path: attribute("new"), prior: PriorValue::Same, wrote: None } };
-    store.append_pre_images(session_of(run, 1), items().map(left).collect()).await.unwrap();
+    let leftover = |key| PreImageRow {
+        key,
+        pre: PreImage { path: attribute("new"), prior: PriorValue::SameAsSource, written_digest: None },
+    };
+    store.append_pre_images(session_of(run, 1), items().map(leftover).collect()).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
-    let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
+    let verification = store.begin_verification(new_verification(FULL, 1, 1), false).await.unwrap().run.id;
     store.commit_verified(verified(verification, 0, 1, true, &[Verdict::Missing; 3])).await.unwrap();
     store.close().await.unwrap();
 
@@ -179,11 +189,11 @@ async fn an_unreadable_key_hides_no_other_key() {
         assert_eq!(connection.execute(&sql, []).unwrap(), 1, "{table}");
     }
     drop(connection);
-    let met = StateFile::open(&path).unwrap().baseline_pairs(BaselinePair::Equal, 9).unwrap().unwrap();
-    assert_eq!((met.count, met.first.len()), (3, 2));
+    let pairs_found = StateFile::open(&path).unwrap().baseline_pairs(BaselinePair::Equal, 9).unwrap().unwrap();
+    assert_eq!((pairs_found.count, pairs_found.first.len()), (3, 2));
     let store = open(&path);
-    let left = store.leftovers(run, Leftover::NewRemoved, 9).await.unwrap();
-    assert_eq!((left.count, left.first.len()), (3, 2));
+    let leftover = store.leftovers(run, Leftover::NewRemoved, 9).await.unwrap();
+    assert_eq!((leftover.count, leftover.first.len()), (3, 2));
     assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }
 
@@ -194,14 +204,14 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole.db");
     let store = open(&whole);
-    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     store.accept(session_of(run, 1), vec!["accepted-finding".to_owned()]).await.unwrap();
     let mut page = commit(run, 0, pages(1, 1, None, &[Outcome::Rejected, Outcome::Diverged]));
     page.failures = vec![failure("failed-item", Outcome::Rejected, "reason-of-failure")];
     page.diverged = vec![DivergedItem { key: key("diverged-item"), paths: vec![attribute("diverged-path")] }];
     store.commit(page).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
-    let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
+    let verification = store.begin_verification(new_verification(FULL, 1, 1), false).await.unwrap().run.id;
     store.commit_verified(verified(verification, 0, 1, true, &[Verdict::Stale])).await.unwrap();
     let report = r#"{"mismatches":7}"#.to_owned();
     store.finish_verification(session_of(verification, 1), clock(), report, "hash-of-report".into()).await.unwrap();
@@ -209,7 +219,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
 
     let all = |path: &Path| -> Result<String, StoreError> {
         let file = StateFile::open(path)?;
-        let lists = (file.listed_failures(ALL)?, file.listed_diverged(ALL)?);
+        let lists = (file.list_failures(ALL)?, file.list_diverged(ALL)?);
         Ok(format!(
             "{lists:?} {:?} {:?} {:?}",
             file.reports(9)?,

@@ -8,13 +8,13 @@ use backfill::internals::change::OnExisting::Overwrite;
 use backfill::internals::change::Strategy::InPlace;
 use backfill::internals::change::{Change, Changes, Decision, GuardedWrite};
 use backfill::internals::dynamodb::sdk::DynamoTable;
-use backfill::internals::dynamodb::{Consumed, Sink, WriteReply};
+use backfill::internals::dynamodb::{Sink, WriteConsumption, WriteReply};
 use backfill::internals::item::{IndexSchema, Item, Projection, Value, attribute_bytes};
 use serde_json::json;
 
 use super::cases::{copy, mv, remove, set};
 use super::{item, table};
-use crate::harness::{Bed, definition, index, key_elements, key_schema, projection, to_sdk};
+use crate::harness::{Harness, definition, index, key_elements, key_schema, projection, to_sdk};
 
 /// Global indexes of the tests. `a` (a string) and `n` (a number) are index keys. Partial projections include the
 /// attribute `held`.
@@ -75,18 +75,18 @@ fn plans() -> Vec<Vec<Change>> {
     ]
 }
 
-fn by_name(write: &GuardedWrite, changes: &Changes) -> Consumed {
+fn named_cost(write: &GuardedWrite, changes: &Changes) -> WriteConsumption {
     let named = |(place, units): &(usize, f64)| (changes.indexes().schemas()[*place].name.clone(), *units);
     let mut indexes: Vec<_> = write.cost.indexes.iter().map(named).collect();
     indexes.sort_by(|a, b| a.0.cmp(&b.0));
-    Consumed { table: write.cost.table, indexes }
+    WriteConsumption { table: write.cost.table, indexes }
 }
 
-async fn put(bed: &Bed, name: &str, image: &Item) {
-    bed.client().put_item().table_name(name).set_item(Some(to_sdk(image))).send().await.unwrap();
+async fn put(harness: &Harness, name: &str, image: &Item) {
+    harness.client().put_item().table_name(name).set_item(Some(to_sdk(image))).send().await.unwrap();
 }
 
-async fn send(table: &DynamoTable, write: &GuardedWrite) -> Consumed {
+async fn send(table: &DynamoTable, write: &GuardedWrite) -> WriteConsumption {
     match table.write(&[write]).await.remove(0) {
         Ok(WriteReply::Applied { consumed: Some(consumed) }) => consumed,
         other => panic!("{other:?}"),
@@ -94,22 +94,22 @@ async fn send(table: &DynamoTable, write: &GuardedWrite) -> Consumed {
 }
 
 fn overwriting(plan: &[Change]) -> Vec<Change> {
-    plan.iter().map(|change| change.clone().with_existing(Overwrite)).collect()
+    plan.iter().map(|change| change.clone().with_on_existing(Overwrite)).collect()
 }
 
 /// Creates a table with these indexes. For every plan and every image, compares the expected cost of the write with the
 /// cost that the server reports.
-async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
-    let name = bed.create_indexed_table(indexes).await;
-    let table = table(bed, &name).await;
+async fn check_costs(harness: &Harness, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
+    let name = harness.create_indexed_table(indexes).await;
+    let table = table(harness, &name).await;
     let mut writes = 0;
     let mut touched = 0;
     for plan in &plans {
         let changes = Changes::for_expand(&overwriting(plan), InPlace, key_schema(), indexes.to_vec());
         for image in images() {
             let Decision::Write(write) = changes.decide(&image) else { continue };
-            put(bed, &name, &image).await;
-            let expected = by_name(&write, &changes);
+            put(harness, &name, &image).await;
+            let expected = named_cost(&write, &changes);
             let consumed = send(&table, &write).await;
             let sizes: Vec<_> = image.iter().map(|(name, value)| attribute_bytes(name, value)).collect();
             assert_eq!(consumed, expected, "{plan:?} of {:?} ({sizes:?} bytes)", image.keys());
@@ -122,7 +122,7 @@ async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_cost_what_the_server_reports() {
-    hold(&Bed::start(), &global(), plans()).await;
+    check_costs(&Harness::start(), &global(), plans()).await;
 }
 
 /// This test is separate because engines differ in two cases: entries of local indexes, and a write that removes one
@@ -131,7 +131,7 @@ async fn writes_cost_what_the_server_reports() {
 async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_keys() {
     let mut plans = plans();
     plans.push(vec![remove("n"), copy("src", "a"), mv("pad", "held")]);
-    hold(&Bed::start(), &[global(), local()].concat(), plans).await;
+    check_costs(&Harness::start(), &[global(), local()].concat(), plans).await;
 }
 
 /// If an item exists before an index is created, and the item's key attribute is not of the type of the index key, the
@@ -141,55 +141,55 @@ async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_ke
 /// guide.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_leaves_out_items_whose_key_has_another_type() {
-    let bed = Bed::embedded();
-    let name = bed.create_table().await;
+    let harness = Harness::embedded();
+    let name = harness.create_table().await;
     let by_a = index("by-a", &[("a", "S")], Projection::All, false);
     let out = [json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"BOOL": true}), json!({"SS": ["a"]})];
     // According to the developer guide, the index omits these two values as well. The embedded engine accepts every
     // scalar as a key, so it charges for these index entries.
-    let let_in = [json!({"N": "1"}), json!({"S": ""})];
+    let is_indexed = [json!({"N": "1"}), json!({"S": ""})];
     let images: Vec<(Item, bool)> = out
         .iter()
         .map(|a| (a, false))
-        .chain(let_in.iter().map(|a| (a, true)))
+        .chain(is_indexed.iter().map(|a| (a, true)))
         .enumerate()
-        .map(|(n, (a, let_in))| (item(&format!("p{n}"), &json!({"a": a, "src": {"S": "s"}})), let_in))
+        .map(|(n, (a, is_indexed))| (item(&format!("p{n}"), &json!({"a": a, "src": {"S": "s"}})), is_indexed))
         .collect();
     for (image, _) in &images {
-        put(&bed, &name, image).await;
+        put(&harness, &name, image).await;
     }
-    add_index(&bed, &name, &by_a).await;
-    let table = table(&bed, &name).await;
+    add_index(&harness, &name, &by_a).await;
+    let table = table(&harness, &name).await;
     for (plan, appears) in [([copy("src", "b")], false), ([copy("src", "a")], true)] {
         let changes = Changes::for_expand(&overwriting(&plan), InPlace, key_schema(), vec![by_a.clone()]);
-        for (image, let_in) in &images {
+        for (image, is_indexed) in &images {
             let Decision::Write(write) = changes.decide(image) else { panic!("{image:?}") };
             assert_eq!(write.cost.total(), if appears { 2.0 } else { 1.0 });
             let consumed = send(&table, &write).await;
-            if *let_in {
+            if *is_indexed {
                 assert_eq!(
                     consumed.total(),
                     write.cost.total() + 1.0,
                     "the engine now follows the rule: remove this exception"
                 );
             } else {
-                assert_eq!(consumed, by_name(&write, &changes), "{:?}", image["a"]);
+                assert_eq!(consumed, named_cost(&write, &changes), "{:?}", image["a"]);
             }
         }
     }
 }
 
 /// Adds an index to a table of the embedded engine.
-async fn add_index(bed: &Bed, table: &str, index: &IndexSchema) {
+async fn add_index(harness: &Harness, table: &str, index: &IndexSchema) {
     let create = CreateGlobalSecondaryIndexAction::builder().index_name(&index.name);
     let create = create.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap();
-    let request = bed.client().update_table().table_name(table).attribute_definitions(definition(&index.key[0]));
+    let request = harness.client().update_table().table_name(table).attribute_definitions(definition(&index.key[0]));
     request
         .global_secondary_index_updates(GlobalSecondaryIndexUpdate::builder().create(create).build())
         .send()
         .await
         .unwrap();
-    let description = bed.client().describe_table().table_name(table).send().await.unwrap().table.unwrap();
+    let description = harness.client().describe_table().table_name(table).send().await.unwrap().table.unwrap();
     let active = |index: &GlobalSecondaryIndexDescription| index.index_status() == Some(&IndexStatus::Active);
     assert!(
         description.global_secondary_indexes().iter().all(active),

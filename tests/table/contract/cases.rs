@@ -168,7 +168,7 @@ pub(super) fn cases(a: &Json, b: &Json) -> Vec<Case> {
 
 impl Case {
     pub(super) fn changes(&self) -> Changes {
-        let answering = |change: &Change| change.clone().with_existing(self.on_existing);
+        let answering = |change: &Change| change.clone().with_on_existing(self.on_existing);
         let plan: Vec<Change> = self.plan.iter().map(answering).collect();
         Changes::for_expand(&plan, self.strategy, key_schema(), Vec::new())
     }
@@ -203,7 +203,7 @@ impl Case {
 
     /// The images into which a live writer may have changed this image. In each of them, one path of the plan is
     /// removed, or has a different value or type.
-    pub(super) fn raced(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
+    pub(super) fn raced_images(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
         let replacements =
             [a, b, &json!({"S": "late"}), &json!({"M": {}}), &json!({"M": {"x": {"S": "late"}}}), &json!({"L": []})]
                 .map(|json| Value::from_json(json).unwrap());

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use backfill::internals::clock;
 use backfill::internals::cutover::{
-    Flag, FlagChange, FlagMeta, FlagStoreError, Lease, LeaseError, Opened, ReadFrom, WriteTo, items, open,
+    Flag, FlagAccess, FlagChange, FlagMeta, FlagStoreError, Lease, LeaseError, ReadFrom, WriteTo, flag_and_lease_items,
+    open,
 };
 use backfill::internals::dynamodb::FatalKind;
 use backfill::internals::dynamodb::control::{Control, ControlError, ControlItem};
@@ -14,11 +15,11 @@ use backfill::internals::local::Fault;
 use backfill::internals::plan::{FlagKey, Plan, load};
 
 use super::table;
-use crate::harness::Bed;
+use crate::harness::Harness;
 
-async fn control_items(bed: &Bed, name: &str, key: &FlagKey) -> (ControlItem, ControlItem) {
-    let table: Arc<dyn Control> = Arc::new(table(bed, name).await);
-    items(table, name, key).await.unwrap()
+async fn control_items(harness: &Harness, name: &str, key: &FlagKey) -> (ControlItem, ControlItem) {
+    let table: Arc<dyn Control> = Arc::new(table(harness, name).await);
+    flag_and_lease_items(table, name, key).await.unwrap()
 }
 
 fn attributes(version: &str, state: &str) -> Item {
@@ -26,28 +27,28 @@ fn attributes(version: &str, state: &str) -> Item {
         .into()
 }
 
-fn plan(bed: &Bed, cutover: &str) -> Plan {
+fn plan(harness: &Harness, cutover: &str) -> Plan {
     let region = std::env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned());
     let text = format!(
         "[migration]\nname = \"rename\"\n[table]\nname = \"shop\"\nregion = \"{region}\"\nendpoint_url = \"{}\"\n\
          [[change]]\nmove = \"a\"\nto = \"b\"\n[cutover]\n{cutover}\n",
-        bed.endpoint()
+        harness.endpoint()
     );
     load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan
 }
 
-async fn opened(bed: &Bed, cutover: &str) -> Opened {
-    open(&plan(bed, cutover), clock::wall(), None).await.unwrap().unwrap()
+async fn opened(harness: &Harness, cutover: &str) -> FlagAccess {
+    open(&plan(harness, cutover), clock::wall_clock(), None).await.unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_item_is_written_only_if_it_is_as_expected() {
-    let bed = Bed::start();
-    let single = bed.create_flag_table().await;
-    let double = bed.create_table().await;
+    let harness = Harness::start();
+    let single = harness.create_flag_table().await;
+    let double = harness.create_table().await;
     let pair = FlagKey::Attributes(vec![("pk".into(), "FLAG".into()), ("sk".into(), "x".into())]);
     for (name, key) in [(&single, FlagKey::Partition("x".into())), (&double, pair)] {
-        let (item, beside) = control_items(&bed, name, &key).await;
+        let (item, beside) = control_items(&harness, name, &key).await;
         assert_eq!(item.get().await, Ok(None));
         let first = item.put(attributes("1", "old"), None).await.unwrap();
         assert_eq!(item.get().await, Ok(Some(first.clone())));
@@ -69,11 +70,11 @@ async fn a_control_item_is_written_only_if_it_is_as_expected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_write_survives_lost_replies() {
-    let bed = Bed::start();
-    let name = bed.create_flag_table().await;
-    let (item, _) = control_items(&bed, &name, &FlagKey::Partition("x".into())).await;
+    let harness = Harness::start();
+    let name = harness.create_flag_table().await;
+    let (item, _) = control_items(&harness, &name, &FlagKey::Partition("x".into())).await;
     item.put(attributes("1", "old"), None).await.unwrap();
-    bed.front().set_faults(Some(Arc::new(|request| {
+    harness.proxy().set_faults(Some(Arc::new(|request| {
         if request.operation == "PutItem" && request.operation_sequence < 2 { Fault::DropReply } else { Fault::Pass }
     })));
     let written = item.put(attributes("2", "both"), Some(&attributes("1", "old"))).await.unwrap();
@@ -82,24 +83,24 @@ async fn a_control_write_survives_lost_replies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_the_control_table_name_the_remedy() {
-    let bed = Bed::start();
+    let harness = Harness::start();
     let kind_of = |error: ControlError| match &error {
         ControlError::Unusable { kind, .. } => (*kind, error.to_string()),
         _ => panic!("{error}"),
     };
     let key = FlagKey::Attributes(vec![("id".into(), "x".into())]);
-    let (missing, _) = control_items(&bed, "no-such-table", &key).await;
+    let (missing, _) = control_items(&harness, "no-such-table", &key).await;
     for error in [missing.get().await.unwrap_err(), missing.put(Item::new(), None).await.unwrap_err()] {
         let (kind, text) = kind_of(error);
         assert!(kind == FatalKind::TableMissing && text.contains("Create the table"), "{text}");
     }
     // This table also has a sort key.
-    let (other, _) = control_items(&bed, &bed.create_table().await, &key).await;
+    let (other, _) = control_items(&harness, &harness.create_table().await, &key).await;
     for error in [other.get().await.unwrap_err(), other.put(Item::new(), None).await.unwrap_err()] {
         let (kind, text) = kind_of(error);
         assert!(kind == FatalKind::Request && text.contains("[cutover]"), "{text}");
     }
-    let refused = open(&plan(&bed, "table = \"no-such-table\""), clock::wall(), None).await.err().unwrap();
+    let refused = open(&plan(&harness, "table = \"no-such-table\""), clock::wall_clock(), None).await.err().unwrap();
     assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
 }
 
@@ -107,15 +108,15 @@ async fn errors_of_the_control_table_name_the_remedy() {
 /// process is refused, because it is based on the old flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_can_be_created_moved_and_read_by_another_process() {
-    let bed = Bed::start();
-    let cutover = format!("table = \"{}\"\nmax_cache_seconds = 1", bed.create_flag_table().await);
-    let ours = opened(&bed, &cutover).await.flag;
-    let theirs = opened(&bed, &cutover).await.flag;
+    let harness = Harness::start();
+    let cutover = format!("table = \"{}\"\nmax_cache_seconds = 1", harness.create_flag_table().await);
+    let ours = opened(&harness, &cutover).await.flag;
+    let theirs = opened(&harness, &cutover).await.flag;
     assert!(ours.read().await.unwrap().is_none());
     let meta =
         FlagMeta { plan: "f".repeat(64).into(), report: Some("r".into()), actor: "jo@laptop".into(), reason: None };
     let now = jiff::Timestamp::now();
-    let first = ours.change(None, &Flag::first(1, now), &meta).await.unwrap();
+    let first = ours.change(None, &Flag::new(1, now), &meta).await.unwrap();
     assert!(first.changed_at > now);
     assert_eq!(theirs.read().await.unwrap(), Some((first.clone(), meta.clone())));
     let next = first.next(FlagChange::DualWrite, first.settled_at(), Duration::ZERO).unwrap();
@@ -128,14 +129,14 @@ async fn a_flag_can_be_created_moved_and_read_by_another_process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lease_of_a_plan_has_one_holder() {
-    let bed = Bed::start();
-    let cutover = format!("table = \"{}\"", bed.create_flag_table().await);
-    let lease = opened(&bed, &cutover).await.lease.unwrap();
+    let harness = Harness::start();
+    let cutover = format!("table = \"{}\"", harness.create_flag_table().await);
+    let lease = opened(&harness, &cutover).await.lease.unwrap();
     let long = Duration::from_secs(6);
     let short = Duration::from_millis(500);
     let first = Lease::acquire(lease.clone(), "a", None, long, |_, _| ()).await.unwrap();
     let refused = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap_err();
-    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
+    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_raw() == "a"), "{refused}");
     first.release().await;
     let second = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap();
     assert_eq!(second.fence(), 2);

@@ -16,19 +16,19 @@ mod reads;
 mod runs;
 mod writes;
 
-use crate::harness::Bed;
+use crate::harness::Harness;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::item::{Item, item_from_json};
 use backfill::internals::plan::TableRef;
 use serde_json::Value as Json;
 
 /// A table of the server, through the type that the engine uses.
-async fn table(bed: &Bed, name: &str) -> DynamoTable {
+async fn table(harness: &Harness, name: &str) -> DynamoTable {
     let reference = TableRef {
         name: name.to_owned(),
         key: None,
         region: Some(std::env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned())),
-        endpoint_url: Some(bed.endpoint()),
+        endpoint_url: Some(harness.endpoint()),
         profile: None,
         account: None,
     };

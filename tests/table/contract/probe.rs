@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::Barrier;
 
 use super::item;
-use crate::harness::{Bed, client, to_sdk};
+use crate::harness::{Harness, client, to_sdk};
 
 /// Number of writers that send at the same moment, each over its own connection.
 const WRITERS: usize = 12;
@@ -24,15 +24,15 @@ const ROUNDS: usize = 40;
 /// and one put.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_conditional_writers_wins() {
-    let bed = Bed::start();
-    let table = bed.create_table().await;
+    let harness = Harness::start();
+    let table = harness.create_table().await;
     // Copying and checking this item takes a while, so a race between the two steps has time to occur.
     let inner = json!({"L": (0..150).map(|n| json!({"M": {"n": {"N": n.to_string()}}})).collect::<Vec<_>>()});
     let mut counter = item("counter", &json!({"a": inner, "b": inner, "c": inner, "d": inner}));
     counter.insert("n".into(), Value::from_json(&json!({"N": "0"})).unwrap());
-    bed.client().put_item().table_name(&table).set_item(Some(to_sdk(&counter))).send().await.unwrap();
+    harness.client().put_item().table_name(&table).set_item(Some(to_sdk(&counter))).send().await.unwrap();
 
-    let clients: Vec<Client> = (0..WRITERS).map(|_| client(&bed.behind())).collect();
+    let clients: Vec<Client> = (0..WRITERS).map(|_| client(&harness.server_endpoint())).collect();
     for round in 0..ROUNDS {
         let updated = winners(&clients, |client, _| {
             let number = |n: usize| AttributeValue::N(n.to_string());

@@ -12,7 +12,7 @@ use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, Num, P
 use serde_json::json;
 
 use super::{item, table};
-use crate::harness::{Bed, bytes_of, key_of, to_sdk};
+use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 
 /// Reads every item of every segment, in pages of at most `limit` items. Converts each start key to its stored text and
 /// parses this text again.
@@ -36,8 +36,8 @@ async fn scan(table: &dyn Source, total_segments: u32, limit: Option<u32>, consi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_segmentation_reads_every_item_once() {
-    let bed = Bed::start();
-    let name = bed.create_table().await;
+    let harness = Harness::start();
+    let name = harness.create_table().await;
     let expected: BTreeMap<String, String> = (0..600)
         .map(|n| {
             // One partition key has many items. Every other partition key has one item.
@@ -50,8 +50,8 @@ async fn every_segmentation_reads_every_item_once() {
         .collect();
     let items =
         expected.values().map(|text| backfill::internals::item::item_from_json(&text.parse().unwrap()).unwrap());
-    bed.load(&name, items).await;
-    let table = table(&bed, &name).await;
+    harness.load(&name, items).await;
+    let table = table(&harness, &name).await;
     for (segments, limit, consistent) in [(1, None, false), (3, Some(37), true), (16, Some(1), false), (50, None, true)]
     {
         let items = scan(&table, segments, limit, consistent).await;
@@ -65,10 +65,10 @@ async fn every_segmentation_reads_every_item_once() {
 /// described yet, such a scan returns whole items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
-    let bed = Bed::start();
-    let name = bed.create_table().await;
-    bed.load(&name, (0..40).map(|n| item(&format!("k{n}"), &json!({"text": {"S": "y".repeat(2_000)}})))).await;
-    let table = table(&bed, &name).await;
+    let harness = Harness::start();
+    let name = harness.create_table().await;
+    harness.load(&name, (0..40).map(|n| item(&format!("k{n}"), &json!({"text": {"S": "y".repeat(2_000)}})))).await;
+    let table = table(&harness, &name).await;
     let whole =
         PageRequest { segment: 0, total_segments: 1, start: None, limit: Some(25), consistent: true, keys_only: false };
     let keys = PageRequest { keys_only: true, ..whole.clone() };
@@ -80,7 +80,7 @@ async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     for (key, item) in looked.items.iter().zip(&page.items) {
         assert_eq!(key, schema.key_of(item).unwrap().attributes());
     }
-    let logged: Vec<bool> = bed.front().tally().scans.iter().map(|page| page.keys_only).collect();
+    let logged: Vec<bool> = harness.proxy().tally().scans.iter().map(|page| page.keys_only).collect();
     assert_eq!(logged, [false, false, true]);
 }
 
@@ -88,11 +88,11 @@ async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
 /// no item is lost or returned twice. `segments = "auto"` can exceed the number of buckets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_segments_than_hash_buckets_read_every_item_once() {
-    let bed = Bed::embedded();
-    let name = bed.create_table().await;
+    let harness = Harness::embedded();
+    let name = harness.create_table().await;
     let items = (0..600).map(|n| item(&format!("k{n}"), &json!({"n": {"N": n.to_string()}})));
-    bed.load(&name, items).await;
-    let table = table(&bed, &name).await;
+    harness.load(&name, items).await;
+    let table = table(&harness, &name).await;
     for segments in [4_097, 6_000] {
         let found = scan(&table, segments, Some(250), false).await;
         let keys: std::collections::BTreeSet<String> = found.iter().map(|item| key_of(item).to_text()).collect();
@@ -102,9 +102,9 @@ async fn more_segments_than_hash_buckets_read_every_item_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_description_names_the_key_and_the_table() {
-    let bed = Bed::start();
-    let name = bed.create_table().await;
-    let found = table(&bed, &name).await.describe().await.unwrap();
+    let harness = Harness::start();
+    let name = harness.create_table().await;
+    let found = table(&harness, &name).await.describe().await.unwrap();
     assert_eq!((found.name.as_str(), found.status.as_str()), (name.as_str(), "ACTIVE"));
     assert_eq!(found.key, crate::harness::key_schema());
     assert_eq!((found.provisioned, found.indexes.len()), (None, 0));
@@ -131,7 +131,7 @@ fn projection(kind: ProjectionType) -> SdkProjection {
 /// The cost of a write and the limits of a budget depend on a correct description of the table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
-    let bed = Bed::start();
+    let harness = Harness::start();
     let name = format!("indexes_{}_{}", std::process::id(), fastrand::u32(..));
     let by_mail = GlobalSecondaryIndex::builder()
         .index_name("by.mail")
@@ -149,7 +149,7 @@ async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
         .key_schema(element("pk", KeyType::Hash))
         .key_schema(element("day", KeyType::Range))
         .projection(projection(ProjectionType::KeysOnly));
-    let mut request = bed.client().create_table().table_name(&name).provisioned_throughput(provisioned(40, 20));
+    let mut request = harness.client().create_table().table_name(&name).provisioned_throughput(provisioned(40, 20));
     for (attribute, kind) in [("pk", Kind::S), ("sk", Kind::S), ("mail", Kind::S), ("age", Kind::N), ("day", Kind::B)] {
         request = request.attribute_definitions(definition(attribute, kind));
     }
@@ -160,9 +160,9 @@ async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
         .global_secondary_indexes(by_age.build().unwrap())
         .local_secondary_indexes(by_date.build().unwrap());
     request.send().await.unwrap();
-    bed.active(&name).await;
+    harness.wait_until_active(&name).await;
 
-    let found = table(&bed, &name).await.describe().await.unwrap();
+    let found = table(&harness, &name).await.describe().await.unwrap();
     assert_eq!((found.provisioned, found.on_demand_max), (Some((40.0, 20.0)), (None, None)));
     assert!(found.indexes.last().is_some_and(|index| index.schema.local), "global indexes come first");
     let index = |name: &str| found.indexes.iter().find(|index| index.schema.name == name).unwrap();
@@ -189,7 +189,7 @@ async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
 /// Keys of numbers and bytes can be read page by page and written by key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_other_types_work_the_same_way() {
-    let bed = Bed::start();
+    let harness = Harness::start();
     let number = |text: &str| Value::N(Num::parse(text).unwrap());
     let keys: Vec<Item> =
         [("-1.5", vec![0]), ("-1.5", vec![0, 255]), ("0", vec![1]), ("12345678901234567890", vec![b'"'])]
@@ -197,16 +197,16 @@ async fn keys_of_other_types_work_the_same_way() {
             .map(|(pk, sk)| [("no".to_owned(), number(pk)), ("a.b".to_owned(), Value::B(sk))].into())
             .collect();
     let name = format!("keys_{}_{}", std::process::id(), fastrand::u32(..));
-    let mut request = bed.client().create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
+    let mut request = harness.client().create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
     for (attribute, role, kind) in [("no", KeyType::Hash, Kind::N), ("a.b", KeyType::Range, Kind::B)] {
         request = request.key_schema(element(attribute, role)).attribute_definitions(definition(attribute, kind));
     }
     request.send().await.unwrap();
-    bed.active(&name).await;
+    harness.wait_until_active(&name).await;
     for key in &keys {
-        bed.client().put_item().table_name(&name).set_item(Some(to_sdk(key))).send().await.unwrap();
+        harness.client().put_item().table_name(&name).set_item(Some(to_sdk(key))).send().await.unwrap();
     }
-    let table = table(&bed, &name).await;
+    let table = table(&harness, &name).await;
     let schema = table.describe().await.unwrap().key;
     let found = scan(&table, 2, Some(1), true).await;
     assert_eq!(found.len(), keys.len());
@@ -232,8 +232,8 @@ async fn keys_of_other_types_work_the_same_way() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_table_is_fatal_for_every_operation() {
-    let bed = Bed::start();
-    let table = table(&bed, "no-such-table").await;
+    let harness = Harness::start();
+    let table = table(&harness, "no-such-table").await;
     let key = key_of(&item("x", &json!({})));
     let request =
         PageRequest { segment: 0, total_segments: 1, start: None, limit: None, consistent: false, keys_only: false };

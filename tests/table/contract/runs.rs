@@ -12,8 +12,8 @@ use backfill::internals::local::{Fault, RequestInfo};
 use serde_json::{Value as Json, json};
 
 use super::item;
-use crate::harness::{Bed, bytes_of, key_of};
-use crate::live::{Figures, Kind, Scenario, Shape, play};
+use crate::harness::{Harness, bytes_of, key_of};
+use crate::live::{LiveFigures, OperationKind, Scenario, Shape, play};
 
 /// The number of copies of each item of an example. The number is large enough to kill a run midway.
 const COPIES: usize = 30;
@@ -166,38 +166,38 @@ fn folder() -> std::path::PathBuf {
 
 async fn killed_and_resumed(example: &Example) {
     let text = std::fs::read_to_string(folder().join(example.file)).unwrap();
-    let bed = Bed::start();
-    let table = bed.create_table().await;
+    let harness = Harness::start();
+    let table = harness.create_table().await;
     assert_eq!(text.matches("name = \"shop\"").count(), 1, "{}", example.file);
-    let plan = bed.dir().join(example.file);
+    let plan = harness.dir().join(example.file);
     std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
     let both = |n: usize, (before, after): &(Json, Json)| {
         (0..COPIES).map(move |i| format!("{n}-{i}")).map(|pk| (item(&pk, before), item(&pk, after))).collect::<Vec<_>>()
     };
     let items: Vec<(Item, Item)> = example.items.iter().enumerate().flat_map(|(n, pair)| both(n, pair)).collect();
-    bed.load(&table, items.iter().map(|(before, _)| before.clone())).await;
+    harness.load(&table, items.iter().map(|(before, _)| before.clone())).await;
     let expected: BTreeMap<String, String> =
         items.iter().map(|(_, after)| (key_of(after).to_text(), bytes_of(after))).collect();
     let writes = items.iter().filter(|(before, after)| bytes_of(before) != bytes_of(after)).count() as u64;
 
-    kill_after(&bed, start(&bed, &plan), writes / 3);
-    let half = bed.dump(&table).await;
+    kill_after(&harness, start(&harness, &plan), writes / 3);
+    let half = harness.dump(&table).await;
     assert_ne!(bytes(&half), expected, "{}: the run was killed too late", example.file);
 
-    let resumed = finish(start(&bed, &plan));
+    let resumed = finish(start(&harness, &plan));
     assert_eq!(resumed["exit_code"], example.exit, "{}: {resumed}", example.file);
     assert_eq!(resumed["run"]["sessions"], 2, "{}: {resumed}", example.file);
     assert_eq!(resumed["totals"]["counts"]["scanned"], items.len(), "{}: {resumed}", example.file);
-    assert_eq!(bytes(&bed.dump(&table).await), expected, "{}", example.file);
+    assert_eq!(bytes(&harness.dump(&table).await), expected, "{}", example.file);
 }
 
 fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     dump.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-fn start(bed: &Bed, plan: &std::path::Path) -> Child {
-    let mut command = bed.command();
-    command.args(["run", "--yes", "--output", "json", "--endpoint-url", &bed.endpoint()]).arg(plan);
+fn start(harness: &Harness, plan: &std::path::Path) -> Child {
+    let mut command = harness.command();
+    command.args(["run", "--yes", "--output", "json", "--endpoint-url", &harness.endpoint()]).arg(plan);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -208,37 +208,37 @@ fn finish(run: Child) -> Json {
 }
 
 /// Forwards this number of writes, delays all further ones, and kills the tool.
-fn kill_after(bed: &Bed, mut run: Child, writes: u64) {
+fn kill_after(harness: &Harness, mut run: Child, writes: u64) {
     let seen = AtomicU64::new(0);
     let rule = move |request: &RequestInfo| match request.operation.as_str() {
         "UpdateItem" if seen.fetch_add(1, Ordering::Relaxed) >= writes => Fault::Delay(Duration::from_secs(3)),
         _ => Fault::Pass,
     };
-    bed.front().set_faults(Some(Arc::new(rule)));
+    harness.proxy().set_faults(Some(Arc::new(rule)));
     let deadline = Instant::now() + Duration::from_secs(30);
-    while bed.front().tally().operation("UpdateItem").ok < writes {
+    while harness.proxy().tally().operation("UpdateItem").ok < writes {
         assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "the run did not send enough writes");
         std::thread::sleep(Duration::from_millis(2));
     }
     run.kill().unwrap();
     run.wait().unwrap();
-    bed.front().set_faults(None);
+    harness.proxy().set_faults(None);
 }
 
 /// An item that would grow past 400 KB is one failure, listed with its key. The other items are done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_that_is_too_large_fails_alone() {
-    let bed = Bed::start();
-    let table = bed.create_table().await;
+    let harness = Harness::start();
+    let table = harness.create_table().await;
     let large = item("large", &json!({"old": {"S": "x".repeat(300 * 1024)}}));
     let small = (0..20).map(|n| item(&format!("small-{n}"), &json!({"old": {"S": "x"}})));
-    bed.load(&table, small.chain([large])).await;
-    let plan = bed.plan("large", &table, "", "[[change]]\ncopy = \"old\"\nto = \"new\"\n");
-    let run = finish(start(&bed, &plan));
+    harness.load(&table, small.chain([large])).await;
+    let plan = harness.plan("large", &table, "", "[[change]]\ncopy = \"old\"\nto = \"new\"\n");
+    let run = finish(start(&harness, &plan));
     assert_eq!(run["exit_code"], 4, "{run}");
     assert_eq!(run["totals"]["counts"]["applied"], 20, "{run}");
     assert_eq!(run["totals"]["counts"]["rejected"], 1, "{run}");
-    let mut list = bed.command();
+    let mut list = harness.command();
     let listed = list.args(["failures", "--output", "json"]).arg(&plan).arg("list").output().unwrap();
     let listed: Json = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listed["failures"][0]["key"]["pk"]["S"], "large", "{listed}");
@@ -273,10 +273,11 @@ const LIVE: Scenario = Scenario {
 };
 
 async fn live_writers(scenario: Scenario) {
-    let mut figures = Figures::default();
-    figures.add(play(&Bed::start(), scenario).await);
-    figures.tell("short form");
+    let mut figures = LiveFigures::default();
+    figures.add(play(&Harness::start(), scenario).await);
+    figures.print("short form");
     assert!(figures.races > 10, "too few races: {}", figures.races);
-    let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !figures.operations.contains_key(kind)).collect();
+    let missing: Vec<OperationKind> =
+        OperationKind::ALL.into_iter().filter(|kind| !figures.operations.contains_key(kind)).collect();
     assert_eq!(missing, [], "kinds of operation that never occurred");
 }

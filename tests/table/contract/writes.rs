@@ -4,7 +4,7 @@
 use backfill::internals::change::OnExisting::Keep;
 use backfill::internals::change::Strategy::{ExpandContract, InPlace};
 use backfill::internals::change::{Action, Decision, GuardedWrite};
-use backfill::internals::dynamodb::memory::rules::{Effect, effect};
+use backfill::internals::dynamodb::memory::rules::{WriteEffect, effect};
 use backfill::internals::dynamodb::sdk::DynamoTable;
 use backfill::internals::dynamodb::{Sink, TableError, WriteReply};
 use backfill::internals::item::{Item, KeyAttribute, KeySchema};
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::cases::{Case, cases, copy, lists_and_maps, mv, scalars_and_sets, set};
 use super::{item, table};
-use crate::harness::{Bed, bytes_of, key_of, to_sdk};
+use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 
 /// Number of concurrent requests in one test.
 const CONCURRENCY: usize = 16;
@@ -24,38 +24,38 @@ fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
     match effect(write, Some(image), &key, &[]) {
-        Effect::Applied(after) => {
+        WriteEffect::Applied(after) => {
             // The tool never removes an attribute that does not exist.
             let removed = |action: &Action| matches!(action, Action::Remove { path } if path.get(image).is_none());
             assert!(!write.actions.iter().any(removed), "{write:?}");
             Some(after)
         }
-        Effect::ConditionFailed => None,
-        Effect::Rejected(why) => panic!("{why}: {write:?}"),
+        WriteEffect::ConditionFailed => None,
+        WriteEffect::Rejected(why) => panic!("{why}: {write:?}"),
     }
 }
 
 /// A table of the server. Tests write to it with a client of their own.
 struct Server<'a> {
-    bed: &'a Bed,
+    harness: &'a Harness,
     name: String,
     table: DynamoTable,
 }
 
 impl<'a> Server<'a> {
-    async fn new(bed: &'a Bed) -> Server<'a> {
-        let name = bed.create_table().await;
-        let table = table(bed, &name).await;
-        Server { bed, name, table }
+    async fn new(harness: &'a Harness) -> Server<'a> {
+        let name = harness.create_table().await;
+        let table = table(harness, &name).await;
+        Server { harness, name, table }
     }
 
     async fn put(&self, item: &Item) {
-        self.bed.client().put_item().table_name(&self.name).set_item(Some(to_sdk(item))).send().await.unwrap();
+        self.harness.client().put_item().table_name(&self.name).set_item(Some(to_sdk(item))).send().await.unwrap();
     }
 
     async fn delete(&self, item: &Item) {
         let key = to_sdk(key_of(item).attributes());
-        self.bed.client().delete_item().table_name(&self.name).set_key(Some(key)).send().await.unwrap();
+        self.harness.client().delete_item().table_name(&self.name).set_key(Some(key)).send().await.unwrap();
     }
 
     async fn get(&self, item: &Item) -> Option<Item> {
@@ -72,7 +72,7 @@ impl<'a> Server<'a> {
 
     /// Sends a write whose condition must fail. The image in the reply must equal the current item. If the reply has no
     /// image, a read must return the current item.
-    async fn fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
+    async fn assert_condition_fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
         let reply = self.send(write).await;
         let Ok(WriteReply::ConditionFailed { image: returned }) = reply else { panic!("{what}: {reply:?}") };
         let text = |item: Option<&Item>| item.map(bytes_of);
@@ -100,9 +100,9 @@ impl<'a> Server<'a> {
         assert_eq!(bytes_of(&now), bytes_of(&after), "{what}");
         let again = case.changes().decide(&now);
         assert!(matches!(again, Decision::AlreadyApplied | Decision::NothingToDo), "{what}: {again:?}");
-        self.fails(what, &write, Some(&after)).await;
+        self.assert_condition_fails(what, &write, Some(&after)).await;
         self.delete(&before).await;
-        self.fails(what, &write, None).await;
+        self.assert_condition_fails(what, &write, None).await;
     }
 
     /// Sends a write to an item that a live writer has changed since the write was planned.
@@ -110,7 +110,9 @@ impl<'a> Server<'a> {
         let write = case.write(image);
         let what = format!("{} on {}", case.what, bytes_of(raced));
         self.put(raced).await;
-        let Some(after) = model(&write, raced) else { return self.fails(&what, &write, Some(raced)).await };
+        let Some(after) = model(&write, raced) else {
+            return self.assert_condition_fails(&what, &write, Some(raced)).await;
+        };
         let reply = self.send(&write).await;
         assert!(matches!(reply, Ok(WriteReply::Applied { .. })), "{what}: {reply:?}");
         let now = self.get(raced).await;
@@ -131,8 +133,8 @@ async fn every_write_of_lists_and_maps_has_exactly_the_planned_effect() {
 }
 
 async fn every_write(values: Vec<(Json, Json)>) {
-    let bed = Bed::start();
-    let server = Server::new(&bed).await;
+    let harness = Harness::start();
+    let server = Server::new(&harness).await;
     let all = values
         .into_iter()
         .enumerate()
@@ -158,17 +160,17 @@ async fn every_race_for_a_document_fails_its_condition_or_applies() {
 }
 
 async fn every_race(values: &[&(Json, Json)]) {
-    let bed = Bed::start();
-    let server = Server::new(&bed).await;
+    let harness = Harness::start();
+    let server = Server::new(&harness).await;
     let mut races = Vec::new();
     for (n, (a, b)) in values.iter().enumerate() {
         for (m, case) in cases(a, b).into_iter().enumerate() {
             let case = std::sync::Arc::new(case);
-            let count = case.raced(&item("x", &case.before), a, b).len();
+            let count = case.raced_images(&item("x", &case.before), a, b).len();
             for i in 0..count {
                 let pk = format!("{n}-{m}-{i}");
                 let image = item(&pk, &case.before);
-                let raced = case.raced(&image, a, b).swap_remove(i);
+                let raced = case.raced_images(&image, a, b).swap_remove(i);
                 races.push((case.clone(), image, raced));
             }
         }
@@ -188,7 +190,7 @@ async fn every_race(values: &[&(Json, Json)]) {
 /// The tool's decision and the server agree on values that are equal for DynamoDB although their texts differ.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_compares_as_the_tool_does() {
-    equal([
+    check_equal([
         (json!({"N": "1.0"}), json!({"N": "1"})),
         (json!({"N": "1E+2"}), json!({"N": "100"})),
         (json!({"SS": ["b", "a"]}), json!({"SS": ["a", "b"]})),
@@ -199,16 +201,16 @@ async fn the_server_compares_as_the_tool_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_compares_lists_and_maps_as_the_tool_does() {
-    equal([(
+    check_equal([(
         json!({"M": {"x": {"N": "10.0"}, "y": {"L": [{"N": "1"}]}}}),
         json!({"M": {"y": {"L": [{"N": "1.0"}]}, "x": {"N": "10"}}}),
     )])
     .await;
 }
 
-async fn equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
-    let bed = Bed::start();
-    let server = Server::new(&bed).await;
+async fn check_equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
+    let harness = Harness::start();
+    let server = Server::new(&harness).await;
     for (n, (old, new)) in pairs.into_iter().enumerate() {
         let case = Case {
             what: "equal values",
@@ -233,8 +235,8 @@ async fn equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
 /// every way in which an item can grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_item_that_would_exceed_400_kb_is_rejected() {
-    let bed = Bed::start();
-    let server = Server::new(&bed).await;
+    let harness = Harness::start();
+    let server = Server::new(&harness).await;
     let large = json!({"S": "x".repeat(210 * 1024)});
     let growing = [
         (vec![copy("old", "new")], json!({"old": large})),

@@ -13,13 +13,13 @@ use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::dynamodb::{Sink, TableDescription, TableError};
 use backfill::internals::engine::describe;
 use backfill::internals::item::{IndexSchema, Item, Num, Projection, Value};
-use backfill::internals::passes::{Class, Prediction};
-use backfill::internals::plan::Loaded;
+use backfill::internals::passes::{PredictedOutcome, Prediction};
+use backfill::internals::plan::LoadedPlan;
 use backfill::internals::preflight::{check_plan, run_changes};
 use fastrand::Rng;
 
 use super::rules::failures;
-use crate::harness::{Bed, bytes_of, index, key_of};
+use crate::harness::{Harness, bytes_of, index, key_of};
 use crate::spend::whole_run::{CAPACITY, tool};
 
 /// The number of items in a table. With so few items, the tool does not conclude that the plan fails for every item,
@@ -38,8 +38,8 @@ async fn a_run_over_random_tables_does_what_its_dry_run_predicts() {
     let mut rules = BTreeSet::new();
     for seed in first..first + number("BACKFILL_TEST_TABLES", 4) {
         println!("seed {seed}");
-        let scene = Scene::of(seed).await;
-        for (class, count) in scene.holds(&mut rules).await {
+        let scene = Scene::new(seed).await;
+        for (class, count) in scene.check(&mut rules).await {
             *seen.entry(class).or_default() += count;
         }
     }
@@ -49,29 +49,29 @@ async fn a_run_over_random_tables_does_what_its_dry_run_predicts() {
 }
 
 struct Scene {
-    bed: Bed,
+    harness: Harness,
     table: String,
     plan: PathBuf,
-    loaded: Loaded,
+    loaded: LoadedPlan,
     dynamo: Arc<DynamoTable>,
     description: TableDescription,
     before: BTreeMap<String, Item>,
 }
 
 impl Scene {
-    async fn of(seed: u64) -> Scene {
+    async fn new(seed: u64) -> Scene {
         let mut rng = Rng::with_seed(seed);
-        let bed = Bed::embedded();
+        let harness = Harness::embedded();
         let indexes = indexes(&mut rng);
-        let table = bed.create_indexed_table(&indexes).await;
-        bed.load(&table, (0..ITEMS).map(|n| item(&mut rng, n, &indexes)).collect::<Vec<_>>().into_iter()).await;
+        let table = harness.create_indexed_table(&indexes).await;
+        harness.load(&table, (0..ITEMS).map(|n| item(&mut rng, n, &indexes)).collect::<Vec<_>>().into_iter()).await;
         let mut found = None;
         let mut tries = 0;
         let mut dynamo = None;
         while found.is_none() {
             tries += 1;
             let (migration, changes) = plan(&mut rng);
-            let path = bed.plan(&format!("plan-{tries}"), &table, &migration, &format!("{changes}{CAPACITY}"));
+            let path = harness.plan(&format!("plan-{tries}"), &table, &migration, &format!("{changes}{CAPACITY}"));
             let Ok(loaded) = backfill::internals::plan::load("p", &std::fs::read_to_string(&path).unwrap()) else {
                 continue;
             };
@@ -86,52 +86,53 @@ impl Scene {
         }
         let (plan, loaded) = found.unwrap();
         let (dynamo, description) = dynamo.unwrap();
-        let before = bed.dump(&table).await;
-        Scene { bed, table, plan, loaded, dynamo, description, before }
+        let before = harness.dump(&table).await;
+        Scene { harness, table, plan, loaded, dynamo, description, before }
     }
 
     /// Compares the predictions, the dry run, the run and the replies of the engine. Returns the number of items of
     /// each class.
-    async fn holds(&self, rules: &mut BTreeSet<String>) -> BTreeMap<&'static str, usize> {
+    async fn check(&self, rules: &mut BTreeSet<String>) -> BTreeMap<&'static str, usize> {
         println!("{}", self.loaded.plan.meaning());
         let changes = run_changes(&self.loaded.plan, &self.description).unwrap();
         self.engine_rejects(&changes, rules).await;
         let mut prediction = Prediction::default();
-        let mut classes = BTreeMap::<Class, BTreeSet<String>>::new();
+        let mut classes = BTreeMap::<PredictedOutcome, BTreeSet<String>>::new();
         for (key, item) in &self.before {
             classes.entry(prediction.add(item, &changes, &ItemHistory::default())).or_default().insert(key.clone());
         }
         let of = |class| classes.get(&class).cloned().unwrap_or_default();
-        let dry = tool(&self.bed, &self.plan, &["--dry-run"], 0);
-        let refused: BTreeSet<String> = of(Class::Rejected).union(&of(Class::WouldExceed)).cloned().collect();
-        let exit = match (refused.is_empty(), of(Class::Diverged).is_empty()) {
+        let dry = tool(&self.harness, &self.plan, &["--dry-run"], 0);
+        let refused: BTreeSet<String> =
+            of(PredictedOutcome::Rejected).union(&of(PredictedOutcome::WouldExceed)).cloned().collect();
+        let exit = match (refused.is_empty(), of(PredictedOutcome::Diverged).is_empty()) {
             (false, _) => 4,
             (true, false) => 5,
             (true, true) => 0,
         };
-        let run = tool(&self.bed, &self.plan, &["--yes"], exit);
+        let run = tool(&self.harness, &self.plan, &["--yes"], exit);
         let counts = &run["totals"]["counts"];
-        for class in Class::ALL {
+        for class in PredictedOutcome::ALL {
             assert_eq!(dry[class.name()], of(class).len(), "{}", class.name());
         }
         for (outcome, items) in [
-            ("applied", of(Class::WouldChange).len()),
-            ("already_applied", of(Class::AlreadyApplied).len()),
-            ("nothing_to_do", of(Class::NothingToDo).len()),
-            ("diverged", of(Class::Diverged).len()),
-            ("skipped", of(Class::Skipped).len()),
+            ("applied", of(PredictedOutcome::WouldChange).len()),
+            ("already_applied", of(PredictedOutcome::AlreadyApplied).len()),
+            ("nothing_to_do", of(PredictedOutcome::NothingToDo).len()),
+            ("diverged", of(PredictedOutcome::Diverged).len()),
+            ("skipped", of(PredictedOutcome::Skipped).len()),
             ("rejected", refused.len()),
             ("conflict", 0),
             ("gone", 0),
         ] {
             assert_eq!(counts[outcome], items, "{outcome}: {counts:#}");
         }
-        assert_eq!(failures(&self.bed, &self.plan), refused, "the failures are exactly the predicted ones");
-        let after = self.bed.dump(&self.table).await;
+        assert_eq!(failures(&self.harness, &self.plan), refused, "the failures are exactly the predicted ones");
+        let after = self.harness.dump(&self.table).await;
         let changed = |key: &&String| bytes_of(&after[*key]) != bytes_of(&self.before[*key]);
         let changed: BTreeSet<String> = self.before.keys().filter(changed).cloned().collect();
-        assert_eq!(changed, of(Class::WouldChange));
-        Class::ALL.into_iter().map(|class| (class.name(), of(class).len())).collect()
+        assert_eq!(changed, of(PredictedOutcome::WouldChange));
+        PredictedOutcome::ALL.into_iter().map(|class| (class.name(), of(class).len())).collect()
     }
 
     /// Checks that the engine rejects the writes that a rule forbids, if the engine implements the rule.

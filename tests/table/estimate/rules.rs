@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use backfill::internals::item::{Item, Num, Projection, Value};
 use serde_json::Value as Json;
 
-use crate::harness::{Bed, index};
+use crate::harness::{Harness, index};
 use crate::spend::whole_run::tool;
 
 /// The keys of the open failures in the list that the tool prints.
-pub(crate) fn failures(bed: &Bed, plan: &std::path::Path) -> BTreeSet<String> {
+pub(crate) fn failures(harness: &Harness, plan: &std::path::Path) -> BTreeSet<String> {
     let listed =
-        bed.command().args(["failures"]).arg(plan).args(["list", "--limit", "1000", "--output", "json"]).output();
+        harness.command().args(["failures"]).arg(plan).args(["list", "--limit", "1000", "--output", "json"]).output();
     let json: Json = serde_json::from_slice(&listed.unwrap().stdout).unwrap();
     let list = json["failures"].as_array().unwrap();
     list.iter().map(|failure| failure["key"].to_string()).collect()
@@ -27,17 +27,21 @@ fn keyed(pk: String, attributes: Vec<(&str, Value)>) -> Item {
 
 /// Compares a dry run with the run over a table in which `refused` items cannot be changed. Checks that the writes of
 /// these items are never sent.
-async fn foreseen(bed: &Bed, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
-    let plan = bed.plan(name, table, "", changes);
-    let dry = tool(bed, &plan, &["--dry-run"], 0);
+async fn check_prediction(harness: &Harness, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
+    let plan = harness.plan(name, table, "", changes);
+    let dry = tool(harness, &plan, &["--dry-run"], 0);
     let classes = ["would_change", "rejected", "would_exceed_400_kb"].map(|name| dry[name].as_u64().unwrap());
     assert_eq!((classes[0], classes[1] + classes[2]), (sound, refused), "{dry:#}");
-    bed.front().reset_tally();
-    let run = tool(bed, &plan, &["--yes"], 4);
+    harness.proxy().reset_tally();
+    let run = tool(harness, &plan, &["--yes"], 4);
     let counts = &run["totals"]["counts"];
     assert_eq!((&counts["applied"], &counts["rejected"]), (&sound.into(), &refused.into()), "{counts:#}");
-    assert_eq!(bed.front().tally().operation("UpdateItem").requests, sound, "a write that a rule forbids is not sent");
-    let named = failures(bed, &plan);
+    assert_eq!(
+        harness.proxy().tally().operation("UpdateItem").requests,
+        sound,
+        "a write that a rule forbids is not sent"
+    );
+    let named = failures(harness, &plan);
     assert_eq!(named.len() as u64, refused);
     let is_named = |prefix: &str| named.iter().filter(|key| key.contains(prefix)).count() as u64;
     assert_eq!((is_named("BAD#"), is_named("OK#")), (refused, 0), "{named:?}");
@@ -47,7 +51,7 @@ async fn foreseen(bed: &Bed, (name, table): (&str, &str), changes: &str, sound: 
 /// another type, an empty value, or a value that is too long (2,048 bytes for a partition key, 1,024 for a sort key).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
-    let bed = Bed::embedded();
+    let harness = Harness::embedded();
     let text = |bytes: usize| Value::S("y".repeat(bytes));
     let never = [
         Value::S(String::new()),
@@ -62,18 +66,18 @@ async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
     ];
     let by_mail = index("by-mail", &[("mail_key", "S")], Projection::All, false);
     let by_code = index("by-code", &[("pk", "S"), ("code", "S")], Projection::KeysOnly, true);
-    let table = bed.create_indexed_table(&[by_mail, by_code]).await;
+    let table = harness.create_indexed_table(&[by_mail, by_code]).await;
     let bad = never.iter().enumerate().map(|(n, value)| keyed(format!("BAD#{n}"), vec![("mail", value.clone())]));
     let good =
         [1, 2_048].into_iter().enumerate().map(|(n, bytes)| keyed(format!("OK#{n}"), vec![("mail", text(bytes))]));
-    bed.load(&table, bad.chain(good)).await;
-    foreseen(&bed, ("mail", &table), "[[change]]\ncopy = \"mail\"\nto = \"mail_key\"\n", 2, 9).await;
+    harness.load(&table, bad.chain(good)).await;
+    check_prediction(&harness, ("mail", &table), "[[change]]\ncopy = \"mail\"\nto = \"mail_key\"\n", 2, 9).await;
 
     let bad = [1_025, 0].into_iter().enumerate().map(|(n, bytes)| keyed(format!("BAD#s{n}"), vec![("c", text(bytes))]));
     let good = std::iter::once(keyed("OK#s".into(), vec![("c", text(1_024))]));
-    bed.load(&table, bad.chain(good)).await;
-    foreseen(
-        &bed,
+    harness.load(&table, bad.chain(good)).await;
+    check_prediction(
+        &harness,
         ("code", &table),
         "[[change]]\nset = \"other\"\nvalue = 1\n[[change]]\nmove = \"c\"\nto = \"code\"\n",
         12,
@@ -85,14 +89,14 @@ async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
 /// A document that moves into another document may end up below the 32nd level of nesting, which DynamoDB rejects.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_predicts_documents_that_would_be_too_deep() {
-    let bed = Bed::embedded();
-    let table = bed.create_table().await;
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
     // Creates a text inside this number of nested lists.
     let nested = |lists: usize| (0..lists).fold(Value::S("x".into()), |value, _| Value::L(vec![value]));
     let inside = |n: usize, lists: usize| {
         let name = if lists > 29 { format!("BAD#{n}") } else { format!("OK#{n}") };
         keyed(name, vec![("doc", nested(lists)), ("a", Value::M([("b".to_owned(), Value::M(Item::new()))].into()))])
     };
-    bed.load(&table, [0, 28, 29, 30, 31].into_iter().enumerate().map(|(n, lists)| inside(n, lists))).await;
-    foreseen(&bed, ("deep", &table), "[[change]]\ncopy = \"doc\"\nto = \"a.b.c\"\n", 3, 2).await;
+    harness.load(&table, [0, 28, 29, 30, 31].into_iter().enumerate().map(|(n, lists)| inside(n, lists))).await;
+    check_prediction(&harness, ("deep", &table), "[[change]]\ncopy = \"doc\"\nto = \"a.b.c\"\n", 3, 2).await;
 }

@@ -62,15 +62,15 @@ fn expired() -> Fault {
 }
 
 /// A scene with a flag. The requests of the tool are signed with the credentials that `issuer` issues.
-async fn signed(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
-    let mut scene = Scene::on(Bed::embedded(), items(240), "", "").await;
-    let flags = scene.bed.create_flag_table().await;
+async fn with_issuer(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
+    let mut scene = Scene::with_harness(Harness::embedded(), items(240), "", "").await;
+    let flags = scene.harness.create_flag_table().await;
     let rest = format!(
         "profile = \"ops\"\nregion = \"us-east-1\"\n{MOVE}{SMALL_PAGES}{QUICK}[capacity]\nwrite = 120\n[cutover]\n\
          table = \"{flags}\"\nmax_cache_seconds = 1\n{more}"
     );
-    scene.plan = scene.bed.plan("faults", &scene.table, "", &rest);
-    let issuer = Arc::new(Issuer::new(source, scene.bed.dir()));
+    scene.plan = scene.harness.plan("faults", &scene.table, "", &rest);
+    let issuer = Arc::new(Issuer::new(source, scene.harness.dir()));
     (scene, issuer)
 }
 
@@ -79,12 +79,12 @@ async fn signed(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_are_used_during_a_run() {
     for source in [Source::File, Source::Process] {
-        let (scene, issuer) = signed(source, "").await;
+        let (scene, issuer) = with_issuer(source, "").await;
         let writes = AtomicU64::new(0);
         let rejected = Arc::new(Mutex::new(BTreeSet::new()));
-        let taken = Arc::new(Mutex::new(BTreeSet::new()));
+        let accepted = Arc::new(Mutex::new(BTreeSet::new()));
         let seen_rejected = Arc::clone(&rejected);
-        let seen_taken = Arc::clone(&taken);
+        let seen_accepted = Arc::clone(&accepted);
         scene.fault(move |request| {
             if request.operation == "UpdateItem" {
                 match writes.fetch_add(1, Ordering::SeqCst) {
@@ -95,23 +95,26 @@ async fn renewed_credentials_are_used_during_a_run() {
             }
             let call = (request.operation.clone(), request.session_token().to_owned());
             if issuer.is_valid(request.session_token()) {
-                seen_taken.lock().unwrap().insert(call);
+                seen_accepted.lock().unwrap().insert(call);
                 return Fault::Pass;
             }
             seen_rejected.lock().unwrap().insert(call);
             expired()
         });
-        tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+        tool(&scene.harness, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
         let ran = scene.run().exits(0);
         assert_eq!(counts(&ran.json())["applied"], 240, "{source:?}");
         let rejected = rejected.lock().unwrap().clone();
-        let taken = taken.lock().unwrap().clone();
+        let accepted = accepted.lock().unwrap().clone();
         for operation in ["UpdateItem", "GetItem"] {
             assert!(rejected.iter().any(|(call, _)| call == operation), "{source:?}: {operation}: {rejected:?}");
-            assert!(taken.contains(&(operation.to_owned(), "T2".to_owned())), "{source:?}: {operation}: {taken:?}");
+            assert!(
+                accepted.contains(&(operation.to_owned(), "T2".to_owned())),
+                "{source:?}: {operation}: {accepted:?}"
+            );
         }
         scene.remove_faults();
-        scene.ends_as(moved).await;
+        scene.assert_table(moved).await;
     }
 }
 
@@ -119,12 +122,12 @@ async fn renewed_credentials_are_used_during_a_run() {
 /// writes nothing to that table.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_are_not_used() {
-    let (scene, issuer) = signed(Source::File, "").await;
-    tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+    let (scene, issuer) = with_issuer(Source::File, "").await;
+    tool(&scene.harness, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
     let renewed = Arc::clone(&issuer);
     let writes = AtomicU64::new(0);
-    let strayed = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&strayed);
+    let misdirected = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&misdirected);
     scene.fault(move |request| {
         if request.operation == "UpdateItem" && writes.fetch_add(1, Ordering::SeqCst) == 60 {
             renewed.issue("OTHER");
@@ -133,7 +136,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
             (_, token) if !renewed.is_valid(token) => expired(),
             ("DescribeTable", "OTHER") => {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
-                Fault::Spoil(backfill::internals::local::front::Spoil::With("/Table/TableArn", arn))
+                Fault::Corruption(backfill::internals::local::proxy::Corruption::ChangedMember("/Table/TableArn", arn))
             }
             // This request goes to the table, the flag or the lease.
             (_, "OTHER") => {
@@ -144,7 +147,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
         }
     });
     let ran = scene.run().exits(6);
-    assert_eq!(strayed.load(Ordering::SeqCst), 0, "requests went to another account");
+    assert_eq!(misdirected.load(Ordering::SeqCst), 0, "requests went to another account");
     assert!(ran.stderr.contains("999999999999"), "{}", ran.stderr);
     scene.resumes_correctly().await;
 }
@@ -157,11 +160,11 @@ async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
     for (key, says) in
         [("", "999999999999"), ("key = { id = \"FLAG\" }\n", "it is unknown whether they belong to the same account")]
     {
-        let (scene, issuer) = signed(Source::File, key).await;
-        tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+        let (scene, issuer) = with_issuer(Source::File, key).await;
+        tool(&scene.harness, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
         let renewed = Arc::clone(&issuer);
-        let strayed = Arc::new(AtomicU64::new(0));
-        let seen = Arc::clone(&strayed);
+        let misdirected = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&misdirected);
         scene.fault(move |request| {
             if request.operation == "PutItem" && renewed.is_valid("T0") {
                 renewed.issue("OTHER");
@@ -170,7 +173,10 @@ async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
                 (_, token) if !renewed.is_valid(token) => expired(),
                 ("DescribeTable", "OTHER") => {
                     let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/flags");
-                    Fault::Spoil(backfill::internals::local::front::Spoil::With("/Table/TableArn", arn))
+                    Fault::Corruption(backfill::internals::local::proxy::Corruption::ChangedMember(
+                        "/Table/TableArn",
+                        arn,
+                    ))
                 }
                 (_, "OTHER") => {
                     seen.fetch_add(1, Ordering::SeqCst);
@@ -179,21 +185,21 @@ async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
                 _ => Fault::Pass,
             }
         });
-        let ran = tool(&scene.bed, &["cutover", scene.plan(), "--back"]);
-        assert_eq!(strayed.load(Ordering::SeqCst), 0, "requests went to another account");
+        let ran = tool(&scene.harness, &["cutover", scene.plan(), "--back"]);
+        assert_eq!(misdirected.load(Ordering::SeqCst), 0, "requests went to another account");
         assert!(ran.code != 0 && ran.stderr.contains(says), "{key:?}: {}: {}", ran.code, ran.stderr);
         issuer.issue("T1");
         scene.remove_faults();
-        tool(&scene.bed, &["cutover", scene.plan(), "--back"]).exits(0);
+        tool(&scene.harness, &["cutover", scene.plan(), "--back"]).exits(0);
     }
 }
 
 /// Without new credentials, the run stops after one attempt to renew them, and says what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_credentials_that_are_not_renewed_stop_the_run() {
-    let (scene, issuer) = signed(Source::File, "").await;
-    tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
-    scene.bed.front().reset_tally();
+    let (scene, issuer) = with_issuer(Source::File, "").await;
+    tool(&scene.harness, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+    scene.harness.proxy().reset_tally();
     let ended = Arc::clone(&issuer);
     let writes = AtomicU64::new(0);
     scene.fault(move |request| {
@@ -205,14 +211,14 @@ async fn expired_credentials_that_are_not_renewed_stop_the_run() {
     let ran = scene.run().exits(6);
     let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
     assert!(stopped.contains("ExpiredTokenException") && stopped.contains("Renew the credentials"), "{stopped}");
-    let written = scene.bed.front().tally().operation("UpdateItem");
+    let written = scene.harness.proxy().tally().operation("UpdateItem");
     assert!(
         written.injected <= 2 * (written.requests - written.injected).max(64),
         "each write is sent once more: {written:?}"
     );
     // There are two connections, one to the table and one to the flag. Each connection has tried once to renew the
     // credentials, for all its requests in flight.
-    let described = scene.bed.front().tally().operation("DescribeTable");
+    let described = scene.harness.proxy().tally().operation("DescribeTable");
     assert!((1..=2).contains(&described.injected), "{described:?} of {written:?}");
     issuer.issue("T1");
     scene.resumes_correctly().await;
@@ -222,7 +228,7 @@ async fn expired_credentials_that_are_not_renewed_stop_the_run() {
 /// clock and the correct time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
-    let scene = Scene::moving(20, QUICK).await;
+    let scene = Scene::with_move(20, QUICK).await;
     let late = "Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z (20260101T002000Z - 5 min.)";
     let early = "Signature not yet current: 20260101T002000Z is still later than 20260101T001000Z";
     for (error, message, seconds, says) in [
@@ -235,17 +241,17 @@ async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
             "15 min 0 s behind",
         ),
     ] {
-        scene.fault(move |_| Fault::Dated(seconds, Box::new(reply(400, error, message))));
+        scene.fault(move |_| Fault::WithDate(seconds, Box::new(reply(400, error, message))));
         for args in [&["check", scene.plan()][..], &["run", scene.plan(), "--yes"]] {
-            let refused = tool(&scene.bed, args).exits(3);
-            let said = refused.said();
+            let refused = tool(&scene.harness, args).exits(3);
+            let said = refused.messages();
             assert!(said.contains(says) && said.contains("the clock of this host"), "{said}");
             assert!(said.contains("Set this host's clock") && !said.contains("Renew the credentials"), "{said}");
         }
     }
     // The clocks agree, but the request was signed long before it was sent, as if the machine slept in between. The
     // tool signs and sends the request again.
-    let first = first_time();
+    let first = first_occurrence();
     scene.fault(move |request| match first(format!("{} {}", request.operation, sort_key(request))) {
         true => reply(400, "InvalidSignatureException", late),
         false => Fault::Pass,

@@ -9,12 +9,12 @@ use super::*;
 const BLOCKS: u32 = 1000;
 
 /// Starts the run with a limit on the file size, in blocks of 512 bytes.
-fn limited(scene: &Scene, before: &str, blocks: u32) -> Ran {
-    let binary = scene.bed.command().get_program().to_owned();
-    let mut shell = scene.bed.command();
+fn run_with_file_limit(scene: &Scene, before: &str, blocks: u32) -> ToolOutput {
+    let binary = scene.harness.command().get_program().to_owned();
+    let mut shell = scene.harness.command();
     let environment: Vec<_> = shell.get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect();
     shell = std::process::Command::new("sh");
-    shell.current_dir(scene.bed.dir()).env_clear();
+    shell.current_dir(scene.harness.dir()).env_clear();
     shell.envs(environment.into_iter().filter_map(|(k, v)| v.map(|v| (k, v))));
     let script = format!("{before} ulimit -f {blocks}; exec \"$@\"");
     shell.args(["-c", &script, "sh"]).arg(binary);
@@ -27,33 +27,33 @@ fn limited(scene: &Scene, before: &str, blocks: u32) -> Ran {
 async fn a_commit_that_fails_stops_the_run() {
     // The plan overwrites, so pre-images make the file grow as well.
     let more = "[scan]\nsegments = 4\npage_limit = 5\n";
-    let scene = Scene::moving_over(400, more).await;
+    let scene = Scene::with_overwriting_move(400, more).await;
     // If the process ignores the signal that announces the limit, the write fails with an error like that of a full
     // disk.
-    let ran = limited(&scene, "trap '' XFSZ;", BLOCKS).exits(6);
-    let said = ran.said();
+    let ran = run_with_file_limit(&scene, "trap '' XFSZ;", BLOCKS).exits(6);
+    let said = ran.messages();
     assert!(said.contains("could not be used: while storing progress"), "{said}");
     assert!(said.contains("resumes from the last checkpoint"), "{said}");
     assert_eq!(ran.json()["type"], "error", "no result is reported");
-    let committed = scene.committed_is_true().await;
+    let committed = scene.check_committed().await;
     assert!((1..400).contains(&committed), "{committed}");
-    let written = scene.bed.front().tally().operation("UpdateItem").ok;
+    let written = scene.harness.proxy().tally().operation("UpdateItem").ok;
     assert!(written < 400, "the run continued to write");
 
     // By default, the signal that announces the limit ends the process immediately, like a kill.
-    let killed = limited(&scene, "", BLOCKS);
+    let killed = run_with_file_limit(&scene, "", BLOCKS);
     assert_ne!(killed.code, 0, "{killed:?}");
-    scene.committed_is_true().await;
+    scene.check_committed().await;
     scene.resumes_correctly().await;
 }
 
 impl Scene {
     /// Creates a scene with this number of items, in which [`MOVE`] overwrites a different value at the target.
-    async fn moving_over(count: usize, more: &str) -> Scene {
+    async fn with_overwriting_move(count: usize, more: &str) -> Scene {
         let items = items(count).map(|mut item| {
             item.insert("new".into(), secret("x".repeat(300)));
             item
         });
-        Scene::of(items, "on_existing = \"overwrite\"", &format!("{MOVE}{more}")).await
+        Scene::new(items, "on_existing = \"overwrite\"", &format!("{MOVE}{more}")).await
     }
 }

@@ -4,7 +4,7 @@
 use super::*;
 
 /// One kind of change: an item before and after the change, and the paths that need a pre-image.
-struct Kind {
+struct ChangeCase {
     name: &'static str,
     migration: &'static str,
     changes: &'static str,
@@ -20,8 +20,8 @@ const EXPAND_OVER: &str = "strategy = \"expand-contract\"\non_existing = \"overw
 const IN_PLACE: &str = "strategy = \"in-place\"\non_existing = \"keep\"";
 const IN_PLACE_OVER: &str = "strategy = \"in-place\"\non_existing = \"overwrite\"";
 
-const KINDS: &[Kind] = &[
-    Kind {
+const CHANGE_CASES: &[ChangeCase] = &[
+    ChangeCase {
         name: "move-expand",
         migration: EXPAND,
         changes: "[[change]]\nmove = \"old\"\nto = \"new\"",
@@ -29,7 +29,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("old", secret(n)), ("new", secret(n))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "move-expand-overwrite",
         migration: EXPAND_OVER,
         changes: "[[change]]\nmove = \"old\"\nto = \"new\"",
@@ -37,7 +37,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("old", secret(n)), ("new", secret(n))],
         pre_images: &["new"],
     },
-    Kind {
+    ChangeCase {
         name: "move-in-place",
         migration: IN_PLACE,
         changes: "[[change]]\nmove = \"old\"\nto = \"new\"",
@@ -45,7 +45,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("new", secret_number(n))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "move-in-place-both-equal",
         migration: IN_PLACE,
         changes: "[[change]]\nmove = \"old\"\nto = \"new\"",
@@ -53,7 +53,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("new", secret(n))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "move-in-place-overwrite",
         migration: IN_PLACE_OVER,
         changes: "[[change]]\nmove = \"old\"\nto = \"new\"",
@@ -61,7 +61,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("new", secret(n))],
         pre_images: &["new"],
     },
-    Kind {
+    ChangeCase {
         name: "move-into-missing-parent-expand",
         migration: EXPAND,
         changes: "[[change]]\nmove = \"old\"\nto = \"doc.inner.new\"",
@@ -69,7 +69,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("old", secret(n)), ("doc", map([("inner", map([("new", secret(n))]))]))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "move-into-missing-parent-in-place",
         migration: IN_PLACE,
         changes: "[[change]]\nmove = \"zip\"\nto = \"address.zip\"\n[[change]]\nmove = \"city\"\nto = \"address.city\"",
@@ -77,7 +77,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("address", map([("zip", secret(n)), ("city", secret("city"))]))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "move-into-present-parent-in-place",
         migration: IN_PLACE,
         changes: "[[change]]\nmove = \"zip\"\nto = \"address.zip\"",
@@ -85,7 +85,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("address", map([("zip", secret(n)), ("city", secret("city"))]))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "copy-expand",
         migration: EXPAND,
         changes: "[[change]]\ncopy = \"address.zip\"\nto = \"zip\"",
@@ -93,7 +93,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("address", map([("zip", secret(n))])), ("zip", secret(n))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "copy-in-place-overwrite",
         migration: IN_PLACE_OVER,
         changes: "[[change]]\ncopy = \"old\"\nto = \"new\"",
@@ -101,7 +101,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("old", secret(n)), ("new", secret(n))],
         pre_images: &["new"],
     },
-    Kind {
+    ChangeCase {
         name: "set-expand",
         migration: EXPAND,
         changes: "[[change]]\nset = \"version\"\nvalue = 2",
@@ -109,7 +109,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("other", secret(n)), ("version", number(2))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "set-expand-overwrite",
         migration: EXPAND_OVER,
         changes: "[[change]]\nset = \"version\"\nvalue = 2",
@@ -117,7 +117,7 @@ const KINDS: &[Kind] = &[
         after: |_| vec![("version", number(2))],
         pre_images: &["version"],
     },
-    Kind {
+    ChangeCase {
         name: "set-in-missing-parent",
         migration: IN_PLACE,
         changes: "[[change]]\nset = \"meta.version\"\nvalue = 2",
@@ -125,7 +125,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("other", secret(n)), ("meta", map([("version", number(2))]))],
         pre_images: &[],
     },
-    Kind {
+    ChangeCase {
         name: "remove-in-place",
         migration: IN_PLACE,
         changes: "[[change]]\nremove = \"legacy\"",
@@ -133,7 +133,7 @@ const KINDS: &[Kind] = &[
         after: |n| vec![("kept", secret(n))],
         pre_images: &["legacy"],
     },
-    Kind {
+    ChangeCase {
         name: "remove-nested-in-place",
         migration: IN_PLACE,
         changes: "[[change]]\nremove = \"profile.fax\"",
@@ -141,7 +141,7 @@ const KINDS: &[Kind] = &[
         after: |_| vec![("profile", map([("tel", secret("tel"))]))],
         pre_images: &["profile.fax"],
     },
-    Kind {
+    ChangeCase {
         name: "all-at-once-in-place-overwrite",
         migration: IN_PLACE_OVER,
         changes: "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\nset = \"version\"\nvalue = 2\n[[change]]\nremove = \"legacy\"\n\
@@ -180,22 +180,22 @@ fn with_key(n: usize, attributes: Attributes) -> Item {
 /// A write that was applied but whose reply was lost ends as `AlreadyApplied`, for every kind of change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_moves() {
-    for kind in KINDS.iter().filter(|kind| kind.name.starts_with("move")) {
-        check(kind).await;
+    for case in CHANGE_CASES.iter().filter(|case| case.name.starts_with("move")) {
+        check(case).await;
     }
 }
 
 /// A write whose reply is lost also ends as `AlreadyApplied` for every other kind of change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_other_changes() {
-    for kind in KINDS.iter().filter(|kind| !kind.name.starts_with("move")) {
-        check(kind).await;
+    for case in CHANGE_CASES.iter().filter(|case| !case.name.starts_with("move")) {
+        check(case).await;
     }
 }
 
-async fn check(kind: &Kind) {
-    let rest = format!("{}\n{SMALL_PAGES}{QUICK}", kind.changes);
-    let scene = Scene::of((0..ITEMS).map(|n| with_key(n, (kind.before)(n))), kind.migration, &rest).await;
+async fn check(case: &ChangeCase) {
+    let rest = format!("{}\n{SMALL_PAGES}{QUICK}", case.changes);
+    let scene = Scene::new((0..ITEMS).map(|n| with_key(n, (case.before)(n))), case.migration, &rest).await;
     let lost = Mutex::new(BTreeMap::<String, usize>::new());
     scene.fault(move |request| {
         let sort_key = sort_key(request);
@@ -211,34 +211,34 @@ async fn check(kind: &Kind) {
     let json = ran.json();
     let unclear = (0..ITEMS).filter(|n| lost_replies(*n) > 0).count();
     let counted = counts(&json);
-    assert_eq!(counted["scanned"], ITEMS, "{}", kind.name);
-    assert_eq!(counted["already_applied"], unclear, "{}: {counted}", kind.name);
-    assert_eq!(counted["applied"], ITEMS - unclear, "{}: {counted}", kind.name);
-    assert_eq!(json["run"]["lower_bound"], true, "{}: some applied writes count as already applied", kind.name);
-    let tally = scene.bed.front().tally().operation("UpdateItem");
+    assert_eq!(counted["scanned"], ITEMS, "{}", case.name);
+    assert_eq!(counted["already_applied"], unclear, "{}: {counted}", case.name);
+    assert_eq!(counted["applied"], ITEMS - unclear, "{}: {counted}", case.name);
+    assert_eq!(json["run"]["lower_bound"], true, "{}: some applied writes count as already applied", case.name);
+    let tally = scene.harness.proxy().tally().operation("UpdateItem");
     let dropped: usize = (0..ITEMS).map(lost_replies).sum();
-    assert_eq!((tally.dropped, tally.requests), (dropped as u64, (ITEMS + dropped) as u64), "{}", kind.name);
+    assert_eq!((tally.dropped, tally.requests), (dropped as u64, (ITEMS + dropped) as u64), "{}", case.name);
 
-    let now = scene.bed.dump(&scene.table).await;
+    let now = scene.harness.dump(&scene.table).await;
     for n in 0..ITEMS {
-        let after = with_key(n, (kind.after)(n));
-        assert_eq!(bytes_of(&now[&key_of(&after).to_text()]), bytes_of(&after), "{}", kind.name);
+        let after = with_key(n, (case.after)(n));
+        assert_eq!(bytes_of(&now[&key_of(&after).to_text()]), bytes_of(&after), "{}", case.name);
     }
-    check_pre_images_of(&scene, kind).await;
+    check_pre_images_of(&scene, case).await;
 }
 
 /// Checks that each pre-image is recorded once. No pre-image may be marked as refused, because the writes were applied.
-async fn check_pre_images_of(scene: &Scene, kind: &Kind) {
+async fn check_pre_images_of(scene: &Scene, case: &ChangeCase) {
     let summary = scene.state().summary().unwrap();
-    assert_eq!(summary.pre_images, (ITEMS * kind.pre_images.len()) as u64, "{}", kind.name);
+    assert_eq!(summary.pre_images, (ITEMS * case.pre_images.len()) as u64, "{}", case.name);
     let store = backfill::internals::state::open(&scene.state_path(), &summary.identity, || "now".to_owned()).unwrap();
     for n in 0..ITEMS {
-        let before = with_key(n, (kind.before)(n));
-        for text in kind.pre_images {
+        let before = with_key(n, (case.before)(n));
+        for text in case.pre_images {
             let path: backfill::internals::item::Path = text.parse().unwrap();
             let kept = store.pre_images(key_of(&before), Some(path.clone())).await.unwrap();
-            assert_eq!(kept.len(), 1, "{} {text}", kind.name);
-            assert_eq!(kept[0].value.as_ref(), path.get(&before), "{} {text}", kind.name);
+            assert_eq!(kept.len(), 1, "{} {text}", case.name);
+            assert_eq!(kept[0].value.as_ref(), path.get(&before), "{} {text}", case.name);
         }
     }
 }

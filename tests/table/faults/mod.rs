@@ -23,11 +23,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::harness::tool::{self, Ran, Running, item, run, secret, secret_number, tool};
-use crate::harness::{Bed, bytes_of, from_sdk, key_of};
+use crate::harness::tool::{self, RunningTool, ToolOutput, item, run, secret, secret_number, tool};
+use crate::harness::{Harness, bytes_of, from_sdk, key_of};
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::item::{Item, Position, Value};
-use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::proxy::FaultRule;
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{Cursor, ListQuery, SegmentStatus};
@@ -63,29 +63,29 @@ fn moved(item: &Item) -> Item {
 
 /// A bed with one table that contains [`items`].
 struct Scene {
-    bed: Bed,
+    harness: Harness,
     table: String,
     before: BTreeMap<String, Item>,
     plan: PathBuf,
 }
 
 impl Scene {
-    async fn of(items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
-        Scene::on(Bed::embedded(), items, migration, rest).await
+    async fn new(items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
+        Scene::with_harness(Harness::embedded(), items, migration, rest).await
     }
 
-    async fn on(bed: Bed, items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
-        let table = bed.create_table().await;
-        bed.load(&table, items).await;
-        let before = bed.dump(&table).await;
-        let plan = bed.plan("faults", &table, migration, rest);
-        Scene { bed, table, before, plan }
+    async fn with_harness(harness: Harness, items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
+        let table = harness.create_table().await;
+        harness.load(&table, items).await;
+        let before = harness.dump(&table).await;
+        let plan = harness.plan("faults", &table, migration, rest);
+        Scene { harness, table, before, plan }
     }
 
     /// Creates a scene with this number of items and a plan with [`MOVE`] and small pages. `more` is appended to the
     /// plan.
-    async fn moving(count: usize, more: &str) -> Scene {
-        Scene::of(items(count), "", &format!("{MOVE}{SMALL_PAGES}{more}")).await
+    async fn with_move(count: usize, more: &str) -> Scene {
+        Scene::new(items(count), "", &format!("{MOVE}{SMALL_PAGES}{more}")).await
     }
 
     fn plan(&self) -> &str {
@@ -93,21 +93,21 @@ impl Scene {
     }
 
     fn fault(&self, rule: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
-        self.bed.front().set_faults(Some(Arc::new(rule) as FaultRule));
+        self.harness.proxy().set_faults(Some(Arc::new(rule) as FaultRule));
     }
 
     fn remove_faults(&self) {
-        self.bed.front().set_faults(None);
+        self.harness.proxy().set_faults(None);
     }
 
-    fn run(&self) -> Ran {
-        tool(&self.bed, &["run", self.plan(), "--yes", "--output", "json"])
+    fn run(&self) -> ToolOutput {
+        tool(&self.harness, &["run", self.plan(), "--yes", "--output", "json"])
     }
 
-    fn start(&self) -> Running {
-        let mut command = self.bed.command();
+    fn start(&self) -> RunningTool {
+        let mut command = self.harness.command();
         command.args(["run", self.plan(), "--yes", "--output", "json", "-vv"]);
-        Running::start(command)
+        RunningTool::start(command)
     }
 
     fn state(&self) -> StateFile {
@@ -115,13 +115,13 @@ impl Scene {
     }
 
     fn state_path(&self) -> PathBuf {
-        self.bed.dir().join(".backfill/faults.db")
+        self.harness.dir().join(".backfill/faults.db")
     }
 
     /// Asserts that every item equals the result of `after` on its earlier image, byte for byte, and that the table has
     /// no other items.
-    async fn ends_as(&self, after: impl Fn(&Item) -> Item) {
-        let now = self.bed.dump(&self.table).await;
+    async fn assert_table(&self, after: impl Fn(&Item) -> Item) {
+        let now = self.harness.dump(&self.table).await;
         assert_eq!(now.len(), self.before.len());
         for (key, item) in &self.before {
             assert_eq!(bytes_of(&now[key]), bytes_of(&after(item)), "{key}");
@@ -133,18 +133,18 @@ impl Scene {
     async fn resumes_correctly(&self) -> Json {
         self.remove_faults();
         let ran = self.run().exits(0);
-        assert!(ran.said().contains("resumes run 1"), "{}", ran.said());
+        assert!(ran.messages().contains("resumes run 1"), "{}", ran.messages());
         let json = ran.json();
         assert_eq!(json["run"]["status"], "complete");
         assert_eq!(counts(&json)["scanned"], self.before.len());
         assert_eq!(failed(&json), 0);
-        self.ends_as(moved).await;
+        self.assert_table(moved).await;
         json
     }
 
     /// Asserts that the committed progress is true: the items before each segment's start key are as the plan wants
     /// them, the counts include exactly those items, and no failure is recorded. Returns the number of these items.
-    async fn committed_is_true(&self) -> u64 {
+    async fn check_committed(&self) -> u64 {
         let state = self.state();
         let summary = state.summary().unwrap();
         let run = summary.current.unwrap().run;
@@ -173,7 +173,7 @@ impl Scene {
         let mut items = Vec::new();
         let mut start = None;
         loop {
-            let scan = self.bed.client().scan().table_name(&self.table).limit(1000).consistent_read(true);
+            let scan = self.harness.client().scan().table_name(&self.table).limit(1000).consistent_read(true);
             let scan = scan.segment(segment.try_into().unwrap()).total_segments(total.try_into().unwrap());
             let page = scan.set_exclusive_start_key(start).send().await.unwrap();
             items.extend(page.items.unwrap_or_default().into_iter().map(from_sdk));
@@ -187,7 +187,7 @@ impl Scene {
     /// Returns a function that deletes an item directly on the server, from within a fault rule. The function blocks
     /// until the item is deleted.
     fn behind(&self) -> impl Fn(HashMap<String, AttributeValue>) + Send + Sync + 'static {
-        let endpoint = self.bed.local().unwrap().engine().endpoint();
+        let endpoint = self.harness.local().unwrap().engine().endpoint();
         let table = self.table.clone();
         move |key| {
             let endpoint = endpoint.clone();
@@ -211,7 +211,7 @@ fn sort_key(request: &RequestInfo) -> String {
 }
 
 /// Creates a function that returns true for each text only at the first call with this text.
-fn first_time() -> impl Fn(String) -> bool + Send + Sync {
+fn first_occurrence() -> impl Fn(String) -> bool + Send + Sync {
     let seen = Mutex::new(BTreeSet::new());
     move |text| seen.lock().unwrap().insert(text)
 }

@@ -4,25 +4,25 @@
 use super::*;
 
 /// A run with many concurrent writes, started by a shell that sets this limit first.
-async fn with_limit(ulimit: &str) -> Ran {
+async fn with_limit(ulimit: &str) -> ToolOutput {
     let scene =
-        Scene::of(items(400), "", &format!("{MOVE}{QUICK}[scan]\nsegments = 16\n[capacity]\nwrite = 20000\n")).await;
+        Scene::new(items(400), "", &format!("{MOVE}{QUICK}[scan]\nsegments = 16\n[capacity]\nwrite = 20000\n")).await;
     scene.fault(|request| match request.operation.as_str() {
         // The requests are so slow that many of them are in flight.
         "UpdateItem" => Fault::Delay(Duration::from_millis(100)),
         _ => Fault::Pass,
     });
-    let mut command = scene.bed.command();
+    let mut command = scene.harness.command();
     let tool = command.get_program().to_owned();
     command.args(["run", scene.plan(), "--yes", "--output", "json", "-vv"]);
     let mut limited = std::process::Command::new("sh");
     limited.args(["-c", &format!("{ulimit}; exec \"$0\" \"$@\"")]).arg(tool).args(command.get_args());
-    limited.current_dir(scene.bed.dir()).env_clear();
+    limited.current_dir(scene.harness.dir()).env_clear();
     limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ran = tokio::task::block_in_place(|| run(limited)).exits(0);
     assert_eq!(counts(&ran.json())["applied"], 400);
     assert!(!ran.stderr.contains("open files (os error"), "{:.3000}", ran.stderr);
-    scene.ends_as(moved).await;
+    scene.assert_table(moved).await;
     ran
 }
 

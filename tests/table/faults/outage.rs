@@ -9,7 +9,7 @@ use backfill::internals::plan::TableRef;
 use super::*;
 use backfill::internals::change::{Action, Condition, GuardedWrite, WriteCost};
 use backfill::internals::item::Path;
-use backfill::internals::local::{Front, FrontOptions};
+use backfill::internals::local::{Proxy, ProxyOptions};
 
 /// Sends one write to this endpoint, and returns its error.
 async fn write_to(endpoint: &str) -> TableError {
@@ -73,20 +73,20 @@ async fn a_write_that_never_left_is_not_in_doubt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_spends_nothing() {
     const LIMIT: u64 = 360;
-    let scene = Scene::moving(300, "").await;
-    let upstream = scene.bed.local().unwrap().engine().endpoint();
-    let front = Front::start(FrontOptions { upstream: upstream.clone(), ..FrontOptions::default() }).unwrap();
-    let port = front.endpoint().rsplit(':').next().unwrap().parse().unwrap();
-    let text = std::fs::read_to_string(&scene.plan).unwrap().replace(&scene.bed.endpoint(), &front.endpoint());
+    let scene = Scene::with_move(300, "").await;
+    let upstream = scene.harness.local().unwrap().engine().endpoint();
+    let proxy = Proxy::start(ProxyOptions { upstream: upstream.clone(), ..ProxyOptions::default() }).unwrap();
+    let port = proxy.endpoint().rsplit(':').next().unwrap().parse().unwrap();
+    let text = std::fs::read_to_string(&scene.plan).unwrap().replace(&scene.harness.endpoint(), &proxy.endpoint());
     let limits = format!("{QUICK}[capacity]\nwrite = 200\n[limits]\nmax_wcu = {LIMIT}\n");
     std::fs::write(&scene.plan, text + &limits).unwrap();
     let running = scene.start();
-    while front.tally().operation("UpdateItem").ok < 60 {
+    while proxy.tally().operation("UpdateItem").ok < 60 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tokio::task::block_in_place(|| front.stop());
+    tokio::task::block_in_place(|| proxy.stop());
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let front = Front::start(FrontOptions { port, upstream, ..FrontOptions::default() }).unwrap();
+    let proxy = Proxy::start(ProxyOptions { port, upstream, ..ProxyOptions::default() }).unwrap();
     let ran = tokio::task::block_in_place(|| running.end()).exits(0);
     let json = ran.json();
     assert_eq!(counts(&json)["scanned"], 300);
@@ -94,6 +94,6 @@ async fn an_outage_spends_nothing() {
     let spent = json["spend"]["write_units"].as_f64().unwrap();
     assert!(spent <= LIMIT as f64, "{}", json["spend"]);
     assert!(ran.stderr.contains("connection could not be opened"), "the run noticed the outage");
-    drop(front);
-    scene.ends_as(moved).await;
+    drop(proxy);
+    scene.assert_table(moved).await;
 }

@@ -5,34 +5,41 @@
 //! These tests also run on the server whose address is in `BACKFILL_TEST_ENDPOINT`.
 
 use super::*;
-use backfill::internals::local::Spoil;
+use backfill::internals::local::Corruption;
 
-const COMMON: [Spoil; 6] =
-    [Spoil::NoBody, Spoil::Body("{}"), Spoil::Body("null"), Spoil::Html, Spoil::Cut, Spoil::WrongChecksum];
+const COMMON: [Corruption; 6] = [
+    Corruption::NoBody,
+    Corruption::Body("{}"),
+    Corruption::Body("null"),
+    Corruption::Html,
+    Corruption::Truncated,
+    Corruption::WrongChecksum,
+];
 
 /// The ways to spoil a reply of an operation.
-fn spoils(operation: &str) -> Vec<Spoil> {
-    let own: &[Spoil] = match operation {
+fn spoils_of(operation: &str) -> Vec<Corruption> {
+    let own: &[Corruption] = match operation {
         "DescribeTable" => &[
-            Spoil::Without("/Table"),
-            Spoil::Without("/Table/TableName"),
-            Spoil::Without("/Table/TableArn"),
-            Spoil::Without("/Table/TableStatus"),
-            Spoil::Without("/Table/KeySchema"),
-            Spoil::Without("/Table/AttributeDefinitions"),
+            Corruption::MissingMember("/Table"),
+            Corruption::MissingMember("/Table/TableName"),
+            Corruption::MissingMember("/Table/TableArn"),
+            Corruption::MissingMember("/Table/TableStatus"),
+            Corruption::MissingMember("/Table/KeySchema"),
+            Corruption::MissingMember("/Table/AttributeDefinitions"),
         ],
-        "DescribeContinuousBackups" => &[Spoil::Body("{\"ContinuousBackupsDescription\":null}")],
-        "DescribeTimeToLive" => {
-            &[Spoil::Without("/TimeToLiveDescription"), Spoil::Without("/TimeToLiveDescription/TimeToLiveStatus")]
-        }
+        "DescribeContinuousBackups" => &[Corruption::Body("{\"ContinuousBackupsDescription\":null}")],
+        "DescribeTimeToLive" => &[
+            Corruption::MissingMember("/TimeToLiveDescription"),
+            Corruption::MissingMember("/TimeToLiveDescription/TimeToLiveStatus"),
+        ],
         "Scan" => &[
-            Spoil::Without("/Items"),
-            Spoil::Without("/Count"),
-            Spoil::With("/Count", Json::Null),
-            Spoil::With("/Items", Json::Null),
-            Spoil::Without("/ConsumedCapacity"),
+            Corruption::MissingMember("/Items"),
+            Corruption::MissingMember("/Count"),
+            Corruption::ChangedMember("/Count", Json::Null),
+            Corruption::ChangedMember("/Items", Json::Null),
+            Corruption::MissingMember("/ConsumedCapacity"),
         ],
-        "GetItem" | "PutItem" | "UpdateItem" => &[Spoil::Without("/ConsumedCapacity")],
+        "GetItem" | "PutItem" | "UpdateItem" => &[Corruption::MissingMember("/ConsumedCapacity")],
         _ => return Vec::new(),
     };
     COMMON.iter().chain(own).cloned().collect()
@@ -42,15 +49,15 @@ const OPERATIONS: [&str; 7] =
     ["DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "Scan", "GetItem", "PutItem", "UpdateItem"];
 
 /// Spoils three of four replies of each operation, until each way to spoil a reply was used once.
-fn spoiling() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
+fn spoil_rule() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
     let left: Mutex<HashMap<String, (usize, usize)>> = Mutex::default();
     move |request| {
         let mut left = left.lock().unwrap();
-        let (seen, spoiled) = left.entry(request.operation.clone()).or_default();
+        let (seen, corrupted) = left.entry(request.operation.clone()).or_default();
         *seen += 1;
-        let next = spoils(&request.operation).into_iter().nth(*spoiled).filter(|_| *seen % 4 != 0);
-        *spoiled += usize::from(next.is_some());
-        next.map_or(Fault::Pass, Fault::Spoil)
+        let next = spoils_of(&request.operation).into_iter().nth(*corrupted).filter(|_| *seen % 4 != 0);
+        *corrupted += usize::from(next.is_some());
+        next.map_or(Fault::Pass, Fault::Corruption)
     }
 }
 
@@ -58,20 +65,20 @@ const FLAG: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 /// Creates a scene with a flag, in which applications write both attributes.
 async fn with_flag(more: &str) -> Scene {
-    let mut scene = Scene::on(Bed::start(), items(90), "", "").await;
-    let flags = scene.bed.create_flag_table().await;
+    let mut scene = Scene::with_harness(Harness::start(), items(90), "", "").await;
+    let flags = scene.harness.create_flag_table().await;
     let rest = format!("{MOVE}{SMALL_PAGES}{QUICK}{FLAG}table = \"{flags}\"\n{more}");
-    scene.plan = scene.bed.plan("faults", &scene.table, "", &rest);
+    scene.plan = scene.harness.plan("faults", &scene.table, "", &rest);
     scene
 }
 
 impl Scene {
-    fn command(&self, args: &[&str]) -> Ran {
-        tool(&self.bed, &[&[args[0], self.plan(), "--output", "json"], &args[1..]].concat())
+    fn command(&self, args: &[&str]) -> ToolOutput {
+        tool(&self.harness, &[&[args[0], self.plan(), "--output", "json"], &args[1..]].concat())
     }
 
-    fn spoiled(&self, operation: &str) -> usize {
-        self.bed.front().tally().operation(operation).spoiled as usize
+    fn corrupted(&self, operation: &str) -> usize {
+        self.harness.proxy().tally().operation(operation).corrupted as usize
     }
 }
 
@@ -80,7 +87,7 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_unusable_reply_is_retried() {
     let scene = with_flag("").await;
-    scene.fault(spoiling());
+    scene.fault(spoil_rule());
     scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     let json = scene.command(&["run", "--yes"]).exits(0).json();
     let counted = counts(&json);
@@ -96,14 +103,18 @@ async fn each_unusable_reply_is_retried() {
         let verified = scene.command(&["verify", "--all"]).exits(0).json();
         assert_eq!((&verified["compared"], &verified["mismatches"]), (&json!(90), &json!(0)));
         scene.command(&["check", "--accept", "no-pitr"]).exits(0);
-        if OPERATIONS.iter().all(|operation| scene.spoiled(operation) == spoils(operation).len()) {
+        if OPERATIONS.iter().all(|operation| scene.corrupted(operation) == spoils_of(operation).len()) {
             break;
         }
     }
     for operation in OPERATIONS {
-        assert_eq!(scene.spoiled(operation), spoils(operation).len(), "not every way to spoil {operation} was used");
+        assert_eq!(
+            scene.corrupted(operation),
+            spoils_of(operation).len(),
+            "not every way to spoil {operation} was used"
+        );
     }
-    scene.ends_as(moved).await;
+    scene.assert_table(moved).await;
 }
 
 /// If every Scan returns `{}`, `verify --all` compares nothing and proves nothing.
@@ -114,15 +125,19 @@ async fn a_verification_that_reads_nothing_proves_nothing() {
     std::fs::write(&scene.plan, text.replace(QUICK, &format!("{QUICK}give_up_after = \"300ms\"\n"))).unwrap();
     scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     scene.command(&["run", "--yes"]).exits(0);
-    for fault in [Fault::Instead("{}"), Fault::Instead(""), Fault::Instead("{\"Items\":[]}"), Fault::Spoil(Spoil::Cut)]
-    {
+    for fault in [
+        Fault::FixedBody("{}"),
+        Fault::FixedBody(""),
+        Fault::FixedBody("{\"Items\":[]}"),
+        Fault::Corruption(Corruption::Truncated),
+    ] {
         let what = format!("{fault:?}");
         scene.fault(move |request| if request.operation == "Scan" { fault.clone() } else { Fault::Pass });
         let ran = scene.command(&["verify", "--all"]).exits(6);
         for text in [&ran.stdout, &ran.stderr] {
             assert!(!text.to_lowercase().contains("parity holds"), "{what}: {text}");
         }
-        assert!(ran.said().contains("the reply to Scan could not be used"), "{what}: {}", ran.said());
+        assert!(ran.messages().contains("the reply to Scan could not be used"), "{what}: {}", ran.messages());
     }
     scene.remove_faults();
     scene.command(&["cutover", "--to", "read-new", "--yes"]).exits(3);
@@ -136,10 +151,10 @@ async fn a_request_answered_by_an_empty_object_is_not_done() {
     const GIVES_UP: &str = "[retry]\nbase = \"2ms\"\ncap = \"20ms\"\ngive_up_after = \"300ms\"\n";
     for operation in ["Scan", "UpdateItem"] {
         let plan = format!("{MOVE}{SMALL_PAGES}{GIVES_UP}");
-        let scene = Scene::on(Bed::start(), items(120), "", &plan).await;
+        let scene = Scene::with_harness(Harness::start(), items(120), "", &plan).await;
         scene.fault(move |request| match request.operation_sequence {
-            30.. if request.operation == operation && operation == "UpdateItem" => Fault::Instead("{}"),
-            6.. if request.operation == operation && operation == "Scan" => Fault::Instead("{}"),
+            30.. if request.operation == operation && operation == "UpdateItem" => Fault::FixedBody("{}"),
+            6.. if request.operation == operation && operation == "Scan" => Fault::FixedBody("{}"),
             _ => Fault::Pass,
         });
         let ran = scene.run().exits(6);
@@ -148,8 +163,8 @@ async fn a_request_answered_by_an_empty_object_is_not_done() {
         assert!(stopped.contains(&format!("the reply to {operation} could not be used")), "{stopped}");
         assert!(stopped.contains("give_up_after"), "{stopped}");
         scene.remove_faults();
-        assert_eq!(counts(&json)["scanned"], scene.committed_is_true().await, "{operation}");
-        let after = scene.bed.dump(&scene.table).await;
+        assert_eq!(counts(&json)["scanned"], scene.check_committed().await, "{operation}");
+        let after = scene.harness.dump(&scene.table).await;
         let written = after.values().filter(|item| item.contains_key("new")).count() as u64;
         assert!(counts(&json)["applied"].as_u64().unwrap() <= written, "{operation}");
         scene.resumes_correctly().await;
@@ -160,10 +175,10 @@ async fn a_request_answered_by_an_empty_object_is_not_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_never_reports_capacity_is_supported() {
     let scene = with_flag("").await;
-    scene.fault(|_| Fault::Spoil(Spoil::Without("/ConsumedCapacity")));
+    scene.fault(|_| Fault::Corruption(Corruption::MissingMember("/ConsumedCapacity")));
     scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     let json = scene.command(&["run", "--yes"]).exits(0).json();
     assert_eq!((&counts(&json)["applied"], &counts(&json)["write_units"]), (&json!(90), &json!(0.0)));
     assert_eq!(json["unusable_replies"], json!({}));
-    scene.ends_as(moved).await;
+    scene.assert_table(moved).await;
 }

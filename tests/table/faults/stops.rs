@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use backfill::internals::local::{Front, FrontOptions};
+use backfill::internals::local::{Proxy, ProxyOptions};
 
 /// A rule that lets this number of writes pass, and then injects the fault into these operations.
 fn after_writes(
@@ -26,7 +26,7 @@ const EVERYTHING: &[&str] = &["Scan", "UpdateItem", "GetItem", "DescribeTable"];
 
 /// Tests credentials that stop working after a third of the items.
 async fn credentials(fault: Fault, on: &'static [&'static str], says: &[&str]) {
-    let scene = Scene::moving(300, QUICK).await;
+    let scene = Scene::with_move(300, QUICK).await;
     scene.fault(after_writes(100, on, fault));
     let ran = scene.run().exits(6);
     let json = ran.json();
@@ -37,13 +37,13 @@ async fn credentials(fault: Fault, on: &'static [&'static str], says: &[&str]) {
     assert!(!stopped.contains(".."), "{stopped}");
     assert_eq!(json["run"]["status"], "stopped");
     scene.remove_faults();
-    let committed = scene.committed_is_true().await;
+    let committed = scene.check_committed().await;
     assert_eq!(counts(&json)["scanned"], committed, "the report matches what is committed");
     assert!(committed <= 100, "committed {committed}");
     assert!(committed > 0, "pages that were complete before the error are kept");
-    let applied = scene.bed.dump(&scene.table).await.values().filter(|i| i.contains_key("new")).count();
+    let applied = scene.harness.dump(&scene.table).await.values().filter(|i| i.contains_key("new")).count();
     assert!(applied <= 101, "{applied} items were written");
-    let status = tool(&scene.bed, &["status", scene.plan()]).exits(0);
+    let status = tool(&scene.harness, &["status", scene.plan()]).exits(0);
     assert!(status.stdout.contains("stopped") && status.stdout.contains(says[0]), "{}", status.stdout);
     let end = scene.resumes_correctly().await;
     assert_eq!(end["run"]["sessions"], 2);
@@ -79,7 +79,7 @@ async fn a_permission_that_is_revoked_after_a_third_stops_the_run() {
 
 /// Tests an error of the table or the plan that affects every item from the first one on. Nothing is committed.
 async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
-    let scene = Scene::moving(300, QUICK).await;
+    let scene = Scene::with_move(300, QUICK).await;
     scene.fault(after_writes(0, on, fault));
     let ran = scene.run().exits(6);
     let json = ran.json();
@@ -94,7 +94,7 @@ async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
     assert_eq!(stored_failures(&scene.state()), 0, "no failure may be recorded");
     assert_eq!(counts(&json)["scanned"], 0);
     scene.remove_faults();
-    scene.ends_as(Item::clone).await;
+    scene.assert_table(Item::clone).await;
     scene.resumes_correctly().await;
 }
 
@@ -115,18 +115,18 @@ async fn a_hundred_items_that_all_fail_stop_the_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_writes_leave_no_valid_pre_image() {
     let plan = format!("[[change]]\nremove = \"old\"\n{SMALL_PAGES}{QUICK}");
-    let scene = Scene::of(items(300), "strategy = \"in-place\"", &plan).await;
+    let scene = Scene::new(items(300), "strategy = \"in-place\"", &plan).await;
     let refusal = reply(400, "ValidationException", "Something new that nobody knows");
     scene.fault(after_writes(0, &["UpdateItem"], refusal));
     scene.run().exits(6);
     let summary = scene.state().summary().unwrap();
-    assert!(scene.bed.front().tally().operation("UpdateItem").requests >= 100);
+    assert!(scene.harness.proxy().tally().operation("UpdateItem").requests >= 100);
     assert_eq!((summary.pre_images, summary.current.unwrap().totals.pages), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_that_is_not_allowed_stops_the_run() {
-    let scene = Scene::moving(60, QUICK).await;
+    let scene = Scene::with_move(60, QUICK).await;
     scene.fault(|request| match request.operation.as_str() {
         "Scan" => reply(400, "AccessDeniedException", "not authorized to perform: dynamodb:Scan"),
         _ => Fault::Pass,
@@ -143,12 +143,12 @@ async fn a_scan_that_is_not_allowed_stops_the_run() {
 async fn a_table_whose_few_items_all_fail_is_finished() {
     let filler = "x".repeat(250 * 1024);
     let large = (0..5).map(|n| item("P", &format!("S#{n}"), [("old", Value::S(format!("{}-{filler}", tool::SECRET)))]));
-    let scene = Scene::of(large, "", &format!("{MOVE}{SMALL_PAGES}")).await;
+    let scene = Scene::new(large, "", &format!("{MOVE}{SMALL_PAGES}")).await;
     let json = scene.run().exits(4).json();
     assert_eq!((&counts(&json)["scanned"], failed(&json)), (&json!(5), 5));
     assert_eq!(json["run"]["status"], "complete");
-    scene.ends_as(Item::clone).await;
-    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    scene.assert_table(Item::clone).await;
+    let listed = tool(&scene.harness, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
     assert_eq!(listed["failures"].as_array().unwrap().len(), 5);
     for failure in listed["failures"].as_array().unwrap() {
         assert!(failure["reason"].as_str().unwrap().contains("size"), "{failure}");
@@ -158,31 +158,31 @@ async fn a_table_whose_few_items_all_fail_is_finished() {
 /// An endpoint stops answering for longer than `[retry] give_up_after`, because nothing listens there any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
-    let scene = Scene::moving(300, "").await;
-    let upstream = scene.bed.local().unwrap().engine().endpoint();
-    let front = Front::start(FrontOptions { upstream: upstream.clone(), ..FrontOptions::default() }).unwrap();
-    let port = front.endpoint().rsplit(':').next().unwrap().parse().unwrap();
-    let text = std::fs::read_to_string(&scene.plan).unwrap().replace(&scene.bed.endpoint(), &front.endpoint());
+    let scene = Scene::with_move(300, "").await;
+    let upstream = scene.harness.local().unwrap().engine().endpoint();
+    let proxy = Proxy::start(ProxyOptions { upstream: upstream.clone(), ..ProxyOptions::default() }).unwrap();
+    let port = proxy.endpoint().rsplit(':').next().unwrap().parse().unwrap();
+    let text = std::fs::read_to_string(&scene.plan).unwrap().replace(&scene.harness.endpoint(), &proxy.endpoint());
     std::fs::write(
         &scene.plan,
         text + "[retry]\nbase = \"5ms\"\ncap = \"200ms\"\ngive_up_after = \"2s\"\n[capacity]\nwrite = 100\n",
     )
     .unwrap();
     let running = scene.start();
-    while front.tally().operation("UpdateItem").ok < 60 {
+    while proxy.tally().operation("UpdateItem").ok < 60 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tokio::task::block_in_place(|| front.stop());
+    tokio::task::block_in_place(|| proxy.stop());
     let ran = tokio::task::block_in_place(|| running.end()).exits(6);
     let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
     assert!(stopped.contains("[retry] give_up_after") && stopped.contains("connection"), "{stopped}");
     assert!(stopped.contains("2 s"), "{stopped}");
-    assert!(scene.committed_is_true().await > 0);
+    assert!(scene.check_committed().await > 0);
     // If nothing listens at the start, the tool refuses before it begins.
     let refused = scene.run().exits(3);
-    assert!(refused.said().contains("Nothing was done"), "{refused:?}");
+    assert!(refused.messages().contains("Nothing was done"), "{refused:?}");
     assert_eq!(refused.json()["type"], "error", "{refused:?}");
-    let _front = Front::start(FrontOptions { port, upstream, ..FrontOptions::default() }).unwrap();
+    let _proxy = Proxy::start(ProxyOptions { port, upstream, ..ProxyOptions::default() }).unwrap();
     scene.resumes_correctly().await;
 }
 
@@ -190,7 +190,7 @@ async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_run_gives_up_on_an_endpoint_that_only_fails() {
     for fault in [reply(500, "InternalServerError", "S3CRET"), Fault::Reset] {
-        let scene = Scene::moving(120, "[retry]\nbase = \"5ms\"\ncap = \"100ms\"\ngive_up_after = \"1s\"\n").await;
+        let scene = Scene::with_move(120, "[retry]\nbase = \"5ms\"\ncap = \"100ms\"\ngive_up_after = \"1s\"\n").await;
         let broken = AtomicBool::new(false);
         let writes = AtomicU64::new(0);
         scene.fault(move |request| {
@@ -203,7 +203,7 @@ async fn the_run_gives_up_on_an_endpoint_that_only_fails() {
         let ran = scene.run().exits(6);
         assert!(ran.json()["stopped"].as_str().unwrap().contains("give_up_after"), "{ran:?}");
         scene.remove_faults();
-        scene.committed_is_true().await;
+        scene.check_committed().await;
         scene.resumes_correctly().await;
     }
 }

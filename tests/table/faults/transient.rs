@@ -4,7 +4,7 @@ use super::*;
 
 /// Every error after which the client should retry later: its name, its status, and the name of the member with its
 /// throttling reasons, if any.
-const LATER: [(&str, u16, Option<&str>); 13] = [
+const RETRYABLE_ERRORS: [(&str, u16, Option<&str>); 13] = [
     ("ProvisionedThroughputExceededException", 400, None),
     ("ProvisionedThroughputExceededException", 400, Some("ThrottlingReasons")),
     ("ThrottlingException", 400, None),
@@ -20,8 +20,8 @@ const LATER: [(&str, u16, Option<&str>); 13] = [
     ("", 502, None),
 ];
 
-fn later(which: usize) -> Fault {
-    let (error, status, reasons) = LATER[which % LATER.len()];
+fn retryable_error(which: usize) -> Fault {
+    let (error, status, reasons) = RETRYABLE_ERRORS[which % RETRYABLE_ERRORS.len()];
     let mut extra = Map::new();
     if let Some(spelt) = reasons {
         let arn = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
@@ -34,8 +34,8 @@ fn later(which: usize) -> Fault {
 /// Injects each of these errors into each operation of a run, always as the first answer to a request.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_retryable_error_is_retried() {
-    let scene = Scene::moving(120, QUICK).await;
-    let first = first_time();
+    let scene = Scene::with_move(120, QUICK).await;
+    let first = first_occurrence();
     let delete = scene.behind();
     scene.fault(move |request| {
         let operation = request.operation.as_str();
@@ -50,18 +50,18 @@ async fn each_retryable_error_is_retried() {
             ));
             return Fault::Pass;
         }
-        if fresh { later(n) } else { Fault::Pass }
+        if fresh { retryable_error(n) } else { Fault::Pass }
     });
     let ran = scene.run().exits(0);
     let json = ran.json();
     assert_eq!(counts(&json)["scanned"], 120);
     assert_eq!((&counts(&json)["applied"], &counts(&json)["gone"]), (&json!(108), &json!(12)), "{}", counts(&json));
-    let tally = scene.bed.front().tally();
+    let tally = scene.harness.proxy().tally();
     assert_eq!(tally.operation("GetItem").ok, 12);
     for operation in ["Scan", "UpdateItem", "GetItem"] {
         assert!(tally.operation(operation).injected >= 8, "{operation}: {tally:?}");
     }
-    let now = scene.bed.dump(&scene.table).await;
+    let now = scene.harness.dump(&scene.table).await;
     assert_eq!(now.len(), 108, "no deleted item came back");
     for (key, item) in &now {
         assert_eq!(bytes_of(item), bytes_of(&moved(&scene.before[key])));
@@ -72,12 +72,12 @@ async fn each_retryable_error_is_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn random_faults_lose_nothing() {
     for seed in [3, 20] {
-        let scene = Scene::moving(400, QUICK).await;
+        let scene = Scene::with_move(400, QUICK).await;
         let rng = Mutex::new(fastrand::Rng::with_seed(seed));
         scene.fault(move |_| {
             let mut rng = rng.lock().unwrap();
             match rng.u8(..100) {
-                0..15 => later(rng.usize(..LATER.len())),
+                0..15 => retryable_error(rng.usize(..RETRYABLE_ERRORS.len())),
                 15..20 => Fault::Reset,
                 20..30 => Fault::DropReply,
                 30..35 => Fault::Delay(Duration::from_millis(rng.u64(..50))),
@@ -90,8 +90,8 @@ async fn random_faults_lose_nothing() {
         assert_eq!((counted["scanned"].as_u64(), done), (Some(400), 400), "seed {seed}: {counted}");
         assert_eq!(stored_failures(&scene.state()), 0);
         scene.remove_faults();
-        assert_eq!(scene.committed_is_true().await, 400);
-        scene.ends_as(moved).await;
+        assert_eq!(scene.check_committed().await, 400);
+        scene.assert_table(moved).await;
     }
 }
 
@@ -99,9 +99,9 @@ async fn random_faults_lose_nothing() {
 /// all of these writes are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_later_than_the_attempt_timeout_is_retried() {
-    let scene = Scene::moving(60, QUICK).await;
+    let scene = Scene::with_move(60, QUICK).await;
     let delete = scene.behind();
-    let first = first_time();
+    let first = first_occurrence();
     scene.fault(move |request| {
         let sort_key = sort_key(request);
         let late = match request.operation.as_str() {
@@ -126,7 +126,7 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     let json = ran.json();
     assert_eq!((&counts(&json)["scanned"], &counts(&json)["gone"]), (&json!(60), &json!(1)), "{}", counts(&json));
     assert_eq!(failed(&json), 0);
-    let now = scene.bed.dump(&scene.table).await;
+    let now = scene.harness.dump(&scene.table).await;
     assert_eq!(now.len(), 59);
     for (key, item) in &now {
         assert_eq!(bytes_of(item), bytes_of(&moved(&scene.before[key])));
@@ -137,8 +137,8 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
 /// tool repeats the request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_reply_that_hangs_is_retried() {
-    let scene = Scene::moving(20, QUICK).await;
-    let first = first_time();
+    let scene = Scene::with_move(20, QUICK).await;
+    let first = first_occurrence();
     scene.fault(move |request| match request.operation.as_str() {
         "DescribeTable" if first(request.operation.clone()) => Fault::Delay(Duration::from_millis(5_600)),
         _ => Fault::Pass,

@@ -48,9 +48,9 @@ async fn numbers_keep_their_exact_text() {
     };
     for strategy in ["expand-contract", "in-place"] {
         let all = NUMBERS.into_iter().enumerate().flat_map(with_number);
-        let scene = Scene::of(all, &format!("strategy = \"{strategy}\""), INTO_A_MAP).await;
+        let scene = Scene::new(all, &format!("strategy = \"{strategy}\""), INTO_A_MAP).await;
         scene.run().exits(0);
-        let now = scene.bed.dump(&scene.table).await;
+        let now = scene.harness.dump(&scene.table).await;
         assert_eq!(now.len(), 2 * NUMBERS.len());
         for (key, before) in &scene.before {
             let mut expected = before.clone();
@@ -76,24 +76,24 @@ async fn numbers_keep_their_exact_text() {
 async fn an_item_that_cannot_hold_a_value_twice_fits_in_place() {
     let large = |kb: usize| item("LARGE", &format!("{kb:03}"), [("old", secret("x".repeat(kb * 1024)))]);
     let all = || [150, 195, 199, 200, 201, 250, 390, 399].into_iter().map(large).chain(items(5));
-    let scene = Scene::of(all(), "", MOVE).await;
-    let checked = tool(&scene.bed, &["check", scene.plan(), "--sample", "100%"]);
+    let scene = Scene::new(all(), "", MOVE).await;
+    let checked = tool(&scene.harness, &["check", scene.plan(), "--sample", "100%"]);
     assert!(checked.stdout.contains("in-place"), "{}", checked.stdout);
     let json = scene.run().exits(4).json();
     let twice =
         scene.before.values().filter(|item| backfill::internals::item::item_bytes(&moved(item)) > 400 * 1024).count();
     assert_eq!((failed(&json), twice), (twice as u64, 5), "{json}");
-    let now = scene.bed.dump(&scene.table).await;
+    let now = scene.harness.dump(&scene.table).await;
     for (key, before) in &scene.before {
         let fits = backfill::internals::item::item_bytes(&moved(before)) <= 400 * 1024;
         assert_eq!(bytes_of(&now[key]), bytes_of(&if fits { moved(before) } else { before.clone() }));
     }
-    let listed = tool(&scene.bed, &["failures", scene.plan(), "list"]).exits(0).stdout;
+    let listed = tool(&scene.harness, &["failures", scene.plan(), "list"]).exits(0).stdout;
     assert_eq!(listed.matches("\"in-place\"").count(), twice, "{listed}");
 
-    let scene = Scene::of(all(), "strategy = \"in-place\"", MOVE).await;
+    let scene = Scene::new(all(), "strategy = \"in-place\"", MOVE).await;
     assert_eq!(failed(&scene.run().exits(0).json()), 0);
-    let now = scene.bed.dump(&scene.table).await;
+    let now = scene.harness.dump(&scene.table).await;
     for (key, before) in &scene.before {
         let mut expected = moved(before);
         expected.remove("old");

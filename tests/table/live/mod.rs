@@ -9,7 +9,7 @@
 mod oracle;
 mod writer;
 
-pub(crate) use writer::Kind;
+pub(crate) use writer::OperationKind;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -25,8 +25,8 @@ use backfill::internals::state::{Cursor, ListQuery};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
-use crate::harness::{Bed, bytes_of, key_of};
-use oracle::{Checked, Transformation};
+use crate::harness::{Harness, bytes_of, key_of};
+use oracle::{ItemCheck, Transformation};
 use writer::{Op, Writer};
 
 /// The attribute that the plan moves.
@@ -71,11 +71,11 @@ pub(crate) struct Scenario {
 
 /// The counts of one or more scenarios.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct LiveFigures {
     /// Number of operations of live writers, by kind.
-    pub(crate) operations: BTreeMap<Kind, u64>,
+    pub(crate) operations: BTreeMap<OperationKind, u64>,
     /// Number of the tool's observed writes, by the kind of the last live operation on the item before the write.
-    pub(crate) transitions: BTreeMap<Kind, u64>,
+    pub(crate) transitions: BTreeMap<OperationKind, u64>,
     /// Number of the tool's observed writes to items that no writer had changed before.
     pub(crate) first_transitions: u64,
     /// Number of the tool's writes that failed because the item had changed.
@@ -88,9 +88,9 @@ pub(crate) struct Figures {
     pub(crate) pre_images: u64,
 }
 
-impl Figures {
+impl LiveFigures {
     /// Adds the figures of a further scenario.
-    pub(crate) fn add(&mut self, other: Figures) {
+    pub(crate) fn add(&mut self, other: LiveFigures) {
         for (mine, theirs) in [(&mut self.operations, other.operations), (&mut self.transitions, other.transitions)] {
             for (kind, n) in theirs {
                 *mine.entry(kind).or_default() += n;
@@ -104,7 +104,7 @@ impl Figures {
     }
 
     /// Prints the figures to stderr.
-    pub(crate) fn tell(&self, of: &str) {
+    pub(crate) fn print(&self, of: &str) {
         let total: u64 = self.operations.values().sum();
         let seen = self.transitions.values().sum::<u64>() + self.first_transitions;
         let mut text = format!(
@@ -121,54 +121,55 @@ impl Figures {
 }
 
 /// Plays a scenario and checks everything against the oracle. Panics if anything is wrong.
-pub(crate) async fn play(bed: &Bed, scenario: Scenario) -> Figures {
-    let table = bed.create_table().await;
-    let rule = Transformation::of(scenario);
+pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
+    let table = harness.create_table().await;
+    let rule = Transformation::new(scenario);
     let mut rng = fastrand::Rng::with_seed(scenario.seed);
-    bed.load(&table, writer::first_items(scenario, &mut rng)).await;
-    let initial = bed.dump(&table).await;
+    harness.load(&table, writer::first_items(scenario, &mut rng)).await;
+    let initial = harness.dump(&table).await;
     let name = format!("live-{}-{}-{:?}-{}", scenario.strategy, scenario.on_existing, scenario.shape, scenario.seed);
-    let plan = write_plan(bed, &table, &name, scenario);
-    let state = bed.dir().join(".backfill").join(format!("{name}.db"));
+    let plan = write_plan(harness, &table, &name, scenario);
+    let state = harness.dir().join(".backfill").join(format!("{name}.db"));
 
     // The writers start before this run and stop after it.
-    bed.front().reset_tally();
+    harness.proxy().reset_tally();
     let done = Arc::new(AtomicU64::new(0));
-    let (hints, sent) = hold_writes_back(bed, scenario, &done);
+    let (hints, sent) = delay_writes(harness, scenario, &done);
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = tokio::task::JoinSet::new();
     for (number, hints) in hints.into_iter().enumerate() {
-        let writer = Writer::new(bed, &table, scenario, number as u32, &initial, hints);
+        let writer = Writer::new(harness, &table, scenario, number as u32, &initial, hints);
         writers.spawn(writer.work(Arc::clone(&stop), Arc::clone(&done)));
     }
-    let run = tool(bed, &plan, "--yes").await;
-    let tally = bed.front().tally();
+    let run = tool(harness, &plan, "--yes").await;
+    let tally = harness.proxy().tally();
     stop.store(true, Ordering::Relaxed);
     let mut log: BTreeMap<String, Vec<Op>> = BTreeMap::new();
     while let Some(done) = writers.join_next().await {
         log.extend(done.unwrap());
     }
-    bed.front().set_faults(None);
-    let after_run = bed.dump(&table).await;
+    harness.proxy().set_faults(None);
+    let after_run = harness.dump(&table).await;
 
     let histories = check_histories(&rule, &initial, &log, &after_run);
     let races = tally.operation("UpdateItem").errors.get(&(400, "ConditionalCheckFailedException".to_owned())).copied();
-    let mut figures = Figures { races: races.unwrap_or(0), sent: sent.load(Ordering::Relaxed), ..Figures::default() };
+    let mut figures =
+        LiveFigures { races: races.unwrap_or(0), sent: sent.load(Ordering::Relaxed), ..LiveFigures::default() };
     count(&mut figures, &log, &histories);
 
     check_run(&run, &histories, &figures);
     check_diverged(&state, &histories);
     // The writers have stopped. A further pass changes every item as the plan wants it, and reports the items that it
     // cannot change.
-    let again = tool(bed, &plan, "--again").await;
-    let finished = bed.dump(&table).await;
+    let again = tool(harness, &plan, "--again").await;
+    let finished = harness.dump(&table).await;
     check_again(&rule, &again, &after_run, &finished, &state);
     figures.pre_images = check_pre_images(&rule, &state, &histories, &after_run, figures.lost(&run)).await;
-    check_third_pass(bed, &plan, &table, &finished).await;
+    check_third_pass(harness, &plan, &table, &finished).await;
     figures
 }
 
-impl Figures {
+impl LiveFigures {
     /// Number of writes for which the tool received no answer. The tool's counts do not include the effects of these
     /// writes.
     fn lost(&self, run: &Report) -> u64 {
@@ -179,8 +180,8 @@ impl Figures {
 /// Delays some of the tool's writes and notifies the item's writer. `done` counts the live operations. If there are
 /// fewer live operations than writes of the tool, the delay is longer, so that a slow machine has as many races as a
 /// fast one.
-fn hold_writes_back(
-    bed: &Bed,
+fn delay_writes(
+    harness: &Harness,
     scenario: Scenario,
     done: &Arc<AtomicU64>,
 ) -> (Vec<mpsc::UnboundedReceiver<String>>, Arc<AtomicU64>) {
@@ -209,12 +210,12 @@ fn hold_writes_back(
             _ => Fault::Pass,
         }
     };
-    bed.front().set_faults(Some(Arc::new(hold)));
+    harness.proxy().set_faults(Some(Arc::new(hold)));
     (receivers, sent)
 }
 
-fn write_plan(bed: &Bed, table: &str, name: &str, scenario: Scenario) -> std::path::PathBuf {
-    bed.plan(
+fn write_plan(harness: &Harness, table: &str, name: &str, scenario: Scenario) -> std::path::PathBuf {
+    harness.plan(
         name,
         table,
         &format!("strategy = \"{}\"\non_existing = \"{}\"", scenario.strategy, scenario.on_existing),
@@ -239,8 +240,8 @@ impl Report {
     }
 }
 
-async fn tool(bed: &Bed, plan: &FilePath, option: &str) -> Report {
-    let mut command = bed.command();
+async fn tool(harness: &Harness, plan: &FilePath, option: &str) -> Report {
+    let mut command = harness.command();
     command.args(["run", "--output", "json", "--yes"]).arg(plan);
     if option != "--yes" {
         command.arg(option);
@@ -262,7 +263,7 @@ fn check_histories(
     initial: &BTreeMap<String, Item>,
     log: &BTreeMap<String, Vec<Op>>,
     last: &BTreeMap<String, Item>,
-) -> BTreeMap<String, Checked> {
+) -> BTreeMap<String, ItemCheck> {
     let keys: BTreeSet<&String> = initial.keys().chain(log.keys()).chain(last.keys()).collect();
     let mut wrong = Vec::new();
     let mut histories = BTreeMap::new();
@@ -289,7 +290,7 @@ fn check_histories(
     histories
 }
 
-fn count(figures: &mut Figures, log: &BTreeMap<String, Vec<Op>>, histories: &BTreeMap<String, Checked>) {
+fn count(figures: &mut LiveFigures, log: &BTreeMap<String, Vec<Op>>, histories: &BTreeMap<String, ItemCheck>) {
     for op in log.values().flatten() {
         *figures.operations.entry(op.kind).or_default() += 1;
     }
@@ -304,7 +305,7 @@ fn count(figures: &mut Figures, log: &BTreeMap<String, Vec<Op>>, histories: &BTr
 
 /// Checks that the run counted exactly the writes that were observed. Writes without a reply may be missing in its
 /// counts.
-fn check_run(run: &Report, histories: &BTreeMap<String, Checked>, figures: &Figures) {
+fn check_run(run: &Report, histories: &BTreeMap<String, ItemCheck>, figures: &LiveFigures) {
     let seen = histories.values().map(|h| h.transitions.len() as u64).sum::<u64>();
     let applied = run.count("applied");
     assert!(applied <= seen, "the run counts {applied} writes, but {seen} were seen\n{}", run.text);
@@ -315,7 +316,7 @@ fn check_run(run: &Report, histories: &BTreeMap<String, Checked>, figures: &Figu
 }
 
 /// Checks that every item that was always diverged is reported, and that no item that was never diverged is reported.
-fn check_diverged(state: &FilePath, histories: &BTreeMap<String, Checked>) {
+fn check_diverged(state: &FilePath, histories: &BTreeMap<String, ItemCheck>) {
     let reported = diverged(state);
     for (key, history) in histories {
         if history.always_diverged {
@@ -366,7 +367,7 @@ fn diverged(state: &FilePath) -> BTreeSet<String> {
 async fn check_pre_images(
     rule: &Transformation,
     state: &FilePath,
-    histories: &BTreeMap<String, Checked>,
+    histories: &BTreeMap<String, ItemCheck>,
     before_again: &BTreeMap<String, Item>,
     lost: u64,
 ) -> u64 {
@@ -395,13 +396,13 @@ async fn check_pre_images(
 }
 
 /// Checks that a pass over the finished table writes nothing.
-async fn check_third_pass(bed: &Bed, plan: &FilePath, table: &str, finished: &BTreeMap<String, Item>) {
-    bed.front().reset_tally();
-    let third = tool(bed, plan, "--again").await;
+async fn check_third_pass(harness: &Harness, plan: &FilePath, table: &str, finished: &BTreeMap<String, Item>) {
+    harness.proxy().reset_tally();
+    let third = tool(harness, plan, "--again").await;
     assert_eq!(third.count("applied"), 0, "{}", third.text);
-    assert_eq!(bed.front().tally().write_units(), 0.0);
-    assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0);
-    let dump = bed.dump(table).await;
+    assert_eq!(harness.proxy().tally().write_units(), 0.0);
+    assert_eq!(harness.proxy().tally().operation("UpdateItem").requests, 0);
+    let dump = harness.dump(table).await;
     assert!(dump.iter().map(|(k, i)| (k, bytes_of(i))).eq(finished.iter().map(|(k, i)| (k, bytes_of(i)))));
     assert!(dump.values().all(|item| dump.contains_key(&key_of(item).to_text())));
 }

@@ -19,7 +19,7 @@
 
 use backfill::internals::item::{Item, Path, Value};
 
-use super::writer::{Kind, Op};
+use super::writer::{Op, OperationKind};
 use super::{MARKER, OLD, Scenario, Shape};
 use crate::harness::bytes_of;
 
@@ -33,11 +33,11 @@ pub(super) struct Transformation {
 
 /// The facts about an item whose history is correct.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(super) struct ItemCheck {
     /// Whether a writer has operated on the item.
     pub(super) touched: bool,
     /// The tool's changes, each with the preceding live operation.
-    pub(super) transitions: Vec<Option<Kind>>,
+    pub(super) transitions: Vec<Option<OperationKind>>,
     /// Values that the tool's changes replaced.
     pub(super) overwritten: Vec<(Path, Value)>,
     /// Whether the item existed and was diverged in every image.
@@ -52,7 +52,7 @@ fn marker() -> Value {
 }
 
 impl Transformation {
-    pub(super) fn of(scenario: Scenario) -> Transformation {
+    pub(super) fn new(scenario: Scenario) -> Transformation {
         Transformation {
             in_place: scenario.strategy == "in-place",
             overwrite: scenario.on_existing == "overwrite",
@@ -102,17 +102,17 @@ impl Transformation {
     }
 
     /// Checks a history, from the first image through every live operation to the last image.
-    pub(super) fn check(&self, first: Option<&Item>, ops: &[Op], last: Option<&Item>) -> Result<Checked, String> {
-        let mut found = Checked { touched: !ops.is_empty(), always_diverged: true, ..Checked::default() };
+    pub(super) fn check(&self, first: Option<&Item>, ops: &[Op], last: Option<&Item>) -> Result<ItemCheck, String> {
+        let mut found = ItemCheck { touched: !ops.is_empty(), always_diverged: true, ..ItemCheck::default() };
         let mut left = first;
         let mut before_op = None;
-        found.saw(first.is_some_and(|item| self.diverged(item)));
+        found.note_divergence(first.is_some_and(|item| self.diverged(item)));
         for (n, op) in ops.iter().enumerate() {
             self.step(left, op.before.as_ref(), before_op, &mut found)
                 .map_err(|why| format!("before operation {n} ({:?}), {why}", op.kind))?;
             left = op.after.as_ref();
             before_op = Some(op.kind);
-            found.saw(left.is_some_and(|item| self.diverged(item)));
+            found.note_divergence(left.is_some_and(|item| self.diverged(item)));
         }
         self.step(left, last, before_op, &mut found).map_err(|why| format!("in the end, {why}"))?;
         Ok(found)
@@ -123,8 +123,8 @@ impl Transformation {
         &self,
         left: Option<&Item>,
         seen: Option<&Item>,
-        after: Option<Kind>,
-        found: &mut Checked,
+        after: Option<OperationKind>,
+        found: &mut ItemCheck,
     ) -> Result<(), String> {
         match (left, seen) {
             (None, None) => Ok(()),
@@ -143,15 +143,15 @@ impl Transformation {
                 }
                 found.transitions.push(after);
                 found.overwritten.extend(self.overwritten(left));
-                found.saw(false);
+                found.note_divergence(false);
                 Ok(())
             }
         }
     }
 }
 
-impl Checked {
-    fn saw(&mut self, diverged: bool) {
+impl ItemCheck {
+    fn note_divergence(&mut self, diverged: bool) {
         self.always_diverged &= diverged;
         self.ever_diverged |= diverged;
     }

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ReturnValue;
-use backfill::internals::item::{Item, ItemKey, Num, Path, Step, Value};
+use backfill::internals::item::{Item, ItemKey, Num, Path, PathStep, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{MARKER, OLD, Scenario, Shape};
-use crate::harness::{Bed, client, from_sdk, key_of, to_sdk, value_to_sdk};
+use crate::harness::{Harness, client, from_sdk, key_of, to_sdk, value_to_sdk};
 
 /// Kinds of live operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum OperationKind {
     /// `UpdateItem` by an application that knows only the old attribute.
     UpdateOld,
     /// `UpdateItem` by an application that knows only the new attribute.
@@ -45,28 +45,28 @@ pub(crate) enum Kind {
     PutBoth,
 }
 
-impl Kind {
+impl OperationKind {
     /// Every kind of live operation.
-    pub(crate) const ALL: [Kind; 12] = [
-        Kind::UpdateOld,
-        Kind::UpdateNew,
-        Kind::UpdateBoth,
-        Kind::UpdateOther,
-        Kind::UpdateMarker,
-        Kind::RemoveOld,
-        Kind::RemoveNew,
-        Kind::Delete,
-        Kind::Insert,
-        Kind::PutOld,
-        Kind::PutNew,
-        Kind::PutBoth,
+    pub(crate) const ALL: [OperationKind; 12] = [
+        OperationKind::UpdateOld,
+        OperationKind::UpdateNew,
+        OperationKind::UpdateBoth,
+        OperationKind::UpdateOther,
+        OperationKind::UpdateMarker,
+        OperationKind::RemoveOld,
+        OperationKind::RemoveNew,
+        OperationKind::Delete,
+        OperationKind::Insert,
+        OperationKind::PutOld,
+        OperationKind::PutNew,
+        OperationKind::PutBoth,
     ];
 }
 
 /// One operation, with the item before and after it.
 #[derive(Debug)]
 pub(super) struct Op {
-    pub(super) kind: Kind,
+    pub(super) kind: OperationKind,
     /// The item before the operation, as the server returned it (`ALL_OLD`).
     pub(super) before: Option<Item>,
     /// The item after the operation.
@@ -183,14 +183,14 @@ pub(super) struct Writer {
     /// The writer's items by partition key, as the last operation of this writer left them.
     items: BTreeMap<String, Option<Item>>,
     /// Stale images to be put later: the time of the put, the kind of operation, and the item that was read.
-    reads: VecDeque<(Instant, Kind, Item)>,
+    reads: VecDeque<(Instant, OperationKind, Item)>,
     log: BTreeMap<String, Vec<Op>>,
     inserted: u32,
 }
 
 impl Writer {
     pub(super) fn new(
-        bed: &Bed,
+        harness: &Harness,
         table: &str,
         scenario: Scenario,
         number: u32,
@@ -202,7 +202,7 @@ impl Writer {
             (owner(pk) == Some(number)).then(|| (pk.to_owned(), Some(item.clone())))
         });
         Writer {
-            client: client(&bed.endpoint()),
+            client: client(&harness.endpoint()),
             table: table.to_owned(),
             shape: scenario.shape,
             number,
@@ -259,24 +259,24 @@ impl Writer {
     async fn operate(&mut self, pk: String) {
         let Some(image) = self.items.get(&pk).cloned().flatten() else {
             let item = new_item(&pk, self.shape, &mut self.values, &mut self.rng);
-            return self.put(Kind::Insert, item).await;
+            return self.put(OperationKind::Insert, item).await;
         };
         let kind = match self.rng.u8(0..100) {
-            0..=17 => Kind::UpdateOld,
-            18..=27 => Kind::UpdateNew,
-            28..=40 => Kind::UpdateBoth,
-            41..=48 => Kind::UpdateOther,
-            49..=51 => Kind::UpdateMarker,
-            52..=58 => Kind::RemoveOld,
-            59..=65 => Kind::RemoveNew,
-            66..=77 => Kind::Delete,
-            78..=87 => Kind::PutOld,
-            88..=93 => Kind::PutNew,
-            _ => Kind::PutBoth,
+            0..=17 => OperationKind::UpdateOld,
+            18..=27 => OperationKind::UpdateNew,
+            28..=40 => OperationKind::UpdateBoth,
+            41..=48 => OperationKind::UpdateOther,
+            49..=51 => OperationKind::UpdateMarker,
+            52..=58 => OperationKind::RemoveOld,
+            59..=65 => OperationKind::RemoveNew,
+            66..=77 => OperationKind::Delete,
+            78..=87 => OperationKind::PutOld,
+            88..=93 => OperationKind::PutNew,
+            _ => OperationKind::PutBoth,
         };
         match kind {
-            Kind::Delete => self.delete(image).await,
-            Kind::PutOld | Kind::PutNew | Kind::PutBoth => self.read(kind, &image).await,
+            OperationKind::Delete => self.delete(image).await,
+            OperationKind::PutOld | OperationKind::PutNew | OperationKind::PutBoth => self.read(kind, &image).await,
             _ => {
                 let edits = self.edits(kind, &image);
                 self.update(kind, image, edits).await;
@@ -285,19 +285,19 @@ impl Writer {
     }
 
     /// The paths that an update sets, with their values, and the paths that it removes.
-    fn edits(&mut self, kind: Kind, image: &Item) -> Vec<(Path, Option<Value>)> {
+    fn edits(&mut self, kind: OperationKind, image: &Item) -> Vec<(Path, Option<Value>)> {
         let old = Path::attribute(OLD);
         match kind {
-            Kind::UpdateOld => vec![(old, Some(self.values.next()))],
-            Kind::UpdateNew => vec![self.set_new(None)],
-            Kind::UpdateBoth => {
+            OperationKind::UpdateOld => vec![(old, Some(self.values.next()))],
+            OperationKind::UpdateNew => vec![self.set_new(None)],
+            OperationKind::UpdateBoth => {
                 let value = self.values.next();
                 vec![(old, Some(value.clone())), self.set_new(Some(value))]
             }
-            Kind::UpdateMarker => vec![(Path::attribute(MARKER), self.rng.bool().then(|| self.values.next()))],
-            Kind::RemoveOld => vec![(old, None)],
-            Kind::RemoveNew if self.shape == Shape::Nested => vec![(Path::attribute("doc"), None)],
-            Kind::RemoveNew => vec![(self.shape.target(), None)],
+            OperationKind::UpdateMarker => vec![(Path::attribute(MARKER), self.rng.bool().then(|| self.values.next()))],
+            OperationKind::RemoveOld => vec![(old, None)],
+            OperationKind::RemoveNew if self.shape == Shape::Nested => vec![(Path::attribute("doc"), None)],
+            OperationKind::RemoveNew => vec![(self.shape.target(), None)],
             _ => {
                 let mut edits = vec![(Path::attribute("note"), Some(self.values.next()))];
                 // The tool creates documents but never removes them, so this document still exists.
@@ -322,7 +322,7 @@ impl Writer {
         }
     }
 
-    async fn update(&mut self, kind: Kind, image: Item, edits: Vec<(Path, Option<Value>)>) {
+    async fn update(&mut self, kind: OperationKind, image: Item, edits: Vec<(Path, Option<Value>)>) {
         let mut request = self.client.update_item().table_name(&self.table).return_values(ReturnValue::AllOld);
         let mut sets = Vec::new();
         let mut removes = Vec::new();
@@ -330,7 +330,7 @@ impl Writer {
         for (n, (path, value)) in edits.iter().enumerate() {
             let mut text = Vec::new();
             for step in path.steps() {
-                let Step::Name(name) = step else { panic!("{path} contains a list index") };
+                let PathStep::Name(name) = step else { panic!("{path} contains a list index") };
                 request = request.expression_attribute_names(format!("#{names}"), name);
                 text.push(format!("#{names}"));
                 names += 1;
@@ -369,11 +369,11 @@ impl Writer {
         let key = key_of(&image);
         let request = self.client.delete_item().table_name(&self.table).set_key(Some(to_sdk(key.attributes())));
         let reply = request.return_values(ReturnValue::AllOld).send().await.unwrap();
-        self.note(&key, Kind::Delete, reply.attributes.map(from_sdk), None);
+        self.note(&key, OperationKind::Delete, reply.attributes.map(from_sdk), None);
     }
 
     /// Reads an item now, to put it back later.
-    async fn read(&mut self, kind: Kind, image: &Item) {
+    async fn read(&mut self, kind: OperationKind, image: &Item) {
         let key = to_sdk(key_of(image).attributes());
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
         let read = request.send().await.unwrap().item;
@@ -385,17 +385,17 @@ impl Writer {
     }
 
     /// Puts a stale image back, with the change that an application of this kind makes.
-    async fn put_back(&mut self, kind: Kind, mut item: Item) {
+    async fn put_back(&mut self, kind: OperationKind, mut item: Item) {
         let value = self.values.next();
         match kind {
-            Kind::PutOld => {
+            OperationKind::PutOld => {
                 item.insert(OLD.into(), value);
                 if self.rng.bool() {
                     item.remove(if self.shape == Shape::Nested { "doc" } else { "new" });
                     item.remove(MARKER);
                 }
             }
-            Kind::PutNew => put_new(&mut item, self.shape, value),
+            OperationKind::PutNew => put_new(&mut item, self.shape, value),
             _ => {
                 item.insert(OLD.into(), value.clone());
                 put_new(&mut item, self.shape, value);
@@ -404,13 +404,13 @@ impl Writer {
         self.put(kind, item).await;
     }
 
-    async fn put(&mut self, kind: Kind, item: Item) {
+    async fn put(&mut self, kind: OperationKind, item: Item) {
         let request = self.client.put_item().table_name(&self.table).set_item(Some(to_sdk(&item)));
         let reply = request.return_values(ReturnValue::AllOld).send().await.unwrap();
         self.note(&key_of(&item), kind, reply.attributes.map(from_sdk), Some(item));
     }
 
-    fn note(&mut self, key: &ItemKey, kind: Kind, before: Option<Item>, after: Option<Item>) {
+    fn note(&mut self, key: &ItemKey, kind: OperationKind, before: Option<Item>, after: Option<Item>) {
         let before = before.filter(|item| !item.is_empty());
         self.items.insert(pk_of(key.attributes()).to_owned(), after.clone());
         self.log.entry(key.to_text()).or_default().push(Op { kind, before, after });

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::Ask;
-use super::service::{Service, Who};
+use super::model::SimRequest;
+use super::service::{Sender, Service};
 
 /// The rates of the application's requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,9 +30,13 @@ pub async fn send(traffic: Traffic, service: Arc<Service>, seed: u64) {
             for _ in 0..poisson(rate * TICK.as_secs_f64(), &mut random) {
                 let position = random.u64(..);
                 let key = random.u32(..);
-                let ask = if write { Ask::write(position, key, 1.0, 0.0) } else { Ask::read(position, key, 1.0) };
+                let sim_request = if write {
+                    SimRequest::write(position, key, 1.0, 0.0)
+                } else {
+                    SimRequest::read(position, key, 1.0)
+                };
                 // The result is ignored, because the service records it.
-                let _ = service.ask(Who::Application, &ask);
+                let _ = service.send(Sender::Application, &sim_request);
             }
         }
     }

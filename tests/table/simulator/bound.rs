@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use backfill::internals::item::{read_units, write_units};
-use backfill::internals::local::capacity::{Kind, ModelSpec, Scope};
+use backfill::internals::local::capacity::{LimitScope, ModelSpec, RequestKind};
 use backfill::internals::ratelimit::Budgets;
 
 use super::data::Data;
@@ -29,19 +29,20 @@ pub fn bound(data: &Data, budgets: &Budgets, spec: &ModelSpec, segments: u32) ->
         }
     };
     let writes =
-        |item: &super::data::Stored| write_units(item.bytes as usize, item.bytes as usize + super::table::GROWTH);
+        |item: &super::data::StoredItem| write_units(item.bytes as usize, item.bytes as usize + super::table::GROWTH);
     let reads = |bytes: usize| read_units(bytes, false);
     let all: f64 = data.items.iter().map(writes).sum();
     let table = budgets.table;
     let model = model(spec);
-    let allows = |scope| (model.allows(scope, Kind::Write), model.allows(scope, Kind::Read));
-    let of_table = allows(Scope::Table);
-    let partition = allows(Scope::Partition);
-    hold("table, writes".into(), all, table.write.min(of_table.0));
-    hold("table, reads".into(), reads(data.bytes() as usize), table.read.min(of_table.1));
+    let allowed_rate =
+        |scope| (model.allowed_rate(scope, RequestKind::Write), model.allowed_rate(scope, RequestKind::Read));
+    let table_limits = allowed_rate(LimitScope::Table);
+    let partition = allowed_rate(LimitScope::Partition);
+    hold("table, writes".into(), all, table.write.min(table_limits.0));
+    hold("table, reads".into(), reads(data.bytes() as usize), table.read.min(table_limits.1));
     if !spec.indexes.is_empty() {
         let budget = budgets.indexes.first().copied().flatten().unwrap_or(f64::MAX);
-        hold(format!("index {INDEX}"), all, budget.min(allows(Scope::Index(0)).0));
+        hold(format!("index {INDEX}"), all, budget.min(allowed_rate(LimitScope::Index(0)).0));
     }
     for segment in 0..segments {
         let items = &data.items[data.segment(segment, segments)];

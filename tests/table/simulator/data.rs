@@ -4,7 +4,7 @@ use backfill::internals::item::{Item, ItemKey, Value};
 
 /// The number of items under each partition key.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Spread {
+pub enum KeyDistribution {
     /// Each partition key has one item.
     Uniform,
     /// The numbers of items follow Zipf's law: the key with rank r has a number of items in proportion to 1 /
@@ -28,14 +28,14 @@ pub struct Workload {
     /// Number of items.
     pub items: u32,
     /// The distribution of the items over partition keys.
-    pub spread: Spread,
+    pub spread: KeyDistribution,
     /// The smallest and the largest size of an item in bytes. Sizes are uniformly distributed.
     pub bytes: (u32, u32),
 }
 
 /// A stored item. Its sort key is its index in [`Data`], so an item is found by its key without a search.
 #[derive(Debug, Clone, Copy)]
-pub struct Stored {
+pub struct StoredItem {
     /// The hash of the item's partition key, from 0 to 2^64.
     pub position: u64,
     /// The number of the item's partition key.
@@ -50,7 +50,7 @@ pub struct Stored {
 #[derive(Debug, Clone)]
 pub struct Data {
     /// All items, in the order of a scan.
-    pub items: Vec<Stored>,
+    pub items: Vec<StoredItem>,
 }
 
 /// The attribute that the simulated job copies, and its value.
@@ -74,7 +74,7 @@ impl Data {
             let position = random.u64(..);
             for _ in 0..count {
                 let bytes = random.u32(workload.bytes.0..=workload.bytes.1).max(FIXED_BYTES);
-                items.push(Stored { position, partition_key: key, bytes, done: false });
+                items.push(StoredItem { position, partition_key: key, bytes, done: false });
             }
         }
         items.sort_by_key(|item| (item.position, item.partition_key));
@@ -127,12 +127,12 @@ impl Data {
 fn counts(workload: &Workload) -> Vec<u32> {
     let all = workload.items;
     match workload.spread {
-        Spread::Uniform => vec![1; all as usize],
-        Spread::Giant { share } => {
+        KeyDistribution::Uniform => vec![1; all as usize],
+        KeyDistribution::Giant { share } => {
             let giant = (f64::from(all) * share) as u32;
             std::iter::once(giant).chain(std::iter::repeat_n(1, (all - giant) as usize)).collect()
         }
-        Spread::Zipf { keys, exponent } => {
+        KeyDistribution::Zipf { keys, exponent } => {
             let weights: Vec<f64> = (1..=keys).map(|rank| f64::from(rank).powf(-exponent)).collect();
             let sum: f64 = weights.iter().sum();
             // The counts are rounded so that they add up: each count is the rounded total so far minus the items that

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backfill::internals::local::capacity::{BurstSpec, ModelSpec, PartitionSpec, Throughput};
-use backfill::internals::plan::{Capacity, Rate};
+use backfill::internals::plan::{Capacity, CapacityRate};
 
 use super::application::Traffic;
 use super::figure::{Figure, Required};
@@ -13,11 +13,11 @@ use super::{Run, Setup, run};
 
 /// The number of seconds after which a job has certainly noticed a change and adapted its rate. The job describes the
 /// table every two minutes, and needs a minute to raise the rate. A few seconds are added as a margin.
-const FOLLOWED: usize = 190;
+const RAISE_SECS: usize = 190;
 
 /// The number of seconds after which a lower budget applies. A lower budget applies as soon as the job has described
 /// the table again.
-const LOWERED: usize = 125;
+const LOWER_SECS: usize = 125;
 
 /// A small table with this provisioned write capacity, in one partition, without burst credit.
 fn small(write: f64) -> ModelSpec {
@@ -48,19 +48,20 @@ fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>
 /// The write capacity of the table changes from 100 units down to 20, and then up to 200. The budget in the plan is 80
 /// %.
 pub fn auto_scaled() -> Vec<Figure> {
-    let capacity = Capacity { write: Some(Rate::Percent(80.0)), ..Capacity::default() };
+    let capacity = Capacity { write: Some(CapacityRate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, small(20.0)), (300, small(200.0))], 620);
     let at = |from: usize, until: usize| run.over(from, until).writes;
-    let of_application: u64 = run.seconds[60 + LOWERED..300].iter().map(|second| second.application_throttled).sum();
+    let application_throttles: u64 =
+        run.seconds[60 + LOWER_SECS..300].iter().map(|second| second.application_throttled).sum();
     // The largest increase of the rate from the end of one second to the end of the next.
     let table = |second: usize| run.seconds[second].rates.iter().find(|(scope, _)| scope.is_empty()).unwrap().1;
     let leap = (301..620).map(|second| table(second) - table(second - 1)).fold(0.0, f64::max);
     vec![
         Figure::new("before, share of 80 WCU/s, %", at(20, 60) / 0.8, Required::AtLeast(95.0)),
-        Figure::new("scaled down, share of 16 WCU/s, %", at(60 + LOWERED, 300) / 0.16, Required::AtMost(102.0)),
-        Figure::new("scaled down, share used, %", at(60 + LOWERED, 300) / 0.16, Required::AtLeast(90.0)),
-        Figure::new("scaled down, application's throttles", of_application as f64, Required::AtMost(0.0)),
-        Figure::new("scaled up, share of 160 WCU/s, %", at(300 + FOLLOWED, 620) / 1.6, Required::AtLeast(95.0)),
+        Figure::new("scaled down, share of 16 WCU/s, %", at(60 + LOWER_SECS, 300) / 0.16, Required::AtMost(102.0)),
+        Figure::new("scaled down, share used, %", at(60 + LOWER_SECS, 300) / 0.16, Required::AtLeast(90.0)),
+        Figure::new("scaled down, application's throttles", application_throttles as f64, Required::AtMost(0.0)),
+        Figure::new("scaled up, share of 160 WCU/s, %", at(300 + RAISE_SECS, 620) / 1.6, Required::AtLeast(95.0)),
         Figure::new("scaled up, largest increase within a second, WCU/s", leap, Required::AtMost(25.0)),
     ]
 }
@@ -71,19 +72,19 @@ pub fn by_default() -> Vec<Figure> {
     let at = |from: usize, until: usize| run.over(from, until).writes;
     vec![
         Figure::new("before, share of 50 WCU/s, %", at(20, 60) / 0.5, Required::AtLeast(95.0)),
-        Figure::new("scaled down, share of 10 WCU/s, %", at(60 + LOWERED, 300) / 0.1, Required::AtMost(102.0)),
-        Figure::new("scaled up, share of 100 WCU/s, %", at(300 + FOLLOWED, 620), Required::AtLeast(95.0)),
+        Figure::new("scaled down, share of 10 WCU/s, %", at(60 + LOWER_SECS, 300) / 0.1, Required::AtMost(102.0)),
+        Figure::new("scaled up, share of 100 WCU/s, %", at(300 + RAISE_SECS, 620), Required::AtLeast(95.0)),
     ]
 }
 
 /// A table with 100 write units, of which the job may use 80, gets an index with 40 write units. The job may use a
 /// quarter of the index's units.
 pub fn new_index() -> Vec<Figure> {
-    let capacity = Capacity { write: Some(Rate::Percent(80.0)), ..Capacity::default() };
+    let capacity = Capacity { write: Some(CapacityRate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, with_index(small(100.0), 40.0))], 400);
-    let after = run.over(60 + LOWERED, 400).index_writes;
-    let named = run.seconds[60 + LOWERED..399].iter().filter(|s| s.rates.iter().any(|(scope, _)| !scope.is_empty()));
-    let throttled: u64 = run.seconds[60 + LOWERED..400].iter().map(|second| second.job_throttled).sum();
+    let after = run.over(60 + LOWER_SECS, 400).index_writes;
+    let named = run.seconds[60 + LOWER_SECS..399].iter().filter(|s| s.rates.iter().any(|(scope, _)| !scope.is_empty()));
+    let throttled: u64 = run.seconds[60 + LOWER_SECS..400].iter().map(|second| second.job_throttled).sum();
     vec![
         Figure::new("share of a quarter of the index, %", 10.0 * after, Required::AtMost(102.0)),
         Figure::new("share of a quarter of the index that is used, %", 10.0 * after, Required::AtLeast(90.0)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backfill::internals::local::capacity::{ModelSpec, PartitionSpec};
 use backfill::internals::plan::{Capacity, ScopeCapacity};
 
-use super::data::{Spread, Workload};
+use super::data::{KeyDistribution, Workload};
 use super::figure::{Figure, Required};
 use super::scenarios::setup_of;
 use super::{Setup, run};
@@ -15,7 +15,7 @@ fn giant(capacity: Capacity) -> Setup {
     let partitions = PartitionSpec { count: Some(8), split_after_seconds: f64::INFINITY, ..PartitionSpec::default() };
     let model = ModelSpec { table: "simulated".into(), partitions, ..ModelSpec::default() };
     Setup {
-        workload: Workload { items: 10_000, spread: Spread::Giant { share: 0.7 }, bytes: (330, 370) },
+        workload: Workload { items: 10_000, spread: KeyDistribution::Giant { share: 0.7 }, bytes: (330, 370) },
         capacity: Some(capacity),
         forecasts: ["100%", "5%", "5%", "5%", "20%"].map(|size| size.parse().unwrap()).into(),
         job_after: Duration::from_secs(1),

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use backfill::internals::change::Changes;
 use backfill::internals::dynamodb::{TableDescription, Tables};
-use backfill::internals::engine::{Job, LOOK_EVERY, LocalScheduler, WritePages, Writer, sweep};
+use backfill::internals::engine::{DESCRIBE_INTERVAL, Job, LocalScheduler, WritePages, Writer, scan_table};
 use backfill::internals::local::capacity::ModelSpec;
 use backfill::internals::plan::{Access, Capacity, Plan, load};
 use backfill::internals::preflight::{self, Estimate, SampleSize};
@@ -167,7 +167,7 @@ fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
     let mut job = Job::new(plan, changes, Tables::one(table.clone()), description, budgets);
     job.scopes = Scopes::new(budgets, &indexes, setup.feedback);
-    job.watch_table(tokio::time::Instant::now(), LOOK_EVERY);
+    job.watch_table(tokio::time::Instant::now(), DESCRIBE_INTERVAL);
     job
 }
 
@@ -182,7 +182,7 @@ async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let handler = WritePages::new(writer, store.clone(), run, requests.clone(), limit, 0, false);
     let handler = Arc::new(handler);
     let segments = job.segments().segments;
-    sweep(job.reading(segments), &LocalScheduler::new(segments), &requests, handler.clone()).await;
+    scan_table(job.read_settings(segments), &LocalScheduler::new(segments), &requests, handler.clone()).await;
     let _ = handler.finish(!job.stop.is_stopping()).await;
 }
 
@@ -193,10 +193,10 @@ async fn forecast(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Ve
         (basis, low.as_secs_f64(), high.as_secs_f64())
     };
     let job = job(setup, budgets, table);
-    let mut forecasts = vec![seconds("the description".into(), preflight::estimate_of_description(&job))];
+    let mut forecasts = vec![seconds("the description".into(), preflight::estimate_from_description(&job))];
     for (number, size) in setup.forecasts.iter().enumerate() {
         let sampled = preflight::sample(&job, *size, setup.seed + number as u64).await.unwrap();
-        forecasts.push(seconds(format!("sample {number}"), preflight::estimate_of_sample(&job, &sampled)));
+        forecasts.push(seconds(format!("sample {number}"), preflight::estimate_from_sample(&job, &sampled)));
     }
     // Wait until the token buckets are full again after the samples.
     tokio::time::sleep(Duration::from_secs(30)).await;

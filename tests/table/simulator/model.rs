@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use backfill::internals::local::capacity::{
-    BurstSpec, ConsumedUnits, Demand, IndexSpec, Kind, Model, ModelSpec, PartitionSpec, Scope, Throttled, Throughput,
+    BurstSpec, ConsumedUnits, Demand, IndexSpec, LimitScope, Model, ModelSpec, PartitionSpec, RequestKind, Throttle,
+    Throughput,
 };
 
 /// The name of the optional index of a simulated table.
@@ -15,9 +16,9 @@ pub const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/simul
 
 /// A request to the table.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub struct SimRequest {
     /// Whether the request reads or writes.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// The hash of the partition key, from 0 to 2^64.
     pub position: u64,
     /// The hash of the last item of the page, if the request reads a page.
@@ -30,15 +31,15 @@ pub struct Ask {
     pub index: f64,
 }
 
-impl Ask {
+impl SimRequest {
     /// A write to one item.
-    pub fn write(position: u64, key: u32, units: f64, index: f64) -> Ask {
-        Ask { kind: Kind::Write, position, to: position, key, units, index }
+    pub fn write(position: u64, key: u32, units: f64, index: f64) -> SimRequest {
+        SimRequest { kind: RequestKind::Write, position, to: position, key, units, index }
     }
 
     /// A read of one partition key.
-    pub fn read(position: u64, key: u32, units: f64) -> Ask {
-        Ask { kind: Kind::Read, position, to: position, key, units, index: 0.0 }
+    pub fn read(position: u64, key: u32, units: f64) -> SimRequest {
+        SimRequest { kind: RequestKind::Read, position, to: position, key, units, index: 0.0 }
     }
 }
 
@@ -73,14 +74,19 @@ pub fn model(spec: &ModelSpec) -> Model {
 }
 
 /// Sends a request to the model, and charges it if it is admitted.
-pub fn ask(model: &mut Model, now: Duration, ask: &Ask) -> Result<(), Throttled> {
-    let demand = Demand { kind: ask.kind, position: share(ask.position), key: u64::from(ask.key), index: None };
+pub fn send(model: &mut Model, now: Duration, sim_request: &SimRequest) -> Result<(), Throttle> {
+    let demand = Demand {
+        kind: sim_request.kind,
+        position: share(sim_request.position),
+        key: u64::from(sim_request.key),
+        index: None,
+    };
     model.admit(now, &demand)?;
-    if ask.kind == Kind::Read {
-        model.charge_range(now, &demand, share(ask.to), ask.units);
+    if sim_request.kind == RequestKind::Read {
+        model.charge_range(now, &demand, share(sim_request.to), sim_request.units);
     } else {
-        let indexes = if ask.index > 0.0 { vec![(0, ask.index)] } else { Vec::new() };
-        model.charge(now, &demand, &ConsumedUnits { table: ask.units, indexes });
+        let indexes = if sim_request.index > 0.0 { vec![(0, sim_request.index)] } else { Vec::new() };
+        model.charge(now, &demand, &ConsumedUnits { table: sim_request.units, indexes });
     }
     Ok(())
 }
@@ -92,8 +98,8 @@ pub fn partition(spec: &ModelSpec, position: u64) -> usize {
 }
 
 /// The rate that a scope serves, in units per second.
-pub fn allows(spec: &ModelSpec, scope: Scope, kind: Kind) -> f64 {
-    model(spec).allows(scope, kind)
+pub fn allowed_rate(spec: &ModelSpec, scope: LimitScope, kind: RequestKind) -> f64 {
+    model(spec).allowed_rate(scope, kind)
 }
 
 fn share(position: u64) -> f64 {

@@ -10,7 +10,7 @@ use backfill::internals::local::capacity::{ModelSpec, Storm};
 use backfill::internals::ratelimit::{Budget, Budgets, Feedback};
 
 use super::application::Traffic;
-use super::data::{Spread, Workload};
+use super::data::{KeyDistribution, Workload};
 use super::figure::{Figure, Required};
 use super::model::{INDEX, provisioned, with_index};
 use super::service::Second;
@@ -21,24 +21,24 @@ pub const NAMES: [&str; 6] = ["1-uniform", "2-above", "3-beside", "4-skewed", "5
 
 /// The figures of a scenario, and the runs behind them.
 #[derive(Debug, Default)]
-pub struct Result {
+pub struct ScenarioResult {
     /// The figures.
     pub figures: Vec<Figure>,
     /// The runs, by name.
     pub runs: Vec<(String, Run)>,
 }
 
-impl Result {
+impl ScenarioResult {
     fn add(&mut self, what: impl Into<String>, value: f64, required: Required) {
         self.figures.push(Figure::new(what, value, required));
     }
 
-    fn keep(&mut self, name: &str, run: Run) {
+    fn add_run(&mut self, name: &str, run: Run) {
         self.runs.push((name.to_owned(), run));
     }
 
     /// Adds the figures that every complete run must meet.
-    fn whole(&mut self, name: &str, run: &Run, items: u32) {
+    fn require_complete(&mut self, name: &str, run: &Run, items: u32) {
         let undone = f64::from(items) - run.done as f64;
         self.add(format!("{name}: items not written"), undone, Required::AtMost(0.0));
         self.add(format!("{name}: items failed"), run.counts.failures() as f64, Required::AtMost(0.0));
@@ -47,11 +47,11 @@ impl Result {
 }
 
 /// Runs the scenario with this index in [`NAMES`].
-pub fn scenario(number: usize, scale: f64) -> Result {
+pub fn scenario(number: usize, scale: f64) -> ScenarioResult {
     match number {
         0 => uniform(scale),
-        1 => above(scale),
-        2 => beside(scale),
+        1 => budget_above_limit(scale),
+        2 => beside_application(scale),
         3 => skewed(scale),
         4 => index(scale),
         _ => storm(scale),
@@ -59,7 +59,7 @@ pub fn scenario(number: usize, scale: f64) -> Result {
 }
 
 /// The limits of a table with eight partitions. Together the partitions serve exactly the provisioned capacity.
-fn eight(scale: f64) -> ModelSpec {
+fn eight_partitions(scale: f64) -> ModelSpec {
     provisioned(8, 8_000.0, 24_000.0, scale)
 }
 
@@ -75,13 +75,13 @@ fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
 }
 
 /// Changes budgets so that each narrow scope may use the whole budget of the table.
-fn wide(budgets: Budgets) -> Budgets {
+fn without_narrow_budgets(budgets: Budgets) -> Budgets {
     Budgets { per_key_range: budgets.table, per_partition_key: budgets.table, ..budgets }
 }
 
 fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
     Setup {
-        workload: Workload { items: (items * scale) as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
+        workload: Workload { items: (items * scale) as u32, spread: KeyDistribution::Uniform, bytes: (300, 3_700) },
         model,
         budgets: Some(budgets),
         capacity: None,
@@ -104,23 +104,23 @@ pub fn setup_of(items: u32, model: ModelSpec) -> Setup {
 }
 
 /// Scenario 1: uniform keys, eight partitions, a budget below the table's limit.
-fn uniform(scale: f64) -> Result {
-    let mut result = Result::default();
-    let setup = setup(200_000.0, scale, eight(scale), budgets(4_000.0, 8_000.0, scale));
+fn uniform(scale: f64) -> ScenarioResult {
+    let mut result = ScenarioResult::default();
+    let setup = setup(200_000.0, scale, eight_partitions(scale), budgets(4_000.0, 8_000.0, scale));
     let run = run(&setup);
     let steady = run.steady(5);
     result.add("share of the budget used, %", 100.0 * steady.writes / (4_000.0 * scale), Required::AtLeast(95.0));
     result.add("job's requests throttled, %", run.throttled_percent(), Required::AtMost(0.5));
     result.add("seconds in steady state", steady.seconds as f64, Required::AtLeast(20.0));
-    result.whole("job", &run, setup.workload.items);
-    result.keep("job", run);
+    result.require_complete("job", &run, setup.workload.items);
+    result.add_run("job", run);
     result
 }
 
 /// Scenario 2: the budgets of the table and of the narrow scopes are above the limits of the service, so the run
 /// reaches these limits.
-fn above(scale: f64) -> Result {
-    let mut result = Result::default();
+fn budget_above_limit(scale: f64) -> ScenarioResult {
+    let mut result = ScenarioResult::default();
     for (name, allowed, setup) in limited(scale) {
         let run = run(&setup);
         let steady = run.steady(30);
@@ -128,8 +128,8 @@ fn above(scale: f64) -> Result {
         result.add(format!("{name}: share of what it allows, %"), share, Required::AtLeast(90.0));
         result.add(format!("{name}: requests throttled, %"), run.throttled_percent(), Required::AtMost(2.0));
         result.add(format!("{name}: seconds in steady state"), steady.seconds as f64, Required::AtLeast(30.0));
-        result.whole(name, &run, setup.workload.items);
-        result.keep(name, run);
+        result.require_complete(name, &run, setup.workload.items);
+        result.add_run(name, run);
     }
     result
 }
@@ -139,7 +139,7 @@ fn above(scale: f64) -> Result {
 fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     let table = provisioned(8, 2_000.0, 24_000.0, scale);
     let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
-    let twice = |allowed: f64| wide(budgets(2.0 * allowed, 8_000.0, scale));
+    let twice = |allowed: f64| without_narrow_budgets(budgets(2.0 * allowed, 8_000.0, scale));
     [
         ("table of 2,000", 2_000.0 * scale, setup(130_000.0, scale, table, twice(2_000.0))),
         ("4 partitions of 1,000", 4_000.0 * scale, setup(260_000.0, scale, partitions, twice(4_000.0))),
@@ -148,7 +148,7 @@ fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
 
 /// The results of a run with certain constants of the feedback.
 #[derive(Debug, Clone, Copy)]
-pub struct Swept {
+pub struct SweepResult {
     /// For a run at the limit of a table: the percentage of the limit that is used, and the percentage of requests that
     /// are throttled.
     pub table: (f64, f64),
@@ -159,19 +159,19 @@ pub struct Swept {
 }
 
 /// Measures a run with these constants of the feedback.
-pub fn swept(feedback: Feedback, scale: f64) -> Swept {
+pub fn sweep_feedback(feedback: Feedback, scale: f64) -> SweepResult {
     let [table, partitions] = limited(scale).map(|(_, allowed, setup)| {
         let run = run(&Setup { feedback, ..setup });
         (100.0 * run.steady(30).writes / allowed, run.throttled_percent())
     });
     let setup = Setup { feedback, ..stormy(1.0, scale) };
-    Swept { table, partitions, back: run(&setup).back_after(STORM) }
+    SweepResult { table, partitions, back: run(&setup).recovery_seconds(STORM) }
 }
 
 /// Scenario 3: the application uses 60 % of the table. The budget of the job is 30 %, or the default.
-fn beside(scale: f64) -> Result {
-    let mut result = Result::default();
-    let limits = eight(scale);
+fn beside_application(scale: f64) -> ScenarioResult {
+    let mut result = ScenarioResult::default();
+    let limits = eight_partitions(scale);
     let traffic = Traffic { writes: 4_800.0 * scale, reads: 14_400.0 * scale };
     let quarter = budgets(2_000.0, 6_000.0, scale);
     let stated = budgets(2_400.0, 7_200.0, scale);
@@ -203,27 +203,27 @@ fn beside(scale: f64) -> Result {
         );
         result.add(format!("{name}: job's requests throttled, %"), run.throttled_percent(), Required::Nothing);
         result.add(format!("{name}: units written per second"), run.steady(5).writes, Required::Nothing);
-        result.keep(name, run);
+        result.add_run(name, run);
     }
     result.add("application alone: throttles", before.iter().sum::<u64>() as f64, Required::Nothing);
-    result.keep("application alone", alone);
+    result.add_run("application alone", alone);
     result
 }
 
 /// Scenario 4: partition keys by Zipf's law, and one partition key with most of the items.
-fn skewed(scale: f64) -> Result {
-    let mut result = Result::default();
-    let zipf = Spread::Zipf { keys: (20_000.0 * scale) as u32, exponent: 1.1 };
-    let giant = Spread::Giant { share: 0.7 };
+fn skewed(scale: f64) -> ScenarioResult {
+    let mut result = ScenarioResult::default();
+    let zipf = KeyDistribution::Zipf { keys: (20_000.0 * scale) as u32, exponent: 1.1 };
+    let giant = KeyDistribution::Giant { share: 0.7 };
     let narrow = budgets(2_000.0, 8_000.0, scale);
-    let open = wide(budgets(2_000.0, 8_000.0, scale));
+    let open = without_narrow_budgets(budgets(2_000.0, 8_000.0, scale));
     for (name, spread, budgets) in [
         ("Zipf", zipf, narrow.clone()),
         ("Zipf, narrow budgets above the limits", zipf, open.clone()),
         ("70 % under one key", giant, narrow),
         ("70 % under one key, narrow budgets above the limits", giant, open),
     ] {
-        let mut setup = setup(100_000.0, scale, eight(scale), budgets);
+        let mut setup = setup(100_000.0, scale, eight_partitions(scale), budgets);
         setup.workload.spread = spread;
         let run = run(&setup);
         let took = run.took();
@@ -231,8 +231,8 @@ fn skewed(scale: f64) -> Result {
         let needed = format!("{name}: time relative to the lower bound of {:.0} s ({})", bound.seconds, bound.scope);
         result.add(needed, took / bound.seconds, Required::AtMost(1.10));
         result.add(format!("{name}: requests throttled, %"), run.throttled_percent(), Required::Nothing);
-        result.whole(name, &run, setup.workload.items);
-        result.keep(name, run);
+        result.require_complete(name, &run, setup.workload.items);
+        result.add_run(name, run);
     }
     result
 }
@@ -240,15 +240,15 @@ fn skewed(scale: f64) -> Result {
 /// Scenario 5: an index with a quarter of the write capacity that the job's budget would need. An index without
 /// capacity throttles every write to the table, so a job that reaches the limit of the index also throttles the
 /// application.
-fn index(scale: f64) -> Result {
-    let mut result = Result::default();
+fn index(scale: f64) -> ScenarioResult {
+    let mut result = ScenarioResult::default();
     let traffic = Traffic { writes: 3_200.0 * scale, reads: 9_600.0 * scale };
     // Without a budget in the plan, the job gets a quarter of the provisioned capacity of the index.
     for (name, budget, throttled) in [("default", 125.0, Required::AtMost(0.0)), ("above", 2_000.0, Required::Nothing)]
     {
-        let mut allowed = wide(budgets(2_000.0, 6_000.0, scale));
+        let mut allowed = without_narrow_budgets(budgets(2_000.0, 6_000.0, scale));
         allowed.indexes = vec![Some(budget * scale)];
-        let model = with_index(eight(scale), 500.0);
+        let model = with_index(eight_partitions(scale), 500.0);
         let items = 60_000.0 * f64::min(budget, 500.0) / 500.0;
         let setup = Setup { traffic: Some(traffic), ..setup(items, scale, model, allowed) };
         let run = run(&setup);
@@ -256,9 +256,13 @@ fn index(scale: f64) -> Result {
         let share = 100.0 * steady.index_writes / (f64::min(budget, 500.0) * scale);
         result.add(format!("{name}: share of what the index allows, %"), share, Required::AtLeast(90.0));
         result.add(format!("{name}: job's requests throttled, %"), run.throttled_percent(), Required::AtMost(2.0));
-        let of_table = run.application_reasons.iter().filter(|(reason, _)| reason.starts_with("Table"));
-        let of_table: u64 = of_table.map(|(_, count)| *count).sum();
-        result.add(format!("{name}: application throttles by the table"), of_table as f64, Required::AtMost(0.0));
+        let table_throttles = run.application_reasons.iter().filter(|(reason, _)| reason.starts_with("Table"));
+        let table_throttles: u64 = table_throttles.map(|(_, count)| *count).sum();
+        result.add(
+            format!("{name}: application throttles by the table"),
+            table_throttles as f64,
+            Required::AtMost(0.0),
+        );
         let sum = |of: fn(&Second) -> u64| run.seconds.iter().map(of).sum::<u64>() as f64;
         let all = 100.0 * sum(|s| s.application_throttled) / sum(|s| s.application_requests);
         result.add(format!("{name}: application's requests throttled, also by the index, %"), all, throttled);
@@ -270,8 +274,8 @@ fn index(scale: f64) -> Result {
             100.0 * named,
             Required::AtLeast(90.0),
         );
-        result.whole(name, &run, setup.workload.items);
-        result.keep(name, run);
+        result.require_complete(name, &run, setup.workload.items);
+        result.add_run(name, run);
     }
     result
 }
@@ -289,13 +293,13 @@ fn stormy(share: f64, scale: f64) -> Setup {
         index: None,
     };
     let names = ["TableWriteProvisionedThroughputExceeded", "TableReadProvisionedThroughputExceeded"];
-    let model = ModelSpec { storms: names.map(storm).into(), ..eight(scale) };
+    let model = ModelSpec { storms: names.map(storm).into(), ..eight_partitions(scale) };
     setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale))
 }
 
 /// Scenario 6: for a minute, all requests are throttled, or half of them.
-fn storm(scale: f64) -> Result {
-    let mut result = Result::default();
+fn storm(scale: f64) -> ScenarioResult {
+    let mut result = ScenarioResult::default();
     let from = STORM.0 as usize;
     let until = STORM.1 as usize;
     for (name, share) in [("all throttled", 1.0), ("half throttled", 0.5)] {
@@ -309,23 +313,23 @@ fn storm(scale: f64) -> Result {
             rate,
             Required::AtLeast(90.0),
         );
-        let back = run.back_after(STORM) as f64;
+        let back = run.recovery_seconds(STORM) as f64;
         result.add(format!("{name}: seconds until the rate is back to 90 %"), back, Required::AtMost(30.0));
         let sent: u64 = run.seconds.iter().map(|s| s.job_requests).sum();
         let needed = f64::from(setup.workload.items) + run.progress.pages as f64;
         result.add(format!("{name}: requests sent / requests needed"), sent as f64 / needed, Required::AtMost(1.2));
         let within: u64 = run.seconds[from..until].iter().map(|s| s.job_requests).sum();
         result.add(format!("{name}: requests a second in the storm"), within as f64 / 60.0, Required::Nothing);
-        result.whole(name, &run, setup.workload.items);
-        result.keep(name, run);
+        result.require_complete(name, &run, setup.workload.items);
+        result.add_run(name, run);
     }
     result
 }
 
 /// For a minute, every write is throttled. This is three times as long as `[retry] give_up_after`. A throttle is not a
 /// failure, so the run continues, and its rate is back to normal within seconds.
-pub fn throttled_for_longer_than_give_up_after() -> Result {
-    let mut result = Result::default();
+pub fn throttled_for_longer_than_give_up_after() -> ScenarioResult {
+    let mut result = ScenarioResult::default();
     let mut setup = stormy(1.0, 1.0);
     setup.model.storms.truncate(1);
     setup.workload.items = 4_000;
@@ -337,15 +341,15 @@ pub fn throttled_for_longer_than_give_up_after() -> Result {
     let before = run.over(from - 20, from).writes;
     let after = run.over(until + 20, until + 40).writes;
     result.add("rate from 20 s after the storm, % of the rate before", 100.0 * after / before, Required::AtLeast(90.0));
-    result.add("seconds until the rate is back to 90 %", run.back_after(STORM) as f64, Required::AtMost(20.0));
-    result.whole("job", &run, setup.workload.items);
-    result.keep("job", run);
+    result.add("seconds until the rate is back to 90 %", run.recovery_seconds(STORM) as f64, Required::AtMost(20.0));
+    result.require_complete("job", &run, setup.workload.items);
+    result.add_run("job", run);
     result
 }
 
 /// Means over a span of time.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Span {
+pub struct MeanRates {
     /// Length of the span in seconds.
     pub seconds: usize,
     /// Write units of the job per second.
@@ -362,7 +366,7 @@ impl Run {
 
     /// The span of the steady state, in whole seconds. The span begins `settles` seconds after the start of the job,
     /// and ends when 90 % of the job's units are written.
-    pub fn steady(&self, settles: usize) -> Span {
+    pub fn steady(&self, settles: usize) -> MeanRates {
         let from = self.started.as_secs() as usize + settles;
         let all: f64 = self.seconds.iter().map(|s| s.job_writes).sum();
         let mut sum = 0.0;
@@ -376,7 +380,7 @@ impl Run {
 
     /// The number of seconds after a storm until the rate, averaged over three seconds, is back at 90 % of the rate
     /// before the storm.
-    fn back_after(&self, storm: (u64, u64)) -> u64 {
+    fn recovery_seconds(&self, storm: (u64, u64)) -> u64 {
         let from = storm.0 as usize;
         let until = storm.1 as usize;
         let enough = 0.9 * self.over(from - 20, from).writes;
@@ -385,14 +389,14 @@ impl Run {
     }
 
     /// Means over these seconds.
-    pub fn over(&self, from: usize, until: usize) -> Span {
+    pub fn over(&self, from: usize, until: usize) -> MeanRates {
         let until = until.min(self.seconds.len());
         if from >= until {
-            return Span::default();
+            return MeanRates::default();
         }
         let seconds = until - from;
         let mean = |of: fn(&Second) -> f64| self.seconds[from..until].iter().map(of).sum::<f64>() / seconds as f64;
-        Span { seconds, writes: mean(|s| s.job_writes), index_writes: mean(|s| s.job_index_writes) }
+        MeanRates { seconds, writes: mean(|s| s.job_writes), index_writes: mean(|s| s.job_index_writes) }
     }
 
     /// The percentage of the job's requests that were throttled.

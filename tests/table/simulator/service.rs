@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use backfill::internals::local::capacity::{Kind, Model, ModelSpec, ThrottlingReason};
+use backfill::internals::local::capacity::{Model, ModelSpec, RequestKind, ThrottlingReason};
 use tokio::time::Instant;
 
-use super::model::{self, Ask};
+use super::model::{self, SimRequest};
 
 /// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum Sender {
     /// The job of the tool.
     Job,
     /// The simulated application.
@@ -54,15 +54,15 @@ pub struct Service {
 struct Inner {
     model: Model,
     seconds: Vec<Second>,
-    of_job: Reasons,
-    of_application: Reasons,
+    job_reasons: Reasons,
+    application_reasons: Reasons,
 }
 
 impl Service {
     /// A service with these limits. The clock of the service starts now.
     pub fn new(spec: &ModelSpec) -> Service {
-        let (of_job, of_application) = Default::default();
-        let inner = Inner { model: model::model(spec), seconds: Vec::new(), of_job, of_application };
+        let (job_reasons, application_reasons) = Default::default();
+        let inner = Inner { model: model::model(spec), seconds: Vec::new(), job_reasons, application_reasons };
         Service { start: Instant::now(), inner: Mutex::new(inner) }
     }
 
@@ -77,18 +77,18 @@ impl Service {
     }
 
     /// Decides on a request that arrives now. The service admits the request, or throttles it for the returned reasons.
-    pub fn ask(&self, who: Who, ask: &Ask) -> Result<(), Vec<ThrottlingReason>> {
+    pub fn send(&self, sender: Sender, sim_request: &SimRequest) -> Result<(), Vec<ThrottlingReason>> {
         let now = self.now();
         let inner = &mut *self.inner.lock().unwrap();
-        let answer = model::ask(&mut inner.model, now, ask).map_err(|throttled| throttled.reasons);
+        let answer = model::send(&mut inner.model, now, sim_request).map_err(|throttled| throttled.reasons);
         if let Err(reasons) = &answer {
-            let counts = if who == Who::Job { &mut inner.of_job } else { &mut inner.of_application };
+            let counts = if sender == Sender::Job { &mut inner.job_reasons } else { &mut inner.application_reasons };
             for found in reasons {
                 *counts.entry(found.reason.clone()).or_default() += 1;
             }
         }
-        let partition = model::partition(inner.model.spec(), ask.position);
-        inner.at(now).note(who, ask, partition, answer.is_ok());
+        let partition = model::partition(inner.model.spec(), sim_request.position);
+        inner.at(now).note(sender, sim_request, partition, answer.is_ok());
         answer
     }
 
@@ -102,7 +102,7 @@ impl Service {
     pub fn take(&self) -> (Vec<Second>, Reasons, Reasons) {
         let inner = &mut *self.inner.lock().unwrap();
         let seconds = std::mem::take(&mut inner.seconds);
-        (seconds, std::mem::take(&mut inner.of_job), std::mem::take(&mut inner.of_application))
+        (seconds, std::mem::take(&mut inner.job_reasons), std::mem::take(&mut inner.application_reasons))
     }
 }
 
@@ -117,32 +117,32 @@ impl Inner {
 }
 
 impl Second {
-    fn note(&mut self, who: Who, ask: &Ask, partition: usize, admitted: bool) {
-        match who {
-            Who::Application => {
+    fn note(&mut self, sender: Sender, sim_request: &SimRequest, partition: usize, admitted: bool) {
+        match sender {
+            Sender::Application => {
                 self.application_requests += 1;
                 self.application_throttled += u64::from(!admitted);
             }
-            Who::Job => {
+            Sender::Job => {
                 self.job_requests += 1;
                 self.job_throttled += u64::from(!admitted);
                 if admitted {
-                    self.served(ask, partition);
+                    self.served(sim_request, partition);
                 }
             }
         }
     }
 
-    fn served(&mut self, ask: &Ask, partition: usize) {
-        if ask.kind == Kind::Read {
-            self.job_reads += ask.units;
+    fn served(&mut self, sim_request: &SimRequest, partition: usize) {
+        if sim_request.kind == RequestKind::Read {
+            self.job_reads += sim_request.units;
             return;
         }
-        self.job_writes += ask.units;
-        self.job_index_writes += ask.index;
+        self.job_writes += sim_request.units;
+        self.job_index_writes += sim_request.index;
         if self.by_partition.len() <= partition {
             self.by_partition.resize(partition + 1, 0.0);
         }
-        self.by_partition[partition] += ask.units;
+        self.by_partition[partition] += sim_request.units;
     }
 }

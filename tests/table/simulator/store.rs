@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use backfill::internals::change::{Digest, ItemHistory, Leftover, Lookup};
+use backfill::internals::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use backfill::internals::item::{ItemKey, Path};
 use backfill::internals::state::{
-    BaselinePage, Checkpoints, Commit, Counts, History, Listed, PreImageId, PreImageRecord, PreImageRow, RunId,
+    AffectedItems, BaselinePage, Checkpoints, Commit, Counts, History, PreImageId, PreImageRecord, PreImageRow, RunId,
     SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
@@ -64,7 +64,7 @@ impl History for MemoryStore {
         Ok(())
     }
 
-    async fn history_of(&self, keys: Vec<ItemKey>, _: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
+    async fn history_of(&self, keys: Vec<ItemKey>, _: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError> {
         Ok(keys.iter().map(|_| ItemHistory::default()).collect())
     }
 
@@ -72,11 +72,11 @@ impl History for MemoryStore {
         unreachable!("{UNUSED}")
     }
 
-    async fn journaled(&self, _: RunId) -> Result<u64, StoreError> {
+    async fn pre_image_count(&self, _: RunId) -> Result<u64, StoreError> {
         unreachable!("{UNUSED}")
     }
 
-    async fn leftovers(&self, _: RunId, _: Leftover, _: u32) -> Result<Listed, StoreError> {
+    async fn leftovers(&self, _: RunId, _: Leftover, _: u32) -> Result<AffectedItems, StoreError> {
         unreachable!("{UNUSED}")
     }
 
@@ -84,7 +84,7 @@ impl History for MemoryStore {
         Ok(())
     }
 
-    async fn under_way(&self, _: RunId, _: u32) -> Result<HashSet<Digest>, StoreError> {
+    async fn items_under_way(&self, _: RunId, _: u32) -> Result<HashSet<Digest>, StoreError> {
         Ok(HashSet::new())
     }
 
@@ -100,7 +100,7 @@ impl History for MemoryStore {
         unreachable!("{UNUSED}")
     }
 
-    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
+    async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
         unreachable!("{UNUSED}")
     }
 

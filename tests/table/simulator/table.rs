@@ -6,17 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backfill::internals::change::GuardedWrite;
 use backfill::internals::dynamodb::{
-    Consumed, Describe, Features, Got, IndexDescription, Page, PageRequest, Sink, Source, TableDescription, TableError,
-    ThrottlingReason, WriteReply,
+    Describe, Features, GetReply, IndexDescription, Page, PageRequest, Sink, Source, TableDescription, TableError,
+    ThrottlingReason, WriteConsumption, WriteReply,
 };
 use backfill::internals::item::{
     IndexSchema, ItemKey, KeyAttribute, KeySchema, Position, Projection, read_units, write_units,
 };
-use backfill::internals::local::capacity::{Kind, ModelSpec};
+use backfill::internals::local::capacity::{ModelSpec, RequestKind};
 
 use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
-use super::model::{Ask, INDEX, TABLE_ARN};
-use super::service::{Service, Who};
+use super::model::{INDEX, SimRequest, TABLE_ARN};
+use super::service::{Sender, Service};
 
 /// The number of bytes after which a page ends.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -67,20 +67,20 @@ impl SimTable {
 
     /// Waits for half the duration of a request. A request calls this function twice: before the request arrives, and
     /// before the reply arrives.
-    async fn travel(&self) {
+    async fn half_round_trip(&self) {
         let (least, most) = self.latency;
         let share = self.random.lock().unwrap().f64();
         tokio::time::sleep((least + (most - least).mul_f64(share)) / 2).await;
     }
 
-    fn ask(&self, ask: &Ask) -> Result<(), TableError> {
-        self.service.ask(Who::Job, ask).map_err(|reasons| TableError::Throttled {
+    fn send(&self, sim_request: &SimRequest) -> Result<(), TableError> {
+        self.service.send(Sender::Job, sim_request).map_err(|reasons| TableError::Throttled {
             message: reasons.first().map_or_else(String::new, |r: &ThrottlingReason| r.reason.clone()),
             reasons,
         })
     }
 
-    fn page(&self, request: &PageRequest) -> (Page, Ask) {
+    fn page(&self, request: &PageRequest) -> (Page, SimRequest) {
         let data = self.data.lock().unwrap();
         let segment = data.segment(request.segment, request.total_segments);
         let start = request.start.as_ref().map_or(segment.start, |Position::Key(key)| Data::place(key) + 1);
@@ -103,7 +103,7 @@ impl SimTable {
         let key = data.items.get(start).map_or(0, |item| item.partition_key);
         let next = (full && end > start).then(|| Position::Key(data.key(end - 1)));
         let page = Page { items: (start..end).map(|place| data.item(place)).collect(), next, units: Some(units) };
-        (page, Ask { kind: Kind::Read, position, to, key, units, index: 0.0 })
+        (page, SimRequest { kind: RequestKind::Read, position, to, key, units, index: 0.0 })
     }
 
     fn apply(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
@@ -116,14 +116,14 @@ impl SimTable {
         // change the index.
         let indexed = !self.description.lock().unwrap().indexes.is_empty() && !stored.done;
         let index = if indexed { units } else { 0.0 };
-        self.ask(&Ask::write(stored.position, stored.partition_key, units, index))?;
+        self.send(&SimRequest::write(stored.position, stored.partition_key, units, index))?;
         let mut data = self.data.lock().unwrap();
         if stored.done {
             return Ok(WriteReply::ConditionFailed { image: Some(data.item(place)) });
         }
         data.items[place].done = true;
         let indexes = if indexed { vec![(INDEX.to_owned(), index)] } else { Vec::new() };
-        Ok(WriteReply::Applied { consumed: Some(Consumed { table: units, indexes }) })
+        Ok(WriteReply::Applied { consumed: Some(WriteConsumption { table: units, indexes }) })
     }
 }
 
@@ -137,10 +137,10 @@ impl Describe for SimTable {
 #[async_trait]
 impl Source for SimTable {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
-        self.travel().await;
-        let (page, ask) = self.page(request);
-        let answer = self.ask(&ask);
-        self.travel().await;
+        self.half_round_trip().await;
+        let (page, sim_request) = self.page(request);
+        let answer = self.send(&sim_request);
+        self.half_round_trip().await;
         answer.map(|()| page)
     }
 }
@@ -148,9 +148,9 @@ impl Source for SimTable {
 #[async_trait]
 impl Sink for SimTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-        self.travel().await;
+        self.half_round_trip().await;
         let replies = chunk.iter().map(|write| self.apply(write)).collect();
-        self.travel().await;
+        self.half_round_trip().await;
         replies
     }
 
@@ -158,17 +158,17 @@ impl Sink for SimTable {
         1
     }
 
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
-        self.travel().await;
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
+        self.half_round_trip().await;
         let (item, stored) = {
             let data = self.data.lock().unwrap();
             let place = Data::place(key);
             (data.item(place), data.items[place])
         };
         let units = read_units(backfill::internals::item::item_bytes(&item), true);
-        let answer = self.ask(&Ask::read(stored.position, stored.partition_key, units));
-        self.travel().await;
-        answer.map(|()| Got { item: Some(item), units: Some(units) })
+        let answer = self.send(&SimRequest::read(stored.position, stored.partition_key, units));
+        self.half_round_trip().await;
+        answer.map(|()| GetReply { item: Some(item), units: Some(units) })
     }
 }
 

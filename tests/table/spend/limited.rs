@@ -10,8 +10,8 @@ use backfill::internals::state::RunProgress;
 use backfill::internals::state::sqlite::StateFile;
 use nix::sys::signal::Signal;
 
-use crate::harness::tool::{Ran, Running, item, secret};
-use crate::harness::{Bed, bytes_of};
+use crate::harness::tool::{RunningTool, ToolOutput, item, secret};
+use crate::harness::{Harness, bytes_of};
 
 /// The limit `max_wcu` of a run in [`Scene::kill_ten_times`], and the size of a reserved slice, which is a hundredth of
 /// the limit.
@@ -24,7 +24,7 @@ const SMALL: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[scan]\nsegments =
 /// A table of items that all need a write of one unit, and a plan whose limits can be changed between runs.
 pub(crate) struct Scene {
     /// The server, and the folder with the plan.
-    pub(crate) bed: Bed,
+    pub(crate) harness: Harness,
     /// Name of the table.
     pub(crate) table: String,
     /// The items before any write.
@@ -35,19 +35,19 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// A table with this number of items, and a plan with these `[limits]`.
-    pub(crate) async fn of(items: usize, limits: &str) -> Scene {
+    pub(crate) async fn new(items: usize, limits: &str) -> Scene {
         Scene::by_key(items, limits, |n| n / 3).await
     }
 
     /// Creates a scene in which the partition key of each item contains the number that `key` returns.
     pub(crate) async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
-        let bed = Bed::embedded();
-        let table = bed.create_table().await;
+        let harness = Harness::embedded();
+        let table = harness.create_table().await;
         let loaded = (0..items).map(|n| item(&format!("P#{}", key(n)), &format!("S#{n:05}"), [("old", secret(n))]));
-        bed.load(&table, loaded).await;
-        let before = bed.dump(&table).await;
-        bed.front().reset_tally();
-        let scene = Scene { plan: bed.dir().join("limits.toml"), bed, table, before };
+        harness.load(&table, loaded).await;
+        let before = harness.dump(&table).await;
+        harness.proxy().reset_tally();
+        let scene = Scene { plan: harness.dir().join("limits.toml"), harness, table, before };
         scene.limit(limits);
         scene
     }
@@ -55,36 +55,36 @@ impl Scene {
     /// Writes the plan with these `[limits]` and any sections that follow them in the text.
     pub(crate) fn limit(&self, limits: &str) {
         let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-        self.bed.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
+        self.harness.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
     }
 
     /// Starts the tool.
-    pub(crate) fn start(&self) -> Running {
-        let mut command = self.bed.command();
+    pub(crate) fn start(&self) -> RunningTool {
+        let mut command = self.harness.command();
         command.arg("run").arg(&self.plan).args(["--yes", "--output", "json", "-vv"]);
-        Running::start(command)
+        RunningTool::start(command)
     }
 
     /// Runs the tool to its end.
-    pub(crate) fn run(&self) -> Ran {
+    pub(crate) fn run(&self) -> ToolOutput {
         tokio::task::block_in_place(|| self.start().end())
     }
 
     /// The recorded progress of the run.
     pub(crate) fn status(&self) -> RunProgress {
-        StateFile::open(&self.bed.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
+        StateFile::open(&self.harness.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
     }
 
     /// Number of requests of this operation so far.
     pub(crate) fn requests(&self, operation: &str) -> u64 {
-        self.bed.front().tally().operation(operation).requests
+        self.harness.proxy().tally().operation(operation).requests
     }
 
     /// Waits until the server has answered this number of further writes, while the run continues.
-    pub(crate) fn until_written(&self, more: u64) {
-        let goal = self.bed.front().tally().operation("UpdateItem").ok + more;
+    pub(crate) fn wait_for_writes(&self, more: u64) {
+        let goal = self.harness.proxy().tally().operation("UpdateItem").ok + more;
         let began = Instant::now();
-        while self.bed.front().tally().operation("UpdateItem").ok < goal {
+        while self.harness.proxy().tally().operation("UpdateItem").ok < goal {
             assert!(began.elapsed() < Duration::from_secs(60), "the run makes no progress");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -94,7 +94,7 @@ impl Scene {
     pub(crate) fn kill_ten_times(&self) {
         for kill in 1..=10 {
             let running = self.start();
-            self.until_written(60 + kill);
+            self.wait_for_writes(60 + kill);
             running.signal(Signal::SIGKILL);
             let killed = tokio::task::block_in_place(|| running.end());
             assert_eq!(killed.code, -1, "{killed:?}");
@@ -104,7 +104,7 @@ impl Scene {
 
     /// The write units that the proxy in front of the server has counted.
     pub(crate) fn spent(&self) -> f64 {
-        self.bed.front().tally().write_units()
+        self.harness.proxy().tally().write_units()
     }
 
     /// Asserts that a run without limits completes the plan, and that every item is as the plan wants it.
@@ -112,7 +112,7 @@ impl Scene {
         self.limit("");
         let json = self.run().exits(0).json();
         assert_eq!(json["totals"]["counts"]["scanned"], self.before.len());
-        let now = self.bed.dump(&self.table).await;
+        let now = self.harness.dump(&self.table).await;
         for (key, item) in &self.before {
             let mut item = item.clone();
             item.insert("new".into(), item["old"].clone());

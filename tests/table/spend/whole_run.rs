@@ -7,7 +7,7 @@ use backfill::internals::item::{IndexSchema, Projection};
 use backfill::internals::local::sample;
 use serde_json::Value as Json;
 
-use crate::harness::{Bed, index};
+use crate::harness::{Harness, index};
 
 /// Number of items in the sample table.
 pub(crate) const ITEMS: u64 = 5_000;
@@ -37,7 +37,7 @@ to = "zip"
 "#;
 
 /// The estimated and the actual consumption of a plan. All figures are write units.
-pub(crate) struct Figures {
+pub(crate) struct RunFigures {
     /// The units that the dry run predicted.
     pub(crate) predicted: f64,
     /// The units that the dry run predicted for each index that it names.
@@ -53,7 +53,7 @@ pub(crate) struct Figures {
     pub(crate) counted: f64,
 }
 
-impl Figures {
+impl RunFigures {
     /// The best estimate of the units that the run consumed.
     pub(crate) fn spent(&self) -> f64 {
         self.consumed + self.assumed
@@ -72,28 +72,28 @@ impl Figures {
 }
 
 /// Runs the tool to its end and returns the printed JSON.
-pub(crate) fn tool(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Json {
-    let output = bed.command().arg("run").arg(plan).args(["--output", "json"]).args(options).output().unwrap();
+pub(crate) fn tool(harness: &Harness, plan: &Path, options: &[&str], exit: i32) -> Json {
+    let output = harness.command().arg("run").arg(plan).args(["--output", "json"]).args(options).output().unwrap();
     assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Does a dry run and then a run of these changes over the sample table with these indexes.
-pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
-    let bed = Bed::embedded();
-    let table = bed.create_indexed_table(indexes).await;
-    assert_eq!(bed.load(&table, sample::items(11, ITEMS)).await, ITEMS);
+pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> RunFigures {
+    let harness = Harness::embedded();
+    let table = harness.create_indexed_table(indexes).await;
+    assert_eq!(harness.load(&table, sample::items(11, ITEMS)).await, ITEMS);
     let budgets: String = indexes.iter().map(|index| format!("{} = 100000\n", index.name)).collect();
     let rest = format!("{changes}{CAPACITY}[capacity.index]\n{budgets}");
-    let plan = bed.plan("estimate", &table, migration, &rest);
-    let dry = tool(&bed, &plan, &["--dry-run"], 0);
-    bed.front().reset_tally();
-    let run = tool(&bed, &plan, &["--yes"], exit);
+    let plan = harness.plan("estimate", &table, migration, &rest);
+    let dry = tool(&harness, &plan, &["--dry-run"], 0);
+    harness.proxy().reset_tally();
+    let run = tool(&harness, &plan, &["--yes"], exit);
     let counts = &run["totals"]["counts"];
-    let tally = bed.front().tally();
+    let tally = harness.proxy().tally();
     assert!(counts["applied"].as_u64().unwrap() > ITEMS * 3 / 4, "{counts}");
     let by_index = dry["estimated_index_write_units"].as_object().unwrap();
-    Figures {
+    RunFigures {
         predicted: dry["estimated_write_units"].as_f64().unwrap(),
         predicted_by_index: by_index.iter().map(|(name, units)| (name.clone(), units.as_f64().unwrap())).collect(),
         estimated: counts["estimated_write_units"].as_f64().unwrap(),

@@ -1,7 +1,7 @@
 //! Tests rollbacks after new-only writes, if the table has items without a new value, or items whose shape has changed.
 
 use backfill::internals::change::Outcome;
-use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
+use backfill::internals::state::{BeginMode, Cursor, ListQuery, phase};
 
 use super::scene::{MOVE, Scene, item, map, s};
 use crate::harness::key_of;
@@ -14,18 +14,18 @@ async fn a_value_that_was_never_expanded_survives_a_rollback() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
     for expanded in [false, true] {
         let alone = || (0..100).map(|i| item(i, &[("old", s("current")), ("kept", s("k"))]));
-        let scene = Scene::of(if expanded { Vec::new() } else { alone().collect() }, "", &plan).await;
+        let scene = Scene::new(if expanded { Vec::new() } else { alone().collect() }, "", &plan).await;
         if expanded {
-            scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-            scene.bed.load(&scene.table, alone()).await;
+            scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
+            scene.harness.load(&scene.table, alone()).await;
         }
         let before = scene.bytes().await;
-        let (ended, writes) = scene.complete(phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await;
+        let (ended, writes) = scene.complete(phase::OLD_EQUAL_NEW, BeginMode::ResumeOrNew).await;
         assert_eq!((ended.totals.counts.of(Outcome::Diverged), writes), (100, 0), "each item is reported");
         let open = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 200 };
         let paths = scene.state().diverged(open).unwrap().into_iter().map(|found| found.paths.len());
         assert_eq!(paths.collect::<Vec<_>>(), [2; 100]);
-        assert_eq!(scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await.1, 0);
+        assert_eq!(scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await.1, 0);
         scene.assert_is(&before, "never expanded").await;
         assert_eq!(scene.state().summary().unwrap().pre_images, 0, "nothing was removed");
     }
@@ -37,9 +37,9 @@ async fn a_value_that_was_never_expanded_survives_a_rollback() {
 async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
     let first = item(0, &[("old", s("current")), ("kept", s("k")), ("copied", s("later"))]);
-    let scene = Scene::of(vec![first.clone()], "", &plan).await;
-    scene.complete(phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await;
-    let after = scene.bed.dump(&scene.table).await;
+    let scene = Scene::new(vec![first.clone()], "", &plan).await;
+    scene.complete(phase::OLD_EQUAL_NEW, BeginMode::ResumeOrNew).await;
+    let after = scene.harness.dump(&scene.table).await;
     let expected = item(0, &[("old", s("current")), ("kept", s("later")), ("copied", s("later"))]);
     assert_eq!(after[&key_of(&first).to_text()], expected);
 }
@@ -50,15 +50,15 @@ async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
 async fn a_value_that_has_no_place_to_return_to_is_reported() {
     let doc = || ("doc", map(&[("x", s("v"))]));
     for plan in ["[[change]]\nremove = \"doc.x\"\n", "[[change]]\nmove = \"doc.x\"\nto = \"new\"\n"] {
-        let scene = Scene::of((0..5).map(|i| item(i, &[doc()])).collect(), "strategy = \"in-place\"", plan).await;
-        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-        let mut changed = scene.bed.dump(&scene.table).await[&key_of(&item(0, &[])).to_text()].clone();
+        let scene = Scene::new((0..5).map(|i| item(i, &[doc()])).collect(), "strategy = \"in-place\"", plan).await;
+        scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        let mut changed = scene.harness.dump(&scene.table).await[&key_of(&item(0, &[])).to_text()].clone();
         changed.insert("doc".into(), s("rewritten by the application"));
-        scene.bed.load(&scene.table, [changed.clone()].into_iter()).await;
-        let (ended, _) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        scene.harness.load(&scene.table, [changed.clone()].into_iter()).await;
+        let (ended, _) = scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
         let counts = [Outcome::Applied, Outcome::Diverged, Outcome::Rejected];
         assert_eq!(counts.map(|outcome| ended.totals.counts.of(outcome)), [4, 1, 0], "{plan}");
-        let after = scene.bed.dump(&scene.table).await;
+        let after = scene.harness.dump(&scene.table).await;
         assert_eq!(after[&key_of(&changed).to_text()], changed);
         let store = scene.store().await;
         // A move in place records no value, because the value is at the new path.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use backfill::internals::change::Outcome;
-use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
+use backfill::internals::state::{BeginMode, Cursor, ListQuery, phase};
 
 use super::scene::{MOVE, Scene, item, s};
 use crate::harness::key_of;
@@ -20,19 +20,19 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
             _ => item(i, &[("old", s("x"))]),
         })
         .collect();
-    let scene = Scene::of(items, "", &plan).await;
-    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let scene = Scene::new(items, "", &plan).await;
+    scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
     // After the cutover, applications write some items only under the new name. An old application that knows only the
     // old name writes a few items.
     let later = (3..400).step_by(8).map(|i| item(i, &[("old", s("x")), ("new", s("later"))]));
     let old_alone = (400..420).map(|i| item(i, &[("old", s("late")), ("legacy", s("fax"))]));
-    scene.bed.load(&scene.table, later.chain(old_alone)).await;
+    scene.harness.load(&scene.table, later.chain(old_alone)).await;
 
-    let (ended, writes) = scene.complete(phase::CONTRACT, Begin::ResumeOrNew).await;
+    let (ended, writes) = scene.complete(phase::CONTRACT, BeginMode::ResumeOrNew).await;
     assert_eq!((writes, ended.totals.counts.of(Outcome::Applied)), (300, 300));
     let counts = [Outcome::NothingToDo, Outcome::Diverged, Outcome::Conflict, Outcome::Rejected];
     assert_eq!(counts.map(|outcome| ended.totals.counts.of(outcome)), [100, 20, 0, 0]);
-    let after = scene.bed.dump(&scene.table).await;
+    let after = scene.harness.dump(&scene.table).await;
     for i in 0..420 {
         let expected = match i {
             400.. => item(i, &[("old", s("late")), ("legacy", s("fax"))]),
@@ -58,5 +58,5 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
     );
     store.close().await.unwrap();
 
-    assert_eq!(scene.complete(phase::CONTRACT, Begin::Again).await.1, 0, "items that need no write get none");
+    assert_eq!(scene.complete(phase::CONTRACT, BeginMode::Again).await.1, 0, "items that need no write get none");
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
-use backfill::internals::change::{ItemHistory, Lookup, Outcome};
-use backfill::internals::engine::Ended;
+use backfill::internals::change::{HistoryLookup, ItemHistory, Outcome};
+use backfill::internals::engine::SessionResult;
 use backfill::internals::item::{Item, Path, Value};
-use backfill::internals::local::{Fault, Gate, RequestInfo};
-use backfill::internals::state::{Begin, phase};
+use backfill::internals::local::{Fault, RequestGate, RequestInfo};
+use backfill::internals::state::{BeginMode, phase};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,26 +25,26 @@ const SKIP: &str = "on_existing = \"skip\"";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A run over one item. The run was killed while its write was in flight.
-struct Killed {
+struct KilledRun {
     scene: Scene,
     one: Item,
     /// The write in flight.
     request: Json,
 }
 
-impl Killed {
-    async fn at_its_write(one: Item, migration: &str, changes: &str) -> Killed {
-        let scene = Scene::of(vec![one.clone()], migration, changes).await;
-        let mut sent = told(&scene, vec![Fault::Reset; 100]);
+impl KilledRun {
+    async fn at_first_write(one: Item, migration: &str, changes: &str) -> KilledRun {
+        let scene = Scene::new(vec![one.clone()], migration, changes).await;
+        let mut sent = sent_writes(&scene, vec![Fault::Reset; 100]);
         let working = start(&scene).await;
         let request = sent.recv().await.unwrap();
         working.abort();
         let _ = working.await;
-        Killed { scene, one, request }
+        KilledRun { scene, one, request }
     }
 
     /// Sends the killed process's write to the server now. Returns whether it is applied.
-    async fn arrives(&self) -> bool {
+    async fn deliver(&self) -> bool {
         let text = |name: &str| self.request[name].as_str().unwrap().to_owned();
         let members = |name: &str| self.request[name].as_object().into_iter().flatten();
         let names: HashMap<_, _> = members("ExpressionAttributeNames")
@@ -53,7 +53,7 @@ impl Killed {
         let values: HashMap<_, _> = members("ExpressionAttributeValues")
             .map(|(name, value)| (name.clone(), value_to_sdk(&Value::from_json(value).unwrap())))
             .collect();
-        let reply = self.scene.bed.client().update_item().table_name(&self.scene.table);
+        let reply = self.scene.harness.client().update_item().table_name(&self.scene.table);
         let reply = reply
             .set_key(Some(to_sdk(key_of(&self.one).attributes())))
             .update_expression(text("UpdateExpression"))
@@ -73,9 +73,9 @@ impl Killed {
 
     /// The next process continues the run. This function calls `meanwhile` after the process has read the item and
     /// before it writes the item.
-    async fn resumed(&self, meanwhile: impl AsyncFnOnce(&Killed)) -> Ended {
-        let gate = Gate::closed();
-        let mut sent = told(&self.scene, vec![Fault::Hold(gate.clone())]);
+    async fn resume(&self, meanwhile: impl AsyncFnOnce(&KilledRun)) -> SessionResult {
+        let gate = RequestGate::closed();
+        let mut sent = sent_writes(&self.scene, vec![Fault::Hold(gate.clone())]);
         let working = start(&self.scene).await;
         sent.recv().await.unwrap();
         meanwhile(self).await;
@@ -90,49 +90,50 @@ impl Killed {
 
     async fn record(&self) -> ItemHistory {
         let store = self.scene.store().await;
-        let record = store.history_of(vec![key_of(&self.one)], Lookup::ToDecide).await.unwrap().pop().unwrap();
+        let record =
+            store.history_of(vec![key_of(&self.one)], HistoryLookup::ForDecision).await.unwrap().pop().unwrap();
         store.close().await.unwrap();
         record
     }
 
-    async fn rolled_back(&self) -> Item {
-        self.scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    async fn roll_back(&self) -> Item {
+        self.scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
         now(&self.scene, &self.one).await
     }
 }
 
 /// Injects the first fault into the tool's first write, the second fault into its second write, and so on. Sends the
 /// body of each write to the returned channel.
-fn told(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Json> {
-    let (tell, told) = mpsc::unbounded_channel();
+fn sent_writes(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Json> {
+    let (sender, sent_writes) = mpsc::unbounded_channel();
     let seen = AtomicUsize::new(0);
-    let tell = Mutex::new(tell);
-    scene.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
+    let sender = Mutex::new(sender);
+    scene.harness.proxy().set_faults(Some(Arc::new(move |request: &RequestInfo| {
         // Only the tool's writes have conditions.
         if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
             return Fault::Pass;
         }
-        let _ = tell.lock().unwrap().send(request.body().clone());
+        let _ = sender.lock().unwrap().send(request.body().clone());
         faults.get(seen.fetch_add(1, Ordering::Relaxed)).cloned().unwrap_or(Fault::Pass)
     })));
-    told
+    sent_writes
 }
 
-async fn start(scene: &Scene) -> JoinHandle<Ended> {
+async fn start(scene: &Scene) -> JoinHandle<SessionResult> {
     let job = scene.job(phase::EXPAND, None).await;
     let store = scene.store_of(&job).await;
-    let session = store.begin(Begin::ResumeOrNew, new_run(phase::EXPAND)).await.unwrap();
+    let session = store.begin(BeginMode::ResumeOrNew, new_run(phase::EXPAND)).await.unwrap();
     tokio::spawn(async move { job.work(&store, &session).await.unwrap() })
 }
 
 async fn live(scene: &Scene, one: &Item, name: &str, value: &str) {
-    let update = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #name = :value");
+    let update = scene.harness.client().update_item().table_name(&scene.table).update_expression("SET #name = :value");
     let update = update.set_key(Some(to_sdk(key_of(one).attributes()))).expression_attribute_names("#name", name);
     update.expression_attribute_values(":value", value_to_sdk(&s(value))).send().await.unwrap();
 }
 
 async fn now(scene: &Scene, one: &Item) -> Item {
-    scene.bed.dump(&scene.table).await.remove(&key_of(one).to_text()).unwrap()
+    scene.harness.dump(&scene.table).await.remove(&key_of(one).to_text()).unwrap()
 }
 
 fn new() -> Path {
@@ -143,10 +144,10 @@ fn new() -> Path {
 /// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_write_is_not_a_preexisting_value() {
-    let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
+    let killed = KilledRun::at_first_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
     killed
-        .resumed(async |killed| {
-            assert!(killed.arrives().await);
+        .resume(async |killed| {
+            assert!(killed.deliver().await);
             killed.live("old", "later").await;
         })
         .await;
@@ -154,26 +155,26 @@ async fn a_late_write_is_not_a_preexisting_value() {
     let there = s("first");
     assert_eq!(now(&killed.scene, &killed.one).await["new"], there);
     assert!(!record.is_preexisting(&new()), "the killed process wrote it");
-    assert!(record.is_ours(&new(), &there));
-    assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
+    assert!(record.is_own_value(&new(), &there));
+    assert_eq!(killed.roll_back().await, item(0, &[("old", s("later"))]));
 }
 
 /// A late write never copies a value that is not recorded, because its condition requires the value that was read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_write_copies_only_the_value_that_it_read() {
-    let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
+    let killed = KilledRun::at_first_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
     killed.live("old", "second").await;
     killed
-        .resumed(async |killed| {
-            killed.arrives().await;
+        .resume(async |killed| {
+            killed.deliver().await;
             killed.live("old", "later").await;
         })
         .await;
     let record = killed.record().await;
     let item_now = now(&killed.scene, &killed.one).await;
     assert!(!record.is_preexisting(&new()), "{item_now:?}");
-    assert!(record.is_ours(&new(), &item_now["new"]), "{item_now:?}");
-    assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
+    assert!(record.is_own_value(&new(), &item_now["new"]), "{item_now:?}");
+    assert_eq!(killed.roll_back().await, item(0, &[("old", s("later"))]));
 }
 
 /// A value of a live writer stays, even if a killed process may have written the same attribute.
@@ -181,20 +182,20 @@ async fn a_late_write_copies_only_the_value_that_it_read() {
 async fn a_live_value_after_a_killed_write_is_kept() {
     let theirs = item(0, &[("old", s("first")), ("new", s("theirs"))]);
     for between in [false, true] {
-        let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
+        let killed = KilledRun::at_first_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
         let ended = if between {
-            killed.resumed(async |killed| killed.live("new", "theirs").await).await
+            killed.resume(async |killed| killed.live("new", "theirs").await).await
         } else {
             killed.live("new", "theirs").await;
-            killed.scene.complete(phase::EXPAND, Begin::ResumeOrNew).await.0
+            killed.scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await.0
         };
         assert_eq!(ended.totals.counts.of(Outcome::Skipped), 1, "{between}");
-        assert!(!killed.arrives().await, "the late write must fail, because the target has a value");
+        assert!(!killed.deliver().await, "the late write must fail, because the target has a value");
         assert!(
             killed.record().await.is_preexisting_value(&new(), &s("theirs")),
             "{between}: the value counts as preexisting"
         );
-        assert_eq!(killed.rolled_back().await, theirs, "{between}");
+        assert_eq!(killed.roll_back().await, theirs, "{between}");
     }
 }
 
@@ -202,17 +203,17 @@ async fn a_live_value_after_a_killed_write_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_lost_reply_is_kept() {
     let one = item(0, &[("old", s("first"))]);
-    let scene = Scene::of(vec![one.clone()], SKIP, MOVE).await;
+    let scene = Scene::new(vec![one.clone()], SKIP, MOVE).await;
     // The tool does not know whether the first attempt was applied.
-    let gate = Gate::closed();
-    let mut sent = told(&scene, vec![Fault::Reset, Fault::Hold(gate.clone())]);
+    let gate = RequestGate::closed();
+    let mut sent = sent_writes(&scene, vec![Fault::Reset, Fault::Hold(gate.clone())]);
     let working = start(&scene).await;
     sent.recv().await.unwrap();
     sent.recv().await.unwrap();
     live(&scene, &one, "new", "theirs").await;
     gate.open();
     assert_eq!(working.await.unwrap().totals.counts.of(Outcome::Skipped), 1);
-    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
     assert_eq!(now(&scene, &one).await, item(0, &[("old", s("first")), ("new", s("theirs"))]));
 }
 
@@ -223,10 +224,10 @@ async fn a_replanned_copy_is_not_a_preexisting_value() {
     let one = item(0, &[]);
     for migration in ["", SKIP] {
         let changes = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n");
-        let scene = Scene::of(vec![one.clone()], migration, &changes).await;
-        let gate = Gate::closed();
+        let scene = Scene::new(vec![one.clone()], migration, &changes).await;
+        let gate = RequestGate::closed();
         let faults = [vec![Fault::Hold(gate.clone()), Fault::DropReply], vec![Fault::Reset; 100]].concat();
-        let mut sent = told(&scene, faults);
+        let mut sent = sent_writes(&scene, faults);
         let working = start(&scene).await;
         sent.recv().await.unwrap();
         live(&scene, &one, "old", "first").await;
@@ -241,8 +242,8 @@ async fn a_replanned_copy_is_not_a_preexisting_value() {
         working.abort();
         let _ = working.await;
         live(&scene, &one, "old", "later").await;
-        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-        scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
         assert_eq!(now(&scene, &one).await, item(0, &[("old", s("later"))]), "{migration}");
     }
 }

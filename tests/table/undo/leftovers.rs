@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use backfill::internals::change::{BaselinePair, Leftover, Outcome};
-use backfill::internals::engine::{LocalScheduler, sweep};
+use backfill::internals::engine::{LocalScheduler, scan_table};
 use backfill::internals::item::Item;
 use backfill::internals::local::Fault;
 use backfill::internals::passes::DryRun;
-use backfill::internals::state::{Begin, phase};
+use backfill::internals::state::{BeginMode, phase};
 
-use super::scene::{Cut, MOVE, Scene, item, new_run, s};
+use super::scene::{KillPoint, MOVE, Scene, item, new_run, s};
 
 /// Items of which a tenth have an equal pair, a tenth have an unequal pair, and a tenth have only the new attribute.
 fn mixed() -> Vec<Item> {
@@ -23,11 +23,16 @@ fn mixed() -> Vec<Item> {
 }
 
 /// Completes a pass, with or without dual writes of applications. Returns the end of its run.
-async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> backfill::internals::engine::Ended {
+async fn pass(
+    scene: &Scene,
+    phase: &str,
+    mode: BeginMode,
+    dual_writes: bool,
+) -> backfill::internals::engine::SessionResult {
     let mut job = scene.job(phase, None).await;
-    job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual_writes));
+    job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));
     let store = scene.store_of(&job).await;
-    let session = store.begin(how, new_run(phase)).await.unwrap();
+    let session = store.begin(mode, new_run(phase)).await.unwrap();
     let ended = job.work(&store, &session).await.unwrap();
     assert_eq!(ended.stopped, None);
     store.close().await.unwrap();
@@ -35,22 +40,26 @@ async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> back
 }
 
 /// The number of items that a dry run of a phase counts, by reason.
-async fn foreseen(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
+async fn predicted_leftovers(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
     let job = scene.job(phase, None).await;
-    let handler = Arc::new(DryRun::new(&job, Some(scene.state().into_records())));
-    sweep(job.reading_only(4), &LocalScheduler::new(4), &job.requests(), handler.clone()).await;
+    let handler = Arc::new(DryRun::new(&job, Some(scene.state().into_history_reader())));
+    scan_table(job.dry_run_read_settings(4), &LocalScheduler::new(4), &job.requests(), handler.clone()).await;
     let leftovers = handler.prediction().leftovers;
     leftovers.into_iter().map(|(leftover, group)| (leftover, group.items)).collect()
 }
 
 /// The number of items that a run did not restore, and their keys.
-async fn left(scene: &Scene, ended: &backfill::internals::engine::Ended) -> (u64, Vec<String>) {
+async fn leftovers_after(scene: &Scene, ended: &backfill::internals::engine::SessionResult) -> (u64, Vec<String>) {
     let old_made = ended.run.phase == phase::OLD_EQUAL_NEW;
-    left_for(scene, ended, if old_made { Leftover::OldMade } else { Leftover::NewRemoved }).await
+    leftovers_for(scene, ended, if old_made { Leftover::OldCreated } else { Leftover::NewRemoved }).await
 }
 
 /// The number of items that a run did not restore for this reason, and their keys.
-async fn left_for(scene: &Scene, ended: &backfill::internals::engine::Ended, leftover: Leftover) -> (u64, Vec<String>) {
+async fn leftovers_for(
+    scene: &Scene,
+    ended: &backfill::internals::engine::SessionResult,
+    leftover: Leftover,
+) -> (u64, Vec<String>) {
     let store = scene.store().await;
     let listed = store.leftovers(ended.run.id, leftover, 1_000).await.unwrap();
     store.close().await.unwrap();
@@ -62,17 +71,17 @@ async fn left_for(scene: &Scene, ended: &backfill::internals::engine::Ended, lef
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_were_equal_before_the_migration_are_counted_under_dual_writes() {
     for dual_writes in [false, true] {
-        let scene = Scene::of(mixed(), "", MOVE).await;
+        let scene = Scene::new(mixed(), "", MOVE).await;
         let before = scene.bytes().await;
-        pass(&scene, phase::EXPAND, Begin::ResumeOrNew, dual_writes).await;
+        pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew, dual_writes).await;
         let baseline = |kind| scene.state().baseline_pairs(kind, 1_000).unwrap().unwrap().count;
         let equal = u64::from(dual_writes) * 10;
         assert_eq!((baseline(BaselinePair::Equal), baseline(BaselinePair::NewAlone)), (equal, 10));
         let expected = if dual_writes { vec![(Leftover::NewRemoved, 10)] } else { Vec::new() };
-        assert_eq!(foreseen(&scene, phase::ROLLBACK).await, expected);
-        let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, dual_writes).await;
+        assert_eq!(predicted_leftovers(&scene, phase::ROLLBACK).await, expected);
+        let ended = pass(&scene, phase::ROLLBACK, BeginMode::ResumeOrNew, dual_writes).await;
         assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
-        let (count, keys) = left(&scene, &ended).await;
+        let (count, keys) = leftovers_after(&scene, &ended).await;
         // The counted items must be exactly the items that differ from their state before the migration.
         let after = scene.bytes().await;
         let changed: Vec<&String> = before.keys().filter(|key| after.get(*key) != before.get(*key)).collect();
@@ -88,64 +97,66 @@ async fn pairs_that_were_equal_before_the_migration_are_counted_under_dual_write
 async fn leftovers_count_items_and_not_pairs() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
     let both = ["old", "new", "kept", "copied"].map(|name| (name, s("x")));
-    let scene = Scene::of((0..7).map(|n| item(n, &both)).collect(), "", &plan).await;
-    pass(&scene, phase::EXPAND, Begin::ResumeOrNew, true).await;
+    let scene = Scene::new((0..7).map(|n| item(n, &both)).collect(), "", &plan).await;
+    pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew, true).await;
     let baseline = scene.state().baseline_pairs(BaselinePair::Equal, 1_000).unwrap().unwrap();
     assert_eq!((baseline.count, baseline.first.len()), (7, 14));
-    assert_eq!(foreseen(&scene, phase::ROLLBACK).await, [(Leftover::NewRemoved, 7)]);
-    let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, true).await;
+    assert_eq!(predicted_leftovers(&scene, phase::ROLLBACK).await, [(Leftover::NewRemoved, 7)]);
+    let ended = pass(&scene, phase::ROLLBACK, BeginMode::ResumeOrNew, true).await;
     let store = scene.store().await;
-    let left = store.leftovers(ended.run.id, Leftover::NewRemoved, 1_000).await.unwrap();
+    let leftovers_after = store.leftovers(ended.run.id, Leftover::NewRemoved, 1_000).await.unwrap();
     store.close().await.unwrap();
-    assert_eq!((left.count, left.first.len()), (7, 14));
+    assert_eq!((leftovers_after.count, leftovers_after.first.len()), (7, 14));
 }
 
 /// If no run has begun, there is no baseline: each pair whose new attribute the rollback removes may be older than the
 /// dual writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_no_run_has_read_are_counted() {
-    let scene = Scene::of(mixed(), "", MOVE).await;
-    let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, true).await;
-    assert_eq!(left(&scene, &ended).await.0, 10);
+    let scene = Scene::new(mixed(), "", MOVE).await;
+    let ended = pass(&scene, phase::ROLLBACK, BeginMode::ResumeOrNew, true).await;
+    assert_eq!(leftovers_after(&scene, &ended).await.0, 10);
 }
 
 /// A rollback that is killed repeatedly counts each item once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_rollback_counts_each_item_once() {
-    let scene = Scene::of(mixed(), "", MOVE).await;
-    pass(&scene, phase::EXPAND, Begin::ResumeOrNew, true).await;
+    let scene = Scene::new(mixed(), "", MOVE).await;
+    pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew, true).await;
     for fault in [Fault::DropReply, Fault::Reset, Fault::DropReply] {
-        let cut = Some(Cut { at: 15, fault });
-        assert!(scene.session(phase::ROLLBACK, Begin::ResumeOrNew, Some(5), cut).await.is_none());
-        scene.bed.front().set_faults(None);
-        scene.quiet().await;
+        let kill_point = Some(KillPoint { at: 15, fault });
+        assert!(scene.session(phase::ROLLBACK, BeginMode::ResumeOrNew, Some(5), kill_point).await.is_none());
+        scene.harness.proxy().set_faults(None);
+        scene.wait_until_quiet().await;
     }
-    let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, true).await;
-    assert_eq!(left(&scene, &ended).await.0, 10);
+    let ended = pass(&scene, phase::ROLLBACK, BeginMode::ResumeOrNew, true).await;
+    assert_eq!(leftovers_after(&scene, &ended).await.0, 10);
 }
 
 /// A step back creates old attributes in items that had only the new one. The step back counts each of these items that
 /// existed before the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
-    let scene = Scene::of(mixed(), "", MOVE).await;
-    pass(&scene, phase::EXPAND, Begin::ResumeOrNew, false).await;
-    scene.bed.load(&scene.table, (100..107).map(|n| item(n, &[("new", s("inserted"))]))).await;
-    assert_eq!(foreseen(&scene, phase::OLD_EQUAL_NEW).await, [(Leftover::OldMade, 10)]);
-    let ended = pass(&scene, phase::OLD_EQUAL_NEW, Begin::ResumeOrNew, false).await;
-    let (count, keys) = left(&scene, &ended).await;
+    let scene = Scene::new(mixed(), "", MOVE).await;
+    pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew, false).await;
+    scene.harness.load(&scene.table, (100..107).map(|n| item(n, &[("new", s("inserted"))]))).await;
+    assert_eq!(predicted_leftovers(&scene, phase::OLD_EQUAL_NEW).await, [(Leftover::OldCreated, 10)]);
+    let ended = pass(&scene, phase::OLD_EQUAL_NEW, BeginMode::ResumeOrNew, false).await;
+    let (count, keys) = leftovers_after(&scene, &ended).await;
     assert_eq!((count, keys.len()), (10, 10));
     assert_eq!(ended.totals.counts.of(Outcome::Applied), 10 + 10 + 7);
 }
 
 /// Runs an expansion, damages the state file with `damage`, and makes old values equal to new ones.
-async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene, backfill::internals::engine::Ended) {
-    let scene = Scene::of(mixed(), "", MOVE).await;
-    pass(&scene, phase::EXPAND, Begin::ResumeOrNew, false).await;
+async fn old_equals_new_after(
+    damage: impl Fn(&rusqlite::Connection),
+) -> (Scene, backfill::internals::engine::SessionResult) {
+    let scene = Scene::new(mixed(), "", MOVE).await;
+    pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew, false).await;
     damage(&rusqlite::Connection::open(scene.state_path()).unwrap());
-    let ended = pass(&scene, phase::OLD_EQUAL_NEW, Begin::ResumeOrNew, false).await;
+    let ended = pass(&scene, phase::OLD_EQUAL_NEW, BeginMode::ResumeOrNew, false).await;
     assert_eq!(ended.totals.counts.of(Outcome::Applied), 10 + 10);
-    for item in scene.bed.dump(&scene.table).await.into_values() {
+    for item in scene.harness.dump(&scene.table).await.into_values() {
         assert_eq!(item.get("old"), item.get("new"), "{item:?}");
     }
     (scene, ended)
@@ -168,7 +179,7 @@ async fn a_damaged_state_file_does_not_block_the_way_back_after_new_only_writes(
         assert!(found.contains("missing from index pre_images_by_item"), "{found}");
     })
     .await;
-    assert_eq!(left(&scene, &ended).await.0, 10);
+    assert_eq!(leftovers_after(&scene, &ended).await.0, 10);
 }
 
 /// RUNBOOK: "If the record of such an item is damaged, the report counts the item as *unknown*"
@@ -182,7 +193,7 @@ async fn items_whose_record_cannot_be_read_are_counted_as_unknown() {
         .unwrap();
     })
     .await;
-    let known = left_for(&scene, &ended, Leftover::OldMade).await;
-    let unknown = left_for(&scene, &ended, Leftover::Unknown).await;
+    let known = leftovers_for(&scene, &ended, Leftover::OldCreated).await;
+    let unknown = leftovers_for(&scene, &ended, Leftover::Unknown).await;
     assert_eq!((known.0, unknown.0), (9, 1), "{known:?} {unknown:?}");
 }

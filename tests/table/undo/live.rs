@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Value};
 use backfill::internals::local::{Fault, RequestInfo};
-use backfill::internals::state::{Begin, phase};
+use backfill::internals::state::{BeginMode, phase};
 use tokio::task::JoinSet;
 
 use super::scene::{MOVE, Scene, item, s};
@@ -30,7 +30,7 @@ struct Writers {
 
 impl Writers {
     fn start(scene: &Scene, attribute: &'static str) -> Writers {
-        scene.bed.front().set_faults(Some(Arc::new(|request: &RequestInfo| {
+        scene.harness.proxy().set_faults(Some(Arc::new(|request: &RequestInfo| {
             match request.body().get("ConditionExpression") {
                 Some(_) => Fault::Delay(Duration::from_millis(request.operation_sequence % 30)),
                 None => Fault::Pass,
@@ -40,7 +40,7 @@ impl Writers {
         let writes = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         for writer in 0..4_usize {
-            let client = scene.bed.client().clone();
+            let client = scene.harness.client().clone();
             let table = scene.table.clone();
             let stop = Arc::clone(&stop);
             let writes = Arc::clone(&writes);
@@ -69,42 +69,42 @@ impl Writers {
         Writers { stop, tasks, writes }
     }
 
-    /// Stops the writers, and returns the values that they wrote. `must_meet` requires that some of the tool's writes
+    /// Stops the writers, and returns the values that they wrote. `must_race` requires that some of the tool's writes
     /// found a changed item.
-    async fn stop(mut self, scene: &Scene, must_meet: bool) -> Written {
+    async fn stop(mut self, scene: &Scene, must_race: bool) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         let mut written = Written::new();
         while let Some(done) = self.tasks.join_next().await {
             written.extend(done.unwrap());
         }
         assert!(self.writes.load(Ordering::Relaxed) > 100, "the writers had no time to write");
-        let errors = scene.bed.front().tally().operation("UpdateItem").errors;
-        let met = errors.keys().any(|(_, name)| name == "ConditionalCheckFailedException");
-        assert!(met || !must_meet, "no write found a changed item");
-        scene.bed.front().set_faults(None);
+        let errors = scene.harness.proxy().tally().operation("UpdateItem").errors;
+        let raced = errors.keys().any(|(_, name)| name == "ConditionalCheckFailedException");
+        assert!(raced || !must_race, "no write found a changed item");
+        scene.harness.proxy().set_faults(None);
         written
     }
 }
 
 async fn expanded(migration: &str) -> Scene {
     let items = (0..ITEMS).map(|i| item(i, &[("old", s("x"))])).collect();
-    let scene = Scene::of(items, migration, MOVE).await;
-    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let scene = Scene::new(items, migration, MOVE).await;
+    scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
     scene
 }
 
 /// Runs one session of a phase. The writers start before the session and stop after it. Then runs a further pass
 /// without writers.
 async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (Written, BTreeMap<String, Item>) {
-    scene.bed.front().reset_tally();
+    scene.harness.proxy().reset_tally();
     let writers = Writers::start(scene, attribute);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let ended = scene.session(phase, Begin::ResumeOrNew, Some(20), None).await.unwrap();
+    let ended = scene.session(phase, BeginMode::ResumeOrNew, Some(20), None).await.unwrap();
     assert_eq!((ended.stopped, ended.totals.counts.failures()), (None, 0));
     tokio::time::sleep(Duration::from_millis(20)).await;
     let written = writers.stop(scene, true).await;
-    scene.complete(phase, Begin::Again).await;
-    (written, scene.bed.dump(&scene.table).await)
+    scene.complete(phase, BeginMode::Again).await;
+    (written, scene.harness.dump(&scene.table).await)
 }
 
 /// Every application reads and writes the old attribute again, and the rollback removes the new one.
@@ -143,15 +143,15 @@ async fn new_only_writes_survive_both_directions() {
 async fn the_reverse_of_a_move_in_place_loses_nothing() {
     for attribute in ["old", "new"] {
         let scene = expanded("strategy = \"in-place\"").await;
-        scene.bed.front().reset_tally();
+        scene.harness.proxy().reset_tally();
         let writers = Writers::start(&scene, attribute);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        scene.session(phase::ROLLBACK, Begin::ResumeOrNew, Some(20), None).await.unwrap();
+        scene.session(phase::ROLLBACK, BeginMode::ResumeOrNew, Some(20), None).await.unwrap();
         // The rollback copies the new value that exists at the instant of the write. So the condition of the write does
         // not compare the value with an earlier one.
         let written = writers.stop(&scene, attribute == "old").await;
-        let (ended, _) = scene.complete(phase::ROLLBACK, Begin::Again).await;
-        let after = scene.bed.dump(&scene.table).await;
+        let (ended, _) = scene.complete(phase::ROLLBACK, BeginMode::Again).await;
+        let after = scene.harness.dump(&scene.table).await;
         let mut both = 0;
         for (key, found) in &after {
             let last = written.get(key).cloned().unwrap_or(s("x"));
@@ -169,14 +169,14 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
-    let scene = Scene::of(junk().collect(), "on_existing = \"overwrite\"", MOVE).await;
-    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let scene = Scene::new(junk().collect(), "on_existing = \"overwrite\"", MOVE).await;
+    scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
     // Delete these items and insert them again. For the tool, this looks like a write to both names.
     let others = || (0..20).map(|i| item(i, &[("old", s("y")), ("new", s("y"))]));
-    scene.bed.load(&scene.table, others()).await;
-    let (ended, writes) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    scene.harness.load(&scene.table, others()).await;
+    let (ended, writes) = scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
     assert_eq!((ended.totals.counts.of(Outcome::Diverged), writes), (20, 20));
-    let after = scene.bed.dump(&scene.table).await;
+    let after = scene.harness.dump(&scene.table).await;
     for expected in others().chain(junk().skip(20)) {
         assert_eq!(after[&key_of(&expected).to_text()], expected);
     }
@@ -187,18 +187,18 @@ async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
 async fn a_reinserted_item_gets_back_the_removed_value_unless_it_has_its_own() {
     let removes = "[[change]]\nremove = \"legacy\"\n";
     let first = (0..3).map(|i| item(i, &[("legacy", s("of the first"))]));
-    let scene = Scene::of(first.collect(), "strategy = \"in-place\"", removes).await;
-    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let scene = Scene::new(first.collect(), "strategy = \"in-place\"", removes).await;
+    scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
     // The items are deleted, as at the end of their time to live, and new items take two of the keys.
     let keys = |i| to_sdk(key_of(&item(i, &[])).attributes());
     for i in 0..3 {
-        scene.bed.client().delete_item().table_name(&scene.table).set_key(Some(keys(i))).send().await.unwrap();
+        scene.harness.client().delete_item().table_name(&scene.table).set_key(Some(keys(i))).send().await.unwrap();
     }
     let own = || item(1, &[("legacy", s("its own")), ("owner", s("another"))]);
-    scene.bed.load(&scene.table, [item(0, &[("owner", s("another"))]), own()].into_iter()).await;
-    let (ended, _) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    scene.harness.load(&scene.table, [item(0, &[("owner", s("another"))]), own()].into_iter()).await;
+    let (ended, _) = scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
     assert_eq!([Outcome::Applied, Outcome::Diverged].map(|o| ended.totals.counts.of(o)), [1, 1]);
-    let after: Vec<Item> = scene.bed.dump(&scene.table).await.into_values().collect();
+    let after: Vec<Item> = scene.harness.dump(&scene.table).await.into_values().collect();
     let given = item(0, &[("legacy", s("of the first")), ("owner", s("another"))]);
     assert_eq!(after.len(), 2, "a deleted item stays deleted");
     assert!(after.contains(&given) && after.contains(&own()), "{after:?}");

@@ -2,10 +2,10 @@
 
 mod alone;
 mod contract_phase;
+mod killed_baseline;
 mod late;
 mod leftovers;
 mod live;
-mod look;
 mod pieces;
 mod quiet;
 mod repair;

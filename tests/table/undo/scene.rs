@@ -9,16 +9,16 @@ use std::time::Duration;
 use backfill::internals::change::Changes;
 use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
-use backfill::internals::engine::{Ended, Job, describe};
+use backfill::internals::engine::{Job, SessionResult, describe};
 use backfill::internals::item::{Item, Num, Value};
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::plan::{Plan, load};
 use backfill::internals::ratelimit::{Budget, Budgets};
 use backfill::internals::state::sqlite::StateFile;
-use backfill::internals::state::{Begin, Identity, NewRun, RunStatus, State, phase};
+use backfill::internals::state::{BeginMode, Identity, NewRun, RunStatus, State, phase};
 use tokio::sync::Notify;
 
-use crate::harness::{Bed, bytes_of};
+use crate::harness::{Harness, bytes_of};
 
 /// A budget that is so large that no request waits for permits.
 const PLENTY: Budget = Budget { write: 40_000.0, read: 40_000.0 };
@@ -32,7 +32,7 @@ pub(super) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[
 
 /// A table with a plan and a state file.
 pub(super) struct Scene {
-    pub(super) bed: Bed,
+    pub(super) harness: Harness,
     pub(super) table: String,
     plan: Plan,
     tables: Tables,
@@ -40,30 +40,30 @@ pub(super) struct Scene {
 
 /// The point at which a session is killed: write number `at` gets `fault`.
 #[derive(Debug, Clone)]
-pub(super) struct Cut {
+pub(super) struct KillPoint {
     pub(super) at: u64,
     pub(super) fault: Fault,
 }
 
 impl Scene {
-    pub(super) async fn of(items: Vec<Item>, migration: &str, changes: &str) -> Scene {
-        Scene::reading(items, migration, changes, true).await
+    pub(super) async fn new(items: Vec<Item>, migration: &str, changes: &str) -> Scene {
+        Scene::with_consistency(items, migration, changes, true).await
     }
 
     /// Creates a scene with a plan that says whether scans are strongly consistent.
-    pub(super) async fn reading(items: Vec<Item>, migration: &str, changes: &str, consistent: bool) -> Scene {
-        let bed = Bed::start();
-        let table = bed.create_table().await;
-        bed.load(&table, items.into_iter()).await;
+    pub(super) async fn with_consistency(items: Vec<Item>, migration: &str, changes: &str, consistent: bool) -> Scene {
+        let harness = Harness::start();
+        let table = harness.create_table().await;
+        harness.load(&table, items.into_iter()).await;
         let scan = format!("{changes}[scan]\nsegments = 4\nconsistent = {consistent}\n");
-        let path = bed.plan("undone", &table, migration, &scan);
+        let path = harness.plan("undone", &table, migration, &scan);
         let plan = load("plan", &std::fs::read_to_string(path).unwrap()).unwrap().plan;
         let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
-        Scene { bed, table, plan, tables }
+        Scene { harness, table, plan, tables }
     }
 
     pub(super) fn state_path(&self) -> PathBuf {
-        self.bed.dir().join("undone.db")
+        self.harness.dir().join("undone.db")
     }
 
     pub(super) fn state(&self) -> StateFile {
@@ -72,11 +72,11 @@ impl Scene {
 
     /// The table as text that shows every byte.
     pub(super) async fn bytes(&self) -> BTreeMap<String, String> {
-        self.bed.dump(&self.table).await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
+        self.harness.dump(&self.table).await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
     }
 
     /// Waits until the writes of a dead process have arrived.
-    pub(super) async fn quiet(&self) {
+    pub(super) async fn wait_until_quiet(&self) {
         let mut now = BTreeMap::new();
         while now != self.bytes().await {
             now = self.bytes().await;
@@ -94,27 +94,27 @@ impl Scene {
     }
 
     /// Completes a phase. Returns how it ended, and the number of writes.
-    pub(super) async fn complete(&self, phase: &str, how: Begin) -> (Ended, u64) {
-        self.bed.front().set_faults(None);
-        self.bed.front().reset_tally();
-        let ended = self.session(phase, how, None, None).await.unwrap();
+    pub(super) async fn complete(&self, phase: &str, mode: BeginMode) -> (SessionResult, u64) {
+        self.harness.proxy().set_faults(None);
+        self.harness.proxy().reset_tally();
+        let ended = self.session(phase, mode, None, None).await.unwrap();
         assert_eq!((ended.run.status, &ended.stopped), (RunStatus::Complete, &None));
-        (ended, self.bed.front().tally().operation("UpdateItem").requests)
+        (ended, self.harness.proxy().tally().operation("UpdateItem").requests)
     }
 
-    /// Runs one session of a phase. If `cut` is given, the session is killed without any cleanup when it sends the
+    /// Runs one session of a phase. If `kill_point` is given, the session is killed without any cleanup when it sends the
     /// write of the cut. A session that ends earlier is not killed.
     pub(super) async fn session(
         &self,
         phase: &str,
-        how: Begin,
+        mode: BeginMode,
         page_limit: Option<u32>,
-        cut: Option<Cut>,
-    ) -> Option<Ended> {
+        kill_point: Option<KillPoint>,
+    ) -> Option<SessionResult> {
         let job = self.job(phase, page_limit).await;
         let store = self.store_of(&job).await;
-        let session = store.begin(how, new_run(phase)).await.unwrap();
-        let killed = self.kill_at(cut);
+        let session = store.begin(mode, new_run(phase)).await.unwrap();
+        let killed = self.kill_at(kill_point);
         let mut working = {
             let store = store.clone();
             tokio::spawn(async move { job.work(&store, &session).await })
@@ -133,7 +133,7 @@ impl Scene {
 
     /// Creates a job for a phase.
     pub(super) async fn job(&self, phase: &str, page_limit: Option<u32>) -> Job {
-        let description = describe(self.tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
+        let description = describe(self.tables.source_metadata.as_ref(), Duration::from_secs(5)).await.unwrap();
         let mut plan = self.plan.clone();
         plan.scan.page_limit = page_limit;
         let budgets = Budgets { table: PLENTY, per_key_range: PLENTY, per_partition_key: PLENTY, indexes: Vec::new() };
@@ -143,7 +143,7 @@ impl Scene {
 
     /// The state file of a job. Creates the file if it does not exist.
     pub(super) async fn store_of(&self, job: &Job) -> State {
-        let identity = Identity::of(&job.plan, &job.description);
+        let identity = Identity::from_plan(&job.plan, &job.description);
         self.open(&identity).await
     }
 
@@ -178,23 +178,23 @@ impl Scene {
         }
     }
 
-    fn kill_at(&self, cut: Option<Cut>) -> Arc<Notify> {
+    fn kill_at(&self, kill_point: Option<KillPoint>) -> Arc<Notify> {
         let killed = Arc::new(Notify::new());
-        let Some(cut) = cut else { return killed };
+        let Some(kill_point) = kill_point else { return killed };
         let seen = AtomicU64::new(0);
         let kill = Arc::clone(&killed);
-        self.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
+        self.harness.proxy().set_faults(Some(Arc::new(move |request: &RequestInfo| {
             // Only the tool's writes have conditions.
             if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
                 return Fault::Pass;
             }
             match seen.fetch_add(1, Ordering::Relaxed) {
-                n if n == cut.at => {
+                n if n == kill_point.at => {
                     kill.notify_one();
-                    cut.fault.clone()
+                    kill_point.fault.clone()
                 }
                 // Writes of the dead process that are in flight may still arrive.
-                n if n > cut.at && n % 2 == 0 => Fault::Reset,
+                n if n > kill_point.at && n % 2 == 0 => Fault::Reset,
                 _ => Fault::Pass,
             }
         })));

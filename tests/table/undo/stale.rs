@@ -6,16 +6,16 @@ use std::sync::Arc;
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, item_to_json};
 use backfill::internals::local::{Fault, RequestInfo};
-use backfill::internals::preflight::estimate_of_description;
-use backfill::internals::state::{Begin, phase};
+use backfill::internals::preflight::estimate_from_description;
+use backfill::internals::state::{BeginMode, phase};
 use serde_json::{Map, Value as Json, json};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
 
 /// From now on, a scan without strong consistency returns the table as it is at this moment.
 async fn stale_from_now(scene: &Scene) {
-    let items: Vec<Json> = scene.bed.dump(&scene.table).await.values().map(item_to_json).collect();
-    scene.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
+    let items: Vec<Json> = scene.harness.dump(&scene.table).await.values().map(item_to_json).collect();
+    scene.harness.proxy().set_faults(Some(Arc::new(move |request: &RequestInfo| {
         let body = request.body();
         if request.operation != "Scan" || body["ConsistentRead"] == true {
             return Fault::Pass;
@@ -33,8 +33,8 @@ async fn stale_from_now(scene: &Scene) {
 
 /// Completes a pass without changing the faults. Returns the number of items that the pass wrote, and the number that
 /// it found diverged.
-async fn pass(scene: &Scene, phase: &str, how: Begin) -> (u64, u64) {
-    let ended = scene.session(phase, how, None, None).await.unwrap();
+async fn pass(scene: &Scene, phase: &str, mode: BeginMode) -> (u64, u64) {
+    let ended = scene.session(phase, mode, None, None).await.unwrap();
     assert_eq!(ended.stopped, None, "{phase}");
     (ended.totals.counts.of(Outcome::Applied), ended.totals.counts.of(Outcome::Diverged))
 }
@@ -43,11 +43,11 @@ async fn pass(scene: &Scene, phase: &str, how: Begin) -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_right_after_a_run_undoes_all_of_it() {
     for migration in ["", "strategy = \"in-place\"", "on_existing = \"overwrite\""] {
-        let scene = Scene::reading(every_shape(200), migration, EVERY_KIND, false).await;
+        let scene = Scene::with_consistency(every_shape(200), migration, EVERY_KIND, false).await;
         let before = scene.bytes().await;
         stale_from_now(&scene).await;
-        let (written, _) = pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
-        let (undone, diverged) = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew).await;
+        let (written, _) = pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew).await;
+        let (undone, diverged) = pass(&scene, phase::ROLLBACK, BeginMode::ResumeOrNew).await;
         assert_eq!((undone, diverged), (written, 0), "{migration}");
         scene.assert_is(&before, migration).await;
     }
@@ -55,32 +55,32 @@ async fn a_rollback_right_after_a_run_undoes_all_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_only_writes_reach_the_old_attribute_despite_stale_reads() {
-    let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
-    pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
+    let scene = Scene::with_consistency((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew).await;
     stale_from_now(&scene).await;
     let late = (0..20).map(|i| item(i, &[("old", s("x")), ("new", s("later"))]));
-    scene.bed.load(&scene.table, late).await;
-    assert_eq!(pass(&scene, phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await, (20, 0));
+    scene.harness.load(&scene.table, late).await;
+    assert_eq!(pass(&scene, phase::OLD_EQUAL_NEW, BeginMode::ResumeOrNew).await, (20, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_right_after_the_last_writes_removes_every_old_value() {
-    let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    let scene = Scene::with_consistency((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
     stale_from_now(&scene).await;
-    pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
-    assert_eq!(pass(&scene, phase::CONTRACT, Begin::ResumeOrNew).await, (60, 0));
+    pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew).await;
+    assert_eq!(pass(&scene, phase::CONTRACT, BeginMode::ResumeOrNew).await, (60, 0));
 }
 
 /// A value that an application wrote to the new name just before the run does not belong to the migration, and stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_baseline_sees_what_was_written_a_moment_ago() {
-    let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    let scene = Scene::with_consistency((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
     stale_from_now(&scene).await;
     let theirs: Vec<Item> = (0..20).map(|i| item(i, &[("old", s("x")), ("new", s(["x", "theirs"][i % 2]))])).collect();
-    scene.bed.load(&scene.table, theirs.into_iter()).await;
+    scene.harness.load(&scene.table, theirs.into_iter()).await;
     let before = scene.bytes().await;
-    assert_eq!(pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await, (40, 10));
-    pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew).await;
+    assert_eq!(pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew).await, (40, 10));
+    pass(&scene, phase::ROLLBACK, BeginMode::ResumeOrNew).await;
     scene.assert_is(&before, "the table just before the run").await;
 }
 
@@ -88,23 +88,24 @@ async fn the_baseline_sees_what_was_written_a_moment_ago() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pass_sees_what_was_inserted_a_moment_ago() {
     for changes in [MOVE, "[[change]]\nset = \"marker\"\nvalue = 1\n"] {
-        let scene = Scene::reading((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", changes, false).await;
-        pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
+        let scene =
+            Scene::with_consistency((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", changes, false).await;
+        pass(&scene, phase::EXPAND, BeginMode::ResumeOrNew).await;
         stale_from_now(&scene).await;
-        scene.bed.load(&scene.table, (40..60).map(|i| item(i, &[("old", s("x"))]))).await;
-        assert_eq!(pass(&scene, phase::EXPAND, Begin::Again).await.0, 20, "{changes}");
+        scene.harness.load(&scene.table, (40..60).map(|i| item(i, &[("old", s("x"))]))).await;
+        assert_eq!(pass(&scene, phase::EXPAND, BeginMode::Again).await.0, 20, "{changes}");
     }
 }
 
 /// RUNBOOK: "their forecasts count each read twice"
 #[tokio::test(flavor = "multi_thread")]
 async fn forecasts_count_strong_reads_at_twice_the_price() {
-    let scene = Scene::reading((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    let scene = Scene::with_consistency((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
     let plain = "[[change]]\nset = \"marker\"\nvalue = 1\n";
-    let plain = Scene::reading((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", plain, false).await;
-    let units = estimate_of_description(&plain.job(phase::EXPAND, None).await).read_units;
+    let plain = Scene::with_consistency((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", plain, false).await;
+    let units = estimate_from_description(&plain.job(phase::EXPAND, None).await).read_units;
     for phase in [phase::EXPAND, phase::OLD_EQUAL_NEW, phase::ROLLBACK, phase::CONTRACT] {
-        let twice = estimate_of_description(&scene.job(phase, None).await).read_units;
+        let twice = estimate_from_description(&scene.job(phase, None).await).read_units;
         assert_eq!((twice.low, twice.high), (2.0 * units.low, 2.0 * units.high), "{phase}");
     }
 }

@@ -3,31 +3,31 @@
 use std::sync::Arc;
 
 use backfill::internals::change::Outcome;
-use backfill::internals::engine::{LocalScheduler, StopReason, sweep};
+use backfill::internals::engine::{LocalScheduler, StopReason, scan_table};
 use backfill::internals::local::{Fault, RequestInfo};
-use backfill::internals::passes::{Class, DryRun, Prediction};
-use backfill::internals::state::{Begin, OpenWork, phase};
+use backfill::internals::passes::{DryRun, PredictedOutcome, Prediction};
+use backfill::internals::state::{BeginMode, OpenWork, phase};
 
 use super::quiet::STRATEGIES;
-use super::scene::{Cut, EVERY_KIND, MOVE, Scene, every_shape, item, map, s};
+use super::scene::{EVERY_KIND, KillPoint, MOVE, Scene, every_shape, item, map, s};
 
 /// Runs a first pass that is killed midway.
 async fn stopped(migration: &str) -> Scene {
-    let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
-    let cut = Some(Cut { at: 60, fault: Fault::DropReply });
-    assert!(scene.session(phase::EXPAND, Begin::ResumeOrNew, Some(7), cut).await.is_none());
-    scene.bed.front().set_faults(None);
-    scene.quiet().await;
+    let scene = Scene::new(every_shape(600), migration, EVERY_KIND).await;
+    let kill_point = Some(KillPoint { at: 60, fault: Fault::DropReply });
+    assert!(scene.session(phase::EXPAND, BeginMode::ResumeOrNew, Some(7), kill_point).await.is_none());
+    scene.harness.proxy().set_faults(None);
+    scene.wait_until_quiet().await;
     scene
 }
 
 /// Predicts the outcomes of a phase, with a read-only state file.
 async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
     let job = scene.job(phase, None).await;
-    let records = Some(scene.state().into_records());
+    let records = Some(scene.state().into_history_reader());
     let handler = Arc::new(DryRun::new(&job, records));
     let requests = job.requests();
-    sweep(job.reading(4), &LocalScheduler::new(4), &requests, handler.clone()).await;
+    scan_table(job.read_settings(4), &LocalScheduler::new(4), &requests, handler.clone()).await;
     assert_eq!(job.stop.reason(), None);
     handler.prediction()
 }
@@ -36,15 +36,15 @@ async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     for migration in STRATEGIES {
-        let whole = Scene::of(every_shape(600), migration, EVERY_KIND).await;
+        let whole = Scene::new(every_shape(600), migration, EVERY_KIND).await;
         let before = whole.bytes().await;
         let scene = stopped(migration).await;
         let changed = scene.bytes().await.iter().filter(|(key, item)| before[*key] != **item).count() as u64;
         assert!((30..300).contains(&changed), "{migration}: {changed}");
-        let (ended, written) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        let (ended, written) = scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
         scene.assert_is(&before, migration).await;
         assert_eq!((written, ended.totals.counts.of(Outcome::Diverged)), (changed, 0), "{migration}");
-        assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0, "{migration}");
+        assert_eq!(scene.complete(phase::ROLLBACK, BeginMode::Again).await.1, 0, "{migration}");
     }
 }
 
@@ -52,12 +52,12 @@ async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
     let scene = stopped("").await;
-    let before = Scene::of(every_shape(600), "", EVERY_KIND).await.bytes().await;
+    let before = Scene::new(every_shape(600), "", EVERY_KIND).await.bytes().await;
     let written = scene.bytes().await;
     for whole in [false, true] {
         let job = Arc::new(scene.job(phase::EXPAND, Some(5)).await);
         let store = scene.store_of(&job).await;
-        let looking = {
+        let baseline_task = {
             let job = Arc::clone(&job);
             let store = store.clone();
             tokio::spawn(async move { job.complete_baseline(&store).await.unwrap() })
@@ -66,19 +66,19 @@ async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
             tokio::task::yield_now().await;
         }
         if !whole {
-            looking.abort();
-            assert!(looking.await.unwrap_err().is_cancelled());
+            baseline_task.abort();
+            assert!(baseline_task.await.unwrap_err().is_cancelled());
             continue;
         }
-        assert!(looking.await.unwrap() && store.baseline_complete().await.unwrap());
+        assert!(baseline_task.await.unwrap() && store.baseline_complete().await.unwrap());
         assert!(job.complete_baseline(&store).await.unwrap(), "the baseline is complete");
     }
     assert_eq!(scene.bytes().await, written, "nothing was written");
-    scene.complete(phase::EXPAND, Begin::Restart).await;
+    scene.complete(phase::EXPAND, BeginMode::Restart).await;
     let store = scene.store().await;
-    assert_eq!(store.no_way_back().await.unwrap(), None);
+    assert_eq!(store.unrestorable_targets().await.unwrap(), None);
     store.close().await.unwrap();
-    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
     scene.assert_is(&before, "begun anew").await;
 }
 
@@ -87,13 +87,19 @@ async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_of_contract_or_rollback_counts_what_the_phase_then_does() {
     for (migration, phase) in STRATEGIES.map(|m| (m, phase::ROLLBACK)).into_iter().chain([("", phase::CONTRACT)]) {
-        let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
-        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
-        scene.bed.front().reset_tally();
+        let scene = Scene::new(every_shape(600), migration, EVERY_KIND).await;
+        scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        scene.harness.proxy().reset_tally();
         let would = dry_run(&scene, phase).await;
-        assert_eq!(scene.bed.front().tally().operation("UpdateItem").requests, 0);
-        let counts = scene.complete(phase, Begin::ResumeOrNew).await.0.totals.counts;
-        let class = [Class::WouldChange, Class::AlreadyApplied, Class::NothingToDo, Class::Diverged, Class::Rejected];
+        assert_eq!(scene.harness.proxy().tally().operation("UpdateItem").requests, 0);
+        let counts = scene.complete(phase, BeginMode::ResumeOrNew).await.0.totals.counts;
+        let class = [
+            PredictedOutcome::WouldChange,
+            PredictedOutcome::AlreadyApplied,
+            PredictedOutcome::NothingToDo,
+            PredictedOutcome::Diverged,
+            PredictedOutcome::Rejected,
+        ];
         let did = class.map(|class| counts.of(class.outcome()));
         assert_eq!(class.map(|class| would.of(class)), did, "{migration} {phase}");
         assert!(did[0] > 200, "{migration} {phase}: {did:?}");
@@ -109,15 +115,18 @@ async fn failures_are_retried_by_phase() {
     let large = || s(&"x".repeat(250_000));
     let doc = || ("doc", map(&[("x", large()), ("y", s("y"))]));
     let items = vec![item(0, &[("old", s("v")), ("made", s("no map"))]), item(1, &[("old", s("v")), doc()])];
-    let scene = Scene::of(items.clone(), "strategy = \"in-place\"", plan).await;
-    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let scene = Scene::new(items.clone(), "strategy = \"in-place\"", plan).await;
+    scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
     let moved = map(&[("new", s("v"))]);
     let bad = item(1, &[("made", moved.clone()), ("doc", map(&[("y", s("y"))])), ("grown", large())]);
-    scene.bed.load(&scene.table, [bad].into_iter()).await;
-    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    scene.harness.load(&scene.table, [bad].into_iter()).await;
+    scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
     let open = async |phase: &str| {
-        assert_eq!(scene.state().open_work_of(phase).unwrap(), scene.store().await.open_work_of(phase).await.unwrap());
-        scene.state().open_work_of(phase).unwrap()
+        assert_eq!(
+            scene.state().open_work_of_phase(phase).unwrap(),
+            scene.store().await.open_work_of_phase(phase).await.unwrap()
+        );
+        scene.state().open_work_of_phase(phase).unwrap()
     };
     let one = OpenWork { failures: 1, diverged: 0 };
     let none = OpenWork::default();
@@ -125,7 +134,7 @@ async fn failures_are_retried_by_phase() {
 
     // An operator repairs the item. Only the rollback retries it.
     let repaired = item(1, &[("made", moved), ("doc", map(&[("y", s("y"))]))]);
-    scene.bed.load(&scene.table, [repaired].into_iter()).await;
+    scene.harness.load(&scene.table, [repaired].into_iter()).await;
     let job = scene.job(phase::ROLLBACK, None).await;
     let store = scene.store_of(&job).await;
     let run = store.current_run(phase::ROLLBACK).await.unwrap().unwrap();
@@ -136,7 +145,7 @@ async fn failures_are_retried_by_phase() {
     assert!(proven(phase::EXPAND).await && proven(phase::ROLLBACK).await && !proven(phase::CONTRACT).await);
     store.close().await.unwrap();
     assert_eq!((open(phase::EXPAND).await, open(phase::ROLLBACK).await), (one, none));
-    let after = scene.bed.dump(&scene.table).await;
+    let after = scene.harness.dump(&scene.table).await;
     assert!(items.iter().all(|item| after.values().any(|found| found == item)), "{after:?}");
 }
 
@@ -144,10 +153,10 @@ async fn failures_are_retried_by_phase() {
 /// stops and records no failures.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phase_whose_writes_are_all_rejected_stops_early() {
-    let scene = Scene::of((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;
-    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let scene = Scene::new((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;
+    scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
     for phase in [phase::CONTRACT, phase::ROLLBACK] {
-        scene.bed.front().set_faults(Some(Arc::new(|request: &RequestInfo| match request.operation.as_str() {
+        scene.harness.proxy().set_faults(Some(Arc::new(|request: &RequestInfo| match request.operation.as_str() {
             "UpdateItem" => Fault::Reply {
                 status: 400,
                 error: "ValidationException".into(),
@@ -156,9 +165,9 @@ async fn a_phase_whose_writes_are_all_rejected_stops_early() {
             },
             _ => Fault::Pass,
         })));
-        let ended = scene.session(phase, Begin::ResumeOrNew, Some(10), None).await.unwrap();
+        let ended = scene.session(phase, BeginMode::ResumeOrNew, Some(10), None).await.unwrap();
         assert!(matches!(ended.stopped, Some(StopReason::AllFailing { .. })), "{phase}: {:?}", ended.stopped);
-        assert_eq!(scene.state().open_work_of(phase).unwrap(), OpenWork::default(), "{phase}");
-        scene.complete(phase, Begin::ResumeOrNew).await;
+        assert_eq!(scene.state().open_work_of_phase(phase).unwrap(), OpenWork::default(), "{phase}");
+        scene.complete(phase, BeginMode::ResumeOrNew).await;
     }
 }

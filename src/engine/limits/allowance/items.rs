@@ -6,12 +6,12 @@
 pub(crate) struct Items {
     limit: Option<u64>,
     scanned: u64,
-    asked: u64,
+    promised: u64,
 }
 
 /// The answer to a request for the items of a page.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Leave {
+pub(crate) enum ItemsReply {
     /// The page may have up to this number of items.
     Items(u32),
     /// All items within the limit are promised to uncommitted pages, but these pages may give some items back.
@@ -23,7 +23,7 @@ pub(crate) enum Leave {
 impl Items {
     /// Creates the bookkeeping of a run that has already scanned `scanned` items.
     pub(crate) fn new(limit: Option<u64>, scanned: u64) -> Items {
-        Items { limit, scanned, asked: 0 }
+        Items { limit, scanned, promised: 0 }
     }
 
     /// The number of scanned items and the limit. `None` if the limit is not reached.
@@ -32,25 +32,25 @@ impl Items {
     }
 
     /// Asks for a page of up to this number of items.
-    pub(crate) fn ask(&mut self, page: u32) -> Leave {
-        let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.scanned + self.asked));
+    pub(crate) fn request(&mut self, page: u32) -> ItemsReply {
+        let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.scanned + self.promised));
         match u32::try_from(left).unwrap_or(u32::MAX).min(page) {
-            0 if self.asked > 0 => Leave::Wait,
-            0 => Leave::Exhausted,
+            0 if self.promised > 0 => ItemsReply::Wait,
+            0 => ItemsReply::Exhausted,
             items => {
-                self.asked += u64::from(items);
-                Leave::Items(items)
+                self.promised += u64::from(items);
+                ItemsReply::Items(items)
             }
         }
     }
 
     /// Gives back items that a page does not need, or all items of an abandoned page.
     pub(crate) fn give_back(&mut self, items: u64) {
-        self.asked = self.asked.saturating_sub(items);
+        self.promised = self.promised.saturating_sub(items);
     }
 
     /// Adds the items of a committed page to the scanned items.
-    pub(crate) fn done(&mut self, items: u64) {
+    pub(crate) fn commit(&mut self, items: u64) {
         self.give_back(items);
         self.scanned += items;
     }
@@ -61,30 +61,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_page_gets_only_what_is_left() {
+    fn the_last_page_gets_only_the_remaining_items() {
         let mut items = Items::new(Some(100), 20);
-        assert_eq!(items.ask(50), Leave::Items(50));
-        assert_eq!(items.ask(50), Leave::Items(30));
-        assert_eq!(items.ask(50), Leave::Wait);
+        assert_eq!(items.request(50), ItemsReply::Items(50));
+        assert_eq!(items.request(50), ItemsReply::Items(30));
+        assert_eq!(items.request(50), ItemsReply::Wait);
         items.give_back(10);
-        assert_eq!(items.ask(50), Leave::Items(10));
-        items.done(40);
-        items.done(30);
-        assert_eq!(items.ask(50), Leave::Wait, "the last page may still be given up");
-        items.done(10);
-        assert_eq!((items.ask(50), items.exhausted()), (Leave::Exhausted, Some((100, 100))));
+        assert_eq!(items.request(50), ItemsReply::Items(10));
+        items.commit(40);
+        items.commit(30);
+        assert_eq!(items.request(50), ItemsReply::Wait, "the last page may still be given up");
+        items.commit(10);
+        assert_eq!((items.request(50), items.exhausted()), (ItemsReply::Exhausted, Some((100, 100))));
     }
 
     #[test]
-    fn without_a_limit_there_are_always_more() {
+    fn without_a_limit_every_page_is_granted() {
         let mut items = Items::new(None, u64::MAX / 2);
-        assert_eq!(items.ask(u32::MAX), Leave::Items(u32::MAX));
+        assert_eq!(items.request(u32::MAX), ItemsReply::Items(u32::MAX));
         assert_eq!(items.exhausted(), None);
     }
 
     #[test]
-    fn a_limit_below_what_was_scanned_is_reached() {
+    fn a_limit_below_the_scanned_items_is_reached() {
         let mut items = Items::new(Some(5), 20);
-        assert_eq!((items.ask(1), items.exhausted()), (Leave::Exhausted, Some((20, 5))));
+        assert_eq!((items.request(1), items.exhausted()), (ItemsReply::Exhausted, Some((20, 5))));
     }
 }

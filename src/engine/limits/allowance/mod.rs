@@ -13,45 +13,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use self::items::{Items, Leave};
-use self::ledger::{Bounds, Exhausted, Ledger, Take};
+use self::items::{Items, ItemsReply};
+use self::ledger::{CapacityReply, ExhaustedLimit, Ledger, SpendLimits};
 use crate::cost::UnitPrices;
 use crate::engine::stop::{StopReason, Stopped, Stopper};
 use crate::item::Units;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::ratelimit::{Budget, Waiters};
 use crate::state::{Reservation, SessionId, Spend, SpendLedger, SpendState};
 
 /// The capacity that a job may spend. An allowance limits nothing until [`Allowance::begin`] is called for a run. A dry
 /// run writes nothing and never calls `begin`.
 pub struct Allowance {
-    bounds: Bounds,
+    spend_limits: SpendLimits,
     max_items: Option<u64>,
     prices: UnitPrices,
-    books: Mutex<Books>,
+    state: Mutex<AllowanceState>,
     /// Serves requests in the order of their arrival. Otherwise small requests could starve a large request while a
     /// slice is being reserved.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
     /// Pages that wait for permission to read more items.
-    wait_for_items: Waiters,
+    item_waiters: Waiters,
     /// Requests that wait for permission to spend. If many requests wait, only the first request in the queue is
     /// counted.
-    wait_to_spend: Waiters,
+    spend_waiters: Waiters,
 }
 
 #[derive(Default)]
-struct Books {
+struct AllowanceState {
     ledger: Ledger,
     items: Items,
     /// The part of the spend that killed processes had reserved. The processes may have used less than they had
     /// reserved.
     lost: Spend,
-    keeper: Option<(Arc<dyn SpendLedger>, SessionId)>,
+    spend_ledger: Option<(Arc<dyn SpendLedger>, SessionId)>,
 }
 
 /// Capacity that a request may use. If the grant is dropped before the request is sent, the capacity becomes available
-/// again. If the grant is dropped later, and nobody has called [`Grant::settle`], all of its capacity counts as spent.
+/// again. If the grant is dropped later, and nobody has called [`Grant::reconcile`], all of its capacity counts as spent.
 #[must_use = "a grant is settled against what the request consumed"]
 pub(crate) struct Grant {
     allowance: Arc<Allowance>,
@@ -63,29 +63,29 @@ pub(crate) struct Grant {
 /// The number of items that a page may have. If this value is dropped before the page is committed, other pages may
 /// have the items.
 #[must_use = "items are given back, or done"]
-pub(crate) struct PageLeave {
+pub(crate) struct ItemGrant {
     allowance: Arc<Allowance>,
     items: u32,
 }
 
 /// The capacity that one reservation adds. A kill wastes at most this capacity. `None` if no limit requires
 /// reservations.
-pub fn slice(limits: &Limits, budget: Budget, prices: UnitPrices) -> Option<Spend> {
-    Bounds::new(limits, budget, prices).slice()
+pub fn slice(limits: &PlanLimits, budget: Budget, prices: UnitPrices) -> Option<Spend> {
+    SpendLimits::new(limits, budget, prices).slice()
 }
 
 impl Allowance {
     /// Creates the allowance that these limits give to a job within this budget.
-    pub fn new(limits: &Limits, budget: Budget, prices: UnitPrices) -> Arc<Allowance> {
+    pub fn new(limits: &PlanLimits, budget: Budget, prices: UnitPrices) -> Arc<Allowance> {
         Arc::new(Allowance {
-            bounds: Bounds::new(limits, budget, prices),
+            spend_limits: SpendLimits::new(limits, budget, prices),
             max_items: limits.max_items,
             prices,
-            books: Mutex::default(),
+            state: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             changed: Notify::new(),
-            wait_for_items: Waiters::default(),
-            wait_to_spend: Waiters::default(),
+            item_waiters: Waiters::default(),
+            spend_waiters: Waiters::default(),
         })
     }
 
@@ -96,46 +96,52 @@ impl Allowance {
 
     /// Begins a session of a run that has already spent `before` and scanned `scanned` items. From now on the limits
     /// apply.
-    pub fn begin(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, scanned: u64) {
+    pub fn begin(&self, spend_ledger: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, scanned: u64) {
         let SpendState { spent, lost, .. } = before;
-        let ledger = Ledger::new(self.bounds, spent);
+        let ledger = Ledger::new(self.spend_limits, spent);
         let items = Items::new(self.max_items, scanned);
-        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
+        *self.state() = AllowanceState { ledger, items, lost, spend_ledger: Some((spend_ledger, session)) };
     }
 
     /// Begins a session that may spend as much as a new run, in addition to `from`. `from` is the run's spend when the
     /// pass began. The session may scan any number of items.
-    pub fn begin_beside(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, from: Spend) {
+    pub fn begin_with_exempt_spend(
+        &self,
+        spend_ledger: Arc<dyn SpendLedger>,
+        session: SessionId,
+        before: SpendState,
+        from: Spend,
+    ) {
         let SpendState { spent, lost, .. } = before;
-        let ledger = Ledger::new(self.bounds.beside(from), spent);
+        let ledger = Ledger::new(self.spend_limits.with_exempt_spend(from), spent);
         let items = Items::default();
-        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
+        *self.state() = AllowanceState { ledger, items, lost, spend_ledger: Some((spend_ledger, session)) };
     }
 
     /// The limit that is used up, because less than one write unit or no item is left. `None` if the job can start.
     pub fn exhausted(&self) -> Option<StopReason> {
-        let books = self.books();
-        let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
-        books.ledger.exhausted().map(|why| self.reason(why, books.lost)).or_else(items)
+        let state = self.state();
+        let items = || state.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
+        state.ledger.exhausted().map(|why| self.reason(why, state.lost)).or_else(items)
     }
 
     /// The run's spend up to now, including requests in flight.
     pub fn spent(&self) -> Spend {
-        self.books().ledger.spent()
+        self.state().ledger.spent()
     }
 
     /// Describes why requests or pages wait for the allowance. `None` if none of them waits.
     pub fn waiting(&self) -> Option<&'static str> {
-        let spends = self.wait_to_spend.count() > 0;
-        if spends && self.books().ledger.is_reserving() {
+        let spends = self.spend_waiters.count() > 0;
+        if spends && self.state().ledger.is_reserving() {
             return Some("the next slice of the spending limit to be stored");
         }
         // All other waiters wait for capacity or items that a request or a page in flight may give back.
-        let nearly = [
+        let reasons = [
             (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
-            (self.wait_for_items.count() > 0, "pages in progress: they may use all that is left of [limits] max_items"),
+            (self.item_waiters.count() > 0, "pages in progress: they may use all that is left of [limits] max_items"),
         ];
-        nearly.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
+        reasons.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
     }
 
     /// Ends the session. Waits until no reservation is pending, then returns the spend. Call it when the job sends no
@@ -145,7 +151,7 @@ impl Allowance {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let (reserving, spent) = {
-                let ledger = &self.books().ledger;
+                let ledger = &self.state().ledger;
                 (ledger.is_reserving(), ledger.spent())
             };
             if !reserving {
@@ -169,23 +175,23 @@ impl Allowance {
 
     /// Waits until a page may have items. The page gets the number that it asks for, or fewer if fewer are left. Stops
     /// the run if no items are left and no uncommitted page can give items back.
-    pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<PageLeave, Stopped> {
+    pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<ItemGrant, Stopped> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Register for notifications before the check. Otherwise a notification between the check and the
             // registration would be missed.
             changed.as_mut().enable();
-            let (leave, exhausted) = {
-                let mut books = self.books();
-                (books.items.ask(page), books.items.exhausted())
+            let (reply, exhausted) = {
+                let mut state = self.state();
+                (state.items.request(page), state.items.exhausted())
             };
-            match leave {
-                Leave::Items(items) => return Ok(PageLeave { allowance: Arc::clone(self), items }),
-                Leave::Wait => {
-                    let _waits = self.wait_for_items.one_more();
+            match reply {
+                ItemsReply::Items(items) => return Ok(ItemGrant { allowance: Arc::clone(self), items }),
+                ItemsReply::Wait => {
+                    let _waits = self.item_waiters.add_waiter();
                     stop.unless_stopping(changed).await?;
                 }
-                Leave::Exhausted => {
+                ItemsReply::Exhausted => {
                     let (scanned, limit) = exhausted.unwrap_or_default();
                     stop.stop(StopReason::MaxItems { scanned, limit });
                     return Err(Stopped);
@@ -195,7 +201,7 @@ impl Allowance {
     }
 
     async fn take(self: &Arc<Self>, need: Spend, stop: &Stopper) -> Result<Grant, Stopped> {
-        if !self.bounds.concern(need) {
+        if !self.spend_limits.applies_to(need) {
             return Ok(self.grant(need));
         }
         let _turn = stop.unless_stopping(self.turn.lock()).await?;
@@ -203,25 +209,25 @@ impl Allowance {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let (take, prefetch) = {
-                let ledger = &mut self.books().ledger;
+                let ledger = &mut self.state().ledger;
                 let take = ledger.take(need);
-                let prefetch = if take == Take::Granted { ledger.prefetch() } else { None };
+                let prefetch = if take == CapacityReply::Granted { ledger.prefetch() } else { None };
                 (take, prefetch)
             };
             if let Some(reservation) = prefetch {
                 self.reserve(reservation, stop);
             }
             match take {
-                Take::Granted => return Ok(self.grant(need)),
-                Take::Reserve(reservation) => self.reserve(reservation, stop),
-                Take::Wait => {}
-                Take::Exhausted(why) => {
-                    let lost = self.books().lost;
+                CapacityReply::Granted => return Ok(self.grant(need)),
+                CapacityReply::Reserve(reservation) => self.reserve(reservation, stop),
+                CapacityReply::Wait => {}
+                CapacityReply::ExhaustedLimit(why) => {
+                    let lost = self.state().lost;
                     stop.stop(self.reason(why, lost));
                     return Err(Stopped);
                 }
             }
-            let _waits = self.wait_to_spend.one_more();
+            let _waits = self.spend_waiters.add_waiter();
             stop.unless_stopping(changed).await?;
         }
     }
@@ -235,10 +241,10 @@ impl Allowance {
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
         let me = Arc::clone(self);
         let stop = stop.clone();
-        let keeper = self.books().keeper.clone();
+        let spend_ledger = self.state().spend_ledger.clone();
         let storing = tokio::spawn(async move {
-            match keeper {
-                Some((keeper, session)) => keeper.reserve(session, reservation).await,
+            match spend_ledger {
+                Some((spend_ledger, session)) => spend_ledger.reserve(session, reservation).await,
                 None => Ok(()),
             }
         });
@@ -249,9 +255,9 @@ impl Allowance {
                 Err(panic) => Some(StopReason::Internal(panic.to_string())),
             };
             match failed {
-                None => me.books().ledger.confirm(),
+                None => me.state().ledger.confirm(),
                 Some(reason) => {
-                    me.books().ledger.withdraw();
+                    me.state().ledger.withdraw();
                     stop.stop(reason);
                 }
             }
@@ -259,22 +265,22 @@ impl Allowance {
         });
     }
 
-    fn reason(&self, why: Exhausted, lost: Spend) -> StopReason {
+    fn reason(&self, why: ExhaustedLimit, lost: Spend) -> StopReason {
         match why {
-            Exhausted::Wcu { spent, limit } => StopReason::MaxWcu { spent, lost: lost.write, limit },
-            Exhausted::Cost { spent, limit } => {
+            ExhaustedLimit::Wcu { spent, limit } => StopReason::MaxWcu { spent, lost: lost.write, limit },
+            ExhaustedLimit::Cost { spent, limit } => {
                 StopReason::MaxCost { spent, lost: self.prices.dollars(lost), limit, basis: self.prices.basis }
             }
         }
     }
 
-    fn settle(&self, need: Spend, consumed: Spend) {
-        self.books().ledger.settle(need, consumed);
+    fn reconcile(&self, need: Spend, consumed: Spend) {
+        self.state().ledger.reconcile(need, consumed);
         self.changed.notify_waiters();
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, AllowanceState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -285,45 +291,45 @@ impl Grant {
     }
 
     /// Records the consumption of the request.
-    pub(crate) fn settle(mut self, consumed: Spend) {
+    pub(crate) fn reconcile(mut self, consumed: Spend) {
         self.settled = true;
-        self.allowance.settle(self.need, consumed);
+        self.allowance.reconcile(self.need, consumed);
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
         if !self.settled {
-            self.allowance.settle(self.need, if self.sent { self.need } else { Spend::default() });
+            self.allowance.reconcile(self.need, if self.sent { self.need } else { Spend::default() });
         }
     }
 }
 
-impl PageLeave {
+impl ItemGrant {
     /// The number of items that the page may have.
     pub(crate) fn items(&self) -> u32 {
         self.items
     }
 
     /// Records the number of items that the page really had. Other pages may have the items that this page did not use.
-    pub(crate) fn had(&mut self, items: usize) {
-        let had = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
-        self.allowance.books().items.give_back(u64::from(self.items - had));
-        self.items = had;
+    pub(crate) fn record_used(&mut self, items: usize) {
+        let used = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
+        self.allowance.state().items.give_back(u64::from(self.items - used));
+        self.items = used;
         self.allowance.changed.notify_waiters();
     }
 
     /// Records that the page is committed.
-    pub(crate) fn done(mut self) {
+    pub(crate) fn commit(mut self) {
         let items = std::mem::take(&mut self.items);
-        self.allowance.books().items.done(u64::from(items));
+        self.allowance.state().items.commit(u64::from(items));
         self.allowance.changed.notify_waiters();
     }
 }
 
-impl Drop for PageLeave {
+impl Drop for ItemGrant {
     fn drop(&mut self) {
-        self.allowance.books().items.give_back(u64::from(self.items));
+        self.allowance.state().items.give_back(u64::from(self.items));
         self.allowance.changed.notify_waiters();
     }
 }

@@ -15,7 +15,7 @@ const SESSION: SessionId = SessionId { run: RunId::from_number(1), epoch: 1 };
 
 /// A store in memory with a slow disk.
 #[derive(Default)]
-struct Slow {
+struct SlowStore {
     state: Mutex<SpendState>,
     reservations: Mutex<u32>,
     fails: bool,
@@ -23,7 +23,7 @@ struct Slow {
 }
 
 #[async_trait]
-impl SpendLedger for Slow {
+impl SpendLedger for SlowStore {
     async fn spend(&self, _: RunId) -> Result<SpendRecord, StoreError> {
         unreachable!("an allowance only reserves")
     }
@@ -49,7 +49,7 @@ impl SpendLedger for Slow {
     }
 }
 
-impl Slow {
+impl SlowStore {
     /// The largest spend that is possible if the process dies now.
     fn at_most(&self) -> Units {
         let state = self.state.lock().unwrap();
@@ -58,7 +58,7 @@ impl Slow {
 }
 
 fn allowance(max_wcu: Option<Units>, max_items: Option<u64>) -> Arc<Allowance> {
-    let limits = Limits { max_failures: 0, max_wcu, max_cost_usd: None, max_items, deadline: None, window: None };
+    let limits = PlanLimits { max_failures: 0, max_wcu, max_cost_usd: None, max_items, deadline: None, window: None };
     Allowance::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, PRICES)
 }
 
@@ -68,7 +68,7 @@ fn writes(write: Units) -> Spend {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_granted_before_its_slice_is_durable() {
-    let store = Arc::new(Slow::default());
+    let store = Arc::new(SlowStore::default());
     let allowance = allowance(Some(5_000.0), None);
     let stop = Stopper::default();
     allowance.begin(store.clone(), SESSION, SpendState { spent: writes(100.0), ..SpendState::default() }, 0);
@@ -82,7 +82,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
                 assert!(allowance.spent().write <= store.at_most(), "a request used capacity before it was reserved");
                 grant.send();
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                grant.settle(writes(1.0));
+                grant.reconcile(writes(1.0));
                 written += 1.0;
             }
             written
@@ -98,7 +98,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slice_that_cannot_be_stored_stops_the_run() {
-    let store = Arc::new(Slow { fails: true, ..Slow::default() });
+    let store = Arc::new(SlowStore { fails: true, ..SlowStore::default() });
     let allowance = allowance(Some(100.0), None);
     let stop = Stopper::default();
     allowance.begin(store, SESSION, SpendState::default(), 0);
@@ -108,10 +108,10 @@ async fn a_slice_that_cannot_be_stored_stops_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_waits_to_spend_says_for_what() {
+async fn a_waiting_request_has_a_reason() {
     let allowance = allowance(Some(20.0), None);
     let stop = Stopper::default();
-    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
+    allowance.begin(Arc::new(SlowStore::default()), SESSION, SpendState::default(), 0);
     let write = |units| {
         let allowance = Arc::clone(&allowance);
         let stop = stop.clone();
@@ -125,34 +125,35 @@ async fn a_request_that_waits_to_spend_says_for_what() {
     let second = write(10.0);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(allowance.waiting().is_some_and(|what| what.starts_with("requests in flight")));
-    first.settle(writes(5.0));
-    second.await.unwrap().settle(writes(10.0));
+    first.reconcile(writes(5.0));
+    second.await.unwrap().reconcile(writes(10.0));
     assert_eq!(allowance.waiting(), None);
 }
 
 /// A failed reservation must end. Otherwise requests would wait for it until the process ends.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_panics_stops_the_run_and_the_session_can_end() {
-    let store = Arc::new(Slow { panics: true, ..Slow::default() });
+    let store = Arc::new(SlowStore { panics: true, ..SlowStore::default() });
     let allowance = allowance(Some(100.0), None);
     let stop = Stopper::default();
     allowance.begin(store, SESSION, SpendState::default(), 0);
-    let asked = tokio::time::timeout(Duration::from_secs(60), allowance.write(1.0, &stop));
-    assert!(asked.await.expect("the request gets an answer").is_err());
+    let answer = tokio::time::timeout(Duration::from_secs(60), allowance.write(1.0, &stop));
+    assert!(answer.await.expect("the request gets an answer").is_err());
     assert!(matches!(stop.reason(), Some(StopReason::Internal(why)) if why.contains("the store has a fault")));
     let ended = tokio::time::timeout(Duration::from_secs(60), allowance.end());
     assert_eq!(ended.await, Ok(Spend::default()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_reason_names_what_killed_processes_had_reserved() {
+async fn a_stop_reason_names_reservations_of_killed_processes() {
     let lost = Spend { write: 30.0, read: 8.0 };
     let before = SpendState { spent: Spend { write: 100.0, read: 20.0 }, lost, ..SpendState::default() };
     let named = |max_wcu, max_cost_usd, before| {
-        let limits = Limits { max_failures: 0, max_wcu, max_cost_usd, max_items: None, deadline: None, window: None };
+        let limits =
+            PlanLimits { max_failures: 0, max_wcu, max_cost_usd, max_items: None, deadline: None, window: None };
         let prices = UnitPrices { write_per_million: 1e6, read_per_million: 5e5, ..PRICES };
         let allowance = Allowance::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, prices);
-        allowance.begin(Arc::new(Slow::default()), SESSION, before, 0);
+        allowance.begin(Arc::new(SlowStore::default()), SESSION, before, 0);
         let before_sending = allowance.exhausted().unwrap();
         async move {
             let stop = Stopper::default();
@@ -177,7 +178,7 @@ async fn a_stop_reason_names_what_killed_processes_had_reserved() {
 async fn a_grant_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent() {
     let allowance = allowance(Some(10.0), None);
     let stop = Stopper::default();
-    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
+    allowance.begin(Arc::new(SlowStore::default()), SESSION, SpendState::default(), 0);
     drop(allowance.write(10.0, &stop).await.unwrap());
     assert_eq!(allowance.spent(), Spend::default());
     let mut grant = allowance.write(8.0, &stop).await.unwrap();
@@ -185,7 +186,7 @@ async fn a_grant_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent()
     drop(grant);
     assert_eq!(allowance.spent(), writes(8.0));
     assert!(allowance.exhausted().is_none());
-    allowance.write(2.0, &stop).await.unwrap().settle(writes(2.0));
+    allowance.write(2.0, &stop).await.unwrap().reconcile(writes(2.0));
     assert!(matches!(allowance.exhausted(), Some(StopReason::MaxWcu { .. })));
 }
 
@@ -193,7 +194,7 @@ async fn a_grant_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent()
 async fn a_large_write_is_not_starved_while_slices_are_reserved() {
     let allowance = allowance(Some(100_000.0), None);
     let stop = Stopper::default();
-    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
+    allowance.begin(Arc::new(SlowStore::default()), SESSION, SpendState::default(), 0);
     for _ in 0..64 {
         let allowance = Arc::clone(&allowance);
         let stop = stop.clone();
@@ -201,13 +202,13 @@ async fn a_large_write_is_not_starved_while_slices_are_reserved() {
             while let Ok(mut grant) = allowance.write(1.0, &stop).await {
                 grant.send();
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                grant.settle(writes(1.0));
+                grant.reconcile(writes(1.0));
             }
         });
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     let large = tokio::time::timeout(Duration::from_secs(1), allowance.write(2_000.0, &stop)).await;
-    large.unwrap().unwrap().settle(writes(2_000.0));
+    large.unwrap().unwrap().reconcile(writes(2_000.0));
     stop.stop(StopReason::Interrupted);
 }
 
@@ -215,10 +216,10 @@ async fn a_large_write_is_not_starved_while_slices_are_reserved() {
 async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
     let allowance = allowance(Some(1.0), Some(1));
     let stop = Stopper::default();
-    allowance.write(50.0, &stop).await.unwrap().settle(writes(50.0));
+    allowance.write(50.0, &stop).await.unwrap().reconcile(writes(50.0));
     assert_eq!(allowance.items(250, &stop).await.unwrap().items(), 250);
-    allowance.begin(Arc::new(Slow { fails: true, ..Slow::default() }), SESSION, SpendState::default(), 0);
-    allowance.read(50.0, &stop).await.unwrap().settle(Spend { write: 0.0, read: 50.0 });
+    allowance.begin(Arc::new(SlowStore { fails: true, ..SlowStore::default() }), SESSION, SpendState::default(), 0);
+    allowance.read(50.0, &stop).await.unwrap().reconcile(Spend { write: 0.0, read: 50.0 });
     assert_eq!((allowance.spent().read, stop.is_stopping()), (50.0, false));
 }
 
@@ -226,26 +227,26 @@ async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
 async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
     let allowance = allowance(None, Some(100));
     let stop = Stopper::default();
-    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 40);
+    allowance.begin(Arc::new(SlowStore::default()), SESSION, SpendState::default(), 40);
     let mut first = allowance.items(50, &stop).await.unwrap();
     let second = allowance.items(50, &stop).await.unwrap();
     assert_eq!((first.items(), second.items()), (50, 10));
     let third = tokio::spawn({
         let allowance = Arc::clone(&allowance);
         let stop = stop.clone();
-        async move { allowance.items(50, &stop).await.map(|leave| leave.items()) }
+        async move { allowance.items(50, &stop).await.map(|item_grant| item_grant.items()) }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!third.is_finished(), "the page waits for items that uncommitted pages may give back");
     assert!(allowance.waiting().is_some_and(|what| what.starts_with("pages in progress")));
-    first.had(45);
+    first.record_used(45);
     assert_eq!(third.await.unwrap(), Ok(5), "the waiting page gets the items that the first page did not need");
     assert_eq!(allowance.waiting(), None);
-    second.done();
-    first.done();
+    second.commit();
+    first.commit();
     let last = allowance.items(50, &stop).await.unwrap();
     assert_eq!(last.items(), 5);
-    last.done();
+    last.commit();
     assert!(allowance.items(50, &stop).await.is_err());
     assert_eq!(stop.reason(), Some(&StopReason::MaxItems { scanned: 100, limit: 100 }));
 }

@@ -4,13 +4,15 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::change::GuardedWrite;
-use crate::dynamodb::{Got, IndexDescription, Page, PageRequest, Sink, Source, Tables, ThrottlingReason, WriteReply};
+use crate::dynamodb::{
+    GetReply, IndexDescription, Page, PageRequest, Sink, Source, Tables, ThrottlingReason, WriteReply,
+};
 use crate::engine::Job;
 use crate::item::{IndexSchema, ItemKey, KeyAttribute, Projection};
 use crate::preflight::run_changes;
 
 /// The interval between two descriptions.
-const EVERY: Duration = Duration::from_secs(120);
+const INTERVAL: Duration = Duration::from_secs(120);
 
 /// A table's answer to DescribeTable. The last answer of a test is repeated.
 #[derive(Clone)]
@@ -58,7 +60,7 @@ impl Sink for Described {
         1
     }
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, _: &ItemKey) -> Result<GetReply, TableError> {
         unreachable!("nothing is read")
     }
 }
@@ -68,7 +70,7 @@ fn described(write: f64) -> TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:1:table/t".into(),
         id: Some("first".into()),
         provisioned: Some((1_000.0, write)),
-        ..TableDescription::of_a_test()
+        ..TableDescription::for_tests()
     }
 }
 
@@ -88,7 +90,7 @@ fn index(name: &str) -> IndexDescription {
     }
 }
 
-fn is(description: TableDescription) -> Answer {
+fn described_as(description: TableDescription) -> Answer {
     Answer::Described(Box::new(description))
 }
 
@@ -112,7 +114,7 @@ fn scene_on(
     let budgets = crate::ratelimit::resolve(&plan.capacity, &description).unwrap().budgets;
     let table = Arc::new(Described(Mutex::new(answers.into_iter().collect())));
     let mut job = Job::new(plan, changes, Tables::one(Arc::clone(&table)), description, &budgets);
-    job.watch_table(Instant::now(), EVERY);
+    job.watch_table(Instant::now(), INTERVAL);
     (job, table)
 }
 
@@ -124,8 +126,8 @@ fn write_budget(job: &Job) -> f64 {
     job.scopes.table(Access::Write).budget()
 }
 
-async fn looks(looks: f64) {
-    tokio::time::sleep(EVERY.mul_f64(looks) + Duration::from_secs(1)).await;
+async fn intervals(intervals: f64) {
+    tokio::time::sleep(INTERVAL.mul_f64(intervals) + Duration::from_secs(1)).await;
 }
 
 fn throttled() -> TableError {
@@ -138,7 +140,7 @@ async fn a_replaced_or_unusable_table_stops_the_run() {
     let with = |change: fn(&mut TableDescription)| {
         let mut now = described(100.0);
         change(&mut now);
-        is(now)
+        described_as(now)
     };
     let gone = TableError::Fatal { kind: FatalKind::TableMissing, message: "Requested resource not found".into() };
     for (answer, why) in [
@@ -156,26 +158,27 @@ async fn a_replaced_or_unusable_table_stops_the_run() {
     ] {
         let job = job("write = \"80%\"", [answer]);
         let _watch = job.requests().watch().await;
-        looks(0.9).await;
+        intervals(0.9).await;
         assert!(!job.stop.is_stopping());
-        looks(0.2).await;
+        intervals(0.2).await;
         let reason = job.stop.reason().map(ToString::to_string).unwrap_or_default();
         assert!(reason.contains(why), "{reason}");
     }
     for answer in [with(|_| {}), with(|now| now.status = "UPDATING".into()), with(|now| now.id = None)] {
         let job = job("write = \"80%\"", [answer]);
         let _watch = job.requests().watch().await;
-        looks(5.0).await;
+        intervals(5.0).await;
         assert_eq!(job.stop.reason(), None);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_overdue_description_is_read_before_the_work() {
-    let mut job = job("write = \"80%\"", [is(TableDescription { id: Some("second".into()), ..described(100.0) })]);
+    let mut job =
+        job("write = \"80%\"", [described_as(TableDescription { id: Some("second".into()), ..described(100.0) })]);
     let described = Instant::now();
-    looks(7.0).await;
-    job.watch_table(described, EVERY);
+    intervals(7.0).await;
+    job.watch_table(described, INTERVAL);
     let _watch = job.requests().watch().await;
     assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());
 }
@@ -184,21 +187,22 @@ async fn an_overdue_description_is_read_before_the_work() {
 /// and then continues in the background. A rollback is an urgent job. All other jobs wait for the call, but no longer
 /// than the time limit of one attempt.
 #[tokio::test(start_paused = true)]
-async fn a_late_description_does_not_hold_up_the_way_back() {
+async fn a_late_description_does_not_delay_an_urgent_job() {
     let throttles = vec![Answer::Fails(throttled()); 8];
     for answers in [vec![Answer::Never], [throttles, vec![Answer::Never]].concat()] {
         for urgent in [true, false] {
             let (mut job, table) = scene("write = \"80%\"", answers.clone());
             let last = Instant::now();
-            looks(7.0).await;
+            intervals(7.0).await;
             job.urgent = urgent;
-            job.watch_table(last, EVERY);
+            job.watch_table(last, INTERVAL);
             let began = Instant::now();
             let _watch = job.requests().watch().await;
-            let held = began.elapsed();
-            assert!(held <= if urgent { Duration::from_secs(2) } else { EVERY / PATIENCE }, "{held:?}");
-            *table.0.lock().unwrap() = [is(TableDescription { id: Some("second".into()), ..described(100.0) })].into();
-            looks(2.0).await;
+            let waited = began.elapsed();
+            assert!(waited <= if urgent { Duration::from_secs(2) } else { INTERVAL / TIMEOUT_DIVISOR }, "{waited:?}");
+            *table.0.lock().unwrap() =
+                [described_as(TableDescription { id: Some("second".into()), ..described(100.0) })].into();
+            intervals(2.0).await;
             assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());
         }
     }
@@ -208,61 +212,62 @@ async fn a_late_description_does_not_hold_up_the_way_back() {
 async fn failed_attempts_stop_nothing_and_raise_nothing_and_three_halve_the_budgets() {
     let denied = TableError::Fatal { kind: FatalKind::Permission, message: "not authorized".into() };
     for failure in [Answer::Fails(throttled()), Answer::Fails(denied), Answer::Never] {
-        let (job, table) = scene("write = \"80%\"", [is(described(400.0)), failure.clone()]);
+        let (job, table) = scene("write = \"80%\"", [described_as(described(400.0)), failure.clone()]);
         let _watch = job.requests().watch().await;
-        looks(1.2).await;
+        intervals(1.2).await;
         let rising = write_budget(&job);
         assert!((80.0..320.0).contains(&rising), "{rising}");
-        looks(0.8).await;
+        intervals(0.8).await;
         assert!((write_budget(&job) - 320.0).abs() < 1e-9, "the raise ends before the next description");
-        looks(1.5).await;
+        intervals(1.5).await;
         assert!((write_budget(&job) - 320.0).abs() < 1e-9, "at most two attempts have failed");
-        looks(2.5).await;
+        intervals(2.5).await;
         assert!((write_budget(&job) - 160.0).abs() < 1e-9, "{}", write_budget(&job));
-        looks(20.0).await;
+        intervals(20.0).await;
         assert!((write_budget(&job) - 160.0).abs() < 1e-9, "the budget is halved once");
         assert_eq!(job.stop.reason(), None);
-        *table.0.lock().unwrap() = [is(described(400.0))].into();
-        looks(2.0).await;
+        *table.0.lock().unwrap() = [described_as(described(400.0))].into();
+        intervals(2.0).await;
         assert!((write_budget(&job) - 320.0).abs() < 1e-9, "{}", write_budget(&job));
     }
     // A budget that the plan states in units does not follow the table, so missing descriptions do not change it.
     let job = job("write = 60", [Answer::Never]);
     let _watch = job.requests().watch().await;
-    looks(20.0).await;
+    intervals(20.0).await;
     assert!((write_budget(&job) - 60.0).abs() < 1e-9);
 }
 
 /// If the next description fails, the raise in progress stops at the current budget.
 #[tokio::test(start_paused = true)]
-async fn a_raise_stays_where_it_is_without_a_description() {
-    let job = job("write = \"80%\"", [is(described(400.0))]);
+async fn a_raise_pauses_without_a_description() {
+    let job = job("write = \"80%\"", [described_as(described(400.0))]);
     let watch = job.table_watch.clone().unwrap();
     let _watch = job.requests().watch().await;
-    looks(1.2).await;
+    intervals(1.2).await;
     let rising = write_budget(&job);
-    watch.go_without(&throttled());
-    looks(0.5).await;
+    watch.handle_failed_description(&throttled());
+    intervals(0.5).await;
     assert!(rising < 320.0 && (write_budget(&job) - rising).abs() < 1e-9, "{rising} {}", write_budget(&job));
 }
 
 #[tokio::test(start_paused = true)]
 async fn stated_units_are_cut_to_the_capacity_and_recover() {
     let capacity = "write = 90\nper_partition_key = { write = 50 }";
-    let job = job(capacity, [is(described(30.0)), is(described(500.0))]);
+    let job = job(capacity, [described_as(described(30.0)), described_as(described(500.0))]);
     let _watch = job.requests().watch().await;
-    looks(1.0).await;
+    intervals(1.0).await;
     assert!((write_budget(&job) - 30.0).abs() < 1e-9);
-    let told = job.table_watch.clone().unwrap().followed().borrow().clone();
-    let of = |scope: Scope| told.scopes.iter().find(|b| b.scope == scope && b.access == Access::Write).unwrap().clone();
+    let current = job.table_watch.clone().unwrap().current_budgets().borrow().clone();
+    let of =
+        |scope: Scope| current.scopes.iter().find(|b| b.scope == scope && b.access == Access::Write).unwrap().clone();
     assert!(of(Scope::Table).basis.contains("90, but no more than the 30 WCU/s"), "{}", of(Scope::Table).basis);
     assert!((of(Scope::PartitionKey).units - 30.0).abs() < 1e-9);
-    looks(2.0).await;
+    intervals(2.0).await;
     assert!((write_budget(&job) - 90.0).abs() < 1e-9);
 }
 
 /// Describes a source with this write capacity, which nobody writes to, and a sink with these (read, write) units.
-fn two(source: f64, (read, write): (f64, f64)) -> TableDescription {
+fn two_tables(source: f64, (read, write): (f64, f64)) -> TableDescription {
     let sink = TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:1:table/sink".into(),
         id: Some("sink".into()),
@@ -275,26 +280,27 @@ fn two(source: f64, (read, write): (f64, f64)) -> TableDescription {
 #[tokio::test(start_paused = true)]
 async fn budgets_for_the_sink_follow_the_table_that_is_written() {
     let deleted = {
-        let mut both = two(10.0, (40.0, 20.0));
+        let mut both = two_tables(10.0, (40.0, 20.0));
         both.sink.as_mut().unwrap().status = "DELETING".into();
         both
     };
-    let answers = [two(10.0, (80.0, 60.0)), two(10.0, (40.0, 20.0)), two(10.0, (400.0, 20.0)), deleted];
-    let (job, _) = scene_on(two(100.0, (80.0, 60.0)), "write = \"50%\"", answers.map(is));
+    let answers =
+        [two_tables(10.0, (80.0, 60.0)), two_tables(10.0, (40.0, 20.0)), two_tables(10.0, (400.0, 20.0)), deleted];
+    let (job, _) = scene_on(two_tables(100.0, (80.0, 60.0)), "write = \"50%\"", answers.map(described_as));
     let budgets = || (write_budget(&job), job.sink_reads.as_ref().unwrap().budget());
     let near = |found: (f64, f64), expected: (f64, f64)| {
         assert!((found.0 - expected.0).abs() < 1e-9 && (found.1 - expected.1).abs() < 1e-9, "{found:?} {expected:?}");
     };
     near(budgets(), (30.0, 20.0));
     let _watch = job.requests().watch().await;
-    looks(1.0).await;
+    intervals(1.0).await;
     near(budgets(), (30.0, 20.0));
-    looks(1.0).await;
+    intervals(1.0).await;
     near(budgets(), (10.0, 10.0));
-    looks(1.0).await;
+    intervals(1.0).await;
     near(budgets(), (10.0, 10.0));
     assert_eq!(job.stop.reason(), None);
-    looks(1.0).await;
+    intervals(1.0).await;
     let reason = job.stop.reason().map(ToString::to_string).unwrap_or_default();
     assert!(reason.contains("table/sink is DELETING"), "{reason}");
 }
@@ -302,7 +308,10 @@ async fn budgets_for_the_sink_follow_the_table_that_is_written() {
 #[tokio::test(start_paused = true)]
 async fn an_index_is_priced_while_it_exists() {
     let indexed = |write| TableDescription { indexes: vec![index("by-new")], ..described(write) };
-    let job = job("write = \"80%\"", [is(indexed(100.0)), is(described(100.0)), is(indexed(100.0))]);
+    let job = job(
+        "write = \"80%\"",
+        [described_as(indexed(100.0)), described_as(described(100.0)), described_as(indexed(100.0))],
+    );
     let _watch = job.requests().watch().await;
     let item: crate::item::Item = [("pk", "p"), ("sk", "s"), ("old", "x")]
         .map(|(name, value)| (name.to_owned(), crate::item::Value::S(value.into())))
@@ -312,41 +321,41 @@ async fn an_index_is_priced_while_it_exists() {
         other => panic!("{other:?}"),
     };
     assert_eq!(cost().indexes, []);
-    looks(1.0).await;
+    intervals(1.0).await;
     assert_eq!(cost().indexes, [(0, 1.0)]);
     let status = |name: &str| job.scopes.status().into_iter().find(|scope| scope.name == name);
     assert!(
         (status("by-new").unwrap().budget - 10.0).abs() < 1e-9,
         "the default budget is a quarter of the index's capacity"
     );
-    assert_eq!(job.scopes.index_place("by-new"), Some(0));
-    looks(1.0).await;
+    assert_eq!(job.scopes.index_position("by-new"), Some(0));
+    intervals(1.0).await;
     assert_eq!(cost().indexes, []);
-    looks(1.0).await;
+    intervals(1.0).await;
     assert_eq!(cost().indexes, [(0, 1.0)], "the index must keep its position");
 }
 
 /// With a hundred times the budget, the run works on more segments at the same time.
 #[tokio::test(start_paused = true)]
 async fn a_higher_budget_gets_more_lanes() {
-    let job = job("write = \"80%\"", [is(described(40_000.0))]);
+    let job = job("write = \"80%\"", [described_as(described(40_000.0))]);
     let requests = job.requests();
     let lanes = crate::engine::scan::lanes::Lanes::new(2, 0);
     let _watch = requests.watch().await;
-    let mut more = crate::engine::scan::lanes::MoreLanes::of(&requests);
-    let seats = || std::iter::from_fn(|| lanes.seat(crate::engine::Lane::Shared)).collect::<Vec<_>>();
-    let taken = seats();
-    tokio::time::timeout(2 * EVERY, more.wanted(&requests, &lanes)).await.unwrap();
-    assert_eq!((taken.len(), lanes.seat(crate::engine::Lane::Shared).is_some()), (2, true));
+    let mut more = crate::engine::scan::lanes::LaneGrowth::new(&requests);
+    let take_all_lanes = || std::iter::from_fn(|| lanes.take_lane(crate::engine::Lane::Shared)).collect::<Vec<_>>();
+    let taken = take_all_lanes();
+    tokio::time::timeout(2 * INTERVAL, more.wait_for_growth(&requests, &lanes)).await.unwrap();
+    assert_eq!((taken.len(), lanes.take_lane(crate::engine::Lane::Shared).is_some()), (2, true));
 }
 
 /// RUNBOOK: Ctrl-C "waits up to 10 s for requests in flight": it does not wait for a DescribeTable call that hangs.
 #[tokio::test(start_paused = true)]
-async fn a_hanging_description_does_not_hold_up_a_stop() {
+async fn a_hanging_description_does_not_delay_a_stop() {
     let (mut job, _table) = scene("write = \"80%\"", vec![Answer::Never]);
     let last = Instant::now();
-    looks(7.0).await;
-    job.watch_table(last, EVERY);
+    intervals(7.0).await;
+    job.watch_table(last, INTERVAL);
     let stop = job.stop.clone();
     let began = Instant::now();
     let interrupts = tokio::spawn(async move {

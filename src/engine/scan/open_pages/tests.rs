@@ -7,16 +7,16 @@ use async_trait::async_trait;
 
 use crate::change::{Changes, GuardedWrite};
 use crate::dynamodb::{
-    Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, Tables, WriteReply,
+    Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, Tables, WriteReply,
 };
-use crate::engine::{Ended, Job, StopReason};
+use crate::engine::{Job, SessionResult, StopReason};
 use crate::item::{Item, ItemKey, Position, Value};
 use crate::ratelimit::{Budget, Budgets};
-use crate::state::{Begin, Identity, NewRun, RunStatus, SegmentStatus};
+use crate::state::{BeginMode, Identity, NewRun, RunStatus, SegmentStatus};
 
 /// A table with one segment, which has these pages. Writes to the partition key `refused` are rejected, and writes to
 /// `slow-…` take 300 ms.
-struct OneSegment {
+struct OneSegmentTable {
     pages: Vec<Vec<Item>>,
     scans: Mutex<usize>,
     written: Mutex<Vec<ItemKey>>,
@@ -34,9 +34,9 @@ fn key(pk: &str, sk: usize) -> ItemKey {
     ItemKey::new(item(pk, sk, false))
 }
 
-impl OneSegment {
-    fn new(pages: Vec<Vec<Item>>) -> Arc<OneSegment> {
-        Arc::new(OneSegment { pages, scans: Mutex::default(), written: Mutex::default() })
+impl OneSegmentTable {
+    fn new(pages: Vec<Vec<Item>>) -> Arc<OneSegmentTable> {
+        Arc::new(OneSegmentTable { pages, scans: Mutex::default(), written: Mutex::default() })
     }
 
     fn last_key(&self, page: usize) -> Option<ItemKey> {
@@ -53,14 +53,14 @@ impl OneSegment {
 }
 
 #[async_trait]
-impl Describe for OneSegment {
+impl Describe for OneSegmentTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        Ok(TableDescription::of_a_test())
+        Ok(TableDescription::for_tests())
     }
 }
 
 #[async_trait]
-impl Source for OneSegment {
+impl Source for OneSegmentTable {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let behind = |key: &ItemKey| (0..self.pages.len()).find(|page| self.last_key(*page).as_ref() == Some(key));
         let page = request.start.as_ref().and_then(|Position::Key(key)| behind(key)).map_or(0, |before| before + 1);
@@ -72,7 +72,7 @@ impl Source for OneSegment {
 }
 
 #[async_trait]
-impl Sink for OneSegment {
+impl Sink for OneSegmentTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         let mut replies = Vec::new();
         for write in chunk {
@@ -94,25 +94,28 @@ impl Sink for OneSegment {
         1
     }
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, _: &ItemKey) -> Result<GetReply, TableError> {
         unreachable!("the test has no failed conditions")
     }
 }
 
 /// Runs an expand pass on the table, with a budget of two writes per second for each partition key. Stops the run when
 /// `when` returns true.
-async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) -> (Ended, SegmentStatus) {
+async fn run_until(
+    table: &Arc<OneSegmentTable>,
+    when: impl Fn(&OneSegmentTable) -> bool,
+) -> (SessionResult, SegmentStatus) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 1\n";
     let plan = crate::plan::load("plan", text).unwrap().plan;
-    let description = TableDescription::of_a_test();
+    let description = TableDescription::for_tests();
     let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
-    let identity = Identity::of(&plan, &description);
+    let identity = Identity::from_plan(&plan, &description);
     let new =
         NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
     let dir = tempfile::tempdir().unwrap();
     let store = crate::state::open(&dir.path().join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
-    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let session = store.begin(BeginMode::ResumeOrNew, new).await.unwrap();
     let wide = Budget { write: 1000.0, read: 1000.0 };
     let narrow = Budget { write: 2.0, read: 1000.0 };
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
@@ -136,17 +139,17 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
 }
 
 /// Stops the run when all pages have been read and some items of the second page have been written.
-async fn stopped_in_the_second_page(first: Item) -> (Ended, SegmentStatus) {
+async fn stopped_in_the_second_page(first: Item) -> (SessionResult, SegmentStatus) {
     let second = (1..=5).map(|n| item("hot", n, true)).collect();
-    let table = OneSegment::new(vec![vec![first], second, vec![item("idle", 1, false)]]);
-    let ended = stopped(&table, |table| *table.scans.lock().unwrap() >= 3 && table.written("hot") > 0).await;
+    let table = OneSegmentTable::new(vec![vec![first], second, vec![item("idle", 1, false)]]);
+    let ended = run_until(&table, |table| *table.scans.lock().unwrap() >= 3 && table.written("hot") > 0).await;
     assert!(table.written("hot") < 5, "the run was stopped too late");
     ended
 }
 
 /// The first page is committed. The third page is not, because the second page was given up.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_page_is_committed_behind_one_that_was_given_up() {
+async fn no_page_is_committed_after_an_abandoned_page() {
     let (ended, segment) = stopped_in_the_second_page(item("first", 1, false)).await;
     assert_eq!((ended.totals.pages, ended.totals.counts.scanned), (1, 1));
     assert_eq!(segment, SegmentStatus::Scanning(Position::Key(key("first", 1))));
@@ -167,8 +170,8 @@ async fn a_page_that_is_held_back_is_not_followed_by_a_gap() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_complete_at_a_stop_is_committed() {
     let second = (1..=40).map(|n| item(&format!("slow-{n}"), 1, true)).collect();
-    let table = OneSegment::new(vec![vec![item("hot", 1, true), item("hot", 2, true)], second]);
-    let (ended, segment) = stopped(&table, |table| table.written("hot") == 2).await;
+    let table = OneSegmentTable::new(vec![vec![item("hot", 1, true), item("hot", 2, true)], second]);
+    let (ended, segment) = run_until(&table, |table| table.written("hot") == 2).await;
     let slow = table.written("slow");
     assert!((1..40).contains(&slow), "{slow}");
     assert_eq!((ended.totals.pages, ended.totals.counts.scanned), (1, 2));

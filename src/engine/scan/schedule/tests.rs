@@ -16,12 +16,12 @@ fn next(scheduler: &LocalScheduler, lane: Lane) -> Option<WorkLease> {
     now(scheduler.next(lane))
 }
 
-fn next_unknown(scheduler: &LocalScheduler) -> Option<u32> {
-    now(scheduler.next_unknown())
+fn next_unsurveyed(scheduler: &LocalScheduler) -> Option<u32> {
+    now(scheduler.next_unsurveyed())
 }
 
-fn learn(scheduler: &LocalScheduler, unit: u32, first_page: FirstPage) {
-    now(scheduler.learn(unit, first_page));
+fn record_first_page(scheduler: &LocalScheduler, unit: u32, first_page: FirstPage) {
+    now(scheduler.record_first_page(unit, first_page));
 }
 
 fn drain(scheduler: &LocalScheduler, lane: Lane) -> Vec<u32> {
@@ -69,7 +69,7 @@ proptest! {
         for _ in 0..total / 2 {
             active.push(next(&scheduler, Lane::Shared).unwrap());
             if active.len() > 1 << k {
-                now(scheduler.left(active.swap_remove(rng.usize(..active.len()))));
+                now(scheduler.release(active.swap_remove(rng.usize(..active.len()))));
             }
             let mut parts = vec![0; 1 << (k - 2)];
             let part = |segment: u32| ((u64::from(segment) << (k - 2)) / u64::from(total)) as usize;
@@ -86,18 +86,18 @@ proptest! {
         steps in proptest::collection::vec((0_u8..4, 0_u8..3), 0..600),
     ) {
         let scheduler = LocalScheduler::new(total);
-        let mut asked = Vec::new();
+        let mut surveyed = Vec::new();
         let mut named = BTreeSet::new();
         let mut out = BTreeSet::new();
-        for (step, told) in steps {
+        for (step, answer) in steps {
             match step {
-                0 => if let Some(segment) = next_unknown(&scheduler) {
+                0 => if let Some(segment) = next_unsurveyed(&scheduler) {
                     prop_assert!(named.insert(segment) && !out.contains(&segment));
-                    asked.push(segment);
+                    surveyed.push(segment);
                 },
-                1 => if let Some(segment) = asked.pop() {
-                    let pages = [FirstPage::Ends, FirstPage::GoesOn, FirstPage::InCollection];
-                    learn(&scheduler, segment, pages[usize::from(told)]);
+                1 => if let Some(segment) = surveyed.pop() {
+                    let pages = [FirstPage::Ends, FirstPage::Continues, FirstPage::InCollection];
+                    record_first_page(&scheduler, segment, pages[usize::from(answer)]);
                 },
                 2 => if let Some(lease) = next(&scheduler, Lane::Large) {
                     prop_assert!(out.insert(lease.unit));
@@ -128,25 +128,25 @@ proptest! {
         let whole = (0..4 * total as usize).flat_map(|n| [(0, n), (2, n)]).collect();
         for (session, steps) in sessions.into_iter().chain([whole]).enumerate() {
             let mut scheduler = LocalScheduler::new(total).in_session(u32::try_from(session).unwrap() + 1);
-            committed.iter().for_each(|(unit, state): (&u32, &SegmentState)| scheduler.note(*unit, state.clone()));
-            let mut held: Vec<WorkLease> = Vec::new();
+            committed.iter().for_each(|(unit, state): (&u32, &SegmentState)| scheduler.restore(*unit, state.clone()));
+            let mut leases: Vec<WorkLease> = Vec::new();
             for (step, which) in steps {
                 match step {
                     0 | 1 => if let Some(lease) = next(&scheduler, if step == 0 { Lane::Shared } else { Lane::Large }) {
-                        prop_assert!(held.iter().all(|other| other.unit != lease.unit), "a unit has two holders");
+                        prop_assert!(leases.iter().all(|other| other.unit != lease.unit), "a unit has two holders");
                         let state = committed.get(&lease.unit).cloned().unwrap_or_default();
                         prop_assert!(state.status != SegmentStatus::Done, "a unit that is done must not be leased");
                         prop_assert_eq!(&lease.state, &state);
                         prop_assert!(epochs.insert(lease.unit, lease.epoch).is_none_or(|before| before < lease.epoch));
-                        held.push(lease);
+                        leases.push(lease);
                     },
-                    2 if !held.is_empty() => {
-                        let lease = held.swap_remove(which % held.len());
+                    2 if !leases.is_empty() => {
+                        let lease = leases.swap_remove(which % leases.len());
                         committed.insert(lease.unit, begun(1));
-                        now(scheduler.left(lease));
+                        now(scheduler.release(lease));
                     },
-                    3 if !held.is_empty() => {
-                        let unit = held[which % held.len()].unit;
+                    3 if !leases.is_empty() => {
+                        let unit = leases[which % leases.len()].unit;
                         let state = SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1) };
                         committed.insert(unit, state);
                     },
@@ -162,10 +162,10 @@ proptest! {
 #[test]
 fn begun_segments_come_first_and_the_longest_before_the_others() {
     let mut scheduler = LocalScheduler::new(8);
-    scheduler.note(1, begun(300));
-    scheduler.note(3, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(50) });
-    scheduler.note(6, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
-    scheduler.note(7, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1_100) });
+    scheduler.restore(1, begun(300));
+    scheduler.restore(3, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(50) });
+    scheduler.restore(6, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
+    scheduler.restore(7, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1_100) });
     let lease = next(&scheduler, Lane::Large).unwrap();
     assert_eq!((lease.unit, lease.state.counts.scanned), (6, 90_000), "the checkpoint shows that the segment is large");
     assert_eq!(
@@ -176,27 +176,27 @@ fn begun_segments_come_first_and_the_longest_before_the_others() {
     assert_eq!(drain(&scheduler, Lane::Shared), [7, 3, 0, 4, 2, 5]);
 
     let mut unknown = LocalScheduler::new(2);
-    unknown.note(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
+    unknown.restore(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
     assert_eq!(next(&unknown, Lane::Large), None, "no segment is finished, so every segment may be this long");
 }
 
 #[test]
 fn knowledge_overrides_the_order() {
     let scheduler = LocalScheduler::new(8);
-    let asked: Vec<u32> = std::iter::from_fn(|| next_unknown(&scheduler)).take(5).collect();
-    assert_eq!(asked, [0, 4, 2, 6, 1], "the survey reads in the same order");
+    let surveyed: Vec<u32> = std::iter::from_fn(|| next_unsurveyed(&scheduler)).take(5).collect();
+    assert_eq!(surveyed, [0, 4, 2, 6, 1], "the survey reads in the same order");
     assert_eq!(next(&scheduler, Lane::Large), None);
-    learn(&scheduler, 4, FirstPage::Ends);
-    learn(&scheduler, 6, FirstPage::InCollection);
-    learn(&scheduler, 1, FirstPage::InCollection);
-    learn(&scheduler, 0, FirstPage::GoesOn);
-    learn(&scheduler, 5, FirstPage::InCollection);
+    record_first_page(&scheduler, 4, FirstPage::Ends);
+    record_first_page(&scheduler, 6, FirstPage::InCollection);
+    record_first_page(&scheduler, 1, FirstPage::InCollection);
+    record_first_page(&scheduler, 0, FirstPage::Continues);
+    record_first_page(&scheduler, 5, FirstPage::InCollection);
     assert_eq!(next(&scheduler, Lane::Large).unwrap().unit, 6);
     // The survey has not yet requested segment 5, is still reading segment 2, and has found that segment 4 is short.
     assert_eq!(drain(&scheduler, Lane::Shared), [1, 0, 5, 3, 7, 2, 4]);
-    learn(&scheduler, 2, FirstPage::InCollection);
+    record_first_page(&scheduler, 2, FirstPage::InCollection);
     assert_eq!(
-        (next(&scheduler, Lane::Large), next_unknown(&scheduler)),
+        (next(&scheduler, Lane::Large), next_unsurveyed(&scheduler)),
         (None, None),
         "segment 2 has been handed out"
     );

@@ -2,9 +2,9 @@
 
 use futures::future::BoxFuture;
 
-use super::Pending;
+use super::PendingWrite;
 use crate::change::{Decision, Outcome};
-use crate::engine::client::Spent;
+use crate::engine::client::RequestSpend;
 use crate::engine::stop::Stopped;
 use crate::engine::write::outcome::PageOutcome;
 use crate::item::{ItemKey, Path};
@@ -33,7 +33,7 @@ pub struct PartialOutcome<O = ItemOutcomes> {
     /// The outcomes of the items that were not set aside.
     pub outcome: O,
     /// The items that were set aside. `None` if there are none.
-    pub rest: Option<Rest<O>>,
+    pub rest: Option<RemainingWork<O>>,
 }
 
 impl<O: Default> Default for PartialOutcome<O> {
@@ -43,7 +43,7 @@ impl<O: Default> Default for PartialOutcome<O> {
 }
 
 /// Items that are set aside because they have to wait for the units of their partition key.
-pub struct Rest<O = ItemOutcomes> {
+pub struct RemainingWork<O = ItemOutcomes> {
     /// Size of these items in bytes. This size counts toward the limit for the set-aside items of a segment.
     pub bytes: usize,
     /// The future that processes these items. Always poll this future until it is complete, because it may have
@@ -52,7 +52,7 @@ pub struct Rest<O = ItemOutcomes> {
 }
 
 /// The result of processing one item.
-pub(crate) enum End {
+pub(crate) enum ItemResult {
     Outcome(Outcome),
     Diverged(Vec<Path>),
     Failed(Outcome, String),
@@ -60,28 +60,28 @@ pub(crate) enum End {
 
 impl ItemOutcomes {
     /// Counts an item that gets no write. `decision` is the reason.
-    pub(crate) fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
+    pub(crate) fn record_decision(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
         if let Decision::Refused(_, rule) = &decision {
             *(if rule.is_client_encryption() { &mut self.encrypted } else { &mut self.rejected_writes }) += 1;
         }
-        self.end(key, end_of(decision, after_condition));
+        self.record(key, to_item_result(decision, after_condition));
     }
 
-    pub(crate) fn end(&mut self, key: ItemKey, end: End) {
-        match end {
-            End::Outcome(outcome) => self.counts.count(outcome),
-            End::Diverged(paths) => {
+    pub(crate) fn record(&mut self, key: ItemKey, result: ItemResult) {
+        match result {
+            ItemResult::Outcome(outcome) => self.counts.count(outcome),
+            ItemResult::Diverged(paths) => {
                 self.counts.count(Outcome::Diverged);
                 self.diverged.push(DivergedItem { key, paths });
             }
-            End::Failed(outcome, reason) => {
+            ItemResult::Failed(outcome, reason) => {
                 self.counts.count(outcome);
                 self.failures.push(Failure { key, outcome, reason });
             }
         }
     }
 
-    pub(crate) fn spend(&mut self, spent: Spent) {
+    pub(crate) fn add_spend(&mut self, spent: RequestSpend) {
         self.counts.read_units += spent.read;
         self.counts.write_units += spent.write;
         self.counts.assumed_write_units += spent.assumed_write;
@@ -90,7 +90,7 @@ impl ItemOutcomes {
 
     /// Marks the pre-images of a write that was not applied. If an attempt may have been applied, the pre-images stay
     /// valid.
-    pub(crate) fn refuse(&mut self, member: &mut Pending) {
+    pub(crate) fn mark_not_applied(&mut self, member: &mut PendingWrite) {
         let journaled = std::mem::take(&mut member.journaled);
         if !member.ambiguous {
             self.refused.extend(journaled);
@@ -119,14 +119,14 @@ impl PageOutcome for ItemOutcomes {
 
 /// The result for an item that needs no write. If a condition failed before, "nothing to do" means that somebody has
 /// already made the change. This run itself may have made the change, in an attempt whose reply was lost.
-fn end_of(decision: Decision, after_condition: bool) -> End {
+fn to_item_result(decision: Decision, after_condition: bool) -> ItemResult {
     match decision {
-        Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),
-        Decision::NothingToDo | Decision::AlreadyApplied => End::Outcome(Outcome::AlreadyApplied),
-        Decision::Skipped(_) => End::Outcome(Outcome::Skipped),
-        Decision::Diverged(paths) => End::Diverged(paths),
-        Decision::Rejected(why) => End::Failed(Outcome::Rejected, why),
-        Decision::Refused(_, rule) => End::Failed(Outcome::Rejected, rule.to_string()),
-        Decision::Write(_) => End::Failed(Outcome::Conflict, "it still needs a write".into()),
+        Decision::NothingToDo if !after_condition => ItemResult::Outcome(Outcome::NothingToDo),
+        Decision::NothingToDo | Decision::AlreadyApplied => ItemResult::Outcome(Outcome::AlreadyApplied),
+        Decision::Skipped(_) => ItemResult::Outcome(Outcome::Skipped),
+        Decision::Diverged(paths) => ItemResult::Diverged(paths),
+        Decision::Rejected(why) => ItemResult::Failed(Outcome::Rejected, why),
+        Decision::Refused(_, rule) => ItemResult::Failed(Outcome::Rejected, rule.to_string()),
+        Decision::Write(_) => ItemResult::Failed(Outcome::Conflict, "it still needs a write".into()),
     }
 }

@@ -1,9 +1,9 @@
 //! Processes the items of a page: decides on the change, acquires permits, sends the guarded write, and records the
 //! outcome.
 
-pub(crate) mod aside;
 mod item_outcomes;
 mod replan;
+pub(crate) mod set_aside;
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 
-pub use item_outcomes::{ItemOutcomes, PartialOutcome, Rest};
+pub use item_outcomes::{ItemOutcomes, PartialOutcome, RemainingWork};
 
 use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, Outcome, PreImage};
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
@@ -20,9 +20,9 @@ use crate::engine::client::{Attempts, Requests, stop_reason};
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
-use crate::state::{History, PreImageId, PreImageRow, SessionId, only_if_kept};
-use aside::SetAside;
-use item_outcomes::End;
+use crate::state::{History, PreImageId, PreImageRow, SessionId, reject_if_unreadable};
+use item_outcomes::ItemResult;
+use set_aside::SetAsideItems;
 
 /// Processes items: brings every item to an outcome. Every write is guarded against live writers.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub struct Writer {
 }
 
 /// A write that has no outcome yet.
-pub(crate) struct Pending {
+pub(crate) struct PendingWrite {
     pub(crate) write: GuardedWrite,
     /// The recorded pre-images of this write.
     journaled: Vec<PreImageId>,
@@ -49,11 +49,11 @@ pub(crate) struct Pending {
     record: Arc<ItemHistory>,
 }
 
-impl Pending {
-    fn new(write: GuardedWrite, record: Arc<ItemHistory>) -> Pending {
+impl PendingWrite {
+    fn new(write: GuardedWrite, record: Arc<ItemHistory>) -> PendingWrite {
         let journaled = Vec::new();
         let attempts = Attempts::default();
-        Pending { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record }
+        PendingWrite { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record }
     }
 }
 
@@ -73,7 +73,7 @@ impl Writer {
 
     /// The same writer for the first pass. If the plan skips existing values, a live writer may set a target before the
     /// pass writes the item. Such a value counts as preexisting and is recorded.
-    pub fn meeting_first(self) -> Writer {
+    pub fn in_first_pass(self) -> Writer {
         Writer { is_first_pass: true, ..self }
     }
 
@@ -90,22 +90,22 @@ impl Writer {
         let mut writes = Vec::new();
         let records = self.history_of(&items, requests).await?;
         for (item, record) in items.into_iter().zip(records) {
-            let decided = only_if_kept(self.changes.decide_with(&item, &record));
-            if let Decision::Write(write) = decided {
-                writes.push(Pending::new(write, record));
+            let decision = reject_if_unreadable(self.changes.decide_with(&item, &record));
+            if let Decision::Write(write) = decision {
+                writes.push(PendingWrite::new(write, record));
             } else {
-                outcomes.decided(self.key_of(&item), decided, false);
+                outcomes.record_decision(self.key_of(&item), decision, false);
             }
         }
         let mut writes = writes.into_iter();
-        let mut aside = SetAside::default();
-        let with = Arc::new((self.clone(), requests.clone()));
+        let mut set_aside = SetAsideItems::default();
+        let context = Arc::new((self.clone(), requests.clone()));
         let mut in_progress = FuturesUnordered::new();
         let mut stopped = false;
         loop {
             while !stopped && in_progress.len() < requests.lane().outstanding() {
-                let Some(chunk) = next_chunk(&mut writes, requests, &mut aside) else { break };
-                in_progress.push(write_chunk(Arc::clone(&with), chunk));
+                let Some(chunk) = next_chunk(&mut writes, requests, &mut set_aside) else { break };
+                in_progress.push(write_chunk(Arc::clone(&context), chunk));
             }
             if !stopped && writes.len() == 0 && requests.lane() == Lane::Large {
                 break;
@@ -119,15 +119,16 @@ impl Writer {
                 None => break,
             }
         }
-        let nothing_left = in_progress.is_empty() && aside.keys.is_empty();
-        let bytes = aside.bytes;
-        let aside = aside.queue().await;
-        let rest = (!nothing_left).then(|| Rest {
+        let nothing_left = in_progress.is_empty() && set_aside.keys.is_empty();
+        let bytes = set_aside.bytes;
+        let set_aside = set_aside.queue().await;
+        let rest = (!nothing_left).then(|| RemainingWork {
             bytes,
             outcome: async move {
-                let (writer, requests) = &*with;
-                let (begun, aside) = join(writer.gather(in_progress), writer.process_aside(requests, aside)).await;
-                match (begun, aside) {
+                let (writer, requests) = &*context;
+                let (begun, set_aside) =
+                    join(writer.gather(in_progress), writer.process_set_aside(requests, set_aside)).await;
+                match (begun, set_aside) {
                     (Ok(mut outcomes), Ok(more)) => {
                         outcomes.merge(more);
                         Ok(outcomes)
@@ -189,8 +190,8 @@ impl Writer {
 
     /// Makes the pre-images of these writes durable, unless they are durable already. Call it before the writes are
     /// sent.
-    async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
-        let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
+    async fn journal(&self, requests: &Requests, chunk: &mut [PendingWrite]) -> Result<(), Stopped> {
+        let due = |member: &PendingWrite| member.journaled.is_empty() && !member.write.pre_images.is_empty();
         let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
         let rows: Vec<PreImageRow> = chunk
             .iter()
@@ -218,12 +219,12 @@ impl Writer {
     pub(crate) async fn write_chunk(
         &self,
         requests: &Requests,
-        mut pending: Vec<Pending>,
+        mut pending: Vec<PendingWrite>,
     ) -> Result<ItemOutcomes, Stopped> {
         let mut outcomes = ItemOutcomes::default();
-        let mut held = true;
+        let mut has_key_units = true;
         while !pending.is_empty() {
-            let Ok(admission) = requests.admit(&writes_of(&pending), std::mem::take(&mut held)).await else {
+            let Ok(admission) = requests.admit(&writes_of(&pending), std::mem::take(&mut has_key_units)).await else {
                 return self.abandon(outcomes, pending).await;
             };
             pending.iter_mut().for_each(|member| member.attempts.waited(admission.waited));
@@ -235,13 +236,13 @@ impl Writer {
                 requests.stop().stop(StopReason::Internal(why));
                 return Err(Stopped);
             }
-            outcomes.spend(spent);
+            outcomes.add_spend(spent);
             let mut again = Vec::new();
             let mut failed: Option<TableError> = None;
             for (mut member, reply) in pending.into_iter().zip(replies) {
                 match reply {
                     Ok(WriteReply::Applied { .. }) => {
-                        outcomes.end(member.write.key, End::Outcome(Outcome::Applied));
+                        outcomes.record(member.write.key, ItemResult::Outcome(Outcome::Applied));
                     }
                     Ok(WriteReply::ConditionFailed { image }) => {
                         match self.replan(requests, member, image, &mut outcomes).await {
@@ -256,15 +257,15 @@ impl Writer {
                         failed = Some(error);
                     }
                     Err(error) if error.directive() == Directive::FailItem => {
-                        outcomes.refuse(&mut member);
+                        outcomes.mark_not_applied(&mut member);
                         outcomes.rejected_writes += 1;
                         outcomes.counts.unclear += u64::from(member.unclear);
-                        outcomes.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
+                        outcomes.record(member.write.key, ItemResult::Failed(Outcome::Rejected, error.to_string()));
                     }
                     Err(error) => {
                         // An error that does not come from DynamoDB does not prove that the write was not applied.
                         member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
-                        outcomes.refuse(&mut member);
+                        outcomes.mark_not_applied(&mut member);
                         requests.progress().request_failed(&error.to_string());
                         requests.stop().stop(stop_reason(&error));
                         return self.abandon(outcomes, again).await;
@@ -287,10 +288,10 @@ impl Writer {
     pub(crate) async fn abandon(
         &self,
         mut outcomes: ItemOutcomes,
-        pending: Vec<Pending>,
+        pending: Vec<PendingWrite>,
     ) -> Result<ItemOutcomes, Stopped> {
         for mut member in pending {
-            outcomes.refuse(&mut member);
+            outcomes.mark_not_applied(&mut member);
         }
         self.mark_refused(outcomes.refused).await;
         Err(Stopped)
@@ -304,8 +305,8 @@ impl Writer {
 }
 
 /// Calls [`Writer::write_chunk`]. The returned future borrows nothing from the caller.
-async fn write_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Result<ItemOutcomes, Stopped> {
-    let (writer, requests) = &*with;
+async fn write_chunk(context: Arc<(Writer, Requests)>, chunk: Vec<PendingWrite>) -> Result<ItemOutcomes, Stopped> {
+    let (writer, requests) = &*context;
     writer.write_chunk(requests, chunk).await
 }
 
@@ -313,15 +314,15 @@ async fn write_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Resu
 /// units of a write's key are not available, the write is set aside, so that the other writes need not wait. A chunk
 /// ends before a second write to the same item, because a source may return an item twice.
 fn next_chunk(
-    writes: &mut std::vec::IntoIter<Pending>,
+    writes: &mut std::vec::IntoIter<PendingWrite>,
     requests: &Requests,
-    aside: &mut SetAside,
-) -> Option<Vec<Pending>> {
+    set_aside: &mut SetAsideItems,
+) -> Option<Vec<PendingWrite>> {
     // Allocate the largest possible size now, because a growing vector would allocate more than it needs.
     let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
     while chunk.len() < requests.max_chunk() && !writes.as_slice().first().is_some_and(|next| has_item(&chunk, next)) {
         let Some(write) = writes.next() else { break };
-        if requests.try_key(&write.write) { chunk.push(write) } else { aside.add(requests, write) }
+        if requests.try_acquire_key(&write.write) { chunk.push(write) } else { set_aside.add(requests, write) }
     }
     (!chunk.is_empty()).then_some(chunk)
 }
@@ -331,12 +332,12 @@ fn give_up(requests: &Requests, why: String) -> Stopped {
     Stopped
 }
 
-pub(crate) fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
+pub(crate) fn writes_of(chunk: &[PendingWrite]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
 }
 
 /// Whether the chunk already contains a write to the same item.
-pub(crate) fn has_item(chunk: &[Pending], write: &Pending) -> bool {
+pub(crate) fn has_item(chunk: &[PendingWrite], write: &PendingWrite) -> bool {
     chunk.iter().any(|member| member.write.key == write.write.key)
 }
 

@@ -1,12 +1,12 @@
 //! Decides about an item after a failed condition, based on its current image.
 
-use super::item_outcomes::{End, ItemOutcomes};
-use super::{Pending, Writer, give_up};
+use super::item_outcomes::{ItemOutcomes, ItemResult};
+use super::{PendingWrite, Writer, give_up};
 use crate::change::{Decision, Outcome};
-use crate::engine::client::{Requests, Spent};
+use crate::engine::client::{RequestSpend, Requests};
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
-use crate::state::{BaselinePage, Filled, PreImageId, only_if_kept};
+use crate::state::{BaselinePage, FilledTargets, PreImageId, reject_if_unreadable};
 
 /// The number of times that a write is planned again after a failed condition, before the item becomes a `Conflict`.
 /// Each attempt waits for its permits, and a live writer may change the item meanwhile. If an item changes in each wait
@@ -19,48 +19,48 @@ impl Writer {
     pub(crate) async fn replan(
         &self,
         requests: &Requests,
-        mut member: Pending,
+        mut member: PendingWrite,
         image: Option<Item>,
         outcomes: &mut ItemOutcomes,
-    ) -> Result<Option<Pending>, Stopped> {
+    ) -> Result<Option<PendingWrite>, Stopped> {
         let key = member.write.key.clone();
-        outcomes.refuse(&mut member);
+        outcomes.mark_not_applied(&mut member);
         let image = match image {
             Some(image) => Some(image),
             // A missing image does not prove that the item is gone, because some engines never return an image.
             None => {
                 let got = requests.get(&key).await?;
-                outcomes.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
+                outcomes.add_spend(RequestSpend { read: got.units.unwrap_or(0.0), ..RequestSpend::default() });
                 got.item
             }
         };
         let unclear = u64::from(member.unclear);
         let Some(image) = image else {
             outcomes.counts.unclear += unclear;
-            outcomes.end(key, End::Outcome(Outcome::Gone));
+            outcomes.record(key, ItemResult::Outcome(Outcome::Gone));
             return Ok(None);
         };
-        self.note_skipped(requests, &key, &image, &outcomes.refused).await?;
-        let decided = only_if_kept(self.changes.decide_with(&image, &member.record));
-        let Decision::Write(write) = decided else {
+        self.record_skipped(requests, &key, &image, &outcomes.refused).await?;
+        let decision = reject_if_unreadable(self.changes.decide_with(&image, &member.record));
+        let Decision::Write(write) = decision else {
             outcomes.counts.unclear += unclear;
-            outcomes.decided(key, decided, true);
+            outcomes.record_decision(key, decision, true);
             return Ok(None);
         };
         if member.replans >= MAX_REPLANS {
             let why = format!("the item changed during each of {MAX_REPLANS} attempts");
             outcomes.counts.unclear += unclear;
-            outcomes.end(key, End::Failed(Outcome::Conflict, why));
+            outcomes.record(key, ItemResult::Failed(Outcome::Conflict, why));
             return Ok(None);
         }
         let replans = member.replans + 1;
         let unclear = member.unclear;
-        Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
+        Ok(Some(PendingWrite { replans, unclear, ..PendingWrite::new(write, member.record) }))
     }
 
     /// Records targets that a live writer has filled since the baseline. A target is not recorded if a write of this
     /// run may have filled it: a write of a killed process, or a write whose reply was lost.
-    async fn note_skipped(
+    async fn record_skipped(
         &self,
         requests: &Requests,
         key: &ItemKey,
@@ -75,7 +75,7 @@ impl Writer {
             return Ok(());
         }
         // The page number does not matter here, because preexisting targets are recorded by item.
-        let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
+        let filled = vec![FilledTargets { key: key.clone(), targets, refused: refused.to_vec() }];
         let baseline = BaselinePage { filled, ..BaselinePage::empty(self.session, 0, 0) };
         self.history.record_baseline(baseline).await.map_err(|e| give_up(requests, e.to_string()))
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::*;
-use crate::dynamodb::{Describe, Got, Page, PageRequest, Sink, Source, TableDescription, Tables};
+use crate::dynamodb::{Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, Tables};
 use crate::engine::Job;
 use crate::item::{ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets};
@@ -17,28 +17,28 @@ use crate::state::RunId;
 const RATE: usize = 2;
 
 /// A table that accepts chunks. The table records the arrival time of each chunk and the partition keys of its writes.
-struct Batched {
+struct BatchingTable {
     began: Instant,
     max_chunk: usize,
     chunks: Mutex<Vec<(Duration, Vec<String>)>>,
 }
 
 #[async_trait]
-impl Describe for Batched {
+impl Describe for BatchingTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        Ok(TableDescription::of_a_test())
+        Ok(TableDescription::for_tests())
     }
 }
 
 #[async_trait]
-impl Source for Batched {
+impl Source for BatchingTable {
     async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
         unreachable!("the test passes the items to the writer, so nothing is scanned")
     }
 }
 
 #[async_trait]
-impl Sink for Batched {
+impl Sink for BatchingTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let items: std::collections::BTreeSet<String> = chunk.iter().map(|write| write.key.to_text()).collect();
@@ -52,7 +52,7 @@ impl Sink for Batched {
         self.max_chunk
     }
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+    async fn get(&self, _: &ItemKey) -> Result<GetReply, TableError> {
         unreachable!("the test has no failed conditions")
     }
 }
@@ -71,20 +71,20 @@ fn item(pk: &str, sk: usize) -> Item {
 }
 
 /// Creates a table that accepts chunks, the requests to it, and a writer.
-fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
+fn table(max_chunk: usize) -> (Arc<BatchingTable>, Requests, Writer) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n";
     let plan = crate::plan::load("plan", text).unwrap().plan;
-    let description = TableDescription::of_a_test();
+    let description = TableDescription::for_tests();
     let changes = Arc::new(Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new()));
     let both = |units: f64| Budget { write: units, read: units };
     let wide = both(10_000.0);
     let narrow = both(RATE as f64);
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
-    let batched = Arc::new(Batched { began: Instant::now(), max_chunk, chunks: Mutex::default() });
+    let batched = Arc::new(BatchingTable { began: Instant::now(), max_chunk, chunks: Mutex::default() });
     let job = Job::new(plan, Arc::clone(&changes), Tables::one(Arc::clone(&batched)), description, &budgets);
     let session = SessionId { run: RunId::from_number(1), epoch: 1 };
-    let writer = Writer::new(changes, crate::state::of_a_test().history(), session);
+    let writer = Writer::new(changes, crate::state::in_memory().history(), session);
     (batched, job.requests(), writer)
 }
 
@@ -94,7 +94,7 @@ fn page(items: usize) -> Vec<Item> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
+async fn items_of_a_hot_key_do_not_delay_other_chunks() {
     for max_chunk in [1, 2, 5, 25] {
         let (table, requests, writer) = table(max_chunk);
         let outcomes = writer.process_all(page(60), &requests).await.unwrap();
@@ -110,8 +110,8 @@ async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
         assert!(last(&hot) > Duration::from_secs(8), "{hot:?}");
         assert!(last(&cold) < Duration::from_millis(200), "{max_chunk} a chunk: {cold:?}");
         // The chunks of the other items are full although the hot key waits.
-        let of_cold = chunks.iter().filter(|(_, keys)| keys.iter().any(|key| key != "hot")).count();
-        assert!(of_cold <= 40_usize.div_ceil(max_chunk) + 1, "{of_cold} chunks of at most {max_chunk}");
+        let cold_chunks = chunks.iter().filter(|(_, keys)| keys.iter().any(|key| key != "hot")).count();
+        assert!(cold_chunks <= 40_usize.div_ceil(max_chunk) + 1, "{cold_chunks} chunks of at most {max_chunk}");
         assert!(chunks.iter().all(|(_, keys)| keys.len() <= max_chunk));
     }
 }
@@ -133,14 +133,14 @@ async fn items_that_a_source_yields_twice_go_in_two_chunks() {
 async fn chunks_take_memory_in_proportion_to_their_members() {
     for (max_chunk, items) in [(1, 1_000), (3, 1_000), (25, 7)] {
         let (_, requests, _) = table(max_chunk);
-        let pending = |n: usize| Pending::new(GuardedWrite::of_a_test(&n.to_string()), Arc::default());
+        let pending = |n: usize| PendingWrite::new(GuardedWrite::for_test(&n.to_string()), Arc::default());
         let mut writes = (0..items).map(pending).collect::<Vec<_>>().into_iter();
-        let mut aside = SetAside::default();
-        let chunks: Vec<_> = std::iter::from_fn(|| next_chunk(&mut writes, &requests, &mut aside)).collect();
+        let mut set_aside = SetAsideItems::default();
+        let chunks: Vec<_> = std::iter::from_fn(|| next_chunk(&mut writes, &requests, &mut set_aside)).collect();
         let lengths: Vec<usize> = chunks.iter().map(Vec::len).collect();
         assert_eq!((lengths.iter().sum::<usize>(), lengths.len()), (items, items.div_ceil(max_chunk)));
         assert!(lengths.iter().all(|length| *length <= max_chunk));
         assert_eq!(chunks.iter().map(Vec::capacity).collect::<Vec<_>>(), lengths);
-        assert!(aside.keys.is_empty());
+        assert!(set_aside.keys.is_empty());
     }
 }

@@ -40,31 +40,31 @@
 //! values are outdated. As a mismatch, it would only delay a rollback, which waits for a verification without
 //! mismatches.
 
-mod held;
+mod expected;
 #[cfg(test)]
 mod tests;
 
 use crate::change::{Change, ItemHistory, Strategy};
-use crate::cutover::{Truth, Truths};
+use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, Path};
-use crate::state::{Stage, Verdict};
-use held::Held;
-pub(super) use held::{Existing, was_skipped};
+use crate::state::{TableStage, Verdict};
+use expected::Expectation;
+pub(super) use expected::{SkipRule, was_skipped};
 
 /// The changes of the plan, prepared for comparison with images of items.
 #[derive(Debug, Clone)]
 pub struct Parity {
-    held: Vec<Held>,
-    split: Option<Split>,
+    expected: Vec<Expectation>,
+    split: Option<ReaderSplit>,
 }
 
 /// The comparison for keys whose readers already use the new attribute, while the readers of other keys still use the
 /// old one.
 #[derive(Debug, Clone)]
-struct Split {
-    truths: Truths,
+struct ReaderSplit {
+    truths: TruthByKey,
     partition_key: String,
-    held: Vec<Held>,
+    expected: Vec<Expectation>,
 }
 
 /// The result of comparing one item with the plan.
@@ -78,18 +78,24 @@ pub struct Comparison {
 
 impl Parity {
     /// Prepares these changes for comparison at a stage. In-place plans have only the first stage.
-    pub fn new(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Parity {
-        Parity { held: Held::all(changes, strategy, stage, truth), split: None }
+    pub fn new(changes: &[Change], strategy: Strategy, stage: TableStage, truth: Truth) -> Parity {
+        Parity { expected: Expectation::from_changes(changes, strategy, stage, truth), split: None }
     }
 
     /// Prepares these changes for comparison if the truth may depend on the value of the partition key. `partition_key`
     /// is the name of this key.
-    pub fn by_key(changes: &[Change], strategy: Strategy, stage: Stage, truths: Truths, partition_key: &str) -> Parity {
-        let split = |held| Split { truths, partition_key: partition_key.to_owned(), held };
+    pub fn with_truths(
+        changes: &[Change],
+        strategy: Strategy,
+        stage: TableStage,
+        truths: TruthByKey,
+        partition_key: &str,
+    ) -> Parity {
+        let split = |expected| ReaderSplit { truths, partition_key: partition_key.to_owned(), expected };
         match truths {
-            Truths::All(truth) => Parity::new(changes, strategy, stage, truth),
-            Truths::Percent(_) => Parity {
-                split: Some(split(Held::all(changes, strategy, stage, Truth::NewThenOld))),
+            TruthByKey::All(truth) => Parity::new(changes, strategy, stage, truth),
+            TruthByKey::Percent(_) => Parity {
+                split: Some(split(Expectation::from_changes(changes, strategy, stage, Truth::NewThenOld))),
                 ..Parity::new(changes, strategy, stage, Truth::Old)
             },
         }
@@ -97,13 +103,13 @@ impl Parity {
 
     /// Whether there is nothing to compare yet, because every change of the plan waits for `contract`.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.expected.is_empty()
     }
 
     /// Whether this item matches only because readers are on the way back: it has an old value without a new one.
-    pub fn leaves_old_alone(&self, item: &Item) -> bool {
-        self.held.iter().any(|held| {
-            matches!(held, Held::Pair { old, new, truth: Truth::NewOnTheWayBack, .. }
+    pub fn has_kept_old_value(&self, item: &Item) -> bool {
+        self.expected.iter().any(|expected| {
+            matches!(expected, Expectation::Pair { old, new, truth: Truth::NewDuringRollback, .. }
                 if old.get(item).is_some() && new.get(item).is_none())
         })
     }
@@ -111,17 +117,17 @@ impl Parity {
     /// Compares an item with the plan. `record` has the targets that existed before the migration, with the digests of
     /// their values.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
-        let of_key = self.split.as_ref().filter(|split| split.is_of(item));
-        let held = of_key.map_or(&self.held, |split| &split.held);
-        let found: Vec<(&Path, Verdict)> = held.iter().map(|held| held.compare(item, record)).collect();
+        let reader_split = self.split.as_ref().filter(|split| split.includes(item));
+        let expected = reader_split.map_or(&self.expected, |split| &split.expected);
+        let found: Vec<(&Path, Verdict)> = expected.iter().map(|expected| expected.compare(item, record)).collect();
         let verdict = found.iter().map(|(_, verdict)| *verdict).max().unwrap_or(Verdict::Matching);
         let wrong = found.into_iter().filter(|(_, verdict)| verdict.is_mismatch());
         Comparison { verdict, paths: wrong.map(|(path, verdict)| (path.clone(), verdict)).collect() }
     }
 }
 
-impl Split {
-    fn is_of(&self, item: &Item) -> bool {
+impl ReaderSplit {
+    fn includes(&self, item: &Item) -> bool {
         self.truths.at(item.get(&self.partition_key)) == Truth::NewThenOld
     }
 }

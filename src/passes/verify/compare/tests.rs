@@ -41,33 +41,33 @@ fn pair(old: Option<&str>, new: Option<&str>) -> Item {
 
 /// Creates a history in which the target had this value before the migration.
 fn preexisting(value: &str) -> ItemHistory {
-    ItemHistory::new([(path("d.b"), Digest::of(&Value::S(value.to_owned())))], [])
+    ItemHistory::new([(path("d.b"), Digest::from_value(&Value::S(value.to_owned())))], [])
 }
 
 const PAIRS: [(Option<&str>, Option<&str>); 5] =
     [(None, None), (Some("1"), Some("1")), (Some("1"), Some("2")), (Some("1"), None), (None, Some("2"))];
 
-fn verdicts(change: Change, strategy: Strategy, stage: Stage, truth: Truth, before: bool) -> [Verdict; 5] {
+fn verdicts(change: Change, strategy: Strategy, stage: TableStage, truth: Truth, before: bool) -> [Verdict; 5] {
     let parity = Parity::new(&[change], strategy, stage, truth);
     let record = if before { preexisting("2") } else { ItemHistory::default() };
     PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &record).verdict)
 }
 
 #[test]
-fn the_table_of_pairs() {
-    use Stage::{Contracted, Expanded};
+fn each_pair_has_the_expected_verdict() {
+    use TableStage::{Contracted, Expanded};
     for (truth, expected) in [
         (Truth::Old, [Matching, Matching, Stale, Missing, Unexpected]),
         (Truth::NewThenOld, [Matching, Matching, Stale, Missing, Missing]),
         (Truth::New, [Matching, Matching, Stale, Missing, Missing]),
-        (Truth::NewOnTheWayBack, [Matching, Matching, Stale, Matching, Missing]),
+        (Truth::NewDuringRollback, [Matching, Matching, Stale, Matching, Missing]),
     ] {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
             // A preexisting new value without an old one matches, as long as old values cannot be stale. If there is an
             // old value, the preexisting value is compared with it like any other.
             let mut preexisting = expected;
-            preexisting[4] = if truth.is_new_alone() { Missing } else { Matching };
+            preexisting[4] = if truth.is_new_only() { Missing } else { Matching };
             assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");
         }
     }
@@ -82,10 +82,10 @@ fn the_table_of_pairs() {
 
 /// Tests the values that count as done with `on_existing = "skip"`, at every stage and for each truth.
 #[test]
-fn values_that_skip_counts_as_done() {
-    use Stage::{Contracted, Expanded};
-    let skipping = |change: Change| change.with_existing(Skip);
-    for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
+fn skipped_values_count_as_done() {
+    use TableStage::{Contracted, Expanded};
+    let skipping = |change: Change| change.with_on_existing(Skip);
+    for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewDuringRollback] {
         for change in [mv(), copy()].map(skipping) {
             let at = |before| verdicts(change.clone(), ExpandContract, Expanded, truth, before)[2];
             assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the preexisting value counts as done");
@@ -111,7 +111,7 @@ fn values_that_skip_counts_as_done() {
 #[test]
 fn a_copy_and_a_removal_in_place_are_a_move() {
     let [moved, copied] = [vec![mv()], vec![copy(), Change::Remove { path: path("a") }]].map(|changes| {
-        let parity = Parity::new(&changes, InPlace, Stage::Expanded, Truth::Old);
+        let parity = Parity::new(&changes, InPlace, TableStage::Expanded, Truth::Old);
         PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &ItemHistory::default()).verdict.is_mismatch())
     });
     assert_eq!(moved, copied);
@@ -124,35 +124,35 @@ fn constants_and_removals() {
         let item = item_from_json(&image).unwrap();
         Parity::new(&[change], strategy, stage, Truth::Old).compare(&item, &ItemHistory::default()).verdict
     };
-    let expanded = |change, image| verdict(change, ExpandContract, Stage::Expanded, image);
+    let expanded = |change, image| verdict(change, ExpandContract, TableStage::Expanded, image);
     assert_eq!(expanded(set(), json!({"schema": {"N": "2.0"}})), Matching, "numbers are compared as numbers");
     assert_eq!(expanded(set(), json!({"schema": {"S": "2"}})), Stale);
     assert_eq!(expanded(set(), json!({})), Missing);
     assert_eq!(expanded(remove(), json!({"junk": {"S": "x"}})), Matching, "removed only by contract");
-    assert_eq!(verdict(remove(), ExpandContract, Stage::Contracted, json!({"junk": {"S": "x"}})), Unexpected);
-    assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({"junk": {"S": "x"}})), Unexpected);
-    assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({})), Matching);
-    assert!(Parity::new(&[remove()], ExpandContract, Stage::Expanded, Truth::Old).is_empty());
+    assert_eq!(verdict(remove(), ExpandContract, TableStage::Contracted, json!({"junk": {"S": "x"}})), Unexpected);
+    assert_eq!(verdict(remove(), InPlace, TableStage::Expanded, json!({"junk": {"S": "x"}})), Unexpected);
+    assert_eq!(verdict(remove(), InPlace, TableStage::Expanded, json!({})), Matching);
+    assert!(Parity::new(&[remove()], ExpandContract, TableStage::Expanded, Truth::Old).is_empty());
     assert!(
-        Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::New).is_empty(),
+        Parity::new(&[set()], ExpandContract, TableStage::Expanded, Truth::New).is_empty(),
         "applications own the constant"
     );
-    assert!(!Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::NewThenOld).is_empty());
+    assert!(!Parity::new(&[set()], ExpandContract, TableStage::Expanded, Truth::NewThenOld).is_empty());
 }
 
 #[test]
 fn the_worst_change_counts_and_each_path_is_named() {
-    let parity = Parity::new(&[mv(), set()], ExpandContract, Stage::Expanded, Truth::Old);
+    let parity = Parity::new(&[mv(), set()], ExpandContract, TableStage::Expanded, Truth::Old);
     let found = parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default());
     assert_eq!(found.verdict, Stale);
     assert_eq!(found.paths, [(path("d.b"), Stale), (path("schema"), Missing)]);
     // The report contains the path of the derived side.
-    let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::New);
+    let parity = Parity::new(&[mv()], ExpandContract, TableStage::Expanded, Truth::New);
     assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default()).paths, [(path("a"), Stale)]);
     assert_eq!(parity.compare(&pair(None, Some("2")), &ItemHistory::default()).paths, [(path("a"), Missing)]);
     // If the parent of a path is not a map, the value at the path is missing.
     let text = item_from_json(&json!({"a": {"S": "1"}, "d": {"S": "text"}})).unwrap();
-    let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::Old);
+    let parity = Parity::new(&[mv()], ExpandContract, TableStage::Expanded, Truth::Old);
     assert_eq!(parity.compare(&text, &ItemHistory::default()).verdict, Missing);
 }
 
@@ -160,13 +160,13 @@ fn the_worst_change_counts_and_each_path_is_named() {
 /// the old one for one key and the new one for a different key.
 #[test]
 fn below_100_percent_each_key_is_compared_by_its_own_truth() {
-    let parity = Parity::by_key(&[mv()], ExpandContract, Stage::Expanded, Truths::Percent(50), "pk");
+    let parity = Parity::with_truths(&[mv()], ExpandContract, TableStage::Expanded, TruthByKey::Percent(50), "pk");
     let mut moved = 0;
     let mut others = 0;
     for n in 0..40 {
         let mut unequal = pair(Some("1"), Some("2"));
         unequal.insert("pk".into(), Value::S(n.to_string()));
-        let derived = if Truths::Percent(50).at(unequal.get("pk")) == Truth::Old { "d.b" } else { "a" };
+        let derived = if TruthByKey::Percent(50).at(unequal.get("pk")) == Truth::Old { "d.b" } else { "a" };
         assert_eq!(parity.compare(&unequal, &ItemHistory::default()).paths, [(path(derived), Stale)]);
         *(if derived == "a" { &mut moved } else { &mut others }) += 1;
     }

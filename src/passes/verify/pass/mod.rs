@@ -19,13 +19,13 @@ use async_trait::async_trait;
 
 use super::bound::Clusters;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
-use super::sample::{Sample, large_segments, split};
-use crate::change::{ItemHistory, Lookup, Outcome};
-use crate::engine::{Job, LocalScheduler, Reading, StopReason, schedule, sweep};
+use super::sample::{Sample, large_segments, total_clusters};
+use crate::change::{HistoryLookup, ItemHistory, Outcome};
+use crate::engine::{Job, LocalScheduler, ReadSettings, StopReason, scan_table, schedule};
 use crate::item::ItemKey;
 use crate::state::{
-    Asked, Drawn, NewRun, NewVerification, RunRecord, SegmentState, SegmentStatus, SpendRecord, Stage, State,
-    StoreError, Verdict, VerdictCounts, VerificationRecord, phase,
+    NewRun, NewVerification, RunRecord, SampleDraw, SegmentState, SegmentStatus, SpendRecord, State, StoreError,
+    TableStage, Verdict, VerdictCounts, VerificationParameters, VerificationRecord, phase,
 };
 use shadow::Verifier;
 
@@ -37,17 +37,17 @@ const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, s
 
 /// Looks up values from before the migration in the recorded history.
 #[async_trait]
-pub trait Before: Send + Sync {
+pub trait HistoryReader: Send + Sync {
     /// Returns the targets that had a value before the migration, for each of these items in the same order. If
     /// `writes` is set, also returns the values that the migration has written.
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
 #[async_trait]
-impl Before for State {
+impl HistoryReader for State {
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError> {
         if writes {
-            return self.history_of(keys.to_vec(), Lookup::ToDecide).await;
+            return self.history_of(keys.to_vec(), HistoryLookup::ForDecision).await;
         }
         self.preexisting(keys.to_vec()).await
     }
@@ -55,7 +55,7 @@ impl Before for State {
 
 /// The result of a session of a verification.
 #[derive(Debug)]
-pub struct Verified {
+pub struct VerificationResult {
     /// The run record as it is stored now.
     pub run: RunRecord,
     /// The verdicts of the verified items, over all sessions.
@@ -73,7 +73,7 @@ pub struct Verified {
 /// The inputs of a verification other than its job.
 pub struct VerifyInput {
     /// Looks up values from before the migration.
-    pub before: Arc<dyn Before>,
+    pub history: Arc<dyn HistoryReader>,
     /// Whether a repair also removes values that the plan does not imply.
     pub removes: bool,
 }
@@ -83,11 +83,11 @@ pub struct VerifyInput {
 pub async fn begin(
     job: &Job,
     store: &State,
-    asked: Asked,
-    anew: bool,
+    parameters: VerificationParameters,
+    restart: bool,
     seed: u64,
 ) -> Result<VerificationRecord, StoreError> {
-    if asked.repair && asked.stage == Stage::Contracted {
+    if parameters.repair && parameters.stage == TableStage::Contracted {
         return Err(StoreError::Refused(NOTHING_TO_REPAIR.to_owned()));
     }
     let mut total_segments = job.segments().segments;
@@ -104,17 +104,17 @@ pub async fn begin(
                 done.push((segment, state.counts.scanned));
             }
         };
-        store.each_segment(run.id, &mut note).await?;
+        store.for_each_segment(run.id, &mut note).await?;
         large = large_segments(&done);
     }
-    let mut due = total_segments;
+    let mut segments_to_read = total_segments;
     let mut drawn = None;
-    if let Some(wanted) = asked.wanted {
+    if let Some(sample_clusters) = parameters.sample_clusters {
         let seed = seed >> 1;
-        let clusters = split(items, total_segments);
-        let sample = Sample::draw(clusters, total_segments, &large, wanted, seed);
-        due = u32::try_from(sample.clusters().count()).unwrap_or(u32::MAX);
-        drawn = Some(Drawn { seed, run_segments: total_segments, large });
+        let clusters = total_clusters(items, total_segments);
+        let sample = Sample::draw(clusters, total_segments, &large, sample_clusters, seed);
+        segments_to_read = u32::try_from(sample.clusters().count()).unwrap_or(u32::MAX);
+        drawn = Some(SampleDraw { seed, run_segments: total_segments, large });
         total_segments = clusters;
     }
     let run = NewRun {
@@ -123,7 +123,7 @@ pub async fn begin(
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         table_items_estimate: Some(job.description.item_count),
     };
-    store.begin_verification(NewVerification { asked, drawn, due, run }, anew).await
+    store.begin_verification(NewVerification { parameters, drawn, segments_to_read, run }, restart).await
 }
 
 /// Works on a verification until all segments are done or the job is stopped. Then ends the session.
@@ -135,7 +135,7 @@ pub async fn verify(
     store: &State,
     record: &VerificationRecord,
     input: VerifyInput,
-) -> Result<Verified, StoreError> {
+) -> Result<VerificationResult, StoreError> {
     let run = &record.run;
     let removes = input.removes;
     job.begin_spend(store, run).await?;
@@ -147,12 +147,12 @@ pub async fn verify(
     job.stop_at_limits();
     let requests = job.requests();
     let verifier = Arc::new(Verifier::new(job, store, record, input, requests.clone()));
-    sweep(reading(job, record), &scheduler, &requests, verifier.clone()).await;
+    scan_table(read_settings(job, record), &scheduler, &requests, verifier.clone()).await;
     let mut closed = None;
-    if store.totals(run.id).await?.done == record.due {
-        let looks = sample.is_none() || record.asked.repair;
+    if store.totals(run.id).await?.done == record.segments_to_read {
+        let closes_diverged = sample.is_none() || record.parameters.repair;
         // Ignore the error, because the stopper has it. The next session closes the remaining items.
-        closed = if looks { verifier.close_diverged().await.ok() } else { Some(0) };
+        closed = if closes_diverged { verifier.close_diverged().await.ok() } else { Some(0) };
     }
     end(job, store, record, removes, sample.as_ref(), closed).await
 }
@@ -160,16 +160,16 @@ pub async fn verify(
 /// The clusters that were drawn when this sampled verification began.
 fn sample_of(record: &VerificationRecord) -> Option<Sample> {
     let drawn = record.drawn.as_ref()?;
-    let wanted = record.asked.wanted?;
-    Some(Sample::draw(record.run.total_segments, drawn.run_segments, &drawn.large, wanted, drawn.seed))
+    let sample_clusters = record.parameters.sample_clusters?;
+    Some(Sample::draw(record.run.total_segments, drawn.run_segments, &drawn.large, sample_clusters, drawn.seed))
 }
 
-fn reading(job: &Job, record: &VerificationRecord) -> Reading {
-    let reading = job.reading(record.run.total_segments);
-    match record.asked.wanted {
-        None => Reading { consistent: true, ..reading },
+fn read_settings(job: &Job, record: &VerificationRecord) -> ReadSettings {
+    let read_settings = job.read_settings(record.run.total_segments);
+    match record.parameters.sample_clusters {
+        None => ReadSettings { consistent: true, ..read_settings },
         // Clusters are so small that a survey of their first pages is not useful.
-        Some(_) => Reading { consistent: false, survey: None, ..reading },
+        Some(_) => ReadSettings { consistent: false, survey: None, ..read_settings },
     }
 }
 
@@ -178,9 +178,9 @@ async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Res
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
     for cluster in (0..run.total_segments).filter(|cluster| !clusters.contains(cluster)) {
-        scheduler.note(cluster, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });
+        scheduler.restore(cluster, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });
     }
-    store.each_segment(run.id, &mut |cluster, state| scheduler.note(cluster, state)).await?;
+    store.for_each_segment(run.id, &mut |cluster, state| scheduler.restore(cluster, state)).await?;
     Ok(scheduler)
 }
 
@@ -193,7 +193,7 @@ async fn end(
     removes: bool,
     sample: Option<&Sample>,
     closed: Option<u64>,
-) -> Result<Verified, StoreError> {
+) -> Result<VerificationResult, StoreError> {
     let id = record.run.id;
     let spend = job.end_spend(store, &record.run).await?;
     let segments = store.segment_verdicts(id).await?;
@@ -205,10 +205,10 @@ async fn end(
         let reason = job.stop.reason().cloned().unwrap_or_else(left);
         let abandoned = job.progress.snapshot().abandoned_pages;
         let run = store.stop_verification(record.run.session(), Some(reason.to_string()), abandoned).await?;
-        return Ok(Verified { run, counts, report: None, spend, throttles, stopped: Some(reason) });
+        return Ok(VerificationResult { run, counts, report: None, spend, throttles, stopped: Some(reason) });
     };
     let mut report = report_of(job, record, &segments, &counts);
-    report.repair_remove = record.asked.repair && removes;
+    report.repair_remove = record.parameters.repair && removes;
     report.new_alone = store.totals(id).await?.counts.of(Outcome::NothingToDo);
     report.ended_at = store.now();
     report.diverged_closed = closed;
@@ -224,7 +224,7 @@ async fn end(
         report.canonical().map_err(|error| StoreError::Corrupt(format!("the report cannot be serialized: {error}")))?;
     let hash = VerifyReport::hash_of(&json);
     let run = store.finish_verification(record.run.session(), report.ended_at.clone(), json, hash.clone()).await?;
-    Ok(Verified { run, counts, report: Some((report, hash)), spend, throttles, stopped: None })
+    Ok(VerificationResult { run, counts, report: Some((report, hash)), spend, throttles, stopped: None })
 }
 
 fn seed_of(record: &VerificationRecord) -> u64 {
@@ -238,8 +238,8 @@ fn report_of(
     counts: &VerdictCounts,
 ) -> VerifyReport {
     let run = &record.run;
-    let asked = &record.asked;
-    let telling = segments.iter().filter(|(_, counts)| counts.mismatching() + counts.raced > 0);
+    let parameters = &record.parameters;
+    let notable = segments.iter().filter(|(_, counts)| counts.mismatching() + counts.raced > 0);
     VerifyReport {
         schema_version: 1,
         kind: "verify".to_owned(),
@@ -248,11 +248,11 @@ fn report_of(
         table_arn: job.description.arn.clone(),
         table_id: job.description.id.clone(),
         run: run.id.number(),
-        scope: if asked.wanted.is_some() { "sample" } else { "all" }.to_owned(),
-        stage: asked.stage.name().to_owned(),
-        truth: asked.truths.name(),
-        flag_version: asked.flag_version,
-        repair: asked.repair,
+        scope: if parameters.sample_clusters.is_some() { "sample" } else { "all" }.to_owned(),
+        stage: parameters.stage.name().to_owned(),
+        truth: parameters.truths.name(),
+        flag_version: parameters.flag_version,
+        repair: parameters.repair,
         repair_remove: false,
         began_at: run.started_at.clone(),
         ended_at: String::new(),
@@ -265,20 +265,20 @@ fn report_of(
         new_alone: 0,
         raced: counts.raced,
         repaired: counts.repaired,
-        mismatches: counts.left(),
+        mismatches: counts.unrepaired(),
         diverged_closed: 0,
         read_units: 0.0,
         write_units: 0.0,
         segments_read: segments.len() as u64,
         segments_differing: segments.iter().filter(|(_, counts)| counts.mismatching() > 0).count() as u64,
-        segments: telling.take(MAX_SEGMENTS).map(|(segment, counts)| SegmentReport::new(*segment, counts)).collect(),
+        segments: notable.take(MAX_SEGMENTS).map(|(segment, counts)| SegmentReport::new(*segment, counts)).collect(),
         sample: None,
         examples: Vec::new(),
     }
 }
 
 fn clusters(sample: &Sample, segments: &[(u32, VerdictCounts)]) -> Clusters {
-    let mut clusters = Clusters { all: sample.split, large: sample.large_clusters(), ..Clusters::default() };
+    let mut clusters = Clusters { all: sample.total_clusters, large: sample.large_clusters(), ..Clusters::default() };
     for (cluster, counts) in segments {
         let differs = u32::from(counts.mismatching() > 0);
         if sample.is_large(*cluster) {

@@ -11,7 +11,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
-use super::{Before, VerifyInput};
+use super::{HistoryReader, VerifyInput};
 use crate::change::{Change, Changes, ItemHistory, Outcome};
 use crate::engine::{
     CommitPage, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests, StopReason,
@@ -25,7 +25,7 @@ use crate::state::{
 
 /// Number of suspects of a page that are read again at the same time. This is the number of writes that a shared lane
 /// keeps outstanding.
-const AT_ONCE: usize = 8;
+const CONCURRENT_REREADS: usize = 8;
 
 /// The largest number of suspects that one session of `--all` reads again. The pages of `--all` are already strongly
 /// consistent. So a second read changes the result only if a writer writes the two sides of an item in two requests. If
@@ -33,11 +33,11 @@ const AT_ONCE: usize = 8;
 const MAX_REREADS: u64 = 10_000;
 
 /// Number of diverged items that one query reads from the state file.
-const DIVERGED_AT_ONCE: u32 = 1_000;
+const DIVERGED_BATCH: u32 = 1_000;
 
 /// Number of diverged items that are read again at the same time. This is the number of requests that a large lane
 /// keeps outstanding.
-const LOOKED_AT_ONCE: usize = 64;
+const CONCURRENT_DIVERGED_READS: usize = 64;
 
 /// The reason that is stored if a repair does not change an item.
 const LEFT_ALONE: &str = "left alone: its correct value is unknown";
@@ -50,10 +50,10 @@ pub(super) struct Verifier {
     parity: Parity,
     repair: Option<Repair>,
     removes: bool,
-    before: Arc<dyn Before>,
+    history: Arc<dyn HistoryReader>,
     /// Whether to also look up the values that the migration wrote. Needed if the plan skips existing values, to
     /// distinguish the migration's own copies from other values.
-    skips: bool,
+    skips_existing: bool,
     store: State,
     session: SessionId,
     requests: Requests,
@@ -61,7 +61,7 @@ pub(super) struct Verifier {
     /// Number of suspects that may still be read again. `None` means that there is no limit.
     rereads: Option<AtomicU64>,
     /// Whether repairs skip items that are signed or encrypted on the client.
-    spares_encrypted: bool,
+    refuses_encrypted: bool,
 }
 
 /// An item that did not match when it was read.
@@ -80,34 +80,40 @@ impl Verifier {
         input: VerifyInput,
         requests: Requests,
     ) -> Verifier {
-        let VerifyInput { before, removes } = input;
+        let VerifyInput { history, removes } = input;
         let plan = &job.plan;
-        let asked = &record.asked;
+        let parameters = &record.parameters;
         let key = &job.description.key;
         let indexes = || job.changes.indexes().clone();
         let repair = || {
-            let repair = Repair::new(&plan.changes, plan.strategy, asked.truths, key.clone(), indexes());
-            if removes { repair.removing() } else { repair }
+            let repair = Repair::new(&plan.changes, plan.strategy, parameters.truths, key.clone(), indexes());
+            if removes { repair.with_removals() } else { repair }
         };
         Verifier {
-            parity: Parity::by_key(&plan.changes, plan.strategy, asked.stage, asked.truths, &key.partition.name),
-            repair: asked.repair.then(repair),
+            parity: Parity::with_truths(
+                &plan.changes,
+                plan.strategy,
+                parameters.stage,
+                parameters.truths,
+                &key.partition.name,
+            ),
+            repair: parameters.repair.then(repair),
             removes,
-            before,
-            skips: plan.changes.iter().any(Change::skips),
+            history,
+            skips_existing: plan.changes.iter().any(Change::skips_existing),
             store: store.clone(),
             session: record.run.session(),
             requests,
             key: key.clone(),
-            rereads: asked.wanted.is_none().then(|| AtomicU64::new(MAX_REREADS)),
-            spares_encrypted: job.changes.spares_encrypted(),
+            rereads: parameters.sample_clusters.is_none().then(|| AtomicU64::new(MAX_REREADS)),
+            refuses_encrypted: job.changes.refuses_encrypted(),
         }
     }
 
     /// Compares the items of a page. Returns the items that do not match, each with its recorded history. Also returns
     /// the number of all other items by verdict, and the number of those that had only the new attribute before the
     /// migration.
-    async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
+    async fn find_suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
         let mut suspects = Vec::new();
         let mut fine = VerdictCounts::default();
         let mut new_alone = 0;
@@ -144,7 +150,7 @@ impl Verifier {
     }
 
     async fn records(&self, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Stopped> {
-        self.before.records(keys, self.skips).await.map_err(|error| self.give_up(&error))
+        self.history.records(keys, self.skips_existing).await.map_err(|error| self.give_up(&error))
     }
 
     /// Reads a suspect again. Returns `None` if the item now matches or is gone. Also returns the consumed read units.
@@ -171,9 +177,9 @@ impl Verifier {
         requests: &Requests,
     ) -> Result<(BTreeMap<String, String>, ItemOutcomes), Stopped> {
         let records = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.record.clone())).collect();
-        let by = Arc::new(PageRepair { repair: repair.clone(), records });
-        let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec())
-            .sparing_encrypted(self.spares_encrypted);
+        let page_repair = Arc::new(PageRepair { repair: repair.clone(), records });
+        let changes = Changes::from_decider(page_repair, repair.key().clone(), repair.indexes().schemas().to_vec())
+            .with_encrypted_refused(self.refuses_encrypted);
         let writer = Writer::new(Arc::new(changes), self.store.history(), self.session);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let outcomes = writer.process_all(items, requests).await?;
@@ -192,29 +198,29 @@ impl Verifier {
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
         let mut closed = 0;
-        let mut looked_at = 0;
+        let mut reread_count = 0;
         let mut after = Cursor::START;
         loop {
-            let query = ListQuery { run: None, open_only: true, after, limit: DIVERGED_AT_ONCE };
-            let open = self.store.listed_diverged(query).await.map_err(|error| self.give_up(&error))?;
+            let query = ListQuery { run: None, open_only: true, after, limit: DIVERGED_BATCH };
+            let open = self.store.list_diverged(query).await.map_err(|error| self.give_up(&error))?;
             let Some(last) = open.last() else { return Ok(closed) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |record| record.id);
-            looked_at += open.len() as u64;
+            reread_count += open.len() as u64;
             // Records that cannot be read stay open.
             let keys: Vec<ItemKey> = open.into_iter().flatten().map(|record| record.key).collect();
             let records = self.records(&keys).await?;
-            let looks = keys.into_iter().zip(records).map(|(key, record)| self.look_at_diverged(key, record).boxed());
+            let reads = keys.into_iter().zip(records).map(|(key, record)| self.reread_diverged(key, record).boxed());
             // Wait for all reads, even if one of them gives up because the job stops.
-            let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect().await;
+            let found: Vec<_> = stream::iter(reads).buffer_unordered(CONCURRENT_DIVERGED_READS).collect().await;
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
             let resolved: Vec<_> = found.into_iter().flatten().collect();
             closed += self.store.close_diverged(self.session, resolved).await.map_err(|error| self.give_up(&error))?;
-            tracing::info!("diverged items read again: {looked_at} of {due}; resolved: {closed}");
+            tracing::info!("diverged items read again: {reread_count} of {due}; resolved: {closed}");
         }
     }
 
     /// Reads a diverged item again. Returns how it is resolved, or `None` if it stays open.
-    async fn look_at_diverged(
+    async fn reread_diverged(
         &self,
         key: ItemKey,
         record: ItemHistory,
@@ -222,7 +228,7 @@ impl Verifier {
         let how = match self.requests.get(&key).await?.item {
             None => Some("gone"),
             // An item with only an old value stays open, because somebody may still want to look at it.
-            Some(item) if self.parity.leaves_old_alone(&item) => None,
+            Some(item) if self.parity.has_kept_old_value(&item) => None,
             Some(item) => (!self.parity.compare(&item, &record).verdict.is_mismatch()).then_some("verified"),
         };
         Ok(how.map(|how| (key, how)))
@@ -271,11 +277,11 @@ impl ProcessPage for Verifier {
         PageItems { items, .. }: PageItems,
         requests: &Requests,
     ) -> Result<PartialOutcome<PageVerdicts>, Stopped> {
-        let (mut suspects, fine, new_alone) = self.suspects(items).await?;
+        let (mut suspects, fine, new_alone) = self.find_suspects(items).await?;
         let mut outcome = PageVerdicts { verdicts: fine, ..PageVerdicts::default() };
         let mut confirmed = Vec::new();
         while !suspects.is_empty() {
-            let some = suspects.split_off(suspects.len().saturating_sub(AT_ONCE));
+            let some = suspects.split_off(suspects.len().saturating_sub(CONCURRENT_REREADS));
             for again in join_all(some.into_iter().map(|suspect| self.reread(requests, suspect))).await {
                 let (again, units) = again?;
                 outcome.counts.read_units += units;
@@ -332,7 +338,7 @@ impl CommitPage<PageVerdicts> for Verifier {
         let session = SessionId { epoch, ..self.session };
         let verified = VerifiedPages { session, segment, event, verdicts, mismatches, refused };
         self.store.commit_verified(verified).await.map_err(|error| self.give_up(&error))?;
-        self.requests.progress().committed(&progress, pages, ends);
+        self.requests.progress().record_commit(&progress, pages, ends);
         Ok(())
     }
 }

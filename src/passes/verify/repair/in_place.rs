@@ -1,14 +1,14 @@
 //! Helps to repair items of in-place plans. In an in-place plan, the write that sets a target can also remove the
 //! source. Afterwards, nothing is left from which the value could be derived.
 
-use super::super::compare::{Existing, was_skipped};
+use super::super::compare::{SkipRule, was_skipped};
 use super::Repair;
 use crate::change::{Change, ItemHistory, Strategy};
 use crate::item::{Item, Path};
 
 impl Repair {
     /// Whether the write that sets the target of this change also removes the source.
-    pub(super) fn leaves_in_place(&self, change: &Change) -> bool {
+    pub(super) fn removes_source(&self, change: &Change) -> bool {
         self.strategy == Strategy::InPlace
             && match change {
                 Change::Move { .. } => true,
@@ -18,7 +18,7 @@ impl Repair {
     }
 
     /// Whether a repair would do nothing but remove this path, because every copy of its value exists already.
-    pub(super) fn only_removed(&self, item: &Item, path: &Path) -> bool {
+    pub(super) fn is_removal_only(&self, item: &Item, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         !self.changes.iter().any(|change| match change {
             Change::Copy { from, to, .. } => from == path && to.get(item) != Some(old),
@@ -28,11 +28,11 @@ impl Repair {
 
     /// Whether a path that the plan removes has to stay, because the plan skipped a copy of the path. The value then
     /// exists only at this path.
-    pub(super) fn is_left_of_a_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
+    pub(super) fn is_kept_by_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         self.changes.iter().any(|change| match change {
             Change::Copy { from, to, .. } if from == path => {
-                was_skipped(item, record, old, &(to.clone(), Existing::of(change, self.strategy)))
+                was_skipped(item, record, old, &(to.clone(), SkipRule::from_change(change, self.strategy)))
             }
             Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => false,
         })

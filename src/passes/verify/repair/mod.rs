@@ -15,9 +15,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::compare::Existing;
-use crate::change::{Change, Changes, Condition, Decides, Decision, Indexes, ItemHistory, OnExisting, Strategy};
-use crate::cutover::{Truth, Truths};
+use super::compare::SkipRule;
+use crate::change::{Change, Changes, Condition, Decider, Decision, Indexes, ItemHistory, OnExisting, Strategy};
+use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
 
@@ -27,7 +27,7 @@ use pair::Pair;
 pub struct Repair {
     changes: Vec<Change>,
     strategy: Strategy,
-    truths: Truths,
+    truths: TruthByKey,
     removes: bool,
     key: KeySchema,
     indexes: Indexes,
@@ -44,7 +44,7 @@ pub(super) struct PageRepair {
 
 /// Collects the changes and conditions for the repair of one item.
 #[derive(Default)]
-struct Needs {
+struct RepairNeeds {
     changes: Vec<Change>,
     conditions: Vec<Condition>,
     left: Vec<Path>,
@@ -55,7 +55,7 @@ impl Repair {
     pub fn new(
         changes: &[Change],
         strategy: Strategy,
-        truths: impl Into<Truths>,
+        truths: impl Into<TruthByKey>,
         key: KeySchema,
         indexes: impl Into<Indexes>,
     ) -> Repair {
@@ -72,7 +72,7 @@ impl Repair {
     /// Also removes values that nothing implies. Applications may still use such values, so the operator has to request
     /// this by name.
     #[must_use]
-    pub fn removing(self) -> Repair {
+    pub fn with_removals(self) -> Repair {
         Repair { removes: true, ..self }
     }
 
@@ -100,36 +100,36 @@ impl Repair {
     /// - a value that nothing implies, unless this repair [removes](Repair::removing) such values
     /// - with `skip`, a new value that is neither the preexisting one nor one that the migration wrote
     pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
-        if let Some(why) = record.why_unreadable() {
+        if let Some(why) = record.unreadable_reason() {
             return Decision::Rejected(format!(
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
         }
-        let mut needs = Needs::default();
+        let mut needs = RepairNeeds::default();
         let truth = self.truths.at(item.get(&self.key.partition.name));
         for change in &self.changes {
             match change {
-                Change::Move { from, to, .. } | Change::Copy { from, to, .. } if self.leaves_in_place(change) => {
-                    needs.hold(from, item);
+                Change::Move { from, to, .. } | Change::Copy { from, to, .. } if self.removes_source(change) => {
+                    needs.pin(from, item);
                     // If both sides exist and are equal, the repair only removes the source.
                     let only_removes = from.get(item).is_some() && from.get(item) == to.get(item);
-                    needs.keep(from, only_removes && !self.removes);
+                    needs.leave_if(from, only_removes && !self.removes);
                     needs.changes.push(overwriting(change));
                 }
                 Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
-                    let pair = Pair { old: from, new: to, existing: Existing::of(change, self.strategy) };
+                    let pair = Pair { old: from, new: to, skip_rule: SkipRule::from_change(change, self.strategy) };
                     self.pair(&mut needs, item, record, &pair, truth);
                 }
                 // A `set` is not compared in this case (`compare/`), so it must not block the repair of a pair.
-                Change::Set { .. } if truth.is_new_alone() => {}
+                Change::Set { .. } if truth.is_new_only() => {}
                 Change::Set { to, value, .. } => {
-                    let other = to.get(item).is_some_and(|there| there != value) && !change.skips();
-                    needs.keep(to, other && truth != Truth::Old);
+                    let other = to.get(item).is_some_and(|there| there != value) && !change.skips_existing();
+                    needs.leave_if(to, other && truth != Truth::Old);
                     needs.changes.push(overwriting(change));
                 }
                 Change::Remove { path } if self.strategy == Strategy::InPlace => {
-                    if !self.is_left_of_a_skip(item, record, path) {
-                        needs.keep(path, self.only_removed(item, path) && !self.removes);
+                    if !self.is_kept_by_skip(item, record, path) {
+                        needs.leave_if(path, self.is_removal_only(item, path) && !self.removes);
                         needs.changes.push(change.clone());
                     }
                 }
@@ -140,9 +140,9 @@ impl Repair {
             return Decision::Diverged(needs.left);
         }
         // Use the in-place strategy, because the same write has to remove unexpected values.
-        let way = Strategy::InPlace;
+        let strategy = Strategy::InPlace;
         let indexes = self.indexes.schemas().to_vec();
-        let changes = Changes::for_expand(&needs.changes, way, self.key.clone(), indexes);
+        let changes = Changes::for_expand(&needs.changes, strategy, self.key.clone(), indexes);
         let decided = changes.decide(item);
         let Decision::Write(mut write) = decided else { return decided };
         for condition in needs.conditions {
@@ -161,27 +161,27 @@ impl Repair {
 /// Returns the change with the setting of `on_existing` for a repair: overwrite a different value, unless the plan
 /// skips existing values.
 fn overwriting(change: &Change) -> Change {
-    let answer = if change.skips() { OnExisting::Skip } else { OnExisting::Overwrite };
-    change.clone().with_existing(answer)
+    let answer = if change.skips_existing() { OnExisting::Skip } else { OnExisting::Overwrite };
+    change.clone().with_on_existing(answer)
 }
 
-impl Needs {
+impl RepairNeeds {
     /// Makes the write conditional on the image's value at a path.
-    fn hold(&mut self, path: &Path, item: &Item) {
+    fn pin(&mut self, path: &Path, item: &Item) {
         self.conditions.push(match path.get(item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),
             None => Condition::Missing(path.clone()),
         });
     }
 
-    fn keep(&mut self, path: &Path, kept: bool) {
-        if kept && !self.left.contains(path) {
+    fn leave_if(&mut self, path: &Path, condition: bool) {
+        if condition && !self.left.contains(path) {
             self.left.push(path.clone());
         }
     }
 }
 
-impl Decides for PageRepair {
+impl Decider for PageRepair {
     fn decide(&self, item: &Item) -> Decision {
         let key = self.repair.key.key_of(item).map(|key| key.to_text());
         let none = ItemHistory::default();

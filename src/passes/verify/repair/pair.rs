@@ -1,8 +1,8 @@
 //! Repairs one pair. Decides whether to derive the new value from the old one, the old value from the new one, or
 //! neither.
 
-use super::super::compare::Existing;
-use super::{Needs, Repair};
+use super::super::compare::SkipRule;
+use super::{Repair, RepairNeeds};
 use crate::change::{Change, ItemHistory, OnExisting};
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
@@ -11,31 +11,38 @@ use crate::item::{Item, Path, Value};
 pub(super) struct Pair<'a> {
     pub(super) old: &'a Path,
     pub(super) new: &'a Path,
-    pub(super) existing: Existing,
+    pub(super) skip_rule: SkipRule,
 }
 
 impl Repair {
     /// Adds the changes and conditions that this pair of an item needs.
-    pub(super) fn pair(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, pair: &Pair<'_>, truth: Truth) {
-        let Pair { old, new, existing } = *pair;
-        needs.hold(old, item);
-        needs.hold(new, item);
+    pub(super) fn pair(
+        &self,
+        needs: &mut RepairNeeds,
+        item: &Item,
+        record: &ItemHistory,
+        pair: &Pair<'_>,
+        truth: Truth,
+    ) {
+        let Pair { old, new, skip_rule } = *pair;
+        needs.pin(old, item);
+        needs.pin(new, item);
         match (old.get(item), new.get(item), truth) {
-            (None, None, _) | (Some(_), None, Truth::NewOnTheWayBack) => {}
+            (None, None, _) | (Some(_), None, Truth::NewDuringRollback) => {}
             (None, Some(_), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {}
-            (Some(a), Some(b), _) if a == b || existing.counts(record, new, b) => {}
-            (Some(_), None, Truth::New) => needs.keep(new, true),
+            (Some(a), Some(b), _) if a == b || skip_rule.accepts(record, new, b) => {}
+            (Some(_), None, Truth::New) => needs.leave_if(new, true),
             // The new value may be overwritten or removed only if the migration itself wrote it.
-            (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
-                needs.keep(new, true);
+            (_, Some(b), Truth::Old) if skip_rule == SkipRule::IfPreexisting && !record.is_own_value(new, b) => {
+                needs.leave_if(new, true);
             }
             // With `OnExisting::Skip`, the write records that the new value comes from the migration.
-            (Some(_), None, _) if existing != Existing::Held => {
-                needs.changes.push(derive(old, new).with_existing(OnExisting::Skip));
+            (Some(_), None, _) if skip_rule != SkipRule::Never => {
+                needs.changes.push(derive(old, new).with_on_existing(OnExisting::Skip));
             }
             (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive(old, new)),
-            (None, Some(_), _) if existing == Existing::Done => {}
-            (None, Some(_), Truth::Old) if !self.removes => needs.keep(new, true),
+            (None, Some(_), _) if skip_rule == SkipRule::Always => {}
+            (None, Some(_), Truth::Old) if !self.removes => needs.leave_if(new, true),
             (None, Some(_), Truth::Old) => needs.changes.push(Change::Remove { path: new.clone() }),
             (_, Some(_), _) => self.derive_old(needs, item, record, pair),
         }
@@ -43,11 +50,17 @@ impl Repair {
 
     /// Derives the old value from the new one. If the old path has several targets, derives the old value once, and
     /// only if all targets have the same value.
-    fn derive_old(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, &Pair { old, new, .. }: &Pair<'_>) {
+    fn derive_old(
+        &self,
+        needs: &mut RepairNeeds,
+        item: &Item,
+        record: &ItemHistory,
+        &Pair { old, new, .. }: &Pair<'_>,
+    ) {
         let targets = self.changes.iter().filter_map(|change| match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
                 let there = to.get(item);
-                let done = |there: &Value| Existing::of(change, self.strategy).counts(record, to, there);
+                let done = |there: &Value| SkipRule::from_change(change, self.strategy).accepts(record, to, there);
                 // A target that counts as done says nothing about the old value.
                 (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
             }
@@ -57,7 +70,7 @@ impl Repair {
         // Elements of a list are never written, because a different element may have this index at the time of the
         // write.
         if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
-            return needs.keep(old, true);
+            return needs.leave_if(old, true);
         }
         if !needs.changes.iter().any(|change| matches!(change, Change::Copy { to, .. } if to == old)) {
             needs.changes.push(derive(new, old));

@@ -7,7 +7,7 @@ use super::*;
 use crate::change::OnExisting::{Keep, Skip};
 use crate::change::{Digest, GuardedWrite, PreImage, PriorValue};
 use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
-use crate::state::Stage;
+use crate::state::TableStage;
 
 /// Applies a guarded write to an existing item, as DynamoDB does.
 fn update(write: &GuardedWrite, image: &Item) -> Option<Item> {
@@ -20,7 +20,7 @@ fn path(text: &str) -> Path {
 
 fn repair(changes: &[Change], strategy: Strategy, truth: Truth) -> Repair {
     let key = KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None };
-    Repair::new(changes, strategy, truth, key, Vec::new()).removing()
+    Repair::new(changes, strategy, truth, key, Vec::new()).with_removals()
 }
 
 fn mv() -> Change {
@@ -38,13 +38,13 @@ fn image(json: Json) -> Item {
 fn value_of(pre: &PreImage) -> Option<&Value> {
     match &pre.prior {
         PriorValue::Value(value) => Some(value),
-        PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => None,
+        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => None,
     }
 }
 
 /// Creates a history in which this target had this value before the migration.
 fn preexisting(target: &str, value: &str) -> ItemHistory {
-    ItemHistory::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
+    ItemHistory::new([(path(target), Digest::from_value(&Value::S(value.to_owned())))], [])
 }
 
 /// Returns the item after its repair, and the values that the repair overwrote, in DynamoDB JSON.
@@ -70,16 +70,16 @@ fn the_derived_side_becomes_what_the_truth_implies() {
         item
     };
     let text = |text: &str| json!({"S": text});
-    let way = Strategy::ExpandContract;
+    let strategy = Strategy::ExpandContract;
     let emptied = json!({"pk": {"S": "1"}, "d": {"M": {}}});
-    let old = repair(&[mv()], way, Truth::Old);
+    let old = repair(&[mv()], strategy, Truth::Old);
     assert_eq!(repaired(&old, &item(Some("x"), None)), (item(Some("x"), Some("x")), vec![]));
     assert_eq!(repaired(&old, &item(Some("x"), Some("y"))), (item(Some("x"), Some("x")), vec![text("y")]));
     assert_eq!(repaired(&old, &item(None, Some("y"))), (emptied, vec![text("y")]));
-    let new = repair(&[mv()], way, Truth::New);
+    let new = repair(&[mv()], strategy, Truth::New);
     assert_eq!(repaired(&new, &item(Some("x"), Some("y"))), (item(Some("y"), Some("y")), vec![text("x")]));
     assert_eq!(repaired(&new, &item(None, Some("y"))), (item(Some("y"), Some("y")), vec![]));
-    let both = repair(&[mv()], way, Truth::NewThenOld);
+    let both = repair(&[mv()], strategy, Truth::NewThenOld);
     assert_eq!(repaired(&both, &item(Some("x"), None)), (item(Some("x"), Some("x")), vec![]));
     assert_eq!(repaired(&both, &item(Some("x"), Some("y"))), (item(Some("y"), Some("y")), vec![text("x")]));
     let in_place = repair(&[mv()], Strategy::InPlace, Truth::Old);
@@ -89,8 +89,8 @@ fn the_derived_side_becomes_what_the_truth_implies() {
 }
 
 #[test]
-fn values_of_others_are_left_alone() {
-    let way = Strategy::ExpandContract;
+fn values_of_live_writers_are_left_alone() {
+    let strategy = Strategy::ExpandContract;
     let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &ItemHistory::default()) {
         Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{json}: {other:?}"),
@@ -98,25 +98,25 @@ fn values_of_others_are_left_alone() {
     // An old value without a new one may be the only copy, so it is not changed. On the way back, such an item matches.
     let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
     for change in [mv(), copy()] {
-        assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
-        let back = repair(&[change], way, Truth::NewOnTheWayBack);
+        assert_eq!(left(&repair(std::slice::from_ref(&change), strategy, Truth::New), only_old.clone()), ["d.b"]);
+        let back = repair(&[change], strategy, Truth::NewDuringRollback);
         assert_eq!(back.decide(&image(only_old.clone()), &ItemHistory::default()), Decision::NothingToDo);
     }
     // If the two targets of a source have different values, the value of the source is unknown.
     let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
-    assert_eq!(left(&repair(&two, way, Truth::New), item), ["a"]);
+    assert_eq!(left(&repair(&two, strategy, Truth::New), item), ["a"]);
     // While applications write the new side, they may have changed the constant.
     let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
-    assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
-    let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
+    assert_eq!(left(&repair(&set, strategy, Truth::NewThenOld), item.clone()), ["v"]);
+    let alone = repair(&set, strategy, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
     assert_eq!(alone, Decision::NothingToDo, "constants are not compared in this case");
-    assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
+    assert_eq!(repaired(&repair(&set, strategy, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
     // Elements of a list are never written.
     let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});
-    assert_eq!(left(&repair(&element, way, Truth::New), item), ["l[0]"]);
+    assert_eq!(left(&repair(&element, strategy, Truth::New), item), ["l[0]"]);
 }
 
 /// Applications may still use a value that nothing implies, so it is removed only on request.
@@ -132,12 +132,12 @@ fn nothing_is_removed_without_a_request() {
         (mv(), Strategy::InPlace, &equal, "a"),
         (remove, Strategy::InPlace, &junk, "junk"),
     ] {
-        let asked = repair(&[change], strategy, Truth::Old);
-        let not_asked = Repair { removes: false, ..asked.clone() };
+        let with_removals = repair(&[change], strategy, Truth::Old);
+        let without_removals = Repair { removes: false, ..with_removals.clone() };
         let item = image(item.clone());
         let decide = |repair: &Repair| repair.decide(&item, &ItemHistory::default());
-        assert_eq!(decide(&not_asked), Decision::Diverged(vec![path(left)]));
-        assert!(matches!(decide(&asked), Decision::Write(_)), "{left}");
+        assert_eq!(decide(&without_removals), Decision::Diverged(vec![path(left)]));
+        assert!(matches!(decide(&with_removals), Decision::Write(_)), "{left}");
     }
     // A repair of a move removes the old value without a request, because the target gets this value.
     let moved = Repair { removes: false, ..repair(&[mv()], Strategy::InPlace, Truth::Old) };
@@ -150,20 +150,23 @@ fn preexisting_values_are_left_alone_until_old_values_are_stale() {
     let before = preexisting("d.b", "y");
     let there = image(json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}}));
     let unequal = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}}));
-    for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
+    for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewDuringRollback] {
         let repair = repair(&[mv()], Strategy::ExpandContract, truth);
         match repair.decide(&there, &before) {
-            Decision::Write(write) if truth.is_new_alone() => {
+            Decision::Write(write) if truth.is_new_only() => {
                 assert_eq!(update(&write, &there).unwrap()["a"], Value::S("y".into()));
             }
-            decided => assert_eq!((decided, truth.is_new_alone()), (Decision::NothingToDo, false)),
+            decided => assert_eq!((decided, truth.is_new_only()), (Decision::NothingToDo, false)),
         }
         // If the item also has an old value, an earlier pass reported the item as diverged. The repair makes the two
         // values equal.
         let Decision::Write(write) = repair.decide(&unequal, &before) else { panic!("{truth:?}") };
         let after = update(&write, &unequal).unwrap();
         assert_eq!(after.get("a"), path("d.b").get(&after), "{truth:?}");
-        assert!(write.pre_images[0].wrote.is_some(), "the pre-image has the digest of the value that the tool writes");
+        assert!(
+            write.pre_images[0].written_digest.is_some(),
+            "the pre-image has the digest of the value that the tool writes"
+        );
     }
 }
 
@@ -190,10 +193,10 @@ proptest! {
         before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),
         there in proptest::sample::subsequence(vec!["b", "c"], 0..=2), skip in any::<bool>(),
     ) {
-        let digest = |path: &Path| path.get(&before).map_or(Digest([0; 8]), Digest::of);
+        let digest = |path: &Path| path.get(&before).map_or(Digest([0; 8]), Digest::from_value);
         let there = ItemHistory::new(there.into_iter().map(path).map(|path| (path.clone(), digest(&path))), []);
         let strategy = if in_place { Strategy::InPlace } else { Strategy::ExpandContract };
-        let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack][truth] };
+        let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewDuringRollback][truth] };
         let from = if second && !in_place { path("a") } else { path("junk2") };
         let on_existing = if skip { Skip } else { Keep };
         let changes = [
@@ -202,7 +205,7 @@ proptest! {
             Change::Set { to: path("v"), value: Value::S("1".into()), on_existing },
             Change::Remove { path: path("junk") },
         ];
-        let parity = Parity::new(&changes, strategy, Stage::Expanded, truth);
+        let parity = Parity::new(&changes, strategy, TableStage::Expanded, truth);
         let matches = |item: &Item| !parity.compare(item, &there).verdict.is_mismatch();
         match repair(&changes, strategy, truth).decide(&before, &there) {
             Decision::Write(write) => {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_statement_of_a_sample() {
+    fn the_statement_describes_the_sample() {
         let none = Clusters { all: 1_000_000, drawn: 4_000, ..Clusters::default() };
         assert_eq!(
             statement(&none),

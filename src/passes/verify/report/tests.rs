@@ -56,7 +56,7 @@ fn one_report_has_one_text_and_one_hash() {
 }
 
 #[test]
-fn people_read_every_figure_and_no_control_characters() {
+fn the_text_has_every_figure_and_no_control_characters() {
     let mut out = Vec::new();
     report().write(&mut out).unwrap();
     let text = String::from_utf8(out).unwrap();

@@ -6,7 +6,7 @@ mod tests;
 
 use crate::cost::UnitPrices;
 use crate::item::Units;
-use crate::plan::Limits;
+use crate::plan::PlanLimits;
 use crate::ratelimit::Budget;
 use crate::state::{Reservation, Spend};
 
@@ -20,7 +20,7 @@ const SLICE_SECONDS: f64 = 10.0;
 
 /// The smallest number of units in a slice, enough for a few small items. With smaller slices, a tiny limit would need
 /// one disk sync for each item.
-const SLICE_LEAST: Units = 10.0;
+const MIN_SLICE_UNITS: Units = 10.0;
 
 /// The next slice is reserved when less than this share of the current slice is left. The reservation then has about
 /// five seconds to become durable, so requests rarely have to wait for it.
@@ -31,7 +31,7 @@ const ROUNDING: f64 = 1e-9;
 
 /// The spending limits of a run, and the size of its slices.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Bounds {
+pub(crate) struct SpendLimits {
     max_wcu: Option<Units>,
     money: Option<(f64, UnitPrices)>,
     slice: Spend,
@@ -41,7 +41,7 @@ pub(crate) struct Bounds {
 
 /// The limit that is used up.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Exhausted {
+pub(crate) enum ExhaustedLimit {
     /// `max_wcu`, in write capacity units.
     Wcu { spent: Units, limit: Units },
     /// `max_cost_usd`, in estimated US dollars.
@@ -50,7 +50,7 @@ pub(crate) enum Exhausted {
 
 /// The answer to a request for capacity.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Take {
+pub(crate) enum CapacityReply {
     /// The capacity may be used.
     Granted,
     /// The capacity is not available now. Wait until the pending reservation ends or until other requests give capacity
@@ -60,13 +60,13 @@ pub(crate) enum Take {
     /// [`Ledger::confirm`] or [`Ledger::withdraw`].
     Reserve(Reservation),
     /// The capacity will never be available. The limit is reached, and no unanswered request could give capacity back.
-    Exhausted(Exhausted),
+    ExhaustedLimit(ExhaustedLimit),
 }
 
 /// The spend accounts of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    bounds: Bounds,
+    spend_limits: SpendLimits,
     /// Capacity that answered requests have consumed.
     used: Spend,
     /// Capacity that was granted under a limit to requests which are not answered yet.
@@ -79,48 +79,48 @@ pub(crate) struct Ledger {
     reserving: Option<Spend>,
 }
 
-impl Bounds {
+impl SpendLimits {
     /// The limits of a plan, for a job within this budget.
-    pub(crate) fn new(limits: &Limits, budget: Budget, prices: UnitPrices) -> Bounds {
+    pub(crate) fn new(limits: &PlanLimits, budget: Budget, prices: UnitPrices) -> SpendLimits {
         let money = limits.max_cost_usd.map(|max| (max, prices));
         let mut slice = Spend { write: budget.write * SLICE_SECONDS, read: budget.read * SLICE_SECONDS };
         if let Some((max, prices)) = money {
             // One half of the share is for writes, and the other half is for reads.
-            let (write, read) = prices.units_for(max * SLICE_SHARE / 2.0);
+            let (write, read) = prices.affordable_units(max * SLICE_SHARE / 2.0);
             slice = slice.min(Spend { write, read });
         }
         if let Some(max) = limits.max_wcu {
             slice.write = slice.write.min(max * SLICE_SHARE);
         }
-        let slice = slice.max(Spend { write: SLICE_LEAST, read: SLICE_LEAST });
-        Bounds { max_wcu: limits.max_wcu, money, slice, before: Spend::default() }
+        let slice = slice.max(Spend { write: MIN_SLICE_UNITS, read: MIN_SLICE_UNITS });
+        SpendLimits { max_wcu: limits.max_wcu, money, slice, before: Spend::default() }
     }
 
     /// The same limits, but the earlier spend `before` does not count against them.
-    pub(crate) fn beside(self, before: Spend) -> Bounds {
-        Bounds { before, ..self }
+    pub(crate) fn with_exempt_spend(self, before: Spend) -> SpendLimits {
+        SpendLimits { before, ..self }
     }
 
     /// The size of a slice. `None` if no limit requires reservations.
     pub(crate) fn slice(&self) -> Option<Spend> {
         let read = if self.money.is_some() { self.slice.read } else { 0.0 };
-        self.concern(Spend { write: 1.0, read: 1.0 }).then_some(Spend { write: self.slice.write, read })
+        self.applies_to(Spend { write: 1.0, read: 1.0 }).then_some(Spend { write: self.slice.write, read })
     }
 
     /// The limit that a total spend of `wanted` would exceed, if there is such a limit. `spent` is the current total.
-    fn forbid(&self, wanted: Spend, spent: Spend) -> Option<Exhausted> {
+    fn exceeded_limit(&self, wanted: Spend, spent: Spend) -> Option<ExhaustedLimit> {
         let wanted = wanted - self.before;
         let spent = spent - self.before;
         if let Some(limit) = self.max_wcu.filter(|limit| wanted.write > limit + ROUNDING) {
-            return Some(Exhausted::Wcu { spent: spent.write, limit });
+            return Some(ExhaustedLimit::Wcu { spent: spent.write, limit });
         }
         let (limit, prices) = self.money?;
         let spent = prices.dollars(spent);
-        (prices.dollars(wanted) > limit * (1.0 + ROUNDING)).then_some(Exhausted::Cost { spent, limit })
+        (prices.dollars(wanted) > limit * (1.0 + ROUNDING)).then_some(ExhaustedLimit::Cost { spent, limit })
     }
 
     /// Whether a request for `need` requires a reservation.
-    pub(crate) fn concern(&self, need: Spend) -> bool {
+    pub(crate) fn applies_to(&self, need: Spend) -> bool {
         self.money.is_some() || (self.max_wcu.is_some() && need.write > 0.0)
     }
 
@@ -129,7 +129,7 @@ impl Bounds {
     fn ceiling(&self, taken: Spend, need: Spend) -> Spend {
         let base = taken + need;
         let counts = base - self.before;
-        let mut more = self.slice.beyond(need);
+        let mut more = self.slice.excess_over(need);
         if let Some(max) = self.max_wcu {
             more.write = more.write.min((max - counts.write).max(0.0));
         }
@@ -142,46 +142,46 @@ impl Bounds {
 
 impl Ledger {
     /// Creates the accounts of a session. The run has already spent `spent`.
-    pub(crate) fn new(bounds: Bounds, spent: Spend) -> Ledger {
-        Ledger { bounds, used: spent, reserved: spent, ..Ledger::default() }
+    pub(crate) fn new(spend_limits: SpendLimits, spent: Spend) -> Ledger {
+        Ledger { spend_limits, used: spent, reserved: spent, ..Ledger::default() }
     }
 
     /// The limit that is nearly reached: less than one write unit is left. `None` if there is no such limit.
-    pub(crate) fn exhausted(&self) -> Option<Exhausted> {
+    pub(crate) fn exhausted(&self) -> Option<ExhaustedLimit> {
         let spent = self.spent();
-        self.bounds.forbid(spent + Spend { write: 1.0, read: 0.0 }, spent)
+        self.spend_limits.exceeded_limit(spent + Spend { write: 1.0, read: 0.0 }, spent)
     }
 
     /// Asks for capacity.
-    pub(crate) fn take(&mut self, need: Spend) -> Take {
+    pub(crate) fn take(&mut self, need: Spend) -> CapacityReply {
         let taken = self.spent();
-        if !self.bounds.concern(need) {
-            return Take::Granted;
+        if !self.spend_limits.applies_to(need) {
+            return CapacityReply::Granted;
         }
         if self.is_free(taken + need) {
             self.granted += need;
             self.holders += 1;
-            return Take::Granted;
+            return CapacityReply::Granted;
         }
-        if let Some(exhausted) = self.bounds.forbid(taken + need, taken) {
-            return if self.holders == 0 { Take::Exhausted(exhausted) } else { Take::Wait };
+        if let Some(exhausted) = self.spend_limits.exceeded_limit(taken + need, taken) {
+            return if self.holders == 0 { CapacityReply::ExhaustedLimit(exhausted) } else { CapacityReply::Wait };
         }
         if self.reserving.is_some() {
-            return Take::Wait;
+            return CapacityReply::Wait;
         }
-        Take::Reserve(self.reserve(self.bounds.ceiling(taken, need)))
+        CapacityReply::Reserve(self.reserve(self.spend_limits.ceiling(taken, need)))
     }
 
     /// Reserves the next slice early enough that no request has to wait for it. `None` if no reservation is needed now.
     pub(crate) fn prefetch(&mut self) -> Option<Reservation> {
         let taken = self.spent();
-        let slice = self.bounds.slice()?;
+        let slice = self.spend_limits.slice()?;
         let runs_low = |left: Units, slice: Units| slice > 0.0 && left < slice * RESERVE_AT;
         let left = self.reserved - taken;
         if self.reserving.is_some() || !(runs_low(left.write, slice.write) || runs_low(left.read, slice.read)) {
             return None;
         }
-        let ceiling = self.bounds.ceiling(taken, Spend::default());
+        let ceiling = self.spend_limits.ceiling(taken, Spend::default());
         // Near a limit, the next slice would be small. Do not reserve a small slice early. The request that needs the
         // capacity reserves it.
         let grows = |to: Units, from: Units, slice: Units| slice > 0.0 && to - from >= slice * (1.0 - RESERVE_AT);
@@ -207,14 +207,14 @@ impl Ledger {
 
     /// Records that a request which took `need` has consumed `consumed`. The unused part becomes available again.
     /// Consumption beyond `need` also counts as spent.
-    pub(crate) fn settle(&mut self, need: Spend, consumed: Spend) {
+    pub(crate) fn reconcile(&mut self, need: Spend, consumed: Spend) {
         self.used += consumed;
-        if !self.bounds.concern(need) {
+        if !self.spend_limits.applies_to(need) {
             return;
         }
         self.holders = self.holders.saturating_sub(1);
         // Sums of many fractions have rounding errors. If no request holds capacity, set the sum to zero.
-        self.granted = if self.holders == 0 { Spend::default() } else { self.granted.beyond(need) };
+        self.granted = if self.holders == 0 { Spend::default() } else { self.granted.excess_over(need) };
     }
 
     /// The sum of the used capacity and the capacity that was granted to unanswered requests.
@@ -227,12 +227,12 @@ impl Ledger {
     fn is_free(&self, wanted: Spend) -> bool {
         let within = self.reserving.map_or(self.reserved, |next| self.reserved.min(next));
         let free = |wanted: Units, within: Units| wanted <= within + ROUNDING;
-        free(wanted.write, within.write) && (self.bounds.money.is_none() || free(wanted.read, within.read))
+        free(wanted.write, within.write) && (self.spend_limits.money.is_none() || free(wanted.read, within.read))
     }
 
     fn reserve(&mut self, ceiling: Spend) -> Reservation {
         let spent = self.spent();
         self.reserving = Some(ceiling);
-        Reservation { spent, slice: ceiling.beyond(spent) }
+        Reservation { spent, slice: ceiling.excess_over(spent) }
     }
 }

@@ -10,9 +10,9 @@ use crate::state::SpendState;
 const PRICES: UnitPrices =
     UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
 
-fn bounds(max_wcu: Option<Units>, max_cost_usd: Option<f64>) -> Bounds {
-    let limits = Limits { max_failures: 0, max_wcu, max_cost_usd, max_items: None, deadline: None, window: None };
-    Bounds::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, PRICES)
+fn spend_limits(max_wcu: Option<Units>, max_cost_usd: Option<f64>) -> SpendLimits {
+    let limits = PlanLimits { max_failures: 0, max_wcu, max_cost_usd, max_items: None, deadline: None, window: None };
+    SpendLimits::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, PRICES)
 }
 
 fn writes(write: Units) -> Spend {
@@ -25,68 +25,78 @@ fn reads(read: Units) -> Spend {
 
 #[test]
 fn a_slice_is_small_against_the_limit_and_against_the_budget() {
-    assert_eq!(bounds(None, None).slice(), None);
-    assert_eq!(bounds(Some(100_000.0), None).slice(), Some(writes(1_000.0)));
-    assert_eq!(bounds(Some(1e9), None).slice(), Some(writes(10_000.0)), "a slice is ten seconds of the budget");
-    assert_eq!(bounds(Some(50.0), None).slice(), Some(writes(10.0)), "a slice is enough for a few items");
-    let cent = bounds(None, Some(0.01)).slice().unwrap();
+    assert_eq!(spend_limits(None, None).slice(), None);
+    assert_eq!(spend_limits(Some(100_000.0), None).slice(), Some(writes(1_000.0)));
+    assert_eq!(spend_limits(Some(1e9), None).slice(), Some(writes(10_000.0)), "a slice is ten seconds of the budget");
+    assert_eq!(spend_limits(Some(50.0), None).slice(), Some(writes(10.0)), "a slice is enough for a few items");
+    let cent = spend_limits(None, Some(0.01)).slice().unwrap();
     assert!((PRICES.dollars(cent) - 0.01 * SLICE_SHARE).abs() < 1e-12, "{cent:?}");
 }
 
 #[test]
 fn without_a_limit_nothing_is_reserved_and_everything_is_counted() {
-    let mut ledger = Ledger::new(bounds(None, None), writes(5.0));
-    assert_eq!(ledger.take(writes(1e12)), Take::Granted);
+    let mut ledger = Ledger::new(spend_limits(None, None), writes(5.0));
+    assert_eq!(ledger.take(writes(1e12)), CapacityReply::Granted);
     assert_eq!(ledger.prefetch(), None);
-    ledger.settle(writes(1e12), Spend { write: 7.0, read: 1.0 });
+    ledger.reconcile(writes(1e12), Spend { write: 7.0, read: 1.0 });
     assert_eq!(ledger.spent(), Spend { write: 12.0, read: 1.0 });
 }
 
 #[test]
 fn a_write_limit_does_not_concern_reads() {
-    let mut ledger = Ledger::new(bounds(Some(10.0), None), writes(10.0));
-    assert_eq!(ledger.take(reads(500.0)), Take::Granted);
-    assert!(matches!(ledger.take(writes(0.5)), Take::Exhausted(Exhausted::Wcu { spent: 10.0, limit: 10.0 })));
+    let mut ledger = Ledger::new(spend_limits(Some(10.0), None), writes(10.0));
+    assert_eq!(ledger.take(reads(500.0)), CapacityReply::Granted);
+    assert!(matches!(
+        ledger.take(writes(0.5)),
+        CapacityReply::ExhaustedLimit(ExhaustedLimit::Wcu { spent: 10.0, limit: 10.0 })
+    ));
 }
 
 #[test]
-fn what_was_spent_before_can_be_exempt_from_every_limit() {
-    for (bounds, spent) in [(bounds(Some(20.0), None), writes(20.0)), (bounds(None, Some(0.000_025)), writes(40.0))] {
-        assert!(Ledger::new(bounds, spent).exhausted().is_some());
-        let mut ledger = Ledger::new(bounds.beside(spent), spent);
+fn earlier_spend_can_be_exempt_from_every_limit() {
+    for (spend_limits, spent) in
+        [(spend_limits(Some(20.0), None), writes(20.0)), (spend_limits(None, Some(0.000_025)), writes(40.0))]
+    {
+        assert!(Ledger::new(spend_limits, spent).exhausted().is_some());
+        let mut ledger = Ledger::new(spend_limits.with_exempt_spend(spent), spent);
         assert_eq!(ledger.exhausted(), None);
         let mut taken = 0.0;
         let end = loop {
             match ledger.take(writes(1.0)) {
-                Take::Granted => taken += 1.0,
-                Take::Reserve(reservation) => {
+                CapacityReply::Granted => taken += 1.0,
+                CapacityReply::Reserve(reservation) => {
                     assert_eq!(reservation.spent, spent + writes(taken));
                     ledger.confirm();
                 }
-                Take::Wait => ledger.settle(writes(taken), writes(taken)),
-                Take::Exhausted(why) => break why,
+                CapacityReply::Wait => ledger.reconcile(writes(taken), writes(taken)),
+                CapacityReply::ExhaustedLimit(why) => break why,
             }
             if ledger.holders > 0 {
-                ledger.settle(writes(1.0), writes(1.0));
+                ledger.reconcile(writes(1.0), writes(1.0));
             }
         };
         assert_eq!(ledger.spent(), spent + writes(taken));
         match end {
-            Exhausted::Wcu { spent, limit } => assert_eq!((spent, limit, taken), (20.0, 20.0, 20.0)),
-            Exhausted::Cost { spent, limit } => assert!(spent <= limit && taken == 40.0, "{spent} of {limit}: {taken}"),
+            ExhaustedLimit::Wcu { spent, limit } => assert_eq!((spent, limit, taken), (20.0, 20.0, 20.0)),
+            ExhaustedLimit::Cost { spent, limit } => {
+                assert!(spent <= limit && taken == 40.0, "{spent} of {limit}: {taken}")
+            }
         }
     }
 }
 
 #[test]
 fn the_next_slice_is_reserved_before_any_request_waits() {
-    let mut ledger = Ledger::new(bounds(Some(10_000.0), None), Spend::default());
-    assert_eq!(ledger.take(writes(1.0)), Take::Reserve(Reservation { spent: writes(0.0), slice: writes(100.0) }));
-    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "only one reservation may be pending");
+    let mut ledger = Ledger::new(spend_limits(Some(10_000.0), None), Spend::default());
+    assert_eq!(
+        ledger.take(writes(1.0)),
+        CapacityReply::Reserve(Reservation { spent: writes(0.0), slice: writes(100.0) })
+    );
+    assert_eq!(ledger.take(writes(1.0)), CapacityReply::Wait, "only one reservation may be pending");
     ledger.confirm();
     for n in 0..100 {
-        assert_eq!(ledger.take(writes(1.0)), Take::Granted, "{n}");
-        ledger.settle(writes(1.0), writes(1.0));
+        assert_eq!(ledger.take(writes(1.0)), CapacityReply::Granted, "{n}");
+        ledger.reconcile(writes(1.0), writes(1.0));
         match ledger.prefetch() {
             Some(next) => {
                 assert_eq!((n, next), (50, Reservation { spent: writes(51.0), slice: writes(100.0) }));
@@ -94,39 +104,39 @@ fn the_next_slice_is_reserved_before_any_request_waits() {
             None => assert_ne!(n, 50),
         }
     }
-    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "the reservation is not durable yet");
+    assert_eq!(ledger.take(writes(1.0)), CapacityReply::Wait, "the reservation is not durable yet");
     ledger.confirm();
-    assert_eq!(ledger.take(writes(1.0)), Take::Granted);
+    assert_eq!(ledger.take(writes(1.0)), CapacityReply::Granted);
 }
 
 #[test]
-fn a_request_waits_for_what_others_may_give_back() {
-    let mut ledger = Ledger::new(bounds(Some(10.0), None), Spend::default());
-    assert!(matches!(ledger.take(writes(8.0)), Take::Reserve(_)));
+fn a_request_waits_while_others_may_return_capacity() {
+    let mut ledger = Ledger::new(spend_limits(Some(10.0), None), Spend::default());
+    assert!(matches!(ledger.take(writes(8.0)), CapacityReply::Reserve(_)));
     ledger.confirm();
-    assert_eq!(ledger.take(writes(8.0)), Take::Granted);
-    assert_eq!(ledger.take(writes(4.0)), Take::Wait);
-    ledger.settle(writes(8.0), writes(6.0));
-    assert_eq!(ledger.take(writes(4.0)), Take::Granted);
-    ledger.settle(writes(4.0), writes(4.0));
-    assert!(matches!(ledger.take(writes(0.5)), Take::Exhausted(_)));
+    assert_eq!(ledger.take(writes(8.0)), CapacityReply::Granted);
+    assert_eq!(ledger.take(writes(4.0)), CapacityReply::Wait);
+    ledger.reconcile(writes(8.0), writes(6.0));
+    assert_eq!(ledger.take(writes(4.0)), CapacityReply::Granted);
+    ledger.reconcile(writes(4.0), writes(4.0));
+    assert!(matches!(ledger.take(writes(0.5)), CapacityReply::ExhaustedLimit(_)));
 }
 
 /// A write may use money that was reserved for reads.
 #[test]
-fn the_last_money_goes_to_any_request_that_needs_it() {
+fn any_request_can_spend_the_remaining_money() {
     let dollar = |units: Units| units * PRICES.write_per_million / 1e6;
-    let mut ledger = Ledger::new(bounds(None, Some(dollar(20.0))), Spend::default());
+    let mut ledger = Ledger::new(spend_limits(None, Some(dollar(20.0))), Spend::default());
     let mut used = 0;
     loop {
         match ledger.take(writes(1.0)) {
-            Take::Granted => {
-                ledger.settle(writes(1.0), writes(1.0));
+            CapacityReply::Granted => {
+                ledger.reconcile(writes(1.0), writes(1.0));
                 used += 1;
             }
-            Take::Reserve(_) => ledger.confirm(),
-            Take::Exhausted(_) => break,
-            Take::Wait => panic!("no request can give capacity back"),
+            CapacityReply::Reserve(_) => ledger.confirm(),
+            CapacityReply::ExhaustedLimit(_) => break,
+            CapacityReply::Wait => panic!("no request can give capacity back"),
         }
     }
     assert_eq!(used, 20);
@@ -136,7 +146,7 @@ fn the_last_money_goes_to_any_request_that_needs_it() {
 #[derive(Debug, Clone)]
 enum Event {
     /// A request asks for capacity.
-    Take(Spend),
+    Request(Spend),
     /// The oldest reservation becomes durable, and the session learns of it.
     Store,
     /// A request is answered. The request consumed the fraction `part` of its capacity.
@@ -155,7 +165,7 @@ enum Event {
 fn any_event() -> impl Strategy<Value = Event> {
     let units = || (0_u32..60).prop_map(|halves| f64::from(halves) / 2.0);
     prop_oneof![
-        12 => (units(), units()).prop_map(|(write, read)| Event::Take(Spend { write, read: read * 4.0 })),
+        12 => (units(), units()).prop_map(|(write, read)| Event::Request(Spend { write, read: read * 4.0 })),
         8 => Just(Event::Store),
         8 => (any::<usize>(), 0.0..=1.0).prop_map(|(which, part)| Event::Answer { which, part }),
         1 => any::<usize>().prop_map(|which| Event::GiveUp { which }),
@@ -167,40 +177,40 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 /// The environment of the ledger: the durable reservations, the requests in flight, and the capacity that the server
 /// has actually counted.
-struct World {
-    bounds: Bounds,
+struct LedgerModel {
+    spend_limits: SpendLimits,
     ledger: Ledger,
     durable: SpendState,
     pending: Option<Reservation>,
     in_flight: Vec<Spend>,
     answered: Spend,
     committed: Spend,
-    really: Spend,
+    actual: Spend,
     /// The capacity that requests gave back since the durable reservation was made, and since the pending reservation
     /// was made. Because of this capacity, the reserved but unused part can be larger than a slice.
     handed_back: [Spend; 2],
     largest: Spend,
 }
 
-impl World {
-    fn new(bounds: Bounds) -> World {
-        World {
-            bounds,
-            ledger: Ledger::new(bounds, Spend::default()),
+impl LedgerModel {
+    fn new(spend_limits: SpendLimits) -> LedgerModel {
+        LedgerModel {
+            spend_limits,
+            ledger: Ledger::new(spend_limits, Spend::default()),
             durable: SpendState::default(),
             pending: None,
             in_flight: Vec::new(),
             answered: Spend::default(),
             committed: Spend::default(),
-            really: Spend::default(),
+            actual: Spend::default(),
             handed_back: Default::default(),
             largest: Spend::default(),
         }
     }
 
-    fn happens(&mut self, event: Event) {
+    fn apply(&mut self, event: Event) {
         match event {
-            Event::Take(need) => self.take(need),
+            Event::Request(need) => self.take(need),
             Event::Store => {
                 if let Some(reservation) = self.pending.take() {
                     self.store(reservation);
@@ -210,7 +220,7 @@ impl World {
             Event::Answer { which, part } if !self.in_flight.is_empty() => {
                 let need = self.in_flight.swap_remove(which % self.in_flight.len());
                 self.answer(need, need * part);
-                self.really += need * part;
+                self.actual += need * part;
             }
             Event::GiveUp { which } if !self.in_flight.is_empty() => {
                 let need = self.in_flight.swap_remove(which % self.in_flight.len());
@@ -218,24 +228,24 @@ impl World {
             }
             Event::Answer { .. } | Event::GiveUp { .. } => {}
             Event::Commit => self.committed += std::mem::take(&mut self.answered),
-            Event::Kill { stored, part } => self.die(stored, part),
+            Event::Kill { stored, part } => self.kill(stored, part),
             Event::End => self.end(),
         }
     }
 
     fn take(&mut self, need: Spend) {
         match self.ledger.take(need) {
-            Take::Granted => {
+            CapacityReply::Granted => {
                 self.in_flight.push(need);
                 if let Some(reservation) = self.ledger.prefetch() {
                     self.reserve(reservation);
                 }
             }
-            Take::Reserve(reservation) => {
+            CapacityReply::Reserve(reservation) => {
                 self.largest = self.largest.max(need);
                 self.reserve(reservation);
             }
-            Take::Wait | Take::Exhausted(_) => {}
+            CapacityReply::Wait | CapacityReply::ExhaustedLimit(_) => {}
         }
     }
 
@@ -250,28 +260,28 @@ impl World {
     }
 
     fn answer(&mut self, need: Spend, consumed: Spend) {
-        self.ledger.settle(need, consumed);
+        self.ledger.reconcile(need, consumed);
         self.answered += consumed;
         self.handed_back.iter_mut().for_each(|back| *back += need - consumed);
     }
 
-    fn die(&mut self, stored: bool, part: f64) {
+    fn kill(&mut self, stored: bool, part: f64) {
         if let Some(reservation) = self.pending.take().filter(|_| stored) {
             self.store(reservation);
         }
-        let knew = self.ledger.spent();
-        self.really += self.in_flight.drain(..).fold(Spend::default(), |sum, need| sum + need * part);
-        self.durable = self.durable.died(self.committed);
-        let wasted = self.durable.spent.beyond(knew);
-        let open = self.bounds.slice.max(self.largest) + self.handed_back[0];
+        let known_spend = self.ledger.spent();
+        self.actual += self.in_flight.drain(..).fold(Spend::default(), |sum, need| sum + need * part);
+        self.durable = self.durable.after_death(self.committed);
+        let wasted = self.durable.spent.excess_over(known_spend);
+        let open = self.spend_limits.slice.max(self.largest) + self.handed_back[0];
         assert!(is_within(wasted, open), "{wasted:?} were wasted, but only {open:?} were open");
         self.begin();
     }
 
     fn end(&mut self) {
-        self.happens(Event::Store);
+        self.apply(Event::Store);
         while !self.in_flight.is_empty() {
-            self.happens(Event::Answer { which: 0, part: 1.0 });
+            self.apply(Event::Answer { which: 0, part: 1.0 });
         }
         self.durable = self.durable.settled(self.ledger.spent(), self.committed);
         self.begin();
@@ -279,13 +289,13 @@ impl World {
 
     fn begin(&mut self) {
         self.answered = Spend::default();
-        self.ledger = Ledger::new(self.bounds, self.durable.known(self.committed));
+        self.ledger = Ledger::new(self.spend_limits, self.durable.known_spend(self.committed));
         // The ledger has counted everything that the server has counted.
         let known = self.ledger.spent();
-        if self.bounds.money.is_some() {
-            assert!(is_within(self.really, known), "{:?} spent, {known:?} known", self.really);
+        if self.spend_limits.money.is_some() {
+            assert!(is_within(self.actual, known), "{:?} spent, {known:?} known", self.actual);
         }
-        assert!(is_within(writes(self.really.write), known), "{:?} spent, {known:?} known", self.really);
+        assert!(is_within(writes(self.actual.write), known), "{:?} spent, {known:?} known", self.actual);
     }
 }
 
@@ -305,10 +315,10 @@ proptest! {
         ],
         events in proptest::collection::vec(any_event(), 0..400),
     ) {
-        let mut world = World::new(bounds(max_wcu, max_cost_usd));
+        let mut model = LedgerModel::new(spend_limits(max_wcu, max_cost_usd));
         for event in events {
-            world.happens(event);
-            let at_most = world.in_flight.iter().fold(world.really, |sum, need| sum + *need);
+            model.apply(event);
+            let at_most = model.in_flight.iter().fold(model.actual, |sum, need| sum + *need);
             prop_assert!(max_wcu.is_none_or(|max| at_most.write <= max + 1e-6));
             prop_assert!(max_cost_usd.is_none_or(|max| PRICES.dollars(at_most) <= max * (1.0 + 1e-6)));
         }

@@ -1,0 +1,113 @@
+//! Repeats a request until it is answered. The code in this module is for requests before a run begins, which need no
+//! permits and have no run to stop.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Directive, TableError};
+use crate::backoff::Backoff;
+use crate::machine::Random;
+
+/// A request is sent at least this number of times, however long each attempt takes. An attempt without a reply takes
+/// its full time limit of 5 s, and it must not be the last attempt.
+pub const MIN_ATTEMPTS: u32 = 3;
+
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+
+/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. If the time `time_limit`
+/// has passed and at least three attempts have failed, gives up and returns the last error. `random` supplies the
+/// jitter between attempts.
+pub async fn retry_request<T, F>(
+    time_limit: Duration,
+    random: &Random,
+    request: impl Fn() -> F,
+) -> Result<T, TableError>
+where
+    F: Future<Output = Result<T, TableError>>,
+{
+    let start = Instant::now();
+    let mut failed = 0;
+    loop {
+        let error = match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        failed += 1;
+        let is_over = start.elapsed() >= time_limit && failed >= MIN_ATTEMPTS;
+        if error.directive() != Directive::Retry || is_over {
+            return Err(error);
+        }
+        tracing::debug!(%error, "asked again");
+        sleep(BACKOFF.wait(failed, random.fraction())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// The time limit of one attempt.
+    const HANG: Duration = Duration::from_secs(5);
+
+    fn timed_out() -> TableError {
+        TableError::Transient { message: "the request timed out".into(), ambiguous: true }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_hanging_reply_is_not_the_last_attempt() {
+        let attempts = Cell::new(0);
+        let random = Random::with_seed(1);
+        let answer = retry_request(PATIENCE, &random, || {
+            attempts.set(attempts.get() + 1);
+            let first = attempts.get() == 1;
+            async move {
+                if first {
+                    sleep(HANG).await;
+                    return Err(timed_out());
+                }
+                Ok(7)
+            }
+        });
+        assert_eq!((answer.await, attempts.get()), (Ok(7), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_and_a_permanent_error_ends_it_immediately() {
+        let attempts = Cell::new(0);
+        let began = Instant::now();
+        let never: Result<(), _> = retry_request(PATIENCE, &Random::with_seed(1), || {
+            attempts.set(attempts.get() + 1);
+            async {
+                sleep(HANG).await;
+                Err(timed_out())
+            }
+        })
+        .await;
+        assert_eq!((never, attempts.get()), (Err(timed_out()), MIN_ATTEMPTS));
+        assert!(began.elapsed() < HANG * MIN_ATTEMPTS + Duration::from_secs(3), "{:?}", began.elapsed());
+
+        let attempts = Cell::new(0);
+        let began = Instant::now();
+        let refused: Result<(), _> = retry_request(PATIENCE, &Random::with_seed(1), || {
+            attempts.set(attempts.get() + 1);
+            async { Err(timed_out()) }
+        })
+        .await;
+        assert!(refused.is_err() && attempts.get() > MIN_ATTEMPTS);
+        assert!((PATIENCE..PATIENCE * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
+
+        let attempts = Cell::new(0);
+        let fatal: Result<(), _> = retry_request(PATIENCE, &Random::with_seed(1), || {
+            attempts.set(attempts.get() + 1);
+            async { Err(TableError::unsupported("x")) }
+        })
+        .await;
+        assert_eq!((fatal, attempts.get()), (Err(TableError::unsupported("x")), 1));
+    }
+}

@@ -1,0 +1,60 @@
+//! Counts of the requests and units that the model served, and of the requests that it throttled.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::reason::{ReadWrite, Reason};
+use crate::figure::count;
+use crate::item::Units;
+
+/// The counts since the start of the model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModelStats {
+    /// Number of admitted requests.
+    pub admitted: ReadWrite<u64>,
+    /// Number of throttled requests. A request with several reasons is counted once.
+    pub throttled: ReadWrite<u64>,
+    /// Number of throttles for each reason. A request with several reasons is counted once for each reason.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// Number of requests that were throttled because of a storm in the spec.
+    pub storms: u64,
+    /// Capacity units that the table served.
+    pub table: ReadWrite<Units>,
+    /// Capacity units that each index served, in the order of the spec.
+    pub indexes: Vec<ReadWrite<Units>>,
+}
+
+/// The counts as one line of text for an operator.
+impl fmt::Display for ModelStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ReadWrite { read, write } = self.table;
+        write!(f, "served {write:.1} WCU and {read:.1} RCU, throttled ")?;
+        let writes = count(self.throttled.write, "write", "writes");
+        write!(f, "{writes} and {}", count(self.throttled.read, "read", "reads"))?;
+        self.reasons.iter().try_for_each(|(reason, count)| write!(f, " ({reason} {count})"))
+    }
+}
+
+/// The range, the lifetime and the counts of one partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionStats {
+    /// The start of the partition's range of the key hash, from 0 to 1.
+    pub from: f64,
+    /// The end of the range, and the start of the next partition.
+    pub to: f64,
+    /// The time at which the partition was created, counted from the start of the model.
+    pub since: Duration,
+    /// The time at which the partition was split; `None` if the partition still exists.
+    pub until: Option<Duration>,
+    /// Capacity units that the partition served.
+    pub served: ReadWrite<Units>,
+    /// Requests that the partition throttled.
+    pub throttled: ReadWrite<u64>,
+}
+
+impl PartitionStats {
+    pub(super) fn new(from: f64, to: f64, since: Duration) -> PartitionStats {
+        PartitionStats { from, to, since, until: None, served: ReadWrite::default(), throttled: ReadWrite::default() }
+    }
+}

@@ -1,0 +1,72 @@
+//! Reads how a migration began, from its recorded history and its flag.
+
+use crate::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, check_flag_plan};
+use crate::migration::DriverError;
+use crate::plan::Plan;
+use crate::playbook::{Event, EventBody, Limits, MigrationState, Phase, PlanKind};
+use crate::state::{self, EventRecord, RunId, StoreError};
+/// The error for a migration that began with a different flag than the one in the plan.
+pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
+    let begun = begun?;
+    let named = plan.cutover.flag.as_ref()?.to_string();
+    (begun != named).then_some(DriverError::OtherFlag { begun, named })
+}
+
+/// The kind of a plan. It also depends on the kind with which the recorded migration began.
+pub(super) fn migration_kind(plan: &Plan, state: &MigrationState) -> PlanKind {
+    kind(plan).in_migration(state.kind(), plan.cutover.flag.is_some())
+}
+
+/// The kind of a plan.
+pub fn kind(plan: &Plan) -> PlanKind {
+    PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some())
+}
+
+/// Reads the flag and checks that it belongs to this plan.
+pub async fn read(flags: &dyn FlagStore, plan: &Plan) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
+    let found = flags.read().await?;
+    if let Some((_, meta)) = &found {
+        check_flag_plan(&flags.location(), meta, &plan.fingerprint())?;
+    }
+    Ok(found)
+}
+
+pub(super) fn limits(plan: &Plan) -> Limits {
+    let cutover = &plan.cutover;
+    Limits {
+        max_age: cutover.max_age,
+        max_mismatch: cutover.max_mismatch,
+        accept_sample: cutover.accept_sample,
+        soak: cutover.soak,
+    }
+}
+
+/// Replays the whole history. Returns the state. Also returns, for each phase, the newest run that existed when the
+/// phase last began.
+pub(super) async fn replay(store: &state::State) -> Result<(MigrationState, Vec<(Phase, RunId)>), DriverError> {
+    let mut state = MigrationState::default();
+    let mut begun = Vec::new();
+    for EventRecord { event, newest_run } in store.events().await? {
+        let event = parse_event(&event)?;
+        state = state.next(&event)?;
+        note_phase_start(&mut begun, &event, newest_run);
+    }
+    Ok((state, begun))
+}
+
+pub(super) fn note_phase_start(begun: &mut Vec<(Phase, RunId)>, event: &Event, newest_run: RunId) {
+    if let EventBody::PhaseBegun { phase } = event.body {
+        match begun.iter_mut().find(|(known, _)| *known == phase) {
+            Some((_, last)) => *last = newest_run,
+            // The phase begins for the first time, so every run of the phase is newer than this beginning.
+            None => begun.push((phase, RunId::NONE)),
+        }
+    }
+}
+
+/// Parses one line of the history.
+pub fn parse_event(event: &str) -> Result<Event, StoreError> {
+    serde_json::from_str(event).map_err(|e| {
+        StoreError::Corrupt(format!("the state file's history has a line that this version does not know ({e})"))
+    })
+}

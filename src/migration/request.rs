@@ -1,0 +1,111 @@
+//! A command's request to the playbook, and the checks and questions that come before the command opens and locks the
+//! state file. A refused command creates and changes nothing.
+
+use super::target::MigrationTarget;
+use super::{
+    ItemsRead, MigrationError, Notice, Observer, OperatorInput, Preview, Question, job_for_phase, preview,
+    run_preflight,
+};
+use crate::clock::wall_clock;
+use crate::cutover::FlagStore;
+use crate::playbook::{Goal, Phase};
+use crate::preflight::Acceptance;
+use crate::state::RunRecord;
+
+/// A command's request to the playbook.
+#[derive(Debug, Clone)]
+pub struct CommandRequest {
+    /// The goal to reach.
+    pub goal: Goal,
+    /// The question to ask before the first step that changes anything.
+    pub question: String,
+    /// Findings that the operator accepts.
+    pub accept: Vec<Acceptance>,
+    /// The findings that the operator accepted, if the preflight has already run. `None` before the preflight.
+    pub accepted_findings: Option<Vec<String>>,
+    /// Whether the question has already been answered.
+    pub confirmed: bool,
+    /// Whether the expand pass starts from the beginning instead of resuming.
+    pub restart: bool,
+}
+
+impl CommandRequest {
+    /// An order with this goal.
+    pub fn new(goal: Goal, accept: &[Acceptance], question: impl Into<String>) -> CommandRequest {
+        let question = question.into();
+        let accept = accept.to_vec();
+        CommandRequest { goal, question, accept, accepted_findings: None, confirmed: false, restart: false }
+    }
+
+    /// Checks every precondition of the command's first durable step. Runs the preflight and asks for confirmation, if
+    /// those come before that step.
+    pub(super) async fn prepare(
+        &mut self,
+        target: &MigrationTarget,
+        flags: Option<&dyn FlagStore>,
+        input: &OperatorInput,
+        observer: &dyn Observer,
+    ) -> Result<(), MigrationError> {
+        let MigrationTarget { commands, state, plan, description, .. } = target;
+        let previewed = preview(state, plan, description, flags, input, self.goal, wall_clock()()).await;
+        let Some(Preview { goal, rehearsal }) =
+            previewed.map_err(|error| MigrationError::from_driver(error, commands))?
+        else {
+            return Ok(());
+        };
+        self.goal = goal;
+        if rehearsal.preflight && self.accepted_findings.is_none() {
+            self.accepted_findings = Some(self.preflight(target, observer).await?);
+        }
+        // The question of a repair shows a preview, which needs the open state file. So this question comes later.
+        let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
+        match (rehearsal.confirm, asks_later) {
+            (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
+            (true, false) => {
+                self.ask(target, observer)?;
+                self.confirmed = true;
+            }
+            (true, true) | (false, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Asks for confirmation before the first step that changes anything. Before a run, this function first shows the
+    /// header of the run: the table, budgets and limits.
+    pub(super) fn ask(&self, target: &MigrationTarget, observer: &dyn Observer) -> Result<(), MigrationError> {
+        if matches!(self.goal, Goal::Run { .. }) {
+            header(target, None, observer);
+        }
+        // No question may delay the way back, so the command needs no further confirmation.
+        if matches!(self.goal, Goal::Back { .. }) {
+            return Ok(());
+        }
+        if !observer.can_confirm() {
+            return Err(MigrationError::CannotConfirm);
+        }
+        match observer.confirm(&Question { text: &self.question }) {
+            super::Answer::Yes => Ok(()),
+            super::Answer::No => Err(MigrationError::NotConfirmed),
+        }
+    }
+
+    /// Runs the preflight and returns the findings that the operator accepted.
+    pub(super) async fn preflight(
+        &self,
+        target: &MigrationTarget,
+        observer: &dyn Observer,
+    ) -> Result<Vec<String>, MigrationError> {
+        let phase = if self.goal == Goal::Contract { Phase::Contract } else { Phase::Expand };
+        let MigrationTarget { plan, tables, description, resolved, .. } = target;
+        let job = job_for_phase(phase, plan, tables, description, &resolved.budgets)?;
+        let report = run_preflight(target, &job, ItemsRead::Nothing, self.accept.clone()).await;
+        report.check_findings()?;
+        report.notify(observer);
+        Ok(report.accepted_names())
+    }
+}
+
+/// Sends the observer the header of a run: the table, the budgets, the limits, and whether the run begins or resumes.
+pub(super) fn header(target: &MigrationTarget, resumed: Option<&RunRecord>, observer: &dyn Observer) {
+    observer.notice(&Notice::RunHeader(&target.subject().header(&target.resolved, resumed)));
+}

@@ -1,0 +1,121 @@
+//! The loop over the playbook's steps that all commands share.
+
+use super::request::header;
+use super::{Advance, CommandRequest, MigrationError, Notice, PassEnd, PassResult, PassStart, Session};
+use crate::engine::StopReason;
+use crate::playbook::{Goal, Phase};
+
+impl Session {
+    /// Takes the playbook's steps until the goal is reached or the session is stopped. Returns the passes that ran, and
+    /// the reason if the session was stopped. Each step is durable before the next one begins.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a step fails, is refused, or is not confirmed.
+    pub async fn run_request(
+        &mut self,
+        mut request: CommandRequest,
+    ) -> Result<(Vec<PassEnd>, Option<StopReason>), MigrationError> {
+        let mut passes = Vec::new();
+        let mut confirmed = request.confirmed;
+        if confirmed {
+            self.driver.confirm();
+        }
+        loop {
+            // Do not begin a step after a stop was requested or the lease was lost.
+            if self.driver.stop.is_stopping() {
+                return Ok((passes, self.driver.stop.reason().cloned()));
+            }
+            match self.advance(request.goal).await? {
+                Advance::Done => return Ok((passes, None)),
+                Advance::Recorded => {}
+                Advance::Confirm => {
+                    if let Some(stopped) = self.ask(&request).await? {
+                        return Ok((passes, Some(stopped)));
+                    }
+                    self.driver.confirm();
+                    confirmed = true;
+                }
+                Advance::Changed(flag) => self.observer.notice(&Notice::FlagChanged(&flag)),
+                Advance::Wait(wait) => {
+                    self.observer.notice(&Notice::Waiting(&wait));
+                    if !self.driver.wait(wait.left).await {
+                        return Ok((passes, self.driver.stop.reason().cloned()));
+                    }
+                }
+                Advance::Preflight => self.accept_preflight(&request).await?,
+                Advance::RunPass(phase) => {
+                    self.announce(phase, &request, confirmed).await?;
+                    let end = self.driver.run_pass(phase, std::mem::take(&mut request.restart)).await?;
+                    if !matches!(request.goal, Goal::Verify { .. }) {
+                        self.notify_mismatches(&end);
+                    }
+                    let stopped = end.stopped.clone();
+                    let unfinished = end.unfinished;
+                    passes.push(end);
+                    if stopped.is_some() || unfinished {
+                        return Ok((passes, stopped));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the next step.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the playbook refuses the step. The refusal suggests the command to run instead.
+    pub async fn advance(&mut self, goal: Goal) -> Result<Advance, MigrationError> {
+        self.driver.advance(goal).await.map_err(|error| MigrationError::from_driver(error, &self.target.commands))
+    }
+
+    /// Asks the order's question. Before a repair, this may first compare the table. If that comparison is stopped,
+    /// returns the stop reason.
+    async fn ask(&mut self, request: &CommandRequest) -> Result<Option<StopReason>, MigrationError> {
+        if let Goal::Verify { scope, repair: true } = request.goal {
+            return self.ask_for_repair(scope, request).await;
+        }
+        request.ask(&self.target, self.observer.as_ref())?;
+        Ok(None)
+    }
+
+    /// Announces the pass that is about to begin. Asks for confirmation of a new run, unless the operator has already
+    /// confirmed it.
+    async fn announce(&self, phase: Phase, request: &CommandRequest, confirmed: bool) -> Result<(), MigrationError> {
+        let observer = self.observer.as_ref();
+        if phase != Phase::Expand {
+            observer.notice(&Notice::PassBegins(phase));
+            if matches!(request.goal, Goal::Back { .. } | Goal::Rollback) {
+                observer.notice(&Notice::LimitsLifted(&self.target.plan.limits.limit_names()));
+            }
+            return Ok(());
+        }
+        match self.driver.pass_start(phase).await? {
+            PassStart::Resumes(run) if !request.restart => header(&self.target, Some(&run), observer),
+            PassStart::Ended(_) if !request.restart => {}
+            PassStart::New | PassStart::Resumes(_) | PassStart::Ended(_) if confirmed => {}
+            PassStart::New | PassStart::Resumes(_) | PassStart::Ended(_) => request.ask(&self.target, observer)?,
+        }
+        Ok(())
+    }
+
+    /// Records the findings that the operator accepted. Runs the preflight before that, unless the preflight ran before
+    /// the state file was created.
+    async fn accept_preflight(&mut self, request: &CommandRequest) -> Result<(), MigrationError> {
+        let accepted = match &request.accepted_findings {
+            Some(accepted) => accepted.clone(),
+            None => request.preflight(&self.target, self.observer.as_ref()).await?,
+        };
+        Ok(self.driver.accept(accepted).await?)
+    }
+
+    /// Shows the mismatches that a verification found in the middle of a command. The refusal that follows gives only
+    /// their number.
+    fn notify_mismatches(&self, end: &PassEnd) {
+        let Some(PassResult::Verified(verified)) = &end.result else { return };
+        if let Some((report, _)) = verified.report.as_ref().filter(|(report, _)| report.mismatches > 0) {
+            self.observer.notice(&Notice::Mismatches(report));
+        }
+    }
+}

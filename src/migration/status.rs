@@ -1,0 +1,177 @@
+//! Reads the status of a migration from its state file. This works while a command runs, and after the command's
+//! process died.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+use super::history::{kind, limits, parse_event, read};
+use super::{DriverError, FlagTracker};
+use crate::clock::{self, Clock};
+use crate::cutover::schema::{from_json, to_json};
+use crate::cutover::{Flag, FlagMeta, open};
+use crate::plan::Plan;
+use crate::playbook::{MigrationState, MigrationStatus, Phase, StepContext, status};
+use crate::state::{self, RunStatus, StateReader, StateSummary, StoreError, StoredFact, phase};
+
+/// The status of a migration, from its state file and, if the flag was read, from the flag.
+#[derive(Debug, Clone)]
+pub struct MigrationSnapshot {
+    /// The state after replaying the migration's history.
+    pub state: MigrationState,
+    /// The flag. It was either read just now, or a command read it earlier.
+    pub flag_record: Option<FlagRecord>,
+    /// The reason why the shown flag may be out of date. `None` if the flag was read just now.
+    pub may_be_stale: Option<String>,
+    /// The current stage and the next command, derived from the other fields.
+    pub status: MigrationStatus,
+}
+
+/// A flag that was read.
+#[derive(Debug, Clone)]
+pub struct FlagRecord {
+    /// The time at which this state of the flag was first read.
+    pub at: Timestamp,
+    /// The content of the flag.
+    pub flag: Flag,
+    /// The actor who changed the flag, and the reason.
+    pub meta: FlagMeta,
+    /// The time for which applications could still obey an earlier state, in the form that [`super::FlagTracker`] stores.
+    pub(super) wait_record: Json,
+}
+
+/// Reads the status of this plan's migration from the state file.
+///
+/// `read` is the result of a read of the flag just now; `None` if there was no such read.
+pub async fn snapshot(
+    file: &dyn StateReader,
+    summary: &StateSummary,
+    plan: &Plan,
+    now: Timestamp,
+    read: Option<Result<Option<FlagRecord>, String>>,
+) -> Result<MigrationSnapshot, DriverError> {
+    let mut state = MigrationState::default();
+    for record in file.events().await? {
+        state = state.next(&parse_event(&record.event)?)?;
+    }
+    let kept = file.fact(StoredFact::LastFlag).await?.map(|text| FlagRecord::from_text(&text)).transpose()?;
+    let (flag_record, may_be_stale) = match read {
+        Some(Ok(Some(read))) => (Some(read), None),
+        Some(Ok(None)) => (kept, Some("the flag is missing now".to_owned())),
+        Some(Err(why)) => (kept, Some(why)),
+        None => (kept, Some("it was not read (--offline)".to_owned())),
+    };
+    let fingerprint = plan.fingerprint();
+    let context = StepContext {
+        kind: state.kind().unwrap_or_else(|| kind(plan)),
+        plan: fingerprint.as_str(),
+        flag: flag_record.as_ref().map(|flag_record| &flag_record.flag),
+        left: Duration::ZERO,
+        failures: summary.open_failures,
+        unfinished: unfinished(file, &state).await?,
+        diverged: summary.open_diverged,
+        limits: limits(plan),
+        unrestorable_targets: None,
+        one_way: None,
+        facts: &[],
+        force: None,
+        accept_empty: false,
+        confirmed: false,
+        completed: &[],
+        first: None,
+        missing_flag: None,
+    };
+    let status = status(&state, &context, now);
+    Ok(MigrationSnapshot { state, flag_record, may_be_stale, status })
+}
+
+/// Reads a plan's flag for [`snapshot`], for at most `limit`.
+pub async fn read_flag_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Option<FlagRecord>, String> {
+    let asked = async {
+        let opened = open(plan, Arc::clone(&clock), None).await?;
+        let Some(opened) = opened else { return Ok(None) };
+        read(opened.flag.as_ref(), plan).await
+    };
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(found)) => Ok(found.map(|(flag, meta)| FlagRecord { at: clock(), flag, meta, wait_record: Json::Null })),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it could not be read within {} s", limit.as_secs())),
+    }
+}
+
+/// Records the flag after a command that takes no lock. If there is no readable state file of this plan, or if another
+/// process holds the file, records nothing and returns false. In that case, `status` reads the flag itself.
+pub async fn record_flag(
+    path: &Path,
+    plan: &Plan,
+    (flag, meta): (&Flag, &FlagMeta),
+    tracker: &FlagTracker,
+) -> Result<bool, StoreError> {
+    let Ok(file) = state::read(path) else { return Ok(false) };
+    let identity = file.summary().await?.identity;
+    if identity.fingerprint != plan.fingerprint().as_str() {
+        return Ok(false);
+    }
+    drop(file);
+    let store = match state::open(path, &identity, clock::now) {
+        Ok(store) => store,
+        Err(StoreError::Locked(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let flag_record = FlagRecord {
+        at: clock::wall_clock()(),
+        flag: flag.clone(),
+        meta: meta.clone(),
+        wait_record: tracker.to_json(clock::boot_time()),
+    };
+    store.set_fact(StoredFact::LastFlag, flag_record.to_json().to_string()).await?;
+    store.close().await?;
+    Ok(true)
+}
+
+/// Number of open failures of the contract, rollback or old-from-new pass that is not complete. The number is 0 if that
+/// pass has not covered the whole table yet, or if there is no such pass.
+async fn unfinished(file: &dyn StateReader, state: &MigrationState) -> Result<u64, StoreError> {
+    let name = match state.open.map(|open| open.phase) {
+        Some(Phase::Contract) => phase::CONTRACT,
+        Some(Phase::OldFromNew) => phase::OLD_EQUAL_NEW,
+        Some(Phase::Undo) => phase::ROLLBACK,
+        Some(Phase::Expand | Phase::Retry | Phase::Verify { .. }) | None => return Ok(0),
+    };
+    let ended = file.current_run(name).await?.is_some_and(|(run, _)| run.status == RunStatus::Complete);
+    Ok(if ended { file.open_work_of_phase(name).await?.failures } else { 0 })
+}
+
+impl FlagRecord {
+    /// The flag that is recorded in the state file. `None` if no flag is recorded or the record cannot be read.
+    pub async fn from_file(file: &dyn StateReader) -> Option<FlagRecord> {
+        FlagRecord::from_text(&file.fact(StoredFact::LastFlag).await.ok()??).ok()
+    }
+
+    /// The time for which applications may still obey an earlier state of this flag, according to the command that
+    /// recorded the flag. The recorded wait is valid only for the same change of the flag. A different change may lead
+    /// to the same state, but has its own wait.
+    pub fn tracker(&self, flag: &Flag) -> FlagTracker {
+        let mut tracker = FlagTracker::default();
+        if self.flag == *flag {
+            tracker.restore(flag, &self.wait_record, clock::boot_time());
+        }
+        tracker
+    }
+
+    /// The JSON form: the time, the published form of the flag, and the remaining wait.
+    pub fn to_json(&self) -> Json {
+        json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta), "settles": self.wait_record })
+    }
+
+    pub(super) fn from_text(text: &str) -> Result<FlagRecord, StoreError> {
+        let corrupt = || StoreError::Corrupt("the last seen flag is stored in an unknown format".into());
+        let json: Json = serde_json::from_str(text).map_err(|_| corrupt())?;
+        let at = json["seen_at"].as_str().and_then(|at| at.parse().ok()).ok_or_else(corrupt)?;
+        let (flag, meta) = from_json(&json["flag"]).map_err(|_| corrupt())?;
+        Ok(FlagRecord { at, flag, meta, wait_record: json["settles"].clone() })
+    }
+}

@@ -1,0 +1,85 @@
+//! Records the baseline of a page: the items that already have their new attribute before the migration writes any item
+//! of the page.
+//!
+//! `state/sqlite/journal.rs` explains why the baseline is recorded for each item and not for each page, and how later
+//! passes use it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::change::{Changes, Digest};
+use crate::item::Item;
+use crate::state::{BaselinePage, FilledTargets, History, SessionId, StoreError};
+
+/// Records the baseline of each page before the run's first write to it.
+pub struct BaselineRecorder {
+    changes: Arc<Changes>,
+    store: Arc<dyn History>,
+    session: SessionId,
+    /// Whether the run had earlier sessions, which may have written items of pages that they did not commit.
+    resumed: bool,
+    /// Digests of the items that earlier sessions may have written, for each segment in progress.
+    items_under_way: Mutex<HashMap<u32, Arc<HashSet<Digest>>>>,
+}
+
+impl BaselineRecorder {
+    /// Creates the recorder for a session of the first run over the table. `resumed` says whether the run had earlier
+    /// sessions.
+    pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, session: SessionId, resumed: bool) -> BaselineRecorder {
+        BaselineRecorder { changes, store, session, resumed, items_under_way: Mutex::default() }
+    }
+
+    /// Records the baseline of a page's items. When this function returns, the baseline is durable. The caller must not
+    /// write an item of the page earlier.
+    pub(crate) async fn record_baseline(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
+        let written = self.written_before(segment).await?;
+        let nothing = BaselinePage::empty(self.session, segment, number);
+        let mut page = nothing.clone();
+        for item in items {
+            let baseline = self.changes.baseline(item);
+            if baseline.preexisting.is_empty() && baseline.pairs.is_empty() && !baseline.may_write {
+                continue;
+            }
+            // Skip an item without a key, because a later step rejects it.
+            let Some(key) = self.changes.key().key_of(item) else { continue };
+            let digest = Digest::from_text(&key.to_text());
+            if written.contains(&digest) {
+                // An earlier session may have filled these targets, or a live writer may have filled them later.
+                let targets = self.changes.skipped_targets(item);
+                page.filled.extend((!targets.is_empty()).then(|| FilledTargets { key, targets, refused: Vec::new() }));
+                continue;
+            }
+            page.may_write.extend(baseline.may_write.then_some(digest));
+            if !baseline.pairs.is_empty() {
+                page.pairs.push((key.clone(), baseline.pairs));
+            }
+            if !baseline.preexisting.is_empty() {
+                page.preexisting.push((key, baseline.preexisting));
+            }
+        }
+        if page == nothing {
+            return Ok(());
+        }
+        self.store.record_baseline(page).await
+    }
+
+    /// Forgets a segment after its last page, because its items are not looked up any more.
+    pub(crate) fn forget_segment(&self, segment: u32) {
+        self.items_under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+    }
+
+    /// Digests of the items of a segment that earlier sessions may have written in uncommitted pages. Each killed
+    /// session left only a few such pages. The digests stay in memory until the segment ends.
+    async fn written_before(&self, segment: u32) -> Result<Arc<HashSet<Digest>>, StoreError> {
+        if !self.resumed {
+            return Ok(Arc::default());
+        }
+        let known = self.items_under_way.lock().unwrap_or_else(PoisonError::into_inner).get(&segment).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let read = Arc::new(self.store.items_under_way(self.session.run, segment).await?);
+        self.items_under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(segment, Arc::clone(&read));
+        Ok(read)
+    }
+}

@@ -1,0 +1,168 @@
+//! Compares one change of the plan with an image.
+
+use crate::change::{Change, ItemHistory, Strategy};
+use crate::cutover::Truth;
+use crate::item::{Item, Path, Value};
+use crate::state::{TableStage, Verdict};
+
+/// One change, prepared for comparison with an image.
+#[derive(Debug, Clone)]
+pub(super) enum Expectation {
+    Pair {
+        old: Path,
+        new: Path,
+        truth: Truth,
+        skip_rule: SkipRule,
+    },
+    InPlace {
+        from: Path,
+        to: Path,
+        skip_rule: SkipRule,
+    },
+    Constant {
+        to: Path,
+        value: Value,
+        skip_rule: SkipRule,
+    },
+    /// The path must be absent, unless the plan skipped one of these copies of the path.
+    Absent {
+        path: Path,
+        copies: Vec<(Path, SkipRule)>,
+    },
+}
+
+/// Defines whether a value at a target counts as done although it differs from the implied value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum SkipRule {
+    /// A different value never counts as done.
+    Never,
+    /// A different value counts as done if it existed before the migration.
+    IfPreexisting,
+    /// A different value always counts as done.
+    Always,
+}
+
+impl SkipRule {
+    pub(in super::super) fn from_change(change: &Change, strategy: Strategy) -> SkipRule {
+        match (change.skips_existing(), change, strategy) {
+            (false, ..) => SkipRule::Never,
+            (true, Change::Move { .. } | Change::Copy { .. }, Strategy::ExpandContract) => SkipRule::IfPreexisting,
+            (true, ..) => SkipRule::Always,
+        }
+    }
+
+    /// Whether the value `there` at the target `to` counts as done although it is not the implied value.
+    pub(in super::super) fn accepts(self, record: &ItemHistory, to: &Path, there: &Value) -> bool {
+        match self {
+            SkipRule::Never => false,
+            SkipRule::IfPreexisting => record.is_preexisting_value(to, there),
+            SkipRule::Always => true,
+        }
+    }
+}
+
+impl Expectation {
+    /// Prepares the changes that can be compared at this stage.
+    pub(super) fn from_changes(
+        changes: &[Change],
+        strategy: Strategy,
+        stage: TableStage,
+        truth: Truth,
+    ) -> Vec<Expectation> {
+        changes.iter().filter_map(|change| Expectation::from_change(change, strategy, stage, truth, changes)).collect()
+    }
+
+    fn from_change(
+        change: &Change,
+        strategy: Strategy,
+        stage: TableStage,
+        truth: Truth,
+        all: &[Change],
+    ) -> Option<Expectation> {
+        let in_place = strategy == Strategy::InPlace;
+        let is_removed = |path: &Path| all.iter().any(|other| other.removes(path));
+        let contracted = stage == TableStage::Contracted && !in_place;
+        let skip_rule = SkipRule::from_change(change, strategy);
+        Some(match change.clone() {
+            Change::Move { from, to, .. } if contracted => {
+                Expectation::Absent { path: from, copies: vec![(to, skip_rule)] }
+            }
+            Change::Move { from, to, .. } if in_place => Expectation::InPlace { from, to, skip_rule },
+            Change::Copy { from, to, .. } if in_place && is_removed(&from) => {
+                Expectation::InPlace { from, to, skip_rule }
+            }
+            Change::Copy { .. } if contracted => return None,
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
+                Expectation::Pair { old: from, new: to, truth, skip_rule }
+            }
+            Change::Set { .. } if truth.is_new_only() && stage == TableStage::Expanded => return None,
+            Change::Set { to, value, .. } => Expectation::Constant { to, value, skip_rule },
+            Change::Remove { path } if in_place || contracted => {
+                Expectation::Absent { copies: skipping_copies(all, &path, strategy), path }
+            }
+            Change::Remove { .. } => return None,
+        })
+    }
+
+    /// Compares an item with this change. Returns the compared path and the verdict.
+    pub(super) fn compare(&self, item: &Item, record: &ItemHistory) -> (&Path, Verdict) {
+        match self {
+            Expectation::Pair { old, new, truth, skip_rule } => {
+                let was_there = record.is_preexisting(new);
+                match (old.get(item), new.get(item)) {
+                    (Some(a), Some(b)) if a == b => (new, Verdict::Matching),
+                    (Some(_), Some(b)) if skip_rule.accepts(record, new, b) => (new, Verdict::Skipped),
+                    (Some(_), Some(_)) if *truth == Truth::Old => (new, Verdict::Stale),
+                    (Some(_), Some(_)) => (old, Verdict::Stale),
+                    (Some(_), None) if *truth == Truth::NewDuringRollback => (new, Verdict::Matching),
+                    (Some(_), None) => (new, Verdict::Missing),
+                    (None, Some(_)) if was_there && !truth.is_new_only() => (new, Verdict::Matching),
+                    (None, Some(_)) if *skip_rule == SkipRule::Always => (new, Verdict::Matching),
+                    (None, Some(_)) if *truth == Truth::Old => (new, Verdict::Unexpected),
+                    (None, Some(_)) => (old, Verdict::Missing),
+                    (None, None) => (new, Verdict::Matching),
+                }
+            }
+            Expectation::InPlace { from, to, skip_rule } => match (from.get(item), to.get(item)) {
+                (Some(a), Some(b)) if a == b => (from, Verdict::Unexpected),
+                (Some(_), Some(b)) if skip_rule.accepts(record, to, b) => (to, Verdict::Skipped),
+                (Some(_), Some(_)) => (to, Verdict::Stale),
+                (Some(_), None) => (to, Verdict::Missing),
+                (None, _) => (to, Verdict::Matching),
+            },
+            Expectation::Constant { to, value, skip_rule } => match to.get(item) {
+                Some(there) if there == value => (to, Verdict::Matching),
+                Some(there) if skip_rule.accepts(record, to, there) => (to, Verdict::Skipped),
+                Some(_) => (to, Verdict::Stale),
+                None => (to, Verdict::Missing),
+            },
+            Expectation::Absent { path, copies } => match path.get(item) {
+                Some(old) if copies.iter().any(|copy| was_skipped(item, record, old, copy)) => (path, Verdict::Skipped),
+                Some(_) => (path, Verdict::Unexpected),
+                None => (path, Verdict::Matching),
+            },
+        }
+    }
+}
+
+/// The copies of a path whose targets the plan may skip.
+fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(Path, SkipRule)> {
+    let skipping = changes.iter().filter_map(|change| match change {
+        Change::Copy { from, to, .. } if from == path && change.skips_existing() => {
+            Some((to.clone(), SkipRule::from_change(change, strategy)))
+        }
+        Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => None,
+    });
+    skipping.collect()
+}
+
+/// Whether the value at the target of this copy differs from the old value but counts as done. If so, the old value
+/// exists only at the source.
+pub(in super::super) fn was_skipped(
+    item: &Item,
+    record: &ItemHistory,
+    old: &Value,
+    (to, skip_rule): &(Path, SkipRule),
+) -> bool {
+    to.get(item).is_some_and(|there| there != old && skip_rule.accepts(record, to, there))
+}

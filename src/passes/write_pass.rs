@@ -1,0 +1,83 @@
+//! Runs one session of a writing pass. All writing passes share this code. A session starts from the run's checkpoints
+//! and lasts until the run ends or is stopped.
+
+use std::sync::Arc;
+
+use super::baseline::{BaselinePass, BaselineRecorder};
+use crate::engine::{Job, LocalScheduler, Requests, SessionResult, StopReason, WritePages, scan_table, schedule};
+use crate::state::{RunRecord, RunStatus, State, StoreError};
+
+/// One session of a run that writes.
+pub(super) struct WritePass<'a> {
+    job: &'a Job,
+    store: &'a State,
+    run: &'a RunRecord,
+    scheduler: LocalScheduler,
+}
+
+impl<'a> WritePass<'a> {
+    /// Begins to count the run's spend, and stops the job immediately if a limit is already reached.
+    pub(super) async fn begin(job: &'a Job, store: &'a State, run: &'a RunRecord) -> Result<WritePass<'a>, StoreError> {
+        job.begin_spend(store, run).await?;
+        let scheduler = schedule(store, run).await?;
+        job.stop_at_limits();
+        Ok(WritePass { job, store, run, scheduler })
+    }
+
+    /// Processes the remaining segments and makes the job's changes. With `baseline`, records the baseline of each item
+    /// before writing it for the first time.
+    pub(super) async fn execute(&self, baseline: Option<BaselineRecorder>, consistent: bool) -> Result<(), StoreError> {
+        let requests = self.job.requests();
+        let read_settings = self.job.read_settings_with(self.run.total_segments, consistent);
+        match baseline {
+            None => {
+                let pages = Arc::new(self.pages(&requests, false).await?);
+                scan_table(read_settings, &self.scheduler, &requests, Arc::clone(&pages)).await;
+                self.finish(&pages).await;
+            }
+            Some(baseline) => {
+                let pages = self.pages(&requests, true).await?;
+                let pass = Arc::new(BaselinePass::new(baseline, pages, requests.clone()));
+                scan_table(read_settings, &self.scheduler, &requests, Arc::clone(&pass)).await;
+                self.finish(pass.pages()).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pages(&self, requests: &Requests, is_first_pass: bool) -> Result<WritePages, StoreError> {
+        let job = self.job;
+        let store = self.store;
+        let run = self.run;
+        let writer = job.writer(store, run);
+        let writer = if is_first_pass { writer.in_first_pass() } else { writer };
+        let failures = store.open_work(Some(run.id)).await?.failures;
+        let limit = job.plan.limits.max_failures;
+        let proven = store.is_proven(&run.phase).await?;
+        Ok(WritePages::new(writer, store.checkpoints(), run.id, requests.clone(), limit, failures, proven))
+    }
+
+    async fn finish(&self, pages: &WritePages) {
+        // Ignore the error, because the stopper has it.
+        let _ = pages.finish(!self.job.stop.is_stopping()).await;
+    }
+
+    /// Ends the session. When this function returns, everything that it reports is durable.
+    pub(super) async fn end(self) -> Result<SessionResult, StoreError> {
+        let WritePass { job, store, run, .. } = self;
+        let spend = job.end_spend(store, run).await?;
+        let totals = store.totals(run.id).await?;
+        // The run is complete even if a signal arrived after the last page was committed.
+        let complete = totals.done == run.total_segments;
+        let left = || StopReason::Internal("segments were left over".into());
+        let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));
+        let status = if complete { RunStatus::Complete } else { RunStatus::Stopped };
+        let abandoned = if complete { 0 } else { job.progress.snapshot().abandoned_pages };
+        let run =
+            store.end_session(run.session(), status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
+        let open = store.open_work(Some(run.id)).await?;
+        let throttles = job.scopes.throttles();
+        let unusable_replies = job.progress.unusable_replies();
+        Ok(SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped })
+    }
+}

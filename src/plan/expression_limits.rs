@@ -1,0 +1,144 @@
+//! Upper bounds for the expressions of a guarded write. If an expression is too long, DynamoDB rejects the write, and
+//! it would do so for every item.
+
+use crate::change::Change;
+use crate::item::{Path, PathStep};
+
+/// The longest expression that DynamoDB accepts, in bytes (developer guide, "Service quotas": 4 KB).
+pub const MAX_EXPRESSION_BYTES: usize = 4096;
+
+/// The largest number of operators and functions in an expression (developer guide, "Service quotas": 300).
+pub const MAX_OPERATORS: usize = 300;
+
+/// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. Placeholders never need more digits: a plan
+/// with more than 1,000 names or values exceeds the limits of an expression anyway.
+const MAX_PLACEHOLDER_BYTES: usize = 5;
+
+/// Number of bytes that the longest condition term has in addition to its path: `attribute_type(` + `, ` + `:v999` +
+/// `)`.
+const MAX_TERM_BYTES: usize = 15 + 2 + MAX_PLACEHOLDER_BYTES + 1;
+
+/// Length of ` AND ` in bytes.
+const AND: usize = 5;
+
+/// Upper bounds for the expressions of every guarded write of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpressionBound {
+    /// Maximum length of the update expression in bytes.
+    pub update_bytes: usize,
+    /// Maximum length of the condition expression in bytes.
+    pub condition_bytes: usize,
+    /// Maximum number of operators and functions in the update expression.
+    pub update_operators: usize,
+    /// Maximum number of operators and functions in the condition expression.
+    pub condition_operators: usize,
+}
+
+impl ExpressionBound {
+    /// Whether DynamoDB accepts every write of the plan.
+    pub fn is_within_limits(&self) -> bool {
+        self.update_bytes.max(self.condition_bytes) <= MAX_EXPRESSION_BYTES
+            && self.update_operators.max(self.condition_operators) <= MAX_OPERATORS
+    }
+}
+
+/// The upper bounds for the writes of these changes. They are valid for every item.
+///
+/// The bounds rely on the following properties of the code that renders expressions. The tests of that code check them.
+/// Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path = path` or
+/// `path = :v`) and one `REMOVE` action. The condition of a change has at most one term for the source, one for the
+/// target, and one for the type of the map that contains the target. No term is longer than `attribute_type(path,
+/// :v999)`. One more term checks that the item exists.
+///
+/// The bounds are also valid for undo. Undoing an in-place move sets both paths. If undo puts a value back into a map,
+/// the condition has a term for that map.
+pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
+    let mut bound = ExpressionBound {
+        update_bytes: "SET ".len() + " REMOVE ".len(),
+        condition_bytes: MAX_TERM_BYTES + MAX_PLACEHOLDER_BYTES,
+        update_operators: 0,
+        condition_operators: 1,
+    };
+    for change in changes {
+        let paths = change.paths();
+        let longest = |paths: &[&Path]| paths.iter().map(|path| path_bytes(path)).max().unwrap_or(0);
+        let gone = paths.removes.iter().filter(|path| !paths.reads.contains(path));
+        let sources: Vec<&Path> = paths.reads.iter().chain(gone).copied().collect();
+        let mut terms: Vec<usize> = sources.iter().map(|path| path_bytes(path)).collect();
+        // Undo puts the value back into the map that contained it.
+        terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
+        for to in &paths.writes {
+            // `SET` copies a value, or sets a constant through a placeholder. For the value of a constant, the bound
+            // uses the length of the target's path or of a placeholder, whichever is longer.
+            let value =
+                if paths.reads.is_empty() { path_bytes(to) } else { longest(&paths.reads) }.max(MAX_PLACEHOLDER_BYTES);
+            bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();
+            bound.update_operators += 1;
+            terms.push(path_bytes(to));
+            terms.extend(to.parent().as_ref().map(path_bytes));
+            // A constant has no source, but the condition can have one more term for its target, if the target's parent
+            // is missing.
+            terms.extend(sources.is_empty().then(|| path_bytes(to)));
+        }
+        for path in &paths.removes {
+            // Undo sets a removed path again: to a recorded value, or to a copy of the target.
+            let value = longest(&paths.writes).max(MAX_PLACEHOLDER_BYTES);
+            bound.update_bytes += path_bytes(path) + " = ".len() + value + ", ".len();
+            bound.update_operators += 1;
+        }
+        for path in terms {
+            bound.condition_bytes += AND + MAX_TERM_BYTES + path;
+            bound.condition_operators += 2;
+        }
+    }
+    bound
+}
+
+/// Length of a path in bytes if a placeholder replaces each of its names.
+fn path_bytes(path: &Path) -> usize {
+    let steps = path.steps().iter().map(|step| match step {
+        PathStep::Name(_) => MAX_PLACEHOLDER_BYTES + ".".len(),
+        PathStep::Index(index) => index.to_string().len() + "[]".len(),
+    });
+    steps.sum::<usize>().saturating_sub(".".len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::OnExisting;
+
+    fn path(text: &str) -> Path {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_length_of_a_path_counts_its_placeholders() {
+        for (text, rendered) in [("a", "#n999"), ("a.b", "#n999.#n999"), ("a[12].b", "#n999[12].#n999")] {
+            assert_eq!(path_bytes(&path(text)), rendered.len());
+        }
+        assert!(path_bytes(&path("a[3]")) >= "#n999[3]".len() - 1);
+    }
+
+    #[test]
+    fn the_bound_covers_the_longest_expression() {
+        let moved = Change::Move { from: path("a.b"), to: path("c.d"), on_existing: OnExisting::Keep };
+        let bound = expression_bound(&[moved]);
+        assert!(bound.update_bytes >= "SET #n999.#n999 = #n999.#n999 REMOVE #n999.#n999".len());
+        let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
+                         attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
+        assert!(bound.condition_bytes >= condition.len());
+        // The terms are: the item, the source, the target, the target's map, and two terms for the map into which undo
+        // puts the value back.
+        assert_eq!((bound.update_operators, bound.condition_operators), (2, 11));
+        assert!(bound.is_within_limits());
+    }
+
+    #[test]
+    fn many_changes_do_not_fit() {
+        let changes: Vec<Change> =
+            (0..200).map(|i| Change::Remove { path: Path::attribute(format!("a{i}")) }).collect();
+        assert!(!expression_bound(&changes).is_within_limits());
+        assert!(expression_bound(&changes[..50]).is_within_limits());
+    }
+}

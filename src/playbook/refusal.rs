@@ -1,0 +1,117 @@
+//! The refusal of a command that is out of order, with the command to run instead.
+
+use std::fmt;
+
+use crate::command_line::CommandLine;
+
+use super::{BackTarget, CutoverTarget, Fact, Goal, VerifyScope};
+
+/// The reason why a command is refused, and the command to run instead. A refused command has changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}; next: {next}")]
+pub struct StepRefusal {
+    /// The reason for the refusal.
+    pub why: String,
+    /// The command to run next.
+    pub next: NextCommand,
+    /// The facts that the operator must state first.
+    pub missing: Vec<Fact>,
+}
+
+/// The command to run next, as the words that follow `backfill`. The path of the plan is not included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextCommand(String);
+
+impl StepRefusal {
+    /// Creates a refusal with this reason and this next command.
+    pub(super) fn new(why: impl Into<String>, next: impl Into<NextCommand>) -> StepRefusal {
+        StepRefusal { why: why.into(), next: next.into(), missing: Vec::new() }
+    }
+}
+
+impl NextCommand {
+    /// The full command line for a migration.
+    pub fn render(&self, commands: &CommandLine) -> String {
+        commands.render(&self.0)
+    }
+
+    /// The words after `backfill`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Adds an option.
+    pub(super) fn with(self, option: &str) -> NextCommand {
+        NextCommand(format!("{} {option}", self.0))
+    }
+}
+
+impl fmt::Display for NextCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`backfill {}`", self.0)
+    }
+}
+
+impl From<&str> for NextCommand {
+    fn from(words: &str) -> NextCommand {
+        NextCommand(words.to_owned())
+    }
+}
+
+impl From<Goal> for NextCommand {
+    fn from(goal: Goal) -> NextCommand {
+        NextCommand(match goal {
+            Goal::Run { again: false } => "run".to_owned(),
+            Goal::Run { again: true } => "run --again".to_owned(),
+            Goal::FailuresRetry => "failures retry".to_owned(),
+            Goal::Verify { scope, repair } => {
+                let scope = if scope == VerifyScope::Full { "--all" } else { "--sample" };
+                format!("verify {scope}{}", if repair { " --repair" } else { "" })
+            }
+            Goal::CutoverTo(CutoverTarget::DualWrite) => "cutover --to dual-write".to_owned(),
+            Goal::CutoverTo(CutoverTarget::ReadNew(100)) => "cutover --to read-new".to_owned(),
+            Goal::CutoverTo(CutoverTarget::ReadNew(percent)) => format!("cutover --to read-new --percent {percent}"),
+            Goal::CutoverTo(CutoverTarget::WriteNew) => "cutover --to write-new".to_owned(),
+            Goal::Back { to: BackTarget::OldReads | BackTarget::OldWrites, now } => {
+                format!("cutover --back{}", if now { " --now" } else { "" })
+            }
+            Goal::Contract => "contract".to_owned(),
+            Goal::Rollback => "rollback".to_owned(),
+        })
+    }
+}
+
+impl Fact {
+    /// The option that states this fact.
+    pub fn option(self) -> &'static str {
+        match self {
+            Fact::DualWritesSince { .. } => "--dual-writes-since TIME",
+            Fact::ReadersMoved => "--readers-moved",
+            Fact::OldWritesStopped => "--old-writes-stopped",
+            Fact::ReadersBack => "--readers-back",
+            Fact::NewWritesStopped => "--new-writes-stopped",
+        }
+    }
+
+    /// The position of this fact in the order in which facts become true.
+    pub(super) fn rank(self) -> u8 {
+        match self {
+            Fact::DualWritesSince { .. } => 0,
+            Fact::ReadersMoved => 1,
+            Fact::OldWritesStopped => 2,
+            Fact::ReadersBack => 3,
+            Fact::NewWritesStopped => 4,
+        }
+    }
+
+    /// The text of the claim that the operator makes by stating this fact.
+    pub(super) fn claim(self) -> &'static str {
+        match self {
+            Fact::DualWritesSince { .. } => "every writer writes both attributes",
+            Fact::ReadersMoved => "every reader reads the new attribute",
+            Fact::OldWritesStopped => "nobody writes the old attribute any more",
+            Fact::ReadersBack => "every reader reads the old attribute again",
+            Fact::NewWritesStopped => "nobody writes the new attribute any more",
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The input of an estimate: the table, the budgets, the prices, and how the run reads.
+
+use crate::cost::UnitPrices;
+use crate::dynamodb::TableDescription;
+use crate::ratelimit::Budgets;
+
+/// The input of an estimate.
+#[derive(Debug, Clone, Copy)]
+pub struct EstimateInput<'a> {
+    /// The table.
+    pub table: &'a TableDescription,
+    /// The budgets, in capacity units per second.
+    pub budgets: &'a Budgets,
+    /// The prices of units.
+    pub prices: UnitPrices,
+    /// Number of segments of the run.
+    pub segments: u32,
+    /// Maximum number of segments that the run works on at the same time.
+    pub lanes: u32,
+    /// Minimum and maximum number of items per page.
+    pub page_items: (u64, u64),
+    /// Whether reads are strongly consistent.
+    pub consistent: bool,
+}
+
+impl EstimateInput<'_> {
+    /// Number of read units per byte. DynamoDB also rounds up the size of each page, but this adds only a little.
+    pub(super) fn read_units_per_byte(&self) -> f64 {
+        self.read_unit() / 4096.0
+    }
+
+    /// Number of units of a read of 4 KB.
+    pub(super) fn read_unit(&self) -> f64 {
+        if self.consistent { 1.0 } else { 0.5 }
+    }
+}

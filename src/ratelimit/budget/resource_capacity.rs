@@ -1,0 +1,160 @@
+//! The capacity of a table or an index, and the budgets that this capacity allows.
+
+use crate::dynamodb::{IndexDescription, TableDescription};
+use crate::item::Units;
+use crate::plan::{Access, BudgetError, CapacityField, CapacityRate};
+
+/// A default budget is this fraction of the capacity of the table or index.
+const DEFAULT_SHARE: f64 = 0.25;
+
+/// The smallest default budget: one eventually consistent read per second.
+const LEAST: Units = 0.5;
+
+/// The names of the source and of the sink in messages, if they are different tables.
+const TABLE_NAMES: [&str; 2] = ["the source table", "the sink table"];
+
+/// Units per second, and their basis.
+pub(super) type BudgetResult = Result<(Units, String), BudgetError>;
+
+/// The read or write capacity of a table or an index, in units per second.
+pub(super) struct ResourceCapacity {
+    /// The name of the table or index, as used within a sentence.
+    subject: String,
+    access: Access,
+    provisioned: Option<Units>,
+    /// The maximum that is configured for the on-demand table or index. `None` if there is no maximum.
+    maximum: Option<Units>,
+    warm: Option<Units>,
+}
+
+impl ResourceCapacity {
+    /// The read capacity of the source table, or the write capacity of the sink table.
+    pub(super) fn from_table(table: &TableDescription, access: Access) -> ResourceCapacity {
+        let select = |(read, write)| if access == Access::Write { write } else { read };
+        let subject =
+            if table.sink.is_some() { TABLE_NAMES[usize::from(access == Access::Write)] } else { "the table" };
+        let table = if access == Access::Write { table.written() } else { table };
+        ResourceCapacity {
+            subject: subject.into(),
+            access,
+            provisioned: table.provisioned.map(select),
+            maximum: if access == Access::Write { table.on_demand_max.1 } else { table.on_demand_max.0 },
+            warm: table.warm.map(select),
+        }
+    }
+
+    pub(super) fn from_index(index: &IndexDescription) -> ResourceCapacity {
+        ResourceCapacity {
+            subject: format!("index `{}`", index.schema.name),
+            access: Access::Write,
+            provisioned: index.provisioned.map(|(_, write)| write),
+            maximum: index.on_demand_max.1,
+            warm: index.warm.map(|(_, write)| write),
+        }
+    }
+
+    /// Checks the budget that the plan states. Returns an error if it exceeds the capacity, or is a percentage of an
+    /// unknown capacity.
+    pub(super) fn stated(&self, rate: CapacityRate, field: CapacityField) -> BudgetResult {
+        match rate {
+            CapacityRate::Units(units) => match self.ceiling() {
+                Some((available, what)) if units > available => Err(self.exceeds_capacity_error(&what, field)),
+                _ => Ok((units, "from the plan".into())),
+            },
+            CapacityRate::Percent(percent) => match self.base() {
+                Some((available, what)) => {
+                    Ok((available * percent / 100.0, format!("from the plan: {percent}% of {what}")))
+                }
+                None => Err(self.unknown_capacity_error(percent, field)),
+            },
+        }
+    }
+
+    /// The value of a stated budget if it must not be refused, for example because the job already runs. If a number
+    /// exceeds the current capacity, the budget is that capacity. A percentage of an unknown capacity becomes the
+    /// budget until now or the default on demand, whichever is lower.
+    pub(super) fn capped(&self, rate: CapacityRate, before: Units, on_demand: Units) -> (Units, String) {
+        match (rate, self.ceiling(), self.base()) {
+            (CapacityRate::Units(units), Some((available, what)), _) if units > available => {
+                (available, format!("from the plan: {units}, but no more than {what}"))
+            }
+            (CapacityRate::Units(units), ..) => (units, "from the plan".into()),
+            (CapacityRate::Percent(percent), _, Some((available, what))) => {
+                (available * percent / 100.0, format!("from the plan: {percent}% of {what}"))
+            }
+            (CapacityRate::Percent(percent), _, None) => {
+                let kept = "the table no longer has a capacity to take a share of, so it does not rise";
+                (before.min(on_demand), format!("from the plan: {percent}%; {kept}"))
+            }
+        }
+    }
+
+    /// The default budget.
+    pub(super) fn default(&self, on_demand: Units) -> (Units, String) {
+        match self.ceiling() {
+            Some((available, what)) if self.provisioned.is_some() || available * DEFAULT_SHARE < on_demand => {
+                let least =
+                    if available * DEFAULT_SHARE < LEAST { format!(", but at least {LEAST}") } else { String::new() };
+                ((available * DEFAULT_SHARE).max(LEAST), format!("default: a quarter of {what}{least}"))
+            }
+            _ => (on_demand, "default on demand".into()),
+        }
+    }
+
+    /// The capacity above which DynamoDB would throttle, with a text that describes it. `None` if there is no such
+    /// limit.
+    fn ceiling(&self) -> Option<(Units, String)> {
+        let ResourceCapacity { subject, access, .. } = self;
+        let provisioned = |available| {
+            (available, format!("the {} that {subject} is provisioned with", rate_text(available, *access)))
+        };
+        let maximum =
+            |available| (available, format!("the on-demand maximum of {subject}, {}", rate_text(available, *access)));
+        self.provisioned.map(provisioned).or_else(|| self.maximum.map(maximum))
+    }
+
+    /// The capacity to which a percentage refers, with a text that describes it. `None` if the capacity is unknown.
+    fn base(&self) -> Option<(Units, String)> {
+        let warm = |available| {
+            (available, format!("the {} that {} is warm for", rate_text(available, self.access), self.subject))
+        };
+        self.ceiling().or_else(|| self.warm.map(warm))
+    }
+
+    fn exceeds_capacity_error(&self, what: &str, field: CapacityField) -> BudgetError {
+        let narrow = matches!(field, CapacityField::KeyRange(_) | CapacityField::PartitionKey(_));
+        let less = if narrow { "state less" } else { "state less, or a percentage in quotes" };
+        BudgetError {
+            field,
+            title: format!("this budget is more than {} has", self.subject),
+            label: format!("more than {what}"),
+            help: vec![
+                format!("DynamoDB would throttle it, and the application with it: {less}"),
+                "if it is what you need, raise the capacity first".into(),
+            ],
+        }
+    }
+
+    fn unknown_capacity_error(&self, percent: f64, field: CapacityField) -> BudgetError {
+        let ResourceCapacity { subject, access, .. } = self;
+        BudgetError {
+            field,
+            title: format!("cannot take {percent}% of an unknown capacity"),
+            label: "a percentage of what?".into(),
+            help: vec![
+                format!("{subject} is on demand, has no maximum of its own, and does not report its warm throughput"),
+                format!("state {} as a number, without quotes", unit(*access)),
+            ],
+        }
+    }
+}
+
+fn unit(access: Access) -> &'static str {
+    if access == Access::Write { "WCU/s" } else { "RCU/s" }
+}
+
+/// The text of a rate, for example `12.5 WCU/s`. The rate is rounded, because a percentage may have many digits.
+pub(super) fn rate_text(units: Units, access: Access) -> String {
+    let rounded = (units * 1e3).round() / 1e3;
+    format!("{} {}", if rounded > 0.0 { rounded } else { units }, unit(access))
+}

@@ -1,0 +1,207 @@
+//! The recorded pace of a pass. The process of the pass records it in the state file for `status`. The record also
+//! shows that the process is alive.
+
+use std::io::{Result, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+use super::{ProgressMeter, number};
+use crate::clock::to_text;
+use crate::figure::whole_duration;
+use crate::state::{LockHolder, StateReader, StoredFact};
+
+/// The interval at which the process records its pace.
+pub const PACE_RECORD_INTERVAL: Duration = Duration::from_secs(5);
+
+/// If a process has recorded nothing for this duration, it is asleep or hangs. Every commit of a working process takes
+/// less time.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// The pace of a pass at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaceRecord {
+    at: Timestamp,
+    pid: u32,
+    /// The number of items and the number of write units per second over the last minute; `None` before a rate is
+    /// known.
+    rates: Option<(f64, f64)>,
+    left: Option<Duration>,
+}
+
+impl PaceRecord {
+    /// The current pace of this process.
+    pub fn new(pace: &ProgressMeter, at: Timestamp) -> PaceRecord {
+        PaceRecord { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
+    }
+
+    /// The pace that was recorded in this file by the process that now works on the migration. `None` if no process
+    /// works on the migration, or if that process has recorded no pace.
+    pub async fn from_file(file: &dyn StateReader, holder: Option<&LockHolder>) -> Option<PaceRecord> {
+        let kept = PaceRecord::from_text(&file.fact(StoredFact::Pace).await.ok()??)?;
+        let since = holder?.since.as_ref()?.as_raw().parse::<Timestamp>().ok()?;
+        // A record from before the process locked the file may come from an earlier process with the same process id.
+        // The file stores times to the second.
+        (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)
+    }
+
+    /// The pace as the JSON that the state file stores.
+    pub fn to_json(&self) -> Json {
+        json!({ "at": self.at.to_string(), "pid": self.pid, "items_per_s": self.rates.map(|(items, _)| items),
+                "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()) })
+    }
+
+    fn from_text(text: &str) -> Option<PaceRecord> {
+        let kept: Json = serde_json::from_str(text).ok()?;
+        Some(PaceRecord {
+            at: kept["at"].as_str()?.parse().ok()?,
+            pid: kept["pid"].as_u64()?.try_into().ok()?,
+            rates: kept["items_per_s"].as_f64().zip(kept["wcu_per_s"].as_f64()),
+            left: kept["eta_s"].as_u64().map(Duration::from_secs),
+        })
+    }
+}
+
+/// Whether a process that holds a state file works, is stopped or is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// The process works.
+    Running,
+    /// A signal has stopped the process.
+    Stopped,
+    /// The process has recorded nothing for this duration.
+    Silent(Duration),
+}
+
+/// A process that works on a state file, with its pace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Worker<'a> {
+    holder: &'a LockHolder,
+    pace: Option<PaceRecord>,
+    stopped: bool,
+    now: Timestamp,
+}
+
+impl<'a> Worker<'a> {
+    /// The worker that holds the state file. `stopped` says whether a signal has stopped the process.
+    pub fn new(holder: &'a LockHolder, pace: Option<PaceRecord>, stopped: bool, now: Timestamp) -> Worker<'a> {
+        Worker { holder, pace, stopped, now }
+    }
+
+    /// Whether the process works, is stopped or is silent.
+    pub fn liveness(&self) -> Liveness {
+        let silent = self.pace.as_ref().map(|pace| since(pace.at, self.now)).filter(|silent| *silent >= SILENT);
+        match (self.stopped, silent) {
+            (true, _) => Liveness::Stopped,
+            (false, Some(silent)) => Liveness::Silent(silent),
+            (false, None) => Liveness::Running,
+        }
+    }
+
+    /// The time since the process locked the state file; `None` if the process did not record when it locked the file.
+    fn age(&self) -> Option<Duration> {
+        Some(since(self.holder.since.as_ref()?.as_raw().parse().ok()?, self.now))
+    }
+
+    /// A short description of the process and its condition.
+    pub fn description(&self) -> String {
+        let age = self.age().map_or_else(String::new, |age| format!(" ({})", whole_duration(age)));
+        let who = format!("{}{age}", self.holder);
+        match self.liveness() {
+            Liveness::Running => format!("running: {who}"),
+            Liveness::Stopped => {
+                let pid = self.holder.pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+                format!("stopped by a signal: {who}; `kill -CONT {pid}` continues it")
+            }
+            Liveness::Silent(silent) => {
+                format!("silent for {} (its machine sleeps, or it hangs): {who}", whole_duration(silent))
+            }
+        }
+    }
+
+    /// Writes the pace if the process works and has recorded a pace.
+    pub fn write(&self, out: &mut Vec<u8>) -> Result<()> {
+        let Some(pace) = self.pace.as_ref().filter(|_| self.liveness() == Liveness::Running) else { return Ok(()) };
+        match pace.rates {
+            Some((items, units)) => {
+                let left =
+                    pace.left.map_or_else(|| "ETA unknown".to_owned(), |left| format!("ETA ~{}", whole_duration(left)));
+                let items = number(items.round() as u64);
+                let units = number(units.round() as u64);
+                writeln!(
+                    out,
+                    "  rate {items} items/s, {units} WCU/s over the last minute; {left}; as of {}",
+                    to_text(pace.at)
+                )
+            }
+            None => writeln!(out, "  rate not known yet; ETA unknown"),
+        }
+    }
+
+    /// The JSON form.
+    pub fn to_json(&self) -> Json {
+        let (state, silent) = match self.liveness() {
+            Liveness::Running => ("running", None),
+            Liveness::Stopped => ("stopped", None),
+            Liveness::Silent(silent) => ("silent", Some(silent.as_secs())),
+        };
+        json!({ "pid": self.holder.pid, "host": self.holder.host, "since": self.holder.since,
+                "age_s": self.age().map(|age| age.as_secs()), "state": state, "silent_for_s": silent,
+                "pace": self.pace.as_ref().map(PaceRecord::to_json) })
+    }
+}
+
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn pace() -> PaceRecord {
+        PaceRecord { at: at(100), pid: 7, rates: Some((12.4, 30.0)), left: Some(Duration::from_secs(90)) }
+    }
+
+    fn holder() -> LockHolder {
+        LockHolder { pid: Some(7), host: Some("h".into()), since: Some(to_text(at(40)).into()) }
+    }
+
+    #[test]
+    fn a_recorded_pace_reads_back_unchanged() {
+        assert_eq!(PaceRecord::from_text(&pace().to_json().to_string()), Some(pace()));
+        let fresh = PaceRecord { rates: None, left: None, ..pace() };
+        assert_eq!(PaceRecord::from_text(&fresh.to_json().to_string()), Some(fresh));
+        assert_eq!(PaceRecord::from_text("{}"), None);
+    }
+
+    #[test]
+    fn a_process_works_is_stopped_or_is_silent() {
+        let holder = holder();
+        let status_text = |pace: Option<PaceRecord>, stopped, now| {
+            let worker = Worker::new(&holder, pace, stopped, at(now));
+            let mut out = Vec::new();
+            worker.write(&mut out).unwrap();
+            (worker.description(), String::from_utf8(out).unwrap())
+        };
+        let (description, rate) = status_text(Some(pace()), false, 105);
+        assert_eq!(description, "running: process 7 on host h, since 1970-01-01T00:00:40Z (1 min 5 s)");
+        assert_eq!(
+            rate,
+            "  rate 12 items/s, 30 WCU/s over the last minute; ETA ~1 min 30 s; as of 1970-01-01T00:01:40Z\n"
+        );
+        let (description, rate) = status_text(Some(pace()), true, 105);
+        assert!(
+            description.starts_with("stopped by a signal") && description.contains("kill -CONT 7") && rate.is_empty(),
+            "{description}"
+        );
+        let (description, rate) = status_text(Some(pace()), false, 3_700);
+        assert!(description.starts_with("silent for 1 h 0 min") && rate.is_empty(), "{description}");
+        assert!(status_text(None, false, 3_700).0.starts_with("running"), "the process has not recorded a pace yet");
+    }
+}

@@ -1,0 +1,102 @@
+//! Reports the items that a rollback did not restore exactly to their form before the migration.
+
+use std::io::{Result, Write};
+
+use serde_json::{Value as Json, json};
+
+use super::dry_run::PAIRS_UNRECORDED;
+use crate::change::Leftover;
+use crate::figure::count;
+use crate::item::item_to_json;
+use crate::state::AffectedItems;
+
+/// Number of example items in the text form.
+const SHOWN: usize = 5;
+
+/// The items that a run left in a different form than before the migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct UnrestoredItems {
+    /// The reason why the items differ.
+    pub reason: Leftover,
+    /// The items that are known to differ.
+    pub items: AffectedItems,
+    /// The items whose record cannot be read. Nobody knows whether these items differ: see [`Leftover::Unknown`].
+    pub unreadable: AffectedItems,
+}
+
+impl UnrestoredItems {
+    /// Whether every item is known to have its form from before the migration.
+    pub fn is_empty(&self) -> bool {
+        self.items.count == 0 && !self.items.pairs_unrecorded && self.unreadable.count == 0
+    }
+
+    /// Writes the text form.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let UnrestoredItems { reason, items, unreadable } = self;
+        if items.pairs_unrecorded {
+            writeln!(out, "{PAIRS_UNRECORDED}.")?;
+        }
+        if items.count > 0 {
+            let items = count(items.count, "item is not as it was", "items are not as they were");
+            writeln!(out, "{items} before the migration: {reason}.")?;
+        }
+        write_listed(out, items)?;
+        if unreadable.count > 0 {
+            let items = count(unreadable.count, "item", "items");
+            writeln!(out, "{items} may not be as before: {}.", Leftover::Unknown)?;
+        }
+        write_listed(out, unreadable)
+    }
+
+    /// The JSON form. The member `unknown` is true if more items than `count` may differ.
+    pub fn to_json(&self) -> Json {
+        let UnrestoredItems { reason, items, unreadable } = self;
+        json!({
+            "reason": reason.id(), "count": items.count, "items": listed_json(items),
+            "unknown": items.pairs_unrecorded || unreadable.count > 0,
+            "unreadable": { "count": unreadable.count, "items": listed_json(unreadable) },
+        })
+    }
+}
+
+/// Writes the first items of the list.
+pub fn write_listed(out: &mut impl Write, listed: &AffectedItems) -> Result<()> {
+    listed.first.iter().take(SHOWN).try_for_each(|(key, path)| writeln!(out, "  such as {key}: {path}"))
+}
+
+fn listed_json(listed: &AffectedItems) -> Vec<Json> {
+    let listed_json = listed.first.iter();
+    listed_json.map(|(key, path)| json!({ "key": item_to_json(key.attributes()), "path": path.to_string() })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{ItemKey, Path, Value};
+
+    #[test]
+    fn items_with_an_unreadable_record_are_listed_apart() {
+        let key = ItemKey::new([("pk".to_owned(), Value::S("P#1".to_owned()))].into());
+        let one = AffectedItems { count: 1, first: vec![(key, Path::attribute("old"))], pairs_unrecorded: false };
+        let left =
+            UnrestoredItems { reason: Leftover::OldCreated, items: AffectedItems::default(), unreadable: one.clone() };
+        let written_text = |left: &UnrestoredItems| {
+            let mut text = Vec::new();
+            left.write(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let text = written_text(&left);
+        assert!(text.starts_with("1 item may not be as before: unknown, because") && text.contains("P#1"), "{text}");
+        let json = left.to_json();
+        assert_eq!((&json["reason"], &json["count"]), (&"old_made".into(), &0.into()), "{json:#}");
+        assert_eq!(
+            (&json["unknown"], &json["unreadable"]["items"][0]["key"]["pk"]["S"]),
+            (&true.into(), &"P#1".into())
+        );
+        let known = UnrestoredItems { items: one, unreadable: AffectedItems::default(), ..left };
+        assert_eq!(known.to_json()["unknown"], false);
+        let text = written_text(&known);
+        assert!(text.starts_with("1 item is not as it was") && !text.contains("unknown"), "{text}");
+    }
+}
